@@ -1,0 +1,144 @@
+//! Events: what happens in a run, one JSON object a line.
+//!
+//! A run's `events.jsonl` is the single source of its record: [`RunRecord`] is a fold over it
+//! ([`Event::apply`]). A job's own `events.jsonl` holds the same type. Knows nothing of files or clocks.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{JobName, RunId, WorkflowName},
+    record::{Conclusion, JobRecord, RECORD_VERSION, RunRecord, StepRecord},
+};
+
+/// One thing that happened, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Event {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: EventKind,
+}
+
+/// What can happen in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum EventKind {
+    /// The run directory was made; nothing has been started yet.
+    RunCreated {
+        /// The run's id.
+        run: RunId,
+        /// The workflow's name.
+        workflow: WorkflowName,
+        /// How many jobs the plan has.
+        jobs: usize,
+    },
+    /// A supervisor took the run over: the first, or one that systemd started after the last one died.
+    SupervisorStarted {
+        /// Its process id, as its manager sees it.
+        pid: u32,
+    },
+    /// The supervisor is about to submit these jobs in one call. After a crash this line says which jobs PID 1 may know.
+    JobsSubmitted {
+        /// The wave's number, from 0.
+        wave: u32,
+        /// The jobs of the wave.
+        jobs: Vec<JobName>,
+    },
+    /// A job's runner started.
+    JobStarted {
+        /// The job.
+        job: JobName,
+    },
+    /// A step of a job began an attempt.
+    StepStarted {
+        /// The job.
+        job: JobName,
+        /// The step's position, from 0.
+        index: usize,
+        /// The step's name.
+        name: String,
+        /// The attempt, from 1.
+        attempt: u32,
+    },
+    /// A step of a job ended or was skipped.
+    StepFinished {
+        /// The job.
+        job: JobName,
+        /// The step's position, from 0.
+        index: usize,
+        /// How it ended.
+        step: StepRecord,
+    },
+    /// A job ended, was skipped, or was found to have been killed.
+    JobFinished {
+        /// The job.
+        job: JobName,
+        /// How it ended.
+        record: JobRecord,
+    },
+    /// Somebody asked for the run to end.
+    CancelRequested {
+        /// Who or what: `client`, `nixactions cancel`, `timeout`, `SIGTERM`.
+        by: String,
+        /// Whether the jobs were killed outright.
+        kill: bool,
+    },
+    /// A warning about the run as a whole, such as a limit that does not hold here.
+    Warning {
+        /// What and what follows from it.
+        message: String,
+    },
+    /// The run ended; nothing of it is left in any cgroup.
+    RunFinished {
+        /// How.
+        conclusion: Conclusion,
+        /// Why, where the jobs do not show it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+}
+
+impl Event {
+    /// Returns the record of a run before its first event.
+    pub fn empty_record(run: RunId, workflow: WorkflowName, started_at: Timestamp) -> RunRecord {
+        RunRecord {
+            version: RECORD_VERSION,
+            run,
+            workflow,
+            conclusion: None,
+            reason: None,
+            started_at,
+            finished_at: None,
+            jobs: BTreeMap::new(),
+        }
+    }
+
+    /// Applies the event to the record it belongs to. An event that is applied twice changes nothing the second
+    /// time, so a supervisor that repeats its last line after a crash does no harm.
+    pub fn apply(&self, record: &mut RunRecord) {
+        match &self.event {
+            EventKind::JobFinished { job, record: ended } => {
+                record.jobs.entry(job.clone()).or_insert_with(|| ended.clone());
+            }
+            EventKind::RunFinished { conclusion, reason } => {
+                record.conclusion.get_or_insert(*conclusion);
+                if record.finished_at.is_none() {
+                    record.reason.clone_from(reason);
+                    record.finished_at = Some(self.at);
+                }
+            }
+            EventKind::RunCreated { .. }
+            | EventKind::SupervisorStarted { .. }
+            | EventKind::JobsSubmitted { .. }
+            | EventKind::JobStarted { .. }
+            | EventKind::StepStarted { .. }
+            | EventKind::StepFinished { .. }
+            | EventKind::CancelRequested { .. }
+            | EventKind::Warning { .. } => {}
+        }
+    }
+}

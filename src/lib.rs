@@ -1,0 +1,20 @@
+//! CI workflows as systemd units: a plan becomes a DAG of transient units, PID 1 runs it, a record comes out.
+//!
+//! The layers, lowest last; imports point down only, and modules of one layer never import each other
+//! (`tests/layers.rs` holds this):
+//!
+//! ```text
+//! cli                              one file per subcommand; the only place that wires layers together
+//! supervisor   runner   embedded   the live processes, and the private manager
+//! systemd                          D-Bus adapter
+//! report   store                   events to text, JSON, graphs; the run directory
+//! unit                             pure: graph + run -> transient units and job specs
+//! graph   status                   pure: plan -> validated DAG; the status algebra
+//! plan                             serde model, validation, JSON Schema
+//! event / record / ids             the central types
+//! ```
+
+pub mod event;
+pub mod ids;
+pub mod plan;
+pub mod record;

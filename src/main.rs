@@ -1,0 +1,3 @@
+//! The `nixactions` program.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! The plan: what Nix compiles and the orchestrator runs.
+
+mod model;
+
+pub use model::*;

@@ -1,0 +1,484 @@
+//! The serde model of a plan: the shape of the JSON, field by field.
+//!
+//! The JSON Schema is generated from these types. What fields mean together (cycles, duplicate artifacts,
+//! unknown executors) is `validate`'s business.
+
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::ids::{JobName, WorkflowName};
+
+/// Environment variables by name.
+pub type Env = BTreeMap<String, String>;
+/// An executable and its arguments.
+pub type Argv = Vec<String>;
+
+/// The version of the plan that this program reads.
+pub const PLAN_VERSION: u32 = 1;
+/// The executor of a job that names none.
+pub const DEFAULT_EXECUTOR: &str = "default";
+
+/// A workflow as Nix compiled it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_VERSION`].
+    #[schemars(range(min = 1, max = 1))]
+    pub version: u32,
+    /// The workflow's name: letters, digits, `_` and `-`.
+    pub name: WorkflowName,
+    /// Variables of every step.
+    #[serde(default)]
+    pub env: Env,
+    /// Providers of variables of every step, in order.
+    #[serde(default)]
+    pub env_from: Vec<Argv>,
+    /// Variables of the caller that reach the steps, besides the keys of any `env`.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// What `--input` may set.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Input>,
+    /// Retry of every step and job that does not say otherwise; `null` is none.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub retry: Setting<Retry>,
+    /// The longest the whole run may take, in seconds; `null` is unbounded.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub timeout: Setting<Seconds>,
+    /// How many jobs may run at once; the number of CPUs where absent.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub max_parallel: Option<u32>,
+    /// At most one run of a group at a time on the host.
+    #[serde(default)]
+    pub concurrency: Option<Concurrency>,
+    /// Where jobs run, by name.
+    #[serde(default)]
+    pub executors: BTreeMap<String, Executor>,
+    /// The jobs by name.
+    pub jobs: BTreeMap<JobName, Job>,
+}
+
+/// A number of seconds, greater than 0.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Seconds(f64);
+
+impl Seconds {
+    /// The most seconds a plan may state: 100 years.
+    pub const MAX: f64 = 3_155_760_000.0;
+
+    /// Returns the time as a duration.
+    pub fn duration(self) -> std::time::Duration {
+        std::time::Duration::from_secs_f64(self.0)
+    }
+}
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        if seconds > 0.0 && seconds <= Self::MAX { Ok(Self(seconds)) } else { Err(format!("{seconds} is not a number of seconds greater than 0")) }
+    }
+}
+
+impl From<Seconds> for f64 {
+    fn from(seconds: Seconds) -> f64 {
+        seconds.0
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn schema_name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": Self::MAX, "description": "A number of seconds, greater than 0." })
+    }
+}
+
+/// A setting that a narrower level inherits, overrides, or (`null`) switches off.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Setting<T> {
+    /// Absent: what the level above says.
+    #[default]
+    Inherit,
+    /// `null`: none, whatever the level above says.
+    Off,
+    /// A value of this level's own.
+    Value(T),
+}
+
+impl<T> Setting<T> {
+    /// Returns whether the field is absent.
+    pub fn is_inherit(&self) -> bool {
+        matches!(self, Self::Inherit)
+    }
+
+    /// Returns what holds at this level when `outer` holds above it.
+    pub fn over(self, outer: Option<T>) -> Option<T> {
+        match self {
+            Self::Inherit => outer,
+            Self::Off => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Setting<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Inherit | Self::Off => serializer.serialize_none(),
+            Self::Value(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Off, Self::Value))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Setting<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Setting_of_{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<T>::json_schema(generator)
+    }
+}
+
+/// How an input is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum InputType {
+    /// Any text.
+    String,
+    /// A JSON number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// One of `options`.
+    Choice,
+}
+
+/// An input of the workflow, set by `--input K=V`; steps see it as `INPUT_<K>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Input {
+    /// How it is checked.
+    #[serde(rename = "type")]
+    pub kind: InputType,
+    /// What it is where nobody sets it: a string, number or boolean, as `type` demands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<serde_json::Value>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What a `choice` may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Whether a run without it is refused.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// A concurrency group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Concurrency {
+    /// The group's name.
+    pub group: String,
+    /// Whether a newer run cancels the running one rather than wait.
+    #[serde(default)]
+    pub cancel_in_progress: bool,
+}
+
+/// How much of the host a job sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Sandbox {
+    /// A user of its own, the host read-only, no homes, no new privileges, no dangerous system calls. The default.
+    #[default]
+    Strict,
+    /// A user of its own, the host read-only; namespaces and system calls as any user has them.
+    Relaxed,
+    /// The manager's own user and all it may do.
+    None,
+}
+
+/// Where and how jobs run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Executor {
+    /// A transient service on the host.
+    Systemd {
+        /// Whether the workspace starts with a copy of the source tree.
+        #[serde(default = "yes")]
+        copy_repo: bool,
+        /// How much of the host a job sees.
+        #[serde(default)]
+        sandbox: Sandbox,
+        /// Unit properties (systemd.exec(5), systemd.resource-control(5)) from a checked set.
+        #[serde(default)]
+        properties: Env,
+    },
+    /// A systemd-nspawn container.
+    Nspawn {
+        /// Whether the workspace starts with a copy of the source tree.
+        #[serde(default = "yes")]
+        copy_repo: bool,
+        /// The container's root file system.
+        root: PathBuf,
+        /// Whether it shares the host's network.
+        #[serde(default)]
+        network: Network,
+        /// Unit properties from a checked set.
+        #[serde(default)]
+        properties: Env,
+    },
+    /// Executables of the user's own.
+    Hooks {
+        /// Whether the workspace starts with a copy of the source tree.
+        #[serde(default = "yes")]
+        copy_repo: bool,
+        /// Once per executor and run, before its jobs.
+        #[serde(default)]
+        setup_workspace: Option<Argv>,
+        /// Once per executor and run, after its jobs.
+        #[serde(default)]
+        cleanup_workspace: Option<Argv>,
+        /// Before each job.
+        #[serde(default)]
+        setup_job: Option<Argv>,
+        /// Runs a job's steps.
+        #[serde(default)]
+        execute_job: Option<Argv>,
+        /// After each job.
+        #[serde(default)]
+        cleanup_job: Option<Argv>,
+        /// Saves one artifact.
+        #[serde(default)]
+        save_artifact: Option<Argv>,
+        /// Restores one artifact.
+        #[serde(default)]
+        restore_artifact: Option<Argv>,
+    },
+}
+
+impl Default for Executor {
+    fn default() -> Self {
+        Self::Systemd { copy_repo: true, sandbox: Sandbox::Strict, properties: Env::new() }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A container's network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Network {
+    /// The host's.
+    #[default]
+    Host,
+    /// Loopback only.
+    Private,
+}
+
+/// A job: one transient unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Job {
+    /// A key of `executors`; absent is `{ "type": "systemd" }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<String>,
+    /// Jobs that must be finished before this one starts.
+    #[serde(default)]
+    pub needs: Vec<JobName>,
+    /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Whether a failure counts as success.
+    #[serde(default)]
+    pub continue_on_error: bool,
+    /// Variables of its steps.
+    #[serde(default)]
+    pub env: Env,
+    /// Providers of variables of its steps, in order.
+    #[serde(default)]
+    pub env_from: Vec<Argv>,
+    /// Artifacts restored before the first step.
+    #[serde(default)]
+    pub inputs: Vec<ArtifactInput>,
+    /// Artifacts saved after the last step: name to path in the workspace.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, String>,
+    /// Retry of the job; `null` is none.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub retry: Setting<Retry>,
+    /// The longest it may take, in seconds; `null` is unbounded, absent is 6 hours.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub timeout: Setting<Seconds>,
+    /// Unit properties from a checked set, over the executor's.
+    #[serde(default)]
+    pub properties: Env,
+    /// Its part in a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Matrix>,
+    /// Its steps in their order.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
+}
+
+/// An artifact that a job takes in: a name, or a name and where to put it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactInput {
+    /// The artifact's name.
+    pub name: String,
+    /// Where in the workspace it is restored.
+    pub path: String,
+}
+
+/// The long form of [`ArtifactInput`].
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "ArtifactInput")]
+struct ArtifactInputObject {
+    /// The artifact's name.
+    name: String,
+    /// Where in the workspace it is restored; the workspace itself where absent.
+    #[serde(default = "here")]
+    path: String,
+}
+
+fn here() -> String {
+    ".".to_owned()
+}
+
+impl<'de> Deserialize<'de> for ArtifactInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ArtifactInput;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an artifact's name or { \"name\": …, \"path\": … }")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<ArtifactInput, E> {
+                Ok(ArtifactInput { name: name.to_owned(), path: here() })
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ArtifactInput, A::Error> {
+                let object = ArtifactInputObject::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(ArtifactInput { name: object.name, path: object.path })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for ArtifactInput {
+    fn schema_name() -> Cow<'static, str> {
+        "ArtifactInputForm".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let object = generator.subschema_for::<ArtifactInputObject>();
+        json_schema!({ "anyOf": [{ "type": "string" }, object] })
+    }
+}
+
+/// A job's part in a matrix group, as Nix expanded it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Matrix {
+    /// The group's name.
+    pub group: String,
+    /// The values that tell this job from its siblings.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+    /// Whether one failure cancels the others.
+    #[serde(default = "yes")]
+    pub fail_fast: bool,
+    /// How many of the group may run at once.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub max_parallel: Option<u32>,
+}
+
+/// A step: `run` or `bash`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Step {
+    /// What it is called in logs and records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// An executable and its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub run: Option<Argv>,
+    /// A script for `bash --noprofile --norc -eo pipefail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bash: Option<String>,
+    /// Its variables.
+    #[serde(default)]
+    pub env: Env,
+    /// Providers of its variables, in order.
+    #[serde(default)]
+    pub env_from: Vec<Argv>,
+    /// Where in the workspace it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Whether a failure counts as success.
+    #[serde(default)]
+    pub continue_on_error: bool,
+    /// The longest it may take, in seconds; `null` is unbounded.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub timeout: Setting<Seconds>,
+    /// Its retry; `null` is none.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub retry: Setting<Retry>,
+}
+
+/// How the wait between attempts grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Backoff {
+    /// `minTime * 2^(n-1)`.
+    #[default]
+    Exponential,
+    /// `minTime * n`.
+    Linear,
+    /// `minTime`.
+    Constant,
+}
+
+/// How often and with which waits something is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retry {
+    /// How often it is tried in all.
+    #[schemars(range(min = 1))]
+    pub max_attempts: u32,
+    /// How the wait grows.
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// The first wait, in seconds.
+    #[serde(default = "one_second")]
+    pub min_time: Seconds,
+    /// The longest wait, in seconds.
+    #[serde(default = "one_minute")]
+    pub max_time: Seconds,
+}
+
+fn one_second() -> Seconds {
+    Seconds(1.0)
+}
+
+fn one_minute() -> Seconds {
+    Seconds(60.0)
+}

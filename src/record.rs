@@ -1,0 +1,146 @@
+//! What is kept of a run: conclusions, and the records of runs, jobs and steps.
+//!
+//! These are the types of `record.json`, of a job's `result.json` and of the events. Knows nothing of where
+//! they are written (`store`) nor of how a conclusion is reached (`status`).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{JobName, RunId, WorkflowName};
+
+/// The version of `record.json` that this program writes.
+pub const RECORD_VERSION: u32 = 1;
+
+/// How a run, job or step ended. An *outcome* is what happened; a *conclusion* is what it counts as, after
+/// `continueOnError` (GitHub's terms).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Conclusion {
+    /// All that had to be done was done.
+    Success,
+    /// Something failed, was killed, or ran out of time.
+    Failure,
+    /// It was stopped because its run was cancelled.
+    Cancelled,
+    /// It was not run: its condition was false.
+    Skipped,
+}
+
+impl Conclusion {
+    /// Returns the word that stands in records and in `NEEDS_<JOB>_RESULT`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl std::fmt::Display for Conclusion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a job consumed, read from its cgroup (cgroups(7)); a field that the kernel does not account is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Usage {
+    /// CPU time of all the job's processes, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// The most memory the job's cgroup held at once, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+}
+
+/// One step of a job, as it ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StepRecord {
+    /// The step's name, or `step <n>` where the plan gives none.
+    pub name: String,
+    /// What happened.
+    pub outcome: Conclusion,
+    /// What it counts as.
+    pub conclusion: Conclusion,
+    /// The exit status of its last attempt; absent where it never ran or was ended by a signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How often it was tried; 0 where it was skipped.
+    pub attempts: u32,
+    /// When its first attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When its last attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// One job of a run, as it ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobRecord {
+    /// The systemd unit the job ran in.
+    pub unit: String,
+    /// What happened.
+    pub outcome: Conclusion,
+    /// What it counts as.
+    pub conclusion: Conclusion,
+    /// Why it did not succeed, or why it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How often it was tried; 0 where it never started.
+    pub attempts: u32,
+    /// When its runner began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// What its steps wrote to `$NIXACTIONS_OUTPUT`.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, String>,
+    /// What it consumed.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Its steps in their order; those never reached are absent.
+    #[serde(default)]
+    pub steps: Vec<StepRecord>,
+    /// How many lines its runner sent to the journal.
+    #[serde(default)]
+    pub log_lines: u64,
+}
+
+/// A whole run: the content of `record.json` and of `nixactions show --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunRecord {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// The run's id.
+    pub run: RunId,
+    /// The workflow's name.
+    pub workflow: WorkflowName,
+    /// How the run ended; absent while it is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conclusion: Option<Conclusion>,
+    /// Why the run ended as it did, where that is not to be seen from its jobs (a timeout, an I/O error).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the run was made.
+    pub started_at: Timestamp,
+    /// When its record was written; absent while it is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// The jobs that have ended, by name.
+    pub jobs: BTreeMap<JobName, JobRecord>,
+}
