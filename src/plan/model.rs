@@ -79,7 +79,11 @@ impl Seconds {
 impl TryFrom<f64> for Seconds {
     type Error = String;
     fn try_from(seconds: f64) -> Result<Self, String> {
-        if seconds > 0.0 && seconds <= Self::MAX { Ok(Self(seconds)) } else { Err(format!("{seconds} is not a number of seconds greater than 0")) }
+        if seconds > 0.0 && seconds <= Self::MAX {
+            Ok(Self(seconds))
+        } else {
+            Err(format!("{seconds} is not a number of seconds greater than 0"))
+        }
     }
 }
 
