@@ -18,3 +18,6 @@ pub mod event;
 pub mod ids;
 pub mod plan;
 pub mod record;
+pub mod status;
+pub mod store;
+pub mod unit;

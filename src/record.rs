@@ -144,3 +144,18 @@ pub struct RunRecord {
     /// The jobs that have ended, by name.
     pub jobs: BTreeMap<JobName, JobRecord>,
 }
+
+/// The version of `result.json` that this program writes.
+pub const RESULT_VERSION: u32 = 1;
+
+/// What a runner leaves behind for its dependents and the supervisor: the content of a job's `result.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobResult {
+    /// [`RESULT_VERSION`].
+    pub version: u32,
+    /// Whether this job or one of its ancestors concluded failure: what `failure()` asks.
+    pub failed: bool,
+    /// How the job ended.
+    pub record: JobRecord,
+}

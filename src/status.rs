@@ -1,0 +1,231 @@
+//! The status algebra: what may start, what is skipped, what a failure means.
+//!
+//! Pure functions over conclusions, after GitHub's status functions
+//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/expressions#status-check-functions>).
+//! Knows nothing of processes, units or files.
+
+use crate::{ids::JobName, record::Conclusion};
+
+/// When a job or step runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// `success()`, the default: nothing before it failed, was cancelled or skipped.
+    Success,
+    /// `failure()`: something before it failed.
+    Failure,
+    /// `always()`: in any case.
+    Always,
+    /// `cancelled()`: the run is being cancelled.
+    Cancelled,
+    /// Bash, asked after an implicit `success()`.
+    Bash(String),
+}
+
+impl Condition {
+    /// Returns the condition that a plan's text means; absent is `success()`.
+    pub fn parse(text: Option<&str>) -> Self {
+        match text.map(str::trim) {
+            None | Some("success()" | "") => Self::Success,
+            Some("failure()") => Self::Failure,
+            Some("always()") => Self::Always,
+            Some("cancelled()") => Self::Cancelled,
+            Some(bash) => Self::Bash(bash.to_owned()),
+        }
+    }
+
+    /// Returns whether it holds only when everything before succeeded.
+    pub fn implies_success(&self) -> bool {
+        matches!(self, Self::Success | Self::Bash(_))
+    }
+}
+
+/// What a gate decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It runs.
+    Run,
+    /// It runs if this bash exits 0.
+    Ask(String),
+    /// It is skipped, for this reason.
+    Skip(String),
+    /// It is cancelled before it started, for this reason.
+    Cancel(String),
+}
+
+/// A finished need, as its dependents see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The job.
+    pub job: JobName,
+    /// What it counts as.
+    pub conclusion: Conclusion,
+    /// Whether it or one of its ancestors concluded failure.
+    pub failed: bool,
+}
+
+/// Decides whether a job runs, once all its needs are finished.
+pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: bool) -> Gate {
+    match condition {
+        Condition::Always => Gate::Run,
+        Condition::Cancelled if cancelled => Gate::Run,
+        Condition::Cancelled => Gate::Skip("condition `cancelled()` was false".to_owned()),
+        Condition::Failure if cancelled => Gate::Cancel("the run was cancelled".to_owned()),
+        Condition::Failure if needs.iter().any(|need| need.failed) => Gate::Run,
+        Condition::Failure => Gate::Skip("condition `failure()` was false".to_owned()),
+        Condition::Success | Condition::Bash(_) => match blocked(needs.iter().map(|need| (&need.job, need.conclusion))) {
+            Some(reason) => Gate::Skip(reason),
+            None if cancelled => Gate::Cancel("the run was cancelled".to_owned()),
+            None => match condition {
+                Condition::Bash(text) => Gate::Ask(text.clone()),
+                _ => Gate::Run,
+            },
+        },
+    }
+}
+
+/// Returns why `success()` is false over these needs, or `None` where it is true.
+pub fn blocked<'a>(needs: impl Iterator<Item = (&'a JobName, Conclusion)>) -> Option<String> {
+    let mut first = None;
+    for (job, conclusion) in needs {
+        let word = match conclusion {
+            Conclusion::Success => continue,
+            Conclusion::Failure => return Some(format!("need `{job}` failed")),
+            Conclusion::Cancelled => "was cancelled",
+            Conclusion::Skipped => "was skipped",
+        };
+        first.get_or_insert_with(|| format!("need `{job}` {word}"));
+    }
+    first
+}
+
+/// Decides whether a step runs. `so_far` is the job's state over its earlier steps: success, failure, or cancelled
+/// (also by the job's own timeout).
+pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
+    let holds = match condition {
+        Condition::Always => true,
+        Condition::Success | Condition::Bash(_) => so_far == Conclusion::Success,
+        Condition::Failure => so_far == Conclusion::Failure,
+        Condition::Cancelled => so_far == Conclusion::Cancelled,
+    };
+    match (holds, condition) {
+        (true, Condition::Bash(text)) => Gate::Ask(text.clone()),
+        (true, _) => Gate::Run,
+        (false, Condition::Failure) => Gate::Skip("condition `failure()` was false".to_owned()),
+        (false, Condition::Cancelled) => Gate::Skip("condition `cancelled()` was false".to_owned()),
+        (false, _) if so_far == Conclusion::Cancelled => Gate::Skip("the job was cancelled".to_owned()),
+        (false, _) => Gate::Skip("an earlier step failed".to_owned()),
+    }
+}
+
+/// Returns what an outcome counts as.
+pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
+    if outcome == Conclusion::Failure && continue_on_error { Conclusion::Success } else { outcome }
+}
+
+/// Returns the job's state after one more step. A failure is never forgotten, and a cancellation outranks it
+/// for the gates of later steps.
+pub fn after_step(so_far: Conclusion, step: Conclusion) -> Conclusion {
+    match (so_far, step) {
+        (Conclusion::Cancelled, _) | (_, Conclusion::Cancelled) => Conclusion::Cancelled,
+        (Conclusion::Failure, _) | (_, Conclusion::Failure) => Conclusion::Failure,
+        _ => Conclusion::Success,
+    }
+}
+
+/// Returns the conclusion of a run whose jobs are all finished.
+pub fn run_conclusion(jobs: impl Iterator<Item = Conclusion>, cancelled: bool) -> Conclusion {
+    let mut failed = false;
+    for conclusion in jobs {
+        failed |= conclusion == Conclusion::Failure;
+    }
+    match (cancelled, failed) {
+        (true, _) => Conclusion::Cancelled,
+        (false, true) => Conclusion::Failure,
+        (false, false) => Conclusion::Success,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Conclusion::{Cancelled, Failure, Skipped, Success};
+
+    fn need(name: &str, conclusion: Conclusion) -> Need {
+        Need { job: name.parse().unwrap(), conclusion, failed: conclusion == Failure }
+    }
+
+    fn skip(reason: &str) -> Gate {
+        Gate::Skip(reason.to_owned())
+    }
+
+    #[test]
+    fn success_needs_every_need_to_succeed() {
+        let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, false);
+        assert_eq!(gate(&[]), Gate::Run);
+        assert_eq!(gate(&[need("a", Success), need("b", Success)]), Gate::Run);
+        assert_eq!(gate(&[need("a", Success), need("b", Failure)]), skip("need `b` failed"));
+        assert_eq!(gate(&[need("a", Cancelled)]), skip("need `a` was cancelled"));
+        assert_eq!(gate(&[need("a", Skipped), need("b", Failure)]), skip("need `b` failed"));
+        assert_eq!(gate(&[need("a", Skipped)]), skip("need `a` was skipped"));
+    }
+
+    #[test]
+    fn failure_looks_at_all_ancestors() {
+        let skipped_after_failure = Need { failed: true, ..need("a", Skipped) };
+        assert_eq!(job_gate(&Condition::Failure, &[skipped_after_failure], false), Gate::Run);
+        assert_eq!(job_gate(&Condition::Failure, &[need("a", Skipped)], false), skip("condition `failure()` was false"));
+        assert_eq!(job_gate(&Condition::Failure, &[need("a", Failure)], true), Gate::Cancel("the run was cancelled".into()));
+    }
+
+    #[test]
+    fn always_runs_after_failure_and_cancellation() {
+        assert_eq!(job_gate(&Condition::Always, &[need("a", Failure)], false), Gate::Run);
+        assert_eq!(job_gate(&Condition::Always, &[need("a", Cancelled)], true), Gate::Run);
+    }
+
+    #[test]
+    fn cancelled_runs_only_in_a_cancelled_run() {
+        assert_eq!(job_gate(&Condition::Cancelled, &[], true), Gate::Run);
+        assert_eq!(job_gate(&Condition::Cancelled, &[need("a", Failure)], false), skip("condition `cancelled()` was false"));
+    }
+
+    #[test]
+    fn a_cancelled_run_cancels_what_has_not_started() {
+        assert_eq!(job_gate(&Condition::Success, &[need("a", Success)], true), Gate::Cancel("the run was cancelled".into()));
+        assert_eq!(job_gate(&Condition::Success, &[need("a", Failure)], true), skip("need `a` failed"));
+    }
+
+    #[test]
+    fn any_other_condition_is_bash_after_an_implicit_success() {
+        let bash = Condition::parse(Some(" [ \"$X\" = 1 ] "));
+        assert_eq!(job_gate(&bash, &[], false), Gate::Ask("[ \"$X\" = 1 ]".into()));
+        assert_eq!(job_gate(&bash, &[need("a", Failure)], false), skip("need `a` failed"));
+        assert_eq!(step_gate(&bash, Failure), skip("an earlier step failed"));
+    }
+
+    #[test]
+    fn steps_follow_the_state_of_the_earlier_ones() {
+        assert_eq!(step_gate(&Condition::Success, Success), Gate::Run);
+        assert_eq!(step_gate(&Condition::Success, Failure), skip("an earlier step failed"));
+        assert_eq!(step_gate(&Condition::Failure, Failure), Gate::Run);
+        assert_eq!(step_gate(&Condition::Failure, Cancelled), skip("condition `failure()` was false"));
+        assert_eq!(step_gate(&Condition::Cancelled, Cancelled), Gate::Run);
+        assert_eq!(step_gate(&Condition::Always, Cancelled), Gate::Run);
+    }
+
+    #[test]
+    fn continue_on_error_turns_a_failure_into_success_and_nothing_else() {
+        assert_eq!(conclude(Failure, true), Success);
+        assert_eq!(conclude(Failure, false), Failure);
+        assert_eq!(conclude(Cancelled, true), Cancelled);
+        assert_eq!(conclude(Skipped, true), Skipped);
+    }
+
+    #[test]
+    fn run_conclusion_prefers_cancelled_over_failure_over_success() {
+        assert_eq!(run_conclusion([Success, Skipped].into_iter(), false), Success);
+        assert_eq!(run_conclusion([Success, Failure, Skipped].into_iter(), false), Failure);
+        assert_eq!(run_conclusion([Failure].into_iter(), true), Cancelled);
+        assert_eq!(run_conclusion([Cancelled].into_iter(), false), Success);
+    }
+}

@@ -1,0 +1,186 @@
+//! The run directory: where everything of a run lies on disk, and how it is read and written.
+//!
+//! ```text
+//! <state>/version                      the layout's version
+//! <state>/runs/<run>/                  0700: nobody but its owner gets below it by path
+//!     plan.json  run.json              what was asked for (run.json may hold secrets)
+//!     events.jsonl  record.json        what happened
+//!     control/                         requests to the supervisor: cancel, kill
+//!     shared/                          bound read-only into every job: cancelled, source/, slots/
+//!     jobs/<job>/spec.json             the job as its runner gets it
+//!     jobs/<job>/out/                  the job writes, its dependents read: result.json, events.jsonl
+//!     jobs/<job>/artifacts/<name>/     the job writes, the jobs that take the artifact in read
+//!     jobs/<job>/work/                 the job's own: workspace, home, files
+//! ```
+//!
+//! Knows nothing of systemd. A job may have replaced anything it can write to, so what lies there is read with care.
+
+mod events;
+mod files;
+mod state;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+pub use events::{EventTail, EventWriter};
+pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
+pub use state::{RunDir, StateDir};
+
+use crate::ids::{JobName, NameError};
+
+/// What can go wrong with files.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused.
+    #[error("failed to {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file is not of the form it must have.
+    #[error("`{}` is malformed", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Something else lies where a plain file is expected.
+    #[error("`{}` is not a plain file of reasonable size", path.display())]
+    NotPlain {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The state directory was written by a newer program.
+    #[error("state directory `{}` has version {found}, this program knows version {known}", path.display())]
+    Newer {
+        /// The state directory.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+        /// The newest version known.
+        known: u32,
+    },
+    /// No run has this id.
+    #[error("no run `{run}` in `{}`", state.display())]
+    NoRun {
+        /// What was asked for.
+        run: String,
+        /// The state directory.
+        state: PathBuf,
+        /// The nearest known id.
+        nearest: Option<String>,
+    },
+    /// What was given is no run id at all.
+    #[error("`{text}` is no run id")]
+    BadRunId {
+        /// What was given.
+        text: String,
+        /// Why it is none.
+        source: NameError,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Returns whether the disk is full (ENOSPC, EDQUOT).
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as root, or name a directory of your own with `--state-dir`".to_owned())
+            }
+            Self::Io { .. } if self.is_full() => Some("free some space, or name another directory with `--state-dir`".to_owned()),
+            Self::Newer { .. } => Some("use the newer program, or another `--state-dir`".to_owned()),
+            Self::NoRun { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::NoRun { .. } => Some("`nixactions list` shows the runs of a state directory".to_owned()),
+            Self::Io { .. } | Self::Malformed { .. } | Self::NotPlain { .. } | Self::BadRunId { .. } => None,
+        }
+    }
+}
+
+/// The directory of one job of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobDir(PathBuf);
+
+impl JobDir {
+    /// Returns the directory of a job in a run's `jobs` directory.
+    pub fn new(jobs: &Path, job: &JobName) -> Self {
+        Self(jobs.join(job.as_str()))
+    }
+
+    /// Returns the directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns where the job's spec lies.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// Returns what the job's dependents may read.
+    pub fn out(&self) -> PathBuf {
+        self.0.join("out")
+    }
+
+    /// Returns where the runner leaves its result.
+    pub fn result(&self) -> PathBuf {
+        self.0.join("out/result.json")
+    }
+
+    /// Returns where the runner appends its events; the file's presence says that the job has started.
+    pub fn events(&self) -> PathBuf {
+        self.0.join("out/events.jsonl")
+    }
+
+    /// Returns where one of its artifacts is saved.
+    pub fn artifact(&self, name: &str) -> PathBuf {
+        self.0.join("artifacts").join(name)
+    }
+
+    /// Returns the directory of the job's own: its workspace, home and files.
+    pub fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
+    /// Makes the directories that a job needs before its unit starts. The job's user is not known yet (`DynamicUser=`),
+    /// so what it writes to is open to all; nobody gets there by path, since the run's directory is its owner's alone.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn create(&self, artifacts: &[&str]) -> Result<(), StoreError> {
+        make_dir(&self.0, 0o755)?;
+        make_dir(&self.out(), 0o777)?;
+        make_dir(&self.work(), 0o777)?;
+        if !artifacts.is_empty() {
+            make_dir(&self.0.join("artifacts"), 0o755)?;
+        }
+        artifacts.iter().try_for_each(|name| make_dir(&self.artifact(name), 0o777))
+    }
+}
+
+/// Makes a directory with exactly this mode, whatever the umask; one that is there already is left as it is.
+fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) if mode & 0o022 == 0 => Ok(()),
+        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .map_err(|source| StoreError::io("set the mode of", path, source)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StoreError::io("create", path, error)),
+    }
+}

@@ -1,0 +1,258 @@
+//! The state directory and the run directories in it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{EventTail, JobDir, StoreError, files, make_dir};
+use crate::{
+    event::{Event, EventKind},
+    ids::{JobName, RunId, WorkflowName},
+    record::RunRecord,
+};
+
+/// The version of the layout.
+const LAYOUT_VERSION: u32 = 1;
+
+/// Where runs are kept.
+#[derive(Debug, Clone)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Opens a state directory to make runs in it, creating it where it is absent.
+    ///
+    /// # Errors
+    /// Fails when it cannot be created or written, or is of a newer version.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(path).map_err(|source| StoreError::io("create", path, source))?;
+        let state = Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
+        if !state.check_version()? {
+            files::write_json(&state.version_file(), &LAYOUT_VERSION, 0o644, false)?;
+        }
+        make_dir(&state.runs_dir(), 0o700)?;
+        Ok(state)
+    }
+
+    /// Opens a state directory to read it.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read, or is of a newer version. One that is absent is empty.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let state = Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
+        state.check_version()?;
+        Ok(state)
+    }
+
+    /// Returns its path, absolute.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the directory of a new run; two callers at once get two runs.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn create_run(&self, workflow: &WorkflowName) -> Result<RunDir, StoreError> {
+        let last = self.runs()?.iter().map(RunId::split).filter(|(name, _)| *name == workflow.as_str()).map(|(_, n)| n).max();
+        let mut number = last.unwrap_or(0) + 1;
+        loop {
+            let id = RunId::new(workflow, number);
+            let path = self.runs_dir().join(id.as_str());
+            match std::fs::create_dir(&path) {
+                Ok(()) => {
+                    let run = RunDir { id, path };
+                    make_dir(&run.control(), 0o700)?;
+                    make_dir(&run.shared(), 0o755)?;
+                    make_dir(&run.jobs(), 0o755)?;
+                    return Ok(run);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(StoreError::io("create", &path, error)),
+            }
+        }
+    }
+
+    /// Returns the ids of all runs, by workflow and number.
+    ///
+    /// # Errors
+    /// Fails when the directory cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let path = self.runs_dir();
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        let mut runs = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| StoreError::io("read", &path, source))?;
+            runs.extend(entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()));
+        }
+        runs.sort_by(|a, b| a.split().cmp(&b.split()));
+        Ok(runs)
+    }
+
+    /// Returns the run with this id.
+    ///
+    /// # Errors
+    /// Fails when the text is no run id, or there is no such run; then with the nearest known.
+    pub fn run(&self, text: &str) -> Result<RunDir, StoreError> {
+        let id: RunId = text.parse().map_err(|source| StoreError::BadRunId { text: text.to_owned(), source })?;
+        let path = self.runs_dir().join(id.as_str());
+        match std::fs::metadata(&path) {
+            Ok(_) => Ok(RunDir { id, path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let known = self.runs()?;
+                let nearest = known.iter().map(|run| (strsim::jaro(run.as_str(), text), run)).filter(|(score, _)| *score > 0.7);
+                let nearest = nearest.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, run)| run.to_string());
+                Err(StoreError::NoRun { run: text.to_owned(), state: self.0.clone(), nearest })
+            }
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
+    fn runs_dir(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    fn version_file(&self) -> PathBuf {
+        self.0.join("version")
+    }
+
+    /// Returns whether there is a version file; fails when it is a newer one.
+    fn check_version(&self) -> Result<bool, StoreError> {
+        let path = self.version_file();
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().parse() == Ok(LAYOUT_VERSION) => Ok(true),
+            Ok(text) => {
+                Err(StoreError::Newer { path: self.0.clone(), found: text.trim().chars().take(20).collect(), known: LAYOUT_VERSION })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+}
+
+/// The directory of one run.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    id: RunId,
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Returns the run directory at a path, whose last component is the run's id.
+    ///
+    /// # Errors
+    /// Fails when that is no run id.
+    pub fn at(path: &Path) -> Result<Self, StoreError> {
+        let text = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let id = text.parse().map_err(|source| StoreError::BadRunId { text, source })?;
+        Ok(Self { id, path: path.to_owned() })
+    }
+
+    /// Returns the run's id.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// Returns the directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns where the plan lies.
+    pub fn plan(&self) -> PathBuf {
+        self.path.join("plan.json")
+    }
+
+    /// Returns where the run's spec lies.
+    pub fn spec(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    /// Returns where events are appended.
+    pub fn events(&self) -> PathBuf {
+        self.path.join("events.jsonl")
+    }
+
+    /// Returns where the final record is written.
+    pub fn record(&self) -> PathBuf {
+        self.path.join("record.json")
+    }
+
+    /// Returns the directory of requests to the supervisor.
+    pub fn control(&self) -> PathBuf {
+        self.path.join("control")
+    }
+
+    /// Returns what every job of the run may read.
+    pub fn shared(&self) -> PathBuf {
+        self.path.join("shared")
+    }
+
+    /// Returns the flag whose presence tells runners that the run is being cancelled.
+    pub fn cancelled(&self) -> PathBuf {
+        self.path.join("shared/cancelled")
+    }
+
+    /// Returns the copy of the source tree.
+    pub fn source(&self) -> PathBuf {
+        self.path.join("shared/source")
+    }
+
+    /// Returns the directory of all jobs.
+    pub fn jobs(&self) -> PathBuf {
+        self.path.join("jobs")
+    }
+
+    /// Returns where the journal of an embedded manager lies.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Returns the directory of a job.
+    pub fn job(&self, job: &JobName) -> JobDir {
+        JobDir::new(&self.jobs(), job)
+    }
+
+    /// Asks the supervisor to cancel the run, or to kill it where it is being cancelled already.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn request_cancel(&self, by: &str, kill: bool) -> Result<(), StoreError> {
+        let name = if kill { "kill" } else { "cancel" };
+        files::write_atomically(&self.control().join(name), by.as_bytes(), 0o600, false)
+    }
+
+    /// Returns who asked for the run to be cancelled (`kill`: killed), if anybody did.
+    pub fn cancel_requested(&self, kill: bool) -> Option<String> {
+        std::fs::read_to_string(self.control().join(if kill { "kill" } else { "cancel" })).ok()
+    }
+
+    /// Returns the run's record: the final one, or what the events tell so far.
+    ///
+    /// # Errors
+    /// Fails when neither can be read.
+    pub fn load_record(&self) -> Result<RunRecord, StoreError> {
+        match files::read_json(&self.record()) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => self.record_so_far(),
+            other => other,
+        }
+    }
+
+    /// Returns the record that the events tell so far.
+    ///
+    /// # Errors
+    /// Fails when the events cannot be read.
+    pub fn record_so_far(&self) -> Result<RunRecord, StoreError> {
+        let events = EventTail::new(self.events()).read()?;
+        let (workflow, _) = self.id.split();
+        let workflow = workflow.parse().map_err(|source| StoreError::BadRunId { text: self.id.to_string(), source })?;
+        let started = events.iter().find(|event| matches!(event.event, EventKind::RunCreated { .. })).map(|event| event.at);
+        let mut record = Event::empty_record(self.id.clone(), workflow, started.unwrap_or_default());
+        events.iter().for_each(|event| event.apply(&mut record));
+        Ok(record)
+    }
+}

@@ -1,0 +1,160 @@
+//! What a run and a job are told: `run.json` for the supervisor, `spec.json` for each runner.
+//!
+//! A runner reads its own spec only, so everything it needs of the plan is resolved here once.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{JobName, RunId, WorkflowName},
+    plan::{Env, Seconds},
+};
+
+/// The version of `run.json` and `spec.json`.
+pub const SPEC_VERSION: u32 = 1;
+
+/// The kind of systemd manager that runs the units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ManagerKind {
+    /// The host's PID 1.
+    System,
+    /// The user's own manager, `systemd --user`.
+    User,
+    /// A private PID 1 in fresh namespaces, for this run alone.
+    Embedded,
+}
+
+/// A run as it was asked for: the content of `run.json`. Its values may be secret; the file is its owner's alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunSpec {
+    /// [`SPEC_VERSION`].
+    pub version: u32,
+    /// The run's id.
+    pub run: RunId,
+    /// The workflow's name.
+    pub workflow: WorkflowName,
+    /// Who runs the units.
+    pub manager: ManagerKind,
+    /// When the run was made.
+    pub created_at: Timestamp,
+    /// The program whose `job` and `supervise` subcommands the units run.
+    pub program: PathBuf,
+    /// The directory of the run.
+    pub directory: PathBuf,
+    /// The state directory it lies in, which jobs do not see.
+    pub state_directory: PathBuf,
+    /// Variables that outrank the plan's: `--env`, `--env-file`, and those taken from the caller.
+    pub overrides: Env,
+    /// `INPUT_<K>` variables.
+    pub inputs: Env,
+    /// `PATH` of the jobs.
+    pub path: String,
+    /// Whether a copy of the source tree lies in the run's `shared/source`.
+    pub has_source: bool,
+    /// How many jobs may run at once.
+    pub max_parallel: u32,
+}
+
+/// An artifact that a job takes in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InputSpec {
+    /// The artifact's name.
+    pub name: String,
+    /// The job that saves it.
+    pub from: JobName,
+    /// Where in the workspace it is restored.
+    pub path: String,
+}
+
+/// An artifact that a job saves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutputSpec {
+    /// The artifact's name.
+    pub name: String,
+    /// Where in the workspace it lies.
+    pub path: String,
+}
+
+/// A step, with everything inherited resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StepSpec {
+    /// Its name, never empty.
+    pub name: String,
+    /// What is executed: argv, or a script.
+    pub command: Command,
+    /// Its variables.
+    pub env: Env,
+    /// Where in the workspace it runs.
+    pub workdir: Option<String>,
+    /// Its condition, as in the plan.
+    pub condition: Option<String>,
+    /// Whether a failure counts as success.
+    pub continue_on_error: bool,
+    /// The longest it may take.
+    pub timeout: Option<Seconds>,
+}
+
+/// What a step executes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Command {
+    /// An executable and its arguments.
+    Run(Vec<String>),
+    /// A script for bash.
+    Bash(String),
+}
+
+/// A job as its runner gets it: the content of `spec.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobSpec {
+    /// [`SPEC_VERSION`].
+    pub version: u32,
+    /// The run's id.
+    pub run: RunId,
+    /// The workflow's name.
+    pub workflow: WorkflowName,
+    /// The job's name.
+    pub job: JobName,
+    /// The job's unit.
+    pub unit: String,
+    /// The run's `jobs` directory: needs lie beside the job.
+    pub jobs_directory: PathBuf,
+    /// The run's `shared` directory.
+    pub shared_directory: PathBuf,
+    /// Its direct needs.
+    pub needs: Vec<JobName>,
+    /// Its condition, as in the plan.
+    pub condition: Option<String>,
+    /// Whether a failure counts as success.
+    pub continue_on_error: bool,
+    /// Whether its workspace starts with a copy of the source tree.
+    pub copy_source: bool,
+    /// How many of the run's jobs may run at once, where the runner itself must see to it with locks.
+    pub slots: Option<u32>,
+    /// `PATH` of its steps.
+    pub path: String,
+    /// The workflow's variables.
+    pub workflow_env: Env,
+    /// The job's variables.
+    pub job_env: Env,
+    /// `INPUT_<K>` variables.
+    pub inputs_env: Env,
+    /// Variables that outrank all others.
+    pub overrides: Env,
+    /// The longest the job may take.
+    pub timeout: Option<Seconds>,
+    /// Artifacts restored before the first step.
+    pub inputs: Vec<InputSpec>,
+    /// Artifacts saved after the last one.
+    pub outputs: Vec<OutputSpec>,
+    /// Its steps.
+    pub steps: Vec<StepSpec>,
+}
