@@ -28,7 +28,7 @@ pub use events::{EventTail, EventWriter};
 pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
 pub use state::{RunDir, StateDir};
 
-use crate::ids::{JobName, NameError};
+use crate::{ids::NameError, unit::JobPaths};
 
 /// What can go wrong with files.
 #[derive(Debug, thiserror::Error)]
@@ -112,65 +112,19 @@ impl StoreError {
     }
 }
 
-/// The directory of one job of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobDir(PathBuf);
-
-impl JobDir {
-    /// Returns the directory of a job in a run's `jobs` directory.
-    pub fn new(jobs: &Path, job: &JobName) -> Self {
-        Self(jobs.join(job.as_str()))
+/// Makes the directories that a job needs before its unit starts. The job's user is not known yet (`DynamicUser=`),
+/// so what it writes to is open to all; nobody gets there by path, since the run's directory is its owner's alone.
+///
+/// # Errors
+/// Fails with the path and the system's reason.
+pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> {
+    make_dir(job.path(), 0o755)?;
+    make_dir(&job.out(), 0o777)?;
+    make_dir(&job.work(), 0o777)?;
+    if !artifacts.is_empty() {
+        make_dir(&job.artifacts(), 0o755)?;
     }
-
-    /// Returns the directory itself.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Returns where the job's spec lies.
-    pub fn spec(&self) -> PathBuf {
-        self.0.join("spec.json")
-    }
-
-    /// Returns what the job's dependents may read.
-    pub fn out(&self) -> PathBuf {
-        self.0.join("out")
-    }
-
-    /// Returns where the runner leaves its result.
-    pub fn result(&self) -> PathBuf {
-        self.0.join("out/result.json")
-    }
-
-    /// Returns where the runner appends its events; the file's presence says that the job has started.
-    pub fn events(&self) -> PathBuf {
-        self.0.join("out/events.jsonl")
-    }
-
-    /// Returns where one of its artifacts is saved.
-    pub fn artifact(&self, name: &str) -> PathBuf {
-        self.0.join("artifacts").join(name)
-    }
-
-    /// Returns the directory of the job's own: its workspace, home and files.
-    pub fn work(&self) -> PathBuf {
-        self.0.join("work")
-    }
-
-    /// Makes the directories that a job needs before its unit starts. The job's user is not known yet (`DynamicUser=`),
-    /// so what it writes to is open to all; nobody gets there by path, since the run's directory is its owner's alone.
-    ///
-    /// # Errors
-    /// Fails with the path and the system's reason.
-    pub fn create(&self, artifacts: &[&str]) -> Result<(), StoreError> {
-        make_dir(&self.0, 0o755)?;
-        make_dir(&self.out(), 0o777)?;
-        make_dir(&self.work(), 0o777)?;
-        if !artifacts.is_empty() {
-            make_dir(&self.0.join("artifacts"), 0o755)?;
-        }
-        artifacts.iter().try_for_each(|name| make_dir(&self.artifact(name), 0o777))
-    }
+    artifacts.iter().try_for_each(|name| make_dir(&job.artifact(name), 0o777))
 }
 
 /// Makes a directory with exactly this mode, whatever the umask; one that is there already is left as it is.

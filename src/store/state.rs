@@ -2,14 +2,16 @@
 
 use std::{
     io,
+    ops::Deref,
     path::{Path, PathBuf},
 };
 
-use super::{EventTail, JobDir, StoreError, files, make_dir};
+use super::{EventTail, StoreError, files, make_dir};
 use crate::{
     event::{Event, EventKind},
-    ids::{JobName, RunId, WorkflowName},
+    ids::{RunId, WorkflowName},
     record::RunRecord,
+    unit::RunPaths,
 };
 
 /// The version of the layout.
@@ -61,7 +63,7 @@ impl StateDir {
             let path = self.runs_dir().join(id.as_str());
             match std::fs::create_dir(&path) {
                 Ok(()) => {
-                    let run = RunDir { id, path };
+                    let run = RunDir { id, paths: RunPaths::new(path) };
                     make_dir(&run.control(), 0o700)?;
                     make_dir(&run.shared(), 0o755)?;
                     make_dir(&run.jobs(), 0o755)?;
@@ -101,7 +103,7 @@ impl StateDir {
         let id: RunId = text.parse().map_err(|source| StoreError::BadRunId { text: text.to_owned(), source })?;
         let path = self.runs_dir().join(id.as_str());
         match std::fs::metadata(&path) {
-            Ok(_) => Ok(RunDir { id, path }),
+            Ok(_) => Ok(RunDir { id, paths: RunPaths::new(path) }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let known = self.runs()?;
                 let nearest = known.iter().map(|run| (strsim::jaro(run.as_str(), text), run)).filter(|(score, _)| *score > 0.7);
@@ -138,7 +140,14 @@ impl StateDir {
 #[derive(Debug, Clone)]
 pub struct RunDir {
     id: RunId,
-    path: PathBuf,
+    paths: RunPaths,
+}
+
+impl Deref for RunDir {
+    type Target = RunPaths;
+    fn deref(&self) -> &RunPaths {
+        &self.paths
+    }
 }
 
 impl RunDir {
@@ -149,72 +158,12 @@ impl RunDir {
     pub fn at(path: &Path) -> Result<Self, StoreError> {
         let text = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let id = text.parse().map_err(|source| StoreError::BadRunId { text, source })?;
-        Ok(Self { id, path: path.to_owned() })
+        Ok(Self { id, paths: RunPaths::new(path.to_owned()) })
     }
 
     /// Returns the run's id.
     pub fn id(&self) -> &RunId {
         &self.id
-    }
-
-    /// Returns the directory itself.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Returns where the plan lies.
-    pub fn plan(&self) -> PathBuf {
-        self.path.join("plan.json")
-    }
-
-    /// Returns where the run's spec lies.
-    pub fn spec(&self) -> PathBuf {
-        self.path.join("run.json")
-    }
-
-    /// Returns where events are appended.
-    pub fn events(&self) -> PathBuf {
-        self.path.join("events.jsonl")
-    }
-
-    /// Returns where the final record is written.
-    pub fn record(&self) -> PathBuf {
-        self.path.join("record.json")
-    }
-
-    /// Returns the directory of requests to the supervisor.
-    pub fn control(&self) -> PathBuf {
-        self.path.join("control")
-    }
-
-    /// Returns what every job of the run may read.
-    pub fn shared(&self) -> PathBuf {
-        self.path.join("shared")
-    }
-
-    /// Returns the flag whose presence tells runners that the run is being cancelled.
-    pub fn cancelled(&self) -> PathBuf {
-        self.path.join("shared/cancelled")
-    }
-
-    /// Returns the copy of the source tree.
-    pub fn source(&self) -> PathBuf {
-        self.path.join("shared/source")
-    }
-
-    /// Returns the directory of all jobs.
-    pub fn jobs(&self) -> PathBuf {
-        self.path.join("jobs")
-    }
-
-    /// Returns where the journal of an embedded manager lies.
-    pub fn journal(&self) -> PathBuf {
-        self.path.join("journal")
-    }
-
-    /// Returns the directory of a job.
-    pub fn job(&self, job: &JobName) -> JobDir {
-        JobDir::new(&self.jobs(), job)
     }
 
     /// Asks the supervisor to cancel the run, or to kill it where it is being cancelled already.

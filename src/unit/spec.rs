@@ -7,9 +7,15 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{
+    Context, RunPaths, UnitName,
+    compile::{copies_source, step_timeout},
+    inputs,
+};
 use crate::{
+    graph::JobIx,
     ids::{JobName, RunId, WorkflowName},
-    plan::{Env, Seconds},
+    plan::{Env, Seconds, Step},
 };
 
 /// The version of `run.json` and `spec.json`.
@@ -157,4 +163,56 @@ pub struct JobSpec {
     pub outputs: Vec<OutputSpec>,
     /// Its steps.
     pub steps: Vec<StepSpec>,
+}
+
+impl JobSpec {
+    /// Resolves what the plan says of a job.
+    pub fn new(context: &Context<'_>, ix: JobIx) -> Self {
+        let run = context.run;
+        let (name, job) = context.job(ix);
+        let paths = RunPaths::new(run.directory.clone());
+        let inputs = job.inputs.iter().zip(inputs(context, ix));
+        Self {
+            version: SPEC_VERSION,
+            run: run.run.clone(),
+            workflow: run.workflow.clone(),
+            job: name.clone(),
+            unit: UnitName::job(&run.run, name).to_string(),
+            jobs_directory: paths.jobs(),
+            shared_directory: paths.shared(),
+            needs: context.graph.needs(ix).iter().map(|need| context.graph.name(*need).clone()).collect(),
+            condition: job.condition.clone(),
+            continue_on_error: job.continue_on_error,
+            copy_source: run.has_source && copies_source(&context.executor(job)),
+            slots: (!context.features.concurrency).then_some(run.max_parallel),
+            path: run.path.clone(),
+            workflow_env: context.plan.env.clone(),
+            job_env: job.env.clone(),
+            inputs_env: run.inputs.clone(),
+            overrides: run.overrides.clone(),
+            timeout: context.job_timeout(job).and_then(|timeout| Seconds::try_from(timeout.as_secs_f64()).ok()),
+            inputs: inputs
+                .map(|(input, (_, from))| InputSpec { name: input.name.clone(), from: from.clone(), path: input.path.clone() })
+                .collect(),
+            outputs: job.outputs.iter().map(|(name, path)| OutputSpec { name: name.clone(), path: path.clone() }).collect(),
+            steps: job.steps.iter().enumerate().map(|(index, step)| StepSpec::new(index, step)).collect(),
+        }
+    }
+}
+
+impl StepSpec {
+    fn new(index: usize, step: &Step) -> Self {
+        Self {
+            name: step.name.clone().unwrap_or_else(|| format!("step {}", index + 1)),
+            command: match (&step.run, &step.bash) {
+                (Some(argv), _) => Command::Run(argv.clone()),
+                (None, script) => Command::Bash(script.clone().unwrap_or_default()),
+            },
+            env: step.env.clone(),
+            workdir: step.workdir.clone(),
+            condition: step.condition.clone(),
+            continue_on_error: step.continue_on_error,
+            timeout: step_timeout(step.timeout),
+        }
+    }
 }

@@ -1,0 +1,263 @@
+//! From a graph and a run to transient units: names, order, sandbox, limits.
+//!
+//! The order of a DAG is `After=`. `Requires=` is added only between jobs whose whole future asks for success: then
+//! systemd itself drops what a failure makes pointless, and no runner ever has to explain a job that never started.
+//! Every other job starts its runner, whose gate decides.
+
+use std::time::Duration;
+
+use super::{JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, TransientUnit, UnitName, Value, sandbox};
+use crate::{
+    graph::{Graph, JobIx},
+    ids::JobName,
+    plan::{Env, Executor, Job, Plan, Sandbox, Seconds, Setting},
+    status::Condition,
+};
+
+/// The longest a job may take where its plan says nothing: GitHub's 360 minutes
+/// (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes>).
+pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
+/// How long a step gets after SIGINT, until SIGTERM.
+pub const INTERRUPT_GRACE: Duration = Duration::from_millis(7500);
+/// How long a step gets after SIGTERM, until SIGKILL.
+pub const TERMINATE_GRACE: Duration = Duration::from_millis(2500);
+/// How long `always()` and `cancelled()` work may take after a cancellation.
+pub const CLEANUP_GRACE: Duration = Duration::from_secs(300);
+/// What PID 1 waits beyond all that, before it ends a runner that hangs.
+const RUNNER_SLACK: Duration = Duration::from_secs(30);
+
+/// What the manager at hand can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Slices count their units themselves: `ConcurrencySoftMax=` (systemd 258).
+    pub concurrency: bool,
+}
+
+impl Features {
+    /// Returns what a systemd of this version can do.
+    pub fn of_version(version: u32) -> Self {
+        Self { concurrency: version >= 258 }
+    }
+}
+
+/// The units of one call to `StartTransientUnit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wave {
+    /// The slice without processes that pulls the jobs in and keeps them loaded until it is stopped.
+    pub main: TransientUnit,
+    /// The run's slice, where this is the first wave, and the jobs.
+    pub aux: Vec<TransientUnit>,
+}
+
+/// A plan, its graph and the run of it: what units are compiled from.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The validated plan.
+    pub plan: &'a Plan,
+    /// Its graph.
+    pub graph: &'a Graph,
+    /// The run.
+    pub run: &'a RunSpec,
+    /// What the manager can do.
+    pub features: Features,
+}
+
+impl<'a> Context<'a> {
+    /// Returns a job of the plan.
+    pub fn job(&self, ix: JobIx) -> (&'a JobName, &'a Job) {
+        let name = self.graph.name(ix);
+        (name, self.plan.jobs.get(name).expect("invariant: the graph was made from this plan"))
+    }
+
+    /// Returns the executor a job runs on.
+    pub fn executor(&self, job: &Job) -> Executor {
+        job.executor.as_ref().and_then(|name| self.plan.executors.get(name)).cloned().unwrap_or_default()
+    }
+
+    /// Returns the longest a job may take.
+    pub fn job_timeout(&self, job: &Job) -> Option<Duration> {
+        match job.timeout {
+            Setting::Inherit => Some(DEFAULT_JOB_TIMEOUT),
+            Setting::Off => None,
+            Setting::Value(seconds) => Some(seconds.duration()),
+        }
+    }
+}
+
+/// Returns for each job whether it and all that comes after it run on success alone.
+pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
+    let mut pure = vec![false; graph.len()];
+    for ix in graph.jobs().rev() {
+        let own = plan.jobs.get(graph.name(ix)).is_some_and(|job| Condition::parse(job.condition.as_deref()) == Condition::Success);
+        pure[ix.index()] = own && graph.dependents(ix).iter().all(|dependent| pure[dependent.index()]);
+    }
+    pure
+}
+
+/// Compiles one wave: `jobs` in topological order, of which `pure` tells which may use `Requires=`.
+pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -> Wave {
+    let run = context.run;
+    let mut in_wave = vec![false; context.graph.len()];
+    jobs.iter().for_each(|ix| in_wave[ix.index()] = true);
+    let mut aux = Vec::with_capacity(jobs.len() + 1);
+    if number == 0 {
+        aux.push(run_slice(context));
+    }
+    let mut names = Vec::with_capacity(jobs.len());
+    for ix in jobs {
+        let unit = job_unit(context, *ix, &in_wave, pure);
+        names.push(unit.name.to_string());
+        aux.push(unit);
+    }
+    let main = TransientUnit {
+        name: UnitName::wave(&run.run, number),
+        properties: vec![
+            (
+                "Description",
+                Value::Str(format!(
+                    "NixActions run {}: all jobs{}",
+                    run.run,
+                    if number == 0 { String::new() } else { format!(", part {}", number + 1) }
+                )),
+            ),
+            documentation(),
+            ("CollectMode", Value::Str("inactive-or-failed".into())),
+            ("Wants", Value::StrList(names.clone())),
+            ("After", Value::StrList(names)),
+        ],
+    };
+    Wave { main, aux }
+}
+
+fn run_slice(context: &Context<'_>) -> TransientUnit {
+    let run = context.run;
+    let mut properties = vec![
+        ("Description", Value::Str(format!("NixActions run {}", run.run))),
+        documentation(),
+        ("CollectMode", Value::Str("inactive-or-failed".into())),
+    ];
+    if context.features.concurrency {
+        properties.push(("ConcurrencySoftMax", Value::U32(run.max_parallel)));
+    }
+    TransientUnit { name: UnitName::run_slice(&run.run), properties }
+}
+
+fn documentation() -> (&'static str, Value) {
+    ("Documentation", Value::StrList(vec!["man:nixactions(1)".to_owned()]))
+}
+
+fn log_fields(run: &RunSpec, job: Option<&JobName>) -> Value {
+    let mut fields = vec![format!("NIXACTIONS_RUN={}", run.run), format!("NIXACTIONS_WORKFLOW={}", run.workflow)];
+    fields.extend(job.map(|job| format!("NIXACTIONS_JOB={job}")));
+    Value::BytesList(fields.into_iter().map(String::into_bytes).collect())
+}
+
+fn micros(duration: Option<Duration>) -> Value {
+    Value::U64(duration.map_or(u64::MAX, |duration| duration.as_micros().try_into().unwrap_or(u64::MAX)))
+}
+
+fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -> TransientUnit {
+    let run = context.run;
+    let (name, job) = context.job(ix);
+    let paths = RunPaths::new(run.directory.clone());
+    let own = paths.job(name);
+    let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
+        jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string()).collect()
+    };
+    let after = unit_names(&mut context.graph.needs(ix).iter().copied());
+    let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(|need| pure[ix.index()] && in_wave[need.index()]));
+    let cleanup = INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK;
+    let mut properties = vec![
+        ("Description", Value::Str(format!("NixActions run {}: job {name}", run.run))),
+        documentation(),
+        ("Type", Value::Str("oneshot".into())),
+        ("CollectMode", Value::Str("inactive-or-failed".into())),
+        ("Slice", Value::Str(UnitName::run_slice(&run.run).to_string())),
+        ("ExecStart", Value::Exec(vec![run.program.display().to_string(), "job".into(), own.path().display().to_string()])),
+        ("KillMode", Value::Str("mixed".into())),
+        ("IgnoreSIGPIPE", Value::Bool(false)),
+        ("TimeoutStartUSec", micros(context.job_timeout(job).map(|timeout| timeout + cleanup))),
+        ("TimeoutStopUSec", micros(Some(cleanup))),
+        ("LogRateLimitIntervalUSec", Value::U64(0)),
+        ("LogExtraFields", log_fields(run, Some(name))),
+    ];
+    if !after.is_empty() {
+        properties.push(("After", Value::StrList(after)));
+    }
+    if !requires.is_empty() {
+        properties.push(("Requires", Value::StrList(requires)));
+    }
+    if let Executor::Systemd { sandbox: level, properties: extra, .. } = context.executor(job) {
+        let mut visible = vec![paths.shared()];
+        visible.extend(context.graph.needs(ix).iter().map(|need| paths.job(context.graph.name(*need)).out()));
+        visible.extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
+        properties.extend(sandbox::properties(run, level, &own, &visible));
+        sandbox::extend(&mut properties, &extra);
+        sandbox::extend(&mut properties, &job.properties);
+    }
+    TransientUnit { name: UnitName::job(&run.run, name), properties }
+}
+
+/// Returns the artifacts a job takes in, each with the ancestor that saves it.
+pub fn inputs<'a>(context: &'a Context<'_>, ix: JobIx) -> impl Iterator<Item = (&'a str, &'a JobName)> {
+    let (_, job) = context.job(ix);
+    job.inputs.iter().filter_map(move |input| {
+        let mut ancestors = context.graph.ancestors(ix);
+        let from = ancestors.find(|ancestor| context.job(*ancestor).1.outputs.contains_key(&input.name))?;
+        Some((input.name.as_str(), context.graph.name(from)))
+    })
+}
+
+/// Compiles the supervisor's unit, which the client starts.
+pub fn supervisor(run: &RunSpec) -> TransientUnit {
+    let stop = INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK + RUNNER_SLACK;
+    let mut properties = vec![
+        ("Description", Value::Str(format!("NixActions run {}: supervisor", run.run))),
+        documentation(),
+        ("Type", Value::Str("notify".into())),
+        ("NotifyAccess", Value::Str("main".into())),
+        ("CollectMode", Value::Str("inactive-or-failed".into())),
+        ("Slice", Value::Str(ROOT_SLICE.into())),
+        ("ExecStart", Value::Exec(vec![run.program.display().to_string(), "supervise".into(), run.directory.display().to_string()])),
+        ("Restart", Value::Str("on-failure".into())),
+        ("RestartUSec", Value::U64(100_000)),
+        ("StartLimitIntervalUSec", Value::U64(0)),
+        ("KillMode", Value::Str("mixed".into())),
+        ("TimeoutStopUSec", micros(Some(stop))),
+        ("OOMScoreAdjust", Value::I32(-500)),
+        ("NoNewPrivileges", Value::Bool(true)),
+        ("LogExtraFields", log_fields(run, None)),
+    ];
+    if run.manager == ManagerKind::User {
+        // Only a privileged manager may lower it (proc_pid_oom_score_adj(5)).
+        properties.retain(|(name, _)| *name != "OOMScoreAdjust");
+    }
+    TransientUnit { name: UnitName::supervisor(&run.run), properties }
+}
+
+/// Merges environment levels, the stronger last.
+pub fn merged(levels: &[&Env]) -> Env {
+    levels.iter().flat_map(|level| level.iter()).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Returns a step's timeout under what its job and workflow say: there is none to inherit, a job bounds its steps anyway.
+pub(super) fn step_timeout(step: Setting<Seconds>) -> Option<Seconds> {
+    step.over(None)
+}
+
+/// Returns whether a job's workspace starts with the source tree.
+pub(super) fn copies_source(executor: &Executor) -> bool {
+    match executor {
+        Executor::Systemd { copy_repo, .. } | Executor::Nspawn { copy_repo, .. } | Executor::Hooks { copy_repo, .. } => *copy_repo,
+    }
+}
+
+/// Returns whether a job is run as the manager's own user.
+pub fn is_privileged(executor: &Executor) -> bool {
+    matches!(executor, Executor::Systemd { sandbox: Sandbox::None, .. })
+}
+
+/// Returns the paths of a job in a run.
+pub fn job_paths(run: &RunSpec, job: &JobName) -> JobPaths {
+    RunPaths::new(run.directory.clone()).job(job)
+}

@@ -1,0 +1,163 @@
+//! Where everything of a run lies: pure path arithmetic, shared by the units that bind directories and the code that
+//! reads and writes them (`store`, whose head draws the whole tree).
+
+use std::path::{Path, PathBuf};
+
+use crate::ids::JobName;
+
+/// The paths of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunPaths(PathBuf);
+
+impl RunPaths {
+    /// Returns the paths below a run's directory.
+    pub fn new(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    /// Returns the directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns where the plan lies.
+    pub fn plan(&self) -> PathBuf {
+        self.0.join("plan.json")
+    }
+
+    /// Returns where the run's spec lies.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("run.json")
+    }
+
+    /// Returns where events are appended.
+    pub fn events(&self) -> PathBuf {
+        self.0.join("events.jsonl")
+    }
+
+    /// Returns where the final record is written.
+    pub fn record(&self) -> PathBuf {
+        self.0.join("record.json")
+    }
+
+    /// Returns the directory of requests to the supervisor.
+    pub fn control(&self) -> PathBuf {
+        self.0.join("control")
+    }
+
+    /// Returns the lock that the supervisor holds while it lives.
+    pub fn supervisor_lock(&self) -> PathBuf {
+        self.0.join("supervisor.lock")
+    }
+
+    /// Returns what every job of the run may read.
+    pub fn shared(&self) -> PathBuf {
+        self.0.join("shared")
+    }
+
+    /// Returns the flag whose presence tells runners that the run is being cancelled.
+    pub fn cancelled(&self) -> PathBuf {
+        self.0.join("shared/cancelled")
+    }
+
+    /// Returns the flag whose presence tells runners to start nothing any more.
+    pub fn killed(&self) -> PathBuf {
+        self.0.join("shared/killed")
+    }
+
+    /// Returns the copy of the source tree.
+    pub fn source(&self) -> PathBuf {
+        self.0.join("shared/source")
+    }
+
+    /// Returns the locks of which each running job holds one, where the manager does not count itself.
+    pub fn slots(&self) -> PathBuf {
+        self.0.join("shared/slots")
+    }
+
+    /// Returns the directory of all jobs.
+    pub fn jobs(&self) -> PathBuf {
+        self.0.join("jobs")
+    }
+
+    /// Returns where the journal of an embedded manager lies.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// Returns the paths of a job.
+    pub fn job(&self, job: &JobName) -> JobPaths {
+        JobPaths::new(&self.jobs(), job)
+    }
+}
+
+/// The paths of one job of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobPaths(PathBuf);
+
+impl JobPaths {
+    /// Returns the paths of a job in a run's `jobs` directory.
+    pub fn new(jobs: &Path, job: &JobName) -> Self {
+        Self(jobs.join(job.as_str()))
+    }
+
+    /// Returns the paths of the job whose directory this is.
+    pub fn at(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    /// Returns the job's directory, which only its owner can change.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns where the job's spec lies.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// Returns what the job's dependents may read.
+    pub fn out(&self) -> PathBuf {
+        self.0.join("out")
+    }
+
+    /// Returns where the runner leaves its result.
+    pub fn result(&self) -> PathBuf {
+        self.0.join("out/result.json")
+    }
+
+    /// Returns where the runner appends its events; the file's presence says that the job has started.
+    pub fn events(&self) -> PathBuf {
+        self.0.join("out/events.jsonl")
+    }
+
+    /// Returns the directory of its artifacts.
+    pub fn artifacts(&self) -> PathBuf {
+        self.0.join("artifacts")
+    }
+
+    /// Returns where one of its artifacts is saved.
+    pub fn artifact(&self, name: &str) -> PathBuf {
+        self.0.join("artifacts").join(name)
+    }
+
+    /// Returns the directory of the job's own.
+    pub fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
+    /// Returns the workspace its steps run in.
+    pub fn workspace(&self) -> PathBuf {
+        self.0.join("work/workspace")
+    }
+
+    /// Returns its `$HOME`.
+    pub fn home(&self) -> PathBuf {
+        self.0.join("work/home")
+    }
+
+    /// Returns the directory of scripts and of the files that steps write for the runner.
+    pub fn files(&self) -> PathBuf {
+        self.0.join("work/files")
+    }
+}

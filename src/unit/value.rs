@@ -1,0 +1,74 @@
+//! The typed values of unit properties, as `StartTransientUnit` wants them (org.freedesktop.systemd1(5)).
+//!
+//! Knows nothing of D-Bus: the `systemd` layer turns each variant into a variant of the wire.
+
+use std::fmt;
+
+use super::UnitName;
+
+/// A property's value; the comment names the D-Bus signature.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `b`
+    Bool(bool),
+    /// `i`
+    I32(i32),
+    /// `u`
+    U32(u32),
+    /// `t`
+    U64(u64),
+    /// `s`
+    Str(String),
+    /// `as`
+    StrList(Vec<String>),
+    /// `aay`
+    BytesList(Vec<Vec<u8>>),
+    /// `a(sasb)`: the executable and its argv.
+    Exec(Vec<String>),
+    /// `a(ss)`
+    Pairs(Vec<(String, String)>),
+    /// `a(ssbt)`: source, destination; never optional, never recursive-less.
+    Binds(Vec<(String, String)>),
+    /// `(bas)`: whether the list allows, and the list.
+    Filter(bool, Vec<String>),
+}
+
+/// A unit to be made by `StartTransientUnit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransientUnit {
+    /// Its name.
+    pub name: UnitName,
+    /// Its properties, in the order they are set.
+    pub properties: Vec<(&'static str, Value)>,
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::I32(value) => write!(f, "{value}"),
+            Self::U32(value) => write!(f, "{value}"),
+            Self::U64(u64::MAX) => f.write_str("infinity"),
+            Self::U64(value) => write!(f, "{value}"),
+            Self::Str(value) => f.write_str(value),
+            Self::StrList(values) | Self::Exec(values) => f.write_str(&values.join(" ")),
+            Self::BytesList(values) => {
+                let texts: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+                f.write_str(&texts.join(" "))
+            }
+            Self::Pairs(pairs) | Self::Binds(pairs) => {
+                let texts: Vec<_> = pairs.iter().map(|(a, b)| format!("{a}:{b}")).collect();
+                f.write_str(&texts.join(" "))
+            }
+            Self::Filter(allow, values) => write!(f, "{}{}", if *allow { "" } else { "~" }, values.join(" ")),
+        }
+    }
+}
+
+impl fmt::Display for TransientUnit {
+    /// Writes the unit as a unit file would say it, for golden tests and `check`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[{}]", self.name)?;
+        self.properties.iter().try_for_each(|(name, value)| writeln!(f, "{name}={value}"))
+    }
+}
