@@ -21,4 +21,5 @@ pub mod plan;
 pub mod record;
 pub mod status;
 pub mod store;
+pub mod systemd;
 pub mod unit;

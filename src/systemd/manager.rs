@@ -1,0 +1,268 @@
+//! A connection to a manager, and the calls we make.
+
+use std::{fmt, future::Future, time::Duration};
+
+use futures_util::{Stream, StreamExt};
+use zbus::{Connection, OwnedObjectPath, connection};
+
+use super::{
+    SystemdError, convert,
+    proxy::{ManagerProxy, ServiceProxy},
+};
+use crate::unit::{ManagerKind, TransientUnit, UnitName};
+
+/// How long a call may take. PID 1 is single-threaded, and a reload of a large system takes seconds.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Which of the managers on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// PID 1, on the system bus.
+    System,
+    /// `systemd --user`, on the user's bus.
+    User,
+}
+
+impl From<ManagerKind> for Scope {
+    fn from(kind: ManagerKind) -> Self {
+        match kind {
+            ManagerKind::System | ManagerKind::Embedded => Self::System,
+            ManagerKind::User => Self::User,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "system",
+            Self::User => "user",
+        })
+    }
+}
+
+/// How a job of systemd's queue ended (the `result` of `JobRemoved`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobResult {
+    /// What was asked for was done.
+    Done,
+    /// The unit failed.
+    Failed,
+    /// A unit it requires failed.
+    Dependency,
+    /// The job was cancelled.
+    Canceled,
+    /// The job timed out.
+    Timeout,
+    /// Any other word of systemd's.
+    Unknown(String),
+}
+
+impl From<&str> for JobResult {
+    fn from(text: &str) -> Self {
+        match text {
+            "done" => Self::Done,
+            "failed" => Self::Failed,
+            "dependency" => Self::Dependency,
+            "canceled" => Self::Canceled,
+            "timeout" => Self::Timeout,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+}
+
+/// A job left systemd's queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The unit it was for.
+    pub unit: String,
+    /// How it ended.
+    pub result: JobResult,
+}
+
+/// A loaded unit, briefly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitState {
+    /// Its name.
+    pub name: String,
+    /// `active`, `activating`, `deactivating`, `inactive`, `failed`, …
+    pub active: String,
+    /// Whether a job is queued for it or running.
+    pub queued: bool,
+}
+
+impl UnitState {
+    /// Returns whether the unit is still to run or running.
+    pub fn is_pending(&self) -> bool {
+        self.queued || matches!(self.active.as_str(), "activating" | "deactivating" | "active" | "reloading")
+    }
+}
+
+/// A connection to a manager.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    proxy: ManagerProxy<'static>,
+    connection: Connection,
+}
+
+impl Manager {
+    /// Connects to a manager over its bus. Not over systemd's private socket: there it signs with a well-known name.
+    ///
+    /// # Errors
+    /// Fails when there is no bus or no manager on it.
+    pub async fn connect(scope: Scope) -> Result<Self, SystemdError> {
+        let unreachable = |source| SystemdError::Unreachable { scope, source };
+        let builder = match scope {
+            Scope::System => connection::Builder::system(),
+            Scope::User => connection::Builder::session(),
+        };
+        let connection = within("connect", builder.method_timeout(DEADLINE).build()).await?.map_err(unreachable)?;
+        let proxy =
+            ManagerProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await.map_err(unreachable)?;
+        Ok(Self { proxy, connection })
+    }
+
+    /// Returns the manager's major version.
+    ///
+    /// # Errors
+    /// Fails when the manager does not answer.
+    pub async fn version(&self) -> Result<u32, SystemdError> {
+        let text = self.proxy.version().await.map_err(call("tell its version"))?;
+        let digits: String = text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        Ok(digits.parse().unwrap_or(0))
+    }
+
+    /// Opens the stream of ended jobs, then asks systemd to send it: before that nothing is signalled.
+    ///
+    /// # Errors
+    /// Fails when the manager does not answer.
+    pub async fn removed_jobs(&self) -> Result<impl Stream<Item = Removed> + use<>, SystemdError> {
+        let stream = self.proxy.receive_job_removed().await.map_err(call("watch jobs"))?;
+        self.proxy.subscribe().await.map_err(call("send signals"))?;
+        Ok(stream.filter_map(async |signal| {
+            let args = signal.args().ok()?;
+            Some(Removed { unit: args.unit.clone(), result: JobResult::from(args.result.as_str()) })
+        }))
+    }
+
+    /// Creates `main` and `aux` at once and starts `main`; all or nothing.
+    ///
+    /// # Errors
+    /// Fails when a property is not accepted, or a unit of one of the names is loaded.
+    pub async fn start(&self, main: &TransientUnit, aux: &[TransientUnit]) -> Result<(), SystemdError> {
+        let aux: Vec<_> = aux.iter().map(|unit| (unit.name.as_str(), convert::properties(unit))).collect();
+        let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &convert::properties(main), &aux).await;
+        started.map(drop).map_err(|source| SystemdError::Start { unit: main.name.clone(), source })
+    }
+
+    /// Asks for a unit to be stopped; one that is not loaded is stopped already.
+    ///
+    /// # Errors
+    /// Fails when the manager refuses.
+    pub async fn stop(&self, unit: &UnitName) -> Result<(), SystemdError> {
+        ignore_unloaded(self.proxy.stop_unit(unit.as_str(), "replace").await.map(drop).map_err(call_unit("stop", unit.as_str())))
+    }
+
+    /// Sends a signal to a unit's main process, or to all of its processes. A unit without processes is no error.
+    ///
+    /// # Errors
+    /// Fails when the manager does not answer.
+    pub async fn kill(&self, unit: &str, main_only: bool, signal: i32) -> Result<(), SystemdError> {
+        match self.proxy.kill_unit(unit, if main_only { "main" } else { "all" }, signal).await {
+            // It has ended, or has not begun: whoever asked looks again.
+            Err(zbus::Error::MethodError(..)) => Ok(()),
+            other => other.map_err(call_unit("signal", unit)),
+        }
+    }
+
+    /// Forgets that a unit failed, so that it is unloaded.
+    ///
+    /// # Errors
+    /// Fails when the manager refuses.
+    pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
+        ignore_unloaded(self.proxy.reset_failed_unit(unit).await.map_err(call_unit("reset", unit)))
+    }
+
+    /// Returns the loaded units whose names match one of the patterns (glob(7)).
+    ///
+    /// # Errors
+    /// Fails when the manager does not answer.
+    pub async fn list(&self, patterns: &[&str]) -> Result<Vec<UnitState>, SystemdError> {
+        let listed = self.proxy.list_units_by_patterns(&[], patterns).await.map_err(call("list units"))?;
+        let state = |(name, _, _, active, _, _, _, job, _, _): (String, _, _, String, _, _, _, u32, _, _)| UnitState {
+            name,
+            active,
+            queued: job != 0,
+        };
+        Ok(listed.into_iter().map(state).collect())
+    }
+
+    /// Returns in systemd's words how a service's last run ended, e.g. `oom-kill` or `signal, killed by SIGKILL`;
+    /// `None` where it is not loaded or has never run.
+    ///
+    /// # Errors
+    /// Fails when the manager does not answer.
+    pub async fn service_result(&self, unit: &str) -> Result<Option<String>, SystemdError> {
+        let path: OwnedObjectPath = match self.proxy.get_unit(unit).await.map_err(call_unit("find", unit)) {
+            Err(error) if error.is_no_such_unit() => return Ok(None),
+            other => other?,
+        };
+        let failed = call_unit("tell the result of", unit);
+        let service = async {
+            let service =
+                ServiceProxy::builder(&self.connection).path(path).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
+            let result = service.result().await?;
+            let (code, status) = (service.exec_main_code().await?, service.exec_main_status().await?);
+            zbus::Result::Ok((result, code, status))
+        };
+        let (result, code, status) = service.await.map_err(failed)?;
+        Ok(Some(describe(&result, code, status)))
+    }
+}
+
+/// Puts a service's `Result`, `ExecMainCode` and `ExecMainStatus` into words (systemd.exec(5), "Process Exit Codes").
+fn describe(result: &str, code: i32, status: i32) -> String {
+    use nix::libc::{CLD_DUMPED, CLD_EXITED, CLD_KILLED};
+    let signal = || nix::sys::signal::Signal::try_from(status).map_or_else(|_| status.to_string(), |signal| signal.to_string());
+    match code {
+        CLD_EXITED if status >= 200 => format!("{result}: systemd could not start its runner (exit status {status})"),
+        CLD_EXITED => format!("{result}: exit status {status}"),
+        CLD_KILLED => format!("{result}: killed by {}", signal()),
+        CLD_DUMPED => format!("{result}: killed by {}, core dumped", signal()),
+        _ => result.to_owned(),
+    }
+}
+
+fn ignore_unloaded(result: Result<(), SystemdError>) -> Result<(), SystemdError> {
+    match result {
+        Err(error) if error.is_no_such_unit() => Ok(()),
+        other => other,
+    }
+}
+
+fn call(what: &str) -> impl FnOnce(zbus::Error) -> SystemdError + use<> {
+    let what = what.to_owned();
+    |source| SystemdError::Call { what, source }
+}
+
+fn call_unit(what: &str, unit: &str) -> impl FnOnce(zbus::Error) -> SystemdError + use<> {
+    call(&format!("{what} unit `{unit}`"))
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, SystemdError> {
+    let late = |_| SystemdError::Timeout { what: what.to_owned(), seconds: DEADLINE.as_secs() };
+    tokio::time::timeout(DEADLINE, future).await.map_err(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_told_in_systemds_words() {
+        assert_eq!(describe("oom-kill", 2, 9), "oom-kill: killed by SIGKILL");
+        assert_eq!(describe("core-dump", 3, 11), "core-dump: killed by SIGSEGV, core dumped");
+        assert_eq!(describe("exit-code", 1, 226), "exit-code: systemd could not start its runner (exit status 226)");
+        assert_eq!(describe("timeout", 0, 0), "timeout");
+    }
+}

@@ -1,0 +1,79 @@
+//! The D-Bus adapter: a systemd manager as a typed value (org.freedesktop.systemd1(5)).
+//!
+//! Knows units and their properties, nothing of plans or runs.
+
+mod convert;
+mod manager;
+mod proxy;
+
+pub use manager::{JobResult, Manager, Removed, Scope, UnitState};
+
+use crate::unit::UnitName;
+
+/// What can go wrong between us and a manager.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemdError {
+    /// There is no bus, or no manager on it.
+    #[error("failed to reach the {scope} manager of systemd")]
+    Unreachable {
+        /// Which manager.
+        scope: Scope,
+        /// Why.
+        source: zbus::Error,
+    },
+    /// The manager did not answer in time.
+    #[error("systemd did not answer within {seconds} s when asked to {what}")]
+    Timeout {
+        /// What was asked.
+        what: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The manager refused units.
+    #[error("failed to start unit `{unit}`")]
+    Start {
+        /// The unit that was to be started.
+        unit: UnitName,
+        /// The manager's reason.
+        source: zbus::Error,
+    },
+    /// Another call failed.
+    #[error("systemd failed to {what}")]
+    Call {
+        /// What was asked.
+        what: String,
+        /// The manager's reason.
+        source: zbus::Error,
+    },
+    /// The connection ended.
+    #[error("the connection to systemd was closed")]
+    Closed,
+}
+
+impl SystemdError {
+    /// Returns whether the unit is not loaded.
+    pub fn is_no_such_unit(&self) -> bool {
+        matches!(self, Self::Call { source: zbus::Error::MethodError(name, ..), .. } if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit")
+    }
+
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { scope: Scope::System, .. } => {
+                Some("where systemd is not the init, root can use `--manager embedded`".to_owned())
+            }
+            Self::Unreachable { scope: Scope::User, .. } => {
+                Some("log in through PAM or `machinectl shell`, or let root run `loginctl enable-linger`; or run as root".to_owned())
+            }
+            Self::Start { source: zbus::Error::MethodError(name, ..), .. } if name.as_str() == "org.freedesktop.systemd1.UnitExists" => {
+                Some("a unit of this name is loaded already: `systemctl status` shows it".to_owned())
+            }
+            Self::Start { source: zbus::Error::MethodError(name, ..), .. }
+                if name.as_str() == "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" =>
+            {
+                Some("run as root, or use `--manager user`".to_owned())
+            }
+            Self::Start { .. } | Self::Timeout { .. } | Self::Call { .. } | Self::Closed => None,
+        }
+    }
+}
