@@ -18,6 +18,7 @@
 mod events;
 mod files;
 mod state;
+mod tree;
 
 use std::{
     io,
@@ -27,6 +28,7 @@ use std::{
 pub use events::{EventTail, EventWriter};
 pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
 pub use state::{RunDir, StateDir};
+pub use tree::{ModePolicy, Modes, copy, copy_parents};
 
 use crate::{ids::NameError, unit::JobPaths};
 
@@ -125,6 +127,16 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
         make_dir(&job.artifacts(), 0o755)?;
     }
     artifacts.iter().try_for_each(|name| make_dir(&job.artifact(name), 0o777))
+}
+
+/// Makes the locks of which each running job holds one (`maxParallel` on a systemd that does not count units itself).
+///
+/// # Errors
+/// Fails with the path and the system's reason.
+pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
+    make_dir(directory, 0o755)?;
+    let names = (0..count).map(|number| number.to_string()).chain(["queue".to_owned()]);
+    names.map(|name| directory.join(name)).try_for_each(|path| write_atomically(&path, b"", 0o644, false))
 }
 
 /// Makes a directory with exactly this mode, whatever the umask; one that is there already is left as it is.

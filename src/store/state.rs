@@ -17,6 +17,10 @@ use crate::{
 /// The version of the layout.
 const LAYOUT_VERSION: u32 = 1;
 
+/// The room that is set aside for a record, in bytes: a part of its own and one for each job.
+const RECORD_BYTES: u64 = 64 << 10;
+const RECORD_BYTES_PER_JOB: u64 = 1 << 10;
+
 /// Where runs are kept.
 #[derive(Debug, Clone)]
 pub struct StateDir(PathBuf);
@@ -164,6 +168,30 @@ impl RunDir {
     /// Returns the run's id.
     pub fn id(&self) -> &RunId {
         &self.id
+    }
+
+    /// Sets room aside for the final record, so that it can be written when the disk is full by then.
+    ///
+    /// # Errors
+    /// Fails when there is no such room now.
+    pub fn reserve(&self, jobs: usize) -> Result<(), StoreError> {
+        let path = self.reserve_file();
+        let size = RECORD_BYTES + RECORD_BYTES_PER_JOB * jobs as u64;
+        let reserve = || -> io::Result<()> {
+            let file = std::fs::File::create(&path)?;
+            Ok(nix::fcntl::posix_fallocate(&file, 0, size.try_into().unwrap_or(i64::MAX))?)
+        };
+        reserve().map_err(|source| StoreError::io("reserve room in", &path, source))
+    }
+
+    /// Gives back what [`Self::reserve`] set aside.
+    pub fn release_reserve(&self) {
+        // What cannot be removed is no use, but no harm either.
+        let _ = std::fs::remove_file(self.reserve_file());
+    }
+
+    fn reserve_file(&self) -> PathBuf {
+        self.path().join("record.reserve")
     }
 
     /// Asks the supervisor to cancel the run, or to kill it where it is being cancelled already.

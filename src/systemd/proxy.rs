@@ -12,8 +12,7 @@ pub(super) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
 #[proxy(
     interface = "org.freedesktop.systemd1.Manager",
     default_service = "org.freedesktop.systemd1",
-    default_path = "/org/freedesktop/systemd1",
-
+    default_path = "/org/freedesktop/systemd1"
 )]
 pub(super) trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
@@ -43,7 +42,11 @@ pub(super) trait Manager {
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
 }
 
-#[proxy(interface = "org.freedesktop.systemd1.Service", default_service = "org.freedesktop.systemd1", default_path = "/org/freedesktop/systemd1/unit")]
+#[proxy(
+    interface = "org.freedesktop.systemd1.Service",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1/unit"
+)]
 pub(super) trait Service {
     #[zbus(property(emits_changed_signal = "false"))]
     fn result(&self) -> zbus::Result<String>;

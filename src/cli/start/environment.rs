@@ -1,0 +1,305 @@
+//! What the caller adds to a plan's environment: `--env`, `--env-file`, the variables that the plan names, and inputs.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::plan::{Env, Input, InputType, Plan};
+
+/// Variables of the caller that never reach a job: they say who the caller is, not what the job needs.
+const NEVER_PASSED: [&str; 5] = ["PATH", "HOME", "USER", "SHELL", "TMPDIR"];
+
+/// What is wrong with what the caller added.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EnvironmentError {
+    /// `--env` or `--input` without `=`.
+    #[error("`{option} {text}` is not of the form NAME=value")]
+    NoValue {
+        /// The option.
+        option: &'static str,
+        /// What was given, up to where a value might begin.
+        text: String,
+    },
+    /// A name that is none.
+    #[error("`{name}` is no name of a variable")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// A value that no process can be given.
+    #[error("variable `{name}` {what}")]
+    BadValue {
+        /// The variable.
+        name: String,
+        /// What is wrong with its value.
+        what: &'static str,
+    },
+    /// The environment file cannot be read.
+    #[error("failed to read `{path}`: {reason}")]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// A line of the environment file.
+    #[error("`{path}`, line {line}: {what}")]
+    BadLine {
+        /// Which file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it; never its value.
+        what: &'static str,
+    },
+    /// An input that the plan does not declare.
+    #[error("the plan has no input `{name}` (known: {known})")]
+    UnknownInput {
+        /// The input.
+        name: String,
+        /// The plan's inputs.
+        known: String,
+    },
+    /// An input of the wrong type.
+    #[error("input `{name}`: `{value}` is not {expected}")]
+    BadInput {
+        /// The input.
+        name: String,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// A required input that nobody set.
+    #[error("input `{name}` is required: set it with `--input {name}=…`")]
+    MissingInput {
+        /// The input.
+        name: String,
+    },
+}
+
+/// The longest `NAME=value` that a process can be given, in bytes (execve(2), `MAX_ARG_STRLEN`).
+const VALUE_MAX: usize = 128 * 1024;
+
+/// What the caller adds to a run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Additions {
+    /// Variables that outrank the plan's.
+    pub overrides: Env,
+    /// The names of those that were taken from the caller's own environment.
+    pub taken: Vec<String>,
+    /// `INPUT_<K>` variables.
+    pub inputs: Env,
+}
+
+/// Collects what the caller adds: the strongest last, `--env` over `--env-file` over the caller's own variables.
+///
+/// # Errors
+/// Fails with every fault at once.
+pub fn collect(
+    plan: &Plan,
+    env: &[String],
+    env_files: &[impl AsRef<Path>],
+    inputs: &[String],
+    caller: impl Fn(&str) -> Option<String>,
+) -> Result<Additions, Vec<EnvironmentError>> {
+    let mut faults = Vec::new();
+    let mut additions = Additions::default();
+    for name in named(plan) {
+        if let Some(value) = caller(name) {
+            additions.overrides.insert(name.to_owned(), value);
+            additions.taken.push(name.to_owned());
+        }
+    }
+    for path in env_files {
+        match read_file(path.as_ref()) {
+            Ok(pairs) => additions.overrides.extend(pairs),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    for text in env {
+        match split(text, "--env") {
+            Ok((name, value)) => drop(additions.overrides.insert(name, value)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    faults.extend(additions.overrides.iter().filter_map(|(name, value)| check_value(name, value)));
+    additions.inputs = collect_inputs(plan, inputs, &mut faults);
+    if faults.is_empty() { Ok(additions) } else { Err(faults) }
+}
+
+/// Returns the caller's variables that a plan names: each key of an `env`, and `passEnv`.
+fn named(plan: &Plan) -> BTreeSet<&str> {
+    let jobs = plan.jobs.values().flat_map(|job| job.env.keys().chain(job.steps.iter().flat_map(|step| step.env.keys())));
+    plan.env.keys().chain(jobs).chain(&plan.pass_env).map(String::as_str).filter(|name| !NEVER_PASSED.contains(name)).collect()
+}
+
+fn split(text: &str, option: &'static str) -> Result<(String, String), EnvironmentError> {
+    let (name, value) = text.split_once('=').ok_or_else(|| EnvironmentError::NoValue { option, text: text.chars().take(40).collect() })?;
+    if is_name(name) { Ok((name.to_owned(), value.to_owned())) } else { Err(EnvironmentError::BadName { name: name.chars().take(40).collect() }) }
+}
+
+fn is_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn check_value(name: &str, value: &str) -> Option<EnvironmentError> {
+    let what = if value.contains('\0') {
+        "has a NUL in its value"
+    } else if name.len() + value.len() + 2 > VALUE_MAX {
+        "is longer than the 128 KiB that a process can be given"
+    } else {
+        return None;
+    };
+    Some(EnvironmentError::BadValue { name: name.to_owned(), what })
+}
+
+/// Reads a file of `NAME=value` lines; comments, empty lines, `export ` before a name and quotes around a value are allowed.
+fn read_file(path: &Path) -> Result<Vec<(String, String)>, EnvironmentError> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| EnvironmentError::Unreadable { path: shown.clone(), reason: error.to_string() })?;
+    let mut pairs = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let bad = |what| EnvironmentError::BadLine { path: shown.clone(), line: index + 1, what };
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+        let (name, value) = line.split_once('=').ok_or_else(|| bad("is not of the form NAME=value"))?;
+        if !is_name(name) {
+            return Err(bad("does not begin with a variable's name"));
+        }
+        pairs.push((name.to_owned(), unquote(value).ok_or_else(|| bad("has a quote that is not closed"))?));
+    }
+    Ok(pairs)
+}
+
+/// Removes quotes as a shell would: nothing is special in single quotes, a backslash is in double quotes.
+fn unquote(value: &str) -> Option<String> {
+    if let Some(rest) = value.strip_prefix('\'') {
+        return rest.strip_suffix('\'').map(str::to_owned);
+    }
+    let Some(rest) = value.strip_prefix('"') else { return Some(value.to_owned()) };
+    let mut out = String::with_capacity(rest.len());
+    let mut chars = rest.chars();
+    loop {
+        match chars.next()? {
+            '"' => return chars.as_str().is_empty().then_some(out),
+            '\\' => match chars.next()? {
+                'n' => out.push('\n'),
+                escaped @ ('"' | '\\' | '$' | '`') => out.push(escaped),
+                other => out.extend(['\\', other]),
+            },
+            other => out.push(other),
+        }
+    }
+}
+
+fn collect_inputs(plan: &Plan, given: &[String], faults: &mut Vec<EnvironmentError>) -> Env {
+    let mut values: Env = Env::new();
+    for text in given {
+        match split(text, "--input") {
+            Ok((name, value)) if plan.inputs.contains_key(&name) => drop(values.insert(name, value)),
+            Ok((name, _)) => {
+                let known: Vec<&str> = plan.inputs.keys().map(String::as_str).collect();
+                faults.push(EnvironmentError::UnknownInput { name, known: if known.is_empty() { "none".to_owned() } else { known.join(", ") } });
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let mut variables = Env::new();
+    for (name, input) in &plan.inputs {
+        let value = values.remove(name).or_else(|| input.default.as_ref().map(text_of));
+        match value {
+            Some(value) => match expected(input, &value) {
+                None => drop(variables.insert(format!("INPUT_{name}"), value)),
+                Some(expected) => faults.push(EnvironmentError::BadInput { name: name.clone(), value, expected }),
+            },
+            None if input.required => faults.push(EnvironmentError::MissingInput { name: name.clone() }),
+            None => {}
+        }
+    }
+    faults.extend(variables.iter().filter_map(|(name, value)| check_value(name, value)));
+    variables
+}
+
+fn text_of(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Returns what an input must be, where a value is not.
+fn expected(input: &Input, value: &str) -> Option<String> {
+    match input.kind {
+        InputType::String => None,
+        InputType::Number => (!serde_json::from_str::<serde_json::Number>(value).is_ok()).then(|| "a number".to_owned()),
+        InputType::Boolean => (!matches!(value, "true" | "false")).then(|| "`true` or `false`".to_owned()),
+        InputType::Choice => (!input.options.iter().any(|option| option == value)).then(|| format!("one of: {}", input.options.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(json: &str) -> Plan {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const PLAN: &str = r#"{"version":1,"name":"w","env":{"A":"plan","PATH":"/p"},"passEnv":["TOKEN","HOME"],
+        "inputs":{"n":{"type":"number","default":1},"c":{"type":"choice","options":["x","y"],"required":true},"b":{"type":"boolean"}},
+        "jobs":{"j":{"env":{"B":"1"},"steps":[{"bash":"true","env":{"C":"1"}}]}}}"#;
+    const NO_FILES: [&str; 0] = [];
+
+    #[test]
+    fn only_variables_that_the_plan_names_are_taken_and_never_path_or_home() {
+        let got = collect(&plan(PLAN), &[], &NO_FILES, &["c=x".into()], |name| Some(format!("caller {name}"))).unwrap();
+        assert_eq!(got.taken, ["A", "B", "C", "TOKEN"]);
+        assert_eq!(got.overrides["TOKEN"], "caller TOKEN");
+    }
+
+    #[test]
+    fn env_outranks_env_file_outranks_the_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("env");
+        std::fs::write(&file, "# comment\nexport A=\"file \\\"quoted\\\"\"\nB='it''s'\nTOKEN=x=y\n").unwrap();
+        let got = collect(&plan(PLAN), &["B=flag".into()], &[&file], &["c=x".into()], |_| Some("caller".into())).unwrap();
+        assert_eq!((&*got.overrides["A"], &*got.overrides["B"], &*got.overrides["C"], &*got.overrides["TOKEN"]), ("file \"quoted\"", "flag", "caller", "x=y"));
+    }
+
+    #[test]
+    fn inputs_are_checked_and_all_faults_told_at_once() {
+        let faults = collect(&plan(PLAN), &["=x".into(), "A".into()], &NO_FILES, &["n=one".into(), "z=1".into()], |_| None).unwrap_err();
+        let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "`` is no name of a variable",
+                "`--env A` is not of the form NAME=value",
+                "the plan has no input `z` (known: b, c, n)",
+                "input `c` is required: set it with `--input c=…`",
+                "input `n`: `one` is not a number",
+            ]
+        );
+    }
+
+    #[test]
+    fn inputs_reach_steps_with_their_defaults() {
+        let got = collect(&plan(PLAN), &[], &NO_FILES, &["c=y".into()], |_| None).unwrap();
+        assert_eq!(got.inputs, Env::from([("INPUT_c".into(), "y".into()), ("INPUT_n".into(), "1".into())]));
+    }
+
+    #[test]
+    fn values_that_no_process_can_be_given_are_refused() {
+        let faults = collect(&plan(PLAN), &[format!("A={}", "x".repeat(200 << 10)), "B=a\0b".into()], &NO_FILES, &["c=x".into()], |_| None).unwrap_err();
+        assert_eq!(faults.len(), 2);
+    }
+
+    #[test]
+    fn a_bad_line_of_an_env_file_is_told_without_its_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("env");
+        std::fs::write(&file, "A=1\nsecret\n").unwrap();
+        let faults = collect(&plan(PLAN), &[], &[&file], &["c=x".into()], |_| None).unwrap_err();
+        assert!(faults[0].to_string().ends_with("env`, line 2: is not of the form NAME=value"), "{}", faults[0]);
+    }
+}

@@ -1,0 +1,79 @@
+//! The environment of a step: which level sets what, strongest last.
+//!
+//! PLAN's order: workflow env, job env, what earlier steps wrote to `$NIXACTIONS_ENV`, step env, then the caller's
+//! overrides; above all of them the variables that tell a step where it is.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{files::StepFiles, gate::NeedResult};
+use crate::unit::{JobPaths, JobSpec, StepSpec};
+
+/// The environment of a job's steps as it grows.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// What earlier steps wrote to `$NIXACTIONS_ENV`.
+    written: BTreeMap<String, String>,
+    /// What earlier steps wrote to `$NIXACTIONS_PATH`, the latest first.
+    path: Vec<String>,
+    /// `NEEDS_*`.
+    needs: Vec<(String, String)>,
+}
+
+impl Environment {
+    /// Starts from what the job's needs left.
+    pub fn new(needs: &[NeedResult], needs_file: &Path) -> Self {
+        let mut variables = vec![("NIXACTIONS_NEEDS".to_owned(), needs_file.display().to_string())];
+        for need in needs {
+            let prefix = format!("NEEDS_{}", shout(need.need.job.as_str()));
+            variables.push((format!("{prefix}_RESULT"), need.need.conclusion.to_string()));
+            variables.extend(need.outputs.iter().map(|(key, value)| (format!("{prefix}_{}", shout(key)), value.clone())));
+        }
+        Self { needs: variables, ..Self::default() }
+    }
+
+    /// Takes in what a step wrote for later ones.
+    pub fn extend(&mut self, env: Vec<(String, String)>, path: Vec<String>) {
+        // As on GitHub, a step cannot change what tells later ones where they are.
+        self.written.extend(env.into_iter().filter(|(key, _)| !key.starts_with("NIXACTIONS_") && !key.starts_with("GITHUB_")));
+        path.into_iter().for_each(|directory| self.path.insert(0, directory));
+    }
+
+    /// Returns the whole environment of a step.
+    pub fn of_step(&self, spec: &JobSpec, paths: &JobPaths, step: &StepSpec, attempt: u32, files: &StepFiles) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        let mut set = |key: &str, value: String| {
+            env.insert(key.to_owned(), value);
+        };
+        set("PATH", spec.path.clone());
+        set("LANG", "C.UTF-8".to_owned());
+        for key in ["USER", "LOGNAME", "SHELL", "CREDENTIALS_DIRECTORY", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] {
+            if let Ok(value) = std::env::var(key) {
+                set(key, value);
+            }
+        }
+        set("CI", "true".to_owned());
+        set("HOME", paths.home().display().to_string());
+        for level in [&spec.inputs_env, &spec.workflow_env, &spec.job_env, &self.written, &step.env, &spec.overrides] {
+            level.iter().for_each(|(key, value)| set(key, value.clone()));
+        }
+        self.needs.iter().for_each(|(key, value)| set(key, value.clone()));
+        set("NIXACTIONS", "true".to_owned());
+        set("NIXACTIONS_RUN", spec.run.to_string());
+        set("NIXACTIONS_WORKFLOW", spec.workflow.to_string());
+        set("NIXACTIONS_JOB", spec.job.to_string());
+        set("NIXACTIONS_STEP", step.name.clone());
+        set("NIXACTIONS_ATTEMPT", attempt.to_string());
+        set("NIXACTIONS_WORKSPACE", paths.workspace().display().to_string());
+        files.variables().for_each(|(key, path)| set(key, path.display().to_string()));
+        if !self.path.is_empty() {
+            let base = env.get("PATH").cloned().unwrap_or_default();
+            env.insert("PATH".to_owned(), self.path.iter().map(String::as_str).chain([base.as_str()]).collect::<Vec<_>>().join(":"));
+        }
+        env
+    }
+}
+
+/// Returns a name as it stands in a variable: upper case, `-` to `_`.
+fn shout(name: &str) -> String {
+    name.to_ascii_uppercase().replace('-', "_")
+}

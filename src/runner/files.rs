@@ -1,0 +1,192 @@
+//! The files that a step may write: `$NIXACTIONS_ENV`, `_PATH`, `_OUTPUT`, `_SUMMARY`, and their GitHub names.
+//!
+//! `K=V` lines or `K<<DELIM` heredocs, as on GitHub
+//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#environment-files>).
+//! A step may have put anything there, so a bad line is an error that names the line and never its value.
+
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::store;
+
+/// The largest file that is read, in bytes: GitHub's bound for outputs.
+pub const FILE_MAX: u64 = 1 << 20;
+
+/// What is wrong with a file that a step wrote.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read as a plain file.
+    #[error("{name}: cannot be read ({reason})")]
+    Unreadable {
+        /// The variable that named it.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// It is too large.
+    #[error("{name}: has more than {FILE_MAX} bytes")]
+    TooLarge {
+        /// The variable that named it.
+        name: &'static str,
+    },
+    /// A line is neither form.
+    #[error("{name}, line {line}: {what}")]
+    Line {
+        /// The variable that named it.
+        name: &'static str,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// The four files of one attempt of a step.
+#[derive(Debug)]
+pub struct StepFiles {
+    directory: PathBuf,
+}
+
+/// What a step wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Variables for later steps.
+    pub env: Vec<(String, String)>,
+    /// Directories to go before `PATH`, in the order they were written.
+    pub path: Vec<String>,
+    /// Outputs of the job.
+    pub outputs: Vec<(String, String)>,
+}
+
+/// The variables that name each file, ours first, and its file name.
+const NAMES: [(&[&str], &str); 4] = [
+    (&["NIXACTIONS_ENV", "JOB_ENV", "GITHUB_ENV"], "env"),
+    (&["NIXACTIONS_PATH", "GITHUB_PATH"], "path"),
+    (&["NIXACTIONS_OUTPUT", "GITHUB_OUTPUT"], "output"),
+    (&["NIXACTIONS_SUMMARY", "GITHUB_STEP_SUMMARY"], "summary"),
+];
+
+impl StepFiles {
+    /// Makes the files of a step's attempt, empty.
+    ///
+    /// # Errors
+    /// Fails with the system's reason.
+    pub fn create(files: &Path, index: usize, attempt: u32) -> io::Result<Self> {
+        let directory = files.join(format!("{index}-{attempt}"));
+        fs::create_dir_all(&directory)?;
+        for (_, file) in NAMES {
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(directory.join(file))?;
+        }
+        Ok(Self { directory })
+    }
+
+    /// Returns the variables that tell a step where its files are.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        NAMES.into_iter().flat_map(move |(names, file)| names.iter().map(move |name| (*name, self.directory.join(file))))
+    }
+
+    /// Reads what the step wrote.
+    ///
+    /// # Errors
+    /// Fails at the first line that is of neither form.
+    pub fn read(&self) -> Result<Written, FileError> {
+        let path = self.text("NIXACTIONS_PATH", "path")?;
+        Ok(Written {
+            env: assignments("NIXACTIONS_ENV", &self.text("NIXACTIONS_ENV", "env")?)?,
+            path: path.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+            outputs: assignments("NIXACTIONS_OUTPUT", &self.text("NIXACTIONS_OUTPUT", "output")?)?,
+        })
+    }
+
+    fn text(&self, name: &'static str, file: &str) -> Result<String, FileError> {
+        use io::Read;
+        let unreadable = |reason: String| FileError::Unreadable { name, reason };
+        let opened = store::open_untrusted(&self.directory.join(file)).map_err(|error| unreadable(error.to_string()))?;
+        let Some(opened) = opened else { return Ok(String::new()) };
+        let mut bytes = Vec::new();
+        opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+        if bytes.len() as u64 > FILE_MAX {
+            return Err(FileError::TooLarge { name });
+        }
+        String::from_utf8(bytes).map_err(|error| FileError::Line {
+            name,
+            line: error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1,
+            what: "is not UTF-8",
+        })
+    }
+}
+
+/// Parses `K=V` lines and `K<<DELIM` heredocs; of a name that comes twice the later value is last.
+fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, FileError> {
+    let mut out = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((index, line)) = lines.next() {
+        let bad = |what| FileError::Line { name, line: index + 1, what };
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let (key, value) = match (line.find('='), line.find("<<")) {
+            (equals, Some(heredoc)) if equals.is_none_or(|equals| heredoc < equals) => {
+                let (key, delimiter) = (&line[..heredoc], &line[heredoc + 2..]);
+                if delimiter.is_empty() {
+                    return Err(bad("has no delimiter after `<<`"));
+                }
+                let mut value: Vec<&str> = Vec::new();
+                loop {
+                    match lines.next() {
+                        Some((_, end)) if end == delimiter => break,
+                        Some((_, part)) => value.push(part),
+                        None => return Err(bad("begins a value whose delimiter never comes")),
+                    }
+                }
+                (key, value.join("\n"))
+            }
+            (Some(equals), _) => (&line[..equals], line[equals + 1..].to_owned()),
+            (None, _) => return Err(bad("is neither `NAME=value` nor `NAME<<DELIMITER`")),
+        };
+        if !is_name(key) {
+            return Err(bad("does not begin with a variable's name"));
+        }
+        if value.contains('\0') {
+            return Err(bad("has a NUL in its value"));
+        }
+        out.push((key.to_owned(), value));
+    }
+    Ok(out)
+}
+
+fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+        assignments("F", text).map_err(|error| error.to_string())
+    }
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn assignments_and_heredocs_are_read_as_on_github() {
+        assert_eq!(parse("A=b\n\nC=d=e\n").unwrap(), [pair("A", "b"), pair("C", "d=e")]);
+        assert_eq!(parse("A<<EOF\none\ntwo=2\nEOF\nB=<<x\n").unwrap(), [pair("A", "one\ntwo=2"), pair("B", "<<x")]);
+        assert_eq!(parse("A<<E\nE\n").unwrap(), [pair("A", "")]);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_number_without_its_value() {
+        assert_eq!(parse("A=b\nsecret\n").unwrap_err(), "F, line 2: is neither `NAME=value` nor `NAME<<DELIMITER`");
+        assert_eq!(parse("A<<EOF\nsecret\n").unwrap_err(), "F, line 1: begins a value whose delimiter never comes");
+        assert_eq!(parse("1=secret\n").unwrap_err(), "F, line 1: does not begin with a variable's name");
+    }
+}

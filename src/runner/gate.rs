@@ -1,0 +1,48 @@
+//! The job's gate: what its needs left, and whether it may start.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    ids::JobName,
+    record::{Conclusion, JobResult},
+    status::Need,
+    store,
+    unit::{JobPaths, JobSpec},
+};
+
+/// A finished need with its outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeedResult {
+    /// The need as the status algebra sees it.
+    pub need: Need,
+    /// What its steps wrote to `$NIXACTIONS_OUTPUT`.
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// Reads what the job's needs left. PID 1 starts a job when its needs are over, so a need without a result was killed
+/// before it could leave one, or dropped by systemd after such a kill: a failure either way.
+pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
+    spec.needs.iter().map(|job| read(spec, job)).collect()
+}
+
+fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
+    let path = JobPaths::new(&spec.jobs_directory, job).result();
+    match store::read_untrusted_json::<JobResult>(&path) {
+        Ok(Some(result)) => NeedResult {
+            need: Need { job: job.clone(), conclusion: result.record.conclusion, failed: result.failed },
+            outputs: result.record.outputs,
+        },
+        Ok(None) | Err(_) => {
+            NeedResult { need: Need { job: job.clone(), conclusion: Conclusion::Failure, failed: true }, outputs: BTreeMap::new() }
+        }
+    }
+}
+
+/// Returns the content of `$NIXACTIONS_NEEDS`: `{job: {result, outputs}}`.
+pub fn needs_json(needs: &[NeedResult]) -> serde_json::Value {
+    let entry = |need: &NeedResult| {
+        let value = serde_json::json!({ "result": need.need.conclusion.as_str(), "outputs": need.outputs });
+        (need.need.job.to_string(), value)
+    };
+    serde_json::Value::Object(needs.iter().map(entry).collect())
+}

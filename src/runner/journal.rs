@@ -1,0 +1,134 @@
+//! Lines to the journal, over its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
+//!
+//! The runner tags each line with its step, attempt and stream; run, workflow and job are added by journald itself
+//! (`LogExtraFields=`) where the manager can tell it. Knows nothing of processes.
+
+use std::{
+    io::{self, IoSlice},
+    os::unix::net::UnixDatagram,
+    time::Duration,
+};
+
+/// Where journald listens.
+const SOCKET: &str = "/run/systemd/journal/socket";
+/// The longest part of a line that is sent as one entry, in bytes: journald's own bound for streams (`LineMax=`, journald.conf(5)).
+pub const LINE_MAX: usize = 48 * 1024;
+/// How long a full socket is waited for before a line counts as lost.
+const SEND_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Levels of syslog(3) as the journal's `PRIORITY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Priority {
+    /// Something failed.
+    Error = 3,
+    /// Something is wrong, but goes on.
+    Warning = 4,
+    /// Worth a look: standard error.
+    Notice = 5,
+    /// Standard output.
+    Info = 6,
+    /// For debugging.
+    Debug = 7,
+}
+
+/// Sends lines to journald and counts them.
+#[derive(Debug)]
+pub struct Journal {
+    socket: Option<UnixDatagram>,
+    common: Vec<u8>,
+    /// How many lines journald took.
+    pub lines: u64,
+    /// How many lines it did not take.
+    pub lost: u64,
+}
+
+impl Journal {
+    /// Opens the journal. `fields` go with every line. Where there is no journald, lines go to standard error.
+    pub fn open(fields: &[(&str, &str)]) -> Self {
+        let connect = || -> io::Result<UnixDatagram> {
+            let socket = UnixDatagram::unbound()?;
+            socket.connect(SOCKET)?;
+            socket.set_write_timeout(Some(SEND_DEADLINE))?;
+            Ok(socket)
+        };
+        let mut common = Vec::new();
+        fields.iter().for_each(|(name, value)| push_field(&mut common, name, value));
+        Self { socket: connect().ok(), common, lines: 0, lost: 0 }
+    }
+
+    /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again and again.
+    pub fn stream_fields(step: &str, attempt: u32, stream: &str) -> Vec<u8> {
+        let mut fields = Vec::new();
+        push_field(&mut fields, "NIXACTIONS_STEP", step);
+        push_field(&mut fields, "NIXACTIONS_ATTEMPT", &attempt.to_string());
+        push_field(&mut fields, "NIXACTIONS_STREAM", stream);
+        fields
+    }
+
+    /// Sends one line, without its newline; at most [`LINE_MAX`] bytes.
+    pub fn line(&mut self, text: &[u8], priority: Priority, stream_fields: &[u8]) {
+        let Some(socket) = &self.socket else {
+            eprintln!("{}", String::from_utf8_lossy(text));
+            self.lost += 1;
+            return;
+        };
+        // A line holds no newline, so the short form serves even where it is not UTF-8.
+        let priority = [b'\n', b'P', b'R', b'I', b'O', b'R', b'I', b'T', b'Y', b'=', b'0' + priority as u8, b'\n'];
+        let parts = [b"MESSAGE=", text, &priority, &self.common, stream_fields].map(IoSlice::new);
+        match send(socket, &parts) {
+            Ok(()) => self.lines += 1,
+            Err(_) => self.lost += 1,
+        }
+    }
+
+    /// Sends a line of the runner's own.
+    pub fn note(&mut self, text: &str, priority: Priority) {
+        let mut fields = Vec::new();
+        push_field(&mut fields, "NIXACTIONS_STREAM", "runner");
+        for line in text.lines() {
+            for part in line.as_bytes().chunks(LINE_MAX) {
+                self.line(part, priority, &fields);
+            }
+        }
+    }
+}
+
+/// Sends one datagram, waiting for room in the socket but not for ever.
+fn send(socket: &UnixDatagram, parts: &[IoSlice<'_>]) -> io::Result<()> {
+    use nix::sys::socket::{MsgFlags, UnixAddr, sendmsg};
+    use std::os::fd::AsRawFd;
+    loop {
+        match sendmsg::<UnixAddr>(socket.as_raw_fd(), parts, &[], MsgFlags::MSG_NOSIGNAL, None) {
+            Ok(_) => return Ok(()),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Appends a field; a value with a newline takes the protocol's long form.
+fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    if value.contains('\n') {
+        out.push(b'\n');
+        out.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    } else {
+        out.push(b'=');
+    }
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_with_a_newline_is_sent_by_length() {
+        let mut out = Vec::new();
+        push_field(&mut out, "A", "b=c");
+        push_field(&mut out, "D", "e\nf");
+        assert_eq!(out, b"A=b=c\nD\n\x03\0\0\0\0\0\0\0e\nf\n");
+    }
+}

@@ -1,0 +1,272 @@
+//! One process of a step: started, listened to, and ended in time.
+//!
+//! Ending is GitHub's sequence: SIGINT, after 7.5 s SIGTERM, after 2.5 s SIGKILL to all that is left of the step.
+//! A single thread polls the pipes and the signals; nothing here waits without a deadline.
+
+use std::{
+    collections::HashSet,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{Signal, killpg},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use super::{
+    cgroup::Cgroup,
+    journal::{Journal, Priority},
+    output::Stream,
+    signals::Signals,
+};
+use crate::unit::{INTERRUPT_GRACE, TERMINATE_GRACE};
+
+/// How often the kill flag of the run is looked for while a step runs.
+const FLAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Exited(i32),
+    /// A signal ended it; whether it dumped core.
+    Signaled(Signal, bool),
+    /// It could not be started.
+    NotStarted(String),
+}
+
+/// Why a process was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It ended by itself.
+    Not,
+    /// Its own deadline passed.
+    StepTimeout,
+    /// The job's deadline passed.
+    JobTimeout,
+    /// The job was cancelled.
+    Cancelled,
+    /// The time for cleaning up after a cancellation is over.
+    CleanupOver,
+}
+
+/// What a process may take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// When the step's own time is over.
+    pub step: Option<Instant>,
+    /// When the job's is.
+    pub job: Option<Instant>,
+    /// When the time for cleaning up is; set once the job is cancelled, and then a first cancellation is no news.
+    pub cleanup: Option<Instant>,
+}
+
+/// What all processes of a job share.
+pub struct Processes {
+    /// The runner's signals.
+    pub signals: Signals,
+    /// The job's cgroup.
+    pub cgroup: Cgroup,
+    /// Where lines go.
+    pub journal: Journal,
+    /// Whether the run was killed: nothing more is started.
+    pub killed: bool,
+    streams: Vec<Stream>,
+    buffer: Vec<u8>,
+    kill_flag: std::path::PathBuf,
+}
+
+impl Processes {
+    /// Takes the runner's signals, cgroup and journal; `kill_flag` is the file whose presence means kill.
+    pub fn new(signals: Signals, journal: Journal, kill_flag: std::path::PathBuf) -> Self {
+        Self { signals, cgroup: Cgroup::own(), journal, killed: false, streams: Vec::new(), buffer: Vec::new(), kill_flag }
+    }
+
+    /// Runs a command to its end, in a process group of its own, its output going to the journal under these names.
+    pub fn run(&mut self, command: &mut Command, step: &str, attempt: u32, limits: Limits) -> (Ended, Stop) {
+        let spared = if self.streams.is_empty() { HashSet::new() } else { self.cgroup.others() };
+        let child = match self.spawn(command, step, attempt) {
+            Ok(child) => child,
+            Err(error) => return (Ended::NotStarted(not_started(command, &error)), Stop::Not),
+        };
+        let mut stopping = Stopping { group: child, stop: Stop::Not, next: None, cancels_seen: self.signals.cancels };
+        let mut flag_at = Instant::now() + FLAG_INTERVAL;
+        let status = loop {
+            let now = Instant::now();
+            if now >= flag_at {
+                flag_at = now + FLAG_INTERVAL;
+                self.killed |= self.kill_flag.exists();
+            }
+            self.killed |=
+                stopping.advance(now, &limits, self.signals.cancels, limits.cleanup.is_some(), &self.cgroup, &spared, self.killed);
+            if let Some(status) = reap(child) {
+                break status;
+            }
+            self.wait(stopping.wake(&limits).map_or(flag_at, |at| at.min(flag_at)));
+        };
+        if stopping.stop != Stop::Not {
+            self.cgroup.kill_others(&spared);
+        }
+        self.drain();
+        (status, stopping.stop)
+    }
+
+    /// Ends whatever is left of the job and takes in its last lines.
+    pub fn finish(&mut self) {
+        if !self.streams.is_empty() {
+            self.cgroup.kill_others(&HashSet::new());
+        }
+        self.drain();
+        for stream in &mut self.streams {
+            stream.finish(&mut self.journal);
+        }
+        self.streams.clear();
+    }
+
+    fn spawn(&mut self, command: &mut Command, step: &str, attempt: u32) -> io::Result<Pid> {
+        let (out, out_writer) = io::pipe()?;
+        let (err, err_writer) = io::pipe()?;
+        command.stdin(Stdio::null()).stdout(OwnedFd::from(out_writer)).stderr(OwnedFd::from(err_writer)).process_group(0);
+        let child = command.spawn();
+        // The command keeps its ends of the pipes, which would never close.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = child?;
+        for (pipe, name, priority) in [(out, "stdout", Priority::Info), (err, "stderr", Priority::Notice)] {
+            fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            self.streams.push(Stream::new(pipe, Journal::stream_fields(step, attempt, name), priority));
+        }
+        Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
+    }
+
+    /// Waits for output or a signal, until a time.
+    fn wait(&mut self, until: Instant) {
+        let timeout = until.saturating_duration_since(Instant::now()).as_millis().saturating_add(1);
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        fds.extend(self.streams.iter().map(|stream| PollFd::new(stream.fd(), PollFlags::POLLIN)));
+        // An interrupted or failed poll is followed by a look at everything all the same.
+        let _ = poll(&mut fds, timeout);
+        let ready: Vec<bool> = fds.iter().skip(1).map(|fd| fd.any().unwrap_or(false)).collect();
+        self.signals.read();
+        for (stream, _) in self.streams.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            stream.pump(&mut self.buffer, &mut self.journal);
+        }
+        self.streams.retain(Stream::is_open);
+    }
+
+    /// Takes in what the pipes hold now, but no more than they can hold: a process left behind may write for ever.
+    fn drain(&mut self) {
+        for stream in &mut self.streams {
+            for _ in 0..32 {
+                if !stream.pump(&mut self.buffer, &mut self.journal) {
+                    break;
+                }
+            }
+        }
+        self.streams.retain(Stream::is_open);
+    }
+}
+
+/// How far the ending of a process has come.
+struct Stopping {
+    group: Pid,
+    stop: Stop,
+    /// The next signal and when it is due.
+    next: Option<(Instant, Signal)>,
+    cancels_seen: u32,
+}
+
+impl Stopping {
+    /// Sends what is due. Returns whether the job was killed outright.
+    #[expect(clippy::too_many_arguments, reason = "all of it is the state of one decision")]
+    fn advance(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        cancels: u32,
+        cleaning: bool,
+        cgroup: &Cgroup,
+        spared: &HashSet<i32>,
+        killed: bool,
+    ) -> bool {
+        let again = cancels > self.cancels_seen;
+        self.cancels_seen = cancels;
+        // A second cancellation skips to the kill; so does a first one while cleaning up after a cancellation.
+        let kill = killed || (again && (cancels > 1 || cleaning));
+        if kill && self.next != Some((now, Signal::SIGKILL)) {
+            if self.stop == Stop::Not {
+                self.stop = Stop::Cancelled;
+            }
+            self.next = Some((now, Signal::SIGKILL));
+        } else if self.stop == Stop::Not {
+            self.stop = match () {
+                () if again => Stop::Cancelled,
+                () if limits.cleanup.is_some_and(|at| now >= at) => Stop::CleanupOver,
+                () if limits.job.is_some_and(|at| now >= at) => Stop::JobTimeout,
+                () if limits.step.is_some_and(|at| now >= at) => Stop::StepTimeout,
+                () => Stop::Not,
+            };
+            match self.stop {
+                Stop::Not => {}
+                Stop::CleanupOver => self.next = Some((now, Signal::SIGKILL)),
+                Stop::StepTimeout | Stop::JobTimeout | Stop::Cancelled => self.next = Some((now, Signal::SIGINT)),
+            }
+        }
+        while let Some((at, signal)) = self.next.filter(|(at, _)| now >= *at) {
+            // The group may be gone already; what is left is found in the cgroup.
+            let _ = killpg(self.group, signal);
+            self.next = match signal {
+                Signal::SIGINT => Some((at + INTERRUPT_GRACE, Signal::SIGTERM)),
+                Signal::SIGTERM => Some((at + TERMINATE_GRACE, Signal::SIGKILL)),
+                _ => {
+                    cgroup.kill_others(spared);
+                    None
+                }
+            };
+        }
+        kill
+    }
+
+    /// Returns when something is due next.
+    fn wake(&self, limits: &Limits) -> Option<Instant> {
+        let pending = self.next.map(|(at, _)| at);
+        if self.stop == Stop::Not { [limits.step, limits.job, limits.cleanup].into_iter().flatten().min() } else { pending }
+    }
+}
+
+/// Returns how the child ended, if it has. Processes it orphaned are PID 1's to take in.
+fn reap(child: Pid) -> Option<Ended> {
+    loop {
+        return match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => Some(Ended::Exited(code)),
+            Ok(WaitStatus::Signaled(_, signal, core)) => Some(Ended::Signaled(signal, core)),
+            Ok(_) => None,
+            Err(Errno::EINTR) => continue,
+            // No such child: it was reaped elsewhere, which only a bug can do. Say so rather than wait for ever.
+            Err(_) => Some(Ended::NotStarted("its end was not seen".to_owned())),
+        };
+    }
+}
+
+fn not_started(command: &Command, error: &io::Error) -> String {
+    let program = command.get_program().to_string_lossy();
+    let directory_gone = command.get_current_dir().is_some_and(|dir| !dir.is_dir());
+    match error.kind() {
+        io::ErrorKind::NotFound if directory_gone => {
+            format!("its working directory `{}` does not exist", command.get_current_dir().unwrap_or_else(|| ".".as_ref()).display())
+        }
+        io::ErrorKind::NotFound if std::path::Path::new(&*program).exists() => format!("the interpreter of `{program}` does not exist"),
+        io::ErrorKind::NotFound => format!("executable `{program}` does not exist"),
+        io::ErrorKind::PermissionDenied => format!("`{program}` is not executable by the job's user"),
+        _ => format!("`{program}` could not be started: {error}"),
+    }
+}

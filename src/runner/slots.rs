@@ -1,0 +1,99 @@
+//! `maxParallel` on a systemd before 258: each running job holds one of N file locks (flock(2)).
+//!
+//! The kernel releases a lock when its holder dies, however it dies. One more lock is the queue: its holder alone
+//! looks for a free slot, so that a thousand waiting jobs do not all wake up for each that ends.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+};
+
+use super::signals::Signals;
+
+/// How long a waiting job sleeps at most before it looks again, in milliseconds, should a notification be missed.
+const LOOK_AGAIN: u16 = 2000;
+
+/// A slot that is held until this is dropped.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
+
+/// Waits for a slot. `None` when the job is cancelled meanwhile.
+///
+/// # Errors
+/// Fails with the system's reason.
+pub fn acquire(slots: &Path, count: u32, signals: &mut Signals) -> io::Result<Option<Slot>> {
+    let Some(_queue) = wait_in_queue(&slots.join("queue"), signals)? else { return Ok(None) };
+    // A slot's file is opened once: to close it would look to the watch like its holder's end.
+    let mut free = Vec::new();
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    for number in 0..count {
+        let path = slots.join(number.to_string());
+        watch.add_watch(&path, AddWatchFlags::IN_CLOSE_NOWRITE)?;
+        free.push(File::open(&path)?);
+    }
+    loop {
+        let mut busy = Vec::with_capacity(free.len());
+        for file in free {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Some(Slot(lock))),
+                Err((file, Errno::EWOULDBLOCK)) => busy.push(file),
+                Err((_, error)) => return Err(error.into()),
+            }
+        }
+        free = busy;
+        if sleep(watch.as_fd(), signals)? {
+            return Ok(None);
+        }
+        // What has been notified is answered by looking at every slot.
+        let _ = watch.read_events();
+    }
+}
+
+/// Waits for the queue's lock. A blocking flock(2) is first come, first served and wakes one waiter only, but cannot be
+/// polled beside signals; so a thread waits for it and tells through a pipe.
+fn wait_in_queue(path: &Path, signals: &mut Signals) -> io::Result<Option<Flock<File>>> {
+    let file = match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => return Ok(Some(lock)),
+        Err((file, Errno::EWOULDBLOCK)) => file,
+        Err((_, error)) => return Err(error.into()),
+    };
+    let (mut told, teller) = io::pipe()?;
+    let waiter = std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
+        let lock = Flock::lock(file, FlockArg::LockExclusive);
+        drop(teller);
+        lock
+    })?;
+    loop {
+        // On a cancellation the process ends soon, and the thread with it.
+        if sleep(told.as_fd(), signals)? {
+            return Ok(None);
+        }
+        let mut fds = [PollFd::new(told.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::ZERO)? > 0 {
+            told.read_to_end(&mut Vec::new())?;
+            let lock = waiter.join().map_err(|_| io::Error::other("the thread that waits in the queue panicked"))?;
+            return lock.map(Some).map_err(|(_, error)| error.into());
+        }
+    }
+}
+
+/// Sleeps until something can be read, a signal comes, or it is time to look again. Returns whether the job was cancelled.
+fn sleep(fd: BorrowedFd<'_>, signals: &mut Signals) -> io::Result<bool> {
+    if signals.cancelled() {
+        return Ok(true);
+    }
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN), PollFd::new(signals.fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::from(LOOK_AGAIN)) {
+        Ok(_) | Err(Errno::EINTR) => Ok(signals.cancelled()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,571 @@
+//! The supervisor's loop: one owner of the run's state, told by systemd's signals, the run directory and the clock.
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, Stream, StreamExt};
+use jiff::Timestamp;
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+
+use super::{
+    SuperviseError,
+    progress::{Place, Progress, QUEUE_MAX},
+    status_line::{self, StatusLine},
+    watch::{Change, Watch},
+};
+use crate::{
+    event::{Event, EventKind},
+    graph::{Graph, JobIx},
+    ids::JobName,
+    plan::{Plan, Setting},
+    record::{Conclusion, JobRecord, JobResult as LeftResult, RunRecord},
+    status::{self, Condition},
+    store::{self, EventTail, EventWriter, RunDir},
+    systemd::{JobResult, Manager, Removed},
+    unit::{self, CLEANUP_GRACE, Context, Features, INTERRUPT_GRACE, JobSpec, RunSpec, TERMINATE_GRACE, UnitName},
+};
+
+/// How often everything is compared with systemd's own view, should a signal be missed.
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
+/// How many jobs wait at once where each waiting job is a process (systemd before 258).
+const QUEUE_MAX_LOCKS: usize = 256;
+/// How long a cancelled job is waited for before it is killed.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5);
+/// How long the run's slice is waited for at the end.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How far a cancellation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cancel {
+    /// Nobody asked.
+    No,
+    /// Jobs are ending; killed at this time.
+    Ending(Instant),
+    /// Jobs were killed.
+    Killed,
+}
+
+/// A run under supervision.
+pub struct Engine<'a> {
+    run: RunDir,
+    context: Context<'a>,
+    manager: Manager,
+    removed: Pin<Box<dyn Stream<Item = Removed>>>,
+    watch: Watch,
+    writer: EventWriter,
+    /// Events that are not on disk yet.
+    unwritten: Vec<Event>,
+    record: RunRecord,
+    progress: Progress,
+    pure: Vec<bool>,
+    started: BTreeSet<JobIx>,
+    cancel: Cancel,
+    /// Why the run failed as a whole: its timeout, or trouble of our own.
+    failure: Option<String>,
+    deadline: Option<Instant>,
+    terminate: SignalStream,
+    interrupt: SignalStream,
+    status: StatusLine,
+    unit_prefix: String,
+}
+
+impl<'a> Engine<'a> {
+    /// Takes a run over: a new one, or one whose supervisor died.
+    ///
+    /// # Errors
+    /// Fails when the run directory or systemd cannot be used.
+    pub async fn new(run: RunDir, spec: &'a RunSpec, plan: &'a Plan, graph: &'a Graph, manager: Manager) -> Result<Self, SuperviseError> {
+        let terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
+        let watch = Watch::new(&run.control())?;
+        let removed = Box::pin(manager.removed_jobs().await?);
+        let features = Features::of_version(manager.version().await?);
+        let past = EventTail::new(run.events()).read()?;
+        let mut record = run.record_so_far()?;
+        record.started_at = spec.created_at;
+        let deadline = match plan.timeout {
+            Setting::Value(seconds) => {
+                let passed = Timestamp::now().duration_since(spec.created_at).unsigned_abs();
+                Some(Instant::now() + seconds.duration().saturating_sub(passed))
+            }
+            Setting::Inherit | Setting::Off => None,
+        };
+        let mut engine = Self {
+            writer: EventWriter::open(&run.events(), 0o600)?,
+            context: Context { plan, graph, run: spec, features },
+            progress: Progress::new(graph),
+            pure: unit::pure_success(plan, graph),
+            unit_prefix: format!("nixactions-{}-", spec.run),
+            unwritten: Vec::new(),
+            started: BTreeSet::new(),
+            cancel: Cancel::No,
+            failure: None,
+            status: StatusLine::ready(),
+            run,
+            manager,
+            removed,
+            watch,
+            record,
+            deadline,
+            terminate,
+            interrupt,
+        };
+        engine.emit(EventKind::SupervisorStarted { pid: std::process::id() });
+        engine.take_over(&past).await?;
+        Ok(engine)
+    }
+
+    /// Runs the loop until all jobs are finished, then closes the run.
+    ///
+    /// # Errors
+    /// Fails when systemd cannot be used any more.
+    pub async fn run(mut self) -> Result<(), SuperviseError> {
+        let mut reconcile_at = Instant::now() + RECONCILE_INTERVAL;
+        self.control().await?;
+        while !self.progress.is_done() {
+            self.submit().await?;
+            self.flush();
+            let tell_at = self.tell(false);
+            if self.progress.is_done() {
+                break;
+            }
+            let wake = [Some(reconcile_at), self.deadline, self.cancel_deadline(), tell_at].into_iter().flatten().min();
+            let wake = wake.unwrap_or(reconcile_at);
+            tokio::select! {
+                removed = self.removed.next() => {
+                    let Some(removed) = removed else { return Err(crate::systemd::SystemdError::Closed.into()) };
+                    self.job_removed(removed).await?;
+                    // What is there already is taken in at once, so that it is written at once.
+                    while let Some(Some(more)) = self.removed.next().now_or_never() {
+                        self.job_removed(more).await?;
+                    }
+                }
+                change = self.watch.next() => {
+                    self.changed(change).await?;
+                    while let Some(more) = self.watch.next().now_or_never() {
+                        self.changed(more).await?;
+                    }
+                }
+                _ = self.terminate.recv() => self.request("SIGTERM", false).await?,
+                _ = self.interrupt.recv() => self.request("SIGINT", false).await?,
+                () = sleep_until(wake) => {}
+            }
+            let now = Instant::now();
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                self.deadline = None;
+                self.fail("timeout: the run took too long".to_owned()).await?;
+            }
+            if self.cancel_deadline().is_some_and(|deadline| now >= deadline) {
+                self.kill().await?;
+            }
+            if now >= reconcile_at {
+                reconcile_at = now + RECONCILE_INTERVAL;
+                self.reconcile().await?;
+            }
+        }
+        self.close().await
+    }
+
+    /// Replays what the last supervisor knew, and compares it with what systemd knows.
+    async fn take_over(&mut self, past: &[Event]) -> Result<(), SuperviseError> {
+        let graph = self.context.graph;
+        let mut waves: Vec<(u32, Vec<JobIx>)> = Vec::new();
+        for event in past {
+            match &event.event {
+                EventKind::JobsSubmitted { wave, jobs } => waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect())),
+                EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
+                EventKind::CancelRequested { .. } => self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE),
+                EventKind::JobFinished { .. }
+                | EventKind::RunCreated { .. }
+                | EventKind::SupervisorStarted { .. }
+                | EventKind::StepStarted { .. }
+                | EventKind::StepFinished { .. }
+                | EventKind::Warning { .. }
+                | EventKind::RunFinished { .. } => {}
+            }
+        }
+        if waves.is_empty() {
+            return Ok(());
+        }
+        let loaded = self.loaded().await?;
+        for (wave, jobs) in waves {
+            // The line is written before the call: whether PID 1 got it is to be seen from the wave's slice, which
+            // stays until we stop it, or from any job that has left a trace.
+            let main = UnitName::wave(&self.context.run.run, wave);
+            let known = loaded.iter().any(|unit| unit.name == main.as_str());
+            let traced = jobs.iter().any(|ix| self.run.job(graph.name(*ix)).events().exists());
+            if known || traced {
+                self.progress.submitted(wave, &jobs);
+                for ix in jobs {
+                    self.watch_job(ix)?;
+                }
+            }
+        }
+        for (job, ended) in &self.record.jobs {
+            if let Some(ix) = graph.ix(job) {
+                self.progress.finish(ix, ended.conclusion);
+                self.started.remove(&ix);
+                self.watch.remove(ix);
+            }
+        }
+        self.reconcile().await
+    }
+
+    async fn loaded(&self) -> Result<Vec<crate::systemd::UnitState>, SuperviseError> {
+        let run = &self.context.run.run;
+        let slice = UnitName::run_slice(run);
+        let children = format!("{}-*.slice", slice.as_str().trim_end_matches(".slice").replace('\\', "\\\\"));
+        let jobs = format!("{}*.service", self.unit_prefix);
+        Ok(self.manager.list(&[&jobs, &children]).await?)
+    }
+
+    /// Finishes the jobs that systemd has finished without our noticing.
+    async fn reconcile(&mut self) -> Result<(), SuperviseError> {
+        let loaded = self.loaded().await?;
+        let running: std::collections::HashSet<&str> =
+            loaded.iter().filter(|unit| unit.is_pending()).map(|unit| unit.name.as_str()).collect();
+        let pending: Vec<JobIx> = self.progress.pending().collect();
+        for ix in pending {
+            let unit = UnitName::job(&self.context.run.run, self.context.graph.name(ix));
+            if !running.contains(unit.as_str()) {
+                let blocked = !self.run.job(self.context.graph.name(ix)).events().exists() && self.is_blocked(ix);
+                let result = if blocked { JobResult::Dependency } else { JobResult::Failed };
+                self.finish_job(ix, result).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_blocked(&self, ix: JobIx) -> bool {
+        let needs = self.context.graph.needs(ix).iter();
+        needs.copied().any(|need| matches!(self.progress.place(need), Place::Finished(conclusion) if conclusion != Conclusion::Success))
+    }
+
+    /// Submits the next wave where there is room for one.
+    async fn submit(&mut self) -> Result<(), SuperviseError> {
+        let queue_max = if self.context.features.concurrency { QUEUE_MAX } else { QUEUE_MAX_LOCKS };
+        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, queue_max) else { return Ok(()) };
+        if let Err(error) = self.prepare_jobs(number, &jobs) {
+            let reason = describe(&error);
+            for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
+                self.give_up(ix, &reason);
+            }
+            return self.fail(reason).await;
+        }
+        let names: Vec<JobName> = jobs.iter().map(|ix| self.context.graph.name(*ix).clone()).collect();
+        self.emit(EventKind::JobsSubmitted { wave: number, jobs: names });
+        self.flush();
+        for ix in &jobs {
+            self.watch_job(*ix)?;
+        }
+        let wave = unit::wave(&self.context, number, &jobs, &self.pure);
+        if let Err(error) = self.manager.start(&wave.main, &wave.aux).await {
+            let reason = describe(&error);
+            for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
+                self.give_up(ix, &reason);
+            }
+            return self.fail(reason).await;
+        }
+        self.progress.submitted(number, &jobs);
+        Ok(())
+    }
+
+    /// Writes what the jobs of a wave find when they start.
+    fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
+        if number == 0 && !self.context.features.concurrency {
+            store::create_slots(&self.run.slots(), self.context.run.max_parallel)?;
+        }
+        for ix in jobs {
+            let (name, job) = self.context.job(*ix);
+            let paths = self.run.job(name);
+            store::create_job(&paths, &job.outputs.keys().map(String::as_str).collect::<Vec<_>>())?;
+            store::write_json(&paths.spec(), &JobSpec::new(&self.context, *ix), 0o644, false)?;
+        }
+        Ok(())
+    }
+
+    fn watch_job(&mut self, ix: JobIx) -> Result<(), SuperviseError> {
+        let paths = self.run.job(self.context.graph.name(ix));
+        Ok(self.watch.add(ix, &paths.out(), paths.events())?)
+    }
+
+    /// Records a job that will never be submitted.
+    fn give_up(&mut self, ix: JobIx, reason: &str) {
+        let record = self.progress.judge(self.context.graph, self.context.run, ix, &JobResult::Failed, Some(reason), false, false);
+        let job = self.context.graph.name(ix).clone();
+        self.watch.remove(ix);
+        self.progress.finish(ix, record.conclusion);
+        self.emit(EventKind::JobFinished { job, record });
+    }
+
+    async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
+        let Some(name) = removed.unit.strip_prefix(&self.unit_prefix).and_then(|rest| rest.strip_suffix(".service")) else { return Ok(()) };
+        let Some(ix) = name.parse::<JobName>().ok().and_then(|name| self.context.graph.ix(&name)) else { return Ok(()) };
+        if !matches!(self.progress.place(ix), Place::Submitted(_)) {
+            return Ok(());
+        }
+        if removed.result == JobResult::Canceled
+            || removed.result == JobResult::Done && !self.run.job(self.context.graph.name(ix)).result().exists()
+        {
+            // Somebody stopped the unit: it is over when systemd says so, not when its start was called off.
+            let states = self.manager.list(&[&removed.unit]).await?;
+            if states.iter().any(crate::systemd::UnitState::is_pending) {
+                return Ok(());
+            }
+        }
+        self.finish_job(ix, removed.result).await
+    }
+
+    /// Records how a job ended: by its own result, or by systemd's word where it left none.
+    async fn finish_job(&mut self, ix: JobIx, result: JobResult) -> Result<(), SuperviseError> {
+        let (name, job) = self.context.job(ix);
+        let unit = UnitName::job(&self.context.run.run, name);
+        let left: Option<LeftResult> = match store::read_untrusted_json(&self.run.job(name).result()) {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::warn!(job = %name, "{}, taking systemd's word for it", describe(&error));
+                None
+            }
+        };
+        let past = self.watch.remove(ix);
+        let mut record = match left {
+            Some(left) => left.record,
+            None => {
+                let service = self.manager.service_result(unit.as_str()).await?;
+                let cancelled = self.cancel != Cancel::No;
+                let mut record = self.progress.judge(
+                    self.context.graph,
+                    self.context.run,
+                    ix,
+                    &result,
+                    service.as_deref(),
+                    cancelled,
+                    job.continue_on_error,
+                );
+                self.fill_in(name, &mut record);
+                record
+            }
+        };
+        record.unit = unit.to_string();
+        record.finished_at.get_or_insert_with(Timestamp::now);
+        if record.outcome == Conclusion::Skipped && Condition::parse(job.condition.as_deref()).implies_success() {
+            // A runner takes a need without a result for failed; here it is known which were skipped.
+            let needs = self.context.graph.needs(ix).iter().filter_map(|need| match self.progress.place(*need) {
+                Place::Finished(conclusion) => Some((self.context.graph.name(*need), conclusion)),
+                Place::Waiting | Place::Submitted(_) => None,
+            });
+            record.reason = status::blocked(needs).or(record.reason);
+        }
+        if result != JobResult::Done {
+            self.manager.reset_failed(unit.as_str()).await?;
+        }
+        self.unwritten.extend(past.into_iter().filter(|event| is_of(event, name)));
+        self.started.remove(&ix);
+        let finished_wave = self.progress.finish(ix, record.conclusion);
+        self.emit(EventKind::JobFinished { job: name.clone(), record });
+        match finished_wave {
+            // The slices of the last jobs go with the run's.
+            Some(wave) if !self.progress.is_done() => Ok(self.manager.stop(&UnitName::wave(&self.context.run.run, wave)).await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fills in what a job's own events tell, where it left no result.
+    fn fill_in(&self, name: &JobName, record: &mut JobRecord) {
+        let events = EventTail::new(self.run.job(name).events()).read().unwrap_or_default();
+        for event in events.into_iter().filter(|event| is_of(event, name)) {
+            match event.event {
+                EventKind::JobStarted { .. } => {
+                    record.started_at.get_or_insert(event.at);
+                    record.attempts = 1;
+                }
+                EventKind::StepFinished { step, .. } => record.steps.push(step),
+                _ => {}
+            }
+        }
+    }
+
+    async fn changed(&mut self, change: Change) -> Result<(), SuperviseError> {
+        match change {
+            Change::Job(ix) => {
+                let name = self.context.graph.name(ix);
+                let events: Vec<Event> = self.watch.events(ix).into_iter().filter(|event| is_of(event, name)).collect();
+                if events.iter().any(|event| matches!(event.event, EventKind::JobStarted { .. })) {
+                    self.started.insert(ix);
+                }
+                self.unwritten.extend(events);
+                Ok(())
+            }
+            Change::Control => self.control().await,
+            Change::Everything => {
+                self.control().await?;
+                self.reconcile().await
+            }
+        }
+    }
+
+    /// Answers the requests in the control directory.
+    async fn control(&mut self) -> Result<(), SuperviseError> {
+        if let Some(by) = self.run.cancel_requested(true) {
+            return self.request(&by, true).await;
+        }
+        match self.run.cancel_requested(false) {
+            Some(by) if self.cancel == Cancel::No => self.request(&by, false).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Cancels the run, or kills it where it is being cancelled already.
+    async fn request(&mut self, by: &str, kill: bool) -> Result<(), SuperviseError> {
+        match self.cancel {
+            Cancel::No if !kill => {
+                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: false });
+                self.cancel_jobs().await
+            }
+            Cancel::No | Cancel::Ending(_) => {
+                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: true });
+                self.kill().await
+            }
+            Cancel::Killed => Ok(()),
+        }
+    }
+
+    /// Ends the run early as a failure.
+    async fn fail(&mut self, reason: String) -> Result<(), SuperviseError> {
+        tracing::error!("{reason}, cancelling the run");
+        self.failure.get_or_insert(reason.clone());
+        if self.cancel == Cancel::No {
+            self.emit(EventKind::CancelRequested { by: reason, kill: false });
+            self.cancel_jobs().await?;
+        }
+        Ok(())
+    }
+
+    /// Raises the flag that starting runners look for, then signals the running ones: none can fall between.
+    async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
+        self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE);
+        self.flush();
+        if let Err(error) = store::write_atomically(&self.run.cancelled(), b"", 0o644, false) {
+            tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
+        }
+        self.signal_jobs(true, Signal::SIGTERM).await
+    }
+
+    async fn kill(&mut self) -> Result<(), SuperviseError> {
+        self.cancel = Cancel::Killed;
+        self.flush();
+        for flag in [self.run.cancelled(), self.run.killed()] {
+            if let Err(error) = store::write_atomically(&flag, b"", 0o644, false) {
+                tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
+            }
+        }
+        self.signal_jobs(false, Signal::SIGKILL).await
+    }
+
+    async fn signal_jobs(&self, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
+        for unit in self.loaded().await?.into_iter().filter(|unit| unit.active == "activating" || unit.active == "deactivating") {
+            self.manager.kill(&unit.name, main_only, signal as i32).await?;
+        }
+        Ok(())
+    }
+
+    fn cancel_deadline(&self) -> Option<Instant> {
+        match self.cancel {
+            Cancel::Ending(deadline) => Some(deadline),
+            Cancel::No | Cancel::Killed => None,
+        }
+    }
+
+    /// Leaves nothing behind but the record.
+    async fn close(mut self) -> Result<(), SuperviseError> {
+        let cancelled = self.cancel != Cancel::No && self.failure.is_none();
+        let mut conclusion = status::run_conclusion(self.progress.conclusions(), cancelled);
+        if self.failure.is_some() {
+            conclusion = Conclusion::Failure;
+        }
+        let slice = UnitName::run_slice(&self.context.run.run);
+        self.manager.stop(&slice).await?;
+        let gone = async {
+            while let Some(removed) = self.removed.next().await {
+                if removed.unit == slice.as_str() {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(STOP_DEADLINE, gone).await.is_err() {
+            tracing::warn!("slice `{slice}` did not stop within {} s, leaving it to systemd", STOP_DEADLINE.as_secs());
+        }
+        self.emit(EventKind::RunFinished { conclusion, reason: self.failure.clone() });
+        self.flush();
+        self.tell(true);
+        // Room for the record was set aside when the run was made, for a disk that is full by now.
+        self.run.release_reserve();
+        self.flush();
+        store::write_json(&self.run.record(), &self.record, 0o600, true)?;
+        Ok(())
+    }
+
+    fn emit(&mut self, event: EventKind) {
+        let event = Event { at: Timestamp::now(), event };
+        event.apply(&mut self.record);
+        self.unwritten.push(event);
+    }
+
+    /// Writes the events that are not on disk yet; they are kept and tried again where that fails.
+    fn flush(&mut self) {
+        if self.unwritten.is_empty() {
+            return;
+        }
+        match self.writer.append(&self.unwritten) {
+            Ok(()) => self.unwritten.clear(),
+            Err(error) => tracing::warn!("{}, trying again with the next event", describe(&error)),
+        }
+    }
+
+    fn tell(&mut self, force: bool) -> Option<Instant> {
+        let graph = self.context.graph;
+        let running: Vec<&str> = self.started.iter().map(|ix| graph.name(*ix).as_str()).collect();
+        let text = status_line::text(
+            self.progress.finished(),
+            self.progress.failed(),
+            graph.len(),
+            self.cancel != Cancel::No,
+            running.into_iter(),
+        );
+        self.status.update(text, force)
+    }
+}
+
+/// Returns whether an event from a job's file is one that a job may tell of itself.
+fn is_of(event: &Event, name: &JobName) -> bool {
+    match &event.event {
+        EventKind::JobStarted { job } | EventKind::StepStarted { job, .. } | EventKind::StepFinished { job, .. } => job == name,
+        EventKind::RunCreated { .. }
+        | EventKind::SupervisorStarted { .. }
+        | EventKind::JobsSubmitted { .. }
+        | EventKind::JobFinished { .. }
+        | EventKind::CancelRequested { .. }
+        | EventKind::Warning { .. }
+        | EventKind::RunFinished { .. } => false,
+    }
+}
+
+fn sleep_until(at: Instant) -> impl Future<Output = ()> {
+    tokio::time::sleep_until(at.into())
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
