@@ -15,6 +15,7 @@
 //! ```
 
 pub mod event;
+pub mod graph;
 pub mod ids;
 pub mod plan;
 pub mod record;
