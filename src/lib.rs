@@ -14,6 +14,8 @@
 //! event / record / ids             the central types
 //! ```
 
+pub mod cli;
+pub mod embedded;
 pub mod event;
 pub mod graph;
 pub mod ids;

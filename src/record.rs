@@ -63,7 +63,7 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StepRecord {
-    /// The step's name, or `step <n>` where the plan gives none.
+    /// The step's name; where the plan gives none, its executable or the beginning of its script.
     pub name: String,
     /// What happened.
     pub outcome: Conclusion,

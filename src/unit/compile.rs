@@ -71,7 +71,7 @@ impl<'a> Context<'a> {
 
     /// Returns the executor a job runs on.
     pub fn executor(&self, job: &Job) -> Executor {
-        job.executor.as_ref().and_then(|name| self.plan.executors.get(name)).cloned().unwrap_or_default()
+        executor(self.plan, job)
     }
 
     /// Returns the longest a job may take.
@@ -161,6 +161,8 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
     let (name, job) = context.job(ix);
     let paths = RunPaths::new(run.directory.clone());
     let own = paths.job(name);
+    let view = view(context, job);
+    let inside = RunPaths::new(view.directory).job(name).path().to_owned();
     let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string()).collect()
     };
@@ -173,7 +175,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         ("Type", Value::Str("oneshot".into())),
         ("CollectMode", Value::Str("inactive-or-failed".into())),
         ("Slice", Value::Str(UnitName::run_slice(&run.run).to_string())),
-        ("ExecStart", Value::Exec(vec![run.program.display().to_string(), "job".into(), own.path().display().to_string()])),
+        ("ExecStart", Value::Exec(vec![view.program.display().to_string(), "job".into(), inside.display().to_string()])),
         ("KillMode", Value::Str("mixed".into())),
         ("IgnoreSIGPIPE", Value::Bool(false)),
         ("TimeoutStartUSec", micros(context.job_timeout(job).map(|timeout| timeout + cleanup))),
@@ -196,6 +198,12 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         sandbox::extend(&mut properties, &job.properties);
     }
     TransientUnit { name: UnitName::job(&run.run, name), properties }
+}
+
+/// Returns what a job sees where.
+pub(super) fn view(context: &Context<'_>, job: &Job) -> sandbox::View {
+    let level = if let Executor::Systemd { sandbox, .. } = context.executor(job) { sandbox } else { Sandbox::None };
+    sandbox::view(context.run, level)
 }
 
 /// Returns the artifacts a job takes in, each with the ancestor that saves it.
@@ -245,8 +253,13 @@ pub(super) fn step_timeout(step: Setting<Seconds>) -> Option<Seconds> {
     step.over(None)
 }
 
+/// Returns the executor a job runs on.
+pub fn executor(plan: &Plan, job: &Job) -> Executor {
+    job.executor.as_ref().and_then(|name| plan.executors.get(name)).cloned().unwrap_or_default()
+}
+
 /// Returns whether a job's workspace starts with the source tree.
-pub(super) fn copies_source(executor: &Executor) -> bool {
+pub fn copies_source(executor: &Executor) -> bool {
     match executor {
         Executor::Systemd { copy_repo, .. } | Executor::Nspawn { copy_repo, .. } | Executor::Hooks { copy_repo, .. } => *copy_repo,
     }

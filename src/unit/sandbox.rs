@@ -28,8 +28,40 @@ const DENIED_CALLS: [&str; 12] = [
 /// `EPERM`: a denied call fails, it does not kill.
 const EPERM: i32 = 1;
 
-/// Directories that a sandboxed job sees empty, so that a program which lies there must be bound in by itself.
+/// Directories that a sandboxed job sees empty, and on a newer systemd with the modes they have on the host: what lies
+/// below them cannot be reached by the job's user even when it is mounted there.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+
+/// Where a sandboxed job sees the state directory that lies in a hidden one.
+const ELSEWHERE: &str = "/run/nixactions";
+
+/// Where a job finds the run's files and the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct View {
+    /// The state directory, as the job sees it.
+    state: PathBuf,
+    /// The run's directory, as the job sees it.
+    pub directory: PathBuf,
+    /// The program, as the job sees it.
+    pub program: PathBuf,
+}
+
+/// Returns what a job of this level sees where. A user's own manager runs jobs as that user, for whom nothing is out of reach.
+pub(super) fn view(run: &RunSpec, level: Sandbox) -> View {
+    let is_hidden = |path: &Path| HIDDEN.iter().any(|hidden| path.starts_with(hidden));
+    if level == Sandbox::None {
+        return View { state: run.state_directory.clone(), directory: run.directory.clone(), program: run.program.clone() };
+    }
+    let state =
+        if run.manager != ManagerKind::User && is_hidden(&run.state_directory) { ELSEWHERE.into() } else { run.state_directory.clone() };
+    let directory = run.directory.strip_prefix(&run.state_directory).map_or(run.directory.clone(), |rest| state.join(rest));
+    let program = if is_hidden(&run.program) || run.program.starts_with(&run.state_directory) {
+        state.join("bin/nixactions")
+    } else {
+        run.program.clone()
+    };
+    View { state, directory, program }
+}
 
 /// Returns the properties of a level: `own` is the job's directory, `visible` what it may read of the run.
 pub(super) fn properties(run: &RunSpec, level: Sandbox, own: &JobPaths, visible: &[PathBuf]) -> Vec<(&'static str, Value)> {
@@ -59,14 +91,18 @@ pub(super) fn properties(run: &RunSpec, level: Sandbox, own: &JobPaths, visible:
             ("SystemCallErrorNumber", Value::I32(EPERM)),
         ]);
     }
-    let path = |path: &Path| path.display().to_string();
-    let mut readable: Vec<_> = visible.iter().map(|dir| (path(dir), path(dir))).collect();
-    if HIDDEN.iter().any(|hidden| run.program.starts_with(hidden)) || run.program.starts_with(&run.state_directory) {
-        readable.push((path(&run.program), path(&run.program)));
+    let view = view(run, level);
+    let bind = |path: &Path| {
+        let inside = path.strip_prefix(&run.directory).map_or(path.to_owned(), |rest| view.directory.join(rest));
+        (path.display().to_string(), inside.display().to_string())
+    };
+    let mut readable: Vec<_> = visible.iter().map(|path| bind(path)).collect();
+    if view.program != run.program {
+        readable.push((run.program.display().to_string(), view.program.display().to_string()));
     }
     properties.extend([
-        ("TemporaryFileSystem", Value::Pairs(vec![(path(&run.state_directory), "ro,mode=0755".to_owned())])),
-        ("BindPaths", Value::Binds(vec![(path(own.path()), path(own.path()))])),
+        ("TemporaryFileSystem", Value::Pairs(vec![(view.state.display().to_string(), "ro,mode=0755".to_owned())])),
+        ("BindPaths", Value::Binds(vec![bind(own.path())])),
         ("BindReadOnlyPaths", Value::Binds(readable)),
     ]);
     properties

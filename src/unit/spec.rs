@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Context, RunPaths, UnitName,
-    compile::{copies_source, step_timeout},
+    compile::{copies_source, step_timeout, view},
     inputs,
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
 
 /// The version of `run.json` and `spec.json`.
 pub const SPEC_VERSION: u32 = 1;
+
+/// How much of a nameless step's script is its name, in characters.
+const STEP_NAME_CHARS: usize = 40;
 
 /// The kind of systemd manager that runs the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +175,7 @@ impl JobSpec {
     pub fn new(context: &Context<'_>, ix: JobIx) -> Self {
         let run = context.run;
         let (name, job) = context.job(ix);
-        let paths = RunPaths::new(run.directory.clone());
+        let paths = RunPaths::new(view(context, job).directory);
         let inputs = job.inputs.iter().zip(inputs(context, ix));
         Self {
             version: SPEC_VERSION,
@@ -206,7 +209,7 @@ impl JobSpec {
 impl StepSpec {
     fn new(index: usize, step: &Step) -> Self {
         Self {
-            name: step.name.clone().unwrap_or_else(|| format!("step {}", index + 1)),
+            name: step.name.clone().unwrap_or_else(|| default_name(index, step)),
             command: match (&step.run, &step.bash) {
                 (Some(argv), _) => Command::Run(argv.clone()),
                 (None, script) => Command::Bash(script.clone().unwrap_or_default()),
@@ -218,4 +221,14 @@ impl StepSpec {
             timeout: step_timeout(step.timeout),
         }
     }
+}
+
+/// Returns what a step is called that its plan gives no name: its executable, or the beginning of its script.
+fn default_name(index: usize, step: &Step) -> String {
+    let text = match (&step.run, &step.bash) {
+        (Some(argv), _) => argv.first().and_then(|program| program.rsplit('/').next()).unwrap_or_default(),
+        (None, script) => script.iter().flat_map(|script| script.lines()).map(str::trim).find(|line| !line.is_empty()).unwrap_or_default(),
+    };
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(STEP_NAME_CHARS).collect();
+    if shown.is_empty() { (index + 1).to_string() } else { shown }
 }

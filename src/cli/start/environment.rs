@@ -1,14 +1,17 @@
 //! What the caller adds to a plan's environment: `--env`, `--env-file`, the variables that the plan names, and inputs.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
-use crate::plan::{Env, Input, InputType, Plan};
+use crate::plan::{Env, InputError, Plan, resolve_inputs};
 
 /// Variables of the caller that never reach a job: they say who the caller is, not what the job needs.
 const NEVER_PASSED: [&str; 5] = ["PATH", "HOME", "USER", "SHELL", "TMPDIR"];
 
 /// What is wrong with what the caller added.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     /// `--env` or `--input` without `=`.
     #[error("`{option} {text}` is not of the form NAME=value")]
@@ -50,30 +53,9 @@ pub enum EnvironmentError {
         /// What is wrong with it; never its value.
         what: &'static str,
     },
-    /// An input that the plan does not declare.
-    #[error("the plan has no input `{name}` (known: {known})")]
-    UnknownInput {
-        /// The input.
-        name: String,
-        /// The plan's inputs.
-        known: String,
-    },
-    /// An input of the wrong type.
-    #[error("input `{name}`: `{value}` is not {expected}")]
-    BadInput {
-        /// The input.
-        name: String,
-        /// What was given.
-        value: String,
-        /// What is allowed.
-        expected: String,
-    },
-    /// A required input that nobody set.
-    #[error("input `{name}` is required: set it with `--input {name}=…`")]
-    MissingInput {
-        /// The input.
-        name: String,
-    },
+    /// An input.
+    #[error(transparent)]
+    Input(#[from] InputError),
 }
 
 /// The longest `NAME=value` that a process can be given, in bytes (execve(2), `MAX_ARG_STRLEN`).
@@ -116,7 +98,7 @@ pub fn collect(
         }
     }
     for text in env {
-        match split(text, "--env") {
+        match split(text) {
             Ok((name, value)) => drop(additions.overrides.insert(name, value)),
             Err(fault) => faults.push(fault),
         }
@@ -132,9 +114,14 @@ fn named(plan: &Plan) -> BTreeSet<&str> {
     plan.env.keys().chain(jobs).chain(&plan.pass_env).map(String::as_str).filter(|name| !NEVER_PASSED.contains(name)).collect()
 }
 
-fn split(text: &str, option: &'static str) -> Result<(String, String), EnvironmentError> {
-    let (name, value) = text.split_once('=').ok_or_else(|| EnvironmentError::NoValue { option, text: text.chars().take(40).collect() })?;
-    if is_name(name) { Ok((name.to_owned(), value.to_owned())) } else { Err(EnvironmentError::BadName { name: name.chars().take(40).collect() }) }
+fn split(text: &str) -> Result<(String, String), EnvironmentError> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| EnvironmentError::NoValue { option: "--env", text: text.chars().take(40).collect() })?;
+    if is_name(name) {
+        Ok((name.to_owned(), value.to_owned()))
+    } else {
+        Err(EnvironmentError::BadName { name: name.chars().take(40).collect() })
+    }
 }
 
 fn is_name(name: &str) -> bool {
@@ -156,7 +143,8 @@ fn check_value(name: &str, value: &str) -> Option<EnvironmentError> {
 /// Reads a file of `NAME=value` lines; comments, empty lines, `export ` before a name and quotes around a value are allowed.
 fn read_file(path: &Path) -> Result<Vec<(String, String)>, EnvironmentError> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| EnvironmentError::Unreadable { path: shown.clone(), reason: error.to_string() })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| EnvironmentError::Unreadable { path: shown.clone(), reason: error.to_string() })?;
     let mut pairs = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let bad = |what| EnvironmentError::BadLine { path: shown.clone(), line: index + 1, what };
@@ -196,44 +184,19 @@ fn unquote(value: &str) -> Option<String> {
 }
 
 fn collect_inputs(plan: &Plan, given: &[String], faults: &mut Vec<EnvironmentError>) -> Env {
-    let mut values: Env = Env::new();
+    let mut values = BTreeMap::new();
     for text in given {
-        match split(text, "--input") {
-            Ok((name, value)) if plan.inputs.contains_key(&name) => drop(values.insert(name, value)),
-            Ok((name, _)) => {
-                let known: Vec<&str> = plan.inputs.keys().map(String::as_str).collect();
-                faults.push(EnvironmentError::UnknownInput { name, known: if known.is_empty() { "none".to_owned() } else { known.join(", ") } });
-            }
-            Err(fault) => faults.push(fault),
+        match text.split_once('=') {
+            Some((name, value)) => drop(values.insert(name.to_owned(), value.to_owned())),
+            None => faults.push(EnvironmentError::NoValue { option: "--input", text: text.chars().take(40).collect() }),
         }
     }
-    let mut variables = Env::new();
-    for (name, input) in &plan.inputs {
-        let value = values.remove(name).or_else(|| input.default.as_ref().map(text_of));
-        match value {
-            Some(value) => match expected(input, &value) {
-                None => drop(variables.insert(format!("INPUT_{name}"), value)),
-                Some(expected) => faults.push(EnvironmentError::BadInput { name: name.clone(), value, expected }),
-            },
-            None if input.required => faults.push(EnvironmentError::MissingInput { name: name.clone() }),
-            None => {}
+    match resolve_inputs(plan, &values) {
+        Ok(variables) => variables,
+        Err(errors) => {
+            faults.extend(errors.into_iter().map(EnvironmentError::from));
+            Env::new()
         }
-    }
-    faults.extend(variables.iter().filter_map(|(name, value)| check_value(name, value)));
-    variables
-}
-
-fn text_of(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Returns what an input must be, where a value is not.
-fn expected(input: &Input, value: &str) -> Option<String> {
-    match input.kind {
-        InputType::String => None,
-        InputType::Number => (!serde_json::from_str::<serde_json::Number>(value).is_ok()).then(|| "a number".to_owned()),
-        InputType::Boolean => (!matches!(value, "true" | "false")).then(|| "`true` or `false`".to_owned()),
-        InputType::Choice => (!input.options.iter().any(|option| option == value)).then(|| format!("one of: {}", input.options.join(", "))),
     }
 }
 
@@ -263,7 +226,10 @@ mod tests {
         let file = dir.path().join("env");
         std::fs::write(&file, "# comment\nexport A=\"file \\\"quoted\\\"\"\nB='it''s'\nTOKEN=x=y\n").unwrap();
         let got = collect(&plan(PLAN), &["B=flag".into()], &[&file], &["c=x".into()], |_| Some("caller".into())).unwrap();
-        assert_eq!((&*got.overrides["A"], &*got.overrides["B"], &*got.overrides["C"], &*got.overrides["TOKEN"]), ("file \"quoted\"", "flag", "caller", "x=y"));
+        assert_eq!(
+            (&*got.overrides["A"], &*got.overrides["B"], &*got.overrides["C"], &*got.overrides["TOKEN"]),
+            ("file \"quoted\"", "flag", "caller", "x=y")
+        );
     }
 
     #[test]
@@ -290,7 +256,8 @@ mod tests {
 
     #[test]
     fn values_that_no_process_can_be_given_are_refused() {
-        let faults = collect(&plan(PLAN), &[format!("A={}", "x".repeat(200 << 10)), "B=a\0b".into()], &NO_FILES, &["c=x".into()], |_| None).unwrap_err();
+        let faults = collect(&plan(PLAN), &[format!("A={}", "x".repeat(200 << 10)), "B=a\0b".into()], &NO_FILES, &["c=x".into()], |_| None)
+            .unwrap_err();
         assert_eq!(faults.len(), 2);
     }
 

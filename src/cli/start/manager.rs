@@ -62,7 +62,8 @@ pub enum ManagerError {
 /// # Errors
 /// Fails with what is missing of each.
 pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
-    let connect = async |kind: ManagerKind| Manager::connect(Scope::from(kind)).await.map(|manager| Chosen::Running(kind, Box::new(manager)));
+    let connect =
+        async |kind: ManagerKind| Manager::connect(Scope::from(kind)).await.map(|manager| Chosen::Running(kind, Box::new(manager)));
     match choice {
         Choice::Only(ManagerKind::Embedded) => {
             embedded::check()?;

@@ -48,7 +48,8 @@ impl Source {
     /// Fails when the named directory is none.
     pub fn find(named: Option<&Path>, current: &Path) -> Result<Option<Self>, SourceError> {
         if let Some(named) = named {
-            let root = named.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
+            let root =
+                named.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
             let is_repository = root.join(".git").exists();
             return Ok(Some(Self { root, is_repository }));
         }

@@ -1,0 +1,194 @@
+//! The start of a run: from a plan and what the caller adds to a run directory and a supervisor.
+//!
+//! Everything that can be refused is refused before anything is made; what was made is removed again where the start
+//! fails half-way.
+
+mod environment;
+mod manager;
+mod source;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+pub use environment::EnvironmentError;
+pub use manager::{Choice, ManagerError};
+pub use source::SourceError;
+
+use manager::Chosen;
+use source::Source;
+
+use crate::{
+    embedded,
+    event::{Event, EventKind},
+    graph::{Graph, GraphError},
+    plan::{self, Fault, Plan, PlanError},
+    store::{self, EventWriter, RunDir, StateDir, StoreError},
+    systemd::SystemdError,
+    unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
+};
+
+/// What is to be run, and how.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The plan: a file, or a directory that holds `plan.json`.
+    pub plan: &'a Path,
+    /// Where runs are kept.
+    pub state_dir: &'a Path,
+    /// Which manager.
+    pub manager: Choice,
+    /// `--env K=V`.
+    pub env: &'a [String],
+    /// `--env-file F`.
+    pub env_files: &'a [PathBuf],
+    /// `--input K=V`.
+    pub inputs: &'a [String],
+    /// `--source DIR`.
+    pub source: Option<&'a Path>,
+}
+
+/// A run that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Its directory.
+    pub run: RunDir,
+    /// Who runs its units.
+    pub manager: ManagerKind,
+    /// What the caller should know.
+    pub notes: Vec<String>,
+}
+
+/// Why a run was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The plan is bad.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan needs what is not executed yet.
+    #[error("the plan needs what this version does not execute")]
+    Unsupported(Vec<Fault>),
+    /// The plan is no DAG.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// What the caller adds is bad.
+    #[error("bad variables or inputs")]
+    Environment(Vec<EnvironmentError>),
+    /// There is no manager.
+    #[error(transparent)]
+    Manager(#[from] ManagerError),
+    /// The run directory cannot be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The source tree cannot be copied.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The supervisor cannot be started.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    /// The embedded manager cannot be booted.
+    #[error(transparent)]
+    Embedded(#[from] embedded::EmbeddedError),
+    /// This program or the current directory cannot be found.
+    #[error("failed to find {0}")]
+    Here(&'static str, #[source] std::io::Error),
+}
+
+/// Starts a run.
+///
+/// # Errors
+/// Fails with everything that is wrong with the plan or the request, and then nothing is started or left behind; or
+/// with what the system refused.
+pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
+    let plan = plan::load(request.plan)?;
+    let unsupported = plan::unsupported(&plan);
+    if !unsupported.is_empty() {
+        return Err(StartError::Unsupported(unsupported));
+    }
+    let graph = Graph::new(&plan)?;
+    let caller = |name: &str| std::env::var(name).ok();
+    let additions = environment::collect(&plan, request.env, request.env_files, request.inputs, caller).map_err(StartError::Environment)?;
+    let current = std::env::current_dir().map_err(|error| StartError::Here("the current directory", error))?;
+    let wants_source = plan.jobs.values().any(|job| unit::copies_source(&unit::executor(&plan, job)));
+    let source = if wants_source { Source::find(request.source, &current)? } else { None };
+    let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
+    let chosen = manager::choose(request.manager).await?;
+
+    let state = StateDir::create(request.state_dir)?;
+    let run = state.create_run(&plan.name)?;
+    let spec = RunSpec {
+        version: SPEC_VERSION,
+        run: run.id().clone(),
+        workflow: plan.name.clone(),
+        manager: chosen.kind(),
+        created_at: Timestamp::now(),
+        program,
+        directory: run.path().to_owned(),
+        state_directory: state.path().to_owned(),
+        overrides: additions.overrides,
+        inputs: additions.inputs,
+        path: default_path(),
+        has_source: source.is_some(),
+        max_parallel: plan.max_parallel.unwrap_or_else(cpus),
+    };
+    let mut notes = Vec::new();
+    if !additions.taken.is_empty() {
+        notes.push(format!("taken from your environment: {}", additions.taken.join(", ")));
+    }
+    if wants_source && source.is_none() {
+        notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
+    }
+    match launch(&state, &run, &spec, &plan, &graph, source.as_ref(), chosen).await {
+        Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
+        Err(error) => {
+            // Nothing was started, so nothing may stay; what cannot be removed is at least no run with a record.
+            let _ = std::fs::remove_dir_all(run.path());
+            Err(error)
+        }
+    }
+}
+
+async fn launch(
+    state: &StateDir,
+    run: &RunDir,
+    spec: &RunSpec,
+    plan: &Plan,
+    graph: &Graph,
+    source: Option<&Source>,
+    chosen: Chosen,
+) -> Result<(), StartError> {
+    run.reserve(graph.len())?;
+    store::write_json(&run.plan(), plan, 0o600, false)?;
+    store::write_json(&run.spec(), spec, 0o600, false)?;
+    if let Some(source) = source {
+        source.snapshot(run)?;
+    }
+    let created = EventKind::RunCreated { run: spec.run.clone(), workflow: spec.workflow.clone(), jobs: graph.len() };
+    EventWriter::open(&run.events(), 0o600)?.append(&[Event { at: spec.created_at, event: created }])?;
+    match chosen {
+        Chosen::Running(_, manager) => Ok(manager.start(&unit::supervisor(spec), &[]).await?),
+        Chosen::Embedded => {
+            let supervisor: Vec<OsString> = vec![spec.program.clone().into(), "supervise".into(), run.path().into()];
+            let boot =
+                embedded::Boot { run: run.id(), state_dir: state.path(), run_dir: run.path(), supervisor: &supervisor, extra_paths: &[] };
+            embedded::boot(&boot)?;
+            Ok(())
+        }
+    }
+}
+
+/// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them; never the caller's.
+fn default_path() -> String {
+    const NIXOS: [&str; 2] = ["/run/wrappers/bin", "/run/current-system/sw/bin"];
+    const USUAL: [&str; 7] =
+        ["/nix/var/nix/profiles/default/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let there = |path: &&str| Path::new(path).is_dir();
+    NIXOS.into_iter().chain(USUAL).filter(there).collect::<Vec<_>>().join(":")
+}
+
+/// Returns the number of CPUs, the default of `maxParallel`.
+fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+}
