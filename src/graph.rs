@@ -4,11 +4,11 @@
 //! job's needs all have smaller indices than the job itself, and of jobs that could stand in either order the one with
 //! the lesser name stands first.
 
-use std::{cmp::Reverse, collections::BinaryHeap, fmt, ops::Range};
+use std::{fmt, ops::Range};
 
 use crate::{
     ids::JobName,
-    plan::{Plan, cycles::cycles},
+    plan::{Plan, order},
 };
 
 /// A job's place in the topological order of its plan, from 0.
@@ -106,8 +106,8 @@ impl Graph {
             ranks.dedup();
             needs.push(ranks);
         }
-        let order = topological(&needs).ok_or_else(|| {
-            let cycle = cycles(&needs).swap_remove(0);
+        let order = order::topological(&needs).ok_or_else(|| {
+            let cycle = order::cycles(&needs).swap_remove(0);
             GraphError::Cycle(cycle.into_iter().map(|rank| by_rank[rank as usize].clone()).collect())
         })?;
 
@@ -250,29 +250,6 @@ impl Marks {
             return Some(JobIx((self.0.len() as u32 - 1) * 64 + bit));
         }
     }
-}
-
-/// Returns the nodes so that each follows all it needs, lesser ones first where there is a choice; `None` for a cycle.
-fn topological(needs: &[Vec<u32>]) -> Option<Vec<u32>> {
-    let mut dependents: Vec<Vec<u32>> = vec![Vec::new(); needs.len()];
-    let mut missing: Vec<usize> = Vec::with_capacity(needs.len());
-    for (node, wanted) in needs.iter().enumerate() {
-        missing.push(wanted.len());
-        wanted.iter().for_each(|need| dependents[*need as usize].push(node as u32));
-    }
-    let mut ready: BinaryHeap<Reverse<u32>> =
-        missing.iter().enumerate().filter(|(_, count)| **count == 0).map(|(node, _)| Reverse(node as u32)).collect();
-    let mut order = Vec::with_capacity(needs.len());
-    while let Some(Reverse(node)) = ready.pop() {
-        order.push(node);
-        for &dependent in &dependents[node as usize] {
-            missing[dependent as usize] -= 1;
-            if missing[dependent as usize] == 0 {
-                ready.push(Reverse(dependent));
-            }
-        }
-    }
-    (order.len() == needs.len()).then_some(order)
 }
 
 #[cfg(test)]

@@ -8,6 +8,11 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The form of a job's or workflow's name, as a regular expression for the JSON Schema.
+pub const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*$";
+/// The form of a run's id.
+const RUN_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*-[1-9][0-9]*$";
+
 /// The longest job or workflow name, in bytes. systemd bounds a unit name at 255 bytes, of which
 /// `nixactions-<workflow>-<n>-<job>.service` must leave room for both (systemd.unit(5)).
 pub const NAME_MAX: usize = 100;
@@ -48,11 +53,11 @@ fn check_name(text: &str) -> Result<(), NameError> {
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $pattern:ident, $max:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String")]
+        #[schemars(with = "String", extend("pattern" = $pattern, "maxLength" = $max))]
         pub struct $name(String);
 
         impl $name {
@@ -91,15 +96,15 @@ macro_rules! name_type {
 
 name_type! {
     /// The name of a job, unique in its plan: `[A-Za-z_][A-Za-z0-9_-]*`.
-    JobName
+    JobName, NAME_PATTERN, NAME_MAX
 }
 name_type! {
     /// The name of a workflow (the plan's `name`), of the same form as a job's.
-    WorkflowName
+    WorkflowName, NAME_PATTERN, NAME_MAX
 }
 name_type! {
     /// The id of a run, `<workflow>-<n>`, unique in its state directory.
-    RunId
+    RunId, RUN_PATTERN, NAME_MAX + 19
 }
 
 impl TryFrom<String> for JobName {

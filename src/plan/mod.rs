@@ -1,6 +1,25 @@
 //! The plan: what Nix compiles and the orchestrator runs.
+//!
+//! [`load`] and [`parse`] return a plan that has no fault, or every fault at once: what is not JSON, what does not fit
+//! the schema (`structure`), and what the fields mean together (`validate`). Knows nothing of units, runs or the host.
 
-pub(crate) mod cycles;
+mod document;
+mod fault;
+mod load;
 mod model;
+pub(crate) mod order;
+pub mod properties;
+mod rules;
+mod schema;
+mod structure;
+mod support;
+mod validate;
 
+pub use document::PLAN_BYTES_MAX;
+pub use fault::{FAULTS_SHOWN, Fault, Faults, PlanError};
+pub use load::{load, parse};
 pub use model::*;
+pub use rules::{ARG_BYTES_MAX, input_variable};
+pub use schema::{schema, schema_text};
+pub use support::unsupported;
+pub use validate::{InputError, resolve_inputs};

@@ -24,7 +24,7 @@ pub const DEFAULT_EXECUTOR: &str = "default";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
-    /// [`PLAN_VERSION`].
+    /// The version of the plan's form.
     #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// The workflow's name: letters, digits, `_` and `-`.
@@ -348,9 +348,9 @@ pub struct ArtifactInput {
     pub path: String,
 }
 
-/// The long form of [`ArtifactInput`].
+/// An artifact that a job takes in, and where it is restored.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename = "ArtifactInput")]
+#[serde(deny_unknown_fields, rename = "ArtifactInputObject")]
 struct ArtifactInputObject {
     /// The artifact's name.
     name: String,
@@ -385,11 +385,11 @@ impl<'de> Deserialize<'de> for ArtifactInput {
 
 impl JsonSchema for ArtifactInput {
     fn schema_name() -> Cow<'static, str> {
-        "ArtifactInputForm".into()
+        "ArtifactInput".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let object = generator.subschema_for::<ArtifactInputObject>();
-        json_schema!({ "anyOf": [{ "type": "string" }, object] })
+        json_schema!({ "description": "An artifact that a job takes in: its name, or its name and where it is restored.", "anyOf": [{ "type": "string" }, object] })
     }
 }
 

@@ -1,10 +1,36 @@
-//! Cycles in a graph of needs.
+//! Order and cycles in a graph of needs.
 //!
 //! Knows nodes only as numbers; what they are called is the caller's business.
 
-use std::collections::VecDeque;
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
 
 use petgraph::{algo::kosaraju_scc, graph::DiGraph};
+
+/// Returns the nodes so that each follows all it needs, lesser ones first where there is a choice; `None` for a cycle.
+pub(crate) fn topological(needs: &[Vec<u32>]) -> Option<Vec<u32>> {
+    let mut dependents: Vec<Vec<u32>> = vec![Vec::new(); needs.len()];
+    let mut missing: Vec<usize> = Vec::with_capacity(needs.len());
+    for (node, wanted) in needs.iter().enumerate() {
+        missing.push(wanted.len());
+        wanted.iter().for_each(|need| dependents[*need as usize].push(node as u32));
+    }
+    let mut ready: BinaryHeap<Reverse<u32>> =
+        missing.iter().enumerate().filter(|(_, count)| **count == 0).map(|(node, _)| Reverse(node as u32)).collect();
+    let mut order = Vec::with_capacity(needs.len());
+    while let Some(Reverse(node)) = ready.pop() {
+        order.push(node);
+        for &dependent in &dependents[node as usize] {
+            missing[dependent as usize] -= 1;
+            if missing[dependent as usize] == 0 {
+                ready.push(Reverse(dependent));
+            }
+        }
+    }
+    (order.len() == needs.len()).then_some(order)
+}
 
 /// Returns one cycle, the shortest through its least node, of every knot of nodes that need each other, in the order of
 /// those least nodes. `needs[n]` are the nodes that `n` needs. Each node of a cycle needs the next one, and the last

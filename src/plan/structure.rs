@@ -1,0 +1,438 @@
+//! The structural check: a walk of the JSON along the schema.
+//!
+//! Knows no field of a plan, only the schema's keywords. A value that does not fit is reported and replaced by a
+//! placeholder that does, so that the model can be built and checked for what else is wrong with the plan.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde_json::{Map, Value};
+
+use super::{
+    fault::{At, Refusal, Sink, nearest, quoted, shown},
+    schema::schema,
+};
+use crate::ids::{JobName, NAME_PATTERN};
+
+/// What a name must be, in words.
+pub(super) const NAME_FORM: &str = "a name of letters, digits, `_` and `-` that starts with a letter or `_`";
+/// What stands for a text that is missing or not one.
+const PLACEHOLDER: &str = "placeholder";
+
+static PLAN: LazyLock<Node> = LazyLock::new(|| {
+    Compiler::new(schema().as_value()).compile_root().expect("invariant: the schema has only keywords that are known here")
+});
+
+/// Reports all that does not fit the schema, and replaces it.
+pub(super) fn check(plan: &mut Value, sink: &mut Sink) {
+    PLAN.check(plan, &At::ROOT, sink);
+}
+
+/// A schema, made ready for the walk.
+#[derive(Debug, Clone)]
+enum Node {
+    Any,
+    Null,
+    Bool,
+    Text,
+    Name,
+    OneOf(Vec<String>),
+    Integer { min: u64, max: u64 },
+    Number { above: f64, max: f64 },
+    List { item: Box<Node>, min: usize },
+    Object(BTreeMap<String, Field>),
+    Map { value: Box<Node>, named: bool },
+    Tagged { tag: String, variants: BTreeMap<String, BTreeMap<String, Field>> },
+    Either(Vec<Node>),
+}
+
+#[derive(Debug, Clone)]
+struct Field {
+    node: Node,
+    required: bool,
+}
+
+impl Node {
+    fn check(&self, value: &mut Value, at: &At<'_>, sink: &mut Sink) {
+        match (self, &mut *value) {
+            (Self::Any, _) | (Self::Null, Value::Null) | (Self::Bool, Value::Bool(_)) | (Self::Text, Value::String(_)) => {}
+            (Self::Name, Value::String(name)) => {
+                if let Err(refusal) = check_name(name) {
+                    sink.add_structural(at, at, || refusal);
+                    *value = self.placeholder();
+                }
+            }
+            (Self::OneOf(options), Value::String(text)) => {
+                if !options.contains(text) {
+                    self.refuse(value, at, sink);
+                }
+            }
+            (Self::Integer { min, max }, Value::Number(number)) if number.as_u64().is_some_and(|n| (*min..=*max).contains(&n)) => {}
+            (Self::Number { above, max }, Value::Number(number)) if number.as_f64().is_some_and(|n| n > *above && n <= *max) => {}
+            (Self::List { item, min }, Value::Array(items)) => {
+                if items.len() < *min {
+                    sink.add_structural(at, at, || {
+                        Refusal::new(format!("{} items", items.len()).replace("0 items", "an empty list"), self.describe())
+                    });
+                    *value = self.placeholder();
+                    return;
+                }
+                for (index, value) in items.iter_mut().enumerate() {
+                    item.check(value, &at.index(index), sink);
+                }
+            }
+            (Self::Object(fields), Value::Object(object)) => check_fields(fields, object, at, sink),
+            (Self::Map { value: node, named }, Value::Object(object)) => {
+                if *named {
+                    object.retain(|key, _| match check_name(key) {
+                        Ok(()) => true,
+                        Err(refusal) => {
+                            sink.add_structural(&at.key(key), &at.key(key), || refusal);
+                            false
+                        }
+                    });
+                }
+                for (key, value) in object {
+                    node.check(value, &at.key(key), sink);
+                }
+            }
+            (Self::Tagged { tag, variants }, Value::Object(object)) => {
+                match object.get(tag) {
+                    Some(Value::String(kind)) if variants.contains_key(kind) => {
+                        return check_fields(&variants[kind.as_str()], object, at, sink);
+                    }
+                    kind => {
+                        let kinds = Self::OneOf(variants.keys().cloned().collect());
+                        // Which other fields there may be is not known.
+                        sink.add_structural(&at.key(tag), at, || kind.map_or_else(|| missing(&kinds), |kind| kinds.refusal(kind)));
+                    }
+                }
+                *value = self.placeholder();
+            }
+            (Self::Either(nodes), _) => match nodes.iter().find(|node| node.takes(value)) {
+                Some(node) => node.check(value, at, sink),
+                None => self.refuse(value, at, sink),
+            },
+            _ => self.refuse(value, at, sink),
+        }
+    }
+
+    fn refuse(&self, value: &mut Value, at: &At<'_>, sink: &mut Sink) {
+        sink.add_structural(at, at, || self.refusal(value));
+        *value = self.placeholder();
+    }
+
+    fn refusal(&self, value: &Value) -> Refusal {
+        Refusal::new(shown(value), self.describe()).maybe_hint(self.rewrite(value))
+    }
+
+    /// Returns whether a value is of the node's JSON type.
+    fn takes(&self, value: &Value) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Null => value.is_null(),
+            Self::Bool => value.is_boolean(),
+            Self::Text | Self::Name | Self::OneOf(_) => value.is_string(),
+            Self::Integer { .. } | Self::Number { .. } => value.is_number(),
+            Self::List { .. } => value.is_array(),
+            Self::Object(_) | Self::Map { .. } | Self::Tagged { .. } => value.is_object(),
+            Self::Either(nodes) => nodes.iter().any(|node| node.takes(value)),
+        }
+    }
+
+    /// Returns how a value of the wrong type should probably be written.
+    fn rewrite(&self, value: &Value) -> Option<String> {
+        match (self, value) {
+            (Self::Text, Value::Bool(_) | Value::Number(_)) => Some(format!("write it as text: \"{value}\"")),
+            (Self::Bool | Self::Integer { .. } | Self::Number { .. }, Value::String(text)) => {
+                let meant: Value = serde_json::from_str(text.trim()).ok()?;
+                self.takes(&meant).then(|| format!("write it without quotes: {meant}"))
+            }
+            (Self::OneOf(options), Value::String(text)) => {
+                nearest(text, options.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+            }
+            (Self::List { item, .. }, Value::String(text)) if item.takes(value) && text.len() < 60 => {
+                Some(format!("write a list: {}", Value::from(text.split_whitespace().collect::<Vec<_>>())))
+            }
+            (Self::Either(nodes), _) => nodes.iter().find_map(|node| node.rewrite(value)),
+            _ => None,
+        }
+    }
+
+    /// Returns what may stand here, in words.
+    fn describe(&self) -> String {
+        match self {
+            Self::Any => "any value".to_owned(),
+            Self::Null => "null".to_owned(),
+            Self::Bool => "true or false".to_owned(),
+            Self::Text => "a text".to_owned(),
+            Self::Name => NAME_FORM.to_owned(),
+            Self::OneOf(options) => format!("one of {}", list(options.iter().map(String::as_str))),
+            Self::Integer { min, max } if min == max => format!("the number {min}"),
+            Self::Integer { min, max } if *max == u64::from(u32::MAX) => format!("an integer of at least {min}"),
+            Self::Integer { min, max } => format!("an integer from {min} to {max}"),
+            Self::Number { above, max } => format!("a number greater than {above} and at most {max}"),
+            Self::List { item, min } => {
+                let (one, many) = match **item {
+                    Self::Text => ("text", " of texts"),
+                    Self::Name => ("name", " of names"),
+                    _ => ("item", ""),
+                };
+                if *min == 0 { format!("a list{many}") } else { format!("a list of at least {min} {one}") }
+            }
+            Self::Object(fields) => {
+                let required = list(fields.iter().filter(|(_, field)| field.required).map(|(name, _)| name.as_str()));
+                if required.is_empty() { "an object".to_owned() } else { format!("an object with {required}") }
+            }
+            Self::Map { value, .. } if matches!(**value, Self::Text) => "an object of texts".to_owned(),
+            Self::Map { .. } => "an object".to_owned(),
+            Self::Tagged { tag, .. } => format!("an object with `{tag}`"),
+            Self::Either(nodes) => nodes.iter().map(Self::describe).collect::<Vec<_>>().join(" or "),
+        }
+    }
+
+    /// Returns a value that fits.
+    fn placeholder(&self) -> Value {
+        match self {
+            Self::Any | Self::Null => Value::Null,
+            Self::Bool => false.into(),
+            Self::Text | Self::Name => PLACEHOLDER.into(),
+            Self::OneOf(options) => options.first().map_or(Value::Null, |option| option.as_str().into()),
+            Self::Integer { min, .. } => (*min).into(),
+            Self::Number { above, .. } => (above + 1.0).into(),
+            Self::List { item, min } => Value::Array((0..*min).map(|_| item.placeholder()).collect()),
+            Self::Object(fields) => Value::Object(required_fields(fields)),
+            Self::Map { .. } => Value::Object(Map::new()),
+            Self::Tagged { tag, variants } => {
+                // The variant that demands least.
+                let simplest = variants.iter().min_by_key(|(_, fields)| fields.values().filter(|field| field.required).count());
+                let mut object = simplest.map(|(_, fields)| required_fields(fields)).unwrap_or_default();
+                if let Some((kind, _)) = simplest {
+                    object.insert(tag.clone(), kind.as_str().into());
+                }
+                Value::Object(object)
+            }
+            Self::Either(nodes) => nodes.first().map_or(Value::Null, Self::placeholder),
+        }
+    }
+}
+
+fn required_fields(fields: &BTreeMap<String, Field>) -> Map<String, Value> {
+    fields.iter().filter(|(_, field)| field.required).map(|(name, field)| (name.clone(), field.node.placeholder())).collect()
+}
+
+fn missing(node: &Node) -> Refusal {
+    Refusal::new("nothing", format!("{} (it is required)", node.describe()))
+}
+
+fn check_fields(fields: &BTreeMap<String, Field>, object: &mut Map<String, Value>, at: &At<'_>, sink: &mut Sink) {
+    for (name, field) in fields {
+        match object.get_mut(name) {
+            Some(value) => field.node.check(value, &at.key(name), sink),
+            None if field.required => {
+                sink.add_structural(&at.key(name), &at.key(name), || missing(&field.node));
+                object.insert(name.clone(), field.node.placeholder());
+            }
+            None => {}
+        }
+    }
+    object.retain(|key, _| {
+        let known = fields.contains_key(key);
+        if !known {
+            sink.add_structural(&at.key(key), &at.key(key), || {
+                let names = || fields.keys().map(String::as_str);
+                let near = elsewhere(key).filter(|name| fields.contains_key(*name)).or_else(|| nearest(key, names()));
+                Refusal::new("an unknown field", format!("one of {}", list(names())))
+                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
+            });
+        }
+        known
+    });
+}
+
+/// Returns the field that GitHub Actions and others call `name`.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "if" | "when" | "only" => "condition",
+        "runs-on" | "runsOn" => "executor",
+        "working-directory" | "cwd" | "directory" => "workdir",
+        "timeout-minutes" => "timeout",
+        "script" | "shell" | "command" => "bash",
+        "strategy" => "matrix",
+        "depends" | "dependsOn" | "after" => "needs",
+        "artifacts" => "outputs",
+        "environment" => "env",
+        _ => return None,
+    })
+}
+
+fn check_name(name: &str) -> Result<(), Refusal> {
+    match JobName::try_from(name.to_owned()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refusal::new(quoted(name), NAME_FORM).hint(error.to_string())),
+    }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Reads a JSON Schema, as far as schemars makes use of it for the model.
+struct Compiler<'a> {
+    root: &'a Value,
+    definitions: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(root: &'a Value) -> Self {
+        Self { root, definitions: root.get("$defs").and_then(Value::as_object) }
+    }
+
+    fn compile_root(&self) -> Result<Node, String> {
+        self.compile(self.root)
+    }
+
+    fn compile(&self, schema: &Value) -> Result<Node, String> {
+        let object = schema.as_object().ok_or_else(|| format!("no object: {schema}"))?;
+        const KEYWORDS: &[&str] = &[
+            "$defs",
+            "$ref",
+            "$schema",
+            "additionalProperties",
+            "anyOf",
+            "const",
+            "default",
+            "description",
+            "enum",
+            "exclusiveMinimum",
+            "format",
+            "items",
+            "maxLength",
+            "maximum",
+            "minItems",
+            "minimum",
+            "oneOf",
+            "pattern",
+            "patternProperties",
+            "properties",
+            "required",
+            "title",
+            "type",
+        ];
+        if let Some(keyword) = object.keys().find(|key| !KEYWORDS.contains(&key.as_str())) {
+            return Err(format!("unknown keyword `{keyword}`"));
+        }
+        if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
+            let definition = reference.strip_prefix("#/$defs/").and_then(|name| self.definitions?.get(name));
+            return self.compile(definition.ok_or_else(|| format!("unknown reference `{reference}`"))?);
+        }
+        if let Some(variants) = object.get("oneOf").or(object.get("anyOf")).and_then(Value::as_array) {
+            return self.alternatives(variants);
+        }
+        if let Some(value) = object.get("const").and_then(Value::as_str) {
+            return Ok(Node::OneOf(vec![value.to_owned()]));
+        }
+        if let Some(values) = object.get("enum").and_then(Value::as_array) {
+            return Ok(Node::OneOf(values.iter().filter_map(Value::as_str).map(str::to_owned).collect()));
+        }
+        match object.get("type") {
+            None => Ok(Node::Any),
+            Some(Value::String(kind)) => self.of_type(kind, object),
+            Some(Value::Array(kinds)) => {
+                kinds.iter().filter_map(Value::as_str).map(|kind| self.of_type(kind, object)).collect::<Result<_, _>>().map(Node::Either)
+            }
+            Some(other) => Err(format!("unknown type {other}")),
+        }
+    }
+
+    /// Compiles `oneOf` and `anyOf`: texts, objects told apart by a constant field, or values of different types.
+    fn alternatives(&self, variants: &[Value]) -> Result<Node, String> {
+        let tagged: Option<Vec<(String, String)>> = variants.iter().map(tag_of).collect();
+        if let Some(tags) = tagged {
+            let mut by_kind = BTreeMap::new();
+            for ((_, kind), variant) in tags.iter().zip(variants) {
+                match self.compile(variant)? {
+                    Node::Object(fields) => by_kind.insert(kind.clone(), fields),
+                    other => return Err(format!("a tagged variant that is no object: {other:?}")),
+                };
+            }
+            return Ok(Node::Tagged { tag: tags[0].0.clone(), variants: by_kind });
+        }
+        let nodes = variants.iter().map(|variant| self.compile(variant)).collect::<Result<Vec<_>, _>>()?;
+        let texts: Option<Vec<Vec<String>>> =
+            nodes.iter().map(|node| if let Node::OneOf(options) = node { Some(options.clone()) } else { None }).collect();
+        Ok(texts.map_or(Node::Either(nodes), |texts| Node::OneOf(texts.concat())))
+    }
+
+    fn of_type(&self, kind: &str, object: &Map<String, Value>) -> Result<Node, String> {
+        Ok(match kind {
+            "null" => Node::Null,
+            "boolean" => Node::Bool,
+            "string" => match object.get("pattern").and_then(Value::as_str) {
+                None => Node::Text,
+                Some(NAME_PATTERN) => Node::Name,
+                Some(other) => return Err(format!("unknown pattern `{other}`")),
+            },
+            "integer" => {
+                let bound = |name: &str| object.get(name).and_then(Value::as_u64);
+                let most = match object.get("format").and_then(Value::as_str) {
+                    Some("uint32") => u64::from(u32::MAX),
+                    other => return Err(format!("unknown integer format {other:?}")),
+                };
+                Node::Integer { min: bound("minimum").unwrap_or(0), max: bound("maximum").unwrap_or(most) }
+            }
+            "number" => {
+                let bound = |name: &str| object.get(name).and_then(Value::as_f64).ok_or_else(|| format!("a number without `{name}`"));
+                Node::Number { above: bound("exclusiveMinimum")?, max: bound("maximum")? }
+            }
+            "array" => {
+                let item = self.compile(object.get("items").unwrap_or(&Value::Object(Map::new())))?;
+                Node::List { item: Box::new(item), min: object.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize }
+            }
+            "object" => return self.object(object),
+            other => return Err(format!("unknown type `{other}`")),
+        })
+    }
+
+    fn object(&self, object: &Map<String, Value>) -> Result<Node, String> {
+        if let Some(patterns) = object.get("patternProperties").and_then(Value::as_object) {
+            let value = patterns.get(NAME_PATTERN).filter(|_| patterns.len() == 1).ok_or("unknown pattern of properties")?;
+            return Ok(Node::Map { value: Box::new(self.compile(value)?), named: true });
+        }
+        if let Some(value) = object.get("additionalProperties").filter(|value| value.is_object()) {
+            return Ok(Node::Map { value: Box::new(self.compile(value)?), named: false });
+        }
+        let required: Vec<_> = object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let fields = object.get("properties").and_then(Value::as_object).into_iter().flatten();
+        fields
+            .map(|(name, schema)| {
+                let field = Field { node: self.compile(schema)?, required: required.contains(&name.as_str()) };
+                Ok((name.clone(), field))
+            })
+            .collect::<Result<_, _>>()
+            .map(Node::Object)
+    }
+}
+
+/// Returns the constant field of an object's schema: its name and value.
+fn tag_of(variant: &Value) -> Option<(String, String)> {
+    let fields = variant.get("properties")?.as_object()?;
+    fields.iter().find_map(|(name, schema)| Some((name.clone(), schema.get("const")?.as_str()?.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_of_this_build_is_understood_whole() {
+        Compiler::new(schema().as_value()).compile_root().unwrap();
+    }
+
+    #[test]
+    fn a_placeholder_fits_its_own_schema() {
+        let mut sink = Sink::default();
+        let mut plan = PLAN.placeholder();
+        PLAN.check(&mut plan, &At::ROOT, &mut sink);
+        sink.finish(()).unwrap();
+    }
+}

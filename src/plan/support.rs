@@ -1,0 +1,70 @@
+//! What a plan may say but the engine does not execute yet. Such a plan is refused by name, never run wrongly.
+
+use super::{
+    fault::{At, Fault},
+    model::{Executor, Plan, Setting},
+};
+
+/// Returns each construct of a valid plan that the engine does not execute yet; empty if it can be run.
+pub fn unsupported(plan: &Plan) -> Vec<Fault> {
+    let root = At::ROOT;
+    let mut found = Found(Vec::new());
+    found.list(&root.key("envFrom"), plan.env_from.is_empty());
+    found.value(&root.key("retry"), matches!(plan.retry, Setting::Value(_)));
+    found.value(&root.key("concurrency"), plan.concurrency.is_some());
+    for (name, executor) in &plan.executors {
+        let at = root.key("executors");
+        let at = at.key(name);
+        match executor {
+            Executor::Systemd { .. } => {}
+            Executor::Nspawn { .. } => found.kind(&at.key("type"), "nspawn"),
+            Executor::Hooks { .. } => found.kind(&at.key("type"), "hooks"),
+        }
+    }
+    for (name, job) in &plan.jobs {
+        let at = root.key("jobs");
+        let at = at.key(name.as_str());
+        found.condition(&at.key("condition"), job.condition.as_deref());
+        found.list(&at.key("envFrom"), job.env_from.is_empty());
+        found.value(&at.key("retry"), matches!(job.retry, Setting::Value(_)));
+        found.value(&at.key("matrix"), job.matrix.is_some());
+        for (i, step) in job.steps.iter().enumerate() {
+            let at = at.key("steps");
+            let at = at.index(i);
+            found.condition(&at.key("condition"), step.condition.as_deref());
+            found.list(&at.key("envFrom"), step.env_from.is_empty());
+            found.value(&at.key("retry"), matches!(step.retry, Setting::Value(_)));
+        }
+    }
+    found.0
+}
+
+struct Found(Vec<Fault>);
+
+impl Found {
+    fn add(&mut self, at: &At<'_>, found: &str, expected: &str) {
+        self.0.push(Fault { path: at.to_string(), found: found.to_owned(), expected: expected.to_owned(), hint: None });
+    }
+
+    fn list(&mut self, at: &At<'_>, is_empty: bool) {
+        if !is_empty {
+            self.add(at, "providers of variables", "none, as they are not executed yet");
+        }
+    }
+
+    fn value(&mut self, at: &At<'_>, is_set: bool) {
+        if is_set {
+            self.add(at, "a value", "none, as it is not executed yet");
+        }
+    }
+
+    fn kind(&mut self, at: &At<'_>, kind: &str) {
+        self.add(at, &format!("`{kind}`"), "`systemd`, as others are not executed yet");
+    }
+
+    fn condition(&mut self, at: &At<'_>, condition: Option<&str>) {
+        if !matches!(condition.map(str::trim), None | Some("success()" | "failure()" | "always()" | "cancelled()")) {
+            self.add(at, "a condition in bash", "`success()`, `failure()`, `always()` or `cancelled()`, as bash is not executed here yet");
+        }
+    }
+}

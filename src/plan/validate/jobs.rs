@@ -1,0 +1,165 @@
+//! Jobs: their needs, their settings, and what a matrix group shares.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::{
+    ids::JobName,
+    plan::{
+        fault::{At, Refusal, Sink, quoted},
+        model::{DEFAULT_EXECUTOR, Job, Matrix, Plan},
+        order, properties, rules,
+    },
+};
+
+/// The jobs of a plan, numbered by name, and their needs.
+pub(super) struct Names<'a> {
+    by_rank: Vec<&'a JobName>,
+    /// What each job needs, without what is unknown, repeated or the job itself.
+    pub(super) needs: Vec<Vec<u32>>,
+    /// `NEEDS_<JOB>_` of every job.
+    needs_variables: HashSet<String>,
+    /// `INPUT_<K>` of every input.
+    input_variables: BTreeSet<String>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        let by_rank: Vec<_> = plan.jobs.keys().collect();
+        let needs = plan
+            .jobs
+            .values()
+            .enumerate()
+            .map(|(own, job)| {
+                let known = job.needs.iter().filter_map(|need| by_rank.binary_search(&need).ok());
+                let mut needs: Vec<_> = known.filter(|rank| *rank != own).map(|rank| rank as u32).collect();
+                needs.sort_unstable();
+                needs.dedup();
+                needs
+            })
+            .collect();
+        Self {
+            needs,
+            needs_variables: by_rank.iter().map(|name| format!("NEEDS_{}_", rules::upper(name.as_str()))).collect(),
+            input_variables: plan.inputs.keys().map(|key| rules::input_variable(key)).collect(),
+            by_rank,
+        }
+    }
+
+    pub(super) fn rank(&self, name: &JobName) -> Option<usize> {
+        self.by_rank.binary_search(&name).ok()
+    }
+
+    pub(super) fn name(&self, rank: u32) -> &'a JobName {
+        self.by_rank[rank as usize]
+    }
+
+    /// Checks that a variable is none that the engine derives from this plan.
+    pub(super) fn free_variable(&self, name: &str) -> Result<(), Refusal> {
+        let taken = self.input_variables.contains(name)
+            || (name.starts_with("NEEDS_") && name.match_indices('_').any(|(at, _)| self.needs_variables.contains(&name[..=at])));
+        if taken {
+            let source = if name.starts_with("INPUT_") { "the inputs" } else { "the needs" };
+            return Err(Refusal::new(format!("the variable `{name}`"), format!("a variable that the engine does not set from {source}")));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
+    if plan.jobs.is_empty() {
+        sink.add(at, || Refusal::new("an empty object", "at least one job"));
+    }
+    let executors_are_known = !sink.any_broken(|place| place.len() == 1);
+    for (name, job) in &plan.jobs {
+        let at = at.key(name.as_str());
+        if executors_are_known && let Some(executor) = &job.executor {
+            check_executor(plan, executor, &at.key("executor"), sink);
+        }
+        check_needs(plan, names, name, job, &at.key("needs"), sink);
+        if let Some(condition) = &job.condition {
+            sink.check(&at.key("condition"), rules::condition(condition));
+        }
+        super::env(&job.env, &at.key("env"), names, sink);
+        super::env_from(&job.env_from, &at.key("envFrom"), sink);
+        super::retry(job.retry, &at.key("retry"), sink);
+        check_properties(&job.properties, &at.key("properties"), sink);
+        super::steps::check(&job.steps, names, &at.key("steps"), sink);
+    }
+    check_cycles(plan, names, at, sink);
+    check_matrix_groups(plan, at, sink);
+}
+
+pub(super) fn check_properties(properties: &crate::plan::Env, at: &At<'_>, sink: &mut Sink) {
+    for (name, value) in properties {
+        if let Err(error) = properties::parse(name, value) {
+            sink.add(&at.key(name), || error.refusal(name, value));
+        }
+    }
+}
+
+fn check_executor(plan: &Plan, executor: &str, at: &At<'_>, sink: &mut Sink) {
+    if !plan.executors.contains_key(executor) {
+        sink.add(at, || {
+            let refusal =
+                super::unknown(executor, "a key of `executors`", "an executor of this plan", plan.executors.keys().map(String::as_str));
+            if executor == DEFAULT_EXECUTOR { refusal.hint("leave `executor` out for the default one") } else { refusal }
+        });
+    }
+}
+
+fn check_needs(plan: &Plan, names: &Names<'_>, name: &JobName, job: &Job, at: &At<'_>, sink: &mut Sink) {
+    let mut seen: BTreeMap<&JobName, usize> = BTreeMap::new();
+    for (i, need) in job.needs.iter().enumerate() {
+        let at = at.index(i);
+        if need == name {
+            sink.add(&at, || Refusal::new("the job itself", "another job"));
+        } else if let Some(first) = seen.get(need) {
+            sink.add(&at, || Refusal::new(format!("`{need}` again (it is needs[{first}] already)"), "each need once"));
+        } else {
+            seen.insert(need, i);
+            if names.rank(need).is_none() {
+                sink.add(&at, || {
+                    let others = plan.jobs.keys().filter(|other| *other != name).map(JobName::as_str);
+                    super::unknown(need.as_str(), "the name of a job", "a job of this plan", others)
+                });
+            }
+        }
+    }
+}
+
+fn check_cycles(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
+    for cycle in order::cycles(&names.needs) {
+        let own = names.name(cycle[0]);
+        let next = names.name(*cycle.get(1).unwrap_or(&cycle[0]));
+        let index = plan.jobs[own].needs.iter().position(|need| need == next).unwrap_or(0);
+        sink.add(&at.key(own.as_str()).key("needs").index(index), || {
+            let whole = cycle.iter().chain(cycle.first()).map(|rank| names.name(*rank).as_str()).collect::<Vec<_>>().join(" -> ");
+            Refusal::new(format!("a cycle: {whole}"), "needs without a cycle")
+        });
+    }
+}
+
+/// What all jobs of a matrix group must agree on.
+fn check_matrix_groups(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
+    let mut groups: BTreeMap<&str, (&JobName, &Matrix)> = BTreeMap::new();
+    for (name, job) in &plan.jobs {
+        let Some(matrix) = &job.matrix else { continue };
+        let at = at.key(name.as_str());
+        let at = at.key("matrix");
+        sink.check(&at.key("group"), rules::file_name(&matrix.group));
+        let Some((first, agreed)) = groups.get(matrix.group.as_str()) else {
+            if !sink.is_broken(&at) {
+                groups.insert(&matrix.group, (name, matrix));
+            }
+            continue;
+        };
+        let expected = |what: &str| format!("the {what} that `{first}` has in the group {}", quoted(&matrix.group));
+        if matrix.fail_fast != agreed.fail_fast {
+            sink.add(&at.key("failFast"), || Refusal::new(matrix.fail_fast.to_string(), expected("failFast")));
+        }
+        if matrix.max_parallel != agreed.max_parallel {
+            let found = matrix.max_parallel.map_or("nothing".to_owned(), |most| most.to_string());
+            sink.add(&at.key("maxParallel"), || Refusal::new(found, expected("maxParallel")));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the fields of a plan mean together: every fault of meaning, all at once.
+//!
+//! Runs over a model whose structure was checked; where the structure is broken, placeholders stand, and checks that
+//! would only repeat the damage are left out.
+
+mod artifacts;
+mod executors;
+mod inputs;
+mod jobs;
+mod steps;
+
+pub use inputs::{InputError, resolve_inputs};
+
+use super::{
+    fault::{At, Refusal, Sink, quoted},
+    model::{Argv, Env, Plan, Retry, Setting},
+    rules,
+};
+
+/// Reports all that is wrong with what a plan means.
+pub(super) fn check(plan: &Plan, sink: &mut Sink) {
+    let root = At::ROOT;
+    let names = jobs::Names::new(plan);
+    env(&plan.env, &root.key("env"), &names, sink);
+    env_from(&plan.env_from, &root.key("envFrom"), sink);
+    let at = root.key("passEnv");
+    for (i, name) in plan.pass_env.iter().enumerate() {
+        sink.check(&at.index(i), rules::passed_variable(name));
+    }
+    inputs::check(plan, &root.key("inputs"), sink);
+    retry(plan.retry, &root.key("retry"), sink);
+    if let Some(concurrency) = &plan.concurrency {
+        sink.check(&root.key("concurrency").key("group"), rules::file_name(&concurrency.group));
+    }
+    executors::check(plan, &root.key("executors"), sink);
+    jobs::check(plan, &names, &root.key("jobs"), sink);
+    artifacts::check(plan, &names, &root.key("jobs"), sink);
+}
+
+/// Variables that the plan sets.
+fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
+    for (name, value) in env {
+        let at = at.key(name);
+        sink.check(&at, rules::variable_name(name).and_then(|()| rules::own_variable(name)).and_then(|()| names.free_variable(name)));
+        sink.check(&at, rules::variable_value(name, value));
+    }
+}
+
+/// Providers of variables.
+fn env_from(providers: &[Argv], at: &At<'_>, sink: &mut Sink) {
+    for (i, provider) in providers.iter().enumerate() {
+        argv(provider, &at.index(i), sink);
+    }
+}
+
+/// An executable and its arguments.
+fn argv(argv: &[String], at: &At<'_>, sink: &mut Sink) {
+    if argv.is_empty() {
+        sink.add(at, || Refusal::new("an empty list", "an executable and its arguments"));
+    }
+    for (i, text) in argv.iter().enumerate() {
+        sink.check(&at.index(i), if i == 0 { rules::executable(text) } else { rules::argument(text) });
+    }
+}
+
+fn retry(retry: Setting<Retry>, at: &At<'_>, sink: &mut Sink) {
+    if let Setting::Value(retry) = retry
+        && retry.max_time < retry.min_time
+    {
+        let (min, max) = (f64::from(retry.min_time), f64::from(retry.max_time));
+        sink.add(&at.key("maxTime"), || {
+            let refusal = Refusal::new(format!("{max}, less than `minTime` ({min})"), "a `maxTime` that is not less than `minTime`");
+            if max == 60.0 { refusal.hint("where absent, `maxTime` is 60") } else { refusal }
+        });
+    }
+}
+
+/// Returns the fault of a name that is not defined.
+fn unknown<'a>(name: &str, expected: &str, what_not: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Refusal {
+    let hint =
+        if known.clone().into_iter().next().is_none() { Some("the plan has none".to_owned()) } else { super::fault::suggest(name, known) };
+    Refusal::new(format!("{}, which is not {what_not}", quoted(name)), expected).maybe_hint(hint)
+}
