@@ -96,7 +96,7 @@ pub struct UnitProperty {
     /// The property as the plan names it.
     pub source: &'static str,
     /// Its name on D-Bus, which may differ: `CPUQuota` is `CPUQuotaPerSecUSec`.
-    pub name: String,
+    pub name: &'static str,
     /// Its value.
     pub value: PropertyValue,
     /// The first version of systemd that takes it; an older one refuses the whole unit.
@@ -162,7 +162,7 @@ pub fn parse(name: &str, value: &str) -> Result<Vec<UnitProperty>, PropertyError
 mod tests {
     use super::*;
 
-    fn one(name: &str, value: &str) -> (String, PropertyValue) {
+    fn one(name: &str, value: &str) -> (&'static str, PropertyValue) {
         let mut all = parse(name, value).unwrap();
         assert_eq!(all.len(), 1);
         let property = all.swap_remove(0);
@@ -193,15 +193,15 @@ mod tests {
 
     #[test]
     fn limits_become_what_systemd_counts_in() {
-        assert_eq!(one("MemoryMax", "4G"), ("MemoryMax".into(), PropertyValue::U64(4 << 30)));
-        assert_eq!(one("MemoryMax", "infinity"), ("MemoryMax".into(), PropertyValue::U64(u64::MAX)));
-        assert_eq!(one("MemoryMax", "50%"), ("MemoryMaxScale".into(), PropertyValue::U32(0x8000_0000)));
-        assert_eq!(one("CPUQuota", "200%"), ("CPUQuotaPerSecUSec".into(), PropertyValue::U64(2_000_000)));
-        assert_eq!(one("TasksMax", "10%"), ("TasksMaxScale".into(), PropertyValue::U32(429_496_730)));
-        assert_eq!(one("CPUWeight", "idle"), ("CPUWeight".into(), PropertyValue::U64(0)));
+        assert_eq!(one("MemoryMax", "4G"), ("MemoryMax", PropertyValue::U64(4 << 30)));
+        assert_eq!(one("MemoryMax", "infinity"), ("MemoryMax", PropertyValue::U64(u64::MAX)));
+        assert_eq!(one("MemoryMax", "50%"), ("MemoryMaxScale", PropertyValue::U32(0x8000_0000)));
+        assert_eq!(one("CPUQuota", "200%"), ("CPUQuotaPerSecUSec", PropertyValue::U64(2_000_000)));
+        assert_eq!(one("TasksMax", "10%"), ("TasksMaxScale", PropertyValue::U32(429_496_730)));
+        assert_eq!(one("CPUWeight", "idle"), ("CPUWeight", PropertyValue::U64(0)));
         let both = parse("LimitNOFILE", "1024:4096").unwrap();
-        assert_eq!((both[0].name.as_str(), &both[0].value), ("LimitNOFILE", &PropertyValue::U64(4096)));
-        assert_eq!((both[1].name.as_str(), &both[1].value), ("LimitNOFILESoft", &PropertyValue::U64(1024)));
+        assert_eq!((both[0].name, &both[0].value), ("LimitNOFILE", &PropertyValue::U64(4096)));
+        assert_eq!((both[1].name, &both[1].value), ("LimitNOFILESoft", &PropertyValue::U64(1024)));
     }
 
     #[test]
@@ -216,6 +216,6 @@ mod tests {
     fn newer_forms_say_since_when() {
         assert_eq!(parse("PrivateTmp", "yes").unwrap()[0].since, 252);
         let disconnected = &parse("PrivateTmp", "disconnected").unwrap()[0];
-        assert_eq!((disconnected.name.as_str(), disconnected.since), ("PrivateTmpEx", 257));
+        assert_eq!((disconnected.name, disconnected.since), ("PrivateTmpEx", 257));
     }
 }

@@ -26,7 +26,8 @@ pub(super) enum Kind {
     Coded(&'static [(&'static str, i32)]),
     I32(i32, i32),
     /// At least so many bytes, a percentage of the memory, or `infinity`.
-    Memory(u64),
+    /// With the name under which a percentage is sent.
+    Memory(u64, &'static str),
     Tasks,
     /// 1 to 10000, or `idle` where that is a weight.
     Weight {
@@ -36,7 +37,8 @@ pub(super) enum Kind {
     CpuQuotaPeriod,
     TimerSlack,
     Mode,
-    Limit(Unit),
+    /// With the name of the soft limit.
+    Limit(Unit, &'static str),
     BitMask,
     Paths,
     Path,
@@ -68,49 +70,48 @@ pub(super) enum Unit {
 
 /// A D-Bus property.
 pub(super) struct Sent {
-    pub(super) name: String,
+    pub(super) name: &'static str,
     pub(super) value: PropertyValue,
     pub(super) since: u32,
 }
 
 impl Kind {
     /// Returns what is sent for a text; `None` if the text is not of this kind.
-    pub(super) fn sent(self, name: &str, text: &str) -> Option<Vec<Sent>> {
+    pub(super) fn sent(self, name: &'static str, text: &str) -> Option<Vec<Sent>> {
         use PropertyValue as V;
         let text = text.trim();
-        let sent = |name: String, value| Some(vec![Sent { name, value, since: 0 }]);
-        let same = |value| sent(name.to_owned(), value);
-        let renamed = |from: &str, to: &str, value| sent(format!("{}{to}", name.strip_suffix(from).unwrap_or(name)), value);
+        let sent = |name, value| Some(vec![Sent { name, value, since: 0 }]);
+        let same = |value| sent(name, value);
         match self {
             Self::Bool => same(V::Bool(values::boolean(text)?)),
             Self::BoolOr(other, words) => match values::boolean(text) {
                 Some(value) => same(V::Bool(value)),
                 None => {
                     let (word, since) = words.iter().find(|(word, _)| *word == text)?;
-                    Some(vec![Sent { name: other.to_owned(), value: V::Str((*word).to_owned()), since: *since }])
+                    Some(vec![Sent { name: other, value: V::Str((*word).to_owned()), since: *since }])
                 }
             },
             Self::OneOf(words) => same(V::Str((*words.iter().find(|word| **word == text)?).to_owned())),
             Self::Coded(codes) => same(V::I32(codes.iter().find(|(word, _)| *word == text)?.1)),
             Self::I32(min, max) => same(V::I32(text.parse().ok().filter(|value| (min..=max).contains(value))?)),
-            Self::Memory(least) => match (infinity(text), values::percent(text)) {
+            Self::Memory(least, scaled) => match (infinity(text), values::percent(text)) {
                 (Some(most), _) => same(V::U64(most)),
-                (_, Some(hundredths)) => renamed("", "Scale", V::U32(scale(hundredths).filter(|_| hundredths > 0 || least == 0)?)),
+                (_, Some(hundredths)) => sent(scaled, V::U32(scale(hundredths).filter(|_| hundredths > 0 || least == 0)?)),
                 _ => same(V::U64(values::size(text, 1024).filter(|bytes| *bytes >= least)?)),
             },
             Self::Tasks => match (infinity(text), values::percent(text)) {
                 (Some(most), _) => same(V::U64(most)),
-                (_, Some(hundredths)) => renamed("", "Scale", V::U32(scale(hundredths).filter(|_| hundredths > 0)?)),
+                (_, Some(hundredths)) => sent("TasksMaxScale", V::U32(scale(hundredths).filter(|_| hundredths > 0)?)),
                 _ => same(V::U64(count(text).filter(|count| *count > 0)?)),
             },
             Self::Weight { idle: true } if text == "idle" => same(V::U64(0)),
             Self::Weight { .. } => same(V::U64(count(text).filter(|weight| (1..=10_000).contains(weight))?)),
             Self::CpuQuota => {
                 let hundredths = values::percent(text).filter(|quota| (1..=i32::MAX as u64).contains(quota))?;
-                renamed("", "PerSecUSec", V::U64(hundredths * 100))
+                sent("CPUQuotaPerSecUSec", V::U64(hundredths * 100))
             }
             Self::CpuQuotaPeriod => {
-                renamed("Sec", "USec", V::U64(values::microseconds(text).filter(|period| (1_000..=1_000_000).contains(period))?))
+                sent("CPUQuotaPeriodUSec", V::U64(values::microseconds(text).filter(|period| (1_000..=1_000_000).contains(period))?))
             }
             Self::TimerSlack => {
                 let nanoseconds = match text.strip_suffix("ns") {
@@ -123,11 +124,11 @@ impl Kind {
                 let octal = text.bytes().all(|b| matches!(b, b'0'..=b'7')).then(|| u32::from_str_radix(text, 8).ok())?;
                 same(V::U32(octal.filter(|mode| *mode <= 0o7777)?))
             }
-            Self::Limit(unit) => {
+            Self::Limit(unit, soft_name) => {
                 let (soft, hard) = text.split_once(':').unwrap_or((text, text));
                 let (soft, hard) = (unit.limit(soft)?, unit.limit(hard)?);
-                let of = |suffix: &str, value| Sent { name: format!("{name}{suffix}"), value: V::U64(value), since: 0 };
-                (soft <= hard).then(|| vec![of("", hard), of("Soft", soft)])
+                let of = |name, value| Sent { name, value: V::U64(value), since: 0 };
+                (soft <= hard).then(|| vec![of(name, hard), of(soft_name, soft)])
             }
             Self::BitMask => same(V::Bytes(values::bit_mask(text)?)),
             Self::Paths => same(V::StrList(list(text, |word| values::marked_path(word).map(str::to_owned))?)),
@@ -192,7 +193,7 @@ impl Kind {
             Self::OneOf(words) => format!("one of {}", ticked(words.iter().copied())),
             Self::Coded(codes) => format!("one of {}", ticked(codes.iter().map(|(word, _)| *word))),
             Self::I32(min, max) => format!("an integer from {min} to {max}"),
-            Self::Memory(_) => "bytes such as `4G`, a percentage of the memory such as `50%`, or `infinity`".to_owned(),
+            Self::Memory(..) => "bytes such as `4G`, a percentage of the memory such as `50%`, or `infinity`".to_owned(),
             Self::Tasks => "a number of at least 1, a percentage, or `infinity`".to_owned(),
             Self::Weight { idle: true } => "a weight from 1 to 10000, or `idle`".to_owned(),
             Self::Weight { idle: false } => "a weight from 1 to 10000".to_owned(),
@@ -200,9 +201,11 @@ impl Kind {
             Self::CpuQuotaPeriod => "a time from `1ms` to `1s`".to_owned(),
             Self::TimerSlack => "a time with its unit, such as `50us`".to_owned(),
             Self::Mode => "an octal mode such as `0077`".to_owned(),
-            Self::Limit(Unit::Bytes) => "bytes such as `1G`, `infinity`, or a soft and a hard limit such as `1G:2G`".to_owned(),
-            Self::Limit(Unit::Count) => "a number, `infinity`, or a soft and a hard limit such as `1024:4096`".to_owned(),
-            Self::Limit(Unit::Seconds) => "a time such as `10min`, `infinity`, or a soft and a hard limit such as `1min:2min`".to_owned(),
+            Self::Limit(Unit::Bytes, _) => "bytes such as `1G`, `infinity`, or a soft and a hard limit such as `1G:2G`".to_owned(),
+            Self::Limit(Unit::Count, _) => "a number, `infinity`, or a soft and a hard limit such as `1024:4096`".to_owned(),
+            Self::Limit(Unit::Seconds, _) => {
+                "a time such as `10min`, `infinity`, or a soft and a hard limit such as `1min:2min`".to_owned()
+            }
             Self::BitMask => "indices such as `0-3 8`".to_owned(),
             Self::Paths => "absolute paths, each perhaps after `-` or `+`".to_owned(),
             Self::Path => "an absolute path".to_owned(),
@@ -214,7 +217,9 @@ impl Kind {
             Self::SystemCalls => "system calls or groups such as `@system-service`, perhaps after `~`".to_owned(),
             Self::Architectures => "architectures such as `native`".to_owned(),
             Self::Errno => "an error such as `EPERM`, its number, or `kill`".to_owned(),
-            Self::Namespaces => "`yes`, `no`, or some of `cgroup`, `ipc`, `net`, `mnt`, `pid`, `user`, `uts`, perhaps after `~`".to_owned(),
+            Self::Namespaces => {
+                "`yes`, `no`, or some of `cgroup`, `ipc`, `net`, `mnt`, `pid`, `user`, `uts`, `time`, perhaps after `~`".to_owned()
+            }
             Self::Capabilities => "capabilities such as `CAP_CHOWN CAP_KILL`, perhaps after `~`".to_owned(),
             Self::User => "a user's or group's name or number".to_owned(),
             Self::Users => "names or numbers of groups".to_owned(),
@@ -332,12 +337,12 @@ pub const KNOWN: &[Property] = &[
     p("AllowedCPUs", Kind::BitMask, &["0", "0-1"]),
     p("AllowedMemoryNodes", Kind::BitMask, &["0"]),
     p("MemoryAccounting", Kind::Bool, YES),
-    p("MemoryMin", Kind::Memory(0), &["10M", "0", "1%"]),
-    p("MemoryLow", Kind::Memory(0), &["10M", "1%"]),
-    p("MemoryHigh", Kind::Memory(1), &["4G", "50%", "infinity"]),
-    p("MemoryMax", Kind::Memory(1), &["4G", "50%", "infinity"]),
-    p("MemorySwapMax", Kind::Memory(0), &["1G", "0", "50%", "infinity"]),
-    since(253, p("MemoryZSwapMax", Kind::Memory(0), &["1G", "0", "50%"])),
+    p("MemoryMin", Kind::Memory(0, "MemoryMinScale"), &["10M", "0", "1%"]),
+    p("MemoryLow", Kind::Memory(0, "MemoryLowScale"), &["10M", "1%"]),
+    p("MemoryHigh", Kind::Memory(1, "MemoryHighScale"), &["4G", "50%", "infinity"]),
+    p("MemoryMax", Kind::Memory(1, "MemoryMaxScale"), &["4G", "50%", "infinity"]),
+    p("MemorySwapMax", Kind::Memory(0, "MemorySwapMaxScale"), &["1G", "0", "50%", "infinity"]),
+    since(253, p("MemoryZSwapMax", Kind::Memory(0, "MemoryZSwapMaxScale"), &["1G", "0", "50%"])),
     since(256, p("MemoryZSwapWriteback", Kind::Bool, YES)),
     since(254, p("MemoryKSM", Kind::Bool, YES)),
     p("TasksAccounting", Kind::Bool, YES),
@@ -356,20 +361,20 @@ pub const KNOWN: &[Property] = &[
     p("DevicePolicy", Kind::OneOf(&["auto", "closed", "strict"]), &["closed"]),
     p("DeviceAllow", Kind::Device, &["/dev/null rw", "char-pts", "/dev/fuse"]),
     // Limits: setrlimit(2).
-    p("LimitCPU", Kind::Limit(Unit::Seconds), &["10min", "60:infinity"]),
-    p("LimitFSIZE", Kind::Limit(Unit::Bytes), &["1G"]),
-    p("LimitDATA", Kind::Limit(Unit::Bytes), &["1G"]),
-    p("LimitSTACK", Kind::Limit(Unit::Bytes), &["8M:infinity"]),
-    p("LimitCORE", Kind::Limit(Unit::Bytes), &["0"]),
-    p("LimitRSS", Kind::Limit(Unit::Bytes), &["1G"]),
-    p("LimitNOFILE", Kind::Limit(Unit::Count), &["1024:4096"]),
-    p("LimitAS", Kind::Limit(Unit::Bytes), &["infinity"]),
-    p("LimitNPROC", Kind::Limit(Unit::Count), &["4096"]),
-    p("LimitMEMLOCK", Kind::Limit(Unit::Bytes), &["64K"]),
-    p("LimitLOCKS", Kind::Limit(Unit::Count), &["64"]),
-    p("LimitSIGPENDING", Kind::Limit(Unit::Count), &["1024"]),
-    p("LimitMSGQUEUE", Kind::Limit(Unit::Bytes), &["800K"]),
-    p("LimitRTPRIO", Kind::Limit(Unit::Count), &["0"]),
+    p("LimitCPU", Kind::Limit(Unit::Seconds, "LimitCPUSoft"), &["10min", "60:infinity"]),
+    p("LimitFSIZE", Kind::Limit(Unit::Bytes, "LimitFSIZESoft"), &["1G"]),
+    p("LimitDATA", Kind::Limit(Unit::Bytes, "LimitDATASoft"), &["1G"]),
+    p("LimitSTACK", Kind::Limit(Unit::Bytes, "LimitSTACKSoft"), &["8M:infinity"]),
+    p("LimitCORE", Kind::Limit(Unit::Bytes, "LimitCORESoft"), &["0"]),
+    p("LimitRSS", Kind::Limit(Unit::Bytes, "LimitRSSSoft"), &["1G"]),
+    p("LimitNOFILE", Kind::Limit(Unit::Count, "LimitNOFILESoft"), &["1024:4096"]),
+    p("LimitAS", Kind::Limit(Unit::Bytes, "LimitASSoft"), &["infinity"]),
+    p("LimitNPROC", Kind::Limit(Unit::Count, "LimitNPROCSoft"), &["4096"]),
+    p("LimitMEMLOCK", Kind::Limit(Unit::Bytes, "LimitMEMLOCKSoft"), &["64K"]),
+    p("LimitLOCKS", Kind::Limit(Unit::Count, "LimitLOCKSSoft"), &["64"]),
+    p("LimitSIGPENDING", Kind::Limit(Unit::Count, "LimitSIGPENDINGSoft"), &["1024"]),
+    p("LimitMSGQUEUE", Kind::Limit(Unit::Bytes, "LimitMSGQUEUESoft"), &["800K"]),
+    p("LimitRTPRIO", Kind::Limit(Unit::Count, "LimitRTPRIOSoft"), &["0"]),
     // Scheduling: systemd.exec(5).
     p("Nice", Kind::I32(-20, 19), &["10", "-5"]),
     p("CPUSchedulingPolicy", Kind::Coded(&[("other", 0), ("batch", 3), ("idle", 5), ("fifo", 1), ("rr", 2)]), &["batch"]),
