@@ -1,0 +1,221 @@
+//! The unit properties that a plan may set, and their values as StartTransientUnit wants them.
+//!
+//! Names and texts are those of unit files and of `systemd-run --property=` (systemd.exec(5), systemd.resource-control(5)),
+//! except that an empty text is no value. What a plan may set limits and isolates a job; what the engine itself decides (what is
+//! executed, when, for how long, where its output goes) is not among it. Knows nothing of D-Bus beyond the types.
+
+mod table;
+mod values;
+
+use super::fault::{Refusal, nearest, quoted};
+pub use table::{KNOWN, Property};
+
+/// A value with the D-Bus type that systemd demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PropertyValue {
+    /// `b`
+    Bool(bool),
+    /// `i`
+    I32(i32),
+    /// `u`
+    U32(u32),
+    /// `t`
+    U64(u64),
+    /// `s`
+    Str(String),
+    /// `as`
+    StrList(Vec<String>),
+    /// `ay`
+    Bytes(Vec<u8>),
+    /// `(bas)`: whether the list allows or denies, and the list.
+    Filter(bool, Vec<String>),
+    /// `a(ss)`
+    StrPairs(Vec<(String, String)>),
+    /// `a(st)`
+    StrU64Pairs(Vec<(String, u64)>),
+    /// `a(ssbt)`
+    BindMounts(Vec<BindMount>),
+    /// `a(iayu)`
+    IpPrefixes(Vec<IpPrefix>),
+}
+
+/// A bind mount, `(ssbt)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindMount {
+    /// What is mounted.
+    pub source: String,
+    /// Where.
+    pub destination: String,
+    /// Whether a source that is not there is no error.
+    pub ignore_missing: bool,
+    /// Whether mounts below it come along: MS_REC, or 0.
+    pub recursive: bool,
+}
+
+impl BindMount {
+    /// Returns the mount flags: MS_REC (mount(2)) or none.
+    pub fn flags(&self) -> u64 {
+        if self.recursive { 0x4000 } else { 0 }
+    }
+}
+
+/// Some IP addresses, `(iayu)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IpPrefix {
+    /// AF_INET or AF_INET6.
+    pub family: i32,
+    /// 4 or 16 bytes.
+    pub address: Vec<u8>,
+    /// How many of its bits count.
+    pub length: u32,
+}
+
+impl PropertyValue {
+    /// Returns the D-Bus signature.
+    pub fn signature(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "b",
+            Self::I32(_) => "i",
+            Self::U32(_) => "u",
+            Self::U64(_) => "t",
+            Self::Str(_) => "s",
+            Self::StrList(_) => "as",
+            Self::Bytes(_) => "ay",
+            Self::Filter(..) => "(bas)",
+            Self::StrPairs(_) => "a(ss)",
+            Self::StrU64Pairs(_) => "a(st)",
+            Self::BindMounts(_) => "a(ssbt)",
+            Self::IpPrefixes(_) => "a(iayu)",
+        }
+    }
+}
+
+/// A property as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitProperty {
+    /// The property as the plan names it.
+    pub source: &'static str,
+    /// Its name on D-Bus, which may differ: `CPUQuota` is `CPUQuotaPerSecUSec`.
+    pub name: &'static str,
+    /// Its value.
+    pub value: PropertyValue,
+    /// The first version of systemd that takes it; an older one refuses the whole unit.
+    pub since: u32,
+}
+
+/// Why a property is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PropertyError {
+    /// There is no such property in the checked set.
+    #[error("unknown property")]
+    Unknown {
+        /// The nearest one that there is.
+        near: Option<&'static str>,
+    },
+    /// It is systemd's, but not the plan's to set.
+    #[error("property that a plan may not set")]
+    Forbidden {
+        /// What to do instead.
+        hint: &'static str,
+    },
+    /// The value is not of the property's kind.
+    #[error("expected {expected}")]
+    Value {
+        /// What it may be.
+        expected: String,
+    },
+}
+
+impl PropertyError {
+    /// Returns what a fault says of it.
+    pub(super) fn refusal(self, name: &str, value: &str) -> Refusal {
+        const A_KNOWN_ONE: &str = "a unit property that limits or isolates a job";
+        match self {
+            Self::Unknown { near } => Refusal::new(format!("the unknown property {}", quoted(name)), A_KNOWN_ONE)
+                .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
+            Self::Forbidden { hint } => Refusal::new(format!("the property `{name}`"), A_KNOWN_ONE).hint(hint),
+            Self::Value { expected } => Refusal::new(quoted(value), expected),
+        }
+    }
+}
+
+/// Returns what is sent for a property; most are one D-Bus property, `Limit*=` are two.
+///
+/// # Errors
+/// The property is not in the checked set, or the value is not of its kind.
+pub fn parse(name: &str, value: &str) -> Result<Vec<UnitProperty>, PropertyError> {
+    let Some(property) = KNOWN.iter().find(|known| known.name == name) else {
+        return Err(match table::forbidden(name) {
+            Some(hint) => PropertyError::Forbidden { hint },
+            None => PropertyError::Unknown { near: nearest(name, KNOWN.iter().map(|known| known.name)) },
+        });
+    };
+    let sent = if value.contains('\0') { None } else { property.kind.sent(property.name, value) };
+    let sent = sent.ok_or_else(|| PropertyError::Value { expected: property.kind.describe() })?;
+    Ok(sent
+        .into_iter()
+        .map(|table::Sent { name, value, since }| UnitProperty { source: property.name, name, value, since: since.max(property.since) })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str, value: &str) -> (&'static str, PropertyValue) {
+        let mut all = parse(name, value).unwrap();
+        assert_eq!(all.len(), 1);
+        let property = all.swap_remove(0);
+        (property.name, property.value)
+    }
+
+    #[test]
+    fn names_are_sorted_within_reason_and_unique() {
+        let mut names: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KNOWN.len());
+    }
+
+    #[test]
+    fn every_example_is_good_and_nonsense_is_not() {
+        for known in KNOWN {
+            for example in known.examples {
+                parse(known.name, example).unwrap_or_else(|error| panic!("{}={example}: {error}", known.name));
+            }
+            for bad in ["", "\0", "\u{1}(nonsense"] {
+                // A set of capabilities or namespaces may be empty.
+                let empty_is_good = bad.is_empty() && (known.name.contains("Capabilit") || known.name == "RestrictNamespaces");
+                assert_eq!(parse(known.name, bad).is_ok(), empty_is_good, "{}={bad:?}", known.name);
+            }
+        }
+    }
+
+    #[test]
+    fn limits_become_what_systemd_counts_in() {
+        assert_eq!(one("MemoryMax", "4G"), ("MemoryMax", PropertyValue::U64(4 << 30)));
+        assert_eq!(one("MemoryMax", "infinity"), ("MemoryMax", PropertyValue::U64(u64::MAX)));
+        assert_eq!(one("MemoryMax", "50%"), ("MemoryMaxScale", PropertyValue::U32(0x8000_0000)));
+        assert_eq!(one("CPUQuota", "200%"), ("CPUQuotaPerSecUSec", PropertyValue::U64(2_000_000)));
+        assert_eq!(one("TasksMax", "10%"), ("TasksMaxScale", PropertyValue::U32(429_496_730)));
+        assert_eq!(one("CPUWeight", "idle"), ("CPUWeight", PropertyValue::U64(0)));
+        let both = parse("LimitNOFILE", "1024:4096").unwrap();
+        assert_eq!((both[0].name, &both[0].value), ("LimitNOFILE", &PropertyValue::U64(4096)));
+        assert_eq!((both[1].name, &both[1].value), ("LimitNOFILESoft", &PropertyValue::U64(1024)));
+    }
+
+    #[test]
+    fn unknown_and_forbidden_properties_say_what_helps() {
+        assert_eq!(parse("MemroyMax", "1"), Err(PropertyError::Unknown { near: Some("MemoryMax") }));
+        assert!(matches!(parse("ExecStart", "/bin/true"), Err(PropertyError::Forbidden { .. })));
+        assert!(matches!(parse("Environment", "A=b"), Err(PropertyError::Forbidden { .. })));
+        assert_eq!(parse("CPUQuota", "200"), Err(PropertyError::Value { expected: "a percentage such as `200%`, of one CPU".into() }));
+    }
+
+    #[test]
+    fn newer_forms_say_since_when() {
+        assert_eq!(parse("PrivateTmp", "yes").unwrap()[0].since, 252);
+        let disconnected = &parse("PrivateTmp", "disconnected").unwrap()[0];
+        assert_eq!((disconnected.name, disconnected.since), ("PrivateTmpEx", 257));
+    }
+}
