@@ -14,6 +14,7 @@
 //! event / record / ids             the central types
 //! ```
 
+pub mod embedded;
 pub mod event;
 pub mod graph;
 pub mod ids;

@@ -1,0 +1,151 @@
+//! The run's cgroup: made below the caller's own, so that a container's limits hold for it; removed when PID 1 is gone.
+//!
+//! The hierarchy is mounted afresh for this and held by a file descriptor alone: wherever the machine has mounted its
+//! own, and even if it has not or only read-only (as Docker does). See cgroups(7).
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    fcntl::OFlag,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+    sys::statvfs::{FsFlags, statvfs},
+};
+
+use super::error::{At, StageError};
+use crate::ids::RunId;
+
+/// The controllers that units can have limits by.
+pub(super) const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
+/// How long the kernel may take to let go of a cgroup whose processes are dead.
+const REMOVAL: Duration = Duration::from_secs(5);
+
+/// A cgroup of a run, and the one it lies in.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    /// Keeps the detached mount alive.
+    _hierarchy: File,
+    parent: PathBuf,
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes a cgroup for a run. `mount_point` is an empty directory, used for a moment.
+    pub fn create(run: &RunId, mount_point: &Path) -> Result<Self, StageError> {
+        let hierarchy = open_hierarchy(mount_point)?;
+        // Paths through the descriptor reach the mount although it is in no namespace.
+        let root = PathBuf::from(format!("/proc/self/fd/{}", hierarchy.as_raw_fd()));
+        let parent = root.join(own_cgroup().at("read `/proc/self/cgroup`")?);
+        sweep(&parent);
+        let path = (0..)
+            .map(|n| parent.join(format!("nixactions-{run}.{}.{n}", std::process::id())))
+            .map(|path| (fs::create_dir(&path), path))
+            .find(|(made, _)| !made.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists));
+        let (made, path) = path.expect("invariant: the numbers do not end");
+        made.at("make the run's cgroup")?;
+        for controller in CONTROLLERS {
+            // Fails below a cgroup that has processes; what is missing then is reported by `missing_controllers`.
+            let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+        Ok(Self { _hierarchy: hierarchy, parent, path })
+    }
+
+    /// Moves the calling process into the cgroup.
+    pub fn enter(&self) -> Result<(), StageError> {
+        fs::write(self.path.join("cgroup.procs"), "0").at("enter the run's cgroup")
+    }
+
+    /// Moves the calling process back to where it came from.
+    pub fn leave(&self) -> Result<(), StageError> {
+        fs::write(self.parent.join("cgroup.procs"), "0").at("leave the run's cgroup")
+    }
+
+    /// Removes the cgroup and those below. Its processes must have ended.
+    pub fn remove(&self) -> io::Result<()> {
+        let deadline = Instant::now() + REMOVAL;
+        loop {
+            match remove_tree(&self.path) {
+                Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Mounts a cgroup2 hierarchy and returns its root. The mount is in no namespace when this returns, and ends when the
+/// file is closed.
+fn open_hierarchy(mount_point: &Path) -> Result<File, StageError> {
+    let home = File::open("/proc/self/ns/mnt").at("open `/proc/self/ns/mnt`")?;
+    unshare(CloneFlags::CLONE_NEWNS).at("unshare the mount namespace")?;
+    let root = mount_hierarchy(mount_point);
+    setns(&home, CloneFlags::CLONE_NEWNS).at("return to the mount namespace")?;
+    root
+}
+
+fn mount_hierarchy(mount_point: &Path) -> Result<File, StageError> {
+    make_slave()?;
+    mount_cgroup2(mount_point)?;
+    let root = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).bits())
+        .open(mount_point)
+        .at("open the cgroup hierarchy")?;
+    umount2(mount_point, MntFlags::MNT_DETACH).at("detach the cgroup hierarchy")?;
+    Ok(root)
+}
+
+/// Lets mounts and unmounts of the host come in and none of ours go out.
+pub(super) fn make_slave() -> Result<(), StageError> {
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
+        .at("keep mounts from the host (`/` must be a mount point)")
+}
+
+/// Mounts the cgroup2 hierarchy, from the caller's cgroup namespace's root down.
+pub(super) fn mount_cgroup2(target: &Path) -> Result<(), StageError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("cgroup2"), target, Some("cgroup2"), flags, None::<&str>).at("mount a cgroup2 hierarchy")?;
+    // There is one superblock for all mounts of it; a container's first mount of it may have made it read-only.
+    if statvfs(target).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY)) {
+        mount(None::<&str>, target, None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>).at("make the cgroup hierarchy writable")?;
+    }
+    Ok(())
+}
+
+/// Returns the caller's cgroup, relative to the hierarchy's root as its namespace shows it.
+fn own_cgroup() -> io::Result<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup")?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("");
+    // `/..` is a cgroup outside the namespace; its root is then the nearest.
+    Ok(if path.starts_with("..") { PathBuf::new() } else { PathBuf::from(path) })
+}
+
+/// Removes what runs have left whose clearing-up process was killed: cgroups without processes, named after a process
+/// that is gone.
+fn sweep(parent: &Path) {
+    for path in fs::read_dir(parent).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
+        let pid = path.file_name().and_then(|name| name.to_str()?.strip_prefix("nixactions-")?.split('.').nth(1)?.parse::<u32>().ok());
+        let gone = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        if gone && fs::read_to_string(path.join("cgroup.events")).is_ok_and(|text| text.contains("populated 0")) {
+            let _ = remove_tree(&path);
+        }
+    }
+}
+
+/// Removes a directory of cgroups, deepest first. Their files go with them.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path)
+}

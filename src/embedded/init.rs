@@ -1,0 +1,227 @@
+//! The process beside the private manager: it makes the run's cgroup, starts PID 1, keeps what that says on its
+//! console, waits for its end, and removes what the kernel does not: the cgroup and the private /tmp.
+//!
+//! It survives the client and its terminal. Were it killed, the manager would go on; only the clearing up is lost.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::{fs::OpenOptionsExt, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+};
+
+use nix::{
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt},
+    sched::{CloneFlags, unshare},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::{close, dup2_stdout, setsid},
+};
+
+use super::{
+    PID1, Report, Spec, alive,
+    cgroup::Cgroup,
+    error::{At, StageError},
+    mounts, read_spec,
+};
+
+/// Runs the stage.
+pub(super) fn main() -> ExitCode {
+    close_inherited();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            answer(&report);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Report> {
+    let mut spec = read_spec()?;
+    // Fails only for the leader of a process group, which then has nothing to leave.
+    let _ = setsid();
+    // Signals meant for the client's session must not part this process from its work.
+    let signals = block_signals()?;
+    let Some(_lock) = alive::lock(&spec.run_dir).at("lock the run directory")? else { return Err(Report::Busy) };
+    let mut console = Console::open(&spec.run_dir.join("manager.log"))?;
+    spec.console = console.pty.as_ref().map(|pty| pty.path.clone());
+
+    let cgroup = Cgroup::create(&spec.run, &spec.run_dir.join(mounts::PRIVATE).join("cgroup"))?;
+    let started = start(&spec, &cgroup);
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => {
+            clear_up(&spec, &cgroup, &mut console);
+            return Err(error.into());
+        }
+    };
+    if let Err(error) = alive::write_state(&spec.run_dir, child.id().cast_signed()) {
+        let _ = child.kill();
+        let _ = child.wait();
+        clear_up(&spec, &cgroup, &mut console);
+        return Err(StageError::new("note the manager's process id", &error).into());
+    }
+    answer(&Report::Started(child.id().cast_signed()));
+    wait(&mut child, &mut console, &signals);
+    clear_up(&spec, &cgroup, &mut console);
+    Ok(())
+}
+
+impl From<StageError> for Report {
+    fn from(error: StageError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Starts the process that becomes PID 1 of a new pid namespace, inside the cgroup, and returns when it is systemd.
+fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
+    unshare(CloneFlags::CLONE_NEWPID).at("unshare the pid namespace")?;
+    cgroup.enter()?;
+    let child = Command::new("/proc/self/exe")
+        .arg0("nixactions")
+        .args([PID1, spec.run.as_str()])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    // Whatever came of it: the cgroup can be removed only when this process is not in it.
+    let left = cgroup.leave();
+    let mut child = child.at("start PID 1")?;
+    if let Err(error) = left {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    // It answers when something failed; its output is closed without a word when it becomes systemd.
+    let said = super::converse(&mut child, spec).at("hear of PID 1")?;
+    if said.is_empty() {
+        return Ok(child);
+    }
+    let _ = child.wait();
+    Err(serde_json::from_slice(&said).unwrap_or_else(|error| StageError::other("understand PID 1", error)))
+}
+
+/// Writes the answer and closes standard output, on which the client waits. That there is none any more is no fault.
+fn answer(report: &Report) {
+    let mut output = io::stdout();
+    let _ = serde_json::to_writer(&mut output, report);
+    let _ = output.flush();
+    if let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
+        let _ = dup2_stdout(null);
+    }
+}
+
+/// Closes what the client had open: a pipe or lock of its caller must not stay held for as long as the run.
+fn close_inherited() {
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+        .unwrap_or_default();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // The directory's own descriptor is closed already.
+        let _ = close(fd);
+    }
+}
+
+/// Blocks what a terminal or an impatient user sends, and makes the end of the child readable.
+fn block_signals() -> Result<SignalFd, StageError> {
+    let mut blocked = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD] {
+        blocked.add(signal);
+    }
+    blocked.thread_block().at("block signals")?;
+    let mut awaited = SigSet::empty();
+    awaited.add(Signal::SIGCHLD);
+    SignalFd::with_flags(&awaited, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).at("make a signalfd")
+}
+
+/// Waits for the end of PID 1, keeping what it says.
+fn wait(child: &mut Child, console: &mut Console, signals: &SignalFd) {
+    loop {
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => {
+                console.drain();
+                let _ = writeln!(console.log, "PID 1 ended: {status}");
+                return;
+            }
+            Err(_) => return,
+        }
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(pty) = &console.pty {
+            fds.push(PollFd::new(pty.master.as_fd(), PollFlags::POLLIN));
+        }
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        console.drain();
+        while let Ok(Some(_)) = signals.read_signal() {}
+    }
+}
+
+/// Removes what outlives the namespaces. A failure is noted in the log: nobody is there to be told.
+fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
+    console.drain();
+    if let Err(error) = cgroup.remove() {
+        let _ = writeln!(console.log, "failed to remove the run's cgroup: {error}");
+    }
+    if let Err(error) = fs::remove_dir_all(spec.run_dir.join(mounts::PRIVATE)) {
+        let _ = writeln!(console.log, "failed to remove the private directories: {error}");
+    }
+}
+
+/// What is /dev/console inside, and the file that keeps it.
+struct Console {
+    log: File,
+    /// `None` on a machine without pseudo terminals: PID 1 then has no console.
+    pty: Option<Pty>,
+}
+
+struct Pty {
+    master: PtyMaster,
+    path: PathBuf,
+    /// Held open, or the master would report an end whenever PID 1 closes its console for a while.
+    _slave: File,
+}
+
+impl Console {
+    fn open(log: &Path) -> Result<Self, StageError> {
+        let log = File::create(log).at("create `manager.log`")?;
+        Ok(Self { log, pty: Pty::open().ok() })
+    }
+
+    /// Writes all that is there to be read into the log.
+    fn drain(&mut self) {
+        let Some(pty) = &mut self.pty else { return };
+        let mut buffer = [0; 4096];
+        loop {
+            match pty.master.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(read) => {
+                    let text: Vec<u8> = buffer[..read].iter().copied().filter(|byte| *byte != b'\r').collect();
+                    let _ = self.log.write_all(&text);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Pty {
+    fn open() -> io::Result<Self> {
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let path = PathBuf::from(ptsname_r(&master)?);
+        let slave = OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(&path)?;
+        Ok(Self { master, path, _slave: slave })
+    }
+}
