@@ -68,6 +68,11 @@ pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
     }
     mount_new("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))?;
     fill_run(spec, &host)?;
+    // The kernel lets a user namespace, such as systemd-nspawn's, mount a proc of its own only where one can be seen in
+    // full; the one on /proc has parts covered.
+    let full = "/run/nixactions/proc";
+    fs::DirBuilder::new().mode(0o700).create(full).at(format_args!("make `{full}`"))?;
+    mount_new("proc", full, NO_EXEC, None)?;
     mount_sysfs()?;
     mount_cgroup2(Path::new("/sys/fs/cgroup"))?;
     fill_dev(&host)?;

@@ -1,0 +1,52 @@
+//! What `tests/embedded.rs` boots managers with: a client of the embedded manager and nothing else.
+//!
+//! `embedded-boot STATE_DIR RUN_DIR RUN [--keep PATH]… [--stay] -- SUPERVISOR…` prints PID 1's id and how long the
+//! call took. With `--stay` it then waits to be killed. `embedded-boot --check` prints what it would be made of.
+
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Instant};
+
+use nixactions::embedded::{self, Boot, EmbeddedError};
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = embedded::entry(&argv) {
+        return code;
+    }
+    match run(&argv[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for hint in error.hints() {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {
+    if arguments.first().is_some_and(|word| word == "--check") {
+        println!("{:?}", embedded::check()?);
+        return Ok(());
+    }
+    let (state_dir, run_dir) = (PathBuf::from(&arguments[0]), PathBuf::from(&arguments[1]));
+    let run = arguments[2].to_str().expect("UTF-8").parse().expect("a run id");
+    let (mut extra_paths, mut stay, mut rest) = (Vec::new(), false, arguments[3..].iter());
+    while let Some(word) = rest.next().filter(|word| *word != "--") {
+        if word == "--keep" {
+            extra_paths.push(rest.next().expect("a path").into());
+        } else {
+            stay = true;
+        }
+    }
+    let supervisor: Vec<OsString> = rest.cloned().collect();
+    let started = Instant::now();
+    let boot = Boot { run: &run, state_dir: &state_dir, run_dir: &run_dir, supervisor: &supervisor, extra_paths: &extra_paths };
+    let pid = embedded::boot(&boot)?;
+    println!("{pid} {:?}", started.elapsed());
+    std::io::stdout().flush().expect("standard output");
+    while stay {
+        std::thread::park();
+    }
+    Ok(())
+}
