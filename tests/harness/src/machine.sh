@@ -69,7 +69,8 @@ clean_up() {
     set +e
     local pid1 try
     # PID 1 first, so that unshare, its parent, can reap it; then the commands of the owner that were on their way in.
-    read -r pid1 <"/proc/$machine/task/$machine/children" && kill -KILL $pid1 && wait "$machine"
+    read -r pid1 <"/proc/$machine/task/$machine/children"
+    kill -KILL $pid1 && wait "$machine"
     { echo 1 >"$cgroup/cgroup.kill"; } 2>/dev/null || kill -KILL "$machine"
     for ((try = 0; try < 1000; try++)); do
         [ -d "$cgroup" ] && ! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || break
@@ -89,7 +90,8 @@ watch() {
     mkdir "$cgroup"
     upper=$4
     (
-        ulimit -Hn 524288 && ulimit -Sn 1024 || true # as the kernel gives it to a real PID 1
+        # As a real PID 1 has them, where we may.
+        { ulimit -Hn 524288 && ulimit -Sn 1024; } 2>/dev/null || true
         echo "$BASHPID" >"$cgroup/cgroup.procs"
         # --pdeathsig is for the case that this very script is killed. A machine can neither load modules nor set the clock.
         exec setpriv --pdeathsig KILL --bounding-set -sys_module,-sys_time,-sys_rawio,-syslog \
