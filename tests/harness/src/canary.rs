@@ -5,7 +5,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use crate::{
@@ -86,7 +85,7 @@ fn list(directory: &Path, visit: &mut impl FnMut(&Path)) {
     }
 }
 
-/// Old files in the shared directories, which systemd-tmpfiles(8) would remove at once if it ran there.
+/// Files in the shared directories, some of which systemd-tmpfiles(8) removes when a systemd boots there.
 #[derive(Debug)]
 pub struct Canaries(Vec<PathBuf>);
 
@@ -94,13 +93,9 @@ impl Canaries {
     /// Puts them out.
     pub fn put(manager: &Manager) -> Self {
         let name = format!("nixactions-canary-{}-{}", std::process::id(), manager.dir().display().to_string().replace('/', "_"));
-        let old = SystemTime::now() - Duration::from_secs(400 * 24 * 3600);
         let put = |dir: &str| {
             let path = manager.file(dir).join(&name);
             fs::write(&path, "sing").expect("a shared directory is writable");
-            let times = fs::FileTimes::new().set_accessed(old).set_modified(old);
-            let file = fs::File::options().write(true).open(&path).expect("the canary is there");
-            file.set_times(times).expect("the canary is ours");
             path
         };
         Self(SHARED.map(put).into())
