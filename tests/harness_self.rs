@@ -45,7 +45,8 @@ fn snapshots_see_what_is_left(manager: &Manager) {
 
     // Only the place of this test, so that others on the host are not mistaken for it.
     let left = manager.dir().join("left");
-    let mut child = manager.command(&["sh", "-c", "echo \"$0\"; exec sleep 1000"]).arg(&left).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        manager.command(&["sh", "-c", "echo \"$0\"; exec sleep 1000"]).arg(&left).stdout(Stdio::piped()).spawn().expect("it starts");
     wait_for(SOON, "the process", || Snapshot::take(manager).changes(&before).iter().any(|line| line.contains("process")).then_some(()));
     let changes = before.changes(&Snapshot::take(manager));
     assert!(changes.iter().any(|line| line.starts_with("+ process") && line.contains("sleep")), "{changes:?}");

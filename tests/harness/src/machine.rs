@@ -194,7 +194,8 @@ impl Machine {
     pub fn signal(&self, child: &Child, signal: Signal) {
         let children = format!("/proc/{0}/task/{0}/children", child.id());
         // nsenter's only child; until there is one, the command is still on its way in.
-        let inner = wait_for(SOON, "the command to be inside", || fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok());
+        let inner =
+            wait_for(SOON, "the command to be inside", || fs::read_to_string(&children).ok()?.split_whitespace().next()?.parse().ok());
         kill(Pid::from_raw(inner), signal).expect("a process of the machine can be signalled");
     }
 

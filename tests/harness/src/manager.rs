@@ -85,7 +85,10 @@ impl Manager {
         if !nix::unistd::geteuid().is_root() {
             return Err(Skip::new("an embedded manager needs root: run `tests/run`, or the test program with sudo"));
         }
-        if !["/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/run/current-system/systemd/lib/systemd/systemd"].iter().any(|path| Path::new(path).exists()) {
+        if !["/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/run/current-system/systemd/lib/systemd/systemd"]
+            .iter()
+            .any(|path| Path::new(path).exists())
+        {
             return Err(Skip::new("the systemd package is not installed: run `.ci/setup`"));
         }
         // Beside the default state directory; /tmp, /root and /home look different from within a sandbox.
@@ -252,7 +255,9 @@ impl Manager {
     pub fn holds(&self, pid: i32) -> bool {
         match (&self.machine, self.state_dir.parent()) {
             (Some(machine), _) => machine.holds(pid),
-            (None, Some(dir)) => ["environ", "cmdline", "mountinfo", "cgroup"].iter().any(|name| field(pid, name).contains(&*dir.to_string_lossy())),
+            (None, Some(dir)) => {
+                ["environ", "cmdline", "mountinfo", "cgroup"].iter().any(|name| field(pid, name).contains(&*dir.to_string_lossy()))
+            }
             (None, None) => false,
         }
     }

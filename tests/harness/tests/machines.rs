@@ -129,7 +129,9 @@ fn killed_or_signalled_command_ends_inside() {
     let mut child = ready(machine.command(&script));
     child.kill().expect("it can be killed");
     child.wait().expect("it can be waited for");
-    wait_for(SOON, "the killed command to be gone", || (!machine.command(&["ps", "-e", "-o", "args="]).ok().contains("caught")).then_some(()));
+    wait_for(SOON, "the killed command to be gone", || {
+        (!machine.command(&["ps", "-e", "-o", "args="]).ok().contains("caught")).then_some(())
+    });
 }
 
 #[test]
@@ -212,7 +214,12 @@ fn processes_of(name: &str) -> Vec<String> {
 
 fn cgroup_mounts() -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
-    mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2")).filter_map(|line| line.split(' ').nth(1)).map(Into::into).collect()
+    mounts
+        .lines()
+        .filter(|line| line.split(' ').nth(2) == Some("cgroup2"))
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(Into::into)
+        .collect()
 }
 
 /// Returns the machine's control group by a path that stays valid after its end.
