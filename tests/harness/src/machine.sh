@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# machine.sh watch NAME ROOT INIT UPPER [HOSTPATH:INSIDE...] : one test machine, alive as long as this script's standard input is open.
+# Called by machine.rs in a mount namespace of its own. INIT is systemd or idle; UPPER is the directory that takes the machine's
+# writes, or - for memory. Prints one line, "PID CGROUP": the machine's PID 1 as the host sees it, and its control group's path in
+# this script's mount namespace. Knows nothing of tests.
+set -eu
+
+# The part inside the new namespaces: puts the root together and becomes its PID 1.
+# ROOT itself is never written: its /mnt (any directory would do) is where our private mounts stand.
+init() {
+    local name=$1 root=$2 init=$3 upper=$4 cgroup=$5 bind device pid
+    shift 5
+    # /proc is still the host's, so this is the PID that the host knows.
+    read -r pid _ </proc/self/stat
+    echo "$name" >/proc/sys/kernel/hostname
+
+    mount -t tmpfs -o mode=755 tmpfs "$root/mnt"
+    mkdir "$root/mnt/root"
+    [ "$upper" != - ] || upper=$root/mnt
+    mkdir "$upper/upper" "$upper/work"
+    cd "$root/mnt/root"
+    mount -t overlay -o "lowerdir=$root,upperdir=$upper/upper,workdir=$upper/work" overlay . || cp -ax "$root/." .
+    cd "$root/mnt/root" # into what is mounted there now
+
+    mount -t proc -o nosuid,nodev,noexec proc proc
+    mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
+    mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 sys/fs/cgroup
+    mount -t tmpfs -o mode=755,nosuid tmpfs dev
+    mkdir dev/pts dev/shm
+    mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
+    mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs dev/shm
+    ln -s pts/ptmx dev/ptmx
+    ln -s /proc/self/fd dev/fd
+    for device in null zero full random urandom tty; do
+        : >"dev/$device"
+        mount --bind "/dev/$device" "dev/$device"
+    done
+    mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
+    # A kernel setting belongs to the host. The second, unobstructed proc and sysfs are what a container of the machine's own
+    # needs to be allowed to mount them anew (systemd-nspawn does the same, at the same place).
+    mkdir -p run/host/proc run/host/sys run/host/old
+    mount -t proc proc run/host/proc
+    mount -t sysfs sysfs run/host/sys
+    mount --bind -o ro proc/sys proc/sys
+    for bind; do
+        mkdir -p ".${bind#*:}"
+        mount --rbind "${bind%%:*}" ".${bind#*:}"
+    done
+    tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
+    echo "$name" >etc/hostname
+
+    pivot_root . run/host/old
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin
+    umount -l /run/host/old
+    rmdir /run/host/old
+    case $init in
+    systemd) set -- /lib/systemd/systemd --log-level=notice --show-status=0 ;;
+    idle)
+        ip link set lo up # systemd does that by itself
+        set -- bash -c 'while :; do sleep infinity & wait; done'
+        ;;
+    esac
+    echo "$pid $cgroup"
+    exec env -i container=nixactions-test PATH="$PATH" "$@" >&2
+}
+
+# Takes the machine down with all that runs in it, whoever started it there, and its control group with it.
+clean_up() {
+    set +e
+    local pid1 try
+    # PID 1 first, so that unshare, its parent, can reap it; then the commands of the owner that were on their way in.
+    read -r pid1 <"/proc/$machine/task/$machine/children"
+    kill -KILL $pid1 && wait "$machine"
+    { echo 1 >"$cgroup/cgroup.kill"; } 2>/dev/null || kill -KILL "$machine"
+    for ((try = 0; try < 1000; try++)); do
+        [ -d "$cgroup" ] && ! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || break
+        sleep 0.01
+    done
+    [ "$upper" = - ] || rm -rf "$upper"
+}
+
+watch() {
+    local mount
+    # An existing mount is used as it is: mounting anew from the initial cgroup namespace would change its options for the whole host.
+    mount=$(findmnt --noheadings --first-only --types cgroup2 --output TARGET) || {
+        mount=$2/mnt
+        mount -t cgroup2 cgroup2 "$mount"
+    }
+    cgroup=$mount/$1
+    mkdir "$cgroup"
+    upper=$4
+    (
+        # As a real PID 1 has them, where we may.
+        { ulimit -Hn 524288 && ulimit -Sn 1024; } 2>/dev/null || true
+        echo "$BASHPID" >"$cgroup/cgroup.procs"
+        # --pdeathsig is for the case that this very script is killed. A machine can neither load modules nor set the clock.
+        exec setpriv --pdeathsig KILL --bounding-set -sys_module,-sys_time,-sys_rawio,-syslog \
+            unshare --pid --fork --kill-child --mount --net --ipc --uts --cgroup bash "$0" init "$1" "$2" "$3" "$4" "$cgroup" "${@:5}"
+    ) </dev/null &
+    machine=$!
+    trap clean_up EXIT
+    trap '' INT TERM HUP # it is the owner's end that ends us
+    # Now only the machine holds standard output: its end tells the owner that the machine could not be set up.
+    exec >&-
+    while read -r _; do :; done
+}
+
+"$@"

@@ -1,0 +1,74 @@
+//! The managers that the suite runs on are real ones, each of its kind and version, and see what tests give them.
+
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Stdio};
+
+use nixactions_harness::{Canaries, CommandExt as _, Kind, Manager, SOON, Signal, Snapshot, on_managers, or_skip, wait_for};
+
+on_managers!(commands_run_where_the_manager_is, snapshots_see_what_is_left);
+on_managers!(runs_units_and_reads_their_journal on system_252, system_257, system_262, user_252, user_257, user_262);
+
+fn commands_run_where_the_manager_is(manager: &Manager) {
+    let path = manager.write("deep/file", "given");
+    assert_eq!(manager.command(&[Path::new("cat"), &path]).ok(), "given");
+    assert_eq!(manager.command(&["pwd"]).ok().trim(), manager.dir().to_string_lossy());
+    let uid = if manager.kind() == Kind::User { 1000 } else { 0 };
+    assert_eq!(manager.command(&["id", "-u"]).ok(), format!("{uid}\n"));
+    assert_eq!(fs::metadata(manager.file("deep")).expect("it was made").uid(), uid);
+    manager.command(&["touch", "deep/by-command"]).ok();
+    assert!(manager.file("deep/by-command").exists());
+    // The program under test is there, and this place can run it.
+    let status = manager.nixactions(&["--help"]).output_within(SOON).status;
+    assert!(status.code().is_some_and(|code| code < 126), "{status}");
+}
+
+fn runs_units_and_reads_their_journal(manager: &Manager) {
+    let mut argv = vec!["systemd-run", "--quiet", "--wait", "--collect", "--unit=probe"];
+    if manager.kind() == Kind::User {
+        argv.push("--user");
+    }
+    manager.command(&argv).args(["--property=LogExtraFields=PROBE=field", "sh", "-c", "echo from-$PPID"]).ok();
+    // journald does not attach a user unit's LogExtraFields= (https://github.com/systemd/systemd/issues/29956).
+    let field = if manager.kind() == Kind::User { "_SYSTEMD_USER_UNIT=probe.service" } else { "PROBE=field" };
+    let lines = wait_for(SOON, "the unit's lines in the journal", || {
+        let lines = manager.journal(&["--output=cat", "_COMM=sh", field]).ok();
+        lines.contains("from-").then_some(lines)
+    });
+    assert!(lines.starts_with("from-"), "{lines}");
+    assert_eq!(manager.systemctl(&["show", "--property=LoadState", "probe.service"]).ok(), "LoadState=not-found\n");
+    assert!(manager.systemctl(&["list-units", "--type=slice", "--no-legend"]).ok().contains("-.slice"));
+}
+
+fn snapshots_see_what_is_left(manager: &Manager) {
+    let canaries = Canaries::put(manager);
+    let before = Snapshot::take(manager);
+    before.assert_unchanged(&Snapshot::take(manager), &[]);
+
+    // Only the place of this test, so that others on the host are not mistaken for it.
+    let left = manager.dir().join("left");
+    let mut child =
+        manager.command(&["sh", "-c", "echo \"$0\"; exec sleep 1000"]).arg(&left).stdout(Stdio::piped()).spawn().expect("it starts");
+    wait_for(SOON, "the process", || Snapshot::take(manager).changes(&before).iter().any(|line| line.contains("process")).then_some(()));
+    let changes = before.changes(&Snapshot::take(manager));
+    assert!(changes.iter().any(|line| line.starts_with("+ process") && line.contains("sleep")), "{changes:?}");
+    manager.signal(&child, Signal::SIGTERM);
+    child.wait().expect("it can be waited for");
+    before.assert_unchanged(&Snapshot::take(manager), &[]);
+
+    if manager.machine().is_some() {
+        fs::write(manager.file("/tmp/left"), "").expect("it is writable");
+        assert!(before.changes(&Snapshot::take(manager)).iter().any(|line| line.ends_with("/tmp/left")));
+        before.assert_unchanged(&Snapshot::take(manager), &["/tmp/left"]);
+    }
+    canaries.assert_alive();
+}
+
+#[test]
+fn canaries_are_what_a_booting_systemd_would_remove() {
+    let manager = or_skip!(Manager::system_252(Path::new(env!("CARGO_BIN_EXE_nixactions"))));
+    let canaries = Canaries::put(&manager);
+    canaries.assert_alive();
+    // What systemd-tmpfiles-setup.service runs at boot.
+    manager.command(&["systemd-tmpfiles", "--create", "--remove", "--boot", "--exclude-prefix=/dev"]).output_within(SOON);
+    let outcome = std::panic::catch_unwind(|| canaries.assert_alive());
+    assert!(outcome.is_err(), "the canaries survived it");
+}
