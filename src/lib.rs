@@ -14,10 +14,13 @@
 //! event / record / ids             the central types
 //! ```
 
+pub mod cli;
 pub mod event;
 pub mod ids;
+pub mod log;
 pub mod plan;
 pub mod record;
+pub mod report;
 pub mod status;
 pub mod store;
 pub mod unit;

@@ -1,3 +1,7 @@
 //! The `nixactions` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nixactions::cli::main()
+}
