@@ -1,2 +1,128 @@
 //! The command line: one file per subcommand, and the only place that wires layers together.
+
+pub mod args;
+mod attach;
+mod cancel;
+mod check;
+mod completions;
+mod exit;
+mod follow;
+mod graph;
+mod journal;
+mod list;
+mod logs;
+mod man;
+mod output;
+mod run;
+mod show;
 pub mod start;
+mod supervise;
+mod watch;
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+use args::{Cli, Command};
+pub use exit::{CliError, Exit, tell};
+pub use follow::{FollowOptions, Interrupt, follow};
+pub use output::renderer;
+
+use crate::{embedded, runner, store::StateDir};
+
+/// Runs the program with its arguments.
+pub fn main() -> ExitCode {
+    // Processes that start by the thousand, or before there is a root file system, do without a command line parser.
+    let argv: Vec<OsString> = env::args_os().collect();
+    if let [_, command, directory] = argv.as_slice()
+        && command == "job"
+    {
+        return runner::main(directory.into());
+    }
+    if let Some(exit) = embedded::entry(&argv) {
+        return exit;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // What clap cannot print, nobody can be told.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    match dispatch(&cli) {
+        Ok(exit) => exit.into(),
+        Err(error) if error.is_broken_pipe() => Exit::Success.into(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{}", tell(&error, error.hint().as_deref()));
+            error.exit().into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
+    let state = || StateDir::open(&state_dir(cli)?).map_err(CliError::from);
+    match &cli.command {
+        Command::Run(args) => run::main(args, &state_dir(cli)?),
+        Command::Check(args) => check::main(args),
+        Command::Graph(args) => graph::main(args),
+        Command::List(args) => list::main(args, &state()?),
+        Command::Show(args) => show::main(args, &state()?),
+        Command::Logs(args) => logs::main(args, &state()?),
+        Command::Attach(args) => attach::main(args, &state()?),
+        Command::Cancel(args) => cancel::main(args, &state()?),
+        Command::Completions(args) => completions::main(args),
+        Command::Man(args) => man::main(args),
+        Command::Supervise(args) => supervise::main(args),
+    }
+}
+
+/// Returns the state directory that was named, or the caller's own.
+fn state_dir(cli: &Cli) -> Result<PathBuf, CliError> {
+    if let Some(path) = &cli.state_dir {
+        return Ok(path.clone());
+    }
+    if nix::unistd::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/nixactions"));
+    }
+    default_state_dir(env::var_os("XDG_STATE_HOME").as_deref().map(Path::new), env::var_os("HOME").as_deref().map(Path::new))
+        .ok_or(CliError::NoStateDir)
+}
+
+/// Returns a user's state directory (XDG Base Directory Specification: paths that are not absolute are ignored).
+fn default_state_dir(xdg: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+    let absolute = |path: Option<&Path>| path.filter(|path| path.is_absolute()).map(Path::to_path_buf);
+    let state = absolute(xdg).or_else(|| absolute(home).map(|home| home.join(".local/state")));
+    state.map(|state| state.join("nixactions"))
+}
+
+/// Runs the client's event loop: one thread, since it only waits.
+fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?.block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn users_keep_their_runs_below_their_state_home() {
+        let dir = |xdg: &str, home: &str| default_state_dir(Some(Path::new(xdg)), Some(Path::new(home)));
+        assert_eq!(dir("/s", "/h").unwrap(), Path::new("/s/nixactions"));
+        assert_eq!(dir("", "/h").unwrap(), Path::new("/h/.local/state/nixactions"));
+        assert_eq!(dir("relative", ""), None);
+    }
+}

@@ -5,6 +5,7 @@
 //! <state>/runs/<run>/                  0700: nobody but its owner gets below it by path
 //!     plan.json  run.json              what was asked for (run.json may hold secrets)
 //!     events.jsonl  record.json        what happened
+//!     supervisor.lock                  held by the run's supervisor while it lives
 //!     control/                         requests to the supervisor: cancel, kill
 //!     shared/                          bound read-only into every job: cancelled, source/, slots/
 //!     jobs/<job>/spec.json             the job as its runner gets it
@@ -17,6 +18,8 @@
 
 mod events;
 mod files;
+mod journal;
+mod liveness;
 mod state;
 mod tree;
 
@@ -27,6 +30,8 @@ use std::{
 
 pub use events::{EventTail, EventWriter};
 pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
+pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
+pub use liveness::{Liveness, SupervisorLock};
 pub use state::{RunDir, StateDir};
 pub use tree::{ModePolicy, Modes, copy, copy_parents};
 

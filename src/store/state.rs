@@ -9,7 +9,7 @@ use std::{
 use super::{EventTail, StoreError, files, make_dir};
 use crate::{
     event::{Event, EventKind},
-    ids::{RunId, WorkflowName},
+    ids::{JobName, RunId, WorkflowName},
     record::RunRecord,
     unit::RunPaths,
 };
@@ -206,6 +206,35 @@ impl RunDir {
     /// Returns who asked for the run to be cancelled (`kill`: killed), if anybody did.
     pub fn cancel_requested(&self, kill: bool) -> Option<String> {
         std::fs::read_to_string(self.control().join(if kill { "kill" } else { "cancel" })).ok()
+    }
+
+    /// Returns the names of the run's jobs, as far as they can be known: from its plan, else from what has happened.
+    ///
+    /// # Errors
+    /// Fails when neither can be read.
+    pub fn job_names(&self) -> Result<Vec<JobName>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Names {
+            jobs: std::collections::BTreeMap<JobName, serde::de::IgnoredAny>,
+        }
+        if let Ok(names) = files::read_json::<Names>(&self.plan()) {
+            return Ok(names.jobs.into_keys().collect());
+        }
+        let mut names: Vec<JobName> = self.load_record()?.jobs.into_keys().collect();
+        if let Ok(entries) = std::fs::read_dir(self.jobs()) {
+            names.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Returns the run's events so far.
+    ///
+    /// # Errors
+    /// Fails when they cannot be read.
+    pub fn load_events(&self) -> Result<Vec<Event>, StoreError> {
+        EventTail::new(self.events()).read()
     }
 
     /// Returns the run's record: the final one, or what the events tell so far.

@@ -116,6 +116,11 @@ impl<'a> Engine<'a> {
             interrupt,
         };
         engine.emit(EventKind::SupervisorStarted { pid: std::process::id() });
+        if past.iter().all(|event| !matches!(event.event, EventKind::SupervisorStarted { .. })) {
+            for message in unit::warnings(&engine.context) {
+                engine.emit(EventKind::Warning { message });
+            }
+        }
         engine.take_over(&past).await?;
         Ok(engine)
     }

@@ -9,12 +9,7 @@ mod progress;
 mod status_line;
 mod watch;
 
-use std::{fs::File, io, path::Path};
-
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use std::{io, path::Path};
 
 pub use progress::QUEUE_MAX;
 
@@ -38,9 +33,6 @@ pub enum SuperviseError {
     /// The stored plan is not what was validated.
     #[error("the stored plan is no DAG any more")]
     Graph(#[from] GraphError),
-    /// The lock cannot be taken.
-    #[error("failed to lock the run directory")]
-    Lock(#[source] io::Error),
     /// Another supervisor lives.
     #[error("the run has a supervisor already")]
     Taken,
@@ -58,19 +50,10 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
     if run.record().exists() {
         return Ok(());
     }
-    let _lock = lock(&run.supervisor_lock())?;
+    let Some(_lock) = run.lock_supervisor()? else { return Err(SuperviseError::Taken) };
     let spec: RunSpec = store::read_json(&run.spec())?;
     let plan: Plan = store::read_json(&run.plan())?;
     let graph = Graph::new(&plan)?;
     let manager = Manager::connect(spec.manager.into()).await?;
     engine::Engine::new(run, &spec, &plan, &graph, manager).await?.run().await
-}
-
-/// Takes the lock that a supervisor holds while it lives; the kernel releases it however it dies.
-fn lock(path: &Path) -> Result<Flock<File>, SuperviseError> {
-    let file = File::options().create(true).append(true).open(path).map_err(SuperviseError::Lock)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        Errno::EWOULDBLOCK => SuperviseError::Taken,
-        error => SuperviseError::Lock(error.into()),
-    })
 }

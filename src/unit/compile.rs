@@ -4,7 +4,7 @@
 //! systemd itself drops what a failure makes pointless, and no runner ever has to explain a job that never started.
 //! Every other job starts its runner, whose gate decides.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, TransientUnit, UnitName, Value, sandbox};
 use crate::{
@@ -29,6 +29,8 @@ const RUNNER_SLACK: Duration = Duration::from_secs(30);
 /// What the manager at hand can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
+    /// Its major version.
+    pub version: u32,
     /// Slices count their units themselves: `ConcurrencySoftMax=` (systemd 258).
     pub concurrency: bool,
 }
@@ -36,7 +38,7 @@ pub struct Features {
 impl Features {
     /// Returns what a systemd of this version can do.
     pub fn of_version(version: u32) -> Self {
-        Self { concurrency: version >= 258 }
+        Self { version, concurrency: version >= 258 }
     }
 }
 
@@ -194,10 +196,22 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         visible.extend(context.graph.needs(ix).iter().map(|need| paths.job(context.graph.name(*need)).out()));
         visible.extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
         properties.extend(sandbox::properties(run, level, &own, &visible));
-        sandbox::extend(&mut properties, &extra);
-        sandbox::extend(&mut properties, &job.properties);
+        sandbox::extend(&mut properties, &extra, context.features.version);
+        sandbox::extend(&mut properties, &job.properties, context.features.version);
     }
     TransientUnit { name: UnitName::job(&run.run, name), properties }
+}
+
+/// Returns what will not hold on this manager, as warnings that say what follows.
+pub fn warnings(context: &Context<'_>) -> Vec<String> {
+    let version = context.features.version;
+    let executors = context.plan.executors.values().filter_map(|executor| match executor {
+        Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => Some(properties),
+        Executor::Hooks { .. } => None,
+    });
+    let all = executors.chain(context.plan.jobs.values().map(|job| &job.properties));
+    let missing: BTreeSet<_> = all.flat_map(|properties| sandbox::missing(properties, version)).collect();
+    missing.into_iter().map(|(name, since)| format!("`{name}` needs systemd {since}, this is {version}; jobs run without it")).collect()
 }
 
 /// Returns what a job sees where.

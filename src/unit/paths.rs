@@ -45,11 +45,6 @@ impl RunPaths {
         self.0.join("control")
     }
 
-    /// Returns the lock that the supervisor holds while it lives.
-    pub fn supervisor_lock(&self) -> PathBuf {
-        self.0.join("supervisor.lock")
-    }
-
     /// Returns what every job of the run may read.
     pub fn shared(&self) -> PathBuf {
         self.0.join("shared")

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{JobPaths, ManagerKind, RunSpec, Value};
-use crate::plan::{Env, Sandbox};
+use crate::plan::{Env, Sandbox, properties::parse};
 
 /// System calls that no build needs and that widen the kernel's attack surface; as a deny-list they cost nothing
 /// measurable, where the allow-list `@system-service` costs 2 to 3 ms a job.
@@ -108,5 +108,18 @@ pub(super) fn properties(run: &RunSpec, level: Sandbox, own: &JobPaths, visible:
     properties
 }
 
-/// Adds the plan's own properties; one that is set already is replaced, and lists of paths are joined.
-pub(super) fn extend(_properties: &mut Vec<(&'static str, Value)>, _extra: &Env) {}
+/// Adds the plan's own properties. As in a unit file, a later setting replaces an earlier one and adds to a list. What
+/// this systemd does not know yet is left out; [`missing`] says so.
+pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, version: u32) {
+    for (name, text) in extra {
+        let parsed = parse(name, text).unwrap_or_default();
+        let known = parsed.into_iter().filter(|property| property.since <= version);
+        properties.extend(known.map(|property| (property.name, Value::Checked(property.value, text.clone()))));
+    }
+}
+
+/// Returns the properties that a systemd of this version does not know, each with the version it came with.
+pub(super) fn missing(extra: &Env, version: u32) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+    let parsed = extra.iter().flat_map(|(name, text)| parse(name, text).unwrap_or_default());
+    parsed.filter(move |property| property.since > version).map(|property| (property.source, property.since))
+}

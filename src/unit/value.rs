@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::UnitName;
+use crate::plan::properties::PropertyValue;
 
 /// A property's value; the comment names the D-Bus signature.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,8 @@ pub enum Value {
     Binds(Vec<(String, String)>),
     /// `(bas)`: whether the list allows, and the list.
     Filter(bool, Vec<String>),
+    /// A property of the plan's, as it was checked, with the text it was written as.
+    Checked(PropertyValue, String),
 }
 
 /// A unit to be made by `StartTransientUnit`.
@@ -60,6 +63,7 @@ impl fmt::Display for Value {
                 let texts: Vec<_> = pairs.iter().map(|(a, b)| format!("{a}:{b}")).collect();
                 f.write_str(&texts.join(" "))
             }
+            Self::Checked(_, text) => f.write_str(text),
             Self::Filter(allow, values) => write!(f, "{}{}", if *allow { "" } else { "~" }, values.join(" ")),
         }
     }

@@ -18,6 +18,7 @@ pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
 pub use source::SourceError;
 
+use super::Exit;
 use manager::Chosen;
 use source::Source;
 
@@ -68,13 +69,13 @@ pub enum StartError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The plan needs what is not executed yet.
-    #[error("the plan needs what this version does not execute")]
+    #[error("this version does not execute all that the plan needs\n{}", lines(.0))]
     Unsupported(Vec<Fault>),
     /// The plan is no DAG.
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// What the caller adds is bad.
-    #[error("bad variables or inputs")]
+    #[error("{}", lines(.0))]
     Environment(Vec<EnvironmentError>),
     /// There is no manager.
     #[error(transparent)]
@@ -94,6 +95,43 @@ pub enum StartError {
     /// This program or the current directory cannot be found.
     #[error("failed to find {0}")]
     Here(&'static str, #[source] std::io::Error),
+}
+
+impl StartError {
+    /// Returns the exit status that is due: a bad plan or request is bad usage, all else is trouble.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Plan(PlanError::Faulty { .. } | PlanError::Read { .. })
+            | Self::Unsupported(_)
+            | Self::Graph(_)
+            | Self::Environment(_) => Exit::Usage,
+            Self::Source(SourceError::NotADirectory(_)) => Exit::Usage,
+            Self::Source(_) | Self::Manager(_) | Self::Store(_) | Self::Systemd(_) | Self::Embedded(_) | Self::Here(..) => Exit::Trouble,
+        }
+    }
+
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hints = |error: &embedded::EmbeddedError| Some(error.hints().join("\n      ")).filter(|text| !text.is_empty());
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
+            Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
+            Self::Source(SourceError::NoGit(_)) => Some("install git, or name a plain directory with `--source DIR`".to_owned()),
+            Self::Manager(ManagerError::None { .. })
+            | Self::Plan(_)
+            | Self::Unsupported(_)
+            | Self::Graph(_)
+            | Self::Environment(_)
+            | Self::Source(_)
+            | Self::Here(..) => None,
+        }
+    }
+}
+
+/// Puts each fault on a line of its own.
+fn lines(faults: &[impl std::fmt::Display]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Starts a run.

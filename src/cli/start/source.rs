@@ -57,11 +57,6 @@ impl Source {
         Ok(root.map(|root| Self { root: root.to_owned(), is_repository: true }))
     }
 
-    /// Returns the tree's root.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Copies the tree into the run directory, readable for the jobs' users, with its real modes beside it.
     ///
     /// # Errors

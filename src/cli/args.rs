@@ -1,0 +1,258 @@
+//! The command line as clap(3) parses it. Help texts, completions and manual pages are generated from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// CI workflows as systemd units: PID 1 runs the DAG.
+#[derive(Debug, Parser)]
+#[command(name = "nixactions", version, arg_required_else_help = true, after_help = EXAMPLES, after_long_help = EXAMPLES_LONG)]
+pub struct Cli {
+    /// Where runs are kept [default: /var/lib/nixactions for root, else ~/.local/state/nixactions]
+    ///
+    /// Without it: /var/lib/nixactions for root; for others $XDG_STATE_HOME/nixactions, or ~/.local/state/nixactions.
+    #[arg(long, global = true, value_name = "DIR", env = "NIXACTIONS_STATE_DIR", hide_env_values = true, value_hint = ValueHint::DirPath)]
+    pub state_dir: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nixactions check plan.json         say what is wrong with a plan, start nothing
+  nixactions run plan.json           run it, show its output, exit with its conclusion
+  nixactions logs ci-42 build        read what a job printed
+  systemctl status nixactions-ci-42  watch it as any other unit";
+
+const EXAMPLES_LONG: &str = "\
+Examples:
+  nixactions check plan.json         say what is wrong with a plan, start nothing
+  nixactions run plan.json           run it, show its output, exit with its conclusion
+  nixactions logs ci-42 build        read what a job printed
+  systemctl status nixactions-ci-42  watch it as any other unit
+
+Exit status of run and attach:
+  0    the workflow succeeded
+  1    the workflow failed
+  2    bad usage or a bad plan; nothing was started
+  3    systemd or I/O trouble
+  130  the workflow was cancelled
+The other commands exit with 0, 2 or 3.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a plan and follow it to its end
+    Run(RunArgs),
+    /// Say whether a plan is good, and what it would do; start nothing
+    Check(CheckArgs),
+    /// Draw a plan's jobs and their needs
+    Graph(GraphArgs),
+    /// List runs, the newest first
+    #[command(after_help = "Examples:\n  nixactions list\n  nixactions list --json | jq -r '.[] | select(.state == \"failure\") | .run'")]
+    List(ListArgs),
+    /// Show a run: its jobs, steps and reasons
+    #[command(after_help = "Examples:\n  nixactions show ci-42\n  nixactions show ci-42 --json | jq '.jobs.build.usage'")]
+    Show(ShowArgs),
+    /// Read what the jobs of a run printed
+    #[command(after_help = "Examples:\n  nixactions logs ci-42\n  nixactions logs ci-42 build -f\n\nThe same with systemd's own tool:\n  \
+                            journalctl NIXACTIONS_RUN=ci-42 NIXACTIONS_JOB=build\nRuns of an embedded manager keep their journal themselves:\n  \
+                            journalctl -D <state dir>/runs/ci-42/journal")]
+    Logs(LogsArgs),
+    /// Follow a run that is going on; Ctrl-C leaves it alone
+    #[command(
+        after_help = "Examples:\n  nixactions run plan.json --detach\n  nixactions attach ci-42\n\nCtrl-C ends only the following; `nixactions cancel` \
+                            ends the run. The exit status is the run's own, as that of `nixactions run`."
+    )]
+    Attach(AttachArgs),
+    /// Cancel a run
+    #[command(
+        after_help = "Every running step gets SIGINT, after 7.5 s SIGTERM, after 2.5 s SIGKILL; then the jobs and steps with the conditions always() and\n\
+                      cancelled() run, for at most 5 minutes. With --kill nothing more runs.\n\nExamples:\n  nixactions cancel ci-42\n  \
+                      nixactions cancel ci-42 --kill"
+    )]
+    Cancel(CancelArgs),
+    /// Write a completion script for a shell
+    #[command(after_help = "Examples:\n  nixactions completions bash > /usr/share/bash-completion/completions/nixactions\n  \
+                            nixactions completions fish > ~/.config/fish/completions/nixactions.fish")]
+    Completions(CompletionsArgs),
+    /// Write the manual page
+    #[command(after_help = "Examples:\n  nixactions man | man -l -\n  nixactions man --dir /usr/local/share/man/man1")]
+    Man(ManArgs),
+    /// Look after a run until it ends; started by its unit
+    #[command(hide = true)]
+    Supervise(DirArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nixactions run plan.json\n  nixactions run ./result --env LEVEL=debug --input release=2.0\n  \
+                        nixactions run plan.json --detach && nixactions list\n\nCtrl-C cancels the run; a second one kills it. A client that is killed \
+                        does not end the run: `nixactions attach` takes it up again.")]
+pub struct RunArgs {
+    /// The plan: a file, or a directory that holds plan.json
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub plan: PathBuf,
+    /// Print the run's id and do not wait for its end
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Whose units the jobs become
+    #[arg(long, value_enum, default_value_t = ManagerArg::Auto)]
+    pub manager: ManagerArg,
+    /// Set a variable of all steps, over what the plan says
+    #[arg(long, short, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Read such variables from a file of K=V lines; --env outranks it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub env_file: Vec<PathBuf>,
+    /// Set an input that the plan declares
+    #[arg(long, short, value_name = "K=V")]
+    pub input: Vec<String>,
+    /// The source tree that jobs get a copy of [default: the current directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub source: Option<PathBuf>,
+    /// How the run is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputArgs {
+    /// How the run is shown
+    #[arg(long, short, value_enum, env = "NIXACTIONS_LOG_FORMAT", hide_env_values = true, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// The forms in which a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines prefixed by their job; on a terminal with a live view of what is running
+    #[value(alias = "simple")]
+    Text,
+    /// [time] [workflow:ci] [job:build] [step:compile] message
+    Structured,
+    /// One JSON object a line: the run's events, and its log lines
+    Json,
+}
+
+/// The managers that may run the units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ManagerArg {
+    /// The system's for root, else the user's; where there is none, an embedded one
+    Auto,
+    /// The host's PID 1
+    System,
+    /// The user's own, systemd --user
+    User,
+    /// A private PID 1 in fresh namespaces, for this run alone
+    Embedded,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The plan: a file, or a directory that holds plan.json
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub plan: PathBuf,
+}
+
+/// Arguments of `graph`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nixactions graph plan.json\n  nixactions graph plan.json --format dot | dot -Tsvg > plan.svg")]
+pub struct GraphArgs {
+    /// The plan: a file, or a directory that holds plan.json
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub plan: PathBuf,
+    /// What is written
+    #[arg(long, short, value_enum, default_value_t = GraphFormat::Tree)]
+    pub format: GraphFormat,
+}
+
+/// The forms in which a graph is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// A tree in text
+    Tree,
+    /// Graphviz
+    Dot,
+    /// Mermaid
+    Mermaid,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Write a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The run's id, as ci-42
+    pub run: String,
+    /// Write the record as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The run's id, as ci-42
+    pub run: String,
+    /// Only this job's lines
+    pub job: Option<String>,
+    /// Wait for more until the run, or the job, has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How lines are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `attach`.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The run's id, as ci-42
+    pub run: String,
+    /// How the run is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The run's id, as ci-42
+    pub run: String,
+    /// Kill all that is running at once
+    #[arg(long)]
+    pub kill: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write a page for each subcommand into this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// Arguments of the commands that units start.
+#[derive(Debug, Args)]
+pub struct DirArgs {
+    /// The directory of the run or job
+    pub dir: PathBuf,
+}

@@ -1,0 +1,14 @@
+//! `nixactions attach`: follows a run that somebody else started.
+
+use super::{CliError, Exit, FollowOptions, Interrupt, args::AttachArgs, block_on, follow, follow::Shown, output::renderer};
+use crate::store::{Liveness, StateDir};
+
+pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {
+    let run = state.run(&args.run)?;
+    if run.liveness() == Liveness::Incomplete {
+        return Err(CliError::NeverStarted { run: args.run.clone() });
+    }
+    let renderer = renderer(args.output.output, run.id(), true);
+    let options = FollowOptions { renderer, interrupt: Interrupt::Detach, shown: Shown::Everything, fresh: false };
+    block_on(follow(&run, options, async || run.liveness() != Liveness::Lost))
+}

@@ -1,0 +1,27 @@
+//! `nixactions check`: says what is wrong with a plan, or what it would do; starts nothing.
+
+use std::io::{self, Write};
+
+use super::{CliError, Exit, args::CheckArgs, start::StartError};
+use crate::{
+    graph::Graph,
+    plan::{self, Plan},
+    report,
+};
+
+pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
+    let (plan, graph) = load(&args.plan)?;
+    let unsupported = plan::unsupported(&plan);
+    if !unsupported.is_empty() {
+        return Err(StartError::Unsupported(unsupported).into());
+    }
+    io::stdout().write_all(report::explain(&plan, &graph).as_bytes()).map_err(CliError::Output)?;
+    Ok(Exit::Success)
+}
+
+/// Loads and validates a plan.
+pub(super) fn load(path: &std::path::Path) -> Result<(Plan, Graph), CliError> {
+    let plan = plan::load(path).map_err(StartError::from)?;
+    let graph = Graph::new(&plan).map_err(StartError::from)?;
+    Ok((plan, graph))
+}

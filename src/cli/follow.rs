@@ -1,0 +1,428 @@
+//! Follows a run to its end: the loop that `run`, `attach` and `logs -f` share.
+//!
+//! Events and the end are read from the run directory, lines from the journal. Both are only read: a client that is
+//! killed changes nothing. Knows nothing of managers and buses: whether anybody still looks after the run, its caller says.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+use super::{CliError, Exit, journal::Lines, tell, watch::Watch};
+use crate::{
+    event::EventKind,
+    ids::JobName,
+    record::{JobRecord, RunRecord},
+    report::{Item, Order, Renderer},
+    store::{EventTail, JournalEntry, JournalQuery, Mode, RunDir, read_json},
+};
+
+/// A run that is over sooner needs no journalctl that waits for more.
+const FOLLOW_AFTER: Duration = Duration::from_millis(50);
+/// For how long journald may keep a line from its readers: a quarter of a second, and a little.
+const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(300);
+/// How often the screen is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+/// How often is asked whether the run still has somebody who looks after it, and how often in a row the answer must be no.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+const ALIVE_NO: u32 = 3;
+/// How long lines are waited for that the record says were sent.
+const LINES_DEADLINE: Duration = Duration::from_secs(5);
+/// The waits between two looks for them.
+const LINES_WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// How often a journalctl that ends by itself is started again.
+const JOURNAL_TRIES: u32 = 5;
+
+/// What Ctrl-C does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// It cancels the run; a second one kills it; a third one leaves.
+    Cancel,
+    /// It leaves the run alone and ends the following.
+    Detach,
+}
+
+/// What is shown of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// What happens and what is printed, and in the end how it went.
+    Everything,
+    /// What is printed, by all jobs or one.
+    Lines(Option<JobName>),
+}
+
+/// How a run is followed.
+pub struct FollowOptions {
+    /// What shows it.
+    pub renderer: Box<dyn Renderer>,
+    /// What Ctrl-C does.
+    pub interrupt: Interrupt,
+    /// What is shown.
+    pub shown: Shown,
+    /// Whether the run has just been started, so that there is no past to read first.
+    pub fresh: bool,
+}
+
+/// Follows a run until it has ended, and returns the exit status that is due to its conclusion. `alive` says whether the run's
+/// supervisor, or a manager that will restart it, is still there.
+///
+/// # Errors
+/// Fails when the run directory cannot be read, or the run is lost.
+pub async fn follow(run: &RunDir, options: FollowOptions, alive: impl AsyncFn() -> bool) -> Result<Exit, CliError> {
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
+    let mut watch = Watch::new(run.path());
+    let mut follower = Follower::new(run, options);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut asked, mut no) = (Instant::now(), 0);
+    let mut entries = Vec::new();
+    loop {
+        if let Some(end) = follower.look()? {
+            return follower.end(end, &mut interrupts).await;
+        }
+        follower.show()?;
+        tokio::select! {
+            () = watch.changed() => {}
+            more = follower.source.batch(&mut entries) => follower.read(more, &mut entries)?,
+            _ = interrupts.recv() => {
+                if let Some(exit) = follower.interrupted()? {
+                    return Ok(exit);
+                }
+            }
+            _ = ticks.tick() => {
+                follower.tick()?;
+                if asked.elapsed() >= ALIVE_EVERY {
+                    // An answer that does not come is none.
+                    let answer = timeout(ALIVE_EVERY, alive()).await.unwrap_or(true);
+                    asked = Instant::now();
+                    no = if answer { 0 } else { no + 1 };
+                }
+                if no >= ALIVE_NO {
+                    return follower.lost(&mut interrupts).await;
+                }
+            }
+        }
+    }
+}
+
+/// Where lines come from at the moment.
+enum Source {
+    /// From nowhere before this moment.
+    From(Instant),
+    /// From a journalctl that reads what there is.
+    Past(Lines),
+    /// From a journalctl that waits for more.
+    Live(Lines),
+    /// From nowhere: the journal cannot be read.
+    None,
+}
+
+impl Source {
+    async fn batch(&mut self, entries: &mut Vec<JournalEntry>) -> Result<bool, CliError> {
+        match self {
+            Self::From(moment) => {
+                sleep(moment.saturating_duration_since(Instant::now())).await;
+                Ok(false)
+            }
+            Self::Past(lines) | Self::Live(lines) => lines.batch(entries).await,
+            Self::None => std::future::pending().await,
+        }
+    }
+}
+
+/// How a run, or the one job that is of interest, ended.
+struct End {
+    record: Option<RunRecord>,
+    jobs: BTreeMap<JobName, JobRecord>,
+}
+
+struct Follower<'a> {
+    run: &'a RunDir,
+    renderer: Box<dyn Renderer>,
+    interrupt: Interrupt,
+    shown: Shown,
+    fresh: bool,
+    query: JournalQuery,
+    tail: EventTail,
+    order: Order,
+    source: Source,
+    tries: u32,
+    cursor: Option<String>,
+    last_line: Option<Timestamp>,
+    interrupts: u32,
+    /// Whether nobody reads our output any more; the run is followed for its exit status all the same.
+    mute: bool,
+    /// The end of the one job that is of interest.
+    job_end: Option<(JobName, JobRecord)>,
+}
+
+impl<'a> Follower<'a> {
+    fn new(run: &'a RunDir, options: FollowOptions) -> Self {
+        let FollowOptions { renderer, interrupt, shown, fresh } = options;
+        let job = match &shown {
+            Shown::Lines(job) => job.as_ref(),
+            Shown::Everything => None,
+        };
+        let start = Instant::now() + if fresh { FOLLOW_AFTER } else { Duration::ZERO };
+        Self {
+            run,
+            renderer,
+            interrupt,
+            fresh,
+            query: JournalQuery::of(run, job),
+            shown,
+            tail: EventTail::new(run.events()),
+            order: Order::default(),
+            source: Source::From(start),
+            tries: 0,
+            cursor: None,
+            last_line: None,
+            interrupts: 0,
+            mute: false,
+            job_end: None,
+        }
+    }
+
+    /// Looks into the run directory; returns the end where it has come.
+    fn look(&mut self) -> Result<Option<End>, CliError> {
+        // The record is written last: once it is there, so are all events.
+        let over = self.run.record().exists();
+        for event in self.tail.read()? {
+            match (&self.shown, &event.event) {
+                (Shown::Everything, _) => self.order.event(event),
+                (Shown::Lines(Some(wanted)), EventKind::JobFinished { job, record }) if wanted == job => {
+                    self.job_end = Some((job.clone(), record.clone()));
+                }
+                (Shown::Lines(_), _) => {}
+            }
+        }
+        if over {
+            let record: RunRecord = read_json(&self.run.record())?;
+            self.query = self.query.clone().until(record.finished_at);
+            let jobs = record.jobs.clone().into_iter();
+            let jobs = jobs.filter(|(job, _)| !matches!(&self.shown, Shown::Lines(Some(wanted)) if wanted != job)).collect();
+            return Ok(Some(End { record: Some(record), jobs }));
+        }
+        Ok(self.job_end.take().map(|end| End { record: None, jobs: BTreeMap::from([end]) }))
+    }
+
+    /// Takes in what was read from the journal.
+    fn read(&mut self, more: Result<bool, CliError>, entries: &mut Vec<JournalEntry>) -> Result<(), CliError> {
+        if !entries.is_empty() {
+            self.tries = 0;
+        }
+        self.take(entries);
+        let next = match (&self.source, more) {
+            (_, Ok(true)) | (Source::None, _) => return Ok(()),
+            (Source::From(_), Ok(false)) if self.fresh || self.cursor.is_some() => self.start(true),
+            (Source::From(_), Ok(false)) => self.start(false),
+            (Source::Past(_), Ok(false)) => self.start(true),
+            // It never ends by itself, unless somebody ends it.
+            (Source::Live(_), Ok(false)) => Ok(Source::From(Instant::now() + FOLLOW_AFTER)),
+            (_, Err(error)) => Err(error),
+        };
+        self.source = match next {
+            Ok(next) => next,
+            // The journal of an embedded manager may not be there yet.
+            Err(CliError::JournalFailed { .. }) if self.tries < JOURNAL_TRIES => {
+                self.tries += 1;
+                Source::From(Instant::now() + FOLLOW_AFTER * 2u32.pow(self.tries))
+            }
+            Err(error) => {
+                self.cannot_read(&error)?;
+                Source::None
+            }
+        };
+        Ok(())
+    }
+
+    fn start(&self, follow: bool) -> Result<Source, CliError> {
+        let lines = Lines::start(&self.query, Mode { follow, after: self.cursor.as_deref() })?;
+        Ok(if follow { Source::Live(lines) } else { Source::Past(lines) })
+    }
+
+    fn take(&mut self, entries: &mut Vec<JournalEntry>) {
+        for entry in entries.drain(..) {
+            self.cursor = Some(entry.cursor);
+            if let Some(line) = entry.line {
+                self.last_line = self.last_line.max(Some(line.at));
+                self.order.line(line);
+            }
+        }
+    }
+
+    /// Shows what can be shown by now.
+    fn show(&mut self) -> Result<(), CliError> {
+        let now = Timestamp::now();
+        let until = match (&self.source, &self.shown) {
+            (_, Shown::Lines(_)) | (Source::None, _) => Timestamp::MAX,
+            // While the past is read, it is known up to the last line.
+            (Source::Past(_), _) => self.last_line.unwrap_or(Timestamp::MIN),
+            (Source::From(_), _) if !self.fresh => Timestamp::MIN,
+            (Source::From(_) | Source::Live(_), _) => now - JOURNALD_LATENCY,
+        };
+        let mut shown = false;
+        while let Some(item) = self.order.next(until, now) {
+            self.item(&item)?;
+            shown = true;
+        }
+        if shown { self.tick() } else { Ok(()) }
+    }
+
+    fn item(&mut self, item: &Item) -> Result<(), CliError> {
+        self.render(|renderer| match item {
+            Item::Event(event) => renderer.event(event),
+            Item::Line(line) => renderer.line(line),
+        })
+    }
+
+    fn tick(&mut self) -> Result<(), CliError> {
+        self.render(|renderer| renderer.tick())
+    }
+
+    fn notice(&mut self, text: &str) -> Result<(), CliError> {
+        self.render(|renderer| renderer.notice(text))
+    }
+
+    fn render(&mut self, show: impl FnOnce(&mut dyn Renderer) -> io::Result<()>) -> Result<(), CliError> {
+        if self.mute {
+            return Ok(());
+        }
+        match show(self.renderer.as_mut()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.shown == Shown::Everything => {
+                self.mute = true;
+                Ok(())
+            }
+            other => other.map_err(CliError::Output),
+        }
+    }
+
+    fn cannot_read(&mut self, error: &CliError) -> Result<(), CliError> {
+        let told = tell(error, error.hint().as_deref());
+        self.notice(&format!("warning: the log cannot be read, showing what happens without it\n{told}"))
+    }
+
+    /// Does what Ctrl-C asks for; returns the exit status where it ends the following.
+    fn interrupted(&mut self) -> Result<Option<Exit>, CliError> {
+        self.interrupts += 1;
+        let id = self.run.id();
+        match (self.interrupt, self.interrupts) {
+            (Interrupt::Cancel, 1) => {
+                self.run.request_cancel("Ctrl-C", false)?;
+                self.notice(&format!(
+                    "{id}: cancelling; running steps get 10 s to end, then what is `always()` or `cancelled()` runs. Ctrl-C again kills all."
+                ))?;
+                Ok(None)
+            }
+            (Interrupt::Cancel, 2) => {
+                self.run.request_cancel("Ctrl-C", true)?;
+                self.notice(&format!("{id}: killing; Ctrl-C again leaves without waiting for the end"))?;
+                Ok(None)
+            }
+            (Interrupt::Cancel, _) => {
+                self.leave(&format!("{id}: left while it was being killed; `nixactions show {id}` tells how it ended"))?;
+                Ok(Some(Exit::Cancelled))
+            }
+            (Interrupt::Detach, _) => {
+                self.leave(&format!("{id}: goes on; `nixactions attach {id}` follows it again, `nixactions cancel {id}` ends it"))?;
+                Ok(Some(Exit::Cancelled))
+            }
+        }
+    }
+
+    fn leave(&mut self, notice: &str) -> Result<(), CliError> {
+        if self.shown == Shown::Everything {
+            self.notice(notice)?;
+        }
+        self.render(|renderer| renderer.finish(None))
+    }
+
+    /// Shows the rest: what is in the journal and has not come yet, then how the run ended.
+    async fn end(mut self, end: End, interrupts: &mut Signal) -> Result<Exit, CliError> {
+        self.source = match self.source {
+            // It is where it is told apart from a journal that was never asked.
+            Source::None => Source::None,
+            // Ends the journalctl that waits.
+            _ => Source::From(Instant::now()),
+        };
+        if !matches!(self.source, Source::None) {
+            tokio::select! {
+                rest = self.rest(&end) => rest?,
+                _ = interrupts.recv() => {}
+            }
+        }
+        while let Some(item) = self.order.next_of_rest() {
+            self.item(&item)?;
+        }
+        let everything = self.shown == Shown::Everything;
+        let record = end.record.filter(|_| everything);
+        self.render(|renderer| renderer.finish(record.as_ref()))?;
+        Ok(record.as_ref().map_or(Exit::Success, Exit::of))
+    }
+
+    /// Reads lines until there are as many as the jobs' records say.
+    async fn rest(&mut self, end: &End) -> Result<(), CliError> {
+        let deadline = Instant::now() + LINES_DEADLINE;
+        let mut wait = LINES_WAIT.0;
+        loop {
+            let missing = self.order.missing(&end.jobs);
+            if missing == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let noun = if missing == 1 { "line" } else { "lines" };
+                return self.notice(&format!("warning: {missing} log {noun} did not come out of the journal; showing the rest"));
+            }
+            match self.once().await {
+                Ok(()) => {}
+                // It may be that nothing has been written to the journal yet.
+                Err(CliError::JournalFailed { message }) if !message.contains("permission") && Instant::now() < deadline => {}
+                Err(error @ (CliError::Journal(_) | CliError::JournalFailed { .. })) => return self.cannot_read(&error),
+                Err(error) => return Err(error),
+            }
+            if self.order.missing(&end.jobs) > 0 {
+                sleep(wait).await;
+                wait = (wait * 2).min(LINES_WAIT.1);
+            }
+        }
+    }
+
+    /// Reads what there is in the journal after the last line, and shows what it makes known.
+    async fn once(&mut self) -> Result<(), CliError> {
+        let mut lines = Lines::start(&self.query, Mode { follow: false, after: self.cursor.as_deref() })?;
+        let mut entries = Vec::new();
+        loop {
+            let more = lines.batch(&mut entries).await?;
+            self.take(&mut entries);
+            while let Some(item) = self.order.next(self.last_line.unwrap_or(Timestamp::MIN), Timestamp::now()) {
+                self.item(&item)?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Shows what is known of a run that nobody looks after any more.
+    async fn lost(mut self, interrupts: &mut Signal) -> Result<Exit, CliError> {
+        // It may have ended while it was asked for.
+        if let Some(end) = self.look()? {
+            return self.end(end, interrupts).await;
+        }
+        self.source = Source::None;
+        // What cannot be read now, nobody waits for.
+        let _ = self.once().await;
+        while let Some(item) = self.order.next_of_rest() {
+            self.item(&item)?;
+        }
+        self.render(|renderer| renderer.finish(None))?;
+        Err(CliError::Lost { run: self.run.id().to_string() })
+    }
+}

@@ -1,0 +1,75 @@
+//! Log lines as they come out of a journalctl(1) process, which lives no longer than its reader.
+
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+};
+
+use super::CliError;
+use crate::store::{JournalEntry, JournalQuery, Mode};
+
+/// How much of journalctl's complaints is kept, in bytes.
+const COMPLAINT_MAX: u64 = 4096;
+
+/// A journalctl that answers a query.
+pub(super) struct Lines {
+    query: JournalQuery,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// The beginning of a line whose rest has not come yet.
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    /// Starts a journalctl.
+    pub(super) fn start(query: &JournalQuery, mode: Mode<'_>) -> Result<Self, CliError> {
+        let mut command = Command::from(query.command(mode));
+        // In a process group of its own, so that Ctrl-C ends nobody but whom it is meant for.
+        command.process_group(0).stdin(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(CliError::Journal)?;
+        let stdout = child.stdout.take().expect("invariant: the query's command has its output piped");
+        Ok(Self { query: query.clone(), child, stdout: BufReader::with_capacity(256 << 10, stdout), partial: Vec::new() })
+    }
+
+    /// Waits for entries and adds those that are there; returns whether there may be more. May be dropped while it waits.
+    pub(super) async fn batch(&mut self, entries: &mut Vec<JournalEntry>) -> Result<bool, CliError> {
+        let bytes = self.stdout.fill_buf().await.map_err(CliError::Journal)?;
+        if bytes.is_empty() {
+            self.ended().await?;
+            return Ok(false);
+        }
+        let length = bytes.len();
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let entry = if self.partial.is_empty() {
+                self.query.parse(&rest[..end])
+            } else {
+                self.partial.extend_from_slice(&rest[..end]);
+                self.query.parse(&std::mem::take(&mut self.partial))
+            };
+            entries.extend(entry);
+            rest = &rest[end + 1..];
+        }
+        self.partial.extend_from_slice(rest);
+        self.stdout.consume(length);
+        Ok(true)
+    }
+
+    /// Reads what journalctl complained of, and whether it failed.
+    async fn ended(&mut self) -> Result<(), CliError> {
+        let mut message = Vec::new();
+        if let Some(stderr) = self.child.stderr.take() {
+            stderr.take(COMPLAINT_MAX).read_to_end(&mut message).await.map_err(CliError::Journal)?;
+        }
+        let status = self.child.wait().await.map_err(CliError::Journal)?;
+        if status.success() {
+            return Ok(());
+        }
+        let message = String::from_utf8_lossy(&message);
+        let message =
+            message.lines().rfind(|line| !line.trim().is_empty()).map_or_else(|| status.to_string(), |line| line.trim().to_owned());
+        Err(CliError::JournalFailed { message })
+    }
+}

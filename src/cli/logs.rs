@@ -1,0 +1,60 @@
+//! `nixactions logs`: what the jobs of a run printed.
+
+use super::{CliError, Exit, FollowOptions, Interrupt, args::LogsArgs, block_on, follow, follow::Shown, journal::Lines, output::renderer};
+use crate::{
+    ids::JobName,
+    store::{JournalQuery, Liveness, Mode, RunDir, StateDir},
+};
+
+pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> {
+    let run = state.run(&args.run)?;
+    let job = args.job.as_deref().map(|job| known_job(&run, job)).transpose()?;
+    let liveness = run.liveness();
+    if args.follow && liveness == Liveness::Running {
+        let renderer = renderer(args.output.output, run.id(), false);
+        let options = FollowOptions { renderer, interrupt: Interrupt::Detach, shown: Shown::Lines(job), fresh: false };
+        return block_on(follow(&run, options, async || run.liveness() != Liveness::Lost));
+    }
+    let shown = block_on(show(args, &run, job.as_ref()))?;
+    if shown == 0 && liveness == Liveness::Incomplete {
+        return Err(CliError::NeverStarted { run: args.run.clone() });
+    }
+    Ok(Exit::Success)
+}
+
+/// Shows what there is; returns how many lines that was.
+async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<usize, CliError> {
+    let end = run.load_record()?.finished_at;
+    let mut lines = Lines::start(&JournalQuery::of(run, job).until(end), Mode { follow: false, after: None })?;
+    let mut renderer = renderer(args.output.output, run.id(), false);
+    let (mut entries, mut shown) = (Vec::new(), 0);
+    loop {
+        let more = lines.batch(&mut entries).await?;
+        for line in entries.drain(..).filter_map(|entry| entry.line) {
+            renderer.line(&line).map_err(CliError::Output)?;
+            shown += 1;
+        }
+        if !more {
+            renderer.finish(None).map_err(CliError::Output)?;
+            return Ok(shown);
+        }
+    }
+}
+
+/// Returns the job of the run that was named, or an error with the nearest.
+fn known_job(run: &RunDir, text: &str) -> Result<JobName, CliError> {
+    let known = run.job_names()?;
+    if let Some(job) = known.iter().find(|job| job.as_str() == text) {
+        return Ok(job.clone());
+    }
+    let nearest = known.iter().map(|job| (strsim::jaro(job.as_str(), text), job)).filter(|(score, _)| *score > 0.7);
+    let hint = match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((_, nearest)) => Some(format!("did you mean `{nearest}`?")),
+        None if known.is_empty() => None,
+        None => {
+            let names: Vec<&str> = known.iter().take(10).map(JobName::as_str).collect();
+            Some(format!("known: {}{}", names.join(", "), if known.len() > 10 { ", …" } else { "" }))
+        }
+    };
+    Err(CliError::NoJob { run: run.id().to_string(), job: text.to_owned(), hint })
+}

@@ -1,0 +1,39 @@
+//! Chooses how a run is shown: the format that was asked for, and what standard output is.
+
+use std::io::{self, BufWriter, IsTerminal};
+
+use jiff::Timestamp;
+
+use super::args::Output;
+use crate::{
+    ids::RunId,
+    report::{Json, Live, Renderer, Size, Structured, Text},
+};
+
+/// Returns whether standard output is a terminal that obeys escape sequences.
+pub(super) fn on_terminal() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Returns whether standard output takes colours (<https://no-color.org>).
+pub(super) fn colour() -> bool {
+    on_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Returns what shows a run on standard output. `live`: with a live view, where it is a terminal.
+pub fn renderer(output: Output, run: &RunId, live: bool) -> Box<dyn Renderer> {
+    let out = BufWriter::with_capacity(64 << 10, io::stdout());
+    match output {
+        Output::Text if live && on_terminal() => Box::new(Live::new(io::stdout(), run.as_str(), colour(), Timestamp::now, size)),
+        Output::Text => Box::new(Text::new(out, colour())),
+        Output::Structured => Box::new(Structured::new(out, run.split().0)),
+        Output::Json => Box::new(Json::new(out)),
+    }
+}
+
+fn size() -> Size {
+    match terminal_size::terminal_size_of(io::stdout()) {
+        Some((columns, rows)) if columns.0 > 0 && rows.0 > 0 => Size { columns: columns.0.into(), rows: rows.0.into() },
+        _ => Size { columns: 80, rows: 24 },
+    }
+}

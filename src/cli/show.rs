@@ -1,0 +1,105 @@
+//! `nixactions show`: a run's record, or what is known of it so far, from its directory alone.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use super::{
+    CliError, Exit,
+    args::ShowArgs,
+    list::{State, local, manager_word, state_of},
+    output::colour,
+};
+use crate::{
+    ids::JobName,
+    record::RunRecord,
+    report::{Duration, Progress, clean, jobs_table, paint, plural, steps_lines, verdict},
+    store::{RunDir, StateDir, read_json},
+    unit::RunSpec,
+};
+
+pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> {
+    let run = state.run(&args.run)?;
+    let record = run.load_record()?;
+    let mut out = io::BufWriter::new(io::stdout());
+    if args.json {
+        let write = serde_json::to_writer_pretty(&mut out, &record).map_err(io::Error::from);
+        write.and_then(|()| writeln!(out)).and_then(|()| out.flush()).map_err(CliError::Output)?;
+        return Ok(Exit::Success);
+    }
+    let progress = Progress::of(&run.load_events()?);
+    show(&mut out, &run, &record, &progress, colour()).and_then(|()| out.flush()).map_err(CliError::Output)?;
+    Ok(Exit::Success)
+}
+
+fn show(out: &mut dyn Write, run: &RunDir, record: &RunRecord, progress: &Progress, colour: bool) -> io::Result<()> {
+    let id = run.id();
+    let live = record.conclusion.is_none() || !run.record().exists();
+    if live {
+        live_head(out, run, progress, colour)?;
+    } else {
+        writeln!(out, "{}", verdict(record, colour))?;
+    }
+    if record.started_at != Timestamp::default() {
+        writeln!(out, "  started   {}", local(record.started_at))?;
+    }
+    if let Some(finished) = record.finished_at {
+        writeln!(out, "  finished  {}", local(finished))?;
+    }
+    if let Ok(spec) = read_json::<RunSpec>(&run.spec()) {
+        writeln!(out, "  manager   {}", manager_word(spec.manager))?;
+    }
+    writeln!(out, "  directory {}", run.path().display())?;
+    for warning in &progress.warnings {
+        writeln!(out, "  warning   {}", clean(warning, false))?;
+    }
+    if !record.jobs.is_empty() {
+        writeln!(out)?;
+        jobs_table(&record.jobs, true).write(out, colour)?;
+        failed_steps(out, record, colour)?;
+    }
+    let artifacts: Vec<&JobName> = record.jobs.keys().filter(|job| run.job(job).path().join("artifacts").is_dir()).collect();
+    if !artifacts.is_empty() {
+        writeln!(out, "\nArtifacts")?;
+        for job in artifacts {
+            writeln!(out, "  {}", run.job(job).path().join("artifacts").display())?;
+        }
+    }
+    writeln!(out, "\nLogs: nixactions logs {id} [JOB]")
+}
+
+/// Writes the steps of the jobs that have something to tell: those that did not simply succeed, or all of them where there are few.
+fn failed_steps(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Result<()> {
+    use crate::record::Conclusion::Success;
+    let few = record.jobs.len() <= 10;
+    let mut jobs = record.jobs.iter().filter(|(_, job)| !job.steps.is_empty() && (few || job.outcome != Success)).peekable();
+    if jobs.peek().is_some() {
+        writeln!(out, "\nSteps")?;
+    }
+    for (name, job) in jobs {
+        writeln!(out, "  {name}")?;
+        steps_lines(out, &job.steps, colour)?;
+    }
+    Ok(())
+}
+
+/// Writes what is known of a run that has not ended.
+fn live_head(out: &mut dyn Write, run: &RunDir, progress: &Progress, colour: bool) -> io::Result<()> {
+    let (id, state) = (run.id(), state_of(run, progress));
+    let word = paint(state.word(), state.style(), colour);
+    let total = progress.total.map_or_else(String::new, |total| format!(" of {total}"));
+    writeln!(out, "{id}: {word}, {}{total} done, {} running", plural(progress.done(), "job"), progress.running.len())?;
+    match state {
+        State::Incomplete => writeln!(out, "  it was never started: it has no run.json")?,
+        State::Lost => writeln!(out, "  its supervisor is gone and left no record; what follows is what it got done")?,
+        _ => {}
+    }
+    let now = Timestamp::now();
+    for (job, running) in progress.running.iter().take(50) {
+        let time = Duration::between(Some(running.since), Some(now)).map_or_else(String::new, |time| time.to_string());
+        let step = running.step.as_ref().map_or_else(String::new, |(name, _)| format!(", step {}", clean(name, false)));
+        let word = if state == State::Lost { "was running" } else { "running" };
+        writeln!(out, "  {job} {word} for {time}{step}")?;
+    }
+    Ok(())
+}

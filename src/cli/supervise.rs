@@ -1,0 +1,22 @@
+//! The hidden command of the supervisor's unit.
+
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use super::{CliError, Exit, args::DirArgs, block_on};
+use crate::supervisor;
+
+pub(super) fn main(args: &DirArgs) -> Result<Exit, CliError> {
+    log_to_journal();
+    block_on(async { supervisor::supervise(&args.dir).await.map_err(CliError::from) })?;
+    Ok(Exit::Success)
+}
+
+/// Sends the supervisor's own messages to the journal with their priorities, or to standard error where there is none.
+fn log_to_journal() {
+    let filter = EnvFilter::try_from_env("NIXACTIONS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    match tracing_journald::layer() {
+        Ok(journal) => registry.with(journal.with_syslog_identifier("nixactions".to_owned())).init(),
+        Err(_) => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init(),
+    }
+}

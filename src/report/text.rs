@@ -1,0 +1,183 @@
+//! Plain lines: what jobs print, prefixed by the job, and what happens to them.
+//!
+//! `build | …` is what the job printed, `build : …` is said about it.
+
+use std::io::{self, Write};
+
+use owo_colors::Style;
+
+use super::{
+    Renderer,
+    format::{Duration, conclusion_style, paint, plural},
+    sanitize::clean,
+    summary::{jobs_table, verdict},
+};
+use crate::{
+    event::{Event, EventKind},
+    ids::JobName,
+    log::{LogLine, Stream},
+    record::{Conclusion, JobRecord, RunRecord, StepRecord},
+};
+
+/// The widest column of job names; longer names push their own lines aside.
+const WIDTH_MAX: usize = 24;
+
+/// Renders a run as plain lines.
+#[derive(Debug)]
+pub struct Text<W> {
+    out: W,
+    colour: bool,
+    width: usize,
+    run: String,
+    supervisors: u32,
+}
+
+impl<W: Write> Text<W> {
+    /// Returns a renderer; `colour` says whether `out` takes SGR sequences.
+    pub fn new(out: W, colour: bool) -> Self {
+        Self { out, colour, width: 0, run: String::new(), supervisors: 0 }
+    }
+
+    /// Returns what it writes to.
+    pub fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    fn prefix(&mut self, job: &JobName, mark: char) -> String {
+        self.width = self.width.max(job.as_str().len().min(WIDTH_MAX));
+        let text = format!("{:width$} {mark}", job.as_str(), width = self.width);
+        paint(text, Style::new().color(job_colour(job)), self.colour)
+    }
+
+    /// Says something about a job.
+    fn about(&mut self, job: &JobName, text: &str) -> io::Result<()> {
+        let prefix = self.prefix(job, ':');
+        writeln!(self.out, "{prefix} {text}")
+    }
+
+    fn dim(&self, text: &str) -> String {
+        paint(text, Style::new().dimmed(), self.colour)
+    }
+
+    fn step_finished(&mut self, job: &JobName, step: &StepRecord) -> io::Result<()> {
+        let name = clean(&step.name, false).into_owned();
+        let reason = step_reason(step);
+        let word = match (step.outcome, step.conclusion) {
+            (Conclusion::Success, _) => return Ok(()),
+            (Conclusion::Skipped, _) => return self.about(job, &self.dim(&format!("step `{name}` skipped{reason}"))),
+            (Conclusion::Failure, Conclusion::Success) => "failed, which is allowed,",
+            (Conclusion::Failure, _) => "failed",
+            (Conclusion::Cancelled, _) => "cancelled",
+        };
+        let time = Duration::between(step.started_at, step.finished_at);
+        let time = time.map_or_else(String::new, |time| format!(" after {time}"));
+        let text = format!("step `{name}` {word}{time}{reason}");
+        let text = paint(text, conclusion_style(step.outcome), self.colour);
+        self.about(job, &text)
+    }
+
+    fn job_finished(&mut self, job: &JobName, record: &JobRecord) -> io::Result<()> {
+        let word = match (record.outcome, record.conclusion) {
+            (Conclusion::Failure, Conclusion::Success) => "failure, which is allowed,".to_owned(),
+            (_, conclusion) => conclusion.to_string(),
+        };
+        let time = Duration::between(record.started_at, record.finished_at);
+        let time = match record.conclusion {
+            Conclusion::Skipped => String::new(),
+            _ => time.map_or_else(String::new, |time| format!(" after {time}")),
+        };
+        let reason = record.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
+        let word = paint(word, conclusion_style(record.conclusion), self.colour);
+        self.about(job, &format!("{word}{time}{reason}"))
+    }
+}
+
+/// Returns why a step ended as it did, as `: …`; empty where there is nothing to say.
+fn step_reason(step: &StepRecord) -> String {
+    match (&step.reason, step.exit_code) {
+        (Some(reason), _) => format!(": {}", clean(reason, false)),
+        (None, Some(code)) if code != 0 => format!(": exit status {code}"),
+        (None, _) => String::new(),
+    }
+}
+
+/// Returns a colour that stays with the job.
+fn job_colour(job: &JobName) -> owo_colors::AnsiColors {
+    use owo_colors::AnsiColors::{Blue, BrightBlue, BrightCyan, BrightMagenta, Cyan, Magenta};
+    let hash = job.as_str().bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    [Cyan, Magenta, Blue, BrightCyan, BrightMagenta, BrightBlue][hash as usize % 6]
+}
+
+impl<W: Write> Renderer for Text<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match &event.event {
+            EventKind::RunCreated { run, jobs, .. } => {
+                self.run = run.to_string();
+                writeln!(self.out, "{run}: {}", plural(*jobs, "job"))
+            }
+            EventKind::SupervisorStarted { .. } => {
+                self.supervisors += 1;
+                if self.supervisors > 1 {
+                    writeln!(self.out, "{}: the supervisor was restarted; the jobs go on", self.run)?;
+                }
+                Ok(())
+            }
+            EventKind::JobsSubmitted { jobs, .. } => {
+                let longest = jobs.iter().map(|job| job.as_str().len()).max().unwrap_or(0);
+                self.width = self.width.max(longest.min(WIDTH_MAX));
+                Ok(())
+            }
+            EventKind::JobStarted { job } => self.about(job, &self.dim("started")),
+            EventKind::StepStarted { attempt: 1, name, index: 0, .. } if name == "step 1" => Ok(()),
+            EventKind::StepStarted { job, name, attempt, .. } => {
+                let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                self.about(job, &self.dim(&format!("step `{}`{again}", clean(name, false))))
+            }
+            EventKind::StepFinished { job, step, .. } => self.step_finished(job, step),
+            EventKind::JobFinished { job, record } => self.job_finished(job, record),
+            EventKind::CancelRequested { by, kill } => {
+                let doing = if *kill { "killing all jobs" } else { "cancelling" };
+                let text = format!("{}: {doing}, asked for by {}", self.run, clean(by, false));
+                writeln!(self.out, "{}", paint(text, Style::new().yellow(), self.colour))
+            }
+            EventKind::Warning { message } => {
+                let word = paint("warning:", Style::new().yellow().bold(), self.colour);
+                writeln!(self.out, "{word} {}", clean(message, false))
+            }
+            EventKind::RunFinished { .. } => Ok(()),
+        }
+    }
+
+    fn line(&mut self, line: &LogLine) -> io::Result<()> {
+        let said = matches!(line.stream, Stream::Stdout | Stream::Stderr);
+        let prefix = self.prefix(&line.job, if said { '|' } else { ':' });
+        let message = clean(&line.message, self.colour);
+        let style = match (line.priority, line.stream) {
+            (0..=3, _) => Some(Style::new().red()),
+            (4, Stream::Runner | Stream::Manager) => Some(Style::new().yellow()),
+            _ => None,
+        };
+        match style {
+            _ if message.is_empty() => writeln!(self.out, "{prefix}"),
+            Some(style) => writeln!(self.out, "{prefix} {}", paint(message, style, self.colour)),
+            None => writeln!(self.out, "{prefix} {message}"),
+        }
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn finish(&mut self, record: Option<&RunRecord>) -> io::Result<()> {
+        if let Some(record) = record {
+            writeln!(self.out)?;
+            let table = jobs_table(&record.jobs, false);
+            if !table.is_empty() {
+                table.write(&mut self.out, self.colour)?;
+                writeln!(self.out)?;
+            }
+            writeln!(self.out, "{}", verdict(record, self.colour))?;
+        }
+        self.out.flush()
+    }
+}

@@ -1,0 +1,150 @@
+//! Whether somebody looks after a run, asked of the kernel rather than of a bus: its supervisor holds a lock for as long as it
+//! lives, also in a namespace of its own, and cannot fail to give it back.
+//!
+//! The lock is one of an open file description (fcntl_locking(2)), which, unlike that of flock(2), can be asked for without being taken.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    time::{Duration, SystemTime},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    libc,
+};
+
+use super::{RunDir, StoreError};
+
+/// For how long after a run's last event its supervisor may just be being restarted.
+const RESTART: Duration = Duration::from_secs(10);
+
+/// What a run directory without a final record tells of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// There is a final record.
+    Finished,
+    /// It goes on, as far as can be told.
+    Running,
+    /// It was never started: it has no spec.
+    Incomplete,
+    /// Its supervisor is gone and left no record.
+    Lost,
+}
+
+/// The lock of a run's supervisor, held until it is dropped.
+#[derive(Debug)]
+pub struct SupervisorLock(#[expect(dead_code, reason = "closing the file gives the lock back")] File);
+
+impl RunDir {
+    /// Becomes the run's one supervisor; `None` where it has one.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn lock_supervisor(&self) -> Result<Option<SupervisorLock>, StoreError> {
+        let path = self.path().join("supervisor.lock");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(|source| StoreError::io("open", &path, source))?;
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&write_lock())) {
+            Ok(_) => Ok(Some(SupervisorLock(file))),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(errno) => Err(StoreError::io("lock", &path, errno.into())),
+        }
+    }
+
+    /// Returns whether a supervisor holds the run's lock; `None` where the run never had one that took it.
+    pub fn is_supervised(&self) -> Option<bool> {
+        let file = File::open(self.path().join("supervisor.lock")).ok()?;
+        let mut lock = write_lock();
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
+        Some(i32::from(lock.l_type) != libc::F_UNLCK)
+    }
+
+    /// Returns what the directory tells of the run: a supervisor that holds its lock, or events that are younger than the machine's start.
+    pub fn liveness(&self) -> Liveness {
+        if self.record().exists() {
+            return Liveness::Finished;
+        }
+        if !self.spec().exists() {
+            return Liveness::Incomplete;
+        }
+        let modified = |path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let last = modified(self.events()).or_else(|| modified(self.spec()));
+        let age = last.and_then(|last| SystemTime::now().duration_since(last).ok());
+        match (self.is_supervised(), age) {
+            (Some(true), _) => Liveness::Running,
+            (_, Some(age)) if booted().is_some_and(|up| age > up) => Liveness::Lost,
+            (Some(false), Some(age)) if age > RESTART => Liveness::Lost,
+            (Some(false) | None, _) => Liveness::Running,
+        }
+    }
+}
+
+fn write_lock() -> libc::flock {
+    libc::flock {
+        l_type: i16::try_from(libc::F_WRLCK).expect("invariant: a lock type is small"),
+        l_whence: i16::try_from(libc::SEEK_SET).expect("invariant: a whence is small"),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Returns how long ago the kernel started (proc_uptime(5)).
+fn booted() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    Duration::try_from_secs_f64(text.split(' ').next()?.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StateDir;
+
+    fn run() -> (tempfile::TempDir, RunDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let run = StateDir::create(dir.path()).unwrap().create_run(&"ci".parse().unwrap()).unwrap();
+        (dir, run)
+    }
+
+    #[test]
+    fn one_supervisor_at_a_time() {
+        let (_dir, run) = run();
+        assert_eq!(run.is_supervised(), None);
+        let lock = run.lock_supervisor().unwrap();
+        assert!(lock.is_some());
+        assert_eq!(run.is_supervised(), Some(true));
+        assert!(run.lock_supervisor().unwrap().is_none(), "a second one");
+        drop(lock);
+        assert_eq!(run.is_supervised(), Some(false));
+        assert!(run.lock_supervisor().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_run_whose_supervisor_is_gone_for_long_is_lost() {
+        let (_dir, run) = run();
+        assert_eq!(run.liveness(), Liveness::Incomplete);
+        std::fs::write(run.spec(), "{}").unwrap();
+        std::fs::write(run.events(), "").unwrap();
+        assert_eq!(run.liveness(), Liveness::Running, "a supervisor is still to come");
+        let lock = run.lock_supervisor().unwrap();
+        assert_eq!(run.liveness(), Liveness::Running);
+        drop(lock);
+        assert_eq!(run.liveness(), Liveness::Running, "it may be being restarted");
+        let old = SystemTime::now() - RESTART * 2;
+        File::options().write(true).open(run.events()).unwrap().set_modified(old).unwrap();
+        assert_eq!(run.liveness(), Liveness::Lost);
+        std::fs::write(run.record(), "{}").unwrap();
+        assert_eq!(run.liveness(), Liveness::Finished);
+    }
+
+    #[test]
+    fn no_run_survives_the_machine() {
+        let (_dir, run) = run();
+        std::fs::write(run.spec(), "{}").unwrap();
+        std::fs::write(run.events(), "").unwrap();
+        File::options().write(true).open(run.events()).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(run.liveness(), Liveness::Lost);
+    }
+}
