@@ -118,6 +118,16 @@ fn runs_commands_with_their_environment_and_exit_status() {
 }
 
 #[test]
+fn program_that_is_too_new_for_a_machine_is_a_skip() {
+    let (old, new) = (or_skip!(Root::get(Suite::Bookworm)), or_skip!(Root::get(Suite::Forky)));
+    let machine = Machine::enter(&old);
+    let skip = machine.install(&new.path().join("usr/bin/bash"), "/usr/bin/program").expect_err("Debian 12 lacks its C library");
+    assert!(skip.to_string().contains("GLIBC_"), "{skip}");
+    machine.install(&old.path().join("usr/bin/bash"), "/usr/bin/program").expect("it is the machine's own");
+    assert_eq!(machine.command(&["program", "-c", "echo runs"]).ok(), "runs\n");
+}
+
+#[test]
 fn killed_or_signalled_command_ends_inside() {
     let root = or_skip!(Root::get(Suite::Bookworm));
     let machine = Machine::enter(&root);
