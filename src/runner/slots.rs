@@ -33,28 +33,40 @@ pub struct Slot(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 pub fn acquire(slots: &Path, count: u32, signals: &mut Signals) -> io::Result<Option<Slot>> {
     let Some(_queue) = wait_in_queue(&slots.join("queue"), signals)? else { return Ok(None) };
     // A slot's file is opened once: to close it would look to the watch like its holder's end.
-    let mut free = Vec::new();
+    let mut files = Vec::new();
+    for number in 0..count {
+        match try_lock(File::open(slots.join(number.to_string()))?)? {
+            Ok(slot) => return Ok(Some(slot)),
+            Err(file) => files.push(file),
+        }
+    }
     let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     for number in 0..count {
-        let path = slots.join(number.to_string());
-        watch.add_watch(&path, AddWatchFlags::IN_CLOSE_NOWRITE)?;
-        free.push(File::open(&path)?);
+        watch.add_watch(&slots.join(number.to_string()), AddWatchFlags::IN_CLOSE_NOWRITE)?;
     }
     loop {
-        let mut busy = Vec::with_capacity(free.len());
-        for file in free {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Some(Slot(lock))),
-                Err((file, Errno::EWOULDBLOCK)) => busy.push(file),
-                Err((_, error)) => return Err(error.into()),
+        let mut busy = Vec::with_capacity(files.len());
+        for file in files {
+            match try_lock(file)? {
+                Ok(slot) => return Ok(Some(slot)),
+                Err(file) => busy.push(file),
             }
         }
-        free = busy;
+        files = busy;
         if sleep(watch.as_fd(), signals)? {
             return Ok(None);
         }
         // What has been notified is answered by looking at every slot.
         let _ = watch.read_events();
+    }
+}
+
+/// Takes a slot's lock, or gives the file back where somebody else holds it.
+fn try_lock(file: File) -> io::Result<Result<Slot, File>> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Ok(Slot(lock))),
+        Err((file, Errno::EWOULDBLOCK)) => Ok(Err(file)),
+        Err((_, error)) => Err(error.into()),
     }
 }
 

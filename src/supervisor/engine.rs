@@ -3,14 +3,16 @@
 use std::{
     collections::BTreeSet,
     future::Future,
-    pin::Pin,
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal as SignalStream, SignalKind, signal},
+    sync::mpsc::UnboundedReceiver,
+};
 
 use super::{
     SuperviseError,
@@ -55,7 +57,7 @@ pub struct Engine<'a> {
     run: RunDir,
     context: Context<'a>,
     manager: Manager,
-    removed: Pin<Box<dyn Stream<Item = Removed>>>,
+    removed: UnboundedReceiver<Removed>,
     watch: Watch,
     writer: EventWriter,
     /// Events that are not on disk yet.
@@ -83,7 +85,7 @@ impl<'a> Engine<'a> {
         let terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
         let watch = Watch::new(&run.control())?;
-        let removed = Box::pin(manager.removed_jobs().await?);
+        let removed = manager.removed_jobs().await?;
         let features = Features::of_version(manager.version().await?);
         let past = EventTail::new(run.events()).read()?;
         let mut record = run.record_so_far()?;
@@ -142,11 +144,11 @@ impl<'a> Engine<'a> {
             let wake = [Some(reconcile_at), self.deadline, self.cancel_deadline(), tell_at].into_iter().flatten().min();
             let wake = wake.unwrap_or(reconcile_at);
             tokio::select! {
-                removed = self.removed.next() => {
+                removed = self.removed.recv() => {
                     let Some(removed) = removed else { return Err(crate::systemd::SystemdError::Closed.into()) };
                     self.job_removed(removed).await?;
                     // What is there already is taken in at once, so that it is written at once.
-                    while let Some(Some(more)) = self.removed.next().now_or_never() {
+                    while let Ok(more) = self.removed.try_recv() {
                         self.job_removed(more).await?;
                     }
                 }
@@ -341,7 +343,8 @@ impl<'a> Engine<'a> {
         let mut record = match left {
             Some(left) => left.record,
             None => {
-                let service = self.manager.service_result(unit.as_str()).await?;
+                let ran = result != JobResult::Dependency;
+                let service = if ran { self.manager.service_result(unit.as_str()).await? } else { None };
                 let cancelled = self.cancel != Cancel::No;
                 let mut record = self.progress.judge(
                     self.context.graph,
@@ -366,7 +369,7 @@ impl<'a> Engine<'a> {
             });
             record.reason = status::blocked(needs).or(record.reason);
         }
-        if result != JobResult::Done {
+        if !matches!(result, JobResult::Done | JobResult::Dependency) {
             self.manager.reset_failed(unit.as_str()).await?;
         }
         self.unwritten.extend(past.into_iter().filter(|event| is_of(event, name)));
@@ -496,7 +499,7 @@ impl<'a> Engine<'a> {
         let slice = UnitName::run_slice(&self.context.run.run);
         self.manager.stop(&slice).await?;
         let gone = async {
-            while let Some(removed) = self.removed.next().await {
+            while let Some(removed) = self.removed.recv().await {
                 if removed.unit == slice.as_str() {
                     break;
                 }

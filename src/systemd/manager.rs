@@ -2,7 +2,8 @@
 
 use std::{fmt, future::Future, time::Duration};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zbus::{Connection, OwnedObjectPath, connection};
 
 use super::{
@@ -134,15 +135,25 @@ impl Manager {
 
     /// Opens the stream of ended jobs, then asks systemd to send it: before that nothing is signalled.
     ///
+    /// The stream is emptied by a task of its own. A connection whose stream is full stops reading, and so would never
+    /// see the answer to a call that its user waits for meanwhile.
+    ///
     /// # Errors
     /// Fails when the manager does not answer.
-    pub async fn removed_jobs(&self) -> Result<impl Stream<Item = Removed> + use<>, SystemdError> {
-        let stream = self.proxy.receive_job_removed().await.map_err(call("watch jobs"))?;
+    pub async fn removed_jobs(&self) -> Result<UnboundedReceiver<Removed>, SystemdError> {
+        let mut stream = self.proxy.receive_job_removed().await.map_err(call("watch jobs"))?;
         self.proxy.subscribe().await.map_err(call("send signals"))?;
-        Ok(stream.filter_map(async |signal| {
-            let args = signal.args().ok()?;
-            Some(Removed { unit: args.unit.clone(), result: JobResult::from(args.result.as_str()) })
-        }))
+        let (sender, receiver) = unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(signal) = stream.next().await {
+                let Ok(args) = signal.args() else { continue };
+                let removed = Removed { unit: args.unit.clone(), result: JobResult::from(args.result.as_str()) };
+                if sender.send(removed).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(receiver)
     }
 
     /// Creates `main` and `aux` at once and starts `main`; all or nothing.

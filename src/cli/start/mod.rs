@@ -169,7 +169,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         inputs: additions.inputs,
         path: default_path(),
         has_source: source.is_some(),
-        max_parallel: plan.max_parallel.unwrap_or_else(cpus),
+        max_parallel: plan.max_parallel.unwrap_or_else(cpus).min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
     };
     let mut notes = Vec::new();
     if !additions.taken.is_empty() {

@@ -1,0 +1,235 @@
+//! What runs inside a machine: the measurements, and the floor.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use nixactions::{
+    graph::Graph,
+    plan::{Env, Plan},
+    store::{StateDir, create_job},
+    systemd::{Manager, Scope},
+    unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION, UnitName, Value},
+};
+use serde_json::Value as Json;
+
+use crate::{PROGRAM, plans};
+
+/// How often each side is measured, in turns; the median counts.
+const ROUNDS: usize = 5;
+const STATE: &str = "/var/lib/nixactions";
+
+/// Measures one group and prints its lines.
+pub fn main(arguments: &[String]) -> ExitCode {
+    match arguments.first().map(String::as_str) {
+        Some("dag") => dag(),
+        Some("size") => size(),
+        Some("one") => one(),
+        Some("memory") => memory(),
+        Some("lines") => lines(),
+        _ => return ExitCode::from(2),
+    }
+    ExitCode::SUCCESS
+}
+
+fn report(what: &str, ours: String, floor: String, ratio: f64, bound: f64) {
+    println!("{what}\t{ours}\t{floor}\t{ratio:.2}\t{bound}");
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Measures both sides in turns, so that a change of the machine's mood meets both.
+fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> (f64, f64) {
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        b.push(other());
+        a.push(ours());
+    }
+    (median(a), median(b))
+}
+
+fn dag() {
+    for sandbox in ["none", "strict"] {
+        let plan = plans::layers(1000, 10, sandbox);
+        let (ours, floor) = in_turns(ROUNDS, || run(&plan), || floor(&plan));
+        report(&format!("1,000 jobs in layers of 10, sandbox {sandbox}"), seconds(ours), seconds(floor), ours / floor, 1.3);
+    }
+}
+
+fn size() {
+    let (small, large) = (plans::layers(100, 10, "none"), plans::layers(5000, 10, "none"));
+    let (large, small) = in_turns(3, || run(&large) / 5000.0, || run(&small) / 100.0);
+    report("a job of 5,000 against a job of 100", millis(large), millis(small), large / small, 1.3);
+}
+
+fn one() {
+    let plan = plans::one("none", &["true"]);
+    let peer = || timed(Command::new("systemd-run").args(["--quiet", "--wait", "true"]));
+    let (ours, theirs) = in_turns(41, || run(&plan), peer);
+    report("one job end to end against systemd-run --wait true", millis(ours), millis(theirs), ours / theirs, 2.0);
+    let strict = plans::one("strict", &["true"]);
+    let (sandboxed, theirs) = in_turns(21, || run(&strict), peer);
+    println!("one job end to end in the default sandbox\t{}\t{}\t{:.2}\t", millis(sandboxed), millis(theirs), sandboxed / theirs);
+}
+
+fn memory() {
+    let plan = plans::layers(5000, 10, "none");
+    let mut child = client(&plan).spawn().expect("the program starts");
+    let mut most = 0;
+    while child.try_wait().expect("it can be waited for").is_none() {
+        most = most.max(supervisor_peak().unwrap_or(0));
+        thread::sleep(Duration::from_millis(50));
+    }
+    report("supervisor at 5,000 jobs, peak resident MB", mb(most), "30".into(), most as f64 / 1024.0 / 30.0, 1.0);
+    let show = plans::one("none", &["/bin/sh", "-c", "grep -E 'RssAnon|VmHWM' /proc/$PPID/status"]);
+    let output = client(&show).stdout(Stdio::piped()).output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let own = text.lines().find_map(|line| line.split("RssAnon:").nth(1)).and_then(kilobytes).unwrap_or(u64::MAX);
+    report("a runner's own memory (RssAnon), MB", mb(own), "3".into(), own as f64 / 1024.0 / 3.0, 1.0);
+}
+
+fn lines() {
+    const COUNT: u64 = 1_000_000;
+    let plan = plans::one("none", &["seq", "1000000"]);
+    let ours = || {
+        let time = synced(&mut client(&plan));
+        let found = journal_count(&["NIXACTIONS_STREAM=stdout", &format!("NIXACTIONS_RUN={}", last_run())]);
+        assert_eq!(found, COUNT, "lines of the job in the journal with their fields");
+        time
+    };
+    let peer = || synced(Command::new("sh").args(["-c", "seq 1000000 | systemd-cat -t peer"]));
+    let (ours, theirs) = in_turns(1, ours, peer);
+    let rate = |time: f64| format!("{:.0}/s", COUNT as f64 / time);
+    report("1,000,000 lines, rate against systemd-cat", rate(ours), rate(theirs), theirs / ours, 0.8);
+}
+
+/// Runs a command until journald has written all it was sent.
+fn synced(command: &mut Command) -> f64 {
+    let start = Instant::now();
+    timed(command);
+    timed(Command::new("journalctl").arg("--sync"));
+    start.elapsed().as_secs_f64()
+}
+
+fn journal_count(matches: &[&str]) -> u64 {
+    let output = Command::new("journalctl")
+        .args(["--quiet", "--output=cat", "--output-fields=PRIORITY"])
+        .args(matches)
+        .output()
+        .expect("journalctl starts");
+    output.stdout.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn last_run() -> String {
+    StateDir::open(Path::new(STATE))
+        .and_then(|state| state.runs())
+        .expect("the state directory is readable")
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+fn client(plan: &Json) -> Command {
+    let path = "/tmp/plan.json";
+    fs::write(path, plan.to_string()).expect("/tmp is writable");
+    let mut command = Command::new(PROGRAM);
+    command.args(["run", "--manager", "system", path]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Returns how long a whole `nixactions run` takes, from its start to its exit code.
+fn run(plan: &Json) -> f64 {
+    timed(&mut client(plan))
+}
+
+fn timed(command: &mut Command) -> f64 {
+    let start = Instant::now();
+    let status = command.stdout(Stdio::null()).status().expect("the command starts");
+    assert!(status.success(), "{command:?}: {status}");
+    start.elapsed().as_secs_f64()
+}
+
+/// Submits the same units with `/bin/true` in the runner's place, in one raw call, and returns how long they take.
+fn floor(plan: &Json) -> f64 {
+    let plan: Plan = serde_json::from_value(plan.clone()).expect("the plan is valid");
+    let graph = Graph::new(&plan).expect("the plan is a DAG");
+    let state = StateDir::create(Path::new(STATE)).expect("the state directory is writable");
+    let run = state.create_run(&plan.name).expect("the state directory is writable");
+    let spec = RunSpec {
+        version: SPEC_VERSION,
+        run: run.id().clone(),
+        workflow: plan.name.clone(),
+        manager: ManagerKind::System,
+        created_at: Timestamp::now(),
+        program: PROGRAM.into(),
+        directory: run.path().to_owned(),
+        state_directory: state.path().to_owned(),
+        overrides: Env::new(),
+        inputs: Env::new(),
+        path: String::new(),
+        has_source: false,
+        max_parallel: plan.max_parallel.expect("the plans say"),
+    };
+    for name in graph.names() {
+        create_job(&run.job(name), &[]).expect("the run directory is writable");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let elapsed = runtime.block_on(async {
+        let manager = Manager::connect(Scope::System).await.expect("the machine's systemd answers");
+        let mut removed = manager.removed_jobs().await.expect("it sends signals");
+        let features = Features::of_version(manager.version().await.expect("it tells its version"));
+        let context = Context { plan: &plan, graph: &graph, run: &spec, features };
+        let jobs: Vec<_> = graph.jobs().collect();
+        let mut wave = unit::wave(&context, 0, &jobs, &unit::pure_success(&plan, &graph));
+        for unit in &mut wave.aux {
+            for (name, value) in &mut unit.properties {
+                if *name == "ExecStart" {
+                    *value = Value::Exec(vec!["/bin/true".into()]);
+                }
+            }
+        }
+        let start = Instant::now();
+        manager.start(&wave.main, &wave.aux).await.expect("the units start");
+        while removed.recv().await.expect("systemd is there").unit != wave.main.name.as_str() {}
+        let elapsed = start.elapsed();
+        manager.stop(&UnitName::run_slice(&spec.run)).await.expect("the slice stops");
+        elapsed
+    });
+    fs::remove_dir_all(run.path()).expect("the run directory is ours");
+    elapsed.as_secs_f64()
+}
+
+/// Returns the peak resident memory of the supervisor that is running, in KiB.
+fn supervisor_peak() -> Option<u64> {
+    let output = Command::new("systemctl")
+        .args(["show", "--property=MainPID", "--value", &format!("nixactions-{}.service", last_run())])
+        .output()
+        .ok()?;
+    let pid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(kilobytes)
+}
+
+fn kilobytes(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn seconds(time: f64) -> String {
+    format!("{time:.2} s")
+}
+
+fn millis(time: f64) -> String {
+    format!("{:.2} ms", time * 1e3)
+}
+
+fn mb(kilobytes: u64) -> String {
+    format!("{:.1}", kilobytes as f64 / 1024.0)
+}

@@ -1,0 +1,79 @@
+//! What a run costs, as ratios to a floor or a peer that is measured in the same run, on the same machine, in turns.
+//!
+//! `cargo bench --bench systemd` boots systemd 252 and 262 from Debian's packages (`.ci/roots` makes them) and prints a
+//! table; `cargo bench --bench systemd -- dag one` measures only those groups. Nothing here is a test: times depend on
+//! the machine, ratios hardly.
+//!
+//! This program is also what runs inside the machines (`inside`), so that the floor is submitted by the same code.
+
+mod inside;
+mod plans;
+
+use std::{env, path::Path, process::ExitCode};
+
+use nixactions_harness::{CommandExt as _, Machine, Root, Suite};
+
+/// Groups that can be named on the command line.
+const GROUPS: [&str; 5] = ["dag", "size", "one", "memory", "lines"];
+/// Where this program and the one under test lie inside a machine.
+const BENCH: &str = "/usr/bin/nixactions-bench";
+const PROGRAM: &str = "/usr/bin/nixactions";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "inside"
+    {
+        return inside::main(rest);
+    }
+    let groups: Vec<&str> =
+        GROUPS.into_iter().filter(|group| arguments.is_empty() || arguments.iter().any(|wanted| wanted == group)).collect();
+    if groups.is_empty() {
+        eprintln!("known groups: {}", GROUPS.join(", "));
+        return ExitCode::from(2);
+    }
+    println!("{:<9} {:<58} {:>12} {:>12} {:>7} {:>7}", "systemd", "what", "ours", "floor/peer", "ratio", "bound");
+    let mut held = true;
+    for suite in [Suite::Bookworm, Suite::Forky] {
+        match Root::get(suite) {
+            Ok(root) => held &= measure(&root, &groups),
+            Err(skip) => println!("SKIP systemd {}: {skip:?}", suite.systemd()),
+        }
+    }
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn measure(root: &Root, groups: &[&str]) -> bool {
+    let disk = tempfile::Builder::new()
+        .prefix("nixactions-bench")
+        .tempdir_in(env::current_dir().expect("invariant: cargo runs benches in the package"))
+        .expect("the package's directory is writable");
+    let machine = Machine::of(root).disk(disk.path()).boot();
+    let own = env::current_exe().expect("invariant: this program has a file");
+    for (program, inside) in [(own.as_path(), BENCH), (Path::new(env!("CARGO_BIN_EXE_nixactions")), PROGRAM)] {
+        if let Err(skip) = machine.install(program, inside) {
+            println!("SKIP systemd {}: {skip:?}", root.suite().systemd());
+            return true;
+        }
+    }
+    let version = root.suite().systemd();
+    let mut held = true;
+    for group in groups {
+        for line in machine.command(&[BENCH, "inside", group]).ok().lines() {
+            // What is measured inside comes as tab-separated columns.
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [what, ours, floor, ratio, bound] = columns.as_slice() else {
+                println!("{version:<9} {line}");
+                continue;
+            };
+            let holds = match (ratio.parse::<f64>(), bound.parse::<f64>()) {
+                (Ok(ratio), Ok(bound)) if what.contains("rate") => ratio >= bound,
+                (Ok(ratio), Ok(bound)) => ratio <= bound,
+                _ => true,
+            };
+            held &= holds;
+            println!("{version:<9} {what:<58} {ours:>12} {floor:>12} {ratio:>7} {bound:>7}{}", if holds { "" } else { "  NOT HELD" });
+        }
+    }
+    held
+}

@@ -1,0 +1,24 @@
+//! The plans that are measured.
+
+use serde_json::{Value, json};
+
+/// Returns a plan of one-step jobs in layers: each job needs all jobs of the layer before.
+pub fn layers(jobs: usize, width: usize, sandbox: &str) -> Value {
+    let job = |index: usize| {
+        let layer = index / width;
+        let needs: Vec<String> =
+            if layer == 0 { Vec::new() } else { ((layer - 1) * width..layer * width).map(|need| format!("j{need}")).collect() };
+        (format!("j{index}"), json!({ "executor": "e", "needs": needs, "steps": [{ "run": ["/bin/true"] }] }))
+    };
+    plan(sandbox, (0..jobs).map(job).collect(), json!(1000))
+}
+
+/// Returns a plan of one job.
+pub fn one(sandbox: &str, argv: &[&str]) -> Value {
+    plan(sandbox, [("j0".to_owned(), json!({ "executor": "e", "steps": [{ "run": argv }] }))].into_iter().collect(), json!(2))
+}
+
+fn plan(sandbox: &str, jobs: serde_json::Map<String, Value>, max_parallel: Value) -> Value {
+    let executor = json!({ "type": "systemd", "copyRepo": false, "sandbox": sandbox });
+    json!({ "version": 1, "name": "bench", "maxParallel": max_parallel, "executors": { "e": executor }, "jobs": jobs })
+}
