@@ -28,7 +28,7 @@ use crate::{
     record::{Conclusion, JobRecord, JobResult as LeftResult, RunRecord},
     status::{self, Condition},
     store::{self, EventTail, EventWriter, RunDir},
-    systemd::{JobResult, Manager, Removed},
+    systemd::{self, JobResult, Manager, Removed},
     unit::{self, CLEANUP_GRACE, Context, Features, INTERRUPT_GRACE, JobSpec, RunSpec, TERMINATE_GRACE, UnitName},
 };
 
@@ -119,7 +119,7 @@ impl<'a> Engine<'a> {
         };
         engine.emit(EventKind::SupervisorStarted { pid: std::process::id() });
         if past.iter().all(|event| !matches!(event.event, EventKind::SupervisorStarted { .. })) {
-            for message in unit::warnings(&engine.context) {
+            for message in unit::warnings(&engine.context, &systemd::controllers(spec.manager.into())) {
                 engine.emit(EventKind::Warning { message });
             }
         }

@@ -2,10 +2,12 @@
 //!
 //! Knows units and their properties, nothing of plans or runs.
 
+mod cgroup;
 mod convert;
 mod manager;
 mod proxy;
 
+pub use cgroup::controllers;
 pub use manager::{JobResult, Manager, Removed, Scope, UnitState};
 
 use crate::unit::UnitName;

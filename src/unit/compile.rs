@@ -202,16 +202,39 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
     TransientUnit { name: UnitName::job(&run.run, name), properties }
 }
 
-/// Returns what will not hold on this manager, as warnings that say what follows.
-pub fn warnings(context: &Context<'_>) -> Vec<String> {
+/// Returns what will not hold on this manager, as warnings that say what follows. `controllers` are the cgroup
+/// controllers that it can use (cgroups(7)).
+pub fn warnings(context: &Context<'_>, controllers: &BTreeSet<String>) -> Vec<String> {
     let version = context.features.version;
     let executors = context.plan.executors.values().filter_map(|executor| match executor {
         Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => Some(properties),
         Executor::Hooks { .. } => None,
     });
-    let all = executors.chain(context.plan.jobs.values().map(|job| &job.properties));
-    let missing: BTreeSet<_> = all.flat_map(|properties| sandbox::missing(properties, version)).collect();
-    missing.into_iter().map(|(name, since)| format!("`{name}` needs systemd {since}, this is {version}; jobs run without it")).collect()
+    let all: Vec<&Env> = executors.chain(context.plan.jobs.values().map(|job| &job.properties)).collect();
+    let missing: BTreeSet<_> = all.iter().flat_map(|properties| sandbox::missing(properties, version)).collect();
+    let old = missing.into_iter().map(|(name, since)| format!("`{name}` needs systemd {since}, this is {version}; jobs run without it"));
+    let limits: BTreeSet<_> =
+        all.iter().flat_map(|properties| properties.keys()).filter_map(|name| Some((name, controller(name)?))).collect();
+    let void = limits.into_iter().filter(|(_, controller)| !controllers.contains(*controller));
+    old.chain(
+        void.map(|(name, controller)| format!("the cgroup controller `{controller}` is not available here; jobs run without `{name}`")),
+    )
+    .collect()
+}
+
+/// Returns the cgroup controller that enforces a property (systemd.resource-control(5)).
+fn controller(property: &str) -> Option<&'static str> {
+    const CONTROLLERS: [(&str, &str); 7] = [
+        ("Memory", "memory"),
+        ("CPUQuota", "cpu"),
+        ("CPUWeight", "cpu"),
+        ("StartupCPUWeight", "cpu"),
+        ("IO", "io"),
+        ("Tasks", "pids"),
+        ("Allowed", "cpuset"),
+    ];
+    let not_cgroup = property == "MemoryDenyWriteExecute" || property == "MemoryKSM" || property.starts_with("IOScheduling");
+    CONTROLLERS.iter().find(|(prefix, _)| !not_cgroup && property.starts_with(prefix)).map(|(_, controller)| *controller)
 }
 
 /// Returns what a job sees where.
