@@ -19,6 +19,7 @@ pub mod graph;
 pub mod ids;
 pub mod plan;
 pub mod record;
+pub mod report;
 pub mod runner;
 pub mod status;
 pub mod store;

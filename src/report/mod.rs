@@ -1,0 +1,3 @@
+//! Events and plans as text, JSON and graphs.
+
+pub mod graph;
