@@ -14,11 +14,14 @@ use std::{
 use nix::{
     fcntl::OFlag,
     mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, setns, unshare},
+    sched::{CloneFlags, unshare},
     sys::statvfs::{FsFlags, statvfs},
 };
 
-use super::error::{At, StageError};
+use super::{
+    error::{At, StageError},
+    namespace::{self, Place},
+};
 use crate::ids::RunId;
 
 /// The controllers that units can have limits by.
@@ -83,15 +86,15 @@ impl Cgroup {
 /// Mounts a cgroup2 hierarchy and returns its root. The mount is in no namespace when this returns, and ends when the
 /// file is closed.
 fn open_hierarchy(mount_point: &Path) -> Result<File, StageError> {
-    let home = File::open("/proc/self/ns/mnt").at("open `/proc/self/ns/mnt`")?;
+    let home = Place::current().at("open the mount namespace")?;
     unshare(CloneFlags::CLONE_NEWNS).at("unshare the mount namespace")?;
-    let root = mount_hierarchy(mount_point);
-    setns(&home, CloneFlags::CLONE_NEWNS).at("return to the mount namespace")?;
-    root
+    let hierarchy = mount_hierarchy(mount_point);
+    home.enter().at("return to the mount namespace")?;
+    hierarchy
 }
 
 fn mount_hierarchy(mount_point: &Path) -> Result<File, StageError> {
-    make_slave()?;
+    namespace::make_slave().at("keep mounts from the host")?;
     mount_cgroup2(mount_point)?;
     let root = OpenOptions::new()
         .read(true)
@@ -100,12 +103,6 @@ fn mount_hierarchy(mount_point: &Path) -> Result<File, StageError> {
         .at("open the cgroup hierarchy")?;
     umount2(mount_point, MntFlags::MNT_DETACH).at("detach the cgroup hierarchy")?;
     Ok(root)
-}
-
-/// Lets mounts and unmounts of the host come in and none of ours go out.
-pub(super) fn make_slave() -> Result<(), StageError> {
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
-        .at("keep mounts from the host (`/` must be a mount point)")
 }
 
 /// Mounts the cgroup2 hierarchy, from the caller's cgroup namespace's root down.

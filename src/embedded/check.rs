@@ -28,6 +28,7 @@ const BIN_DIRS: [&str; 6] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", 
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Programs {
     pub systemd: PathBuf,
+    pub systemctl: PathBuf,
     pub journald: PathBuf,
     pub bus: Bus,
 }
@@ -90,6 +91,10 @@ pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
     if journald.is_none() {
         miss("`systemd-journald`", INSTALL);
     }
+    let systemctl = executable(&BIN_DIRS, "systemctl");
+    if systemctl.is_none() {
+        miss("`systemctl`", INSTALL);
+    }
     let bus =
         executable(&BIN_DIRS, "dbus-daemon").map(Bus::Daemon).or_else(|| executable(&BIN_DIRS, "dbus-broker-launch").map(Bus::Broker));
     if bus.is_none() {
@@ -108,8 +113,10 @@ pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
             miss("the kernel's `cgroup2`", "use a kernel with cgroup v2 (CONFIG_CGROUPS)");
         }
     }
-    match (systemd, journald, bus) {
-        (Some(systemd), Some(journald), Some(bus)) if missing.is_empty() => Ok(Programs { systemd, journald, bus }),
+    match (systemd, systemctl, journald, bus) {
+        (Some(systemd), Some(systemctl), Some(journald), Some(bus)) if missing.is_empty() => {
+            Ok(Programs { systemd, systemctl, journald, bus })
+        }
         _ => Err(EmbeddedError::Missing(missing)),
     }
 }

@@ -25,6 +25,7 @@ mod check;
 mod error;
 mod init;
 mod mounts;
+mod namespace;
 mod pid1;
 mod units;
 

@@ -20,9 +20,9 @@ use nix::{
 
 use super::{
     Spec,
-    cgroup::{make_slave, mount_cgroup2},
+    cgroup::mount_cgroup2,
     error::{At, StageError},
-    units,
+    namespace, units,
 };
 
 /// The directory in the run directory that is removed when the run is over.
@@ -58,7 +58,8 @@ const NO_EXEC: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFla
 
 /// Mounts all. The caller is PID 1 of its pid namespace, and alone in its mount, ipc and cgroup namespaces.
 pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
-    make_slave()?;
+    namespace::make_slave().at("keep mounts from the host")?;
+    namespace::leave_chroot().at("make the root directory the namespace's")?;
     let host = Host::open(spec)?;
 
     mount_new("proc", "/proc", NO_EXEC, None)?;

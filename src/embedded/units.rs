@@ -19,7 +19,7 @@ pub(super) const MACHINE_ID: &str = "/run/nixactions/machine-id";
 const BUS_CONFIG: &str = "/run/nixactions/dbus.conf";
 
 /// Targets that units with default dependencies need or are ordered against (systemd.unit(5), systemd.special(7)).
-const TARGETS: [&str; 9] = ["basic", "exit", "network", "network-online", "shutdown", "slices", "sockets", "sysinit", "umount"];
+const TARGETS: [&str; 8] = ["basic", "network", "network-online", "shutdown", "slices", "sockets", "sysinit", "umount"];
 
 /// Returns the files below /run, by their absolute paths.
 pub(super) fn files(spec: &Spec) -> Vec<(String, String)> {
@@ -59,7 +59,13 @@ fn supervisor_service(spec: &Spec) -> String {
     let run = &spec.run;
     let command = command_line(spec.supervisor.iter().map(AsRef::as_ref));
     // PID 1 ends with the supervisor. That is restarted when it fails, as often as it takes; except when it cannot be
-    // executed at all (203, systemd.exec(5)).
+    // executed at all (203, systemd.exec(5)). Not by SuccessAction= or OnSuccess=: for systemd 252, a service that is
+    // being restarted has succeeded in between.
+    let exit = format!(
+        "case $SERVICE_RESULT-$EXIT_STATUS in success-*) code=0;; *-203) code=203;; *) exit 0;; esac; exec {} --force exit $code",
+        spec.programs.systemctl.display()
+    );
+    let exit = command_line(["/bin/sh", "-c", &exit].map(OsStr::new).into_iter());
     format!(
         "\
 [Unit]
@@ -70,13 +76,12 @@ Requires=dbus.socket systemd-journald.socket
 Wants=dbus.service systemd-journald.service
 After=dbus.socket systemd-journald.socket systemd-journald-dev-log.socket
 StartLimitIntervalSec=0
-SuccessAction=exit-force
-FailureAction=exit-force
 
 [Service]
 Type=notify
 NotifyAccess=main
 ExecStart={command}
+ExecStopPost={exit}
 Restart=on-failure
 RestartSec=100ms
 RestartPreventExitStatus=203
@@ -307,6 +312,7 @@ mod tests {
             keep: Vec::new(),
             programs: super::super::check::Programs {
                 systemd: "/lib/systemd/systemd".into(),
+                systemctl: "/bin/systemctl".into(),
                 journald: "/lib/systemd/systemd-journald".into(),
                 bus: Bus::Daemon("/usr/bin/dbus-daemon".into()),
             },

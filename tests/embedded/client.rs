@@ -1,18 +1,16 @@
-//! What `tests/embedded.rs` boots managers with: a client of the embedded manager and nothing else.
+//! A client of the embedded manager and nothing else, so that it can be killed.
 //!
-//! `embedded-boot STATE_DIR RUN_DIR RUN [--keep PATH]… [--stay] -- SUPERVISOR…` prints PID 1's id and how long the
-//! call took. With `--stay` it then waits to be killed. `embedded-boot --check` prints what it would be made of.
+//! `client STATE_DIR RUN_DIR RUN [--keep PATH]… [--stay] -- SUPERVISOR…` prints PID 1's id and how long the call took.
+//! With `--stay` it then waits to be killed. `client --check` prints what the manager would be made of.
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Instant};
 
 use nixactions::embedded::{self, Boot, EmbeddedError};
 
-fn main() -> ExitCode {
-    let argv: Vec<OsString> = std::env::args_os().collect();
-    if let Some(code) = embedded::entry(&argv) {
-        return code;
-    }
-    match run(&argv[1..]) {
+/// Runs the client if the arguments ask for it.
+pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
+    let arguments = argv.get(1).filter(|word| *word == "client").map(|_| &argv[2..])?;
+    Some(match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -21,7 +19,7 @@ fn main() -> ExitCode {
             }
             ExitCode::from(3)
         }
-    }
+    })
 }
 
 fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {

@@ -1,0 +1,563 @@
+//! The embedded manager on the real thing: a private systemd booted from this machine's own root file system.
+//!
+//! A shell script stands in for the supervisor. Needs root and the packages that the manager needs; without them the
+//! tests count as ignored and the reason is printed. This program is the client and the manager's stages as well.
+
+mod client;
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use libtest_mimic::{Arguments, Trial};
+use nixactions::embedded;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = embedded::entry(&argv).or_else(|| client::entry(&argv)) {
+        return code;
+    }
+    let missing = embedded::check().err();
+    if let Some(error) = &missing {
+        eprintln!("ignored: {error}");
+    }
+    let trial = |(name, test): &(&str, fn())| {
+        let test = *test;
+        Trial::test(*name, move || {
+            test();
+            Ok(())
+        })
+        .with_ignored_flag(missing.is_some())
+    };
+    libtest_mimic::run(&Arguments::from_args(), TESTS.iter().map(trial).collect()).exit_code()
+}
+
+/// Names each test by its function.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
+}
+
+const TESTS: [(&str, fn()); 19] = tests![
+    nothing_of_the_host_is_touched_and_nothing_is_left,
+    outlives_a_client_that_is_killed,
+    outlives_its_terminal,
+    outlives_the_process_that_clears_up_and_the_next_manager_does_it,
+    journal_is_read_from_outside_while_it_runs_and_afterwards,
+    sandboxed_units_work,
+    users_of_jobs_cannot_reach_the_manager,
+    supervisor_is_restarted_and_units_survive_reload_and_reexecution,
+    supervisor_that_cannot_be_executed_ends_the_manager,
+    kill_ends_every_process,
+    a_run_has_one_manager,
+    twenty_managers_live_side_by_side,
+    kept_paths_stay_visible_below_tmp_and_run,
+    all_of_tmp_can_be_kept,
+    missing_controllers_are_those_that_units_do_not_have,
+    what_is_missing_is_named_all_at_once,
+    without_privileges_it_says_what_to_do,
+    failure_while_mounting_is_told_to_the_client_and_leaves_nothing,
+    start_up_time_is_printed,
+];
+
+/// A state directory with one run in it; the manager is killed and all is removed when it is dropped.
+struct Run {
+    _state: tempfile::TempDir,
+    state_dir: PathBuf,
+    dir: PathBuf,
+    id: String,
+    keep: Vec<PathBuf>,
+}
+
+/// What a client printed when it had booted.
+struct Booted {
+    client: Child,
+    pid: u32,
+    took: String,
+}
+
+impl Run {
+    /// Makes a run with its state directory below `parent`.
+    fn new(parent: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let id = format!("embtest{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let state = tempfile::Builder::new().prefix("nixactions-test").tempdir_in(parent).unwrap();
+        let state_dir = state.path().to_owned();
+        let dir = state_dir.join("runs").join(&id);
+        fs::create_dir_all(&dir).unwrap();
+        Self { _state: state, state_dir, dir, id, keep: Vec::new() }
+    }
+
+    /// The client's command line with a script as the supervisor. The script runs in the run's directory `$D`.
+    fn client(&self, script: &str) -> Command {
+        let file = self.dir.join("supervisor.sh");
+        // `systemd-notify` is a process of its own, and only the main process is listened to.
+        let text = format!("D='{}'\ncd $D\nready() {{ systemd-notify --ready --pid=$$; }}\n{script}\n", self.dir.display());
+        fs::write(&file, text).unwrap();
+        let mut command = client_command();
+        command.args([&self.state_dir, &self.dir]).arg(&self.id);
+        for path in &self.keep {
+            command.arg("--keep").arg(path);
+        }
+        command.args(["--stay", "--", "/bin/bash"]).arg(file).stdout(Stdio::piped());
+        command
+    }
+
+    fn boot(&self, script: &str) -> Booted {
+        let mut client = self.client(script).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (pid, took) = line.trim().split_once(' ').expect("PID 1's id; or the client's error is above");
+        Booted { client, pid: pid.parse().unwrap(), took: took.to_owned() }
+    }
+
+    /// Boots, waits for the end, and returns what the script wrote to `$D/out`.
+    fn finish(&self, script: &str) -> String {
+        let mut booted = self.boot(&format!("exec >out 2>&1\n{script}"));
+        self.wait_for_end();
+        booted.stop_client();
+        self.read("out")
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}\nmanager.log:\n{}", self.log()))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("manager.log")).unwrap_or_default()
+    }
+
+    fn journal(&self) -> String {
+        let output = Command::new("journalctl").args(["-q", "-o", "cat", "-D"]).arg(self.dir.join("journal")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn wait_for_file(&self, name: &str) {
+        self.wait(name, || self.dir.join(name).exists());
+    }
+
+    fn wait_for_end(&self) {
+        self.wait("the manager's end", || !embedded::is_alive(&self.dir));
+    }
+
+    fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !done() {
+            assert!(started.elapsed() < DEADLINE, "waited for {what}\nmanager.log:\n{}\njournal:\n{}", self.log(), self.journal());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The run's cgroups, found by their name in every cgroup2 hierarchy that is mounted.
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let roots = mounts.lines().filter_map(|line| {
+            let mut words = line.split(' ');
+            let (target, kind) = (words.nth(1)?, words.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(target))
+        });
+        let prefix = format!("nixactions-{}.", self.id);
+        let mut found = Vec::new();
+        for root in roots {
+            find(&root, &prefix, &mut found);
+        }
+        found
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = embedded::kill(&self.dir);
+        let started = Instant::now();
+        while embedded::is_alive(&self.dir) && started.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Booted {
+    fn stop_client(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+
+    fn namespace(&self, kind: &str) -> PathBuf {
+        fs::read_link(format!("/proc/{}/ns/{kind}", self.pid)).unwrap()
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        self.stop_client();
+    }
+}
+
+fn find(dir: &Path, prefix: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        } else {
+            find(&entry.path(), prefix, found);
+        }
+    }
+}
+
+/// This program, as the client.
+fn client_command() -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("client");
+    command
+}
+
+/// The processes that satisfy a condition on their directory in /proc.
+fn processes(condition: impl Fn(&Path) -> bool) -> Vec<String> {
+    let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    all.filter(|path| path.join("ns").is_dir() && condition(path))
+        .map(|path| format!("{}: {}", path.display(), fs::read_to_string(path.join("cmdline")).unwrap_or_default().replace('\0', " ")))
+        .collect()
+}
+
+fn names(dir: &str) -> BTreeSet<OsString> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn nothing_of_the_host_is_touched_and_nothing_is_left() {
+    let run = Run::new("/tmp");
+    let canaries: Vec<tempfile::NamedTempFile> =
+        ["/tmp", "/run", "/var/tmp"].map(|dir| tempfile::NamedTempFile::new_in(dir).unwrap()).into();
+    for canary in &canaries {
+        // Old enough for systemd-tmpfiles(8) to clean it, did it run.
+        canary.as_file().set_modified(SystemTime::now() - Duration::from_secs(100 * 86400)).unwrap();
+    }
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let host = || {
+        ["/etc", "/etc/systemd", "/var/lib", "/var/lib/systemd", "/var/log", "/var/log/journal"]
+            .map(|dir| Path::new(dir).is_dir().then(|| names(dir)))
+    };
+    let (mounts_before, host_before) = (mounts(), host());
+
+    let mut booted = run.boot(
+        "ready
+        for dir in /tmp /run /var/tmp /var/log /var/lib/systemd /dev/shm; do echo mine > $dir/from-within-$$ || echo $dir >> errors; done
+        ls /tmp /var/tmp > seen
+        echo x > /proc/sys/kernel/domainname && echo sysctl >> errors
+        touch /sys/kernel/x 2>/dev/null && echo sysfs >> errors
+        systemctl list-units --all --plain --no-legend > units
+        touch up; until [ -e end ]; do sleep 0.02; done",
+    );
+    run.wait_for_file("up");
+    let (pid_namespace, mount_namespace) = (booted.namespace("pid"), booted.namespace("mnt"));
+    let inside = |path: &Path| {
+        let link = |kind: &str| fs::read_link(path.join("ns").join(kind)).ok();
+        link("pid").as_ref() == Some(&pid_namespace) || link("mnt").as_ref() == Some(&mount_namespace)
+    };
+    assert!(processes(inside).len() >= 4, "systemd, journald, the bus, the supervisor");
+    assert_eq!(mounts(), mounts_before, "no mount of the manager shows outside");
+    assert_eq!(run.cgroups().len(), 1);
+    assert!(!run.dir.join("errors").exists(), "{}", run.read("errors"));
+    for canary in &canaries {
+        assert!(!run.read("seen").contains(&*canary.path().file_name().unwrap().to_string_lossy()), "the host's /tmp is out of sight");
+    }
+    let foreign =
+        ["multi-user.target", "systemd-tmpfiles-setup.service", "systemd-udevd.service", "systemd-logind.service", "getty.target"];
+    for unit in run.read("units").lines().filter(|line| !line.contains("not-found")) {
+        assert!(!foreign.iter().any(|name| unit.contains(name)), "{unit}");
+    }
+
+    fs::write(run.dir.join("end"), "").unwrap();
+    run.wait_for_end();
+    booted.stop_client();
+    assert_eq!(processes(inside), Vec::<String>::new());
+    let of_the_run = |path: &Path| fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.contains(&run.id));
+    assert_eq!(processes(of_the_run), Vec::<String>::new());
+    assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
+    assert_eq!(mounts(), mounts_before);
+    assert_eq!(host(), host_before);
+    for canary in &canaries {
+        assert!(canary.path().exists());
+    }
+    assert!(!run.dir.join("manager").exists(), "the private /tmp is removed");
+}
+
+fn outlives_a_client_that_is_killed() {
+    let run = Run::new("/tmp");
+    let mut booted = run.boot("ready; until [ -e end ]; do sleep 0.02; done; echo the last word");
+    // At once: the manager is still starting.
+    booted.stop_client();
+    assert!(embedded::is_alive(&run.dir));
+    fs::write(run.dir.join("end"), "").unwrap();
+    run.wait_for_end();
+    assert!(run.journal().contains("the last word"), "{}", run.journal());
+    assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
+}
+
+fn outlives_its_terminal() {
+    let run = Run::new("/tmp");
+    // The client leads a session on a terminal of its own. When the leader dies, the kernel hangs up on the session.
+    let client = run.client("ready; until [ -e end ]; do sleep 0.02; done; echo the last word");
+    let words: Vec<String> =
+        [client.get_program()].into_iter().chain(client.get_args()).map(|word| word.to_str().unwrap().to_owned()).collect();
+    let mut terminal =
+        Command::new("script").args(["-qec", &words.join(" "), "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    run.wait_for_file("manager.json");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    let of_the_client =
+        |path: &Path| fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.contains("--stay") && line.contains(&run.id));
+    run.wait("the client's end", || processes(of_the_client).is_empty());
+    assert!(embedded::is_alive(&run.dir));
+    fs::write(run.dir.join("end"), "").unwrap();
+    run.wait_for_end();
+    assert!(run.journal().contains("the last word"), "{}", run.journal());
+}
+
+fn outlives_the_process_that_clears_up_and_the_next_manager_does_it() {
+    let run = Run::new("/tmp");
+    let booted = run.boot("ready; touch up; until [ -e end ]; do sleep 0.02; done");
+    run.wait_for_file("up");
+    let title = format!("nixactions\0embedded\0{}\0", run.id);
+    let is_init = |path: &Path| fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line == title);
+    let init = processes(is_init);
+    let pid = init[0].trim_start_matches("/proc/").split(':').next().unwrap();
+    assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+    run.wait("the process's end", || processes(is_init).is_empty());
+    assert!(embedded::is_alive(&run.dir), "PID 1 lives");
+    fs::write(run.dir.join("end"), "").unwrap();
+    run.wait_for_end();
+    drop(booted);
+    assert_eq!(run.cgroups().len(), 1, "nobody could remove it");
+    let next = Run::new("/tmp");
+    next.finish("ready");
+    assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
+}
+
+fn journal_is_read_from_outside_while_it_runs_and_afterwards() {
+    let run = Run::new("/var/lib");
+    let _booted =
+        run.boot("ready; systemd-run -q --wait -p DynamicUser=yes echo by a unit; until [ -e end ]; do sleep 0.02; done; echo goodbye");
+    run.wait("the unit's line", || run.journal().contains("by a unit"));
+    assert!(embedded::is_alive(&run.dir));
+    fs::write(run.dir.join("end"), "").unwrap();
+    run.wait_for_end();
+    let journal = run.journal();
+    assert!(journal.contains("by a unit") && journal.contains("goodbye"), "{journal}");
+    let field = format!("NIXACTIONS_RUN={}", run.id);
+    let output = Command::new("journalctl").args(["-q", "-o", "cat", "-D"]).arg(run.dir.join("journal")).arg(field).output().unwrap();
+    assert!(text(&output).contains("goodbye"), "{}", text(&output));
+}
+
+fn sandboxed_units_work() {
+    let run = Run::new("/tmp");
+    let out = run.finish(
+        r#"ready
+        mkdir job; chmod 777 job; echo secret > credential
+        systemd-run -q --wait --pipe -p DynamicUser=yes -p ProtectSystem=strict -p ProtectHome=tmpfs -p PrivateTmp=yes -p PrivateDevices=yes \
+            -p PrivateUsers=yes -p PrivateNetwork=yes -p ProtectProc=invisible -p ProtectKernelTunables=yes -p RestrictNamespaces=yes \
+            -p TemporaryFileSystem=${D%/runs/*}:ro -p BindPaths=$D/job -p LoadCredential=c:$D/credential \
+            sh -c 'cat $CREDENTIALS_DIRECTORY/c; ls -A $0; echo written > $0/job/file; echo no > /etc/nixactions-test || echo read-only' $D
+        echo status $?; cat job/file"#,
+    );
+    let lines: Vec<&str> = out.lines().filter(|line| !line.contains("/etc/nixactions-test")).collect();
+    assert_eq!(lines, ["secret", "job", "read-only", "status 0", "written"], "{out}");
+}
+
+fn users_of_jobs_cannot_reach_the_manager() {
+    let run = Run::new("/tmp");
+    let out = run.finish(
+        "ready
+        systemd-run -q --wait --pipe -p DynamicUser=yes busctl list; echo status $?
+        systemd-run -q --wait --pipe -p DynamicUser=yes systemctl list-units; echo status $?
+        systemd-run -q --wait --pipe -p DynamicUser=yes systemd-run true; echo status $?
+        systemd-run -q --wait --pipe busctl call org.freedesktop.systemd1 / org.freedesktop.DBus.Peer Ping; echo status $?",
+    );
+    let statuses: Vec<&str> = out.lines().filter(|line| line.starts_with("status")).collect();
+    assert_eq!(statuses, ["status 1", "status 1", "status 1", "status 0"], "{out}");
+}
+
+fn supervisor_is_restarted_and_units_survive_reload_and_reexecution() {
+    let run = Run::new("/tmp");
+    let out = run.finish(
+        "exec >>log 2>&1
+        echo start >> starts; ready
+        if [ $(wc -l < starts) = 1 ]; then systemd-run -q --unit=job sleep 1000; kill -KILL $$; fi
+        systemctl daemon-reload; systemctl is-active job
+        systemctl daemon-reexec; systemctl is-active job
+        systemctl show -P SubState job; systemd-run -q --wait --pipe echo after; cp log out",
+    );
+    assert_eq!(out.lines().collect::<Vec<_>>(), ["active", "active", "running", "after"], "{out}");
+    assert_eq!(run.read("starts").lines().count(), 2);
+}
+
+fn supervisor_that_cannot_be_executed_ends_the_manager() {
+    let run = Run::new("/tmp");
+    let program = run.dir.join("text");
+    fs::write(&program, "not a program").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = client_command().args([&run.state_dir, &run.dir]).args([&run.id, "--"]).arg(&program).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    run.wait_for_end();
+    assert!(run.log().contains("PID 1 ended: exit status: 203"), "{}", run.log());
+    // In the one or the other: PID 1 tries it before there is a journal.
+    assert!((run.log() + &run.journal()).contains("Exec format error"), "{}{}", run.log(), run.journal());
+}
+
+fn kill_ends_every_process() {
+    let run = Run::new("/tmp");
+    let booted = run
+        .boot("ready; systemd-run -q sleep 1000; (trap '' TERM INT; setsid sleep 1001) & touch up; until [ -e end ]; do sleep 0.02; done");
+    run.wait_for_file("up");
+    let namespace = booted.namespace("pid");
+    let inside = |path: &Path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == namespace);
+    assert!(processes(inside).len() >= 6);
+    assert!(embedded::kill(&run.dir).unwrap());
+    run.wait_for_end();
+    assert_eq!(processes(inside), Vec::<String>::new());
+    assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
+    assert!(!embedded::kill(&run.dir).unwrap(), "there is nothing left to kill");
+}
+
+fn a_run_has_one_manager() {
+    let run = Run::new("/tmp");
+    let _booted = run.boot("ready; until [ -e end ]; do sleep 0.02; done");
+    let output = run.client("true").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(text(&output), format!("error: run `{}` has a living manager already\nhint: attach to it, or cancel it\n", run.id));
+    assert!(embedded::is_alive(&run.dir));
+}
+
+fn twenty_managers_live_side_by_side() {
+    let first = Run::new("/tmp");
+    let runs: Vec<Run> = std::iter::once(first).chain((1..20).map(|_| Run::new("/tmp"))).collect();
+    let booted: Vec<Booted> = runs
+        .iter()
+        .map(|run| run.boot("ready; systemd-run -q --wait echo I am $D; touch up; until [ -e end ]; do sleep 0.05; done"))
+        .collect();
+    for run in &runs {
+        run.wait_for_file("up");
+    }
+    assert!(runs.iter().all(|run| embedded::is_alive(&run.dir)));
+    for run in &runs {
+        fs::write(run.dir.join("end"), "").unwrap();
+    }
+    for run in &runs {
+        run.wait_for_end();
+        let said: Vec<String> = run.journal().lines().filter(|line| line.starts_with("I am")).map(str::to_owned).collect();
+        assert_eq!(said, [format!("I am {}", run.dir.display())]);
+        assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
+    }
+    drop(booted);
+}
+
+fn kept_paths_stay_visible_below_tmp_and_run() {
+    let mut run = Run::new("/var/tmp");
+    let secret = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir_in("/tmp").unwrap();
+    let tree = secret.path().join("deep/tree");
+    fs::create_dir_all(&tree).unwrap();
+    fs::write(tree.join("file"), "in the tree").unwrap();
+    let socket = tempfile::NamedTempFile::new_in("/run").unwrap();
+    let link = secret.path().join("link");
+    std::os::unix::fs::symlink(&tree, &link).unwrap();
+    run.keep = vec![tree.clone(), socket.path().to_owned(), link.clone()];
+    let out = run.finish(&format!(
+        "ready; cat {0}/file {1}/file; echo; stat -c %a {2}; test -e {3} && echo there; echo new > {0}/new; ls -A {2}",
+        tree.display(),
+        link.display(),
+        secret.path().display(),
+        socket.path().display()
+    ));
+    assert_eq!(out.lines().collect::<Vec<_>>(), ["in the treein the tree", "700", "there", "deep", "link"], "{out}");
+    assert_eq!(fs::read_to_string(tree.join("new")).unwrap(), "new\n");
+    assert_eq!(fs::symlink_metadata(secret.path()).unwrap().mode() & 0o777, 0o700);
+}
+
+fn all_of_tmp_can_be_kept() {
+    let mut run = Run::new("/var/lib");
+    let canary = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    run.keep = vec!["/tmp".into()];
+    assert_eq!(run.finish(&format!("ready; ls {}", canary.path().display())).trim(), canary.path().to_str().unwrap());
+    assert!(canary.path().exists());
+}
+
+fn missing_controllers_are_those_that_units_do_not_have() {
+    let run = Run::new("/tmp");
+    let _booted = run.boot("ready; cat /sys/fs/cgroup/cgroup.controllers > controllers; touch up; until [ -e end ]; do sleep 0.02; done");
+    run.wait_for_file("up");
+    let available = run.read("controllers");
+    let missing = embedded::missing_controllers(&run.dir);
+    eprintln!("missing here: {missing:?}");
+    for name in ["cpu", "io", "memory", "pids"] {
+        assert_ne!(missing.iter().any(|other| other == name), available.split_whitespace().any(|other| other == name), "{name}");
+    }
+}
+
+fn what_is_missing_is_named_all_at_once() {
+    let run = Run::new("/tmp");
+    // Hidden in a mount namespace of the client's own.
+    let hide = "mount --make-rprivate /; for f in /usr/bin/dbus-daemon /usr/bin/dbus-broker-launch /usr/lib/systemd/systemd-journald; do [ ! -e $f ] || mount --bind /dev/null $f; done; exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", hide, "-"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["client", "--check"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        text(&output),
+        "error: the embedded manager cannot run here: missing `systemd-journald`, `dbus-daemon` or `dbus-broker-launch`\n\
+         hint: install systemd and D-Bus: `apt-get install systemd dbus`\n"
+    );
+    assert!(!embedded::is_alive(&run.dir));
+}
+
+fn without_privileges_it_says_what_to_do() {
+    let _run = Run::new("/tmp");
+    let program = tempfile::NamedTempFile::new_in("/tmp").unwrap().into_temp_path();
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let output =
+        Command::new("setpriv").args(["--reuid=65534", "--clear-groups"]).arg(&program).args(["client", "--check"]).output().unwrap();
+    assert!(
+        text(&output).starts_with("error: the embedded manager cannot run here: missing root's privileges\nhint: run it as root"),
+        "{}",
+        text(&output)
+    );
+    let output = Command::new("setpriv").args(["--bounding-set=-sys_admin"]).arg(&program).args(["client", "--check"]).output().unwrap();
+    assert!(text(&output).contains("missing CAP_SYS_ADMIN\nhint: give the container CAP_SYS_ADMIN"), "{}", text(&output));
+}
+
+fn failure_while_mounting_is_told_to_the_client_and_leaves_nothing() {
+    let run = Run::new("/tmp");
+    // A file where the manager needs a directory to mount on.
+    let hide =
+        "mount --make-rprivate /; mount --bind /dev/null /etc/machine-id; mount -t tmpfs tmpfs /var/log; umount /var/log; exec \"$@\"";
+    let _ = hide;
+    let client = run.client("true");
+    let confine = "mount --make-rprivate /; mount -t tmpfs -o ro tmpfs /var/tmp; mount --bind /etc/passwd /dev/shm 2>/dev/null; exec setpriv --bounding-set=-sys_chroot \"$@\"";
+    let output =
+        Command::new("unshare").args(["-m", "sh", "-c", confine, "-"]).arg(client.get_program()).args(client.get_args()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).starts_with("error: failed to return to the mount namespace: "), "{}", text(&output));
+    assert!(text(&output).contains("hint: in a container, give it CAP_SYS_ADMIN"), "{}", text(&output));
+    assert!(!embedded::is_alive(&run.dir));
+    assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
+}
+
+fn start_up_time_is_printed() {
+    let run = Run::new("/tmp");
+    let started = Instant::now();
+    let booted = run.boot("touch up; ready; until [ -e end ]; do sleep 0.02; done");
+    run.wait_for_file("up");
+    eprintln!("boot() took {}, the supervisor ran after {:?}", booted.took, started.elapsed());
+}
