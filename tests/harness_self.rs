@@ -2,9 +2,9 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Stdio};
 
-use nixactions_harness::{Canaries, CommandExt as _, Kind, Manager, SOON, Signal, Snapshot, on_managers, or_skip, wait_for};
+use nixactions_harness::{Canaries, CommandExt as _, Kind, Manager, SOON, Signal, Snapshot, ended_within, on_managers, or_skip, wait_for};
 
-on_managers!(commands_run_where_the_manager_is, snapshots_see_what_is_left);
+on_managers!(commands_run_where_the_manager_is, snapshots_see_what_is_left, runs_are_seen_while_and_after_they_run);
 on_managers!(runs_units_and_reads_their_journal on system_252, system_257, system_262, user_252, user_257, user_262);
 
 fn commands_run_where_the_manager_is(manager: &Manager) {
@@ -30,7 +30,7 @@ fn runs_units_and_reads_their_journal(manager: &Manager) {
     // journald does not attach a user unit's LogExtraFields= (https://github.com/systemd/systemd/issues/29956).
     let field = if manager.kind() == Kind::User { "_SYSTEMD_USER_UNIT=probe.service" } else { "PROBE=field" };
     let lines = wait_for(SOON, "the unit's lines in the journal", || {
-        let lines = manager.journal(&["--output=cat", "_COMM=sh", field]).ok();
+        let lines = manager.journal(&["--output=cat", "SYSLOG_IDENTIFIER=sh", field]).ok();
         lines.contains("from-").then_some(lines)
     });
     assert!(lines.starts_with("from-"), "{lines}");
@@ -41,7 +41,7 @@ fn runs_units_and_reads_their_journal(manager: &Manager) {
 fn snapshots_see_what_is_left(manager: &Manager) {
     let canaries = Canaries::put(manager);
     let before = Snapshot::take(manager);
-    before.assert_unchanged(&Snapshot::take(manager), &[]);
+    before.assert_restored(manager, &[]);
 
     // Only the place of this test, so that others on the host are not mistaken for it.
     let left = manager.dir().join("left");
@@ -52,13 +52,46 @@ fn snapshots_see_what_is_left(manager: &Manager) {
     assert!(changes.iter().any(|line| line.starts_with("+ process") && line.contains("sleep")), "{changes:?}");
     manager.signal(&child, Signal::SIGTERM);
     child.wait().expect("it can be waited for");
-    before.assert_unchanged(&Snapshot::take(manager), &[]);
+    before.assert_restored(manager, &[]);
 
     if manager.machine().is_some() {
         fs::write(manager.file("/tmp/left"), "").expect("it is writable");
-        assert!(before.changes(&Snapshot::take(manager)).iter().any(|line| line.ends_with("/tmp/left")));
-        before.assert_unchanged(&Snapshot::take(manager), &["/tmp/left"]);
+        assert!(before.changes(&Snapshot::take(manager)).iter().any(|line| line == "+ file /tmp/left"));
+        before.assert_restored(manager, &["/tmp/left"]);
     }
+    canaries.assert_alive();
+}
+
+fn runs_are_seen_while_and_after_they_run(manager: &Manager) {
+    let canaries = Canaries::put(manager);
+    let before = Snapshot::take(manager);
+    let go = manager.dir().join("go");
+    let plan = serde_json::json!({
+        "version": 1, "name": "seen",
+        "executors": { "open": { "type": "systemd", "sandbox": "none", "copyRepo": false } },
+        "jobs": { "a": { "executor": "open", "steps": [{ "bash": format!("echo hello; until [ -e {} ]; do sleep 0.02; done", go.display()) }] } }
+    });
+    let plan = manager.write("plan.json", plan.to_string());
+    let mut run = manager.nixactions(&["run"]).arg(&plan).stdout(Stdio::null()).spawn().expect("it starts");
+
+    let is_up = || manager.kind() != Kind::Embedded || !manager.private_managers().is_empty();
+    wait_for(SOON, "the manager", || is_up().then_some(()));
+    let state = ["show", "--property=ActiveState", "nixactions-seen-1-a.service"];
+    wait_for(SOON, "the job's unit", || {
+        (manager.systemctl(&state).output_within(SOON).stdout == b"ActiveState=activating\n").then_some(())
+    });
+    manager.write(&go, "");
+    assert!(ended_within(&mut run, SOON).expect("the run ends in time").success());
+
+    // journald does not attach a user unit's fields, see above.
+    if manager.kind() != Kind::User {
+        let lines = manager.journal(&["--output=cat", "NIXACTIONS_JOB=a"]).ok();
+        assert!(lines.contains("hello"), "{lines} {}", manager.journal(&["--output=verbose"]).ok());
+    }
+    assert_eq!(manager.nixactions(&["show", "seen-1", "--json"]).json()["conclusion"], "success");
+    fs::remove_file(manager.file(&go)).expect("it is there");
+    before.assert_restored(manager, &[]);
+    assert!(manager.kind() != Kind::Embedded || manager.private_managers().is_empty());
     canaries.assert_alive();
 }
 

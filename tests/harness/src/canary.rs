@@ -5,10 +5,11 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::{
-    Manager,
+    Manager, SOON,
     process::{field, processes},
 };
 
@@ -27,15 +28,17 @@ impl Snapshot {
         let mut lines = BTreeSet::new();
         let pid = manager.machine().map_or_else(|| std::process::id().cast_signed(), |machine| machine.init());
         lines.extend(mounts(pid));
-        lines.extend(processes().into_iter().filter(|pid| manager.holds(*pid)).map(process_line));
-        let mut directories: Vec<_> = SHARED.map(|dir| manager.file(dir)).into();
-        let cgroup = manager.machine().map(|machine| machine.cgroup());
-        directories.extend(cgroup.clone());
-        for directory in &directories {
-            list(directory, &mut |path| {
-                // In a control group only groups count, and its files are many.
-                if cgroup.as_ref().is_none_or(|cgroup| !path.starts_with(cgroup)) || path.is_dir() {
-                    lines.insert(format!("file {}", path.display()));
+        lines.extend(processes().into_iter().filter(|pid| manager.holds(*pid)).filter_map(process_line));
+        for directory in SHARED {
+            list(&manager.file(directory), |path, _| {
+                lines.insert(format!("file {directory}/{}", path.display()));
+            });
+        }
+        if let Some(machine) = manager.machine() {
+            list(&machine.cgroup(), |path, is_dir| {
+                // A control group's own files are the kernel's.
+                if is_dir {
+                    lines.insert(format!("cgroup /{}", path.display()));
                 }
             });
         }
@@ -53,12 +56,27 @@ impl Snapshot {
         gone.chain(new).collect()
     }
 
-    /// Panics with what has changed until `after`, but for lines that contain one of `allowed`.
-    pub fn assert_unchanged(&self, after: &Self, allowed: &[&str]) {
-        let mut changes = self.changes(after);
-        changes.retain(|line| !allowed.iter().any(|part| line.contains(part)));
-        assert!(changes.is_empty(), "changed:\n{}", changes.join("\n"));
+    /// Waits until the place is as it was; panics with what still differs at the deadline [`SOON`]. Lines that contain one of
+    /// `allowed` do not count, nor what systemd itself keeps after any unit.
+    pub fn assert_restored(&self, manager: &Manager, allowed: &[&str]) {
+        let end = Instant::now() + SOON;
+        loop {
+            let mut changes = self.changes(&Self::take(manager));
+            changes.retain(|line| !allowed.iter().any(|part| line.contains(part)) && !systemd_keeps(line));
+            if changes.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "after {SOON:?} still changed:\n{}", changes.join("\n"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
+}
+
+/// Returns whether a change is one that running any unit makes and that stays until the next boot: empty directories, the slices that
+/// units are started in, and a file of each unit with LogExtraFields=, which systemd forgets to remove.
+fn systemd_keeps(line: &str) -> bool {
+    let directories = ["/run/systemd/dynamic-uid", "/run/systemd/transient", "/run/systemd/unit-private-tmp", "/nixactions.slice"];
+    directories.iter().any(|end| line.ends_with(end)) || line.contains("/run/systemd/units/log-extra-fields:")
 }
 
 fn mounts(pid: i32) -> Vec<String> {
@@ -70,17 +88,26 @@ fn mounts(pid: i32) -> Vec<String> {
     field(pid, "mountinfo").lines().filter_map(describe).collect()
 }
 
-fn process_line(pid: i32) -> String {
-    format!("process {pid} {}", field(pid, "cmdline").replace('\0', " ").trim_end())
+/// Describes a process that is alive; a zombie is not.
+fn process_line(pid: i32) -> Option<String> {
+    let stat = field(pid, "stat");
+    let state = stat.rsplit(") ").next()?.chars().next()?;
+    (state != 'Z').then(|| format!("process {pid} {}", field(pid, "cmdline").replace('\0', " ").trim_end()))
 }
 
-/// Calls `visit` with every path below `directory`; follows no symlink and leaves no file system.
-fn list(directory: &Path, visit: &mut impl FnMut(&Path)) {
-    let Ok(parent) = fs::metadata(directory) else { return };
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        visit(&entry.path());
-        if fs::symlink_metadata(entry.path()).is_ok_and(|entry| entry.is_dir() && entry.dev() == parent.dev()) {
-            list(&entry.path(), visit);
+/// Calls `visit` with every path below `directory`, relative to it, and whether it is a directory; follows no symlink and leaves no
+/// file system.
+fn list(directory: &Path, mut visit: impl FnMut(&Path, bool)) {
+    let Ok(top) = fs::metadata(directory) else { return };
+    let mut open = vec![PathBuf::new()];
+    while let Some(below) = open.pop() {
+        for entry in fs::read_dir(directory.join(&below)).into_iter().flatten().flatten() {
+            let path = below.join(entry.file_name());
+            let Ok(metadata) = fs::symlink_metadata(directory.join(&path)) else { continue };
+            visit(&path, metadata.is_dir());
+            if metadata.is_dir() && metadata.dev() == top.dev() {
+                open.push(path);
+            }
         }
     }
 }

@@ -118,6 +118,10 @@ impl Manager {
         let manager = Self { kind, machine: Some(machine), program: INSTALLED.into(), state_dir, dir, _host_dir: None };
         fs::create_dir(manager.file(&manager.dir)).expect("the machine is writable");
         manager.own(&manager.dir);
+        if kind == Kind::User {
+            // Else the first who uses the bus starts it, and would seem to have left it behind.
+            manager.systemctl(&["start", "dbus.service"]).ok();
+        }
         Ok(manager)
     }
 
@@ -244,7 +248,10 @@ impl Manager {
     /// Returns the PIDs (the host's) of the private managers that are alive for this state directory, in the order of their start.
     pub fn private_managers(&self) -> Vec<i32> {
         let pid_1 = self.machine.as_ref().map(Machine::init);
-        let is_private_manager = |pid: &i32| field(*pid, "comm").trim() == "systemd" && Some(*pid) != pid_1 && self.holds(*pid);
+        // Of a PID namespace of its own; a `systemd --version` is none.
+        let is_pid_1 = |pid: i32| field(pid, "status").lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"));
+        let is_private_manager =
+            |pid: &i32| field(*pid, "comm").trim() == "systemd" && Some(*pid) != pid_1 && is_pid_1(*pid) && self.holds(*pid);
         let mut found: Vec<_> = processes().into_iter().filter(is_private_manager).map(|pid| (started(pid), pid)).collect();
         found.sort_unstable();
         found.into_iter().map(|(_, pid)| pid).collect()
