@@ -8,9 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 #[derive(Debug, Parser)]
 #[command(name = "nixactions", version, arg_required_else_help = true, after_help = EXAMPLES, after_long_help = EXAMPLES_LONG)]
 pub struct Cli {
-    /// Where runs are kept [default: /var/lib/nixactions for root, else ~/.local/state/nixactions]
-    ///
-    /// Without it: /var/lib/nixactions for root; for others $XDG_STATE_HOME/nixactions, or ~/.local/state/nixactions.
+    /// Where runs are kept [default: /var/lib/nixactions for root, else $XDG_STATE_HOME/nixactions or ~/.local/state/nixactions]
     #[arg(long, global = true, value_name = "DIR", env = "NIXACTIONS_STATE_DIR", hide_env_values = true, value_hint = ValueHint::DirPath)]
     pub state_dir: Option<PathBuf>,
 
@@ -69,7 +67,7 @@ pub enum Command {
     Attach(AttachArgs),
     /// Cancel a run
     #[command(
-        after_help = "Every running step gets SIGINT, after 7.5 s SIGTERM, after 2.5 s SIGKILL; then the jobs and steps with the conditions always() and\n\
+        after_help = "Every running step gets SIGINT, after 7.5 s SIGTERM, after 2.5 s SIGKILL; then the jobs and steps with the conditions always() and \
                       cancelled() run, for at most 5 minutes. With --kill nothing more runs.\n\nExamples:\n  nixactions cancel ci-42\n  \
                       nixactions cancel ci-42 --kill"
     )]

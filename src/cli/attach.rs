@@ -1,6 +1,6 @@
 //! `nixactions attach`: follows a run that somebody else started.
 
-use super::{CliError, Exit, FollowOptions, Interrupt, args::AttachArgs, block_on, follow, follow::Shown, output::renderer};
+use super::{CliError, Exit, FollowOptions, Interrupt, Shown, args::AttachArgs, block_on, follow, output::renderer};
 use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {

@@ -148,7 +148,8 @@ struct Follower<'a> {
     renderer: Box<dyn Renderer>,
     interrupt: Interrupt,
     shown: Shown,
-    fresh: bool,
+    /// Whether what had been printed before the following began has been read, or cannot be.
+    caught_up: bool,
     query: JournalQuery,
     tail: EventTail,
     order: Order,
@@ -175,7 +176,7 @@ impl<'a> Follower<'a> {
             run,
             renderer,
             interrupt,
-            fresh,
+            caught_up: fresh,
             query: JournalQuery::of(run, job),
             shown,
             tail: EventTail::new(run.events()),
@@ -221,9 +222,11 @@ impl<'a> Follower<'a> {
         self.take(entries);
         let next = match (&self.source, more) {
             (_, Ok(true)) | (Source::None, _) => return Ok(()),
-            (Source::From(_), Ok(false)) if self.fresh || self.cursor.is_some() => self.start(true),
-            (Source::From(_), Ok(false)) => self.start(false),
-            (Source::Past(_), Ok(false)) => self.start(true),
+            (Source::From(_), Ok(false)) => self.start(self.caught_up),
+            (Source::Past(_), Ok(false)) => {
+                self.caught_up = true;
+                self.start(true)
+            }
             // It never ends by itself, unless somebody ends it.
             (Source::Live(_), Ok(false)) => Ok(Source::From(Instant::now() + FOLLOW_AFTER)),
             (_, Err(error)) => Err(error),
@@ -232,6 +235,7 @@ impl<'a> Follower<'a> {
             Ok(next) => next,
             // The journal of an embedded manager may not be there yet.
             Err(CliError::JournalFailed { .. }) if self.tries < JOURNAL_TRIES => {
+                self.caught_up = true;
                 self.tries += 1;
                 Source::From(Instant::now() + FOLLOW_AFTER * 2u32.pow(self.tries))
             }
@@ -263,10 +267,9 @@ impl<'a> Follower<'a> {
         let now = Timestamp::now();
         let until = match (&self.source, &self.shown) {
             (_, Shown::Lines(_)) | (Source::None, _) => Timestamp::MAX,
-            // While the past is read, it is known up to the last line.
-            (Source::Past(_), _) => self.last_line.unwrap_or(Timestamp::MIN),
-            (Source::From(_), _) if !self.fresh => Timestamp::MIN,
-            (Source::From(_) | Source::Live(_), _) => now - JOURNALD_LATENCY,
+            (Source::From(_) | Source::Past(_) | Source::Live(_), _) if self.caught_up => now - JOURNALD_LATENCY,
+            // The past is known up to the last line that has been read.
+            (Source::From(_) | Source::Past(_) | Source::Live(_), _) => self.last_line.unwrap_or(Timestamp::MIN),
         };
         let mut shown = false;
         while let Some(item) = self.order.next(until, now) {

@@ -18,7 +18,7 @@ pub(super) struct Lines {
     query: JournalQuery,
     child: Child,
     stdout: BufReader<ChildStdout>,
-    /// The beginning of a line whose rest has not come yet.
+    /// The beginning of an entry whose rest has not come yet.
     partial: Vec<u8>,
 }
 
@@ -41,18 +41,22 @@ impl Lines {
             return Ok(false);
         }
         let length = bytes.len();
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let entry = if self.partial.is_empty() {
-                self.query.parse(&rest[..end])
-            } else {
-                self.partial.extend_from_slice(&rest[..end]);
-                self.query.parse(&std::mem::take(&mut self.partial))
-            };
-            entries.extend(entry);
-            rest = &rest[end + 1..];
+        // As a rule whole entries come, and nothing need be copied.
+        let kept = !self.partial.is_empty();
+        if kept {
+            self.partial.extend_from_slice(bytes);
         }
-        self.partial.extend_from_slice(rest);
+        let all = if kept { &self.partial[..] } else { bytes };
+        let mut start = 0;
+        while let Some((entry, used)) = self.query.parse(&all[start..]) {
+            entries.push(entry);
+            start += used;
+        }
+        if kept {
+            self.partial.drain(..start);
+        } else {
+            self.partial.extend_from_slice(&bytes[start..]);
+        }
         self.stdout.consume(length);
         Ok(true)
     }

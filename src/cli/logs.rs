@@ -1,6 +1,6 @@
 //! `nixactions logs`: what the jobs of a run printed.
 
-use super::{CliError, Exit, FollowOptions, Interrupt, args::LogsArgs, block_on, follow, follow::Shown, journal::Lines, output::renderer};
+use super::{CliError, Exit, FollowOptions, Interrupt, Shown, args::LogsArgs, block_on, follow, journal::Lines, output::renderer};
 use crate::{
     ids::JobName,
     store::{JournalQuery, Liveness, Mode, RunDir, StateDir},
@@ -24,8 +24,13 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
 
 /// Shows what there is; returns how many lines that was.
 async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<usize, CliError> {
-    let end = run.load_record()?.finished_at;
-    let mut lines = Lines::start(&JournalQuery::of(run, job).until(end), Mode { follow: false, after: None })?;
+    let record = run.load_record()?;
+    if record.finished_at.is_some() && record.jobs.values().all(|job| job.log_lines == 0 && job.started_at.is_none()) {
+        // Nothing ever ran; there may not even be a journal.
+        return Ok(0);
+    }
+    let query = JournalQuery::of(run, job).until(record.finished_at);
+    let mut lines = Lines::start(&query, Mode { follow: false, after: None })?;
     let mut renderer = renderer(args.output.output, run.id(), false);
     let (mut entries, mut shown) = (Vec::new(), 0);
     loop {

@@ -31,7 +31,7 @@ use clap::Parser;
 
 use args::{Cli, Command};
 pub use exit::{CliError, Exit, tell};
-pub use follow::{FollowOptions, Interrupt, follow};
+pub use follow::{FollowOptions, Interrupt, Shown, follow};
 pub use output::renderer;
 
 use crate::{embedded, runner, store::StateDir};

@@ -13,7 +13,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Duration, Progress, Renderer, Text, format::paint, sanitize::clean, summary::tally};
 use crate::{
-    event::Event,
+    event::{Event, EventKind},
     log::LogLine,
     record::{Conclusion, RunRecord},
 };
@@ -142,7 +142,8 @@ fn truncate(text: &str, columns: usize) -> String {
 impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Renderer for Live<W, C, S> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         self.progress.apply(event);
-        self.text.event(event)
+        // That a job has started is to be seen below.
+        if matches!(event.event, EventKind::JobStarted { .. }) { Ok(()) } else { self.text.event(event) }
     }
 
     fn line(&mut self, line: &LogLine) -> io::Result<()> {

@@ -57,7 +57,10 @@ impl<W: Write> Structured<W> {
         if let Some(step) = step {
             write!(self.out, " [step:{}]", clean(step, false))?;
         }
-        write!(self.out, " {}", clean(message, false))?;
+        let message = clean(message, false);
+        if !message.is_empty() {
+            write!(self.out, " {message}")?;
+        }
         if !details.0.is_empty() {
             write!(self.out, " ({})", clean(&details.0.join(", "), false))?;
         }

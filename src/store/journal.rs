@@ -1,23 +1,20 @@
 //! A run's log lines in the journal: which journal, what to ask journalctl(1) for, and what its answer means.
 //!
-//! The journal is read through `journalctl -o json`, the only reader that every systemd has and that needs no C library.
-//! Starts no process itself: [`JournalQuery::command`] says what to start, [`JournalQuery::parse`] reads one line of its output.
+//! The journal is read through `journalctl -o export`: every systemd has it, it needs no C library, and it writes three times as
+//! many lines a second as with `-o json`. Starts no process itself: [`JournalQuery::command`] says what to start,
+//! [`JournalQuery::parse`] reads its output.
 //!
 //! Anybody on the host may send lines that claim to be a run's. What counts is `_SYSTEMD_UNIT=`, which journald itself
 //! sets (systemd.journal-fields(7)): a line belongs to the job whose unit sent it. Run ids are unique in a state directory
 //! only, so lines from before and after the run are not its own either.
 
 use std::{
-    fmt,
+    borrow::Cow,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, IgnoredAny},
-};
 
 use super::{RunDir, files::read_json};
 use crate::{
@@ -64,7 +61,7 @@ pub struct Mode<'a> {
     pub after: Option<&'a str>,
 }
 
-/// One line of journalctl's answer.
+/// One entry of journalctl's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JournalEntry {
     /// Where it stands in the journal.
@@ -102,10 +99,10 @@ impl JournalQuery {
         &self.source
     }
 
-    /// Returns the journalctl that answers; its output is for [`Self::parse`], line by line.
+    /// Returns the journalctl that answers; its output is for [`Self::parse`].
     pub fn command(&self, mode: Mode<'_>) -> Command {
         let mut command = Command::new("journalctl");
-        command.args(["--output=json", "--all", "--no-pager"]).arg(format!("--output-fields={FIELDS}"));
+        command.args(["--output=export", "--no-pager"]).arg(format!("--output-fields={FIELDS}"));
         match &self.source {
             JournalSource::System => {
                 command.arg("--system");
@@ -140,39 +137,44 @@ impl JournalQuery {
         command
     }
 
-    /// Reads one line of journalctl's output; `None` where it is no entry.
-    pub fn parse(&self, bytes: &[u8]) -> Option<JournalEntry> {
-        let mut raw: Raw = serde_json::from_slice(bytes).ok()?;
-        let cursor = std::mem::take(&mut raw.cursor.0).pop()?;
-        Some(JournalEntry { cursor, line: self.line(raw) })
+    /// Reads the first entry of a part of journalctl's output; returns it and how many bytes it took. `None` where it has not
+    /// come whole yet.
+    pub fn parse(&self, bytes: &[u8]) -> Option<(JournalEntry, usize)> {
+        let mut start = 0;
+        loop {
+            let (fields, used) = Fields::read(&bytes[start..])?;
+            start += used;
+            if let Some(cursor) = fields.text("__CURSOR") {
+                return Some((JournalEntry { cursor: cursor.into_owned(), line: self.line(&fields) }, start));
+            }
+        }
     }
 
-    fn line(&self, mut raw: Raw) -> Option<LogLine> {
-        let (sent, received) = (raw.sent.micros(), raw.received.micros());
-        let at = sent.or(received)?;
+    fn line(&self, fields: &Fields<'_>) -> Option<LogLine> {
+        let at = fields.time("_SOURCE_REALTIME_TIMESTAMP").or_else(|| fields.time("__REALTIME_TIMESTAMP"))?;
         if self.until.is_some_and(|until| at > until) || self.since.is_some_and(|since| at < since) {
             return None;
         }
-        let priority = raw.priority.first().and_then(|text| text.parse().ok()).unwrap_or(6);
-        let (job, stream) = match raw.sender(&self.run)? {
-            Sender::Job(job) => (job, raw.stream.first().map(String::as_str)),
-            Sender::Manager => (raw.job.single()?, None),
-            Sender::Unknown => (raw.job.single()?, raw.stream.first().map(String::as_str)),
+        let priority = fields.number("PRIORITY").unwrap_or(6);
+        let (job, stream) = match fields.sender(&self.run)? {
+            Sender::Job(job) => (job, fields.text("NIXACTIONS_STREAM")),
+            Sender::Manager => (fields.only_job()?, None),
+            Sender::Unknown => (fields.only_job()?, fields.text("NIXACTIONS_STREAM")),
         };
         if self.job.as_ref().is_some_and(|wanted| *wanted != job) {
             return None;
         }
-        let stream = match stream {
+        let stream = match stream.as_deref() {
             Some("stdout") => Stream::Stdout,
             Some("stderr") => Stream::Stderr,
             Some("runner") => Stream::Runner,
             Some(_) => return None,
-            None if raw.tells(priority) => Stream::Manager,
+            None if fields.tells(priority) => Stream::Manager,
             None => return None,
         };
-        let step = raw.step.0.pop().filter(|step| !step.is_empty());
-        let attempt = raw.attempt.first().and_then(|text| text.parse().ok());
-        Some(LogLine { at, job, step, attempt, stream, priority, message: raw.message.0.pop().unwrap_or_default() })
+        let step = fields.text("NIXACTIONS_STEP").filter(|step| !step.is_empty()).map(Cow::into_owned);
+        let message = fields.text("MESSAGE").unwrap_or_default().into_owned();
+        Some(LogLine { at, job, step, attempt: fields.number("NIXACTIONS_ATTEMPT"), stream, priority, message })
     }
 }
 
@@ -191,155 +193,83 @@ enum Sender {
     Unknown,
 }
 
-/// The fields of an entry that are read.
-#[derive(Deserialize)]
-struct Raw {
-    #[serde(rename = "__CURSOR", default)]
-    cursor: Field,
-    #[serde(rename = "__REALTIME_TIMESTAMP", default)]
-    received: Field,
-    #[serde(rename = "_SOURCE_REALTIME_TIMESTAMP", default)]
-    sent: Field,
-    #[serde(rename = "MESSAGE", default)]
-    message: Field,
-    #[serde(rename = "PRIORITY", default)]
-    priority: Field,
-    #[serde(rename = "NIXACTIONS_JOB", default)]
-    job: Field,
-    #[serde(rename = "NIXACTIONS_STEP", default)]
-    step: Field,
-    #[serde(rename = "NIXACTIONS_ATTEMPT", default)]
-    attempt: Field,
-    #[serde(rename = "NIXACTIONS_STREAM", default)]
-    stream: Field,
-    #[serde(rename = "_SYSTEMD_UNIT", default)]
-    unit: Field,
-    #[serde(rename = "_SYSTEMD_USER_UNIT", default)]
-    user_unit: Field,
-    #[serde(rename = "UNIT_RESULT", default)]
-    unit_result: Field,
-}
+/// The fields of one entry (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>).
+#[derive(Debug)]
+struct Fields<'a>(Vec<(&'a [u8], &'a [u8])>);
 
-impl Raw {
+impl<'a> Fields<'a> {
+    /// Reads fields up to the empty line that ends an entry; returns them and how many bytes they took. `None` where they have
+    /// not come whole yet.
+    fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        let mut fields = Vec::with_capacity(16);
+        let mut rest = bytes;
+        loop {
+            let end = rest.iter().position(|byte| *byte == b'\n')?;
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            if line.is_empty() {
+                return Some((Self(fields), bytes.len() - rest.len()));
+            }
+            if let Some(equals) = line.iter().position(|byte| *byte == b'=') {
+                fields.push((&line[..equals], &line[equals + 1..]));
+            } else if line.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
+                // A value that is no printable text: its length, itself, a line end.
+                let length = u64::from_le_bytes(*rest.first_chunk()?);
+                let length = usize::try_from(length).ok()?;
+                let value = rest.get(8..)?.get(..length)?;
+                rest = rest.get(8 + length + 1..)?;
+                fields.push((line, value));
+            }
+            // Any other line is journalctl's own, as `-- Boot … --`.
+        }
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.iter().filter(move |(field, _)| *field == name.as_bytes()).map(|(_, value)| *value)
+    }
+
+    /// Returns a field's value; the last one where it has several.
+    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.values(name).last().map(String::from_utf8_lossy)
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.text(name)?.parse().ok()
+    }
+
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        Timestamp::from_microsecond(self.number(name)?).ok()
+    }
+
+    fn jobs(&self) -> impl Iterator<Item = JobName> {
+        self.values("NIXACTIONS_JOB").filter_map(|job| std::str::from_utf8(job).ok()?.parse().ok())
+    }
+
+    /// Returns the job that the entry claims to belong to, if it claims to belong to one only.
+    fn only_job(&self) -> Option<JobName> {
+        let mut jobs = self.jobs();
+        let first = jobs.next()?;
+        jobs.all(|other| other == first).then_some(first)
+    }
+
     /// Returns who sent the entry; `None` where it is somebody whom the run does not concern.
     fn sender(&self, run: &RunId) -> Option<Sender> {
-        let units = [self.user_unit.first(), self.unit.first()];
+        let units = [self.text("_SYSTEMD_USER_UNIT"), self.text("_SYSTEMD_UNIT")];
+        let sent_by = |unit: &str| units.iter().flatten().any(|sender| sender == unit);
         if units == [None, None] {
             return Some(Sender::Unknown);
         }
-        if units.contains(&Some(&"init.scope".to_owned())) {
+        if sent_by("init.scope") {
             return Some(Sender::Manager);
         }
-        let job = self.job.0.iter().filter_map(|job| job.parse::<JobName>().ok());
-        let mut own = job.filter(|job| units.contains(&Some(&UnitName::job(run, job).to_string())));
-        own.next().map(Sender::Job)
+        self.jobs().find(|job| sent_by(UnitName::job(run, job).as_str())).map(Sender::Job)
     }
 
     /// Returns whether an entry that is no output of the job says something worth showing. That the runner of a failed
     /// job exited with a status is what the job's record says better; what the manager ignores is no concern of the job's.
     fn tells(&self, priority: u8) -> bool {
-        let message = self.message.first().map_or("", String::as_str);
-        priority <= MANAGER_PRIORITY
-            && self.unit_result.first().is_none_or(|result| result != "exit-code")
-            && !message.contains(", ignoring")
-    }
-}
-
-/// The values of a field: one, as a rule. journalctl(1) writes text as a string, what is no UTF-8 as an array of bytes, what was
-/// not to be shown as `null`, and several values as an array of all that.
-#[derive(Debug, Default, PartialEq)]
-struct Field(Vec<String>);
-
-impl Field {
-    fn first(&self) -> Option<&String> {
-        self.0.first()
-    }
-
-    fn micros(&self) -> Option<Timestamp> {
-        Timestamp::from_microsecond(self.first()?.parse().ok()?).ok()
-    }
-
-    /// Returns the only value as a job's name.
-    fn single(&self) -> Option<JobName> {
-        match self.0.as_slice() {
-            [name, rest @ ..] if rest.iter().all(|other| other == name) => name.parse().ok(),
-            _ => None,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor)
-    }
-}
-
-struct FieldVisitor;
-
-impl<'de> de::Visitor<'de> for FieldVisitor {
-    type Value = Field;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a journal field")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Field, E> {
-        Ok(Field(vec![text.to_owned()]))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Field, E> {
-        Ok(Field::default())
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Field, A::Error> {
-        let mut values = Vec::new();
-        let mut bytes = Vec::new();
-        while let Some(element) = seq.next_element::<Element>()? {
-            match element {
-                Element::Byte(byte) => bytes.push(byte),
-                Element::Value(Field(more)) => values.extend(more),
-            }
-        }
-        if !bytes.is_empty() {
-            values.push(String::from_utf8_lossy(&bytes).into_owned());
-        }
-        Ok(Field(values))
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Field::default())
-    }
-}
-
-/// An element of an array: a byte, or one of several values.
-enum Element {
-    Byte(u8),
-    Value(Field),
-}
-
-impl<'de> Deserialize<'de> for Element {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Element;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                FieldVisitor.expecting(f)
-            }
-            fn visit_u64<E: de::Error>(self, byte: u64) -> Result<Element, E> {
-                Ok(Element::Byte(u8::try_from(byte).unwrap_or(b'?')))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Element, E> {
-                FieldVisitor.visit_str(text).map(Element::Value)
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Element, E> {
-                FieldVisitor.visit_unit().map(Element::Value)
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Element, A::Error> {
-                FieldVisitor.visit_seq(seq).map(Element::Value)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        let message = self.text("MESSAGE").unwrap_or_default();
+        priority <= MANAGER_PRIORITY && self.text("UNIT_RESULT").as_deref() != Some("exit-code") && !message.contains(", ignoring")
     }
 }
 
@@ -353,21 +283,24 @@ mod tests {
         JournalQuery { run: "ci-1".parse().unwrap(), job, source: JournalSource::System, since: time(1000), until: time(2000) }
     }
 
-    fn entry(fields: &str) -> String {
-        format!(r#"{{"__CURSOR":"s=1","__REALTIME_TIMESTAMP":"1500000000",{fields}}}"#)
+    fn entry(fields: &str) -> Vec<u8> {
+        format!("__CURSOR=s=1;i=2\n__REALTIME_TIMESTAMP=1500000000\n{fields}\n\n").into_bytes()
     }
 
     fn line(fields: &str) -> Option<LogLine> {
-        query(None).parse(entry(fields).as_bytes()).unwrap().line
+        let bytes = entry(fields);
+        let (entry, used) = query(None).parse(&bytes).unwrap();
+        assert_eq!((entry.cursor.as_str(), used), ("s=1;i=2", bytes.len()));
+        entry.line
     }
 
-    const OUTPUT: &str = r#""NIXACTIONS_STREAM":"stdout","NIXACTIONS_JOB":"build""#;
+    const OUTPUT: &str = "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB=build";
 
     #[test]
     fn an_entry_of_the_jobs_unit_is_its_line() {
         let line = line(&format!(
-            r#"{OUTPUT},"_SYSTEMD_UNIT":"nixactions-ci-1-build.service","MESSAGE":"hi","PRIORITY":"5","NIXACTIONS_STEP":"compile",
-               "NIXACTIONS_ATTEMPT":"2","_SOURCE_REALTIME_TIMESTAMP":"1499000000","_OTHER":["x",{{}}]"#
+            "{OUTPUT}\n_SYSTEMD_UNIT=nixactions-ci-1-build.service\nMESSAGE=a=b\nPRIORITY=5\nNIXACTIONS_STEP=compile\n\
+             NIXACTIONS_ATTEMPT=2\n_SOURCE_REALTIME_TIMESTAMP=1499000000\n_BOOT_ID=x"
         ));
         let expected = LogLine {
             at: Timestamp::from_second(1499).unwrap(),
@@ -376,59 +309,67 @@ mod tests {
             attempt: Some(2),
             stream: Stream::Stdout,
             priority: 5,
-            message: "hi".into(),
+            message: "a=b".into(),
         };
         assert_eq!(line, Some(expected));
     }
 
     #[test]
-    fn messages_come_as_text_bytes_or_nothing() {
-        let message = |json: &str| line(&format!(r#"{OUTPUT},"MESSAGE":{json}"#)).unwrap().message;
-        assert_eq!(message(r#""text""#), "text");
-        assert_eq!(message("[104,105,255]"), "hi\u{fffd}");
-        assert_eq!(message("null"), "");
-        assert_eq!(message(r#"["one","two"]"#), "two");
+    fn binary_values_are_read_whole_and_partial_entries_wait() {
+        let mut bytes = entry(&format!("{OUTPUT}\nMESSAGE\n@@"));
+        let at = bytes.iter().position(|byte| *byte == b'@').unwrap();
+        let value = b"\x1b[1mhi\n\n\xff=";
+        bytes.splice(at..at + 2, [&(value.len() as u64).to_le_bytes()[..], value].concat());
+        let (entry, used) = query(None).parse(&bytes).unwrap();
+        assert_eq!(entry.line.unwrap().message, "\u{1b}[1mhi\n\n\u{fffd}=");
+        assert_eq!(used, bytes.len());
+        for length in 0..bytes.len() {
+            assert_eq!(query(None).parse(&bytes[..length]), None, "{length}");
+        }
     }
 
     #[test]
     fn lines_belong_to_the_job_whose_unit_sent_them() {
-        let sent_by = |unit: &str, job: &str| {
-            line(&format!(r#""NIXACTIONS_STREAM":"stdout","MESSAGE":"m","NIXACTIONS_JOB":{job},"_SYSTEMD_UNIT":"{unit}""#))
-                .map(|line| line.job.to_string())
+        let sent_by = |unit: &str, jobs: &[&str]| {
+            let jobs: String = jobs.iter().map(|job| format!("\nNIXACTIONS_JOB={job}")).collect();
+            line(&format!("NIXACTIONS_STREAM=stdout\nMESSAGE=m\n_SYSTEMD_UNIT={unit}{jobs}")).map(|line| line.job.to_string())
         };
-        assert_eq!(sent_by("nixactions-ci-1-build.service", r#""build""#).as_deref(), Some("build"));
-        assert_eq!(sent_by("nixactions-ci-1-build.service", r#"["build","build"]"#).as_deref(), Some("build"));
-        assert_eq!(sent_by("nixactions-ci-1-build.service", r#"["deploy","build"]"#).as_deref(), Some("build"), "forged");
-        assert_eq!(sent_by("nixactions-ci-1-build.service", r#""deploy""#), None, "forged");
-        assert_eq!(sent_by("session-1.scope", r#""build""#), None, "forged");
-        let user = r#""NIXACTIONS_STREAM":"stdout","NIXACTIONS_JOB":"build","_SYSTEMD_UNIT":"user@1.service","_SYSTEMD_USER_UNIT":"nixactions-ci-1-build.service""#;
-        assert!(line(user).is_some());
+        let build = "nixactions-ci-1-build.service";
+        assert_eq!(sent_by(build, &["build"]).as_deref(), Some("build"));
+        assert_eq!(sent_by(build, &["build", "build"]).as_deref(), Some("build"));
+        assert_eq!(sent_by(build, &["deploy", "build"]).as_deref(), Some("build"), "forged");
+        assert_eq!(sent_by(build, &["deploy"]), None, "forged");
+        assert_eq!(sent_by("session-1.scope", &["build"]), None, "forged");
+        assert!(line(&format!("{OUTPUT}\n_SYSTEMD_UNIT=user@1.service\n_SYSTEMD_USER_UNIT={build}")).is_some());
     }
 
     #[test]
     fn the_manager_is_heard_when_it_says_something() {
         let said = |more: &str| {
-            let fields = format!(r#""NIXACTIONS_JOB":"build","_SYSTEMD_UNIT":"init.scope","MESSAGE":"it failed",{more}"#);
+            let fields = format!("NIXACTIONS_JOB=build\n_SYSTEMD_UNIT=init.scope\nMESSAGE=it failed\n{more}");
             line(&fields).map(|line| line.stream)
         };
-        assert_eq!(said(r#""PRIORITY":"4""#), Some(Stream::Manager));
-        assert_eq!(said(r#""PRIORITY":"4","UNIT_RESULT":"oom-kill""#), Some(Stream::Manager));
-        assert_eq!(said(r#""PRIORITY":"4","UNIT_RESULT":"exit-code""#), None);
-        assert_eq!(said(r#""PRIORITY":"6""#), None);
+        assert_eq!(said("PRIORITY=4"), Some(Stream::Manager));
+        assert_eq!(said("PRIORITY=4\nUNIT_RESULT=oom-kill"), Some(Stream::Manager));
+        assert_eq!(said("PRIORITY=4\nUNIT_RESULT=exit-code"), None);
+        assert_eq!(said("PRIORITY=6"), None);
     }
 
     #[test]
     fn lines_of_another_time_or_job_are_not_the_runs() {
-        assert!(line(&format!(r#"{OUTPUT},"_SOURCE_REALTIME_TIMESTAMP":"999000000""#)).is_none());
-        assert!(line(&format!(r#"{OUTPUT},"_SOURCE_REALTIME_TIMESTAMP":"2001000000""#)).is_none());
-        let other = query(Some("test")).parse(entry(OUTPUT).as_bytes()).unwrap();
-        assert_eq!(other, JournalEntry { cursor: "s=1".into(), line: None });
+        assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=999000000")).is_none());
+        assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=2001000000")).is_none());
+        let (other, _) = query(Some("test")).parse(&entry(OUTPUT)).unwrap();
+        assert_eq!(other, JournalEntry { cursor: "s=1;i=2".into(), line: None });
     }
 
     #[test]
     fn what_is_no_entry_is_passed_over() {
-        for text in ["", "-- No entries --", "{}", "[]", "{\"__CURSOR\":1}"] {
-            assert_eq!(query(None).parse(text.as_bytes()), None, "{text}");
-        }
+        assert_eq!(query(None).parse(b"-- No entries --\n"), None);
+        assert_eq!(query(None).parse(b"FOO=1\n\n"), None);
+        let bytes = [&b"-- Boot 1 --\n\n"[..], &entry(OUTPUT)].concat();
+        let (entry, used) = query(None).parse(&bytes).unwrap();
+        assert!(entry.line.is_some());
+        assert_eq!(used, bytes.len());
     }
 }

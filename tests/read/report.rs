@@ -1,0 +1,219 @@
+//! What the renderers make of a run.
+
+use std::{cell::Cell, rc::Rc};
+
+use crate::common::{at, event, job, job_record, make_run, sample_events, state};
+use nixactions::{
+    event::{Event, EventKind},
+    log::{LogLine, Stream},
+    record::{Conclusion, RunRecord},
+    report::{Json, Live, Renderer, Size, Structured, Text},
+};
+
+fn line(millis: i64, name: &str, stream: Stream, priority: u8, message: &str) -> LogLine {
+    let step = Some("compile".to_owned());
+    LogLine { at: at(millis), job: job(name), step, attempt: Some(1), stream, priority, message: message.into() }
+}
+
+/// The sample run with some lines, as a renderer gets it.
+fn play(renderer: &mut dyn Renderer) {
+    let dir = tempfile::tempdir().unwrap();
+    let run = make_run(&state(dir.path()), 0);
+    let mut record: RunRecord = Event::empty_record(run.id().clone(), "ci".parse().unwrap(), at(0));
+    for event in sample_events(&run) {
+        renderer.event(&event).unwrap();
+        event.apply(&mut record);
+        if matches!(&event.event, EventKind::StepStarted { job, .. } if job.as_str() == "build") {
+            renderer.line(&line(20, "build", Stream::Stdout, 6, "Compiling \x1b[32mgreen\x1b[0m\x1b[2J v1.0")).unwrap();
+            renderer.line(&line(21, "build", Stream::Stderr, 6, "10%\r100%\r")).unwrap();
+            renderer.line(&line(22, "build", Stream::Runner, 4, "retrying in 1 s")).unwrap();
+            renderer.line(&line(23, "build", Stream::Stdout, 6, "")).unwrap();
+        }
+    }
+    let others = [
+        EventKind::SupervisorStarted { pid: 43 },
+        EventKind::CancelRequested { by: "Ctrl-C".into(), kill: false },
+        EventKind::Warning { message: "no memory controller here, running without a memory limit".into() },
+        EventKind::RunFinished { conclusion: Conclusion::Failure, reason: None },
+    ];
+    for other in others {
+        let event = event(2200, other);
+        renderer.event(&event).unwrap();
+        event.apply(&mut record);
+    }
+    renderer.tick().unwrap();
+    renderer.finish(Some(&record)).unwrap();
+}
+
+#[test]
+fn text_is_prefixed_by_job_and_ends_with_a_table() {
+    let mut out = Vec::new();
+    play(&mut Text::new(&mut out, false));
+    insta::assert_snapshot!("text", String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn colours_are_for_terminals_only() {
+    let mut out = Vec::new();
+    play(&mut Text::new(&mut out, true));
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("\x1b[32mgreen\x1b[0m v1.0"), "a job's own colours pass: {text}");
+    assert!(!text.contains("\x1b[2J"));
+    let mut out = Vec::new();
+    play(&mut Text::new(&mut out, false));
+    assert!(!out.contains(&0x1b));
+}
+
+#[test]
+fn structured_lines_have_time_workflow_job_and_step() {
+    let mut out = Vec::new();
+    play(&mut Structured::new(&mut out, "ci"));
+    insta::assert_snapshot!("structured", String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn json_has_an_object_a_line_and_events_as_they_are_stored() {
+    let mut out = Vec::new();
+    play(&mut Json::new(&mut out));
+    let text = String::from_utf8(out).unwrap();
+    let (logs, events): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains(r#""type":"log""#));
+    let first: serde_json::Value = serde_json::from_str(logs[0]).unwrap();
+    let expected = serde_json::json!({
+        "at": at(20), "event": {
+            "type": "log", "job": "build", "step": "compile", "attempt": 1, "stream": "stdout", "priority": 6,
+            "message": "Compiling \u{1b}[32mgreen\u{1b}[0m\u{1b}[2J v1.0",
+        }
+    });
+    assert_eq!(first, expected);
+    assert_eq!(logs.len(), 4);
+    assert_eq!(events.len(), 16);
+    for event in events {
+        let _: Event = serde_json::from_str(event).expect("an event");
+    }
+}
+
+#[test]
+fn failures_that_are_allowed_say_so() {
+    let mut out = Vec::new();
+    let mut text = Text::new(&mut out, false);
+    let mut record = job_record(0, Conclusion::Failure);
+    record.conclusion = Conclusion::Success;
+    record.steps[0].conclusion = Conclusion::Success;
+    text.event(&event(1, EventKind::StepFinished { job: job("a"), index: 0, step: record.steps[0].clone() })).unwrap();
+    text.event(&event(1, EventKind::JobFinished { job: job("a"), record })).unwrap();
+    insta::assert_snapshot!("allowed_failure", String::from_utf8(out).unwrap());
+}
+
+/// A terminal's view of what a live view wrote: the rows, after carriage returns, cursor movement and erasing.
+fn screen(bytes: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let (mut rows, mut row, mut column) = (vec![String::new()], 0usize, 0usize);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' => {
+                (row, column) = (row + 1, 0);
+                rows.resize(rows.len().max(row + 1), String::new());
+            }
+            '\r' => column = 0,
+            '\x1b' => {
+                assert_eq!(chars.next(), Some('['));
+                let code: String = chars.by_ref().take_while_inclusive_alpha();
+                match code.chars().last().unwrap() {
+                    'A' => row -= code[..code.len() - 1].parse::<usize>().unwrap(),
+                    'J' => {
+                        rows[row].truncate(column);
+                        rows.truncate(row + 1);
+                    }
+                    other => panic!("unexpected sequence {other}"),
+                }
+            }
+            c => {
+                rows[row].truncate(column);
+                rows[row].push(c);
+                column += 1;
+            }
+        }
+    }
+    rows
+}
+
+trait TakeSequence {
+    fn take_while_inclusive_alpha(self) -> String;
+}
+
+impl<I: Iterator<Item = char>> TakeSequence for I {
+    fn take_while_inclusive_alpha(self) -> String {
+        let mut out = String::new();
+        for c in self {
+            out.push(c);
+            if c.is_ascii_alphabetic() {
+                break;
+            }
+        }
+        out
+    }
+}
+
+#[test]
+fn the_live_view_scrolls_lines_above_what_is_running_and_leaves_nothing_behind() {
+    let mut out = Vec::new();
+    let size = || Size { columns: 60, rows: 24 };
+    let mut live = Live::new(&mut out, "ci-1", false, || at(5000), size);
+    live.event(&event(0, EventKind::RunCreated { run: "ci-1".parse().unwrap(), workflow: "ci".parse().unwrap(), jobs: 3 })).unwrap();
+    for (name, start) in [("build", 1000), ("test", 2000)] {
+        live.event(&event(start, EventKind::JobStarted { job: job(name) })).unwrap();
+        live.event(&event(start, EventKind::StepStarted { job: job(name), index: 0, name: "compile".into(), attempt: 2 })).unwrap();
+    }
+    live.tick().unwrap();
+    live.line(&line(3000, "build", Stream::Stdout, 6, "a line")).unwrap();
+    live.tick().unwrap();
+    live.event(&event(4000, EventKind::JobFinished { job: job("build"), record: job_record(3000, Conclusion::Success) })).unwrap();
+    live.tick().unwrap();
+    drop(live);
+    let expected = [
+        "ci-1: 3 jobs",
+        "build : step `compile`, attempt 2",
+        "test  : step `compile`, attempt 2",
+        "build | a line",
+        "build : success after 1.0s",
+        "/ test    3.0s  compile, attempt 2",
+        "ci-1: 1/3 (1 success), 1 running, 5.0s",
+    ];
+    assert_eq!(screen(&out), expected);
+    let mut out = Vec::new();
+    let mut live = Live::new(&mut out, "ci-1", false, || at(5000), size);
+    live.event(&event(1, EventKind::JobStarted { job: job("build") })).unwrap();
+    live.tick().unwrap();
+    live.finish(None).unwrap();
+    drop(live);
+    assert_eq!(screen(&out), [""]);
+}
+
+#[test]
+fn the_live_view_fits_any_terminal() {
+    let size = Rc::new(Cell::new(Size { columns: 80, rows: 10 }));
+    let mut out = Vec::new();
+    let asked = size.clone();
+    let mut live = Live::new(&mut out, "ci-1", false, || at(5000), move || asked.get());
+    for number in 0..5000 {
+        live.event(&event(number, EventKind::JobStarted { job: job(&format!("job{number}")) })).unwrap();
+    }
+    live.tick().unwrap();
+    size.set(Size { columns: 20, rows: 4 });
+    live.tick().unwrap();
+    size.set(Size { columns: 1, rows: 1 });
+    live.tick().unwrap();
+    drop(live);
+    let text = String::from_utf8(out).unwrap();
+    let frames: Vec<&str> = text.split("\x1b[J").collect();
+    let first: Vec<&str> = frames[0].lines().collect();
+    assert_eq!(first.len(), 8, "{first:?}");
+    assert_eq!(first[6], "  and 4994 more");
+    assert!(first[0].contains("job0 "), "the oldest is shown first");
+    // Each of the 8 lines was less than 40 columns wide: at 20 columns none takes more than 2 rows.
+    let up: usize = text[frames[0].rfind("\x1b[").unwrap() + 2..].split_once('A').unwrap().0.parse().unwrap();
+    assert!((8..16).contains(&up), "the rows of wrapped lines are counted: {up}");
+    let lines: Vec<&str> = frames[1].split('\r').next().unwrap().lines().collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.len() < 20), "{lines:?}");
+}
