@@ -120,6 +120,25 @@ pub struct JobRecord {
     pub log_lines: u64,
 }
 
+impl JobRecord {
+    /// Returns the record of a job that did nothing yet, and so succeeded so far.
+    pub fn new(unit: String) -> Self {
+        Self {
+            unit,
+            outcome: Conclusion::Success,
+            conclusion: Conclusion::Success,
+            reason: None,
+            attempts: 0,
+            started_at: None,
+            finished_at: None,
+            outputs: BTreeMap::new(),
+            usage: Usage::default(),
+            steps: Vec::new(),
+            log_lines: 0,
+        }
+    }
+}
+
 /// A whole run: the content of `record.json` and of `nixactions show --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     event::{Event, EventKind},
-    record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, StepRecord, Usage},
+    record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, StepRecord},
     status::{self, Condition, Gate},
     store::{self, EventWriter},
     unit::{CLEANUP_GRACE, Command, JobPaths, JobSpec, StepSpec},
@@ -88,7 +88,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         paths,
         processes,
         events: Some(events),
-        record: empty_record(&spec),
+        record: JobRecord { started_at: Some(Timestamp::now()), ..JobRecord::new(spec.unit.clone()) },
         cleanup_until: None,
         deadline: None,
         state: Conclusion::Success,
@@ -103,22 +103,6 @@ fn mark_started(path: &Path) -> Result<(), RunnerError> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(RunnerError::StartedBefore),
         Err(source) => Err(RunnerError::Mark { path: path.to_owned(), source }),
-    }
-}
-
-fn empty_record(spec: &JobSpec) -> JobRecord {
-    JobRecord {
-        unit: spec.unit.clone(),
-        outcome: Conclusion::Success,
-        conclusion: Conclusion::Success,
-        reason: None,
-        attempts: 0,
-        started_at: Some(Timestamp::now()),
-        finished_at: None,
-        outputs: Default::default(),
-        usage: Usage::default(),
-        steps: Vec::new(),
-        log_lines: 0,
     }
 }
 

@@ -249,8 +249,7 @@ impl<'a> Engine<'a> {
     }
 
     fn is_blocked(&self, ix: JobIx) -> bool {
-        let needs = self.context.graph.needs(ix).iter();
-        needs.copied().any(|need| matches!(self.progress.place(need), Place::Finished(conclusion) if conclusion != Conclusion::Success))
+        self.progress.why_blocked(self.context.graph, ix).is_some()
     }
 
     /// Submits the next wave where there is room for one.
@@ -303,8 +302,10 @@ impl<'a> Engine<'a> {
 
     /// Records a job that will never be submitted.
     fn give_up(&mut self, ix: JobIx, reason: &str) {
-        let record = self.progress.judge(self.context.graph, self.context.run, ix, &JobResult::Failed, Some(reason), false, false);
         let job = self.context.graph.name(ix).clone();
+        let unit = UnitName::job(&self.context.run.run, &job).to_string();
+        let (outcome, reason) = (Conclusion::Failure, Some(reason.to_owned()));
+        let record = JobRecord { outcome, conclusion: outcome, reason, ..JobRecord::new(unit) };
         self.watch.remove(ix);
         self.progress.finish(ix, record.conclusion);
         self.emit(EventKind::JobFinished { job, record });
@@ -346,15 +347,9 @@ impl<'a> Engine<'a> {
                 let ran = result != JobResult::Dependency;
                 let service = if ran { self.manager.service_result(unit.as_str()).await? } else { None };
                 let cancelled = self.cancel != Cancel::No;
-                let mut record = self.progress.judge(
-                    self.context.graph,
-                    self.context.run,
-                    ix,
-                    &result,
-                    service.as_deref(),
-                    cancelled,
-                    job.continue_on_error,
-                );
+                let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, service.as_deref(), cancelled);
+                let conclusion = status::conclude(outcome, job.continue_on_error);
+                let mut record = JobRecord { outcome, conclusion, reason: Some(reason), ..JobRecord::new(unit.to_string()) };
                 self.fill_in(name, &mut record);
                 record
             }
@@ -363,11 +358,7 @@ impl<'a> Engine<'a> {
         record.finished_at.get_or_insert_with(Timestamp::now);
         if record.outcome == Conclusion::Skipped && Condition::parse(job.condition.as_deref()).implies_success() {
             // A runner takes a need without a result for failed; here it is known which were skipped.
-            let needs = self.context.graph.needs(ix).iter().filter_map(|need| match self.progress.place(*need) {
-                Place::Finished(conclusion) => Some((self.context.graph.name(*need), conclusion)),
-                Place::Waiting | Place::Submitted(_) => None,
-            });
-            record.reason = status::blocked(needs).or(record.reason);
+            record.reason = self.progress.why_blocked(self.context.graph, ix).or(record.reason);
         }
         if !matches!(result, JobResult::Done | JobResult::Dependency) {
             self.manager.reset_failed(unit.as_str()).await?;

@@ -5,10 +5,9 @@
 
 use crate::{
     graph::{Graph, JobIx},
-    record::{Conclusion, JobRecord, Usage},
+    record::Conclusion,
     status,
     systemd::JobResult,
-    unit::{RunSpec, UnitName},
 };
 
 /// How many jobs wait in PID 1's queue at most: beyond that each costs it more (measured from 1,000 on).
@@ -132,45 +131,24 @@ impl Progress {
         self.places.iter().filter_map(|place| if let Place::Finished(conclusion) = place { Some(*conclusion) } else { None })
     }
 
-    /// Returns how a job ended that left no result, from what systemd says of it.
-    pub fn judge(
-        &self,
-        graph: &Graph,
-        run: &RunSpec,
-        ix: JobIx,
-        result: &JobResult,
-        service: Option<&str>,
-        cancelled: bool,
-        continue_on_error: bool,
-    ) -> JobRecord {
-        let (outcome, reason) = match result {
-            JobResult::Dependency => (Conclusion::Skipped, self.why_blocked(graph, ix)),
+    /// Returns how a job ended that left no result, and why, from what systemd says of it.
+    pub fn judge(&self, graph: &Graph, ix: JobIx, result: &JobResult, service: Option<&str>, cancelled: bool) -> (Conclusion, String) {
+        match result {
+            JobResult::Dependency => (Conclusion::Skipped, self.why_blocked(graph, ix).unwrap_or_else(|| "a need failed".to_owned())),
             JobResult::Canceled => (Conclusion::Cancelled, "its start was cancelled in systemd".to_owned()),
             JobResult::Done | JobResult::Failed | JobResult::Timeout | JobResult::Unknown(_) => {
                 let outcome = if cancelled { Conclusion::Cancelled } else { Conclusion::Failure };
                 (outcome, service.unwrap_or("its runner left no result").to_owned())
             }
-        };
-        JobRecord {
-            unit: UnitName::job(&run.run, graph.name(ix)).to_string(),
-            outcome,
-            conclusion: status::conclude(outcome, continue_on_error),
-            reason: Some(reason),
-            attempts: 0,
-            started_at: None,
-            finished_at: None,
-            outputs: Default::default(),
-            usage: Usage::default(),
-            steps: Vec::new(),
-            log_lines: 0,
         }
     }
 
-    fn why_blocked(&self, graph: &Graph, ix: JobIx) -> String {
+    /// Returns why `success()` is false for a job, as far as its needs are finished.
+    pub fn why_blocked(&self, graph: &Graph, ix: JobIx) -> Option<String> {
         let needs = graph.needs(ix).iter().filter_map(|need| match self.place(*need) {
             Place::Finished(conclusion) => Some((graph.name(*need), conclusion)),
             Place::Waiting | Place::Submitted(_) => None,
         });
-        status::blocked(needs).unwrap_or_else(|| "a need failed".to_owned())
+        status::blocked(needs)
     }
 }
