@@ -8,7 +8,11 @@ use std::{
 };
 
 use crate::common::{append, event, finish, finished_run, job, make_run, sample_events, state};
-use nixactions::{event::EventKind, record::Conclusion, store::RunDir};
+use nixactions::{
+    event::EventKind,
+    record::Conclusion,
+    store::{RunDir, create_job},
+};
 
 fn nixactions(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nixactions"));
@@ -61,7 +65,7 @@ fn list_shows_runs_newest_first() {
 fn show_tells_jobs_steps_and_reasons() {
     let dir = tempfile::tempdir().unwrap();
     let run = finished_run(&state(dir.path()), 0, Conclusion::Failure);
-    run.job(&job("build")).create(&["dist"]).unwrap();
+    create_job(&run.job(&job("build")), &["dist"]).unwrap();
     let (code, out, _) = told(dir.path(), &["show", "ci-1"]);
     assert_eq!(code, 0);
     insta::assert_snapshot!("show", out);
