@@ -26,8 +26,8 @@ use crate::{
 
 /// A run that is over sooner needs no journalctl that waits for more.
 const FOLLOW_AFTER: Duration = Duration::from_millis(50);
-/// For how long journald may keep a line from its readers: a quarter of a second, and a little.
-const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(300);
+/// For how long journald may keep a line from its readers: a quarter of a second, and what journalctl needs to wake up.
+const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(500);
 /// How often the screen is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 /// How often is asked whether the run still has somebody who looks after it, and how often in a row the answer must be no.

@@ -54,7 +54,9 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
         let size = (self.size)();
         let mut bytes = erase(&self.drawn, size.columns).into_bytes();
         bytes.append(self.text.out());
-        let lines = if area { self.area(size) } else { Vec::new() };
+        // Before anything is known there is nothing to draw.
+        let known = self.progress.created.is_some() || !self.progress.running.is_empty();
+        let lines = if area && known { self.area(size) } else { Vec::new() };
         self.drawn = lines.iter().map(|(_, width)| *width).collect();
         let lines: Vec<String> = lines.into_iter().map(|(line, _)| line).collect();
         bytes.extend_from_slice(lines.join("\n").as_bytes());

@@ -2,7 +2,10 @@
 //!
 //! `build | …` is what the job printed, `build : …` is said about it.
 
-use std::io::{self, Write};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+};
 
 use owo_colors::Style;
 
@@ -30,12 +33,14 @@ pub struct Text<W> {
     width: usize,
     run: String,
     supervisors: u32,
+    /// What each job's runner said last: it tells of a failed step itself, for those who read the journal alone.
+    notes: HashMap<JobName, String>,
 }
 
 impl<W: Write> Text<W> {
     /// Returns a renderer; `colour` says whether `out` takes SGR sequences.
     pub fn new(out: W, colour: bool) -> Self {
-        Self { out, colour, width: 0, run: String::new(), supervisors: 0 }
+        Self { out, colour, width: 0, run: String::new(), supervisors: 0, notes: HashMap::new() }
     }
 
     /// Returns what it writes to.
@@ -62,6 +67,9 @@ impl<W: Write> Text<W> {
     fn step_finished(&mut self, job: &JobName, step: &StepRecord) -> io::Result<()> {
         let name = clean(&step.name, false).into_owned();
         let reason = step_reason(step);
+        if self.notes.remove(job).is_some_and(|note| note == format!("step {name}{reason}")) {
+            return Ok(());
+        }
         let word = match (step.outcome, step.conclusion) {
             (Conclusion::Success, _) => return Ok(()),
             (Conclusion::Skipped, _) => return self.about(job, &self.dim(&format!("step `{name}` skipped{reason}"))),
@@ -152,6 +160,9 @@ impl<W: Write> Renderer for Text<W> {
         let said = matches!(line.stream, Stream::Stdout | Stream::Stderr);
         let prefix = self.prefix(&line.job, if said { '|' } else { ':' });
         let message = clean(&line.message, self.colour);
+        if line.stream == Stream::Runner {
+            self.notes.insert(line.job.clone(), clean(&line.message, false).into_owned());
+        }
         let style = match (line.priority, line.stream) {
             (0..=3, _) => Some(Style::new().red()),
             (4, Stream::Runner | Stream::Manager) => Some(Style::new().yellow()),

@@ -25,7 +25,7 @@ use crate::{
 
 /// The fields that are read.
 const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,\
-                      _SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,_SOURCE_REALTIME_TIMESTAMP";
+                      _SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
 /// How long after the run's end journald may still be writing its lines down.
 const JOURNALD_LAG: SignedDuration = SignedDuration::from_secs(10);
 /// systemd's messages of this priority (warning) or a graver one are shown.
@@ -233,6 +233,10 @@ impl<'a> Fields<'a> {
         self.values(name).last().map(String::from_utf8_lossy)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
     fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.text(name)?.parse().ok()
     }
@@ -266,10 +270,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns whether an entry that is no output of the job says something worth showing. That the runner of a failed
-    /// job exited with a status is what the job's record says better; what the manager ignores is no concern of the job's.
+    /// job exited, and that the unit's start has failed or was not tried, is what the job's record says better; what the
+    /// manager ignores is no concern of the job's.
     fn tells(&self, priority: u8) -> bool {
         let message = self.text("MESSAGE").unwrap_or_default();
-        priority <= MANAGER_PRIORITY && self.text("UNIT_RESULT").as_deref() != Some("exit-code") && !message.contains(", ignoring")
+        let told = self.text("UNIT_RESULT").as_deref() == Some("exit-code") || self.has("JOB_RESULT") || self.has("EXIT_CODE");
+        priority <= MANAGER_PRIORITY && !told && !message.contains(", ignoring")
     }
 }
 
@@ -352,6 +358,8 @@ mod tests {
         assert_eq!(said("PRIORITY=4"), Some(Stream::Manager));
         assert_eq!(said("PRIORITY=4\nUNIT_RESULT=oom-kill"), Some(Stream::Manager));
         assert_eq!(said("PRIORITY=4\nUNIT_RESULT=exit-code"), None);
+        assert_eq!(said("PRIORITY=3\nJOB_RESULT=failed"), None);
+        assert_eq!(said("PRIORITY=4\nEXIT_CODE=killed"), None);
         assert_eq!(said("PRIORITY=6"), None);
     }
 

@@ -104,6 +104,17 @@ fn failures_that_are_allowed_say_so() {
     insta::assert_snapshot!("allowed_failure", String::from_utf8(out).unwrap());
 }
 
+#[test]
+fn a_failed_step_is_told_of_once() {
+    let mut out = Vec::new();
+    let mut text = Text::new(&mut out, false);
+    let record = job_record(0, Conclusion::Failure);
+    text.line(&line(999, "a", Stream::Runner, 3, "step compile: exit status 2")).unwrap();
+    text.event(&event(1000, EventKind::StepFinished { job: job("a"), index: 0, step: record.steps[0].clone() })).unwrap();
+    text.event(&event(1000, EventKind::JobFinished { job: job("a"), record })).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "a : step compile: exit status 2\na : failure after 1.0s: step compile: exit status 2\n");
+}
+
 /// A terminal's view of what a live view wrote: the rows, after carriage returns, cursor movement and erasing.
 fn screen(bytes: &[u8]) -> Vec<String> {
     let text = std::str::from_utf8(bytes).unwrap();
