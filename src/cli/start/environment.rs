@@ -241,9 +241,9 @@ mod tests {
             [
                 "`` is no name of a variable",
                 "`--env A` is not of the form NAME=value",
-                "the plan has no input `z` (known: b, c, n)",
-                "input `c` is required: set it with `--input c=…`",
-                "input `n`: `one` is not a number",
+                "the plan has no input `z`",
+                "input `c` is required",
+                "input `n` is \"one\", expected a number",
             ]
         );
     }
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn inputs_reach_steps_with_their_defaults() {
         let got = collect(&plan(PLAN), &[], &NO_FILES, &["c=y".into()], |_| None).unwrap();
-        assert_eq!(got.inputs, Env::from([("INPUT_c".into(), "y".into()), ("INPUT_n".into(), "1".into())]));
+        assert_eq!(got.inputs, Env::from([("INPUT_C".into(), "y".into()), ("INPUT_N".into(), "1".into())]));
     }
 
     #[test]
