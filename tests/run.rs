@@ -196,7 +196,7 @@ fn steps_hand_values_on(manager: &Manager) {
     };
     let (code, stderr) = inputs(&["--input", "level=middle", "--input", "count=x", "--input", "unknown=1"]);
     assert_eq!(code, 2, "{stderr}");
-    for part in ["level", "middle", "`low`, `high`", "count", "unknown"] {
+    for part in ["level", "middle", "`low`, `high`", "count", "unknown", "hint: known: "] {
         assert!(stderr.contains(part), "`{part}` is not in {stderr}");
     }
 }

@@ -58,6 +58,22 @@ pub enum EnvironmentError {
     Input(#[from] InputError),
 }
 
+impl EnvironmentError {
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Input(InputError::Unknown { hint, .. }) => hint.as_deref(),
+            Self::Input(InputError::Missing { .. }) => Some("set it with `--input NAME=VALUE`"),
+            Self::Input(InputError::Unfit { .. })
+            | Self::NoValue { .. }
+            | Self::BadName { .. }
+            | Self::BadValue { .. }
+            | Self::Unreadable { .. }
+            | Self::BadLine { .. } => None,
+        }
+    }
+}
+
 /// The longest `NAME=value` that a process can be given, in bytes (execve(2), `MAX_ARG_STRLEN`).
 const VALUE_MAX: usize = 128 * 1024;
 
