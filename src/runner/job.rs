@@ -55,8 +55,8 @@ pub fn main(directory: PathBuf) -> ExitCode {
 /// Why a runner could not even leave a result.
 #[derive(Debug, thiserror::Error)]
 enum RunnerError {
-    #[error("failed to block signals")]
-    Signals(#[source] nix::Error),
+    #[error("failed to catch signals")]
+    Signals(#[source] io::Error),
     #[error(transparent)]
     Store(#[from] store::StoreError),
     #[error("the job has been started before; it is not run twice")]

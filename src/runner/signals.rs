@@ -1,52 +1,76 @@
 //! Signals as something to poll: SIGTERM and SIGINT ask the runner to cancel, SIGCHLD says that a process ended.
+//!
+//! They are caught, not blocked: a child inherits the mask (the standard library leaves it alone) and would be deaf to the
+//! very signals that are to end it, while caught signals have their default action again once it is executed (execve(2)).
 
-use std::os::fd::{AsFd, BorrowedFd};
-
-use nix::sys::{
-    signal::{SigSet, Signal},
-    signalfd::{SfdFlags, SignalFd},
+use std::{
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
 };
 
-/// The runner's signals, blocked and read from a descriptor (signalfd(2)). Children get an empty mask again from
-/// the standard library.
+use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+/// The runner's signals, told by a byte each.
 #[derive(Debug)]
 pub struct Signals {
-    fd: SignalFd,
+    /// Has a byte for each signal of any kind.
+    any: UnixStream,
+    /// Has a byte for each that asks to cancel.
+    cancel: UnixStream,
     /// How often the runner was asked to cancel.
     pub cancels: u32,
 }
 
 impl Signals {
-    /// Blocks the signals; must come first in the process.
+    /// Catches the signals; must come first in the process.
     ///
     /// # Errors
     /// Fails with the system's reason.
-    pub fn new() -> nix::Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD, Signal::SIGHUP] {
-            set.add(signal);
+    pub fn new() -> io::Result<Self> {
+        let (any, any_writer) = UnixStream::pair()?;
+        let (cancel, cancel_writer) = UnixStream::pair()?;
+        any.set_nonblocking(true)?;
+        cancel.set_nonblocking(true)?;
+        // What wakes up comes last, so that what it wakes up for is there by then.
+        for signal in [SIGTERM, SIGINT] {
+            pipe::register(signal, cancel_writer.try_clone()?)?;
         }
-        set.thread_block()?;
-        Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?, cancels: 0 })
+        for signal in [SIGTERM, SIGINT, SIGCHLD, SIGHUP] {
+            pipe::register(signal, any_writer.try_clone()?)?;
+        }
+        Ok(Self { any, cancel, cancels: 0 })
     }
 
     /// Returns the descriptor, to be polled.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.any.as_fd()
     }
 
     /// Takes in what has arrived.
     pub fn read(&mut self) {
-        while let Ok(Some(info)) = self.fd.read_signal() {
-            if info.ssi_signo == Signal::SIGTERM as u32 || info.ssi_signo == Signal::SIGINT as u32 {
-                self.cancels += 1;
-            }
-        }
+        drain(&mut self.any);
+        self.cancels += drain(&mut self.cancel);
     }
 
     /// Returns whether the runner was asked to cancel, looking anew.
     pub fn cancelled(&mut self) -> bool {
         self.read();
         self.cancels > 0
+    }
+}
+
+/// Reads all there is; returns how many bytes that was.
+fn drain(stream: &mut UnixStream) -> u32 {
+    let (mut bytes, mut buffer) = (0, [0; 64]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(read @ 1..) => bytes += u32::try_from(read).expect("invariant: a buffer is small"),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return bytes,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
 use crate::{
@@ -88,10 +88,25 @@ pub fn restore(spec: &JobSpec, paths: &JobPaths, input: &InputSpec) -> Result<()
     if !artifact.join(MODES).exists() {
         return Err(WorkspaceError::NotSaved { name: input.name.clone(), from: input.from.to_string() });
     }
-    let to = paths.workspace().join(&input.path);
     let failed = |source| WorkspaceError::Restore { name: input.name.clone(), source };
-    fs::create_dir_all(&to).map_err(|error| failed(StoreError::io("create", &to, error)))?;
+    // What another job saved, or the source tree, may have put a link there that leads out of the workspace.
+    let mut to = paths.workspace();
+    for component in plain(&input.path).components() {
+        to.push(component);
+        match fs::symlink_metadata(&to) {
+            Ok(meta) if meta.is_symlink() => {
+                return Err(WorkspaceError::ThroughLink { name: input.name.clone(), path: input.path.clone() });
+            }
+            Ok(_) => {}
+            Err(_) => fs::create_dir(&to).map_err(|error| failed(StoreError::io("create", &to, error)))?,
+        }
+    }
     restore_tree(&artifact, &to).map_err(failed)
+}
+
+/// Returns a path in the workspace in its plain form: `dist/` and `./dist` name the same place.
+fn plain(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
 
 /// Saves one artifact.
@@ -100,8 +115,7 @@ pub fn restore(spec: &JobSpec, paths: &JobPaths, input: &InputSpec) -> Result<()
 /// Fails when it is not there, or cannot be copied.
 pub fn save(paths: &JobPaths, output: &OutputSpec) -> Result<(), WorkspaceError> {
     let workspace = paths.workspace();
-    // `dist/` and `./dist` name the same place.
-    let relative: std::path::PathBuf = Path::new(&output.path).components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let relative = plain(&output.path);
     let mut part = workspace.clone();
     for component in relative.parent().into_iter().flat_map(Path::components) {
         part.push(component);

@@ -182,6 +182,8 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         ("IgnoreSIGPIPE", Value::Bool(false)),
         ("TimeoutStartUSec", micros(context.job_timeout(job).map(|timeout| timeout + cleanup))),
         ("TimeoutStopUSec", micros(Some(cleanup))),
+        // Each time PID 1 finds the slice full it counts as a start: by `ConcurrencySoftMax=` a job that waits long would fail.
+        ("StartLimitIntervalUSec", Value::U64(0)),
         ("LogRateLimitIntervalUSec", Value::U64(0)),
         ("LogExtraFields", log_fields(run, Some(name))),
     ];

@@ -58,6 +58,22 @@ pub enum EnvironmentError {
     Input(#[from] InputError),
 }
 
+impl EnvironmentError {
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Input(InputError::Unknown { hint, .. }) => hint.as_deref(),
+            Self::Input(InputError::Missing { .. }) => Some("set it with `--input NAME=VALUE`"),
+            Self::Input(InputError::Unfit { .. })
+            | Self::NoValue { .. }
+            | Self::BadName { .. }
+            | Self::BadValue { .. }
+            | Self::Unreadable { .. }
+            | Self::BadLine { .. } => None,
+        }
+    }
+}
+
 /// The longest `NAME=value` that a process can be given, in bytes (execve(2), `MAX_ARG_STRLEN`).
 const VALUE_MAX: usize = 128 * 1024;
 
@@ -241,9 +257,9 @@ mod tests {
             [
                 "`` is no name of a variable",
                 "`--env A` is not of the form NAME=value",
-                "the plan has no input `z` (known: b, c, n)",
-                "input `c` is required: set it with `--input c=…`",
-                "input `n`: `one` is not a number",
+                "the plan has no input `z`",
+                "input `c` is required",
+                "input `n` is \"one\", expected a number",
             ]
         );
     }
@@ -251,7 +267,7 @@ mod tests {
     #[test]
     fn inputs_reach_steps_with_their_defaults() {
         let got = collect(&plan(PLAN), &[], &NO_FILES, &["c=y".into()], |_| None).unwrap();
-        assert_eq!(got.inputs, Env::from([("INPUT_c".into(), "y".into()), ("INPUT_n".into(), "1".into())]));
+        assert_eq!(got.inputs, Env::from([("INPUT_C".into(), "y".into()), ("INPUT_N".into(), "1".into())]));
     }
 
     #[test]

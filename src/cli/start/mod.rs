@@ -117,12 +117,15 @@ impl StartError {
             Self::Store(error) => error.hint(),
             Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
             Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
+            Self::Environment(faults) => {
+                let hints: Vec<_> = faults.iter().filter_map(EnvironmentError::hint).collect();
+                Some(hints.join("\n      ")).filter(|text| !text.is_empty())
+            }
             Self::Source(SourceError::NoGit(_)) => Some("install git, or name a plain directory with `--source DIR`".to_owned()),
             Self::Manager(ManagerError::None { .. })
             | Self::Plan(_)
             | Self::Unsupported(_)
             | Self::Graph(_)
-            | Self::Environment(_)
             | Self::Source(_)
             | Self::Here(..) => None,
         }

@@ -12,21 +12,23 @@
 //!
 //! [`on_managers!`] runs one test on every kind of manager. The roots are made by `.ci/roots`; where one is missing, or a machine
 //! cannot be had at all, tests skip and say why. The crate knows of nixactions only where its commands are given their flags
-//! (`manager.rs`); it is used by integration tests and benchmarks, and by `cargo run -p nixactions-harness`, a shell in a machine.
+//! (`manager.rs`, `run.rs`); it is used by integration tests and benchmarks, and by `cargo run -p nixactions-harness`, a shell in a machine.
 
 mod canary;
 mod machine;
 mod manager;
 mod process;
 mod root;
+mod run;
 mod skip;
 mod wait;
 
 pub use canary::{Canaries, Snapshot};
 pub use machine::{Machine, Plan};
-pub use manager::{Kind, Manager};
+pub use manager::{Kind, Manager, TellOnPanic};
 pub use nix::sys::signal::Signal;
 pub use root::{Root, Suite};
+pub use run::{Finished, RUN_DEADLINE, Run};
 pub use skip::Skip;
 pub use wait::{CommandExt, SOON, ended_within, wait_for};
 
@@ -50,5 +52,45 @@ macro_rules! on_managers {
     };
     ($($name:ident),+ $(,)?) => {
         $($crate::on_managers!($name on embedded, embedded_257, embedded_262, system_252, system_257, system_262, user_262);)+
+    };
+}
+
+/// As [`on_managers!`] with the usual managers, for tests that can share a machine with others that run at the same time: those that
+/// look at nothing but their own runs. Machines are made when they are first needed, and gone with the test program.
+#[macro_export]
+macro_rules! on_shared_managers {
+    (@managers $($manager:ident)+) => {
+        mod shared_managers {
+            use ::std::{path::Path, sync::OnceLock};
+            use $crate::{Manager, Skip};
+            $(
+                pub fn $manager() -> &'static Result<Manager, Skip> {
+                    static MANAGER: OnceLock<Result<Manager, Skip>> = OnceLock::new();
+                    MANAGER.get_or_init(|| Manager::$manager(Path::new(env!("CARGO_BIN_EXE_nixactions"))))
+                }
+            )+
+        }
+    };
+    (@test $name:ident $($manager:ident)+) => {
+        mod $name {
+            #[test]
+            fn embedded() {
+                // On the host there is no machine to share, only a directory.
+                let program = ::std::path::Path::new(env!("CARGO_BIN_EXE_nixactions"));
+                super::$name(&$crate::or_skip!($crate::Manager::embedded(program)));
+            }
+            $(
+                #[test]
+                fn $manager() {
+                    let manager = $crate::or_skip!(super::shared_managers::$manager().as_ref().map_err(Clone::clone));
+                    let _told = $crate::TellOnPanic(manager);
+                    super::$name(manager);
+                }
+            )+
+        }
+    };
+    ($($name:ident),+ $(,)?) => {
+        $crate::on_shared_managers!(@managers embedded_257 embedded_262 system_252 system_257 system_262 user_262);
+        $($crate::on_shared_managers!(@test $name embedded_257 embedded_262 system_252 system_257 system_262 user_262);)+
     };
 }

@@ -216,6 +216,13 @@ impl Machine {
         field(pid, "cgroup").lines().any(|line| line.split('/').any(|name| name == self.name))
     }
 
+    /// Prints its log and the end of its journal.
+    pub(crate) fn tell(&self) {
+        let journal = self.command(&["journalctl", "--no-pager", "--lines=60"]).output();
+        let journal = journal.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        eprintln!("--- log of {} ({})\n{}--- end of its journal\n{journal}---", self.name, self.root.suite(), self.log());
+    }
+
     /// Returns all that PID 1 and the set-up have printed.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&read_back(&self.log)).into_owned()
@@ -225,9 +232,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let journal = self.command(&["journalctl", "--no-pager", "--lines=60"]).output();
-            let journal = journal.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-            eprintln!("--- log of {} ({})\n{}--- end of its journal\n{journal}---", self.name, self.root.suite(), self.log());
+            self.tell();
         }
         drop(self.watcher.stdin.take());
         if ended_within(&mut self.watcher, Duration::from_secs(20)).is_none() {

@@ -278,6 +278,17 @@ impl Manager {
     }
 }
 
+/// Prints what a shared manager's machine has to say when a test that uses it panics; one of a test's own does so when it is dropped.
+pub struct TellOnPanic<'a>(pub &'a Manager);
+
+impl Drop for TellOnPanic<'_> {
+    fn drop(&mut self) {
+        if let Some(machine) = self.0.machine().filter(|_| std::thread::panicking()) {
+            machine.tell();
+        }
+    }
+}
+
 fn home() -> PathBuf {
     Path::new("/home").join(USER.0)
 }

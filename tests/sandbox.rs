@@ -1,0 +1,173 @@
+//! What a job cannot do, level by level, and what a plan may open or tighten.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, on_shared_managers};
+use serde_json::{Value, json};
+
+on_shared_managers!(
+    a_strict_job_reaches_nothing_but_its_own,
+    levels_open_what_they_say,
+    properties_reach_the_unit,
+    the_state_directory_may_lie_in_a_hidden_one,
+);
+
+const NONE: [&str; 0] = [];
+
+/// Functions for probes: `denied NAME COMMAND...` prints a line if the command succeeds.
+const PROBE: &str = "denied() { local name=$1; shift; if \"$@\" >/dev/null 2>&1; then echo \"LEAK $name: $*\"; fi; }
+    run=$(cd ../../../..; pwd); me=$NIXACTIONS_JOB; ";
+
+fn bash(script: &str) -> Value {
+    json!({ "steps": [{ "name": "it", "bash": script }] })
+}
+
+fn with(mut job: Value, more: Value) -> Value {
+    let object = job.as_object_mut().expect("a job is an object");
+    object.extend(more.as_object().expect("so is what is added").clone());
+    job
+}
+
+fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
+    let outside = manager.open_directory("outside");
+    let secret = manager.write("secret", "the host's");
+    fs::set_permissions(manager.file(&secret), fs::Permissions::from_mode(0o600)).expect("it is ours");
+    // Another run, of which nothing must be seen.
+    let other = manager.run(&json!({ "version": 1, "name": "other", "jobs": { "j": bash("true") } }), &NONE).exits(0);
+    let probe = format!(
+        "{PROBE}
+        for file in run.json plan.json events.jsonl supervisor.lock control record.json; do denied read ls $run/$file; done
+        denied read-others ls $run/../{other} ; [ $(ls $run/.. | wc -l) = 1 ] || echo LEAK runs: $(ls $run/..)
+        denied other-job ls $run/jobs/busy/work; denied other-job cat $run/jobs/busy/spec.json
+        for file in x events.jsonl shared/x shared/cancelled shared/slots/0 control/cancel jobs/x {own} jobs/busy/out/result.json \
+            jobs/busy/x jobs/need/out/result.json jobs/need/out/x; do denied write bash -c \"echo > $run/$file\"; done
+        denied replace mv $run/jobs/need/out/result.json $run/jobs/need/out/old
+        for dir in / /etc /usr /usr/bin /var /var/lib /opt /srv /boot /run /run/systemd $run {outside}; do denied write touch $dir/probe; done
+        denied secret cat {secret}; denied shadow cat /etc/shadow
+        for dir in /root /home; do [ -z \"$(ls -A $dir 2>/dev/null)\" ] || case $run in $dir/*) ;; *) echo LEAK $dir: $(ls -A $dir);; esac; done
+        denied mount mount -t tmpfs none $HOME; denied umount umount /; denied chroot chroot / true
+        denied unshare unshare --mount true; denied unshare unshare --user true; denied unshare unshare --user --map-root-user --net true
+        denied device mknod $HOME/null c 1 3; denied kill bash -c 'kill -0 1'; denied hostname hostname owned
+        denied setuid bash -c 'cp /usr/bin/id $HOME/id && chmod u+s $HOME/id'
+        denied manager systemd-run --quiet true; denied manager systemd-run --user --quiet true
+        denied manager systemctl stop nixactions-$NIXACTIONS_RUN.service; denied manager busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+            org.freedesktop.systemd1.Manager KillUnit ssi nixactions-$NIXACTIONS_RUN-busy.service all 9
+        denied cgroup mkdir /sys/fs/cgroup/probe
+        grep -q '^NoNewPrivs:.1$' /proc/self/status || echo LEAK privileges; grep -q '^CapEff:.0*$' /proc/self/status || echo LEAK capabilities
+        echo works > file && cat file && touch $HOME/x /tmp/x && echo uid=$(id -u)",
+        other = other.id,
+        outside = outside.display(),
+        secret = secret.display(),
+        // What a user's job shares with its manager is the user.
+        own = if manager.kind() == Kind::User { "" } else { "jobs/$me/x jobs/$me/spec.json" },
+    );
+    let plan = json!({ "version": 1, "name": "strict", "maxParallel": 2, "jobs": {
+        "need": bash("true"),
+        "busy": with(bash("for i in $(seq 600); do [ -e ../../stop ] && break; sleep 0.05; done; exit 1"), json!({ "timeout": 20, "continueOnError": true })),
+        "probe": with(bash(&probe), json!({ "needs": ["need"] })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_event("jobFinished", Some("probe"));
+    fs::write(run.dir().join("jobs/busy/stop"), "").expect("the run directory is ours");
+    let run = run.end().exits(0);
+    let lines = run.lines("probe");
+    assert_eq!(lines[..lines.len() - 1], ["works"], "{run}");
+    // A user's own manager cannot give a job another user.
+    let is_own = lines[lines.len() - 1] == "uid=1000";
+    assert_eq!(is_own, manager.kind() == Kind::User, "{run}");
+    assert_ne!(lines[lines.len() - 1], "uid=0");
+    // The other job's result is the one that its runner left.
+    assert_eq!((run.verdict("busy"), run.reason("busy")), ("failure/success".to_owned(), "step it: exit status 1"), "{run}");
+    assert_eq!(run.verdict("need"), "success/success");
+    assert_eq!(fs::read_dir(manager.file(&outside)).expect("it is there").count(), 0);
+}
+
+fn levels_open_what_they_say(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "levels",
+        "executors": {
+            "relaxed": { "type": "systemd", "sandbox": "relaxed" },
+            "none": { "type": "systemd", "sandbox": "none" },
+        },
+        "jobs": {
+            "relaxed": with(bash(&format!("{PROBE} denied read ls $run/plan.json; denied write touch /etc/probe; denied root ls -A /root/.bashrc
+                unshare --user --map-root-user true && echo userns; echo uid=$(id -u)")), json!({ "executor": "relaxed" })),
+            "none": with(bash(&format!("{PROBE} cat $run/plan.json >/dev/null && echo uid=$(id -u)")), json!({ "executor": "none" })),
+        } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(run.lines("relaxed")[0], "userns", "{run}");
+    let uid = run.value("relaxed", "uid");
+    assert_eq!(uid == "1000", manager.kind() == Kind::User, "{run}");
+    assert_ne!(uid, "0", "{run}");
+    assert_eq!(run.lines("none"), [if manager.kind() == Kind::User { "uid=1000" } else { "uid=0" }], "{run}");
+}
+
+fn properties_reach_the_unit(manager: &Manager) {
+    let open = manager.open_directory("open");
+    let target = manager.open_directory("target");
+    let shown = manager.write("shown/file", "bound\n");
+    let bind = format!("{}:{}", shown.parent().expect("it is in a directory").display(), target.display());
+    let mut jobs = json!({
+        "network": with(bash("cat /proc/net/dev | grep -c :"), json!({ "properties": { "PrivateNetwork": "yes" } })),
+        "bind": with(bash(&format!("cat {0}/file; touch {0}/x 2>/dev/null || echo read-only", target.display())),
+            json!({ "properties": { "BindReadOnlyPaths": bind } })),
+        "write": with(bash(&format!("echo from-job > {}/left", open.display())), json!({ "executor": "writer" })),
+        "limits": with(bash("ulimit -Sn; nice"), json!({ "properties": { "LimitNOFILE": "512", "Nice": "7" } })),
+        "memory": with(bash("touch started; until [ -e stop ]; do sleep 0.05; done"), json!({ "properties": { "MemoryMax": "64M", "TasksMax": "50" } })),
+    });
+    if manager.kind() != Kind::User {
+        jobs["user"] = with(bash("id -un; touch file"), json!({ "properties": { "User": "daemon" } }));
+    }
+    let plan = json!({ "version": 1, "name": "properties", "maxParallel": 6, "jobs": jobs,
+        "executors": { "writer": { "type": "systemd", "properties": { "ReadWritePaths": open.display().to_string() } } } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("memory", "started");
+    if manager.kind() != Kind::Embedded || manager.machine().is_some() {
+        let unit = format!("nixactions-{}-memory.service", run.id());
+        let own = ["show", "--property=MemoryMax,TasksMax", unit.as_str()];
+        // Of several embedded managers the latest is meant, which on a shared machine may be another's.
+        let text = String::from_utf8_lossy(&manager.systemctl(&own).output_within(SOON).stdout).into_owned();
+        assert!(manager.kind() == Kind::Embedded || text == "MemoryMax=67108864\nTasksMax=50\n", "{text}");
+    }
+    fs::write(run.workspace("memory", "stop"), "").expect("the run directory is ours");
+    let run = run.end().exits(0);
+    assert_eq!(run.lines("network"), ["1"], "{run}");
+    assert_eq!(run.lines("bind"), ["bound", "read-only"], "{run}");
+    assert_eq!(run.lines("limits"), ["512", "7"], "{run}");
+    assert_eq!(fs::read_to_string(manager.file(open.join("left"))).expect("it was written"), "from-job\n");
+    if manager.kind() != Kind::User {
+        assert_eq!(run.lines("user"), ["daemon"], "{run}");
+    }
+    limits_hold_or_are_warned_about(&run);
+}
+
+/// A limit that no controller enforces here must be told of, and no other.
+fn limits_hold_or_are_warned_about(run: &Finished) {
+    let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let warned = run.events.iter().any(|event| event["event"]["type"] == "warning" && event["event"]["message"].to_string().contains("MemoryMax"));
+    assert_eq!(warned, !controllers.contains("memory"), "controllers here: {controllers:?}; {run}");
+}
+
+fn the_state_directory_may_lie_in_a_hidden_one(manager: &Manager) {
+    if manager.machine().is_none() || manager.kind() == Kind::User {
+        return; // The host's /root is not ours, and a user's state directory lies in /home anyway.
+    }
+    let plan = json!({ "version": 1, "name": "hidden", "jobs": {
+        "make": with(bash("echo made > file; ls -A /root /home /tmp 2>/dev/null | grep -v ^/ | grep -v '^$' || true"), json!({ "outputs": { "file": "file" } })),
+        "take": with(bash("cat file"), json!({ "needs": ["make"], "inputs": ["file"] })),
+    } });
+    let plan = manager.plan(&plan).display().to_string();
+    for dir in ["/root/state", "/home/state/deep", "/tmp/state", "/var/tmp/state", "/srv/state with blank"] {
+        let run = manager.start_command(manager.nixactions(&["run", &plan, "--output=json", "--state-dir", dir]));
+        let id = run.id().to_owned();
+        let run = run.end().exits(0);
+        assert_eq!(run.lines("take"), ["made"], "state in {dir}: {run}");
+        assert_eq!(run.lines("make"), NONE, "state in {dir}: {run}");
+        let record = manager.nixactions(&["show", &id, "--json", "--state-dir", dir]).json();
+        assert_eq!(record["jobs"]["take"]["outcome"], "success");
+    }
+    // And so may the program.
+    let program = manager.file("/root/nixactions");
+    fs::copy(manager.file("/usr/bin/nixactions"), &program).expect("the machine is writable");
+    let kind = if manager.kind() == Kind::System { "system" } else { "embedded" };
+    manager.command(&["/root/nixactions", "run", "--manager", kind, &plan]).ok();
+}
