@@ -3,7 +3,7 @@
 //! `run.json`, where there is one, says in which ways the run differs from the usual (`Settings`). `NIXACTIONS_BLESS=1` writes
 //! what the program says now; read the difference before it is committed, since these are the properties that jobs run with.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use nixactions::{
     graph::Graph,
@@ -21,6 +21,8 @@ struct Settings {
     systemd: u32,
     state_directory: String,
     program: String,
+    /// The cgroup controllers that the manager has.
+    controllers: BTreeSet<String>,
     /// How many jobs come with the first wave; all where absent.
     first_wave: Option<usize>,
 }
@@ -32,6 +34,7 @@ impl Default for Settings {
             systemd: 252,
             state_directory: "/var/lib/nixactions".into(),
             program: "/usr/bin/nixactions".into(),
+            controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into(),
             first_wave: None,
         }
     }
@@ -52,7 +55,8 @@ fn each_plan_becomes_exactly_its_units() {
         let file = folder.join("units.txt");
         let expected = fs::read_to_string(&file).unwrap_or_default();
         let plan = plan::load(&folder).unwrap_or_else(|error| panic!("{error}"));
-        let settings = fs::read(folder.join("run.json")).map_or_else(|_| Settings::default(), |text| serde_json::from_slice(&text).unwrap());
+        let settings =
+            fs::read(folder.join("run.json")).map_or_else(|_| Settings::default(), |text| serde_json::from_slice(&text).unwrap());
         let found = units(&plan, &settings);
         if found == expected {
             continue;
@@ -89,7 +93,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
     let pure = unit::pure_success(plan, &graph);
     let jobs: Vec<_> = graph.jobs().collect();
     let waves = jobs.split_at(settings.first_wave.unwrap_or(jobs.len()));
-    let mut text: String = unit::warnings(&context).iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let mut text: String = unit::warnings(&context, &settings.controllers).iter().map(|warning| format!("warning: {warning}\n")).collect();
     for (number, wave) in [(0, waves.0), (1, waves.1)].into_iter().filter(|(_, wave)| !wave.is_empty()) {
         let wave = unit::wave(&context, number, wave, &pure);
         for unit in wave.aux.iter().chain([&wave.main]) {
