@@ -108,7 +108,7 @@ pub struct RunArgs {
     /// Set an input that the plan declares
     #[arg(long, short, value_name = "K=V")]
     pub input: Vec<String>,
-    /// The source tree that jobs get a copy of [default: the current directory]
+    /// The source tree that jobs get a copy of [default: the git repository around here]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub source: Option<PathBuf>,
     /// How the run is shown.
@@ -139,7 +139,7 @@ pub enum Output {
 /// The managers that may run the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ManagerArg {
-    /// The system's for root, else the user's; where there is none, an embedded one
+    /// The system's for root (embedded where none runs), the user's for others
     Auto,
     /// The host's PID 1
     System,

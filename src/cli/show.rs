@@ -1,6 +1,9 @@
 //! `nixactions show`: a run's record, or what is known of it so far, from its directory alone.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 
@@ -11,7 +14,6 @@ use super::{
     output::colour,
 };
 use crate::{
-    ids::JobName,
     record::RunRecord,
     report::{Duration, Progress, clean, jobs_table, paint, plural, steps_lines, verdict},
     store::{RunDir, StateDir, read_json},
@@ -58,14 +60,20 @@ fn show(out: &mut dyn Write, run: &RunDir, record: &RunRecord, progress: &Progre
         jobs_table(&record.jobs, true).write(out, colour)?;
         failed_steps(out, record, colour)?;
     }
-    let artifacts: Vec<&JobName> = record.jobs.keys().filter(|job| run.job(job).path().join("artifacts").is_dir()).collect();
+    let artifacts: Vec<PathBuf> = record.jobs.keys().flat_map(|job| saved(&run.job(job).artifacts())).collect();
     if !artifacts.is_empty() {
         writeln!(out, "\nArtifacts")?;
-        for job in artifacts {
-            writeln!(out, "  {}", run.job(job).path().join("artifacts").display())?;
-        }
+        artifacts.iter().try_for_each(|path| writeln!(out, "  {}", path.display()))?;
     }
     writeln!(out, "\nLogs: nixactions logs {id} [JOB]")
+}
+
+/// Returns where a job's artifacts lie, of those that were saved: a manifest beside the tree says so (`runner`).
+fn saved(artifacts: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(artifacts).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut saved: Vec<PathBuf> = entries.filter(|path| path.join("modes.json").exists()).map(|path| path.join("tree")).collect();
+    saved.sort();
+    saved
 }
 
 /// Writes the steps of the jobs that have something to tell: those that did not simply succeed, or all of them where there are few.

@@ -4,7 +4,10 @@
 //! arrive, a job would end before it spoke. So everything waits until nothing earlier can be on its way any more, and
 //! the end of a job waits for as many of its lines as its record says there are. Knows no clock: times are given to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    mem::{Discriminant, discriminant},
+};
 
 use jiff::Timestamp;
 
@@ -33,14 +36,22 @@ pub struct Order {
     queue: BTreeMap<(Timestamp, u64), Item>,
     pushed: u64,
     seen: HashMap<JobName, u64>,
+    /// What jobs told of themselves, by time and kind.
+    told: HashSet<(JobName, Timestamp, Discriminant<EventKind>)>,
     ended: HashMap<JobName, u64>,
     /// Since when lines have been missed, and none has come. Once patience has run out, nothing waits until one does.
     blocked_since: Option<Timestamp>,
 }
 
 impl Order {
-    /// Takes an event in. The second end of the same job, as a supervisor that crashed may have written it, is dropped.
+    /// Takes an event in. A supervisor that took the run over may tell again what jobs told the one before; that is dropped, as
+    /// is a second end of the same job.
     pub fn event(&mut self, event: Event) {
+        if let EventKind::JobStarted { job } | EventKind::StepStarted { job, .. } | EventKind::StepFinished { job, .. } = &event.event
+            && !self.told.insert((job.clone(), event.at, discriminant(&event.event)))
+        {
+            return;
+        }
         if let EventKind::JobFinished { job, record } = &event.event {
             if self.ended.contains_key(job) {
                 return;
@@ -193,6 +204,16 @@ mod tests {
         order.event(finished(10, "a", 0));
         order.event(finished(11, "a", 0));
         assert_eq!(names(&mut order, 100, 100), ["-a"]);
+    }
+
+    #[test]
+    fn what_a_second_supervisor_tells_again_is_shown_once() {
+        let mut order = Order::default();
+        for millis in [10, 10, 11] {
+            order.event(started(millis, "a"));
+        }
+        order.event(started(10, "b"));
+        assert_eq!(names(&mut order, 100, 100), ["+a", "+b", "+a"]);
     }
 
     #[test]

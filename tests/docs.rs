@@ -1,0 +1,182 @@
+//! What the documentation says is so: its plans are good, its commands exist, its lists of properties are what is set.
+
+use std::{fs, path::Path};
+
+use clap::{CommandFactory as _, Parser as _};
+use nixactions::{
+    cli::args::Cli,
+    graph::Graph,
+    plan,
+    unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
+};
+
+const PAGES: [&str; 4] = ["README.md", "docs/plan.md", "docs/sandbox.md", "docs/design.md"];
+
+/// A fenced block: what stands after its fence, and its text.
+struct Block {
+    page: &'static str,
+    line: usize,
+    info: String,
+    text: String,
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
+}
+
+fn blocks() -> Vec<Block> {
+    let mut found: Vec<Block> = Vec::new();
+    for page in PAGES {
+        let mut open: Option<Block> = None;
+        for (index, line) in read(page).lines().enumerate() {
+            match (&mut open, line.trim_start().strip_prefix("```")) {
+                (None, Some(info)) => open = Some(Block { page, line: index + 1, info: info.to_owned(), text: String::new() }),
+                (Some(_), Some(_)) => found.extend(open.take()),
+                (Some(block), None) => block.text.extend([line, "\n"]),
+                (None, None) => {}
+            }
+        }
+        assert!(open.is_none(), "{page}: a fence is not closed");
+    }
+    found
+}
+
+#[test]
+fn plans_in_the_documentation_are_good_and_can_be_run() {
+    let plans: Vec<_> = blocks().into_iter().filter(|block| block.info == "json plan").collect();
+    assert!(plans.len() >= 6, "the examples are gone");
+    for Block { page, line, text, .. } in plans {
+        let plan = plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{page}:{line}: {faults}"));
+        assert_eq!(plan::unsupported(&plan), [], "{page}:{line}");
+    }
+}
+
+#[test]
+fn commands_in_the_documentation_exist() {
+    let mut seen = 0;
+    for Block { page, line, text, .. } in blocks().into_iter().filter(|block| block.info == "console") {
+        for command in text.lines().filter_map(|line| line.strip_prefix("$ ").or(line.strip_prefix("# "))) {
+            for part in command.split(['|', ';']).flat_map(|part| part.split("&&")) {
+                check(part, &format!("{page}:{line}: `{part}`"));
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10, "the commands are gone");
+    // Those in running text.
+    for page in PAGES {
+        let text = read(page);
+        for command in text.split('`').skip(1).step_by(2).filter(|code| code.starts_with("nixactions ") && !code.contains("job DIR")) {
+            let name = command.split_whitespace().nth(1).unwrap();
+            assert!(Cli::command().find_subcommand(name).is_some() || name.starts_with('-'), "{page}: `{command}`");
+        }
+    }
+}
+
+/// Panics if a command cannot be what the documentation takes it for.
+fn check(command: &str, place: &str) {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    match words.first().copied() {
+        Some("nixactions") => {
+            if let Err(error) = Cli::try_parse_from(&words) {
+                assert!(!error.use_stderr(), "{place}: {error}");
+            }
+        }
+        Some("examples/run") => assert!(root.join("examples").join(words[1]).is_dir(), "{place}: there is no such example"),
+        Some(script) if script.contains('/') => assert!(root.join(script).exists(), "{place}: there is no such file"),
+        _ => {}
+    }
+}
+
+#[test]
+fn links_in_the_documentation_lead_somewhere() {
+    for page in PAGES {
+        let text = read(page);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(page).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, _) = link.split_once('#').unwrap_or((link, ""));
+            assert!(file.is_empty() || file.contains("://") || folder.join(file).exists(), "{page}: {link}");
+        }
+    }
+}
+
+#[test]
+fn all_that_is_not_executed_yet_is_listed() {
+    let page = read("docs/plan.md");
+    let list = page.split("## Not yet").nth(1).expect("the section is there");
+    let text = r#"{ "version": 1, "name": "w", "envFrom": [["/e"]], "retry": { "maxAttempts": 2 }, "concurrency": { "group": "g" },
+        "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] } },
+        "jobs": { "a": { "condition": "[ -e x ]", "matrix": { "group": "m" }, "steps": [{ "bash": "true" }] },
+                  "b": { "executor": "box", "steps": [{ "bash": "true" }] }, "c": { "executor": "own", "steps": [{ "bash": "true" }] } } }"#;
+    let found = plan::unsupported(&plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{faults}")));
+    assert_eq!(found.len(), 7, "{found:?}");
+    for fault in found {
+        let word = match fault.path.rsplit('.').next().unwrap() {
+            "condition" => "conditions in bash",
+            "type" => fault.found.trim_matches('`'),
+            key => key,
+        };
+        assert!(list.contains(word), "{}: `{word}` is not listed as not executed", fault.path);
+    }
+}
+
+#[test]
+fn the_properties_of_each_sandbox_are_those_of_the_documentation() {
+    let text = r#"{ "version": 1, "name": "ci", "executors": { "e": { "type": "systemd", "sandbox": "LEVEL" } }, "jobs": {
+        "build": { "outputs": { "dist": "dist" }, "steps": [{ "bash": "true" }] },
+        "test": { "executor": "e", "needs": ["build"], "inputs": ["dist"], "steps": [{ "bash": "true" }] } } }"#;
+    let blocks = blocks();
+    let documented = |name: &str| {
+        let block = blocks.iter().find(|block| block.info == format!("properties {name}"));
+        block.unwrap_or_else(|| panic!("no list of `{name}`")).text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let every = job_unit(&text.replace("LEVEL", "none"));
+    assert_eq!(every, documented("every"));
+    for level in ["strict", "relaxed"] {
+        let all = job_unit(&text.replace("LEVEL", level));
+        let own: Vec<_> = all.into_iter().filter(|line| !every.contains(line) || line.starts_with("NoNewPrivileges")).collect();
+        assert_eq!(own, documented(level), "{level}");
+    }
+}
+
+/// Returns the properties of the job `test`, as a unit file would say them.
+fn job_unit(text: &str) -> Vec<String> {
+    let plan = plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{faults}"));
+    let graph = Graph::new(&plan).unwrap();
+    let state = Path::new("/var/lib/nixactions");
+    let run = RunSpec {
+        version: SPEC_VERSION,
+        run: "ci-1".parse().unwrap(),
+        workflow: plan.name.clone(),
+        manager: ManagerKind::System,
+        created_at: Default::default(),
+        program: "/usr/bin/nixactions".into(),
+        directory: state.join("runs/ci-1"),
+        state_directory: state.into(),
+        overrides: Default::default(),
+        inputs: Default::default(),
+        path: "/usr/bin".into(),
+        has_source: false,
+        max_parallel: 2,
+    };
+    let context = Context { plan: &plan, graph: &graph, run: &run, features: Features::of_version(252) };
+    let jobs: Vec<_> = graph.jobs().collect();
+    let wave = unit::wave(&context, 0, &jobs, &unit::pure_success(&plan, &graph));
+    let unit = wave.aux.iter().find(|unit| unit.name.as_str() == "nixactions-ci-1-test.service").expect("the job has a unit");
+    unit.to_string().lines().skip(1).map(as_in_a_unit_file).collect()
+}
+
+/// D-Bus has numbers where unit files have words.
+fn as_in_a_unit_file(line: &str) -> String {
+    match line {
+        "CapabilityBoundingSet=0" => "CapabilityBoundingSet=".to_owned(),
+        "RestrictNamespaces=0" => "RestrictNamespaces=yes".to_owned(),
+        "SystemCallErrorNumber=1" => "SystemCallErrorNumber=EPERM".to_owned(),
+        _ => match line.split_once('=') {
+            Some((name, "true")) => format!("{name}=yes"),
+            Some((name, "false")) => format!("{name}=no"),
+            _ => line.to_owned(),
+        },
+    }
+}

@@ -1,0 +1,104 @@
+//! Numbered plans and the units that they become: `tests/units/<nnn>-<what>/{plan.json,run.json,units.txt}`.
+//!
+//! `run.json`, where there is one, says in which ways the run differs from the usual (`Settings`). `NIXACTIONS_BLESS=1` writes
+//! what the program says now; read the difference before it is committed, since these are the properties that jobs run with.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use nixactions::{
+    graph::Graph,
+    plan::{self, Plan},
+    unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
+};
+use serde::Deserialize;
+
+/// What the units depend on beside the plan.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Settings {
+    manager: ManagerKind,
+    /// The manager's version.
+    systemd: u32,
+    state_directory: String,
+    program: String,
+    /// The cgroup controllers that the manager has.
+    controllers: BTreeSet<String>,
+    /// How many jobs come with the first wave; all where absent.
+    first_wave: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            manager: ManagerKind::System,
+            systemd: 252,
+            state_directory: "/var/lib/nixactions".into(),
+            program: "/usr/bin/nixactions".into(),
+            controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into(),
+            first_wave: None,
+        }
+    }
+}
+
+#[test]
+fn each_plan_becomes_exactly_its_units() {
+    let bless = std::env::var_os("NIXACTIONS_BLESS").is_some();
+    let mut folders: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/units"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    assert!(folders.len() > 10, "the fixtures are gone");
+    let mut wrong = Vec::new();
+    for folder in folders {
+        let file = folder.join("units.txt");
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        let plan = plan::load(&folder).unwrap_or_else(|error| panic!("{error}"));
+        let settings =
+            fs::read(folder.join("run.json")).map_or_else(|_| Settings::default(), |text| serde_json::from_slice(&text).unwrap());
+        let found = units(&plan, &settings);
+        if found == expected {
+            continue;
+        }
+        if bless {
+            fs::write(&file, found).unwrap();
+        } else {
+            wrong.push(format!("--- {}: expected\n{expected}--- found\n{found}", folder.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Returns the warnings and units of a run's first two waves, and its supervisor's.
+fn units(plan: &Plan, settings: &Settings) -> String {
+    let directory = Path::new(&settings.state_directory).join(format!("runs/{}-1", plan.name));
+    let run = RunSpec {
+        version: SPEC_VERSION,
+        run: format!("{}-1", plan.name).parse().unwrap(),
+        workflow: plan.name.clone(),
+        manager: settings.manager,
+        created_at: Default::default(),
+        program: settings.program.clone().into(),
+        directory,
+        state_directory: settings.state_directory.clone().into(),
+        overrides: Default::default(),
+        inputs: Default::default(),
+        path: "/usr/bin".into(),
+        has_source: false,
+        max_parallel: plan.max_parallel.unwrap_or(2),
+    };
+    let graph = Graph::new(plan).unwrap();
+    let context = Context { plan, graph: &graph, run: &run, features: Features::of_version(settings.systemd) };
+    let pure = unit::pure_success(plan, &graph);
+    let jobs: Vec<_> = graph.jobs().collect();
+    let waves = jobs.split_at(settings.first_wave.unwrap_or(jobs.len()));
+    let mut text: String = unit::warnings(&context, &settings.controllers).iter().map(|warning| format!("warning: {warning}\n")).collect();
+    for (number, wave) in [(0, waves.0), (1, waves.1)].into_iter().filter(|(_, wave)| !wave.is_empty()) {
+        let wave = unit::wave(&context, number, wave, &pure);
+        for unit in wave.aux.iter().chain([&wave.main]) {
+            text.push_str(&format!("{unit}\n"));
+        }
+    }
+    text + &unit::supervisor(&run).to_string()
+}
