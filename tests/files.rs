@@ -81,8 +81,15 @@ fn artifacts_reach_the_jobs_that_take_them_in(manager: &Manager) {
         "hopeless": with(bash("true"), json!({ "needs": ["failed"], "condition": "always()", "inputs": ["lost"] })),
     } });
     let run = manager.run(&plan, &NONE).exits(1);
-    let dist = ["d 755 dist ", "l 777 dist/link sub/lib", "l 777 dist/outside /etc/shadow", "d 700 dist/sub ", "d 755 dist/sub/empty ",
-        "f 600 dist/sub/lib ", "f 751 dist/tool "];
+    let dist = [
+        "d 755 dist ",
+        "l 777 dist/link sub/lib",
+        "l 777 dist/outside /etc/shadow",
+        "d 700 dist/sub ",
+        "d 755 dist/sub/empty ",
+        "f 600 dist/sub/lib ",
+        "f 751 dist/tool ",
+    ];
     let mut taken = vec!["l 777 dangling nowhere"];
     taken.extend(dist);
     taken.extend(["d 755 in ", "d 755 in/put ", "d 755 in/put/deep ", "f 644 in/put/deep/file "]);
@@ -123,7 +130,8 @@ fn artifacts_cannot_be_made_to_leak(manager: &Manager) {
     assert_eq!(run.reason("caught"), "artifact `other`: `lib` leads through a link", "{run}");
     assert!(run.reason("caught-deeper").starts_with("failed to restore artifact `data`"), "{run}");
     for path in ["/etc", "../up", "a/../../up"] {
-        let plan = manager.plan(&json!({ "version": 1, "name": "leaks", "jobs": { "j": with(bash("true"), json!({ "outputs": { "o": path } })) } }));
+        let plan = manager
+            .plan(&json!({ "version": 1, "name": "leaks", "jobs": { "j": with(bash("true"), json!({ "outputs": { "o": path } })) } }));
         let (code, stderr) = manager.refused(&["run", &plan.display().to_string()]);
         assert_eq!(code, 2);
         assert!(stderr.contains("$.jobs.j.outputs.o"), "{stderr}");

@@ -129,7 +129,15 @@ fn stronger_levels_of_the_environment_win(manager: &Manager) {
     (5..7).for_each(|n| text.push_str(&format!("export V{n}=\"file\"\n")));
     let file = manager.write("the-env", text);
     let plan = manager.plan(&plan);
-    let mut command = manager.nixactions(&["run", &plan.display().to_string(), "-o", "json", "--env=V6=option", "--env-file", &file.display().to_string()]);
+    let mut command = manager.nixactions(&[
+        "run",
+        &plan.display().to_string(),
+        "-o",
+        "json",
+        "--env=V6=option",
+        "--env-file",
+        &file.display().to_string(),
+    ]);
     command.env("TOKEN", "token").env("UNNAMED", "secret").env("V0", "caller");
     (4..7).for_each(|n| _ = command.env(format!("V{n}"), "caller"));
     let run = manager.start_command(command).end().exits(0);
@@ -281,7 +289,8 @@ fn exit_codes_tell_how_it_went(manager: &Manager) {
         assert_eq!(code, 3, "{stderr}");
     }
     // Ctrl-C at the client's terminal.
-    let plan = json!({ "version": 1, "name": "codes", "jobs": { "j": bash("sleep 98721"), "k": with(bash("true"), json!({ "needs": ["j"] })) } });
+    let plan =
+        json!({ "version": 1, "name": "codes", "jobs": { "j": bash("sleep 98721"), "k": with(bash("true"), json!({ "needs": ["j"] })) } });
     let run = manager.start(&plan, &[""; 0]);
     run.wait_for_event("stepStarted", Some("j"));
     run.signal_client(Signal::SIGINT);

@@ -143,7 +143,8 @@ fn properties_reach_the_unit(manager: &Manager) {
 /// A limit that no controller enforces here must be told of, and no other.
 fn limits_hold_or_are_warned_about(run: &Finished) {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    let warned = run.events.iter().any(|event| event["event"]["type"] == "warning" && event["event"]["message"].to_string().contains("MemoryMax"));
+    let warned =
+        run.events.iter().any(|event| event["event"]["type"] == "warning" && event["event"]["message"].to_string().contains("MemoryMax"));
     assert_eq!(warned, !controllers.contains("memory"), "controllers here: {controllers:?}; {run}");
 }
 

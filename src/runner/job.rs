@@ -79,8 +79,8 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         ("NIXACTIONS_WORKFLOW", spec.workflow.as_str()),
         ("NIXACTIONS_JOB", spec.job.as_str()),
     ];
-    // A user's manager does not tell journald about `LogExtraFields=`, so there the runner sends all fields.
-    let journal = Journal::open(if spec.sends_all_fields { &fields } else { &fields[..1] });
+    // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a user's manager.
+    let journal = Journal::open(&fields);
     let processes = Processes::new(signals, journal, spec.shared_directory.join("killed"));
     let mut job = Job {
         needs: gate::needs(&spec),

@@ -1,7 +1,6 @@
 //! Lines to the journal, over its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
-//! The runner tags each line with its step, attempt and stream; run, workflow and job are added by journald itself
-//! (`LogExtraFields=`) where the manager can tell it. Knows nothing of processes.
+//! The runner tags each line with its run, job, step, attempt and stream. Knows nothing of processes.
 
 use std::{
     io::{self, IoSlice},

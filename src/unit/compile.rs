@@ -184,7 +184,9 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         ("TimeoutStopUSec", micros(Some(cleanup))),
         // Each time PID 1 finds the slice full it counts as a start: by `ConcurrencySoftMax=` a job that waits long would fail.
         ("StartLimitIntervalUSec", Value::U64(0)),
-        ("LogRateLimitIntervalUSec", Value::U64(0)),
+        // 0 would leave journald's own limit in force: systemd hands on only what is set.
+        ("LogRateLimitIntervalUSec", Value::U64(1)),
+        ("LogRateLimitBurst", Value::U32(u32::MAX)),
         ("LogExtraFields", log_fields(run, Some(name))),
     ];
     if !after.is_empty() {

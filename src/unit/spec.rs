@@ -146,8 +146,6 @@ pub struct JobSpec {
     pub continue_on_error: bool,
     /// Whether its workspace starts with a copy of the source tree.
     pub copy_source: bool,
-    /// Whether the runner must send run, workflow and job with each line, because the manager does not tell journald.
-    pub sends_all_fields: bool,
     /// How many of the run's jobs may run at once, where the runner itself must see to it with locks.
     pub slots: Option<u32>,
     /// `PATH` of its steps.
@@ -189,7 +187,6 @@ impl JobSpec {
             condition: job.condition.clone(),
             continue_on_error: job.continue_on_error,
             copy_source: run.has_source && copies_source(&context.executor(job)),
-            sends_all_fields: run.manager == ManagerKind::User,
             slots: (!context.features.concurrency).then_some(run.max_parallel),
             path: run.path.clone(),
             workflow_env: context.plan.env.clone(),

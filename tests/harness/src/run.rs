@@ -271,7 +271,11 @@ impl Finished {
 
     /// Returns what a job printed to standard output and error, as the client showed it.
     pub fn lines(&self, job: &str) -> Vec<&str> {
-        let of_job = |event: &&Value| event["event"]["type"] == "log" && event["event"]["job"] == job && ["stdout", "stderr"].iter().any(|stream| event["event"]["stream"] == *stream);
+        let of_job = |event: &&Value| {
+            event["event"]["type"] == "log"
+                && event["event"]["job"] == job
+                && ["stdout", "stderr"].iter().any(|stream| event["event"]["stream"] == *stream)
+        };
         self.events.iter().filter(of_job).filter_map(|event| event["event"]["message"].as_str()).collect()
     }
 
