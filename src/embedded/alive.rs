@@ -1,13 +1,14 @@
 //! Whether a run's manager lives, what it lacks, and how to end it by force. Works from any process as root.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
     path::Path,
 };
 
 use nix::{
-    fcntl::{Flock, FlockArg},
+    fcntl::{FcntlArg, fcntl},
+    libc::{F_UNLCK, F_WRLCK, SEEK_SET, flock},
     sys::signal::{Signal, kill as send},
     unistd::Pid,
 };
@@ -23,38 +24,63 @@ const STATE_VERSION: u32 = 1;
 /// What `manager.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct State {
+pub(super) struct State {
     version: u32,
     /// PID 1, as seen from outside.
     pid: i32,
     /// When it started, in clock ticks since boot (proc_pid_stat(5)): ids are used again.
     start_time: u64,
+    /// How it ended, if not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
-/// Takes the lock that says that a manager lives. The kernel releases it when the caller is gone. `None`: it is taken.
-pub(super) fn lock(run_dir: &Path) -> io::Result<Option<Flock<File>>> {
+/// A write lock on a whole file, of the kind that belongs to the open file, not to the process (fcntl(2)): who asks
+/// about it need not take it.
+const LOCKED: flock = flock { l_type: F_WRLCK as i16, l_whence: SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+
+/// Takes the lock that says that a manager lives, until the file is closed. `None`: it is taken.
+pub(super) fn lock(run_dir: &Path) -> io::Result<Option<File>> {
     let file = File::create(run_dir.join(LOCK))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(error.into()),
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&LOCKED)) {
+        Ok(_) => Ok(Some(file)),
+        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Notes which process PID 1 is.
-pub(super) fn write_state(run_dir: &Path, pid: i32) -> io::Result<()> {
-    let start_time = start_time(pid).ok_or(ErrorKind::NotFound)?;
-    let new = run_dir.join("manager.json.new");
-    let mut file = File::create(&new)?;
-    serde_json::to_writer(&mut file, &State { version: STATE_VERSION, pid, start_time })?;
-    file.write_all(b"\n")?;
-    fs::rename(new, run_dir.join(STATE))
+fn is_locked(run_dir: &Path) -> bool {
+    let mut lock = LOCKED;
+    let asked =
+        OpenOptions::new().write(true).open(run_dir.join(LOCK)).and_then(|file| Ok(fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?));
+    asked.is_ok() && lock.l_type != F_UNLCK as i16
+}
+
+impl State {
+    /// Returns the state of a manager whose PID 1 has just been started.
+    pub fn started(pid: i32) -> io::Result<Self> {
+        Ok(Self { version: STATE_VERSION, pid, start_time: start_time(pid).ok_or(ErrorKind::NotFound)?, ended: None })
+    }
+
+    /// Writes it into a run directory, all or nothing.
+    pub fn write(&self, run_dir: &Path) -> io::Result<()> {
+        let new = run_dir.join("manager.json.new");
+        let mut file = File::create(&new)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.write_all(b"\n")?;
+        fs::rename(new, run_dir.join(STATE))
+    }
+
+    fn read(run_dir: &Path) -> Option<Self> {
+        let state: Self = serde_json::from_slice(&fs::read(run_dir.join(STATE)).ok()?).ok()?;
+        (state.version == STATE_VERSION).then_some(state)
+    }
 }
 
 /// Returns PID 1's id if that very process still lives.
 fn living_pid(run_dir: &Path) -> Option<Pid> {
-    let state: State = serde_json::from_slice(&fs::read(run_dir.join(STATE)).ok()?).ok()?;
-    (state.version == STATE_VERSION && start_time(state.pid) == Some(state.start_time)).then(|| Pid::from_raw(state.pid))
+    let state = State::read(run_dir)?;
+    (start_time(state.pid) == Some(state.start_time)).then(|| Pid::from_raw(state.pid))
 }
 
 /// Reads a process's start time, the 22nd field of its `stat`; the second may hold spaces and parentheses.
@@ -68,11 +94,18 @@ fn start_time(pid: i32) -> Option<u64> {
 
 /// Returns whether a run's manager is alive: PID 1, or the process that clears up after it.
 pub fn is_alive(run_dir: &Path) -> bool {
-    // Opened, not created: to ask about a run must not change it.
-    let locked = File::open(run_dir.join(LOCK))
-        .is_ok_and(|file| matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, nix::Error::EWOULDBLOCK))));
     // The second question matters when the process that holds the lock was itself killed.
-    locked || living_pid(run_dir).is_some()
+    is_locked(run_dir) || living_pid(run_dir).is_some()
+}
+
+/// Returns why a run's manager is gone, if it did not end because the supervisor was done: `None` while it lives.
+///
+/// [`boot`](super::boot) returns before systemd has tried all that it needs; who waits for the supervisor asks this.
+pub fn failure(run_dir: &Path) -> Option<EmbeddedError> {
+    let status = State::read(run_dir)?.ended?;
+    let log = run_dir.join("manager.log");
+    let said = fs::read(&log).unwrap_or_default();
+    Some(EmbeddedError::Ended { status, said: String::from_utf8_lossy(&said).into_owned(), log })
 }
 
 /// Kills a run's PID 1, and with it every process of the run. Returns whether there was one.

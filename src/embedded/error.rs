@@ -51,6 +51,16 @@ pub enum EmbeddedError {
     /// A step in setting up the namespaces failed.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// The private systemd ended by itself, not because the supervisor was done.
+    #[error("the run's private systemd ended: {status}{}", last_line(.said))]
+    Ended {
+        /// Its exit status, or the signal that killed it.
+        status: String,
+        /// What it said outside of the journal.
+        said: String,
+        /// The file where that is kept.
+        log: PathBuf,
+    },
     /// The process that sets up the namespaces ended without a word.
     #[error("the embedded manager's first process ended without an answer")]
     Silent,
@@ -63,6 +73,7 @@ impl EmbeddedError {
 
     /// Returns what the user can do, one phrase each.
     pub fn hints(&self) -> Vec<String> {
+        const INOTIFY: &str = "raise the limit on inotify instances: `sysctl fs.inotify.max_user_instances=1024`";
         let hint: &str = match self {
             Self::Missing(missing) => {
                 let mut hints: Vec<String> = Vec::new();
@@ -79,6 +90,9 @@ impl EmbeddedError {
                 "in a container, give it CAP_SYS_ADMIN and leave to mount: `docker run --privileged`, or `--cap-add SYS_ADMIN \
                  --security-opt apparmor=unconfined --security-opt seccomp=unconfined`"
             }
+            Self::Stage(error) if error.errno == Some(nix::libc::EMFILE) => INOTIFY,
+            Self::Ended { said, .. } if said.contains("Too many open files") => INOTIFY,
+            Self::Ended { log, .. } => return vec![format!("see `{}`", log.display())],
             Self::Silent => "is the `nixactions` binary readable by root at the path it was started from?",
             Self::Io { .. } | Self::Stage(_) => return Vec::new(),
         };
@@ -88,6 +102,14 @@ impl EmbeddedError {
 
 fn list(missing: &[Missing]) -> String {
     missing.iter().map(|missing| missing.what.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns what systemd said last before the note that it ended, as a part of a sentence.
+fn last_line(said: &str) -> String {
+    // Lines in colour are shouts to the console that repeat what was said before.
+    let lines =
+        said.lines().filter(|line| !line.starts_with("PID 1 ended") && !line.starts_with("Exiting PID 1") && !line.contains('\u{1b}'));
+    lines.rev().find(|line| !line.trim().is_empty()).map(|line| format!(": {line}")).unwrap_or_default()
 }
 
 /// A step that failed in another process than the caller's.

@@ -11,7 +11,7 @@ use std::{
         unix::{fs::OpenOptionsExt, process::CommandExt},
     },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
 };
 
 use nix::{
@@ -20,6 +20,7 @@ use nix::{
     pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt},
     sched::{CloneFlags, unshare},
     sys::{
+        inotify::{InitFlags, Inotify},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
@@ -27,7 +28,8 @@ use nix::{
 };
 
 use super::{
-    PID1, Report, Spec, alive,
+    PID1, Report, Spec,
+    alive::{self, State},
     cgroup::Cgroup,
     error::{At, StageError},
     mounts, read_spec,
@@ -55,6 +57,7 @@ fn run() -> Result<(), Report> {
     let mut console = Console::open(&spec.run_dir.join("manager.log"))?;
     spec.console = console.pty.as_ref().map(|pty| pty.path.clone());
 
+    probe_inotify()?;
     let cgroup = Cgroup::create(&spec.run, &spec.run_dir.join(mounts::PRIVATE).join("cgroup"))?;
     let started = start(&spec, &cgroup);
     let mut child = match started {
@@ -64,14 +67,25 @@ fn run() -> Result<(), Report> {
             return Err(error.into());
         }
     };
-    if let Err(error) = alive::write_state(&spec.run_dir, child.id().cast_signed()) {
-        let _ = child.kill();
-        let _ = child.wait();
-        clear_up(&spec, &cgroup, &mut console);
-        return Err(StageError::new("note the manager's process id", &error).into());
+    let pid = child.id().cast_signed();
+    let noted = State::started(pid).and_then(|state| state.write(&spec.run_dir).map(|()| state));
+    let mut state = match noted {
+        Ok(state) => state,
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            clear_up(&spec, &cgroup, &mut console);
+            return Err(StageError::new("note the manager's process id", &error).into());
+        }
+    };
+    answer(&Report::Started(pid));
+    let status = wait(&mut child, &mut console, &signals);
+    if let Some(status) = status.filter(|status| !status.success()) {
+        state.ended = Some(status.to_string());
+        if let Err(error) = state.write(&spec.run_dir) {
+            let _ = writeln!(console.log, "failed to note the end: {error}");
+        }
     }
-    answer(&Report::Started(child.id().cast_signed()));
-    wait(&mut child, &mut console, &signals);
     clear_up(&spec, &cgroup, &mut console);
     Ok(())
 }
@@ -111,6 +125,13 @@ fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
     Err(serde_json::from_slice(&said).unwrap_or_else(|error| StageError::other("understand PID 1", error)))
 }
 
+/// Checks that the kernel still gives out inotify instances: root has 128 by default, a manager takes up to six, and
+/// systemd without them ends at once.
+fn probe_inotify() -> Result<(), StageError> {
+    let probe: Result<Vec<Inotify>, _> = (0..6).map(|_| Inotify::init(InitFlags::IN_CLOEXEC)).collect();
+    probe.at("make inotify instances").map(drop)
+}
+
 /// Writes the answer and closes standard output, on which the client waits. That there is none any more is no fault.
 fn answer(report: &Report) {
     let mut output = io::stdout();
@@ -145,16 +166,16 @@ fn block_signals() -> Result<SignalFd, StageError> {
 }
 
 /// Waits for the end of PID 1, keeping what it says.
-fn wait(child: &mut Child, console: &mut Console, signals: &SignalFd) {
+fn wait(child: &mut Child, console: &mut Console, signals: &SignalFd) -> Option<ExitStatus> {
     loop {
         match child.try_wait() {
             Ok(None) => {}
             Ok(Some(status)) => {
                 console.drain();
                 let _ = writeln!(console.log, "PID 1 ended: {status}");
-                return;
+                return Some(status);
             }
-            Err(_) => return,
+            Err(_) => return None,
         }
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         if let Some(pty) = &console.pty {

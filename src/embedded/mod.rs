@@ -45,7 +45,7 @@ use std::{
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-pub use alive::{is_alive, kill, missing_controllers};
+pub use alive::{failure, is_alive, kill, missing_controllers};
 pub use check::{Bus, Versions, check};
 pub use error::{EmbeddedError, Missing};
 

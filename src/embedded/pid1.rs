@@ -12,7 +12,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     sys::stat::{Mode, umask},
 };
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use rustix::thread::{CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities};
 
 use super::{
     Spec,
@@ -50,11 +50,20 @@ fn become_systemd() -> Result<Infallible, StageError> {
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     mounts::set_up(&spec)?;
+    drop_capabilities();
+    Err(execute(&spec, hostname.trim())).at(format_args!("execute `{}`", spec.programs.systemd.display()))
+}
+
+fn drop_capabilities() {
+    // All of this fails only where the container lacks the right to; it then lacks these capabilities as well.
     for capability in DROPPED {
-        // Fails where the container lacks the right to; it then lacks these as well.
         let _ = remove_capability_from_bounding_set(capability);
     }
-    Err(execute(&spec, hostname.trim())).at(format_args!("execute `{}`", spec.programs.systemd.display()))
+    if let Ok(mut sets) = capabilities(None) {
+        // What root inherits, it keeps in spite of the bounding set, and container managers are generous with it.
+        sets.inheritable = CapabilitySet::empty();
+        let _ = set_capabilities(None, sets);
+    }
 }
 
 fn execute(spec: &Spec, hostname: &str) -> io::Error {

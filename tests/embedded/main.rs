@@ -65,7 +65,7 @@ const TESTS: [(&str, fn()); 19] = tests![
     missing_controllers_are_those_that_units_do_not_have,
     what_is_missing_is_named_all_at_once,
     without_privileges_it_says_what_to_do,
-    failure_while_mounting_is_told_to_the_client_and_leaves_nothing,
+    failure_while_setting_up_is_told_to_the_client_and_leaves_nothing,
     start_up_time_is_printed,
 ];
 
@@ -142,7 +142,15 @@ impl Run {
     }
 
     fn wait_for_file(&self, name: &str) {
-        self.wait(name, || self.dir.join(name).exists());
+        self.wait(name, || {
+            let there = self.dir.join(name).exists();
+            assert!(
+                there || embedded::is_alive(&self.dir) || self.dir.join(name).exists(),
+                "no {name}: {:?}",
+                embedded::failure(&self.dir)
+            );
+            there
+        });
     }
 
     fn wait_for_end(&self) {
@@ -247,7 +255,11 @@ fn nothing_of_the_host_is_touched_and_nothing_is_left() {
         ["/etc", "/etc/systemd", "/var/lib", "/var/lib/systemd", "/var/log", "/var/log/journal"]
             .map(|dir| Path::new(dir).is_dir().then(|| names(dir)))
     };
-    let (mounts_before, host_before) = (mounts(), host());
+    let settings = || {
+        ["fs/nr_open", "fs/file-max", "net/unix/max_dgram_qlen", "kernel/core_pattern", "kernel/hostname"]
+            .map(|name| fs::read_to_string(Path::new("/proc/sys").join(name)).ok())
+    };
+    let (mounts_before, host_before, settings_before) = (mounts(), host(), settings());
 
     let mut booted = run.boot(
         "ready
@@ -255,6 +267,8 @@ fn nothing_of_the_host_is_touched_and_nothing_is_left() {
         ls /tmp /var/tmp > seen
         echo x > /proc/sys/kernel/domainname && echo sysctl >> errors
         touch /sys/kernel/x 2>/dev/null && echo sysfs >> errors
+        # CAP_SYS_MODULE and CAP_SYS_TIME
+        (( 0x$(awk '/CapEff/ {print $2}' /proc/self/status) & (1 << 16 | 1 << 25) )) && echo capabilities >> errors
         systemctl list-units --all --plain --no-legend > units
         touch up; until [ -e end ]; do sleep 0.02; done",
     );
@@ -286,6 +300,7 @@ fn nothing_of_the_host_is_touched_and_nothing_is_left() {
     assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
     assert_eq!(mounts(), mounts_before);
     assert_eq!(host(), host_before);
+    assert_eq!(settings(), settings_before);
     for canary in &canaries {
         assert!(canary.path().exists());
     }
@@ -312,7 +327,7 @@ fn outlives_its_terminal() {
         [client.get_program()].into_iter().chain(client.get_args()).map(|word| word.to_str().unwrap().to_owned()).collect();
     let mut terminal =
         Command::new("script").args(["-qec", &words.join(" "), "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    run.wait_for_file("manager.json");
+    run.wait("manager.json", || run.dir.join("manager.json").exists());
     terminal.kill().unwrap();
     terminal.wait().unwrap();
     let of_the_client =
@@ -352,6 +367,7 @@ fn journal_is_read_from_outside_while_it_runs_and_afterwards() {
     assert!(embedded::is_alive(&run.dir));
     fs::write(run.dir.join("end"), "").unwrap();
     run.wait_for_end();
+    assert!(embedded::failure(&run.dir).is_none());
     let journal = run.journal();
     assert!(journal.contains("by a unit") && journal.contains("goodbye"), "{journal}");
     let field = format!("NIXACTIONS_RUN={}", run.id);
@@ -409,7 +425,9 @@ fn supervisor_that_cannot_be_executed_ends_the_manager() {
     let output = client_command().args([&run.state_dir, &run.dir]).args([&run.id, "--"]).arg(&program).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     run.wait_for_end();
-    assert!(run.log().contains("PID 1 ended: exit status: 203"), "{}", run.log());
+    let error = embedded::failure(&run.dir).expect("a failure");
+    assert!(error.to_string().starts_with("the run's private systemd ended: exit status: 203: "), "{error}");
+    assert_eq!(error.hints(), [format!("see `{}`", run.dir.join("manager.log").display())]);
     // In the one or the other: PID 1 tries it before there is a journal.
     assert!((run.log() + &run.journal()).contains("Exec format error"), "{}{}", run.log(), run.journal());
 }
@@ -426,6 +444,7 @@ fn kill_ends_every_process() {
     run.wait_for_end();
     assert_eq!(processes(inside), Vec::<String>::new());
     assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
+    assert!(embedded::failure(&run.dir).unwrap().to_string().starts_with("the run's private systemd ended: signal: 9"));
     assert!(!embedded::kill(&run.dir).unwrap(), "there is nothing left to kill");
 }
 
@@ -524,7 +543,8 @@ fn what_is_missing_is_named_all_at_once() {
 fn without_privileges_it_says_what_to_do() {
     let _run = Run::new("/tmp");
     let program = tempfile::NamedTempFile::new_in("/tmp").unwrap().into_temp_path();
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: a test that forks meanwhile would inherit the open file and keep it from being executed.
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap().success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let output =
         Command::new("setpriv").args(["--reuid=65534", "--clear-groups"]).arg(&program).args(["client", "--check"]).output().unwrap();
@@ -533,22 +553,30 @@ fn without_privileges_it_says_what_to_do() {
         "{}",
         text(&output)
     );
-    let output = Command::new("setpriv").args(["--bounding-set=-sys_admin"]).arg(&program).args(["client", "--check"]).output().unwrap();
+    let output = Command::new("setpriv")
+        .args(["--inh-caps=-all", "--bounding-set=-sys_admin"])
+        .arg(&program)
+        .args(["client", "--check"])
+        .output()
+        .unwrap();
     assert!(text(&output).contains("missing CAP_SYS_ADMIN\nhint: give the container CAP_SYS_ADMIN"), "{}", text(&output));
 }
 
-fn failure_while_mounting_is_told_to_the_client_and_leaves_nothing() {
+fn failure_while_setting_up_is_told_to_the_client_and_leaves_nothing() {
     let run = Run::new("/tmp");
-    // A file where the manager needs a directory to mount on.
-    let hide =
-        "mount --make-rprivate /; mount --bind /dev/null /etc/machine-id; mount -t tmpfs tmpfs /var/log; umount /var/log; exec \"$@\"";
-    let _ = hide;
     let client = run.client("true");
-    let confine = "mount --make-rprivate /; mount -t tmpfs -o ro tmpfs /var/tmp; mount --bind /etc/passwd /dev/shm 2>/dev/null; exec setpriv --bounding-set=-sys_chroot \"$@\"";
-    let output =
-        Command::new("unshare").args(["-m", "sh", "-c", confine, "-"]).arg(client.get_program()).args(client.get_args()).output().unwrap();
+    let output = Command::new("setpriv")
+        .args(["--inh-caps=-all", "--bounding-set=-sys_chroot"])
+        .arg(client.get_program())
+        .args(client.get_args().filter(|word| *word != "--stay"))
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
-    assert!(text(&output).starts_with("error: failed to return to the mount namespace: "), "{}", text(&output));
+    assert!(
+        text(&output).contains("to the mount namespace: Operation not permitted") || text(&output).contains("keep mounts from the host: "),
+        "{}",
+        text(&output)
+    );
     assert!(text(&output).contains("hint: in a container, give it CAP_SYS_ADMIN"), "{}", text(&output));
     assert!(!embedded::is_alive(&run.dir));
     assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
