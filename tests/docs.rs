@@ -143,11 +143,11 @@ fn the_properties_of_each_sandbox_are_those_of_the_documentation() {
 /// Returns the properties of the job `test`, as a unit file would say them.
 fn job_unit(text: &str) -> Vec<String> {
     let plan = plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{faults}"));
-    let graph = Graph::new(&plan).unwrap();
+    let graph = Graph::new(&plan).expect("the plan is good");
     let state = Path::new("/var/lib/nixactions");
     let run = RunSpec {
         version: SPEC_VERSION,
-        run: "ci-1".parse().unwrap(),
+        run: "ci-1".parse().expect("it is a run id"),
         workflow: plan.name.clone(),
         manager: ManagerKind::System,
         created_at: Default::default(),

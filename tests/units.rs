@@ -75,7 +75,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
     let directory = Path::new(&settings.state_directory).join(format!("runs/{}-1", plan.name));
     let run = RunSpec {
         version: SPEC_VERSION,
-        run: format!("{}-1", plan.name).parse().unwrap(),
+        run: format!("{}-1", plan.name).parse().expect("it is a run id"),
         workflow: plan.name.clone(),
         manager: settings.manager,
         created_at: Default::default(),
@@ -88,7 +88,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         has_source: false,
         max_parallel: plan.max_parallel.unwrap_or(2),
     };
-    let graph = Graph::new(plan).unwrap();
+    let graph = Graph::new(plan).expect("the plan is good");
     let context = Context { plan, graph: &graph, run: &run, features: Features::of_version(settings.systemd) };
     let pure = unit::pure_success(plan, &graph);
     let jobs: Vec<_> = graph.jobs().collect();

@@ -65,7 +65,8 @@ fn list_shows_runs_newest_first() {
 fn show_tells_jobs_steps_and_reasons() {
     let dir = tempfile::tempdir().unwrap();
     let run = finished_run(&state(dir.path()), 0, Conclusion::Failure);
-    create_job(&run.job(&job("build")), &["dist"]).unwrap();
+    create_job(&run.job(&job("build")), &["dist", "never-saved"]).unwrap();
+    std::fs::write(run.job(&job("build")).artifact("dist").join("modes.json"), "{}").unwrap();
     let (code, out, _) = told(dir.path(), &["show", "ci-1"]);
     assert_eq!(code, 0);
     insta::assert_snapshot!("show", out);
