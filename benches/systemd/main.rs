@@ -9,9 +9,13 @@
 mod inside;
 mod plans;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{
+    env,
+    path::Path,
+    process::{ExitCode, Stdio},
+};
 
-use nixactions_harness::{CommandExt as _, Machine, Root, Suite};
+use nixactions_harness::{Machine, Root, Suite};
 
 /// Groups that can be named on the command line.
 const GROUPS: [&str; 5] = ["dag", "size", "one", "memory", "lines"];
@@ -59,7 +63,10 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
     let version = root.suite().systemd();
     let mut held = true;
     for group in groups {
-        for line in machine.command(&[BENCH, "inside", group]).ok().lines() {
+        // A measurement takes as long as it takes.
+        let output = machine.command(&[BENCH, "inside", group]).stderr(Stdio::inherit()).output().expect("the machine runs commands");
+        assert!(output.status.success(), "measuring `{group}`: {}", output.status);
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
             // What is measured inside comes as tab-separated columns.
             let columns: Vec<&str> = line.split('\t').collect();
             let [what, ours, floor, ratio, bound] = columns.as_slice() else {
