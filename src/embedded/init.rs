@@ -125,7 +125,7 @@ fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
     Err(serde_json::from_slice(&said).unwrap_or_else(|error| StageError::other("understand PID 1", error)))
 }
 
-/// Checks that the kernel still gives out inotify instances: root has 128 by default, a manager takes up to six, and
+/// Checks that the kernel still gives out inotify instances: root has 128 by default, a manager takes four or more, and
 /// systemd without them ends at once.
 fn probe_inotify() -> Result<(), StageError> {
     let probe: Result<Vec<Inotify>, _> = (0..6).map(|_| Inotify::init(InitFlags::IN_CLOEXEC)).collect();
