@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, Run, SOON, bash, on_managers, on_shared_managers, wait_for, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, Run, SOON, bash, on_managers, on_shared_managers, wait_for, with,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -263,7 +265,9 @@ fn many_runs_at_once_keep_apart(manager: &Manager) {
     let started: Vec<Finished> = thread::scope(|scope| {
         let runs: Vec<_> = paths
             .iter()
-            .map(|path| scope.spawn(|| manager.start_command(manager.nixactions(&[Path::new("run"), path, Path::new("--output=json")])).end()))
+            .map(|path| {
+                scope.spawn(|| manager.start_command(manager.nixactions(&[Path::new("run"), path, Path::new("--output=json")])).end())
+            })
             .collect();
         runs.into_iter().map(|run| run.join().expect("it ends")).collect()
     });
