@@ -2,8 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
-use nixactions_harness::{CommandExt as _, Manager, on_shared_managers};
-use serde_json::{Value, json};
+use nixactions_harness::{CommandExt as _, Manager, bash, on_shared_managers, with};
+use serde_json::json;
 
 on_shared_managers!(a_job_has_the_source_tree_for_itself, artifacts_reach_the_jobs_that_take_them_in, artifacts_cannot_be_made_to_leak);
 
@@ -11,16 +11,6 @@ const NONE: [&str; 0] = [];
 
 /// Prints type, mode, path and link of all in the workspace but `.git`.
 const LIST: &str = "find . -mindepth 1 -path ./.git -prune -o -mindepth 1 -printf '%y %m %P %l\\n' | LC_ALL=C sort -k3";
-
-fn bash(script: &str) -> Value {
-    json!({ "steps": [{ "name": "it", "bash": script }] })
-}
-
-fn with(mut job: Value, more: Value) -> Value {
-    let object = job.as_object_mut().expect("a job is an object");
-    object.extend(more.as_object().expect("so is what is added").clone());
-    job
-}
 
 fn a_job_has_the_source_tree_for_itself(manager: &Manager) {
     let make = "

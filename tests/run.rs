@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, Signal, on_shared_managers};
+use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, Signal, bash, on_shared_managers, with};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -15,16 +15,6 @@ on_shared_managers!(
     at_most_max_parallel_jobs_run_at_once,
     exit_codes_tell_how_it_went,
 );
-
-fn bash(script: &str) -> Value {
-    json!({ "steps": [{ "name": "it", "bash": script }] })
-}
-
-fn with(mut job: Value, more: Value) -> Value {
-    let object = job.as_object_mut().expect("a job is an object");
-    object.extend(more.as_object().expect("so is what is added").clone());
-    job
-}
 
 fn jobs_and_steps_follow_their_conditions(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "conditions", "jobs": {

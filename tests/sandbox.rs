@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, on_shared_managers};
-use serde_json::{Value, json};
+use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, bash, on_shared_managers, with};
+use serde_json::json;
 
 on_shared_managers!(
     a_strict_job_reaches_nothing_but_its_own,
@@ -17,16 +17,6 @@ const NONE: [&str; 0] = [];
 /// Functions for probes: `denied NAME COMMAND...` prints a line if the command succeeds.
 const PROBE: &str = "denied() { local name=$1; shift; if \"$@\" >/dev/null 2>&1; then echo \"LEAK $name: $*\"; fi; }
     run=$(cd ../../../..; pwd); me=$NIXACTIONS_JOB; ";
-
-fn bash(script: &str) -> Value {
-    json!({ "steps": [{ "name": "it", "bash": script }] })
-}
-
-fn with(mut job: Value, more: Value) -> Value {
-    let object = job.as_object_mut().expect("a job is an object");
-    object.extend(more.as_object().expect("so is what is added").clone());
-    job
-}
 
 fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
     let outside = manager.open_directory("outside");

@@ -28,7 +28,10 @@ pub(super) fn files(spec: &Spec) -> Vec<(String, String)> {
     let mut files = vec![
         unit("default.target", default_target(&supervisor)),
         unit(&supervisor, supervisor_service(spec)),
-        unit("nixactions.slice", "[Unit]\nDescription=CI runs\nDocumentation=man:nixactions(1)\nDefaultDependencies=no\n".to_owned()),
+        unit(
+            "nixactions.slice",
+            "[Unit]\nDescription=NixActions runs\nDocumentation=man:nixactions(1)\nDefaultDependencies=no\n".to_owned(),
+        ),
         unit("dbus.socket", DBUS_SOCKET.to_owned()),
         unit("dbus.service", dbus_service(&spec.programs.bus)),
         unit("systemd-journald.socket", JOURNALD_SOCKET.to_owned()),
@@ -69,7 +72,7 @@ fn supervisor_service(spec: &Spec) -> String {
     format!(
         "\
 [Unit]
-Description=CI run {run}
+Description=NixActions run {run}: supervisor
 Documentation=man:nixactions(1)
 DefaultDependencies=no
 Requires=dbus.socket systemd-journald.socket

@@ -20,20 +20,23 @@ pub struct NeedResult {
 }
 
 /// Reads what the job's needs left. PID 1 starts a job when its needs are over, so a need without a result was killed
-/// before it could leave one, or dropped by systemd after such a kill: a failure either way.
+/// before it could leave one, or dropped by systemd after such a kill: a failure either way, which may be one that counts as success.
 pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
     spec.needs.iter().map(|job| read(spec, job)).collect()
 }
 
 fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
-    let path = JobPaths::new(&spec.jobs_directory, job).result();
-    match store::read_untrusted_json::<JobResult>(&path) {
+    let paths = JobPaths::new(&spec.jobs_directory, job);
+    match store::read_untrusted_json::<JobResult>(&paths.result()) {
         Ok(Some(result)) => NeedResult {
             need: Need { job: job.clone(), conclusion: result.record.conclusion, failed: result.failed },
             outputs: result.record.outputs,
         },
         Ok(None) | Err(_) => {
-            NeedResult { need: Need { job: job.clone(), conclusion: Conclusion::Failure, failed: true }, outputs: BTreeMap::new() }
+            // Its event file says that it was started, and not dropped.
+            let failed = !(spec.tolerated_needs.contains(job) && paths.events().exists());
+            let conclusion = if failed { Conclusion::Failure } else { Conclusion::Success };
+            NeedResult { need: Need { job: job.clone(), conclusion, failed }, outputs: BTreeMap::new() }
         }
     }
 }

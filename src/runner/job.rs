@@ -346,10 +346,15 @@ impl Job<'_> {
     fn cancel(&mut self) {
         self.state = Conclusion::Cancelled;
         self.cleanup_until.get_or_insert(Instant::now() + CLEANUP_GRACE);
-        if self.record.outcome == Conclusion::Success {
-            self.record.outcome = Conclusion::Cancelled;
-            self.record.reason = Some("the run was cancelled".to_owned());
+        if self.record.outcome != Conclusion::Success {
+            return;
         }
+        // The supervisor raises the flag before it signals anybody; without it somebody stopped this job alone.
+        let asked = ["cancelled", "killed"].iter().any(|flag| self.spec.shared_directory.join(flag).exists());
+        let (outcome, reason) =
+            if asked { (Conclusion::Cancelled, "the run was cancelled") } else { (Conclusion::Failure, "its unit was stopped") };
+        self.record.outcome = outcome;
+        self.record.reason = Some(reason.to_owned());
     }
 
     fn time_out(&mut self) {

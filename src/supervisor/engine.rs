@@ -66,6 +66,8 @@ pub struct Engine<'a> {
     progress: Progress,
     pure: Vec<bool>,
     started: BTreeSet<JobIx>,
+    /// Jobs that systemd no longer means to start, though their needs go on: what became of them is known when those have ended.
+    called_off: BTreeSet<JobIx>,
     cancel: Cancel,
     /// Why the run failed as a whole: its timeout, or trouble of our own.
     failure: Option<String>,
@@ -105,6 +107,7 @@ impl<'a> Engine<'a> {
             unit_prefix: format!("nixactions-{}-", spec.run),
             unwritten: Vec::new(),
             started: BTreeSet::new(),
+            called_off: BTreeSet::new(),
             cancel: Cancel::No,
             failure: None,
             status: StatusLine::ready(),
@@ -135,6 +138,7 @@ impl<'a> Engine<'a> {
         let mut reconcile_at = Instant::now() + RECONCILE_INTERVAL;
         self.control().await?;
         while !self.progress.is_done() {
+            self.settle().await?;
             self.submit().await?;
             self.flush();
             let tell_at = self.tell(false);
@@ -239,13 +243,36 @@ impl<'a> Engine<'a> {
         let pending: Vec<JobIx> = self.progress.pending().collect();
         for ix in pending {
             let unit = UnitName::job(&self.context.run.run, self.context.graph.name(ix));
-            if !running.contains(unit.as_str()) {
-                let blocked = !self.run.job(self.context.graph.name(ix)).events().exists() && self.is_blocked(ix);
-                let result = if blocked { JobResult::Dependency } else { JobResult::Failed };
+            if running.contains(unit.as_str()) {
+                continue;
+            }
+            let never_started = self.has_never_started(ix);
+            if never_started && !self.needs_are_finished(ix) {
+                self.called_off.insert(ix);
+            } else {
+                let result = if never_started && self.is_blocked(ix) { JobResult::Dependency } else { JobResult::Failed };
                 self.finish_job(ix, result).await?;
             }
         }
         Ok(())
+    }
+
+    /// Records the jobs that were called off and whose needs have ended by now.
+    async fn settle(&mut self) -> Result<(), SuperviseError> {
+        while let Some(ix) = self.called_off.iter().copied().find(|ix| self.needs_are_finished(*ix)) {
+            self.called_off.remove(&ix);
+            let result = if self.is_blocked(ix) { JobResult::Dependency } else { JobResult::Canceled };
+            self.finish_job(ix, result).await?;
+        }
+        Ok(())
+    }
+
+    fn has_never_started(&self, ix: JobIx) -> bool {
+        !self.run.job(self.context.graph.name(ix)).events().exists()
+    }
+
+    fn needs_are_finished(&self, ix: JobIx) -> bool {
+        self.context.graph.needs(ix).iter().all(|need| matches!(self.progress.place(*need), Place::Finished(_)))
     }
 
     fn is_blocked(&self, ix: JobIx) -> bool {
@@ -323,6 +350,11 @@ impl<'a> Engine<'a> {
             // Somebody stopped the unit: it is over when systemd says so, not when its start was called off.
             let states = self.manager.list(&[&removed.unit]).await?;
             if states.iter().any(crate::systemd::UnitState::is_pending) {
+                return Ok(());
+            }
+            // Stopping a unit stops those that require it, before it has itself come to its end.
+            if self.has_never_started(ix) {
+                self.called_off.insert(ix);
                 return Ok(());
             }
         }

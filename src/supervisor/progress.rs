@@ -133,12 +133,12 @@ impl Progress {
 
     /// Returns how a job ended that left no result, and why, from what systemd says of it.
     pub fn judge(&self, graph: &Graph, ix: JobIx, result: &JobResult, service: Option<&str>, cancelled: bool) -> (Conclusion, String) {
+        let if_not_done = if cancelled { Conclusion::Cancelled } else { Conclusion::Failure };
         match result {
             JobResult::Dependency => (Conclusion::Skipped, self.why_blocked(graph, ix).unwrap_or_else(|| "a need failed".to_owned())),
-            JobResult::Canceled => (Conclusion::Cancelled, "its start was cancelled in systemd".to_owned()),
+            JobResult::Canceled => (if_not_done, "its start was cancelled in systemd".to_owned()),
             JobResult::Done | JobResult::Failed | JobResult::Timeout | JobResult::Unknown(_) => {
-                let outcome = if cancelled { Conclusion::Cancelled } else { Conclusion::Failure };
-                (outcome, service.unwrap_or("its runner left no result").to_owned())
+                (if_not_done, service.unwrap_or("its runner left no result").to_owned())
             }
         }
     }

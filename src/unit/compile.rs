@@ -169,7 +169,9 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string()).collect()
     };
     let after = unit_names(&mut context.graph.needs(ix).iter().copied());
-    let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(|need| pure[ix.index()] && in_wave[need.index()]));
+    // What becomes of a need whose failure counts as success must not be left to systemd: killed, its unit has failed.
+    let decides = |need: &JobIx| pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error;
+    let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
     let cleanup = INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK;
     let mut properties = vec![
         ("Description", Value::Str(format!("NixActions run {}: job {name}", run.run))),

@@ -140,6 +140,9 @@ pub struct JobSpec {
     pub shared_directory: PathBuf,
     /// Its direct needs.
     pub needs: Vec<JobName>,
+    /// Those of its needs whose failure counts as success: killed, they leave no result that says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerated_needs: Vec<JobName>,
     /// Its condition, as in the plan.
     pub condition: Option<String>,
     /// Whether a failure counts as success.
@@ -175,6 +178,7 @@ impl JobSpec {
         let (name, job) = context.job(ix);
         let paths = RunPaths::new(view(context, job).directory);
         let inputs = job.inputs.iter().zip(inputs(context, ix));
+        let needs = || context.graph.needs(ix).iter().map(|need| context.job(*need));
         Self {
             version: SPEC_VERSION,
             run: run.run.clone(),
@@ -183,7 +187,8 @@ impl JobSpec {
             unit: UnitName::job(&run.run, name).to_string(),
             jobs_directory: paths.jobs(),
             shared_directory: paths.shared(),
-            needs: context.graph.needs(ix).iter().map(|need| context.graph.name(*need).clone()).collect(),
+            needs: needs().map(|(need, _)| need.clone()).collect(),
+            tolerated_needs: needs().filter(|(_, need)| need.continue_on_error).map(|(need, _)| need.clone()).collect(),
             condition: job.condition.clone(),
             continue_on_error: job.continue_on_error,
             copy_source: run.has_source && copies_source(&context.executor(job)),

@@ -28,7 +28,7 @@ pub use machine::{Machine, Plan};
 pub use manager::{Kind, Manager, TellOnPanic};
 pub use nix::sys::signal::Signal;
 pub use root::{Root, Suite};
-pub use run::{Finished, RUN_DEADLINE, Run};
+pub use run::{Finished, RUN_DEADLINE, Run, bash, with};
 pub use skip::Skip;
 pub use wait::{CommandExt, SOON, ended_within, wait_for};
 

@@ -14,15 +14,28 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     CommandExt as _, Kind, Manager, SOON, Signal,
+    process::{field, processes},
     wait::{ended_within, read_back, wait_for},
 };
 
 /// The deadline for a run; test machines are loaded.
 pub const RUN_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Returns a job of one step `it`, which is this script.
+pub fn bash(script: &str) -> Value {
+    json!({ "steps": [{ "name": "it", "bash": script }] })
+}
+
+/// Returns a JSON object with the fields of another added.
+pub fn with(mut object: Value, more: Value) -> Value {
+    let fields = object.as_object_mut().expect("it is an object");
+    fields.extend(more.as_object().expect("what is added is one").clone());
+    object
+}
 
 /// A run that was started.
 pub struct Run<'a> {
@@ -286,6 +299,34 @@ impl Finished {
         found.unwrap_or_else(|| panic!("`{job}` printed no `{name}=` in {self}"))
     }
 
+    /// Panics unless all of the run is gone but its directory: units, slices, control groups and processes, and its private manager.
+    pub fn leaves_nothing(&self, manager: &Manager) {
+        let slice = format!("nixactions-{}", self.id.replace('-', "\\x2d"));
+        let service = format!("nixactions-{}", self.id);
+        wait_for(SOON, &format!("the processes of {} to be gone", self.id), || {
+            let is_of_run = |pid: &i32| {
+                let groups = field(*pid, "cgroup");
+                let parts = groups.split(['/', '\n']);
+                manager.holds(*pid) && parts.into_iter().any(|part| part.starts_with(&slice) || part.starts_with(&service))
+            };
+            processes().iter().all(|pid| !is_of_run(pid)).then_some(())
+        });
+        if let Some(machine) = manager.machine() {
+            wait_for(SOON, &format!("the control groups of {} to be gone", self.id), || {
+                let mut found = Vec::new();
+                groups(&machine.cgroup(), &mut |name| found.push(name.starts_with(&slice) || name.starts_with(&service)));
+                (!found.contains(&true)).then_some(())
+            });
+        }
+        if manager.kind() != Kind::Embedded {
+            // As a glob(7), in which a backslash escapes.
+            let patterns = [format!("{service}*"), format!("{}*", slice.replace('\\', "\\\\"))];
+            wait_for(SOON, &format!("the units of {} to be unloaded", self.id), || {
+                patterns.iter().all(|pattern| manager.units(pattern).is_empty()).then_some(())
+            });
+        }
+    }
+
     /// Panics with all there is unless the client ended with this exit status.
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self}");
@@ -298,6 +339,14 @@ impl fmt::Display for Finished {
         writeln!(f, "run `{}`, exit status {:?}\n--- record\n{:#}\n--- events", self.id, self.code, self.record)?;
         self.events.iter().try_for_each(|event| writeln!(f, "{event}"))?;
         write!(f, "--- stderr\n{}---", self.stderr)
+    }
+}
+
+/// Calls `visit` with the name of each control group below `directory`.
+fn groups(directory: &Path, visit: &mut impl FnMut(&str)) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        visit(&entry.file_name().to_string_lossy());
+        groups(&entry.path(), visit);
     }
 }
 

@@ -1,0 +1,286 @@
+//! What a run survives: the end of its client, its supervisor, a runner; a reloaded systemd, a full disk, and company.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use nixactions_harness::{
+    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, Run, SOON, bash, on_managers, on_shared_managers, wait_for, with,
+};
+use serde_json::{Value, json};
+
+on_shared_managers!(
+    a_run_goes_on_without_its_client,
+    a_supervisor_that_is_killed_again_and_again_loses_nothing,
+    a_killed_runner_fails_its_job_alone,
+    nothing_that_a_job_forks_outlives_it,
+    a_full_disk_is_told_and_recorded,
+    many_runs_at_once_keep_apart,
+);
+on_managers!(a_reloaded_or_reexecuted_systemd_goes_on on embedded, system_252, system_257, system_262, user_262);
+
+const NONE: [&str; 0] = [];
+
+/// A DAG of layers, whose jobs each write their name to the file `ran` in a directory outside.
+struct Dag {
+    plan: Value,
+    names: Vec<String>,
+    ran: PathBuf,
+}
+
+impl Dag {
+    fn new(manager: &Manager, name: &str, layers: usize, seconds: f64) -> Self {
+        let dir = manager.open_directory(name);
+        let script = format!("echo $NIXACTIONS_JOB >> {}/ran; sleep {seconds}", dir.display());
+        let mut names: Vec<String> = Vec::new();
+        let mut jobs = serde_json::Map::new();
+        for layer in 0..layers {
+            let needs: Vec<String> = names.iter().rev().take(2).cloned().collect();
+            for side in ["a", "b"] {
+                let name = format!("{side}{layer}");
+                // Half of them have a condition, for which their runner has to be asked.
+                let condition = if side == "a" { "success()" } else { "always()" };
+                jobs.insert(name.clone(), with(bash(&script), json!({ "needs": needs, "condition": condition })));
+                names.push(name);
+            }
+        }
+        // Each job has a user of its own.
+        let ran = manager.file(dir.join("ran"));
+        fs::write(&ran, "").expect("the place is writable");
+        fs::set_permissions(&ran, fs::Permissions::from_mode(0o666)).expect("it is ours");
+        let executors = json!({ "out": { "type": "systemd", "properties": { "ReadWritePaths": dir.display().to_string() } } });
+        jobs.values_mut().for_each(|job| job["executor"] = "out".into());
+        let plan = json!({ "version": 1, "name": name, "maxParallel": 2, "executors": executors, "jobs": jobs });
+        Self { plan, names, ran }
+    }
+
+    /// Panics unless every job has run once and the record says so.
+    fn has_run_once(&self, run: &Finished) {
+        let ran = fs::read_to_string(&self.ran).unwrap_or_default();
+        let mut ran: Vec<&str> = ran.lines().collect();
+        ran.sort_unstable();
+        let mut expected: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        expected.sort_unstable();
+        assert_eq!(ran, expected, "{run}");
+        assert_eq!(run.record["conclusion"], "success", "{run}");
+        for name in &self.names {
+            assert_eq!(run.verdict(name), "success/success", "{run}");
+            assert_eq!(run.job(name)["steps"].as_array().map(Vec::len), Some(1), "{run}");
+        }
+    }
+}
+
+fn a_run_goes_on_without_its_client(manager: &Manager) {
+    let dag = Dag::new(manager, "clientless", 4, 0.3);
+    let mut run = manager.start(&dag.plan, &NONE);
+    run.wait_for_event("jobStarted", Some("a0"));
+    run.kill_client();
+    let run = run.end();
+    dag.has_run_once(&run);
+    run.leaves_nothing(manager);
+    // Who attaches later is told everything.
+    let attached = manager.start_command(manager.nixactions(&["attach", &run.id, "--output=json"])).end().exits(0);
+    let finished = attached.events.iter().filter(|event| event["event"]["type"] == "jobFinished").count();
+    assert_eq!(finished, dag.names.len(), "{attached}");
+}
+
+fn supervisor(run: &Run<'_>) -> String {
+    format!("nixactions-{}.service", run.id())
+}
+
+/// Returns a number below `bound` that nobody foresees.
+fn random(bound: u64) -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::hash::RandomState::new().build_hasher().finish() % bound
+}
+
+fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) {
+    let dag = Dag::new(manager, "unsupervised", 8, 0.35);
+    let run = manager.start(&dag.plan, &NONE);
+    let mut moments = Vec::new();
+    for _ in 0..10 {
+        let pause = random(400);
+        moments.push(pause);
+        thread::sleep(Duration::from_millis(pause));
+        if run.dir().join("record.json").exists() {
+            break;
+        }
+        kill_supervisor(manager, &run);
+    }
+    let run = run.end();
+    eprintln!("killed after {moments:?} ms each");
+    assert_eq!(run.code, Some(0), "{run}");
+    dag.has_run_once(&run);
+    let started = |event: &&Value| event["event"]["type"] == "supervisorStarted";
+    assert!(run.events.iter().filter(started).count() > 1, "no supervisor was killed: {run}");
+    run.leaves_nothing(manager);
+}
+
+/// Kills it as kill -9 does, where it is alive just now.
+fn kill_supervisor(manager: &Manager, run: &Run<'_>) {
+    if manager.kind() == Kind::Embedded {
+        // Its manager need not be the only one of the machine, so it is found by the run's directory.
+        let pattern = format!("[s]upervise .*/{}$", run.id());
+        manager.command(&["pkill", "-KILL", "-f", &pattern]).output_within(SOON);
+    } else {
+        manager.systemctl(&["kill", "--signal=KILL", &supervisor(run)]).output_within(SOON);
+    }
+}
+
+fn a_reloaded_or_reexecuted_systemd_goes_on(manager: &Manager) {
+    let dag = Dag::new(manager, "reloaded", 6, 0.4);
+    let run = manager.start(&dag.plan, &NONE);
+    run.wait_for_event("jobStarted", Some("a0"));
+    manager.systemctl(&["daemon-reload"]).ok();
+    run.wait_for_event("jobFinished", Some("a1"));
+    // It drops the connection of whoever asked for it.
+    manager.systemctl(&["daemon-reexec"]).output_within(SOON);
+    run.wait_for_event("jobFinished", Some("a3"));
+    manager.systemctl(&["daemon-reload"]).output_within(SOON);
+    let run = run.end().exits(0);
+    dag.has_run_once(&run);
+    run.leaves_nothing(manager);
+    is_healthy(manager);
+}
+
+/// Panics when a unit has failed in the machine, which nobody else uses.
+fn is_healthy(manager: &Manager) {
+    if manager.kind() != Kind::Embedded {
+        assert_eq!(manager.systemctl(&["--failed", "--no-legend", "--plain"]).ok(), "");
+        assert_eq!(manager.systemctl(&["is-system-running"]).ok(), "running\n");
+    }
+}
+
+fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
+    let long = || bash("touch started; sleep 98741 & wait");
+    let plan = json!({ "version": 1, "name": "killed", "maxParallel": 4, "jobs": {
+        "victim": long(),
+        "dependent": with(bash("true"), json!({ "needs": ["victim"] })),
+        "report": with(bash("echo $NEEDS_VICTIM_RESULT"), json!({ "needs": ["victim"], "condition": "always()" })),
+        "on-failure": with(bash("true"), json!({ "needs": ["dependent"], "condition": "failure()" })),
+        "tolerated": with(long(), json!({ "continueOnError": true })),
+        "after-tolerated": with(bash("echo $NEEDS_TOLERATED_RESULT"), json!({ "needs": ["tolerated"] })),
+        "other": with(bash("touch started; until [ -e stop ]; do sleep 0.05; done"), json!({})),
+        "after-other": with(bash("true"), json!({ "needs": ["other"] })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    for job in ["victim", "tolerated", "other"] {
+        run.wait_for_file(job, "started");
+    }
+    for job in ["victim", "tolerated"] {
+        kill_runner(manager, &run, job);
+        run.wait_for_event("jobFinished", Some(job));
+    }
+    fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
+    let run = run.end().exits(1);
+    assert_eq!((run.verdict("victim"), run.reason("victim")), ("failure/failure".to_owned(), "signal: killed by SIGKILL"), "{run}");
+    assert_eq!((run.verdict("dependent"), run.reason("dependent")), ("skipped/skipped".to_owned(), "need `victim` failed"), "{run}");
+    assert_eq!(run.lines("report"), ["failure"], "{run}");
+    assert_eq!(run.verdict("on-failure"), "success/success", "{run}");
+    assert_eq!(run.verdict("tolerated"), "failure/success", "{run}");
+    assert_eq!((run.verdict("after-tolerated"), run.lines("after-tolerated")), ("success/success".to_owned(), vec!["success"]), "{run}");
+    assert_eq!((run.verdict("other"), run.verdict("after-other")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn kill_runner(manager: &Manager, run: &Run<'_>, job: &str) {
+    if manager.kind() == Kind::Embedded {
+        let pattern = format!("nixactions [j]ob .*/{}/jobs/{job}$", run.id());
+        manager.command(&["pkill", "-KILL", "-f", &pattern]).ok();
+    } else {
+        manager.systemctl(&["kill", "--kill-whom=main", "--signal=KILL", &format!("nixactions-{}-{job}.service", run.id())]).ok();
+    }
+}
+
+fn nothing_that_a_job_forks_outlives_it(manager: &Manager) {
+    // A time that no other test sleeps, on no other machine.
+    let time = format!("98751.{}{}", std::process::id(), random(1_000_000));
+    let fork = format!(
+        "trap '' HUP INT TERM
+         (setsid sleep {time} &) & nohup sleep {time} >/dev/null 2>&1 & setsid setsid sleep {time} </dev/null >/dev/null 2>&1 & disown -a
+         (exec -a renamed sleep {time} &); setsid bash -c '(trap \"\" TERM; while :; do sleep {time}; done) &'
+         for n in 1 2 3; do setsid -f bash -c 'echo late; exec sleep {time}'; done; echo forked"
+    );
+    let plan = json!({ "version": 1, "name": "forks", "jobs": {
+        "forks": bash(&fork),
+        "fails": bash(&format!("{fork}; exit 1")),
+        "next": with(bash("touch started; until [ -e stop ]; do sleep 0.05; done"), json!({ "needs": ["forks", "fails"], "condition": "always()" })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("next", "started");
+    let left: Vec<String> = fs::read_dir("/proc")
+        .expect("/proc can be listed")
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
+        .filter(|cmdline| cmdline.contains(&time))
+        .collect();
+    fs::write(run.workspace("next", "stop"), "").expect("the run directory is ours");
+    let run = run.end().exits(1);
+    assert_eq!(left, Vec::<String>::new(), "while the run goes on: {run}");
+    assert_eq!(run.lines("forks").iter().filter(|line| **line == "forked").count(), 1, "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn a_full_disk_is_told_and_recorded(manager: &Manager) {
+    if manager.machine().is_none() || manager.kind() == Kind::User {
+        return; // Mounting is for root, and in a machine.
+    }
+    manager.command(&["sh", "-c", "mkdir -p /srv/full && mount -t tmpfs -o size=6m,mode=755 tmpfs /srv/full"]).ok();
+    let plan = json!({ "version": 1, "name": "full", "maxParallel": 1, "jobs": {
+        "good": bash("true"),
+        "fills": with(bash("dd if=/dev/zero of=fill bs=64k 2>&1 | tail -1; exit 1"), json!({ "needs": ["good"] })),
+        "after": with(bash("true"), json!({ "needs": ["fills"] })),
+        "always": with(bash("echo x > file"), json!({ "needs": ["fills"], "condition": "always()" })),
+    } });
+    let path = manager.plan(&plan).display().to_string();
+    let run = manager.start_command(manager.nixactions(&["run", &path, "--output=json", "--state-dir=/srv/full"]));
+    let id = run.id().to_owned();
+    let run = run.end().exits(1);
+    let record = manager.nixactions(&["show", &id, "--json", "--state-dir=/srv/full"]).json();
+    assert_eq!(record["conclusion"], "failure", "{record:#}");
+    let verdicts = ["good", "fills", "after", "always"].map(|job| record["jobs"][job]["conclusion"].as_str().unwrap_or("none"));
+    // The last one has no room to make its file; whether its runner can say so is a matter of bytes.
+    assert_eq!(verdicts, ["success", "failure", "skipped", "failure"], "{record:#}");
+    run.leaves_nothing(manager);
+
+    let before = fs::read_dir(manager.file("/srv/full/runs")).expect("it is there").count();
+    let (code, stderr) = manager.refused(&["run", &path, "--state-dir=/srv/full"]);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.to_lowercase().contains("no space left") || stderr.contains("storage"), "{stderr}");
+    assert!(stderr.contains("hint: free some space"), "{stderr}");
+    assert_eq!(fs::read_dir(manager.file("/srv/full/runs")).expect("it is there").count(), before, "half a run was left");
+    manager.command(&["umount", "--lazy", "/srv/full"]).ok();
+}
+
+fn many_runs_at_once_keep_apart(manager: &Manager) {
+    // Each embedded run boots a systemd, which takes its time on a small machine.
+    let count = if manager.kind() == Kind::Embedded { 6 } else { 20 };
+    let plan = |n: usize| json!({ "version": 1, "name": "crowd", "jobs": { "a": bash(&format!("echo run {n}")), "b": with(bash("true"), json!({ "needs": ["a"] })) } });
+    let paths: Vec<_> = (0..count).map(|n| manager.plan(&plan(n))).collect();
+    let started: Vec<Finished> = thread::scope(|scope| {
+        let runs: Vec<_> = paths
+            .iter()
+            .map(|path| {
+                scope.spawn(|| manager.start_command(manager.nixactions(&[Path::new("run"), path, Path::new("--output=json")])).end())
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().expect("it ends")).collect()
+    });
+    let ids: BTreeSet<&str> = started.iter().map(|run| run.id.as_str()).collect();
+    assert_eq!(ids.len(), count);
+    for (n, run) in started.into_iter().enumerate() {
+        let run = run.exits(0);
+        assert_eq!(run.lines("a"), [format!("run {n}")], "another run's line: {run}");
+        run.leaves_nothing(manager);
+    }
+    wait_for(RUN_DEADLINE, "the list to show all as finished", || {
+        let list = manager.nixactions(&["list", "--json"]).json();
+        let done = |row: &&Value| row["workflow"] == "crowd" && row["state"] == "success" && row["jobsDone"] == 2;
+        (list.as_array()?.iter().filter(done).count() == count).then_some(())
+    });
+}
