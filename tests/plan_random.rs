@@ -1,8 +1,10 @@
 //! Random input for the parser: it never panics, and what it accepts survives being written and read again.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{fs, path::Path};
 
-use nixactions::{graph::Graph, plan, report::graph as report};
+use nixactions::{graph::Graph, plan, report};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

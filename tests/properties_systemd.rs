@@ -3,6 +3,8 @@
 //! Ignored by default: it starts units on the system bus, so it belongs into a machine or namespace of its own, as root.
 //! `cargo test --test properties_systemd -- --ignored`. The peer is `systemd-run --property=`: PID 1 must understand the same of both.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{collections::HashMap, fmt::Write as _, fs, process::Command, time::Duration};
 
 use futures_util::StreamExt as _;

@@ -95,6 +95,10 @@ impl<W: Write> Text<W> {
             _ => time.map_or_else(String::new, |time| format!(" after {time}")),
         };
         let reason = record.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
+        // A runner that was not let in has said so.
+        if self.notes.remove(job).is_some_and(|note| note == format!("{}{reason}", record.outcome)) {
+            return Ok(());
+        }
         let word = paint(word, conclusion_style(record.conclusion), self.colour);
         self.about(job, &format!("{word}{time}{reason}"))
     }

@@ -3,6 +3,8 @@
 //! A shell script stands in for the supervisor. Needs root and the packages that the manager needs; without them the
 //! tests count as ignored and the reason is printed. This program is the client and the manager's stages as well.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod client;
 
 use std::{

@@ -6,7 +6,7 @@ use crate::common::{at, event, job, job_record, make_run, sample_events, state};
 use nixactions::{
     event::{Event, EventKind},
     log::{LogLine, Stream},
-    record::{Conclusion, RunRecord},
+    record::{Conclusion, JobRecord, RunRecord},
     report::{Json, Live, Renderer, Size, Structured, Text},
 };
 
@@ -113,6 +113,18 @@ fn a_failed_step_is_told_of_once() {
     text.event(&event(1000, EventKind::StepFinished { job: job("a"), index: 0, step: record.steps[0].clone() })).unwrap();
     text.event(&event(1000, EventKind::JobFinished { job: job("a"), record })).unwrap();
     assert_eq!(String::from_utf8(out).unwrap(), "a : step compile: exit status 2\na : failure after 1.0s: step compile: exit status 2\n");
+}
+
+#[test]
+fn a_skipped_job_is_told_of_once() {
+    let mut out = Vec::new();
+    let mut text = Text::new(&mut out, false);
+    let record = JobRecord { started_at: None, reason: Some("need `a` failed".into()), ..job_record(0, Conclusion::Skipped) };
+    text.line(&line(999, "b", Stream::Runner, 6, "skipped: need `a` failed")).unwrap();
+    text.event(&event(1000, EventKind::JobFinished { job: job("b"), record: record.clone() })).unwrap();
+    // One that systemd never started has nobody to say so.
+    text.event(&event(1000, EventKind::JobFinished { job: job("c"), record })).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "b : skipped: need `a` failed\nc : skipped: need `a` failed\n");
 }
 
 /// A terminal's view of what a live view wrote: the rows, after carriage returns, cursor movement and erasing.
