@@ -4,7 +4,7 @@
 //! job's needs all have smaller indices than the job itself, and of jobs that could stand in either order the one with
 //! the lesser name stands first.
 
-use std::{fmt, ops::Range};
+use std::{collections::HashMap, fmt, ops::Range};
 
 use crate::{
     ids::JobName,
@@ -92,19 +92,20 @@ impl Graph {
     pub fn new(plan: &Plan) -> Result<Self, GraphError> {
         // Jobs are numbered by name first (`BTreeMap` order), then by topological place.
         let by_rank: Vec<&JobName> = plan.jobs.keys().collect();
+        let ranks: HashMap<&str, u32> = by_rank.iter().enumerate().map(|(rank, name)| (name.as_str(), rank as u32)).collect();
         let mut needs: Vec<Vec<u32>> = Vec::with_capacity(by_rank.len());
         for (name, job) in &plan.jobs {
-            let mut ranks = job
+            let mut wanted = job
                 .needs
                 .iter()
                 .map(|need| {
                     let unknown = || GraphError::UnknownNeed { job: name.clone(), need: need.clone() };
-                    by_rank.binary_search(&need).map(|rank| rank as u32).map_err(|_| unknown())
+                    ranks.get(need.as_str()).copied().ok_or_else(unknown)
                 })
                 .collect::<Result<Vec<u32>, _>>()?;
-            ranks.sort_unstable();
-            ranks.dedup();
-            needs.push(ranks);
+            wanted.sort_unstable();
+            wanted.dedup();
+            needs.push(wanted);
         }
         let order = order::topological(&needs).ok_or_else(|| {
             let cycle = order::cycles(&needs).swap_remove(0);

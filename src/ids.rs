@@ -38,7 +38,7 @@ pub enum NameError {
 }
 
 /// Checks `[A-Za-z_][A-Za-z0-9_-]*` of at most [`NAME_MAX`] bytes.
-fn check_name(text: &str) -> Result<(), NameError> {
+pub(crate) fn check_name(text: &str) -> Result<(), NameError> {
     let first = text.chars().next().ok_or(NameError::Empty)?;
     if !(first.is_ascii_alphabetic() || first == '_') {
         return Err(NameError::Start(first));

@@ -209,6 +209,11 @@ pub(super) struct Sink {
 impl Sink {
     /// Adds a fault; `refusal` is only made if the fault is to be shown.
     pub(super) fn add(&mut self, at: &At<'_>, refusal: impl FnOnce() -> Refusal) {
+        if self.is_full() {
+            // Only counted, without asking what it follows from: there may be millions.
+            self.total += 1;
+            return;
+        }
         let place = at.steps();
         // A fault at or below a broken place is about the placeholder there; one above may be due to what is missing below.
         if !self.broken.iter().any(|broken| place.starts_with(broken) || broken.starts_with(&place)) {
@@ -218,18 +223,22 @@ impl Sink {
 
     /// Adds a structural fault. What is wrong at, below or right above `broken` from now on is taken to follow from it.
     pub(super) fn add_structural(&mut self, at: &At<'_>, broken: &At<'_>, refusal: impl FnOnce() -> Refusal) {
-        // Beyond the limit nothing is shown that could be wrong.
-        if self.kept.len() < FAULTS_SHOWN {
-            self.broken.push(broken.steps());
+        if self.is_full() {
+            self.total += 1;
+            return;
         }
+        self.broken.push(broken.steps());
         self.push(at, at.steps(), refusal);
     }
 
     fn push(&mut self, at: &At<'_>, place: Vec<Step>, refusal: impl FnOnce() -> Refusal) {
         self.total += 1;
-        if self.kept.len() < FAULTS_SHOWN {
-            self.kept.push((place, refusal().at(at)));
-        }
+        self.kept.push((place, refusal().at(at)));
+    }
+
+    /// Returns whether no further fault would be shown.
+    pub(super) fn is_full(&self) -> bool {
+        self.kept.len() >= FAULTS_SHOWN
     }
 
     /// Adds the fault of a check that failed.

@@ -57,7 +57,11 @@ pub fn parse(bytes: &[u8]) -> Result<Plan, Faults> {
         return Err(refusal.at(&At::ROOT.key("version")).into());
     }
     structure::check(&mut value, &mut sink);
-    match <Plan as serde::Deserialize>::deserialize(&value) {
+    if sink.is_full() {
+        // What else is wrong would not be shown.
+        return sink.finish(()).map(|()| unreachable!("invariant: a full sink has faults"));
+    }
+    match <Plan as serde::Deserialize>::deserialize(value) {
         Ok(plan) => {
             validate::check(&plan, &mut sink);
             sink.finish(plan)

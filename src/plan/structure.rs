@@ -11,7 +11,7 @@ use super::{
     fault::{At, Refusal, Sink, nearest, quoted, shown},
     schema::schema,
 };
-use crate::ids::{JobName, NAME_PATTERN};
+use crate::ids::{self, NAME_PATTERN};
 
 /// What a name must be, in words.
 pub(super) const NAME_FORM: &str = "a name of letters, digits, `_` and `-` that starts with a letter or `_`";
@@ -225,28 +225,32 @@ fn missing(node: &Node) -> Refusal {
 }
 
 fn check_fields(fields: &BTreeMap<String, Field>, object: &mut Map<String, Value>, at: &At<'_>, sink: &mut Sink) {
-    for (name, field) in fields {
-        match object.get_mut(name) {
-            Some(value) => field.node.check(value, &at.key(name), sink),
-            None if field.required => {
-                sink.add_structural(&at.key(name), &at.key(name), || missing(&field.node));
-                object.insert(name.clone(), field.node.placeholder());
+    let mut all_are_known = true;
+    for (key, value) in object.iter_mut() {
+        let at = at.key(key);
+        match fields.get(key) {
+            Some(field) => field.node.check(value, &at, sink),
+            None => {
+                all_are_known = false;
+                sink.add_structural(&at, &at, || unknown(key, fields));
             }
-            None => {}
         }
     }
-    object.retain(|key, _| {
-        let known = fields.contains_key(key);
-        if !known {
-            sink.add_structural(&at.key(key), &at.key(key), || {
-                let names = || fields.keys().map(String::as_str);
-                let near = elsewhere(key).filter(|name| fields.contains_key(*name)).or_else(|| nearest(key, names()));
-                Refusal::new("an unknown field", format!("one of {}", list(names())))
-                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
-            });
+    if !all_are_known {
+        object.retain(|key, _| fields.contains_key(key));
+    }
+    for (name, field) in fields.iter().filter(|(_, field)| field.required) {
+        if !object.contains_key(name) {
+            sink.add_structural(&at.key(name), &at.key(name), || missing(&field.node));
+            object.insert(name.clone(), field.node.placeholder());
         }
-        known
-    });
+    }
+}
+
+fn unknown(key: &str, fields: &BTreeMap<String, Field>) -> Refusal {
+    let names = || fields.keys().map(String::as_str);
+    let near = elsewhere(key).filter(|name| fields.contains_key(*name)).or_else(|| nearest(key, names()));
+    Refusal::new("an unknown field", format!("one of {}", list(names()))).maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
 }
 
 /// Returns the field that GitHub Actions and others call `name`.
@@ -266,8 +270,8 @@ fn elsewhere(name: &str) -> Option<&'static str> {
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {
-    match JobName::try_from(name.to_owned()) {
-        Ok(_) => Ok(()),
+    match ids::check_name(name) {
+        Ok(()) => Ok(()),
         Err(error) => Err(Refusal::new(quoted(name), NAME_FORM).hint(error.to_string())),
     }
 }

@@ -68,3 +68,47 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{parse, unsupported};
+
+    fn paths(plan: &str) -> Vec<String> {
+        unsupported(&parse(plan.as_bytes()).unwrap()).into_iter().map(|fault| fault.path).collect()
+    }
+
+    #[test]
+    fn each_construct_that_is_not_executed_is_named() {
+        let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 }, "concurrency": { "group": "g" },
+            "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] }, "fine": { "type": "systemd" } },
+            "jobs": {
+                "a": { "condition": "test -f x", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 }, "matrix": { "group": "m" },
+                       "steps": [{ "bash": "x" }, { "bash": "x", "condition": "false", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 } }] } } }"#;
+        let expected = [
+            "$.envFrom",
+            "$.retry",
+            "$.concurrency",
+            "$.executors.box.type",
+            "$.executors.own.type",
+            "$.jobs.a.condition",
+            "$.jobs.a.envFrom",
+            "$.jobs.a.retry",
+            "$.jobs.a.matrix",
+            "$.jobs.a.steps[1].condition",
+            "$.jobs.a.steps[1].envFrom",
+            "$.jobs.a.steps[1].retry",
+        ];
+        assert_eq!(paths(plan), expected);
+    }
+
+    #[test]
+    fn everything_else_is_executed() {
+        let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": null, "timeout": 5,
+            "maxParallel": 2, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } } },
+            "jobs": {
+                "a": { "executor": "fine", "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [], "properties": { "Nice": "5" },
+                       "steps": [{ "run": ["/x"], "env": { "A": "b" }, "workdir": "w", "condition": "failure()", "continueOnError": true, "timeout": 1, "retry": null }] },
+                "b": { "needs": ["a"], "condition": " always() ", "inputs": ["x"], "continueOnError": true, "steps": [{ "bash": "x" }] } } }"#;
+        assert!(paths(plan).is_empty());
+    }
+}

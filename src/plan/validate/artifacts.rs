@@ -54,7 +54,9 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
                 sink.add(&at, || no_source(&input.name, rank as u32, sources, names, &producers));
             }
         }
-        check_destinations(plan, names, job, &producers, &at, sink);
+        if job.inputs.len() > 1 {
+            check_destinations(plan, names, job, &producers, &at, sink);
+        }
     }
 }
 
@@ -126,18 +128,25 @@ impl Reached {
         if asked.is_empty() {
             return Self { indirect };
         }
-        // With a cycle one sweep in the order of names may not be enough.
+        // With a cycle one sweep over all, in the order of names, may not be enough.
         let order = order::topological(&names.needs);
         let again = order.is_none();
         let order = order.unwrap_or_else(|| (0..names.needs.len() as u32).collect());
-        let sources: Vec<u32> = asked.keys().copied().collect();
+        let mut place = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(at, job)| place[*job as usize] = at);
+        let mut sources: Vec<u32> = asked.keys().copied().collect();
+        sources.sort_unstable_by_key(|source| place[*source as usize]);
+        let mut reached = vec![0_u64; order.len()];
+        let mut is_source = vec![0_u64; order.len()];
         for batch in sources.chunks(64) {
-            let mut reached = vec![0_u64; names.needs.len()];
-            let mut is_source = vec![0_u64; names.needs.len()];
+            // What stands before all sources or after all that ask is of no concern.
+            let first = if again { 0 } else { place[batch[0] as usize] };
+            let last = batch.iter().flat_map(|source| &asked[source]).map(|job| place[*job as usize]).max().unwrap_or(0);
+            let swept = if again { &order[..] } else { order.get(first..=last).unwrap_or_default() };
             batch.iter().enumerate().for_each(|(bit, source)| is_source[*source as usize] = 1 << bit);
             loop {
                 let mut changed = false;
-                for job in &order {
+                for job in swept {
                     let needs = &names.needs[*job as usize];
                     let bits = needs.iter().fold(0, |bits, need| bits | reached[*need as usize] | is_source[*need as usize]);
                     changed |= bits != reached[*job as usize];
@@ -151,6 +160,8 @@ impl Reached {
                 let askers = asked[source].iter().filter(|job| reached[**job as usize] >> bit & 1 == 1);
                 indirect.extend(askers.map(|job| (*job, *source)));
             }
+            swept.iter().for_each(|job| reached[*job as usize] = 0);
+            batch.iter().for_each(|source| is_source[*source as usize] = 0);
         }
         Self { indirect }
     }

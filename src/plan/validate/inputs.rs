@@ -148,3 +148,39 @@ pub fn resolve_inputs(plan: &Plan, given: &BTreeMap<String, String>) -> Result<E
     }
     if errors.is_empty() { Ok(variables) } else { Err(errors) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(given: &[(&str, &str)]) -> Result<Env, Vec<String>> {
+        let plan = crate::plan::parse(
+            br#"{ "version": 1, "name": "a", "jobs": { "a": { "steps": [{ "bash": "x" }] } }, "inputs": {
+                "the-text": { "type": "string", "required": true }, "count": { "type": "number", "default": 1.5 }, "on": { "type": "boolean", "default": false },
+                "stage": { "type": "choice", "options": ["dev", "prod"] } } }"#,
+        )
+        .unwrap();
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        resolve_inputs(&plan, &given).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn given_inputs_come_before_defaults() {
+        let variables = resolve(&[("the-text", "x=y"), ("on", "true")]).unwrap();
+        let expected = [("INPUT_COUNT", "1.5"), ("INPUT_ON", "true"), ("INPUT_THE_TEXT", "x=y")];
+        assert_eq!(variables, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn every_bad_input_is_reported() {
+        let errors = resolve(&[("count", "many"), ("on", "yes"), ("stage", "pord"), ("stag", "x")]).unwrap_err();
+        let expected = [
+            "the plan has no input `stag`",
+            "input `count` is \"many\", expected a number",
+            "input `on` is \"yes\", expected true or false",
+            "input `stage` is \"pord\", expected one of `dev`, `prod`",
+            "input `the-text` is required",
+        ];
+        assert_eq!(errors, expected);
+    }
+}

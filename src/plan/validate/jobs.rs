@@ -1,6 +1,6 @@
 //! Jobs: their needs, their settings, and what a matrix group shares.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::{
     ids::JobName,
@@ -14,7 +14,7 @@ use crate::{
 /// The jobs of a plan, numbered by name, and their needs.
 pub(super) struct Names<'a> {
     by_rank: Vec<&'a JobName>,
-    /// What each job needs, without what is unknown, repeated or the job itself.
+    /// What each job needs, in ascending order, without what is unknown, repeated or the job itself.
     pub(super) needs: Vec<Vec<u32>>,
     /// `NEEDS_<JOB>_` of every job.
     needs_variables: HashSet<String>,
@@ -25,13 +25,14 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
         let by_rank: Vec<_> = plan.jobs.keys().collect();
+        let ranks: HashMap<&str, u32> = by_rank.iter().enumerate().map(|(rank, name)| (name.as_str(), rank as u32)).collect();
         let needs = plan
             .jobs
             .values()
             .enumerate()
             .map(|(own, job)| {
-                let known = job.needs.iter().filter_map(|need| by_rank.binary_search(&need).ok());
-                let mut needs: Vec<_> = known.filter(|rank| *rank != own).map(|rank| rank as u32).collect();
+                let known = job.needs.iter().filter_map(|need| ranks.get(need.as_str()).copied());
+                let mut needs: Vec<_> = known.filter(|rank| *rank as usize != own).collect();
                 needs.sort_unstable();
                 needs.dedup();
                 needs
@@ -43,10 +44,6 @@ impl<'a> Names<'a> {
             input_variables: plan.inputs.keys().map(|key| rules::input_variable(key)).collect(),
             by_rank,
         }
-    }
-
-    pub(super) fn rank(&self, name: &JobName) -> Option<usize> {
-        self.by_rank.binary_search(&name).ok()
     }
 
     pub(super) fn name(&self, rank: u32) -> &'a JobName {
@@ -70,12 +67,14 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         sink.add(at, || Refusal::new("an empty object", "at least one job"));
     }
     let executors_are_known = !sink.any_broken(|place| place.len() == 1);
-    for (name, job) in &plan.jobs {
+    for ((name, job), needs) in plan.jobs.iter().zip(&names.needs) {
         let at = at.key(name.as_str());
         if executors_are_known && let Some(executor) = &job.executor {
             check_executor(plan, executor, &at.key("executor"), sink);
         }
-        check_needs(plan, names, name, job, &at.key("needs"), sink);
+        if needs.len() != job.needs.len() {
+            check_needs(plan, name, job, &at.key("needs"), sink);
+        }
         if let Some(condition) = &job.condition {
             sink.check(&at.key("condition"), rules::condition(condition));
         }
@@ -107,7 +106,8 @@ fn check_executor(plan: &Plan, executor: &str, at: &At<'_>, sink: &mut Sink) {
     }
 }
 
-fn check_needs(plan: &Plan, names: &Names<'_>, name: &JobName, job: &Job, at: &At<'_>, sink: &mut Sink) {
+/// Says which needs are not those of another job, each once.
+fn check_needs(plan: &Plan, name: &JobName, job: &Job, at: &At<'_>, sink: &mut Sink) {
     let mut seen: BTreeMap<&JobName, usize> = BTreeMap::new();
     for (i, need) in job.needs.iter().enumerate() {
         let at = at.index(i);
@@ -117,7 +117,7 @@ fn check_needs(plan: &Plan, names: &Names<'_>, name: &JobName, job: &Job, at: &A
             sink.add(&at, || Refusal::new(format!("`{need}` again (it is needs[{first}] already)"), "each need once"));
         } else {
             seen.insert(need, i);
-            if names.rank(need).is_none() {
+            if !plan.jobs.contains_key(need) {
                 sink.add(&at, || {
                     let others = plan.jobs.keys().filter(|other| *other != name).map(JobName::as_str);
                     super::unknown(need.as_str(), "the name of a job", "a job of this plan", others)
