@@ -43,8 +43,10 @@ fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {
     let pid = embedded::boot(&boot)?;
     println!("{pid} {:?}", started.elapsed());
     std::io::stdout().flush().expect("standard output");
-    while stay {
-        std::thread::park();
+    if stay {
+        loop {
+            std::thread::park();
+        }
     }
     Ok(())
 }
