@@ -3,27 +3,24 @@
 //! A shell script stands in for the supervisor. Needs root and the packages that the manager needs; without them the
 //! tests count as ignored and the reason is printed. This program is the client and the manager's stages as well.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "all of it is tests, which clippy cannot tell without the standard harness")]
 
 mod client;
+mod run;
 
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     fs,
-    io::{BufRead, BufReader},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Command, ExitCode, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
 use libtest_mimic::{Arguments, Trial};
 use nix::sys::inotify::{InitFlags, Inotify};
 use nixactions::embedded;
-
-const DEADLINE: Duration = Duration::from_secs(60);
+use run::{Booted, Run, client_command, names, processes, text};
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
@@ -72,179 +69,6 @@ const TESTS: [(&str, fn()); 19] = tests![
     start_up_time_is_printed,
 ];
 
-/// A state directory with one run in it; the manager is killed and all is removed when it is dropped.
-struct Run {
-    _state: tempfile::TempDir,
-    state_dir: PathBuf,
-    dir: PathBuf,
-    id: String,
-    keep: Vec<PathBuf>,
-}
-
-/// What a client printed when it had booted.
-struct Booted {
-    client: Child,
-    pid: u32,
-    took: String,
-}
-
-impl Run {
-    /// Makes a run with its state directory below `parent`.
-    fn new(parent: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let id = format!("embtest{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let state = tempfile::Builder::new().prefix("nixactions-test").tempdir_in(parent).unwrap();
-        let state_dir = state.path().to_owned();
-        let dir = state_dir.join("runs").join(&id);
-        fs::create_dir_all(&dir).unwrap();
-        Self { _state: state, state_dir, dir, id, keep: Vec::new() }
-    }
-
-    /// The client's command line with a script as the supervisor. The script runs in the run's directory `$D`.
-    fn client(&self, script: &str) -> Command {
-        let file = self.dir.join("supervisor.sh");
-        // `systemd-notify` is a process of its own, and only the main process is listened to.
-        let text = format!("D='{}'\ncd $D\nready() {{ systemd-notify --ready --pid=$$; }}\n{script}\n", self.dir.display());
-        fs::write(&file, text).unwrap();
-        let mut command = client_command();
-        command.args([&self.state_dir, &self.dir]).arg(&self.id);
-        for path in &self.keep {
-            command.arg("--keep").arg(path);
-        }
-        command.args(["--stay", "--", "/bin/bash"]).arg(file).stdout(Stdio::piped());
-        command
-    }
-
-    fn boot(&self, script: &str) -> Booted {
-        let mut client = self.client(script).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let (pid, took) = line.trim().split_once(' ').expect("PID 1's id; or the client's error is above");
-        Booted { client, pid: pid.parse().unwrap(), took: took.to_owned() }
-    }
-
-    /// Boots, waits for the end, and returns what the script wrote to `$D/out`.
-    fn finish(&self, script: &str) -> String {
-        let mut booted = self.boot(&format!("exec >out 2>&1\n{script}"));
-        self.wait_for_end();
-        booted.stop_client();
-        self.read("out")
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}\nmanager.log:\n{}", self.log()))
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("manager.log")).unwrap_or_default()
-    }
-
-    fn journal(&self) -> String {
-        let output = Command::new("journalctl").args(["-q", "-o", "cat", "-D"]).arg(self.dir.join("journal")).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn wait_for_file(&self, name: &str) {
-        self.wait(name, || {
-            let there = self.dir.join(name).exists();
-            assert!(
-                there || embedded::is_alive(&self.dir) || self.dir.join(name).exists(),
-                "no {name}: {:?}",
-                embedded::failure(&self.dir)
-            );
-            there
-        });
-    }
-
-    fn wait_for_end(&self) {
-        self.wait("the manager's end", || !embedded::is_alive(&self.dir));
-    }
-
-    fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
-        let started = Instant::now();
-        while !done() {
-            assert!(started.elapsed() < DEADLINE, "waited for {what}\nmanager.log:\n{}\njournal:\n{}", self.log(), self.journal());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// The run's cgroups, found by their name in every cgroup2 hierarchy that is mounted.
-    fn cgroups(&self) -> Vec<PathBuf> {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let roots = mounts.lines().filter_map(|line| {
-            let mut words = line.split(' ');
-            let (target, kind) = (words.nth(1)?, words.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(target))
-        });
-        let prefix = format!("nixactions-{}.", self.id);
-        let mut found = Vec::new();
-        for root in roots {
-            find(&root, &prefix, &mut found);
-        }
-        found
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let _ = embedded::kill(&self.dir);
-        let started = Instant::now();
-        while embedded::is_alive(&self.dir) && started.elapsed() < DEADLINE {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Booted {
-    fn stop_client(&mut self) {
-        let _ = self.client.kill();
-        let _ = self.client.wait();
-    }
-
-    fn namespace(&self, kind: &str) -> PathBuf {
-        fs::read_link(format!("/proc/{}/ns/{kind}", self.pid)).unwrap()
-    }
-}
-
-impl Drop for Booted {
-    fn drop(&mut self) {
-        self.stop_client();
-    }
-}
-
-fn find(dir: &Path, prefix: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            found.push(entry.path());
-        } else {
-            find(&entry.path(), prefix, found);
-        }
-    }
-}
-
-/// This program, as the client.
-fn client_command() -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("client");
-    command
-}
-
-/// The processes that satisfy a condition on their directory in /proc.
-fn processes(condition: impl Fn(&Path) -> bool) -> Vec<String> {
-    let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    all.filter(|path| path.join("ns").is_dir() && condition(path))
-        .map(|path| format!("{}: {}", path.display(), fs::read_to_string(path.join("cmdline")).unwrap_or_default().replace('\0', " ")))
-        .collect()
-}
-
-fn names(dir: &str) -> BTreeSet<OsString> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 fn nothing_of_the_host_is_touched_and_nothing_is_left() {
     let run = Run::new("/tmp");
     let canaries: Vec<tempfile::NamedTempFile> =
@@ -276,11 +100,8 @@ fn nothing_of_the_host_is_touched_and_nothing_is_left() {
         touch up; until [ -e end ]; do sleep 0.02; done",
     );
     run.wait_for_file("up");
-    let (pid_namespace, mount_namespace) = (booted.namespace("pid"), booted.namespace("mnt"));
-    let inside = |path: &Path| {
-        let link = |kind: &str| fs::read_link(path.join("ns").join(kind)).ok();
-        link("pid").as_ref() == Some(&pid_namespace) || link("mnt").as_ref() == Some(&mount_namespace)
-    };
+    let (namespace, _held) = booted.namespace();
+    let inside = |path: &Path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == namespace);
     assert!(processes(inside).len() >= 4, "systemd, journald, the bus, the supervisor");
     assert_eq!(mounts(), mounts_before, "no mount of the manager shows outside");
     assert_eq!(run.cgroups().len(), 1);
@@ -440,7 +261,7 @@ fn kill_ends_every_process() {
     let booted = run
         .boot("ready; systemd-run -q sleep 1000; (trap '' TERM INT; setsid sleep 1001) & touch up; until [ -e end ]; do sleep 0.02; done");
     run.wait_for_file("up");
-    let namespace = booted.namespace("pid");
+    let (namespace, _held) = booted.namespace();
     let inside = |path: &Path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == namespace);
     assert!(processes(inside).len() >= 6);
     assert!(embedded::kill(&run.dir).unwrap());
