@@ -1,5 +1,7 @@
 //! The supervisor's loop: one owner of the run's state, told by systemd's signals, the run directory and the clock.
 
+mod cancel;
+
 use std::{
     collections::BTreeSet,
     future::Future,
@@ -8,12 +10,12 @@ use std::{
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 use tokio::{
     signal::unix::{Signal as SignalStream, SignalKind, signal},
     sync::mpsc::UnboundedReceiver,
 };
 
+use self::cancel::{CANCEL_DEADLINE, Cancel};
 use super::{
     SuperviseError,
     progress::{Place, Progress, QUEUE_MAX},
@@ -29,28 +31,15 @@ use crate::{
     status::{self, Condition},
     store::{self, EventTail, EventWriter, RunDir},
     systemd::{self, JobResult, Manager, Removed},
-    unit::{self, CLEANUP_GRACE, Context, Features, INTERRUPT_GRACE, JobSpec, RunSpec, TERMINATE_GRACE, UnitName},
+    unit::{self, Context, Features, JobSpec, RunSpec, UnitName},
 };
 
 /// How often everything is compared with systemd's own view, should a signal be missed.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
 /// How many jobs wait at once where each waiting job is a process (systemd before 258).
 const QUEUE_MAX_LOCKS: usize = 256;
-/// How long a cancelled job is waited for before it is killed.
-const CANCEL_DEADLINE: Duration = Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5);
 /// How long the run's slice is waited for at the end.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-
-/// How far a cancellation has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cancel {
-    /// Nobody asked.
-    No,
-    /// Jobs are ending; killed at this time.
-    Ending(Instant),
-    /// Jobs were killed.
-    Killed,
-}
 
 /// A run under supervision.
 pub struct Engine<'a> {
@@ -437,78 +426,6 @@ impl<'a> Engine<'a> {
                 self.control().await?;
                 self.reconcile().await
             }
-        }
-    }
-
-    /// Answers the requests in the control directory.
-    async fn control(&mut self) -> Result<(), SuperviseError> {
-        if let Some(by) = self.run.cancel_requested(true) {
-            return self.request(&by, true).await;
-        }
-        match self.run.cancel_requested(false) {
-            Some(by) if self.cancel == Cancel::No => self.request(&by, false).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Cancels the run, or kills it where it is being cancelled already.
-    async fn request(&mut self, by: &str, kill: bool) -> Result<(), SuperviseError> {
-        match self.cancel {
-            Cancel::No if !kill => {
-                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: false });
-                self.cancel_jobs().await
-            }
-            Cancel::No | Cancel::Ending(_) => {
-                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: true });
-                self.kill().await
-            }
-            Cancel::Killed => Ok(()),
-        }
-    }
-
-    /// Ends the run early as a failure.
-    async fn fail(&mut self, reason: String) -> Result<(), SuperviseError> {
-        tracing::error!("{reason}, cancelling the run");
-        self.failure.get_or_insert(reason.clone());
-        if self.cancel == Cancel::No {
-            self.emit(EventKind::CancelRequested { by: reason, kill: false });
-            self.cancel_jobs().await?;
-        }
-        Ok(())
-    }
-
-    /// Raises the flag that starting runners look for, then signals the running ones: none can fall between.
-    async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
-        self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE);
-        self.flush();
-        if let Err(error) = store::write_atomically(&self.run.cancelled(), b"", 0o644, false) {
-            tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
-        }
-        self.signal_jobs(true, Signal::SIGTERM).await
-    }
-
-    async fn kill(&mut self) -> Result<(), SuperviseError> {
-        self.cancel = Cancel::Killed;
-        self.flush();
-        for flag in [self.run.cancelled(), self.run.killed()] {
-            if let Err(error) = store::write_atomically(&flag, b"", 0o644, false) {
-                tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
-            }
-        }
-        self.signal_jobs(false, Signal::SIGKILL).await
-    }
-
-    async fn signal_jobs(&self, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
-        for unit in self.loaded().await?.into_iter().filter(|unit| unit.active == "activating" || unit.active == "deactivating") {
-            self.manager.kill(&unit.name, main_only, signal as i32).await?;
-        }
-        Ok(())
-    }
-
-    fn cancel_deadline(&self) -> Option<Instant> {
-        match self.cancel {
-            Cancel::Ending(deadline) => Some(deadline),
-            Cancel::No | Cancel::Killed => None,
         }
     }
 

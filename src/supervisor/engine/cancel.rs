@@ -1,0 +1,104 @@
+//! The end that somebody asks for: requests in the control directory, timeouts, signals.
+//!
+//! A first request cancels, a second one kills. What jobs then still run is the status algebra's business, how a step is
+//! ended the runner's.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::{Engine, SuperviseError, describe};
+use crate::{
+    event::EventKind,
+    store,
+    unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE},
+};
+
+/// How long a cancelled job is waited for before it is killed.
+pub(super) const CANCEL_DEADLINE: Duration =
+    Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5);
+
+/// How far a cancellation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cancel {
+    /// Nobody asked.
+    No,
+    /// Jobs are ending; killed at this time.
+    Ending(Instant),
+    /// Jobs were killed.
+    Killed,
+}
+
+impl Engine<'_> {
+    /// Answers the requests in the control directory.
+    pub(super) async fn control(&mut self) -> Result<(), SuperviseError> {
+        if let Some(by) = self.run.cancel_requested(true) {
+            return self.request(&by, true).await;
+        }
+        match self.run.cancel_requested(false) {
+            Some(by) if self.cancel == Cancel::No => self.request(&by, false).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Cancels the run, or kills it where it is being cancelled already.
+    pub(super) async fn request(&mut self, by: &str, kill: bool) -> Result<(), SuperviseError> {
+        match self.cancel {
+            Cancel::No if !kill => {
+                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: false });
+                self.cancel_jobs().await
+            }
+            Cancel::No | Cancel::Ending(_) => {
+                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: true });
+                self.kill().await
+            }
+            Cancel::Killed => Ok(()),
+        }
+    }
+
+    /// Ends the run early as a failure.
+    pub(super) async fn fail(&mut self, reason: String) -> Result<(), SuperviseError> {
+        tracing::error!("{reason}, cancelling the run");
+        self.failure.get_or_insert(reason.clone());
+        if self.cancel == Cancel::No {
+            self.emit(EventKind::CancelRequested { by: reason, kill: false });
+            self.cancel_jobs().await?;
+        }
+        Ok(())
+    }
+
+    /// Raises the flag that starting runners look for, then signals the running ones: none can fall between.
+    async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
+        self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE);
+        self.flush();
+        if let Err(error) = store::write_atomically(&self.run.cancelled(), b"", 0o644, false) {
+            tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
+        }
+        self.signal_jobs(true, Signal::SIGTERM).await
+    }
+
+    pub(super) async fn kill(&mut self) -> Result<(), SuperviseError> {
+        self.cancel = Cancel::Killed;
+        self.flush();
+        for flag in [self.run.cancelled(), self.run.killed()] {
+            if let Err(error) = store::write_atomically(&flag, b"", 0o644, false) {
+                tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
+            }
+        }
+        self.signal_jobs(false, Signal::SIGKILL).await
+    }
+
+    async fn signal_jobs(&self, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
+        for unit in self.loaded().await?.into_iter().filter(|unit| unit.active == "activating" || unit.active == "deactivating") {
+            self.manager.kill(&unit.name, main_only, signal as i32).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancel_deadline(&self) -> Option<Instant> {
+        match self.cancel {
+            Cancel::Ending(deadline) => Some(deadline),
+            Cancel::No | Cancel::Killed => None,
+        }
+    }
+}
