@@ -33,6 +33,7 @@ use super::{
     cgroup::Cgroup,
     error::{At, StageError},
     mounts, read_spec,
+    trim::trim,
 };
 
 /// Runs the stage.
@@ -192,6 +193,9 @@ fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
     console.drain();
     if let Err(error) = cgroup.remove() {
         let _ = writeln!(console.log, "failed to remove the run's cgroup: {error}");
+    }
+    if let Err(error) = trim(&spec.run_dir.join("journal")) {
+        let _ = writeln!(console.log, "failed to trim the journal: {error}");
     }
     if let Err(error) = fs::remove_dir_all(spec.run_dir.join(mounts::PRIVATE)) {
         let _ = writeln!(console.log, "failed to remove the private directories: {error}");

@@ -27,6 +27,7 @@ mod init;
 mod mounts;
 mod namespace;
 mod pid1;
+mod trim;
 mod units;
 
 use std::{
