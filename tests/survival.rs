@@ -10,7 +10,7 @@ use std::{
 };
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, Run, SOON, bash, on_managers, on_shared_managers, wait_for, with,
+    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, SOON, bash, on_managers, on_shared_managers, wait_for, with,
 };
 use serde_json::{Value, json};
 
@@ -89,10 +89,6 @@ fn a_run_goes_on_without_its_client(manager: &Manager) {
     assert_eq!(finished, dag.names.len(), "{attached}");
 }
 
-fn supervisor(run: &Run<'_>) -> String {
-    format!("nixactions-{}.service", run.id())
-}
-
 /// Returns a number below `bound` that nobody foresees.
 fn random(bound: u64) -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
@@ -110,7 +106,8 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) 
         if run.dir().join("record.json").exists() {
             break;
         }
-        kill_supervisor(manager, &run);
+        // Now and then it is just being restarted.
+        run.kill_supervisor();
     }
     let run = run.end();
     eprintln!("killed after {moments:?} ms each");
@@ -119,17 +116,6 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) 
     let started = |event: &&Value| event["event"]["type"] == "supervisorStarted";
     assert!(run.events.iter().filter(started).count() > 1, "no supervisor was killed: {run}");
     run.leaves_nothing(manager);
-}
-
-/// Kills it as kill -9 does, where it is alive just now.
-fn kill_supervisor(manager: &Manager, run: &Run<'_>) {
-    if manager.kind() == Kind::Embedded {
-        // Its manager need not be the only one of the machine, so it is found by the run's directory.
-        let pattern = format!("[s]upervise .*/{}$", run.id());
-        manager.command(&["pkill", "-KILL", "-f", &pattern]).output_within(SOON);
-    } else {
-        manager.systemctl(&["kill", "--signal=KILL", &supervisor(run)]).output_within(SOON);
-    }
 }
 
 fn a_reloaded_or_reexecuted_systemd_goes_on(manager: &Manager) {
@@ -173,7 +159,7 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
         run.wait_for_file(job, "started");
     }
     for job in ["victim", "tolerated"] {
-        kill_runner(manager, &run, job);
+        assert!(run.kill_runner(job), "`{job}` has no runner");
         run.wait_for_event("jobFinished", Some(job));
     }
     fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
@@ -186,15 +172,6 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
     assert_eq!((run.verdict("after-tolerated"), run.lines("after-tolerated")), ("success/success".to_owned(), vec!["success"]), "{run}");
     assert_eq!((run.verdict("other"), run.verdict("after-other")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
     run.leaves_nothing(manager);
-}
-
-fn kill_runner(manager: &Manager, run: &Run<'_>, job: &str) {
-    if manager.kind() == Kind::Embedded {
-        let pattern = format!("nixactions [j]ob .*/{}/jobs/{job}$", run.id());
-        manager.command(&["pkill", "-KILL", "-f", &pattern]).ok();
-    } else {
-        manager.systemctl(&["kill", "--kill-whom=main", "--signal=KILL", &format!("nixactions-{}-{job}.service", run.id())]).ok();
-    }
 }
 
 fn nothing_that_a_job_forks_outlives_it(manager: &Manager) {

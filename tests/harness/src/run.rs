@@ -230,6 +230,26 @@ impl Run<'_> {
         client.child.wait().expect("a child can be waited for");
     }
 
+    /// Kills its supervisor as kill -9 does; returns whether there was one just now.
+    pub fn kill_supervisor(&self) -> bool {
+        self.kill_process(&format!("supervise {}", self.dir_inside().display()))
+    }
+
+    /// Kills a job's runner as kill -9 does, and nothing else of the job; returns whether there was one.
+    pub fn kill_runner(&self, job: &str) -> bool {
+        self.kill_process(&format!("job {}", self.dir_inside().join("jobs").join(job).display()))
+    }
+
+    /// Kills by the whole path, since on the host the processes of all machines are seen.
+    fn kill_process(&self, arguments: &str) -> bool {
+        let pattern = format!("[n]ixactions {arguments}$");
+        self.manager.command(&["pkill", "-KILL", "-f", &pattern]).output_within(SOON).status.success()
+    }
+
+    fn dir_inside(&self) -> PathBuf {
+        self.manager.state_dir().join("runs").join(&self.id)
+    }
+
     /// Returns the final record; null where there is none yet.
     pub fn record(&self) -> Value {
         let text = fs::read_to_string(self.dir().join("record.json")).unwrap_or_default();
