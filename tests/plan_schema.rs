@@ -1,15 +1,37 @@
-//! `docs/plan.schema.json` is what the model says. `NIXACTIONS_BLESS=1` writes it anew.
+//! `docs/plan.schema.json` is what the model says, `docs/properties.md` what the checked set of unit properties says.
+//! `NIXACTIONS_BLESS=1` writes them anew.
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
-use nixactions::plan;
+use nixactions::plan::{self, properties::KNOWN};
+
+fn is_checked_in(file: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
+    if std::env::var_os("NIXACTIONS_BLESS").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    assert!(fs::read_to_string(&path).unwrap_or_default() == text, "`docs/{file}` is out of date; run with NIXACTIONS_BLESS=1");
+}
 
 #[test]
 fn the_checked_in_schema_is_the_models() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plan.schema.json");
-    let schema = plan::schema_text();
-    if std::env::var_os("NIXACTIONS_BLESS").is_some() {
-        fs::write(&file, &schema).unwrap();
+    is_checked_in("plan.schema.json", &plan::schema_text());
+}
+
+#[test]
+fn the_checked_in_properties_are_those_of_the_set() {
+    let mut text = String::from(
+        "# Unit properties\n\n\
+        These may stand in the `properties` of an executor or a job, as in a unit file (systemd.exec(5), systemd.resource-control(5)). The value is\n\
+        always a text. What is newer than systemd 252 says since when; an older systemd runs the job without it, with a warning. A property of a job\n\
+        comes after that of its executor, and that after the sandbox's: a single value replaces the earlier one, a list adds to it. So after the deny-list of\n\
+        the sandbox, `SystemCallFilter=@mount` allows what it denied, and `~ptrace` denies more. This page is made from the program.\n\n\
+        | property | value | for example | since |\n| --- | --- | --- | --- |\n",
+    );
+    for known in KNOWN {
+        let example = known.examples.iter().find(|example| !example.is_empty()).unwrap();
+        let since = if known.since > 252 { known.since.to_string() } else { String::new() };
+        writeln!(text, "| `{}` | {} | `{example}` | {since} |", known.name, known.expected()).unwrap();
     }
-    assert!(fs::read_to_string(&file).unwrap_or_default() == schema, "`docs/plan.schema.json` is out of date; run with NIXACTIONS_BLESS=1");
+    is_checked_in("properties.md", &text);
 }

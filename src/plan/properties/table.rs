@@ -15,6 +15,13 @@ pub struct Property {
     pub examples: &'static [&'static str],
 }
 
+impl Property {
+    /// Returns what its text may be, in words.
+    pub fn expected(&self) -> String {
+        self.kind.describe()
+    }
+}
+
 /// What the text of a property may be, and what becomes of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
