@@ -7,6 +7,7 @@ use serde_json::json;
 
 on_shared_managers!(
     a_strict_job_reaches_nothing_but_its_own,
+    a_job_cannot_forge_a_success_by_killing_its_runner,
     levels_open_what_they_say,
     properties_reach_the_unit,
     the_state_directory_may_lie_in_a_hidden_one,
@@ -70,6 +71,19 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
     assert_eq!((run.verdict("busy"), run.reason("busy")), ("failure/success".to_owned(), "step it: exit status 1"), "{run}");
     assert_eq!(run.verdict("need"), "success/success");
     assert_eq!(fs::read_dir(manager.file(&outside)).expect("it is there").count(), 0);
+}
+
+fn a_job_cannot_forge_a_success_by_killing_its_runner(manager: &Manager) {
+    let model = manager.run(&json!({ "version": 1, "name": "model", "jobs": { "forger": bash("true") } }), &NONE).exits(0);
+    let result = fs::read_to_string(manager.run_dir(&model.id).join("jobs/forger/out/result.json")).expect("it is left");
+    let forge = format!("cat > ../../out/result.json <<'EOF'\n{result}\nEOF\nkill -KILL $PPID; sleep 5");
+    let plan = json!({ "version": 1, "name": "forged", "jobs": {
+        "forger": bash(&forge),
+        "dependent": with(bash("true"), json!({ "needs": ["forger"] })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!((run.verdict("forger"), run.reason("forger")), ("failure/failure".to_owned(), "signal: killed by SIGKILL"), "{run}");
+    assert_eq!(run.verdict("dependent"), "skipped/skipped", "{run}");
 }
 
 fn levels_open_what_they_say(manager: &Manager) {

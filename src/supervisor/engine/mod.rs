@@ -239,7 +239,8 @@ impl<'a> Engine<'a> {
             if never_started && !self.needs_are_finished(ix) {
                 self.called_off.insert(ix);
             } else {
-                let result = if never_started && self.is_blocked(ix) { JobResult::Dependency } else { JobResult::Failed };
+                let unseen = || JobResult::Unknown("unseen".to_owned());
+                let result = if never_started && self.is_blocked(ix) { JobResult::Dependency } else { unseen() };
                 self.finish_job(ix, result).await?;
             }
         }
@@ -361,6 +362,12 @@ impl<'a> Engine<'a> {
                 None
             }
         };
+        // A runner exits as its result says. A job can write its own result, and end its runner before that does.
+        let is_contradicted = |left: &LeftResult| {
+            matches!(result, JobResult::Failed | JobResult::Timeout)
+                && matches!(left.record.conclusion, Conclusion::Success | Conclusion::Skipped)
+        };
+        let left = left.filter(|left| !is_contradicted(left));
         let past = self.watch.remove(ix);
         let mut record = match left {
             Some(left) => left.record,
