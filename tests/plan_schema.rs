@@ -8,7 +8,7 @@ use nixactions::plan::{self, properties::KNOWN};
 fn is_checked_in(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
     if std::env::var_os("NIXACTIONS_BLESS").is_some() {
-        fs::write(&path, text).unwrap();
+        fs::write(&path, text).expect("the documentation is writable");
     }
     assert!(fs::read_to_string(&path).unwrap_or_default() == text, "`docs/{file}` is out of date; run with NIXACTIONS_BLESS=1");
 }
