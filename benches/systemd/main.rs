@@ -48,10 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(root: &Root, groups: &[&str]) -> bool {
-    let disk = tempfile::Builder::new()
-        .prefix("nixactions-bench")
-        .tempdir_in(env::current_dir().expect("invariant: cargo runs benches in the package"))
-        .expect("the package's directory is writable");
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable");
     let machine = Machine::of(root).disk(disk.path()).boot();
     let own = env::current_exe().expect("invariant: this program has a file");
     for (program, inside) in [(own.as_path(), BENCH), (Path::new(env!("CARGO_BIN_EXE_nixactions")), PROGRAM)] {
