@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nixactions::{graph::Graph, plan, report::graph as report};
+use nixactions::{graph::Graph, plan, report};
 
 fuzz_target!(|bytes: &[u8]| {
     match plan::parse(bytes) {
