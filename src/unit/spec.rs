@@ -231,6 +231,25 @@ fn default_name(index: usize, step: &Step) -> String {
         (Some(argv), _) => argv.first().and_then(|program| program.rsplit('/').next()).unwrap_or_default(),
         (None, script) => script.iter().flat_map(|script| script.lines()).map(str::trim).find(|line| !line.is_empty()).unwrap_or_default(),
     };
-    let shown: String = text.chars().filter(|c| !c.is_control()).take(STEP_NAME_CHARS).collect();
+    let mut shown: String = text.chars().filter(|c| !c.is_control()).collect();
+    if let Some((cut, _)) = shown.char_indices().nth(STEP_NAME_CHARS) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
     if shown.is_empty() { (index + 1).to_string() } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nameless_step_is_called_by_what_it_does_and_a_name_that_is_cut_says_so() {
+        let name = |json: serde_json::Value| default_name(1, &serde_json::from_value(json).unwrap());
+        assert_eq!(name(serde_json::json!({ "run": ["/nix/store/x/bin/compile", "-v"] })), "compile");
+        assert_eq!(name(serde_json::json!({ "bash": "\n  make all\nmake more" })), "make all");
+        assert_eq!(name(serde_json::json!({ "bash": "ä".repeat(40) })), "ä".repeat(40));
+        assert_eq!(name(serde_json::json!({ "bash": "ä".repeat(41) })), "ä".repeat(40) + "…");
+        assert_eq!(name(serde_json::json!({ "bash": "\n" })), "2");
+    }
 }
