@@ -16,6 +16,7 @@
 
 pub mod cli;
 pub mod embedded;
+pub mod error;
 pub mod event;
 pub mod graph;
 pub mod ids;

@@ -25,8 +25,8 @@ const LAYERS: [&[&str]; 8] = [
     &["cli"],
 ];
 
-/// The central types are one module in three files: they may name each other.
-const CENTRAL: &[&str] = &["event", "record", "log", "ids"];
+/// The central types are one module in several files: they may name each other.
+const CENTRAL: &[&str] = &["event", "record", "log", "ids", "error"];
 
 const MAX_LINES: usize = 600;
 const MAX_LINES_MAIN: usize = 30;

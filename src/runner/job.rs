@@ -1,31 +1,29 @@
-//! The life of a job, from its gate to its result.
+//! The life of a job, from its gate to its result. What it does in between is in `attempt` and `step`.
 
 use std::{
-    ffi::OsString,
     fs, io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{self, ExitCode},
+    process::ExitCode,
     time::Instant,
 };
 
 use jiff::Timestamp;
 
 use super::{
-    env::Environment,
-    files::StepFiles,
     gate::{self, NeedResult},
     journal::{Journal, Priority},
-    process::{Ended, Limits, Processes, Stop},
+    process::Processes,
     signals::Signals,
-    slots, workspace,
+    slots,
 };
 use crate::{
+    error::describe,
     event::{Event, EventKind},
-    record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, StepRecord},
+    record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
     status::{self, Condition, Gate},
     store::{self, EventWriter},
-    unit::{CLEANUP_GRACE, Command, JobPaths, JobSpec, StepSpec},
+    unit::{CLEANUP_GRACE, JobPaths, JobSpec},
 };
 
 /// The exit status of a runner that could not leave its result (sysexits.h, `EX_IOERR`).
@@ -106,19 +104,20 @@ fn mark_started(path: &Path) -> Result<(), RunnerError> {
     }
 }
 
-struct Job<'a> {
-    spec: &'a JobSpec,
-    paths: &'a JobPaths,
-    needs: Vec<NeedResult>,
-    processes: Processes,
-    events: Option<EventWriter>,
-    record: JobRecord,
+/// A job that is being run.
+pub(super) struct Job<'a> {
+    pub(super) spec: &'a JobSpec,
+    pub(super) paths: &'a JobPaths,
+    pub(super) needs: Vec<NeedResult>,
+    pub(super) processes: Processes,
+    pub(super) events: Option<EventWriter>,
+    pub(super) record: JobRecord,
     /// The job's state over its steps so far, as their gates see it.
-    state: Conclusion,
+    pub(super) state: Conclusion,
     /// When the job's own time is over.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     /// When the time for `always()` and `cancelled()` steps is over; set by the first cancellation or timeout.
-    cleanup_until: Option<Instant>,
+    pub(super) cleanup_until: Option<Instant>,
 }
 
 impl Job<'_> {
@@ -170,170 +169,8 @@ impl Job<'_> {
         }
     }
 
-    fn prepare(&mut self) -> Result<(), workspace::WorkspaceError> {
-        workspace::prepare(self.spec, self.paths)?;
-        if !self.needs.is_empty() {
-            let json = gate::needs_json(&self.needs).to_string();
-            fs::write(self.needs_file(), json).map_err(workspace::WorkspaceError::Make)?;
-        }
-        self.spec.inputs.iter().try_for_each(|input| workspace::restore(self.spec, self.paths, input))
-    }
-
-    fn needs_file(&self) -> PathBuf {
-        self.paths.files().join("needs.json")
-    }
-
-    fn steps(&mut self) {
-        if self.needs.is_empty() {
-            // `$NIXACTIONS_NEEDS` is promised to every step.
-            let _ = fs::write(self.needs_file(), "{}");
-        }
-        let mut environment = Environment::new(&self.needs, &self.needs_file());
-        let spec = self.spec;
-        for (index, step) in spec.steps.iter().enumerate() {
-            self.notice_cancellation();
-            let record = if self.processes.killed {
-                skipped(step, "the job was killed".to_owned())
-            } else if self.cleanup_until.is_some_and(|until| Instant::now() >= until) {
-                skipped(step, "the time for cleaning up was over".to_owned())
-            } else {
-                match status::step_gate(&Condition::parse(step.condition.as_deref()), self.state) {
-                    Gate::Run => self.step(index, step, &mut environment),
-                    Gate::Ask(_) => skipped(step, "bash conditions are not executed by this version".to_owned()),
-                    Gate::Skip(reason) | Gate::Cancel(reason) => skipped(step, reason),
-                }
-            };
-            if record.conclusion == Conclusion::Failure {
-                let reason = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
-                self.fail(format!("step {}: {reason}", step.name));
-            }
-            self.emit(EventKind::StepFinished { job: spec.job.clone(), index, step: record.clone() });
-            self.record.steps.push(record);
-        }
-        self.notice_cancellation();
-    }
-
-    /// Runs one step.
-    fn step(&mut self, index: usize, step: &StepSpec, environment: &mut Environment) -> StepRecord {
-        let attempt = 1;
-        let started_at = Timestamp::now();
-        self.emit(EventKind::StepStarted { job: self.spec.job.clone(), index, name: step.name.clone(), attempt });
-        let (outcome, reason, exit_code) = self.attempt(index, step, attempt, environment);
-        if let Some(reason) = &reason {
-            self.processes.journal.note(&format!("step {}: {reason}", step.name), Priority::Error);
-        }
-        StepRecord {
-            name: step.name.clone(),
-            outcome,
-            conclusion: status::conclude(outcome, step.continue_on_error),
-            exit_code,
-            reason,
-            attempts: attempt,
-            started_at: Some(started_at),
-            finished_at: Some(Timestamp::now()),
-        }
-    }
-
-    fn attempt(
-        &mut self,
-        index: usize,
-        step: &StepSpec,
-        attempt: u32,
-        environment: &mut Environment,
-    ) -> (Conclusion, Option<String>, Option<i32>) {
-        let failed = |reason: String| (Conclusion::Failure, Some(reason), None);
-        let files = match StepFiles::create(&self.paths.files(), index, attempt) {
-            Ok(files) => files,
-            Err(error) => return failed(format!("its files cannot be made: {error}")),
-        };
-        let variables = environment.of_step(self.spec, self.paths, step, attempt, &files);
-        let mut command = match self.command(index, step, variables.get("PATH").map_or("", String::as_str)) {
-            Ok(command) => command,
-            Err(reason) => return failed(reason),
-        };
-        command.env_clear().envs(&variables);
-        let limits = Limits {
-            step: step.timeout.map(|timeout| Instant::now() + timeout.duration()),
-            job: self.deadline.filter(|_| self.cleanup_until.is_none()),
-            cleanup: self.cleanup_until,
-        };
-        let (ended, stop) = self.processes.run(&mut command, &step.name, attempt, limits);
-        let exit_code = if let Ended::Exited(code) = ended { Some(code) } else { None };
-        match stop {
-            Stop::Not => {}
-            Stop::StepTimeout => {
-                let seconds = step.timeout.map_or(0.0, f64::from);
-                return (Conclusion::Failure, Some(format!("timeout: took longer than {seconds} s")), exit_code);
-            }
-            Stop::JobTimeout => {
-                self.time_out();
-                return (Conclusion::Cancelled, Some("the job's time was over".to_owned()), exit_code);
-            }
-            Stop::Cancelled => {
-                self.notice_cancellation();
-                self.cancel();
-                return (Conclusion::Cancelled, Some("cancelled".to_owned()), exit_code);
-            }
-            Stop::CleanupOver => return (Conclusion::Cancelled, Some("the time for cleaning up was over".to_owned()), exit_code),
-        }
-        match files.read() {
-            Ok(written) => {
-                environment.extend(written.env, written.path);
-                self.record.outputs.extend(written.outputs);
-            }
-            Err(error) if ended == Ended::Exited(0) => return (Conclusion::Failure, Some(error.to_string()), exit_code),
-            Err(_) => {}
-        }
-        match ended {
-            Ended::Exited(0) => (Conclusion::Success, None, Some(0)),
-            Ended::Exited(code) => (Conclusion::Failure, Some(format!("exit status {code}")), Some(code)),
-            Ended::Signaled(signal, core) => failed(format!("killed by {signal}{}", if core { ", core dumped" } else { "" })),
-            Ended::NotStarted(reason) => failed(reason),
-        }
-    }
-
-    fn command(&self, index: usize, step: &StepSpec, path: &str) -> Result<process::Command, String> {
-        let mut command = match &step.command {
-            Command::Run(argv) => {
-                let (program, arguments) = argv.split_first().ok_or("has no command")?;
-                let mut command = process::Command::new(find(program, path));
-                command.args(arguments);
-                command
-            }
-            Command::Bash(script) => {
-                let file = self.paths.files().join(format!("{index}.sh"));
-                fs::write(&file, script).map_err(|error| format!("its script cannot be written: {error}"))?;
-                let mut command = process::Command::new(find("bash", path));
-                command.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(file);
-                command
-            }
-        };
-        let workspace = self.paths.workspace();
-        command.current_dir(step.workdir.as_ref().map_or(workspace.clone(), |workdir| workspace.join(workdir)));
-        Ok(command)
-    }
-
-    /// Saves the artifacts, also of a job that failed if they are there; a missing one fails a job that succeeded.
-    fn save(&mut self) {
-        if self.processes.killed {
-            return;
-        }
-        let spec = self.spec;
-        for output in &spec.outputs {
-            match workspace::save(self.paths, output) {
-                Ok(()) => {}
-                Err(workspace::WorkspaceError::Missing { .. }) if self.record.outcome != Conclusion::Success => {}
-                Err(error) => {
-                    let reason = describe(&error);
-                    self.processes.journal.note(&reason, Priority::Error);
-                    self.fail(reason);
-                }
-            }
-        }
-    }
-
     /// Takes in that the runner was asked to cancel, between steps.
-    fn notice_cancellation(&mut self) {
+    pub(super) fn notice_cancellation(&mut self) {
         if self.processes.signals.cancelled() && self.state != Conclusion::Cancelled {
             self.cancel();
         }
@@ -343,7 +180,7 @@ impl Job<'_> {
         }
     }
 
-    fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self) {
         self.state = Conclusion::Cancelled;
         self.cleanup_until.get_or_insert(Instant::now() + CLEANUP_GRACE);
         if self.record.outcome != Conclusion::Success {
@@ -357,7 +194,7 @@ impl Job<'_> {
         self.record.reason = Some(reason.to_owned());
     }
 
-    fn time_out(&mut self) {
+    pub(super) fn time_out(&mut self) {
         self.state = Conclusion::Cancelled;
         self.cleanup_until.get_or_insert(Instant::now() + CLEANUP_GRACE);
         let seconds = self.spec.timeout.map_or(0.0, f64::from);
@@ -368,7 +205,7 @@ impl Job<'_> {
     }
 
     /// Records a failure; the first is the job's reason.
-    fn fail(&mut self, reason: String) {
+    pub(super) fn fail(&mut self, reason: String) {
         self.state = status::after_step(self.state, Conclusion::Failure);
         if self.record.outcome == Conclusion::Success {
             self.record.outcome = Conclusion::Failure;
@@ -383,7 +220,7 @@ impl Job<'_> {
         self.record.reason = Some(reason);
     }
 
-    fn emit(&mut self, event: EventKind) {
+    pub(super) fn emit(&mut self, event: EventKind) {
         let Some(events) = &mut self.events else { return };
         if let Err(error) = events.append(&[Event { at: Timestamp::now(), event }]) {
             self.processes.journal.note(&format!("{}; no more events of this job are kept", describe(&error)), Priority::Warning);
@@ -418,29 +255,6 @@ impl Job<'_> {
     }
 }
 
-fn skipped(step: &StepSpec, reason: String) -> StepRecord {
-    StepRecord {
-        name: step.name.clone(),
-        outcome: Conclusion::Skipped,
-        conclusion: Conclusion::Skipped,
-        exit_code: None,
-        reason: Some(reason),
-        attempts: 0,
-        started_at: None,
-        finished_at: None,
-    }
-}
-
-/// Returns a program's path as the shell would find it. Looked up here rather than by exec, which would then have to
-/// fork the slow way.
-fn find(program: &str, path: &str) -> OsString {
-    if program.contains('/') {
-        return program.into();
-    }
-    let executable = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    std::env::split_paths(path).map(|directory| directory.join(program)).find(executable).map_or(program.into(), PathBuf::into_os_string)
-}
-
 /// Removes a tree as far as possible, also below directories that the job made unwritable.
 fn remove_tree(directory: &Path) {
     if fs::remove_dir_all(directory).is_ok() {
@@ -454,16 +268,4 @@ fn remove_tree(directory: &Path) {
     }
     // Whatever is left is in nobody's way: retention removes it with the run.
     let _ = fs::remove_dir_all(directory);
-}
-
-/// Puts an error and its causes into one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

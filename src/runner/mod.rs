@@ -4,6 +4,7 @@
 //! workspace, runs the steps, saves artifacts and leaves `result.json`. It is synchronous and small: thousands of
 //! these start in a run. It knows nothing of D-Bus, and of systemd only its unit's cgroup and journald's socket.
 
+mod attempt;
 mod cgroup;
 mod env;
 mod files;
@@ -14,6 +15,7 @@ mod output;
 mod process;
 mod signals;
 mod slots;
+mod step;
 mod workspace;
 
 pub use job::main;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{Engine, SuperviseError, describe};
+use super::{Engine, SuperviseError};
 use crate::{
+    error::describe,
     event::EventKind,
     store,
     unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE},

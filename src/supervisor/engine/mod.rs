@@ -23,6 +23,7 @@ use super::{
     watch::{Change, Watch},
 };
 use crate::{
+    error::describe,
     event::{Event, EventKind},
     graph::{Graph, JobIx},
     ids::JobName,
@@ -512,15 +513,4 @@ fn is_of(event: &Event, name: &JobName) -> bool {
 
 fn sleep_until(at: Instant) -> impl Future<Output = ()> {
     tokio::time::sleep_until(at.into())
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,0 +1,145 @@
+//! One step: its command, its environment, and what its end means.
+
+use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt, path::PathBuf, process, time::Instant};
+
+use jiff::Timestamp;
+
+use super::{
+    env::Environment,
+    files::StepFiles,
+    job::Job,
+    journal::Priority,
+    process::{Ended, Limits, Stop},
+};
+use crate::{
+    event::EventKind,
+    record::{Conclusion, StepRecord},
+    status,
+    unit::{Command, StepSpec},
+};
+
+impl Job<'_> {
+    /// Runs one step.
+    pub(super) fn step(&mut self, index: usize, step: &StepSpec, environment: &mut Environment) -> StepRecord {
+        let attempt = 1;
+        let started_at = Timestamp::now();
+        self.emit(EventKind::StepStarted { job: self.spec.job.clone(), index, name: step.name.clone(), attempt });
+        let (outcome, reason, exit_code) = self.attempt(index, step, attempt, environment);
+        if let Some(reason) = &reason {
+            self.processes.journal.note(&format!("step {}: {reason}", step.name), Priority::Error);
+        }
+        StepRecord {
+            name: step.name.clone(),
+            outcome,
+            conclusion: status::conclude(outcome, step.continue_on_error),
+            exit_code,
+            reason,
+            attempts: attempt,
+            started_at: Some(started_at),
+            finished_at: Some(Timestamp::now()),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        index: usize,
+        step: &StepSpec,
+        attempt: u32,
+        environment: &mut Environment,
+    ) -> (Conclusion, Option<String>, Option<i32>) {
+        let failed = |reason: String| (Conclusion::Failure, Some(reason), None);
+        let files = match StepFiles::create(&self.paths.files(), index, attempt) {
+            Ok(files) => files,
+            Err(error) => return failed(format!("its files cannot be made: {error}")),
+        };
+        let variables = environment.of_step(self.spec, self.paths, step, attempt, &files);
+        let mut command = match self.command(index, step, variables.get("PATH").map_or("", String::as_str)) {
+            Ok(command) => command,
+            Err(reason) => return failed(reason),
+        };
+        command.env_clear().envs(&variables);
+        let limits = Limits {
+            step: step.timeout.map(|timeout| Instant::now() + timeout.duration()),
+            job: self.deadline.filter(|_| self.cleanup_until.is_none()),
+            cleanup: self.cleanup_until,
+        };
+        let (ended, stop) = self.processes.run(&mut command, &step.name, attempt, limits);
+        let exit_code = if let Ended::Exited(code) = ended { Some(code) } else { None };
+        match stop {
+            Stop::Not => {}
+            Stop::StepTimeout => {
+                let seconds = step.timeout.map_or(0.0, f64::from);
+                return (Conclusion::Failure, Some(format!("timeout: took longer than {seconds} s")), exit_code);
+            }
+            Stop::JobTimeout => {
+                self.time_out();
+                return (Conclusion::Cancelled, Some("the job's time was over".to_owned()), exit_code);
+            }
+            Stop::Cancelled => {
+                self.notice_cancellation();
+                self.cancel();
+                return (Conclusion::Cancelled, Some("cancelled".to_owned()), exit_code);
+            }
+            Stop::CleanupOver => return (Conclusion::Cancelled, Some("the time for cleaning up was over".to_owned()), exit_code),
+        }
+        match files.read() {
+            Ok(written) => {
+                environment.extend(written.env, written.path);
+                self.record.outputs.extend(written.outputs);
+            }
+            Err(error) if ended == Ended::Exited(0) => return (Conclusion::Failure, Some(error.to_string()), exit_code),
+            Err(_) => {}
+        }
+        match ended {
+            Ended::Exited(0) => (Conclusion::Success, None, Some(0)),
+            Ended::Exited(code) => (Conclusion::Failure, Some(format!("exit status {code}")), Some(code)),
+            Ended::Signaled(signal, core) => failed(format!("killed by {signal}{}", if core { ", core dumped" } else { "" })),
+            Ended::NotStarted(reason) => failed(reason),
+        }
+    }
+
+    fn command(&self, index: usize, step: &StepSpec, path: &str) -> Result<process::Command, String> {
+        let mut command = match &step.command {
+            Command::Run(argv) => {
+                let (program, arguments) = argv.split_first().ok_or("has no command")?;
+                let mut command = process::Command::new(find(program, path));
+                command.args(arguments);
+                command
+            }
+            Command::Bash(script) => {
+                let file = self.paths.files().join(format!("{index}.sh"));
+                fs::write(&file, script).map_err(|error| format!("its script cannot be written: {error}"))?;
+                let mut command = process::Command::new(find("bash", path));
+                command.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(file);
+                command
+            }
+        };
+        let workspace = self.paths.workspace();
+        command.current_dir(step.workdir.as_ref().map_or(workspace.clone(), |workdir| workspace.join(workdir)));
+        Ok(command)
+    }
+}
+
+/// Returns the record of a step that does not run.
+pub(super) fn skipped(step: &StepSpec, reason: String) -> StepRecord {
+    StepRecord {
+        name: step.name.clone(),
+        outcome: Conclusion::Skipped,
+        conclusion: Conclusion::Skipped,
+        exit_code: None,
+        reason: Some(reason),
+        attempts: 0,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+/// Returns a program's path as the shell would find it. Looked up here rather than by exec, which would then have to
+/// fork the slow way.
+fn find(program: &str, path: &str) -> OsString {
+    if program.contains('/') {
+        return program.into();
+    }
+    let executable = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    std::env::split_paths(path).map(|directory| directory.join(program)).find(executable).map_or(program.into(), PathBuf::into_os_string)
+}
