@@ -179,16 +179,21 @@ impl Manager {
 
     /// Returns a command that runs inside as the manager's user, in [`Manager::dir`].
     pub fn command<S: AsRef<OsStr>>(&self, argv: &[S]) -> Command {
+        self.command_in(&self.dir, argv)
+    }
+
+    /// As [`Manager::command`], in a directory inside.
+    pub fn command_in<S: AsRef<OsStr>>(&self, directory: &Path, argv: &[S]) -> Command {
         match (&self.machine, self.kind) {
             (None, _) => {
                 let (program, arguments) = argv.split_first().expect("a command has a program");
                 let mut command = Command::new(program);
-                command.args(arguments).current_dir(&self.dir);
+                command.args(arguments).current_dir(directory);
                 command
             }
-            (Some(machine), Kind::System | Kind::Embedded) => machine.command_as(None, &self.dir, argv),
+            (Some(machine), Kind::System | Kind::Embedded) => machine.command_as(None, directory, argv),
             (Some(machine), Kind::User) => {
-                let mut command = machine.command_as(Some(USER.1), &self.dir, argv);
+                let mut command = machine.command_as(Some(USER.1), directory, argv);
                 let runtime = format!("/run/user/{}", USER.1);
                 command.env("HOME", home()).env("USER", USER.0).env("LOGNAME", USER.0);
                 command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={runtime}/bus")).env("XDG_RUNTIME_DIR", runtime);
@@ -199,6 +204,11 @@ impl Manager {
 
     /// Returns a nixactions command, told to use this manager and its state directory.
     pub fn nixactions<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        self.nixactions_in(&self.dir, arguments)
+    }
+
+    /// As [`Manager::nixactions`], in a directory inside.
+    pub fn nixactions_in<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S]) -> Command {
         let mut argv: Vec<OsString> = vec![self.program.clone().into()];
         argv.extend(arguments.iter().map(|argument| argument.as_ref().into()));
         let subcommand = argv.get(1).and_then(|name| name.to_str()).unwrap_or_default();
@@ -211,7 +221,7 @@ impl Manager {
             flags.extend(["--state-dir".into(), self.state_dir.clone().into()]);
         }
         argv.splice(argv.len().min(2)..argv.len().min(2), flags);
-        self.command(&argv)
+        self.command_in(directory, &argv)
     }
 
     /// Returns a journalctl command over what the manager's units have logged. For an embedded manager these are the journal files

@@ -15,8 +15,12 @@ impl Skip {
     /// Reports the running test as skipped: prints `SKIP name: reason` past libtest's capturing, and appends that line to the
     /// file `$NIXACTIONS_TEST_SKIPS`, of which `tests/run` counts the lines.
     pub fn report(&self) {
-        let thread = std::thread::current();
-        let line = format!("SKIP {}: {self}\n", thread.name().unwrap_or("?"));
+        self.report_for(std::thread::current().name().unwrap_or("?"));
+    }
+
+    /// As [`Skip::report`], where the thread does not have the test's name.
+    pub fn report_for(&self, test: &str) {
+        let line = format!("SKIP {test}: {self}\n");
         // One write each, so that lines of parallel tests do not mix.
         std::io::stderr().write_all(line.as_bytes()).expect("stderr is writable");
         if let Some(path) = std::env::var_os("NIXACTIONS_TEST_SKIPS") {

@@ -1,0 +1,193 @@
+//! What a case file says: the rule it holds, the plan, and what is expected of its run.
+//!
+//! `README.md` beside it tells how a case is written. Knows nothing of managers.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// One case.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Case {
+    /// The words of the contract that it holds.
+    pub rule: String,
+    /// Where GitHub's documentation decides, what it says.
+    pub github: Option<Source>,
+    /// What runs inside before, by bash, in the case's directory.
+    pub setup: Option<String>,
+    /// Files that are there before, below the case's directory.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// The plan: a table, or its text where that must be JSON as it stands.
+    #[serde(deserialize_with = "plan")]
+    pub plan: String,
+    /// More arguments of `nixactions run`.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables of the caller.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// What happens while it runs, in this order.
+    #[serde(default)]
+    pub meanwhile: Vec<Meanwhile>,
+    /// What is expected.
+    pub expect: Expect,
+    /// What is done with the run when it is over, in this order.
+    #[serde(default)]
+    pub then: Vec<Then>,
+}
+
+/// A statement of GitHub's documentation.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The page, with its anchor.
+    pub page: String,
+    /// What it says there.
+    pub says: String,
+}
+
+/// Something that is done once a job has made a file in its workspace; one of the four.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Meanwhile {
+    /// The file, as `job/path`.
+    pub once: String,
+    /// Arguments of a nixactions command, which succeeds.
+    pub nixactions: Vec<String>,
+    /// Sends SIGINT to the client, as Ctrl-C does.
+    pub interrupt: bool,
+    /// Kills this job's runner.
+    pub kill_runner: Option<String>,
+    /// Kills the supervisor.
+    pub kill_supervisor: bool,
+    /// Runs a command in the case's directory, by bash.
+    pub bash: Option<String>,
+}
+
+/// A command on a run that is over.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Then {
+    /// Arguments of a nixactions command.
+    pub nixactions: Vec<String>,
+    /// Its exit status.
+    #[serde(default)]
+    pub exit: i32,
+    /// All it prints, where that is said.
+    pub prints: Option<String>,
+    /// What its output has in it.
+    #[serde(default)]
+    pub says: Vec<String>,
+}
+
+/// What is expected of a run.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Expect {
+    /// The exit status of `run`; with it the run's conclusion.
+    pub exit: i32,
+    /// The run's reason; none where absent.
+    pub reason: Option<String>,
+    /// The jobs' records, all of them.
+    #[serde(default)]
+    pub jobs: BTreeMap<String, Map<String, Value>>,
+    /// `a < b`: `a` was over when `b` began. `a | b`: both ran at some time.
+    #[serde(default)]
+    pub order: Vec<String>,
+    /// How many of the jobs ran at once at most.
+    pub peak: Option<usize>,
+    /// What standard error has in it.
+    #[serde(default)]
+    pub stderr: Vec<String>,
+    /// Entries of the journal, by some of their fields.
+    #[serde(default)]
+    pub journal: Vec<BTreeMap<String, String>>,
+    /// What is found nowhere: not in the output, the journal, or any file of the run.
+    #[serde(default)]
+    pub nowhere: Vec<String>,
+    /// Files below the case's directory when the run is over.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Whether nothing of the run is left: no unit, no process, no control group.
+    #[serde(default)]
+    pub leaves_nothing: bool,
+}
+
+/// A case and its name, `012-failed-need-skips-dependents`.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// The name of its file, without the extension.
+    pub name: String,
+    /// Its text.
+    text: String,
+}
+
+/// Returns the folder of this test program.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance")
+}
+
+impl File {
+    /// Reads all cases, in the order of their numbers.
+    pub fn all() -> Vec<Self> {
+        let folder = folder().join("cases");
+        let mut files: Vec<_> = fs::read_dir(&folder)
+            .expect("the cases are there")
+            .map(|entry| {
+                let path = entry.expect("the folder can be read").path();
+                assert_eq!(path.extension().and_then(|it| it.to_str()), Some("toml"), "`{}` is no case", path.display());
+                let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+                Self { name, text: fs::read_to_string(&path).expect("a case can be read") }
+            })
+            .collect();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files
+    }
+
+    /// Parses it, with `@DIR@` as the case's directory.
+    pub fn case(&self, directory: &Path) -> Case {
+        let mut case: Case = toml::from_str(&self.text.replace("@DIR@", &directory.display().to_string()))
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        case.expect.complete();
+        case
+    }
+}
+
+impl Expect {
+    /// Adds what goes without saying: a job or step that is only said to be there succeeded, its outcome is its conclusion, it has no
+    /// reason, a job has no outputs.
+    fn complete(&mut self) {
+        for job in self.jobs.values_mut() {
+            complete(job);
+            job.entry("outputs").or_insert_with(|| json!({}));
+            for step in job.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
+                complete(step.as_object_mut().expect("a step is a table"));
+            }
+        }
+    }
+}
+
+fn complete(record: &mut Map<String, Value>) {
+    let conclusion = record.entry("conclusion").or_insert_with(|| json!("success")).clone();
+    record.entry("outcome").or_insert(conclusion);
+    record.entry("reason").or_insert(Value::Null);
+}
+
+/// Reads a plan. A table need not state what is the same in all cases.
+fn plan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => Ok(text),
+        mut table => {
+            table["version"] = json!(1);
+            table.as_object_mut().expect("invariant: it was indexed").entry("name").or_insert_with(|| json!("case"));
+            Ok(table.to_string())
+        }
+    }
+}
