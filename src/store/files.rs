@@ -78,6 +78,8 @@ pub fn open_untrusted(path: &Path) -> Result<Option<File>, StoreError> {
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A link, to open(2) with `O_NOFOLLOW`.
+        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => return Err(StoreError::NotPlain { path: path.to_owned() }),
         Err(error) => return Err(StoreError::io("open", path, error)),
     };
     let meta = file.metadata().map_err(|source| StoreError::io("read", path, source))?;

@@ -71,12 +71,15 @@ pub struct Meanwhile {
     pub bash: Option<String>,
 }
 
-/// A command on a run that is over.
+/// A command on a run that is over; one of the two.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Then {
     /// Arguments of a nixactions command.
+    #[serde(default)]
     pub nixactions: Vec<String>,
+    /// Or a script, by bash in the case's directory.
+    pub bash: Option<String>,
     /// Its exit status.
     #[serde(default)]
     pub exit: i32,

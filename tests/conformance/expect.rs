@@ -89,7 +89,11 @@ impl Found<'_> {
         });
         for (then, spoken) in self.case.then.iter().zip(&self.spoken) {
             let text = self.plain(&spoken.text);
-            facts.one(format!("then {}", then.nixactions.join(" ")), json!(then.exit), json!(spoken.exit));
+            let what = then.bash.clone().unwrap_or_else(|| then.nixactions.join(" "));
+            facts.one(format!("then {what}"), json!(then.exit), json!(spoken.exit));
+            if then.exit != spoken.exit {
+                facts.one("its output", json!(null), json!(text));
+            }
             if let Some(prints) = &then.prints {
                 facts.one("prints", json!(prints), json!(text));
             }
@@ -255,9 +259,13 @@ fn found_in(part: &str, text: &str) -> String {
     if text.contains(part) { part.to_owned() } else { format!("it is not in: {text}") }
 }
 
-/// Returns those fields of a record that the case speaks of, and null for those that are absent.
+/// Returns those fields of a record that the case speaks of, and null for those that are absent. An expected `?` is any text.
 fn project(record: &Value, expected: &Map<String, Value>) -> Value {
-    expected.keys().map(|key| (key.clone(), record.get(key).cloned().unwrap_or(Value::Null))).collect()
+    let field = |(key, expected): (&String, &Value)| {
+        let found = record.get(key).cloned().unwrap_or(Value::Null);
+        (key.clone(), if expected == "?" && found.is_string() { expected.clone() } else { found })
+    };
+    expected.iter().map(field).collect()
 }
 
 /// Returns all plain files below a directory.

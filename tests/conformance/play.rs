@@ -72,20 +72,29 @@ fn act(meanwhile: &Meanwhile, manager: &Manager, directory: &Path, run: &Run<'_>
         wait_for(SOON, "a runner to kill", || run.kill_runner(job).then_some(()));
     }
     if !meanwhile.nixactions.is_empty() {
-        manager.nixactions_in(directory, &of_run(&meanwhile.nixactions, run.id())).ok();
+        manager.nixactions_in(directory, &all_of_run(manager, run.id(), &meanwhile.nixactions)).ok();
     }
     if let Some(script) = &meanwhile.bash {
-        manager.command_in(directory, &["bash", "-euc", &script.replace("@RUN@", run.id())]).ok();
+        manager.command_in(directory, &["bash", "-euc", &of_run(manager, run.id(), script)]).ok();
     }
 }
 
-fn of_run(arguments: &[String], id: &str) -> Vec<String> {
-    arguments.iter().map(|argument| argument.replace("@RUN@", id)).collect()
+/// Puts in what is only known of a run that there is.
+fn of_run(manager: &Manager, id: &str, text: &str) -> String {
+    text.replace("@RUN_DIR@", &manager.state_dir().join("runs").join(id).display().to_string()).replace("@RUN@", id)
+}
+
+fn all_of_run(manager: &Manager, id: &str, arguments: &[String]) -> Vec<String> {
+    arguments.iter().map(|argument| of_run(manager, id, argument)).collect()
 }
 
 fn speak(case: &Case, manager: &Manager, directory: &Path, run: &Finished) -> Vec<Spoken> {
     let speak = |then: &crate::case::Then| {
-        let output = manager.nixactions_in(directory, &of_run(&then.nixactions, &run.id)).output_within(RUN_DEADLINE);
+        let mut command = match &then.bash {
+            Some(script) => manager.command_in(directory, &["bash", "-euc", &of_run(manager, &run.id, script)]),
+            None => manager.nixactions_in(directory, &all_of_run(manager, &run.id, &then.nixactions)),
+        };
+        let output = command.output_within(RUN_DEADLINE);
         let text = [output.stdout, output.stderr].concat();
         Spoken { exit: output.status.code().unwrap_or(-1), text: String::from_utf8_lossy(&text).into_owned() }
     };
