@@ -154,6 +154,7 @@ fn job_unit(text: &str) -> Vec<String> {
         program: "/usr/bin/nixactions".into(),
         directory: state.join("runs/ci-1"),
         state_directory: state.into(),
+        runtime_directory: "/run/nixactions/ci-1".into(),
         overrides: Default::default(),
         inputs: Default::default(),
         path: "/usr/bin".into(),

@@ -82,6 +82,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         program: settings.program.clone().into(),
         directory,
         state_directory: settings.state_directory.clone().into(),
+        runtime_directory: format!("/run/nixactions/{}-1", plan.name).into(),
         overrides: Default::default(),
         inputs: Default::default(),
         path: "/usr/bin".into(),

@@ -172,6 +172,7 @@ fn floor(plan: &Json) -> f64 {
         program: PROGRAM.into(),
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
+        runtime_directory: Path::new("/run/nixactions").join(run.id().as_str()),
         overrides: Env::new(),
         inputs: Env::new(),
         path: String::new(),

@@ -21,7 +21,7 @@ impl Job<'_> {
     }
 
     fn needs_file(&self) -> PathBuf {
-        self.paths.files().join("needs.json")
+        self.spec.files_directory.join("needs.json")
     }
 
     pub(super) fn steps(&mut self) {

@@ -228,12 +228,13 @@ impl Job<'_> {
         }
     }
 
-    /// Removes what the job made in its workspace, unless somebody may want to look at it after a failure.
+    /// Removes what the job made in its workspace, unless somebody may want to look at it after a failure. The directories
+    /// stay: on ext4 each removal makes the next few seconds' creations ten times as expensive (it spares inodes just freed).
     fn clean_up(&mut self) {
-        if self.record.outcome == Conclusion::Success {
-            for directory in [self.paths.workspace(), self.paths.home(), self.paths.files()] {
-                remove_tree(&directory);
-            }
+        let own = [self.paths.workspace(), self.paths.home()].into_iter().filter(|_| self.record.outcome == Conclusion::Success);
+        for directory in own.chain([self.spec.files_directory.clone()]) {
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            entries.for_each(|entry| remove_tree(&entry.path()));
         }
     }
 
@@ -255,9 +256,9 @@ impl Job<'_> {
     }
 }
 
-/// Removes a tree as far as possible, also below directories that the job made unwritable.
+/// Removes a file or tree as far as possible, also below directories that the job made unwritable.
 fn remove_tree(directory: &Path) {
-    if fs::remove_dir_all(directory).is_ok() {
+    if fs::remove_dir_all(directory).is_ok() || fs::remove_file(directory).is_ok() {
         return;
     }
     let mut pending = vec![directory.to_owned()];

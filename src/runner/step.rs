@@ -48,7 +48,7 @@ impl Job<'_> {
         environment: &mut Environment,
     ) -> (Conclusion, Option<String>, Option<i32>) {
         let failed = |reason: String| (Conclusion::Failure, Some(reason), None);
-        let files = match StepFiles::create(&self.paths.files(), index, attempt) {
+        let files = match StepFiles::create(&self.spec.files_directory, index, attempt) {
             Ok(files) => files,
             Err(error) => return failed(format!("its files cannot be made: {error}")),
         };
@@ -107,7 +107,7 @@ impl Job<'_> {
                 command
             }
             Command::Bash(script) => {
-                let file = self.paths.files().join(format!("{index}.sh"));
+                let file = self.spec.files_directory.join(format!("{index}.sh"));
                 fs::write(&file, script).map_err(|error| format!("its script cannot be written: {error}"))?;
                 let mut command = process::Command::new(find("bash", path));
                 command.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(file);

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Component, Path, PathBuf},
 };
 
@@ -70,9 +71,10 @@ pub enum WorkspaceError {
 /// # Errors
 /// Fails with what could not be made or copied.
 pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
-    for directory in [paths.workspace(), paths.home(), paths.files()] {
-        fs::create_dir(&directory).map_err(WorkspaceError::Make)?;
+    for directory in [paths.workspace(), paths.home()] {
+        fs::create_dir(directory).map_err(WorkspaceError::Make)?;
     }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&spec.files_directory).map_err(WorkspaceError::Make)?;
     if spec.copy_source {
         restore_tree(&spec.shared_directory.join("source"), &paths.workspace()).map_err(WorkspaceError::Source)?;
     }

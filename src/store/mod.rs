@@ -11,7 +11,7 @@
 //!     jobs/<job>/spec.json             the job as its runner gets it
 //!     jobs/<job>/out/                  the job writes, its dependents read: result.json, events.jsonl
 //!     jobs/<job>/artifacts/<name>/     the job writes, the jobs that take the artifact in read
-//!     jobs/<job>/work/                 the job's own: workspace, home, files
+//!     jobs/<job>/work/                 the job's own: workspace, home
 //! ```
 //!
 //! Knows nothing of systemd. A job may have replaced anything it can write to, so what lies there is read with care.

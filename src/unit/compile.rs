@@ -163,7 +163,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
     let (name, job) = context.job(ix);
     let paths = RunPaths::new(run.directory.clone());
     let own = paths.job(name);
-    let view = view(context, job);
+    let view = view(context, ix);
     let inside = RunPaths::new(view.directory).job(name).path().to_owned();
     let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string()).collect()
@@ -201,7 +201,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         let mut visible = vec![paths.shared()];
         visible.extend(context.graph.needs(ix).iter().map(|need| paths.job(context.graph.name(*need)).out()));
         visible.extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
-        properties.extend(sandbox::properties(run, level, &own, &visible));
+        properties.extend(sandbox::properties(run, level, (name, &own), &visible));
         sandbox::extend(&mut properties, &extra, context.features.version);
         sandbox::extend(&mut properties, &job.properties, context.features.version);
     }
@@ -244,9 +244,10 @@ fn controller(property: &str) -> Option<&'static str> {
 }
 
 /// Returns what a job sees where.
-pub(super) fn view(context: &Context<'_>, job: &Job) -> sandbox::View {
+pub(super) fn view(context: &Context<'_>, ix: JobIx) -> sandbox::View {
+    let (name, job) = context.job(ix);
     let level = if let Executor::Systemd { sandbox, .. } = context.executor(job) { sandbox } else { Sandbox::None };
-    sandbox::view(context.run, level)
+    sandbox::view(context.run, level, name)
 }
 
 /// Returns the artifacts a job takes in, each with the ancestor that saves it.

@@ -150,9 +150,4 @@ impl JobPaths {
     pub fn home(&self) -> PathBuf {
         self.0.join("work/home")
     }
-
-    /// Returns the directory of scripts and of the files that steps write for the runner.
-    pub fn files(&self) -> PathBuf {
-        self.0.join("work/files")
-    }
 }

@@ -6,7 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{JobPaths, ManagerKind, RunSpec, Value};
-use crate::plan::{Env, Sandbox, properties::parse};
+use crate::{
+    ids::JobName,
+    plan::{Env, Sandbox, properties::parse},
+};
 
 /// System calls that no build needs and that widen the kernel's attack surface; as a deny-list they cost nothing
 /// measurable, where the allow-list `@system-service` costs 2 to 3 ms a job.
@@ -44,13 +47,20 @@ pub(super) struct View {
     pub directory: PathBuf,
     /// The program, as the job sees it.
     pub program: PathBuf,
+    /// Where the runner makes the files that it and the steps tell each other things by, on a tmpfs: they may hold secrets.
+    pub files: PathBuf,
 }
 
 /// Returns what a job of this level sees where. A user's own manager runs jobs as that user, for whom nothing is out of reach.
-pub(super) fn view(run: &RunSpec, level: Sandbox) -> View {
+pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
     let is_hidden = |path: &Path| HIDDEN.iter().any(|hidden| path.starts_with(hidden));
     if level == Sandbox::None {
-        return View { state: run.state_directory.clone(), directory: run.directory.clone(), program: run.program.clone() };
+        return View {
+            state: run.state_directory.clone(),
+            directory: run.directory.clone(),
+            program: run.program.clone(),
+            files: run.runtime_directory.join(job.as_str()),
+        };
     }
     let state =
         if run.manager != ManagerKind::User && is_hidden(&run.state_directory) { ELSEWHERE.into() } else { run.state_directory.clone() };
@@ -60,11 +70,18 @@ pub(super) fn view(run: &RunSpec, level: Sandbox) -> View {
     } else {
         run.program.clone()
     };
-    View { state, directory, program }
+    // A tmpfs of the job's own, which goes with it.
+    let files = state.join("files");
+    View { state, directory, program, files }
 }
 
 /// Returns the properties of a level: `own` is the job's directory, `visible` what it may read of the run.
-pub(super) fn properties(run: &RunSpec, level: Sandbox, own: &JobPaths, visible: &[PathBuf]) -> Vec<(&'static str, Value)> {
+pub(super) fn properties(
+    run: &RunSpec,
+    level: Sandbox,
+    (job, own): (&JobName, &JobPaths),
+    visible: &[PathBuf],
+) -> Vec<(&'static str, Value)> {
     if level == Sandbox::None {
         return Vec::new();
     }
@@ -91,7 +108,7 @@ pub(super) fn properties(run: &RunSpec, level: Sandbox, own: &JobPaths, visible:
             ("SystemCallErrorNumber", Value::I32(EPERM)),
         ]);
     }
-    let view = view(run, level);
+    let view = view(run, level, job);
     let bind = |path: &Path| {
         let inside = path.strip_prefix(&run.directory).map_or(path.to_owned(), |rest| view.directory.join(rest));
         (path.display().to_string(), inside.display().to_string())
@@ -101,7 +118,13 @@ pub(super) fn properties(run: &RunSpec, level: Sandbox, own: &JobPaths, visible:
         readable.push((run.program.display().to_string(), view.program.display().to_string()));
     }
     properties.extend([
-        ("TemporaryFileSystem", Value::Pairs(vec![(view.state.display().to_string(), "ro,mode=0755".to_owned())])),
+        (
+            "TemporaryFileSystem",
+            Value::Pairs(vec![
+                (view.state.display().to_string(), "ro,mode=0755".to_owned()),
+                (view.files.display().to_string(), "mode=1777".to_owned()),
+            ]),
+        ),
         ("BindPaths", Value::Binds(vec![bind(own.path())])),
         ("BindReadOnlyPaths", Value::Binds(readable)),
     ]);

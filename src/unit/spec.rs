@@ -56,6 +56,8 @@ pub struct RunSpec {
     pub directory: PathBuf,
     /// The state directory it lies in, which jobs do not see.
     pub state_directory: PathBuf,
+    /// The run's directory on a tmpfs, which goes with the run: what must not reach a disk.
+    pub runtime_directory: PathBuf,
     /// Variables that outrank the plan's: `--env`, `--env-file`, and those taken from the caller.
     pub overrides: Env,
     /// `INPUT_<K>` variables.
@@ -138,6 +140,8 @@ pub struct JobSpec {
     pub jobs_directory: PathBuf,
     /// The run's `shared` directory.
     pub shared_directory: PathBuf,
+    /// The directory of scripts and of the files that steps write for the runner, which makes it.
+    pub files_directory: PathBuf,
     /// Its direct needs.
     pub needs: Vec<JobName>,
     /// Those of its needs whose failure counts as success: killed, they leave no result that says so.
@@ -176,7 +180,8 @@ impl JobSpec {
     pub fn new(context: &Context<'_>, ix: JobIx) -> Self {
         let run = context.run;
         let (name, job) = context.job(ix);
-        let paths = RunPaths::new(view(context, job).directory);
+        let view = view(context, ix);
+        let paths = RunPaths::new(view.directory);
         let inputs = job.inputs.iter().zip(inputs(context, ix));
         let needs = || context.graph.needs(ix).iter().map(|need| context.job(*need));
         Self {
@@ -187,6 +192,7 @@ impl JobSpec {
             unit: UnitName::job(&run.run, name).to_string(),
             jobs_directory: paths.jobs(),
             shared_directory: paths.shared(),
+            files_directory: view.files,
             needs: needs().map(|(need, _)| need.clone()).collect(),
             tolerated_needs: needs().filter(|(_, need)| need.continue_on_error).map(|(need, _)| need.clone()).collect(),
             condition: job.condition.clone(),

@@ -87,6 +87,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         program: "/bin/nixactions".into(),
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
+        runtime_directory: "/run/nixactions/ci-1".into(),
         overrides: BTreeMap::new(),
         inputs: BTreeMap::new(),
         path: "/bin".into(),

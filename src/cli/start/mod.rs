@@ -168,6 +168,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         program,
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
+        runtime_directory: runtime_directory(chosen.kind()).join(run.id().as_str()),
         overrides: additions.overrides,
         inputs: additions.inputs,
         path: default_path(),
@@ -189,6 +190,16 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
             Err(error)
         }
     }
+}
+
+/// Returns where the runs of a manager have their directories on a tmpfs (file-hierarchy(7)).
+fn runtime_directory(manager: ManagerKind) -> PathBuf {
+    let base = match manager {
+        ManagerKind::System | ManagerKind::Embedded => PathBuf::from("/run"),
+        ManagerKind::User => std::env::var_os("XDG_RUNTIME_DIR")
+            .map_or_else(|| PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid())), PathBuf::from),
+    };
+    base.join("nixactions")
 }
 
 async fn launch(

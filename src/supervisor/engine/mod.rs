@@ -456,6 +456,12 @@ impl<'a> Engine<'a> {
         if tokio::time::timeout(STOP_DEADLINE, gone).await.is_err() {
             tracing::warn!("slice `{slice}` did not stop within {} s, leaving it to systemd", STOP_DEADLINE.as_secs());
         }
+        let runtime = &self.context.run.runtime_directory;
+        if let Err(error) = std::fs::remove_dir_all(runtime)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("failed to remove `{}` ({error}), leaving it to the next boot", runtime.display());
+        }
         self.emit(EventKind::RunFinished { conclusion, reason: self.failure.clone() });
         self.flush();
         self.tell(true);
