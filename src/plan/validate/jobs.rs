@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::{
     ids::JobName,
     plan::{
-        fault::{At, Refusal, Sink, quoted},
+        fault::{At, Refusal, Sink, Step, quoted},
         model::{DEFAULT_EXECUTOR, Job, Matrix, Plan},
         order, properties, rules,
     },
@@ -62,11 +62,16 @@ impl<'a> Names<'a> {
     }
 }
 
+/// The fields of a plan but `executors`.
+const OTHER_FIELDS: [&str; 11] =
+    ["version", "name", "env", "envFrom", "passEnv", "inputs", "retry", "timeout", "maxParallel", "concurrency", "jobs"];
+
 pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
     if plan.jobs.is_empty() {
         sink.add(at, || Refusal::new("an empty object", "at least one job"));
     }
-    let executors_are_known = !sink.any_broken(|place| place.len() == 1);
+    // An unknown field of the plan may be a misspelt `executors`; a bad value of another field says nothing of them.
+    let executors_are_known = !sink.any_broken(|place| matches!(place, [Step::Key(field)] if !OTHER_FIELDS.contains(&field.as_str())));
     for ((name, job), needs) in plan.jobs.iter().zip(&names.needs) {
         let at = at.key(name.as_str());
         if executors_are_known && let Some(executor) = &job.executor {
