@@ -104,7 +104,11 @@ impl StepFiles {
     fn text(&self, name: &'static str, file: &str) -> Result<String, FileError> {
         use io::Read;
         let unreadable = |reason: String| FileError::Unreadable { name, reason };
-        let opened = store::open_untrusted(&self.directory.join(file)).map_err(|error| unreadable(error.to_string()))?;
+        let opened = store::open_untrusted(&self.directory.join(file)).map_err(|error| match error {
+            // Where the file lies is nothing that a reader of the reason could look at.
+            store::StoreError::NotPlain { .. } => unreadable("not a plain file of reasonable size".to_owned()),
+            error => unreadable(error.to_string()),
+        })?;
         let Some(opened) = opened else { return Ok(String::new()) };
         let mut bytes = Vec::new();
         opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
