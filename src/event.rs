@@ -87,6 +87,13 @@ pub enum EventKind {
         /// Whether the jobs were killed outright.
         kill: bool,
     },
+    /// A job failed, and so the other jobs of its matrix group are cancelled (`failFast`).
+    MatrixCancelled {
+        /// The group.
+        group: String,
+        /// The job that failed.
+        job: JobName,
+    },
     /// A warning about the run as a whole, such as a limit that does not hold here.
     Warning {
         /// What and what follows from it.
@@ -138,6 +145,7 @@ impl Event {
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
             | EventKind::CancelRequested { .. }
+            | EventKind::MatrixCancelled { .. }
             | EventKind::Warning { .. } => {}
         }
     }

@@ -85,6 +85,17 @@ pub struct StepRecord {
     pub finished_at: Option<Timestamp>,
 }
 
+/// A job's place in a matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MatrixRecord {
+    /// The group.
+    pub group: String,
+    /// What tells it from the group's other jobs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
+}
+
 /// One job of a run, as it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -118,6 +129,9 @@ pub struct JobRecord {
     /// How many lines its runner sent to the journal.
     #[serde(default)]
     pub log_lines: u64,
+    /// Its place in a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<MatrixRecord>,
 }
 
 impl JobRecord {
@@ -135,6 +149,7 @@ impl JobRecord {
             usage: Usage::default(),
             steps: Vec::new(),
             log_lines: 0,
+            matrix: None,
         }
     }
 }

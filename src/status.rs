@@ -83,6 +83,20 @@ pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: bool) -> Gate 
     }
 }
 
+/// Decides whether a job of a matrix runs whose group is being cancelled, for this reason: cleaning up goes on, as in a
+/// cancelled run.
+pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>) -> Gate {
+    match (gate, cancelled) {
+        (Gate::Run | Gate::Ask(_), Some(reason)) if !matches!(condition, Condition::Always | Condition::Cancelled) => Gate::Cancel(reason),
+        (gate, _) => gate,
+    }
+}
+
+/// Returns why the jobs of a matrix group are cancelled once one of them has failed.
+pub fn fail_fast_reason(job: &JobName, group: &str) -> String {
+    format!("job `{job}` of matrix `{group}` failed")
+}
+
 /// Returns why `success()` is false over these needs, or `None` where it is true.
 pub fn blocked<'a>(needs: impl Iterator<Item = (&'a JobName, Conclusion)>) -> Option<String> {
     let mut first = None;
@@ -193,6 +207,19 @@ mod tests {
     fn a_cancelled_run_cancels_what_has_not_started() {
         assert_eq!(job_gate(&Condition::Success, &[need("a", Success)], true), Gate::Cancel("the run was cancelled".into()));
         assert_eq!(job_gate(&Condition::Success, &[need("a", Failure)], true), skip("need `a` failed"));
+    }
+
+    #[test]
+    fn a_cancelled_matrix_cancels_what_would_run_and_lets_cleaning_run() {
+        let reason = fail_fast_reason(&"b".parse().unwrap(), "test");
+        assert_eq!(reason, "job `b` of matrix `test` failed");
+        let gate = |condition, gate| matrix_gate(&condition, gate, Some(reason.clone()));
+        assert_eq!(gate(Condition::Success, Gate::Run), Gate::Cancel(reason.clone()));
+        assert_eq!(gate(Condition::Failure, Gate::Run), Gate::Cancel(reason.clone()));
+        assert_eq!(gate(Condition::Bash("x".into()), Gate::Ask("x".into())), Gate::Cancel(reason.clone()));
+        assert_eq!(gate(Condition::Always, Gate::Run), Gate::Run);
+        assert_eq!(gate(Condition::Success, skip("need `a` failed")), skip("need `a` failed"));
+        assert_eq!(matrix_gate(&Condition::Success, Gate::Run, None), Gate::Run);
     }
 
     #[test]

@@ -204,6 +204,11 @@ pub fn input_variable(input: &str) -> String {
     format!("INPUT_{}", upper(input))
 }
 
+/// Returns the variable in which a job sees one of its matrix values: `MATRIX_<K>`, in upper case and with `_` for `-`.
+pub fn matrix_variable(key: &str) -> String {
+    format!("MATRIX_{}", upper(key))
+}
+
 /// Returns a name in the form it has inside of variables: upper case, `_` for `-`.
 pub(super) fn upper(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")

@@ -27,7 +27,6 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         found.condition(&at.key("condition"), job.condition.as_deref());
         found.list(&at.key("envFrom"), job.env_from.is_empty());
         found.value(&at.key("retry"), matches!(job.retry, Setting::Value(_)));
-        found.value(&at.key("matrix"), job.matrix.is_some());
         for (i, step) in job.steps.iter().enumerate() {
             let at = at.key("steps");
             let at = at.index(i);
@@ -82,7 +81,7 @@ mod tests {
         let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 }, "concurrency": { "group": "g" },
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] }, "fine": { "type": "systemd" } },
             "jobs": {
-                "a": { "condition": "test -f x", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 }, "matrix": { "group": "m" },
+                "a": { "condition": "test -f x", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 },
                        "steps": [{ "bash": "x" }, { "bash": "x", "condition": "false", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 } }] } } }"#;
         let expected = [
             "$.envFrom",
@@ -93,7 +92,6 @@ mod tests {
             "$.jobs.a.condition",
             "$.jobs.a.envFrom",
             "$.jobs.a.retry",
-            "$.jobs.a.matrix",
             "$.jobs.a.steps[1].condition",
             "$.jobs.a.steps[1].envFrom",
             "$.jobs.a.steps[1].retry",
@@ -106,7 +104,7 @@ mod tests {
         let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": null, "timeout": 5,
             "maxParallel": 2, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } } },
             "jobs": {
-                "a": { "executor": "fine", "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [], "properties": { "Nice": "5" },
+                "a": { "executor": "fine", "matrix": { "group": "m", "values": { "os": "x" }, "failFast": false, "maxParallel": 2 }, "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [], "properties": { "Nice": "5" },
                        "steps": [{ "run": ["/x"], "env": { "A": "b" }, "workdir": "w", "condition": "failure()", "continueOnError": true, "timeout": 1, "retry": null }] },
                 "b": { "needs": ["a"], "condition": " always() ", "inputs": ["x"], "continueOnError": true, "steps": [{ "bash": "x" }] } } }"#;
         assert!(paths(plan).is_empty());

@@ -112,7 +112,7 @@ fn counts(line: &LogLine) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{log::Stream, record::Conclusion};
+    use crate::log::Stream;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(millis).unwrap()
@@ -135,19 +135,7 @@ mod tests {
     }
 
     fn record(log_lines: u64) -> JobRecord {
-        JobRecord {
-            unit: String::new(),
-            outcome: Conclusion::Success,
-            conclusion: Conclusion::Success,
-            reason: None,
-            attempts: 1,
-            started_at: None,
-            finished_at: None,
-            outputs: BTreeMap::new(),
-            usage: Default::default(),
-            steps: vec![],
-            log_lines,
-        }
+        JobRecord { attempts: 1, log_lines, ..JobRecord::new(String::new()) }
     }
 
     fn finished(millis: i64, job: &str, log_lines: u64) -> Event {

@@ -86,6 +86,7 @@ impl Progress {
             EventKind::Warning { message } => self.warnings.push(message.clone()),
             EventKind::JobStarted { .. }
             | EventKind::JobsSubmitted { .. }
+            | EventKind::MatrixCancelled { .. }
             | EventKind::StepFinished { .. }
             | EventKind::RunFinished { .. } => {}
         }

@@ -94,6 +94,9 @@ impl<W: Write> Renderer for Structured<W> {
             EventKind::CancelRequested { by, kill } => {
                 self.write(at, None, None, if *kill { "killing" } else { "cancelling" }, none.with("by", Some(by)))
             }
+            EventKind::MatrixCancelled { group, job } => {
+                self.write(at, None, None, &format!("cancelling matrix {group}"), none.with("failed", Some(job)))
+            }
             EventKind::Warning { message } => self.write(at, None, None, &format!("warning: {message}"), none),
             EventKind::RunFinished { conclusion, reason } => {
                 self.write(at, None, None, conclusion.as_str(), none.with("reason", reason.as_ref()))

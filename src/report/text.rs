@@ -152,6 +152,10 @@ impl<W: Write> Renderer for Text<W> {
                 let text = format!("{}: {doing}, asked for by {}", self.run, clean(by, false));
                 writeln!(self.out, "{}", paint(text, Style::new().yellow(), self.colour))
             }
+            EventKind::MatrixCancelled { group, job } => {
+                let text = format!("{}: cancelling matrix {}, as its job {job} failed", self.run, clean(group, false));
+                writeln!(self.out, "{}", paint(text, Style::new().yellow(), self.colour))
+            }
             EventKind::Warning { message } => {
                 let word = paint("warning:", Style::new().yellow().bold(), self.colour);
                 writeln!(self.out, "{word} {}", clean(message, false))

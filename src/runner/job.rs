@@ -23,7 +23,7 @@ use crate::{
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
     status::{self, Condition, Gate},
     store::{self, EventWriter},
-    unit::{CLEANUP_GRACE, JobPaths, JobSpec},
+    unit::{CLEANUP_GRACE, JobPaths, JobSpec, MatrixPaths},
 };
 
 /// The exit status of a runner that could not leave its result (sysexits.h, `EX_IOERR`).
@@ -129,10 +129,13 @@ impl Job<'_> {
             Gate::Skip(reason) => return self.end(Conclusion::Skipped, reason),
             Gate::Cancel(reason) => return self.end(Conclusion::Cancelled, reason),
         }
-        let slot = match self.slot() {
-            Ok(slot) => slot,
+        let slots = match self.slots() {
+            Ok(slots) => slots,
             Err(Some(error)) => return self.end(Conclusion::Failure, format!("no slot to run in: {error}")),
-            Err(None) => return self.end(Conclusion::Cancelled, "the run was cancelled".to_owned()),
+            Err(None) => {
+                let (outcome, reason) = self.stopped();
+                return self.end(outcome, reason);
+            }
         };
         self.record.started_at = Some(Timestamp::now());
         self.record.attempts = 1;
@@ -146,7 +149,7 @@ impl Job<'_> {
         }
         self.processes.finish();
         self.clean_up();
-        drop(slot);
+        drop(slots);
     }
 
     fn gate(&self) -> Gate {
@@ -156,16 +159,36 @@ impl Job<'_> {
         if flag("killed") {
             return Gate::Cancel("the run was killed".to_owned());
         }
-        status::job_gate(&condition, &needs, flag("cancelled"))
+        let gate = status::job_gate(&condition, &needs, flag("cancelled"));
+        status::matrix_gate(&condition, gate, self.matrix_cancelled())
     }
 
-    /// Waits for a slot where the manager does not count running jobs itself. `Err(None)` when cancelled meanwhile.
-    fn slot(&mut self) -> Result<Option<slots::Slot>, Option<io::Error>> {
-        let Some(count) = self.spec.slots else { return Ok(None) };
-        match slots::acquire(&self.spec.shared_directory.join("slots"), count, &mut self.processes.signals) {
-            Ok(Some(slot)) => Ok(Some(slot)),
-            Ok(None) => Err(None),
-            Err(error) => Err(Some(error)),
+    /// Waits for a slot of the job's matrix and one of the run, where the manager does not count running jobs itself.
+    /// `Err(None)` when stopped meanwhile.
+    fn slots(&mut self) -> Result<Vec<slots::Slot>, Option<io::Error>> {
+        let of_run = self.spec.slots.map(|count| (self.spec.shared_directory.join("slots"), count));
+        let of_matrix =
+            self.spec.matrix.as_ref().and_then(|matrix| Some((MatrixPaths::at(matrix.directory.clone()).slots(), matrix.slots?)));
+        // The matrix' first: who waits for it holds up nobody else of the run. All take them in this order, so nobody waits in a circle.
+        let wanted = of_matrix.into_iter().chain(of_run);
+        wanted.map(|(slots, count)| slots::acquire(&slots, count, &mut self.processes.signals).map_err(Some)?.ok_or(None)).collect()
+    }
+
+    /// Returns why the job's matrix group is being cancelled, if it is.
+    fn matrix_cancelled(&self) -> Option<String> {
+        let matrix = self.spec.matrix.as_ref()?;
+        fs::read_to_string(MatrixPaths::at(matrix.directory.clone()).cancelled()).ok()
+    }
+
+    /// Returns how a job ends that was told to, and why. The supervisor raises a flag before it signals anybody; without one
+    /// somebody stopped this job alone.
+    fn stopped(&self) -> (Conclusion, String) {
+        if ["cancelled", "killed"].iter().any(|flag| self.spec.shared_directory.join(flag).exists()) {
+            return (Conclusion::Cancelled, "the run was cancelled".to_owned());
+        }
+        match self.matrix_cancelled() {
+            Some(reason) => (Conclusion::Cancelled, reason),
+            None => (Conclusion::Failure, "its unit was stopped".to_owned()),
         }
     }
 
@@ -186,12 +209,9 @@ impl Job<'_> {
         if self.record.outcome != Conclusion::Success {
             return;
         }
-        // The supervisor raises the flag before it signals anybody; without it somebody stopped this job alone.
-        let asked = ["cancelled", "killed"].iter().any(|flag| self.spec.shared_directory.join(flag).exists());
-        let (outcome, reason) =
-            if asked { (Conclusion::Cancelled, "the run was cancelled") } else { (Conclusion::Failure, "its unit was stopped") };
+        let (outcome, reason) = self.stopped();
         self.record.outcome = outcome;
-        self.record.reason = Some(reason.to_owned());
+        self.record.reason = Some(reason);
     }
 
     pub(super) fn time_out(&mut self) {

@@ -7,7 +7,7 @@
 //!     events.jsonl  record.json        what happened
 //!     supervisor.lock                  held by the run's supervisor while it lives
 //!     control/                         requests to the supervisor: cancel, kill
-//!     shared/                          bound read-only into every job: cancelled, source/, slots/
+//!     shared/                          bound read-only into every job: cancelled, source/, slots/, matrix/<group>/
 //!     jobs/<job>/spec.json             the job as its runner gets it
 //!     jobs/<job>/out/                  the job writes, its dependents read: result.json, events.jsonl
 //!     jobs/<job>/artifacts/<name>/     the job writes, the jobs that take the artifact in read
@@ -35,7 +35,10 @@ pub use liveness::{Liveness, SupervisorLock};
 pub use state::{RunDir, StateDir};
 pub use tree::{ModePolicy, Modes, copy, copy_parents};
 
-use crate::{ids::NameError, unit::JobPaths};
+use crate::{
+    ids::NameError,
+    unit::{JobPaths, MatrixPaths},
+};
 
 /// What can go wrong with files.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +145,16 @@ pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
     make_dir(directory, 0o755)?;
     let names = (0..count).map(|number| number.to_string()).chain(["queue".to_owned()]);
     names.map(|name| directory.join(name)).try_for_each(|path| write_atomically(&path, b"", 0o644, false))
+}
+
+/// Makes what the jobs of a matrix group share, with locks where the group is bounded by them.
+///
+/// # Errors
+/// Fails with the path and the system's reason.
+pub fn create_matrix(matrix: &MatrixPaths, slots: Option<u32>) -> Result<(), StoreError> {
+    matrix.path().parent().map_or(Ok(()), |all| make_dir(all, 0o755))?;
+    make_dir(matrix.path(), 0o755)?;
+    slots.map_or(Ok(()), |count| create_slots(&matrix.slots(), count))
 }
 
 /// Makes a directory with exactly this mode, whatever the umask; one that is there already is left as it is.

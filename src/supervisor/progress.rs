@@ -126,6 +126,12 @@ impl Progress {
         }
     }
 
+    /// Returns the jobs that concluded failure.
+    pub fn failed_jobs(&self) -> impl Iterator<Item = JobIx> + '_ {
+        let failed = self.places.iter().enumerate().filter(|(_, place)| **place == Place::Finished(Conclusion::Failure));
+        failed.map(|(index, _)| JobIx(index as u32))
+    }
+
     /// Returns the conclusions of all finished jobs.
     pub fn conclusions(&self) -> impl Iterator<Item = Conclusion> + '_ {
         self.places.iter().filter_map(|place| if let Place::Finished(conclusion) = place { Some(*conclusion) } else { None })

@@ -4,9 +4,12 @@
 //! systemd itself drops what a failure makes pointless, and no runner ever has to explain a job that never started.
 //! Every other job starts its runner, whose gate decides.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, TransientUnit, UnitName, Value, sandbox};
+use super::{JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, TransientUnit, UnitName, Value, matrix, sandbox};
 use crate::{
     graph::{Graph, JobIx},
     ids::JobName,
@@ -47,7 +50,7 @@ impl Features {
 pub struct Wave {
     /// The slice without processes that pulls the jobs in and keeps them loaded until it is stopped.
     pub main: TransientUnit,
-    /// The run's slice, where this is the first wave, and the jobs.
+    /// The run's slice and those of its matrix groups, where this is the first wave, and the jobs.
     pub aux: Vec<TransientUnit>,
 }
 
@@ -101,13 +104,19 @@ pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -
     let run = context.run;
     let mut in_wave = vec![false; context.graph.len()];
     jobs.iter().for_each(|ix| in_wave[ix.index()] = true);
-    let mut aux = Vec::with_capacity(jobs.len() + 1);
+    let slices = matrix::slices(context);
+    let mut aux = Vec::with_capacity(jobs.len() + slices.len() + 1);
+    let mut names = Vec::with_capacity(jobs.len() + slices.len());
     if number == 0 {
-        aux.push(run_slice(context));
+        aux.push(run_slice(context, slices.len()));
+        // Wanted, so that they are active before the jobs that are counted in them, and stay so in later waves.
+        for (group, (name, max_parallel)) in &slices {
+            names.push(name.to_string());
+            aux.push(matrix_slice(run, group, name, *max_parallel));
+        }
     }
-    let mut names = Vec::with_capacity(jobs.len());
     for ix in jobs {
-        let unit = job_unit(context, *ix, &in_wave, pure);
+        let unit = job_unit(context, *ix, &in_wave, pure, &slices);
         names.push(unit.name.to_string());
         aux.push(unit);
     }
@@ -131,17 +140,23 @@ pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -
     Wave { main, aux }
 }
 
-fn run_slice(context: &Context<'_>) -> TransientUnit {
+fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
     let run = context.run;
-    let mut properties = vec![
-        ("Description", Value::Str(format!("NixActions run {}", run.run))),
-        documentation(),
-        ("CollectMode", Value::Str("inactive-or-failed".into())),
-    ];
-    if context.features.concurrency {
-        properties.push(("ConcurrencySoftMax", Value::U32(run.max_parallel)));
-    }
-    TransientUnit { name: UnitName::run_slice(&run.run), properties }
+    // The slices in it count as well.
+    let max_parallel = run.max_parallel.saturating_add(u32::try_from(groups).unwrap_or(u32::MAX));
+    let max_parallel = context.features.concurrency.then_some(max_parallel);
+    slice(UnitName::run_slice(&run.run), format!("NixActions run {}", run.run), max_parallel)
+}
+
+fn matrix_slice(run: &RunSpec, group: &str, name: &UnitName, max_parallel: u32) -> TransientUnit {
+    slice(name.clone(), format!("NixActions run {}: matrix {group}", run.run), Some(max_parallel))
+}
+
+fn slice(name: UnitName, description: String, max_parallel: Option<u32>) -> TransientUnit {
+    let mut properties =
+        vec![("Description", Value::Str(description)), documentation(), ("CollectMode", Value::Str("inactive-or-failed".into()))];
+    properties.extend(max_parallel.map(|most| ("ConcurrencySoftMax", Value::U32(most))));
+    TransientUnit { name, properties }
 }
 
 fn documentation() -> (&'static str, Value) {
@@ -158,7 +173,7 @@ fn micros(duration: Option<Duration>) -> Value {
     Value::U64(duration.map_or(u64::MAX, |duration| duration.as_micros().try_into().unwrap_or(u64::MAX)))
 }
 
-fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -> TransientUnit {
+fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], slices: &BTreeMap<&str, (UnitName, u32)>) -> TransientUnit {
     let run = context.run;
     let (name, job) = context.job(ix);
     let paths = RunPaths::new(run.directory.clone());
@@ -168,7 +183,11 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
     let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string()).collect()
     };
-    let after = unit_names(&mut context.graph.needs(ix).iter().copied());
+    let mut after = unit_names(&mut context.graph.needs(ix).iter().copied());
+    if after.is_empty() {
+        after.extend(slices.values().map(|(name, _)| name.to_string()));
+    }
+    let own_slice = job.matrix.as_ref().and_then(|matrix| slices.get(matrix.group.as_str())).map(|(name, _)| name.clone());
     // What becomes of a need whose failure counts as success must not be left to systemd: killed, its unit has failed.
     let decides = |need: &JobIx| pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error;
     let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
@@ -178,7 +197,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool]) -
         documentation(),
         ("Type", Value::Str("oneshot".into())),
         ("CollectMode", Value::Str("inactive-or-failed".into())),
-        ("Slice", Value::Str(UnitName::run_slice(&run.run).to_string())),
+        ("Slice", Value::Str(own_slice.unwrap_or_else(|| UnitName::run_slice(&run.run)).to_string())),
         ("ExecStart", Value::Exec(vec![view.program.display().to_string(), "job".into(), inside.display().to_string()])),
         ("KillMode", Value::Str("mixed".into())),
         ("IgnoreSIGPIPE", Value::Bool(false)),

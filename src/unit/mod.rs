@@ -1,6 +1,7 @@
 //! Pure: a graph and a run become transient units and job specs.
 
 mod compile;
+mod matrix;
 mod names;
 mod paths;
 mod sandbox;
@@ -8,6 +9,7 @@ mod spec;
 mod value;
 
 pub use compile::*;
+pub use matrix::{matrix_groups, matrix_jobs};
 pub use names::*;
 pub use paths::*;
 pub use spec::*;

@@ -11,6 +11,9 @@ use crate::ids::{JobName, RunId};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitName(String);
 
+/// The longest name of a unit, in bytes (systemd.unit(5)).
+const UNIT_NAME_MAX: usize = 255;
+
 /// The slice below which everything of every run lies.
 pub const ROOT_SLICE: &str = "nixactions.slice";
 
@@ -33,6 +36,17 @@ impl UnitName {
     /// Returns the name of the slice unit that pulls one wave of jobs in: a child of the run's slice without processes.
     pub fn wave(run: &RunId, wave: u32) -> Self {
         Self(format!("nixactions-{}-jobs{wave}.slice", escape(run.as_str())))
+    }
+
+    /// Returns the name of the slice that bounds a matrix group: a child of the run's slice. `number` stands for a group
+    /// whose name is too long for a unit's.
+    pub fn matrix(run: &RunId, number: usize, group: &str) -> Self {
+        let name = |part: &str| format!("nixactions-{}-matrix{part}.slice", escape(run.as_str()));
+        Self(
+            Some(name(&format!("_{}", escape(group))))
+                .filter(|name| name.len() <= UNIT_NAME_MAX)
+                .unwrap_or_else(|| name(&number.to_string())),
+        )
     }
 
     /// Returns the name as text.
@@ -68,6 +82,8 @@ mod tests {
         let run: RunId = "my-ci-42".parse().unwrap();
         assert_eq!(UnitName::run_slice(&run).as_str(), r"nixactions-my\x2dci\x2d42.slice");
         assert_eq!(UnitName::wave(&run, 0).as_str(), r"nixactions-my\x2dci\x2d42-jobs0.slice");
+        assert_eq!(UnitName::matrix(&run, 0, "os-arch").as_str(), r"nixactions-my\x2dci\x2d42-matrix_os\x2darch.slice");
+        assert_eq!(UnitName::matrix(&run, 3, &"\u{e9}".repeat(100)).as_str(), r"nixactions-my\x2dci\x2d42-matrix3.slice");
         assert_eq!(UnitName::supervisor(&run).as_str(), "nixactions-my-ci-42.service");
         assert_eq!(UnitName::job(&run, &"test-linux".parse().unwrap()).as_str(), "nixactions-my-ci-42-test-linux.service");
     }

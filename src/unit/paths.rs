@@ -70,6 +70,11 @@ impl RunPaths {
         self.0.join("shared/slots")
     }
 
+    /// Returns what the jobs of a matrix group share.
+    pub fn matrix(&self, group: &str) -> MatrixPaths {
+        MatrixPaths(self.0.join("shared/matrix").join(group))
+    }
+
     /// Returns the directory of all jobs.
     pub fn jobs(&self) -> PathBuf {
         self.0.join("jobs")
@@ -83,6 +88,32 @@ impl RunPaths {
     /// Returns the paths of a job.
     pub fn job(&self, job: &JobName) -> JobPaths {
         JobPaths::new(&self.jobs(), job)
+    }
+}
+
+/// The paths of one matrix group of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatrixPaths(PathBuf);
+
+impl MatrixPaths {
+    /// Returns the paths of the group whose directory this is.
+    pub fn at(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    /// Returns the group's directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns the flag whose presence tells the group's runners that it is being cancelled; it holds the reason.
+    pub fn cancelled(&self) -> PathBuf {
+        self.0.join("cancelled")
+    }
+
+    /// Returns the locks of which each running job of the group holds one, where the manager does not count itself.
+    pub fn slots(&self) -> PathBuf {
+        self.0.join("slots")
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, RunPaths, UnitName,
     compile::{copies_source, step_timeout, view},
-    inputs,
+    inputs, matrix,
 };
 use crate::{
     graph::JobIx,
@@ -122,6 +122,16 @@ pub enum Command {
     Bash(String),
 }
 
+/// A job's matrix group, as far as its runner must know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MatrixSpec {
+    /// What the group's jobs share.
+    pub directory: PathBuf,
+    /// How many of them may run at once, where the runner itself must see to it with locks.
+    pub slots: Option<u32>,
+}
+
 /// A job as its runner gets it: the content of `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -155,13 +165,16 @@ pub struct JobSpec {
     pub copy_source: bool,
     /// How many of the run's jobs may run at once, where the runner itself must see to it with locks.
     pub slots: Option<u32>,
+    /// Its matrix group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<MatrixSpec>,
     /// `PATH` of its steps.
     pub path: String,
     /// The workflow's variables.
     pub workflow_env: Env,
     /// The job's variables.
     pub job_env: Env,
-    /// `INPUT_<K>` variables.
+    /// `INPUT_<K>` and `MATRIX_<K>` variables.
     pub inputs_env: Env,
     /// Variables that outrank all others.
     pub overrides: Env,
@@ -199,10 +212,14 @@ impl JobSpec {
             continue_on_error: job.continue_on_error,
             copy_source: run.has_source && copies_source(&context.executor(job)),
             slots: (!context.features.concurrency).then_some(run.max_parallel),
+            matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
+                directory: paths.matrix(&matrix.group).path().to_owned(),
+                slots: matrix.max_parallel.filter(|_| !context.features.concurrency),
+            }),
             path: run.path.clone(),
             workflow_env: context.plan.env.clone(),
             job_env: job.env.clone(),
-            inputs_env: run.inputs.clone(),
+            inputs_env: run.inputs.clone().into_iter().chain(job.matrix.iter().flat_map(matrix::variables)).collect(),
             overrides: run.overrides.clone(),
             timeout: context.job_timeout(job).and_then(|timeout| Seconds::try_from(timeout.as_secs_f64()).ok()),
             inputs: inputs

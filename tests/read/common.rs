@@ -39,7 +39,6 @@ pub fn job_record(start: i64, conclusion: Conclusion) -> JobRecord {
         finished_at: Some(at(start + 1000)),
     };
     JobRecord {
-        unit: "nixactions-ci-1-x.service".into(),
         outcome: conclusion,
         conclusion,
         reason: match conclusion {
@@ -50,10 +49,9 @@ pub fn job_record(start: i64, conclusion: Conclusion) -> JobRecord {
         attempts: u32::from(ran),
         started_at: ran.then(|| at(start)),
         finished_at: Some(at(start + 1000)),
-        outputs: BTreeMap::new(),
         usage: if ran { Usage { cpu_seconds: Some(0.25), memory_peak_bytes: Some(12_897_484) } } else { Usage::default() },
         steps: if ran { vec![step] } else { vec![] },
-        log_lines: 0,
+        ..JobRecord::new("nixactions-ci-1-x.service".into())
     }
 }
 

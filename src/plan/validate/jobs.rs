@@ -8,6 +8,7 @@ use crate::{
         fault::{At, Refusal, Sink, Step, quoted},
         model::{DEFAULT_EXECUTOR, Job, Matrix, Plan},
         order, properties, rules,
+        structure::NAME_FORM,
     },
 };
 
@@ -20,6 +21,8 @@ pub(super) struct Names<'a> {
     needs_variables: HashSet<String>,
     /// `INPUT_<K>` of every input.
     input_variables: BTreeSet<String>,
+    /// `MATRIX_<K>` of every value of every matrix.
+    matrix_variables: BTreeSet<String>,
 }
 
 impl<'a> Names<'a> {
@@ -42,6 +45,13 @@ impl<'a> Names<'a> {
             needs,
             needs_variables: by_rank.iter().map(|name| format!("NEEDS_{}_", rules::upper(name.as_str()))).collect(),
             input_variables: plan.inputs.keys().map(|key| rules::input_variable(key)).collect(),
+            matrix_variables: plan
+                .jobs
+                .values()
+                .filter_map(|job| job.matrix.as_ref())
+                .flat_map(|matrix| matrix.values.keys())
+                .map(|key| rules::matrix_variable(key))
+                .collect(),
             by_rank,
         }
     }
@@ -53,9 +63,14 @@ impl<'a> Names<'a> {
     /// Checks that a variable is none that the engine derives from this plan.
     pub(super) fn free_variable(&self, name: &str) -> Result<(), Refusal> {
         let taken = self.input_variables.contains(name)
+            || self.matrix_variables.contains(name)
             || (name.starts_with("NEEDS_") && name.match_indices('_').any(|(at, _)| self.needs_variables.contains(&name[..=at])));
         if taken {
-            let source = if name.starts_with("INPUT_") { "the inputs" } else { "the needs" };
+            let source = match name.split('_').next() {
+                Some("INPUT") => "the inputs",
+                Some("MATRIX") => "a matrix",
+                _ => "the needs",
+            };
             return Err(Refusal::new(format!("the variable `{name}`"), format!("a variable that the engine does not set from {source}")));
         }
         Ok(())
@@ -152,6 +167,7 @@ fn check_matrix_groups(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
         let at = at.key(name.as_str());
         let at = at.key("matrix");
         sink.check(&at.key("group"), rules::file_name(&matrix.group));
+        check_matrix_values(matrix, &at.key("values"), sink);
         let Some((first, agreed)) = groups.get(matrix.group.as_str()) else {
             if !sink.is_broken(&at) {
                 groups.insert(&matrix.group, (name, matrix));
@@ -166,5 +182,24 @@ fn check_matrix_groups(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
             let found = matrix.max_parallel.map_or("nothing".to_owned(), |most| most.to_string());
             sink.add(&at.key("maxParallel"), || Refusal::new(found, expected("maxParallel")));
         }
+    }
+}
+
+/// Each value of a matrix is a variable of the job's steps.
+fn check_matrix_values(matrix: &Matrix, at: &At<'_>, sink: &mut Sink) {
+    let mut variables: BTreeMap<String, &str> = BTreeMap::new();
+    for (key, value) in &matrix.values {
+        let at = at.key(key);
+        let variable = rules::matrix_variable(key);
+        if let Err(error) = JobName::try_from(key.clone()) {
+            sink.add(&at, || Refusal::new(quoted(key), NAME_FORM).hint(error.to_string()));
+        }
+        sink.check(&at, rules::variable_value(&variable, value));
+        if let Some(other) = variables.get(&variable) {
+            sink.add(&at, || {
+                Refusal::new(format!("a value that is seen as `{variable}`, as `{other}` is"), "a value with a variable of its own")
+            });
+        }
+        variables.insert(variable, key);
     }
 }

@@ -90,8 +90,20 @@ impl Engine<'_> {
     }
 
     async fn signal_jobs(&self, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
+        self.signal_running(|_| true, main_only, signal).await
+    }
+
+    /// Signals those running units of the run that are wanted.
+    pub(super) async fn signal_running(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        main_only: bool,
+        signal: Signal,
+    ) -> Result<(), SuperviseError> {
         for unit in self.loaded().await?.into_iter().filter(|unit| unit.active == "activating" || unit.active == "deactivating") {
-            self.manager.kill(&unit.name, main_only, signal as i32).await?;
+            if wanted(&unit.name) {
+                self.manager.kill(&unit.name, main_only, signal as i32).await?;
+            }
         }
         Ok(())
     }

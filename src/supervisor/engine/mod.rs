@@ -1,9 +1,10 @@
 //! The supervisor's loop: one owner of the run's state, told by systemd's signals, the run directory and the clock.
 
 mod cancel;
+mod matrix;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     time::{Duration, Instant},
 };
@@ -15,7 +16,10 @@ use tokio::{
     sync::mpsc::UnboundedReceiver,
 };
 
-use self::cancel::{CANCEL_DEADLINE, Cancel};
+use self::{
+    cancel::{CANCEL_DEADLINE, Cancel},
+    matrix::CancelledGroup,
+};
 use super::{
     SuperviseError,
     progress::{Place, Progress, QUEUE_MAX},
@@ -28,7 +32,7 @@ use crate::{
     graph::{Graph, JobIx},
     ids::JobName,
     plan::{Plan, Setting},
-    record::{Conclusion, JobRecord, JobResult as LeftResult, RunRecord},
+    record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
     status::{self, Condition},
     store::{self, EventTail, EventWriter, RunDir},
     systemd::{self, JobResult, Manager, Removed},
@@ -59,6 +63,8 @@ pub struct Engine<'a> {
     /// Jobs that systemd no longer means to start, though their needs go on: what became of them is known when those have ended.
     called_off: BTreeSet<JobIx>,
     cancel: Cancel,
+    /// The matrix groups that are being cancelled.
+    cancelled_groups: BTreeMap<String, CancelledGroup>,
     /// Why the run failed as a whole: its timeout, or trouble of our own.
     failure: Option<String>,
     deadline: Option<Instant>,
@@ -99,6 +105,7 @@ impl<'a> Engine<'a> {
             started: BTreeSet::new(),
             called_off: BTreeSet::new(),
             cancel: Cancel::No,
+            cancelled_groups: BTreeMap::new(),
             failure: None,
             status: StatusLine::ready(),
             run,
@@ -135,7 +142,8 @@ impl<'a> Engine<'a> {
             if self.progress.is_done() {
                 break;
             }
-            let wake = [Some(reconcile_at), self.deadline, self.cancel_deadline(), tell_at].into_iter().flatten().min();
+            let wake =
+                [Some(reconcile_at), self.deadline, self.cancel_deadline(), self.matrix_deadline(), tell_at].into_iter().flatten().min();
             let wake = wake.unwrap_or(reconcile_at);
             tokio::select! {
                 removed = self.removed.recv() => {
@@ -164,6 +172,7 @@ impl<'a> Engine<'a> {
             if self.cancel_deadline().is_some_and(|deadline| now >= deadline) {
                 self.kill().await?;
             }
+            self.kill_late_matrices(now).await?;
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE_INTERVAL;
                 self.reconcile().await?;
@@ -181,6 +190,7 @@ impl<'a> Engine<'a> {
                 EventKind::JobsSubmitted { wave, jobs } => waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect())),
                 EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
                 EventKind::CancelRequested { .. } => self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE),
+                EventKind::MatrixCancelled { group, job } => self.note_cancelled(group, job),
                 EventKind::JobFinished { .. }
                 | EventKind::RunCreated { .. }
                 | EventKind::SupervisorStarted { .. }
@@ -213,6 +223,10 @@ impl<'a> Engine<'a> {
                 self.started.remove(&ix);
                 self.watch.remove(ix);
             }
+        }
+        // The last supervisor may have died between a failure and what follows from it.
+        for ix in self.progress.failed_jobs().collect::<Vec<_>>() {
+            self.fail_fast(ix).await?;
         }
         self.reconcile().await
     }
@@ -304,6 +318,9 @@ impl<'a> Engine<'a> {
         if number == 0 && !self.context.features.concurrency {
             store::create_slots(&self.run.slots(), self.context.run.max_parallel)?;
         }
+        if number == 0 {
+            self.prepare_matrices()?;
+        }
         for ix in jobs {
             let (name, job) = self.context.job(*ix);
             let paths = self.run.job(name);
@@ -326,7 +343,14 @@ impl<'a> Engine<'a> {
         let record = JobRecord { outcome, conclusion: outcome, reason, ..JobRecord::new(unit) };
         self.watch.remove(ix);
         self.progress.finish(ix, record.conclusion);
-        self.emit(EventKind::JobFinished { job, record });
+        self.finished(ix, record);
+    }
+
+    /// Writes down how a job ended.
+    fn finished(&mut self, ix: JobIx, mut record: JobRecord) {
+        let (job, plan) = self.context.job(ix);
+        record.matrix = plan.matrix.as_ref().map(|matrix| MatrixRecord { group: matrix.group.clone(), values: matrix.values.clone() });
+        self.emit(EventKind::JobFinished { job: job.clone(), record });
     }
 
     async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
@@ -375,8 +399,10 @@ impl<'a> Engine<'a> {
             None => {
                 let ran = result != JobResult::Dependency;
                 let service = if ran { self.manager.service_result(unit.as_str()).await? } else { None };
-                let cancelled = self.cancel != Cancel::No;
+                let group = self.matrix_reason(ix).filter(|_| ran && self.cancel == Cancel::No);
+                let cancelled = self.cancel != Cancel::No || group.is_some();
                 let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, service.as_deref(), cancelled);
+                let reason = group.unwrap_or(reason);
                 let conclusion = status::conclude(outcome, job.continue_on_error);
                 let mut record = JobRecord { outcome, conclusion, reason: Some(reason), ..JobRecord::new(unit.to_string()) };
                 self.fill_in(name, &mut record);
@@ -395,7 +421,8 @@ impl<'a> Engine<'a> {
         self.unwritten.extend(past.into_iter().filter(|event| is_of(event, name)));
         self.started.remove(&ix);
         let finished_wave = self.progress.finish(ix, record.conclusion);
-        self.emit(EventKind::JobFinished { job: name.clone(), record });
+        self.finished(ix, record);
+        self.fail_fast(ix).await?;
         match finished_wave {
             // The slices of the last jobs go with the run's.
             Some(wave) if !self.progress.is_done() => Ok(self.manager.stop(&UnitName::wave(&self.context.run.run, wave)).await?),
@@ -512,6 +539,7 @@ fn is_of(event: &Event, name: &JobName) -> bool {
         | EventKind::JobsSubmitted { .. }
         | EventKind::JobFinished { .. }
         | EventKind::CancelRequested { .. }
+        | EventKind::MatrixCancelled { .. }
         | EventKind::Warning { .. }
         | EventKind::RunFinished { .. } => false,
     }

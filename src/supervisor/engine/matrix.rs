@@ -1,0 +1,105 @@
+//! Matrix groups: what their jobs share, and the end of a group one of whose jobs has failed (`failFast`).
+//!
+//! As in a cancelled run, a flag is raised before the running jobs are signalled: a runner that starts from then on sees it.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use super::{
+    Engine, SuperviseError,
+    cancel::{CANCEL_DEADLINE, Cancel},
+};
+use crate::{
+    error::describe,
+    event::EventKind,
+    graph::JobIx,
+    ids::JobName,
+    record::Conclusion,
+    status,
+    store::{self, StoreError},
+    supervisor::progress::Place,
+    unit::{self, UnitName},
+};
+
+/// A matrix group that is being cancelled.
+#[derive(Debug)]
+pub(super) struct CancelledGroup {
+    reason: String,
+    /// When what is left of it is killed; none once that is done.
+    deadline: Option<Instant>,
+}
+
+impl Engine<'_> {
+    /// Makes what the jobs of each group share.
+    pub(super) fn prepare_matrices(&self) -> Result<(), StoreError> {
+        for (group, matrix) in unit::matrix_groups(self.context.plan) {
+            let slots = matrix.max_parallel.filter(|_| !self.context.features.concurrency);
+            store::create_matrix(&self.run.matrix(group), slots)?;
+        }
+        Ok(())
+    }
+
+    /// Cancels the other jobs of a matrix whose job has failed, where that is the first failure in it and the matrix asks for it.
+    pub(super) async fn fail_fast(&mut self, ix: JobIx) -> Result<(), SuperviseError> {
+        let (job, plan) = self.context.job(ix);
+        let Some(matrix) = plan.matrix.as_ref().filter(|matrix| matrix.fail_fast) else { return Ok(()) };
+        let group = &matrix.group;
+        if self.progress.place(ix) != Place::Finished(Conclusion::Failure)
+            || self.cancel != Cancel::No
+            || self.cancelled_groups.contains_key(group)
+            || unit::matrix_jobs(&self.context, group).iter().all(|ix| matches!(self.progress.place(*ix), Place::Finished(_)))
+        {
+            return Ok(());
+        }
+        self.emit(EventKind::MatrixCancelled { group: group.clone(), job: job.clone() });
+        self.note_cancelled(group, job);
+        let flag = self.run.matrix(group).cancelled();
+        if let Err(error) = store::write_atomically(&flag, status::fail_fast_reason(job, group).as_bytes(), 0o644, false) {
+            tracing::warn!("{}, jobs of the matrix that start from now on are not cancelled", describe(&error));
+        }
+        self.signal_matrix(group, true, Signal::SIGTERM).await
+    }
+
+    /// Takes in that a group is being cancelled.
+    pub(super) fn note_cancelled(&mut self, group: &str, job: &JobName) {
+        let reason = status::fail_fast_reason(job, group);
+        let deadline = Some(Instant::now() + CANCEL_DEADLINE);
+        self.cancelled_groups.entry(group.to_owned()).or_insert(CancelledGroup { reason, deadline });
+    }
+
+    /// Returns why a job's matrix group is being cancelled, if it is.
+    pub(super) fn matrix_reason(&self, ix: JobIx) -> Option<String> {
+        let group = &self.context.job(ix).1.matrix.as_ref()?.group;
+        self.cancelled_groups.get(group).map(|cancelled| cancelled.reason.clone())
+    }
+
+    /// Returns when the next group is to be killed that does not end by itself.
+    pub(super) fn matrix_deadline(&self) -> Option<Instant> {
+        self.cancelled_groups.values().filter_map(|cancelled| cancelled.deadline).min()
+    }
+
+    /// Kills what is left of the groups whose time is over.
+    pub(super) async fn kill_late_matrices(&mut self, now: Instant) -> Result<(), SuperviseError> {
+        let is_late = |cancelled: &CancelledGroup| cancelled.deadline.is_some_and(|deadline| now >= deadline);
+        let late: Vec<String> =
+            self.cancelled_groups.iter().filter(|(_, cancelled)| is_late(cancelled)).map(|(group, _)| group.clone()).collect();
+        for group in late {
+            self.signal_matrix(&group, false, Signal::SIGKILL).await?;
+            if let Some(cancelled) = self.cancelled_groups.get_mut(&group) {
+                cancelled.deadline = None;
+            }
+        }
+        Ok(())
+    }
+
+    async fn signal_matrix(&self, group: &str, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
+        let jobs = unit::matrix_jobs(&self.context, group);
+        let units: Vec<UnitName> = jobs
+            .into_iter()
+            .filter(|ix| matches!(self.progress.place(*ix), Place::Submitted(_)))
+            .map(|ix| UnitName::job(&self.context.run.run, self.context.graph.name(ix)))
+            .collect();
+        self.signal_running(|unit| units.iter().any(|of_group| of_group.as_str() == unit), main_only, signal).await
+    }
+}
