@@ -32,6 +32,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Some("one") => one(),
         Some("memory") => memory(),
         Some("lines") => lines(),
+        Some("matrix") => matrix(),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
@@ -109,6 +110,17 @@ fn lines() {
     let (ours, theirs) = in_turns(1, ours, peer);
     let rate = |time: f64| format!("{:.0}/s", COUNT as f64 / time);
     report("1,000,000 lines, rate against systemd-cat", rate(ours), rate(theirs), theirs / ours, 0.8);
+}
+
+fn matrix() {
+    const JOBS: usize = 256;
+    const AT_ONCE: usize = 8;
+    for sandbox in ["none", "strict"] {
+        let plan = plans::matrix(JOBS, AT_ONCE, sandbox);
+        let (ours, ideal) = (run(&plan), (JOBS / AT_ONCE) as f64);
+        let what = format!("matrix of 256 jobs of 1 s, 8 at once, sandbox {sandbox}, rate");
+        report(&what, seconds(ours), seconds(ideal), ideal / ours, 0.95);
+    }
 }
 
 /// Runs a command until journald has written all it was sent.

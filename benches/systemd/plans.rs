@@ -13,6 +13,13 @@ pub fn layers(jobs: usize, width: usize, sandbox: &str) -> Value {
     plan(sandbox, (0..jobs).map(job).collect(), json!(1000))
 }
 
+/// Returns a plan of one matrix whose jobs each take a second.
+pub fn matrix(jobs: usize, max_parallel: usize, sandbox: &str) -> Value {
+    let matrix = json!({ "group": "all", "maxParallel": max_parallel });
+    let job = |index: usize| (format!("j{index}"), json!({ "executor": "e", "matrix": matrix, "steps": [{ "run": ["sleep", "1"] }] }));
+    plan(sandbox, (0..jobs).map(job).collect(), json!(1000))
+}
+
 /// Returns a plan of one job.
 pub fn one(sandbox: &str, argv: &[&str]) -> Value {
     plan(sandbox, [("j0".to_owned(), json!({ "executor": "e", "steps": [{ "run": argv }] }))].into_iter().collect(), json!(2))

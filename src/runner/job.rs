@@ -23,7 +23,7 @@ use crate::{
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
     status::{self, Condition, Gate},
     store::{self, EventWriter},
-    unit::{CLEANUP_GRACE, JobPaths, JobSpec, MatrixPaths},
+    unit::{CLEANUP_GRACE, JobPaths, JobSpec, MatrixPaths, start_timeout},
 };
 
 /// The exit status of a runner that could not leave its result (sysexits.h, `EX_IOERR`).
@@ -171,7 +171,12 @@ impl Job<'_> {
             self.spec.matrix.as_ref().and_then(|matrix| Some((MatrixPaths::at(matrix.directory.clone()).slots(), matrix.slots?)));
         // The matrix' first: who waits for it holds up nobody else of the run. All take them in this order, so nobody waits in a circle.
         let wanted = of_matrix.into_iter().chain(of_run);
-        wanted.map(|(slots, count)| slots::acquire(&slots, count, &mut self.processes.signals).map_err(Some)?.ok_or(None)).collect()
+        let mut patience = slots::Patience::new(self.spec.timeout.map(|timeout| start_timeout(timeout.duration())));
+        let signals = &mut self.processes.signals;
+        let held = wanted.map(|(slots, count)| slots::acquire(&slots, count, signals, &mut patience).map_err(Some)?.ok_or(None));
+        let held = held.collect::<Result<Vec<_>, _>>()?;
+        patience.restart();
+        Ok(held)
     }
 
     /// Returns why the job's matrix group is being cancelled, if it is.

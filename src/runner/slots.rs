@@ -8,6 +8,7 @@ use std::{
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -17,10 +18,51 @@ use nix::{
     sys::inotify::{AddWatchFlags, InitFlags, Inotify},
 };
 
+use sd_notify::NotifyState;
+
 use super::signals::Signals;
 
 /// How long a waiting job sleeps at most before it looks again, in milliseconds, should a notification be missed.
 const LOOK_AGAIN: u16 = 2000;
+
+/// Keeps PID 1 from taking the wait for a slot for a start that hangs (sd_notify(3), `EXTEND_TIMEOUT_USEC=`): the time that a
+/// job may take begins when it has its slot.
+#[derive(Debug)]
+pub struct Patience {
+    /// What PID 1 gives a start; none where that is unbounded.
+    limit: Option<Duration>,
+    told: Instant,
+    waited: bool,
+}
+
+impl Patience {
+    /// Returns the patience of PID 1 with a start that has just begun.
+    pub fn new(limit: Option<Duration>) -> Self {
+        Self { limit, told: Instant::now(), waited: false }
+    }
+
+    /// Asks for more in time, while the job waits.
+    fn renew(&mut self) {
+        self.waited = true;
+        if self.limit.is_some_and(|limit| self.told.elapsed() > limit / 4) {
+            self.ask();
+        }
+    }
+
+    /// Asks for the whole time once the wait is over.
+    pub fn restart(&mut self) {
+        if self.waited {
+            self.ask();
+        }
+    }
+
+    fn ask(&mut self) {
+        let Some(limit) = self.limit else { return };
+        // Without an answer the job may be ended too early, which PID 1 then says.
+        let _ = sd_notify::notify(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros()))]);
+        self.told = Instant::now();
+    }
+}
 
 /// A slot that is held until this is dropped.
 #[derive(Debug)]
@@ -30,8 +72,8 @@ pub struct Slot(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 ///
 /// # Errors
 /// Fails with the system's reason.
-pub fn acquire(slots: &Path, count: u32, signals: &mut Signals) -> io::Result<Option<Slot>> {
-    let Some(_queue) = wait_in_queue(&slots.join("queue"), signals)? else { return Ok(None) };
+pub fn acquire(slots: &Path, count: u32, signals: &mut Signals, patience: &mut Patience) -> io::Result<Option<Slot>> {
+    let Some(_queue) = wait_in_queue(&slots.join("queue"), signals, patience)? else { return Ok(None) };
     // A slot's file is opened once: to close it would look to the watch like its holder's end.
     let mut files = Vec::new();
     for number in 0..count {
@@ -53,7 +95,7 @@ pub fn acquire(slots: &Path, count: u32, signals: &mut Signals) -> io::Result<Op
             }
         }
         files = busy;
-        if sleep(watch.as_fd(), signals)? {
+        if sleep(watch.as_fd(), signals, patience)? {
             return Ok(None);
         }
         // What has been notified is answered by looking at every slot.
@@ -72,7 +114,7 @@ fn try_lock(file: File) -> io::Result<Result<Slot, File>> {
 
 /// Waits for the queue's lock. A blocking flock(2) is first come, first served and wakes one waiter only, but cannot be
 /// polled beside signals; so a thread waits for it and tells through a pipe.
-fn wait_in_queue(path: &Path, signals: &mut Signals) -> io::Result<Option<Flock<File>>> {
+fn wait_in_queue(path: &Path, signals: &mut Signals, patience: &mut Patience) -> io::Result<Option<Flock<File>>> {
     let file = match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(Some(lock)),
         Err((file, Errno::EWOULDBLOCK)) => file,
@@ -86,7 +128,7 @@ fn wait_in_queue(path: &Path, signals: &mut Signals) -> io::Result<Option<Flock<
     })?;
     loop {
         // On a cancellation the process ends soon, and the thread with it.
-        if sleep(told.as_fd(), signals)? {
+        if sleep(told.as_fd(), signals, patience)? {
             return Ok(None);
         }
         let mut fds = [PollFd::new(told.as_fd(), PollFlags::POLLIN)];
@@ -99,10 +141,11 @@ fn wait_in_queue(path: &Path, signals: &mut Signals) -> io::Result<Option<Flock<
 }
 
 /// Sleeps until something can be read, a signal comes, or it is time to look again. Returns whether the job was cancelled.
-fn sleep(fd: BorrowedFd<'_>, signals: &mut Signals) -> io::Result<bool> {
+fn sleep(fd: BorrowedFd<'_>, signals: &mut Signals, patience: &mut Patience) -> io::Result<bool> {
     if signals.cancelled() {
         return Ok(true);
     }
+    patience.renew();
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN), PollFd::new(signals.fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(LOOK_AGAIN)) {
         Ok(_) | Err(Errno::EINTR) => Ok(signals.cancelled()),

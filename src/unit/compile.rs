@@ -89,6 +89,11 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Returns what PID 1 waits for a job that may take so long.
+pub fn start_timeout(timeout: Duration) -> Duration {
+    timeout + INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK
+}
+
 /// Returns for each job whether it and all that comes after it run on success alone.
 pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
     let mut pure = vec![false; graph.len()];
@@ -191,7 +196,9 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
     // What becomes of a need whose failure counts as success must not be left to systemd: killed, its unit has failed.
     let decides = |need: &JobIx| pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error;
     let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
-    let cleanup = INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK;
+    // Where jobs wait for slots with their start begun they ask for more time. A user's manager they cannot reach: its socket is hidden.
+    let is_unreachable = !context.features.concurrency && run.manager == ManagerKind::User;
+    let timeout = context.job_timeout(job).filter(|_| !is_unreachable).map(start_timeout);
     let mut properties = vec![
         ("Description", Value::Str(format!("NixActions run {}: job {name}", run.run))),
         documentation(),
@@ -201,8 +208,8 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
         ("ExecStart", Value::Exec(vec![view.program.display().to_string(), "job".into(), inside.display().to_string()])),
         ("KillMode", Value::Str("mixed".into())),
         ("IgnoreSIGPIPE", Value::Bool(false)),
-        ("TimeoutStartUSec", micros(context.job_timeout(job).map(|timeout| timeout + cleanup))),
-        ("TimeoutStopUSec", micros(Some(cleanup))),
+        ("TimeoutStartUSec", micros(timeout)),
+        ("TimeoutStopUSec", micros(Some(start_timeout(Duration::ZERO)))),
         // Each time PID 1 finds the slice full it counts as a start: by `ConcurrencySoftMax=` a job that waits long would fail.
         ("StartLimitIntervalUSec", Value::U64(0)),
         // 0 would leave journald's own limit in force: systemd hands on only what is set.
@@ -212,6 +219,9 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
     ];
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
+    }
+    if !context.features.concurrency {
+        properties.push(("NotifyAccess", Value::Str("main".into())));
     }
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));
