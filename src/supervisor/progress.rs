@@ -13,6 +13,28 @@ use crate::{
 /// How many jobs wait in PID 1's queue at most: beyond that each costs it more (measured from 1,000 on).
 pub const QUEUE_MAX: usize = 1000;
 
+/// The least of that, and how many times the jobs that may run at once: whenever a bounded slice has room again, PID 1 tries each
+/// job that waits for it, and tells everybody of the try.
+const QUEUE_MIN: usize = 64;
+const QUEUE_FACTOR: usize = 8;
+
+/// How many unfinished jobs PID 1 may have at a time: of the run, and of each matrix that is bounded itself.
+#[derive(Debug)]
+pub struct Queue {
+    max: usize,
+    group_of: Vec<Option<usize>>,
+    groups: Vec<usize>,
+}
+
+impl Queue {
+    /// Returns the queue of a run of which `max_parallel` jobs may run at once; `group_of` tells of each job which matrix it belongs
+    /// to, of those whose own such numbers are `groups`.
+    pub fn new(most: usize, max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {
+        let length = |max_parallel: u32| (max_parallel as usize).saturating_mul(QUEUE_FACTOR).clamp(QUEUE_MIN, most);
+        Self { max: length(max_parallel), group_of, groups: groups.iter().map(|max_parallel| length(*max_parallel)).collect() }
+    }
+}
+
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -77,15 +99,41 @@ impl Progress {
         self.places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Submitted(_))).map(|(index, _)| JobIx(index as u32))
     }
 
-    /// Returns the jobs to submit next, in topological order, where PID 1's queue has room for a worthwhile number.
-    pub fn next_wave(&self, graph: &Graph, queue_max: usize) -> Option<(u32, Vec<JobIx>)> {
-        let waiting = self.places.len() - self.submitted;
-        let room = queue_max - (self.submitted - self.finished).min(queue_max);
-        if waiting == 0 || (room < queue_max / 2 && self.submitted > 0) {
+    /// Returns the jobs to submit next, in topological order, where there is room for a worthwhile number in PID 1's queue, or in
+    /// that of a matrix.
+    pub fn next_wave(&self, graph: &Graph, queue: &Queue) -> Option<(u32, Vec<JobIx>)> {
+        if self.submitted == self.places.len() {
             return None;
         }
-        let jobs = graph.jobs().filter(|ix| self.place(*ix) == Place::Waiting).take(room).collect();
-        Some((self.next_wave, jobs))
+        let worthwhile = |max: usize, unfinished: usize| {
+            let room = max - unfinished.min(max);
+            if room < max / 2 && unfinished > 0 { 0 } else { room }
+        };
+        let mut room = worthwhile(queue.max, self.submitted - self.finished);
+        let mut unfinished = vec![0; queue.groups.len()];
+        self.pending().filter_map(|ix| queue.group_of[ix.index()]).for_each(|group| unfinished[group] += 1);
+        let mut group_room: Vec<usize> =
+            queue.groups.iter().zip(unfinished).map(|(max, unfinished)| worthwhile(*max, unfinished)).collect();
+        let mut jobs = Vec::new();
+        let mut taken = vec![false; self.places.len()];
+        for ix in graph.jobs().filter(|ix| self.place(*ix) == Place::Waiting) {
+            // A unit that is ordered after one that is not loaded would not wait for it.
+            let needs_are_there = graph.needs(ix).iter().all(|need| taken[need.index()] || self.place(*need) != Place::Waiting);
+            let group_room = queue.group_of[ix.index()].map(|group| &mut group_room[group]);
+            if room == 0 {
+                break;
+            }
+            if !needs_are_there || group_room.as_ref().is_some_and(|room| **room == 0) {
+                continue;
+            }
+            room -= 1;
+            if let Some(room) = group_room {
+                *room -= 1;
+            }
+            taken[ix.index()] = true;
+            jobs.push(ix);
+        }
+        (!jobs.is_empty()).then_some((self.next_wave, jobs))
     }
 
     /// Notes that PID 1 has these jobs.
@@ -156,5 +204,58 @@ impl Progress {
             Place::Waiting | Place::Submitted(_) => None,
         });
         status::blocked(needs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    /// Returns the graph of `count` jobs, and one that needs the first and one that needs the last of them.
+    fn graph(count: usize) -> Graph {
+        let step = serde_json::json!([{ "bash": "true" }]);
+        let mut jobs: serde_json::Map<_, _> = (0..count).map(|n| (format!("j{n:04}"), serde_json::json!({ "steps": step }))).collect();
+        for (name, need) in [("z-first", 0), ("z-last", count - 1)] {
+            jobs.insert(name.to_owned(), serde_json::json!({ "needs": [format!("j{need:04}")], "steps": step }));
+        }
+        let plan: Plan = serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs })).unwrap();
+        Graph::new(&plan).unwrap()
+    }
+
+    fn finish(progress: &mut Progress, jobs: &[JobIx]) {
+        jobs.iter().for_each(|ix| _ = progress.finish(*ix, Conclusion::Success));
+    }
+
+    #[test]
+    fn a_wave_comes_when_half_of_the_queue_is_free() {
+        let graph = graph(298);
+        let queue = Queue::new(QUEUE_MAX, 2, vec![None; 300], &[]);
+        let mut progress = Progress::new(&graph);
+        let (number, first) = progress.next_wave(&graph, &queue).unwrap();
+        assert_eq!((number, first.len()), (0, QUEUE_MIN));
+        progress.submitted(number, &first);
+        finish(&mut progress, &first[..31]);
+        assert_eq!(progress.next_wave(&graph, &queue), None);
+        finish(&mut progress, &first[31..32]);
+        let (number, second) = progress.next_wave(&graph, &queue).unwrap();
+        assert_eq!((number, second.len()), (1, 32));
+    }
+
+    #[test]
+    fn a_matrix_that_is_bounded_holds_up_nobody_but_its_dependents() {
+        let graph = graph(200);
+        let in_group = |ix: &JobIx| graph.name(*ix).as_str().starts_with('j');
+        let group_of = graph.jobs().map(|ix| in_group(&ix).then_some(0)).collect();
+        let queue = Queue::new(QUEUE_MAX, 500, group_of, &[8]);
+        let mut progress = Progress::new(&graph);
+        let (number, first) = progress.next_wave(&graph, &queue).unwrap();
+        let names: Vec<&str> = first.iter().map(|ix| graph.name(*ix).as_str()).collect();
+        assert_eq!(first.iter().filter(|ix| in_group(ix)).count(), 64);
+        assert!(names.contains(&"z-first") && !names.contains(&"z-last"), "{names:?}");
+        progress.submitted(number, &first);
+        assert_eq!(progress.next_wave(&graph, &queue), None);
+        finish(&mut progress, &first);
+        assert_eq!(progress.next_wave(&graph, &queue).unwrap().1.len(), 64);
     }
 }

@@ -18,9 +18,25 @@ use crate::{
     record::Conclusion,
     status,
     store::{self, StoreError},
-    supervisor::progress::Place,
-    unit::{self, UnitName},
+    supervisor::progress::{Place, QUEUE_MAX, Queue},
+    unit::{self, Context, UnitName},
 };
+
+/// How many jobs wait at once where each waiting job is a process (systemd before 258).
+const QUEUE_MAX_LOCKS: usize = 256;
+
+/// Returns how many jobs may wait in PID 1, of the run and of each of its groups.
+pub(super) fn queue(context: &Context<'_>) -> Queue {
+    let groups = unit::matrix_groups(context.plan);
+    let bounded: Vec<(&str, u32)> = groups.into_iter().filter_map(|(group, matrix)| Some((group, matrix.max_parallel?))).collect();
+    let group_of = context.graph.jobs().map(|ix| {
+        let matrix = context.job(ix).1.matrix.as_ref()?;
+        bounded.binary_search_by_key(&matrix.group.as_str(), |(group, _)| group).ok()
+    });
+    let most = if context.features.concurrency { QUEUE_MAX } else { QUEUE_MAX_LOCKS };
+    let bounds: Vec<u32> = bounded.iter().map(|(_, max_parallel)| *max_parallel).collect();
+    Queue::new(most, context.run.max_parallel, group_of.collect(), &bounds)
+}
 
 /// A matrix group that is being cancelled.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use self::{
 };
 use super::{
     SuperviseError,
-    progress::{Place, Progress, QUEUE_MAX},
+    progress::{Place, Progress, Queue},
     status_line::{self, StatusLine},
     watch::{Change, Watch},
 };
@@ -41,8 +41,6 @@ use crate::{
 
 /// How often everything is compared with systemd's own view, should a signal be missed.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
-/// How many jobs wait at once where each waiting job is a process (systemd before 258).
-const QUEUE_MAX_LOCKS: usize = 256;
 /// How long the run's slice is waited for at the end.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -58,6 +56,7 @@ pub struct Engine<'a> {
     unwritten: Vec<Event>,
     record: RunRecord,
     progress: Progress,
+    queue: Queue,
     pure: Vec<bool>,
     started: BTreeSet<JobIx>,
     /// Jobs that systemd no longer means to start, though their needs go on: what became of them is known when those have ended.
@@ -95,9 +94,11 @@ impl<'a> Engine<'a> {
             }
             Setting::Inherit | Setting::Off => None,
         };
+        let context = Context { plan, graph, run: spec, features };
         let mut engine = Self {
             writer: EventWriter::open(&run.events(), 0o600)?,
-            context: Context { plan, graph, run: spec, features },
+            context,
+            queue: matrix::queue(&context),
             progress: Progress::new(graph),
             pure: unit::pure_success(plan, graph),
             unit_prefix: format!("nixactions-{}-", spec.run),
@@ -286,8 +287,7 @@ impl<'a> Engine<'a> {
 
     /// Submits the next wave where there is room for one.
     async fn submit(&mut self) -> Result<(), SuperviseError> {
-        let queue_max = if self.context.features.concurrency { QUEUE_MAX } else { QUEUE_MAX_LOCKS };
-        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, queue_max) else { return Ok(()) };
+        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else { return Ok(()) };
         if let Err(error) = self.prepare_jobs(number, &jobs) {
             let reason = describe(&error);
             for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
