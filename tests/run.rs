@@ -1,6 +1,10 @@
 //! What a run does: order, conditions, environment, timeouts, parallelism and exit codes, on each kind of manager.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, Signal, bash, on_shared_managers, with};
 use serde_json::{Value, json};
@@ -200,17 +204,17 @@ fn steps_hand_values_on(manager: &Manager) {
 }
 
 fn what_takes_too_long_is_ended(manager: &Manager) {
-    // Seconds that nobody else sleeps, to find what is left.
+    let [one, two, three, four] = [(); 4].map(|()| odd_seconds());
     let plan = json!({ "version": 1, "name": "timeouts", "maxParallel": 4, "jobs": {
         "step": { "steps": [
-            { "name": "long", "bash": "(trap '' INT TERM; exec setsid sleep 98701) & sleep 98702", "timeout": 1 },
+            { "name": "long", "bash": format!("(trap '' INT TERM; exec setsid sleep {one}) & sleep {two}"), "timeout": 1 },
             { "name": "skipped", "bash": "true" },
             { "name": "after", "bash": "echo after", "condition": "always()" },
             { "name": "failed", "bash": "echo failed", "condition": "failure()" },
         ] },
-        "allowed": { "steps": [{ "name": "long", "bash": "sleep 98703", "timeout": 0.5, "continueOnError": true }, { "bash": "echo on" }] },
+        "allowed": { "steps": [{ "name": "long", "bash": format!("sleep {three}"), "timeout": 0.5, "continueOnError": true }, { "bash": "echo on" }] },
         "job": { "timeout": 1.5, "steps": [
-            { "name": "long", "bash": "trap 'echo interrupted; exit 9' INT; sleep 98704 & wait" },
+            { "name": "long", "bash": format!("trap 'echo interrupted; exit 9' INT; sleep {four} & wait") },
             { "name": "skipped", "bash": "true" },
             { "name": "after", "bash": "echo after", "condition": "always()" },
         ] },
@@ -224,13 +228,14 @@ fn what_takes_too_long_is_ended(manager: &Manager) {
     assert_eq!(run.reason("job"), "timeout: the job took longer than 1.5 s", "{run}");
     assert_eq!(run.lines("job"), ["interrupted", "after"], "{run}");
     assert_eq!(run.steps("job")[1..], ["skipped skipped/skipped: the job was cancelled", "after success/success"], "{run}");
-    nothing_sleeps(manager, "9870");
+    nothing_sleeps(manager, &[one, two, three, four]);
 }
 
 fn a_run_that_takes_too_long_fails_and_still_cleans_up(manager: &Manager) {
+    let seconds = odd_seconds();
     let plan = json!({ "version": 1, "name": "timeout", "timeout": 2, "jobs": {
         "quick": bash("true"),
-        "long": { "steps": [{ "name": "it", "bash": "sleep 98711" }, { "name": "after", "bash": "echo after", "condition": "always()" }] },
+        "long": { "steps": [{ "name": "it", "bash": format!("sleep {seconds}") }, { "name": "after", "bash": "echo after", "condition": "always()" }] },
         "never": with(bash("true"), json!({ "needs": ["long"] })),
         "always": with(bash("echo cleaned"), json!({ "needs": ["long"], "condition": "always()" })),
     } });
@@ -240,14 +245,20 @@ fn a_run_that_takes_too_long_fails_and_still_cleans_up(manager: &Manager) {
     assert_eq!((run.verdict("quick"), run.verdict("always")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
     assert_eq!((run.lines("long"), run.lines("always")), (vec!["after"], vec!["cleaned"]), "{run}");
     assert_eq!((run.verdict("long"), run.verdict("never")), ("cancelled/cancelled".to_owned(), "skipped/skipped".to_owned()), "{run}");
-    nothing_sleeps(manager, "98711");
+    nothing_sleeps(manager, &[seconds]);
 }
 
-/// Panics when a process of the manager's place sleeps for a time that begins like this.
-fn nothing_sleeps(manager: &Manager, seconds: &str) {
-    let output = manager.command(&["pgrep", "-fa", &format!("^sleep {seconds}")]).output_within(SOON);
-    // On the host it sees the sleeps of other tests, which are other numbers only in other functions.
-    if manager.machine().is_some() {
+/// Returns a long time that nobody else on the host sleeps, to find by it what is left.
+fn odd_seconds() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("98701.{}{:03}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Panics when a process of the manager's place sleeps for one of these times.
+fn nothing_sleeps(manager: &Manager, seconds: &[String]) {
+    for time in seconds {
+        let output = manager.command(&["pgrep", "-fa", &format!("^sleep {time}$")]).output_within(SOON);
+        assert_eq!(output.status.code(), Some(1), "pgrep found none");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "still running");
     }
 }
