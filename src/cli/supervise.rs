@@ -16,7 +16,8 @@ fn log_to_journal() {
     let filter = EnvFilter::try_from_env("NIXACTIONS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     match tracing_journald::layer() {
-        Ok(journal) => registry.with(journal.with_syslog_identifier("nixactions".to_owned())).init(),
+        // Without a prefix, so that a field has the name that the jobs' runners give it.
+        Ok(journal) => registry.with(journal.with_field_prefix(None).with_syslog_identifier("nixactions".to_owned())).init(),
         Err(_) => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init(),
     }
 }

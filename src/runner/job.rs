@@ -149,6 +149,8 @@ impl Job<'_> {
         }
         self.processes.finish();
         self.clean_up();
+        // Before the slot is the next one's: to whoever compares their records, no more than the slots ran at once.
+        self.record.finished_at = Some(Timestamp::now());
         drop(slots);
     }
 
@@ -270,7 +272,7 @@ impl Job<'_> {
             self.processes.journal.note(&format!("{lost} lines were lost: journald did not take them"), Priority::Warning);
         }
         self.record.conclusion = status::conclude(self.record.outcome, self.spec.continue_on_error);
-        self.record.finished_at = Some(Timestamp::now());
+        self.record.finished_at.get_or_insert_with(Timestamp::now);
         self.record.usage = self.processes.cgroup.usage();
         self.record.log_lines = self.processes.journal.lines;
         let conclusion = self.record.conclusion;

@@ -383,7 +383,7 @@ impl<'a> Engine<'a> {
         let left: Option<LeftResult> = match store::read_untrusted_json(&self.run.job(name).result()) {
             Ok(left) => left,
             Err(error) => {
-                tracing::warn!(job = %name, "{}, taking systemd's word for it", describe(&error));
+                tracing::warn!(nixactions_job = %name, "{}, taking systemd's word for it", describe(&error));
                 None
             }
         };
@@ -414,6 +414,11 @@ impl<'a> Engine<'a> {
         if record.outcome == Conclusion::Skipped && Condition::parse(job.condition.as_deref()).implies_success() {
             // A runner takes a need without a result for failed; here it is known which were skipped.
             record.reason = self.progress.why_blocked(self.context.graph, ix).or(record.reason);
+        }
+        if result == JobResult::Dependency {
+            // No runner was there to say so in the job's log.
+            let reason = record.reason.as_deref().unwrap_or("systemd dropped it");
+            tracing::info!(nixactions_run = %self.context.run.run, nixactions_job = %name, nixactions_stream = "runner", "{}: {reason}", record.outcome);
         }
         if !matches!(result, JobResult::Done | JobResult::Dependency) {
             self.manager.reset_failed(unit.as_str()).await?;
