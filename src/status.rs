@@ -68,10 +68,10 @@ pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: bool) -> Gate 
     match condition {
         Condition::Always => Gate::Run,
         Condition::Cancelled if cancelled => Gate::Run,
-        Condition::Cancelled => Gate::Skip("condition `cancelled()` was false".to_owned()),
+        Condition::Cancelled => Gate::Skip(was_false("cancelled()")),
         Condition::Failure if cancelled => Gate::Cancel("the run was cancelled".to_owned()),
         Condition::Failure if needs.iter().any(|need| need.failed) => Gate::Run,
-        Condition::Failure => Gate::Skip("condition `failure()` was false".to_owned()),
+        Condition::Failure => Gate::Skip(was_false("failure()")),
         Condition::Success | Condition::Bash(_) => match blocked(needs.iter().map(|need| (&need.job, need.conclusion))) {
             Some(reason) => Gate::Skip(reason),
             None if cancelled => Gate::Cancel("the run was cancelled".to_owned()),
@@ -95,6 +95,24 @@ pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>)
 /// Returns why the jobs of a matrix group are cancelled once one of them has failed.
 pub fn fail_fast_reason(job: &JobName, group: &str) -> String {
     format!("job `{job}` of matrix `{group}` failed")
+}
+
+/// The longest part of a condition that a reason shows, in characters.
+const SHOWN_CHARS: usize = 80;
+
+/// Returns how a reason names a condition: in one line, and cut where it is long.
+pub fn condition(text: &str) -> String {
+    let mut shown = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((cut, _)) = shown.char_indices().nth(SHOWN_CHARS) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    format!("condition `{shown}`")
+}
+
+/// Returns the reason of what is skipped because its condition is false.
+pub fn was_false(text: &str) -> String {
+    format!("{} was false", condition(text))
 }
 
 /// Returns why `success()` is false over these needs, or `None` where it is true.
@@ -124,8 +142,8 @@ pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
     match (holds, condition) {
         (true, Condition::Bash(text)) => Gate::Ask(text.clone()),
         (true, _) => Gate::Run,
-        (false, Condition::Failure) => Gate::Skip("condition `failure()` was false".to_owned()),
-        (false, Condition::Cancelled) => Gate::Skip("condition `cancelled()` was false".to_owned()),
+        (false, Condition::Failure) => Gate::Skip(was_false("failure()")),
+        (false, Condition::Cancelled) => Gate::Skip(was_false("cancelled()")),
         (false, _) if so_far == Conclusion::Cancelled => Gate::Skip("the job was cancelled".to_owned()),
         (false, _) => Gate::Skip("an earlier step failed".to_owned()),
     }
@@ -228,6 +246,13 @@ mod tests {
         assert_eq!(job_gate(&bash, &[], false), Gate::Ask("[ \"$X\" = 1 ]".into()));
         assert_eq!(job_gate(&bash, &[need("a", Failure)], false), skip("need `a` failed"));
         assert_eq!(step_gate(&bash, Failure), skip("an earlier step failed"));
+    }
+
+    #[test]
+    fn a_reason_names_a_condition_in_one_line() {
+        assert_eq!(was_false("[ -e file ]"), "condition `[ -e file ]` was false");
+        assert_eq!(was_false("test -e a\n\n  test -e b\n"), "condition `test -e a test -e b` was false");
+        assert_eq!(condition(&"é".repeat(81)), format!("condition `{}…`", "é".repeat(80)));
     }
 
     #[test]

@@ -24,13 +24,11 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
     for (name, job) in &plan.jobs {
         let at = root.key("jobs");
         let at = at.key(name.as_str());
-        found.condition(&at.key("condition"), job.condition.as_deref());
         found.list(&at.key("envFrom"), job.env_from.is_empty());
         found.value(&at.key("retry"), matches!(job.retry, Setting::Value(_)));
         for (i, step) in job.steps.iter().enumerate() {
             let at = at.key("steps");
             let at = at.index(i);
-            found.condition(&at.key("condition"), step.condition.as_deref());
             found.list(&at.key("envFrom"), step.env_from.is_empty());
             found.value(&at.key("retry"), matches!(step.retry, Setting::Value(_)));
         }
@@ -60,12 +58,6 @@ impl Found {
     fn kind(&mut self, at: &At<'_>, kind: &str) {
         self.add(at, &format!("`{kind}`"), "`systemd`, as others are not executed yet");
     }
-
-    fn condition(&mut self, at: &At<'_>, condition: Option<&str>) {
-        if !matches!(condition.map(str::trim), None | Some("success()" | "failure()" | "always()" | "cancelled()")) {
-            self.add(at, "a condition in bash", "`success()`, `failure()`, `always()` or `cancelled()`, as bash is not executed here yet");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -81,18 +73,16 @@ mod tests {
         let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 }, "concurrency": { "group": "g" },
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] }, "fine": { "type": "systemd" } },
             "jobs": {
-                "a": { "condition": "test -f x", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 },
-                       "steps": [{ "bash": "x" }, { "bash": "x", "condition": "false", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 } }] } } }"#;
+                "a": { "envFrom": [["/p"]], "retry": { "maxAttempts": 2 },
+                       "steps": [{ "bash": "x" }, { "bash": "x", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 } }] } } }"#;
         let expected = [
             "$.envFrom",
             "$.retry",
             "$.concurrency",
             "$.executors.box.type",
             "$.executors.own.type",
-            "$.jobs.a.condition",
             "$.jobs.a.envFrom",
             "$.jobs.a.retry",
-            "$.jobs.a.steps[1].condition",
             "$.jobs.a.steps[1].envFrom",
             "$.jobs.a.steps[1].retry",
         ];
@@ -106,7 +96,8 @@ mod tests {
             "jobs": {
                 "a": { "executor": "fine", "matrix": { "group": "m", "values": { "os": "x" }, "failFast": false, "maxParallel": 2 }, "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [], "properties": { "Nice": "5" },
                        "steps": [{ "run": ["/x"], "env": { "A": "b" }, "workdir": "w", "condition": "failure()", "continueOnError": true, "timeout": 1, "retry": null }] },
-                "b": { "needs": ["a"], "condition": " always() ", "inputs": ["x"], "continueOnError": true, "steps": [{ "bash": "x" }] } } }"#;
+                "b": { "needs": ["a"], "condition": " always() ", "inputs": ["x"], "continueOnError": true, "steps": [{ "bash": "x" }] },
+                "c": { "condition": "test -f x", "steps": [{ "bash": "x", "condition": "test -f y" }] } } }"#;
         assert!(paths(plan).is_empty());
     }
 }

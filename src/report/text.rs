@@ -67,7 +67,8 @@ impl<W: Write> Text<W> {
     fn step_finished(&mut self, job: &JobName, step: &StepRecord) -> io::Result<()> {
         let name = clean(&step.name, false).into_owned();
         let reason = step_reason(step);
-        if self.notes.remove(job).is_some_and(|note| note == format!("step {name}{reason}")) {
+        let skipped = if step.outcome == Conclusion::Skipped { " skipped" } else { "" };
+        if self.notes.remove(job).is_some_and(|note| note == format!("step {name}{skipped}{reason}")) {
             return Ok(());
         }
         let word = match (step.outcome, step.conclusion) {

@@ -1,8 +1,15 @@
 //! One attempt at a job: its workspace, its steps in their order, and the artifacts it leaves.
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{fs, time::Instant};
 
-use super::{env::Environment, gate, job::Job, journal::Priority, step::skipped, workspace};
+use super::{
+    env::Environment,
+    gate,
+    job::Job,
+    journal::Priority,
+    step::skipped,
+    workspace::{self, WorkspaceError},
+};
 use crate::{
     error::describe,
     event::EventKind,
@@ -11,25 +18,18 @@ use crate::{
 };
 
 impl Job<'_> {
-    pub(super) fn prepare(&mut self) -> Result<(), workspace::WorkspaceError> {
+    /// Makes the workspace and all that lies in it before the first step, and the environment that goes with it.
+    pub(super) fn prepare(&mut self) -> Result<Environment, WorkspaceError> {
         workspace::prepare(self.spec, self.paths)?;
-        if !self.needs.is_empty() {
-            let json = gate::needs_json(&self.needs).to_string();
-            fs::write(self.needs_file(), json).map_err(workspace::WorkspaceError::Make)?;
-        }
-        self.spec.inputs.iter().try_for_each(|input| workspace::restore(self.spec, self.paths, input))
+        // `$NIXACTIONS_NEEDS` is promised to every step.
+        let needs_file = self.spec.files_directory.join("needs.json");
+        fs::write(&needs_file, gate::needs_json(&self.needs).to_string()).map_err(WorkspaceError::Make)?;
+        self.spec.inputs.iter().try_for_each(|input| workspace::restore(self.spec, self.paths, input))?;
+        Ok(Environment::new(&self.needs, &needs_file))
     }
 
-    fn needs_file(&self) -> PathBuf {
-        self.spec.files_directory.join("needs.json")
-    }
-
-    pub(super) fn steps(&mut self) {
-        if self.needs.is_empty() {
-            // `$NIXACTIONS_NEEDS` is promised to every step.
-            let _ = fs::write(self.needs_file(), "{}");
-        }
-        let mut environment = Environment::new(&self.needs, &self.needs_file());
+    /// Goes through the steps.
+    pub(super) fn steps(&mut self, environment: &mut Environment) {
         let spec = self.spec;
         for (index, step) in spec.steps.iter().enumerate() {
             self.notice_cancellation();
@@ -39,11 +39,14 @@ impl Job<'_> {
                 skipped(step, "the time for cleaning up was over".to_owned())
             } else {
                 match status::step_gate(&Condition::parse(step.condition.as_deref()), self.state) {
-                    Gate::Run => self.step(index, step, &mut environment),
-                    Gate::Ask(_) => skipped(step, "bash conditions are not executed by this version".to_owned()),
+                    Gate::Run => self.step(index, step, environment),
+                    Gate::Ask(condition) => self.step_if(&condition, index, step, environment),
                     Gate::Skip(reason) | Gate::Cancel(reason) => skipped(step, reason),
                 }
             };
+            if let (Conclusion::Skipped, Some(reason)) = (record.outcome, &record.reason) {
+                self.processes.journal.note(&format!("step {} skipped: {reason}", step.name), Priority::Info);
+            }
             if record.conclusion == Conclusion::Failure {
                 let reason = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
                 self.fail(format!("step {}: {reason}", step.name));
@@ -63,7 +66,7 @@ impl Job<'_> {
         for output in &spec.outputs {
             match workspace::save(self.paths, output) {
                 Ok(()) => {}
-                Err(workspace::WorkspaceError::Missing { .. }) if self.record.outcome != Conclusion::Success => {}
+                Err(WorkspaceError::Missing { .. }) if self.record.outcome != Conclusion::Success => {}
                 Err(error) => {
                     let reason = describe(&error);
                     self.processes.journal.note(&reason, Priority::Error);

@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{files::StepFiles, gate::NeedResult};
-use crate::unit::{JobPaths, JobSpec, StepSpec};
+use crate::{
+    plan::Env,
+    unit::{JobPaths, JobSpec, StepSpec},
+};
 
 /// The environment of a job's steps as it grows.
 #[derive(Debug, Default)]
@@ -38,8 +41,31 @@ impl Environment {
         path.into_iter().for_each(|directory| self.path.insert(0, directory));
     }
 
+    /// Returns the environment of the job as such: what its condition sees.
+    pub fn of_job(&self, spec: &JobSpec, paths: &JobPaths) -> BTreeMap<String, String> {
+        self.build(spec, paths, &Env::new(), [])
+    }
+
+    /// Returns the environment of a step before it has files to write to: what its condition sees.
+    pub fn of_condition(&self, spec: &JobSpec, paths: &JobPaths, step: &StepSpec) -> BTreeMap<String, String> {
+        self.build(spec, paths, &step.env, [("NIXACTIONS_STEP", step.name.clone())])
+    }
+
     /// Returns the whole environment of a step.
     pub fn of_step(&self, spec: &JobSpec, paths: &JobPaths, step: &StepSpec, attempt: u32, files: &StepFiles) -> BTreeMap<String, String> {
+        let place = [("NIXACTIONS_STEP", step.name.clone()), ("NIXACTIONS_ATTEMPT", attempt.to_string())];
+        let files = files.variables().map(|(key, path)| (key, path.display().to_string()));
+        self.build(spec, paths, &step.env, place.into_iter().chain(files))
+    }
+
+    /// Puts the levels on top of each other; `own` is the step's, `place` what tells it where it is.
+    fn build<'a>(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        own: &Env,
+        place: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> BTreeMap<String, String> {
         let mut env = BTreeMap::new();
         let mut set = |key: &str, value: String| {
             env.insert(key.to_owned(), value);
@@ -53,7 +79,7 @@ impl Environment {
         }
         set("CI", "true".to_owned());
         set("HOME", paths.home().display().to_string());
-        for level in [&spec.inputs_env, &spec.workflow_env, &spec.job_env, &self.written, &step.env, &spec.overrides] {
+        for level in [&spec.inputs_env, &spec.workflow_env, &spec.job_env, &self.written, own, &spec.overrides] {
             level.iter().for_each(|(key, value)| set(key, value.clone()));
         }
         self.needs.iter().for_each(|(key, value)| set(key, value.clone()));
@@ -61,10 +87,8 @@ impl Environment {
         set("NIXACTIONS_RUN", spec.run.to_string());
         set("NIXACTIONS_WORKFLOW", spec.workflow.to_string());
         set("NIXACTIONS_JOB", spec.job.to_string());
-        set("NIXACTIONS_STEP", step.name.clone());
-        set("NIXACTIONS_ATTEMPT", attempt.to_string());
         set("NIXACTIONS_WORKSPACE", paths.workspace().display().to_string());
-        files.variables().for_each(|(key, path)| set(key, path.display().to_string()));
+        place.into_iter().for_each(|(key, value)| set(key, value));
         if !self.path.is_empty() {
             let base = env.get("PATH").cloned().unwrap_or_default();
             env.insert("PATH".to_owned(), self.path.iter().map(String::as_str).chain([base.as_str()]).collect::<Vec<_>>().join(":"));

@@ -123,12 +123,12 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     /// Goes through the job's life and leaves the outcome in its record.
     fn live(&mut self) {
-        match self.gate() {
-            Gate::Run => {}
-            Gate::Ask(_) => return self.end(Conclusion::Failure, "bash conditions are not executed by this version".to_owned()),
+        let condition = match self.gate() {
+            Gate::Run => None,
+            Gate::Ask(condition) => Some(condition),
             Gate::Skip(reason) => return self.end(Conclusion::Skipped, reason),
             Gate::Cancel(reason) => return self.end(Conclusion::Cancelled, reason),
-        }
+        };
         let slots = match self.slots() {
             Ok(slots) => slots,
             Err(Some(error)) => return self.end(Conclusion::Failure, format!("no slot to run in: {error}")),
@@ -138,20 +138,32 @@ impl Job<'_> {
             }
         };
         self.record.started_at = Some(Timestamp::now());
-        self.record.attempts = 1;
-        self.emit(EventKind::JobStarted { job: self.spec.job.clone() });
         self.deadline = self.spec.timeout.map(|timeout| Instant::now() + timeout.duration());
-        if let Err(error) = self.prepare() {
-            self.fail(describe(&error));
-        } else {
-            self.steps();
-            self.save();
-        }
+        self.run_if(condition.as_deref());
         self.processes.finish();
         self.clean_up();
         // Before the slot is the next one's: to whoever compares their records, no more than the slots ran at once.
         self.record.finished_at = Some(Timestamp::now());
         drop(slots);
+    }
+
+    /// Runs the job, unless its condition in bash is not true: until that is known it has not started.
+    fn run_if(&mut self, condition: Option<&str>) {
+        let prepared = self.prepare();
+        if let (Some(condition), Ok(environment)) = (condition, &prepared)
+            && !self.holds(condition, environment)
+        {
+            return;
+        }
+        self.record.attempts = 1;
+        self.emit(EventKind::JobStarted { job: self.spec.job.clone() });
+        match prepared {
+            Ok(mut environment) => {
+                self.steps(&mut environment);
+                self.save();
+            }
+            Err(error) => self.fail(describe(&error)),
+        }
     }
 
     fn gate(&self) -> Gate {
@@ -240,7 +252,8 @@ impl Job<'_> {
         }
     }
 
-    fn end(&mut self, outcome: Conclusion, reason: String) {
+    /// Records how a job ends that has not started.
+    pub(super) fn end(&mut self, outcome: Conclusion, reason: String) {
         self.record.started_at = None;
         self.processes.journal.note(&format!("{outcome}: {reason}"), Priority::Info);
         self.record.outcome = outcome;
@@ -258,7 +271,8 @@ impl Job<'_> {
     /// Removes what the job made in its workspace, unless somebody may want to look at it after a failure. The directories
     /// stay: on ext4 each removal makes the next few seconds' creations ten times as expensive (it spares inodes just freed).
     fn clean_up(&mut self) {
-        let own = [self.paths.workspace(), self.paths.home()].into_iter().filter(|_| self.record.outcome == Conclusion::Success);
+        let is_done_with = matches!(self.record.outcome, Conclusion::Success | Conclusion::Skipped);
+        let own = [self.paths.workspace(), self.paths.home()].into_iter().filter(|_| is_done_with);
         for directory in own.chain([self.spec.files_directory.clone()]) {
             let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
             entries.for_each(|entry| remove_tree(&entry.path()));

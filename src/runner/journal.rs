@@ -56,11 +56,14 @@ impl Journal {
         Self { socket: connect().ok(), common, lines: 0, lost: 0 }
     }
 
-    /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again and again.
-    pub fn stream_fields(step: &str, attempt: u32, stream: &str) -> Vec<u8> {
+    /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again and again. `step` is the step
+    /// and its attempt; what runs for the job as a whole has none.
+    pub fn stream_fields(step: Option<(&str, u32)>, stream: &str) -> Vec<u8> {
         let mut fields = Vec::new();
-        push_field(&mut fields, "NIXACTIONS_STEP", step);
-        push_field(&mut fields, "NIXACTIONS_ATTEMPT", &attempt.to_string());
+        if let Some((name, attempt)) = step {
+            push_field(&mut fields, "NIXACTIONS_STEP", name);
+            push_field(&mut fields, "NIXACTIONS_ATTEMPT", &attempt.to_string());
+        }
         push_field(&mut fields, "NIXACTIONS_STREAM", stream);
         fields
     }

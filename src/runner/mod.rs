@@ -6,6 +6,7 @@
 
 mod attempt;
 mod cgroup;
+mod condition;
 mod env;
 mod files;
 mod gate;

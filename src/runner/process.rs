@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashSet,
-    io,
+    fmt, io,
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -42,6 +42,16 @@ pub enum Ended {
     Signaled(Signal, bool),
     /// It could not be started.
     NotStarted(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit status {code}"),
+            Self::Signaled(signal, core) => write!(f, "killed by {signal}{}", if *core { ", core dumped" } else { "" }),
+            Self::NotStarted(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// Why a process was asked to end.
@@ -91,10 +101,11 @@ impl Processes {
         Self { signals, cgroup: Cgroup::own(), journal, killed: false, streams: Vec::new(), buffer: Vec::new(), kill_flag }
     }
 
-    /// Runs a command to its end, in a process group of its own, its output going to the journal under these names.
-    pub fn run(&mut self, command: &mut Command, step: &str, attempt: u32, limits: Limits) -> (Ended, Stop) {
+    /// Runs a command to its end, in a process group of its own, its output going to the journal under the name of this step
+    /// and attempt.
+    pub fn run(&mut self, command: &mut Command, step: Option<(&str, u32)>, limits: Limits) -> (Ended, Stop) {
         let spared = if self.streams.is_empty() { HashSet::new() } else { self.cgroup.others() };
-        let child = match self.spawn(command, step, attempt) {
+        let child = match self.spawn(command, step) {
             Ok(child) => child,
             Err(error) => return (Ended::NotStarted(not_started(command, &error)), Stop::Not),
         };
@@ -132,7 +143,7 @@ impl Processes {
         self.streams.clear();
     }
 
-    fn spawn(&mut self, command: &mut Command, step: &str, attempt: u32) -> io::Result<Pid> {
+    fn spawn(&mut self, command: &mut Command, step: Option<(&str, u32)>) -> io::Result<Pid> {
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
         command.stdin(Stdio::null()).stdout(OwnedFd::from(out_writer)).stderr(OwnedFd::from(err_writer)).process_group(0);
@@ -142,7 +153,7 @@ impl Processes {
         let child = child?;
         for (pipe, name, priority) in [(out, "stdout", Priority::Info), (err, "stderr", Priority::Notice)] {
             fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            self.streams.push(Stream::new(pipe, Journal::stream_fields(step, attempt, name), priority));
+            self.streams.push(Stream::new(pipe, Journal::stream_fields(step, name), priority));
         }
         Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
     }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     event::EventKind,
+    plan::Seconds,
     record::{Conclusion, StepRecord},
     status,
     unit::{Command, StepSpec},
@@ -58,29 +59,11 @@ impl Job<'_> {
             Err(reason) => return failed(reason),
         };
         command.env_clear().envs(&variables);
-        let limits = Limits {
-            step: step.timeout.map(|timeout| Instant::now() + timeout.duration()),
-            job: self.deadline.filter(|_| self.cleanup_until.is_none()),
-            cleanup: self.cleanup_until,
-        };
-        let (ended, stop) = self.processes.run(&mut command, &step.name, attempt, limits);
+        let limits = self.limits(step.timeout);
+        let (ended, stop) = self.processes.run(&mut command, Some((&step.name, attempt)), limits);
         let exit_code = if let Ended::Exited(code) = ended { Some(code) } else { None };
-        match stop {
-            Stop::Not => {}
-            Stop::StepTimeout => {
-                let seconds = step.timeout.map_or(0.0, f64::from);
-                return (Conclusion::Failure, Some(format!("timeout: took longer than {seconds} s")), exit_code);
-            }
-            Stop::JobTimeout => {
-                self.time_out();
-                return (Conclusion::Cancelled, Some("the job's time was over".to_owned()), exit_code);
-            }
-            Stop::Cancelled => {
-                self.notice_cancellation();
-                self.cancel();
-                return (Conclusion::Cancelled, Some("cancelled".to_owned()), exit_code);
-            }
-            Stop::CleanupOver => return (Conclusion::Cancelled, Some("the time for cleaning up was over".to_owned()), exit_code),
+        if let Some((outcome, reason)) = self.ended_by(stop, step.timeout) {
+            return (outcome, Some(reason), exit_code);
         }
         match files.read() {
             Ok(written) => {
@@ -92,9 +75,8 @@ impl Job<'_> {
         }
         match ended {
             Ended::Exited(0) => (Conclusion::Success, None, Some(0)),
-            Ended::Exited(code) => (Conclusion::Failure, Some(format!("exit status {code}")), Some(code)),
-            Ended::Signaled(signal, core) => failed(format!("killed by {signal}{}", if core { ", core dumped" } else { "" })),
-            Ended::NotStarted(reason) => failed(reason),
+            Ended::Exited(code) => (Conclusion::Failure, Some(ended.to_string()), Some(code)),
+            Ended::Signaled(..) | Ended::NotStarted(_) => failed(ended.to_string()),
         }
     }
 
@@ -106,17 +88,51 @@ impl Job<'_> {
                 command.args(arguments);
                 command
             }
-            Command::Bash(script) => {
-                let file = self.spec.files_directory.join(format!("{index}.sh"));
-                fs::write(&file, script).map_err(|error| format!("its script cannot be written: {error}"))?;
-                let mut command = process::Command::new(find("bash", path));
-                command.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(file);
-                command
-            }
+            Command::Bash(script) => self.bash(&index.to_string(), script, path)?,
         };
         let workspace = self.paths.workspace();
         command.current_dir(step.workdir.as_ref().map_or(workspace.clone(), |workdir| workspace.join(workdir)));
         Ok(command)
+    }
+
+    /// Returns the command of a script, which is written to a file of this name.
+    pub(super) fn bash(&self, name: &str, script: &str, path: &str) -> Result<process::Command, String> {
+        let file = self.spec.files_directory.join(name).with_extension("sh");
+        fs::write(&file, script).map_err(|error| format!("its script cannot be written: {error}"))?;
+        let mut command = process::Command::new(find("bash", path));
+        command.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(file);
+        Ok(command)
+    }
+
+    /// Returns what a process of a step may take that has this timeout.
+    pub(super) fn limits(&self, timeout: Option<Seconds>) -> Limits {
+        Limits {
+            step: timeout.map(|timeout| Instant::now() + timeout.duration()),
+            job: self.deadline.filter(|_| self.cleanup_until.is_none()),
+            cleanup: self.cleanup_until,
+        }
+    }
+
+    /// Takes in why a process was asked to end: how its step ends by that, unless nobody asked.
+    pub(super) fn ended_by(&mut self, stop: Stop, timeout: Option<Seconds>) -> Option<(Conclusion, String)> {
+        let cancelled = |reason: &str| Some((Conclusion::Cancelled, reason.to_owned()));
+        match stop {
+            Stop::Not => None,
+            Stop::StepTimeout => {
+                let seconds = timeout.map_or(0.0, f64::from);
+                Some((Conclusion::Failure, format!("timeout: took longer than {seconds} s")))
+            }
+            Stop::JobTimeout => {
+                self.time_out();
+                cancelled("the job's time was over")
+            }
+            Stop::Cancelled => {
+                self.notice_cancellation();
+                self.cancel();
+                cancelled("cancelled")
+            }
+            Stop::CleanupOver => cancelled("the time for cleaning up was over"),
+        }
     }
 }
 
