@@ -53,6 +53,13 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
+    /// A job's steps failed, and its runner begins another attempt at them.
+    JobRetried {
+        /// The job.
+        job: JobName,
+        /// The attempt, from 2.
+        attempt: u32,
+    },
     /// A step of a job began an attempt.
     StepStarted {
         /// The job.
@@ -64,7 +71,7 @@ pub enum EventKind {
         /// The attempt, from 1.
         attempt: u32,
     },
-    /// A step of a job ended or was skipped.
+    /// A step of a job ended or was skipped, after all its attempts; once for each attempt at the job.
     StepFinished {
         /// The job.
         job: JobName,
@@ -142,6 +149,7 @@ impl Event {
             | EventKind::SupervisorStarted { .. }
             | EventKind::JobsSubmitted { .. }
             | EventKind::JobStarted { .. }
+            | EventKind::JobRetried { .. }
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
             | EventKind::CancelRequested { .. }

@@ -4,7 +4,13 @@
 //! (<https://docs.github.com/en/actions/reference/workflows-and-actions/expressions#status-check-functions>).
 //! Knows nothing of processes, units or files.
 
-use crate::{ids::JobName, record::Conclusion};
+use std::time::Duration;
+
+use crate::{
+    ids::JobName,
+    plan::{Backoff, Retry},
+    record::Conclusion,
+};
 
 /// When a job or step runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +160,17 @@ pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
     if outcome == Conclusion::Failure && continue_on_error { Conclusion::Success } else { outcome }
 }
 
+/// Returns how long is waited after attempt `attempt` (from 1) has failed, until the next.
+pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
+    let (min, max) = (f64::from(retry.min_time), f64::from(retry.max_time));
+    let factor = match retry.backoff {
+        Backoff::Exponential => 2f64.powf(f64::from(attempt) - 1.0),
+        Backoff::Linear => f64::from(attempt),
+        Backoff::Constant => 1.0,
+    };
+    Duration::from_secs_f64((min * factor).min(max))
+}
+
 /// Returns the job's state after one more step. A failure is never forgotten, and a cancellation outranks it
 /// for the gates of later steps.
 pub fn after_step(so_far: Conclusion, step: Conclusion) -> Conclusion {
@@ -271,6 +288,18 @@ mod tests {
         assert_eq!(conclude(Failure, false), Failure);
         assert_eq!(conclude(Cancelled, true), Cancelled);
         assert_eq!(conclude(Skipped, true), Skipped);
+    }
+
+    #[test]
+    fn waits_between_attempts_grow_as_the_backoff_says_up_to_the_longest() {
+        let waits = |backoff: &str| -> Vec<f64> {
+            let json = format!(r#"{{ "maxAttempts": 9, "backoff": "{backoff}", "minTime": 1.5, "maxTime": 10 }}"#);
+            let retry: Retry = serde_json::from_str(&json).unwrap();
+            [1, 2, 3, 4, u32::MAX].map(|attempt| retry_wait(&retry, attempt).as_secs_f64()).into()
+        };
+        assert_eq!(waits("exponential"), [1.5, 3.0, 6.0, 10.0, 10.0]);
+        assert_eq!(waits("linear"), [1.5, 3.0, 4.5, 6.0, 10.0]);
+        assert_eq!(waits("constant"), [1.5; 5]);
     }
 
     #[test]

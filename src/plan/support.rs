@@ -2,7 +2,7 @@
 
 use super::{
     fault::{At, Fault},
-    model::{Executor, Plan, Setting},
+    model::{Executor, Plan},
 };
 
 /// Returns each construct of a valid plan that the engine does not execute yet; empty if it can be run.
@@ -10,7 +10,6 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
     let root = At::ROOT;
     let mut found = Found(Vec::new());
     found.list(&root.key("envFrom"), plan.env_from.is_empty());
-    found.value(&root.key("retry"), matches!(plan.retry, Setting::Value(_)));
     found.value(&root.key("concurrency"), plan.concurrency.is_some());
     for (name, executor) in &plan.executors {
         let at = root.key("executors");
@@ -25,12 +24,10 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         let at = root.key("jobs");
         let at = at.key(name.as_str());
         found.list(&at.key("envFrom"), job.env_from.is_empty());
-        found.value(&at.key("retry"), matches!(job.retry, Setting::Value(_)));
         for (i, step) in job.steps.iter().enumerate() {
             let at = at.key("steps");
             let at = at.index(i);
             found.list(&at.key("envFrom"), step.env_from.is_empty());
-            found.value(&at.key("retry"), matches!(step.retry, Setting::Value(_)));
         }
     }
     found.0
@@ -70,28 +67,18 @@ mod tests {
 
     #[test]
     fn each_construct_that_is_not_executed_is_named() {
-        let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 }, "concurrency": { "group": "g" },
+        let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]], "concurrency": { "group": "g" },
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] }, "fine": { "type": "systemd" } },
             "jobs": {
-                "a": { "envFrom": [["/p"]], "retry": { "maxAttempts": 2 },
-                       "steps": [{ "bash": "x" }, { "bash": "x", "envFrom": [["/p"]], "retry": { "maxAttempts": 2 } }] } } }"#;
-        let expected = [
-            "$.envFrom",
-            "$.retry",
-            "$.concurrency",
-            "$.executors.box.type",
-            "$.executors.own.type",
-            "$.jobs.a.envFrom",
-            "$.jobs.a.retry",
-            "$.jobs.a.steps[1].envFrom",
-            "$.jobs.a.steps[1].retry",
-        ];
+                "a": { "envFrom": [["/p"]], "steps": [{ "bash": "x" }, { "bash": "x", "envFrom": [["/p"]] }] } } }"#;
+        let expected =
+            ["$.envFrom", "$.concurrency", "$.executors.box.type", "$.executors.own.type", "$.jobs.a.envFrom", "$.jobs.a.steps[1].envFrom"];
         assert_eq!(paths(plan), expected);
     }
 
     #[test]
     fn everything_else_is_executed() {
-        let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": null, "timeout": 5,
+        let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": { "maxAttempts": 2 }, "timeout": 5,
             "maxParallel": 2, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } } },
             "jobs": {
                 "a": { "executor": "fine", "matrix": { "group": "m", "values": { "os": "x" }, "failFast": false, "maxParallel": 2 }, "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [], "properties": { "Nice": "5" },

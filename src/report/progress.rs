@@ -70,6 +70,11 @@ impl Progress {
                     running.step = Some((name.clone(), *attempt));
                 }
             }
+            EventKind::JobRetried { job, .. } => {
+                if let Some(running) = self.running.get_mut(job) {
+                    running.step = None;
+                }
+            }
             EventKind::JobFinished { job, record } => {
                 self.running.remove(job);
                 if self.finished.insert(job.clone()) {

@@ -77,6 +77,7 @@ impl<W: Write> Renderer for Structured<W> {
             EventKind::SupervisorStarted { pid } => self.write(at, None, None, "supervisor started", none.with("pid", Some(pid))),
             EventKind::JobsSubmitted { jobs, .. } => self.write(at, None, None, &format!("{} submitted", plural(jobs.len(), "job")), none),
             EventKind::JobStarted { job } => self.write(at, Some(job), None, "started", none),
+            EventKind::JobRetried { job, attempt } => self.write(at, Some(job), None, "started again", none.with("attempt", Some(attempt))),
             EventKind::StepStarted { job, name, attempt, .. } => {
                 let again = (*attempt > 1).then_some(attempt);
                 self.write(at, Some(job), Some(name), "started", none.with("attempt", again))

@@ -141,6 +141,7 @@ impl<W: Write> Renderer for Text<W> {
                 Ok(())
             }
             EventKind::JobStarted { job } => self.about(job, &self.dim("started")),
+            EventKind::JobRetried { job, attempt } => self.about(job, &self.dim(&format!("attempt {attempt}"))),
             EventKind::StepStarted { attempt: 1, name, index: 0, .. } if name == "step 1" => Ok(()),
             EventKind::StepStarted { job, name, attempt, .. } => {
                 let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };

@@ -49,6 +49,10 @@ impl Job<'_> {
             }
             if record.conclusion == Conclusion::Failure {
                 let reason = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
+                // The first failure is the job's, so it decides who tries again.
+                if self.record.outcome == Conclusion::Success {
+                    self.inherits = step.retry.is_inherit();
+                }
                 self.fail(format!("step {}: {reason}", step.name));
             }
             self.emit(EventKind::StepFinished { job: spec.job.clone(), index, step: record.clone() });

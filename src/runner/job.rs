@@ -90,6 +90,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         cleanup_until: None,
         deadline: None,
         state: Conclusion::Success,
+        inherits: false,
     };
     job.live();
     job.leave_result()
@@ -114,6 +115,8 @@ pub(super) struct Job<'a> {
     pub(super) record: JobRecord,
     /// The job's state over its steps so far, as their gates see it.
     pub(super) state: Conclusion,
+    /// Whether the step that failed the job leaves it to the job to try again.
+    pub(super) inherits: bool,
     /// When the job's own time is over.
     pub(super) deadline: Option<Instant>,
     /// When the time for `always()` and `cancelled()` steps is over; set by the first cancellation or timeout.
@@ -157,13 +160,7 @@ impl Job<'_> {
         }
         self.record.attempts = 1;
         self.emit(EventKind::JobStarted { job: self.spec.job.clone() });
-        match prepared {
-            Ok(mut environment) => {
-                self.steps(&mut environment);
-                self.save();
-            }
-            Err(error) => self.fail(describe(&error)),
-        }
+        self.attempts(prepared);
     }
 
     fn gate(&self) -> Gate {
@@ -271,11 +268,18 @@ impl Job<'_> {
     /// Removes what the job made in its workspace, unless somebody may want to look at it after a failure. The directories
     /// stay: on ext4 each removal makes the next few seconds' creations ten times as expensive (it spares inodes just freed).
     fn clean_up(&mut self) {
-        let is_done_with = matches!(self.record.outcome, Conclusion::Success | Conclusion::Skipped);
-        let own = [self.paths.workspace(), self.paths.home()].into_iter().filter(|_| is_done_with);
-        for directory in own.chain([self.spec.files_directory.clone()]) {
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-            entries.for_each(|entry| remove_tree(&entry.path()));
+        if matches!(self.record.outcome, Conclusion::Success | Conclusion::Skipped) {
+            empty(&self.paths.workspace());
+            empty(&self.paths.home());
+        }
+        empty(&self.spec.files_directory);
+    }
+
+    /// Removes all that an attempt has made, so that the next finds nothing of it.
+    pub(super) fn remove_work(&self) {
+        empty(&self.spec.files_directory);
+        for directory in [self.paths.workspace(), self.paths.home()] {
+            remove_tree(&directory);
         }
     }
 
@@ -295,6 +299,12 @@ impl Job<'_> {
         store::write_json(&self.paths.result(), &result, 0o644, false)?;
         Ok(conclusion)
     }
+}
+
+/// Removes all that lies in a directory.
+fn empty(directory: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.for_each(|entry| remove_tree(&entry.path()));
 }
 
 /// Removes a file or tree as far as possible, also below directories that the job made unwritable.

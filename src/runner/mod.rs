@@ -14,6 +14,7 @@ mod job;
 mod journal;
 mod output;
 mod process;
+mod retry;
 mod signals;
 mod slots;
 mod step;

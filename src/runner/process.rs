@@ -131,6 +131,26 @@ impl Processes {
         (status, stopping.stop)
     }
 
+    /// Waits, unless the job is to end before that. What earlier steps left running is listened to meanwhile.
+    pub fn sleep(&mut self, duration: Duration, limits: &Limits) -> Stop {
+        let until = Instant::now() + duration;
+        let cancels_seen = self.signals.cancels;
+        loop {
+            let now = Instant::now();
+            let again = self.signals.cancelled() && (limits.cleanup.is_none() || self.signals.cancels > cancels_seen);
+            self.killed |= self.kill_flag.exists() || again && limits.cleanup.is_some();
+            match () {
+                () if self.killed || again => return Stop::Cancelled,
+                () if limits.cleanup.is_some_and(|at| now >= at) => return Stop::CleanupOver,
+                () if limits.job.is_some_and(|at| now >= at) => return Stop::JobTimeout,
+                () if now >= until => return Stop::Not,
+                () => {}
+            }
+            let next = [Some(until), limits.job, limits.cleanup].into_iter().flatten().min().unwrap_or(until);
+            self.wait(next.min(now + FLAG_INTERVAL));
+        }
+    }
+
     /// Ends whatever is left of the job and takes in its last lines.
     pub fn finish(&mut self) {
         if !self.streams.is_empty() {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     env::Environment,
-    files::StepFiles,
+    files::{StepFiles, Written},
     job::Job,
     journal::Priority,
     process::{Ended, Limits, Stop},
@@ -19,64 +19,78 @@ use crate::{
     unit::{Command, StepSpec},
 };
 
+/// How one attempt at a step ended.
+struct Tried {
+    outcome: Conclusion,
+    reason: Option<String>,
+    exit_code: Option<i32>,
+    /// What it wrote for later steps: taken in once there is no further attempt.
+    written: Option<Written>,
+}
+
+impl Tried {
+    fn failed(reason: String) -> Self {
+        Self { outcome: Conclusion::Failure, reason: Some(reason), exit_code: None, written: None }
+    }
+}
+
 impl Job<'_> {
-    /// Runs one step.
+    /// Runs one step, again and again where it has a retry of its own.
     pub(super) fn step(&mut self, index: usize, step: &StepSpec, environment: &mut Environment) -> StepRecord {
-        let attempt = 1;
         let started_at = Timestamp::now();
-        self.emit(EventKind::StepStarted { job: self.spec.job.clone(), index, name: step.name.clone(), attempt });
-        let (outcome, reason, exit_code) = self.attempt(index, step, attempt, environment);
-        if let Some(reason) = &reason {
+        let own = step.retry.over(None);
+        // A step that is tried once only is told which attempt at the job this is.
+        let mut attempt = if own.is_some() { 1 } else { self.record.attempts };
+        let mut tried = loop {
+            self.emit(EventKind::StepStarted { job: self.spec.job.clone(), index, name: step.name.clone(), attempt });
+            let tried = self.attempt(index, step, attempt, environment);
+            let retry = own.filter(|retry| tried.outcome == Conclusion::Failure && attempt < retry.max_attempts);
+            let Some(retry) = retry else { break tried };
+            if let Some((outcome, reason)) = self.wait_to_retry(&format!("step {}", step.name), &tried.reason, attempt, &retry) {
+                break Tried { outcome, reason: Some(reason), ..tried };
+            }
+            attempt += 1;
+        };
+        if let Some(written) = tried.written.take() {
+            environment.extend(written.env, written.path);
+            self.record.outputs.extend(written.outputs);
+        }
+        if let Some(reason) = &tried.reason {
             self.processes.journal.note(&format!("step {}: {reason}", step.name), Priority::Error);
         }
         StepRecord {
             name: step.name.clone(),
-            outcome,
-            conclusion: status::conclude(outcome, step.continue_on_error),
-            exit_code,
-            reason,
+            outcome: tried.outcome,
+            conclusion: status::conclude(tried.outcome, step.continue_on_error),
+            exit_code: tried.exit_code,
+            reason: tried.reason,
             attempts: attempt,
             started_at: Some(started_at),
             finished_at: Some(Timestamp::now()),
         }
     }
 
-    fn attempt(
-        &mut self,
-        index: usize,
-        step: &StepSpec,
-        attempt: u32,
-        environment: &mut Environment,
-    ) -> (Conclusion, Option<String>, Option<i32>) {
-        let failed = |reason: String| (Conclusion::Failure, Some(reason), None);
+    fn attempt(&mut self, index: usize, step: &StepSpec, attempt: u32, environment: &Environment) -> Tried {
         let files = match StepFiles::create(&self.spec.files_directory, index, attempt) {
             Ok(files) => files,
-            Err(error) => return failed(format!("its files cannot be made: {error}")),
+            Err(error) => return Tried::failed(format!("its files cannot be made: {error}")),
         };
         let variables = environment.of_step(self.spec, self.paths, step, attempt, &files);
         let mut command = match self.command(index, step, variables.get("PATH").map_or("", String::as_str)) {
             Ok(command) => command,
-            Err(reason) => return failed(reason),
+            Err(reason) => return Tried::failed(reason),
         };
         command.env_clear().envs(&variables);
         let limits = self.limits(step.timeout);
         let (ended, stop) = self.processes.run(&mut command, Some((&step.name, attempt)), limits);
         let exit_code = if let Ended::Exited(code) = ended { Some(code) } else { None };
         if let Some((outcome, reason)) = self.ended_by(stop, step.timeout) {
-            return (outcome, Some(reason), exit_code);
+            return Tried { outcome, reason: Some(reason), exit_code, written: None };
         }
-        match files.read() {
-            Ok(written) => {
-                environment.extend(written.env, written.path);
-                self.record.outputs.extend(written.outputs);
-            }
-            Err(error) if ended == Ended::Exited(0) => return (Conclusion::Failure, Some(error.to_string()), exit_code),
-            Err(_) => {}
-        }
-        match ended {
-            Ended::Exited(0) => (Conclusion::Success, None, Some(0)),
-            Ended::Exited(code) => (Conclusion::Failure, Some(ended.to_string()), Some(code)),
-            Ended::Signaled(..) | Ended::NotStarted(_) => failed(ended.to_string()),
+        match (ended, files.read()) {
+            (Ended::Exited(0), Ok(written)) => Tried { outcome: Conclusion::Success, reason: None, exit_code, written: Some(written) },
+            (Ended::Exited(0), Err(error)) => Tried { exit_code, ..Tried::failed(error.to_string()) },
+            (ended, written) => Tried { exit_code, written: written.ok(), ..Tried::failed(ended.to_string()) },
         }
     }
 

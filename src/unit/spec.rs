@@ -15,7 +15,7 @@ use super::{
 use crate::{
     graph::JobIx,
     ids::{JobName, RunId, WorkflowName},
-    plan::{Env, Seconds, Step},
+    plan::{Env, Retry, Seconds, Setting, Step},
 };
 
 /// The version of `run.json` and `spec.json`.
@@ -110,6 +110,9 @@ pub struct StepSpec {
     pub continue_on_error: bool,
     /// The longest it may take.
     pub timeout: Option<Seconds>,
+    /// Its own retry; where it inherits, a failure of it is its job's to try again.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub retry: Setting<Retry>,
 }
 
 /// What a step executes.
@@ -180,6 +183,9 @@ pub struct JobSpec {
     pub overrides: Env,
     /// The longest the job may take.
     pub timeout: Option<Seconds>,
+    /// How often its steps are tried, and with which waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// Artifacts restored before the first step.
     pub inputs: Vec<InputSpec>,
     /// Artifacts saved after the last one.
@@ -222,6 +228,7 @@ impl JobSpec {
             inputs_env: run.inputs.clone().into_iter().chain(job.matrix.iter().flat_map(matrix::variables)).collect(),
             overrides: run.overrides.clone(),
             timeout: context.job_timeout(job).and_then(|timeout| Seconds::try_from(timeout.as_secs_f64()).ok()),
+            retry: job.retry.over(context.plan.retry.over(None)),
             inputs: inputs
                 .map(|(input, (_, from))| InputSpec { name: input.name.clone(), from: from.clone(), path: input.path.clone() })
                 .collect(),
@@ -244,6 +251,7 @@ impl StepSpec {
             condition: step.condition.clone(),
             continue_on_error: step.continue_on_error,
             timeout: step_timeout(step.timeout),
+            retry: step.retry,
         }
     }
 }

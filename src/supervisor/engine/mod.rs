@@ -195,6 +195,7 @@ impl<'a> Engine<'a> {
                 EventKind::JobFinished { .. }
                 | EventKind::RunCreated { .. }
                 | EventKind::SupervisorStarted { .. }
+                | EventKind::JobRetried { .. }
                 | EventKind::StepStarted { .. }
                 | EventKind::StepFinished { .. }
                 | EventKind::Warning { .. }
@@ -444,6 +445,10 @@ impl<'a> Engine<'a> {
                     record.started_at.get_or_insert(event.at);
                     record.attempts = 1;
                 }
+                EventKind::JobRetried { attempt, .. } => {
+                    record.attempts = attempt;
+                    record.steps.clear();
+                }
                 EventKind::StepFinished { step, .. } => record.steps.push(step),
                 _ => {}
             }
@@ -538,7 +543,10 @@ impl<'a> Engine<'a> {
 /// Returns whether an event from a job's file is one that a job may tell of itself.
 fn is_of(event: &Event, name: &JobName) -> bool {
     match &event.event {
-        EventKind::JobStarted { job } | EventKind::StepStarted { job, .. } | EventKind::StepFinished { job, .. } => job == name,
+        EventKind::JobStarted { job }
+        | EventKind::JobRetried { job, .. }
+        | EventKind::StepStarted { job, .. }
+        | EventKind::StepFinished { job, .. } => job == name,
         EventKind::RunCreated { .. }
         | EventKind::SupervisorStarted { .. }
         | EventKind::JobsSubmitted { .. }

@@ -1,0 +1,220 @@
+//! Retries of steps and jobs: who tries again, after which wait, with what, and what ends a wait.
+
+use std::time::{Duration, Instant};
+
+use nixactions_harness::{CommandExt as _, Finished, Manager, SOON, Signal, bash, on_managers, on_shared_managers, with};
+use serde_json::{Value, json};
+
+on_shared_managers!(
+    a_step_is_tried_again_after_the_wait_of_its_backoff,
+    the_innermost_retry_wins_and_null_switches_it_off,
+    a_job_is_tried_again_in_a_fresh_workspace,
+    timeouts_of_steps_are_retried_and_those_of_jobs_are_not,
+    a_wait_ends_with_a_cancellation,
+    a_wait_outlives_the_supervisor,
+);
+on_managers!(a_wait_outlives_a_reexecuted_systemd on embedded, system_252, system_257, system_262);
+
+const NONE: [&str; 0] = [];
+
+fn attempts(record: &Value) -> u64 {
+    record["attempts"].as_u64().expect("it is a number")
+}
+
+/// Returns how often a job was tried, and each of its steps.
+fn tried(run: &Finished, job: &str) -> (u64, Vec<u64>) {
+    let job = run.job(job);
+    (attempts(job), job["steps"].as_array().into_iter().flatten().map(attempts).collect())
+}
+
+fn a_step_is_tried_again_after_the_wait_of_its_backoff(manager: &Manager) {
+    let step = |backoff: &str| {
+        let retry = json!({ "maxAttempts": 4, "backoff": backoff, "minTime": 0.2, "maxTime": 0.5 });
+        json!({ "name": backoff, "bash": "echo $NIXACTIONS_STEP=$EPOCHREALTIME; [ $NIXACTIONS_ATTEMPT = 4 ]", "retry": retry })
+    };
+    let plan = json!({ "version": 1, "name": "backoff", "jobs": {
+        "j": { "steps": [step("exponential"), step("linear"), step("constant")] },
+        "fails": { "steps": [
+            { "name": "it", "bash": "echo tried; echo LAST=$NIXACTIONS_ATTEMPT >> $NIXACTIONS_ENV; exit $NIXACTIONS_ATTEMPT",
+              "retry": { "maxAttempts": 3, "minTime": 0.1 } },
+            { "name": "after", "bash": "echo last $LAST", "condition": "always()" },
+        ] },
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(tried(&run, "j"), (1, vec![4, 4, 4]), "{run}");
+    for (backoff, waits) in [("exponential", [0.2, 0.4, 0.5]), ("linear", [0.2, 0.4, 0.5]), ("constant", [0.2; 3])] {
+        let lines = run.lines("j").into_iter().filter_map(|line| line.strip_prefix(backoff)?.strip_prefix('='));
+        let times: Vec<f64> = lines.map(|time| time.parse().expect("it is a time")).collect();
+        let waited: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(waited.len(), waits.len(), "{run}");
+        for (waited, wait) in waited.iter().zip(waits) {
+            // Never before its time; later only as far as the machine is loaded.
+            assert!((wait..wait + 5.0).contains(waited), "{backoff} waited {waited} s instead of {wait} s: {run}");
+        }
+    }
+    // The last attempt counts: its exit status, and what it wrote.
+    assert_eq!((tried(&run, "fails"), run.reason("fails")), ((1, vec![3, 1]), "step it: exit status 3"), "{run}");
+    assert_eq!(run.lines("fails"), ["tried", "tried", "tried", "last 3"], "{run}");
+    // Each line says which attempt it is of.
+    let of = |event: &&Value| event["event"]["type"] == "log" && event["event"]["message"] == "tried";
+    let said: Vec<u64> = run.events.iter().filter(of).filter_map(|event| event["event"]["attempt"].as_u64()).collect();
+    assert_eq!(said, [1, 2, 3], "{run}");
+    let show = manager.nixactions(&["show", &run.id]).ok();
+    assert!(show.contains("3 attempts"), "{show}");
+}
+
+fn the_innermost_retry_wins_and_null_switches_it_off(manager: &Manager) {
+    let retry = |attempts: u32| json!({ "maxAttempts": attempts, "backoff": "constant", "minTime": 0.05 });
+    let steps = |more: Value| json!({ "steps": [with(json!({ "name": "it", "bash": "exit 1" }), more)] });
+    let plan = json!({ "version": 1, "name": "levels", "retry": retry(2), "jobs": {
+        "workflow": steps(json!({})),
+        "job": with(steps(json!({})), json!({ "retry": retry(3) })),
+        "job-off": with(steps(json!({})), json!({ "retry": null })),
+        "step": with(steps(json!({ "retry": retry(4) })), json!({ "retry": retry(3) })),
+        "step-off": with(steps(json!({ "retry": null })), json!({ "retry": retry(3) })),
+        "step-alone": with(steps(json!({ "retry": retry(2) })), json!({ "retry": null })),
+        "allowed": steps(json!({ "continueOnError": true })),
+        "first-decides": { "steps": [
+            { "name": "off", "bash": "exit 1", "retry": null },
+            { "name": "later", "bash": "exit 1", "condition": "always()" },
+        ] },
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    let expected: [(&str, u64, &[u64]); 8] = [
+        ("workflow", 2, &[2]),
+        ("job", 3, &[3]),
+        ("job-off", 1, &[1]),
+        ("step", 1, &[4]),
+        ("step-off", 1, &[1]),
+        ("step-alone", 1, &[2]),
+        ("allowed", 1, &[1]),
+        ("first-decides", 1, &[1, 1]),
+    ];
+    for (job, times, steps) in expected {
+        assert_eq!(tried(&run, job), (times, steps.to_vec()), "{job} in {run}");
+    }
+    assert_eq!(run.verdict("allowed"), "success/success", "{run}");
+    assert_eq!(run.reason("job"), "step it: exit status 1", "{run}");
+}
+
+fn a_job_is_tried_again_in_a_fresh_workspace(manager: &Manager) {
+    let script = "echo $NIXACTIONS_ATTEMPT:$(ls -A . ~ | tr -d '\\n'):${LEFT-none}:$(cat given)
+        touch left $HOME/left; echo LEFT=left >> $NIXACTIONS_ENV; echo N$NIXACTIONS_ATTEMPT=x >> $NIXACTIONS_OUTPUT
+        (trap '' HUP; exec sleep 98901) > /dev/null 2>&1 &";
+    let plan = json!({ "version": 1, "name": "fresh", "jobs": {
+        "give": { "outputs": { "given": "given" }, "steps": [{ "bash": "echo gift > given" }] },
+        "j": {
+            "needs": ["give"], "inputs": ["given"], "outputs": { "left": "left" },
+            "retry": { "maxAttempts": 3, "backoff": "constant", "minTime": 0.05 },
+            "steps": [
+                { "name": "first", "bash": script },
+                { "name": "own", "bash": "[ $NIXACTIONS_ATTEMPT = 2 ]", "retry": { "maxAttempts": 2, "minTime": 0.05 } },
+                { "name": "fails", "bash": "pgrep -c -f '^sleep 98901' || true; [ $NIXACTIONS_ATTEMPT = 3 ]" },
+                { "name": "always", "bash": "true", "condition": "always()" },
+            ],
+        },
+        "after": with(bash("echo $NEEDS_J_N1-$NEEDS_J_N3"), json!({ "needs": ["j"], "inputs": ["left"] })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(tried(&run, "j"), (3, vec![3, 2, 3, 3]), "{run}");
+    let lines = run.lines("j");
+    let first: Vec<&&str> = lines.iter().filter(|line| line.ends_with(":gift")).collect();
+    assert_eq!(first.len(), 3, "{run}");
+    for (n, line) in first.iter().enumerate() {
+        assert!(line.starts_with(&format!("{}:", n + 1)) && !line.contains("left") && line.ends_with(":none:gift"), "{line} in {run}");
+    }
+    // What an attempt left running is gone before the next.
+    assert_eq!(lines.iter().filter(|line| **line == "1").count(), 3, "{run}");
+    assert_eq!(run.job("j")["outputs"], json!({ "N3": "x" }), "{run}");
+    assert_eq!(run.lines("after"), ["-x"], "{run}");
+    let retried: Vec<u64> = run
+        .events
+        .iter()
+        .filter(|event| event["event"]["type"] == "jobRetried")
+        .filter_map(|event| event["event"]["attempt"].as_u64())
+        .collect();
+    assert_eq!(retried, [2, 3], "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn timeouts_of_steps_are_retried_and_those_of_jobs_are_not(manager: &Manager) {
+    let retry = json!({ "maxAttempts": 3, "minTime": 0.05, "maxTime": 0.05 });
+    let plan = json!({ "version": 1, "name": "limits", "maxParallel": 4, "retry": retry, "jobs": {
+        "step": { "steps": [{ "name": "it", "bash": "if [ $NIXACTIONS_ATTEMPT = 1 ]; then sleep 98902; fi", "timeout": 0.5, "retry": retry }] },
+        "step-of-job": { "steps": [{ "name": "it", "bash": "if [ $NIXACTIONS_ATTEMPT = 1 ]; then sleep 98902; fi", "timeout": 0.5 }] },
+        "job": with(bash("echo tried; sleep 98903"), json!({ "timeout": 1 })),
+        "wait": { "timeout": 1, "steps": [
+            { "name": "it", "bash": "exit 1", "retry": { "maxAttempts": 2, "minTime": 50 } },
+            { "name": "after", "bash": "echo after", "condition": "always()" },
+        ] },
+        "job-wait": with(bash("echo tried; exit 1"), json!({ "timeout": 1, "retry": { "maxAttempts": 2, "minTime": 50 } })),
+    } });
+    let start = Instant::now();
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert!(start.elapsed() < Duration::from_secs(40), "it waited for the next attempt: {run}");
+    assert_eq!((tried(&run, "step"), run.verdict("step")), ((1, vec![2]), "success/success".to_owned()), "{run}");
+    assert_eq!((tried(&run, "step-of-job"), run.verdict("step-of-job")), ((2, vec![2]), "success/success".to_owned()), "{run}");
+    assert_eq!((tried(&run, "job").0, run.lines("job")), (1, vec!["tried"]), "{run}");
+    for job in ["job", "wait", "job-wait"] {
+        assert_eq!((run.verdict(job), run.reason(job)), ("failure/failure".to_owned(), "timeout: the job took longer than 1 s"), "{run}");
+    }
+    assert_eq!((run.lines("wait"), run.lines("job-wait")), (vec!["after"], vec!["tried"]), "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn a_wait_ends_with_a_cancellation(manager: &Manager) {
+    let retry = json!({ "maxAttempts": 2, "minTime": 50 });
+    let plan = json!({ "version": 1, "name": "cancelled", "maxParallel": 2, "jobs": {
+        "step": { "steps": [
+            { "name": "it", "bash": "touch tried; exit 1", "retry": retry },
+            { "name": "after", "bash": "echo after", "condition": "cancelled()" },
+        ] },
+        "job": with(bash("touch tried; exit 1"), json!({ "retry": retry })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("step", "tried");
+    run.wait_for_event("stepFinished", Some("job"));
+    let start = Instant::now();
+    run.signal_client(Signal::SIGINT);
+    let run = run.end().exits(130);
+    assert!(start.elapsed() < Duration::from_secs(20), "it waited for the next attempt: {run}");
+    for job in ["step", "job"] {
+        assert_eq!((run.verdict(job), run.reason(job)), ("cancelled/cancelled".to_owned(), "the run was cancelled"), "{run}");
+    }
+    assert_eq!(run.steps("step"), ["it cancelled/cancelled: cancelled", "after success/success"], "{run}");
+    assert_eq!(run.lines("step"), ["after"], "{run}");
+    run.leaves_nothing(manager);
+}
+
+/// A job that waits a second and a half between its two attempts, and one that does so between those of a step.
+fn waiting() -> Value {
+    let retry = json!({ "maxAttempts": 2, "minTime": 1.5 });
+    let script = "touch tried; echo $NIXACTIONS_ATTEMPT; [ $NIXACTIONS_ATTEMPT = 2 ]";
+    json!({ "version": 1, "name": "waits", "maxParallel": 2, "jobs": {
+        "job": with(bash(script), json!({ "retry": retry })),
+        "step": { "steps": [{ "name": "it", "bash": script, "retry": retry }] },
+    } })
+}
+
+fn tried_twice(run: &Finished) {
+    assert_eq!((tried(run, "job"), tried(run, "step")), ((2, vec![2]), (1, vec![2])), "{run}");
+    assert_eq!((run.lines("job"), run.lines("step")), (vec!["1", "2"], vec!["1", "2"]), "{run}");
+}
+
+fn a_wait_outlives_the_supervisor(manager: &Manager) {
+    let run = manager.start(&waiting(), &NONE);
+    run.wait_for_file("step", "tried");
+    run.wait_for_event("stepFinished", Some("job"));
+    assert!(run.kill_supervisor(), "there is none");
+    tried_twice(&run.end().exits(0));
+}
+
+fn a_wait_outlives_a_reexecuted_systemd(manager: &Manager) {
+    let run = manager.start(&waiting(), &NONE);
+    run.wait_for_file("step", "tried");
+    run.wait_for_event("stepFinished", Some("job"));
+    manager.systemctl(&["daemon-reload"]).ok();
+    // It drops the connection of whoever asked for it.
+    manager.systemctl(&["daemon-reexec"]).output_within(SOON);
+    tried_twice(&run.end().exits(0));
+}
