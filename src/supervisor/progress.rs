@@ -185,14 +185,14 @@ impl Progress {
         self.places.iter().filter_map(|place| if let Place::Finished(conclusion) = place { Some(*conclusion) } else { None })
     }
 
-    /// Returns how a job ended that left no result, and why, from what systemd says of it.
-    pub fn judge(&self, graph: &Graph, ix: JobIx, result: &JobResult, service: Option<&str>, cancelled: bool) -> (Conclusion, String) {
+    /// Returns how a job ended that left no result that counts, and why: `words` is what systemd says of its service's end.
+    pub fn judge(&self, graph: &Graph, ix: JobIx, result: &JobResult, words: Option<&str>, cancelled: bool) -> (Conclusion, String) {
         let if_not_done = if cancelled { Conclusion::Cancelled } else { Conclusion::Failure };
         match result {
             JobResult::Dependency => (Conclusion::Skipped, self.why_blocked(graph, ix).unwrap_or_else(|| "a need failed".to_owned())),
             JobResult::Canceled => (if_not_done, "its start was cancelled in systemd".to_owned()),
             JobResult::Done | JobResult::Failed | JobResult::Timeout | JobResult::Unknown(_) => {
-                (if_not_done, service.unwrap_or("its runner left no result").to_owned())
+                (if_not_done, words.unwrap_or("its runner left no result").to_owned())
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zbus::{Connection, OwnedObjectPath, connection};
 
 use super::{
-    SystemdError, convert,
+    ServiceEnd, SystemdError, convert,
     proxy::{ManagerProxy, ServiceProxy},
 };
 use crate::unit::{ManagerKind, TransientUnit, UnitName};
@@ -208,12 +208,11 @@ impl Manager {
         Ok(listed.into_iter().map(state).collect())
     }
 
-    /// Returns in systemd's words how a service's last run ended, e.g. `oom-kill` or `signal, killed by SIGKILL`;
-    /// `None` where it is not loaded or has never run.
+    /// Returns how a service's last run ended; `None` where it is not loaded or has never run.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
-    pub async fn service_result(&self, unit: &str) -> Result<Option<String>, SystemdError> {
+    pub async fn service_end(&self, unit: &str) -> Result<Option<ServiceEnd>, SystemdError> {
         let path: OwnedObjectPath = match self.proxy.get_unit(unit).await.map_err(call_unit("find", unit)) {
             Err(error) if error.is_no_such_unit() => return Ok(None),
             other => other?,
@@ -227,20 +226,7 @@ impl Manager {
             zbus::Result::Ok((result, code, status))
         };
         let (result, code, status) = service.await.map_err(failed)?;
-        Ok(Some(describe(&result, code, status)))
-    }
-}
-
-/// Puts a service's `Result`, `ExecMainCode` and `ExecMainStatus` into words (systemd.exec(5), "Process Exit Codes").
-fn describe(result: &str, code: i32, status: i32) -> String {
-    use nix::libc::{CLD_DUMPED, CLD_EXITED, CLD_KILLED};
-    let signal = || nix::sys::signal::Signal::try_from(status).map_or_else(|_| status.to_string(), |signal| signal.to_string());
-    match code {
-        CLD_EXITED if status >= 200 => format!("{result}: systemd could not start its runner (exit status {status})"),
-        CLD_EXITED => format!("{result}: exit status {status}"),
-        CLD_KILLED => format!("{result}: killed by {}", signal()),
-        CLD_DUMPED => format!("{result}: killed by {}, core dumped", signal()),
-        _ => result.to_owned(),
+        Ok(Some(ServiceEnd::new(&result, code, status)))
     }
 }
 
@@ -263,17 +249,4 @@ fn call_unit(what: &str, unit: &str) -> impl FnOnce(zbus::Error) -> SystemdError
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, SystemdError> {
     let late = |_| SystemdError::Timeout { what: what.to_owned(), seconds: DEADLINE.as_secs() };
     tokio::time::timeout(DEADLINE, future).await.map_err(late)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_are_told_in_systemds_words() {
-        assert_eq!(describe("oom-kill", 2, 9), "oom-kill: killed by SIGKILL");
-        assert_eq!(describe("core-dump", 3, 11), "core-dump: killed by SIGSEGV, core dumped");
-        assert_eq!(describe("exit-code", 1, 226), "exit-code: systemd could not start its runner (exit status 226)");
-        assert_eq!(describe("timeout", 0, 0), "timeout");
-    }
 }

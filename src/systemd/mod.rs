@@ -4,10 +4,12 @@
 
 mod cgroup;
 mod convert;
+mod end;
 mod manager;
 mod proxy;
 
 pub use cgroup::controllers;
+pub use end::ServiceEnd;
 pub use manager::{JobResult, Manager, Removed, Scope, UnitState};
 
 use crate::unit::UnitName;

@@ -35,7 +35,7 @@ use crate::{
     record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
     status::{self, Condition},
     store::{self, EventTail, EventWriter, RunDir},
-    systemd::{self, JobResult, Manager, Removed},
+    systemd::{self, JobResult, Manager, Removed, ServiceEnd},
     unit::{self, Context, Features, JobSpec, RunSpec, UnitName},
 };
 
@@ -395,19 +395,24 @@ impl<'a> Engine<'a> {
         };
         let left = left.filter(|left| !is_contradicted(left));
         let past = self.watch.remove(ix);
+        let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
+        let end = if is_clear { None } else { self.manager.service_end(unit.as_str()).await? };
+        // A runner that systemd stops, since the kernel killed a step for its memory or the time was over, tells of a stop only.
+        let is_from_outside = self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
         let mut record = match left {
-            Some(left) => left.record,
-            None => {
+            Some(left) if !is_from_outside => left.record,
+            left => {
+                let left = left.map(|left| left.record);
+                let own = left.as_ref().and_then(|left| left.reason.as_deref()).filter(|reason| reason.starts_with("step "));
+                let words = end.map(|end| end.words(own));
                 let ran = result != JobResult::Dependency;
-                let service = if ran { self.manager.service_result(unit.as_str()).await? } else { None };
                 let group = self.matrix_reason(ix).filter(|_| ran && self.cancel == Cancel::No);
                 let cancelled = self.cancel != Cancel::No || group.is_some();
-                let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, service.as_deref(), cancelled);
+                let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, words.as_deref(), cancelled);
                 let reason = group.unwrap_or(reason);
                 let conclusion = status::conclude(outcome, job.continue_on_error);
-                let mut record = JobRecord { outcome, conclusion, reason: Some(reason), ..JobRecord::new(unit.to_string()) };
-                self.fill_in(name, &mut record);
-                record
+                let record = left.unwrap_or_else(|| self.told_by_events(name, &unit));
+                JobRecord { outcome, conclusion, reason: Some(reason), ..record }
             }
         };
         record.unit = unit.to_string();
@@ -421,7 +426,7 @@ impl<'a> Engine<'a> {
             let reason = record.reason.as_deref().unwrap_or("systemd dropped it");
             tracing::info!(nixactions_run = %self.context.run.run, nixactions_job = %name, nixactions_stream = "runner", "{}: {reason}", record.outcome);
         }
-        if !matches!(result, JobResult::Done | JobResult::Dependency) {
+        if !is_clear {
             self.manager.reset_failed(unit.as_str()).await?;
         }
         self.unwritten.extend(past.into_iter().filter(|event| is_of(event, name)));
@@ -436,8 +441,9 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Fills in what a job's own events tell, where it left no result.
-    fn fill_in(&self, name: &JobName, record: &mut JobRecord) {
+    /// Returns what a job's own events tell of it, where it left no result.
+    fn told_by_events(&self, name: &JobName, unit: &UnitName) -> JobRecord {
+        let mut record = JobRecord::new(unit.to_string());
         let events = EventTail::new(self.run.job(name).events()).read().unwrap_or_default();
         for event in events.into_iter().filter(|event| is_of(event, name)) {
             match event.event {
@@ -453,6 +459,7 @@ impl<'a> Engine<'a> {
                 _ => {}
             }
         }
+        record
     }
 
     async fn changed(&mut self, change: Change) -> Result<(), SuperviseError> {

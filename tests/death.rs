@@ -1,0 +1,108 @@
+//! Jobs that end from outside: the record says so in systemd's words, whatever the runner could still say of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nixactions_harness::{CommandExt as _, Kind, Manager, Run, SOON, Skip, bash, on_managers, or_skip, wait_for, with};
+use rustix::fs::{XattrFlags, setxattr};
+use serde_json::json;
+
+on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, system_262, user_262);
+on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_262);
+on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
+on_managers!(a_crash_is_told_as_one on embedded, system_252, system_257, system_262, user_262);
+
+const NONE: [&str; 0] = [];
+
+/// Returns the host's path of the control group of a job.
+fn group_of(manager: &Manager, run: &Run<'_>, job: &str) -> PathBuf {
+    fn find(directory: &Path, name: &str) -> Option<PathBuf> {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.is_dir()).find_map(|path| if path.ends_with(name) { Some(path) } else { find(&path, name) })
+    }
+    let machine = manager.machine().expect("it is in a machine");
+    let name = format!("nixactions-{}-{job}.service", run.id());
+    find(&machine.cgroup(), &name).unwrap_or_else(|| panic!("no control group `{name}`"))
+}
+
+fn a_job_that_runs_out_of_memory_says_so(manager: &Manager) {
+    let controllers = manager.command(&["cat", "/sys/fs/cgroup/cgroup.controllers"]).ok();
+    let has_memory = controllers.split_whitespace().any(|controller| controller == "memory");
+    or_skip!(has_memory.then_some(()).ok_or_else(|| Skip::new("this machine's control groups have no memory controller")));
+    // Doubles a string for ever.
+    let plan = json!({ "version": 1, "name": "memory", "jobs": {
+        "j": with(bash("x=x; while :; do x=$x$x; done"), json!({ "properties": { "MemoryMax": "32M", "MemorySwapMax": "0" } })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(run.verdict("j"), "failure/failure", "{run}");
+    assert!(run.reason("j").starts_with("oom-kill"), "{run}");
+    run.leaves_nothing(manager);
+}
+
+/// Out of memory without a memory controller: what systemd-oomd(8) notes on a control group when it has killed one of its processes.
+/// systemd reads it when a process of the group ends, and goes the same way from there as after a kill by the kernel.
+fn an_oom_kill_is_told_in_systemds_words(manager: &Manager) {
+    let long = "(setsid sleep 98911 &); touch started; sleep 98912";
+    let plan = json!({ "version": 1, "name": "oom", "jobs": {
+        "victim": { "steps": [
+            { "name": "it", "bash": long },
+            { "name": "after", "bash": "echo after", "condition": "always()" },
+        ] },
+        "tolerated": with(bash("true"), json!({ "needs": ["victim"] })),
+        "report": with(bash("echo $NEEDS_VICTIM_RESULT"), json!({ "needs": ["victim"], "condition": "always()" })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("victim", "started");
+    let group = group_of(manager, &run, "victim");
+    for name in ["user.oomd_kill", "user.oomd_ooms"] {
+        setxattr(&group, name, b"1", XattrFlags::empty()).expect("a control group has attributes");
+    }
+    manager.command(&["pkill", "-KILL", "-f", "^sleep 98911"]).ok();
+    let run = run.end().exits(1);
+    assert_eq!((run.verdict("victim"), run.reason("victim")), ("failure/failure".to_owned(), "oom-kill"), "{run}");
+    assert_eq!(run.steps("victim"), ["it cancelled/cancelled: cancelled", "after success/success"], "{run}");
+    assert_eq!((run.lines("victim"), run.lines("report")), (vec!["after"], vec!["failure"]), "{run}");
+    assert_eq!(run.reason("tolerated"), "need `victim` failed", "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn a_runner_that_hangs_is_ended_by_systemd(manager: &Manager) {
+    // What the unit has of its own is minutes longer than the job's timeout.
+    let units = if manager.kind() == Kind::User { ".config/systemd/user" } else { "/etc/systemd/system" };
+    let home = manager.dir().parent().expect("it has a parent");
+    manager.write(home.join(units).join("nixactions-hangs-1-j.service.d/99-test.conf"), "[Service]\nTimeoutStartSec=3s\n");
+    manager.systemctl(&["daemon-reload"]).ok();
+    let plan = json!({ "version": 1, "name": "hangs", "jobs": {
+        "j": with(bash("touch started; sleep 98921"), json!({ "continueOnError": true })),
+        "after": with(bash("echo $NEEDS_J_RESULT"), json!({ "needs": ["j"], "condition": "always()" })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    assert_eq!(run.id(), "hangs-1");
+    run.wait_for_file("j", "started");
+    manager.command(&["pkill", "-STOP", "-f", "[n]ixactions job .*/hangs-1/jobs/j$"]).ok();
+    let run = run.end().exits(0);
+    assert_eq!((run.verdict("j"), run.reason("j")), ("failure/success".to_owned(), "timeout"), "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn a_crash_is_told_as_one(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "crash", "maxParallel": 2, "jobs": {
+        "step": bash("kill -SEGV $$"),
+        "runner": bash("touch started; sleep 98931"),
+        "after": with(bash("true"), json!({ "needs": ["runner"] })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("runner", "started");
+    let runner = format!("[n]ixactions job .*/{}/jobs/runner$", run.id());
+    wait_for(SOON, "its runner", || manager.command(&["pkill", "-ABRT", "-f", &runner]).output_within(SOON).status.success().then_some(()));
+    let run = run.end().exits(1);
+    // Whether a core is dumped is a matter of limits.
+    let dumped = ["", ", core dumped"];
+    assert!(dumped.map(|dumped| format!("step it: killed by SIGSEGV{dumped}")).contains(&run.reason("step").to_owned()), "{run}");
+    let words = ["signal: killed by SIGABRT", "core-dump: killed by SIGABRT, core dumped"];
+    assert!(words.contains(&run.reason("runner")), "{run}");
+    assert_eq!((run.verdict("runner"), run.reason("after")), ("failure/failure".to_owned(), "need `runner` failed"), "{run}");
+    run.leaves_nothing(manager);
+}
