@@ -2,10 +2,17 @@
 
 use std::{fs, path::PathBuf};
 
-use nixactions_harness::{CommandExt as _, Manager, bash, on_shared_managers, with};
+use nixactions_harness::{CommandExt as _, Kind, Manager, bash, on_shared_managers, with};
 use serde_json::json;
 
-on_shared_managers!(a_job_has_the_source_tree_for_itself, artifacts_reach_the_jobs_that_take_them_in, artifacts_cannot_be_made_to_leak);
+on_shared_managers!(
+    a_job_has_the_source_tree_for_itself,
+    artifacts_reach_the_jobs_that_take_them_in,
+    artifacts_cannot_be_made_to_leak,
+    artifacts_keep_what_files_are,
+    what_cannot_be_saved_is_told,
+    a_full_disk_fails_the_job_that_saves,
+);
 
 const NONE: [&str; 0] = [];
 
@@ -126,4 +133,85 @@ fn artifacts_cannot_be_made_to_leak(manager: &Manager) {
         assert_eq!(code, 2);
         assert!(stderr.contains("$.jobs.j.outputs.o"), "{stderr}");
     }
+}
+
+fn artifacts_keep_what_files_are(manager: &Manager) {
+    let long = "n".repeat(255);
+    let make = format!(
+        "umask 022; mkdir -p a/b a/empty 'a/line
+feed'; echo one > a/one; ln a/one a/b/two; ln a/one left; echo dash > a/-rf; echo bytes > $'a/\\xff\\xfe'; chmod 600 $'a/\\xff\\xfe'
+        echo long > a/{long}; truncate -s 100M a/sparse; echo data | dd of=a/sparse bs=1 seek=50M conv=notrunc status=none; touch -d 2001-02-03 a/old"
+    );
+    let take = format!(
+        "stat -c 'two %h' a/b/two; [ a/one -ef a/b/two ] && echo same; stat -c 'bytes %a' $'a/\\xff\\xfe'; cat a/-rf a/{long}
+        ls -d 'a/line
+feed' | wc -l; [ $(stat -c '%b' a/sparse) -lt 2000 ] && stat -c 'sparse %s' a/sparse; dd if=a/sparse bs=1 skip=50M count=4 status=none; echo
+        date -r a/old +%F; ls -A a/empty; echo changed >> a/one"
+    );
+    let both = json!({ "ReadWritePaths": manager.open_directory("both").display().to_string() });
+    // Each waits for the other, so that both have their copy at the same time.
+    let meet = |me: &str, other: &str| {
+        let place = manager.open_directory("both");
+        let script = format!("touch {place}/{me}; {take}; until [ -e {place}/{other} ]; do sleep 0.05; done", place = place.display());
+        with(bash(&script), json!({ "needs": ["make"], "inputs": ["a"], "timeout": 60, "properties": both }))
+    };
+    let plan = json!({ "version": 1, "name": "kept", "maxParallel": 2, "jobs": {
+        "make": with(bash(&make), json!({ "outputs": { "a": "a", "none": "a/empty" } })),
+        "first": meet("first", "second"),
+        "second": meet("second", "first"),
+        "none": with(bash("find . -mindepth 1"), json!({ "needs": ["make"], "inputs": ["none"] })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    for job in ["first", "second"] {
+        assert_eq!(run.lines(job), ["two 2", "same", "bytes 600", "dash", "long", "2", "sparse 104857600", "data", "2001-02-03"], "{run}");
+    }
+    assert_eq!(run.lines("none"), ["./a", "./a/empty"], "{run}");
+    let saved = manager.run_dir(&run.id).join("jobs/make/artifacts/a/tree/a");
+    assert_eq!(fs::read_to_string(saved.join("one")).expect("it is kept"), "one\n", "a consumer has changed it");
+}
+
+fn what_cannot_be_saved_is_told(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "odd", "jobs": {
+        "special": with(bash("mkdir d; mkfifo d/pipe pipe; echo file > d/file"), json!({ "outputs": { "d": "d" } })),
+        "take": with(bash("ls -A d"), json!({ "needs": ["special"], "inputs": ["d"] })),
+        "pipe": with(bash("mkfifo pipe"), json!({ "outputs": { "pipe": "pipe" } })),
+        "gone": with(bash("rm -r $NIXACTIONS_WORKSPACE"), json!({ "outputs": { "e": "d" } })),
+        "replaced": with(bash("cd ..; rm -r workspace; ln -s /etc workspace"), json!({ "outputs": { "hostname": "hostname" } })),
+        "beside": bash("true"),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(run.lines("take"), ["file"], "{run}");
+    assert_eq!(run.verdict("special"), "success/success", "{run}");
+    let told = run.events.iter().any(|event| {
+        event["event"]["job"] == "special" && event["event"]["message"] == "artifact `d`: left out `d/pipe`, which is a named pipe"
+    });
+    assert!(told, "{run}");
+    assert!(run.reason("pipe").ends_with("pipe` is a named pipe, which cannot be copied"), "{run}");
+    assert_eq!(run.reason("gone"), "artifact `e`: `d` does not exist in the workspace", "{run}");
+    assert_eq!(run.reason("replaced"), "artifact `hostname`: `hostname` leads through a link", "{run}");
+    assert_eq!(run.verdict("beside"), "success/success", "{run}");
+}
+
+fn a_full_disk_fails_the_job_that_saves(manager: &Manager) {
+    // The job itself fills the disk, where it has one of its own: the machine's directory of artifacts.
+    if manager.machine().is_none() || manager.kind() != Kind::System {
+        return;
+    }
+    let state = "/srv/small";
+    manager.command(&["sh", "-c", &format!("mkdir {state} && mount -t tmpfs -o size=24m,mode=755 tmpfs {state}")]).ok();
+    let plan = manager.plan(&json!({ "version": 1, "name": "full", "jobs": {
+        "save": with(bash("head -c 9M /dev/zero > a; head -c 9M /dev/urandom > b; ln a c; exit 0"), json!({ "outputs": { "all": ".", "a": "a" } })),
+        "take": with(bash("true"), json!({ "needs": ["save"], "inputs": ["all"], "condition": "always()" })),
+        "other": with(bash("echo fine > x"), json!({ "needs": ["take"], "condition": "always()", "outputs": { "x": "x" } })),
+    } }));
+    let run = manager.nixactions(&["run", &plan.display().to_string(), "--output=json", "--state-dir", state]);
+    let output = { run }.output_within(nixactions_harness::RUN_DEADLINE);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let record = fs::read_to_string(manager.file(format!("{state}/runs/full-1/record.json"))).expect("the record is written");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("it is JSON");
+    let reason = record["jobs"]["save"]["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("failed to save artifact `a") && reason.contains("No space left on device"), "{record:#}");
+    assert_eq!(record["jobs"]["take"]["reason"], "artifact `all` was not saved by job `save`", "{record:#}");
+    assert_eq!(record["jobs"]["other"]["conclusion"], "success", "{record:#}");
+    manager.command(&["umount", "-l", state]).ok();
 }

@@ -118,9 +118,14 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
-            Self::Store(StoreError::Io { .. } | StoreError::Malformed { .. } | StoreError::NotPlain { .. } | StoreError::Newer { .. }) => {
-                Exit::Trouble
-            }
+            Self::Store(
+                StoreError::Io { .. }
+                | StoreError::Malformed { .. }
+                | StoreError::NotPlain { .. }
+                | StoreError::ThroughLink { .. }
+                | StoreError::Special { .. }
+                | StoreError::Newer { .. },
+            ) => Exit::Trouble,
             Self::Start(error) => error.exit(),
             Self::Supervise(_) => Exit::Trouble,
             Self::NoStateDir | Self::NoJob { .. } | Self::AlreadyFinished { .. } => Exit::Usage,

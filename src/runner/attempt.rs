@@ -68,8 +68,10 @@ impl Job<'_> {
         }
         let spec = self.spec;
         for output in &spec.outputs {
-            match workspace::save(self.paths, output) {
-                Ok(()) => {}
+            // The workspace of a job that succeeds is removed next.
+            let done = self.record.outcome == Conclusion::Success;
+            match workspace::save(spec, self.paths, output, done) {
+                Ok(warnings) => warnings.iter().for_each(|warning| self.processes.journal.note(warning, Priority::Warning)),
                 Err(WorkspaceError::Missing { .. }) if self.record.outcome != Conclusion::Success => {}
                 Err(error) => {
                     let reason = describe(&error);

@@ -3,11 +3,11 @@
 use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use crate::{
-    store::{self, ModePolicy, Modes, StoreError},
+    store::{self, Copied, ModePolicy, Modes, StoreError, TreeCopy},
     unit::{InputSpec, JobPaths, JobSpec, OutputSpec},
 };
 
@@ -92,62 +92,61 @@ pub fn restore(spec: &JobSpec, paths: &JobPaths, input: &InputSpec) -> Result<()
     }
     let failed = |source| WorkspaceError::Restore { name: input.name.clone(), source };
     // What another job saved, or the source tree, may have put a link there that leads out of the workspace.
-    let mut to = paths.workspace();
-    for component in plain(&input.path).components() {
-        to.push(component);
-        match fs::symlink_metadata(&to) {
-            Ok(meta) if meta.is_symlink() => {
-                return Err(WorkspaceError::ThroughLink { name: input.name.clone(), path: input.path.clone() });
-            }
-            Ok(_) => {}
-            Err(_) => fs::create_dir(&to).map_err(|error| failed(StoreError::io("create", &to, error)))?,
-        }
-    }
-    restore_tree(&artifact, &to).map_err(failed)
+    let path = store::plain(&input.path);
+    let workspace = paths.workspace();
+    store::make_beneath(&workspace, &path).map_err(|error| match error {
+        StoreError::ThroughLink { .. } => WorkspaceError::ThroughLink { name: input.name.clone(), path: input.path.clone() },
+        source => failed(source),
+    })?;
+    restore_tree(&artifact, &workspace.join(path)).map_err(failed)
 }
 
-/// Returns a path in the workspace in its plain form: `dist/` and `./dist` name the same place.
-fn plain(path: &str) -> PathBuf {
-    Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
-}
-
-/// Saves one artifact.
+/// Saves one artifact; returns what of it was left out, as warnings. A workspace that is `done` with is not needed any more:
+/// files may be taken out of it.
 ///
 /// # Errors
-/// Fails when it is not there, or cannot be copied.
-pub fn save(paths: &JobPaths, output: &OutputSpec) -> Result<(), WorkspaceError> {
+/// Fails when it is not there, or cannot be copied; then nothing of it is kept.
+pub fn save(spec: &JobSpec, paths: &JobPaths, output: &OutputSpec, done: bool) -> Result<Vec<String>, WorkspaceError> {
     let workspace = paths.workspace();
-    let relative = plain(&output.path);
-    let mut part = workspace.clone();
-    for component in relative.parent().into_iter().flat_map(Path::components) {
-        part.push(component);
-        if fs::symlink_metadata(&part).is_ok_and(|meta| meta.is_symlink()) {
-            return Err(WorkspaceError::ThroughLink { name: output.name.clone(), path: output.path.clone() });
+    let relative = store::plain(&output.path);
+    let overlaps = |other: &OutputSpec| {
+        let path = store::plain(&other.path);
+        other.name != output.name && (path.starts_with(&relative) || relative.starts_with(path))
+    };
+    let take = done && !spec.outputs.iter().any(overlaps);
+    let artifact = paths.artifact(&output.name);
+    let (name, path) = (output.name.clone(), output.path.clone());
+    match save_tree(&workspace, &artifact, &relative, take) {
+        Ok(Some(copied)) => {
+            let left_out = |(path, kind): &(PathBuf, &str)| format!("artifact `{name}`: left out `{}`, which is {kind}", path.display());
+            Ok(copied.skipped.iter().map(left_out).collect())
+        }
+        Ok(None) => Err(WorkspaceError::Missing { name, path }),
+        // A step may have removed the workspace itself.
+        Err(_) if !workspace.exists() => Err(WorkspaceError::Missing { name, path }),
+        Err(StoreError::ThroughLink { .. }) => Err(WorkspaceError::ThroughLink { name, path }),
+        Err(source) => {
+            // Half an artifact is none, and only takes room; that it is missing is seen from its manifest.
+            let _ = fs::remove_dir_all(artifact.join(TREE));
+            Err(WorkspaceError::Save { name, source })
         }
     }
-    if fs::symlink_metadata(workspace.join(&relative)).is_err() {
-        return Err(WorkspaceError::Missing { name: output.name.clone(), path: output.path.clone() });
-    }
-    save_tree(&workspace, &paths.artifact(&output.name), &relative)
-        .map_err(|source| WorkspaceError::Save { name: output.name.clone(), source })
 }
 
 /// Copies a path into an artifact's directory; the manifest comes last and says that it is complete.
-fn save_tree(from: &Path, artifact: &Path, relative: &Path) -> Result<(), StoreError> {
+fn save_tree(from: &Path, artifact: &Path, relative: &Path, take: bool) -> Result<Option<Copied>, StoreError> {
     let tree = artifact.join(TREE);
     fs::create_dir(&tree).map_err(|error| StoreError::io("create", &tree, error))?;
-    let mut modes = Modes::default();
-    store::copy(from, &tree, relative, &mut ModePolicy::Open(&mut modes))?;
-    store::write_json(&artifact.join(MODES), &modes, 0o644, false)
+    let copy = TreeCopy { from, to: &tree, modes: ModePolicy::Open, take_from: take.then_some(from) };
+    let copied = copy.one(relative)?;
+    if let Some(copied) = &copied {
+        store::write_json(&artifact.join(MODES), &copied.modes, 0o644, false)?;
+    }
+    Ok(copied)
 }
 
 fn restore_tree(saved: &Path, to: &Path) -> Result<(), StoreError> {
     let modes: Modes = store::read_untrusted_json(&saved.join(MODES))?.unwrap_or_default();
-    let tree = saved.join(TREE);
-    let entries = fs::read_dir(&tree).map_err(|error| StoreError::io("read", &tree, error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| StoreError::io("read", &tree, error))?;
-        store::copy(&tree, to, Path::new(&entry.file_name()), &mut ModePolicy::Restore(&modes))?;
-    }
-    Ok(())
+    let copy = TreeCopy { from: &saved.join(TREE), to, modes: ModePolicy::Restore(&modes), take_from: None };
+    copy.all().map(drop)
 }

@@ -33,7 +33,7 @@ pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 pub use liveness::{Liveness, SupervisorLock};
 pub use state::{RunDir, StateDir};
-pub use tree::{ModePolicy, Modes, copy, copy_parents};
+pub use tree::{Copied, ModePolicy, Modes, TreeCopy, make_beneath, plain};
 
 use crate::{
     ids::NameError,
@@ -66,6 +66,20 @@ pub enum StoreError {
     NotPlain {
         /// Where.
         path: PathBuf,
+    },
+    /// A link lies on the way to a path.
+    #[error("`{}` leads through a link", path.display())]
+    ThroughLink {
+        /// The path as far as the link.
+        path: PathBuf,
+    },
+    /// A path is neither a file, a directory nor a link.
+    #[error("`{}` is {kind}, which cannot be copied", path.display())]
+    Special {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
     },
     /// The state directory was written by a newer program.
     #[error("state directory `{}` has version {found}, this program knows version {known}", path.display())]
@@ -117,7 +131,12 @@ impl StoreError {
             Self::Newer { .. } => Some("use the newer program, or another `--state-dir`".to_owned()),
             Self::NoRun { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRun { .. } => Some("`nixactions list` shows the runs of a state directory".to_owned()),
-            Self::Io { .. } | Self::Malformed { .. } | Self::NotPlain { .. } | Self::BadRunId { .. } => None,
+            Self::Io { .. }
+            | Self::Malformed { .. }
+            | Self::NotPlain { .. }
+            | Self::ThroughLink { .. }
+            | Self::Special { .. }
+            | Self::BadRunId { .. } => None,
         }
     }
 }

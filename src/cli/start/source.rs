@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use crate::store::{self, ModePolicy, Modes, RunDir, StoreError};
+use crate::store::{self, ModePolicy, RunDir, StoreError, TreeCopy};
 
 /// What can go wrong with a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -65,15 +65,9 @@ impl Source {
         let target = run.source();
         let tree = target.join("tree");
         std::fs::create_dir_all(&tree).map_err(|error| SourceError::Copy(StoreError::io("create", &tree, error)))?;
-        let mut modes = Modes::default();
-        for path in self.files()? {
-            match store::copy(&self.root, &tree, &path, &mut ModePolicy::Open(&mut modes)) {
-                // Deleted, but git still lists it; or gone since it was listed.
-                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-                other => other.map_err(SourceError::Copy)?,
-            }
-        }
-        store::write_json(&target.join("modes.json"), &modes, 0o644, false).map_err(SourceError::Copy)
+        let copy = TreeCopy { from: &self.root, to: &tree, modes: ModePolicy::Open, take_from: None };
+        let copied = copy.named(&self.files()?).map_err(SourceError::Copy)?;
+        store::write_json(&target.join("modes.json"), &copied.modes, 0o644, false).map_err(SourceError::Copy)
     }
 
     /// Returns what is copied: paths relative to the root; a directory stands for all below it.

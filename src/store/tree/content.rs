@@ -1,0 +1,124 @@
+//! The content of one file, from one descriptor to another, by the cheapest way there is.
+//!
+//! Blocks are shared where the file system can (ioctl_ficlone(2)); holes stay holes; small files go through a buffer,
+//! which is quicker than copy_file_range(2) for them. What a file system cannot do is tried once per copy of a tree.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rustix::{
+    fs::{FallocateFlags, SeekFrom, Stat, copy_file_range, fallocate, ftruncate, ioctl_ficlone, seek},
+    io::{Errno, Result},
+};
+
+/// Up to this size a file is read into the buffer and written from it.
+pub(super) const BUFFER: usize = 128 << 10;
+/// The most that one copy_file_range(2) is asked for.
+const RANGE: usize = 1 << 30;
+/// The unit of `st_blocks` (stat(3type)).
+const BLOCK: u64 = 512;
+
+/// What the file systems at hand can do, as far as it is known.
+#[derive(Debug)]
+pub(super) struct Means {
+    clone: AtomicBool,
+    range: AtomicBool,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self { clone: AtomicBool::new(true), range: AtomicBool::new(true) }
+    }
+}
+
+impl Means {
+    /// Copies all of a file into an empty one. `stat` is the source's; a file that shrinks meanwhile is copied as far as it goes.
+    pub fn copy(&self, from: &OwnedFd, to: &OwnedFd, stat: &Stat, buffer: &mut Vec<u8>) -> Result<()> {
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        if size == 0 {
+            return Ok(());
+        }
+        if self.clone.load(Ordering::Relaxed) {
+            match ioctl_ficlone(to, from) {
+                Ok(()) => return Ok(()),
+                Err(error) if is_unable(error) => self.clone.store(false, Ordering::Relaxed),
+                Err(error) => return Err(error),
+            }
+        }
+        if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK) < size {
+            return self.copy_sparse(from, to, size, buffer);
+        }
+        if size > BUFFER as u64 {
+            // All at once or not at all: a full disk is found before the work is done. Not every file system can.
+            match fallocate(to, FallocateFlags::KEEP_SIZE, 0, size) {
+                Err(error) if !is_unable(error) => return Err(error),
+                _ => {}
+            }
+        }
+        self.copy_range(from, to, 0, size, buffer)
+    }
+
+    /// Copies the parts that hold data, and leaves the holes.
+    fn copy_sparse(&self, from: &OwnedFd, to: &OwnedFd, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        ftruncate(to, size)?;
+        let mut at = 0;
+        while at < size {
+            let start = match seek(from, SeekFrom::Data(at)) {
+                Ok(start) => start,
+                // Nothing but a hole follows.
+                Err(Errno::NXIO) => break,
+                Err(error) if is_unable(error) => return self.copy_range(from, to, at, size, buffer),
+                Err(error) => return Err(error),
+            };
+            let end = seek(from, SeekFrom::Hole(start))?.min(size);
+            self.copy_range(from, to, start, end, buffer)?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn copy_range(&self, from: &OwnedFd, to: &OwnedFd, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let (mut read_at, mut write_at) = (start, start);
+        while end - read_at > BUFFER as u64 && self.range.load(Ordering::Relaxed) {
+            let length = usize::try_from(end - read_at).unwrap_or(RANGE).min(RANGE);
+            match copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), length) {
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) if is_unable(error) => self.range.store(false, Ordering::Relaxed),
+                Err(error) => return Err(error),
+            }
+        }
+        if read_at < end {
+            buffer.resize(BUFFER, 0);
+        }
+        while read_at < end {
+            let length = usize::try_from(end - read_at).unwrap_or(BUFFER).min(BUFFER);
+            let got = retried(|| rustix::io::pread(from, &mut buffer[..length], read_at))?;
+            if got == 0 {
+                return Ok(());
+            }
+            let mut written = 0;
+            while written < got {
+                written += retried(|| rustix::io::pwrite(to, &buffer[written..got], read_at + written as u64))?;
+            }
+            read_at += got as u64;
+        }
+        Ok(())
+    }
+}
+
+fn retried(mut call: impl FnMut() -> Result<usize>) -> Result<usize> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Returns whether an error says that there is no such means here, rather than that it failed. A sandbox's filter says `EPERM`.
+fn is_unable(error: Errno) -> bool {
+    matches!(error, Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTTY | Errno::PERM | Errno::BADF | Errno::TXTBSY)
+}
