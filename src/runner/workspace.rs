@@ -136,6 +136,11 @@ pub fn save(spec: &JobSpec, paths: &JobPaths, output: &OutputSpec, done: bool) -
 /// Copies a path into an artifact's directory; the manifest comes last and says that it is complete.
 fn save_tree(from: &Path, artifact: &Path, relative: &Path, take: bool) -> Result<Option<Copied>, StoreError> {
     let tree = artifact.join(TREE);
+    if tree.exists() {
+        // An earlier attempt's.
+        let removed = fs::remove_dir_all(&tree).and_then(|()| fs::remove_file(artifact.join(MODES)));
+        removed.map_err(|error| StoreError::io("replace", artifact, error))?;
+    }
     fs::create_dir(&tree).map_err(|error| StoreError::io("create", &tree, error))?;
     let copy = TreeCopy { from, to: &tree, modes: ModePolicy::Open, take_from: take.then_some(from) };
     let copied = copy.one(relative)?;
