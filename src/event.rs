@@ -94,6 +94,19 @@ pub enum EventKind {
         /// Whether the jobs were killed outright.
         kill: bool,
     },
+    /// The run waits for another run of its concurrency group to end.
+    GroupWaiting {
+        /// The group.
+        group: String,
+        /// The run that holds it, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_by: Option<RunId>,
+    },
+    /// It is the run's turn in its concurrency group.
+    GroupEntered {
+        /// The group.
+        group: String,
+    },
     /// A job failed, and so the other jobs of its matrix group are cancelled (`failFast`).
     MatrixCancelled {
         /// The group.
@@ -153,6 +166,8 @@ impl Event {
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
             | EventKind::CancelRequested { .. }
+            | EventKind::GroupWaiting { .. }
+            | EventKind::GroupEntered { .. }
             | EventKind::MatrixCancelled { .. }
             | EventKind::Warning { .. } => {}
         }

@@ -105,7 +105,7 @@ fn links_in_the_documentation_lead_somewhere() {
 fn all_that_is_not_executed_yet_is_listed() {
     let page = read("docs/plan.md");
     let list = page.split("## Not yet").nth(1).expect("the section is there");
-    let text = r#"{ "version": 1, "name": "w", "envFrom": [["/e"]], "concurrency": { "group": "g" },
+    let text = r#"{ "version": 1, "name": "w", "envFrom": [["/e"]],
         "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] } },
         "jobs": { "a": { "steps": [{ "bash": "true" }] },
                   "b": { "executor": "box", "steps": [{ "bash": "true" }] }, "c": { "executor": "own", "steps": [{ "bash": "true" }] } } }"#;

@@ -22,6 +22,8 @@ pub(super) enum State {
     Ended(Conclusion),
     /// It goes on.
     Running,
+    /// It waits for another run of its concurrency group.
+    Waiting,
     /// It is being cancelled.
     Cancelling,
     /// It was never started.
@@ -37,6 +39,7 @@ impl State {
         match self {
             Self::Ended(conclusion) => conclusion.as_str(),
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Cancelling => "cancelling",
             Self::Incomplete => "incomplete",
             Self::Lost => "lost",
@@ -48,6 +51,7 @@ impl State {
         match self {
             Self::Ended(conclusion) => conclusion_style(conclusion),
             Self::Running => Style::new().cyan(),
+            Self::Waiting => Style::new().dimmed(),
             Self::Cancelling => Style::new().yellow(),
             Self::Incomplete | Self::Lost | Self::Unreadable => Style::new().red(),
         }
@@ -71,6 +75,9 @@ struct Row {
     jobs_total: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     manager: Option<ManagerKind>,
+    /// The run that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<RunId>,
 }
 
 fn state_word<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
@@ -107,10 +114,10 @@ fn table(out: &mut dyn Write, rows: &[Row], state: &StateDir) -> std::io::Result
     let now = Timestamp::now();
     for row in rows {
         let dash = || "-".to_owned();
-        let end = row.finished_at.or_else(|| matches!(row.state, State::Running | State::Cancelling).then_some(now));
+        let end = row.finished_at.or_else(|| matches!(row.state, State::Running | State::Waiting | State::Cancelling).then_some(now));
         table.row(vec![
             (row.run.to_string(), None),
-            (row.state.word().to_owned(), Some(row.state.style())),
+            (row.waits_for.as_ref().map_or(row.state.word().to_owned(), |run| format!("waiting for {run}")), Some(row.state.style())),
             (row.started_at.map_or_else(dash, local), None),
             (Duration::between(row.started_at, end).map_or_else(dash, |time| time.to_string()), None),
             (row.jobs_total.map_or_else(|| plural(row.jobs_done, "job"), |total| format!("{}/{total}", row.jobs_done)), None),
@@ -123,18 +130,20 @@ fn table(out: &mut dyn Write, rows: &[Row], state: &StateDir) -> std::io::Result
 fn row(run: &RunDir) -> Row {
     let spec: Option<RunSpec> = read_json(&run.spec()).ok();
     let known = known(run);
+    let waits_for = known.as_ref().ok().and_then(|(_, _, progress)| progress.waiting.as_ref()?.held_by.clone());
     let started = spec.as_ref().map(|spec| spec.created_at);
     let (workflow, manager) = spec.map_or((None, None), |spec| (Some(spec.workflow), Some(spec.manager)));
     match known {
-        Ok((state, record, total)) => Row {
+        Ok((state, record, progress)) => Row {
             run: run.id().clone(),
             workflow: Some(record.workflow),
             state,
             started_at: started.or(Some(record.started_at)).filter(|time| *time != Timestamp::default()),
             finished_at: record.finished_at,
             jobs_done: record.jobs.len(),
-            jobs_total: total,
+            jobs_total: progress.total,
             manager,
+            waits_for,
         },
         Err(_) => Row {
             run: run.id().clone(),
@@ -145,21 +154,23 @@ fn row(run: &RunDir) -> Row {
             jobs_done: 0,
             jobs_total: None,
             manager,
+            waits_for,
         },
     }
 }
 
-/// Returns where a run stands, its record so far, and how many jobs it has.
-fn known(run: &RunDir) -> Result<(State, RunRecord, Option<usize>), StoreError> {
+/// Returns where a run stands, its record so far, and what is going on.
+fn known(run: &RunDir) -> Result<(State, RunRecord, Progress), StoreError> {
     let record = run.load_record()?;
     if let Some(conclusion) = record.conclusion
         && run.record().exists()
     {
-        let total = record.jobs.len();
-        return Ok((State::Ended(conclusion), record, Some(total)));
+        let mut progress = Progress::default();
+        progress.total = Some(record.jobs.len());
+        return Ok((State::Ended(conclusion), record, progress));
     }
     let progress = Progress::of(&run.load_events()?);
-    Ok((state_of(run, &progress), record, progress.total))
+    Ok((state_of(run, &progress), record, progress))
 }
 
 /// Returns where a run that has no final record stands.
@@ -170,6 +181,7 @@ pub(super) fn state_of(run: &RunDir, progress: &Progress) -> State {
         Liveness::Running | Liveness::Finished if progress.cancelled.is_some() || run.cancel_requested(false).is_some() => {
             State::Cancelling
         }
+        Liveness::Running | Liveness::Finished if progress.waiting.is_some() => State::Waiting,
         Liveness::Running | Liveness::Finished => State::Running,
     }
 }

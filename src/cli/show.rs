@@ -99,6 +99,7 @@ fn live_head(out: &mut dyn Write, run: &RunDir, progress: &Progress, colour: boo
     writeln!(out, "{id}: {word}, {}{total} done, {} running", plural(progress.done(), "job"), progress.running.len())?;
     match state {
         State::Incomplete => writeln!(out, "  it was never started: it has no run.json")?,
+        State::Waiting => progress.waiting.iter().try_for_each(|waiting| writeln!(out, "  {waiting}"))?,
         State::Lost => writeln!(out, "  its supervisor is gone and left no record; what follows is what it got done")?,
         _ => {}
     }

@@ -85,6 +85,7 @@ Type=notify
 NotifyAccess=main
 ExecStart={command}
 ExecStopPost={exit}
+FileDescriptorStoreMax=1
 Restart=on-failure
 RestartSec=100ms
 RestartPreventExitStatus=203

@@ -10,7 +10,6 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
     let root = At::ROOT;
     let mut found = Found(Vec::new());
     found.list(&root.key("envFrom"), plan.env_from.is_empty());
-    found.value(&root.key("concurrency"), plan.concurrency.is_some());
     for (name, executor) in &plan.executors {
         let at = root.key("executors");
         let at = at.key(name);
@@ -46,12 +45,6 @@ impl Found {
         }
     }
 
-    fn value(&mut self, at: &At<'_>, is_set: bool) {
-        if is_set {
-            self.add(at, "a value", "none, as it is not executed yet");
-        }
-    }
-
     fn kind(&mut self, at: &At<'_>, kind: &str) {
         self.add(at, &format!("`{kind}`"), "`systemd`, as others are not executed yet");
     }
@@ -67,19 +60,18 @@ mod tests {
 
     #[test]
     fn each_construct_that_is_not_executed_is_named() {
-        let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]], "concurrency": { "group": "g" },
+        let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]],
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] }, "fine": { "type": "systemd" } },
             "jobs": {
                 "a": { "envFrom": [["/p"]], "steps": [{ "bash": "x" }, { "bash": "x", "envFrom": [["/p"]] }] } } }"#;
-        let expected =
-            ["$.envFrom", "$.concurrency", "$.executors.box.type", "$.executors.own.type", "$.jobs.a.envFrom", "$.jobs.a.steps[1].envFrom"];
+        let expected = ["$.envFrom", "$.executors.box.type", "$.executors.own.type", "$.jobs.a.envFrom", "$.jobs.a.steps[1].envFrom"];
         assert_eq!(paths(plan), expected);
     }
 
     #[test]
     fn everything_else_is_executed() {
         let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": { "maxAttempts": 2 }, "timeout": 5,
-            "maxParallel": 2, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } } },
+            "maxParallel": 2, "concurrency": { "group": "g", "cancelInProgress": true }, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } } },
             "jobs": {
                 "a": { "executor": "fine", "matrix": { "group": "m", "values": { "os": "x" }, "failFast": false, "maxParallel": 2 }, "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [], "properties": { "Nice": "5" },
                        "steps": [{ "run": ["/x"], "env": { "A": "b" }, "workdir": "w", "condition": "failure()", "continueOnError": true, "timeout": 1, "retry": null }] },

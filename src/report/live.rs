@@ -96,7 +96,10 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
         if !self.progress.ended.is_empty() {
             line.push_str(&format!(" ({})", tally(&self.progress.ended)));
         }
-        line.push_str(&format!(", {} running", self.progress.running.len()));
+        match &self.progress.waiting {
+            Some(waiting) => line.push_str(&format!(", {waiting}")),
+            None => line.push_str(&format!(", {} running", self.progress.running.len())),
+        }
         if let Some(created) = self.progress.created {
             line.push_str(&format!(", {}", elapsed(created)));
         }

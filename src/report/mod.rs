@@ -20,7 +20,7 @@ pub use graph::{dot, explain, mermaid, tree};
 pub use json::Json;
 pub use live::{Live, Size};
 pub use order::{Item, Order};
-pub use progress::{Progress, Running};
+pub use progress::{Progress, Running, Waiting};
 pub use sanitize::clean;
 pub use structured::Structured;
 pub use summary::{jobs_table, steps_lines, tally, verdict};

@@ -2,13 +2,17 @@
 //!
 //! The record ([`Event::apply`]) tells what has ended; this tells what is going on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 
+use super::sanitize::clean;
 use crate::{
     event::{Event, EventKind},
-    ids::JobName,
+    ids::{JobName, RunId},
     record::Conclusion,
 };
 
@@ -19,6 +23,22 @@ pub struct Running {
     pub since: Timestamp,
     /// The step it is at, and the attempt.
     pub step: Option<(String, u32)>,
+}
+
+/// What a run waits for before it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its concurrency group.
+    pub group: String,
+    /// The run that holds the group, where that is known.
+    pub held_by: Option<RunId>,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waiting for group `{}`", clean(&self.group, false))?;
+        self.held_by.as_ref().map_or(Ok(()), |run| write!(f, ", held by {run}"))
+    }
 }
 
 /// Where a run stands.
@@ -36,6 +56,8 @@ pub struct Progress {
     pub cancelled: Option<(String, bool)>,
     /// How many supervisors the run has had.
     pub supervisors: u32,
+    /// What it waits for, where it has not begun.
+    pub waiting: Option<Waiting>,
     /// What the supervisor warned of.
     pub warnings: Vec<String>,
     finished: BTreeSet<JobName>,
@@ -88,12 +110,15 @@ impl Progress {
                     _ => (by.clone(), *kill),
                 });
             }
+            EventKind::GroupWaiting { group, held_by } => {
+                self.waiting = Some(Waiting { group: group.clone(), held_by: held_by.clone() });
+            }
+            EventKind::GroupEntered { .. } | EventKind::RunFinished { .. } => self.waiting = None,
             EventKind::Warning { message } => self.warnings.push(message.clone()),
             EventKind::JobStarted { .. }
             | EventKind::JobsSubmitted { .. }
             | EventKind::MatrixCancelled { .. }
-            | EventKind::StepFinished { .. }
-            | EventKind::RunFinished { .. } => {}
+            | EventKind::StepFinished { .. } => {}
         }
     }
 }

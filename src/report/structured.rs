@@ -95,6 +95,10 @@ impl<W: Write> Renderer for Structured<W> {
             EventKind::CancelRequested { by, kill } => {
                 self.write(at, None, None, if *kill { "killing" } else { "cancelling" }, none.with("by", Some(by)))
             }
+            EventKind::GroupWaiting { group, held_by } => {
+                self.write(at, None, None, &format!("waiting for group {group}"), none.with("held_by", held_by.as_ref()))
+            }
+            EventKind::GroupEntered { group } => self.write(at, None, None, &format!("entered group {group}"), none),
             EventKind::MatrixCancelled { group, job } => {
                 self.write(at, None, None, &format!("cancelling matrix {group}"), none.with("failed", Some(job)))
             }

@@ -10,7 +10,7 @@ use std::{
 use owo_colors::Style;
 
 use super::{
-    Renderer,
+    Renderer, Waiting,
     format::{Duration, conclusion_style, paint, plural},
     sanitize::clean,
     summary::{jobs_table, verdict},
@@ -154,6 +154,11 @@ impl<W: Write> Renderer for Text<W> {
                 let text = format!("{}: {doing}, asked for by {}", self.run, clean(by, false));
                 writeln!(self.out, "{}", paint(text, Style::new().yellow(), self.colour))
             }
+            EventKind::GroupWaiting { group, held_by } => {
+                let waiting = Waiting { group: group.clone(), held_by: held_by.clone() };
+                writeln!(self.out, "{}: {}", self.run, self.dim(&waiting.to_string()))
+            }
+            EventKind::GroupEntered { .. } => Ok(()),
             EventKind::MatrixCancelled { group, job } => {
                 let text = format!("{}: cancelling matrix {}, as its job {job} failed", self.run, clean(group, false));
                 writeln!(self.out, "{}", paint(text, Style::new().yellow(), self.colour))

@@ -81,7 +81,8 @@ impl RunDir {
     }
 }
 
-fn write_lock() -> libc::flock {
+/// Returns a lock of a whole file for one holder.
+pub(super) fn write_lock() -> libc::flock {
     libc::flock {
         l_type: i16::try_from(libc::F_WRLCK).expect("invariant: a lock type is small"),
         l_whence: i16::try_from(libc::SEEK_SET).expect("invariant: a whence is small"),

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! <state>/version                      the layout's version
+//! <state>/concurrency/<group>/         who holds a concurrency group, and who waits for it
 //! <state>/runs/<run>/                  0700: nobody but its owner gets below it by path
 //!     plan.json  run.json              what was asked for (run.json may hold secrets)
 //!     events.jsonl  record.json        what happened
 //!     supervisor.lock                  held by the run's supervisor while it lives
-//!     control/                         requests to the supervisor: cancel, kill
+//!     control/                         requests to the supervisor: cancel, kill, superseded
 //!     shared/                          bound read-only into every job: cancelled, source/, slots/, matrix/<group>/
 //!     jobs/<job>/spec.json             the job as its runner gets it
 //!     jobs/<job>/out/                  the job writes, its dependents read: result.json, events.jsonl
@@ -16,6 +17,7 @@
 //!
 //! Knows nothing of systemd. A job may have replaced anything it can write to, so what lies there is read with care.
 
+mod concurrency;
 mod events;
 mod files;
 mod journal;
@@ -28,6 +30,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{EventTail, EventWriter};
 pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};

@@ -208,6 +208,19 @@ impl RunDir {
         std::fs::read_to_string(self.control().join(if kill { "kill" } else { "cancel" })).ok()
     }
 
+    /// Tells the supervisor that the run is to end in favour of another, for this reason.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn supersede(&self, reason: &str) -> Result<(), StoreError> {
+        files::write_atomically(&self.control().join("superseded"), reason.as_bytes(), 0o600, false)
+    }
+
+    /// Returns why the run is to end in favour of another, if it is.
+    pub fn superseded(&self) -> Option<String> {
+        std::fs::read_to_string(self.control().join("superseded")).ok()
+    }
+
     /// Returns the names of the run's jobs, as far as they can be known: from its plan, else from what has happened.
     ///
     /// # Errors

@@ -36,6 +36,9 @@ pub enum SuperviseError {
     /// Another supervisor lives.
     #[error("the run has a supervisor already")]
     Taken,
+    /// The thread that waits for the concurrency group is not there.
+    #[error("failed to wait for the concurrency group")]
+    Thread(#[source] io::Error),
     /// Signals cannot be handled.
     #[error("failed to handle signals")]
     Signals(#[source] io::Error),

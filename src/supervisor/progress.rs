@@ -84,6 +84,11 @@ impl Progress {
         self.finished
     }
 
+    /// Returns whether PID 1 was ever given jobs.
+    pub fn has_submitted(&self) -> bool {
+        self.next_wave > 0
+    }
+
     /// Returns how many jobs concluded failure.
     pub fn failed(&self) -> usize {
         self.failed

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use crate::ids::RunId;
+
 /// How often the status is sent at most: each costs PID 1 a wake-up and a signal on the bus.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// How many running jobs are named.
@@ -59,6 +61,11 @@ pub fn text<'a>(finished: usize, failed: usize, total: usize, cancelling: bool, 
         }
     }
     text
+}
+
+/// Says what the run waits for before it begins.
+pub fn waiting(group: &str, held_by: Option<&RunId>) -> String {
+    held_by.map_or_else(|| format!("waiting for group `{group}`"), |run| format!("waiting for group `{group}`, held by {run}"))
 }
 
 #[cfg(test)]

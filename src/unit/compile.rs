@@ -300,6 +300,8 @@ pub fn supervisor(run: &RunSpec) -> TransientUnit {
         ("CollectMode", Value::Str("inactive-or-failed".into())),
         ("Slice", Value::Str(ROOT_SLICE.into())),
         ("ExecStart", Value::Exec(vec![run.program.display().to_string(), "supervise".into(), run.directory.display().to_string()])),
+        // Holds the lock of the run's concurrency group while the supervisor is being restarted.
+        ("FileDescriptorStoreMax", Value::U32(1)),
         ("Restart", Value::Str("on-failure".into())),
         ("RestartUSec", Value::U64(100_000)),
         ("StartLimitIntervalUSec", Value::U64(0)),

@@ -33,6 +33,13 @@ pub(super) enum Cancel {
 impl Engine<'_> {
     /// Answers the requests in the control directory.
     pub(super) async fn control(&mut self) -> Result<(), SuperviseError> {
+        if self.superseded.is_none()
+            && let Some(reason) = self.run.superseded()
+            && self.cancel == Cancel::No
+        {
+            self.request(reason.strip_prefix("cancelled by ").unwrap_or(&reason), false).await?;
+            self.superseded = Some(reason);
+        }
         if let Some(by) = self.run.cancel_requested(true) {
             return self.request(&by, true).await;
         }

@@ -1,6 +1,7 @@
 //! The supervisor's loop: one owner of the run's state, told by systemd's signals, the run directory and the clock.
 
 mod cancel;
+mod group;
 mod matrix;
 
 use std::{
@@ -31,10 +32,10 @@ use crate::{
     event::{Event, EventKind},
     graph::{Graph, JobIx},
     ids::JobName,
-    plan::{Plan, Setting},
+    plan::Plan,
     record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
     status::{self, Condition},
-    store::{self, EventTail, EventWriter, RunDir},
+    store::{self, EventTail, EventWriter, GroupLock, RunDir},
     systemd::{self, JobResult, Manager, Removed, ServiceEnd},
     unit::{self, Context, Features, JobSpec, RunSpec, UnitName},
 };
@@ -67,6 +68,10 @@ pub struct Engine<'a> {
     /// Why the run failed as a whole: its timeout, or trouble of our own.
     failure: Option<String>,
     deadline: Option<Instant>,
+    /// The lock of the run's concurrency group.
+    group: Option<GroupLock>,
+    /// Why the run ends in favour of another.
+    superseded: Option<String>,
     terminate: SignalStream,
     interrupt: SignalStream,
     status: StatusLine,
@@ -87,13 +92,6 @@ impl<'a> Engine<'a> {
         let past = EventTail::new(run.events()).read()?;
         let mut record = run.record_so_far()?;
         record.started_at = spec.created_at;
-        let deadline = match plan.timeout {
-            Setting::Value(seconds) => {
-                let passed = Timestamp::now().duration_since(spec.created_at).unsigned_abs();
-                Some(Instant::now() + seconds.duration().saturating_sub(passed))
-            }
-            Setting::Inherit | Setting::Off => None,
-        };
         let context = Context { plan, graph, run: spec, features };
         let mut engine = Self {
             writer: EventWriter::open(&run.events(), 0o600)?,
@@ -114,7 +112,9 @@ impl<'a> Engine<'a> {
             removed,
             watch,
             record,
-            deadline,
+            deadline: None,
+            group: None,
+            superseded: None,
             terminate,
             interrupt,
         };
@@ -134,6 +134,10 @@ impl<'a> Engine<'a> {
     /// Fails when systemd cannot be used any more.
     pub async fn run(mut self) -> Result<(), SuperviseError> {
         let mut reconcile_at = Instant::now() + RECONCILE_INTERVAL;
+        if !self.enter_group().await? {
+            return self.close().await;
+        }
+        self.start_clock()?;
         self.control().await?;
         while !self.progress.is_done() {
             self.settle().await?;
@@ -193,6 +197,8 @@ impl<'a> Engine<'a> {
                 EventKind::CancelRequested { .. } => self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE),
                 EventKind::MatrixCancelled { group, job } => self.note_cancelled(group, job),
                 EventKind::JobFinished { .. }
+                | EventKind::GroupWaiting { .. }
+                | EventKind::GroupEntered { .. }
                 | EventKind::RunCreated { .. }
                 | EventKind::SupervisorStarted { .. }
                 | EventKind::JobRetried { .. }
@@ -292,7 +298,7 @@ impl<'a> Engine<'a> {
         if let Err(error) = self.prepare_jobs(number, &jobs) {
             let reason = describe(&error);
             for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
-                self.give_up(ix, &reason);
+                self.give_up(ix, Conclusion::Failure, &reason);
             }
             return self.fail(reason).await;
         }
@@ -306,7 +312,7 @@ impl<'a> Engine<'a> {
         if let Err(error) = self.manager.start(&wave.main, &wave.aux).await {
             let reason = describe(&error);
             for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
-                self.give_up(ix, &reason);
+                self.give_up(ix, Conclusion::Failure, &reason);
             }
             return self.fail(reason).await;
         }
@@ -337,11 +343,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Records a job that will never be submitted.
-    fn give_up(&mut self, ix: JobIx, reason: &str) {
+    fn give_up(&mut self, ix: JobIx, outcome: Conclusion, reason: &str) {
         let job = self.context.graph.name(ix).clone();
         let unit = UnitName::job(&self.context.run.run, &job).to_string();
-        let (outcome, reason) = (Conclusion::Failure, Some(reason.to_owned()));
-        let record = JobRecord { outcome, conclusion: outcome, reason, ..JobRecord::new(unit) };
+        let record = JobRecord { outcome, conclusion: outcome, reason: Some(reason.to_owned()), ..JobRecord::new(unit) };
         self.watch.remove(ix);
         self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);
@@ -488,6 +493,27 @@ impl<'a> Engine<'a> {
         if self.failure.is_some() {
             conclusion = Conclusion::Failure;
         }
+        if self.progress.has_submitted() {
+            self.stop_slice().await?;
+        }
+        let runtime = &self.context.run.runtime_directory;
+        if let Err(error) = std::fs::remove_dir_all(runtime)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("failed to remove `{}` ({error}), leaving it to the next boot", runtime.display());
+        }
+        let reason = self.failure.clone().or_else(|| self.superseded.clone());
+        self.emit(EventKind::RunFinished { conclusion, reason });
+        self.flush();
+        self.tell(true);
+        // Room for the record was set aside when the run was made, for a disk that is full by now.
+        self.run.release_reserve();
+        self.flush();
+        store::write_json(&self.run.record(), &self.record, 0o600, true)?;
+        Ok(())
+    }
+
+    async fn stop_slice(&mut self) -> Result<(), SuperviseError> {
         let slice = UnitName::run_slice(&self.context.run.run);
         self.manager.stop(&slice).await?;
         let gone = async {
@@ -500,19 +526,6 @@ impl<'a> Engine<'a> {
         if tokio::time::timeout(STOP_DEADLINE, gone).await.is_err() {
             tracing::warn!("slice `{slice}` did not stop within {} s, leaving it to systemd", STOP_DEADLINE.as_secs());
         }
-        let runtime = &self.context.run.runtime_directory;
-        if let Err(error) = std::fs::remove_dir_all(runtime)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!("failed to remove `{}` ({error}), leaving it to the next boot", runtime.display());
-        }
-        self.emit(EventKind::RunFinished { conclusion, reason: self.failure.clone() });
-        self.flush();
-        self.tell(true);
-        // Room for the record was set aside when the run was made, for a disk that is full by now.
-        self.run.release_reserve();
-        self.flush();
-        store::write_json(&self.run.record(), &self.record, 0o600, true)?;
         Ok(())
     }
 
@@ -559,6 +572,8 @@ fn is_of(event: &Event, name: &JobName) -> bool {
         | EventKind::JobsSubmitted { .. }
         | EventKind::JobFinished { .. }
         | EventKind::CancelRequested { .. }
+        | EventKind::GroupWaiting { .. }
+        | EventKind::GroupEntered { .. }
         | EventKind::MatrixCancelled { .. }
         | EventKind::Warning { .. }
         | EventKind::RunFinished { .. } => false,
