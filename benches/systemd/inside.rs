@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, ExitCode, Stdio},
     thread,
@@ -18,7 +19,7 @@ use nixactions::{
 };
 use serde_json::Value as Json;
 
-use crate::{PROGRAM, plans};
+use crate::{BENCH, PROGRAM, plans};
 
 /// How often each side is measured, in turns; the median counts.
 const ROUNDS: usize = 5;
@@ -34,6 +35,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Some("one") => one(),
         Some("memory") => memory(),
         Some("lines") => lines(),
+        Some("send") => send_lines(),
         Some("matrix") => matrix(),
         _ => return ExitCode::from(2),
     }
@@ -117,9 +119,27 @@ fn lines() {
         service.push(format!("--property=LogExtraFields=NIXACTIONS_{field}"));
     }
     let peer = || synced(Command::new("systemd-run").args(&service).args(["sh", "-c", "seq 1000000 | systemd-cat -t peer"]));
-    let (ours, theirs) = in_turns(3, ours, peer);
-    let rate = |time: f64| format!("{:.0}/s", COUNT as f64 / time);
+    // The same lines with the fields of a step, from a program that does nothing else: what journald itself takes in at most.
+    let bare = || synced(Command::new("systemd-run").args(&service).args([BENCH, "inside", "send"]));
+    let (mut times, rate) = ([Vec::new(), Vec::new(), Vec::new()], |time: f64| format!("{:.0}/s", COUNT as f64 / time));
+    for _ in 0..3 {
+        times[0].push(peer());
+        times[1].push(bare());
+        times[2].push(ours());
+    }
+    let [theirs, bare, ours] = times.map(median);
     report("1,000,000 lines, rate against systemd-cat", rate(ours), rate(theirs), theirs / ours, 0.8);
+    println!("the same, rate against bare datagrams with their fields\t{}\t{}\t{:.2}\t", rate(ours), rate(bare), bare / ours);
+}
+
+/// Sends a million lines to journald over its native protocol, each with the fields of a step, and does nothing else.
+fn send_lines() {
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.connect("/run/systemd/journal/socket").expect("journald listens");
+    for number in 1..=1_000_000 {
+        let fields = "SYSLOG_IDENTIFIER=bare\nNIXACTIONS_STEP=seq\nNIXACTIONS_ATTEMPT=1\nNIXACTIONS_STREAM=stdout\n";
+        socket.send(format!("MESSAGE={number}\nPRIORITY=6\n{fields}").as_bytes()).expect("journald takes it");
+    }
 }
 
 fn matrix() {
