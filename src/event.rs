@@ -144,6 +144,17 @@ impl Event {
         }
     }
 
+    /// Returns whether this is an event that a job may tell of itself: what a job's own file holds beside these is not believed.
+    pub fn is_told_by(&self, name: &JobName) -> bool {
+        match &self.event {
+            EventKind::JobStarted { job }
+            | EventKind::JobRetried { job, .. }
+            | EventKind::StepStarted { job, .. }
+            | EventKind::StepFinished { job, .. } => job == name,
+            _ => false,
+        }
+    }
+
     /// Applies the event to the record it belongs to. An event that is applied twice changes nothing the second
     /// time, so a supervisor that repeats its last line after a crash does no harm.
     pub fn apply(&self, record: &mut RunRecord) {

@@ -5,6 +5,8 @@ use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
+    // Where it cannot be written it is lost as before.
+    let _ = run.close_lost();
     if run.liveness() == Liveness::Incomplete {
         return Err(CliError::NeverStarted { run: args.run.clone() });
     }

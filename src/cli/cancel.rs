@@ -7,6 +7,8 @@ use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
+    // Where it cannot be written it is lost as before.
+    let _ = run.close_lost();
     let id = run.id();
     match run.liveness() {
         Liveness::Finished => {

@@ -85,6 +85,7 @@ fn state_word<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::O
 }
 
 pub(super) fn main(args: &ListArgs, state: &StateDir) -> Result<Exit, CliError> {
+    state.close_lost()?;
     let mut rows = Vec::new();
     for id in state.runs()? {
         match state.run(id.as_str()) {

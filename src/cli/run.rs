@@ -10,7 +10,10 @@ use super::{
     output::renderer,
     start::{Choice, Request, start},
 };
-use crate::{store::Liveness, unit::ManagerKind};
+use crate::{
+    store::{Liveness, StateDir},
+    unit::ManagerKind,
+};
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     let request = Request {
@@ -30,6 +33,8 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     block_on(async {
         let started = start(&request).await?;
         let run = started.run;
+        // Nothing waits for this, and what cannot be closed is shown as lost.
+        let _ = StateDir::open(state).and_then(|state| state.close_lost());
         for note in &started.notes {
             eprintln!("{}: {note}", run.id());
         }

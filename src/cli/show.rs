@@ -22,6 +22,8 @@ use crate::{
 
 pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
+    // Where it cannot be written it is lost as before.
+    let _ = run.close_lost();
     let record = run.load_record()?;
     let mut out = io::BufWriter::new(io::stdout());
     if args.json {

@@ -69,15 +69,24 @@ impl RunDir {
         if !self.spec().exists() {
             return Liveness::Incomplete;
         }
-        let modified = |path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        let last = modified(self.events()).or_else(|| modified(self.spec()));
-        let age = last.and_then(|last| SystemTime::now().duration_since(last).ok());
-        match (self.is_supervised(), age) {
+        match (self.is_supervised(), self.age()) {
             (Some(true), _) => Liveness::Running,
-            (_, Some(age)) if booted().is_some_and(|up| age > up) => Liveness::Lost,
+            _ if self.is_of_an_earlier_boot() => Liveness::Lost,
             (Some(false), Some(age)) if age > RESTART => Liveness::Lost,
             (Some(false) | None, _) => Liveness::Running,
         }
+    }
+
+    /// Returns whether the machine was started since anything was last heard of the run.
+    pub(super) fn is_of_an_earlier_boot(&self) -> bool {
+        self.age().zip(booted()).is_some_and(|(age, up)| age > up)
+    }
+
+    /// Returns how long ago something was last heard of the run.
+    fn age(&self) -> Option<Duration> {
+        let modified = |path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let last = modified(self.events()).or_else(|| modified(self.spec()))?;
+        SystemTime::now().duration_since(last).ok()
     }
 }
 

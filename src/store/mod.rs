@@ -22,6 +22,7 @@ mod events;
 mod files;
 mod journal;
 mod liveness;
+mod lost;
 mod state;
 mod tree;
 

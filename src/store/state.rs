@@ -118,6 +118,19 @@ impl StateDir {
         }
     }
 
+    /// Closes the records of the runs that the machine took with it when it went down.
+    ///
+    /// # Errors
+    /// Fails when the directory cannot be read. A run that cannot be closed, since it is somebody else's, stays as it is.
+    pub fn close_lost(&self) -> Result<(), StoreError> {
+        for id in self.runs()? {
+            let run = RunDir { paths: RunPaths::new(self.runs_dir().join(id.as_str())), id };
+            // Where it cannot be written it is shown as lost.
+            let _ = run.close_lost();
+        }
+        Ok(())
+    }
+
     fn runs_dir(&self) -> PathBuf {
         self.0.join("runs")
     }

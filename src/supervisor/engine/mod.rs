@@ -416,7 +416,7 @@ impl<'a> Engine<'a> {
                 let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, words.as_deref(), cancelled);
                 let reason = group.unwrap_or(reason);
                 let conclusion = status::conclude(outcome, job.continue_on_error);
-                let record = left.unwrap_or_else(|| self.told_by_events(name, &unit));
+                let record = left.unwrap_or_else(|| self.run.told_by(name, &unit));
                 JobRecord { outcome, conclusion, reason: Some(reason), ..record }
             }
         };
@@ -434,7 +434,7 @@ impl<'a> Engine<'a> {
         if !is_clear {
             self.manager.reset_failed(unit.as_str()).await?;
         }
-        self.unwritten.extend(past.into_iter().filter(|event| is_of(event, name)));
+        self.unwritten.extend(past.into_iter().filter(|event| event.is_told_by(name)));
         self.started.remove(&ix);
         let finished_wave = self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);
@@ -446,32 +446,11 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Returns what a job's own events tell of it, where it left no result.
-    fn told_by_events(&self, name: &JobName, unit: &UnitName) -> JobRecord {
-        let mut record = JobRecord::new(unit.to_string());
-        let events = EventTail::new(self.run.job(name).events()).read().unwrap_or_default();
-        for event in events.into_iter().filter(|event| is_of(event, name)) {
-            match event.event {
-                EventKind::JobStarted { .. } => {
-                    record.started_at.get_or_insert(event.at);
-                    record.attempts = 1;
-                }
-                EventKind::JobRetried { attempt, .. } => {
-                    record.attempts = attempt;
-                    record.steps.clear();
-                }
-                EventKind::StepFinished { step, .. } => record.steps.push(step),
-                _ => {}
-            }
-        }
-        record
-    }
-
     async fn changed(&mut self, change: Change) -> Result<(), SuperviseError> {
         match change {
             Change::Job(ix) => {
                 let name = self.context.graph.name(ix);
-                let events: Vec<Event> = self.watch.events(ix).into_iter().filter(|event| is_of(event, name)).collect();
+                let events: Vec<Event> = self.watch.events(ix).into_iter().filter(|event| event.is_told_by(name)).collect();
                 if events.iter().any(|event| matches!(event.event, EventKind::JobStarted { .. })) {
                     self.started.insert(ix);
                 }
@@ -557,26 +536,6 @@ impl<'a> Engine<'a> {
             running.into_iter(),
         );
         self.status.update(text, force)
-    }
-}
-
-/// Returns whether an event from a job's file is one that a job may tell of itself.
-fn is_of(event: &Event, name: &JobName) -> bool {
-    match &event.event {
-        EventKind::JobStarted { job }
-        | EventKind::JobRetried { job, .. }
-        | EventKind::StepStarted { job, .. }
-        | EventKind::StepFinished { job, .. } => job == name,
-        EventKind::RunCreated { .. }
-        | EventKind::SupervisorStarted { .. }
-        | EventKind::JobsSubmitted { .. }
-        | EventKind::JobFinished { .. }
-        | EventKind::CancelRequested { .. }
-        | EventKind::GroupWaiting { .. }
-        | EventKind::GroupEntered { .. }
-        | EventKind::MatrixCancelled { .. }
-        | EventKind::Warning { .. }
-        | EventKind::RunFinished { .. } => false,
     }
 }
 

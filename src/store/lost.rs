@@ -1,0 +1,153 @@
+//! Runs that ended without a word: what their jobs had told, and the record that is closed for them.
+//!
+//! A machine that goes down in good order ends its runs as it ends everything. One that loses its power leaves runs without a
+//! record; whoever looks at them next closes it.
+
+use jiff::Timestamp;
+
+use super::{EventTail, EventWriter, Liveness, RunDir, StoreError, files};
+use crate::{
+    event::{Event, EventKind},
+    ids::JobName,
+    plan::Plan,
+    record::{Conclusion, JobRecord, JobResult},
+    status,
+    unit::UnitName,
+};
+
+/// Why a run ended with the machine.
+const REASON: &str = "lost: the machine went down";
+/// Why a job of it did not run.
+const NEVER_STARTED: &str = "the machine went down before it started";
+
+impl RunDir {
+    /// Returns what a job's own events tell of it, where it left no result.
+    pub fn told_by(&self, job: &JobName, unit: &UnitName) -> JobRecord {
+        let mut record = JobRecord::new(unit.to_string());
+        let events = EventTail::new(self.job(job).events()).read().unwrap_or_default();
+        for event in events.into_iter().filter(|event| event.is_told_by(job)) {
+            match event.event {
+                EventKind::JobStarted { .. } => {
+                    record.started_at.get_or_insert(event.at);
+                    record.attempts = 1;
+                }
+                EventKind::JobRetried { attempt, .. } => {
+                    record.attempts = attempt;
+                    record.steps.clear();
+                }
+                EventKind::StepFinished { step, .. } => record.steps.push(step),
+                _ => {}
+            }
+        }
+        record
+    }
+
+    /// Closes the record of a run that the machine took with it when it went down. Any other run is left alone.
+    ///
+    /// # Errors
+    /// Fails when the run's directory cannot be read or written.
+    pub fn close_lost(&self) -> Result<(), StoreError> {
+        if self.liveness() != Liveness::Lost || !self.is_of_an_earlier_boot() {
+            return Ok(());
+        }
+        let Some(_lock) = self.lock_supervisor()? else { return Ok(()) };
+        // Somebody else may have done it meanwhile.
+        if self.record().exists() {
+            return Ok(());
+        }
+        let past = self.load_events()?;
+        let cancelled = past.iter().any(|event| matches!(event.event, EventKind::CancelRequested { .. }));
+        // When it ended is not known; this is when it was last known to go on.
+        let at = past.last().map_or_else(Timestamp::now, |event| event.at);
+        let mut record = self.record_so_far()?;
+        let missing = self.job_names()?.into_iter().filter(|job| !record.jobs.contains_key(job));
+        let plan: Option<Plan> = files::read_json(&self.plan()).ok();
+        let ended = missing.map(|job| {
+            let tolerated = plan.as_ref().and_then(|plan| plan.jobs.get(&job)).is_some_and(|job| job.continue_on_error);
+            EventKind::JobFinished { record: self.lost_job(&job, at, tolerated, cancelled), job }
+        });
+        let mut events: Vec<Event> = ended.map(|event| Event { at, event }).collect();
+        let conclusion = if cancelled { Conclusion::Cancelled } else { Conclusion::Failure };
+        events.push(Event { at, event: EventKind::RunFinished { conclusion, reason: Some(REASON.to_owned()) } });
+        EventWriter::open(&self.events(), 0o600)?.append(&events)?;
+        events.iter().for_each(|event| event.apply(&mut record));
+        self.release_reserve();
+        files::write_json(&self.record(), &record, 0o600, true)
+    }
+
+    fn lost_job(&self, job: &JobName, at: Timestamp, tolerated: bool, cancelled: bool) -> JobRecord {
+        let paths = self.job(job);
+        let unit = UnitName::job(self.id(), job);
+        if let Ok(Some(left)) = files::read_untrusted_json::<JobResult>(&paths.result()) {
+            return JobRecord { unit: unit.to_string(), ..left.record };
+        }
+        let record = self.told_by(job, &unit);
+        let (outcome, reason) = match paths.events().exists() {
+            false => (Conclusion::Cancelled, NEVER_STARTED),
+            true if cancelled => (Conclusion::Cancelled, REASON),
+            true => (Conclusion::Failure, REASON),
+        };
+        let conclusion = status::conclude(outcome, tolerated);
+        JobRecord { outcome, conclusion, reason: Some(reason.to_owned()), finished_at: Some(at), ..record }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::SystemTime};
+
+    use super::*;
+    use crate::store::{StateDir, create_job};
+
+    fn event(event: EventKind) -> Event {
+        Event { at: Timestamp::from_second(1).unwrap(), event }
+    }
+
+    #[test]
+    fn a_run_that_a_reboot_has_ended_gets_a_truthful_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let run = state.create_run(&"ci".parse().unwrap()).unwrap();
+        let names = ["done", "left", "running", "tolerated", "waiting"].map(|name| name.parse::<JobName>().unwrap());
+        let [done, left, running, tolerated, waiting] = &names;
+        let plan = r#"{ "version": 1, "name": "ci", "jobs": { "done": { "steps": [{ "bash": "x" }] }, "left": { "steps": [{ "bash": "x" }] },
+            "running": { "steps": [{ "bash": "x" }] }, "tolerated": { "continueOnError": true, "steps": [{ "bash": "x" }] },
+            "waiting": { "needs": ["running"], "steps": [{ "bash": "x" }] } } }"#;
+        fs::write(run.plan(), plan).unwrap();
+        fs::write(run.spec(), "{}").unwrap();
+        names.iter().for_each(|name| create_job(&run.job(name), &[]).unwrap());
+        let success = JobRecord::new("unit".to_owned());
+        let mut events = EventWriter::open(&run.events(), 0o600).unwrap();
+        let created = EventKind::RunCreated { run: run.id().clone(), workflow: "ci".parse().unwrap(), jobs: 5 };
+        let finished = EventKind::JobFinished { job: done.clone(), record: success.clone() };
+        events.append(&[event(created), event(finished)]).unwrap();
+        for name in [left, running, tolerated] {
+            let started = event(EventKind::JobStarted { job: name.clone() });
+            EventWriter::open(&run.job(name).events(), 0o600).unwrap().append(&[started]).unwrap();
+        }
+        let result = JobResult { version: 1, failed: false, record: success };
+        files::write_json(&run.job(left).result(), &result, 0o644, false).unwrap();
+
+        run.close_lost().unwrap();
+        assert!(!run.record().exists(), "it is as young as a run that goes on");
+        fs::File::options().write(true).open(run.events()).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let lock = run.lock_supervisor().unwrap();
+        run.close_lost().unwrap();
+        assert!(!run.record().exists(), "it has a supervisor");
+        drop(lock);
+        run.close_lost().unwrap();
+
+        let record = run.load_record().unwrap();
+        assert_eq!((record.conclusion, record.reason.as_deref()), (Some(Conclusion::Failure), Some(REASON)));
+        assert_eq!(record.finished_at, Some(Timestamp::from_second(1).unwrap()));
+        let of = |job: &JobName| (record.jobs[job].outcome, record.jobs[job].conclusion, record.jobs[job].reason.as_deref());
+        assert_eq!(of(done), (Conclusion::Success, Conclusion::Success, None));
+        assert_eq!(of(left), (Conclusion::Success, Conclusion::Success, None));
+        assert_eq!(of(running), (Conclusion::Failure, Conclusion::Failure, Some(REASON)));
+        assert_eq!(of(tolerated), (Conclusion::Failure, Conclusion::Success, Some(REASON)));
+        assert_eq!(of(waiting), (Conclusion::Cancelled, Conclusion::Cancelled, Some(NEVER_STARTED)));
+        assert_eq!((record.jobs[running].attempts, record.jobs[waiting].attempts), (1, 0));
+        assert_eq!(run.liveness(), Liveness::Finished);
+        assert_eq!(run.record_so_far().unwrap(), record, "the record is a fold over the events");
+    }
+}
