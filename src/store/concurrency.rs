@@ -71,7 +71,8 @@ impl ConcurrencyGroup {
     pub fn open(state: &Path, group: &str) -> Result<Self, StoreError> {
         let all = state.join("concurrency");
         make_dir(&all, 0o700)?;
-        let path = all.join(group);
+        // As on GitHub, `Prod` and `prod` are one group.
+        let path = all.join(group.to_lowercase());
         make_dir(&path, 0o700)?;
         Ok(Self { state: StateDir::open(state)?, path })
     }

@@ -38,6 +38,9 @@ pub struct Case {
     pub meanwhile: Vec<Meanwhile>,
     /// What is expected.
     pub expect: Expect,
+    /// More runs, by name, that are started meanwhile.
+    #[serde(default)]
+    pub runs: BTreeMap<String, Other>,
     /// What is done with the run when it is over, in this order.
     #[serde(default)]
     pub then: Vec<Then>,
@@ -53,12 +56,32 @@ pub struct Source {
     pub says: String,
 }
 
-/// Something that is done once a job has made a file in its workspace; one of the four.
+/// Another run of the case.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Other {
+    /// Its plan; the case's where absent.
+    #[serde(default, deserialize_with = "other_plan")]
+    pub plan: Option<String>,
+    /// More arguments of `nixactions run`.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// What is expected of it.
+    pub expect: Expect,
+}
+
+/// Something that is done once what it waits for has come.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Meanwhile {
-    /// The file, as `job/path`.
-    pub once: String,
+    /// Waits until a job has made this file in its workspace: `job/path`, or `run:job/path`.
+    pub once: Option<String>,
+    /// Waits for an event of a run: `run groupWaiting`.
+    pub event: Option<String>,
+    /// Waits until this run is over.
+    pub over: Option<String>,
+    /// Starts this one of `runs`.
+    pub start: Option<String>,
     /// Arguments of a nixactions command, which succeeds.
     pub nixactions: Vec<String>,
     /// Sends SIGINT to the client, as Ctrl-C does.
@@ -159,6 +182,7 @@ impl File {
         let mut case: Case = toml::from_str(&self.text.replace("@DIR@", &directory.display().to_string()))
             .unwrap_or_else(|error| panic!("{}: {error}", self.name));
         case.expect.complete();
+        case.runs.values_mut().for_each(|run| run.expect.complete());
         case
     }
 }
@@ -181,6 +205,10 @@ fn complete(record: &mut Map<String, Value>) {
     let conclusion = record.entry("conclusion").or_insert_with(|| json!("success")).clone();
     record.entry("outcome").or_insert(conclusion);
     record.entry("reason").or_insert(Value::Null);
+}
+
+fn other_plan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    plan(deserializer).map(Some)
 }
 
 /// Reads a plan. A table need not state what is the same in all cases.

@@ -7,11 +7,14 @@ use std::{fmt::Write as _, fs, path::Path, path::PathBuf};
 
 use jiff::Timestamp;
 use libtest_mimic::Failed;
-use nixactions_harness::{CommandExt as _, Finished, Manager};
+use nixactions_harness::{CommandExt as _, Finished};
 use serde_json::{Map, Value, json};
 use similar::{ChangeTag, TextDiff};
 
-use crate::case::Case;
+use crate::{
+    case::{Expect, Then},
+    play::Place,
+};
 
 /// What a command of the case's has printed.
 pub struct Spoken {
@@ -21,21 +24,23 @@ pub struct Spoken {
     pub text: String,
 }
 
-/// All that was found.
+/// All that was found of a run.
 pub struct Found<'a> {
-    /// Where.
-    pub manager: &'a Manager,
-    /// The case's directory inside.
-    pub directory: &'a Path,
-    /// The case.
-    pub case: &'a Case,
+    /// Where, and beside which other runs.
+    pub place: Place<'a>,
+    /// The plan.
+    pub plan: &'a str,
+    /// What is expected.
+    pub expect: &'a Expect,
     /// The run; none where it was refused.
     pub finished: Option<Finished>,
     /// What `run` printed to standard error.
     pub stderr: String,
     /// The exit status of `run`.
     pub exit: i32,
-    /// What the commands after it printed.
+    /// The commands after it.
+    pub then: &'a [Then],
+    /// What they printed.
     pub spoken: Vec<Spoken>,
 }
 
@@ -43,8 +48,8 @@ impl Found<'_> {
     /// Returns an error with the difference, if there is one.
     pub fn compare(&self, name: &str) -> Result<(), Failed> {
         let (expected, found) = self.both();
-        if let (true, Some(finished)) = (self.case.expect.leaves_nothing, &self.finished) {
-            finished.leaves_nothing(self.manager);
+        if let (true, Some(finished)) = (self.expect.leaves_nothing, &self.finished) {
+            finished.leaves_nothing(self.place.manager);
         }
         if expected == found {
             return Ok(());
@@ -68,7 +73,7 @@ impl Found<'_> {
 
     /// Returns what is expected and what was found, in one form.
     fn both(&self) -> (Value, Value) {
-        let expect = &self.case.expect;
+        let expect = self.expect;
         let conclusion = match expect.exit {
             0 => json!("success"),
             1 => json!("failure"),
@@ -84,10 +89,10 @@ impl Found<'_> {
         facts.add("nowhere", &expect.nowhere, |secret| self.search(secret));
         facts.add("journal", &expect.journal, |fields| self.journal(fields));
         facts.add("files", expect.files.iter(), |(path, _)| {
-            let text = fs::read_to_string(self.manager.file(self.directory.join(path)));
+            let text = fs::read_to_string(self.place.manager.file(self.place.directory.join(path)));
             (path, text.map_or_else(|error| error.to_string(), |text| self.plain(&text)))
         });
-        for (then, spoken) in self.case.then.iter().zip(&self.spoken) {
+        for (then, spoken) in self.then.iter().zip(&self.spoken) {
             let text = self.plain(&spoken.text);
             let what = then.bash.clone().unwrap_or_else(|| then.nixactions.join(" "));
             facts.one(format!("then {what}"), json!(then.exit), json!(spoken.exit));
@@ -111,7 +116,7 @@ impl Found<'_> {
     /// Returns a job's record with what it printed, as far as the case speaks of it.
     fn job(&self, name: &str, record: &Value) -> Value {
         let mut record = self.plain_value(record);
-        let Some(expected) = self.case.expect.jobs.get(name) else { return record };
+        let Some(expected) = self.expect.jobs.get(name) else { return record };
         let lines = self.finished.as_ref().map(|finished| finished.lines(name)).unwrap_or_default();
         record["log"] = lines.into_iter().map(|line| self.plain(line)).collect();
         let steps = expected.get("steps").and_then(Value::as_array);
@@ -126,11 +131,13 @@ impl Found<'_> {
     /// Returns a text without what differs from run to run: ids and directories.
     fn plain(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        if let Some(finished) = &self.finished {
-            let directory = self.manager.state_dir().join("runs").join(&finished.id);
-            text = text.replace(&*directory.to_string_lossy(), "@RUN_DIR@").replace(&finished.id, "@RUN@");
+        // `case-1` is the beginning of `case-12`.
+        let mut runs: Vec<_> = self.place.runs.iter().collect();
+        runs.sort_by_key(|(_, id)| std::cmp::Reverse(id.len()));
+        for (name, id) in runs {
+            text = text.replace(&self.place.run_dir(id), &format!("@{name}_DIR@")).replace(id, &format!("@{name}@"));
         }
-        text.replace(&*self.directory.to_string_lossy(), "@DIR@")
+        text.replace(&*self.place.directory.to_string_lossy(), "@DIR@")
     }
 
     fn plain_value(&self, value: &Value) -> Value {
@@ -173,7 +180,8 @@ impl Found<'_> {
 
     fn entries(&self) -> Vec<Value> {
         let Some(finished) = &self.finished else { return Vec::new() };
-        let text = self.manager.journal(&["--output=json".to_owned(), "--all".to_owned(), format!("NIXACTIONS_RUN={}", finished.id)]).ok();
+        let text =
+            self.place.manager.journal(&["--output=json".to_owned(), "--all".to_owned(), format!("NIXACTIONS_RUN={}", finished.id)]).ok();
         text.lines().map(|line| serde_json::from_str(line).expect("journalctl prints JSON")).collect()
     }
 
@@ -202,7 +210,7 @@ impl Found<'_> {
         if let Some(finished) = &self.finished {
             look("stdout".to_owned(), json!(finished.events).to_string().as_bytes());
             look("the journal".to_owned(), json!(self.entries()).to_string().as_bytes());
-            let directory = self.manager.run_dir(&finished.id);
+            let directory = self.place.manager.run_dir(&finished.id);
             for path in files(&directory) {
                 look(path.strip_prefix(&directory).unwrap_or(&path).display().to_string(), &fs::read(&path).unwrap_or_default());
             }
@@ -216,7 +224,7 @@ impl Found<'_> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("the target directory is writable");
         let keep = |file: &str, text: String| fs::write(folder.join(file), text).expect("the target directory is writable");
-        keep("plan.json", self.case.plan.clone());
+        keep("plan.json", self.plan.to_owned());
         keep("stderr", self.stderr.clone());
         if let Some(finished) = &self.finished {
             keep("record.json", format!("{:#}\n", finished.record));

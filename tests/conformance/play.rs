@@ -1,12 +1,12 @@
 //! Plays a case on a manager: writes its files, runs its plan, does what it says meanwhile and afterwards.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use libtest_mimic::Failed;
 use nixactions_harness::{CommandExt as _, Finished, Manager, RUN_DEADLINE, Run, SOON, Signal, wait_for};
 
 use crate::{
-    case::{Case, File, Meanwhile},
+    case::{Case, File, Meanwhile, Then},
     expect::{Found, Spoken},
 };
 
@@ -18,28 +18,91 @@ pub fn play(file: &File, manager: &Manager, name: &str) -> Result<(), Failed> {
     let directory = manager.dir().join(&file.name);
     let case = file.case(&directory);
     prepare(&case, manager, &directory);
-    let plan = manager.write(directory.join("plan.json"), &case.plan);
-    let mut arguments = vec!["run".to_owned(), plan.display().to_string(), "--output=json".to_owned()];
-    arguments.extend(case.args.iter().cloned());
-    let mut command = manager.nixactions_in(&directory, &arguments);
-    command.envs(&case.env);
+    let place = Place { manager, directory: &directory, runs: Vec::new() };
+    let command = place.run("plan.json", &case.plan, &case.args, &case.env);
+    if case.expect.exit == REFUSED { refused(command, place, &case).compare(name) } else { started(command, place, &case, name) }
+}
 
-    let mut found =
-        Found { manager, directory: &directory, case: &case, finished: None, stderr: String::new(), exit: 0, spoken: Vec::new() };
-    if case.expect.exit == REFUSED {
-        let output = command.output_within(SOON);
-        found.exit = output.status.code().unwrap_or(-1);
-        found.stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    } else {
-        let run = manager.start_command(command);
-        case.meanwhile.iter().for_each(|meanwhile| act(meanwhile, manager, &directory, &run));
-        let finished = run.end();
-        found.exit = finished.code.unwrap_or(-1);
-        found.stderr.clone_from(&finished.stderr);
-        found.spoken = speak(&case, manager, &directory, &finished);
-        found.finished = Some(finished);
+/// Takes what a command printed that is to be refused.
+fn refused<'a>(mut command: Command, place: Place<'a>, case: &'a Case) -> Found<'a> {
+    let output = command.output_within(SOON);
+    let (exit, stderr) = (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned());
+    Found { place, plan: &case.plan, expect: &case.expect, finished: None, stderr, exit, then: &[], spoken: Vec::new() }
+}
+
+/// Follows the run that the command starts, and those that come meanwhile, to their ends.
+fn started(command: Command, mut place: Place<'_>, case: &Case, name: &str) -> Result<(), Failed> {
+    let manager = place.manager;
+    let run = manager.start_command(command);
+    place.runs.push(("RUN".to_owned(), run.id().to_owned()));
+    let mut runs = BTreeMap::from([("RUN".to_owned(), run)]);
+    let mut over = BTreeMap::new();
+    for meanwhile in &case.meanwhile {
+        act(meanwhile, case, &mut place, &mut runs, &mut over);
     }
-    found.compare(name)
+    over.extend(runs.into_iter().map(|(name, run)| (name, run.end())));
+    let found = |(label, finished): (String, Finished)| {
+        let other = case.runs.get(&label);
+        let (then, spoken) = if other.is_some() { (&[][..], Vec::new()) } else { (&*case.then, speak(case, &place)) };
+        Found {
+            place: place.clone(),
+            plan: other.and_then(|other| other.plan.as_ref()).unwrap_or(&case.plan),
+            expect: other.map_or(&case.expect, |other| &other.expect),
+            exit: finished.code.unwrap_or(-1),
+            stderr: finished.stderr.clone(),
+            finished: Some(finished),
+            then,
+            spoken,
+        }
+    };
+    over.into_iter().try_for_each(|run| {
+        let kept = if run.0 == "RUN" { name.to_owned() } else { format!("{name}-{}", run.0) };
+        found(run).compare(&kept)
+    })
+}
+
+/// Where a case is played, and the runs of it that there are: name and id.
+#[derive(Clone)]
+pub struct Place<'a> {
+    /// The manager.
+    pub manager: &'a Manager,
+    /// The case's directory inside.
+    pub directory: &'a Path,
+    /// The runs; that of the case itself is called `RUN`.
+    pub runs: Vec<(String, String)>,
+}
+
+impl Place<'_> {
+    /// Returns a command that runs this plan.
+    fn run(&self, file: &str, plan: &str, args: &[String], env: &BTreeMap<String, String>) -> Command {
+        let plan = self.manager.write(self.directory.join(file), plan);
+        let mut arguments = vec!["run".to_owned(), plan.display().to_string(), "--output=json".to_owned()];
+        arguments.extend(args.iter().cloned());
+        let mut command = self.manager.nixactions_in(self.directory, &arguments);
+        command.envs(env);
+        command
+    }
+
+    /// Returns the directory inside of the run of that id.
+    pub fn run_dir(&self, id: &str) -> String {
+        self.manager.state_dir().join("runs").join(id).display().to_string()
+    }
+
+    /// Puts in what is only known of a run that there is.
+    fn fill_in(&self, text: &str) -> String {
+        self.runs.iter().fold(text.to_owned(), |text, (name, id)| {
+            text.replace(&format!("@{name}_DIR@"), &self.run_dir(id)).replace(&format!("@{name}@"), id)
+        })
+    }
+
+    fn nixactions(&self, arguments: &[String]) -> Command {
+        let arguments: Vec<_> = arguments.iter().map(|argument| self.fill_in(argument)).collect();
+        self.manager.nixactions_in(self.directory, &arguments)
+    }
+
+    fn bash(&self, script: &str) -> Command {
+        self.manager.command_in(self.directory, &["bash", "-euc", &self.fill_in(script)])
+    }
 }
 
 /// Makes what is there before: the directory, which jobs may be let write to, the files, and what the setup makes.
@@ -59,41 +122,52 @@ fn prepare(case: &Case, manager: &Manager, directory: &Path) {
     }
 }
 
-fn act(meanwhile: &Meanwhile, manager: &Manager, directory: &Path, run: &Run<'_>) {
-    let (job, path) = meanwhile.once.split_once('/').expect("`once` is `job/path`");
-    run.wait_for_file(job, path);
+fn act<'a>(
+    meanwhile: &Meanwhile,
+    case: &Case,
+    place: &mut Place<'a>,
+    runs: &mut BTreeMap<String, Run<'a>>,
+    over: &mut BTreeMap<String, Finished>,
+) {
+    if let Some(once) = &meanwhile.once {
+        let (run, file) = once.split_once(':').unwrap_or(("RUN", once));
+        let (job, path) = file.split_once('/').expect("`once` is `job/path`");
+        runs[run].wait_for_file(job, path);
+    }
+    if let Some(event) = &meanwhile.event {
+        let (run, kind) = event.split_once(' ').expect("`event` is `run kind`");
+        runs[run].wait_for_event(kind, None);
+    }
+    if let Some(name) = &meanwhile.over {
+        over.insert(name.clone(), runs.remove(name).expect("there is such a run").end());
+    }
+    if let Some(name) = &meanwhile.start {
+        let other = &case.runs[name];
+        let command = place.run(&format!("{name}.json"), other.plan.as_ref().unwrap_or(&case.plan), &other.args, &case.env);
+        let run = place.manager.start_command(command);
+        place.runs.push((name.clone(), run.id().to_owned()));
+        runs.insert(name.clone(), run);
+    }
     if meanwhile.interrupt {
-        run.signal_client(Signal::SIGINT);
+        runs["RUN"].signal_client(Signal::SIGINT);
     }
     if meanwhile.kill_supervisor {
-        wait_for(SOON, "a supervisor to kill", || run.kill_supervisor().then_some(()));
+        wait_for(SOON, "a supervisor to kill", || runs["RUN"].kill_supervisor().then_some(()));
     }
     if let Some(job) = &meanwhile.kill_runner {
-        wait_for(SOON, "a runner to kill", || run.kill_runner(job).then_some(()));
+        wait_for(SOON, "a runner to kill", || runs["RUN"].kill_runner(job).then_some(()));
     }
     if !meanwhile.nixactions.is_empty() {
-        manager.nixactions_in(directory, &all_of_run(manager, run.id(), &meanwhile.nixactions)).ok();
+        place.nixactions(&meanwhile.nixactions).ok();
     }
     if let Some(script) = &meanwhile.bash {
-        manager.command_in(directory, &["bash", "-euc", &of_run(manager, run.id(), script)]).ok();
+        place.bash(script).ok();
     }
 }
 
-/// Puts in what is only known of a run that there is.
-fn of_run(manager: &Manager, id: &str, text: &str) -> String {
-    text.replace("@RUN_DIR@", &manager.state_dir().join("runs").join(id).display().to_string()).replace("@RUN@", id)
-}
-
-fn all_of_run(manager: &Manager, id: &str, arguments: &[String]) -> Vec<String> {
-    arguments.iter().map(|argument| of_run(manager, id, argument)).collect()
-}
-
-fn speak(case: &Case, manager: &Manager, directory: &Path, run: &Finished) -> Vec<Spoken> {
-    let speak = |then: &crate::case::Then| {
-        let mut command = match &then.bash {
-            Some(script) => manager.command_in(directory, &["bash", "-euc", &of_run(manager, &run.id, script)]),
-            None => manager.nixactions_in(directory, &all_of_run(manager, &run.id, &then.nixactions)),
-        };
+fn speak(case: &Case, place: &Place<'_>) -> Vec<Spoken> {
+    let speak = |then: &Then| {
+        let mut command = then.bash.as_ref().map_or_else(|| place.nixactions(&then.nixactions), |script| place.bash(script));
         let output = command.output_within(RUN_DEADLINE);
         let text = [output.stdout, output.stderr].concat();
         Spoken { exit: output.status.code().unwrap_or(-1), text: String::from_utf8_lossy(&text).into_owned() }
