@@ -35,6 +35,9 @@ pub enum EventKind {
         workflow: WorkflowName,
         /// How many jobs the plan has.
         jobs: usize,
+        /// The run that is run again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rerun_of: Option<RunId>,
     },
     /// A supervisor took the run over: the first, or one that systemd started after the last one died.
     SupervisorStarted {
@@ -138,6 +141,7 @@ impl Event {
             workflow,
             conclusion: None,
             reason: None,
+            rerun_of: None,
             started_at,
             finished_at: None,
             jobs: BTreeMap::new(),
@@ -169,8 +173,8 @@ impl Event {
                     record.finished_at = Some(self.at);
                 }
             }
-            EventKind::RunCreated { .. }
-            | EventKind::SupervisorStarted { .. }
+            EventKind::RunCreated { rerun_of, .. } => record.rerun_of.clone_from(rerun_of),
+            EventKind::SupervisorStarted { .. }
             | EventKind::JobsSubmitted { .. }
             | EventKind::JobStarted { .. }
             | EventKind::JobRetried { .. }

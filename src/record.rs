@@ -132,6 +132,9 @@ pub struct JobRecord {
     /// Its place in a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixRecord>,
+    /// The run in which it ran, where that is not this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<RunId>,
 }
 
 impl JobRecord {
@@ -150,6 +153,7 @@ impl JobRecord {
             steps: Vec::new(),
             log_lines: 0,
             matrix: None,
+            reused_from: None,
         }
     }
 }
@@ -170,6 +174,9 @@ pub struct RunRecord {
     /// Why the run ended as it did, where that is not to be seen from its jobs (a timeout, an I/O error).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The run that was run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<RunId>,
     /// When the run was made.
     pub started_at: Timestamp,
     /// When its record was written; absent while it is going on.

@@ -31,7 +31,7 @@ Examples:
   nixactions logs ci-42 build        read what a job printed
   systemctl status nixactions-ci-42  watch it as any other unit
 
-Exit status of run and attach:
+Exit status of run, rerun and attach:
   0    the workflow succeeded
   1    the workflow failed
   2    bad usage or a bad plan; nothing was started
@@ -44,6 +44,8 @@ The other commands exit with 0, 2 or 3.";
 pub enum Command {
     /// Run a plan and follow it to its end
     Run(RunArgs),
+    /// Run a run again, or what failed of it
+    Rerun(RerunArgs),
     /// Say whether a plan is good, and what it would do; start nothing
     Check(CheckArgs),
     /// Draw a plan's jobs and their needs
@@ -111,6 +113,39 @@ pub struct RunArgs {
     /// The source tree that jobs get a copy of [default: the git repository around here]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub source: Option<PathBuf>,
+    /// How the run is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `rerun`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The new run has the plan, the source tree, the inputs and the variables of the old one; what is given here comes over them. \
+                        Secrets are not kept and must be given again.\nOf jobs that do not run again it has the results, outputs and artifacts.\n\n\
+                        Examples:\n  nixactions rerun ci-42\n  nixactions rerun ci-42 --failed\n  nixactions rerun ci-42 --job test-linux"
+)]
+pub struct RerunArgs {
+    /// The run's id, as ci-42
+    pub run: String,
+    /// Run only what failed, was cancelled or skipped, and the jobs that need that
+    #[arg(long, conflicts_with = "job")]
+    pub failed: bool,
+    /// Run only this job and those that need it
+    #[arg(long, short, value_name = "JOB")]
+    pub job: Option<String>,
+    /// Print the new run's id and do not wait for its end
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Whose units the jobs become [default: the same manager's]
+    #[arg(long, value_enum)]
+    pub manager: Option<ManagerArg>,
+    /// Set a variable of all steps, over what the plan says
+    #[arg(long, short, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Read such variables from a file of K=V lines; --env outranks it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub env_file: Vec<PathBuf>,
     /// How the run is shown.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -1,6 +1,6 @@
 //! `nixactions attach`: follows a run that somebody else started.
 
-use super::{CliError, Exit, FollowOptions, Interrupt, Shown, args::AttachArgs, block_on, follow, output::renderer};
+use super::{CliError, Exit, FollowOptions, Interrupt, Shown, args::AttachArgs, block_on, output::renderer, run::to_the_end};
 use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {
@@ -12,5 +12,5 @@ pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError
     }
     let renderer = renderer(args.output.output, run.id(), true);
     let options = FollowOptions { renderer, interrupt: Interrupt::Detach, shown: Shown::Everything, fresh: false };
-    block_on(follow(&run, options, async || run.liveness() != Liveness::Lost))
+    block_on(to_the_end(&run, options))
 }

@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod man;
 mod output;
+mod rerun;
 mod run;
 mod show;
 pub mod start;
@@ -70,6 +71,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
     let state = || StateDir::open(&state_dir(cli)?).map_err(CliError::from);
     match &cli.command {
         Command::Run(args) => run::main(args, &state_dir(cli)?),
+        Command::Rerun(args) => rerun::main(args, &state_dir(cli)?),
         Command::Check(args) => check::main(args),
         Command::Graph(args) => graph::main(args),
         Command::List(args) => list::main(args, &state()?),

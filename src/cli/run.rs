@@ -4,50 +4,71 @@ use std::path::Path;
 
 use super::{
     CliError, Exit, FollowOptions, Interrupt,
-    args::{ManagerArg, RunArgs},
+    args::{ManagerArg, OutputArgs, RunArgs},
     block_on, follow,
     follow::Shown,
     output::renderer,
-    start::{Choice, Request, start},
+    start::{Choice, Request, StartError, Started, start},
 };
 use crate::{
-    store::{Liveness, StateDir},
-    unit::ManagerKind,
+    embedded,
+    store::{Liveness, RunDir, StateDir, read_json},
+    unit::{ManagerKind, RunSpec},
 };
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     let request = Request {
         plan: &args.plan,
         state_dir: state,
-        manager: match args.manager {
-            ManagerArg::Auto => Choice::Auto,
-            ManagerArg::System => Choice::Only(ManagerKind::System),
-            ManagerArg::User => Choice::Only(ManagerKind::User),
-            ManagerArg::Embedded => Choice::Only(ManagerKind::Embedded),
-        },
+        manager: choice(args.manager),
         env: &args.env,
         env_files: &args.env_file,
         inputs: &args.input,
         source: args.source.as_deref(),
     };
-    block_on(async {
-        let started = start(&request).await?;
-        let run = started.run;
-        // Nothing waits for this, and what cannot be closed is shown as lost.
-        let _ = StateDir::open(state).and_then(|state| state.close_lost());
-        for note in &started.notes {
-            eprintln!("{}: {note}", run.id());
-        }
-        if args.detach {
-            println!("{}", run.id());
-            return Ok(Exit::Success);
-        }
-        let options = FollowOptions {
-            renderer: renderer(args.output.output, run.id(), true),
-            interrupt: Interrupt::Cancel,
-            shown: Shown::Everything,
-            fresh: true,
-        };
-        follow(&run, options, async || run.liveness() != Liveness::Lost).await
-    })
+    block_on(async { show(start(&request).await?, state, args.detach, args.output).await })
+}
+
+/// Returns the manager that was asked for.
+pub(super) fn choice(manager: ManagerArg) -> Choice {
+    match manager {
+        ManagerArg::Auto => Choice::Auto,
+        ManagerArg::System => Choice::Only(ManagerKind::System),
+        ManagerArg::User => Choice::Only(ManagerKind::User),
+        ManagerArg::Embedded => Choice::Only(ManagerKind::Embedded),
+    }
+}
+
+/// Shows a run that has just been started, to its end unless it is to be left alone.
+pub(super) async fn show(started: Started, state: &Path, detach: bool, output: OutputArgs) -> Result<Exit, CliError> {
+    let run = started.run;
+    // Nothing waits for this, and what cannot be closed is shown as lost.
+    let _ = StateDir::open(state).and_then(|state| state.close_lost());
+    for note in &started.notes {
+        eprintln!("{}: {note}", run.id());
+    }
+    if detach {
+        println!("{}", run.id());
+        return Ok(Exit::Success);
+    }
+    let options = FollowOptions {
+        renderer: renderer(output.output, run.id(), true),
+        interrupt: Interrupt::Cancel,
+        shown: Shown::Everything,
+        fresh: true,
+    };
+    to_the_end(&run, options).await
+}
+
+/// Follows a run as long as somebody looks after it.
+pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<Exit, CliError> {
+    let is_embedded = read_json::<RunSpec>(&run.spec()).is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
+    let alive = async || run.liveness() != Liveness::Lost && (!is_embedded || embedded::is_alive(run.path()));
+    match follow(run, options, alive).await {
+        Err(CliError::Lost { run: id }) => Err(match embedded::failure(run.path()) {
+            Some(error) if is_embedded => StartError::from(error).into(),
+            _ => CliError::Lost { run: id },
+        }),
+        other => other,
+    }
 }

@@ -44,6 +44,9 @@ fn show(out: &mut dyn Write, run: &RunDir, record: &RunRecord, progress: &Progre
     } else {
         writeln!(out, "{}", verdict(record, colour))?;
     }
+    if let Some(run) = &record.rerun_of {
+        writeln!(out, "  rerun of  {run}")?;
+    }
     if record.started_at != Timestamp::default() {
         writeln!(out, "  started   {}", local(record.started_at))?;
     }

@@ -89,7 +89,7 @@ impl<W: Write> Renderer for Structured<W> {
             }
             EventKind::JobFinished { job, record } => {
                 let details = none.times(record.started_at, record.finished_at).usage(&record.usage);
-                let details = details.with("reason", record.reason.as_ref());
+                let details = details.with("reason", record.reason.as_ref()).with("reused_from", record.reused_from.as_ref());
                 self.write(at, Some(job), None, record.conclusion.as_str(), details)
             }
             EventKind::CancelRequested { by, kill } => {

@@ -42,10 +42,17 @@ pub fn jobs_table(jobs: &BTreeMap<JobName, JobRecord>, all: bool) -> Table {
             or_dash(Duration::between(job.started_at, job.finished_at).map(|time| time.to_string())),
             or_dash(job.usage.cpu_seconds.map(|seconds| Duration(seconds).to_string())),
             or_dash(job.usage.memory_peak_bytes.map(|bytes| Bytes(bytes).to_string())),
-            (clean(job.reason.as_deref().unwrap_or_default(), false).into_owned(), None),
+            (note(job), None),
         ]);
     }
     table
+}
+
+/// Returns what there is to say of a job: why it ended as it did, and where it ran.
+fn note(job: &JobRecord) -> String {
+    let reason = job.reason.as_deref().map(|reason| clean(reason, false).into_owned());
+    let reused = job.reused_from.as_ref().map(|run| format!("reused from {run}"));
+    reason.into_iter().chain(reused).collect::<Vec<_>>().join("; ")
 }
 
 /// Returns how many jobs ended how, as `2 success, 1 failure`.

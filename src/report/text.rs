@@ -92,6 +92,7 @@ impl<W: Write> Text<W> {
         };
         let time = Duration::between(record.started_at, record.finished_at);
         let time = match record.conclusion {
+            _ if record.reused_from.is_some() => String::new(),
             Conclusion::Skipped => String::new(),
             _ => time.map_or_else(String::new, |time| format!(" after {time}")),
         };
@@ -101,7 +102,8 @@ impl<W: Write> Text<W> {
             return Ok(());
         }
         let word = paint(word, conclusion_style(record.conclusion), self.colour);
-        self.about(job, &format!("{word}{time}{reason}"))
+        let reused = record.reused_from.as_ref().map_or_else(String::new, |run| format!(", reused from {run}"));
+        self.about(job, &format!("{word}{reused}{time}{reason}"))
     }
 }
 

@@ -118,7 +118,7 @@ mod tests {
         names.iter().for_each(|name| create_job(&run.job(name), &[]).unwrap());
         let success = JobRecord::new("unit".to_owned());
         let mut events = EventWriter::open(&run.events(), 0o600).unwrap();
-        let created = EventKind::RunCreated { run: run.id().clone(), workflow: "ci".parse().unwrap(), jobs: 5 };
+        let created = EventKind::RunCreated { run: run.id().clone(), workflow: "ci".parse().unwrap(), jobs: 5, rerun_of: None };
         let finished = EventKind::JobFinished { job: done.clone(), record: success.clone() };
         events.append(&[event(created), event(finished)]).unwrap();
         for name in [left, running, tolerated] {

@@ -189,7 +189,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string()).collect()
     };
     let mut after = unit_names(&mut context.graph.needs(ix).iter().copied());
-    if after.is_empty() {
+    if !context.graph.needs(ix).iter().any(|need| in_wave[need.index()]) {
         after.extend(slices.values().map(|(name, _)| name.to_string()));
     }
     let own_slice = job.matrix.as_ref().and_then(|matrix| slices.get(matrix.group.as_str())).map(|(name, _)| name.clone());

@@ -58,7 +58,7 @@ pub fn job_record(start: i64, conclusion: Conclusion) -> JobRecord {
 /// The events of a run of which one job succeeds, one fails, and one is skipped.
 pub fn sample_events(run: &RunDir) -> Vec<Event> {
     let mut events = vec![
-        event(0, EventKind::RunCreated { run: run.id().clone(), workflow: "ci".parse().unwrap(), jobs: 3 }),
+        event(0, EventKind::RunCreated { run: run.id().clone(), workflow: "ci".parse().unwrap(), jobs: 3, rerun_of: None }),
         event(1, EventKind::SupervisorStarted { pid: 42 }),
         event(2, EventKind::JobsSubmitted { wave: 0, jobs: vec![job("build"), job("test-linux"), job("deploy")] }),
     ];

@@ -183,7 +183,8 @@ fn the_live_view_scrolls_lines_above_what_is_running_and_leaves_nothing_behind()
     let mut out = Vec::new();
     let size = || Size { columns: 60, rows: 24 };
     let mut live = Live::new(&mut out, "ci-1", false, || at(5000), size);
-    live.event(&event(0, EventKind::RunCreated { run: "ci-1".parse().unwrap(), workflow: "ci".parse().unwrap(), jobs: 3 })).unwrap();
+    live.event(&event(0, EventKind::RunCreated { run: "ci-1".parse().unwrap(), workflow: "ci".parse().unwrap(), jobs: 3, rerun_of: None }))
+        .unwrap();
     for (name, start) in [("build", 1000), ("test", 2000)] {
         live.event(&event(start, EventKind::JobStarted { job: job(name) })).unwrap();
         live.event(&event(start, EventKind::StepStarted { job: job(name), index: 0, name: "compile".into(), attempt: 2 })).unwrap();

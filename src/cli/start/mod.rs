@@ -5,6 +5,7 @@
 
 mod environment;
 mod manager;
+mod rerun;
 mod source;
 
 use std::{
@@ -16,10 +17,12 @@ use jiff::Timestamp;
 
 pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
+pub use rerun::{RerunError, RerunRequest, Which, rerun};
 pub use source::SourceError;
 
 use super::Exit;
 use manager::Chosen;
+use rerun::Reuse;
 use source::Source;
 
 use crate::{
@@ -80,6 +83,9 @@ pub enum StartError {
     /// There is no manager.
     #[error(transparent)]
     Manager(#[from] ManagerError),
+    /// The run cannot be run again.
+    #[error(transparent)]
+    Rerun(#[from] RerunError),
     /// The run directory cannot be made.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,7 +111,11 @@ impl StartError {
             | Self::Unsupported(_)
             | Self::Graph(_)
             | Self::Environment(_) => Exit::Usage,
-            Self::Source(SourceError::NotADirectory(_)) => Exit::Usage,
+            Self::Source(SourceError::NotADirectory(_)) | Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => {
+                Exit::Usage
+            }
+            Self::Rerun(RerunError::Running(_) | RerunError::NothingFailed(_) | RerunError::NoJob { .. }) => Exit::Usage,
+            Self::Rerun(RerunError::NeverStarted(_)) => Exit::Trouble,
             Self::Source(_) | Self::Manager(_) | Self::Store(_) | Self::Systemd(_) | Self::Embedded(_) | Self::Here(..) => Exit::Trouble,
         }
     }
@@ -115,6 +125,7 @@ impl StartError {
         let hints = |error: &embedded::EmbeddedError| Some(error.hints().join("\n      ")).filter(|text| !text.is_empty());
         match self {
             Self::Store(error) => error.hint(),
+            Self::Rerun(error) => error.hint(),
             Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
             Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
             Self::Environment(faults) => {
@@ -182,7 +193,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     if wants_source && source.is_none() {
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
-    match launch(&state, &run, &spec, &plan, &graph, source.as_ref(), chosen).await {
+    match launch(&state, &run, &spec, &plan, &graph, &Origin::Tree(source.as_ref()), chosen).await {
         Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
         Err(error) => {
             // Nothing was started, so nothing may stay; what cannot be removed is at least no run with a record.
@@ -202,23 +213,36 @@ fn runtime_directory(manager: ManagerKind) -> PathBuf {
     base.join("nixactions")
 }
 
+/// What a new run begins with.
+enum Origin<'a> {
+    /// A source tree, or none.
+    Tree(Option<&'a Source>),
+    /// What another run left.
+    Run(&'a Reuse),
+}
+
 async fn launch(
     state: &StateDir,
     run: &RunDir,
     spec: &RunSpec,
     plan: &Plan,
     graph: &Graph,
-    source: Option<&Source>,
+    origin: &Origin<'_>,
     chosen: Chosen,
 ) -> Result<(), StartError> {
     run.reserve(graph.len())?;
     store::write_json(&run.plan(), plan, 0o600, false)?;
     store::write_json(&run.spec(), spec, 0o600, false)?;
-    if let Some(source) = source {
-        source.snapshot(run)?;
-    }
-    let created = EventKind::RunCreated { run: spec.run.clone(), workflow: spec.workflow.clone(), jobs: graph.len() };
-    EventWriter::open(&run.events(), 0o600)?.append(&[Event { at: spec.created_at, event: created }])?;
+    let (rerun_of, ended) = match origin {
+        Origin::Tree(source) => {
+            source.map_or(Ok(()), |source| source.snapshot(run))?;
+            (None, Vec::new())
+        }
+        Origin::Run(reuse) => (Some(reuse.run().clone()), reuse.fill(run, spec.created_at)?),
+    };
+    let created = EventKind::RunCreated { run: spec.run.clone(), workflow: spec.workflow.clone(), jobs: graph.len(), rerun_of };
+    let events: Vec<Event> = std::iter::once(Event { at: spec.created_at, event: created }).chain(ended).collect();
+    EventWriter::open(&run.events(), 0o600)?.append(&events)?;
     match chosen {
         Chosen::Running(_, manager) => Ok(manager.start(&unit::supervisor(spec), &[]).await?),
         Chosen::Embedded => {

@@ -15,7 +15,7 @@ use crate::{
     event::EventKind,
     graph::JobIx,
     ids::JobName,
-    record::Conclusion,
+    record::{Conclusion, JobRecord},
     status,
     store::{self, StoreError},
     supervisor::progress::{Place, QUEUE_MAX, Queue},
@@ -61,7 +61,9 @@ impl Engine<'_> {
         let (job, plan) = self.context.job(ix);
         let Some(matrix) = plan.matrix.as_ref().filter(|matrix| matrix.fail_fast) else { return Ok(()) };
         let group = &matrix.group;
+        let has_run = |ended: &JobRecord| ended.reused_from.is_none();
         if self.progress.place(ix) != Place::Finished(Conclusion::Failure)
+            || !self.record.jobs.get(job).is_some_and(has_run)
             || self.cancel != Cancel::No
             || self.cancelled_groups.contains_key(group)
             || unit::matrix_jobs(&self.context, group).iter().all(|ix| matches!(self.progress.place(*ix), Place::Finished(_)))

@@ -208,10 +208,8 @@ impl<'a> Engine<'a> {
                 | EventKind::RunFinished { .. } => {}
             }
         }
-        if waves.is_empty() {
-            return Ok(());
-        }
-        let loaded = self.loaded().await?;
+        let is_new = waves.is_empty();
+        let loaded = if is_new { Vec::new() } else { self.loaded().await? };
         for (wave, jobs) in waves {
             // The line is written before the call: whether PID 1 got it is to be seen from the wave's slice, which
             // stays until we stop it, or from any job that has left a trace.
@@ -231,6 +229,9 @@ impl<'a> Engine<'a> {
                 self.started.remove(&ix);
                 self.watch.remove(ix);
             }
+        }
+        if is_new {
+            return Ok(());
         }
         // The last supervisor may have died between a failure and what follows from it.
         for ix in self.progress.failed_jobs().collect::<Vec<_>>() {

@@ -217,7 +217,7 @@ impl Manager {
             flags.extend(["--manager".into(), self.kind.as_str().into()]);
         }
         // Inside a machine the default directory is the one to test.
-        if self.machine.is_none() && ["run", "list", "show", "logs", "attach", "cancel"].contains(&subcommand) {
+        if self.machine.is_none() && ["run", "rerun", "list", "show", "logs", "attach", "cancel", "clean"].contains(&subcommand) {
             flags.extend(["--state-dir".into(), self.state_dir.clone().into()]);
         }
         argv.splice(argv.len().min(2)..argv.len().min(2), flags);

@@ -1,0 +1,282 @@
+//! A run from what another one left: the same plan, source tree, inputs and variables, and of jobs that need not run again, their
+//! results and artifacts.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::{Choice, Origin, StartError, Started, environment, launch, manager, runtime_directory};
+use crate::{
+    event::{Event, EventKind},
+    graph::{Graph, JobIx},
+    ids::{JobName, RunId},
+    plan::{self, Plan},
+    record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
+    store::{self, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
+    unit::{RunSpec, SPEC_VERSION},
+};
+
+/// Which jobs run again, besides those that need them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those that did not succeed.
+    Failed,
+    /// This one.
+    Job(String),
+}
+
+/// What is to be run again, and how.
+#[derive(Debug)]
+pub struct RerunRequest<'a> {
+    /// The run.
+    pub run: &'a str,
+    /// Which of its jobs.
+    pub which: Which,
+    /// Which manager; that of the run where absent.
+    pub manager: Option<Choice>,
+    /// `--env K=V`, over what the run was given.
+    pub env: &'a [String],
+    /// `--env-file F`, likewise.
+    pub env_files: &'a [PathBuf],
+}
+
+/// Why a run cannot be run again.
+#[derive(Debug, thiserror::Error)]
+pub enum RerunError {
+    /// It has not ended.
+    #[error("run `{0}` is still going on")]
+    Running(RunId),
+    /// It was never started.
+    #[error("run `{0}` was never started: it has no run.json")]
+    NeverStarted(RunId),
+    /// `--failed`, and nothing did.
+    #[error("no job of run `{0}` has failed or was cancelled")]
+    NothingFailed(RunId),
+    /// `--job`, and there is none of that name.
+    #[error("run `{run}` has no job `{job}`")]
+    NoJob {
+        /// The run.
+        run: RunId,
+        /// What was asked for.
+        job: String,
+        /// The jobs that there are.
+        known: Vec<JobName>,
+    },
+}
+
+impl RerunError {
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Running(run) => Some(format!("`nixactions attach {run}` follows it to its end, `nixactions cancel {run}` ends it")),
+            Self::NeverStarted(_) => None,
+            Self::NothingFailed(run) => Some(format!("`nixactions rerun {run}` runs all of it again")),
+            Self::NoJob { job, known, .. } => {
+                let near = known.iter().map(|known| (strsim::jaro(known.as_str(), job), known)).filter(|(score, _)| *score > 0.7);
+                near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("did you mean `{known}`?"))
+            }
+        }
+    }
+}
+
+/// What a new run takes over from an older one.
+#[derive(Debug)]
+pub struct Reuse {
+    from: RunDir,
+    has_source: bool,
+    /// The jobs that do not run again, each with whether it or a job before it failed.
+    jobs: Vec<(JobName, Vec<String>, JobRecord, bool)>,
+}
+
+/// Starts a run from what another one left.
+///
+/// # Errors
+/// Fails when there is no such run, or it cannot be run again; else as [`super::start`].
+pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Started, StartError> {
+    let from = StateDir::open(state_dir)?.run(request.run)?;
+    match from.liveness() {
+        Liveness::Running => return Err(RerunError::Running(from.id().clone()).into()),
+        Liveness::Incomplete => return Err(RerunError::NeverStarted(from.id().clone()).into()),
+        Liveness::Finished | Liveness::Lost => {}
+    }
+    let plan = plan::load(&from.plan())?;
+    let unsupported = plan::unsupported(&plan);
+    if !unsupported.is_empty() {
+        return Err(StartError::Unsupported(unsupported));
+    }
+    let graph = Graph::new(&plan)?;
+    let record = from.load_record()?;
+    let again = selection(&graph, &record, &request.which)?;
+    let old: RunSpec = store::read_json(&from.spec())?;
+    // Inputs were checked when the run was made; nothing of the caller's environment is taken again.
+    let without_inputs = Plan { inputs: Default::default(), ..plan.clone() };
+    let given = environment::collect(&without_inputs, request.env, request.env_files, &[], |_| None).map_err(StartError::Environment)?;
+    let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
+    let chosen = manager::choose(request.manager.unwrap_or(Choice::Only(old.manager))).await?;
+
+    let state = StateDir::create(state_dir)?;
+    let run = state.create_run(&plan.name)?;
+    let spec = RunSpec {
+        version: SPEC_VERSION,
+        run: run.id().clone(),
+        manager: chosen.kind(),
+        created_at: Timestamp::now(),
+        program,
+        directory: run.path().to_owned(),
+        state_directory: state.path().to_owned(),
+        runtime_directory: runtime_directory(chosen.kind()).join(run.id().as_str()),
+        overrides: old.overrides.into_iter().chain(given.overrides).collect(),
+        ..old
+    };
+    let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
+    let reused = reuse.jobs.len();
+    let notes = vec![match reused {
+        0 => format!("all jobs of {} run again", reuse.from.id()),
+        _ => format!("{} of {} jobs of {} run again", graph.len() - reused, graph.len(), reuse.from.id()),
+    }];
+    match launch(&state, &run, &spec, &plan, &graph, &Origin::Run(&reuse), chosen).await {
+        Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
+        Err(error) => {
+            // As for any run that was not started.
+            let _ = std::fs::remove_dir_all(run.path());
+            Err(error)
+        }
+    }
+}
+
+/// Returns for each job whether it runs again: as on GitHub, with all that needs it.
+fn selection(graph: &Graph, record: &RunRecord, which: &Which) -> Result<Vec<bool>, RerunError> {
+    let conclusion = |ix: JobIx| record.jobs.get(graph.name(ix)).map(|job| job.conclusion);
+    let seeds: Vec<JobIx> = match which {
+        Which::All => graph.jobs().collect(),
+        Which::Failed => {
+            let has_failed = |ix| !matches!(conclusion(ix), Some(Conclusion::Success | Conclusion::Skipped));
+            if !graph.jobs().any(has_failed) {
+                return Err(RerunError::NothingFailed(record.run.clone()));
+            }
+            graph.jobs().filter(|ix| conclusion(*ix) != Some(Conclusion::Success)).collect()
+        }
+        Which::Job(job) => {
+            let known = || job.parse().ok().and_then(|name: JobName| graph.ix(&name));
+            let none = || RerunError::NoJob { run: record.run.clone(), job: job.clone(), known: graph.names().to_vec() };
+            vec![known().ok_or_else(none)?]
+        }
+    };
+    let mut again = vec![false; graph.len()];
+    for ix in seeds {
+        again[ix.index()] = true;
+        graph.descendants(ix).into_iter().for_each(|dependent| again[dependent.index()] = true);
+    }
+    Ok(again)
+}
+
+impl Reuse {
+    fn new(from: RunDir, spec: &RunSpec, plan: &Plan, graph: &Graph, record: &RunRecord, again: &[bool]) -> Self {
+        let mut failed = vec![false; graph.len()];
+        let mut jobs = Vec::new();
+        for ix in graph.jobs() {
+            let name = graph.name(ix);
+            let Some(ended) = record.jobs.get(name) else { continue };
+            failed[ix.index()] = ended.conclusion == Conclusion::Failure || graph.needs(ix).iter().any(|need| failed[need.index()]);
+            if again[ix.index()] {
+                continue;
+            }
+            let mut ended = ended.clone();
+            ended.reused_from.get_or_insert_with(|| record.run.clone());
+            // Its lines are in that run's log.
+            ended.log_lines = 0;
+            let outputs = plan.jobs.get(name).map(|job| job.outputs.keys().cloned().collect()).unwrap_or_default();
+            jobs.push((name.clone(), outputs, ended, failed[ix.index()]));
+        }
+        Self { from, has_source: spec.has_source, jobs }
+    }
+
+    /// Returns the run that it is taken from.
+    pub(super) fn run(&self) -> &RunId {
+        self.from.id()
+    }
+
+    /// Fills the new run's directory, and returns the events of the jobs that have ended before it begins.
+    pub(super) fn fill(&self, run: &RunDir, at: Timestamp) -> Result<Vec<Event>, StoreError> {
+        if self.has_source {
+            copy(&self.from.source(), &run.source())?;
+        }
+        let mut events = Vec::new();
+        for (name, artifacts, record, failed) in &self.jobs {
+            let (old, new) = (self.from.job(name), run.job(name));
+            store::create_job(&new, &artifacts.iter().map(String::as_str).collect::<Vec<_>>())?;
+            for artifact in artifacts.iter().filter(|artifact| old.artifact(artifact).is_dir()) {
+                copy(&old.artifact(artifact), &new.artifact(artifact))?;
+            }
+            let result = JobResult { version: RESULT_VERSION, failed: *failed, record: record.clone() };
+            store::write_json(&new.result(), &result, 0o644, false)?;
+            events.push(Event { at, event: EventKind::JobFinished { job: name.clone(), record: record.clone() } });
+        }
+        Ok(events)
+    }
+}
+
+/// Copies a directory of a run as it is; blocks are shared where the file system can.
+fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(to).map_err(|source| StoreError::io("create", to, source))?;
+    TreeCopy { from, to, modes: ModePolicy::Keep, take_from: None }.all().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    /// A chain a - b - c, and d and e after a.
+    fn graph() -> Graph {
+        let steps = serde_json::json!([{ "bash": "true" }]);
+        let job = |needs: &[&str]| serde_json::json!({ "needs": needs, "steps": steps });
+        let jobs = serde_json::json!({ "a": job(&[]), "b": job(&["a"]), "c": job(&["b"]), "d": job(&["a"]), "e": job(&["a"]) });
+        Graph::new(&serde_json::from_value(serde_json::json!({ "version": 1, "name": "ci", "jobs": jobs })).unwrap()).unwrap()
+    }
+
+    fn record(conclusions: &[(&str, Conclusion)]) -> RunRecord {
+        let mut record = Event::empty_record("ci-1".parse().unwrap(), "ci".parse().unwrap(), Timestamp::default());
+        for (job, conclusion) in conclusions {
+            record.jobs.insert(job.parse().unwrap(), JobRecord { conclusion: *conclusion, ..JobRecord::new(String::new()) });
+        }
+        record
+    }
+
+    fn again(conclusions: &[(&str, Conclusion)], which: &Which) -> String {
+        let graph = graph();
+        let again = selection(&graph, &record(conclusions), which).unwrap();
+        let mut names: Vec<&str> = graph.jobs().filter(|ix| again[ix.index()]).map(|ix| graph.name(ix).as_str()).collect();
+        names.sort_unstable();
+        names.concat()
+    }
+
+    use Conclusion::{Cancelled, Failure, Skipped, Success};
+    const FAILED: [(&str, Conclusion); 5] = [("a", Success), ("b", Failure), ("c", Skipped), ("d", Success), ("e", Cancelled)];
+
+    #[test]
+    fn what_failed_runs_again_with_all_that_needs_it() {
+        assert_eq!(again(&FAILED, &Which::All), "abcde");
+        assert_eq!(again(&FAILED, &Which::Failed), "bce");
+        // A dependent that succeeded all the same, as with `always()`, saw a result that may change.
+        assert_eq!(again(&[("a", Success), ("b", Failure), ("c", Success), ("d", Success), ("e", Success)], &Which::Failed), "bc");
+        // A run that was lost has no record of what it did not get to.
+        assert_eq!(again(&[("a", Success), ("b", Success)], &Which::Failed), "cde");
+    }
+
+    #[test]
+    fn a_job_runs_again_with_all_that_needs_it() {
+        assert_eq!(again(&FAILED, &Which::Job("b".into())), "bc");
+        assert_eq!(again(&FAILED, &Which::Job("d".into())), "d");
+        let error = selection(&graph(), &record(&FAILED), &Which::Job("x".into())).unwrap_err();
+        assert_eq!(error.to_string(), "run `ci-1` has no job `x`");
+    }
+
+    #[test]
+    fn a_run_without_failure_has_nothing_to_run_again() {
+        let fine = [("a", Success), ("b", Success), ("c", Skipped), ("d", Success), ("e", Success)];
+        assert!(matches!(selection(&graph(), &record(&fine), &Which::Failed), Err(RerunError::NothingFailed(_))));
+    }
+}
