@@ -10,8 +10,8 @@ use crate::{
     expect::{Found, Spoken},
 };
 
-/// The exit status of bad usage and bad plans: nothing is started.
-const REFUSED: i32 = 2;
+/// The exit statuses of what cannot be started.
+const REFUSED: [i32; 2] = [2, 3];
 
 /// Plays the case and compares; a difference is an error that shows it and says where all there is has been kept.
 pub fn play(file: &File, manager: &Manager, name: &str) -> Result<(), Failed> {
@@ -20,13 +20,15 @@ pub fn play(file: &File, manager: &Manager, name: &str) -> Result<(), Failed> {
     prepare(&case, manager, &directory);
     let place = Place { manager, directory: &directory, runs: Vec::new() };
     let command = place.run("plan.json", &case.plan, &case.args, &case.env);
-    if case.expect.exit == REFUSED { refused(command, place, &case).compare(name) } else { started(command, place, &case, name) }
+    if REFUSED.contains(&case.expect.exit) { refused(command, place, &case).compare(name) } else { started(command, place, &case, name) }
 }
 
 /// Takes what a command printed that is to be refused.
 fn refused<'a>(mut command: Command, place: Place<'a>, case: &'a Case) -> Found<'a> {
     let output = command.output_within(SOON);
     let (exit, stderr) = (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned());
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(stdout, "", "what is refused starts nothing, and has no events");
     Found { place, plan: &case.plan, expect: &case.expect, finished: None, stderr, exit, then: &[], spoken: Vec::new() }
 }
 
