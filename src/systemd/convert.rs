@@ -1,6 +1,10 @@
 //! From typed property values to variants of the wire.
 
-use zbus::Variant;
+use serde::{Serialize, Serializer};
+use zbus::{
+    Variant,
+    wire::{Signature, Type},
+};
 
 use super::proxy::Properties;
 use crate::{
@@ -10,6 +14,21 @@ use crate::{
 
 /// `MS_REC`: a bound directory comes with what is mounted below it (mount(2)), as `BindPaths=` does by default.
 const RECURSIVE: u64 = 0x4000;
+
+/// Units as `StartTransientUnit` takes them beside the main one. Each is converted when it is written: the variants of a
+/// thousand units at once would be the most memory that a run ever takes.
+#[derive(Debug)]
+pub(super) struct Aux<'a>(pub &'a [TransientUnit]);
+
+impl Type for Aux<'_> {
+    const SIGNATURE: &'static Signature = <Vec<(&str, Properties<'_>)> as Type>::SIGNATURE;
+}
+
+impl Serialize for Aux<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|unit| (unit.name.as_str(), properties(unit))))
+    }
+}
 
 /// Returns a unit's properties as `StartTransientUnit` takes them.
 pub(super) fn properties(unit: &TransientUnit) -> Properties<'_> {

@@ -161,8 +161,7 @@ impl Manager {
     /// # Errors
     /// Fails when a property is not accepted, or a unit of one of the names is loaded.
     pub async fn start(&self, main: &TransientUnit, aux: &[TransientUnit]) -> Result<(), SystemdError> {
-        let aux: Vec<_> = aux.iter().map(|unit| (unit.name.as_str(), convert::properties(unit))).collect();
-        let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &convert::properties(main), &aux).await;
+        let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &convert::properties(main), &convert::Aux(aux)).await;
         started.map(drop).map_err(|source| SystemdError::Start { unit: main.name.clone(), source })
     }
 

@@ -2,6 +2,8 @@
 
 use zbus::{OwnedObjectPath, Variant, proxy};
 
+use super::convert::Aux;
+
 /// A unit as `ListUnitsByPatterns` gives it: name, description, load, active and sub state, followed unit, object,
 /// queued job's id, type and object.
 pub(super) type ListedUnit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
@@ -22,7 +24,7 @@ pub(super) trait Manager {
         name: &str,
         mode: &str,
         properties: &Properties<'_>,
-        aux: &[(&str, Properties<'_>)],
+        aux: &Aux<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
 
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
