@@ -19,13 +19,7 @@ pub(super) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
 pub(super) trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
 
-    fn start_transient_unit(
-        &self,
-        name: &str,
-        mode: &str,
-        properties: &Properties<'_>,
-        aux: &Aux<'_>,
-    ) -> zbus::Result<OwnedObjectPath>;
+    fn start_transient_unit(&self, name: &str, mode: &str, properties: &Properties<'_>, aux: &Aux<'_>) -> zbus::Result<OwnedObjectPath>;
 
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
 
