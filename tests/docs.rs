@@ -157,6 +157,7 @@ fn job_unit(text: &str) -> Vec<String> {
         inputs: Default::default(),
         path: "/usr/bin".into(),
         has_source: false,
+        mounts_source: false,
         max_parallel: 2,
     };
     let context = Context { plan: &plan, graph: &graph, run: &run, features: Features::of_version(252) };

@@ -25,6 +25,8 @@ struct Settings {
     controllers: BTreeSet<String>,
     /// How many jobs come with the first wave; all where absent.
     first_wave: Option<usize>,
+    /// Whether there is a source tree, which is mounted.
+    source: bool,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             program: "/usr/bin/nixactions".into(),
             controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into(),
             first_wave: None,
+            source: false,
         }
     }
 }
@@ -86,7 +89,8 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         overrides: Default::default(),
         inputs: Default::default(),
         path: "/usr/bin".into(),
-        has_source: false,
+        has_source: settings.source,
+        mounts_source: settings.source,
         max_parallel: plan.max_parallel.unwrap_or(2),
     };
     let graph = Graph::new(plan).expect("the plan is good");

@@ -219,6 +219,7 @@ fn floor(plan: &Json) -> f64 {
         inputs: Env::new(),
         path: String::new(),
         has_source: false,
+        mounts_source: false,
         max_parallel: plan.max_parallel.expect("the plans say"),
     };
     for name in graph.names() {

@@ -35,7 +35,7 @@ pub use exit::{CliError, Exit, tell};
 pub use follow::{FollowOptions, Interrupt, Shown, follow};
 pub use output::renderer;
 
-use crate::{embedded, runner, store::StateDir};
+use crate::{embedded, overlay, runner, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
     {
         return runner::main(directory.into());
     }
-    if let Some(exit) = embedded::entry(&argv) {
+    if let Some(exit) = embedded::entry(&argv).or_else(|| overlay::entry(&argv)) {
         return exit;
     }
     let cli = match Cli::try_parse() {

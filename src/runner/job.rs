@@ -269,7 +269,8 @@ impl Job<'_> {
     /// stay: on ext4 each removal makes the next few seconds' creations ten times as expensive (it spares inodes just freed).
     fn clean_up(&mut self) {
         if matches!(self.record.outcome, Conclusion::Success | Conclusion::Skipped) {
-            empty(&self.paths.workspace());
+            // Removed through a mount, each file of the source tree would have to be marked as removed.
+            empty(&if self.spec.mount_source { self.paths.changes() } else { self.paths.workspace() });
             empty(&self.paths.home());
         }
         empty(&self.spec.files_directory);
@@ -278,9 +279,13 @@ impl Job<'_> {
     /// Removes all that an attempt has made, so that the next finds nothing of it.
     pub(super) fn remove_work(&self) {
         empty(&self.spec.files_directory);
-        for directory in [self.paths.workspace(), self.paths.home()] {
-            remove_tree(&directory);
+        if self.spec.mount_source {
+            // A mount cannot be removed.
+            empty(&self.paths.workspace());
+        } else {
+            remove_tree(&self.paths.workspace());
         }
+        remove_tree(&self.paths.home());
     }
 
     /// Writes the result, which is what dependents and the supervisor see.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    overlay,
     store::{self, Copied, ModePolicy, Modes, StoreError, TreeCopy},
     unit::{InputSpec, JobPaths, JobSpec, OutputSpec},
 };
@@ -21,6 +22,9 @@ pub enum WorkspaceError {
     /// A directory cannot be made.
     #[error("failed to make the workspace")]
     Make(#[source] io::Error),
+    /// It could not be mounted before the runner started.
+    #[error("failed to mount the workspace: {0}")]
+    Mount(String),
     /// The source tree cannot be copied.
     #[error("failed to copy the source tree")]
     Source(#[source] StoreError),
@@ -71,11 +75,26 @@ pub enum WorkspaceError {
 /// # Errors
 /// Fails with what could not be made or copied.
 pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
+    if let Some(reason) = spec.mount_source.then(|| overlay::failure(paths)).flatten() {
+        return Err(WorkspaceError::Mount(reason));
+    }
     for directory in [paths.workspace(), paths.home()] {
-        fs::create_dir(directory).map_err(WorkspaceError::Make)?;
+        match fs::create_dir(&directory) {
+            // It is mounted.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && spec.mount_source && directory == paths.workspace() => {}
+            other => other.map_err(WorkspaceError::Make)?,
+        }
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&spec.files_directory).map_err(WorkspaceError::Make)?;
-    if spec.copy_source {
+    if spec.mount_source {
+        let workspace = paths.workspace();
+        let is_empty = fs::read_dir(&workspace).map_err(WorkspaceError::Make)?.next().is_none();
+        if is_empty {
+            // An earlier attempt was removed from it. Only root can mount it anew, and a second attempt is rare enough to copy for.
+            let copy = TreeCopy { from: &paths.overlay_source(), to: &workspace, modes: ModePolicy::Keep, take_from: None };
+            copy.all().map_err(WorkspaceError::Source)?;
+        }
+    } else if spec.copy_source {
         restore_tree(&spec.shared_directory.join("source"), &paths.workspace()).map_err(WorkspaceError::Source)?;
     }
     Ok(())
@@ -116,7 +135,9 @@ pub fn save(spec: &JobSpec, paths: &JobPaths, output: &OutputSpec, done: bool) -
     let take = done && !spec.outputs.iter().any(overlaps);
     let artifact = paths.artifact(&output.name);
     let (name, path) = (output.name.clone(), output.path.clone());
-    match save_tree(&workspace, &artifact, &relative, take) {
+    // In a mount nothing can be renamed out of it, but what the job has made lies beside it as well.
+    let taken_from = if spec.mount_source { paths.changes() } else { workspace.clone() };
+    match save_tree(&workspace, &artifact, &relative, take.then_some(taken_from.as_path())) {
         Ok(Some(copied)) => {
             let left_out = |(path, kind): &(PathBuf, &str)| format!("artifact `{name}`: left out `{}`, which is {kind}", path.display());
             Ok(copied.skipped.iter().map(left_out).collect())
@@ -134,7 +155,7 @@ pub fn save(spec: &JobSpec, paths: &JobPaths, output: &OutputSpec, done: bool) -
 }
 
 /// Copies a path into an artifact's directory; the manifest comes last and says that it is complete.
-fn save_tree(from: &Path, artifact: &Path, relative: &Path, take: bool) -> Result<Option<Copied>, StoreError> {
+fn save_tree(from: &Path, artifact: &Path, relative: &Path, take_from: Option<&Path>) -> Result<Option<Copied>, StoreError> {
     let tree = artifact.join(TREE);
     if tree.exists() {
         // An earlier attempt's.
@@ -142,7 +163,7 @@ fn save_tree(from: &Path, artifact: &Path, relative: &Path, take: bool) -> Resul
         removed.map_err(|error| StoreError::io("replace", artifact, error))?;
     }
     fs::create_dir(&tree).map_err(|error| StoreError::io("create", &tree, error))?;
-    let copy = TreeCopy { from, to: &tree, modes: ModePolicy::Open, take_from: take.then_some(from) };
+    let copy = TreeCopy { from, to: &tree, modes: ModePolicy::Open, take_from };
     let copied = copy.one(relative)?;
     if let Some(copied) = &copied {
         store::write_json(&artifact.join(MODES), &copied.modes, 0o644, false)?;

@@ -230,6 +230,7 @@ mod tests {
             inputs: Env::new(),
             path: String::new(),
             has_source: false,
+            mounts_source: false,
             max_parallel: 1,
         };
         files::write_json(&run.spec(), &spec, 0o600, false).unwrap();

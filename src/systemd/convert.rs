@@ -48,6 +48,10 @@ fn variant(value: &Value) -> Variant<'_> {
             let words: Vec<&str> = argv.iter().map(String::as_str).collect();
             Variant::new(vec![(words.first().copied().unwrap_or_default(), words.clone(), false)])
         }
+        Value::ExecPrivileged(argv) => {
+            let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+            Variant::new(vec![(words.first().copied().unwrap_or_default(), words.clone(), vec!["privileged"])])
+        }
         Value::Pairs(pairs) => Variant::new(pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>()),
         Value::Binds(binds) => {
             Variant::new(binds.iter().map(|(from, to)| (from.as_str(), to.as_str(), false, RECURSIVE)).collect::<Vec<_>>())

@@ -26,6 +26,8 @@ pub const INTERRUPT_GRACE: Duration = Duration::from_millis(7500);
 pub const TERMINATE_GRACE: Duration = Duration::from_millis(2500);
 /// How long `always()` and `cancelled()` work may take after a cancellation.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(300);
+/// The subcommand that mounts a job's workspace.
+pub const MOUNT_COMMAND: &str = "workspace";
 /// What PID 1 waits beyond all that, before it ends a runner that hangs.
 const RUNNER_SLACK: Duration = Duration::from_secs(30);
 
@@ -226,6 +228,11 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));
     }
+    if mounts_source(run, &context.executor(job)) {
+        // By the host's paths: it is outside of the sandbox.
+        let argv = [run.program.display().to_string(), MOUNT_COMMAND.to_owned(), own.path().display().to_string()];
+        properties.push(("ExecStartPreEx", Value::ExecPrivileged(argv.into())));
+    }
     if let Executor::Systemd { sandbox: level, properties: extra, .. } = context.executor(job) {
         let mut visible = vec![paths.shared()];
         visible.extend(context.graph.needs(ix).iter().map(|need| paths.job(context.graph.name(*need)).out()));
@@ -338,6 +345,11 @@ pub fn copies_source(executor: &Executor) -> bool {
     match executor {
         Executor::Systemd { copy_repo, .. } | Executor::Nspawn { copy_repo, .. } | Executor::Hooks { copy_repo, .. } => *copy_repo,
     }
+}
+
+/// Returns whether a job's workspace is mounted over the run's copy of the source tree.
+pub fn mounts_source(run: &RunSpec, executor: &Executor) -> bool {
+    run.has_source && run.mounts_source && copies_source(executor)
 }
 
 /// Returns whether a job is run as the manager's own user.

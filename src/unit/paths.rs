@@ -65,6 +65,11 @@ impl RunPaths {
         self.0.join("shared/source")
     }
 
+    /// Returns the tree in the copy of the source tree.
+    pub fn source_tree(&self) -> PathBuf {
+        self.0.join("shared/source/tree")
+    }
+
     /// Returns the locks of which each running job holds one, where the manager does not count itself.
     pub fn slots(&self) -> PathBuf {
         self.0.join("shared/slots")
@@ -175,6 +180,31 @@ impl JobPaths {
     /// Returns the workspace its steps run in.
     pub fn workspace(&self) -> PathBuf {
         self.0.join("work/workspace")
+    }
+
+    /// Returns what the job has changed of the source tree, where its workspace is mounted over that.
+    pub fn changes(&self) -> PathBuf {
+        self.0.join("work/changes")
+    }
+
+    /// Returns the directory of what is mounted, which the job cannot change; it is there as long as the workspace is mounted.
+    pub fn overlay(&self) -> PathBuf {
+        self.0.join("overlay")
+    }
+
+    /// Returns where the run's source tree is mounted with the job's user as its owner.
+    pub fn overlay_source(&self) -> PathBuf {
+        self.0.join("overlay/source")
+    }
+
+    /// Returns the kernel's own directory of the mount.
+    pub fn overlay_work(&self) -> PathBuf {
+        self.0.join("overlay/work")
+    }
+
+    /// Returns where the reason lies why the workspace could not be mounted.
+    pub fn overlay_error(&self) -> PathBuf {
+        self.0.join("overlay/error")
     }
 
     /// Returns its `$HOME`.

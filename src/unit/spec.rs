@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Context, RunPaths, UnitName,
-    compile::{copies_source, step_timeout, view},
+    compile::{copies_source, mounts_source, step_timeout, view},
     inputs, matrix,
 };
 use crate::{
@@ -66,6 +66,9 @@ pub struct RunSpec {
     pub path: String,
     /// Whether a copy of the source tree lies in the run's `shared/source`.
     pub has_source: bool,
+    /// Whether the jobs' workspaces are mounted over that copy, rather than each having a copy of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mounts_source: bool,
     /// How many jobs may run at once.
     pub max_parallel: u32,
 }
@@ -166,6 +169,9 @@ pub struct JobSpec {
     pub continue_on_error: bool,
     /// Whether its workspace starts with a copy of the source tree.
     pub copy_source: bool,
+    /// Whether that is mounted by the job's unit before the runner starts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mount_source: bool,
     /// How many of the run's jobs may run at once, where the runner itself must see to it with locks.
     pub slots: Option<u32>,
     /// Its matrix group.
@@ -217,6 +223,7 @@ impl JobSpec {
             condition: job.condition.clone(),
             continue_on_error: job.continue_on_error,
             copy_source: run.has_source && copies_source(&context.executor(job)),
+            mount_source: mounts_source(run, &context.executor(job)),
             slots: (!context.features.concurrency).then_some(run.max_parallel),
             matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
                 directory: paths.matrix(&matrix.group).path().to_owned(),

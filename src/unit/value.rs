@@ -26,6 +26,8 @@ pub enum Value {
     BytesList(Vec<Vec<u8>>),
     /// `a(sasb)`: the executable and its argv.
     Exec(Vec<String>),
+    /// `a(sasas)`: as before, run with full privileges and outside of the sandbox, whatever the unit's other properties say.
+    ExecPrivileged(Vec<String>),
     /// `a(ss)`
     Pairs(Vec<(String, String)>),
     /// `a(ssbt)`: source, destination; never optional, never recursive-less.
@@ -54,6 +56,7 @@ impl fmt::Display for Value {
             Self::U64(u64::MAX) => f.write_str("infinity"),
             Self::U64(value) => write!(f, "{value}"),
             Self::Str(value) => f.write_str(value),
+            Self::ExecPrivileged(values) => write!(f, "+{}", values.join(" ")),
             Self::StrList(values) | Self::Exec(values) => f.write_str(&values.join(" ")),
             Self::BytesList(values) => {
                 let texts: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();

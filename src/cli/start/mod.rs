@@ -170,7 +170,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
 
     let state = StateDir::create(request.state_dir)?;
     let run = state.create_run(&plan.name)?;
-    let spec = RunSpec {
+    let mut spec = RunSpec {
         version: SPEC_VERSION,
         run: run.id().clone(),
         workflow: plan.name.clone(),
@@ -184,6 +184,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         inputs: additions.inputs,
         path: default_path(),
         has_source: source.is_some(),
+        mounts_source: false,
         max_parallel: plan.max_parallel.unwrap_or_else(cpus).min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
     };
     let mut notes = Vec::new();
@@ -193,7 +194,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     if wants_source && source.is_none() {
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
-    match launch(&state, &run, &spec, &plan, &graph, &Origin::Tree(source.as_ref()), chosen).await {
+    match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Tree(source.as_ref()), chosen).await {
         Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
         Err(error) => {
             // Nothing was started, so nothing may stay; what cannot be removed is at least no run with a record.
@@ -224,7 +225,7 @@ enum Origin<'a> {
 async fn launch(
     state: &StateDir,
     run: &RunDir,
-    spec: &RunSpec,
+    spec: &mut RunSpec,
     plan: &Plan,
     graph: &Graph,
     origin: &Origin<'_>,
@@ -232,14 +233,17 @@ async fn launch(
 ) -> Result<(), StartError> {
     run.reserve(graph.len())?;
     store::write_json(&run.plan(), plan, 0o600, false)?;
-    store::write_json(&run.spec(), spec, 0o600, false)?;
     let (rerun_of, ended) = match origin {
         Origin::Tree(source) => {
-            source.map_or(Ok(()), |source| source.snapshot(run))?;
+            if let Some(source) = source {
+                // A user's own manager may not mount what its jobs see.
+                spec.mounts_source = source.snapshot(run, spec.manager != ManagerKind::User)?;
+            }
             (None, Vec::new())
         }
         Origin::Run(reuse) => (Some(reuse.run().clone()), reuse.fill(run, spec.created_at)?),
     };
+    store::write_json(&run.spec(), spec, 0o600, false)?;
     let created = EventKind::RunCreated { run: spec.run.clone(), workflow: spec.workflow.clone(), jobs: graph.len(), rerun_of };
     let events: Vec<Event> = std::iter::once(Event { at: spec.created_at, event: created }).chain(ended).collect();
     EventWriter::open(&run.events(), 0o600)?.append(&events)?;

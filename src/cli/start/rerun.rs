@@ -13,7 +13,7 @@ use crate::{
     plan::{self, Plan},
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
     store::{self, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
-    unit::{RunSpec, SPEC_VERSION},
+    unit::{ManagerKind, RunSpec, SPEC_VERSION},
 };
 
 /// Which jobs run again, besides those that need them.
@@ -118,7 +118,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
 
     let state = StateDir::create(state_dir)?;
     let run = state.create_run(&plan.name)?;
-    let spec = RunSpec {
+    let mut spec = RunSpec {
         version: SPEC_VERSION,
         run: run.id().clone(),
         manager: chosen.kind(),
@@ -127,6 +127,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
         runtime_directory: runtime_directory(chosen.kind()).join(run.id().as_str()),
+        mounts_source: old.mounts_source && chosen.kind() != ManagerKind::User,
         overrides: old.overrides.into_iter().chain(given.overrides).collect(),
         ..old
     };
@@ -136,7 +137,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         0 => format!("all jobs of {} run again", reuse.from.id()),
         _ => format!("{} of {} jobs of {} run again", graph.len() - reused, graph.len(), reuse.from.id()),
     }];
-    match launch(&state, &run, &spec, &plan, &graph, &Origin::Run(&reuse), chosen).await {
+    match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Run(&reuse), chosen).await {
         Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
         Err(error) => {
             // As for any run that was not started.

@@ -9,7 +9,10 @@ use std::{
     process::Command,
 };
 
-use crate::store::{self, ModePolicy, RunDir, StoreError, TreeCopy};
+use crate::{
+    overlay,
+    store::{self, ModePolicy, RunDir, StoreError, TreeCopy},
+};
 
 /// What can go wrong with a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,10 @@ pub enum SourceError {
     #[error("source `{}` is no directory", .0.display())]
     NotADirectory(PathBuf),
 }
+
+/// A tree up to this size is copied by each job: that takes no longer than to mount it.
+const COPIED_ENTRIES: u64 = 256;
+const COPIED_BYTES: u64 = 16 << 20;
 
 /// A source tree to be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,17 +64,24 @@ impl Source {
         Ok(root.map(|root| Self { root: root.to_owned(), is_repository: true }))
     }
 
-    /// Copies the tree into the run directory, readable for the jobs' users, with its real modes beside it.
+    /// Copies the tree into the run directory. A small one is made readable for the jobs' users, with its real modes beside it, and each
+    /// job copies it. A larger one is, if it `may` be, mounted, so that a job costs the same whatever its size: then it keeps its
+    /// real modes, since it will look as if it were the job's own. Returns whether it is to be mounted.
     ///
     /// # Errors
     /// Fails when git does, or a file cannot be copied.
-    pub fn snapshot(&self, run: &RunDir) -> Result<(), SourceError> {
+    pub fn snapshot(&self, run: &RunDir, may_mount: bool) -> Result<bool, SourceError> {
         let target = run.source();
-        let tree = target.join("tree");
+        let tree = run.source_tree();
         std::fs::create_dir_all(&tree).map_err(|error| SourceError::Copy(StoreError::io("create", &tree, error)))?;
         let copy = TreeCopy { from: &self.root, to: &tree, modes: ModePolicy::Open, take_from: None };
         let copied = copy.named(&self.files()?).map_err(SourceError::Copy)?;
-        store::write_json(&target.join("modes.json"), &copied.modes, 0o644, false).map_err(SourceError::Copy)
+        if may_mount && (copied.entries > COPIED_ENTRIES || copied.bytes > COPIED_BYTES) && overlay::works_below(&target.join("probe")) {
+            copied.modes.set(&tree).map_err(SourceError::Copy)?;
+            return Ok(true);
+        }
+        store::write_json(&target.join("modes.json"), &copied.modes, 0o644, false).map_err(SourceError::Copy)?;
+        Ok(false)
     }
 
     /// Returns what is copied: paths relative to the root; a directory stands for all below it.

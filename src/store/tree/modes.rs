@@ -5,11 +5,17 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    fs::{self, Permissions},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::store::StoreError;
 
 /// The permissions that survive a copy: the set-user-ID, set-group-ID and sticky bits do not.
 pub(super) const PERMISSIONS: u32 = 0o777;
@@ -29,6 +35,20 @@ impl<'de> Deserialize<'de> for Modes {
         let texts = BTreeMap::<String, u32>::deserialize(deserializer)?;
         let decoded = texts.into_iter().map(|(text, mode)| Some((decode(&text)?, mode))).collect::<Option<_>>();
         decoded.map(Self).ok_or_else(|| D::Error::custom("a path has a `%` that no two hexadecimal digits follow"))
+    }
+}
+
+impl Modes {
+    /// Gives what was opened its real modes back, in a tree that nobody else can change.
+    ///
+    /// # Errors
+    /// Fails at the first mode that cannot be set.
+    pub fn set(&self, tree: &Path) -> Result<(), StoreError> {
+        // The deepest first: a directory may end up closed to us.
+        self.0.iter().rev().try_for_each(|(path, mode)| {
+            let path = tree.join(path);
+            fs::set_permissions(&path, Permissions::from_mode(*mode)).map_err(|error| StoreError::io("set the mode of", &path, error))
+        })
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     event::{Event, EventKind},
     graph::{Graph, JobIx},
     ids::JobName,
+    overlay,
     plan::Plan,
     record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
     status::{self, Condition},
@@ -435,6 +436,7 @@ impl<'a> Engine<'a> {
         if !is_clear {
             self.manager.reset_failed(unit.as_str()).await?;
         }
+        self.unmount(ix);
         self.unwritten.extend(past.into_iter().filter(|event| event.is_told_by(name)));
         self.started.remove(&ix);
         let finished_wave = self.progress.finish(ix, record.conclusion);
@@ -444,6 +446,13 @@ impl<'a> Engine<'a> {
             // The slices of the last jobs go with the run's.
             Some(wave) if !self.progress.is_done() => Ok(self.manager.stop(&UnitName::wave(&self.context.run.run, wave)).await?),
             _ => Ok(()),
+        }
+    }
+
+    /// Unmounts a job's workspace, where it has one that is mounted.
+    fn unmount(&self, ix: JobIx) {
+        if self.context.run.mounts_source {
+            overlay::unmount(&self.run.job(self.context.graph.name(ix)));
         }
     }
 
@@ -476,6 +485,8 @@ impl<'a> Engine<'a> {
         if self.progress.has_submitted() {
             self.stop_slice().await?;
         }
+        // Those of jobs that ended when no supervisor was there.
+        self.context.graph.jobs().for_each(|ix| self.unmount(ix));
         let runtime = &self.context.run.runtime_directory;
         if let Err(error) = std::fs::remove_dir_all(runtime)
             && error.kind() != std::io::ErrorKind::NotFound
