@@ -74,6 +74,13 @@ pub enum Command {
                       nixactions cancel ci-42 --kill"
     )]
     Cancel(CancelArgs),
+    /// Remove finished runs
+    #[command(group = clap::ArgGroup::new("which").args(["keep", "older_than"]).required(true).multiple(true))]
+    #[command(
+        after_help = "A run goes when all that is given applies to it. What goes on is never removed, and the number of a run is never given \
+                            again.\n\nExamples:\n  nixactions clean --older-than 30d\n  nixactions clean --keep 20 --older-than 7d --dry-run"
+    )]
+    Clean(CleanArgs),
     /// Write a completion script for a shell
     #[command(after_help = "Examples:\n  nixactions completions bash > /usr/share/bash-completion/completions/nixactions\n  \
                             nixactions completions fish > ~/.config/fish/completions/nixactions.fish")]
@@ -266,6 +273,20 @@ pub struct CancelArgs {
     /// Kill all that is running at once
     #[arg(long)]
     pub kill: bool,
+}
+
+/// Arguments of `clean`.
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// Keep the N newest runs of each workflow
+    #[arg(long, value_name = "N")]
+    pub keep: Option<usize>,
+    /// Keep what ended less than so long ago, as 12h, 30d or 2w
+    #[arg(long, value_name = "AGE")]
+    pub older_than: Option<String>,
+    /// Only say what would be removed
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
 }
 
 /// Arguments of `completions`.

@@ -88,6 +88,12 @@ pub enum CliError {
         /// The run.
         run: String,
     },
+    /// An age that is none.
+    #[error("`{text}` is no age")]
+    BadAge {
+        /// What was given.
+        text: String,
+    },
     /// journalctl cannot be started.
     #[error("failed to start `journalctl`")]
     Journal(#[source] io::Error),
@@ -128,7 +134,7 @@ impl CliError {
             ) => Exit::Trouble,
             Self::Start(error) => error.exit(),
             Self::Supervise(_) => Exit::Trouble,
-            Self::NoStateDir | Self::NoJob { .. } | Self::AlreadyFinished { .. } => Exit::Usage,
+            Self::NoStateDir | Self::NoJob { .. } | Self::AlreadyFinished { .. } | Self::BadAge { .. } => Exit::Usage,
             Self::NeverStarted { .. } | Self::Lost { .. } => Exit::Trouble,
             Self::Journal(_) | Self::JournalFailed { .. } => Exit::Trouble,
             Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Trouble,
@@ -144,6 +150,7 @@ impl CliError {
             Self::Supervise(_) => None,
             Self::NoStateDir => Some("name a directory with `--state-dir`".to_owned()),
             Self::NoJob { hint, .. } => hint.clone(),
+            Self::BadAge { .. } => Some("write a number and a unit, as in `12h`, `30d` or `2w`".to_owned()),
             Self::AlreadyFinished { run, .. } | Self::NeverStarted { run } => {
                 Some(format!("`nixactions show {run}` tells what is known of it"))
             }

@@ -4,6 +4,7 @@ pub mod args;
 mod attach;
 mod cancel;
 mod check;
+mod clean;
 mod completions;
 mod exit;
 mod follow;
@@ -79,6 +80,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Logs(args) => logs::main(args, &state()?),
         Command::Attach(args) => attach::main(args, &state()?),
         Command::Cancel(args) => cancel::main(args, &state()?),
+        Command::Clean(args) => clean::main(args, &state()?),
         Command::Completions(args) => completions::main(args),
         Command::Man(args) => man::main(args),
         Command::Supervise(args) => supervise::main(args),

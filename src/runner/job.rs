@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
@@ -283,9 +283,9 @@ impl Job<'_> {
             // A mount cannot be removed.
             empty(&self.paths.workspace());
         } else {
-            remove_tree(&self.paths.workspace());
+            let _ = store::remove_tree(&self.paths.workspace());
         }
-        remove_tree(&self.paths.home());
+        let _ = store::remove_tree(&self.paths.home());
     }
 
     /// Writes the result, which is what dependents and the supervisor see.
@@ -306,23 +306,8 @@ impl Job<'_> {
     }
 }
 
-/// Removes all that lies in a directory.
+/// Removes all that lies in a directory, as far as possible: what is left is in nobody's way, retention removes it with the run.
 fn empty(directory: &Path) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.for_each(|entry| remove_tree(&entry.path()));
-}
-
-/// Removes a file or tree as far as possible, also below directories that the job made unwritable.
-fn remove_tree(directory: &Path) {
-    if fs::remove_dir_all(directory).is_ok() || fs::remove_file(directory).is_ok() {
-        return;
-    }
-    let mut pending = vec![directory.to_owned()];
-    while let Some(path) = pending.pop() {
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
-        let entries = fs::read_dir(&path).into_iter().flatten().flatten();
-        pending.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
-    }
-    // Whatever is left is in nobody's way: retention removes it with the run.
-    let _ = fs::remove_dir_all(directory);
+    entries.for_each(|entry| _ = store::remove_tree(&entry.path()));
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! <state>/version                      the layout's version
 //! <state>/concurrency/<group>/         who holds a concurrency group, and who waits for it
+//! <state>/numbers/<workflow>           the highest number of a run that was removed
+//! <state>/trash/                       runs that are being removed
 //! <state>/runs/<run>/                  0700: nobody but its owner gets below it by path
 //!     plan.json  run.json              what was asked for (run.json may hold secrets)
 //!     events.jsonl  record.json        what happened
@@ -23,6 +25,7 @@ mod files;
 mod journal;
 mod liveness;
 mod lost;
+mod retention;
 mod state;
 mod tree;
 
@@ -36,6 +39,7 @@ pub use events::{EventTail, EventWriter};
 pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 pub use liveness::{Liveness, SupervisorLock};
+pub use retention::{Retention, remove_tree};
 pub use state::{RunDir, StateDir};
 pub use tree::{Copied, ModePolicy, Modes, TreeCopy, make_beneath, plain};
 

@@ -61,7 +61,7 @@ impl StateDir {
     /// Fails with the path and the system's reason.
     pub fn create_run(&self, workflow: &WorkflowName) -> Result<RunDir, StoreError> {
         let last = self.runs()?.iter().map(RunId::split).filter(|(name, _)| *name == workflow.as_str()).map(|(_, n)| n).max();
-        let mut number = last.unwrap_or(0) + 1;
+        let mut number = last.unwrap_or(0).max(self.last_removed(workflow)) + 1;
         loop {
             let id = RunId::new(workflow, number);
             let path = self.runs_dir().join(id.as_str());
