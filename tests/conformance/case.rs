@@ -63,6 +63,8 @@ pub struct Other {
     /// Its plan; the case's where absent.
     #[serde(default, deserialize_with = "other_plan")]
     pub plan: Option<String>,
+    /// Where it is a run that is run again, the arguments of `nixactions rerun`.
+    pub rerun: Option<Vec<String>>,
     /// More arguments of `nixactions run`.
     #[serde(default)]
     pub args: Vec<String>,

@@ -145,7 +145,10 @@ fn act<'a>(
     }
     if let Some(name) = &meanwhile.start {
         let other = &case.runs[name];
-        let command = place.run(&format!("{name}.json"), other.plan.as_ref().unwrap_or(&case.plan), &other.args, &case.env);
+        let command = match &other.rerun {
+            Some(arguments) => place.nixactions(&[&["rerun".to_owned(), "--output=json".to_owned()], arguments.as_slice()].concat()),
+            None => place.run(&format!("{name}.json"), other.plan.as_ref().unwrap_or(&case.plan), &other.args, &case.env),
+        };
         let run = place.manager.start_command(command);
         place.runs.push((name.clone(), run.id().to_owned()));
         runs.insert(name.clone(), run);
