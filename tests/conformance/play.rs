@@ -143,16 +143,6 @@ fn act<'a>(
     if let Some(name) = &meanwhile.over {
         over.insert(name.clone(), runs.remove(name).expect("there is such a run").end());
     }
-    if let Some(name) = &meanwhile.start {
-        let other = &case.runs[name];
-        let command = match &other.rerun {
-            Some(arguments) => place.nixactions(&[&["rerun".to_owned(), "--output=json".to_owned()], arguments.as_slice()].concat()),
-            None => place.run(&format!("{name}.json"), other.plan.as_ref().unwrap_or(&case.plan), &other.args, &case.env),
-        };
-        let run = place.manager.start_command(command);
-        place.runs.push((name.clone(), run.id().to_owned()));
-        runs.insert(name.clone(), run);
-    }
     if meanwhile.interrupt {
         runs["RUN"].signal_client(Signal::SIGINT);
     }
@@ -167,6 +157,16 @@ fn act<'a>(
     }
     if let Some(script) = &meanwhile.bash {
         place.bash(script).ok();
+    }
+    if let Some(name) = &meanwhile.start {
+        let other = &case.runs[name];
+        let command = match &other.rerun {
+            Some(arguments) => place.nixactions(&[&["rerun".to_owned(), "--output=json".to_owned()], arguments.as_slice()].concat()),
+            None => place.run(&format!("{name}.json"), other.plan.as_ref().unwrap_or(&case.plan), &other.args, &case.env),
+        };
+        let run = place.manager.start_command(command);
+        place.runs.push((name.clone(), run.id().to_owned()));
+        runs.insert(name.clone(), run);
     }
 }
 
