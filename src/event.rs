@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobName, RunId, WorkflowName},
-    record::{Conclusion, JobRecord, RECORD_VERSION, RunRecord, StepRecord},
+    record::{Annotation, Conclusion, JobRecord, RECORD_VERSION, RunRecord, StepRecord},
 };
 
 /// One thing that happened, and when.
@@ -83,6 +83,13 @@ pub enum EventKind {
         /// How it ended.
         step: StepRecord,
     },
+    /// A step said something of a place in the source.
+    Annotation {
+        /// The job.
+        job: JobName,
+        /// What it said.
+        annotation: Annotation,
+    },
     /// A job ended, was skipped, or was found to have been killed.
     JobFinished {
         /// The job.
@@ -154,7 +161,8 @@ impl Event {
             EventKind::JobStarted { job }
             | EventKind::JobRetried { job, .. }
             | EventKind::StepStarted { job, .. }
-            | EventKind::StepFinished { job, .. } => job == name,
+            | EventKind::StepFinished { job, .. }
+            | EventKind::Annotation { job, .. } => job == name,
             _ => false,
         }
     }
@@ -180,6 +188,7 @@ impl Event {
             | EventKind::JobRetried { .. }
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
+            | EventKind::Annotation { .. }
             | EventKind::CancelRequested { .. }
             | EventKind::GroupWaiting { .. }
             | EventKind::GroupEntered { .. }

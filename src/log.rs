@@ -31,6 +31,45 @@ impl Stream {
     }
 }
 
+/// What a line is beside text: which workflow command the step gave with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// A group begins; the text is its title.
+    Group,
+    /// A group ends.
+    EndGroup,
+    /// An annotation of this level.
+    Error,
+    /// An annotation of this level.
+    Warning,
+    /// An annotation of this level.
+    Notice,
+    /// For debugging.
+    Debug,
+}
+
+impl Mark {
+    /// All there are.
+    const ALL: [Self; 6] = [Self::Group, Self::EndGroup, Self::Error, Self::Warning, Self::Notice, Self::Debug];
+
+    /// Returns the word that stands in `NIXACTIONS_COMMAND` and in JSON output: the command's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::EndGroup => "endgroup",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+            Self::Debug => "debug",
+        }
+    }
+
+    /// Returns the command of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mark| mark.as_str() == text)
+    }
+}
+
 /// One line of a job's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
@@ -46,6 +85,8 @@ pub struct LogLine {
     pub stream: Stream,
     /// Its syslog priority: 0 (emergency) to 7 (debug).
     pub priority: u8,
+    /// Which workflow command it was.
+    pub mark: Option<Mark>,
     /// The text, without its line end. What was no UTF-8 has been replaced; control characters are all there.
     pub message: String,
 }

@@ -96,6 +96,70 @@ pub struct MatrixRecord {
     pub values: BTreeMap<String, String>,
 }
 
+/// How grave an annotation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AnnotationLevel {
+    /// `::notice::`
+    Notice,
+    /// `::warning::`
+    Warning,
+    /// `::error::`
+    Error,
+}
+
+impl AnnotationLevel {
+    /// Returns the word that stands in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a step said of a place in the source by `::error file=…::` and its like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Annotation {
+    /// How grave it is.
+    pub level: AnnotationLevel,
+    /// The step that said it.
+    pub step: String,
+    /// What it said.
+    pub message: String,
+    /// Its title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The file it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The last line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_line: Option<u32>,
+    /// The column, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// The last column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_column: Option<u32>,
+}
+
+impl Annotation {
+    /// Returns the place as compilers write it: `file:line:column`, as far as it is known.
+    pub fn place(&self) -> Option<String> {
+        let mut place = self.file.clone()?;
+        for number in [self.line, self.line.and(self.column)].into_iter().flatten() {
+            place.push_str(&format!(":{number}"));
+        }
+        Some(place)
+    }
+}
+
 /// One job of a run, as it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -126,6 +190,9 @@ pub struct JobRecord {
     /// Its steps in their order; those never reached are absent.
     #[serde(default)]
     pub steps: Vec<StepRecord>,
+    /// What its steps said of places in the source; at most 10 of a level and step, and 50 in all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<Annotation>,
     /// How many lines its runner sent to the journal.
     #[serde(default)]
     pub log_lines: u64,
@@ -151,6 +218,7 @@ impl JobRecord {
             outputs: BTreeMap::new(),
             usage: Usage::default(),
             steps: Vec::new(),
+            annotations: Vec::new(),
             log_lines: 0,
             matrix: None,
             reused_from: None,

@@ -10,7 +10,7 @@ use nixactions::{
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
 };
 
-const PAGES: [&str; 4] = ["README.md", "docs/plan.md", "docs/sandbox.md", "docs/design.md"];
+const PAGES: [&str; 5] = ["README.md", "docs/plan.md", "docs/sandbox.md", "docs/design.md", "docs/secrets.md"];
 
 /// A fenced block: what stands after its fence, and its text.
 struct Block {
@@ -154,6 +154,7 @@ fn job_unit(text: &str) -> Vec<String> {
         state_directory: state.into(),
         runtime_directory: "/run/nixactions/ci-1".into(),
         overrides: Default::default(),
+        secrets: None,
         inputs: Default::default(),
         path: "/usr/bin".into(),
         has_source: false,

@@ -126,10 +126,10 @@ fn the_journal_has_every_line_with_its_fields(manager: &Manager) {
     };
     has("out", "6", "stdout");
     has("err", "5", "stderr");
-    has("::error file=a.rs,line=3::wrong", "3", "stdout");
-    has("::warning::odd", "4", "stderr");
-    has("::notice::look", "5", "stdout");
-    has("::debug::deep", "7", "stdout");
+    has("error: a.rs:3: wrong", "3", "stdout");
+    has("warning: odd", "4", "stderr");
+    has("notice: look", "5", "stdout");
+    has("debug: deep", "7", "stdout");
     has("no newline\u{1b}[31mred\u{1b}[0m", "6", "stdout");
     has("", "6", "stdout");
     has("not UTF-8 \u{fffd}", "6", "stdout");

@@ -87,6 +87,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         state_directory: settings.state_directory.clone().into(),
         runtime_directory: format!("/run/nixactions/{}-1", plan.name).into(),
         overrides: Default::default(),
+        secrets: None,
         inputs: Default::default(),
         path: "/usr/bin".into(),
         has_source: settings.source,

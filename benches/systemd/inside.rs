@@ -216,6 +216,7 @@ fn floor(plan: &Json) -> f64 {
         state_directory: state.path().to_owned(),
         runtime_directory: Path::new("/run/nixactions").join(run.id().as_str()),
         overrides: Env::new(),
+        secrets: None,
         inputs: Env::new(),
         path: String::new(),
         has_source: false,

@@ -114,6 +114,9 @@ pub struct RunArgs {
     /// Read such variables from a file of K=V lines; --env outranks it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub env_file: Vec<PathBuf>,
+    /// The same from a file of secrets: their values are masked and kept out of the run's directory; --env outranks it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub secret_env_file: Vec<PathBuf>,
     /// Set an input that the plan declares
     #[arg(long, short, value_name = "K=V")]
     pub input: Vec<String>,
@@ -153,6 +156,9 @@ pub struct RerunArgs {
     /// Read such variables from a file of K=V lines; --env outranks it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub env_file: Vec<PathBuf>,
+    /// The same from a file of secrets; nothing keeps those that the run was given
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub secret_env_file: Vec<PathBuf>,
     /// How the run is shown.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -21,6 +21,7 @@ pub(super) fn main(args: &RerunArgs, state: &Path) -> Result<Exit, CliError> {
         manager: args.manager.map(choice),
         env: &args.env,
         env_files: &args.env_file,
+        secret_env_files: &args.secret_env_file,
     };
     block_on(async { show(rerun(&request, state).await?, state, args.detach, args.output).await })
 }

@@ -23,6 +23,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
         manager: choice(args.manager),
         env: &args.env,
         env_files: &args.env_file,
+        secret_env_files: &args.secret_env_file,
         inputs: &args.input,
         source: args.source.as_deref(),
     };

@@ -72,6 +72,8 @@ pub struct Boot<'a> {
     pub supervisor: &'a [OsString],
     /// Further paths that must stay visible inside, even when they lie below /tmp or /run (the source tree).
     pub extra_paths: &'a [PathBuf],
+    /// A file below its /run, and what it holds: for root alone, and gone with the manager.
+    pub private_file: Option<(&'a Path, &'a str)>,
 }
 
 /// What the stages are told; it goes down as JSON on standard input.
@@ -84,6 +86,8 @@ struct Spec {
     /// Absolute paths that stay visible.
     keep: Vec<PathBuf>,
     programs: check::Programs,
+    /// A file below /run that only root may read.
+    private_file: Option<(PathBuf, String)>,
     /// The terminal that is to be /dev/console inside.
     console: Option<PathBuf>,
 }
@@ -117,7 +121,8 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
     }
     make_directories(&run_dir)?;
 
-    let spec = Spec { run: boot.run.clone(), run_dir, supervisor: boot.supervisor.to_vec(), keep, programs, console: None };
+    let private_file = boot.private_file.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let spec = Spec { run: boot.run.clone(), run_dir, supervisor: boot.supervisor.to_vec(), keep, programs, private_file, console: None };
     let failed = |source| EmbeddedError::io("start", &exe, source);
     let mut child = Command::new(&exe)
         .arg0("nixactions")

@@ -6,6 +6,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
+    io::Write,
     os::{
         fd::AsRawFd,
         unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink},
@@ -141,6 +142,9 @@ fn fill_run(spec: &Spec, host: &Host) -> Result<(), StageError> {
     for (path, text) in units::files(spec) {
         write(path, text)?;
     }
+    if let Some((path, text)) = &spec.private_file {
+        write_private(path, text)?;
+    }
     for (path, target) in &host.links {
         symlink(target, path).at(format_args!("make `{path}`"))?;
     }
@@ -154,6 +158,16 @@ fn write(path: impl AsRef<Path>, text: impl AsRef<[u8]>) -> Result<(), StageErro
     let path = path.as_ref();
     let made = path.parent().map_or(Ok(()), fs::create_dir_all);
     made.and_then(|()| fs::write(path, text)).at(format_args!("write `{}`", path.display()))
+}
+
+/// Writes a file that only root may read, in a directory of the same kind.
+fn write_private(path: &Path, text: &str) -> Result<(), StageError> {
+    let at = || format!("write `{}`", path.display());
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(directory).at(at())?;
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).at(at())
 }
 
 /// Returns the host's machine id, or a new one where that is not set: systemd would take it for a first boot.

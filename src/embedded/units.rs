@@ -310,6 +310,7 @@ mod tests {
     #[test]
     fn every_unit_named_in_the_units_is_there() {
         let spec = Spec {
+            private_file: None,
             run: "ci-1".parse().unwrap(),
             run_dir: "/state/runs/ci-1".into(),
             supervisor: vec!["/bin/true".into()],

@@ -315,6 +315,12 @@ pub struct Job {
     /// Providers of variables of its steps, in order.
     #[serde(default)]
     pub env_from: Vec<Argv>,
+    /// Files on the host that its steps find in `$CREDENTIALS_DIRECTORY`, by name (`LoadCredential=`, systemd.exec(5)).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, String>,
+    /// The same, of files that systemd-creds(1) has encrypted (`LoadCredentialEncrypted=`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials_encrypted: BTreeMap<String, String>,
     /// Artifacts restored before the first step.
     #[serde(default)]
     pub inputs: Vec<ArtifactInput>,

@@ -44,6 +44,19 @@ pub(super) fn file_name(name: &str) -> Checked {
     Ok(())
 }
 
+/// A credential's name: a file's name in `$CREDENTIALS_DIRECTORY`.
+pub(super) fn credential_name(name: &str) -> Checked {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.is_empty() || name.len() > LABEL_MAX || name.starts_with('.') || !name.chars().all(is_plain) {
+        let expected = format!("a name of 1 to {LABEL_MAX} letters, digits, `_`, `-` and `.` that does not start with `.`");
+        return Err(Refusal::new(quoted(name), expected));
+    }
+    if name.starts_with("nixactions.") {
+        return Err(Refusal::new(quoted(name), "a name that does not start with `nixactions.`, as the engine's own do"));
+    }
+    Ok(())
+}
+
 /// A path inside the workspace.
 pub(super) fn workspace_path(path: &str) -> Checked {
     const EXPECTED: &str = "a path inside the workspace";

@@ -9,7 +9,6 @@ use super::{
 pub fn unsupported(plan: &Plan) -> Vec<Fault> {
     let root = At::ROOT;
     let mut found = Found(Vec::new());
-    found.list(&root.key("envFrom"), plan.env_from.is_empty());
     for (name, executor) in &plan.executors {
         let at = root.key("executors");
         let at = at.key(name);
@@ -17,16 +16,6 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
             Executor::Systemd { .. } => {}
             Executor::Nspawn { .. } => found.kind(&at.key("type"), "nspawn"),
             Executor::Hooks { .. } => found.kind(&at.key("type"), "hooks"),
-        }
-    }
-    for (name, job) in &plan.jobs {
-        let at = root.key("jobs");
-        let at = at.key(name.as_str());
-        found.list(&at.key("envFrom"), job.env_from.is_empty());
-        for (i, step) in job.steps.iter().enumerate() {
-            let at = at.key("steps");
-            let at = at.index(i);
-            found.list(&at.key("envFrom"), step.env_from.is_empty());
         }
     }
     found.0
@@ -37,12 +26,6 @@ struct Found(Vec<Fault>);
 impl Found {
     fn add(&mut self, at: &At<'_>, found: &str, expected: &str) {
         self.0.push(Fault { path: at.to_string(), found: found.to_owned(), expected: expected.to_owned(), hint: None });
-    }
-
-    fn list(&mut self, at: &At<'_>, is_empty: bool) {
-        if !is_empty {
-            self.add(at, "providers of variables", "none, as they are not executed yet");
-        }
     }
 
     fn kind(&mut self, at: &At<'_>, kind: &str) {
@@ -60,21 +43,20 @@ mod tests {
 
     #[test]
     fn each_construct_that_is_not_executed_is_named() {
-        let plan = r#"{ "version": 1, "name": "a", "envFrom": [["/p"]],
+        let plan = r#"{ "version": 1, "name": "a",
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] }, "fine": { "type": "systemd" } },
-            "jobs": {
-                "a": { "envFrom": [["/p"]], "steps": [{ "bash": "x" }, { "bash": "x", "envFrom": [["/p"]] }] } } }"#;
-        let expected = ["$.envFrom", "$.executors.box.type", "$.executors.own.type", "$.jobs.a.envFrom", "$.jobs.a.steps[1].envFrom"];
+            "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#;
+        let expected = ["$.executors.box.type", "$.executors.own.type"];
         assert_eq!(paths(plan), expected);
     }
 
     #[test]
     fn everything_else_is_executed() {
-        let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": { "maxAttempts": 2 }, "timeout": 5,
+        let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "envFrom": [["/p"]], "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": { "maxAttempts": 2 }, "timeout": 5,
             "maxParallel": 2, "concurrency": { "group": "g", "cancelInProgress": true }, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } } },
             "jobs": {
-                "a": { "executor": "fine", "matrix": { "group": "m", "values": { "os": "x" }, "failFast": false, "maxParallel": 2 }, "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [], "properties": { "Nice": "5" },
-                       "steps": [{ "run": ["/x"], "env": { "A": "b" }, "workdir": "w", "condition": "failure()", "continueOnError": true, "timeout": 1, "retry": null }] },
+                "a": { "executor": "fine", "matrix": { "group": "m", "values": { "os": "x" }, "failFast": false, "maxParallel": 2 }, "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [["/p"]], "properties": { "Nice": "5" },
+                       "steps": [{ "run": ["/x"], "env": { "A": "b" }, "envFrom": [["/p", "x"]], "workdir": "w", "condition": "failure()", "continueOnError": true, "timeout": 1, "retry": null }] },
                 "b": { "needs": ["a"], "condition": " always() ", "inputs": ["x"], "continueOnError": true, "steps": [{ "bash": "x" }] },
                 "c": { "condition": "test -f x", "steps": [{ "bash": "x", "condition": "test -f y" }] } } }"#;
         assert!(paths(plan).is_empty());

@@ -6,7 +6,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Renderer;
-use crate::{event::Event, ids::JobName, log::LogLine, record::RunRecord};
+use crate::{
+    event::Event,
+    ids::JobName,
+    log::{LogLine, Mark},
+    record::RunRecord,
+};
 
 /// Renders a run as JSON lines.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ struct Log<'a> {
     attempt: Option<u32>,
     stream: &'static str,
     priority: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'static str>,
     message: &'a str,
 }
 
@@ -58,6 +65,7 @@ impl<W: Write> Renderer for Json<W> {
             attempt: line.attempt,
             stream: line.stream.as_str(),
             priority: line.priority,
+            command: line.mark.map(Mark::as_str),
             message: &line.message,
         };
         self.write(&LogEvent { at: line.at, event })

@@ -47,7 +47,10 @@ impl Order {
     /// Takes an event in. A supervisor that took the run over may tell again what jobs told the one before; that is dropped, as
     /// is a second end of the same job.
     pub fn event(&mut self, event: Event) {
-        if let EventKind::JobStarted { job } | EventKind::StepStarted { job, .. } | EventKind::StepFinished { job, .. } = &event.event
+        if let EventKind::JobStarted { job }
+        | EventKind::StepStarted { job, .. }
+        | EventKind::StepFinished { job, .. }
+        | EventKind::Annotation { job, .. } = &event.event
             && !self.told.insert((job.clone(), event.at, discriminant(&event.event)))
         {
             return;
@@ -126,6 +129,7 @@ mod tests {
             attempt: None,
             stream: Stream::Stdout,
             priority: 6,
+            mark: None,
             message: text.into(),
         }
     }

@@ -118,7 +118,8 @@ impl Progress {
             EventKind::JobStarted { .. }
             | EventKind::JobsSubmitted { .. }
             | EventKind::MatrixCancelled { .. }
-            | EventKind::StepFinished { .. } => {}
+            | EventKind::StepFinished { .. }
+            | EventKind::Annotation { .. } => {}
         }
     }
 }

@@ -87,6 +87,8 @@ impl<W: Write> Renderer for Structured<W> {
                 let details = details.with("attempts", (step.attempts > 1).then_some(step.attempts)).with("reason", step.reason.as_ref());
                 self.write(at, Some(job), Some(&step.name), step.conclusion.as_str(), details)
             }
+            // The line that it was has been shown.
+            EventKind::Annotation { .. } => Ok(()),
             EventKind::JobFinished { job, record } => {
                 let details = none.times(record.started_at, record.finished_at).usage(&record.usage);
                 let details = details.with("reason", record.reason.as_ref()).with("reused_from", record.reused_from.as_ref());

@@ -3,6 +3,7 @@
 //! `build | …` is what the job printed, `build : …` is said about it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     io::{self, Write},
 };
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     event::{Event, EventKind},
     ids::JobName,
-    log::{LogLine, Stream},
+    log::{LogLine, Mark, Stream},
     record::{Conclusion, JobRecord, RunRecord, StepRecord},
 };
 
@@ -35,12 +36,14 @@ pub struct Text<W> {
     supervisors: u32,
     /// What each job's runner said last: it tells of a failed step itself, for those who read the journal alone.
     notes: HashMap<JobName, String>,
+    /// The jobs that are in a group of lines, and whose step's it is.
+    groups: HashMap<JobName, Option<String>>,
 }
 
 impl<W: Write> Text<W> {
     /// Returns a renderer; `colour` says whether `out` takes SGR sequences.
     pub fn new(out: W, colour: bool) -> Self {
-        Self { out, colour, width: 0, run: String::new(), supervisors: 0, notes: HashMap::new() }
+        Self { out, colour, width: 0, run: String::new(), supervisors: 0, notes: HashMap::new(), groups: HashMap::new() }
     }
 
     /// Returns what it writes to.
@@ -58,6 +61,18 @@ impl<W: Write> Text<W> {
     fn about(&mut self, job: &JobName, text: &str) -> io::Result<()> {
         let prefix = self.prefix(job, ':');
         writeln!(self.out, "{prefix} {text}")
+    }
+
+    /// Returns how a line is shown that may begin, end or stand in a group. A group ends with its step at the latest.
+    fn grouped<'a>(&mut self, line: &LogLine, message: Cow<'a, str>) -> Cow<'a, str> {
+        if self.groups.get(&line.job).is_some_and(|step| *step != line.step) || line.mark == Some(Mark::EndGroup) {
+            self.groups.remove(&line.job);
+        }
+        if line.mark == Some(Mark::Group) {
+            self.groups.insert(line.job.clone(), line.step.clone());
+            return Cow::Owned(paint(format!("▼ {message}"), Style::new().bold(), self.colour));
+        }
+        if self.groups.contains_key(&line.job) && !message.is_empty() { Cow::Owned(format!("  {message}")) } else { message }
     }
 
     fn dim(&self, text: &str) -> String {
@@ -150,6 +165,8 @@ impl<W: Write> Renderer for Text<W> {
                 self.about(job, &self.dim(&format!("step `{}`{again}", clean(name, false))))
             }
             EventKind::StepFinished { job, step, .. } => self.step_finished(job, step),
+            // The line that it was has been shown.
+            EventKind::Annotation { .. } => Ok(()),
             EventKind::JobFinished { job, record } => self.job_finished(job, record),
             EventKind::CancelRequested { by, kill } => {
                 let doing = if *kill { "killing all jobs" } else { "cancelling" };
@@ -176,7 +193,10 @@ impl<W: Write> Renderer for Text<W> {
     fn line(&mut self, line: &LogLine) -> io::Result<()> {
         let said = matches!(line.stream, Stream::Stdout | Stream::Stderr);
         let prefix = self.prefix(&line.job, if said { '|' } else { ':' });
-        let message = clean(&line.message, self.colour);
+        let message = self.grouped(line, clean(&line.message, self.colour));
+        if line.mark == Some(Mark::EndGroup) {
+            return Ok(());
+        }
         if line.stream == Stream::Runner {
             self.notes.insert(line.job.clone(), clean(&line.message, false).into_owned());
         }

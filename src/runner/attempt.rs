@@ -7,6 +7,7 @@ use super::{
     gate,
     job::Job,
     journal::Priority,
+    leave::hide_in_step,
     step::skipped,
     workspace::{self, WorkspaceError},
 };
@@ -55,6 +56,9 @@ impl Job<'_> {
                 }
                 self.fail(format!("step {}: {reason}", step.name));
             }
+            let mut record = record;
+            hide_in_step(&self.processes.journal.masker, &mut record);
+            self.annotate();
             self.emit(EventKind::StepFinished { job: spec.job.clone(), index, step: record.clone() });
             self.record.steps.push(record);
         }

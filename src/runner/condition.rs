@@ -44,7 +44,7 @@ impl Job<'_> {
             file: format!("{index}-condition"),
             step: Some(&step.name),
             timeout: step.timeout,
-            environment: environment.of_condition(self.spec, self.paths, step),
+            environment: environment.of_condition(self.spec, self.paths, index),
         };
         match self.ask(condition, question) {
             Ok(true) => self.step(index, step, environment),

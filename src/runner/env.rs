@@ -1,19 +1,35 @@
 //! The environment of a step: which level sets what, strongest last.
 //!
-//! PLAN's order: workflow env, job env, what earlier steps wrote to `$NIXACTIONS_ENV`, step env, then the caller's
-//! overrides; above all of them the variables that tell a step where it is.
+//! PLAN's order: what the workflow's providers print, workflow env, the same of the job, what earlier steps wrote to
+//! `$NIXACTIONS_ENV`, the same of the step, then the caller's overrides; above all of them the variables that tell a step
+//! where it is.
 
 use std::{collections::BTreeMap, path::Path};
 
 use super::{files::StepFiles, gate::NeedResult};
 use crate::{
     plan::Env,
-    unit::{JobPaths, JobSpec, StepSpec},
+    unit::{JobPaths, JobSpec},
 };
+
+/// Whose environment it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// That of the workflow's providers.
+    Workflow,
+    /// That of the job: of its providers and its condition.
+    Job,
+    /// That of the step at this position.
+    Step(usize),
+}
 
 /// The environment of a job's steps as it grows.
 #[derive(Debug, Default)]
 pub struct Environment {
+    /// What providers printed: those of the workflow, of the job, and of each step.
+    workflow_from: Env,
+    job_from: Env,
+    steps_from: BTreeMap<usize, Env>,
     /// What earlier steps wrote to `$NIXACTIONS_ENV`.
     written: BTreeMap<String, String>,
     /// What earlier steps wrote to `$NIXACTIONS_PATH`, the latest first.
@@ -34,6 +50,16 @@ impl Environment {
         Self { needs: variables, ..Self::default() }
     }
 
+    /// Takes in what a provider of this level printed; a later one's value replaces an earlier one's.
+    pub fn provide(&mut self, level: Level, env: Vec<(String, String)>) {
+        let from = match level {
+            Level::Workflow => &mut self.workflow_from,
+            Level::Job => &mut self.job_from,
+            Level::Step(index) => self.steps_from.entry(index).or_default(),
+        };
+        from.extend(env);
+    }
+
     /// Takes in what a step wrote for later ones.
     pub fn extend(&mut self, env: Vec<(String, String)>, path: Vec<String>) {
         // As on GitHub, a step cannot change what tells later ones where they are.
@@ -43,29 +69,45 @@ impl Environment {
 
     /// Returns the environment of the job as such: what its condition sees.
     pub fn of_job(&self, spec: &JobSpec, paths: &JobPaths) -> BTreeMap<String, String> {
-        self.build(spec, paths, &Env::new(), [])
+        self.build(spec, paths, Level::Job, [])
+    }
+
+    /// Returns the environment of a provider: that of its level, as far as it is known by then.
+    pub fn of_provider(&self, spec: &JobSpec, paths: &JobPaths, level: Level) -> BTreeMap<String, String> {
+        self.build(spec, paths, level, [])
     }
 
     /// Returns the environment of a step before it has files to write to: what its condition sees.
-    pub fn of_condition(&self, spec: &JobSpec, paths: &JobPaths, step: &StepSpec) -> BTreeMap<String, String> {
-        self.build(spec, paths, &step.env, [("NIXACTIONS_STEP", step.name.clone())])
+    pub fn of_condition(&self, spec: &JobSpec, paths: &JobPaths, index: usize) -> BTreeMap<String, String> {
+        self.build(spec, paths, Level::Step(index), [])
     }
 
     /// Returns the whole environment of a step.
-    pub fn of_step(&self, spec: &JobSpec, paths: &JobPaths, step: &StepSpec, attempt: u32, files: &StepFiles) -> BTreeMap<String, String> {
-        let place = [("NIXACTIONS_STEP", step.name.clone()), ("NIXACTIONS_ATTEMPT", attempt.to_string())];
+    pub fn of_step(&self, spec: &JobSpec, paths: &JobPaths, index: usize, attempt: u32, files: &StepFiles) -> BTreeMap<String, String> {
         let files = files.variables().map(|(key, path)| (key, path.display().to_string()));
-        self.build(spec, paths, &step.env, place.into_iter().chain(files))
+        self.build(spec, paths, Level::Step(index), [("NIXACTIONS_ATTEMPT", attempt.to_string())].into_iter().chain(files))
     }
 
-    /// Puts the levels on top of each other; `own` is the step's, `place` what tells it where it is.
+    /// Puts the levels on top of each other; `place` is what else tells a step where it is.
     fn build<'a>(
         &self,
         spec: &JobSpec,
         paths: &JobPaths,
-        own: &Env,
+        level: Level,
         place: impl IntoIterator<Item = (&'a str, String)>,
     ) -> BTreeMap<String, String> {
+        let step =
+            if let Level::Step(index) = level { spec.steps.get(index).map(|step| (step, self.steps_from.get(&index))) } else { None };
+        let mut levels = vec![&spec.inputs_env, &self.workflow_from, &spec.workflow_env];
+        if level != Level::Workflow {
+            levels.extend([&self.job_from, &spec.job_env]);
+        }
+        if let Some((step, from)) = step {
+            levels.push(&self.written);
+            levels.extend(from);
+            levels.push(&step.env);
+        }
+        levels.push(&spec.overrides);
         let mut env = BTreeMap::new();
         let mut set = |key: &str, value: String| {
             env.insert(key.to_owned(), value);
@@ -79,7 +121,7 @@ impl Environment {
         }
         set("CI", "true".to_owned());
         set("HOME", paths.home().display().to_string());
-        for level in [&spec.inputs_env, &spec.workflow_env, &spec.job_env, &self.written, own, &spec.overrides] {
+        for level in levels {
             level.iter().for_each(|(key, value)| set(key, value.clone()));
         }
         self.needs.iter().for_each(|(key, value)| set(key, value.clone()));
@@ -88,6 +130,9 @@ impl Environment {
         set("NIXACTIONS_WORKFLOW", spec.workflow.to_string());
         set("NIXACTIONS_JOB", spec.job.to_string());
         set("NIXACTIONS_WORKSPACE", paths.workspace().display().to_string());
+        if let Some((step, _)) = step {
+            set("NIXACTIONS_STEP", step.name.clone());
+        }
         place.into_iter().for_each(|(key, value)| set(key, value));
         if !self.path.is_empty() {
             let base = env.get("PATH").cloned().unwrap_or_default();

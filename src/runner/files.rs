@@ -44,7 +44,7 @@ pub enum FileError {
     },
 }
 
-/// The four files of one attempt of a step.
+/// The four files of one attempt of a step; gone with this, since what a step writes there may be secret.
 #[derive(Debug)]
 pub struct StepFiles {
     directory: PathBuf,
@@ -120,6 +120,13 @@ impl StepFiles {
             line: error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1,
             what: "is not UTF-8",
         })
+    }
+}
+
+impl Drop for StepFiles {
+    fn drop(&mut self) {
+        // What a step has made of its directory may be in the way; then it stays with the workspace.
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     gate::{self, NeedResult},
     journal::{Journal, Priority},
     process::Processes,
+    secrets,
     signals::Signals,
     slots,
 };
@@ -65,7 +66,7 @@ enum RunnerError {
 
 fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
     let signals = Signals::new().map_err(RunnerError::Signals)?;
-    let spec: JobSpec = store::read_json(&paths.spec())?;
+    let mut spec: JobSpec = store::read_json(&paths.spec())?;
     if let Some(result) = store::read_untrusted_json::<JobResult>(&paths.result())? {
         return Ok(result.record.conclusion);
     }
@@ -78,7 +79,8 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         ("NIXACTIONS_JOB", spec.job.as_str()),
     ];
     // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a user's manager.
-    let journal = Journal::open(&fields);
+    let mut journal = Journal::open(&fields);
+    let secrets = secrets::take(&mut spec, &mut journal.masker);
     let processes = Processes::new(signals, journal, spec.shared_directory.join("killed"));
     let mut job = Job {
         needs: gate::needs(&spec),
@@ -92,7 +94,10 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         state: Conclusion::Success,
         inherits: false,
     };
-    job.live();
+    match secrets {
+        Ok(()) => job.live(),
+        Err(error) => job.end(Conclusion::Failure, describe(&error)),
+    }
     job.leave_result()
 }
 
@@ -144,6 +149,7 @@ impl Job<'_> {
         self.deadline = self.spec.timeout.map(|timeout| Instant::now() + timeout.duration());
         self.run_if(condition.as_deref());
         self.processes.finish();
+        self.annotate();
         self.clean_up();
         // Before the slot is the next one's: to whoever compares their records, no more than the slots ran at once.
         self.record.finished_at = Some(Timestamp::now());
@@ -290,6 +296,7 @@ impl Job<'_> {
 
     /// Writes the result, which is what dependents and the supervisor see.
     fn leave_result(mut self) -> Result<Conclusion, RunnerError> {
+        self.hide_secrets();
         let lost = self.processes.journal.lost;
         if lost > 0 {
             self.processes.journal.note(&format!("{lost} lines were lost: journald did not take them"), Priority::Warning);

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use super::mask::Masker;
+
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// The longest part of a line that is sent as one entry, in bytes: journald's own bound for streams (`LineMax=`, journald.conf(5)).
@@ -36,6 +38,8 @@ pub enum Priority {
 pub struct Journal {
     socket: Option<UnixDatagram>,
     common: Vec<u8>,
+    /// What is hidden in what the runner says; whoever sends lines of others masks them himself.
+    pub masker: Masker,
     /// How many lines journald took.
     pub lines: u64,
     /// How many lines it did not take.
@@ -53,7 +57,7 @@ impl Journal {
         };
         let mut common = Vec::new();
         fields.iter().for_each(|(name, value)| push_field(&mut common, name, value));
-        Self { socket: connect().ok(), common, lines: 0, lost: 0 }
+        Self { socket: connect().ok(), common, masker: Masker::default(), lines: 0, lost: 0 }
     }
 
     /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again and again. `step` is the step
@@ -88,6 +92,7 @@ impl Journal {
     pub fn note(&mut self, text: &str, priority: Priority) {
         let mut fields = Vec::new();
         push_field(&mut fields, "NIXACTIONS_STREAM", "runner");
+        let text = self.masker.text(text).into_owned();
         for line in text.lines() {
             for part in line.as_bytes().chunks(LINE_MAX) {
                 self.line(part, priority, &fields);

@@ -6,15 +6,20 @@
 
 mod attempt;
 mod cgroup;
+mod commands;
 mod condition;
 mod env;
 mod files;
 mod gate;
 mod job;
 mod journal;
+mod leave;
+mod mask;
 mod output;
 mod process;
+mod provider;
 mod retry;
+mod secrets;
 mod signals;
 mod slots;
 mod step;

@@ -1,33 +1,90 @@
-//! The pipes of running steps: split into lines, tagged, sent to the journal.
+//! The pipes of running steps: split into lines, listened to for commands, masked, sent to the journal.
 //!
 //! A step's pipes stay open as long as anything it left behind holds them, so lines that come later still go out
-//! under the step that wrote them.
+//! under the step that wrote them. What of a line has not come yet is held back, up to a bound: a line of 100 MB is
+//! sent in parts.
 
 use std::{
+    borrow::Cow,
+    cell::RefCell,
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
 };
 
-use super::journal::{Journal, LINE_MAX, Priority};
+use memchr::{memchr, memmem, memrchr};
+
+use super::{
+    commands::{Commands, Heard},
+    journal::{Journal, LINE_MAX, Priority},
+    mask::Hidden,
+};
 
 /// How much is read at once, in bytes: a pipe's default capacity (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
-/// Standard output or error of a step.
+/// Where a step's output goes.
+#[derive(Debug)]
+pub struct Sink<'a> {
+    /// The journal, and what is hidden on the way there.
+    pub journal: &'a mut Journal,
+    /// What is listened to.
+    pub commands: &'a mut Commands,
+}
+
+/// Output that is kept rather than shown.
+#[derive(Debug)]
+pub struct Kept {
+    /// What came.
+    pub bytes: Vec<u8>,
+    /// How much is kept, in bytes.
+    pub limit: usize,
+    /// Whether there was more.
+    pub more: bool,
+    /// Whether what comes beyond is not even read: the writer is told by a broken pipe.
+    pub ends: bool,
+}
+
+impl Kept {
+    /// Returns an empty one.
+    pub fn new(limit: usize, ends: bool) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self { bytes: Vec::new(), limit, more: false, ends }))
+    }
+
+    /// Takes bytes in; returns whether the pipe is to be read on.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        let room = (self.limit - self.bytes.len()).min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..room]);
+        self.more |= room < bytes.len();
+        !(self.more && self.ends)
+    }
+}
+
+/// What becomes of a stream's bytes.
+#[derive(Debug)]
+enum Use {
+    Shown(Shown),
+    Kept(Rc<RefCell<Kept>>),
+}
+
+/// Standard output or error of a process.
 #[derive(Debug)]
 pub struct Stream {
     pipe: io::PipeReader,
-    fields: Vec<u8>,
-    priority: Priority,
-    /// The beginning of a line whose end has not come yet.
-    partial: Vec<u8>,
+    uses: Use,
     open: bool,
 }
 
 impl Stream {
-    /// Wraps the reading end of a pipe, which must not block.
+    /// Wraps the reading end of a pipe, which must not block; its lines are sent to the journal.
     pub fn new(pipe: io::PipeReader, fields: Vec<u8>, priority: Priority) -> Self {
-        Self { pipe, fields, priority, partial: Vec::new(), open: true }
+        let shown = Shown { fields, priority, held: Vec::new(), hidden: 0, within: false };
+        Self { pipe, uses: Use::Shown(shown), open: true }
+    }
+
+    /// Wraps the reading end of a pipe, which must not block; what comes is kept.
+    pub fn kept(pipe: io::PipeReader, kept: Rc<RefCell<Kept>>) -> Self {
+        Self { pipe, uses: Use::Kept(kept), open: true }
     }
 
     /// Returns whether there may be more.
@@ -35,88 +92,179 @@ impl Stream {
         self.open
     }
 
+    /// Returns whether its lines are sent to the journal.
+    pub fn is_shown(&self) -> bool {
+        matches!(self.uses, Use::Shown(_))
+    }
+
     /// Returns the pipe, to be polled.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
-    /// Reads at most one chunk and sends its complete lines. Returns whether there may be more right now.
-    pub fn pump(&mut self, buffer: &mut Vec<u8>, journal: &mut Journal) -> bool {
+    /// Reads at most one chunk and passes it on. Returns whether there may be more right now.
+    pub fn pump(&mut self, buffer: &mut Vec<u8>, sink: &mut Sink<'_>) -> bool {
         buffer.resize(CHUNK, 0);
         let read = match self.pipe.read(buffer) {
             Ok(0) => {
-                self.finish(journal);
+                self.finish(sink);
                 return false;
             }
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(_) => {
-                self.finish(journal);
+                self.finish(sink);
                 return false;
             }
         };
-        let mut rest = &buffer[..read];
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            if self.partial.is_empty() {
-                send(&rest[..end], self.priority, &self.fields, journal);
-            } else {
-                self.partial.extend_from_slice(&rest[..end]);
-                send(&self.partial, self.priority, &self.fields, journal);
-                self.partial.clear();
-            }
-            rest = &rest[end + 1..];
+        match &mut self.uses {
+            Use::Shown(shown) => shown.take(&buffer[..read], sink),
+            Use::Kept(kept) => self.open = kept.borrow_mut().take(&buffer[..read]),
         }
-        self.partial.extend_from_slice(rest);
-        while self.partial.len() >= LINE_MAX {
-            let part: Vec<u8> = self.partial.drain(..LINE_MAX).collect();
-            send(&part, self.priority, &self.fields, journal);
-        }
-        true
+        self.open
     }
 
     /// Sends what came without a newline, and closes.
-    pub fn finish(&mut self, journal: &mut Journal) {
-        if !self.partial.is_empty() {
-            send(&std::mem::take(&mut self.partial), self.priority, &self.fields, journal);
+    pub fn finish(&mut self, sink: &mut Sink<'_>) {
+        if let Use::Shown(shown) = &mut self.uses {
+            shown.end(sink);
         }
         self.open = false;
     }
 }
 
+/// The way of a stream's lines to the journal.
+#[derive(Debug)]
+struct Shown {
+    fields: Vec<u8>,
+    priority: Priority,
+    /// The beginning of a line whose end has not come yet, or what is left of it.
+    held: Vec<u8>,
+    /// How many bytes of it belong to a secret whose mask has been sent.
+    hidden: usize,
+    /// Whether parts of that line have been sent.
+    within: bool,
+}
+
+impl Shown {
+    fn take(&mut self, bytes: &[u8], sink: &mut Sink<'_>) {
+        let mut rest = bytes;
+        if !self.held.is_empty() || self.within {
+            let end = memchr(b'\n', rest);
+            self.held.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+            rest = end.map_or(&[], |end| &rest[end + 1..]);
+            if end.is_some() {
+                self.end_line(sink);
+            }
+        }
+        if let Some(end) = memrchr(b'\n', rest) {
+            self.lines(&rest[..=end], sink);
+            rest = &rest[end + 1..];
+        }
+        self.held.extend_from_slice(rest);
+        // A secret may have begun in what comes last.
+        while self.held.len() >= LINE_MAX + sink.journal.masker.held_back() {
+            self.part(LINE_MAX, sink);
+            self.within = true;
+        }
+    }
+
+    /// Sends what is held, whose end has come.
+    fn end_line(&mut self, sink: &mut Sink<'_>) {
+        if self.within {
+            if !self.held.is_empty() {
+                self.part(self.held.len(), sink);
+            }
+        } else {
+            let line = std::mem::take(&mut self.held);
+            self.lines(&line, sink);
+        }
+        (self.within, self.hidden) = (false, 0);
+    }
+
+    fn end(&mut self, sink: &mut Sink<'_>) {
+        if !self.held.is_empty() {
+            self.end_line(sink);
+        }
+    }
+
+    /// Sends the first bytes of what is held: a part of a line.
+    fn part(&mut self, cut: usize, sink: &mut Sink<'_>) {
+        let mut out = Vec::new();
+        match sink.journal.masker.hide(&self.held, self.hidden, cut, &mut out) {
+            Hidden::Nothing => self.send(&self.held[..cut], sink.journal),
+            Hidden::Upto(more) => {
+                self.hidden = more;
+                // Where all of it belongs to a secret its mask has been sent.
+                if !out.is_empty() {
+                    self.send(&out, sink.journal);
+                }
+            }
+        }
+        self.held.drain(..cut);
+    }
+
+    /// Takes whole lines in. A command changes what is hidden in the lines after it.
+    fn lines(&mut self, lines: &[u8], sink: &mut Sink<'_>) {
+        let mut sent = 0;
+        if memmem::find(lines, b"::").is_some() {
+            let mut at = 0;
+            for line in lines.split_inclusive(|byte| *byte == b'\n') {
+                if let Some(heard) = sink.commands.hear(line) {
+                    self.plain(&lines[sent..at], sink);
+                    self.heard(heard, sink);
+                    sent = at + line.len();
+                }
+                at += line.len();
+            }
+        }
+        self.plain(&lines[sent..], sink);
+    }
+
+    /// Sends lines, which are looked through for secrets all at once.
+    fn plain(&self, lines: &[u8], sink: &mut Sink<'_>) {
+        if lines.is_empty() {
+            return;
+        }
+        let masked: Cow<'_, [u8]> = sink.journal.masker.bytes(lines);
+        let mut rest = masked.strip_suffix(b"\n").unwrap_or(&masked);
+        while let Some(end) = memchr(b'\n', rest) {
+            self.send(&rest[..end], sink.journal);
+            rest = &rest[end + 1..];
+        }
+        self.send(rest, sink.journal);
+    }
+
+    fn send(&self, line: &[u8], journal: &mut Journal) {
+        send(line, self.priority, &self.fields, journal);
+    }
+
+    fn heard(&self, heard: Heard, sink: &mut Sink<'_>) {
+        match heard {
+            Heard::Done => {}
+            Heard::Hide(value) => {
+                if let Err(error) = sink.journal.masker.add_asked_for(&value) {
+                    sink.journal.note(&format!("{error}, a value is shown"), Priority::Warning);
+                }
+            }
+            Heard::Say(text, priority, mark) => {
+                let text = sink.journal.masker.text(&text).into_owned();
+                let fields = [self.fields.as_slice(), b"NIXACTIONS_COMMAND=", mark.as_str().as_bytes(), b"\n"].concat();
+                // An empty text is a line all the same.
+                for line in text.split('\n') {
+                    send(line.as_bytes(), priority.unwrap_or(self.priority), &fields, sink.journal);
+                }
+            }
+        }
+    }
+}
+
+/// Sends one line, in parts where it is long.
 fn send(line: &[u8], priority: Priority, fields: &[u8], journal: &mut Journal) {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let priority = if line.starts_with(b"::") { annotation(line).unwrap_or(priority) } else { priority };
     if line.is_empty() {
         return journal.line(line, priority, fields);
     }
     line.chunks(LINE_MAX).for_each(|part| journal.line(part, priority, fields));
-}
-
-/// Returns the level of a workflow command that carries one: `::error file=a.rs,line=1::text`
-/// (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>).
-fn annotation(line: &[u8]) -> Option<Priority> {
-    let rest = &line[2..];
-    let end = rest.windows(2).position(|pair| pair == b"::")?;
-    let command = rest[..end].split(|byte| *byte == b' ').next()?;
-    match command {
-        b"error" => Some(Priority::Error),
-        b"warning" => Some(Priority::Warning),
-        b"notice" => Some(Priority::Notice),
-        b"debug" => Some(Priority::Debug),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn annotations_carry_their_own_priority() {
-        assert_eq!(annotation(b"::error file=a.rs,line=1::broken"), Some(Priority::Error));
-        assert_eq!(annotation(b"::warning::odd"), Some(Priority::Warning));
-        assert_eq!(annotation(b"::group::a"), None);
-        assert_eq!(annotation(b"::error"), None);
-    }
 }

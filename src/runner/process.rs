@@ -4,10 +4,12 @@
 //! A single thread polls the pipes and the signals; nothing here waits without a deadline.
 
 use std::{
+    cell::RefCell,
     collections::HashSet,
     fmt, io,
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Command, Stdio},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -24,8 +26,9 @@ use nix::{
 
 use super::{
     cgroup::Cgroup,
+    commands::Commands,
     journal::{Journal, Priority},
-    output::Stream,
+    output::{Kept, Sink, Stream},
     signals::Signals,
 };
 use crate::unit::{INTERRUPT_GRACE, TERMINATE_GRACE};
@@ -88,6 +91,8 @@ pub struct Processes {
     pub cgroup: Cgroup,
     /// Where lines go.
     pub journal: Journal,
+    /// What steps say by workflow commands.
+    pub commands: Commands,
     /// Whether the run was killed: nothing more is started.
     pub killed: bool,
     streams: Vec<Stream>,
@@ -98,16 +103,55 @@ pub struct Processes {
 impl Processes {
     /// Takes the runner's signals, cgroup and journal; `kill_flag` is the file whose presence means kill.
     pub fn new(signals: Signals, journal: Journal, kill_flag: std::path::PathBuf) -> Self {
-        Self { signals, cgroup: Cgroup::own(), journal, killed: false, streams: Vec::new(), buffer: Vec::new(), kill_flag }
+        Self {
+            signals,
+            cgroup: Cgroup::own(),
+            journal,
+            commands: Commands::default(),
+            killed: false,
+            streams: Vec::new(),
+            buffer: Vec::new(),
+            kill_flag,
+        }
     }
 
     /// Runs a command to its end, in a process group of its own, its output going to the journal under the name of this step
     /// and attempt.
     pub fn run(&mut self, command: &mut Command, step: Option<(&str, u32)>, limits: Limits) -> (Ended, Stop) {
+        if let Some((name, attempt)) = step {
+            self.commands.begin(name, attempt);
+        }
+        let streams = |out, err| {
+            let stream = |pipe, name, priority| Stream::new(pipe, Journal::stream_fields(step, name), priority);
+            [stream(out, "stdout", Priority::Info), stream(err, "stderr", Priority::Notice)]
+        };
+        self.run_to(command, limits, streams).0
+    }
+
+    /// Runs a command to its end as [`Self::run`] does, keeping what it prints to standard output and error. Nothing is left of
+    /// its process group.
+    pub fn keep(&mut self, command: &mut Command, limits: Limits, kept: [&Rc<RefCell<Kept>>; 2]) -> (Ended, Stop) {
+        let [out, err] = kept.map(Rc::clone);
+        let (ended, child) = self.run_to(command, limits, |out_pipe, err_pipe| [Stream::kept(out_pipe, out), Stream::kept(err_pipe, err)]);
+        if let Some(group) = child {
+            // As a rule it is gone.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        // Whatever still holds its pipes has nobody to talk to.
+        self.streams.retain(Stream::is_shown);
+        ended
+    }
+
+    fn run_to(
+        &mut self,
+        command: &mut Command,
+        limits: Limits,
+        streams: impl FnOnce(io::PipeReader, io::PipeReader) -> [Stream; 2],
+    ) -> ((Ended, Stop), Option<Pid>) {
         let spared = if self.streams.is_empty() { HashSet::new() } else { self.cgroup.others() };
-        let child = match self.spawn(command, step) {
+        let child = match self.spawn(command, streams) {
             Ok(child) => child,
-            Err(error) => return (Ended::NotStarted(not_started(command, &error)), Stop::Not),
+            Err(error) => return ((Ended::NotStarted(not_started(command, &error)), Stop::Not), None),
         };
         let mut stopping = Stopping { group: child, stop: Stop::Not, next: None, cancels_seen: self.signals.cancels };
         let mut flag_at = Instant::now() + FLAG_INTERVAL;
@@ -128,7 +172,7 @@ impl Processes {
             self.cgroup.kill_others(&spared);
         }
         self.drain();
-        (status, stopping.stop)
+        ((status, stopping.stop), Some(child))
     }
 
     /// Waits, unless the job is to end before that. What earlier steps left running is listened to meanwhile.
@@ -157,13 +201,14 @@ impl Processes {
             self.cgroup.kill_others(&HashSet::new());
         }
         self.drain();
+        let mut sink = Sink { journal: &mut self.journal, commands: &mut self.commands };
         for stream in &mut self.streams {
-            stream.finish(&mut self.journal);
+            stream.finish(&mut sink);
         }
         self.streams.clear();
     }
 
-    fn spawn(&mut self, command: &mut Command, step: Option<(&str, u32)>) -> io::Result<Pid> {
+    fn spawn(&mut self, command: &mut Command, streams: impl FnOnce(io::PipeReader, io::PipeReader) -> [Stream; 2]) -> io::Result<Pid> {
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
         command.stdin(Stdio::null()).stdout(OwnedFd::from(out_writer)).stderr(OwnedFd::from(err_writer)).process_group(0);
@@ -171,10 +216,10 @@ impl Processes {
         // The command keeps its ends of the pipes, which would never close.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = child?;
-        for (pipe, name, priority) in [(out, "stdout", Priority::Info), (err, "stderr", Priority::Notice)] {
-            fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            self.streams.push(Stream::new(pipe, Journal::stream_fields(step, name), priority));
+        for pipe in [&out, &err] {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
+        self.streams.extend(streams(out, err));
         Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
     }
 
@@ -188,17 +233,19 @@ impl Processes {
         let _ = poll(&mut fds, timeout);
         let ready: Vec<bool> = fds.iter().skip(1).map(|fd| fd.any().unwrap_or(false)).collect();
         self.signals.read();
+        let mut sink = Sink { journal: &mut self.journal, commands: &mut self.commands };
         for (stream, _) in self.streams.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
-            stream.pump(&mut self.buffer, &mut self.journal);
+            stream.pump(&mut self.buffer, &mut sink);
         }
         self.streams.retain(Stream::is_open);
     }
 
     /// Takes in what the pipes hold now, but no more than they can hold: a process left behind may write for ever.
     fn drain(&mut self) {
+        let mut sink = Sink { journal: &mut self.journal, commands: &mut self.commands };
         for stream in &mut self.streams {
             for _ in 0..32 {
-                if !stream.pump(&mut self.buffer, &mut self.journal) {
+                if !stream.pump(&mut self.buffer, &mut sink) {
                     break;
                 }
             }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{env::Environment, job::Job, journal::Priority, workspace::WorkspaceError};
+use super::{commands::Commands, env::Environment, job::Job, journal::Priority, workspace::WorkspaceError};
 use crate::{error::describe, event::EventKind, plan::Retry, record::Conclusion, status};
 
 impl Job<'_> {
@@ -14,7 +14,14 @@ impl Job<'_> {
     pub(super) fn attempts(&mut self, mut prepared: Result<Environment, WorkspaceError>) {
         loop {
             match prepared {
-                Ok(mut environment) => self.steps(&mut environment),
+                Ok(mut environment) => {
+                    if self.provide(&mut environment) {
+                        self.steps(&mut environment);
+                    } else {
+                        // A provider is no step that could say otherwise.
+                        self.inherits = true;
+                    }
+                }
                 Err(error) => return self.fail(describe(&error)),
             }
             let attempt = self.record.attempts;
@@ -58,6 +65,8 @@ impl Job<'_> {
         self.remove_work();
         self.record.outputs.clear();
         self.record.steps.clear();
+        self.record.annotations.clear();
+        self.processes.commands = Commands::default();
         self.state = Conclusion::Success;
         self.inherits = false;
     }

@@ -75,7 +75,7 @@ impl Job<'_> {
             Ok(files) => files,
             Err(error) => return Tried::failed(format!("its files cannot be made: {error}")),
         };
-        let variables = environment.of_step(self.spec, self.paths, step, attempt, &files);
+        let variables = environment.of_step(self.spec, self.paths, index, attempt, &files);
         let mut command = match self.command(index, step, variables.get("PATH").map_or("", String::as_str)) {
             Ok(command) => command,
             Err(reason) => return Tried::failed(reason),
@@ -166,7 +166,7 @@ pub(super) fn skipped(step: &StepSpec, reason: String) -> StepRecord {
 
 /// Returns a program's path as the shell would find it. Looked up here rather than by exec, which would then have to
 /// fork the slow way.
-fn find(program: &str, path: &str) -> OsString {
+pub(super) fn find(program: &str, path: &str) -> OsString {
     if program.contains('/') {
         return program.into();
     }

@@ -227,6 +227,7 @@ mod tests {
             state_directory: state.to_owned(),
             runtime_directory: state.to_owned(),
             overrides: Env::new(),
+            secrets: None,
             inputs: Env::new(),
             path: String::new(),
             has_source: false,

@@ -19,12 +19,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::{RunDir, files::read_json};
 use crate::{
     ids::{JobName, RunId},
-    log::{LogLine, Stream},
+    log::{LogLine, Mark, Stream},
     unit::{ManagerKind, RunSpec, UnitName},
 };
 
 /// The fields that are read.
-const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,\
+const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,NIXACTIONS_COMMAND,\
                       _SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
 /// How long after the run's end journald may still be writing its lines down.
 const JOURNALD_LAG: SignedDuration = SignedDuration::from_secs(10);
@@ -174,7 +174,8 @@ impl JournalQuery {
         };
         let step = fields.text("NIXACTIONS_STEP").filter(|step| !step.is_empty()).map(Cow::into_owned);
         let message = fields.text("MESSAGE").unwrap_or_default().into_owned();
-        Some(LogLine { at, job, step, attempt: fields.number("NIXACTIONS_ATTEMPT"), stream, priority, message })
+        let mark = fields.text("NIXACTIONS_COMMAND").and_then(|name| Mark::parse(&name));
+        Some(LogLine { at, job, step, attempt: fields.number("NIXACTIONS_ATTEMPT"), stream, priority, mark, message })
     }
 }
 
@@ -315,6 +316,7 @@ mod tests {
             attempt: Some(2),
             stream: Stream::Stdout,
             priority: 5,
+            mark: None,
             message: "a=b".into(),
         };
         assert_eq!(line, Some(expected));

@@ -34,8 +34,10 @@ impl RunDir {
                 EventKind::JobRetried { attempt, .. } => {
                     record.attempts = attempt;
                     record.steps.clear();
+                    record.annotations.clear();
                 }
                 EventKind::StepFinished { step, .. } => record.steps.push(step),
+                EventKind::Annotation { annotation, .. } => record.annotations.push(annotation),
                 _ => {}
             }
         }

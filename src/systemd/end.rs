@@ -19,6 +19,8 @@ impl ServiceEnd {
     pub fn new(result: &str, code: i32, status: i32) -> Self {
         let signal = || Signal::try_from(status).map_or_else(|_| status.to_string(), |signal| signal.to_string());
         let main = match code {
+            // EXIT_CREDENTIALS: the log has which.
+            CLD_EXITED if status == 243 => "its credentials could not be loaded".to_owned(),
             CLD_EXITED if status >= 200 => format!("systemd could not start its runner (exit status {status})"),
             // That of a service which systemd has stopped tells nothing.
             CLD_EXITED if result == "exit-code" => format!("exit status {status}"),
@@ -57,6 +59,7 @@ mod tests {
         assert_eq!(words("watchdog", CLD_DUMPED, 6), "watchdog: killed by SIGABRT, core dumped");
         assert_eq!(words("signal", CLD_KILLED, 9), "signal: killed by SIGKILL");
         assert_eq!(words("exit-code", CLD_EXITED, 226), "exit-code: systemd could not start its runner (exit status 226)");
+        assert_eq!(words("exit-code", CLD_EXITED, 243), "exit-code: its credentials could not be loaded");
         assert_eq!(words("timeout", 0, 0), "timeout");
         assert_eq!(words("timeout", CLD_EXITED, 1), "timeout");
         let oom = ServiceEnd::new("oom-kill", CLD_EXITED, 1);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, TransientUnit, UnitName, Value, matrix, sandbox};
+use super::{JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value, matrix, sandbox};
 use crate::{
     graph::{Graph, JobIx},
     ids::JobName,
@@ -219,6 +219,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
         ("LogRateLimitBurst", Value::U32(u32::MAX)),
         ("LogExtraFields", log_fields(run, Some(name))),
     ];
+    properties.extend(secrets(context, job));
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
     }
@@ -242,6 +243,26 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
         sandbox::extend(&mut properties, &job.properties, context.features.version);
     }
     TransientUnit { name: UnitName::job(&run.run, name), properties }
+}
+
+/// Returns the properties by which a job is given secrets. A core dump would hold them, so it leaves none, unless the plan says otherwise.
+fn secrets(context: &Context<'_>, job: &Job) -> Vec<(&'static str, Value)> {
+    let run = context.run.secrets.iter().map(|secrets| (SECRETS_CREDENTIAL.to_owned(), secrets.file.display().to_string()));
+    let pairs = |named: &Env| named.iter().map(|(name, path)| (name.clone(), path.clone())).collect::<Vec<_>>();
+    let plain: Vec<_> = run.chain(pairs(&job.credentials)).collect();
+    let encrypted = pairs(&job.credentials_encrypted);
+    let provided = !context.plan.env_from.is_empty() || !job.env_from.is_empty() || job.steps.iter().any(|step| !step.env_from.is_empty());
+    let mut properties = Vec::new();
+    if provided || !plain.is_empty() || !encrypted.is_empty() {
+        properties.push(("LimitCORE", Value::U64(0)));
+    }
+    if !plain.is_empty() {
+        properties.push(("LoadCredential", Value::Pairs(plain)));
+    }
+    if !encrypted.is_empty() {
+        properties.push(("LoadCredentialEncrypted", Value::Pairs(encrypted)));
+    }
+    properties
 }
 
 /// Returns what will not hold on this manager, as warnings that say what follows. `controllers` are the cgroup

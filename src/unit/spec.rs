@@ -15,7 +15,7 @@ use super::{
 use crate::{
     graph::JobIx,
     ids::{JobName, RunId, WorkflowName},
-    plan::{Env, Retry, Seconds, Setting, Step},
+    plan::{Argv, Env, Retry, Seconds, Setting, Step},
 };
 
 /// The version of `run.json` and `spec.json`.
@@ -60,6 +60,9 @@ pub struct RunSpec {
     pub runtime_directory: PathBuf,
     /// Variables that outrank the plan's: `--env`, `--env-file`, and those taken from the caller.
     pub overrides: Env,
+    /// Where the secret variables lie while the run goes on; outside of the run's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Secrets>,
     /// `INPUT_<K>` variables.
     pub inputs: Env,
     /// `PATH` of the jobs.
@@ -72,6 +75,19 @@ pub struct RunSpec {
     /// How many jobs may run at once.
     pub max_parallel: u32,
 }
+
+/// The secret variables of a run: what is known of them without knowing them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Secrets {
+    /// The file that holds them, in memory only; jobs get it by `LoadCredential=`. Gone when the run is over.
+    pub file: PathBuf,
+    /// Their names.
+    pub names: Vec<String>,
+}
+
+/// The credential that holds a run's secret variables, as a JSON object of names and values.
+pub const SECRETS_CREDENTIAL: &str = "nixactions.env";
 
 /// An artifact that a job takes in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +121,9 @@ pub struct StepSpec {
     pub command: Command,
     /// Its variables.
     pub env: Env,
+    /// Providers of its variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_from: Vec<Argv>,
     /// Where in the workspace it runs.
     pub workdir: Option<String>,
     /// Its condition, as in the plan.
@@ -183,10 +202,19 @@ pub struct JobSpec {
     pub workflow_env: Env,
     /// The job's variables.
     pub job_env: Env,
+    /// Providers of the workflow's variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workflow_env_from: Vec<Argv>,
+    /// Providers of the job's variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub job_env_from: Vec<Argv>,
     /// `INPUT_<K>` and `MATRIX_<K>` variables.
     pub inputs_env: Env,
     /// Variables that outrank all others.
     pub overrides: Env,
+    /// Whether secret ones come with the job's credentials.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_secrets: bool,
     /// The longest the job may take.
     pub timeout: Option<Seconds>,
     /// How often its steps are tried, and with which waits.
@@ -232,8 +260,11 @@ impl JobSpec {
             path: run.path.clone(),
             workflow_env: context.plan.env.clone(),
             job_env: job.env.clone(),
+            workflow_env_from: context.plan.env_from.clone(),
+            job_env_from: job.env_from.clone(),
             inputs_env: run.inputs.clone().into_iter().chain(job.matrix.iter().flat_map(matrix::variables)).collect(),
             overrides: run.overrides.clone(),
+            has_secrets: run.secrets.is_some(),
             timeout: context.job_timeout(job).and_then(|timeout| Seconds::try_from(timeout.as_secs_f64()).ok()),
             retry: job.retry.over(context.plan.retry.over(None)),
             inputs: inputs
@@ -254,6 +285,7 @@ impl StepSpec {
                 (None, script) => Command::Bash(script.clone().unwrap_or_default()),
             },
             env: step.env.clone(),
+            env_from: step.env_from.clone(),
             workdir: step.workdir.clone(),
             condition: step.condition.clone(),
             continue_on_error: step.continue_on_error,

@@ -39,7 +39,14 @@ fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {
     }
     let supervisor: Vec<OsString> = rest.cloned().collect();
     let started = Instant::now();
-    let boot = Boot { run: &run, state_dir: &state_dir, run_dir: &run_dir, supervisor: &supervisor, extra_paths: &extra_paths };
+    let boot = Boot {
+        run: &run,
+        state_dir: &state_dir,
+        run_dir: &run_dir,
+        supervisor: &supervisor,
+        extra_paths: &extra_paths,
+        private_file: None,
+    };
     let pid = embedded::boot(&boot)?;
     println!("{pid} {:?}", started.elapsed());
     std::io::stdout().flush().expect("standard output");

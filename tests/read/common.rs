@@ -87,6 +87,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         state_directory: state.path().to_owned(),
         runtime_directory: "/run/nixactions/ci-1".into(),
         overrides: BTreeMap::new(),
+        secrets: None,
         inputs: BTreeMap::new(),
         path: "/bin".into(),
         has_source: false,

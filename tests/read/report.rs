@@ -5,14 +5,14 @@ use std::{cell::Cell, rc::Rc};
 use crate::common::{at, event, job, job_record, make_run, sample_events, state};
 use nixactions::{
     event::{Event, EventKind},
-    log::{LogLine, Stream},
+    log::{LogLine, Mark, Stream},
     record::{Conclusion, JobRecord, RunRecord},
     report::{Json, Live, Renderer, Size, Structured, Text},
 };
 
 fn line(millis: i64, name: &str, stream: Stream, priority: u8, message: &str) -> LogLine {
     let step = Some("compile".to_owned());
-    LogLine { at: at(millis), job: job(name), step, attempt: Some(1), stream, priority, message: message.into() }
+    LogLine { at: at(millis), job: job(name), step, attempt: Some(1), stream, priority, mark: None, message: message.into() }
 }
 
 /// The sample run with some lines, as a renderer gets it.
@@ -113,6 +113,27 @@ fn a_failed_step_is_told_of_once() {
     text.event(&event(1000, EventKind::StepFinished { job: job("a"), index: 0, step: record.steps[0].clone() })).unwrap();
     text.event(&event(1000, EventKind::JobFinished { job: job("a"), record })).unwrap();
     assert_eq!(String::from_utf8(out).unwrap(), "a : step compile: exit status 2\na : failure after 1.0s: step compile: exit status 2\n");
+}
+
+#[test]
+fn what_stands_in_a_group_is_indented_up_to_its_end_or_its_steps() {
+    let mut out = Vec::new();
+    let mut text = Text::new(&mut out, false);
+    let mut say = |job: &str, step: &str, mark: Option<Mark>, message: &str| {
+        text.line(&LogLine { mark, step: Some(step.to_owned()), ..line(1, job, Stream::Stdout, 6, message) }).unwrap();
+    };
+    say("a", "one", None, "before");
+    say("a", "one", Some(Mark::Group), "Compile\x1b[2J");
+    say("a", "one", None, "inside");
+    say("b", "one", None, "elsewhere");
+    say("a", "one", Some(Mark::Error), "error: x");
+    say("a", "one", Some(Mark::EndGroup), "");
+    say("a", "one", None, "after");
+    say("a", "one", Some(Mark::Group), "Never ended");
+    say("a", "two", None, "next");
+    let text = String::from_utf8(out).unwrap();
+    let expected = "a | before\na | ▼ Compile\na |   inside\nb | elsewhere\na |   error: x\na | after\na | ▼ Never ended\na | next\n";
+    assert_eq!(text, expected);
 }
 
 #[test]

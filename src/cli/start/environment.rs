@@ -1,4 +1,4 @@
-//! What the caller adds to a plan's environment: `--env`, `--env-file`, the variables that the plan names, and inputs.
+//! What the caller adds to a plan's environment: `--env`, `--secret-env-file`, `--env-file`, the variables that the plan names, and inputs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,6 +53,12 @@ pub enum EnvironmentError {
         /// What is wrong with it; never its value.
         what: &'static str,
     },
+    /// All secret variables together are too large.
+    #[error("the secret variables have {size} bytes, at most {SECRETS_MAX} can be handed to a job")]
+    TooManySecrets {
+        /// Their size, as they are handed on.
+        size: usize,
+    },
     /// An input.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -69,7 +75,8 @@ impl EnvironmentError {
             | Self::BadName { .. }
             | Self::BadValue { .. }
             | Self::Unreadable { .. }
-            | Self::BadLine { .. } => None,
+            | Self::BadLine { .. }
+            | Self::TooManySecrets { .. } => None,
         }
     }
 }
@@ -77,18 +84,24 @@ impl EnvironmentError {
 /// The longest `NAME=value` that a process can be given, in bytes (execve(2), `MAX_ARG_STRLEN`).
 const VALUE_MAX: usize = 128 * 1024;
 
+/// How large the secret variables may be, in bytes as JSON: what systemd loads of a unit's credentials
+/// (systemd.exec(5), `LoadCredential=`), with some room for others.
+const SECRETS_MAX: usize = 512 << 10;
+
 /// What the caller adds to a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Additions {
     /// Variables that outrank the plan's.
     pub overrides: Env,
+    /// Those of them that are secret; none is among the others.
+    pub secrets: Env,
     /// The names of those that were taken from the caller's own environment.
     pub taken: Vec<String>,
     /// `INPUT_<K>` variables.
     pub inputs: Env,
 }
 
-/// Collects what the caller adds: the strongest last, `--env` over `--env-file` over the caller's own variables.
+/// Collects what the caller adds: the strongest last, `--env` over `--secret-env-file` over `--env-file` over the caller's own variables.
 ///
 /// # Errors
 /// Fails with every fault at once.
@@ -96,6 +109,7 @@ pub fn collect(
     plan: &Plan,
     env: &[String],
     env_files: &[impl AsRef<Path>],
+    secret_env_files: &[impl AsRef<Path>],
     inputs: &[String],
     caller: impl Fn(&str) -> Option<String>,
 ) -> Result<Additions, Vec<EnvironmentError>> {
@@ -113,13 +127,30 @@ pub fn collect(
             Err(fault) => faults.push(fault),
         }
     }
-    for text in env {
-        match split(text) {
-            Ok((name, value)) => drop(additions.overrides.insert(name, value)),
+    for path in secret_env_files {
+        match read_file(path.as_ref()) {
+            Ok(pairs) => additions.secrets.extend(pairs),
             Err(fault) => faults.push(fault),
         }
     }
-    faults.extend(additions.overrides.iter().filter_map(|(name, value)| check_value(name, value)));
+    for name in additions.secrets.keys() {
+        additions.overrides.remove(name);
+        additions.taken.retain(|taken| taken != name);
+    }
+    for text in env {
+        match split(text) {
+            Ok((name, value)) => {
+                additions.secrets.remove(&name);
+                additions.overrides.insert(name, value);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    faults.extend(additions.overrides.iter().chain(&additions.secrets).filter_map(|(name, value)| check_value(name, value)));
+    let size = serde_json::to_vec(&additions.secrets).map_or(usize::MAX, |json| json.len());
+    if size > SECRETS_MAX {
+        faults.push(EnvironmentError::TooManySecrets { size });
+    }
     additions.inputs = collect_inputs(plan, inputs, &mut faults);
     if faults.is_empty() { Ok(additions) } else { Err(faults) }
 }
@@ -231,7 +262,7 @@ mod tests {
 
     #[test]
     fn only_variables_that_the_plan_names_are_taken_and_never_path_or_home() {
-        let got = collect(&plan(PLAN), &[], &NO_FILES, &["c=x".into()], |name| Some(format!("caller {name}"))).unwrap();
+        let got = collect(&plan(PLAN), &[], &NO_FILES, &NO_FILES, &["c=x".into()], |name| Some(format!("caller {name}"))).unwrap();
         assert_eq!(got.taken, ["A", "B", "C", "TOKEN"]);
         assert_eq!(got.overrides["TOKEN"], "caller TOKEN");
     }
@@ -241,7 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("env");
         std::fs::write(&file, "# comment\nexport A=\"file \\\"quoted\\\"\"\nB='it''s'\nTOKEN=x=y\n").unwrap();
-        let got = collect(&plan(PLAN), &["B=flag".into()], &[&file], &["c=x".into()], |_| Some("caller".into())).unwrap();
+        let got = collect(&plan(PLAN), &["B=flag".into()], &[&file], &NO_FILES, &["c=x".into()], |_| Some("caller".into())).unwrap();
         assert_eq!(
             (&*got.overrides["A"], &*got.overrides["B"], &*got.overrides["C"], &*got.overrides["TOKEN"]),
             ("file \"quoted\"", "flag", "caller", "x=y")
@@ -249,8 +280,25 @@ mod tests {
     }
 
     #[test]
+    fn secret_variables_stand_apart_from_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, secret) = (dir.path().join("env"), dir.path().join("secret"));
+        std::fs::write(&file, "A=file\nB=file\n").unwrap();
+        std::fs::write(&secret, "export B='secret'\nC=secret\nTOKEN=secret\n").unwrap();
+        let got = collect(&plan(PLAN), &["C=flag".into()], &[&file], &[&secret], &["c=x".into()], |_| Some("caller".into())).unwrap();
+        let env = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Env>();
+        assert_eq!(got.overrides, env(&[("A", "file"), ("C", "flag")]));
+        assert_eq!(got.secrets, env(&[("B", "secret"), ("TOKEN", "secret")]));
+        assert_eq!(got.taken, ["A"]);
+        std::fs::write(&secret, (0..6).map(|n| format!("S{n}={}\n", "x".repeat(100 << 10))).collect::<String>()).unwrap();
+        let faults = collect(&plan(PLAN), &[], &NO_FILES, &[&secret], &["c=x".into()], |_| None).unwrap_err();
+        assert!(faults[0].to_string().starts_with("the secret variables have "), "{}", faults[0]);
+    }
+
+    #[test]
     fn inputs_are_checked_and_all_faults_told_at_once() {
-        let faults = collect(&plan(PLAN), &["=x".into(), "A".into()], &NO_FILES, &["n=one".into(), "z=1".into()], |_| None).unwrap_err();
+        let faults =
+            collect(&plan(PLAN), &["=x".into(), "A".into()], &NO_FILES, &NO_FILES, &["n=one".into(), "z=1".into()], |_| None).unwrap_err();
         let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
@@ -266,13 +314,16 @@ mod tests {
 
     #[test]
     fn inputs_reach_steps_with_their_defaults() {
-        let got = collect(&plan(PLAN), &[], &NO_FILES, &["c=y".into()], |_| None).unwrap();
+        let got = collect(&plan(PLAN), &[], &NO_FILES, &NO_FILES, &["c=y".into()], |_| None).unwrap();
         assert_eq!(got.inputs, Env::from([("INPUT_C".into(), "y".into()), ("INPUT_N".into(), "1".into())]));
     }
 
     #[test]
     fn values_that_no_process_can_be_given_are_refused() {
-        let faults = collect(&plan(PLAN), &[format!("A={}", "x".repeat(200 << 10)), "B=a\0b".into()], &NO_FILES, &["c=x".into()], |_| None)
+        let faults =
+            collect(&plan(PLAN), &[format!("A={}", "x".repeat(200 << 10)), "B=a\0b".into()], &NO_FILES, &NO_FILES, &["c=x".into()], |_| {
+                None
+            })
             .unwrap_err();
         assert_eq!(faults.len(), 2);
     }
@@ -282,7 +333,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("env");
         std::fs::write(&file, "A=1\nsecret\n").unwrap();
-        let faults = collect(&plan(PLAN), &[], &[&file], &["c=x".into()], |_| None).unwrap_err();
+        let faults = collect(&plan(PLAN), &[], &[&file], &NO_FILES, &["c=x".into()], |_| None).unwrap_err();
         assert!(faults[0].to_string().ends_with("env`, line 2: is not of the form NAME=value"), "{}", faults[0]);
     }
 }

@@ -6,6 +6,7 @@
 mod environment;
 mod manager;
 mod rerun;
+mod secrets;
 mod source;
 
 use std::{
@@ -29,7 +30,7 @@ use crate::{
     embedded,
     event::{Event, EventKind},
     graph::{Graph, GraphError},
-    plan::{self, Fault, Plan, PlanError},
+    plan::{self, Env, Fault, Plan, PlanError},
     store::{self, EventWriter, RunDir, StateDir, StoreError},
     systemd::SystemdError,
     unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
@@ -48,6 +49,8 @@ pub struct Request<'a> {
     pub env: &'a [String],
     /// `--env-file F`.
     pub env_files: &'a [PathBuf],
+    /// `--secret-env-file F`.
+    pub secret_env_files: &'a [PathBuf],
     /// `--input K=V`.
     pub inputs: &'a [String],
     /// `--source DIR`.
@@ -114,7 +117,9 @@ impl StartError {
             Self::Source(SourceError::NotADirectory(_)) | Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => {
                 Exit::Usage
             }
-            Self::Rerun(RerunError::Running(_) | RerunError::NothingFailed(_) | RerunError::NoJob { .. }) => Exit::Usage,
+            Self::Rerun(RerunError::Running(_) | RerunError::NothingFailed(_) | RerunError::NoJob { .. } | RerunError::Secrets { .. }) => {
+                Exit::Usage
+            }
             Self::Rerun(RerunError::NeverStarted(_)) => Exit::Trouble,
             Self::Source(_) | Self::Manager(_) | Self::Store(_) | Self::Systemd(_) | Self::Embedded(_) | Self::Here(..) => Exit::Trouble,
         }
@@ -161,7 +166,8 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     }
     let graph = Graph::new(&plan)?;
     let caller = |name: &str| std::env::var(name).ok();
-    let additions = environment::collect(&plan, request.env, request.env_files, request.inputs, caller).map_err(StartError::Environment)?;
+    let additions = environment::collect(&plan, request.env, request.env_files, request.secret_env_files, request.inputs, caller)
+        .map_err(StartError::Environment)?;
     let current = std::env::current_dir().map_err(|error| StartError::Here("the current directory", error))?;
     let wants_source = plan.jobs.values().any(|job| unit::copies_source(&unit::executor(&plan, job)));
     let source = if wants_source { Source::find(request.source, &current)? } else { None };
@@ -181,6 +187,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         state_directory: state.path().to_owned(),
         runtime_directory: runtime_directory(chosen.kind()).join(run.id().as_str()),
         overrides: additions.overrides,
+        secrets: secrets::of(&runtime_directory(chosen.kind()), run.id(), &additions.secrets),
         inputs: additions.inputs,
         path: default_path(),
         has_source: source.is_some(),
@@ -194,9 +201,11 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     if wants_source && source.is_none() {
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
-    match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Tree(source.as_ref()), chosen).await {
+    let origin = Origin::Tree(source.as_ref());
+    match launch(&state, &run, &mut spec, &plan, &graph, &origin, chosen, &additions.secrets).await {
         Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
         Err(error) => {
+            store::forget_secrets(spec.secrets.as_ref());
             // Nothing was started, so nothing may stay; what cannot be removed is at least no run with a record.
             let _ = std::fs::remove_dir_all(run.path());
             Err(error)
@@ -222,6 +231,7 @@ enum Origin<'a> {
     Run(&'a Reuse),
 }
 
+#[expect(clippy::too_many_arguments, reason = "all of it is what a run is made of")]
 async fn launch(
     state: &StateDir,
     run: &RunDir,
@@ -230,7 +240,9 @@ async fn launch(
     graph: &Graph,
     origin: &Origin<'_>,
     chosen: Chosen,
+    secrets: &Env,
 ) -> Result<(), StartError> {
+    let handed_over = secrets::hand_over(spec, secrets)?;
     run.reserve(graph.len())?;
     store::write_json(&run.plan(), plan, 0o600, false)?;
     let (rerun_of, ended) = match origin {
@@ -251,8 +263,9 @@ async fn launch(
         Chosen::Running(_, manager) => Ok(manager.start(&unit::supervisor(spec), &[]).await?),
         Chosen::Embedded => {
             let supervisor: Vec<OsString> = vec![spec.program.clone().into(), "supervise".into(), run.path().into()];
-            let boot =
-                embedded::Boot { run: run.id(), state_dir: state.path(), run_dir: run.path(), supervisor: &supervisor, extra_paths: &[] };
+            let (run_dir, state_dir) = (run.path(), state.path());
+            let private_file = handed_over.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+            let boot = embedded::Boot { run: run.id(), state_dir, run_dir, supervisor: &supervisor, extra_paths: &[], private_file };
             embedded::boot(&boot)?;
             Ok(())
         }

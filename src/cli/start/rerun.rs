@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Choice, Origin, StartError, Started, environment, launch, manager, runtime_directory};
+use super::{Choice, Origin, StartError, Started, environment, launch, manager, runtime_directory, secrets};
 use crate::{
     event::{Event, EventKind},
     graph::{Graph, JobIx},
@@ -40,6 +40,8 @@ pub struct RerunRequest<'a> {
     pub env: &'a [String],
     /// `--env-file F`, likewise.
     pub env_files: &'a [PathBuf],
+    /// `--secret-env-file F`: nothing keeps what the run was given.
+    pub secret_env_files: &'a [PathBuf],
 }
 
 /// Why a run cannot be run again.
@@ -54,6 +56,14 @@ pub enum RerunError {
     /// `--failed`, and nothing did.
     #[error("no job of run `{0}` has failed or was cancelled")]
     NothingFailed(RunId),
+    /// Secret variables that it was given and this one is not.
+    #[error("run `{run}` was given secret variables, which are not kept: {}", names.join(", "))]
+    Secrets {
+        /// The run.
+        run: RunId,
+        /// Those that are missing.
+        names: Vec<String>,
+    },
     /// `--job`, and there is none of that name.
     #[error("run `{run}` has no job `{job}`")]
     NoJob {
@@ -72,6 +82,7 @@ impl RerunError {
         match self {
             Self::Running(run) => Some(format!("`nixactions attach {run}` follows it to its end, `nixactions cancel {run}` ends it")),
             Self::NeverStarted(_) => None,
+            Self::Secrets { .. } => Some("give them again with `--secret-env-file FILE`".to_owned()),
             Self::NothingFailed(run) => Some(format!("`nixactions rerun {run}` runs all of it again")),
             Self::NoJob { job, known, .. } => {
                 let near = known.iter().map(|known| (strsim::jaro(known.as_str(), job), known)).filter(|(score, _)| *score > 0.7);
@@ -112,7 +123,16 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     let old: RunSpec = store::read_json(&from.spec())?;
     // Inputs were checked when the run was made; nothing of the caller's environment is taken again.
     let without_inputs = Plan { inputs: Default::default(), ..plan.clone() };
-    let given = environment::collect(&without_inputs, request.env, request.env_files, &[], |_| None).map_err(StartError::Environment)?;
+    let given = environment::collect(&without_inputs, request.env, request.env_files, request.secret_env_files, &[], |_| None)
+        .map_err(StartError::Environment)?;
+    let is_given = |name: &String| given.secrets.contains_key(name) || given.overrides.contains_key(name);
+    let missing: Vec<String> = old.secrets.iter().flat_map(|secrets| &secrets.names).filter(|name| !is_given(name)).cloned().collect();
+    if !missing.is_empty() {
+        return Err(RerunError::Secrets { run: old.run, names: missing }.into());
+    }
+    let mut overrides = old.overrides;
+    overrides.retain(|name, _| !given.secrets.contains_key(name));
+    overrides.extend(given.overrides);
     let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
     let chosen = manager::choose(request.manager.unwrap_or(Choice::Only(old.manager))).await?;
 
@@ -128,7 +148,8 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         state_directory: state.path().to_owned(),
         runtime_directory: runtime_directory(chosen.kind()).join(run.id().as_str()),
         mounts_source: old.mounts_source && chosen.kind() != ManagerKind::User,
-        overrides: old.overrides.into_iter().chain(given.overrides).collect(),
+        overrides,
+        secrets: secrets::of(&runtime_directory(chosen.kind()), run.id(), &given.secrets),
         ..old
     };
     let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
@@ -137,10 +158,11 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         0 => format!("all jobs of {} run again", reuse.from.id()),
         _ => format!("{} of {} jobs of {} run again", graph.len() - reused, graph.len(), reuse.from.id()),
     }];
-    match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Run(&reuse), chosen).await {
+    match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Run(&reuse), chosen, &given.secrets).await {
         Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
         Err(error) => {
             // As for any run that was not started.
+            store::forget_secrets(spec.secrets.as_ref());
             let _ = std::fs::remove_dir_all(run.path());
             Err(error)
         }

@@ -312,7 +312,9 @@ pub(super) fn forbidden(name: &str) -> Option<&'static str> {
         }
         _ if is(&["Kill", "SendSIG", "FinalKill", "WatchdogSignal"]) => "how a job is stopped is fixed",
         _ if is(&["Standard", "Syslog", "Log", "TTY"]) => "a job's output goes to the journal",
-        _ if is(&["LoadCredential", "SetCredential", "ImportCredential"]) => "secrets come from providers, `envFrom`",
+        _ if is(&["LoadCredential", "SetCredential", "ImportCredential"]) => {
+            "a job's `credentials` name files, and providers (`envFrom`) print variables"
+        }
         _ if is(&["RootDirectory", "RootImage", "RootHash", "RootVerity", "MountImages", "ExtensionImages", "ExtensionDirectories"]) => {
             "use an executor of type `nspawn`"
         }

@@ -100,12 +100,27 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         }
         super::env(&job.env, &at.key("env"), names, sink);
         super::env_from(&job.env_from, &at.key("envFrom"), sink);
+        check_credentials(job, &at, sink);
         super::retry(job.retry, &at.key("retry"), sink);
         check_properties(&job.properties, &at.key("properties"), sink);
         super::steps::check(&job.steps, names, &at.key("steps"), sink);
     }
     check_cycles(plan, names, at, sink);
     check_matrix_groups(plan, at, sink);
+}
+
+fn check_credentials(job: &Job, at: &At<'_>, sink: &mut Sink) {
+    for (field, named) in [("credentials", &job.credentials), ("credentialsEncrypted", &job.credentials_encrypted)] {
+        let at = at.key(field);
+        for (name, path) in named {
+            let at = at.key(name);
+            sink.check(&at, rules::credential_name(name));
+            sink.check(&at, rules::host_path(path));
+            if field == "credentialsEncrypted" && job.credentials.contains_key(name) {
+                sink.add(&at, || Refusal::new(format!("`{name}` again (it is in `credentials` already)"), "each name once"));
+            }
+        }
+    }
 }
 
 pub(super) fn check_properties(properties: &crate::plan::Env, at: &At<'_>, sink: &mut Sink) {

@@ -205,6 +205,7 @@ impl<'a> Engine<'a> {
                 | EventKind::JobRetried { .. }
                 | EventKind::StepStarted { .. }
                 | EventKind::StepFinished { .. }
+                | EventKind::Annotation { .. }
                 | EventKind::Warning { .. }
                 | EventKind::RunFinished { .. } => {}
             }
@@ -485,6 +486,7 @@ impl<'a> Engine<'a> {
         if self.progress.has_submitted() {
             self.stop_slice().await?;
         }
+        store::forget_secrets(self.context.run.secrets.as_ref());
         // Those of jobs that ended when no supervisor was there.
         self.context.graph.jobs().for_each(|ix| self.unmount(ix));
         let runtime = &self.context.run.runtime_directory;

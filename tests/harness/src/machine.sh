@@ -53,6 +53,8 @@ init() {
     PATH=/usr/sbin:/usr/bin:/sbin:/bin
     umount -l /run/host/old
     rmdir /run/host/old
+    # As on a booted machine and in systemd-nspawn: a unit's credentials are mounted beside the unit, and reach it only so.
+    mount --make-rshared /
     case $init in
     systemd) set -- /lib/systemd/systemd --log-level=notice --show-status=0 ;;
     idle)

@@ -1,0 +1,233 @@
+//! Workflow commands in what a step prints: `::error file=a.rs,line=1::text`, as GitHub documents them
+//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>).
+//!
+//! Knows what a line means, and how many annotations are kept. Knows nothing of pipes and the journal.
+
+use super::journal::Priority;
+use crate::{
+    log::Mark,
+    record::{Annotation, AnnotationLevel},
+};
+
+/// How many annotations of a level are kept of a step, and how many of a job: GitHub's bounds.
+const OF_STEP: usize = 10;
+const OF_JOB: usize = 50;
+/// The longest text of an annotation that is kept, in bytes.
+const TEXT_MAX: usize = 4096;
+
+/// What a line that is a command comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing that is shown.
+    Done,
+    /// This value is to be hidden from now on.
+    Hide(Vec<u8>),
+    /// This text is shown in its place, of this level and as this command.
+    Say(String, Option<Priority>, Mark),
+}
+
+/// What has been heard of the running step, and of its job so far.
+#[derive(Debug, Default)]
+pub struct Commands {
+    step: String,
+    /// The token that ends a `::stop-commands::`.
+    stopped: Option<Vec<u8>>,
+    /// How many annotations the step has made, by level.
+    of_step: [usize; 3],
+    of_job: usize,
+    annotations: Vec<Annotation>,
+}
+
+impl Commands {
+    /// Begins an attempt at a step: what an earlier one stopped is no longer stopped.
+    pub fn begin(&mut self, step: &str, attempt: u32) {
+        if attempt == 1 || step != self.step {
+            self.of_step = [0; 3];
+        }
+        step.clone_into(&mut self.step);
+        self.stopped = None;
+    }
+
+    /// Takes the annotations that were made since this was last asked.
+    pub fn annotations(&mut self) -> Vec<Annotation> {
+        std::mem::take(&mut self.annotations)
+    }
+
+    /// Listens to a line. `None` where it is no command, and is shown as it is.
+    pub fn hear(&mut self, line: &[u8]) -> Option<Heard> {
+        let line = line.trim_ascii_start();
+        let rest = line.strip_prefix(b"::")?;
+        let rest = rest.trim_ascii_end();
+        let end = rest.windows(2).position(|pair| pair == b"::")?;
+        let (head, data) = (&rest[..end], &rest[end + 2..]);
+        let (name, properties) = head.iter().position(|byte| *byte == b' ').map_or((head, &[][..]), |at| (&head[..at], &head[at + 1..]));
+        if let Some(token) = &self.stopped {
+            if name == token {
+                self.stopped = None;
+                return Some(Heard::Done);
+            }
+            return None;
+        }
+        let text = |data: &[u8]| String::from_utf8_lossy(&unescape(data, false)).into_owned();
+        match name {
+            b"add-mask" => Some(Heard::Hide(unescape(data, false))),
+            b"group" => Some(Heard::Say(text(data), None, Mark::Group)),
+            b"endgroup" => Some(Heard::Say(String::new(), None, Mark::EndGroup)),
+            b"debug" => Some(Heard::Say(format!("debug: {}", text(data)), Some(Priority::Debug), Mark::Debug)),
+            b"error" => Some(self.annotate(AnnotationLevel::Error, properties, &text(data))),
+            b"warning" => Some(self.annotate(AnnotationLevel::Warning, properties, &text(data))),
+            b"notice" => Some(self.annotate(AnnotationLevel::Notice, properties, &text(data))),
+            // A token that is a command's name would be used up by that command.
+            b"stop-commands" if !data.is_empty() && !NAMES.contains(&data) => {
+                self.stopped = Some(data.to_owned());
+                Some(Heard::Done)
+            }
+            _ => None,
+        }
+    }
+
+    fn annotate(&mut self, level: AnnotationLevel, properties: &[u8], message: &str) -> Heard {
+        let mut annotation = Annotation {
+            level,
+            step: self.step.clone(),
+            message: cut(message),
+            title: None,
+            file: None,
+            line: None,
+            end_line: None,
+            column: None,
+            end_column: None,
+        };
+        for property in properties.split(|byte| *byte == b',') {
+            let Some(equals) = property.iter().position(|byte| *byte == b'=') else { continue };
+            let value = String::from_utf8_lossy(&unescape(&property[equals + 1..], true)).into_owned();
+            match property[..equals].trim_ascii() {
+                _ if value.is_empty() => {}
+                b"title" => annotation.title = Some(cut(&value)),
+                b"file" => annotation.file = Some(cut(&value)),
+                b"line" => annotation.line = value.parse().ok(),
+                b"endLine" => annotation.end_line = value.parse().ok(),
+                b"col" => annotation.column = value.parse().ok(),
+                b"endColumn" => annotation.end_column = value.parse().ok(),
+                _ => {}
+            }
+        }
+        let place = annotation.place().map_or_else(String::new, |place| format!("{place}: "));
+        let title = annotation.title.as_ref().map_or_else(String::new, |title| format!("{title}: "));
+        let said = format!("{}: {place}{title}{message}", level.as_str());
+        let (priority, mark) = match level {
+            AnnotationLevel::Error => (Priority::Error, Mark::Error),
+            AnnotationLevel::Warning => (Priority::Warning, Mark::Warning),
+            AnnotationLevel::Notice => (Priority::Notice, Mark::Notice),
+        };
+        let count = &mut self.of_step[level as usize];
+        if *count < OF_STEP && self.of_job < OF_JOB {
+            *count += 1;
+            self.of_job += 1;
+            self.annotations.push(annotation);
+        }
+        Heard::Say(said, Some(priority), mark)
+    }
+}
+
+/// The names of all commands that are listened to.
+const NAMES: [&[u8]; 8] = [b"add-mask", b"group", b"endgroup", b"debug", b"error", b"warning", b"notice", b"stop-commands"];
+
+/// Replaces the escapes of a command's data, or of one of its properties, by what they stand for.
+fn unescape(data: &[u8], property: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len());
+    let mut rest = data;
+    while let Some((byte, after)) = rest.split_first() {
+        let escaped = (*byte == b'%').then(|| after.first_chunk::<2>()).flatten().and_then(|code| match &code.to_ascii_uppercase()[..] {
+            b"0A" => Some(b'\n'),
+            b"0D" => Some(b'\r'),
+            b"25" => Some(b'%'),
+            b"3A" if property => Some(b':'),
+            b"2C" if property => Some(b','),
+            _ => None,
+        });
+        out.push(escaped.unwrap_or(*byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    out
+}
+
+/// Cuts text that is longer than is kept.
+fn cut(text: &str) -> String {
+    if text.len() <= TEXT_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(text: &str, priority: Option<Priority>, mark: Mark) -> Option<Heard> {
+        Some(Heard::Say(text.to_owned(), priority, mark))
+    }
+
+    #[test]
+    fn annotations_carry_their_place_level_and_text() {
+        let mut commands = Commands::default();
+        commands.begin("lint", 1);
+        let heard = commands.hear(b"::error file=src/a%2Cb.rs,line=3,col=7,endLine=4,endColumn=9,title=Odd%3A x::one%0Atwo 100%25\r\n");
+        assert_eq!(heard, say("error: src/a,b.rs:3:7: Odd: x: one\ntwo 100%", Some(Priority::Error), Mark::Error));
+        assert_eq!(commands.hear(b"  ::warning::odd"), say("warning: odd", Some(Priority::Warning), Mark::Warning));
+        let kept = commands.annotations();
+        assert_eq!((kept[0].step.as_str(), kept[0].title.as_deref(), kept[0].message.as_str()), ("lint", Some("Odd: x"), "one\ntwo 100%"));
+        assert_eq!((kept[0].line, kept[0].column, kept[0].end_line, kept[0].end_column), (Some(3), Some(7), Some(4), Some(9)));
+        assert_eq!((kept[1].level, kept[1].file.as_deref(), kept.len()), (AnnotationLevel::Warning, None, 2));
+    }
+
+    #[test]
+    fn what_is_no_command_is_shown_as_it_is() {
+        let mut commands = Commands::default();
+        for line in ["plain", "a ::error::b", "::error", "::unknown::x", "::", "::::", "std::vec::Vec", "::std::vec::Vec", ":: error::x"] {
+            assert_eq!(commands.hear(line.as_bytes()), None, "{line}");
+        }
+        assert_eq!(commands.annotations(), []);
+    }
+
+    #[test]
+    fn groups_masks_and_debug_are_heard() {
+        let mut commands = Commands::default();
+        assert_eq!(commands.hear(b"::group::Compile it"), say("Compile it", None, Mark::Group));
+        assert_eq!(commands.hear(b"::endgroup::"), say("", None, Mark::EndGroup));
+        assert_eq!(commands.hear(b"::debug::deep"), say("debug: deep", Some(Priority::Debug), Mark::Debug));
+        assert_eq!(commands.hear(b"::add-mask::a::b%0Ac%3A"), Some(Heard::Hide(b"a::b\nc%3A".to_vec())));
+    }
+
+    #[test]
+    fn stopped_commands_are_shown_until_the_token_comes_or_the_step_ends() {
+        let mut commands = Commands::default();
+        assert_eq!(commands.hear(b"::stop-commands::error"), None, "it would never end");
+        assert_eq!(commands.hear(b"::stop-commands::t-1"), Some(Heard::Done));
+        for line in ["::error::x", "::add-mask::x", "::t-2::", "::stop-commands::t-3"] {
+            assert_eq!(commands.hear(line.as_bytes()), None, "{line}");
+        }
+        assert_eq!(commands.hear(b"::t-1::"), Some(Heard::Done));
+        assert!(commands.hear(b"::error::x").is_some());
+        commands.hear(b"::stop-commands::t-1");
+        commands.begin("next", 1);
+        assert!(commands.hear(b"::error::x").is_some());
+    }
+
+    #[test]
+    fn as_many_annotations_are_kept_as_on_github() {
+        let mut commands = Commands::default();
+        for step in 0..4 {
+            commands.begin(&step.to_string(), 1);
+            for _ in 0..12 {
+                for line in [&b"::error::x"[..], b"::warning::x"] {
+                    assert!(commands.hear(line).is_some());
+                }
+            }
+        }
+        let kept = commands.annotations();
+        let of_step = |step: &str| kept.iter().filter(|one| one.step == step).count();
+        assert_eq!((kept.len(), of_step("0"), of_step("1"), of_step("2"), of_step("3")), (50, 20, 20, 10, 0));
+    }
+}

@@ -1,0 +1,260 @@
+//! Hides secrets in what a job prints and leaves: each becomes `***`.
+//!
+//! What is looked for are the *lines* of a value, as on GitHub, without the blanks around them; so nothing that is looked
+//! for lies across two lines of output. All of it is looked for at once (Aho and Corasick's automaton), and all that is
+//! found is hidden, also where one secret begins, ends or lies within another. Knows nothing of where values come from.
+
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeSet};
+
+use aho_corasick::AhoCorasick;
+
+/// What stands for a secret.
+const MASK: &[u8] = b"***";
+/// A line of a secret that is shorter is not looked for, in bytes: `1`, `no` or `{` would be found everywhere.
+const PART_MIN: usize = 3;
+/// A longer line of a secret is looked for in pieces of this many bytes, which bounds how much of a line is held back.
+const PIECE: usize = 1024;
+/// How much is looked for at most, in bytes: the automaton takes several times that in memory.
+const ALL_MAX: usize = 4 << 20;
+
+/// There is more to be hidden than can be looked for.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {} MiB of values are to be masked", ALL_MAX >> 20)]
+pub struct TooMuch;
+
+/// All that is to be hidden.
+#[derive(Debug, Default)]
+pub struct Masker {
+    parts: BTreeSet<Vec<u8>>,
+    /// The length of all parts together.
+    size: usize,
+    /// The length of the longest part.
+    longest: usize,
+    /// Made when it is first needed after something was added.
+    search: OnceCell<Option<AhoCorasick>>,
+}
+
+impl Masker {
+    /// Hides a value from now on: each of its lines that is not too short.
+    ///
+    /// # Errors
+    /// Fails when there is too much to be hidden; then the value is not.
+    pub fn add(&mut self, value: &[u8]) -> Result<(), TooMuch> {
+        lines(value).filter(|line| line.len() >= PART_MIN).try_for_each(|line| self.add_line(line))
+    }
+
+    /// Hides what a step asked for by `::add-mask::`: a single line however short it is.
+    ///
+    /// # Errors
+    /// Fails when there is too much to be hidden; then the value is not.
+    pub fn add_asked_for(&mut self, value: &[u8]) -> Result<(), TooMuch> {
+        let mut all = lines(value);
+        match (all.next(), all.next()) {
+            (Some(line), None) => self.add_line(line),
+            _ => self.add(value),
+        }
+    }
+
+    fn add_line(&mut self, line: &[u8]) -> Result<(), TooMuch> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            // No piece may be so short that it is found everywhere.
+            let (piece, more) = rest.split_at(if rest.len() < 2 * PIECE { rest.len() } else { PIECE });
+            rest = more;
+            if self.parts.contains(piece) {
+                continue;
+            }
+            if self.size + piece.len() > ALL_MAX {
+                return Err(TooMuch);
+            }
+            self.size += piece.len();
+            self.longest = self.longest.max(piece.len());
+            self.parts.insert(piece.to_owned());
+            self.search = OnceCell::new();
+        }
+        Ok(())
+    }
+
+    /// Returns how many bytes of an unfinished line must be held back: a secret may have begun in them.
+    pub fn held_back(&self) -> usize {
+        self.longest.saturating_sub(1)
+    }
+
+    /// Returns text with its secrets hidden.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.bytes(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            // What is looked for need not be text, so what is left of a character need not be one.
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    }
+
+    /// Returns bytes with their secrets hidden; scans them once where there are none.
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut out = Vec::new();
+        if self.hide(bytes, 0, bytes.len(), &mut out) == Hidden::Nothing { Cow::Borrowed(bytes) } else { Cow::Owned(out) }
+    }
+
+    /// Appends the first `cut` bytes with their secrets hidden. Of the bytes the first `hidden` belong to a secret whose mask
+    /// has been written; returned is how many there are of those after `cut`. What is not the end of a line is to be followed
+    /// by [`Self::held_back`] bytes at least. Where nothing is hidden nothing is appended.
+    pub fn hide(&self, bytes: &[u8], hidden: usize, cut: usize, out: &mut Vec<u8>) -> Hidden {
+        let Some(search) = self.search() else { return Hidden::Nothing };
+        if hidden == 0 && search.find(bytes).is_none() {
+            return Hidden::Nothing;
+        }
+        let mut written = hidden.min(cut);
+        for (start, end) in spans(search, bytes, hidden) {
+            if start >= cut {
+                break;
+            }
+            out.extend_from_slice(&bytes[written.min(start)..start]);
+            if start > 0 || hidden == 0 {
+                out.extend_from_slice(MASK);
+            }
+            written = end;
+        }
+        out.extend_from_slice(&bytes[written.min(cut)..cut]);
+        Hidden::Upto(written.saturating_sub(cut))
+    }
+
+    fn search(&self) -> Option<&AhoCorasick> {
+        // The number of states is bounded by the size, which is far below what it takes.
+        self.search
+            .get_or_init(|| (!self.parts.is_empty()).then(|| AhoCorasick::new(&self.parts).expect("invariant: the size is bounded")))
+            .as_ref()
+    }
+}
+
+/// What [`Masker::hide`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hidden {
+    /// There is nothing to hide; nothing was written.
+    Nothing,
+    /// Something was; of the bytes after the cut so many belong to a secret whose mask has been written.
+    Upto(usize),
+}
+
+/// Returns where secrets lie, in their order, those that touch as one; the first `hidden` bytes are one that is known.
+fn spans(search: &AhoCorasick, bytes: &[u8], hidden: usize) -> Vec<(usize, usize)> {
+    let mut spans: Vec<(usize, usize)> = if hidden > 0 { vec![(0, hidden)] } else { Vec::new() };
+    // They come by their ends.
+    for found in search.find_overlapping_iter(bytes) {
+        let (mut start, end) = (found.start(), found.end());
+        while let Some(last) = spans.pop_if(|last| last.1 >= start) {
+            start = start.min(last.0);
+        }
+        spans.push((start, end.max(if start == 0 { hidden } else { 0 })));
+    }
+    spans
+}
+
+/// Returns the lines of a value that are not blank, without the blanks around them.
+fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn masker(values: &[&str]) -> Masker {
+        let mut masker = Masker::default();
+        values.iter().for_each(|value| masker.add(value.as_bytes()).unwrap());
+        masker
+    }
+
+    /// Masks text as a stream does whose line comes in parts.
+    fn in_parts(masker: &Masker, text: &[u8], part: usize) -> Vec<u8> {
+        let (mut out, mut held, mut hidden) = (Vec::new(), Vec::new(), 0);
+        let mut step = |held: &mut Vec<u8>, cut: usize| {
+            match masker.hide(held, hidden, cut, &mut out) {
+                Hidden::Nothing => {
+                    out.extend_from_slice(&held[..cut]);
+                    hidden = 0;
+                }
+                Hidden::Upto(more) => hidden = more,
+            }
+            held.drain(..cut);
+        };
+        for bytes in text.chunks(part) {
+            held.extend_from_slice(bytes);
+            let cut = held.len().saturating_sub(masker.held_back());
+            step(&mut held, cut);
+        }
+        let cut = held.len();
+        step(&mut held, cut);
+        out
+    }
+
+    #[test]
+    fn every_line_of_a_value_is_hidden_but_blank_and_short_ones() {
+        let masker = masker(&["{\n  \"key\": 1\r\n\n}\n", "hunter2", "ab"]);
+        assert_eq!(masker.text("{ \"key\": 1 hunter2x ab }"), "{ *** ***x ab }");
+        assert!(matches!(masker.text("nothing here"), Cow::Borrowed("nothing here")));
+    }
+
+    #[test]
+    fn a_secret_that_begins_ends_or_lies_within_another_leaves_nothing_of_either() {
+        let masker = masker(&["secret", "secretly", "lying", "tly"]);
+        assert_eq!(masker.text("a secret, secretly; secretlying."), "a ***, ***; ***.");
+    }
+
+    #[test]
+    fn what_a_step_asks_for_may_be_short_and_a_long_line_is_hidden_whole() {
+        let mut masker = Masker::default();
+        masker.add_asked_for(b" x ").unwrap();
+        masker.add_asked_for(b"a\nlonger").unwrap();
+        assert_eq!(masker.text("axb longer"), "a***b ***");
+        let long = format!("{}{}", "0123456789".repeat(500), "end");
+        masker.add(long.as_bytes()).unwrap();
+        assert!(masker.held_back() < 2 * PIECE);
+        assert_eq!(masker.text(&format!("<{long}>")), "<***>");
+        assert_eq!(in_parts(&masker, format!("<{long}{long}>").as_bytes(), 700), b"<***>");
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let mut masker = Masker::default();
+        let line = |n: usize| format!("{n:01000}").into_bytes();
+        let refused = (0..5000).map(|n| masker.add(&line(n))).find(Result::is_err);
+        assert_eq!(refused, Some(Err(TooMuch)));
+    }
+
+    proptest! {
+        /// A plain search, position by position, says what is to be hidden.
+        #[test]
+        fn what_is_hidden_does_not_depend_on_how_it_comes(
+            values in prop::collection::vec("[ab]{3,6}", 1..5), text in "[abc]{0,60}", part in 1usize..20,
+        ) {
+            let refs: Vec<&str> = values.iter().map(String::as_str).collect();
+            let masker = masker(&refs);
+            let mut hidden = vec![false; text.len()];
+            // Those that touch are hidden as one, as a `c` never is.
+            for value in &refs {
+                for at in 0..text.len() {
+                    if text[at..].starts_with(value) {
+                        hidden[at..at + value.len()].fill(true);
+                    }
+                }
+            }
+            let mut expected = String::new();
+            for (at, c) in text.char_indices() {
+                match hidden[at] {
+                    false => expected.push(c),
+                    true if at == 0 || !hidden[at - 1] => expected.push_str("***"),
+                    true => {}
+                }
+            }
+            prop_assert_eq!(masker.text(&text), expected.as_str());
+            // Two that touch where a part ends have a mask each.
+            let mut parts = String::from_utf8(in_parts(&masker, text.as_bytes(), part)).unwrap();
+            while parts.contains("******") {
+                parts = parts.replace("******", "***");
+            }
+            prop_assert_eq!(parts, expected);
+        }
+    }
+}
