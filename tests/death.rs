@@ -13,6 +13,8 @@ on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, sy
 on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_262);
 on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
 on_managers!(a_crash_is_told_as_one on embedded, system_252, system_257, system_262, user_262);
+on_managers!(a_run_whose_directory_is_removed_ends on embedded, system_252, system_262, user_262);
+on_managers!(a_supervisor_that_finds_the_record_ends_well on system_252, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -105,4 +107,29 @@ fn a_crash_is_told_as_one(manager: &Manager) {
     assert!(words.contains(&run.reason("runner")), "{run}");
     assert_eq!((run.verdict("runner"), run.reason("after")), ("failure/failure".to_owned(), "need `runner` failed"), "{run}");
     run.leaves_nothing(manager);
+}
+
+fn a_run_whose_directory_is_removed_ends(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "removed", "jobs": {
+        "j": bash("touch started; sleep 98941"),
+        "after": with(bash("true"), json!({ "needs": ["j"], "condition": "always()" })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "started");
+    // A job may be making a file just now.
+    wait_for(SOON, "its directory to be gone", || fs::remove_dir_all(run.dir()).is_ok().then_some(()));
+    let run = run.end().exits(3);
+    assert!(run.stderr.contains("was removed while it went on"), "{run}");
+    run.leaves_nothing(manager);
+    wait_for(SOON, "private managers to be gone", || manager.private_managers().is_empty().then_some(()));
+}
+
+/// One that is killed between the record and its end is started again, once.
+fn a_supervisor_that_finds_the_record_ends_well(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "over", "jobs": { "j": bash("true") } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    let directory = manager.state_dir().join("runs").join(&run.id);
+    let directory = directory.to_str().expect("it is text");
+    let command = ["systemd-run", "--wait", "--service-type=notify", "/usr/bin/nixactions", "supervise", directory];
+    manager.command(&command).ok();
 }

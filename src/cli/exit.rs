@@ -94,6 +94,12 @@ pub enum CliError {
         /// What was given.
         text: String,
     },
+    /// Somebody removed the run's directory.
+    #[error("the directory of run `{run}` was removed while it went on")]
+    Removed {
+        /// The run.
+        run: String,
+    },
     /// journalctl cannot be started.
     #[error("failed to start `journalctl`")]
     Journal(#[source] io::Error),
@@ -135,7 +141,7 @@ impl CliError {
             Self::Start(error) => error.exit(),
             Self::Supervise(_) => Exit::Trouble,
             Self::NoStateDir | Self::NoJob { .. } | Self::AlreadyFinished { .. } | Self::BadAge { .. } => Exit::Usage,
-            Self::NeverStarted { .. } | Self::Lost { .. } => Exit::Trouble,
+            Self::NeverStarted { .. } | Self::Lost { .. } | Self::Removed { .. } => Exit::Trouble,
             Self::Journal(_) | Self::JournalFailed { .. } => Exit::Trouble,
             Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Trouble,
         }
@@ -155,6 +161,7 @@ impl CliError {
                 Some(format!("`nixactions show {run}` tells what is known of it"))
             }
             Self::Lost { run } => Some(format!("`nixactions show {run}` tells what it got done, `nixactions logs {run}` what it said")),
+            Self::Removed { .. } => Some("its supervisor stops the jobs; to end a run, `nixactions cancel` it".to_owned()),
             Self::Journal(_) => Some("journalctl belongs to systemd; logs cannot be read without it".to_owned()),
             Self::JournalFailed { message } if message.contains("permission") => {
                 Some("run as root, or be in the group `systemd-journal`".to_owned())

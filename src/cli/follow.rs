@@ -426,6 +426,7 @@ impl<'a> Follower<'a> {
             self.item(&item)?;
         }
         self.render(|renderer| renderer.finish(None))?;
-        Err(CliError::Lost { run: self.run.id().to_string() })
+        let run = self.run.id().to_string();
+        Err(if self.run.path().exists() { CliError::Lost { run } } else { CliError::Removed { run } })
     }
 }

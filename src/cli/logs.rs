@@ -13,7 +13,7 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
     if args.follow && liveness == Liveness::Running {
         let renderer = renderer(args.output.output, run.id(), false);
         let options = FollowOptions { renderer, interrupt: Interrupt::Detach, shown: Shown::Lines(job), fresh: false };
-        return block_on(follow(&run, options, async || run.liveness() != Liveness::Lost));
+        return block_on(follow(&run, options, async || matches!(run.liveness(), Liveness::Running | Liveness::Finished)));
     }
     let shown = block_on(show(args, &run, job.as_ref()))?;
     if shown == 0 && liveness == Liveness::Incomplete {

@@ -64,7 +64,8 @@ pub(super) async fn show(started: Started, state: &Path, detach: bool, output: O
 /// Follows a run as long as somebody looks after it.
 pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<Exit, CliError> {
     let is_embedded = read_json::<RunSpec>(&run.spec()).is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
-    let alive = async || run.liveness() != Liveness::Lost && (!is_embedded || embedded::is_alive(run.path()));
+    let alive =
+        async || matches!(run.liveness(), Liveness::Running | Liveness::Finished) && (!is_embedded || embedded::is_alive(run.path()));
     match follow(run, options, alive).await {
         Err(CliError::Lost { run: id }) => Err(match embedded::failure(run.path()) {
             Some(error) if is_embedded => StartError::from(error).into(),

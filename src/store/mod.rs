@@ -40,8 +40,8 @@ pub use events::{EventTail, EventWriter};
 pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 pub use liveness::{Liveness, SupervisorLock};
-pub use secrets::{forget_secrets, write_secrets};
 pub use retention::{Retention, remove_tree};
+pub use secrets::{forget_secrets, write_secrets};
 pub use state::{RunDir, StateDir};
 pub use tree::{Copied, ModePolicy, Modes, TreeCopy, make_beneath, plain};
 

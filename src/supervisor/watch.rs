@@ -41,7 +41,7 @@ impl Watch {
     pub fn new(control: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::io("watch", control, source);
         let inotify = Inotify::init().map_err(failed)?;
-        inotify.watches().add(control, WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE).map_err(failed)?;
+        inotify.watches().add(control, WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE | WatchMask::DELETE_SELF).map_err(failed)?;
         let watches = inotify.watches();
         let stream = inotify.into_event_stream(vec![0; 64 << 10]).map_err(failed)?;
         Ok(Self { watches, stream, jobs: HashMap::new(), descriptors: HashMap::new() })

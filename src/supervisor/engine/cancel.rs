@@ -33,6 +33,10 @@ pub(super) enum Cancel {
 impl Engine<'_> {
     /// Answers the requests in the control directory.
     pub(super) async fn control(&mut self) -> Result<(), SuperviseError> {
+        if !self.run.control().exists() {
+            // The next supervisor finds nothing to take over, and stops what goes on.
+            return Err(SuperviseError::Removed(self.run.path().to_owned()));
+        }
         if self.superseded.is_none()
             && let Some(reason) = self.run.superseded()
             && self.cancel == Cancel::No
