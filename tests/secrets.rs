@@ -11,6 +11,7 @@ on_shared_managers!(
     workflow_commands_are_heard_until_they_are_stopped,
     a_line_of_100_mb_binary_and_closed_output_do_no_harm,
     a_secret_is_nowhere_but_with_its_job,
+    summaries_are_kept_masked_and_shown_as_markdown,
     credentials_of_the_plan_reach_their_job_and_are_masked,
     a_job_whose_credentials_are_missing_fails_with_that_reason,
 );
@@ -203,6 +204,28 @@ fn a_job_whose_credentials_are_missing_fails_with_that_reason(manager: &Manager)
     assert_eq!(run.lines("good"), ["good"], "{run}");
 }
 
+fn summaries_are_kept_masked_and_shown_as_markdown(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "summaries", "jobs": {
+        "a": { "envFrom": [prints("export SECRET=hunter5-summary")], "steps": [
+            { "name": "one", "bash": "echo \"# One $SECRET\" >> $NIXACTIONS_SUMMARY; printf '| a |\\n|---|\\n' >> $GITHUB_STEP_SUMMARY" },
+            { "name": "none", "bash": "true" },
+            { "name": "failed", "bash": "printf 'not UTF-8 \\377, \\033[2Jno newline' >> $NIXACTIONS_SUMMARY; exit 3" },
+            { "name": "huge", "condition": "always()", "bash": "head -c 2000000 /dev/zero | tr '\\0' x >> $NIXACTIONS_SUMMARY" },
+        ] },
+        "b": { "steps": [{ "name": "again", "retry": { "maxAttempts": 2, "minTime": 0.1 },
+            "bash": "echo attempt $NIXACTIONS_ATTEMPT >> $NIXACTIONS_SUMMARY; [ $NIXACTIONS_ATTEMPT = 2 ]" }] },
+        "c": bash("true"),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    let shown = manager.nixactions(&["show", &run.id, "--summary"]).ok();
+    assert_eq!(shown, "## a\n\n# One ***\n| a |\n|---|\n\nnot UTF-8 \u{fffd}, no newline\n\n## b\n\nattempt 2\n");
+    let steps = run.steps("a");
+    assert_eq!((steps[2].as_str(), steps[3].as_str()), ("failed failure/failure: exit status 3", "huge success/success"), "{run}");
+    let warned = journal(manager, &run);
+    assert!(warned.contains("step huge: its summary is not kept: NIXACTIONS_SUMMARY: has more than 1048576 bytes"), "{warned}");
+    assert_eq!(holding(&manager.run_dir(&run.id).join("jobs/a/out"), &["hunter5-summary"]), NONE);
+}
+
 fn what_steps_ask_to_be_masked_is_masked_from_then_on(manager: &Manager) {
     let script = "echo first asked-for-1; echo '::add-mask::asked-for-1'; echo second asked-for-1; echo '::add-mask::ab'
         printf '::add-mask::multi-one%%0Amulti-two\\n'; echo 'multi-one multi-two ab a'";
@@ -234,6 +257,9 @@ fn workflow_commands_are_heard_until_they_are_stopped(manager: &Manager) {
     assert_eq!(kept.iter().filter(|one| one["level"] == "error").count(), 10, "{run}");
     let events = run.events.iter().filter(|event| event["event"]["type"] == "annotation").count();
     assert_eq!(events, kept.len(), "{run}");
+    let shown = manager.nixactions(&["show", &run.id]).ok();
+    assert!(shown.contains("\nAnnotations\n") && shown.contains("  notice j, s: a.rs:3:5: T: look\n"), "{shown}");
+    assert!(shown.contains("  warning j, s: heard\n    in two\n"), "{shown}");
     let shown = manager.nixactions(&["logs", &run.id]).ok();
     assert!(shown.contains("j | ▼ Compile\nj |   inside\nj | notice: a.rs:3:5: T: look\n"), "{shown}");
 }

@@ -244,6 +244,9 @@ pub struct ShowArgs {
     /// Write the record as JSON
     #[arg(long)]
     pub json: bool,
+    /// Write what the steps wrote to $NIXACTIONS_SUMMARY, as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub summary: bool,
 }
 
 /// Arguments of `logs`.

@@ -18,6 +18,7 @@ mod rerun;
 mod run;
 mod show;
 pub mod start;
+mod summary;
 mod supervise;
 mod watch;
 

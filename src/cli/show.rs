@@ -6,15 +6,17 @@ use std::{
 };
 
 use jiff::Timestamp;
+use owo_colors::Style;
 
 use super::{
     CliError, Exit,
     args::ShowArgs,
     list::{State, local, manager_word, state_of},
     output::colour,
+    summary,
 };
 use crate::{
-    record::RunRecord,
+    record::{AnnotationLevel, RunRecord},
     report::{Duration, Progress, clean, jobs_table, paint, plural, steps_lines, verdict},
     store::{RunDir, StateDir, read_json},
     unit::RunSpec,
@@ -29,6 +31,10 @@ pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> 
     if args.json {
         let write = serde_json::to_writer_pretty(&mut out, &record).map_err(io::Error::from);
         write.and_then(|()| writeln!(out)).and_then(|()| out.flush()).map_err(CliError::Output)?;
+        return Ok(Exit::Success);
+    }
+    if args.summary {
+        summary::write(&mut out, &run, &record).and_then(|()| out.flush()).map_err(CliError::Output)?;
         return Ok(Exit::Success);
     }
     let progress = Progress::of(&run.load_events()?);
@@ -64,6 +70,7 @@ fn show(out: &mut dyn Write, run: &RunDir, record: &RunRecord, progress: &Progre
         writeln!(out)?;
         jobs_table(&record.jobs, true).write(out, colour)?;
         failed_steps(out, record, colour)?;
+        annotations(out, record, colour)?;
     }
     let artifacts: Vec<PathBuf> = record.jobs.keys().flat_map(|job| saved(&run.job(job).artifacts())).collect();
     if !artifacts.is_empty() {
@@ -92,6 +99,28 @@ fn failed_steps(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Re
     for (name, job) in jobs {
         writeln!(out, "  {name}")?;
         steps_lines(out, &job.steps, colour)?;
+    }
+    Ok(())
+}
+
+/// Writes what steps said of places in the source.
+fn annotations(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Result<()> {
+    let mut all = record.jobs.iter().flat_map(|(name, job)| job.annotations.iter().map(move |one| (name, one))).peekable();
+    if all.peek().is_some() {
+        writeln!(out, "\nAnnotations")?;
+    }
+    for (name, annotation) in all {
+        let style = match annotation.level {
+            AnnotationLevel::Error => Style::new().red(),
+            AnnotationLevel::Warning => Style::new().yellow(),
+            AnnotationLevel::Notice => Style::new(),
+        };
+        let level = paint(annotation.level.as_str(), style, colour);
+        let parts = [annotation.place(), annotation.title.clone(), Some(annotation.message.clone())];
+        // A message may have several lines.
+        let text = parts.into_iter().flatten().collect::<Vec<_>>().join(": ").replace('\n', "\n    ");
+        let text: Vec<_> = text.lines().map(|line| clean(line, false).into_owned()).collect();
+        writeln!(out, "  {level} {name}, {}: {}", clean(&annotation.step, false), text.join("\n"))?;
     }
     Ok(())
 }

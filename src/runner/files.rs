@@ -101,7 +101,24 @@ impl StepFiles {
         })
     }
 
+    /// Reads what the step wrote to its summary, which need not be UTF-8.
+    ///
+    /// # Errors
+    /// Fails where it is too large, or no file any more.
+    pub fn summary(&self) -> Result<String, FileError> {
+        self.bytes("NIXACTIONS_SUMMARY", "summary").map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     fn text(&self, name: &'static str, file: &str) -> Result<String, FileError> {
+        let bytes = self.bytes(name, file)?;
+        String::from_utf8(bytes).map_err(|error| FileError::Line {
+            name,
+            line: error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1,
+            what: "is not UTF-8",
+        })
+    }
+
+    fn bytes(&self, name: &'static str, file: &str) -> Result<Vec<u8>, FileError> {
         use io::Read;
         let unreadable = |reason: String| FileError::Unreadable { name, reason };
         let opened = store::open_untrusted(&self.directory.join(file)).map_err(|error| match error {
@@ -109,17 +126,13 @@ impl StepFiles {
             store::StoreError::NotPlain { .. } => unreadable("not a plain file of reasonable size".to_owned()),
             error => unreadable(error.to_string()),
         })?;
-        let Some(opened) = opened else { return Ok(String::new()) };
+        let Some(opened) = opened else { return Ok(Vec::new()) };
         let mut bytes = Vec::new();
         opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() as u64 > FILE_MAX {
             return Err(FileError::TooLarge { name });
         }
-        String::from_utf8(bytes).map_err(|error| FileError::Line {
-            name,
-            line: error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1,
-            what: "is not UTF-8",
-        })
+        Ok(bytes)
     }
 }
 

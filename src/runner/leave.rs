@@ -1,9 +1,14 @@
 //! What a job leaves beside its artifacts, with its secrets hidden: annotations, reasons, outputs.
 
-use super::{job::Job, journal::Priority, mask::Masker};
+use std::fs;
+
+use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker};
 use crate::{
+    error::describe,
     event::EventKind,
     record::{JobRecord, StepRecord},
+    store,
+    unit::StepSpec,
 };
 
 impl Job<'_> {
@@ -15,6 +20,26 @@ impl Job<'_> {
             [&mut annotation.title, &mut annotation.file].into_iter().flatten().for_each(|text| _ = hide(masker, text));
             self.emit(EventKind::Annotation { job: self.spec.job.clone(), annotation: annotation.clone() });
             self.record.annotations.push(annotation);
+        }
+    }
+
+    /// Keeps what an attempt at a step wrote to its summary, in the place of what one before it did.
+    pub(super) fn keep_summary(&mut self, index: usize, step: &StepSpec, files: &StepFiles) {
+        let path = self.paths.summary(index);
+        let kept = match files.summary() {
+            Ok(text) if text.is_empty() => {
+                // As a rule there is none.
+                let _ = fs::remove_file(path);
+                return;
+            }
+            Ok(text) => {
+                let text = self.processes.journal.masker.text(&text);
+                store::write_atomically(&path, text.as_bytes(), 0o644, false).map_err(|error| describe(&error))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(reason) = kept {
+            self.processes.journal.note(&format!("step {}: its summary is not kept: {reason}", step.name), Priority::Warning);
         }
     }
 

@@ -63,6 +63,7 @@ impl Job<'_> {
         self.processes.cgroup.kill_others(&HashSet::new());
         self.processes.finish();
         self.remove_work();
+        (0..self.spec.steps.len()).for_each(|index| _ = std::fs::remove_file(self.paths.summary(index)));
         self.record.outputs.clear();
         self.record.steps.clear();
         self.record.annotations.clear();

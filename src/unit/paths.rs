@@ -157,6 +157,11 @@ impl JobPaths {
         self.0.join("out/result.json")
     }
 
+    /// Returns where the runner keeps what the step at this position wrote to its summary.
+    pub fn summary(&self, index: usize) -> PathBuf {
+        self.0.join(format!("out/summary-{index}.md"))
+    }
+
     /// Returns where the runner appends its events; the file's presence says that the job has started.
     pub fn events(&self) -> PathBuf {
         self.0.join("out/events.jsonl")
