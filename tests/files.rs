@@ -12,6 +12,8 @@ on_shared_managers!(
     artifacts_keep_what_files_are,
     what_cannot_be_saved_is_told,
     a_full_disk_fails_the_job_that_saves,
+    submodules_and_linked_worktrees_are_whole_repositories,
+    what_is_no_file_stays_out_of_the_source_tree,
 );
 
 const NONE: [&str; 0] = [];
@@ -214,4 +216,40 @@ fn a_full_disk_fails_the_job_that_saves(manager: &Manager) {
     assert_eq!(record["jobs"]["take"]["reason"], "artifact `all` was not saved by job `save`", "{record:#}");
     assert_eq!(record["jobs"]["other"]["conclusion"], "success", "{record:#}");
     manager.command(&["umount", "-l", state]).ok();
+}
+
+fn submodules_and_linked_worktrees_are_whole_repositories(manager: &Manager) {
+    let make = "
+        export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x@x GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x@x; umask 022
+        mkdir modules && cd modules
+        git init -q -b main lib && (cd lib && echo '*.o' > .gitignore && echo lib > lib && git add . && git commit -qm lib)
+        git init -q -b main main && cd main && echo top > top && git -c protocol.file.allow=always submodule -q add ../lib sub/lib && git add . && git commit -qm 'on main'
+        echo no > sub/lib/x.o; echo dirty > sub/lib/lib; echo new > sub/lib/new
+        git init -q nested && echo nested > nested/file
+        git worktree add -q -b other ../linked && cd ../linked && git commit -q --allow-empty -m 'on other'
+        git -c protocol.file.allow=always submodule -q update --init && echo staged > staged && git add staged && echo changed > top
+        cd .. && git clone -q --bare main bare.git && git -C bare.git worktree add -q ../from-bare main";
+    manager.command(&["bash", "-ec", make]).ok();
+    let script = "git log --format=%s; git status --porcelain; git -C sub/lib status --porcelain; git -C sub/lib log --format=%s; ls -A sub/lib; if [ -e nested ]; then ls -A nested; fi; git worktree list | wc -l
+        git switch -q -c mine && git -c user.name=x -c user.email=x@x commit --allow-empty -qam mine && git log --format=%s | wc -l";
+    let plan = json!({ "version": 1, "name": "modules", "jobs": { "j": bash(script) } });
+    let run = manager.run(&plan, &["--source=modules/main"]).exits(0);
+    let sub = ["lib", ".git", ".gitignore", "lib"];
+    let expected = [&["on main", " M sub/lib", "?? nested/", " M lib", "?? new"][..], &sub, &["new", ".git", "file", "2", "2"]].concat();
+    assert_eq!(run.lines("j"), expected, "{run}");
+    let run = manager.run(&plan, &["--source=modules/linked"]).exits(0);
+    assert_eq!(run.lines("j"), ["on other", "on main", "A  staged", " M top", "lib", ".git", ".gitignore", "lib", "1", "3"], "{run}");
+    let bare = json!({ "version": 1, "name": "bare", "jobs": { "j": bash("git log --format=%s; git status --porcelain; git rev-parse --is-bare-repository") } });
+    let run = manager.run(&bare, &["--source=modules/from-bare"]).exits(0);
+    assert_eq!(run.lines("j"), ["on main", "false"], "{run}");
+    let still = manager.command(&["git", "-c", "safe.directory=*", "-C", "modules/linked", "log", "-1", "--format=%s"]).ok();
+    assert_eq!(still.trim(), "on other", "the source's own repository was changed");
+}
+
+fn what_is_no_file_stays_out_of_the_source_tree(manager: &Manager) {
+    manager.command(&["bash", "-ec", "mkdir odd; echo file > odd/file; mkfifo odd/pipe"]).ok();
+    let plan = json!({ "version": 1, "name": "odd-source", "jobs": { "j": bash("ls -A") } });
+    let run = manager.run(&plan, &["--source=odd"]).exits(0);
+    assert_eq!(run.lines("j"), ["file"], "{run}");
+    assert!(run.stderr.contains("left out of the source tree: `pipe`, which is a named pipe"), "{}", run.stderr);
 }

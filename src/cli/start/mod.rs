@@ -4,6 +4,7 @@
 //! fails half-way.
 
 mod environment;
+mod git;
 mod manager;
 mod rerun;
 mod secrets;
@@ -203,7 +204,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     }
     let origin = Origin::Tree(source.as_ref());
     match launch(&state, &run, &mut spec, &plan, &graph, &origin, chosen, &additions.secrets).await {
-        Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
+        Ok(more) => Ok(Started { manager: spec.manager, run, notes: [notes, more].concat() }),
         Err(error) => {
             store::forget_secrets(spec.secrets.as_ref());
             // Nothing was started, so nothing may stay; what cannot be removed is at least no run with a record.
@@ -241,7 +242,8 @@ async fn launch(
     origin: &Origin<'_>,
     chosen: Chosen,
     secrets: &Env,
-) -> Result<(), StartError> {
+) -> Result<Vec<String>, StartError> {
+    let mut notes = Vec::new();
     let handed_over = secrets::hand_over(spec, secrets)?;
     run.reserve(graph.len())?;
     store::write_json(&run.plan(), plan, 0o600, false)?;
@@ -249,7 +251,9 @@ async fn launch(
         Origin::Tree(source) => {
             if let Some(source) = source {
                 // A user's own manager may not mount what its jobs see.
-                spec.mounts_source = source.snapshot(run, spec.manager != ManagerKind::User)?;
+                let snapshot = source.snapshot(run, spec.manager != ManagerKind::User)?;
+                spec.mounts_source = snapshot.mounted;
+                notes.extend(snapshot.notes);
             }
             (None, Vec::new())
         }
@@ -260,16 +264,16 @@ async fn launch(
     let events: Vec<Event> = std::iter::once(Event { at: spec.created_at, event: created }).chain(ended).collect();
     EventWriter::open(&run.events(), 0o600)?.append(&events)?;
     match chosen {
-        Chosen::Running(_, manager) => Ok(manager.start(&unit::supervisor(spec), &[]).await?),
+        Chosen::Running(_, manager) => manager.start(&unit::supervisor(spec), &[]).await?,
         Chosen::Embedded => {
             let supervisor: Vec<OsString> = vec![spec.program.clone().into(), "supervise".into(), run.path().into()];
             let (run_dir, state_dir) = (run.path(), state.path());
             let private_file = handed_over.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
             let boot = embedded::Boot { run: run.id(), state_dir, run_dir, supervisor: &supervisor, extra_paths: &[], private_file };
             embedded::boot(&boot)?;
-            Ok(())
         }
     }
+    Ok(notes)
 }
 
 /// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them; never the caller's.

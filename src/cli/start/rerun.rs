@@ -159,7 +159,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         _ => format!("{} of {} jobs of {} run again", graph.len() - reused, graph.len(), reuse.from.id()),
     }];
     match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Run(&reuse), chosen, &given.secrets).await {
-        Ok(()) => Ok(Started { manager: spec.manager, run, notes }),
+        Ok(_) => Ok(Started { manager: spec.manager, run, notes }),
         Err(error) => {
             // As for any run that was not started.
             store::forget_secrets(spec.secrets.as_ref());

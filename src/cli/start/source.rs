@@ -2,13 +2,9 @@
 //!
 //! What git would not ignore, plus `.git` (PLAN's `copyRepo`). git itself says what that is.
 
-use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 
+use super::git::{self, Listed};
 use crate::{
     overlay,
     store::{self, ModePolicy, RunDir, StoreError, TreeCopy},
@@ -57,54 +53,58 @@ impl Source {
         if let Some(named) = named {
             let root =
                 named.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
-            let is_repository = root.join(".git").exists();
+            let is_repository = root.join(git::GIT).exists();
             return Ok(Some(Self { root, is_repository }));
         }
-        let root = current.ancestors().find(|directory| directory.join(".git").exists());
+        let root = current.ancestors().find(|directory| directory.join(git::GIT).exists());
         Ok(root.map(|root| Self { root: root.to_owned(), is_repository: true }))
     }
 
     /// Copies the tree into the run directory. A small one is made readable for the jobs' users, with its real modes beside it, and each
     /// job copies it. A larger one is, if it `may` be, mounted, so that a job costs the same whatever its size: then it keeps its
-    /// real modes, since it will look as if it were the job's own. Returns whether it is to be mounted.
+    /// real modes, since it will look as if it were the job's own.
     ///
     /// # Errors
     /// Fails when git does, or a file cannot be copied.
-    pub fn snapshot(&self, run: &RunDir, may_mount: bool) -> Result<bool, SourceError> {
+    pub fn snapshot(&self, run: &RunDir, may_mount: bool) -> Result<Snapshot, SourceError> {
         let target = run.source();
         let tree = run.source_tree();
         std::fs::create_dir_all(&tree).map_err(|error| SourceError::Copy(StoreError::io("create", &tree, error)))?;
         let copy = TreeCopy { from: &self.root, to: &tree, modes: ModePolicy::Open, take_from: None };
-        let copied = copy.named(&self.files()?).map_err(SourceError::Copy)?;
-        if may_mount && (copied.entries > COPIED_ENTRIES || copied.bytes > COPIED_BYTES) && overlay::works_below(&target.join("probe")) {
+        let mut notes = Vec::new();
+        let mut copied;
+        if self.is_repository {
+            let listed = Listed::of(&self.root)?;
+            copied = copy.named(&listed.paths).map_err(SourceError::Copy)?;
+            listed.complete(&tree, &mut copied.modes)?;
+            notes.extend(git::borrowed(&self.root).map(|from| {
+                format!(
+                    "the repository borrows objects from `{}`, which jobs may not see; `git repack -a -d` makes it whole",
+                    from.display()
+                )
+            }));
+        } else {
+            copied = copy.all().map_err(SourceError::Copy)?;
+        }
+        // What git itself keeps in a repository, as its sockets, nobody misses.
+        let missed = copied.skipped.iter().filter(|(path, _)| !path.iter().any(|part| part == git::GIT));
+        notes.extend(missed.map(|(path, kind)| format!("left out of the source tree: `{}`, which is {kind}", path.display())));
+        let is_large = copied.entries > COPIED_ENTRIES || copied.bytes > COPIED_BYTES;
+        let mounted = may_mount && is_large && overlay::works_below(&target.join("probe"));
+        if mounted {
             copied.modes.set(&tree).map_err(SourceError::Copy)?;
-            return Ok(true);
+        } else {
+            store::write_json(&target.join("modes.json"), &copied.modes, 0o644, false).map_err(SourceError::Copy)?;
         }
-        store::write_json(&target.join("modes.json"), &copied.modes, 0o644, false).map_err(SourceError::Copy)?;
-        Ok(false)
+        Ok(Snapshot { mounted, notes })
     }
+}
 
-    /// Returns what is copied: paths relative to the root; a directory stands for all below it.
-    fn files(&self) -> Result<Vec<PathBuf>, SourceError> {
-        if !self.is_repository {
-            let entries = std::fs::read_dir(&self.root).map_err(|error| SourceError::Copy(StoreError::io("read", &self.root, error)))?;
-            return Ok(entries.flatten().map(|entry| PathBuf::from(entry.file_name())).collect());
-        }
-        let output = Command::new("git")
-            // A repository of another user's is read here, and nothing of its configuration is executed by ls-files.
-            .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
-            .arg(&self.root)
-            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-            .output()
-            .map_err(SourceError::NoGit)?;
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(SourceError::Git { directory: self.root.clone(), message });
-        }
-        let listed = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        let mut paths: Vec<PathBuf> = listed.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect();
-        paths.dedup();
-        paths.push(PathBuf::from(".git"));
-        Ok(paths)
-    }
+/// A run's copy of the source tree.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Whether the jobs' workspaces are to be mounted over it.
+    pub mounted: bool,
+    /// What the caller should know.
+    pub notes: Vec<String>,
 }
