@@ -69,7 +69,8 @@ impl Commands {
             return None;
         }
         let text = |data: &[u8]| String::from_utf8_lossy(&unescape(data, false)).into_owned();
-        match name {
+        // As on GitHub, upper and lower case are the same in the names of commands and of their properties.
+        match name.to_ascii_lowercase().as_slice() {
             b"add-mask" => Some(Heard::Hide(unescape(data, false))),
             b"group" => Some(Heard::Say(text(data), None, Mark::Group)),
             b"endgroup" => Some(Heard::Say(String::new(), None, Mark::EndGroup)),
@@ -78,7 +79,7 @@ impl Commands {
             b"warning" => Some(self.annotate(AnnotationLevel::Warning, properties, &text(data))),
             b"notice" => Some(self.annotate(AnnotationLevel::Notice, properties, &text(data))),
             // A token that is a command's name would be used up by that command.
-            b"stop-commands" if !data.is_empty() && !NAMES.contains(&data) => {
+            b"stop-commands" if !data.is_empty() && !NAMES.iter().any(|name| name.eq_ignore_ascii_case(data)) => {
                 self.stopped = Some(data.to_owned());
                 Some(Heard::Done)
             }
@@ -101,14 +102,14 @@ impl Commands {
         for property in properties.split(|byte| *byte == b',') {
             let Some(equals) = property.iter().position(|byte| *byte == b'=') else { continue };
             let value = String::from_utf8_lossy(&unescape(&property[equals + 1..], true)).into_owned();
-            match property[..equals].trim_ascii() {
+            match property[..equals].trim_ascii().to_ascii_lowercase().as_slice() {
                 _ if value.is_empty() => {}
                 b"title" => annotation.title = Some(cut(&value)),
                 b"file" => annotation.file = Some(cut(&value)),
                 b"line" => annotation.line = value.parse().ok(),
-                b"endLine" => annotation.end_line = value.parse().ok(),
+                b"endline" => annotation.end_line = value.parse().ok(),
                 b"col" => annotation.column = value.parse().ok(),
-                b"endColumn" => annotation.end_column = value.parse().ok(),
+                b"endcolumn" => annotation.end_column = value.parse().ok(),
                 _ => {}
             }
         }
