@@ -99,7 +99,7 @@ pub enum EventKind {
     },
     /// Somebody asked for the run to end.
     CancelRequested {
-        /// Who or what: `client`, `nixactions cancel`, `timeout`, `SIGTERM`.
+        /// Who or what: `client`, `nixactions cancel`, `timeout`, `SIGTERM`, `shutdown`.
         by: String,
         /// Whether the jobs were killed outright.
         kill: bool,

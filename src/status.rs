@@ -75,12 +75,12 @@ pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: bool) -> Gate 
         Condition::Always => Gate::Run,
         Condition::Cancelled if cancelled => Gate::Run,
         Condition::Cancelled => Gate::Skip(was_false("cancelled()")),
-        Condition::Failure if cancelled => Gate::Cancel("the run was cancelled".to_owned()),
+        Condition::Failure if cancelled => Gate::Cancel(RUN_CANCELLED.to_owned()),
         Condition::Failure if needs.iter().any(|need| need.failed) => Gate::Run,
         Condition::Failure => Gate::Skip(was_false("failure()")),
         Condition::Success | Condition::Bash(_) => match blocked(needs.iter().map(|need| (&need.job, need.conclusion))) {
             Some(reason) => Gate::Skip(reason),
-            None if cancelled => Gate::Cancel("the run was cancelled".to_owned()),
+            None if cancelled => Gate::Cancel(RUN_CANCELLED.to_owned()),
             None => match condition {
                 Condition::Bash(text) => Gate::Ask(text.clone()),
                 _ => Gate::Run,
@@ -154,6 +154,11 @@ pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
         (false, _) => Gate::Skip("an earlier step failed".to_owned()),
     }
 }
+
+/// The reason of a job that was stopped alone, by somebody beside its run's supervisor.
+pub const UNIT_STOPPED: &str = "its unit was stopped";
+/// The reason of a job that was cancelled with its run.
+pub const RUN_CANCELLED: &str = "the run was cancelled";
 
 /// Returns what an outcome counts as.
 pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {

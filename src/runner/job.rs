@@ -206,11 +206,11 @@ impl Job<'_> {
     /// somebody stopped this job alone.
     fn stopped(&self) -> (Conclusion, String) {
         if ["cancelled", "killed"].iter().any(|flag| self.spec.shared_directory.join(flag).exists()) {
-            return (Conclusion::Cancelled, "the run was cancelled".to_owned());
+            return (Conclusion::Cancelled, status::RUN_CANCELLED.to_owned());
         }
         match self.matrix_cancelled() {
             Some(reason) => (Conclusion::Cancelled, reason),
-            None => (Conclusion::Failure, "its unit was stopped".to_owned()),
+            None => (Conclusion::Failure, status::UNIT_STOPPED.to_owned()),
         }
     }
 

@@ -133,6 +133,14 @@ impl Manager {
         Ok(digits.parse().unwrap_or(0))
     }
 
+    /// Returns whether the manager is going down, and its units with it.
+    ///
+    /// # Errors
+    /// Fails when the manager does not answer.
+    pub async fn is_stopping(&self) -> Result<bool, SystemdError> {
+        Ok(self.proxy.system_state().await.map_err(call("tell its state"))? == "stopping")
+    }
+
     /// Opens the stream of ended jobs, then asks systemd to send it: before that nothing is signalled.
     ///
     /// The stream is emptied by a task of its own. A connection whose stream is full stops reading, and so would never

@@ -327,6 +327,8 @@ pub fn supervisor(run: &RunSpec) -> TransientUnit {
         ("NotifyAccess", Value::Str("main".into())),
         ("CollectMode", Value::Str("inactive-or-failed".into())),
         ("Slice", Value::Str(ROOT_SLICE.into())),
+        // So that at a shutdown the bus stops after it: over the bus it is told how its jobs end.
+        ("After", Value::StrList(vec!["dbus.service".to_owned()])),
         ("ExecStart", Value::Exec(vec![run.program.display().to_string(), "supervise".into(), run.directory.display().to_string()])),
         // Holds the lock of the run's concurrency group while the supervisor is being restarted.
         ("FileDescriptorStoreMax", Value::U32(1)),

@@ -11,7 +11,8 @@ use super::{Engine, SuperviseError};
 use crate::{
     error::describe,
     event::EventKind,
-    store,
+    record::{Conclusion, JobRecord},
+    status, store,
     unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE},
 };
 
@@ -111,12 +112,30 @@ impl Engine<'_> {
         main_only: bool,
         signal: Signal,
     ) -> Result<(), SuperviseError> {
-        for unit in self.loaded().await?.into_iter().filter(|unit| unit.active == "activating" || unit.active == "deactivating") {
-            if wanted(&unit.name) {
+        for unit in self.loaded().await? {
+            // What systemd is stopping has been told so, and would take a second word for the order to kill.
+            let is_to_be_told = unit.active == "activating" || unit.active == "deactivating" && !main_only;
+            if is_to_be_told && wanted(&unit.name) {
                 self.manager.kill(&unit.name, main_only, signal as i32).await?;
             }
         }
         Ok(())
+    }
+
+    /// Returns a job's record, as that of a cancelled one where its unit was stopped because all are: at a shutdown systemd stops the
+    /// jobs and the supervisor at once, and a runner cannot tell that from a stop of its own unit.
+    pub(super) async fn unless_shutdown(&mut self, record: JobRecord) -> Result<JobRecord, SuperviseError> {
+        if record.reason.as_deref() != Some(status::UNIT_STOPPED) {
+            return Ok(record);
+        }
+        if self.cancel == Cancel::No && self.manager.is_stopping().await? {
+            self.request("shutdown", false).await?;
+        }
+        if self.cancel == Cancel::No {
+            return Ok(record);
+        }
+        let (outcome, reason) = (Conclusion::Cancelled, Some(status::RUN_CANCELLED.to_owned()));
+        Ok(JobRecord { outcome, conclusion: outcome, reason, ..record })
     }
 
     pub(super) fn cancel_deadline(&self) -> Option<Instant> {

@@ -408,7 +408,7 @@ impl<'a> Engine<'a> {
         // A runner that systemd stops, since the kernel killed a step for its memory or the time was over, tells of a stop only.
         let is_from_outside = self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
         let mut record = match left {
-            Some(left) if !is_from_outside => left.record,
+            Some(left) if !is_from_outside => self.unless_shutdown(left.record).await?,
             left => {
                 let left = left.map(|left| left.record);
                 let own = left.as_ref().and_then(|left| left.reason.as_deref()).filter(|reason| reason.starts_with("step "));

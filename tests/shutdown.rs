@@ -1,0 +1,83 @@
+//! What becomes of a run when its manager goes down in good order: cancelled, with a truthful record.
+
+use std::{fs, path::Path};
+
+use nixactions_harness::{
+    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Suite, bash, on_managers, or_skip, wait_for, with,
+};
+use serde_json::{Value, json};
+
+on_managers!(a_private_manager_that_exits_cancels_its_run on embedded, embedded_257, embedded_262);
+on_managers!(a_users_manager_that_ends_cancels_its_runs on user_252, user_257, user_262);
+
+const NONE: [&str; 0] = [];
+
+fn plan() -> Value {
+    json!({ "version": 1, "name": "down", "maxParallel": 2, "jobs": {
+        "done": bash("true"),
+        "runs": { "needs": ["done"], "steps": [
+            { "name": "it", "bash": "touch started; sleep 98941" },
+            { "name": "after", "bash": "touch cleaned", "condition": "always()" },
+            { "name": "later", "bash": "true" },
+        ] },
+        "later": with(bash("true"), json!({ "needs": ["runs"] })),
+    } })
+}
+
+/// Panics unless the record says that the run was cancelled when half of it was done.
+fn is_cancelled(directory: &Path) {
+    let record = wait_for(RUN_DEADLINE, "the record", || fs::read(directory.join("record.json")).ok());
+    let record: Value = serde_json::from_slice(&record).expect("a record is JSON");
+    let of = |job: &str| (record["jobs"][job]["outcome"].clone(), record["jobs"][job]["reason"].clone());
+    assert_eq!(record["conclusion"], "cancelled", "{record:#}");
+    assert_eq!(of("done"), ("success".into(), Value::Null), "{record:#}");
+    assert_eq!(of("runs"), ("cancelled".into(), "the run was cancelled".into()), "{record:#}");
+    assert_ne!(of("later").0, "success", "{record:#}");
+    let outcomes: Vec<&Value> = record["jobs"]["runs"]["steps"].as_array().into_iter().flatten().map(|step| &step["outcome"]).collect();
+    assert_eq!(outcomes, ["cancelled", "success", "skipped"], "{record:#}");
+    assert!(directory.join("jobs/runs/work/workspace/cleaned").exists(), "{record:#}");
+}
+
+fn a_private_manager_that_exits_cancels_its_run(manager: &Manager) {
+    let run = manager.detach(&plan(), &NONE);
+    run.wait_for_file("runs", "started");
+    manager.systemctl(&["poweroff"]).output_within(SOON);
+    is_cancelled(&run.dir());
+}
+
+fn a_users_manager_that_ends_cancels_its_runs(manager: &Manager) {
+    let run = manager.detach(&plan(), &NONE);
+    run.wait_for_file("runs", "started");
+    let machine = manager.machine().expect("it is in a machine");
+    machine.command(&["systemctl", "stop", "user@1000.service"]).output_within(RUN_DEADLINE);
+    is_cancelled(&run.dir());
+}
+
+/// Boots a machine whose state directory outlives it, and powers it off.
+fn poweroff(suite: Suite) {
+    let root = or_skip!(Root::get(suite));
+    let kept = tempfile::tempdir_in("/var/lib").expect("/var/lib is writable");
+    let machine = Machine::of(&root).bind(kept.path(), "/srv/kept").boot();
+    let manager = or_skip!(Manager::of(Kind::System, machine, Path::new(env!("CARGO_BIN_EXE_nixactions"))));
+    let plan = manager.plan(&plan()).display().to_string();
+    let id = manager.nixactions(&["run", &plan, "--detach", "--state-dir=/srv/kept/state"]).ok();
+    let directory = kept.path().join("state/runs").join(id.trim());
+    wait_for(SOON, "the job", || directory.join("jobs/runs/work/workspace/started").exists().then_some(()));
+    manager.command(&["systemctl", "poweroff", "--no-wall"]).output_within(SOON);
+    is_cancelled(&directory);
+}
+
+#[test]
+fn a_machine_that_is_powered_off_cancels_its_runs_system_252() {
+    poweroff(Suite::Bookworm);
+}
+
+#[test]
+fn a_machine_that_is_powered_off_cancels_its_runs_system_257() {
+    poweroff(Suite::Trixie);
+}
+
+#[test]
+fn a_machine_that_is_powered_off_cancels_its_runs_system_262() {
+    poweroff(Suite::Forky);
+}
