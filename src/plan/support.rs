@@ -13,9 +13,8 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         let at = root.key("executors");
         let at = at.key(name);
         match executor {
-            Executor::Systemd { .. } => {}
+            Executor::Systemd { .. } | Executor::Hooks { .. } => {}
             Executor::Nspawn { .. } => found.kind(&at.key("type"), "nspawn"),
-            Executor::Hooks { .. } => found.kind(&at.key("type"), "hooks"),
         }
     }
     found.0
@@ -29,7 +28,7 @@ impl Found {
     }
 
     fn kind(&mut self, at: &At<'_>, kind: &str) {
-        self.add(at, &format!("`{kind}`"), "`systemd`, as others are not executed yet");
+        self.add(at, &format!("`{kind}`"), "`systemd` or `hooks`, as it is not executed yet");
     }
 }
 
@@ -44,16 +43,17 @@ mod tests {
     #[test]
     fn each_construct_that_is_not_executed_is_named() {
         let plan = r#"{ "version": 1, "name": "a",
-            "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] }, "fine": { "type": "systemd" } },
+            "executors": { "box": { "type": "nspawn", "root": "/r" }, "fine": { "type": "systemd" } },
             "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#;
-        let expected = ["$.executors.box.type", "$.executors.own.type"];
+        let expected = ["$.executors.box.type"];
         assert_eq!(paths(plan), expected);
     }
 
     #[test]
     fn everything_else_is_executed() {
         let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "envFrom": [["/p"]], "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": { "maxAttempts": 2 }, "timeout": 5,
-            "maxParallel": 2, "concurrency": { "group": "g", "cancelInProgress": true }, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } } },
+            "maxParallel": 2, "concurrency": { "group": "g", "cancelInProgress": true }, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } },
+                "own": { "type": "hooks", "executeJob": ["/x"] } },
             "jobs": {
                 "a": { "executor": "fine", "matrix": { "group": "m", "values": { "os": "x" }, "failFast": false, "maxParallel": 2 }, "outputs": { "x": "x" }, "timeout": null, "retry": null, "envFrom": [["/p"]], "properties": { "Nice": "5" },
                        "steps": [{ "run": ["/x"], "env": { "A": "b" }, "envFrom": [["/p", "x"]], "workdir": "w", "condition": "failure()", "continueOnError": true, "timeout": 1, "retry": null }] },

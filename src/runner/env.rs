@@ -133,7 +133,15 @@ impl Environment {
         if let Some((step, _)) = step {
             set("NIXACTIONS_STEP", step.name.clone());
         }
+        if let Some(hooks) = &spec.hooks {
+            set("NIXACTIONS_EXECUTOR", hooks.executor.clone());
+            set("NIXACTIONS_EXECUTOR_DIRECTORY", hooks.directory.display().to_string());
+            set("NIXACTIONS_STEPS", spec.files_directory.join("steps.json").display().to_string());
+        }
         place.into_iter().for_each(|(key, value)| set(key, value));
+        if spec.hooks.as_ref().is_some_and(|hooks| hooks.of_workspace) {
+            env.remove("NIXACTIONS_JOB");
+        }
         if !self.path.is_empty() {
             let base = env.get("PATH").cloned().unwrap_or_default();
             env.insert("PATH".to_owned(), self.path.iter().map(String::as_str).chain([base.as_str()]).collect::<Vec<_>>().join(":"));

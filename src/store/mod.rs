@@ -47,7 +47,7 @@ pub use tree::{Copied, ModePolicy, Modes, TreeCopy, make_beneath, plain};
 
 use crate::{
     ids::NameError,
-    unit::{JobPaths, MatrixPaths},
+    unit::{JobPaths, MatrixPaths, RunPaths, WorkspaceHook},
 };
 
 /// What can go wrong with files.
@@ -164,6 +164,16 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
         make_dir(&job.artifacts(), 0o755)?;
     }
     artifacts.iter().try_for_each(|name| make_dir(&job.artifact(name), 0o777))
+}
+
+/// Makes the directories that the hooks of an executor need: one that they share, and those of the hooks around all its jobs.
+///
+/// # Errors
+/// Fails with the path and the system's reason.
+pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError> {
+    let shared = run.executor(executor);
+    std::fs::create_dir_all(&shared).map_err(|source| StoreError::io("create", &shared, source))?;
+    [WorkspaceHook::Setup, WorkspaceHook::Cleanup].into_iter().try_for_each(|hook| create_job(&run.hook(executor, hook), &[]))
 }
 
 /// Makes the locks of which each running job holds one (`maxParallel` on a systemd that does not count units itself).

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::{JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value, matrix, sandbox};
+use super::{
+    JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value, WorkspaceHook, hooks, matrix,
+    sandbox,
+};
 use crate::{
     graph::{Graph, JobIx},
     ids::JobName,
@@ -122,6 +125,13 @@ pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -
             aux.push(matrix_slice(run, group, name, *max_parallel));
         }
     }
+    if number == 0 {
+        for executor in hooks::executors_with(context, WorkspaceHook::Setup) {
+            let unit = hooks::hook_unit(context, executor, WorkspaceHook::Setup);
+            names.push(unit.name.to_string());
+            aux.push(unit);
+        }
+    }
     for ix in jobs {
         let unit = job_unit(context, *ix, &in_wave, pure, &slices);
         names.push(unit.name.to_string());
@@ -170,7 +180,7 @@ fn documentation() -> (&'static str, Value) {
     ("Documentation", Value::StrList(vec!["man:nixactions(1)".to_owned()]))
 }
 
-fn log_fields(run: &RunSpec, job: Option<&JobName>) -> Value {
+pub(super) fn log_fields(run: &RunSpec, job: Option<&JobName>) -> Value {
     let mut fields = vec![format!("NIXACTIONS_RUN={}", run.run), format!("NIXACTIONS_WORKFLOW={}", run.workflow)];
     fields.extend(job.map(|job| format!("NIXACTIONS_JOB={job}")));
     Value::BytesList(fields.into_iter().map(String::into_bytes).collect())
@@ -178,6 +188,34 @@ fn log_fields(run: &RunSpec, job: Option<&JobName>) -> Value {
 
 fn micros(duration: Option<Duration>) -> Value {
     Value::U64(duration.map_or(u64::MAX, |duration| duration.as_micros().try_into().unwrap_or(u64::MAX)))
+}
+
+/// Returns the properties of a service that a runner is the main process of.
+pub(super) fn service(
+    description: String,
+    slice: String,
+    argv: Vec<String>,
+    timeout: Option<Duration>,
+    fields: Value,
+) -> Vec<(&'static str, Value)> {
+    vec![
+        ("Description", Value::Str(description)),
+        documentation(),
+        ("Type", Value::Str("oneshot".into())),
+        ("CollectMode", Value::Str("inactive-or-failed".into())),
+        ("Slice", Value::Str(slice)),
+        ("ExecStart", Value::Exec(argv)),
+        ("KillMode", Value::Str("mixed".into())),
+        ("IgnoreSIGPIPE", Value::Bool(false)),
+        ("TimeoutStartUSec", micros(timeout)),
+        ("TimeoutStopUSec", micros(Some(start_timeout(Duration::ZERO)))),
+        // Each time PID 1 finds the slice full it counts as a start: by `ConcurrencySoftMax=` a job that waits long would fail.
+        ("StartLimitIntervalUSec", Value::U64(0)),
+        // 0 would leave journald's own limit in force: systemd hands on only what is set.
+        ("LogRateLimitIntervalUSec", Value::U64(1)),
+        ("LogRateLimitBurst", Value::U32(u32::MAX)),
+        ("LogExtraFields", fields),
+    ]
 }
 
 fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], slices: &BTreeMap<&str, (UnitName, u32)>) -> TransientUnit {
@@ -201,25 +239,17 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
     // Where jobs wait for slots with their start begun they ask for more time. A user's manager they cannot reach: its socket is hidden.
     let is_unreachable = !context.features.concurrency && run.manager == ManagerKind::User;
     let timeout = context.job_timeout(job).filter(|_| !is_unreachable).map(start_timeout);
-    let mut properties = vec![
-        ("Description", Value::Str(format!("NixActions run {}: job {name}", run.run))),
-        documentation(),
-        ("Type", Value::Str("oneshot".into())),
-        ("CollectMode", Value::Str("inactive-or-failed".into())),
-        ("Slice", Value::Str(own_slice.unwrap_or_else(|| UnitName::run_slice(&run.run)).to_string())),
-        ("ExecStart", Value::Exec(vec![view.program.display().to_string(), "job".into(), inside.display().to_string()])),
-        ("KillMode", Value::Str("mixed".into())),
-        ("IgnoreSIGPIPE", Value::Bool(false)),
-        ("TimeoutStartUSec", micros(timeout)),
-        ("TimeoutStopUSec", micros(Some(start_timeout(Duration::ZERO)))),
-        // Each time PID 1 finds the slice full it counts as a start: by `ConcurrencySoftMax=` a job that waits long would fail.
-        ("StartLimitIntervalUSec", Value::U64(0)),
-        // 0 would leave journald's own limit in force: systemd hands on only what is set.
-        ("LogRateLimitIntervalUSec", Value::U64(1)),
-        ("LogRateLimitBurst", Value::U32(u32::MAX)),
-        ("LogExtraFields", log_fields(run, Some(name))),
-    ];
-    properties.extend(secrets(context, job));
+    let mut properties = service(
+        format!("NixActions run {}: job {name}", run.run),
+        own_slice.unwrap_or_else(|| UnitName::run_slice(&run.run)).to_string(),
+        vec![view.program.display().to_string(), "job".into(), inside.display().to_string()],
+        timeout,
+        log_fields(run, Some(name)),
+    );
+    // Not `Requires=`, by which a later wave would start anew what has failed.
+    let setup = hooks::executor_of(context, ix).map(|executor| UnitName::hook(&run.run, executor, WorkspaceHook::Setup).to_string());
+    after.extend(setup.clone());
+    properties.extend(secrets(context, Some(job)));
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
     }
@@ -234,6 +264,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
         let argv = [run.program.display().to_string(), MOUNT_COMMAND.to_owned(), own.path().display().to_string()];
         properties.push(("ExecStartPreEx", Value::ExecPrivileged(argv.into())));
     }
+    properties.extend(setup.map(|setup| ("Requisite", Value::StrList(vec![setup]))));
     if let Executor::Systemd { sandbox: level, properties: extra, .. } = context.executor(job) {
         let mut visible = vec![paths.shared()];
         visible.extend(context.graph.needs(ix).iter().map(|need| paths.job(context.graph.name(*need)).out()));
@@ -246,12 +277,13 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
 }
 
 /// Returns the properties by which a job is given secrets. A core dump would hold them, so it leaves none, unless the plan says otherwise.
-fn secrets(context: &Context<'_>, job: &Job) -> Vec<(&'static str, Value)> {
+pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static str, Value)> {
     let run = context.run.secrets.iter().map(|secrets| (SECRETS_CREDENTIAL.to_owned(), secrets.file.display().to_string()));
     let pairs = |named: &Env| named.iter().map(|(name, path)| (name.clone(), path.clone())).collect::<Vec<_>>();
-    let plain: Vec<_> = run.chain(pairs(&job.credentials)).collect();
-    let encrypted = pairs(&job.credentials_encrypted);
-    let provided = !context.plan.env_from.is_empty() || !job.env_from.is_empty() || job.steps.iter().any(|step| !step.env_from.is_empty());
+    let plain: Vec<_> = run.chain(job.into_iter().flat_map(|job| pairs(&job.credentials))).collect();
+    let encrypted = job.map_or_else(Vec::new, |job| pairs(&job.credentials_encrypted));
+    let by_job = |job: &Job| !job.env_from.is_empty() || job.steps.iter().any(|step| !step.env_from.is_empty());
+    let provided = !context.plan.env_from.is_empty() || job.is_some_and(by_job);
     let mut properties = Vec::new();
     if provided || !plain.is_empty() || !encrypted.is_empty() {
         properties.push(("LimitCORE", Value::U64(0)));

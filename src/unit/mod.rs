@@ -1,6 +1,7 @@
 //! Pure: a graph and a run become transient units and job specs.
 
 mod compile;
+mod hooks;
 mod matrix;
 mod names;
 mod paths;
@@ -9,6 +10,7 @@ mod spec;
 mod value;
 
 pub use compile::*;
+pub use hooks::{WorkspaceHook, executor_of, executors_with, has_hooks, hook_spec, hook_unit};
 pub use matrix::{matrix_groups, matrix_jobs};
 pub use names::*;
 pub use paths::*;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::hooks::WorkspaceHook;
 use crate::ids::{JobName, RunId};
 
 /// The name of a systemd unit, with its type's ending.
@@ -26,6 +27,11 @@ impl UnitName {
     /// Returns the name of a job's service.
     pub fn job(run: &RunId, job: &JobName) -> Self {
         Self(format!("nixactions-{run}-{job}.service"))
+    }
+
+    /// Returns the name of the service that makes the workspace of an executor with hooks, or cleans it up. No job has a dot in its name.
+    pub fn hook(run: &RunId, executor: &str, hook: WorkspaceHook) -> Self {
+        Self(format!("nixactions-{run}-{executor}.{}.service", hook.word()))
     }
 
     /// Returns the name of the slice that holds the run's jobs.

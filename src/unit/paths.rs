@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::hooks::WorkspaceHook;
 use crate::ids::JobName;
 
 /// The paths of one run.
@@ -83,6 +84,16 @@ impl RunPaths {
     /// Returns the directory of all jobs.
     pub fn jobs(&self) -> PathBuf {
         self.0.join("jobs")
+    }
+
+    /// Returns the directory that all hooks of an executor share.
+    pub fn executor(&self, executor: &str) -> PathBuf {
+        self.0.join("executors").join(executor).join("shared")
+    }
+
+    /// Returns the paths of the hook that makes an executor's workspace, or of the one that cleans it up: those of a job.
+    pub fn hook(&self, executor: &str, hook: WorkspaceHook) -> JobPaths {
+        JobPaths::at(self.0.join("executors").join(executor).join(hook.word()))
     }
 
     /// Returns where the journal of an embedded manager lies.

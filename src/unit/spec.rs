@@ -2,7 +2,7 @@
 //!
 //! A runner reads its own spec only, so everything it needs of the plan is resolved here once.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Context, RunPaths, UnitName,
     compile::{copies_source, mounts_source, step_timeout, view},
-    inputs, matrix,
+    hooks, inputs, matrix,
 };
 use crate::{
     graph::JobIx,
@@ -226,6 +226,23 @@ pub struct JobSpec {
     pub outputs: Vec<OutputSpec>,
     /// Its steps.
     pub steps: Vec<StepSpec>,
+    /// What its executor's hooks, which are its steps then, are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HooksSpec>,
+}
+
+/// What the hooks of an executor are told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HooksSpec {
+    /// The executor's name.
+    pub executor: String,
+    /// A directory that all its hooks share.
+    pub directory: PathBuf,
+    /// Whether it is for all jobs of the executor, and of none.
+    pub of_workspace: bool,
+    /// The steps as the plan has them, by job: the content of `$NIXACTIONS_STEPS`.
+    pub steps: BTreeMap<JobName, serde_json::Value>,
 }
 
 impl JobSpec {
@@ -237,7 +254,7 @@ impl JobSpec {
         let paths = RunPaths::new(view.directory);
         let inputs = job.inputs.iter().zip(inputs(context, ix));
         let needs = || context.graph.needs(ix).iter().map(|need| context.job(*need));
-        Self {
+        let mut spec = Self {
             version: SPEC_VERSION,
             run: run.run.clone(),
             workflow: run.workflow.clone(),
@@ -272,12 +289,15 @@ impl JobSpec {
                 .collect(),
             outputs: job.outputs.iter().map(|(name, path)| OutputSpec { name: name.clone(), path: path.clone() }).collect(),
             steps: job.steps.iter().enumerate().map(|(index, step)| StepSpec::new(index, step)).collect(),
-        }
+            hooks: None,
+        };
+        hooks::apply(context, name, job, &mut spec);
+        spec
     }
 }
 
 impl StepSpec {
-    fn new(index: usize, step: &Step) -> Self {
+    pub(super) fn new(index: usize, step: &Step) -> Self {
         Self {
             name: step.name.clone().unwrap_or_else(|| default_name(index, step)),
             command: match (&step.run, &step.bash) {

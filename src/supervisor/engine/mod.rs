@@ -2,6 +2,7 @@
 
 mod cancel;
 mod group;
+mod hooks;
 mod matrix;
 
 use std::{
@@ -330,6 +331,7 @@ impl<'a> Engine<'a> {
         }
         if number == 0 {
             self.prepare_matrices()?;
+            self.prepare_hooks()?;
         }
         for ix in jobs {
             let (name, job) = self.context.job(*ix);
@@ -368,6 +370,11 @@ impl<'a> Engine<'a> {
         if !matches!(self.progress.place(ix), Place::Submitted(_)) {
             return Ok(());
         }
+        // What its needs come to is known only when they have, and that of its executor's setup is not theirs.
+        if removed.result == JobResult::Dependency && !self.needs_are_finished(ix) && unit::executor_of(&self.context, ix).is_some() {
+            self.called_off.insert(ix);
+            return Ok(());
+        }
         if removed.result == JobResult::Canceled
             || removed.result == JobResult::Done && !self.run.job(self.context.graph.name(ix)).result().exists()
         {
@@ -403,6 +410,8 @@ impl<'a> Engine<'a> {
         };
         let left = left.filter(|left| !is_contradicted(left));
         let past = self.watch.remove(ix);
+        let is_skipped = Condition::parse(job.condition.as_deref()).implies_success() && self.is_blocked(ix);
+        let setup = if is_skipped || !self.has_never_started(ix) { None } else { self.setup_failure(ix) };
         let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
         let end = if is_clear { None } else { self.manager.service_end(unit.as_str()).await? };
         // A runner that systemd stops, since the kernel killed a step for its memory or the time was over, tells of a stop only.
@@ -417,7 +426,10 @@ impl<'a> Engine<'a> {
                 let group = self.matrix_reason(ix).filter(|_| ran && self.cancel == Cancel::No);
                 let cancelled = self.cancel != Cancel::No || group.is_some();
                 let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, words.as_deref(), cancelled);
-                let reason = group.unwrap_or(reason);
+                let (outcome, reason) = match setup {
+                    Some(setup) => (if cancelled { Conclusion::Cancelled } else { Conclusion::Failure }, setup),
+                    None => (outcome, group.unwrap_or(reason)),
+                };
                 let conclusion = status::conclude(outcome, job.continue_on_error);
                 let record = left.unwrap_or_else(|| self.run.told_by(name, &unit));
                 JobRecord { outcome, conclusion, reason: Some(reason), ..record }
@@ -484,6 +496,7 @@ impl<'a> Engine<'a> {
             conclusion = Conclusion::Failure;
         }
         if self.progress.has_submitted() {
+            self.clean_up_executors().await?;
             self.stop_slice().await?;
         }
         store::forget_secrets(self.context.run.secrets.as_ref());

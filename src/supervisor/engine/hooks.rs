@@ -1,0 +1,100 @@
+//! The hooks around all jobs of an executor: made before the first, told where they failed, cleaned up after the last.
+//!
+//! The setup is in the DAG: the executor's jobs are ordered after its service and are not started unless it has succeeded. The
+//! cleanup is the supervisor's, so that it comes after failures and cancellations as well.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{Cancel, Engine, SuperviseError};
+use crate::{
+    error::describe,
+    event::EventKind,
+    graph::JobIx,
+    record::{Conclusion, JobResult},
+    store,
+    unit::{self, CLEANUP_GRACE, RunSpec, UnitName, WorkspaceHook},
+};
+
+/// How long the hooks that clean up are waited for, and their services beyond their own time.
+const CLEANUP_DEADLINE: Duration = Duration::from_secs(CLEANUP_GRACE.as_secs() + 60);
+
+impl Engine<'_> {
+    /// Writes what the hooks find when they start.
+    pub(super) fn prepare_hooks(&self) -> Result<(), store::StoreError> {
+        for hook in [WorkspaceHook::Setup, WorkspaceHook::Cleanup] {
+            for executor in unit::executors_with(&self.context, hook) {
+                store::create_executor(&self.run, executor)?;
+                if let Some(spec) = unit::hook_spec(&self.context, executor, hook) {
+                    store::write_json(&self.run.hook(executor, hook).spec(), &spec, 0o600, false)?;
+                }
+            }
+        }
+        // Jobs whose executor has neither share a directory all the same.
+        for executor in self.context.plan.executors.keys() {
+            let shared = self.run.executor(executor);
+            if unit::has_hooks(&self.context, executor) && !shared.exists() {
+                store::create_executor(&self.run, executor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns why a job cannot run whose executor has no workspace.
+    pub(super) fn setup_failure(&self, ix: JobIx) -> Option<String> {
+        let executor = unit::executor_of(&self.context, ix)?;
+        let reason = self.hook_failure(executor, WorkspaceHook::Setup)?;
+        Some(format!("setupWorkspace of executor `{executor}`: {reason}"))
+    }
+
+    /// Returns why a hook has not succeeded.
+    fn hook_failure(&self, executor: &str, hook: WorkspaceHook) -> Option<String> {
+        match store::read_untrusted_json::<JobResult>(&self.run.hook(executor, hook).result()) {
+            Ok(Some(left)) if left.record.conclusion == Conclusion::Success => None,
+            Ok(Some(left)) => {
+                let reason = left.record.reason.unwrap_or_else(|| left.record.conclusion.to_string());
+                Some(reason.strip_prefix(&format!("step {}: ", hook.name())).map_or(reason.clone(), str::to_owned))
+            }
+            Ok(None) => Some("its runner left no result".to_owned()),
+            Err(error) => Some(describe(&error)),
+        }
+    }
+
+    /// Lets each executor clean up that was set up, or that needs no setup; ends the services of the setups.
+    pub(super) async fn clean_up_executors(&mut self) -> Result<(), SuperviseError> {
+        let run: &RunSpec = self.context.run;
+        let setups: BTreeSet<&str> = unit::executors_with(&self.context, WorkspaceHook::Setup).collect();
+        let was_begun = |executor: &&str| !setups.contains(executor) || self.run.hook(executor, WorkspaceHook::Setup).events().exists();
+        let cleanups: Vec<&str> = if self.cancel == Cancel::Killed {
+            Vec::new()
+        } else {
+            unit::executors_with(&self.context, WorkspaceHook::Cleanup).filter(was_begun).collect()
+        };
+        let mut pending = BTreeSet::new();
+        for executor in &cleanups {
+            let unit = unit::hook_unit(&self.context, executor, WorkspaceHook::Cleanup);
+            if let Err(error) = self.manager.start(&unit, &[]).await {
+                // Most likely it is running already, for the supervisor before this one.
+                tracing::warn!("{}, waiting for it all the same", describe(&error));
+            }
+            pending.insert(unit.name.to_string());
+        }
+        let over = async {
+            while !pending.is_empty() {
+                let Some(removed) = self.removed.recv().await else { break };
+                pending.remove(&removed.unit);
+            }
+        };
+        if tokio::time::timeout(CLEANUP_DEADLINE, over).await.is_err() {
+            tracing::warn!("hooks that clean up did not end within {} s, leaving them to systemd", CLEANUP_DEADLINE.as_secs());
+        }
+        for executor in cleanups {
+            if let Some(reason) = self.hook_failure(executor, WorkspaceHook::Cleanup) {
+                self.emit(EventKind::Warning { message: format!("cleanupWorkspace of executor `{executor}`: {reason}") });
+            }
+        }
+        for executor in setups {
+            self.manager.stop(&UnitName::hook(&run.run, executor, WorkspaceHook::Setup)).await?;
+        }
+        Ok(())
+    }
+}
