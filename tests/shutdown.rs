@@ -7,7 +7,7 @@ use nixactions_harness::{
 };
 use serde_json::{Value, json};
 
-on_managers!(a_private_manager_that_exits_cancels_its_run on embedded, embedded_257, embedded_262);
+on_managers!(a_private_manager_that_exits_cancels_its_run on embedded_262);
 on_managers!(a_users_manager_that_ends_cancels_its_runs on user_252, user_257, user_262);
 
 const NONE: [&str; 0] = [];
