@@ -94,6 +94,7 @@ fn bad_arguments_start_nothing(manager: &Manager) {
     refused(manager, &["run", &plan, "--env-file", &file], 2, &[&file, "line 2"]);
     let huge = manager.write("huge.env", format!("BIG={}\n", "x".repeat(200 << 10))).display().to_string();
     refused(manager, &["run", &plan, "--env-file", &huge], 2, &["BIG", "128 KiB"]);
+    refused(manager, &["run", &plan, "--env-file", "/dev/zero"], 2, &["/dev/zero", "16 MiB"]);
     refused(manager, &["run", &plan, "--input", "x=1"], 2, &["no input `x`"]);
 
     let known = manager.run(&json!({ "version": 1, "name": "known", "jobs": { "j": bash("true") } }), &NONE).exits(0);
@@ -170,6 +171,11 @@ fn a_state_directory_that_cannot_be_used_is_told_of(manager: &Manager) {
     for command in [&["run", &plan][..], &["list"], &["show", "ci-1"]] {
         refused(manager, &[command, &["--state-dir=newer"]].concat(), 3, &["version 99", "newer program"]);
     }
+    // Damaged.
+    manager.write("damaged/version", "");
+    refused(manager, &["list", "--state-dir=damaged"], 3, &["`version` is damaged"]);
+    // Where a job's results would not last.
+    refused(manager, &["run", &plan, "--state-dir=/dev/shm/bad"], 3, &["/dev/shm", "--state-dir"]);
     // Not a directory at all.
     manager.write("a-file", "");
     refused(manager, &["run", &plan, "--state-dir=a-file"], 3, &["a-file"]);

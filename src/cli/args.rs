@@ -176,7 +176,8 @@ pub struct OutputArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// Lines prefixed by their job; on a terminal with a live view of what is running
-    #[value(alias = "simple")]
+    // An empty `NIXACTIONS_LOG_FORMAT` is as good as none.
+    #[value(aliases = ["simple", ""])]
     Text,
     /// [time] [workflow:ci] [job:build] [step:compile] message
     Structured,

@@ -136,6 +136,7 @@ impl CliError {
                 | StoreError::NotPlain { .. }
                 | StoreError::ThroughLink { .. }
                 | StoreError::Special { .. }
+                | StoreError::Swept { .. }
                 | StoreError::Newer { .. },
             ) => Exit::Trouble,
             Self::Start(error) => error.exit(),

@@ -91,6 +91,12 @@ pub enum StoreError {
         /// What it is.
         kind: &'static str,
     },
+    /// The state directory lies where systemd removes what the jobs' users leave.
+    #[error("state directory `{}` is below `/dev/shm`, where systemd removes what belongs to a job's user when the job ends", path.display())]
+    Swept {
+        /// The state directory.
+        path: PathBuf,
+    },
     /// The state directory was written by a newer program.
     #[error("state directory `{}` has version {found}, this program knows version {known}", path.display())]
     Newer {
@@ -138,6 +144,10 @@ impl StoreError {
                 Some("run as root, or name a directory of your own with `--state-dir`".to_owned())
             }
             Self::Io { .. } if self.is_full() => Some("free some space, or name another directory with `--state-dir`".to_owned()),
+            Self::Swept { .. } => Some("name another `--state-dir`; for one in memory, below `/run`".to_owned()),
+            Self::Newer { found, .. } if found.parse::<u32>().is_err() => {
+                Some("its file `version` is damaged, or not of this program; name another `--state-dir`".to_owned())
+            }
             Self::Newer { .. } => Some("use the newer program, or another `--state-dir`".to_owned()),
             Self::NoRun { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRun { .. } => Some("`nixactions list` shows the runs of a state directory".to_owned()),

@@ -31,8 +31,12 @@ impl StateDir {
     /// # Errors
     /// Fails when it cannot be created or written, or is of a newer version.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(path).map_err(|source| StoreError::io("create", path, source))?;
         let state = Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
+        if state.0.starts_with("/dev/shm") {
+            // `RemoveIPC=` (systemd.exec(5)), which `DynamicUser=` implies.
+            return Err(StoreError::Swept { path: state.0 });
+        }
+        std::fs::create_dir_all(path).map_err(|source| StoreError::io("create", path, source))?;
         if !state.check_version()? {
             files::write_json(&state.version_file(), &LAYOUT_VERSION, 0o644, false)?;
         }

@@ -73,7 +73,10 @@ impl SystemdError {
                 Some("a unit of this name is loaded already: `systemctl status` shows it".to_owned())
             }
             Self::Start { source: zbus::Error::MethodError(name, ..), .. }
-                if name.as_str() == "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" =>
+                if matches!(
+                    name.as_str(),
+                    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" | "org.freedesktop.DBus.Error.AccessDenied"
+                ) =>
             {
                 Some("run as root, or use `--manager user`".to_owned())
             }

@@ -2,6 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs::File,
+    io::Read,
     path::Path,
 };
 
@@ -88,6 +91,9 @@ const VALUE_MAX: usize = 128 * 1024;
 /// (systemd.exec(5), `LoadCredential=`), with some room for others.
 const SECRETS_MAX: usize = 512 << 10;
 
+/// The largest environment file that is read, in bytes: far more than a process can be given.
+const FILE_MAX: u64 = 16 << 20;
+
 /// What the caller adds to a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Additions {
@@ -111,14 +117,18 @@ pub fn collect(
     env_files: &[impl AsRef<Path>],
     secret_env_files: &[impl AsRef<Path>],
     inputs: &[String],
-    caller: impl Fn(&str) -> Option<String>,
+    caller: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Additions, Vec<EnvironmentError>> {
     let mut faults = Vec::new();
     let mut additions = Additions::default();
     for name in named(plan) {
-        if let Some(value) = caller(name) {
-            additions.overrides.insert(name.to_owned(), value);
-            additions.taken.push(name.to_owned());
+        match caller(name).map(OsString::into_string) {
+            Some(Ok(value)) => {
+                additions.overrides.insert(name.to_owned(), value);
+                additions.taken.push(name.to_owned());
+            }
+            Some(Err(_)) => faults.push(EnvironmentError::BadValue { name: name.to_owned(), what: "of your environment is not UTF-8" }),
+            None => {}
         }
     }
     for path in env_files {
@@ -190,8 +200,17 @@ fn check_value(name: &str, value: &str) -> Option<EnvironmentError> {
 /// Reads a file of `NAME=value` lines; comments, empty lines, `export ` before a name and quotes around a value are allowed.
 fn read_file(path: &Path) -> Result<Vec<(String, String)>, EnvironmentError> {
     let shown = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| EnvironmentError::Unreadable { path: shown.clone(), reason: error.to_string() })?;
+    let unreadable = |reason: String| EnvironmentError::Unreadable { path: shown.clone(), reason };
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(unreadable(format!("it is larger than {} MiB", FILE_MAX >> 20)));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        EnvironmentError::BadLine { path: shown.clone(), line, what: "is not UTF-8" }
+    })?;
     let mut pairs = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let bad = |what| EnvironmentError::BadLine { path: shown.clone(), line: index + 1, what };
@@ -262,7 +281,7 @@ mod tests {
 
     #[test]
     fn only_variables_that_the_plan_names_are_taken_and_never_path_or_home() {
-        let got = collect(&plan(PLAN), &[], &NO_FILES, &NO_FILES, &["c=x".into()], |name| Some(format!("caller {name}"))).unwrap();
+        let got = collect(&plan(PLAN), &[], &NO_FILES, &NO_FILES, &["c=x".into()], |name| Some(format!("caller {name}").into())).unwrap();
         assert_eq!(got.taken, ["A", "B", "C", "TOKEN"]);
         assert_eq!(got.overrides["TOKEN"], "caller TOKEN");
     }
@@ -335,5 +354,24 @@ mod tests {
         std::fs::write(&file, "A=1\nsecret\n").unwrap();
         let faults = collect(&plan(PLAN), &[], &[&file], &NO_FILES, &["c=x".into()], |_| None).unwrap_err();
         assert!(faults[0].to_string().ends_with("env`, line 2: is not of the form NAME=value"), "{}", faults[0]);
+    }
+
+    #[test]
+    fn what_is_not_text_is_told_with_its_place() {
+        use std::os::unix::ffi::OsStringExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("env");
+        std::fs::write(&file, b"A=1\n# two\nB=\xff\n").unwrap();
+        let caller = |name: &str| (name == "TOKEN").then(|| OsString::from_vec(vec![0xff]));
+        let faults = collect(&plan(PLAN), &[], &[&file], &NO_FILES, &["c=x".into()], caller).unwrap_err();
+        let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(texts[0], "variable `TOKEN` of your environment is not UTF-8");
+        assert!(texts[1].ends_with("env`, line 3: is not UTF-8"), "{texts:?}");
+    }
+
+    #[test]
+    fn a_file_that_does_not_end_is_not_read_to_its_end() {
+        let faults = collect(&plan(PLAN), &[], &["/dev/zero"], &NO_FILES, &["c=x".into()], |_| None).unwrap_err();
+        assert_eq!(faults[0].to_string(), "failed to read `/dev/zero`: it is larger than 16 MiB");
     }
 }

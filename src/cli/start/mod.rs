@@ -166,7 +166,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         return Err(StartError::Unsupported(unsupported));
     }
     let graph = Graph::new(&plan)?;
-    let caller = |name: &str| std::env::var(name).ok();
+    let caller = |name: &str| std::env::var_os(name);
     let additions = environment::collect(&plan, request.env, request.env_files, request.secret_env_files, request.inputs, caller)
         .map_err(StartError::Environment)?;
     let current = std::env::current_dir().map_err(|error| StartError::Here("the current directory", error))?;
