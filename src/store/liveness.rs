@@ -20,6 +20,9 @@ use super::{RunDir, StoreError};
 /// For how long after a run's last event its supervisor may just be being restarted.
 const RESTART: Duration = Duration::from_secs(10);
 
+/// For how long after it was made a run may wait for its first supervisor: a large source tree is copied before.
+const START: Duration = Duration::from_secs(600);
+
 /// What a run directory without a final record tells of its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
@@ -73,6 +76,8 @@ impl RunDir {
             (Some(true), _) => Liveness::Running,
             _ if self.is_of_an_earlier_boot() => Liveness::Lost,
             (Some(false), Some(age)) if age > RESTART => Liveness::Lost,
+            // The client was killed before it started one, or systemd stopped it before it could write a line.
+            (None, Some(age)) if age > START => Liveness::Lost,
             (Some(false) | None, _) => Liveness::Running,
         }
     }
@@ -147,6 +152,18 @@ mod tests {
         assert_eq!(run.liveness(), Liveness::Lost);
         std::fs::write(run.record(), "{}").unwrap();
         assert_eq!(run.liveness(), Liveness::Finished);
+    }
+
+    #[test]
+    fn a_run_that_never_got_a_supervisor_is_lost_in_the_end() {
+        let (_dir, run) = run();
+        std::fs::write(run.spec(), "{}").unwrap();
+        std::fs::write(run.events(), "").unwrap();
+        let set = |age| File::options().write(true).open(run.events()).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        set(START / 2);
+        assert_eq!(run.liveness(), Liveness::Running, "one is still to come");
+        set(START * 2);
+        assert_eq!(run.liveness(), Liveness::Lost);
     }
 
     #[test]
