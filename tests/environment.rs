@@ -8,6 +8,7 @@ on_shared_managers!(
     providers_run_in_order_before_the_first_step_and_see_what_earlier_ones_set,
     a_provider_that_fails_fails_its_job_alone_before_any_step,
     a_provider_that_hangs_is_ended_with_its_job,
+    whatever_a_step_makes_of_its_files_fails_it_alone,
 );
 
 const NONE: [&str; 0] = [];
@@ -137,4 +138,38 @@ fn a_provider_that_hangs_is_ended_with_its_job(manager: &Manager) {
     assert_eq!((run.lines("late"), run.steps("late")), (vec!["hangs"], vec![]), "{run}");
     assert_eq!((run.verdict("cancelled"), run.steps("cancelled")), ("cancelled/cancelled".to_owned(), vec![]), "{run}");
     run.leaves_nothing(manager);
+}
+
+fn whatever_a_step_makes_of_its_files_fails_it_alone(manager: &Manager) {
+    let files = ["ENV", "OUTPUT", "PATH"];
+    let ways = [
+        ("malformed", "echo 'GOOD=1' >> $F; echo hunter6 >> $F", "line 2: is neither `NAME=value` nor `NAME<<DELIMITER`"),
+        ("huge", "head -c 2000000 /dev/zero | tr '\\0' x >> $F", "has more than 1048576 bytes"),
+        ("text", "printf 'A=1\\nB=\\377\\n' >> $F", "line 2: is not UTF-8"),
+        ("link", "ln -sf /etc/hostname $F", "cannot be read ("),
+        ("directory", "rm $F; mkdir $F", "cannot be read ("),
+        ("fifo", "rm $F; mkfifo $F", "cannot be read ("),
+    ];
+    let mut jobs =
+        json!({ "good": bash("echo good"), "removed": bash("rm $NIXACTIONS_ENV $NIXACTIONS_OUTPUT $NIXACTIONS_PATH $NIXACTIONS_SUMMARY") });
+    for (name, script, _) in ways {
+        for file in files {
+            let step = json!({ "name": "it", "bash": format!("F=$NIXACTIONS_{file}; {script}") });
+            jobs[format!("{name}-{file}")] = json!({ "steps": [step, { "name": "after", "bash": "echo after", "condition": "always()" }] });
+        }
+    }
+    let run = manager.run(&json!({ "version": 1, "name": "files", "jobs": jobs }), &NONE).exits(1);
+    for (name, _, reason) in ways {
+        for file in files {
+            let job = format!("{name}-{file}");
+            // Any text is a directory's name.
+            let is_fine = file == "PATH" && name == "malformed";
+            let expected = if is_fine { String::new() } else { format!("step it: NIXACTIONS_{file}") };
+            assert!(run.reason(&job).starts_with(&expected) && (is_fine || run.reason(&job).contains(reason)), "{job}: {run}");
+            assert_eq!(run.verdict(&job), if is_fine { "success/success" } else { "failure/failure" }, "{job}: {run}");
+            assert_eq!(run.lines(&job), ["after"], "{run}");
+            assert!(!run.reason(&job).contains("hunter6"), "{run}");
+        }
+    }
+    assert_eq!((run.lines("good"), run.verdict("removed")), (vec!["good"], "success/success".to_owned()), "{run}");
 }

@@ -37,6 +37,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Some("lines") => lines(),
         Some("send") => send_lines(),
         Some("matrix") => matrix(),
+        Some("mask") => mask(),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
@@ -140,6 +141,12 @@ fn send_lines() {
         let fields = "SYSLOG_IDENTIFIER=bare\nNIXACTIONS_STEP=seq\nNIXACTIONS_ATTEMPT=1\nNIXACTIONS_STREAM=stdout\n";
         socket.send(format!("MESSAGE={number}\nPRIORITY=6\n{fields}").as_bytes()).expect("journald takes it");
     }
+}
+
+fn mask() {
+    let (masked, plain) = (plans::printing(100), plans::printing(0));
+    let (ours, other) = in_turns(ROUNDS, || synced(&mut client(&masked)), || synced(&mut client(&plain)));
+    report("300,000 lines, 100 secrets masked against none", seconds(ours), seconds(other), ours / other, 1.3);
 }
 
 fn matrix() {

@@ -18,7 +18,7 @@ use std::{
 use nixactions_harness::{Machine, Root, Suite};
 
 /// Groups that can be named on the command line.
-const GROUPS: [&str; 6] = ["dag", "size", "one", "memory", "lines", "matrix"];
+const GROUPS: [&str; 7] = ["dag", "size", "one", "memory", "lines", "matrix", "mask"];
 /// Where this program and the one under test lie inside a machine.
 const BENCH: &str = "/usr/bin/nixactions-bench";
 const PROGRAM: &str = "/usr/bin/nixactions";

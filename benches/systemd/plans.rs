@@ -25,6 +25,16 @@ pub fn one(sandbox: &str, argv: &[&str]) -> Value {
     plan(sandbox, [("j0".to_owned(), json!({ "executor": "e", "steps": [{ "run": argv }] }))].into_iter().collect(), json!(2))
 }
 
+/// Returns a plan of one job that prints 300,000 lines, of which each hundredth names a secret where there are any.
+pub fn printing(secrets: usize) -> Value {
+    let print = "BEGIN { for (i = 0; i < 300000; i++)
+        print \"line \" i \": some text, as long as a compiler's\" (i % 100 ? \"\" : \" with secret-value-\" i / 100 % 100 + 1 \"-of-many\") }";
+    let provide = format!("for n in $(seq {secrets}); do echo \"export SECRET_$n=secret-value-$n-of-many\"; done");
+    let providers: &[Value] = if secrets == 0 { &[] } else { &[json!(["sh", "-c", provide])] };
+    let job = json!({ "executor": "e", "envFrom": providers, "steps": [{ "run": ["awk", print] }] });
+    plan("none", [("j0".to_owned(), job)].into_iter().collect(), json!(2))
+}
+
 fn plan(sandbox: &str, jobs: serde_json::Map<String, Value>, max_parallel: Value) -> Value {
     let executor = json!({ "type": "systemd", "copyRepo": false, "sandbox": sandbox });
     json!({ "version": 1, "name": "bench", "maxParallel": max_parallel, "executors": { "e": executor }, "jobs": jobs })
