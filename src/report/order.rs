@@ -24,8 +24,8 @@ const PATIENCE: f64 = 2.0;
 /// What happened, or what was printed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
-    /// Something happened.
-    Event(Event),
+    /// Something happened. Boxed, since lines are by far the most and need less room.
+    Event(Box<Event>),
     /// A job printed a line.
     Line(LogLine),
 }
@@ -61,7 +61,7 @@ impl Order {
             }
             self.ended.insert(job.clone(), record.log_lines);
         }
-        self.push(event.at, Item::Event(event));
+        self.push(event.at, Item::Event(Box::new(event)));
     }
 
     /// Takes a line in.
@@ -84,7 +84,8 @@ impl Order {
         if entry.key().0 > until {
             return None;
         }
-        if let Item::Event(Event { event: EventKind::JobFinished { job, record }, .. }) = entry.get()
+        if let Item::Event(event) = entry.get()
+            && let EventKind::JobFinished { job, record } = &event.event
             && self.seen.get(job).copied().unwrap_or(0) < record.log_lines
         {
             let since = *self.blocked_since.get_or_insert(now);
@@ -150,9 +151,11 @@ mod tests {
         std::iter::from_fn(|| order.next(at(until), at(now)))
             .map(|item| match item {
                 Item::Line(line) => line.message,
-                Item::Event(Event { event: EventKind::JobStarted { job }, .. }) => format!("+{job}"),
-                Item::Event(Event { event: EventKind::JobFinished { job, .. }, .. }) => format!("-{job}"),
-                Item::Event(other) => panic!("{other:?}"),
+                Item::Event(event) => match event.event {
+                    EventKind::JobStarted { job } => format!("+{job}"),
+                    EventKind::JobFinished { job, .. } => format!("-{job}"),
+                    other => panic!("{other:?}"),
+                },
             })
             .collect()
     }
