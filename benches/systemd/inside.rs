@@ -19,7 +19,7 @@ use nixactions::{
 };
 use serde_json::Value as Json;
 
-use crate::{BENCH, PROGRAM, plans};
+use crate::{BENCH, PROGRAM, plans, trees};
 
 /// How often each side is measured, in turns; the median counts.
 const ROUNDS: usize = 5;
@@ -38,12 +38,15 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Some("send") => send_lines(),
         Some("matrix") => matrix(),
         Some("mask") => mask(),
+        Some("workspace") => trees::workspace(),
+        Some("artifact") => trees::artifact(),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
 }
 
-fn report(what: &str, ours: String, floor: String, ratio: f64, bound: f64) {
+/// Prints a line of the table.
+pub fn report(what: &str, ours: String, floor: String, ratio: f64, bound: f64) {
     println!("{what}\t{ours}\t{floor}\t{ratio:.2}\t{bound}");
 }
 
@@ -53,7 +56,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 /// Measures both sides in turns, so that a change of the machine's mood meets both.
-fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> (f64, f64) {
+pub fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> (f64, f64) {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         b.push(other());
@@ -199,7 +202,8 @@ fn run(plan: &Json) -> f64 {
     timed(&mut client(plan))
 }
 
-fn timed(command: &mut Command) -> f64 {
+/// Returns how long a command takes, which must succeed.
+pub fn timed(command: &mut Command) -> f64 {
     let start = Instant::now();
     let status = command.stdout(Stdio::null()).status().expect("the command starts");
     assert!(status.success(), "{command:?}: {status}");
@@ -274,11 +278,11 @@ fn kilobytes(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-fn seconds(time: f64) -> String {
+pub fn seconds(time: f64) -> String {
     format!("{time:.2} s")
 }
 
-fn millis(time: f64) -> String {
+pub fn millis(time: f64) -> String {
     format!("{:.2} ms", time * 1e3)
 }
 

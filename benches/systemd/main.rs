@@ -8,9 +8,10 @@
 
 mod inside;
 mod plans;
+mod trees;
 
 use std::{
-    env,
+    env, fs,
     path::Path,
     process::{ExitCode, Stdio},
 };
@@ -18,10 +19,12 @@ use std::{
 use nixactions_harness::{Machine, Root, Suite};
 
 /// Groups that can be named on the command line.
-const GROUPS: [&str; 7] = ["dag", "size", "one", "memory", "lines", "matrix", "mask"];
+const GROUPS: [&str; 9] = ["dag", "size", "one", "memory", "lines", "matrix", "mask", "workspace", "artifact"];
 /// Where this program and the one under test lie inside a machine.
 const BENCH: &str = "/usr/bin/nixactions-bench";
 const PROGRAM: &str = "/usr/bin/nixactions";
+/// A directory on the host's disk: a machine's own root is an overlay, over which no workspace can be mounted.
+const DISK: &str = "/srv/disk";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -49,7 +52,9 @@ fn main() -> ExitCode {
 
 fn measure(root: &Root, groups: &[&str]) -> bool {
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable");
-    let machine = Machine::of(root).disk(disk.path()).boot();
+    let shared = disk.path().join("shared");
+    fs::create_dir(&shared).expect("a new directory is writable");
+    let machine = Machine::of(root).disk(disk.path()).bind(&shared, DISK).boot();
     let own = env::current_exe().expect("invariant: this program has a file");
     for (program, inside) in [(own.as_path(), BENCH), (Path::new(env!("CARGO_BIN_EXE_nixactions")), PROGRAM)] {
         if let Err(skip) = machine.install(program, inside) {
