@@ -88,9 +88,6 @@ pub enum Command {
     /// Write the manual page
     #[command(after_help = "Examples:\n  nixactions man | man -l -\n  nixactions man --dir /usr/local/share/man/man1")]
     Man(ManArgs),
-    /// Look after a run until it ends; started by its unit
-    #[command(hide = true)]
-    Supervise(DirArgs),
 }
 
 /// Arguments of `run`.
@@ -312,11 +309,4 @@ pub struct ManArgs {
     /// Write a page for each subcommand into this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
-}
-
-/// Arguments of the commands that units start.
-#[derive(Debug, Args)]
-pub struct DirArgs {
-    /// The directory of the run or job
-    pub dir: PathBuf,
 }

@@ -41,12 +41,13 @@ use crate::{embedded, overlay, runner, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {
-    // Processes that start by the thousand, or before there is a root file system, do without a command line parser.
+    // What only units call is no command of the user's; and processes that start by the thousand, or before there is a
+    // root file system, do without a command line parser.
     let argv: Vec<OsString> = env::args_os().collect();
-    if let [_, command, directory] = argv.as_slice()
-        && command == "job"
-    {
-        return runner::main(directory.into());
+    match argv.as_slice() {
+        [_, command, directory] if command == "job" => return runner::main(directory.into()),
+        [_, command, directory] if command == "supervise" => return exit_of(supervise::main(Path::new(directory))),
+        _ => {}
     }
     if let Some(exit) = embedded::entry(&argv).or_else(|| overlay::entry(&argv)) {
         return exit;
@@ -59,7 +60,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
     };
-    match dispatch(&cli) {
+    exit_of(dispatch(&cli))
+}
+
+/// Tells an error, and returns the exit status.
+fn exit_of(result: Result<Exit, CliError>) -> ExitCode {
+    match result {
         Ok(exit) => exit.into(),
         Err(error) if error.is_broken_pipe() => Exit::Success.into(),
         Err(error) => {
@@ -84,7 +90,6 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Clean(args) => clean::main(args, &state()?),
         Command::Completions(args) => completions::main(args),
         Command::Man(args) => man::main(args),
-        Command::Supervise(args) => supervise::main(args),
     }
 }
 

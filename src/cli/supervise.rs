@@ -1,13 +1,15 @@
 //! The hidden command of the supervisor's unit.
 
+use std::path::Path;
+
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::{CliError, Exit, args::DirArgs, block_on};
+use super::{CliError, Exit, block_on};
 use crate::supervisor;
 
-pub(super) fn main(args: &DirArgs) -> Result<Exit, CliError> {
+pub(super) fn main(directory: &Path) -> Result<Exit, CliError> {
     log_to_journal();
-    block_on(async { supervisor::supervise(&args.dir).await.map_err(CliError::from) })?;
+    block_on(async { supervisor::supervise(directory).await.map_err(CliError::from) })?;
     Ok(Exit::Success)
 }
 
