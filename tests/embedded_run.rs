@@ -14,6 +14,8 @@ on_managers!(a_run_outlives_its_client_and_its_killed_supervisor on embedded, em
 on_managers!(auto_brings_a_manager_where_there_is_none on embedded_252, embedded_257, embedded_262);
 on_managers!(a_killed_manager_leaves_a_run_that_is_known_to_be_lost on embedded, embedded_262);
 
+on_managers!(a_network_that_cannot_be_made_is_told on embedded_257, embedded_262);
+
 const NONE: [&str; 0] = [];
 
 /// Jobs that leave what they can, of which one waits for the test.
@@ -104,6 +106,7 @@ fn a_killed_manager_leaves_a_run_that_is_known_to_be_lost(manager: &Manager) {
     assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(run.code, Some(3), "{run}");
     assert!(run.stderr.contains("is lost") && run.stderr.contains("nixactions show"), "{run}");
+    assert!(run.stderr.contains("because: the run's private systemd ended: signal: 9"), "{run}");
     run.leaves_nothing(manager);
     before.assert_restored(manager, &[]);
     let show = manager.nixactions(&["show", &run.id]).ok();
@@ -112,6 +115,21 @@ fn a_killed_manager_leaves_a_run_that_is_known_to_be_lost(manager: &Manager) {
     assert_eq!(code, 3, "{stderr}");
     // A new run is not disturbed.
     manager.run(&json!({ "version": 1, "name": "host", "jobs": { "j": bash("true") } }), &NONE).exits(0);
+}
+
+fn a_network_that_cannot_be_made_is_told(manager: &Manager) {
+    let job = with(bash("readlink /proc/self/ns/net"), json!({ "properties": { "PrivateNetwork": "yes" } }));
+    let plan = manager.plan(&json!({ "version": 1, "name": "network", "jobs": { "j": job } })).display().to_string();
+    let own = manager.command(&["readlink", "/proc/self/ns/net"]).ok().trim().to_owned();
+    for (dropped, is_shared) in [("-net_admin", true), ("-net_raw", false)] {
+        let mut argv: Vec<String> = ["setpriv", "--bounding-set", dropped, "--inh-caps", dropped, "--"].map(str::to_owned).into();
+        argv.extend(["/usr/bin/nixactions", "run", "--manager", "embedded", &plan, "--output=json"].map(str::to_owned));
+        let run = manager.start_command(manager.command(&argv)).end().exits(0);
+        let warning =
+            run.events.iter().filter(|event| event["event"]["type"] == "warning").find_map(|event| event["event"]["message"].as_str());
+        let said = "the manager lacks CAP_NET_ADMIN; jobs run without `PrivateNetwork`, with the host's network";
+        assert_eq!((run.lines("j")[0] == own, warning), (is_shared, is_shared.then_some(said)), "{run}");
+    }
 }
 
 /// Kills a process by its PID on the host.

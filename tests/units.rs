@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use nixactions::{
     graph::Graph,
     plan::{self, Plan},
-    unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
+    unit::{self, Abilities, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
 };
 use serde::Deserialize;
 
@@ -23,6 +23,8 @@ struct Settings {
     program: String,
     /// The cgroup controllers that the manager has.
     controllers: BTreeSet<String>,
+    /// Whether the manager may make networks.
+    network: bool,
     /// How many jobs come with the first wave; all where absent.
     first_wave: Option<usize>,
     /// Whether there is a source tree, which is mounted.
@@ -37,6 +39,7 @@ impl Default for Settings {
             state_directory: "/var/lib/nixactions".into(),
             program: "/usr/bin/nixactions".into(),
             controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into(),
+            network: true,
             first_wave: None,
             source: false,
         }
@@ -99,7 +102,8 @@ fn units(plan: &Plan, settings: &Settings) -> String {
     let pure = unit::pure_success(plan, &graph);
     let jobs: Vec<_> = graph.jobs().collect();
     let waves = jobs.split_at(settings.first_wave.unwrap_or(jobs.len()));
-    let mut text: String = unit::warnings(&context, &settings.controllers).iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let abilities = Abilities { controllers: settings.controllers.clone(), network: settings.network };
+    let mut text: String = unit::warnings(&context, &abilities).iter().map(|warning| format!("warning: {warning}\n")).collect();
     for (number, wave) in [(0, waves.0), (1, waves.1)].into_iter().filter(|(_, wave)| !wave.is_empty()) {
         let wave = unit::wave(&context, number, wave, &pure);
         for unit in wave.aux.iter().chain([&wave.main]) {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{CliError, Exit, args::CancelArgs};
+use super::{CliError, Exit, args::CancelArgs, run::liveness};
 use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError> {
@@ -10,7 +10,7 @@ pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError
     // Where it cannot be written it is lost as before.
     let _ = run.close_lost();
     let id = run.id();
-    match run.liveness() {
+    match liveness(&run) {
         Liveness::Finished => {
             let conclusion = run.load_record()?.conclusion.map_or_else(|| "without a conclusion".to_owned(), |word| word.to_string());
             return Err(CliError::AlreadyFinished { run: id.to_string(), conclusion });

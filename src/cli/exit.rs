@@ -4,6 +4,7 @@ use std::{error::Error, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
 use super::start::StartError;
 use crate::{
+    embedded::EmbeddedError,
     record::{Conclusion, RunRecord},
     store::StoreError,
     supervisor::SuperviseError,
@@ -88,6 +89,14 @@ pub enum CliError {
         /// The run.
         run: String,
     },
+    /// The run's own manager is gone, and the run with it.
+    #[error("run `{run}` is lost: it has no manager any more")]
+    ManagerGone {
+        /// The run.
+        run: String,
+        /// How the manager ended.
+        source: EmbeddedError,
+    },
     /// An age that is none.
     #[error("`{text}` is no age")]
     BadAge {
@@ -142,7 +151,7 @@ impl CliError {
             Self::Start(error) => error.exit(),
             Self::Supervise(_) => Exit::Trouble,
             Self::NoStateDir | Self::NoJob { .. } | Self::AlreadyFinished { .. } | Self::BadAge { .. } => Exit::Usage,
-            Self::NeverStarted { .. } | Self::Lost { .. } | Self::Removed { .. } => Exit::Trouble,
+            Self::NeverStarted { .. } | Self::Lost { .. } | Self::ManagerGone { .. } | Self::Removed { .. } => Exit::Trouble,
             Self::Journal(_) | Self::JournalFailed { .. } => Exit::Trouble,
             Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Trouble,
         }
@@ -161,7 +170,9 @@ impl CliError {
             Self::AlreadyFinished { run, .. } | Self::NeverStarted { run } => {
                 Some(format!("`nixactions show {run}` tells what is known of it"))
             }
-            Self::Lost { run } => Some(format!("`nixactions show {run}` tells what it got done, `nixactions logs {run}` what it said")),
+            Self::Lost { run } | Self::ManagerGone { run, .. } => {
+                Some(format!("`nixactions show {run}` tells what it got done, `nixactions logs {run}` what it said"))
+            }
             Self::Removed { .. } => Some("its supervisor stops the jobs; to end a run, `nixactions cancel` it".to_owned()),
             Self::Journal(_) => Some("journalctl belongs to systemd; logs cannot be read without it".to_owned()),
             Self::JournalFailed { message } if message.contains("permission") => {

@@ -6,7 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use owo_colors::Style;
 use serde::Serialize;
 
-use super::{CliError, Exit, args::ListArgs, output::colour};
+use super::{CliError, Exit, args::ListArgs, output::colour, run::liveness};
 use crate::{
     ids::{RunId, WorkflowName},
     record::{Conclusion, RunRecord},
@@ -176,7 +176,7 @@ fn known(run: &RunDir) -> Result<(State, RunRecord, Progress), StoreError> {
 
 /// Returns where a run that has no final record stands.
 pub(super) fn state_of(run: &RunDir, progress: &Progress) -> State {
-    match run.liveness() {
+    match liveness(run) {
         Liveness::Incomplete => State::Incomplete,
         Liveness::Lost => State::Lost,
         Liveness::Running | Liveness::Finished if progress.cancelled.is_some() || run.cancel_requested(false).is_some() => {

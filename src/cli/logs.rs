@@ -9,11 +9,11 @@ use crate::{
 pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
     let job = args.job.as_deref().map(|job| known_job(&run, job)).transpose()?;
-    let liveness = run.liveness();
+    let liveness = super::run::liveness(&run);
     if args.follow && liveness == Liveness::Running {
         let renderer = renderer(args.output.output, run.id(), false);
         let options = FollowOptions { renderer, interrupt: Interrupt::Detach, shown: Shown::Lines(job), fresh: false };
-        return block_on(follow(&run, options, async || matches!(run.liveness(), Liveness::Running | Liveness::Finished)));
+        return block_on(follow(&run, options, async || matches!(super::run::liveness(&run), Liveness::Running | Liveness::Finished)));
     }
     let shown = block_on(show(args, &run, job.as_ref()))?;
     if shown == 0 && liveness == Liveness::Incomplete {

@@ -8,7 +8,7 @@ use super::{
     block_on, follow,
     follow::Shown,
     output::renderer,
-    start::{Choice, Request, StartError, Started, start},
+    start::{Choice, Request, Started, start},
 };
 use crate::{
     embedded,
@@ -61,14 +61,22 @@ pub(super) async fn show(started: Started, state: &Path, detach: bool, output: O
     to_the_end(&run, options).await
 }
 
+/// Returns what is known of a run: what its directory tells, and, where it has a manager of its own, whether that has ended.
+pub(super) fn liveness(run: &RunDir) -> Liveness {
+    match run.liveness() {
+        Liveness::Running if embedded::failure(run.path()).is_some() => Liveness::Lost,
+        other => other,
+    }
+}
+
 /// Follows a run as long as somebody looks after it.
 pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<Exit, CliError> {
     let is_embedded = read_json::<RunSpec>(&run.spec()).is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
     let alive =
-        async || matches!(run.liveness(), Liveness::Running | Liveness::Finished) && (!is_embedded || embedded::is_alive(run.path()));
+        async || matches!(liveness(run), Liveness::Running | Liveness::Finished) && (!is_embedded || embedded::is_alive(run.path()));
     match follow(run, options, alive).await {
         Err(CliError::Lost { run: id }) => Err(match embedded::failure(run.path()) {
-            Some(error) if is_embedded => StartError::from(error).into(),
+            Some(source) if is_embedded => CliError::ManagerGone { run: id, source },
             _ => CliError::Lost { run: id },
         }),
         other => other,

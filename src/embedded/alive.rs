@@ -14,7 +14,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{cgroup::CONTROLLERS, error::EmbeddedError};
+use super::error::EmbeddedError;
 
 const LOCK: &str = "manager.lock";
 const STATE: &str = "manager.json";
@@ -118,12 +118,4 @@ pub fn kill(run_dir: &Path) -> Result<bool, EmbeddedError> {
         Err(nix::Error::ESRCH) => Ok(false),
         Err(error) => Err(EmbeddedError::io("kill the manager of", run_dir, error.into())),
     }
-}
-
-/// Returns the cgroup controllers that a living manager does not have (of cpu, io, memory and pids): limits that
-/// need them do not hold. All of them if no manager lives.
-pub fn missing_controllers(run_dir: &Path) -> Vec<String> {
-    let path = living_pid(run_dir).map(|pid| format!("/proc/{pid}/root/sys/fs/cgroup/cgroup.controllers"));
-    let available = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-    CONTROLLERS.into_iter().filter(|name| !available.split_whitespace().any(|word| word == *name)).map(str::to_owned).collect()
 }

@@ -53,7 +53,7 @@ impl Cgroup {
         let (made, path) = path.expect("invariant: the numbers do not end");
         made.at("make the run's cgroup")?;
         for controller in CONTROLLERS {
-            // Fails below a cgroup that has processes; what is missing then is reported by `missing_controllers`.
+            // Fails below a cgroup that has processes; what is missing then the supervisor warns of.
             let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
         }
         Ok(Self { _hierarchy: hierarchy, parent, path })

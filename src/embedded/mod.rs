@@ -46,7 +46,7 @@ use std::{
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-pub use alive::{failure, is_alive, kill, missing_controllers};
+pub use alive::{failure, is_alive, kill};
 pub use check::{Bus, Versions, check};
 pub use error::{EmbeddedError, Missing};
 

@@ -1,12 +1,25 @@
-//! What the manager can limit: the cgroup controllers it was given (cgroups(7)).
+//! What the manager can do: the cgroup controllers it was given (cgroups(7)), and whether it can make networks.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::Scope;
+use crate::unit::Abilities;
+
+/// CAP_NET_ADMIN's bit, see linux/capability.h.
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Returns what a manager can do that the caller is a unit of.
+pub fn abilities(scope: Scope) -> Abilities {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Where it cannot be told nothing is said.
+    let network = scope == Scope::User || bounding.is_none_or(|mask| mask & (1 << CAP_NET_ADMIN) != 0);
+    Abilities { controllers: controllers(scope), network }
+}
 
 /// Returns the controllers of the unified hierarchy that a manager can use: the system's has those of the root, a
 /// user's those that were delegated to it. None on a host with the legacy hierarchies.
-pub fn controllers(scope: Scope) -> BTreeSet<String> {
+fn controllers(scope: Scope) -> BTreeSet<String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path = match scope {
         Scope::System => "/",

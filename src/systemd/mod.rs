@@ -8,7 +8,7 @@ mod end;
 mod manager;
 mod proxy;
 
-pub use cgroup::controllers;
+pub use cgroup::abilities;
 pub use end::ServiceEnd;
 pub use manager::{JobResult, Manager, Removed, Scope, UnitState};
 

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use super::{JobPaths, ManagerKind, RunSpec, Value};
 use crate::{
     ids::JobName,
-    plan::{Env, Sandbox, properties::parse},
+    plan::{
+        Env, Sandbox,
+        properties::{PropertyValue, parse},
+    },
 };
 
 /// System calls that no build needs and that widen the kernel's attack surface; as a deny-list they cost nothing
@@ -139,6 +142,12 @@ pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, v
         let known = parsed.into_iter().filter(|property| property.since <= version);
         properties.extend(known.map(|property| (property.name, Value::Checked(property.value, text.clone()))));
     }
+}
+
+/// Returns whether properties ask for a network of the job's own.
+pub(super) fn has_own_network(extra: &Env) -> bool {
+    let asked = extra.get("PrivateNetwork").and_then(|text| parse("PrivateNetwork", text).ok()).unwrap_or_default();
+    asked.iter().any(|property| property.value == PropertyValue::Bool(true))
 }
 
 /// Returns the properties that a systemd of this version does not know, each with the version it came with.

@@ -47,7 +47,7 @@ macro_rules! tests {
     ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
 }
 
-const TESTS: [(&str, fn()); 19] = tests![
+const TESTS: [(&str, fn()); 18] = tests![
     nothing_of_the_host_is_touched_and_nothing_is_left,
     outlives_a_client_that_is_killed,
     outlives_its_terminal,
@@ -62,7 +62,6 @@ const TESTS: [(&str, fn()); 19] = tests![
     up_to_twenty_managers_live_side_by_side,
     kept_paths_stay_visible_below_tmp_and_run,
     all_of_tmp_can_be_kept,
-    missing_controllers_are_those_that_units_do_not_have,
     what_is_missing_is_named_all_at_once,
     without_privileges_it_says_what_to_do,
     failure_while_setting_up_is_told_to_the_client_and_leaves_nothing,
@@ -337,18 +336,6 @@ fn all_of_tmp_can_be_kept() {
     run.keep = vec!["/tmp".into()];
     assert_eq!(run.finish(&format!("ready; ls {}", canary.path().display())).trim(), canary.path().to_str().unwrap());
     assert!(canary.path().exists());
-}
-
-fn missing_controllers_are_those_that_units_do_not_have() {
-    let run = Run::new("/tmp");
-    let _booted = run.boot("ready; cat /sys/fs/cgroup/cgroup.controllers > controllers; touch up; until [ -e end ]; do sleep 0.02; done");
-    run.wait_for_file("up");
-    let available = run.read("controllers");
-    let missing = embedded::missing_controllers(&run.dir);
-    eprintln!("missing here: {missing:?}");
-    for name in ["cpu", "io", "memory", "pids"] {
-        assert_ne!(missing.iter().any(|other| other == name), available.split_whitespace().any(|other| other == name), "{name}");
-    }
 }
 
 fn what_is_missing_is_named_all_at_once() {

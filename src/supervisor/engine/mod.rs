@@ -122,7 +122,7 @@ impl<'a> Engine<'a> {
         };
         engine.emit(EventKind::SupervisorStarted { pid: std::process::id() });
         if past.iter().all(|event| !matches!(event.event, EventKind::SupervisorStarted { .. })) {
-            for message in unit::warnings(&engine.context, &systemd::controllers(spec.manager.into())) {
+            for message in unit::warnings(&engine.context, &systemd::abilities(spec.manager.into())) {
                 engine.emit(EventKind::Warning { message });
             }
         }
