@@ -71,14 +71,9 @@ fn a_bad_plan_starts_nothing(manager: &Manager) {
     let long = json!({ "a": { "steps": [{ "bash": "true", "name": "s".repeat(300) }, { "bash": "true", "name": "a\nb" }, { "bash": "true", "name": "" }] } });
     refused_plan(long, &["$.jobs.a.steps[0].name", "300 bytes", "$.jobs.a.steps[1].name", "$.jobs.a.steps[2].name"]);
     // What is still to come is refused by name, not run without it.
-    refused_plan(json!({ "a": with(bash("true"), json!({ "retry": { "maxAttempts": 2 } })) }), &["$.jobs.a.retry"]);
-    refused_plan(
-        json!({ "a": with(bash("true"), json!({ "matrix": { "group": "a", "values": { "os": "linux" } } })) }),
-        &["$.jobs.a.matrix"],
-    );
-    let box_ = json!({ "version": 1, "name": "bad", "concurrency": { "group": "g" }, "jobs": { "a": with(bash("true"), json!({ "executor": "box" })) },
+    let box_ = json!({ "version": 1, "name": "bad", "jobs": { "a": with(bash("true"), json!({ "executor": "box" })) },
         "executors": { "box": { "type": "nspawn", "root": "/nix/store/root" } } });
-    refused_file(box_.to_string().as_bytes(), &["$.concurrency", "$.executors.box.type", "nspawn"]);
+    refused_file(box_.to_string().as_bytes(), &["$.executors.box.type", "nspawn"]);
     manager.write("dir-without-plan/file", "");
     refused(manager, &["run", "dir-without-plan"], 2, &["dir-without-plan"]);
     refused(manager, &["run", "nowhere/plan.json"], 2, &["nowhere/plan.json"]);

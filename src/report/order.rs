@@ -23,7 +23,6 @@ const PATIENCE: f64 = 2.0;
 
 /// What happened, or what was printed.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "items are few: they wait for a moment only")]
 pub enum Item {
     /// Something happened. Boxed, since lines are by far the most and need less room.
     Event(Box<Event>),
