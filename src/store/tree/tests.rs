@@ -57,7 +57,7 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
     let dirs = Dirs::new();
     dirs.write("a/b/secret", 0o600);
     dirs.write("a/tool", 0o755);
-    dirs.write("a/closed", 0);
+    dirs.write("a/closed", 0o400);
     dirs.write("a/setuid", 0o755);
     // In a sandbox these tests themselves may not make such a file (`RestrictSUIDSGID=`).
     let _ = fs::set_permissions(dirs.from("a/setuid"), Permissions::from_mode(0o4755));
@@ -72,7 +72,7 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
     let back = dirs.dir.path().join("back");
     TreeCopy { from: &dirs.to(""), to: &back, modes: ModePolicy::Restore(&modes), take_from: None }.all().unwrap();
     let restored = ["a/b/secret", "a/b", "a/tool", "a/closed", "a/setuid"].map(|path| mode(back.join(path)));
-    assert_eq!(restored, [0o600, 0o500, 0o755, 0, 0o755]);
+    assert_eq!(restored, [0o600, 0o500, 0o755, 0o400, 0o755]);
     assert_eq!(fs::read_link(back.join("a/link")).unwrap(), Path::new("/nowhere"));
     for path in ["a/tool", "a/b"] {
         let time = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();

@@ -411,6 +411,8 @@ impl<'a> Engine<'a> {
         let left = left.filter(|left| !is_contradicted(left));
         let past = self.watch.remove(ix);
         let is_skipped = Condition::parse(job.condition.as_deref()).implies_success() && self.is_blocked(ix);
+        // The signal of a cancellation may end a runner before it can say why its job does not run.
+        let result = if is_skipped && left.is_none() && self.has_never_started(ix) { JobResult::Dependency } else { result };
         let setup = if is_skipped || !self.has_never_started(ix) { None } else { self.setup_failure(ix) };
         let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
         let end = if is_clear { None } else { self.manager.service_end(unit.as_str()).await? };
