@@ -31,6 +31,7 @@ use crate::{
     embedded,
     event::{Event, EventKind},
     graph::{Graph, GraphError},
+    ids::RunId,
     plan::{self, Env, Fault, Plan, PlanError},
     store::{self, EventWriter, RunDir, StateDir, StoreError},
     systemd::SystemdError,
@@ -186,9 +187,9 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         program,
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
-        runtime_directory: runtime_directory(chosen.kind()).join(run.id().as_str()),
+        runtime_directory: runtime_directory(chosen.kind(), run.id()),
         overrides: additions.overrides,
-        secrets: secrets::of(&runtime_directory(chosen.kind()), run.id(), &additions.secrets),
+        secrets: secrets::of(&runtime_directory(chosen.kind(), run.id()), run.id(), &additions.secrets),
         inputs: additions.inputs,
         path: default_path(),
         has_source: source.is_some(),
@@ -214,14 +215,14 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     }
 }
 
-/// Returns where the runs of a manager have their directories on a tmpfs (file-hierarchy(7)).
-fn runtime_directory(manager: ManagerKind) -> PathBuf {
+/// Returns the directory of a run on a tmpfs (file-hierarchy(7)); it stands by itself, so that nothing is left when it is removed.
+fn runtime_directory(manager: ManagerKind, run: &RunId) -> PathBuf {
     let base = match manager {
         ManagerKind::System | ManagerKind::Embedded => PathBuf::from("/run"),
         ManagerKind::User => std::env::var_os("XDG_RUNTIME_DIR")
             .map_or_else(|| PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid())), PathBuf::from),
     };
-    base.join("nixactions")
+    base.join(format!("nixactions-{run}"))
 }
 
 /// What a new run begins with.

@@ -146,10 +146,10 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         program,
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
-        runtime_directory: runtime_directory(chosen.kind()).join(run.id().as_str()),
+        runtime_directory: runtime_directory(chosen.kind(), run.id()),
         mounts_source: old.mounts_source && chosen.kind() != ManagerKind::User,
         overrides,
-        secrets: secrets::of(&runtime_directory(chosen.kind()), run.id(), &given.secrets),
+        secrets: secrets::of(&runtime_directory(chosen.kind(), run.id()), run.id(), &given.secrets),
         ..old
     };
     let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
