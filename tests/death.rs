@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nixactions_harness::{CommandExt as _, Kind, Manager, Run, SOON, Skip, bash, on_managers, or_skip, wait_for, with};
+use nixactions_harness::{CommandExt as _, Kind, Manager, Run, SOON, Signal, Skip, bash, on_managers, or_skip, wait_for, with};
 use rustix::fs::{XattrFlags, setxattr};
 use serde_json::json;
 
@@ -83,7 +83,7 @@ fn a_runner_that_hangs_is_ended_by_systemd(manager: &Manager) {
     let run = manager.start(&plan, &NONE);
     assert_eq!(run.id(), "hangs-1");
     run.wait_for_file("j", "started");
-    manager.command(&["pkill", "-STOP", "-f", "[n]ixactions job .*/hangs-1/jobs/j$"]).ok();
+    assert!(run.signal_runner("j", Signal::SIGSTOP), "there is none");
     let run = run.end().exits(0);
     assert_eq!((run.verdict("j"), run.reason("j")), ("failure/success".to_owned(), "timeout"), "{run}");
     run.leaves_nothing(manager);
@@ -97,8 +97,7 @@ fn a_crash_is_told_as_one(manager: &Manager) {
     } });
     let run = manager.start(&plan, &NONE);
     run.wait_for_file("runner", "started");
-    let runner = format!("[n]ixactions job .*/{}/jobs/runner$", run.id());
-    wait_for(SOON, "its runner", || manager.command(&["pkill", "-ABRT", "-f", &runner]).output_within(SOON).status.success().then_some(()));
+    assert!(run.signal_runner("runner", Signal::SIGABRT), "there is none");
     let run = run.end().exits(1);
     // Whether a core is dumped is a matter of limits.
     let dumped = ["", ", core dumped"];

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, OpenOptions},
+    io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     thread,
@@ -10,19 +11,21 @@ use std::{
 };
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, SOON, bash, on_managers, on_shared_managers, wait_for, with,
+    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, SOON, Signal, bash, on_managers, on_shared_managers, wait_for, with,
 };
 use serde_json::{Value, json};
 
 on_shared_managers!(
     a_run_goes_on_without_its_client,
     a_supervisor_that_is_killed_again_and_again_loses_nothing,
+    a_cancellation_is_not_lost_with_the_supervisor,
     a_killed_runner_fails_its_job_alone,
     nothing_that_a_job_forks_outlives_it,
     many_runs_at_once_keep_apart,
 );
 // Mounting is for root, and in a machine.
 on_managers!(a_full_disk_is_told_and_recorded on embedded_257, embedded_262, system_252, system_257, system_262);
+on_managers!(a_supervisor_that_hangs_is_replaced on system_252, system_257, system_262, user_262);
 on_managers!(a_reloaded_or_reexecuted_systemd_goes_on on embedded, system_252, system_257, system_262, user_262);
 
 const NONE: [&str; 0] = [];
@@ -116,6 +119,44 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) 
     dag.has_run_once(&run);
     let started = |event: &&Value| event["event"]["type"] == "supervisorStarted";
     assert!(run.events.iter().filter(started).count() > 1, "no supervisor was killed: {run}");
+    run.leaves_nothing(manager);
+}
+
+/// As if it had died between writing down that the run is cancelled and telling the jobs.
+fn a_cancellation_is_not_lost_with_the_supervisor(manager: &Manager) {
+    let steps = json!([
+        { "name": "it", "bash": "touch started; sleep 98951" },
+        { "name": "always", "bash": "echo cleaned", "condition": "always()" },
+    ]);
+    let plan = json!({ "version": 1, "name": "forgotten", "jobs": {
+        "j": { "steps": steps },
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "started");
+    assert!(run.signal_supervisor(Signal::SIGSTOP), "there is none");
+    let event = json!({ "at": "2026-01-01T00:00:00Z", "event": { "type": "cancelRequested", "by": "somebody", "kill": false } });
+    let mut events = OpenOptions::new().append(true).open(run.dir().join("events.jsonl")).expect("the run has events");
+    writeln!(events, "{event}").expect("they can be added to");
+    assert!(run.kill_supervisor(), "there is none");
+    let run = run.end().exits(130);
+    assert_eq!((run.verdict("j"), run.reason("j")), ("cancelled/cancelled".to_owned(), "the run was cancelled"), "{run}");
+    assert_eq!(run.lines("j"), ["cleaned"], "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn a_supervisor_that_hangs_is_replaced(manager: &Manager) {
+    let dag = Dag::new(manager, "hung", 4, 0.3);
+    let units = if manager.kind() == Kind::User { ".config/systemd/user" } else { "/etc/systemd/system" };
+    let home = manager.dir().parent().expect("it has a parent");
+    manager.write(home.join(units).join("nixactions-hung-1.service.d/99-test.conf"), "[Service]\nWatchdogSec=2s\n");
+    manager.systemctl(&["daemon-reload"]).ok();
+    let run = manager.start(&dag.plan, &NONE);
+    assert_eq!(run.id(), "hung-1");
+    run.wait_for_event("jobStarted", Some("a1"));
+    assert!(run.signal_supervisor(Signal::SIGSTOP), "there is none");
+    let run = run.end().exits(0);
+    dag.has_run_once(&run);
     run.leaves_nothing(manager);
 }
 

@@ -219,7 +219,6 @@ impl Job<'_> {
         if self.processes.signals.cancelled() && self.state != Conclusion::Cancelled {
             self.cancel();
         }
-        self.processes.killed |= self.processes.signals.cancels > 1;
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) && self.cleanup_until.is_none() {
             self.time_out();
         }

@@ -153,7 +153,7 @@ impl Processes {
             Ok(child) => child,
             Err(error) => return ((Ended::NotStarted(not_started(command, &error)), Stop::Not), None),
         };
-        let mut stopping = Stopping { group: child, stop: Stop::Not, next: None, cancels_seen: self.signals.cancels };
+        let mut stopping = Stopping { group: child, stop: Stop::Not, next: None };
         let mut flag_at = Instant::now() + FLAG_INTERVAL;
         let status = loop {
             let now = Instant::now();
@@ -161,8 +161,8 @@ impl Processes {
                 flag_at = now + FLAG_INTERVAL;
                 self.killed |= self.kill_flag.exists();
             }
-            self.killed |=
-                stopping.advance(now, &limits, self.signals.cancels, limits.cleanup.is_some(), &self.cgroup, &spared, self.killed);
+            let ask = if self.killed { Ask::Kill } else { Ask::cancel_if(self.signals.cancelled) };
+            stopping.advance(now, &limits, ask, &self.cgroup, &spared);
             if let Some(status) = reap(child) {
                 break status;
             }
@@ -178,13 +178,11 @@ impl Processes {
     /// Waits, unless the job is to end before that. What earlier steps left running is listened to meanwhile.
     pub fn sleep(&mut self, duration: Duration, limits: &Limits) -> Stop {
         let until = Instant::now() + duration;
-        let cancels_seen = self.signals.cancels;
         loop {
             let now = Instant::now();
-            let again = self.signals.cancelled() && (limits.cleanup.is_none() || self.signals.cancels > cancels_seen);
-            self.killed |= self.kill_flag.exists() || again && limits.cleanup.is_some();
+            self.killed |= self.kill_flag.exists();
             match () {
-                () if self.killed || again => return Stop::Cancelled,
+                () if self.killed || self.signals.cancelled() && limits.cleanup.is_none() => return Stop::Cancelled,
                 () if limits.cleanup.is_some_and(|at| now >= at) => return Stop::CleanupOver,
                 () if limits.job.is_some_and(|at| now >= at) => return Stop::JobTimeout,
                 () if now >= until => return Stop::Not,
@@ -260,34 +258,37 @@ struct Stopping {
     stop: Stop,
     /// The next signal and when it is due.
     next: Option<(Instant, Signal)>,
-    cancels_seen: u32,
+}
+
+/// What somebody asks of a process that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// Nothing.
+    Nothing,
+    /// To end. Asked again it changes nothing: the supervisor repeats itself when it has been restarted.
+    Cancel,
+    /// To be gone.
+    Kill,
+}
+
+impl Ask {
+    fn cancel_if(cancelled: bool) -> Self {
+        if cancelled { Self::Cancel } else { Self::Nothing }
+    }
 }
 
 impl Stopping {
-    /// Sends what is due. Returns whether the job was killed outright.
-    #[expect(clippy::too_many_arguments, reason = "all of it is the state of one decision")]
-    fn advance(
-        &mut self,
-        now: Instant,
-        limits: &Limits,
-        cancels: u32,
-        cleaning: bool,
-        cgroup: &Cgroup,
-        spared: &HashSet<i32>,
-        killed: bool,
-    ) -> bool {
-        let again = cancels > self.cancels_seen;
-        self.cancels_seen = cancels;
-        // A second cancellation skips to the kill; so does a first one while cleaning up after a cancellation.
-        let kill = killed || (again && (cancels > 1 || cleaning));
-        if kill && self.next != Some((now, Signal::SIGKILL)) {
+    /// Sends what is due.
+    fn advance(&mut self, now: Instant, limits: &Limits, ask: Ask, cgroup: &Cgroup, spared: &HashSet<i32>) {
+        if ask == Ask::Kill {
             if self.stop == Stop::Not {
                 self.stop = Stop::Cancelled;
             }
             self.next = Some((now, Signal::SIGKILL));
         } else if self.stop == Stop::Not {
             self.stop = match () {
-                () if again => Stop::Cancelled,
+                // What cleans up after a cancellation or timeout goes on.
+                () if ask == Ask::Cancel && limits.cleanup.is_none() => Stop::Cancelled,
                 () if limits.cleanup.is_some_and(|at| now >= at) => Stop::CleanupOver,
                 () if limits.job.is_some_and(|at| now >= at) => Stop::JobTimeout,
                 () if limits.step.is_some_and(|at| now >= at) => Stop::StepTimeout,
@@ -311,7 +312,6 @@ impl Stopping {
                 }
             };
         }
-        kill
     }
 
     /// Returns when something is due next.

@@ -21,8 +21,8 @@ pub struct Signals {
     any: UnixStream,
     /// Has a byte for each that asks to cancel.
     cancel: UnixStream,
-    /// How often the runner was asked to cancel.
-    pub cancels: u32,
+    /// Whether the runner was asked to cancel, as far as it has looked.
+    pub cancelled: bool,
 }
 
 impl Signals {
@@ -42,7 +42,7 @@ impl Signals {
         for signal in [SIGTERM, SIGINT, SIGCHLD, SIGHUP] {
             pipe::register(signal, any_writer.try_clone()?)?;
         }
-        Ok(Self { any, cancel, cancels: 0 })
+        Ok(Self { any, cancel, cancelled: false })
     }
 
     /// Returns the descriptor, to be polled.
@@ -53,24 +53,24 @@ impl Signals {
     /// Takes in what has arrived.
     pub fn read(&mut self) {
         drain(&mut self.any);
-        self.cancels += drain(&mut self.cancel);
+        self.cancelled |= drain(&mut self.cancel);
     }
 
     /// Returns whether the runner was asked to cancel, looking anew.
     pub fn cancelled(&mut self) -> bool {
         self.read();
-        self.cancels > 0
+        self.cancelled
     }
 }
 
-/// Reads all there is; returns how many bytes that was.
-fn drain(stream: &mut UnixStream) -> u32 {
-    let (mut bytes, mut buffer) = (0, [0; 64]);
+/// Reads all there is; returns whether there was anything.
+fn drain(stream: &mut UnixStream) -> bool {
+    let (mut any, mut buffer) = (false, [0; 64]);
     loop {
         match stream.read(&mut buffer) {
-            Ok(read @ 1..) => bytes += u32::try_from(read).expect("invariant: a buffer is small"),
+            Ok(1..) => any = true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return bytes,
+            Ok(0) | Err(_) => return any,
         }
     }
 }

@@ -73,6 +73,7 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
     let plan: Plan = store::read_json(&run.plan())?;
     let graph = Graph::new(&plan)?;
     let manager = Manager::connect(spec.manager.into()).await?;
+    tokio::spawn(status_line::feed_watchdog());
     engine::Engine::new(run, &spec, &plan, &graph, manager).await?.run().await
 }
 

@@ -43,6 +43,16 @@ impl StatusLine {
     }
 }
 
+/// Says again and again that the process is not stuck, as its unit's `WatchdogSec=` asks for.
+pub async fn feed_watchdog() {
+    let Some(deadline) = sd_notify::watchdog_enabled() else { return };
+    let mut interval = tokio::time::interval(deadline / 3);
+    loop {
+        interval.tick().await;
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+    }
+}
+
 /// Puts counts and running jobs into one line.
 pub fn text<'a>(finished: usize, failed: usize, total: usize, cancelling: bool, running: impl ExactSizeIterator<Item = &'a str>) -> String {
     let mut text = format!("{finished} of {total} jobs done");

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
+
 use super::{
     JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value, WorkspaceHook, hooks, matrix,
     sandbox,
@@ -33,6 +35,8 @@ pub const CLEANUP_GRACE: Duration = Duration::from_secs(300);
 pub const MOUNT_COMMAND: &str = "workspace";
 /// What PID 1 waits beyond all that, before it ends a runner that hangs.
 const RUNNER_SLACK: Duration = Duration::from_secs(30);
+/// After how long without a word from the supervisor it is replaced: longer than a slow disk may hold one up.
+const WATCHDOG: Duration = Duration::from_secs(120);
 
 /// What the manager at hand can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,6 +390,9 @@ pub fn supervisor(run: &RunSpec) -> TransientUnit {
         ("Restart", Value::Str("on-failure".into())),
         ("RestartUSec", Value::U64(100_000)),
         ("StartLimitIntervalUSec", Value::U64(0)),
+        // One that hangs is replaced as one that died is; it need not leave a core.
+        ("WatchdogUSec", micros(Some(WATCHDOG))),
+        ("WatchdogSignal", Value::I32(Signal::SIGKILL as i32)),
         ("KillMode", Value::Str("mixed".into())),
         ("TimeoutStopUSec", micros(Some(stop))),
         ("OOMScoreAdjust", Value::I32(-500)),

@@ -81,7 +81,7 @@ impl Engine<'_> {
     }
 
     /// Raises the flag that starting runners look for, then signals the running ones: none can fall between.
-    async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
+    pub(super) async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
         self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE);
         self.flush();
         if let Err(error) = store::write_atomically(&self.run.cancelled(), b"", 0o644, false) {
@@ -105,7 +105,8 @@ impl Engine<'_> {
         self.signal_running(|_| true, main_only, signal).await
     }
 
-    /// Signals those running units of the run that are wanted.
+    /// Signals those running units of the run that are wanted. A runner that has not begun yet sees the flag, raised before, by
+    /// itself: it would be ended by a signal that it does not catch yet, also where its job is to clean up.
     pub(super) async fn signal_running(
         &self,
         wanted: impl Fn(&str) -> bool,
@@ -113,8 +114,9 @@ impl Engine<'_> {
         signal: Signal,
     ) -> Result<(), SuperviseError> {
         for unit in self.loaded().await? {
-            // What systemd is stopping has been told so, and would take a second word for the order to kill.
-            let is_to_be_told = unit.active == "activating" || unit.active == "deactivating" && !main_only;
+            // What systemd is stopping has been told so.
+            let has_begun = !main_only || self.job_of(&unit.name).is_none_or(|ix| !self.has_never_started(ix));
+            let is_to_be_told = has_begun && (unit.active == "activating" || unit.active == "deactivating" && !main_only);
             if is_to_be_told && wanted(&unit.name) {
                 self.manager.kill(&unit.name, main_only, signal as i32).await?;
             }

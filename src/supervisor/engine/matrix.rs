@@ -72,8 +72,14 @@ impl Engine<'_> {
         }
         self.emit(EventKind::MatrixCancelled { group: group.clone(), job: job.clone() });
         self.note_cancelled(group, job);
-        let flag = self.run.matrix(group).cancelled();
-        if let Err(error) = store::write_atomically(&flag, status::fail_fast_reason(job, group).as_bytes(), 0o644, false) {
+        self.flush();
+        self.cancel_group(group).await
+    }
+
+    /// Raises the flag that starting runners of a group that is being cancelled look for, then signals the running ones.
+    pub(super) async fn cancel_group(&mut self, group: &str) -> Result<(), SuperviseError> {
+        let Some(cancelled) = self.cancelled_groups.get(group) else { return Ok(()) };
+        if let Err(error) = store::write_atomically(&self.run.matrix(group).cancelled(), cancelled.reason.as_bytes(), 0o644, false) {
             tracing::warn!("{}, jobs of the matrix that start from now on are not cancelled", describe(&error));
         }
         self.signal_matrix(group, true, Signal::SIGTERM).await

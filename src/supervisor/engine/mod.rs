@@ -196,7 +196,8 @@ impl<'a> Engine<'a> {
             match &event.event {
                 EventKind::JobsSubmitted { wave, jobs } => waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect())),
                 EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
-                EventKind::CancelRequested { .. } => self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE),
+                EventKind::CancelRequested { kill: false, .. } => self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE),
+                EventKind::CancelRequested { kill: true, .. } => self.cancel = Cancel::Killed,
                 EventKind::MatrixCancelled { group, job } => self.note_cancelled(group, job),
                 EventKind::JobFinished { .. }
                 | EventKind::GroupWaiting { .. }
@@ -236,7 +237,15 @@ impl<'a> Engine<'a> {
         if is_new {
             return Ok(());
         }
-        // The last supervisor may have died between a failure and what follows from it.
+        // The last supervisor may have died between an event and what follows from it.
+        match self.cancel {
+            Cancel::No => {}
+            Cancel::Ending(_) => self.cancel_jobs().await?,
+            Cancel::Killed => self.kill().await?,
+        }
+        for group in self.cancelled_groups.keys().cloned().collect::<Vec<_>>() {
+            self.cancel_group(&group).await?;
+        }
         for ix in self.progress.failed_jobs().collect::<Vec<_>>() {
             self.fail_fast(ix).await?;
         }
@@ -364,9 +373,14 @@ impl<'a> Engine<'a> {
         self.emit(EventKind::JobFinished { job: job.clone(), record });
     }
 
+    /// Returns the job of a unit, if it is one's.
+    fn job_of(&self, unit: &str) -> Option<JobIx> {
+        let name = unit.strip_prefix(&self.unit_prefix)?.strip_suffix(".service")?;
+        self.context.graph.ix(&name.parse::<JobName>().ok()?)
+    }
+
     async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
-        let Some(name) = removed.unit.strip_prefix(&self.unit_prefix).and_then(|rest| rest.strip_suffix(".service")) else { return Ok(()) };
-        let Some(ix) = name.parse::<JobName>().ok().and_then(|name| self.context.graph.ix(&name)) else { return Ok(()) };
+        let Some(ix) = self.job_of(&removed.unit) else { return Ok(()) };
         if !matches!(self.progress.place(ix), Place::Submitted(_)) {
             return Ok(());
         }

@@ -232,18 +232,28 @@ impl Run<'_> {
 
     /// Kills its supervisor as kill -9 does; returns whether there was one just now.
     pub fn kill_supervisor(&self) -> bool {
-        self.kill_process(&format!("supervise {}", self.dir_inside().display()))
+        self.signal_supervisor(Signal::SIGKILL)
+    }
+
+    /// Sends a signal to its supervisor; returns whether there was one just now.
+    pub fn signal_supervisor(&self, signal: Signal) -> bool {
+        self.signal_process(signal, &format!("supervise {}", self.dir_inside().display()))
     }
 
     /// Kills a job's runner as kill -9 does, and nothing else of the job; returns whether there was one.
     pub fn kill_runner(&self, job: &str) -> bool {
-        self.kill_process(&format!("job {}", self.dir_inside().join("jobs").join(job).display()))
+        self.signal_runner(job, Signal::SIGKILL)
     }
 
-    /// Kills by the whole path, since on the host the processes of all machines are seen.
-    fn kill_process(&self, arguments: &str) -> bool {
-        let pattern = format!("[n]ixactions {arguments}$");
-        self.manager.command(&["pkill", "-KILL", "-f", &pattern]).output_within(SOON).status.success()
+    /// Sends a signal to a job's runner, and to nothing else of the job; returns whether there was one.
+    pub fn signal_runner(&self, job: &str, signal: Signal) -> bool {
+        self.signal_process(signal, &format!("job {}", self.dir_inside().join("jobs").join(job).display()))
+    }
+
+    /// Finds the process by the whole path, since on the host those of all machines are seen.
+    fn signal_process(&self, signal: Signal, arguments: &str) -> bool {
+        let (signal, pattern) = (format!("-{}", signal as i32), format!("[n]ixactions {arguments}$"));
+        self.manager.command(&["pkill", &signal, "-f", &pattern]).output_within(SOON).status.success()
     }
 
     fn dir_inside(&self) -> PathBuf {
