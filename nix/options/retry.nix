@@ -1,0 +1,34 @@
+# How often something is tried, and how long is waited in between.
+{ lib, types }:
+{
+  options = {
+    max_attempts = lib.mkOption {
+      type = lib.types.ints.positive;
+      default = 3;
+      example = 5;
+      description = "How often it is tried in all.";
+    };
+    backoff = lib.mkOption {
+      type = lib.types.enum [
+        "exponential"
+        "linear"
+        "constant"
+      ];
+      default = "exponential";
+      example = "linear";
+      description = "How the wait after attempt n grows: `min_time * 2^(n-1)`, `min_time * n`, or `min_time`.";
+    };
+    min_time = lib.mkOption {
+      type = types.duration;
+      default = 1;
+      example = "5s";
+      description = "The first wait.";
+    };
+    max_time = lib.mkOption {
+      type = types.duration;
+      default = 60;
+      example = "5m";
+      description = "The longest wait.";
+    };
+  };
+}

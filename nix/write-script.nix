@@ -1,0 +1,47 @@
+# Builds one script, as nixpkgs' writeShellApplication does: bash that stops at the first error, programs in PATH, checked by
+# shellcheck where `pkgs` has it.
+{ lib, pkgs, ... }:
+let
+  shellcheck = pkgs.shellcheck-minimal or pkgs.shellcheck or null;
+in
+{
+  # The executable's name; characters that a store path cannot have become dashes.
+  name,
+  text,
+  deps ? [ ],
+}:
+let
+  program = programName name;
+  programName =
+    text:
+    let
+      plain = lib.strings.sanitizeDerivationName text;
+    in
+    if plain == "" then "script" else plain;
+in
+pkgs.writeTextFile {
+  name = program;
+  executable = true;
+  destination = "/bin/${program}";
+  meta.mainProgram = program;
+  text = ''
+    #!${pkgs.runtimeShell}
+    set -o errexit
+    set -o nounset
+    set -o pipefail
+  ''
+  + lib.optionalString (deps != [ ]) ''
+
+    export PATH="${lib.makeBinPath deps}:$PATH"
+  ''
+  + ''
+
+    ${text}
+  '';
+  checkPhase = ''
+    ${pkgs.stdenv.shellDryRun} "$target"
+  ''
+  + lib.optionalString (shellcheck != null) ''
+    ${lib.getExe shellcheck} "$target"
+  '';
+}
