@@ -12,6 +12,7 @@
 //! graph   status                   pure: plan -> validated DAG; the status algebra
 //! plan                             serde model, validation, JSON Schema
 //! event / record / ids             the central types
+//! error / programs                 what all need
 //! ```
 
 pub mod cli;
@@ -23,6 +24,7 @@ pub mod ids;
 pub mod log;
 pub mod overlay;
 pub mod plan;
+pub mod programs;
 pub mod record;
 pub mod report;
 pub mod runner;

@@ -4,7 +4,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,6 +12,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::error::{EmbeddedError, Missing};
+use crate::programs;
 
 /// The oldest systemd that will do.
 const LEAST_SYSTEMD: u32 = 252;
@@ -121,10 +121,11 @@ pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
     }
 }
 
-/// Returns the canonical path: the directories searched may be links that the private /run does not have.
+/// Returns the canonical path: the directories searched may be links that the private /run does not have. What was brought along counts
+/// where the host has none.
 fn executable(dirs: &[&str], name: &str) -> Option<PathBuf> {
-    let runs = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    dirs.iter().map(|dir| Path::new(dir).join(name)).find(|path| runs(path))?.canonicalize().ok()
+    let brought = programs::brought().flat_map(|bin| [bin.join("../lib/systemd"), bin]);
+    programs::find(dirs.iter().map(PathBuf::from).chain(brought), name)?.canonicalize().ok()
 }
 
 fn has_capability(bit: u32) -> bool {
@@ -147,10 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn executables_are_files_that_may_be_executed() {
-        assert!(executable(&["/nowhere", "/bin"], "sh").is_some());
-        assert_eq!(executable(&["/etc", "/dev"], "passwd"), None);
-        assert_eq!(executable(&["/dev"], "null"), None);
-        assert_eq!(executable(&["/"], "etc"), None);
+    fn programs_are_known_by_what_no_link_leads_away_from() {
+        let found = executable(&["/nowhere", "/proc/self/root/bin"], "sh").unwrap();
+        assert_eq!(found, found.canonicalize().unwrap());
+        assert!(!found.starts_with("/proc"));
     }
 }

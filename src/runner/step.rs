@@ -1,6 +1,6 @@
 //! One step: its command, its environment, and what its end means.
 
-use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt, path::PathBuf, process, time::Instant};
+use std::{ffi::OsString, fs, path::PathBuf, process, time::Instant};
 
 use jiff::Timestamp;
 
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     event::EventKind,
     plan::Seconds,
+    programs,
     record::{Conclusion, StepRecord},
     status,
     unit::{Command, StepSpec},
@@ -171,6 +172,5 @@ pub(super) fn find(program: &str, path: &str) -> OsString {
     if program.contains('/') {
         return program.into();
     }
-    let executable = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    std::env::split_paths(path).map(|directory| directory.join(program)).find(executable).map_or(program.into(), PathBuf::into_os_string)
+    programs::find(programs::directories(path.as_ref()), program).map_or(program.into(), PathBuf::into_os_string)
 }

@@ -20,6 +20,7 @@ use super::{RunDir, files::read_json};
 use crate::{
     ids::{JobName, RunId},
     log::{LogLine, Mark, Stream},
+    programs,
     unit::{ManagerKind, RunSpec, UnitName},
 };
 
@@ -101,7 +102,7 @@ impl JournalQuery {
 
     /// Returns the journalctl that answers; its output is for [`Self::parse`].
     pub fn command(&self, mode: Mode<'_>) -> Command {
-        let mut command = Command::new("journalctl");
+        let mut command = Command::new(programs::program("journalctl"));
         command.args(["--output=export", "--no-pager"]).arg(format!("--output-fields={FIELDS}"));
         match &self.source {
             JournalSource::System => {

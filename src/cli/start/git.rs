@@ -12,7 +12,10 @@ use std::{
 };
 
 use super::source::SourceError;
-use crate::store::{ModePolicy, Modes, StoreError, TreeCopy};
+use crate::{
+    programs,
+    store::{ModePolicy, Modes, StoreError, TreeCopy},
+};
 
 /// The name of a repository in its tree, be it a directory or a file that says where it is.
 pub(super) const GIT: &str = ".git";
@@ -117,8 +120,13 @@ fn put_together(worktree: &Path, target: &Path, place: &Path, modes: &mut Modes)
     // It may have been bare, or have named another tree as its own.
     let config = target.join("config");
     for arguments in [&["core.bare", "false"][..], &["--unset-all", "core.worktree"]] {
-        let status =
-            Command::new("git").args(["config", "--file"]).arg(&config).args(arguments).output().map_err(SourceError::NoGit)?.status;
+        let status = Command::new(programs::program("git"))
+            .args(["config", "--file"])
+            .arg(&config)
+            .args(arguments)
+            .output()
+            .map_err(SourceError::NoGit)?
+            .status;
         // 5: there was nothing to unset (git-config(1)).
         if !status.success() && status.code() != Some(5) {
             return Err(SourceError::Git { directory: target.to_owned(), message: format!("`git config` ended with {status}") });
@@ -129,7 +137,7 @@ fn put_together(worktree: &Path, target: &Path, place: &Path, modes: &mut Modes)
 
 fn git(directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
     // A repository of another user's is read here, and nothing of its configuration is executed by ls-files.
-    let mut command = Command::new("git");
+    let mut command = Command::new(programs::program("git"));
     command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"]).arg(directory).args(arguments);
     let output = command.output().map_err(SourceError::NoGit)?;
     if output.status.success() {

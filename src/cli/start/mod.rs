@@ -33,6 +33,7 @@ use crate::{
     graph::{Graph, GraphError},
     ids::RunId,
     plan::{self, Env, Fault, Plan, PlanError},
+    programs,
     store::{self, EventWriter, RunDir, StateDir, StoreError},
     systemd::SystemdError,
     unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
@@ -277,13 +278,14 @@ async fn launch(
     Ok(notes)
 }
 
-/// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them; never the caller's.
+/// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them, and what was brought along; never the caller's.
 fn default_path() -> String {
     const NIXOS: [&str; 2] = ["/run/wrappers/bin", "/run/current-system/sw/bin"];
     const USUAL: [&str; 7] =
         ["/nix/var/nix/profiles/default/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let there = |path: &&str| Path::new(path).is_dir();
-    NIXOS.into_iter().chain(USUAL).filter(there).collect::<Vec<_>>().join(":")
+    let places = NIXOS.into_iter().chain(USUAL).map(PathBuf::from).chain(programs::brought());
+    let there = places.filter(|path| path.is_dir()).map(|path| path.display().to_string());
+    there.collect::<Vec<_>>().join(":")
 }
 
 /// Returns the number of CPUs, the default of `maxParallel`.

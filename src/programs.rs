@@ -1,0 +1,65 @@
+//! Where the programs are that are executed: on the host, or where a package has brought them along.
+//!
+//! The host's come first: its journalctl reads its journal, its systemd fits its kernel. Knows none of the programs.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// Directories with programs that were brought along, as in `PATH`. The package for Nix sets it (nix/package.nix), since a machine may
+/// have nothing but Nix; there is no wrapper to do so, because systemd starts the supervisor and the jobs by this program's own path.
+const BROUGHT: Option<&str> = option_env!("NIXACTIONS_PROGRAMS");
+
+/// Returns the directories with programs that were brought along.
+pub fn brought() -> impl Iterator<Item = PathBuf> {
+    directories(BROUGHT.unwrap_or_default().as_ref()).collect::<Vec<_>>().into_iter()
+}
+
+/// Returns what is to be executed for a program of this name: the path that the caller's `PATH` or what was brought along leads to; else the
+/// bare name, which fails as any program does that is not there.
+pub fn program(name: &str) -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    find(directories(&path).chain(brought()), name).map_or(name.into(), PathBuf::into_os_string)
+}
+
+/// Returns the path of a program in the first of these directories that has it.
+pub fn find(mut directories: impl Iterator<Item = PathBuf>, name: &str) -> Option<PathBuf> {
+    directories.find_map(|directory| Some(directory.join(name)).filter(|path| is_executable(path)))
+}
+
+/// Returns the directories of a `PATH`.
+pub fn directories(path: &std::ffi::OsStr) -> impl Iterator<Item = PathBuf> {
+    env::split_paths(path).filter(|directory| !directory.as_os_str().is_empty())
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, name: &str) -> Option<PathBuf> {
+        find(directories(path.as_ref()), name)
+    }
+
+    #[test]
+    fn programs_are_files_that_may_be_executed() {
+        assert_eq!(found("/nowhere::/bin", "sh"), Some("/bin/sh".into()));
+        assert_eq!(found("/etc:/dev", "passwd"), None);
+        assert_eq!(found("/dev", "null"), None);
+        assert_eq!(found("/", "etc"), None);
+        assert_eq!(found("", "sh"), None);
+    }
+
+    #[test]
+    fn a_program_that_is_nowhere_keeps_its_name() {
+        assert_eq!(program("no-such-program"), "no-such-program");
+        assert!(Path::new(&program("sh")).is_absolute());
+    }
+}
