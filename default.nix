@@ -1,0 +1,25 @@
+# All that is here, without flakes: `nix-build -A package`, `(import ./. { }).lib.mkWorkflow { … }`,
+# `imports = [ (import ./. { }).nixosModule ]`.
+{
+  pkgs ? import <nixpkgs> { },
+}:
+let
+  package = pkgs.callPackage ./nix/package.nix { };
+in
+{
+  inherit package;
+
+  # The language (nix/default.nix).
+  lib = import ./nix {
+    inherit pkgs;
+    nixactions = package;
+  };
+
+  overlay = import ./nix/overlay.nix;
+  nixosModule = ./nixos;
+
+  # What must build before anything is merged; `nix-build -A checks`.
+  checks = import ./nix/checks.nix { inherit pkgs package; };
+  shell = import ./nix/shell.nix { inherit pkgs package; };
+  formatter = pkgs.nixfmt-tree;
+}

@@ -1,0 +1,85 @@
+# The program, with its manual, completions and the plan's JSON Schema.
+{
+  lib,
+  stdenv,
+  rustPlatform,
+  installShellFiles,
+  bash,
+  coreutils,
+  dbus,
+  git,
+  systemd,
+  # Whether `--manager embedded` works on machines that have no systemd: it then comes along.
+  withEmbedded ? true,
+}:
+let
+  manifest = lib.importTOML ../Cargo.toml;
+in
+rustPlatform.buildRustPackage {
+  pname = manifest.package.name;
+  inherit (manifest.package) version;
+
+  # Only what is compiled, so that a change to documents or to the language rebuilds nothing.
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../clippy.toml
+      ../src
+      ../tests
+      ../benches
+      ../fuzz
+      ../docs/plan.schema.json
+    ];
+  };
+  cargoLock.lockFile = ../Cargo.lock;
+  strictDeps = true;
+
+  # Compiled in rather than wrapped around: the supervisor and the jobs are started by systemd, by the program's own path. The host's
+  # programs come first, so that journalctl fits its journal.
+  env.NIXACTIONS_PROGRAMS = lib.makeBinPath (
+    [
+      bash
+      coreutils
+      git
+    ]
+    ++ lib.optionals withEmbedded [
+      systemd
+      dbus
+    ]
+  );
+
+  nativeBuildInputs = [ installShellFiles ];
+
+  # Those that need neither root nor a systemd. The others boot machines: tests/run.
+  checkType = "debug"; # the release build's link-time optimization would cost each test program minutes
+  cargoTestFlags = [
+    "--lib"
+    "--bins"
+    "--test=layers"
+    "--test=plan_faults"
+    "--test=plan_schema"
+    "--test=units"
+  ];
+  nativeCheckInputs = [ git ];
+
+  postInstall = ''
+    install -D --mode=444 --target-directory="$out/share/nixactions" docs/plan.schema.json
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    "$out/bin/nixactions" man --dir man
+    installManPage man/*
+    installShellCompletion --cmd nixactions \
+      --bash <("$out/bin/nixactions" completions bash) \
+      --fish <("$out/bin/nixactions" completions fish) \
+      --zsh <("$out/bin/nixactions" completions zsh)
+  '';
+
+  meta = {
+    inherit (manifest.package) description;
+    license = lib.licenses.mit;
+    platforms = lib.platforms.linux;
+    mainProgram = "nixactions";
+  };
+}

@@ -1,0 +1,2 @@
+# For `nix-shell`.
+(import ./. { }).shell
