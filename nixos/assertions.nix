@@ -1,0 +1,35 @@
+# What the options' types alone cannot say; each names its option, and what to do.
+{ config, lib, ... }:
+let
+  cfg = config.services.nixactions;
+  inherit (import ../nix/types.nix { inherit lib; }) isName;
+
+  ofWorkflow =
+    name: workflow:
+    let
+      option = "services.nixactions.workflows.${lib.strings.escapeNixIdentifier name}";
+    in
+    [
+      {
+        assertion = isName name;
+        message = "${option}: that is no name for units: it is made of letters, digits, `_` and `-`, begins with no digit or `-`, and has at most 100 characters";
+      }
+      {
+        assertion = workflow.package != null || workflow.settings != null;
+        message = "${option}: neither `package` nor `settings`: give it what `mkWorkflow` returns, or write the workflow here, as in `settings.jobs.test.steps = [ { bash = \"make check\"; } ]`";
+      }
+      {
+        assertion = workflow.package == null || workflow.settings == null;
+        message = "${option}: both `package` and `settings`: take one away, or extend the package by its `extend`";
+      }
+      {
+        assertion = workflow.package == null || !lib.isDerivation workflow.package || workflow.package ? plan;
+        message = "${option}.package: `${workflow.package.name or "it"}` is no workflow: give it what `mkWorkflow` returns";
+      }
+    ];
+in
+{
+  config = lib.mkIf cfg.enable {
+    assertions = lib.concatLists (lib.mapAttrsToList ofWorkflow cfg.workflows);
+  };
+}

@@ -1,0 +1,45 @@
+# services.nixactions.*
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+{
+  options.services.nixactions = {
+    enable = lib.mkEnableOption "the services and timers of nixactions' workflows";
+
+    # There need be no overlay.
+    package = lib.mkPackageOption {
+      nixactions = pkgs.nixactions or (pkgs.callPackage ../nix/package.nix { });
+    } "nixactions" { };
+
+    workflows = lib.mkOption {
+      type = lib.types.attrsOf (
+        lib.types.submodule (
+          import ./workflow.nix {
+            inherit lib;
+            inherit (config.lib) nixactions;
+          }
+        )
+      );
+      default = { };
+      example = lib.literalExpression ''
+        {
+          nightly = {
+            schedule = "02:30";
+            source = "/srv/project";
+            settings.jobs.test.steps = [ { bash = "make check"; } ];
+          };
+          mirror = {
+            schedule = "hourly";
+            package = inputs.project.packages.x86_64-linux.mirror;
+          };
+        }
+      '';
+      description = ''
+        Workflows by name. Each is run by a service, `nixactions@<name>`, whose result is the conclusion of the run.
+      '';
+    };
+  };
+}

@@ -1,0 +1,10 @@
+# Written where it is used, and run every night.
+{
+  services.nixactions = {
+    enable = true;
+    workflows.nightly = {
+      schedule = "02:30";
+      settings.jobs.test.steps = [ { bash = "true"; } ];
+    };
+  };
+}

@@ -1,0 +1,23 @@
+# Started by hand, or by another unit, with settings of the user's own over the defaults.
+{ config, lib, ... }:
+{
+  services.nixactions = {
+    enable = true;
+    workflows.on-demand.settings.jobs.test.steps = [
+      (config.lib.nixactions.mkAction {
+        name = "look";
+        bash = "true";
+      })
+    ];
+    # Several modules may add to a workflow.
+    workflows.on-demand.settings.jobs.test.env.LEVEL = "debug";
+  };
+  systemd.services."nixactions@on-demand" = {
+    wantedBy = [ "multi-user.target" ];
+    unitConfig.OnFailure = "tell-somebody.service";
+    serviceConfig = {
+      TimeoutStopSec = "1min";
+      ProtectHome = lib.mkForce true;
+    };
+  };
+}

@@ -1,0 +1,136 @@
+# A stand-in for NixOS: the options that the module in nixos/ sets, and the text that NixOS makes of units, over nixpkgs' `lib` alone.
+# Written for these tests by what NixOS documents and prints; the real one is in vm-tests/, where there is nixpkgs.
+{
+  pkgs ? import <nixpkgs> { },
+  lib ? pkgs.lib,
+  # The NixOS configuration's modules.
+  modules,
+}:
+let
+  option = type: default: lib.mkOption { inherit type default; };
+  texts = option (lib.types.listOf lib.types.str) [ ];
+  # A section of a unit: a list is a line for each element. NixOS' own type merges lists the same way.
+  section = option (lib.types.attrsOf (
+    lib.types.oneOf [
+      lib.types.bool
+      lib.types.int
+      lib.types.str
+      (lib.types.listOf lib.types.str)
+    ]
+  )) { };
+  unit = options: option (lib.types.attrsOf (lib.types.submodule { options = common // options; })) { };
+  common = {
+    description = option lib.types.str "";
+    documentation = texts;
+    wants = texts;
+    after = texts;
+    wantedBy = texts;
+    unitConfig = section;
+  };
+
+  nixos = {
+    options = {
+      assertions = option (lib.types.listOf lib.types.raw) [ ];
+      warnings = texts;
+      lib = option (lib.types.attrsOf lib.types.attrs) { };
+      environment.systemPackages = option (lib.types.listOf lib.types.package) [ ];
+      systemd = {
+        services = unit {
+          restartIfChanged = option lib.types.bool true;
+          stopIfChanged = option lib.types.bool true;
+          environment = option (lib.types.attrsOf lib.types.str) { };
+          path = option (lib.types.listOf lib.types.package) [ ];
+          serviceConfig = section;
+        };
+        timers = unit { timerConfig = section; };
+        slices = unit { sliceConfig = section; };
+      };
+    };
+    config._module.args = { inherit pkgs; };
+  };
+  inherit
+    (lib.evalModules {
+      modules = [
+        nixos
+        ../../nixos
+      ]
+      ++ modules;
+    })
+    config
+    options
+    ;
+
+  value = value: if builtins.isBool value then lib.boolToString value else toString value;
+  lines = lib.concatMapAttrsStringSep "" (
+    name: values: lib.concatMapStrings (one: "${name}=${value one}\n") (lib.toList values)
+  );
+  text =
+    title: unit: own: body:
+    ''
+      [Unit]
+      ${lines (
+        lib.filterAttrs (_: words: words != "") {
+          Description = unit.description;
+          Documentation = toString unit.documentation;
+          Wants = toString unit.wants;
+          After = toString unit.after;
+        }
+        // unit.unitConfig
+      )}
+      [${title}]
+      ${own}${lines body}''
+    + lib.optionalString (unit.wantedBy != [ ]) ''
+
+      [Install]
+      WantedBy=${toString unit.wantedBy}
+    '';
+
+  # The PATH that each service has.
+  path =
+    service:
+    service.path
+    ++ [
+      pkgs.coreutils
+      pkgs.findutils
+      pkgs.gnugrep
+      pkgs.gnused
+      pkgs.systemd
+    ];
+  environment = service: { PATH = "${lib.makeBinPath (path service)}:${lib.makeSearchPath "sbin" (path service)}"; } // service.environment;
+  serviceText =
+    service:
+    text "Service" service (
+      lib.concatMapAttrsStringSep "" (name: value: "Environment=${builtins.toJSON "${name}=${value}"}\n") (environment service)
+      + lib.optionalString (!service.restartIfChanged) "X-RestartIfChanged=false\n"
+      + lib.optionalString (!service.stopIfChanged) "X-StopIfChanged=false\n"
+    ) service.serviceConfig;
+
+  named = kind: lib.mapAttrs' (name: lib.nameValuePair "${name}.${kind}");
+  units =
+    named "service" (lib.mapAttrs (_: serviceText) config.systemd.services)
+    // named "timer" (lib.mapAttrs (_: timer: text "Timer" timer "" timer.timerConfig) config.systemd.timers)
+    // named "slice" (lib.mapAttrs (_: slice: text "Slice" slice "" slice.sliceConfig) config.systemd.slices);
+
+  failed = map (assertion: assertion.message) (lib.filter (assertion: !assertion.assertion) config.assertions);
+  checked =
+    if failed == [ ] then
+      lib.foldr lib.warn units config.warnings
+    else
+      throw "\nFailed assertions:\n${lib.concatMapStringsSep "\n" (message: "- ${message}") failed}";
+in
+{
+  inherit config;
+  # The list of options in docs/nixos.md.
+  documentation = import ../../nixos/documentation.nix { inherit lib options; };
+  # File names and texts.
+  units = checked;
+  # The same as a directory, as it is in /etc/systemd/system.
+  files = pkgs.runCommand "units" { units = builtins.toJSON checked; } (
+    ''
+      mkdir "$out"
+    ''
+    + lib.concatMapAttrsStringSep "" (name: text: ''
+      cp ${pkgs.writeTextFile { inherit name text; }} "$out/${name}"
+    '') checked
+  );
+}
