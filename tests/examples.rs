@@ -56,7 +56,9 @@ fn artifact(manager: &Manager, name: &str, job: &str, artifact: &str) -> PathBuf
 #[test]
 fn each_example_is_run_by_a_test_of_this_file() {
     let entries = fs::read_dir(repository().join("examples")).unwrap().map(Result::unwrap);
-    let mut names: Vec<_> = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
+    // Those in Nix have tests of their own.
+    let is_plan = |folder: PathBuf| folder.join("plan.json").exists() || folder.join("plan.json.in").exists();
+    let mut names: Vec<_> = entries.filter(|entry| is_plan(entry.path())).map(|entry| entry.file_name()).collect();
     names.sort();
     assert_eq!(names, ["crate-ci", "diamond", "hello", "self-ci"]);
 }

@@ -1,0 +1,37 @@
+# A container image, built without a daemon and without root.
+#
+# Look at: `image` is one call of the library; its sandbox is `relaxed`, since it makes namespaces of its own. `report` pins the image by
+# the output `digest`. To push it, give it `registry = "registry.example.org/me"` in the place of `push = false`, and the run
+# `--secret-env-file login.env` with REGISTRY_USERNAME and REGISTRY_PASSWORD.
+{
+  pkgs ? import <nixpkgs> { },
+  nixactions ? (import ../../.. { inherit pkgs; }).lib,
+}:
+nixactions.mkWorkflow {
+  name = "buildah";
+  timeout = "30m";
+  jobs = {
+    check.steps = [
+      {
+        name = "doctype";
+        bash = "! grep --files-without-match '<!DOCTYPE html>' site/*.html || exit 1";
+      }
+    ];
+    image = nixactions.jobs.buildahBuildPush {
+      image = "roman/site";
+      tags = [ "1.0" ];
+      buildArgs.VERSION = "1.0";
+      push = false;
+      needs = [ "check" ];
+    };
+    report = {
+      needs = [ "image" ];
+      steps = [
+        {
+          name = "pin";
+          bash = ''echo "FROM roman/site@$NEEDS_IMAGE_DIGEST"'';
+        }
+      ];
+    };
+  };
+}

@@ -1,0 +1,56 @@
+# A Python package: tested, packed into one file that can be run, and that file tried where there is no source.
+#
+# Look at: the log of `test` is unittest's own. `package` waits for it; `roman.pyz` is an artifact, and all that `try` is given.
+{
+  pkgs ? import <nixpkgs> { },
+  nixactions ? (import ../../.. { inherit pkgs; }).lib,
+}:
+nixactions.mkWorkflow {
+  name = "python-ci";
+  timeout = "30m";
+  env.PYTHONDONTWRITEBYTECODE = 1;
+  jobs = {
+    test.steps = [
+      {
+        name = "unittest";
+        bash = "python3 -W error -m unittest --verbose";
+        deps = [ pkgs.python3 ];
+      }
+    ];
+
+    package = {
+      needs = [ "test" ];
+      outputs.package = "roman.pyz";
+      steps = [
+        {
+          name = "zipapp";
+          bash = ''
+            mkdir build
+            cp -r roman build/
+            python3 -m zipapp build --main roman.__main__:main --output roman.pyz
+          '';
+          deps = [ pkgs.python3 ];
+        }
+      ];
+    };
+
+    try = {
+      needs = [ "package" ];
+      inputs = [ "package" ];
+      executor = nixactions.executors.local {
+        name = "empty";
+        copyRepo = false;
+      };
+      steps = [
+        {
+          name = "try";
+          bash = ''
+            [ "$(python3 roman.pyz 2026)" = MMXXVI ]
+            ! python3 roman.pyz 0 || exit 1
+          '';
+          deps = [ pkgs.python3 ];
+        }
+      ];
+    };
+  };
+}
