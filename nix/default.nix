@@ -1,14 +1,14 @@
 # The language: what workflows are written with.
 #
 #   options/            every option, typed and documented; used for workflows and by the NixOS module
-#   types.nix           the few types that nixpkgs' module system does not have
-#   mk-workflow.nix     options -> check.nix -> plan.nix -> a derivation with the plan and a command that runs it
-#   mk-action.nix       a step's script -> a derivation
+#   types.nix           the types of options (record.nix, steps.nix)
+#   mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command that runs it
+#   mk-action.nix       a step's options -> a derivation of what it runs (program.nix, write-script.nix)
 #   mk-executor.nix     hooks -> an executor; executors.nix has those that come with systemd
 #   mk-matrix-jobs.nix  one job and a matrix -> jobs
 #   actions/ env-providers/ jobs/   what others would write as well: plain functions over the above
 #
-# It needs nixpkgs' `lib`, and of `pkgs` what builds a script. `nixactions` is the package whose command runs the plan.
+# It needs nixpkgs' `lib` (24.05 or newer), and of `pkgs` what builds a script. `nixactions` is the package whose command runs the plan.
 {
   pkgs,
   lib ? pkgs.lib,
@@ -19,6 +19,7 @@ let
     inherit lib pkgs nixactions;
     types = import ./types.nix { inherit lib; };
     writeScript = import ./write-script.nix api;
+    program = import ./program.nix api;
 
     mkWorkflow = import ./mk-workflow.nix api;
     mkAction = import ./mk-action.nix api;
@@ -29,8 +30,6 @@ let
     actions = import ./actions api;
     envProviders = import ./env-providers api;
     jobs = import ./jobs api;
-
-    optionsDocumentation = import ./options-documentation.nix api;
   };
 in
 {
@@ -43,6 +42,8 @@ in
     actions
     envProviders
     jobs
-    optionsDocumentation
     ;
+
+  # The Markdown of docs/options.md.
+  optionsDocumentation = import ./options-documentation.nix api;
 }

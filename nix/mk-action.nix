@@ -1,42 +1,23 @@
-# An action: a step that is a derivation of its own, to be used in many jobs.
+# An action: the options of a step, and a derivation of what it runs. In a workflow they are checked as those of any step, with the
+# job's name in the errors; the derivation, which checks them by itself, is built without one.
 {
   lib,
   types,
-  writeScript,
+  program,
   ...
 }:
 arguments:
-let
-  position = lib.optionalString (arguments ? name) (toString (builtins.unsafeGetAttrPos "name" arguments).file);
-  step =
-    (lib.evalModules {
-      prefix = [ (if builtins.isString arguments.name or null then "action ${arguments.name}" else "action") ];
-      modules = [
-        (import ./options/step.nix { inherit lib types; })
-        {
-          _file = position;
-          config = arguments;
-        }
-      ];
-    }).config;
-  built =
-    if step.package != null then
-      step.package
-    else if step.bash != null then
-      writeScript {
-        name = if step.name == null then "step" else step.name;
-        text = step.bash;
-        inherit (step) deps;
-      }
-    else
-      throw "action${lib.optionalString (step.name != null) " `${step.name}`"}: neither `bash` nor `package`: give it a script, or a package to run";
-in
-# What the module system has to say of the rest is said where the action is used.
-built
-// {
-  step = removeAttrs arguments [
-    "bash"
-    "deps"
-    "package"
-  ];
-}
+if !builtins.isAttrs arguments then
+  throw "mkAction: expects a set, as in `mkAction { name = \"test\"; bash = \"make check\"; }`, got a ${builtins.typeOf arguments}"
+else
+  let
+    name = if builtins.isString (arguments.name or null) then arguments.name else "unnamed";
+    step = types.evaluate types.step [
+      "actions"
+      name
+    ] arguments;
+  in
+  lib.lazyDerivation {
+    derivation = program "action `${name}`" step;
+    passthru.action = arguments;
+  }

@@ -6,50 +6,45 @@
   ...
 }:
 let
-  hooks = [
-    "setupWorkspace"
-    "cleanupWorkspace"
-    "setupJob"
-    "executeJob"
-    "cleanupJob"
-    "saveArtifact"
-    "restoreArtifact"
-  ];
-  known = hooks ++ [
-    "name"
-    "deps"
-    "copyRepo"
-  ];
+  type = types.record "executor" (import ./options/executors.nix { inherit lib types; }).hooks;
 in
-{ name, ... }@arguments:
+arguments:
 let
-  unknown = lib.filter (name: !lib.elem name known) (lib.attrNames arguments);
+  settings = types.evaluate type [
+    "mkExecutor"
+    (arguments.name or null)
+  ] arguments;
+  inherit (settings) name;
   compile =
     hook: value:
-    if lib.isDerivation value then
-      [ (lib.getExe value) ]
-    else if builtins.isString value then
-      [
-        (lib.getExe (writeScript {
+    lib.getExe (
+      if lib.isDerivation value then
+        value
+      else
+        writeScript {
           name = "${name}-${hook}";
           text = value;
-          deps = arguments.deps or [ ];
-        }))
-      ]
-    else
-      throw "mkExecutor `${name}`: ${hook} is a ${builtins.typeOf value}: it is a script, or a derivation with a main program";
+          inherit (settings) deps;
+        }
+    );
+  hooks = lib.filterAttrs (_: value: value != null) (
+    removeAttrs settings [
+      "name"
+      "deps"
+      "copyRepo"
+    ]
+  );
 in
-if unknown != [ ] then
-  throw "mkExecutor `${name}`: unknown: ${lib.concatStringsSep ", " unknown} (known: ${lib.concatStringsSep ", " known})"
-else if !types.isName name then
-  throw "mkExecutor: `${name}` is no name: it is made of letters, digits, `_` and `-`, and begins with no digit or `-`"
-else
-  {
-    _type = "executor";
-    inherit name;
-    plan = {
-      type = "hooks";
-      copyRepo = arguments.copyRepo or true;
-    }
-    // lib.mapAttrs compile (lib.filterAttrs (hook: value: lib.elem hook hooks && value != null) arguments);
-  }
+{
+  _type = "executor";
+  inherit name;
+  plan =
+    if settings.executeJob == null then
+      throw "mkExecutor `${name}`: `executeJob` is missing: it runs a job's steps, and nothing else does"
+    else
+      {
+        type = "hooks";
+        inherit (settings) copyRepo;
+      }
+      // lib.mapAttrs (hook: value: [ (compile hook value) ]) hooks;
+}

@@ -8,53 +8,89 @@ api@{
   ...
 }:
 let
+  type = types.record "workflow" (import ./options/workflow.nix { inherit lib types executors; });
+  check = import ./check api;
+  compile = import ./plan.nix api;
+
+  expect =
+    what: value:
+    if builtins.isAttrs value then
+      value
+    else
+      throw "${what}: expected a set, as in `{ name = \"ci\"; jobs = { … }; }`, found a ${
+        if lib.isFunction value then "function" else builtins.typeOf value
+      }";
+
+  # Extensions may bring others.
+  extended =
+    workflow:
+    let
+      extensions = workflow.extensions or [ ];
+      apply =
+        workflow: extension:
+        if lib.isFunction extension then
+          expect "what an extension of ${nameOf workflow} returns" (extension workflow)
+        else
+          throw "${nameOf workflow}, extensions: a ${builtins.typeOf extension} is none: it is a function from a workflow to a workflow";
+    in
+    if extensions == [ ] then
+      workflow
+    else
+      extended (lib.foldl' apply (removeAttrs workflow [ "extensions" ]) extensions);
+  nameOf =
+    workflow:
+    if builtins.isString (workflow.name or null) then
+      "workflow `${workflow.name}`"
+    else
+      "a workflow without a name";
+
+  # Some line of it.
+  placeOf =
+    workflow:
+    let
+      attributes = lib.attrNames workflow;
+      place = if attributes == [ ] then null else types.placeOf null (lib.head attributes) workflow;
+    in
+    lib.optionalString (place != null) " (${place})";
+
   mkWorkflow =
     arguments:
     let
-      extended = lib.foldl' (workflow: extension: extension workflow) (removeAttrs arguments [ "extensions" ]) (arguments.extensions or [ ]);
-      name = if builtins.isString extended.name or null then extended.name else "unnamed";
-      inherit (lib.evalModules {
-        prefix = [
-          "workflows"
-          name
-        ];
-        modules = [ (import ./options/workflow.nix { inherit lib types executors; }) ] ++ lib.concatMap (definition: [ {
-          _file = definition.file;
-          config = definition.value;
-        } ]) (types.definitions { file = "<unknown>"; value = extended; });
-      }) config;
-      checked = import ./check.nix api config;
-      plan = checked (import ./plan.nix api config);
+      workflow = extended arguments;
+      name =
+        workflow.name
+          or (throw "mkWorkflow${placeOf workflow}: `name` is missing: give the workflow one, as in `name = \"ci\"`");
+      config = types.evaluate type [
+        "workflows"
+        name
+      ] workflow;
+      plan = check workflow config (compile config);
       command = if nixactions == null then "nixactions" else lib.getExe' nixactions "nixactions";
     in
-    (pkgs.runCommand name
+    pkgs.runCommand config.name
       {
-        plan = builtins.toJSON plan;
-        passAsFile = [ "plan" ];
+        text = builtins.toJSON plan;
+        passAsFile = [ "text" ];
         preferLocalBuild = true;
         allowSubstitutes = false;
         meta = {
-          mainProgram = name;
-          description = "Runs the workflow ${name}";
+          mainProgram = config.name;
+          description = "Runs the workflow ${config.name}";
+        };
+        passthru = {
+          inherit plan config;
+          extend =
+            extension: mkWorkflow (arguments // { extensions = arguments.extensions or [ ] ++ [ extension ]; });
         };
       }
       ''
         mkdir -p "$out/bin"
-        cp "$planPath" "$out/plan.json"
-        cat > "$out/bin/${name}" <<END
+        cp "$textPath" "$out/plan.json"
+        cat > "$out/bin/${config.name}" <<END
         #!${pkgs.runtimeShell}
         exec ${command} run "$out" "\$@"
         END
-        chmod +x "$out/bin/${name}"
-      ''
-    )
-    // {
-      inherit plan config;
-      extend = extension: mkWorkflow (arguments // { extensions = (arguments.extensions or [ ]) ++ [ extension ]; });
-    };
+        chmod +x "$out/bin/${config.name}"
+      '';
 in
-arguments:
-if builtins.isAttrs arguments then
-  mkWorkflow arguments
-else
-  throw "mkWorkflow: expects a set, as in `mkWorkflow { name = \"ci\"; jobs = { … }; }`, got a ${builtins.typeOf arguments}"
+arguments: mkWorkflow (expect "mkWorkflow" arguments)

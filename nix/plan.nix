@@ -2,25 +2,23 @@
 {
   lib,
   types,
-  writeScript,
+  program,
   ...
 }:
 config:
 let
-  # Drops what says nothing.
-  without = empty: lib.filterAttrs (_: value: value != empty);
-  set =
-    attributes:
-    lib.foldl' (left: empty: without empty left) attributes [
-      "inherit"
-      [ ]
-      { }
-    ];
-  unlessDefault = default: value: if value == default then "inherit" else value;
+  # What says nothing.
+  absent = [
+    types.fromAbove
+    [ ]
+    { }
+  ];
+  given = lib.filterAttrs (_: value: !lib.elem value absent);
+  unless = default: value: if value == default then types.fromAbove else value;
 
   retry =
     value:
-    if builtins.isAttrs value then
+    if builtins.isAttrs value && value != types.fromAbove then
       {
         maxAttempts = value.max_attempts;
         inherit (value) backoff;
@@ -35,42 +33,47 @@ let
     retry = retry level.retry;
   };
   gate = level: {
-    condition = unlessDefault "success()" level.condition;
-    continueOnError = unlessDefault false level.continueOnError;
+    condition = unless "success()" level.condition;
+    continueOnError = unless false level.continueOnError;
   };
 
   step =
     step:
-    set (
+    given (
       common step
       // gate step
       // {
-        name = unlessDefault null step.name;
-        workdir = unlessDefault null step.workdir;
-        run = [ (program step) ] ++ step.args;
+        name = unless null (nameOf step);
+        workdir = unless null step.workdir;
+        run = [ (lib.getExe (program "step" step)) ] ++ step.args;
       }
     );
-  program =
+
+  # A script without a name is called as the engine calls one: by the beginning of its first line.
+  nameOf =
     step:
-    lib.getExe (
-      if step.package != null then
-        step.package
-      else
-        writeScript {
-          name = if step.name == null then "step" else step.name;
-          text = step.bash;
-          inherit (step) deps;
-        }
-    );
+    let
+      lines = lib.splitString "\n" (builtins.substring 0 200 step.bash);
+      line = lib.findFirst (line: line != null) null (
+        map (builtins.match "[ \t]*([ -~]*[!-~])[ \t]*") lines
+      );
+      text = lib.head line;
+    in
+    if step.name != null || step.bash == null || line == null then
+      step.name
+    else if lib.stringLength text > 40 then
+      builtins.substring 0 40 text + "…"
+    else
+      text;
 
   job =
     job:
-    set (
+    given (
       common job
       // gate job
       // {
         executor = (executorOf job).name;
-        needs = lib.unique (lib.concatMap (need: groups.${need} or [ need ]) job.needs);
+        needs = needs job.needs;
         inputs = map (input: if input.path == "." then input.name else input) job.inputs;
         inherit (job)
           outputs
@@ -78,32 +81,52 @@ let
           credentials
           credentialsEncrypted
           ;
-        matrix = if job.matrix == null then "inherit" else without null job.matrix;
+        matrix = if job.matrix == null then types.fromAbove else matrix job.matrix;
       }
     )
     // {
       steps = map step (job.steps ++ job.actions);
     };
+  matrix = matrix: given (matrix // { maxParallel = unless null matrix.maxParallel; });
+  needs =
+    written:
+    if lib.any (need: groups ? ${need}) written then
+      lib.attrNames (lib.groupBy lib.id (lib.concatMap (need: groups.${need} or [ need ]) written))
+    else
+      written;
   # The jobs of each matrix.
-  groups = lib.groupBy (name: config.jobs.${name}.matrix.group) (lib.filter (name: config.jobs.${name}.matrix != null) (lib.attrNames config.jobs));
+  groups = lib.groupBy (name: config.jobs.${name}.matrix.group) (
+    lib.filter (name: config.jobs.${name}.matrix != null) (lib.attrNames config.jobs)
+  );
 
   executorOf = job: if job.executor == null then config.executor else job.executor;
-  executors = lib.listToAttrs (map (job: lib.nameValuePair (executorOf job).name (executorOf job).plan) (lib.attrValues config.jobs));
+  executors = lib.mapAttrs' (
+    _: job: lib.nameValuePair (executorOf job).name (given (executorOf job).plan)
+  ) config.jobs;
 
-  input = input: without null (set input);
+  input =
+    input:
+    given (
+      input
+      // {
+        default = unless null input.default;
+        description = unless null input.description;
+        required = unless false input.required;
+      }
+    );
 in
-set (
+given (
   common config
   // {
     inherit (config) passEnv;
     inputs = lib.mapAttrs (_: input) config.inputs;
-    maxParallel = unlessDefault null config.maxParallel;
-    concurrency = unlessDefault null config.concurrency;
-    inherit executors;
+    maxParallel = unless null config.maxParallel;
+    concurrency = unless null config.concurrency;
   }
 )
 // {
   version = 1;
   inherit (config) name;
+  inherit executors;
   jobs = lib.mapAttrs (_: job) config.jobs;
 }

@@ -1,148 +1,237 @@
-# Types that nixpkgs' module system does not have. Each says in its description what is allowed: that is what an error prints.
+# The types of options. Each says in its description what is allowed, which is what an error prints. What those of single values
+# refuse is what the engine would refuse (src/plan/rules.rs), here with the line where it stands. record.nix has what is made of
+# values, steps.nix the steps.
 { lib }:
 let
-  inherit (lib) types;
+  # A type of values that pass a check; definitions of one value must agree.
+  checked =
+    name: description: check:
+    lib.mkOptionType {
+      inherit name description check;
+      # Whether it can stand in a longer description as it is.
+      descriptionClass =
+        if builtins.match "[^:;,]*" description == null then "nonRestrictiveClause" else "noun";
+      merge = lib.mergeEqualOption;
+    };
+  text =
+    name: description: check:
+    checked name description (value: builtins.isString value && check value);
+
+  length = builtins.stringLength;
+  # Regular expressions are asked last: on long texts Nix' own are slow, or overflow its stack.
+  matches =
+    pattern: most: value:
+    length value <= most && builtins.match pattern value != null;
+  contains = part: value: builtins.replaceStrings [ part ] [ "" ] value != value;
+  compact = builtins.replaceStrings [ " " "\t" "\n" "\r" ] [ "" "" "" "" ];
 
   # One or more numbers with their units, the largest first: "1h30m", "90s", "0.5s".
-  units = {
-    h = 3600;
-    m = 60;
-    s = 1;
-  };
-  split = text: builtins.match "(([0-9]+)h)?(([0-9]+)m)?(([0-9]+([.][0-9]+)?)s)?" text;
-  seconds =
-    text:
+  split = value: builtins.match "(0*([0-9]+)h)?(0*([0-9]+)m)?(0*([0-9]+([.][0-9]+)?)s)?" value;
+  toSeconds =
+    value:
     let
-      parts = split text;
-      number = index: unit: if builtins.elemAt parts index == null then 0 else builtins.fromJSON (builtins.elemAt parts index) * units.${unit};
+      parts = split value;
+      number =
+        index: seconds:
+        let
+          digits = builtins.elemAt parts index;
+        in
+        if digits == null then 0 else builtins.fromJSON digits * seconds;
     in
-    number 1 "h" + number 3 "m" + number 5 "s";
+    number 1 3600 + number 3 60 + number 5 1;
+  # The most seconds that a plan may state: 100 years.
+  inRange = seconds: seconds > 0 && seconds <= 3155760000;
   isDuration =
     value:
     if builtins.isString value then
-      value != "" && split value != null && seconds value > 0
+      value != "" && length value <= 20 && split value != null && inRange (toSeconds value)
     else
-      (builtins.isInt value || builtins.isFloat value) && value > 0;
-in
-rec {
-  # How long something takes; in the plan a number of seconds.
-  duration = lib.mkOptionType {
-    name = "duration";
-    description = ''duration: seconds as a number, or a text like "90s", "30m", "1h" or "1h30m"'';
-    descriptionClass = "nonRestrictiveClause";
-    check = isDuration;
-    merge = loc: defs: toSeconds (lib.mergeEqualOption loc defs);
-  };
+      (builtins.isInt value || builtins.isFloat value) && inRange value;
 
-  # Returns the seconds of a duration.
-  toSeconds = value: if builtins.isString value then seconds value else value;
-
-  # A setting that jobs have from their workflow and steps from their job, where they do not have their own; `null` switches it off.
-  inherited = type: types.either (types.enum [ "inherit" ]) (types.nullOr type);
-
-  # A name that units, files and variables are made of.
-  name = lib.mkOptionType {
-    name = "name";
-    description = "name: a letter or `_`, then letters, digits, `_` and `-`, at most 100 of them";
-    descriptionClass = "nonRestrictiveClause";
-    check = value: builtins.isString value && isName value;
-    merge = lib.mergeEqualOption;
-  };
-  isName = text: builtins.match "[A-Za-z_][A-Za-z0-9_-]*" text != null && builtins.stringLength text <= 100;
-
-  # Variables; numbers and booleans are written as GitHub's are.
-  variables = types.attrsOf variable;
-  variable = lib.mkOptionType {
-    name = "variable";
-    description = "text, path, number or boolean";
-    descriptionClass = "nonRestrictiveClause";
-    check = value: builtins.isString value || builtins.isPath value || builtins.isInt value || builtins.isFloat value || builtins.isBool value || lib.isDerivation value;
-    merge = loc: defs: toText (lib.mergeEqualOption loc defs);
-  };
-  toText =
+  isPath =
     value:
-    if builtins.isBool value then
-      lib.boolToString value
-    else if builtins.isInt value || builtins.isFloat value then
-      builtins.toJSON value
+    length value <= 4095
+    && lib.all (part: part != ".." && length part <= 255) (lib.splitString "/" value);
+
+  statusFunctions = [
+    "success()"
+    "failure()"
+    "always()"
+    "cancelled()"
+  ];
+  # A status function that is misspelt, or part of an expression, would be a command that is not there, and skip without a word.
+  isCondition =
+    value:
+    let
+      words = compact value;
+    in
+    if lib.elem words statusFunctions then
+      contains words value
     else
-      "${value}";
-
-  # A set of options as it stands, never a function: that one was not called is the mistake it would be. Each of its attributes is a
-  # definition of its own, so that an error names the line where it stands.
-  record =
-    module:
-    let
-      type = types.submoduleWith {
-        modules = [ module ];
-        shorthandOnlyDefinesConfig = true;
+      words != ""
+      && !contains "\${{" value
+      && !lib.elem (lib.toLower words) (map (lib.removeSuffix "()") statusFunctions)
+      && !matches "[A-Za-z_-]+[(][)]" 100 words
+      &&
+        lib.length (
+          builtins.split "(^|[^A-Za-z0-9_./-])(success|failure|always|cancelled)[[:space:]]*[(][[:space:]]*[)]" value
+        ) == 1;
+in
+lib.fix (
+  types:
+  import ./record.nix { inherit lib; }
+  // import ./steps.nix { inherit lib types; }
+  // rec {
+    # How long something takes; in the plan a number of seconds.
+    duration =
+      checked "duration"
+        ''duration: seconds as a number, or a text such as "90s", "30m", "1h" or "1h30m"''
+        isDuration
+      // {
+        merge =
+          loc: defs:
+          let
+            value = lib.mergeEqualOption loc defs;
+          in
+          if builtins.isString value then toSeconds value else value;
       };
-    in
-    type
-    // {
-      check = value: builtins.isAttrs value && !lib.isDerivation value;
-      description = "set of options";
-      merge = loc: defs: type.merge loc (lib.concatMap definitions defs);
+
+    count = checked "count" "positive integer" (
+      value: builtins.isInt value && value > 0 && value <= 4294967295
+    );
+
+    # A setting that jobs have from their workflow, and steps from their job, where they have none of their own.
+    inherited =
+      type:
+      lib.mkOptionType {
+        name = "inherited";
+        description = "${type.description}, or null for none";
+        descriptionClass = "nonRestrictiveClause";
+        check = value: value == null || value == fromAbove || type.check value;
+        merge =
+          loc: defs:
+          let
+            special = lib.findFirst (
+              definition: definition.value == null || definition.value == fromAbove
+            ) null defs;
+          in
+          if special == null then type.merge loc defs else (lib.mergeEqualOption loc defs);
+        inherit (type) getSubOptions;
+      };
+    fromAbove = {
+      _type = "from above";
     };
 
-  # Splits the definition of a set into those of its attributes.
-  definitions =
-    { file, value }:
-    lib.mapAttrsToList (name: attribute: {
-      file = place file (builtins.unsafeGetAttrPos name value);
-      value = {
-        ${name} = attribute;
+    # What units, files and variables are made of.
+    name =
+      text "name" "name: letters, digits, `_` and `-`, the first a letter or `_`, at most 100"
+        isName;
+    isName = matches "[A-Za-z_][A-Za-z0-9_-]*" 100;
+
+    variableName =
+      text "variableName" "name of a variable: letters, digits and `_`, the first not a digit"
+        (matches "[A-Za-z_][A-Za-z0-9_]*" 1000);
+
+    # A text in a line of a log.
+    label = text "label" "text of 1 to 200 bytes on one line" (
+      value: compact value != "" && matches "[^[:cntrl:]]*" 200 value
+    );
+
+    # A name that is also a file's.
+    fileName =
+      text "fileName" "name of 1 to 200 bytes on one line, without `/`, that does not begin with `.`"
+        (value: label.check value && !contains "/" value && !lib.hasPrefix "." value);
+
+    credentialName =
+      text "credentialName"
+        "name of a credential: letters, digits, `_`, `-` and `.`, the first not `.`, and not `nixactions.…`"
+        (value: matches "[A-Za-z0-9_-][A-Za-z0-9_.-]*" 200 value && !lib.hasPrefix "nixactions." value);
+
+    workspacePath = text "workspacePath" "path inside the workspace: relative and without `..`" (
+      value: value != "" && !lib.hasPrefix "/" value && isPath value
+    );
+
+    hostPath = text "hostPath" "path on the host, as a text: absolute and without `..`" (
+      value: lib.hasPrefix "/" value && isPath value
+    );
+
+    # The root file system of a container, which is not the host's.
+    rootPath = text "rootPath" "path of a directory on the host: absolute, without `..`, and not `/`" (
+      value: hostPath.check value && builtins.match "[/.]*" value == null
+    );
+
+    # The kernel takes no longer one.
+    argument = text "argument" "text of less than 128 KiB" (value: length value < 130000);
+
+    script = text "script" "text of a script that is not blank" (value: compact value != "");
+
+    condition =
+      text "condition"
+        "condition: `success()`, `failure()`, `always()` or `cancelled()` alone, or a bash script without them"
+        isCondition;
+
+    # The value of a variable; numbers and booleans are written as GitHub's are. The kernel takes no longer one.
+    variable =
+      checked "variable" "text of less than 128 KiB, path, number or boolean" (
+        value:
+        builtins.isBool value
+        || builtins.isInt value
+        || builtins.isFloat value
+        || builtins.isPath value
+        || lib.isDerivation value
+        || builtins.isString value && length value < 130000
+      )
+      // {
+        merge = loc: defs: toText (lib.mergeEqualOption loc defs);
       };
-    }) value;
-  place = default: position: if position == null then default else "${position.file}:${toString position.line}";
+    variables = types.attrsOf variableName variable;
 
-  # A list of steps, each of which an error calls by its name where it has one.
-  steps =
-    element:
-    let
-      plain = types.listOf element;
-    in
-    plain
-    // {
-      merge =
-        loc: defs:
-        lib.concatMap (
-          definition:
-          lib.imap1 (
-            number: value:
-            (lib.mergeDefinitions (loc ++ [ (nameOf number value) ]) element [
-              {
-                inherit (definition) file;
-                inherit value;
-              }
-            ]).mergedValue
-          ) definition.value
-        ) defs;
+    # Returns the text of a variable's value.
+    toText =
+      value:
+      if builtins.isBool value then
+        lib.boolToString value
+      else if builtins.isInt value || builtins.isFloat value then
+        builtins.toJSON value
+      else
+        "${value}";
+
+    # A program and its arguments.
+    command =
+      checked "command" "program: a derivation that has one, or a list of its path and its arguments" (
+        value:
+        lib.isDerivation value
+        ||
+          builtins.isList value && value != [ ] && lib.all argument.check value && isProgram (lib.head value)
+      )
+      // {
+        merge =
+          loc: defs:
+          let
+            value = lib.mergeOneOption loc defs;
+          in
+          if builtins.isList value then value else [ (lib.getExe value) ];
+      };
+    isProgram =
+      path: path != "" && (lib.hasPrefix "/" path || !contains "/" path && compact path == path);
+
+    package =
+      checked "package" "package such as `pkgs.jq`; its name as a text is none" lib.types.package.check
+      // {
+        merge = lib.mergeOneOption;
+      };
+
+    # What `executors` and `mkExecutor` return.
+    executor =
+      checked "executor" "executor, as `executors.local { }` or `mkExecutor { … }` returns it" (
+        value: (value._type or null) == "executor"
+      )
+      // {
+        merge = lib.mergeOneOption;
+      };
+
+    function = checked "function" "function" lib.isFunction // {
+      merge = lib.mergeOneOption;
     };
-  nameOf =
-    number: value:
-    let
-      name = value.name or null;
-    in
-    if builtins.isAttrs value && builtins.isString name then name else "step ${toString number}";
-
-  # A program and its arguments: a derivation that has a main program, or an argument vector.
-  command = types.coercedTo types.package (package: [ (lib.getExe package) ]) (types.nonEmptyListOf types.str);
-
-  # Files of the host by name, named and not copied to the store.
-  paths = types.attrsOf (
-    types.addCheck types.str (lib.hasPrefix "/")
-    // {
-      description = "text that is an absolute path";
-    }
-  );
-
-  # What `executors` and `mkExecutor` return. The plan has one of each name, so two of one name must be the same.
-  executor = lib.mkOptionType {
-    name = "executor";
-    description = "executor: what a function of `executors` or `mkExecutor` returns";
-    descriptionClass = "nonRestrictiveClause";
-    check = value: (value._type or null) == "executor";
-    merge = lib.mergeOneOption;
-  };
-}
+  }
+)

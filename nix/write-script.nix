@@ -11,13 +11,7 @@ in
   deps ? [ ],
 }:
 let
-  program = programName name;
-  programName =
-    text:
-    let
-      plain = lib.strings.sanitizeDerivationName text;
-    in
-    if plain == "" then "script" else plain;
+  program = lib.strings.sanitizeDerivationName name;
 in
 pkgs.writeTextFile {
   name = program;

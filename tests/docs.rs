@@ -10,7 +10,16 @@ use nixactions::{
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
 };
 
-const PAGES: [&str; 6] = ["README.md", "docs/plan.md", "docs/sandbox.md", "docs/design.md", "docs/secrets.md", "docs/nixos.md"];
+const PAGES: [&str; 8] = [
+    "README.md",
+    "docs/plan.md",
+    "docs/sandbox.md",
+    "docs/design.md",
+    "docs/secrets.md",
+    "docs/nixos.md",
+    "docs/language.md",
+    "docs/options.md",
+];
 
 /// A fenced block: what stands after its fence, and its text.
 struct Block {

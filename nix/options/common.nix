@@ -4,14 +4,16 @@
   env = lib.mkOption {
     type = types.variables;
     default = { };
-    example = lib.literalExpression ''{ RUST_LOG = "debug"; }'';
+    example = {
+      RUST_LOG = "debug";
+    };
     description = ''
       Variables of its processes. A step's are stronger than its job's, and those stronger than the workflow's. They are in the plan and in the
       store, where everybody can read them: secrets come from `envFrom`.
     '';
   };
   envFrom = lib.mkOption {
-    type = lib.types.listOf types.command;
+    type = types.listOf types.command;
     default = [ ];
     example = lib.literalExpression ''[ (envProviders.file { path = "/etc/ci/secrets.env"; }) ]'';
     description = ''
@@ -20,19 +22,28 @@
     '';
   };
   retry = lib.mkOption {
-    type = types.inherited (types.record (import ./retry.nix { inherit lib types; }));
-    default = "inherit";
-    example = lib.literalExpression ''{ max_attempts = 3; backoff = "linear"; min_time = "2s"; }'';
+    type = types.inherited (types.record "retry" (import ./retry.nix { inherit lib types; }));
+    default = types.fromAbove;
+    defaultText = lib.literalMD "that of the level above; a workflow's is none";
+    example = {
+      max_attempts = 3;
+      backoff = "linear";
+      min_time = "2s";
+    };
     description = "How often it is tried when it fails. The innermost that is set counts; `null` switches off what is inherited.";
   };
   timeout = lib.mkOption {
     type = types.inherited types.duration;
-    default = "inherit";
+    default = types.fromAbove;
+    defaultText = lib.literalMD "none; 6 hours for a job";
     example = "30m";
-    description = "How long it may take. `null` takes the bound away.";
+    description = ''
+      How long it may take: the whole run, a job with all its attempts, or one attempt at a step. A run's and a job's cancel what they
+      bound. `null` takes a job's bound away.
+    '';
   };
   condition = lib.mkOption {
-    type = lib.types.str;
+    type = types.condition;
     default = "success()";
     example = "always()";
     description = ''

@@ -1,5 +1,5 @@
 # A value that a run is given by `--input`.
-{ lib, ... }:
+{ lib, types }:
 {
   options = {
     type = lib.mkOption {
@@ -26,7 +26,7 @@
       description = "What it is when nothing is given.";
     };
     options = lib.mkOption {
-      type = lib.types.listOf lib.types.str;
+      type = types.listOf lib.types.str;
       default = [ ];
       example = [
         "linux"

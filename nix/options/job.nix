@@ -2,7 +2,7 @@
 { lib, types }:
 let
   common = import ./common.nix { inherit lib types; };
-  step = lib.types.coercedTo lib.types.package (package: package.step or { } // { inherit package; }) (types.record (import ./step.nix { inherit lib types; }));
+  artifact = types.record "input" (import ./artifact.nix { inherit lib types; });
 in
 {
   options = {
@@ -21,33 +21,19 @@ in
       description = "Where it runs; the workflow's `executor` by default.";
     };
     needs = lib.mkOption {
-      type = lib.types.listOf lib.types.str;
+      type = types.listOf lib.types.str;
       default = [ ];
       example = [ "build" ];
       description = "Jobs that must have finished before it starts. The name of a matrix stands for all its jobs.";
     };
     inputs = lib.mkOption {
-      type = lib.types.listOf (lib.types.coercedTo lib.types.str (name: { inherit name; }) (types.record {
-        options = {
-          name = lib.mkOption {
-            type = lib.types.str;
-            example = "dist";
-            description = "The artifact's name.";
-          };
-          path = lib.mkOption {
-            type = lib.types.str;
-            default = ".";
-            example = "lib/";
-            description = "The directory below which it is restored, relative to the workspace.";
-          };
-        };
-      }));
+      type = types.listOf (lib.types.coercedTo lib.types.str (name: { inherit name; }) artifact);
       default = [ ];
       example = lib.literalExpression ''[ "dist" { name = "libs"; path = "lib/"; } ]'';
-      description = "Artifacts of earlier jobs that are restored before the first step.";
+      description = "Artifacts of earlier jobs that are restored before the first step: names, or sets of the options below.";
     };
     outputs = lib.mkOption {
-      type = lib.types.attrsOf lib.types.str;
+      type = types.attrsOf types.fileName types.workspacePath;
       default = { };
       example = {
         dist = "dist/";
@@ -55,15 +41,15 @@ in
       description = "Artifacts that are saved when the steps are done: a name, and a path relative to the workspace.";
     };
     properties = lib.mkOption {
-      type = types.variables;
+      type = lib.types.attrsOf types.variable;
       default = { };
       example = {
         MemoryMax = "4G";
       };
-      description = "Properties of its unit (systemd.exec(5), systemd.resource-control(5)); docs/properties.md lists those that are allowed.";
+      description = "Properties of its unit (systemd.exec(5), systemd.resource-control(5)). [properties.md](properties.md) lists those that are allowed.";
     };
     credentials = lib.mkOption {
-      type = types.paths;
+      type = types.attrsOf types.credentialName types.hostPath;
       default = { };
       example = {
         token = "/etc/ci/token";
@@ -71,7 +57,7 @@ in
       description = "Files of the host that the job finds in `$CREDENTIALS_DIRECTORY`, by name.";
     };
     credentialsEncrypted = lib.mkOption {
-      type = types.paths;
+      type = types.attrsOf types.credentialName types.hostPath;
       default = { };
       example = {
         token = "/etc/credstore.encrypted/token";
@@ -79,21 +65,21 @@ in
       description = "As `credentials`, of files that systemd-creds(1) has encrypted.";
     };
     matrix = lib.mkOption {
-      type = lib.types.nullOr (types.record (import ./matrix.nix { inherit lib; }));
+      type = lib.types.nullOr (types.record "matrix" (import ./matrix.nix { inherit lib types; }));
       default = null;
       internal = true;
       description = "The matrix it belongs to, as `mkMatrixJobs` sets it.";
     };
     steps = lib.mkOption {
-      type = types.steps step;
+      type = types.steps;
       default = [ ];
       example = lib.literalExpression ''[ { bash = "make check"; deps = [ pkgs.gnumake ]; } pkgs.hello ]'';
-      description = "What it does: actions of `mkAction`, sets of the same options, or packages.";
+      description = "What it does: sets of the options below, actions of `mkAction`, or packages.";
     };
     actions = lib.mkOption {
-      type = types.steps step;
+      type = types.steps;
       default = [ ];
-      visible = false;
+      internal = true;
       description = "The older name of `steps`.";
     };
   };

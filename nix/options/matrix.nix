@@ -1,14 +1,14 @@
 # What makes a job one of a matrix.
-{ lib, ... }:
+{ lib, types }:
 {
   options = {
     group = lib.mkOption {
-      type = lib.types.str;
+      type = types.name;
       example = "test";
       description = "The matrix' name.";
     };
     values = lib.mkOption {
-      type = lib.types.attrsOf lib.types.str;
+      type = types.attrsOf types.name types.variable;
       default = { };
       example = {
         os = "linux";
@@ -22,10 +22,10 @@
       description = "Whether a failed job cancels the others of the matrix.";
     };
     maxParallel = lib.mkOption {
-      type = lib.types.nullOr lib.types.ints.positive;
+      type = lib.types.nullOr types.count;
       default = null;
       example = 2;
-      description = "How many jobs of the matrix run at once.";
+      description = "How many jobs of the matrix run at once; as many as the workflow allows by default.";
     };
   };
 }

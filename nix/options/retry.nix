@@ -3,7 +3,7 @@
 {
   options = {
     max_attempts = lib.mkOption {
-      type = lib.types.ints.positive;
+      type = types.count;
       default = 3;
       example = 5;
       description = "How often it is tried in all.";

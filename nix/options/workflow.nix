@@ -1,5 +1,9 @@
 # A workflow: jobs, and what holds for all of them.
-{ lib, types, executors }:
+{
+  lib,
+  types,
+  executors,
+}:
 let
   common = import ./common.nix { inherit lib types; };
 in
@@ -17,7 +21,7 @@ in
       description = "What its runs, their units and its command are called.";
     };
     jobs = lib.mkOption {
-      type = lib.types.attrsOf (types.record (import ./job.nix { inherit lib types; }));
+      type = types.attrsOf types.name (types.record "job" (import ./job.nix { inherit lib types; }));
       default = { };
       example = lib.literalExpression ''{ test.steps = [ { bash = "cargo test"; } ]; }'';
       description = "The jobs by name. Each starts when its `needs` are finished, all others at once.";
@@ -30,39 +34,32 @@ in
       description = "Where jobs run that have no executor of their own.";
     };
     inputs = lib.mkOption {
-      type = lib.types.attrsOf (types.record (import ./input.nix { inherit lib; }));
+      type = types.attrsOf types.name (types.record "input" (import ./input.nix { inherit lib types; }));
       default = { };
-      example = lib.literalExpression ''{ release = { default = "dev"; description = "What the build is called"; }; }'';
+      example = {
+        release = {
+          default = "dev";
+          description = "What the build is called";
+        };
+      };
       description = "Values that a run may be given by `--input NAME=VALUE`; steps find them as `INPUT_<NAME>`.";
     };
     passEnv = lib.mkOption {
-      type = lib.types.listOf lib.types.str;
+      type = types.listOf types.variableName;
       default = [ ];
       example = [ "API_TOKEN" ];
       description = "Variables that are taken over from the environment of whoever starts a run.";
     };
     maxParallel = lib.mkOption {
-      type = lib.types.nullOr lib.types.ints.positive;
+      type = lib.types.nullOr types.count;
       default = null;
       example = 4;
       description = "How many jobs run at once; as many as there are CPUs by default.";
     };
     concurrency = lib.mkOption {
-      type = lib.types.nullOr (types.record {
-        options = {
-          group = lib.mkOption {
-            type = lib.types.str;
-            example = "deploy";
-            description = "The group's name.";
-          };
-          cancelInProgress = lib.mkOption {
-            type = lib.types.bool;
-            default = false;
-            example = true;
-            description = "Whether a new run cancels the one that goes on, and does not wait for it.";
-          };
-        };
-      });
+      type = lib.types.nullOr (
+        types.record "concurrency" (import ./concurrency.nix { inherit lib types; })
+      );
       default = null;
       example = {
         group = "deploy";
@@ -70,7 +67,7 @@ in
       description = "Of the runs of one group, one at a time goes on; of those that wait, the newest is kept.";
     };
     extensions = lib.mkOption {
-      type = lib.types.listOf lib.types.raw;
+      type = types.listOf types.function;
       default = [ ];
       example = lib.literalExpression ''[ (workflow: workflow // { env = workflow.env or { } // { CI_HOST = "builder"; }; }) ]'';
       description = ''

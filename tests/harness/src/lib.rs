@@ -15,6 +15,7 @@
 //! (`manager.rs`, `run.rs`); it is used by integration tests and benchmarks, and by `cargo run -p nixactions-harness`, a shell in a machine.
 
 mod canary;
+mod evaluator;
 mod machine;
 mod manager;
 mod process;
@@ -24,6 +25,7 @@ mod skip;
 mod wait;
 
 pub use canary::{Canaries, Snapshot};
+pub use evaluator::{Evaluation, Evaluator};
 pub use machine::{Machine, Plan};
 pub use manager::{Kind, Manager, TellOnPanic};
 pub use nix::sys::signal::Signal;

@@ -83,7 +83,7 @@ impl Root {
 }
 
 /// Returns where the roots lie: `$NIXACTIONS_TEST_ROOTS`, else `target/roots` of this checkout. `.ci/roots` has the same rule.
-fn roots_dir() -> PathBuf {
+pub(crate) fn roots_dir() -> PathBuf {
     match std::env::var_os("NIXACTIONS_TEST_ROOTS") {
         Some(dir) => dir.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/roots"),

@@ -1,0 +1,90 @@
+# Jobs by themselves: steps, credentials, matrices, executors, retries.
+{ lib, types, ... }:
+{
+  config,
+  words,
+  names,
+  at,
+  atStep,
+  stepsOf,
+  groups,
+  ...
+}:
+let
+  inherit (config) jobs;
+
+  ofJob =
+    name:
+    let
+      job = jobs.${name};
+      both = lib.attrNames (builtins.intersectAttrs job.credentials job.credentialsEncrypted);
+    in
+    lib.optional (
+      stepsOf name == [ ]
+    ) "${at name}: it has no steps: give it one, as in `steps = [ { bash = \"make check\"; } ]`"
+    ++ lib.optional (
+      job.steps != [ ] && job.actions != [ ]
+    ) "${at name}: it has `steps` and `actions`, which is their older name: put all into `steps`"
+    ++
+      lib.optional (both != [ ])
+        "${at name}, credentials: ${words.quoted both} in `credentialsEncrypted` too: give each a name of its own"
+    ++ lib.optional (
+      groups ? ${name}
+    ) "${at name}: a matrix is called so too, and `needs` on it could mean both: rename one"
+    ++ retry "${at name}, " job.retry
+    ++ lib.concatLists (lib.imap1 (number: step: ofStep (atStep name number step) step) (stepsOf name));
+
+  ofStep =
+    at: step:
+    lib.optional (
+      step.bash == null && step.package == null
+    ) "${at}: neither `bash` nor `package`: give it a script, or a package to run"
+    ++ lib.optional (
+      step.bash != null && step.package != null
+    ) "${at}: both `bash` and `package`: make it two steps"
+    ++ lib.optional (
+      step.deps != [ ] && step.bash == null && step.package != null
+    ) "${at}: `deps` are for `bash`: a package brings its own"
+    ++ retry "${at}, " step.retry;
+
+  retry =
+    at: retry:
+    lib.optional (retry != null && retry != types.fromAbove && retry.max_time < retry.min_time)
+      "${at}retry: `max_time` (${toString retry.max_time} s) is less than `min_time` (${toString retry.min_time} s): make it longer";
+
+  # What the jobs of a matrix must agree on.
+  ofGroup =
+    group: members:
+    map (setting: "matrix `${group}`: its jobs have different `${setting}`: give all the same") (
+      lib.filter
+        (
+          setting:
+          lib.any (member: jobs.${member}.matrix.${setting} != jobs.${lib.head members}.matrix.${setting}) (
+            lib.tail members
+          )
+        )
+        [
+          "failFast"
+          "maxParallel"
+        ]
+    );
+
+  executors =
+    let
+      used = lib.groupBy (executor: executor.name) (
+        map (job: if job.executor == null then config.executor else job.executor) (lib.attrValues jobs)
+      );
+      differs = same: lib.any (executor: executor.plan != (lib.head same).plan) (lib.tail same);
+    in
+    map (
+      name:
+      "executor `${name}`: two with different settings have this name: give one of them another, as in `name = \"${name}-2\"`"
+    ) (lib.attrNames (lib.filterAttrs (_: differs) used))
+    ++ lib.optional (
+      used ? default
+    ) "executor `default`: the engine has one of this name: give it another";
+in
+retry "" config.retry
+++ lib.concatMap ofJob names
+++ lib.concatLists (lib.mapAttrsToList ofGroup groups)
+++ executors

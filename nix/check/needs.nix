@@ -1,0 +1,72 @@
+# What jobs need.
+{ lib, ... }:
+{
+  config,
+  words,
+  names,
+  at,
+  groups,
+  needs,
+  dependents,
+  ...
+}:
+let
+  inherit (config) jobs;
+
+  ofJob =
+    name:
+    let
+      written = jobs.${name}.needs;
+      others = lib.filter (other: other != name) names ++ lib.attrNames groups;
+    in
+    map (
+      need:
+      if need == name then
+        "${at name}, needs: it is the job itself: take it away"
+      else
+        "${at name}, needs: there is no job `${need}`: ${words.hint need others}"
+    ) (lib.filter (need: need == name || !jobs ? ${need} && !groups ? ${need}) written)
+    ++ map (need: "${at name}, needs: `${need}` is there twice: take one away") (
+      words.repeated written
+    );
+
+  # Jobs are taken away once their needs are (Kahn's algorithm, a layer at a time); what stays is on a circle or behind one.
+  start = {
+    counts = lib.mapAttrs (_: lib.length) needs;
+    ready = lib.filter (job: needs.${job} == [ ]) names;
+    done = 0;
+  };
+  layer =
+    state: _:
+    if state.ready == [ ] then
+      state
+    else
+      let
+        freed = lib.mapAttrs (job: edges: state.counts.${job} - lib.length edges) (
+          lib.groupBy lib.id (lib.concatMap (job: dependents.${job} or [ ]) state.ready)
+        );
+      in
+      builtins.deepSeq freed {
+        counts = state.counts // freed;
+        ready = lib.filter (job: freed.${job} == 0) (lib.attrNames freed);
+        done = state.done + lib.length state.ready;
+      };
+  end = lib.foldl' layer start names;
+
+  left = lib.filterAttrs (_: count: count > 0) end.counts;
+  follow = job: lib.findFirst (need: left ? ${need}) null needs.${job};
+  # A walk along what is left must come back to where it was.
+  walk = map (entry: entry.key) (
+    builtins.genericClosure {
+      startSet = [ { key = lib.head (lib.attrNames left); } ];
+      operator = entry: [ { key = follow entry.key; } ];
+    }
+  );
+  back = follow (lib.last walk);
+  circle = lib.drop (lib.lists.findFirstIndex (job: job == back) 0 walk) walk ++ [ back ];
+in
+lib.concatMap ofJob names
+# A job that needs itself was told already.
+++ lib.optional (end.done < lib.length names && lib.length circle > 2) (
+  "${at back}, needs: jobs need each other in a circle: ${lib.concatStringsSep " -> " circle}: take one of these `needs` away"
+)

@@ -1,0 +1,126 @@
+# Variables that the engine sets itself, and the inputs of a run, which are variables as well.
+{ lib, ... }:
+{
+  config,
+  words,
+  names,
+  at,
+  atStep,
+  stepsOf,
+  ...
+}:
+let
+  inherit (config) jobs inputs;
+  upper = name: lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] name);
+
+  own = lib.genAttrs [
+    "NIXACTIONS"
+    "GITHUB_ENV"
+    "GITHUB_OUTPUT"
+    "GITHUB_PATH"
+    "GITHUB_STEP_SUMMARY"
+    "JOB_ENV"
+  ] (_: "the engine sets it itself");
+  ofInputs = lib.mapAttrs' (
+    name: _: lib.nameValuePair "INPUT_${upper name}" "it is that of the input `${name}`"
+  ) inputs;
+  ofMatrices = lib.listToAttrs (
+    lib.concatMap (
+      job:
+      lib.optionals (job.matrix != null) (
+        map (key: lib.nameValuePair "MATRIX_${upper key}" "it is that of the matrix' value `${key}`") (
+          lib.attrNames job.matrix.values
+        )
+      )
+    ) (lib.attrValues jobs)
+  );
+  taken = own // ofInputs // ofMatrices;
+  isOwn = name: own ? ${name} || lib.hasPrefix "NIXACTIONS_" name;
+  reason =
+    name:
+    taken.${name} or (
+      if isOwn name then
+        own.NIXACTIONS
+      else if
+        lib.hasPrefix "NEEDS_" name && lib.any (job: lib.hasPrefix "NEEDS_${upper job}_" name) names
+      then
+        "it tells how a job's needs ended"
+      else
+        null
+    );
+  ofEnv =
+    at: env:
+    map (name: "${at}env: `${name}`: ${reason name}: choose another name") (
+      lib.filter (name: reason name != null) (lib.attrNames env)
+    );
+
+  # Variables of the caller that never reach a job.
+  isJobs =
+    name:
+    lib.elem name [
+      "PATH"
+      "HOME"
+      "USER"
+      "SHELL"
+      "TMPDIR"
+    ];
+
+  ofInput =
+    name: input:
+    let
+      fault = text: "input `${name}`, ${text}";
+      inherit (input) type default options;
+      fits =
+        if type == "number" then
+          builtins.isInt default || builtins.isFloat default
+        else if type == "boolean" then
+          builtins.isBool default
+        else
+          builtins.isString default;
+    in
+    lib.optional (type == "choice" && options == [ ]) (
+      fault "options: a choice needs some: what may be chosen?"
+    )
+    ++ lib.optional (type != "choice" && options != [ ]) (
+      fault "options: only a choice has them: make it `type = \"choice\"`"
+    )
+    ++ map (option: fault "options: `${option}` is there twice: take one away") (words.repeated options)
+    ++ lib.optionals (default != null) (
+      lib.optional input.required (fault "required: it has a default: take one of them away")
+      ++ lib.optional (!fits) (
+        fault "default: it is a ${builtins.typeOf default}, and the type `${type}`: make them the same"
+      )
+      ++ lib.optional (fits && type == "choice" && options != [ ] && !lib.elem default options) (
+        fault "default: `${default}` is no option: ${words.hint default options}"
+      )
+    );
+  sameVariable = lib.filterAttrs (_: same: lib.length same > 1) (
+    lib.groupBy upper (lib.attrNames inputs)
+  );
+  sameKey =
+    name: job:
+    map (keys: "${at name}: the matrix' values ${words.quoted keys} are one variable: rename one") (
+      lib.filter (keys: lib.length keys > 1) (
+        lib.attrValues (
+          lib.groupBy upper (lib.optionals (job.matrix != null) (lib.attrNames job.matrix.values))
+        )
+      )
+    );
+in
+ofEnv "" config.env
+++ lib.concatMap (
+  name:
+  ofEnv "${at name}, " jobs.${name}.env
+  ++ sameKey name jobs.${name}
+  ++ lib.concatLists (
+    lib.imap1 (number: step: ofEnv "${atStep name number step}, " step.env) (stepsOf name)
+  )
+) names
+++ map (
+  name:
+  "passEnv: `${name}`: ${if isJobs name then "a job has its own" else reason name}: take it away"
+) (lib.filter (name: isJobs name || isOwn name) config.passEnv)
+++ lib.concatLists (lib.mapAttrsToList ofInput inputs)
+++ lib.mapAttrsToList (
+  variable: same: "inputs: ${words.quoted same} are one variable, `INPUT_${variable}`: rename one"
+) sameVariable

@@ -1,0 +1,132 @@
+# What options are made of here: sets, lists and maps whose errors name the place and the line as the user knows them.
+#
+# nixpkgs' own types say `steps."[definition 1-entry 2]"`, take a function for a module, and name a file without its line. These
+# stand on them, and add no `getSubModules`: that would let the module system put its own in their place.
+{ lib }:
+let
+  # Returns the file and line where an attribute of a set stands, if that is known.
+  placeOf =
+    default: name: set:
+    let
+      position = builtins.unsafeGetAttrPos name set;
+    in
+    if position == null then default else "${position.file}:${toString position.line}";
+
+  # Splits the definition of a set into those of its attributes, each with its own line.
+  definitions =
+    { file, value }:
+    lib.mapAttrsToList (name: attribute: {
+      file = placeOf file name value;
+      value = {
+        ${name} = attribute;
+      };
+    }) value;
+
+  isSet = value: builtins.isAttrs value && !lib.isDerivation value;
+
+  # What errors of the module system end with.
+  shown = lib.options.showDefs;
+in
+rec {
+  inherit placeOf definitions;
+
+  # A set of options: `what` it is, and the module that declares them.
+  record =
+    what: module:
+    let
+      submodule = lib.types.submoduleWith {
+        modules = [ module ];
+        shorthandOnlyDefinesConfig = true;
+      };
+      # A function that nobody called is the mistake that is made most.
+      checked =
+        loc: definition:
+        if lib.isFunction definition.value then
+          let
+            arguments = lib.attrNames (lib.functionArgs definition.value);
+          in
+          throw "The option `${lib.showOption loc}' is a ${what}, a set of options, and is given a function: call it${
+            lib.optionalString (arguments != [ ])
+              ", with { ${lib.concatMapStrings (name: "${name} = …; ") arguments}}"
+          }.${shown [ definition ]}"
+        else
+          definition;
+    in
+    lib.mkOptionType {
+      name = "record";
+      description = "${what} (a set of options)";
+      descriptionClass = "noun";
+      check = value: isSet value || lib.isFunction value;
+      merge =
+        loc: defs:
+        submodule.merge loc (lib.concatMap (definition: definitions (checked loc definition)) defs);
+      inherit (submodule) getSubOptions;
+    };
+
+  # Returns the options of a record that is no option itself: an argument of a function of the language.
+  evaluate =
+    type: loc: value:
+    (lib.mergeDefinitions (map (part: if builtins.isString part then part else "unnamed") loc) type [
+      {
+        file = "<unknown>";
+        inherit value;
+      }
+    ]).mergedValue;
+
+  # A list whose elements `nameOf` names.
+  listWith =
+    { element, nameOf }:
+    lib.mkOptionType {
+      name = "listOf";
+      inherit (lib.types.listOf element) description descriptionClass;
+      check = builtins.isList;
+      merge =
+        loc: defs:
+        let
+          merged =
+            definition:
+            lib.imap1 (
+              number: value:
+              (lib.mergeDefinitions (loc ++ [ (nameOf number value) ]) element [
+                {
+                  inherit (definition) file;
+                  inherit value;
+                }
+              ]).optionalValue
+            ) definition.value;
+        in
+        map (element: element.value) (lib.filter (element: element ? value) (lib.concatMap merged defs));
+      emptyValue.value = [ ];
+      getSubOptions = prefix: element.getSubOptions (prefix ++ [ "*" ]);
+    };
+  listOf =
+    element:
+    listWith {
+      inherit element;
+      nameOf = number: _: "entry ${toString number}";
+    };
+
+  # A set whose names follow a rule: a type of texts.
+  attrsOf =
+    rule: element:
+    let
+      plain = lib.types.attrsOf element;
+      named =
+        loc: definition:
+        let
+          bad = lib.filter (name: !rule.check name) (lib.attrNames definition.value);
+        in
+        if bad == [ ] then
+          definition
+        else
+          throw "`${lib.head bad}' in `${lib.showOption loc}' is no ${rule.description}.\n- In `${definition.file}'";
+    in
+    lib.mkOptionType {
+      name = "attrsOf";
+      inherit (plain) description descriptionClass;
+      check = isSet;
+      merge = loc: defs: plain.merge loc (map (named loc) (lib.concatMap definitions defs));
+      emptyValue.value = { };
+      getSubOptions = prefix: element.getSubOptions (prefix ++ [ "<name>" ]);
+    };
+}

@@ -1,0 +1,203 @@
+//! Numbered workflows in Nix, and what they become: `tests/nix/workflows/<nnn>-<rule>/workflow.nix` with `plan.json`, or with
+//! `error.txt`, and with `warnings.txt` where it warns.
+//!
+//! Each is evaluated by the Nix of every Debian suite (2.8, 2.26, 2.34), and by the host's own. `NIXACTIONS_BLESS=1` writes what the
+//! language says now; read the difference before it is committed. Errors of the module system are in nixpkgs' own words, which may change.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nixactions::plan;
+use nixactions_harness::{Evaluation, Evaluator, Suite, or_skip};
+use serde_json::Value;
+
+/// Makes a test for each Nix of functions `fn name(evaluator: &Evaluator)`.
+macro_rules! on_each_nix {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            use super::*;
+            #[test]
+            fn bookworm() {
+                super::$name(&or_skip!(Evaluator::get(Suite::Bookworm)));
+            }
+            #[test]
+            fn trixie() {
+                super::$name(&or_skip!(Evaluator::get(Suite::Trixie)));
+            }
+            #[test]
+            fn forky() {
+                super::$name(&or_skip!(Evaluator::get(Suite::Forky)));
+            }
+            #[test]
+            fn host() {
+                super::$name(&or_skip!(Evaluator::host()));
+            }
+        })+
+    };
+}
+
+on_each_nix!(
+    each_workflow_becomes_its_plan_or_its_error,
+    the_documentation_of_the_options_is_that_of_the_options,
+    examples_of_the_guide_are_good,
+    unchanged_actions_are_not_built_anew,
+    evaluation_is_linear,
+);
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn blesses() -> bool {
+    std::env::var_os("NIXACTIONS_BLESS").is_some()
+}
+
+/// Evaluates an attribute of a file's workflow.
+fn eval(evaluator: &Evaluator, file: &Path, attribute: &str) -> Evaluation {
+    let evaluate = repository().join("tests/nix/evaluate.nix");
+    evaluator.eval(&format!("(import {} {{ workflow = {}; }}).{attribute}", evaluate.display(), file.display()))
+}
+
+/// Takes out of a text what differs between machines.
+fn redact(text: &str, evaluator: &Evaluator, folder: &Path) -> String {
+    let text = text.replace(&format!("{}/", folder.display()), "");
+    let text = text.replace(&repository().display().to_string(), "<nixactions>");
+    let text = text.replace(&evaluator.nixpkgs().display().to_string(), "<nixpkgs>");
+    // /nix/store/<32 characters>-name
+    let mut parts = text.split("/nix/store/");
+    let mut redacted = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.get(32..).filter(|rest| rest.starts_with('-')).unwrap_or(part);
+        redacted.extend(["/nix/store/<hash>", rest]);
+    }
+    redacted
+}
+
+fn each_workflow_becomes_its_plan_or_its_error(evaluator: &Evaluator) {
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(repository().join("tests/nix/workflows")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() > 80, "the fixtures are gone");
+    let mut wrong = Vec::new();
+    for folder in folders {
+        let Evaluation { result, warnings, .. } = eval(evaluator, &folder.join("workflow.nix"), "plan");
+        let (plan, error) = match result {
+            Ok(plan) => {
+                let text = serde_json::to_string_pretty(&plan).unwrap() + "\n";
+                // What Nix takes the engine takes.
+                plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{}: {faults}", folder.display()));
+                (text, String::new())
+            }
+            Err(error) => (String::new(), error),
+        };
+        let warnings = warnings.iter().map(|line| format!("{line}\n")).collect::<String>();
+        for (file, found) in [("plan.json", plan), ("error.txt", error), ("warnings.txt", warnings)] {
+            let found = redact(&found, evaluator, &folder);
+            let file = folder.join(file);
+            let expected = fs::read_to_string(&file).unwrap_or_default();
+            if found == expected {
+                continue;
+            }
+            if !blesses() {
+                wrong.push(format!("--- {}: expected\n{expected}--- found\n{found}", file.display()));
+            } else if found.is_empty() {
+                fs::remove_file(&file).unwrap();
+            } else {
+                fs::write(&file, found).unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn the_documentation_of_the_options_is_that_of_the_options(evaluator: &Evaluator) {
+    let nix = repository().join("nix");
+    let pkgs = repository().join("tests/nix/pkgs.nix");
+    let found = evaluator.eval(&format!("(import {} {{ pkgs = import {} {{ }}; }}).optionsDocumentation", nix.display(), pkgs.display()));
+    let found = found.result.unwrap_or_else(|error| panic!("{error}"));
+    let found = found.as_str().unwrap();
+    let file = repository().join("docs/options.md");
+    if blesses() {
+        fs::write(&file, found).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&file).unwrap_or_default() == found,
+        "docs/options.md is not what the options say: NIXACTIONS_BLESS=1 writes it"
+    );
+}
+
+/// Each block of docs/language.md that is a whole workflow: fenced as `nix workflow`.
+fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
+    let guide = fs::read_to_string(repository().join("docs/language.md")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for block in guide.split("\n```nix workflow\n").skip(1) {
+        let text = block.split("\n```").next().unwrap();
+        let file = scratch.path().join(format!("{seen}.nix"));
+        fs::write(&file, format!("{{ nixactions, pkgs, lib, ... }}:\n{text}\n")).unwrap();
+        let plan = eval(evaluator, &file, "plan").result.unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
+        plan::parse(plan.to_string().as_bytes()).unwrap_or_else(|faults| panic!("{faults}\nin\n{text}"));
+        seen += 1;
+    }
+    assert!(seen >= 8, "the examples are gone");
+}
+
+/// Returns what each step of each job runs.
+fn programs(plan: &Value) -> Vec<&Value> {
+    let jobs = plan["jobs"].as_object().unwrap().values();
+    jobs.flat_map(|job| job["steps"].as_array().unwrap()).map(|step| &step["run"][0]).collect()
+}
+
+fn unchanged_actions_are_not_built_anew(evaluator: &Evaluator) {
+    let scratch = tempfile::tempdir().unwrap();
+    let plan = |script: &str, settings: &str| {
+        let file = scratch.path().join("workflow.nix");
+        let steps =
+            format!("steps = [ {{ name = \"test\"; bash = \"make check\"; }} {{ name = \"say\"; bash = \"{script}\"; {settings} }} ];");
+        fs::write(
+            &file,
+            format!("{{ nixactions, ... }}: nixactions.mkWorkflow {{ name = \"ci\"; jobs.test = {{ {settings} {steps} }}; }}"),
+        )
+        .unwrap();
+        eval(evaluator, &file, "plan").result.unwrap()
+    };
+    let before = plan("echo done", "");
+    let settings =
+        plan("echo done", "env.LEVEL = 3; timeout = \"5m\"; condition = \"always()\"; retry.max_attempts = 2; continueOnError = true;");
+    assert_ne!(before, settings);
+    assert_eq!(programs(&before), programs(&settings), "settings are in the plan alone");
+    let script = plan("echo well done", "");
+    assert_eq!(programs(&before)[0], programs(&script)[0], "another step's script changes nothing");
+    assert_ne!(programs(&before)[1], programs(&script)[1]);
+}
+
+/// Evaluates a workflow of layers of ten jobs, each of which needs all of the layer before, and returns Nix' figures of it.
+fn layers(evaluator: &Evaluator, layers: u32) -> Value {
+    let tests = repository().join("tests/nix");
+    let expression = format!("(import {0}/evaluate.nix {{ workflow = import {0}/layers.nix {layers}; }}).plan", tests.display());
+    let Evaluation { result, statistics, .. } = evaluator.eval(&expression);
+    assert_eq!(result.unwrap_or_else(|error| panic!("{error}"))["jobs"].as_object().unwrap().len(), 10 * layers as usize);
+    statistics
+}
+
+/// What a job costs is the same at 1,000 jobs as at 100, in what Nix counts, which does not depend on the machine; and all of them cost
+/// no more than 3 s and 1 GB.
+fn evaluation_is_linear(evaluator: &Evaluator) {
+    let [one, ten, hundred] = [1, 10, 100].map(|number| layers(evaluator, number));
+    for figure in ["/nrThunks", "/nrFunctionCalls", "/nrPrimOpCalls", "/values/bytes", "/sets/bytes", "/gc/totalBytes"] {
+        let [one, ten, hundred] = [&one, &ten, &hundred]
+            .map(|figures| figures.pointer(figure).and_then(Value::as_f64).unwrap_or_else(|| panic!("{figure} in {figures}")));
+        let (at_100, at_1000) = ((ten - one) / 90.0, (hundred - one) / 990.0);
+        assert!(at_1000 <= 1.5 * at_100, "{figure}: {at_100} a job at 100 jobs, {at_1000} at 1,000");
+    }
+    let bytes = hundred.pointer("/gc/totalBytes").and_then(Value::as_u64).unwrap();
+    assert!(bytes < 1_000_000_000, "{bytes} bytes");
+    // The time does depend on the machine, and on what else it does: the best of a few counts.
+    let seconds = |figures: &Value| figures["cpuTime"].as_f64().unwrap();
+    let best = (0..3).map(|_| seconds(&layers(evaluator, 100))).fold(seconds(&hundred), f64::min);
+    assert!(best <= 3.0, "{best} s");
+}

@@ -1,0 +1,11 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "inherit";
+  jobs."inherit".steps = [
+    {
+      name = "inherit";
+      bash = "true";
+      workdir = "inherit";
+    }
+  ];
+}

@@ -1,0 +1,8 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    needs = "test";
+    steps = [ { bash = "true"; } ];
+  };
+}

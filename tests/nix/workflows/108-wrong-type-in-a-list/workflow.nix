@@ -1,0 +1,8 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    needs = [ 1 ];
+    steps = [ { bash = "true"; } ];
+  };
+}

@@ -1,0 +1,7 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow (
+  { os }:
+  {
+    name = "ci";
+  }
+)

@@ -1,0 +1,9 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build =
+    { os, ... }:
+    {
+      steps = [ { bash = "true"; } ];
+    };
+}

@@ -1,0 +1,5 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs = [ { steps = [ { bash = "true"; } ]; } ];
+}

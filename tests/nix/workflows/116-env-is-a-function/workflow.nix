@@ -1,0 +1,6 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  env = _: { };
+  jobs.build.steps = [ { bash = "true"; } ];
+}

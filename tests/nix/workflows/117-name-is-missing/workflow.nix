@@ -1,0 +1,4 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  jobs.build.steps = [ { bash = "true"; } ];
+}

@@ -1,0 +1,5 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "my ci";
+  jobs.build.steps = [ { bash = "true"; } ];
+}

@@ -1,0 +1,2 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow { name = "ci"; }

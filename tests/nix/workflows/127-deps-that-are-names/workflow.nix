@@ -1,0 +1,11 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build.steps = [
+    {
+      name = "compile";
+      bash = "jq . x.json";
+      deps = [ "jq" ];
+    }
+  ];
+}

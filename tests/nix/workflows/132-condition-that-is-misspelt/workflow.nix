@@ -1,0 +1,8 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    condition = "canceled()";
+    steps = [ { bash = "true"; } ];
+  };
+}

@@ -1,0 +1,8 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    needs = [ "build" ];
+    steps = [ { bash = "true"; } ];
+  };
+}

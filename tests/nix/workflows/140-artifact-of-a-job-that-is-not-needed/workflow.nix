@@ -1,0 +1,14 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs = {
+    build = {
+      outputs.dist = "dist/";
+      steps = [ { bash = "true"; } ];
+    };
+    test = {
+      inputs = [ "dist" ];
+      steps = [ { bash = "true"; } ];
+    };
+  };
+}

@@ -1,0 +1,8 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    outputs.dist = "../dist";
+    steps = [ { bash = "true"; } ];
+  };
+}

@@ -1,0 +1,6 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  concurrency = "deploy";
+  jobs.build.steps = [ { bash = "true"; } ];
+}

@@ -1,0 +1,9 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  executor = nixactions.mkExecutor {
+    name = "box";
+    setupJob = "true";
+  };
+  jobs.a.steps = [ { bash = "true"; } ];
+}

@@ -1,0 +1,10 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs = nixactions.mkMatrixJobs {
+    name = "test";
+    matrix.os = [ "linux" ];
+    exclude = [ { os = "linux"; } ];
+    job = _: { steps = [ { bash = "true"; } ]; };
+  };
+}
