@@ -12,9 +12,7 @@
         "x86_64-linux"
         "aarch64-linux"
       ];
-      projects = lib.genAttrs systems (
-        system: import ./. { pkgs = nixpkgs.legacyPackages.${system}; }
-      );
+      projects = lib.genAttrs systems (system: import ./. { pkgs = nixpkgs.legacyPackages.${system}; });
       each = take: lib.mapAttrs (_: take) projects;
     in
     {

@@ -23,7 +23,8 @@ let
         message = "${option}: both `package` and `settings`: take one away, or extend the package by its `extend`";
       }
       {
-        assertion = workflow.package == null || !lib.isDerivation workflow.package || workflow.package ? plan;
+        assertion =
+          workflow.package == null || !lib.isDerivation workflow.package || workflow.package ? plan;
         message = "${option}.package: `${workflow.package.name or "it"}` is no workflow: give it what `mkWorkflow` returns";
       }
     ];

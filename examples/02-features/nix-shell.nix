@@ -24,7 +24,7 @@ nixactions.mkWorkflow {
     elsewhere.steps = [
       {
         name = "look";
-        bash = ''[[ $(command -v jq) != ${builtins.storeDir}/* ]]'';
+        bash = "[[ $(command -v jq) != ${builtins.storeDir}/* ]]";
       }
     ];
   };

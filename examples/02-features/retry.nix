@@ -13,7 +13,7 @@ nixactions.mkWorkflow {
       {
         name = "start";
         # It goes on in the background, until its job has ended.
-        bash = ''(sleep 1 && echo ready > answer) &'';
+        bash = "(sleep 1 && echo ready > answer) &";
       }
       {
         name = "answers";

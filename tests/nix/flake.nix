@@ -21,7 +21,8 @@
         buildPlatform.canExecute = _: true;
       };
       # Compiles nothing: it is the program under test.
-      rustPlatform.buildRustPackage = arguments: prev.nixactions // arguments // { inherit (prev.nixactions) name; };
+      rustPlatform.buildRustPackage =
+        arguments: prev.nixactions // arguments // { inherit (prev.nixactions) name; };
       installShellFiles = null;
       dbus = final.systemd;
       mkShell = arguments: final.runCommand "shell" { } "touch $out" // arguments;

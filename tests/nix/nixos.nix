@@ -18,7 +18,8 @@ let
       (lib.types.listOf lib.types.str)
     ]
   )) { };
-  unit = options: option (lib.types.attrsOf (lib.types.submodule { options = common // options; })) { };
+  unit =
+    options: option (lib.types.attrsOf (lib.types.submodule { options = common // options; })) { };
   common = {
     description = option lib.types.str "";
     documentation = texts;
@@ -96,11 +97,18 @@ let
       pkgs.gnused
       pkgs.systemd
     ];
-  environment = service: { PATH = "${lib.makeBinPath (path service)}:${lib.makeSearchPath "sbin" (path service)}"; } // service.environment;
+  environment =
+    service:
+    {
+      PATH = "${lib.makeBinPath (path service)}:${lib.makeSearchPath "sbin" (path service)}";
+    }
+    // service.environment;
   serviceText =
     service:
     text "Service" service (
-      lib.concatMapAttrsStringSep "" (name: value: "Environment=${builtins.toJSON "${name}=${value}"}\n") (environment service)
+      lib.concatMapAttrsStringSep "" (
+        name: value: "Environment=${builtins.toJSON "${name}=${value}"}\n"
+      ) (environment service)
       + lib.optionalString (!service.restartIfChanged) "X-RestartIfChanged=false\n"
       + lib.optionalString (!service.stopIfChanged) "X-StopIfChanged=false\n"
     ) service.serviceConfig;
@@ -108,10 +116,16 @@ let
   named = kind: lib.mapAttrs' (name: lib.nameValuePair "${name}.${kind}");
   units =
     named "service" (lib.mapAttrs (_: serviceText) config.systemd.services)
-    // named "timer" (lib.mapAttrs (_: timer: text "Timer" timer "" timer.timerConfig) config.systemd.timers)
-    // named "slice" (lib.mapAttrs (_: slice: text "Slice" slice "" slice.sliceConfig) config.systemd.slices);
+    // named "timer" (
+      lib.mapAttrs (_: timer: text "Timer" timer "" timer.timerConfig) config.systemd.timers
+    )
+    // named "slice" (
+      lib.mapAttrs (_: slice: text "Slice" slice "" slice.sliceConfig) config.systemd.slices
+    );
 
-  failed = map (assertion: assertion.message) (lib.filter (assertion: !assertion.assertion) config.assertions);
+  failed = map (assertion: assertion.message) (
+    lib.filter (assertion: !assertion.assertion) config.assertions
+  );
   checked =
     if failed == [ ] then
       lib.foldr lib.warn units config.warnings
