@@ -2,9 +2,12 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Stdio};
 
-use nixactions_harness::{Canaries, CommandExt as _, Kind, Manager, SOON, Signal, Snapshot, ended_within, on_managers, or_skip, wait_for};
+use nixactions_harness::{
+    Canaries, CommandExt as _, Kind, Manager, REPOSITORY, SOON, Signal, Snapshot, ended_within, on_managers, or_skip, wait_for,
+};
 
 on_managers!(commands_run_where_the_manager_is, snapshots_see_what_is_left, runs_are_seen_while_and_after_they_run);
+on_managers!(real_nix_evaluates_builds_and_its_result_runs on system_252, system_257, system_262, user_262, embedded_262);
 on_managers!(runs_units_and_reads_their_journal on system_252, system_257, system_262, user_252, user_257, user_262);
 
 fn commands_run_where_the_manager_is(manager: &Manager) {
@@ -104,4 +107,17 @@ fn canaries_are_what_a_booting_systemd_would_remove() {
     manager.command(&["systemd-tmpfiles", "--create", "--remove", "--boot", "--exclude-prefix=/dev"]).output_within(SOON);
     let outcome = std::panic::catch_unwind(|| canaries.assert_alive());
     assert!(outcome.is_err(), "the canaries survived it");
+}
+
+fn real_nix_evaluates_builds_and_its_result_runs(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    assert_eq!(nix.eval("(import <nixpkgs/lib>).toUpper \"a\""), "A");
+    assert!(nix.eval_fails("{ }.missing").contains("attribute 'missing' missing"));
+    let workflow = r#"(import /srv/nixactions/nix { pkgs = import <nixpkgs> { }; }).mkWorkflow {
+        name = "ci"; jobs.a.steps = [ { name = "say"; bash = "echo said by $0"; } ];
+    }"#;
+    let run = nix.run(&[nix.build(workflow)]).exits(0);
+    assert!(run.lines("a").iter().any(|line| line.starts_with("said by /nix/store/")), "{run}");
+    // The repository is there to be read.
+    manager.command(&["touch", &format!("{REPOSITORY}/README.md")]).fails();
 }

@@ -47,6 +47,12 @@ impl Plan<'_> {
         self
     }
 
+    /// Makes the host's directory `host` visible in the machine as `inside`, read-only and without what is mounted below it.
+    pub fn bind_read_only(mut self, host: &Path, inside: &str) -> Self {
+        self.binds.push(format!("{}:{inside}:ro", host.display()));
+        self
+    }
+
     /// Boots its systemd as PID 1 and waits until it is up.
     pub fn boot(self) -> Machine {
         let machine = Machine::start(self, "systemd");

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# machine.sh watch NAME ROOT INIT UPPER [HOSTPATH:INSIDE...] : one test machine, alive as long as this script's standard input is open.
+# machine.sh watch NAME ROOT INIT UPPER [HOSTPATH:INSIDE[:ro]...] : one test machine, alive as long as this script's standard input is open.
 # Called by machine.rs in a mount namespace of its own. INIT is systemd or idle; UPPER is the directory that takes the machine's
 # writes, or - for memory. Prints one line, "PID CGROUP": the machine's PID 1 as the host sees it, and its control group's path in
 # this script's mount namespace. Knows nothing of tests.
@@ -8,7 +8,7 @@ set -eu
 # The part inside the new namespaces: puts the root together and becomes its PID 1.
 # ROOT itself is never written: its /mnt (any directory would do) is where our private mounts stand.
 init() {
-    local name=$1 root=$2 init=$3 upper=$4 cgroup=$5 bind device pid
+    local name=$1 root=$2 init=$3 upper=$4 cgroup=$5 bind host inside options device pid
     shift 5
     # /proc is still the host's, so this is the PID that the host knows.
     read -r pid _ </proc/self/stat
@@ -43,8 +43,13 @@ init() {
     mount -t sysfs sysfs run/host/sys
     mount --bind -o ro proc/sys proc/sys
     for bind; do
-        mkdir -p ".${bind#*:}"
-        mount --rbind "${bind%%:*}" ".${bind#*:}"
+        IFS=: read -r host inside options <<<"$bind"
+        mkdir -p ".$inside"
+        if [ -z "$options" ]; then
+            mount --rbind "$host" ".$inside"
+        else
+            mount --bind -o "$options" "$host" ".$inside"
+        fi
     done
     tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
     echo "$name" >etc/hostname

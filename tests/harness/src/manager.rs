@@ -100,7 +100,8 @@ impl Manager {
 
     fn in_machine(kind: Kind, suite: Suite, program: &Path) -> Result<Self, Skip> {
         let root = Root::get(suite)?;
-        let machine = if kind == Kind::Embedded { Machine::enter(&root) } else { Machine::boot(&root) };
+        let plan = Machine::of(&root).language();
+        let machine = if kind == Kind::Embedded { plan.enter() } else { plan.boot() };
         Self::of(kind, machine, program)
     }
 
@@ -171,7 +172,8 @@ impl Manager {
         inside
     }
 
-    fn own(&self, inside: &Path) {
+    /// Gives a file inside to the manager's user.
+    pub(crate) fn own(&self, inside: &Path) {
         if self.kind == Kind::User {
             chown(self.file(inside), Some(USER.1), Some(USER.1)).expect("the machine's files are ours");
         }

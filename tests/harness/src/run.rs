@@ -123,6 +123,15 @@ impl Manager {
         (status.code().unwrap_or(-1), stderr.into_owned())
     }
 
+    /// Returns the run that a client with JSON output has shown to its end, if it was one.
+    pub fn finished(&self, output: &Output) -> Finished {
+        let events = lines(&String::from_utf8_lossy(&output.stdout));
+        let id = events.first().and_then(|event| event["event"]["run"].as_str()).unwrap_or_default().to_owned();
+        let record = if id.is_empty() { Value::Null } else { self.run_of(&id).record() };
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Finished { id, code: output.status.code(), events, stderr, record }
+    }
+
     /// Returns the host's path of a run's directory.
     pub fn run_dir(&self, id: &str) -> PathBuf {
         self.file(self.state_dir().join("runs").join(id))

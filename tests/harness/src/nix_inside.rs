@@ -1,0 +1,135 @@
+//! Real Nix in a machine: its own, over a store that is gone with the machine, with this repository and nixpkgs' `lib` in sight.
+//!
+//! `<nixpkgs>` inside is `tests/nix/pkgs.nix`, which makes packages of the machine's own programs, and `<nixpkgs/lib>` the real one.
+//! That is found on the host by `NIXACTIONS_TEST_NIXPKGS`, a directory with `lib/`, else by `<nixpkgs>` of `NIX_PATH`.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+use crate::{CommandExt as _, Finished, Manager, RUN_DEADLINE, Skip, machine::Plan};
+
+/// Where a machine sees this repository, read-only.
+pub const REPOSITORY: &str = "/srv/nixactions";
+/// Where it sees nixpkgs' `lib`, if the host has it.
+const LIB: &str = "/srv/nixpkgs/lib";
+
+/// What Nix says of a builder that it has killed itself while it was exiting, as it may on some kernels: it ends a builder whose output
+/// is at its end. Nothing is wrong, and the next try may do.
+const KILLED: &str = "failed due to signal 9 (Killed)";
+const TRIES: usize = 20;
+
+impl Plan<'_> {
+    /// Lets the machine see this repository and, if the host has it, nixpkgs' `lib`.
+    pub fn language(self) -> Self {
+        let plan = self.bind_read_only(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), REPOSITORY);
+        match lib() {
+            Some(lib) => plan.bind_read_only(&lib, LIB),
+            None => plan,
+        }
+    }
+}
+
+/// Returns where the host has nixpkgs' `lib`.
+fn lib() -> Option<PathBuf> {
+    let given = env::var_os("NIXACTIONS_TEST_NIXPKGS").map(PathBuf::from);
+    let from_path = || {
+        let path = env::var("NIX_PATH").unwrap_or_default();
+        path.split(':').find_map(|entry| entry.strip_prefix("nixpkgs=")).map(PathBuf::from)
+    };
+    given.or_else(from_path)?.join("lib").canonicalize().ok().filter(|lib| lib.join("default.nix").exists())
+}
+
+/// Nix as the manager's user has it.
+pub struct Nix<'a> {
+    manager: &'a Manager,
+}
+
+impl Manager {
+    /// Returns the Nix of this manager's machine; or says what is missing.
+    pub fn nix(&self) -> Result<Nix<'_>, Skip> {
+        let Some(machine) = self.machine() else {
+            return Err(Skip::new("Nix is tested in machines only, to leave the host's store alone"));
+        };
+        if !self.file(LIB).join("default.nix").exists() {
+            return Err(Skip::new(
+                "no nixpkgs: name a directory with its `lib/` in `NIXACTIONS_TEST_NIXPKGS`, or have `<nixpkgs>` in `NIX_PATH`",
+            ));
+        }
+        if !self.file("/usr/bin/nix-build").exists() {
+            return Err(Skip::new(format!("no Nix in `{}`: make it anew with `.ci/roots`", machine.root().path().display())));
+        }
+        // Whoever builds owns the store, as in any installation of one user; without these, Nix would make such a user another one.
+        for directory in ["/nix", "/nix/store", "/nix/var", "/nix/var/nix"] {
+            match fs::create_dir(self.file(directory)) {
+                Ok(()) => self.own(Path::new(directory)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("cannot make `{directory}`: {error}"),
+            }
+        }
+        Ok(Nix { manager: self })
+    }
+}
+
+impl Nix<'_> {
+    /// Returns a command that runs inside as the manager's user, in [`Manager::dir`], and finds `<nixpkgs>`.
+    pub fn command<S: AsRef<OsStr>>(&self, argv: &[S]) -> Command {
+        self.sees(self.manager.command(argv))
+    }
+
+    /// Returns a nixactions command as [`Manager::nixactions`] does, which finds `<nixpkgs>`.
+    pub fn nixactions<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        self.sees(self.manager.nixactions(arguments))
+    }
+
+    fn sees(&self, mut command: Command) -> Command {
+        command.env("NIX_PATH", format!("nixpkgs/lib={LIB}:nixpkgs={REPOSITORY}/tests/nix/pkgs.nix"));
+        command
+    }
+
+    /// Returns the value of an expression; panics with what Nix said if it has none.
+    pub fn eval(&self, expression: &str) -> Value {
+        let output = self.output(|| self.command(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]));
+        assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Returns what Nix says of an expression that has no value; panics if it has one.
+    pub fn eval_fails(&self, expression: &str) -> String {
+        self.command(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]).fails()
+    }
+
+    /// Builds the derivation that an expression is, and returns its path in the store; panics with what Nix said if it cannot.
+    /// Nothing keeps it from being collected.
+    pub fn build(&self, expression: &str) -> PathBuf {
+        let output = self.output(|| self.command(&["nix-build", "--no-out-link", "--expr", expression]));
+        assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a path in the store is ASCII").trim().into()
+    }
+
+    /// Runs `nixactions run` with these arguments to its end: a target, and options.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Finished {
+        let mut argv: Vec<&OsStr> = vec!["run".as_ref(), "--output=json".as_ref()];
+        argv.extend(arguments.iter().map(AsRef::as_ref));
+        self.manager.finished(&self.output(|| self.nixactions(&argv)))
+    }
+
+    /// Runs a command to its end, and again when a builder was killed for no reason; see the head of this file.
+    pub fn output(&self, command: impl Fn() -> Command) -> Output {
+        for _ in 1..TRIES {
+            let output = command().output_within(RUN_DEADLINE);
+            if output.status.success() || !String::from_utf8_lossy(&output.stderr).contains(KILLED) {
+                return output;
+            }
+        }
+        command().output_within(RUN_DEADLINE)
+    }
+}
