@@ -125,7 +125,7 @@ fn a_step_that_cannot_be_executed_fails_its_job_alone(manager: &Manager) {
     let run = manager.run(&plan, &NONE).exits(1);
     for (job, reason) in [
         ("missing", "executable `/nowhere/program` does not exist".to_owned()),
-        ("unknown", "executable `no-such-program` does not exist".to_owned()),
+        ("unknown", "executable `no-such-program` is in no directory of PATH".to_owned()),
         ("plain", format!("`{plain}` is not executable by the job's user")),
         ("directory", "`/etc` is not executable by the job's user".to_owned()),
         ("script", format!("the interpreter of `{script}` does not exist")),

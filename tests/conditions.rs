@@ -53,7 +53,7 @@ fn a_bash_condition_decides_by_its_exit_status(manager: &Manager) {
             "condition `exit 254` was false",
             "condition `exit 255` could not be told: exit status 255",
             "condition `kill -9 $$` could not be told: killed by SIGKILL",
-            "condition `true` could not be told: executable `bash` does not exist",
+            "condition `true` could not be told: executable `bash` is in no directory of PATH",
             "step beyond: condition `kill -TERM $$` could not be told: killed by SIGTERM",
         ],
         "{run}"

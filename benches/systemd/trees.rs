@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,6 +10,8 @@ use crate::{
     inside::{in_turns, millis, report, seconds, timed},
 };
 
+/// The state directory, on the same disk.
+const STATE: &str = "/srv/disk/state";
 /// How often each side is measured: a copy of a gigabyte takes seconds.
 const ROUNDS: usize = 3;
 /// The jobs among which the cost of a workspace is divided.
@@ -17,7 +20,7 @@ const JOBS: usize = 8;
 const FILES: usize = 50_000;
 const FILE_SIZE: usize = 20 << 10;
 
-/// Measures what a workspace costs a job: by the difference of a run of many jobs to a run of one.
+/// Measures what a workspace costs a job, by the times in the record.
 pub fn workspace() {
     let (large, small) = (format!("{DISK}/large"), format!("{DISK}/small"));
     tree(&large, FILES);
@@ -26,24 +29,51 @@ pub fn workspace() {
     report("a job's workspace of 50,000 files and 1 GB against cp -a", millis(ours), seconds(theirs), ours / theirs, 0.05);
     let (ours, theirs) = in_turns(ROUNDS, || a_job(&large), || a_job(&small));
     report("the same against one of 300 files", millis(ours), millis(theirs), ours / theirs, 1.5);
-    let (ours, theirs) = in_turns(ROUNDS, || run(&jobs(1), Some(&large)), || copy(&large));
+    let one = jobs(1);
+    let (ours, theirs) = in_turns(ROUNDS, || own_copy(&one, &large), || copy(&large));
     report("the run's own copy of that tree, with a job, against cp -a", seconds(ours), seconds(theirs), ours / theirs, 1.0);
 }
 
-/// Measures an artifact of one gigabyte from one job to the next: by the difference to the same jobs without it.
+/// Measures an artifact of one gigabyte from one job to the next, by the times in the record: from the end of the step that makes it
+/// to the end of its job, and from the start of the next job to that of its step.
 pub fn artifact() {
-    let bare = pass(false);
-    let ours = || run(&pass(true), None) - run(&bare, None);
+    let ours = || {
+        let record = run(&pass(), None);
+        let step = |job: &str, time: &str| at(&record["jobs"][job]["steps"][0][time]);
+        let job = |job: &str, time: &str| at(&record["jobs"][job][time]);
+        (job("make", "finishedAt") - step("make", "finishedAt")) + (step("take", "startedAt") - job("take", "startedAt"))
+    };
     let file = format!("{DISK}/file");
-    timed(Command::new("dd").args(["if=/dev/zero", &format!("of={file}"), "bs=1M", "count=1024", "status=none"]));
-    let (ours, theirs) = in_turns(ROUNDS, ours, || copy(&file));
+    // It is as fresh as that of the job when it is copied.
+    let theirs = || {
+        timed(Command::new("dd").args(["if=/dev/zero", &format!("of={file}"), "bs=1M", "count=1024", "status=none"]));
+        let time = timed(Command::new("cp").args(["-a", &file, &format!("{DISK}/copy")]));
+        remove("copy");
+        remove("file");
+        time
+    };
+    let (ours, theirs) = in_turns(ROUNDS, ours, theirs);
     report("an artifact of 1 GB saved and restored, rate against cp -a", seconds(ours), seconds(theirs), theirs / ours, 0.8);
 }
 
-/// Returns what one more job costs over a source tree.
+/// Returns how long a run of a plan takes over a source tree.
+fn own_copy(plan: &Value, source: &str) -> f64 {
+    let time = timed(&mut client(plan, Some(source)));
+    remove("state");
+    time
+}
+
+/// Returns what a job costs over a source tree, from the end of the one before to its own.
 fn a_job(source: &str) -> f64 {
-    let one = run(&jobs(1), Some(source));
-    (run(&jobs(JOBS + 1), Some(source)) - one) / JOBS as f64
+    let record = run(&jobs(JOBS + 1), Some(source));
+    let end = |job: usize| at(&record["jobs"][format!("j{job}")]["finishedAt"]);
+    (end(JOBS) - end(0)) / JOBS as f64
+}
+
+/// Returns a time of the record in seconds.
+fn at(time: &Value) -> f64 {
+    let time: Timestamp = time.as_str().and_then(|text| text.parse().ok()).expect("the record has it");
+    time.as_microsecond() as f64 / 1e6
 }
 
 /// Makes a tree of that many files, all in all of their size.
@@ -58,32 +88,39 @@ fn tree(root: &str, files: usize) {
     }
 }
 
-/// Returns a chain of jobs, so that nothing of their cost is hidden by running side by side.
+/// Returns a chain of jobs, so that nothing of their cost is hidden by running side by side. The first lets the disk come to rest.
 fn jobs(count: usize) -> Value {
     let needs = |job: usize| if job == 0 { json!([]) } else { json!([format!("j{}", job - 1)]) };
-    let job = |job: usize| (format!("j{job}"), json!({ "needs": needs(job), "steps": [{ "run": ["true"] }] }));
+    let step = |job: usize| if job == 0 && count > 1 { "sync" } else { "true" };
+    let job = |job: usize| (format!("j{job}"), json!({ "needs": needs(job), "steps": [{ "run": [step(job)] }] }));
     json!({ "version": 1, "name": "trees", "jobs": (0..count).map(job).collect::<serde_json::Map<_, _>>() })
 }
 
-fn pass(with_artifact: bool) -> Value {
+fn pass() -> Value {
     let steps = json!([{ "run": ["dd", "if=/dev/zero", "of=large", "bs=1M", "count=1024", "status=none"] }]);
-    let (outputs, inputs) = if with_artifact { (json!({ "large": "large" }), json!(["large"])) } else { (json!({}), json!([])) };
     let executor = json!({ "type": "systemd", "copyRepo": false });
     json!({ "version": 1, "name": "pass", "executors": { "e": executor }, "jobs": {
-        "make": { "executor": "e", "outputs": outputs, "steps": steps },
-        "take": { "executor": "e", "needs": ["make"], "inputs": inputs, "steps": [{ "run": ["true"] }] } } })
+        "make": { "executor": "e", "outputs": { "large": "large" }, "steps": steps },
+        "take": { "executor": "e", "needs": ["make"], "inputs": ["large"], "steps": [{ "run": ["true"] }] } } })
 }
 
-/// Returns how long a run takes; what it left is removed, so that the next finds as much room.
-fn run(plan: &Value, source: Option<&str>) -> f64 {
+/// Returns the command that runs a plan over a source tree.
+fn client(plan: &Value, source: Option<&str>) -> Command {
     let path = "/tmp/trees.json";
     fs::write(path, plan.to_string()).expect("/tmp is writable");
     let mut command = Command::new(PROGRAM);
-    command.args(["run", "--manager", "system", "--state-dir", &format!("{DISK}/state"), path]).current_dir("/tmp");
+    command.args(["run", "--manager", "system", "--state-dir", STATE, path]).current_dir("/tmp");
     command.args(source.map(|source| format!("--source={source}")));
-    let time = timed(&mut command);
+    command
+}
+
+/// Runs a plan and returns its record; what it left is removed, so that the next finds as much room.
+fn run(plan: &Value, source: Option<&str>) -> Value {
+    timed(&mut client(plan, source));
+    let name = plan["name"].as_str().expect("it has one");
+    let text = fs::read_to_string(format!("{STATE}/runs/{name}-1/record.json")).expect("the run left a record");
     remove("state");
-    time
+    serde_json::from_str(&text).expect("it is JSON")
 }
 
 /// Returns how long `cp -a` takes.

@@ -7,7 +7,7 @@ use std::{collections::HashMap, fmt::Write as _};
 use crate::{
     graph::{Graph, JobIx},
     plan::{Argv, DEFAULT_EXECUTOR, Executor, Job, Network, Plan, Retry, Sandbox, Seconds, Setting},
-    unit::DEFAULT_JOB_TIMEOUT,
+    unit::{self, DEFAULT_JOB_TIMEOUT},
 };
 
 /// How deep the tree is indented before it goes on at the margin.
@@ -173,7 +173,7 @@ fn explain_job(
         .iter()
         .enumerate()
         .map(|(i, step)| {
-            let mut text = step.name.as_deref().map_or_else(|| format!("step {}", i + 1), one_line);
+            let mut text = one_line(&unit::step_name(i, step));
             let bound = if let Setting::Value(bound) = step.timeout { Some(format!("at most {}", span(bound))) } else { None };
             let remarks: Vec<_> =
                 step.condition.as_deref().map(|condition| format!("if {}", one_line(condition))).into_iter().chain(bound).collect();

@@ -40,12 +40,7 @@ pub fn main(directory: PathBuf) -> ExitCode {
         Ok(Conclusion::Cancelled) => ExitCode::from(EXIT_CANCELLED),
         Err(error) => {
             // Standard error goes to the journal under the job's unit.
-            eprintln!("nixactions: {error}");
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                eprintln!("  because: {cause}");
-                source = cause.source();
-            }
+            eprintln!("nixactions: {}", describe(&error));
             ExitCode::from(EXIT_NO_RESULT)
         }
     }
@@ -298,7 +293,9 @@ impl Job<'_> {
         self.hide_secrets();
         let lost = self.processes.journal.lost;
         if lost > 0 {
-            self.processes.journal.note(&format!("{lost} lines were lost: journald did not take them"), Priority::Warning);
+            self.processes
+                .journal
+                .note(&format!("{lost} lines were lost: journald did not take them, its own log says why"), Priority::Warning);
         }
         self.record.conclusion = status::conclude(self.record.outcome, self.spec.continue_on_error);
         self.record.finished_at.get_or_insert_with(Timestamp::now);

@@ -343,6 +343,7 @@ fn not_started(command: &Command, error: &io::Error) -> String {
             format!("its working directory `{}` does not exist", command.get_current_dir().unwrap_or_else(|| ".".as_ref()).display())
         }
         io::ErrorKind::NotFound if std::path::Path::new(&*program).exists() => format!("the interpreter of `{program}` does not exist"),
+        io::ErrorKind::NotFound if !program.contains('/') => format!("executable `{program}` is in no directory of PATH"),
         io::ErrorKind::NotFound => format!("executable `{program}` does not exist"),
         io::ErrorKind::PermissionDenied => format!("`{program}` is not executable by the job's user"),
         _ => format!("`{program}` could not be started: {error}"),

@@ -299,7 +299,7 @@ impl JobSpec {
 impl StepSpec {
     pub(super) fn new(index: usize, step: &Step) -> Self {
         Self {
-            name: step.name.clone().unwrap_or_else(|| default_name(index, step)),
+            name: step_name(index, step),
             command: match (&step.run, &step.bash) {
                 (Some(argv), _) => Command::Run(argv.clone()),
                 (None, script) => Command::Bash(script.clone().unwrap_or_default()),
@@ -315,8 +315,11 @@ impl StepSpec {
     }
 }
 
-/// Returns what a step is called that its plan gives no name: its executable, or the beginning of its script.
-fn default_name(index: usize, step: &Step) -> String {
+/// Returns what a step is called: as its plan says, or else by its executable, or by the beginning of its script.
+pub fn step_name(index: usize, step: &Step) -> String {
+    if let Some(name) = &step.name {
+        return name.clone();
+    }
     let text = match (&step.run, &step.bash) {
         (Some(argv), _) => argv.first().and_then(|program| program.rsplit('/').next()).unwrap_or_default(),
         (None, script) => script.iter().flat_map(|script| script.lines()).map(str::trim).find(|line| !line.is_empty()).unwrap_or_default(),
@@ -335,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_nameless_step_is_called_by_what_it_does_and_a_name_that_is_cut_says_so() {
-        let name = |json: serde_json::Value| default_name(1, &serde_json::from_value(json).unwrap());
+        let name = |json: serde_json::Value| step_name(1, &serde_json::from_value(json).unwrap());
         assert_eq!(name(serde_json::json!({ "run": ["/nix/store/x/bin/compile", "-v"] })), "compile");
         assert_eq!(name(serde_json::json!({ "bash": "\n  make all\nmake more" })), "make all");
         assert_eq!(name(serde_json::json!({ "bash": "ä".repeat(40) })), "ä".repeat(40));
