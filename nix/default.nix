@@ -7,6 +7,8 @@
 #   mk-executor.nix     hooks -> an executor; executors.nix has those that come with systemd
 #   mk-matrix-jobs.nix  one job and a matrix -> jobs
 #   actions/ env-providers/ jobs/   what others would write as well: plain functions over the above
+#   arguments.nix       how those check what they are given
+#   variables.nix       how those hand on secrets; variables.jq
 #
 # It needs nixpkgs' `lib` (24.05 or newer), and of `pkgs` what builds a script. `nixactions` is the package whose command runs the plan.
 {
@@ -27,6 +29,8 @@ let
     mkMatrixJobs = import ./mk-matrix-jobs.nix api;
 
     executors = import ./executors.nix api;
+    arguments = import ./arguments.nix api;
+    variables = import ./variables.nix api;
     actions = import ./actions api;
     envProviders = import ./env-providers api;
     jobs = import ./jobs api;

@@ -10,13 +10,14 @@ use nixactions::{
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
 };
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/plan.md",
     "docs/sandbox.md",
     "docs/design.md",
     "docs/secrets.md",
     "docs/nixos.md",
+    "docs/actions.md",
     "docs/language.md",
     "docs/options.md",
 ];

@@ -18,6 +18,7 @@ let
       ]
       // {
         inherit name system;
+        outputs = [ "out" ];
         builder = "/bin/bash";
         args = [
           "-c"

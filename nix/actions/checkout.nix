@@ -1,0 +1,105 @@
+# Source trees. By default a job has one already: the executor copies it (`copyRepo`).
+{
+  lib,
+  arguments,
+  ...
+}:
+let
+  inherit (arguments) action package quote withoutArguments;
+
+  # What git would take for an option is none of these.
+  word = lib.types.strMatching "[^-].*";
+  below = lib.mkOptionType {
+    name = "below";
+    description = "path below the workspace";
+    descriptionClass = "nonRestrictiveClause";
+    check = value: builtins.isString value && value != "" && !lib.hasPrefix "/" value && !lib.hasPrefix "-" value && !lib.elem ".." (lib.splitString "/" value);
+    merge = lib.mergeEqualOption;
+  };
+in
+{
+  # checkout { repository ? null; ref ? null; path ? "."; depth ? 1; submodules ? false; }
+  #
+  # Without arguments: says at which commit the source tree is, and fails where there is none.
+  # With `ref`: checks out this branch, tag or commit of the source tree, whose own changes are lost.
+  # With `repository`: clones it to `path`, at `ref` or its default branch, with `depth` commits of history (0: all).
+  # Leaves the files, and a detached HEAD where something was checked out.
+  checkout = withoutArguments (
+    action "checkout"
+      {
+        repository = {
+          type = lib.types.nullOr (word // { description = "URL of a git repository, or a path to one"; });
+          default = null;
+        };
+        ref = {
+          type = lib.types.nullOr (word // { description = "branch, tag or commit"; });
+          default = null;
+        };
+        path = {
+          type = below;
+          default = ".";
+        };
+        depth = {
+          type = lib.types.ints.unsigned;
+          default = 1;
+        };
+        submodules = {
+          type = lib.types.bool;
+          default = false;
+        };
+      }
+      (
+        {
+          repository,
+          ref,
+          path,
+          depth,
+          submodules,
+        }:
+        let
+          limit = lib.optionalString (depth > 0) "--depth ${toString depth}";
+          at = quote path;
+        in
+        {
+          name = "checkout";
+          deps = [ (package "actions.checkout" [ "git" ]) ];
+          bash =
+            (
+              if repository != null then
+                ''
+                  if [ -e ${at} ] && [ -n "$(ls --almost-all ${at})" ]; then
+                    echo "error: the directory" ${at} "is not empty: clone to another \`path\`, or use an executor with \`copyRepo = false\`" >&2
+                    exit 1
+                  fi
+                  git init --quiet ${at}
+                  cd ${at}
+                  git remote add origin ${quote repository}
+                  git fetch --quiet --no-tags ${limit} origin ${if ref == null then "HEAD" else quote ref}
+                  git -c advice.detachedHead=false checkout --quiet --force --detach FETCH_HEAD
+                ''
+              else
+                ''
+                  cd ${at}
+                  if ! git rev-parse --quiet --verify HEAD >/dev/null 2>&1; then
+                    echo "error: there is no git repository here: name one by \`repository\`, or use an executor with \`copyRepo\` in a repository" >&2
+                    exit 1
+                  fi
+                ''
+                + lib.optionalString (ref != null) ''
+                  if ! git rev-parse --quiet --verify ${quote "${ref}^{commit}"} >/dev/null; then
+                    echo "error: the source tree has no branch, tag or commit" ${quote ref} >&2
+                    exit 1
+                  fi
+                  git -c advice.detachedHead=false checkout --quiet --force --detach ${quote ref}
+                ''
+            )
+            + lib.optionalString submodules ''
+              git submodule --quiet update --init --recursive ${limit}
+            ''
+            + ''
+              git --no-pager log --max-count=1 --format='At %h %s'
+            '';
+        }
+      )
+  );
+}

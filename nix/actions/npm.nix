@@ -1,0 +1,63 @@
+# npm's commands. They run with the Node.js of an earlier `setupNode` or `nixShell`, else with `nodejs`; never with one of the host's.
+{
+  lib,
+  arguments,
+  ...
+}:
+let
+  npm =
+    name: command:
+    arguments.withoutArguments (
+      arguments.action name
+        {
+          nodejs = {
+            type = lib.types.package;
+            default = arguments.package "actions.${name}" [ "nodejs" ];
+          };
+          args = {
+            type = lib.types.listOf lib.types.str;
+            default = [ ];
+          };
+        }
+        (settings: {
+          name = "npm ${lib.toLower (lib.removePrefix "npm" name)}";
+          bash = ''
+            case $(command -v npm || true) in
+              ${builtins.storeDir}/*) ;;
+              *) PATH=${lib.makeBinPath [ settings.nodejs ]}:$PATH ;;
+            esac
+            ${command settings}
+          '';
+        })
+    );
+  script =
+    name: command:
+    npm name (
+      { args, ... }: lib.concatStringsSep " " ([ command ] ++ lib.optional (args != [ ]) "-- ${arguments.quotes args}")
+    );
+in
+{
+  # npmInstall { args ? [ ]; nodejs ? pkgs.nodejs; }
+  #
+  # Installs the packages of package-lock.json as they stand there (`npm ci`); those of package.json where there is no lock file.
+  # Leaves node_modules/. Scripts of packages are run, unless `args` has "--ignore-scripts".
+  npmInstall = npm "npmInstall" (
+    { args, ... }:
+    ''
+      if [ -e package-lock.json ] || [ -e npm-shrinkwrap.json ]; then
+        npm ci --no-audit --no-fund ${arguments.quotes args}
+      else
+        npm install --no-audit --no-fund ${arguments.quotes args}
+      fi
+    ''
+  );
+
+  # npmTest { args ? [ ]; nodejs ? pkgs.nodejs; }: runs the package's script `test`, with `args`.
+  npmTest = script "npmTest" "npm test";
+
+  # npmBuild { args ? [ ]; nodejs ? pkgs.nodejs; }: runs the package's script `build`, with `args`.
+  npmBuild = script "npmBuild" "npm run build";
+
+  # npmLint { args ? [ ]; nodejs ? pkgs.nodejs; }: runs the package's script `lint`, with `args`.
+  npmLint = script "npmLint" "npm run lint";
+}

@@ -1,0 +1,144 @@
+# Tools for the steps that come after: they find them in PATH, before the host's.
+{
+  lib,
+  pkgs,
+  arguments,
+  mkAction,
+  ...
+}:
+let
+  # Adds packages to the PATH of later steps.
+  add = packages: ''
+    printf '%s\n' ${arguments.quotes (map (package: "${lib.getBin package}/bin") packages)} >> "$NIXACTIONS_PATH"
+  '';
+
+  # Those of one language: the version that is asked for is an attribute of `pkgs`.
+  setup =
+    {
+      function,
+      name,
+      attributes,
+      pattern,
+      attribute,
+      print,
+    }:
+    arguments.withoutArguments (
+      arguments.action function
+        {
+          version = {
+            type = lib.types.nullOr (lib.types.coercedTo lib.types.ints.positive toString lib.types.str);
+            default = null;
+          };
+          package = {
+            type = lib.types.nullOr lib.types.package;
+            default = null;
+          };
+        }
+        (
+          { version, package }:
+          let
+            wanted = attribute version;
+            there = lib.filter (name: builtins.match pattern name != null) (lib.attrNames pkgs);
+            chosen =
+              if version != null && package != null then
+                throw "actions.${function}: both `version` and `package`: a package has its version"
+              else if package != null then
+                package
+              else if version == null then
+                arguments.package "actions.${function}" attributes
+              else
+                pkgs.${wanted} or (throw "actions.${function}: these `pkgs` have no `${wanted}`, only: ${lib.concatStringsSep ", " there}");
+          in
+          {
+            inherit name;
+            deps = [ chosen ];
+            bash = add [ chosen ] + print;
+          }
+        )
+    );
+in
+{
+  # setupNode { version ? null; package ? pkgs.nodejs; }
+  #
+  # Adds Node.js and npm: version "20" is `pkgs.nodejs_20`. Prints their versions.
+  setupNode = setup {
+    function = "setupNode";
+    name = "set up Node.js";
+    attributes = [ "nodejs" ];
+    pattern = "nodejs_[0-9]+";
+    attribute = version: "nodejs_${version}";
+    print = ''
+      echo "node $(node --version), npm $(npm --version)"
+    '';
+  };
+
+  # setupPython { version ? null; package ? pkgs.python3; }
+  #
+  # Adds Python: version "3.11" is `pkgs.python311`. Prints its version. Packages come by
+  # `package = pkgs.python3.withPackages (python: [ python.pytest ])`.
+  setupPython = setup {
+    function = "setupPython";
+    name = "set up Python";
+    attributes = [ "python3" ];
+    pattern = "python3[0-9]+";
+    attribute = version: "python${lib.replaceStrings [ "." ] [ "" ] version}";
+    print = ''
+      python3 --version
+    '';
+  };
+
+  # setupRust { packages ? with pkgs; [ rustc cargo clippy rustfmt stdenv.cc ]; }
+  #
+  # Adds Rust, with a linker. Prints the compiler's and cargo's versions.
+  setupRust = arguments.withoutArguments (
+    arguments.action "setupRust"
+      {
+        packages = {
+          type = lib.types.listOf lib.types.package;
+          default =
+            map (name: arguments.package "actions.setupRust" [ name ]) [
+              "rustc"
+              "cargo"
+              "clippy"
+              "rustfmt"
+            ]
+            # What rustc links with.
+            ++ [ pkgs.stdenv.cc ];
+        };
+      }
+      (
+        { packages }:
+        {
+          name = "set up Rust";
+          deps = packages;
+          bash = add packages + ''
+            rustc --version
+            cargo --version
+          '';
+        }
+      )
+  );
+
+  # nixShell [ "jq" "python3Packages.requests" pkgs.hello … ]
+  #
+  # Adds the programs of packages: of `pkgs` by name, or any. They are built with the workflow; nothing is fetched when it runs.
+  nixShell =
+    packages:
+    let
+      resolve =
+        package:
+        if lib.isDerivation package then
+          package
+        else if !builtins.isString package then
+          throw "actions.nixShell: a ${builtins.typeOf package} is neither a package nor the name of one"
+        else
+          lib.attrByPath (lib.splitString "." package) (throw "actions.nixShell: these `pkgs` have no `${package}`") pkgs;
+    in
+    if !builtins.isList packages || packages == [ ] then
+      throw ''actions.nixShell: expects a list of packages, as in `nixShell [ "curl" "jq" ]`''
+    else
+      mkAction {
+        name = "nix-shell";
+        bash = add (map resolve packages) + "echo ${arguments.quote "Added ${lib.concatMapStringsSep ", " lib.getName (map resolve packages)}"}\n";
+      };
+}

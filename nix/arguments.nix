@@ -1,0 +1,144 @@
+# What functions of the library take: a typo, a missing argument or a wrong type is an error that names the function, the argument,
+# and what it knows. An argument is `{ type; }`, with a `default` where it may be left out.
+api@{
+  lib,
+  pkgs,
+  mkAction,
+  ...
+}:
+let
+  # The options of a step or job that a user may add; only their names are looked at.
+  optionsOf =
+    level:
+    let
+      module = import (./options + "/${level}.nix");
+      options = (module (lib.mapAttrs (name: _: api.${name} or null) (lib.functionArgs module))).options;
+    in
+    lib.optionalAttrs (level != null) (removeAttrs options decided.${level});
+  decided = {
+    step = [
+      "bash"
+      "deps"
+      "package"
+      "args"
+    ];
+    job = [
+      "steps"
+      "actions"
+      "matrix"
+    ];
+  };
+  quoted = lib.concatMapStringsSep ", " (name: "`${name}`");
+  isVariable = text: builtins.match "[A-Za-z_][A-Za-z0-9_]*" text != null;
+
+  # Returns a function from the arguments to what `build` makes of them. Options of the `level`, which something else checks, are
+  # passed on where they are given.
+  function =
+    name: known: level: build: arguments:
+    let
+      fail = text: throw "${name}: ${text}";
+      names = lib.attrNames known;
+      options = optionsOf level;
+      all = names ++ lib.attrNames options;
+      list = "(known: ${lib.concatStringsSep ", " names}${
+        lib.optionalString (level != null) "; and the options of a ${level}: ${lib.concatStringsSep ", " (lib.attrNames options)}"
+      })";
+      unknown = lib.filter (argument: !lib.elem argument all) (lib.attrNames arguments);
+      near = argument: lib.filter (lib.strings.levenshteinAtMost 2 argument) all;
+      hint = argument: lib.optionalString (near argument != [ ]) ", did you mean `${lib.head (near argument)}`?";
+      missing = lib.filter (argument: !(arguments ? ${argument} || known.${argument} ? default)) names;
+      position = argument: builtins.unsafeGetAttrPos argument arguments;
+      value =
+        argument: option:
+        if !(arguments ? ${argument}) then
+          option.default
+        else
+          (lib.mergeDefinitions (lib.splitString "." name ++ [ argument ]) option.type [
+            {
+              file = if position argument == null then "<unknown>" else "${(position argument).file}:${toString (position argument).line}";
+              value = arguments.${argument};
+            }
+          ]).mergedValue;
+    in
+    if !builtins.isAttrs arguments then
+      fail "expects a set with ${quoted names}, got a ${builtins.typeOf arguments}"
+    else if unknown != [ ] then
+      fail "unknown argument `${lib.head unknown}`${hint (lib.head unknown)} ${list}"
+    else if missing != [ ] then
+      fail "argument `${lib.head missing}` is missing: ${known.${lib.head missing}.type.description} ${list}"
+    else
+      build (lib.mapAttrs value known) (lib.intersectAttrs options arguments);
+  # What is given is stronger; variables are added to those that are there.
+  with' = built: given: built // given // { env = built.env or { } // given.env or { }; };
+in
+rec {
+  # A function of arguments that are all its own.
+  plain =
+    name: known: build:
+    function name known null (settings: _: build settings);
+
+  # An action: it takes the options of a step as well, but for those that make it the action that it is.
+  action =
+    name: known: build:
+    function "actions.${name}" known "step" (settings: given: mkAction (with' (build settings) given));
+
+  # A job: it takes the options of a job as well.
+  job =
+    name: known: build:
+    function "jobs.${name}" known "job" (settings: given: with' (build settings) given);
+
+  # Makes an action without mandatory arguments usable as it is, and callable where some are wanted.
+  withoutArguments = action: action { } // { __functor = _: action; };
+
+  # Returns a package of `pkgs` by the first of its names that is there; asked for only when it is used.
+  package =
+    function: names:
+    let
+      name = lib.findFirst (name: pkgs ? ${name}) null names;
+    in
+    if name == null then throw "${function}: it needs `pkgs.${lib.head names}`, which these `pkgs` do not have" else pkgs.${name};
+
+  # Returns a word for bash, or several. In double quotes: in single ones shellcheck takes a `$` for a mistake.
+  quote =
+    text:
+    let
+      special = [
+        "\\"
+        "\""
+        "$"
+        "`"
+      ];
+    in
+    if builtins.match "[A-Za-z0-9_./:=,@%+-]+" text != null then text else "\"${lib.escape special text}\"";
+  quotes = lib.concatMapStringsSep " " quote;
+
+  # The name of a variable, as a type.
+  variable = lib.types.strMatching "[A-Za-z_][A-Za-z0-9_]*" // {
+    description = "name of a variable";
+  };
+
+  # Returns bash that fails with the names of all variables that are not set, or empty.
+  requireVariables = names: ''
+    names=(${lib.concatStringsSep " " names}) missing=()
+    for name in "''${names[@]}"; do
+      [ -n "''${!name-}" ] || missing+=("$name")
+    done
+    if [ "''${#missing[@]}" -gt 0 ]; then
+      echo "error: not set: ''${missing[*]}" >&2
+      exit 1
+    fi
+  '';
+
+  # Passes on a list of names of variables.
+  variableNames =
+    name: names:
+    let
+      wrong = lib.filter (variable: !(builtins.isString variable && isVariable variable)) names;
+    in
+    if !builtins.isList names || names == [ ] then
+      throw ''${name}: expects a list of names of variables, as in `${name} [ "API_KEY" ]`''
+    else if wrong != [ ] then
+      throw "${name}: ${builtins.toJSON (lib.head wrong)} is no name of a variable: it is made of letters, digits and `_`, and begins with no digit"
+    else
+      names;
+}

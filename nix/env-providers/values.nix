@@ -1,0 +1,71 @@
+# Variables that need no file.
+{
+  lib,
+  pkgs,
+  types,
+  arguments,
+  writeScript,
+  ...
+}:
+{
+  # static { NAME = value; … }
+  #
+  # Gives these values. They are in the store, where everybody can read them, and masked all the same: what is no secret is better in `env`.
+  static =
+    values:
+    let
+      checked = (lib.mergeDefinitions [ "envProviders" "static" ] (lib.types.attrsOf types.variable) [
+        {
+          file = "<arguments>";
+          value = values;
+        }
+      ]).mergedValue;
+      export = name: value: "export ${name}=${lib.escapeShellArg value}\n";
+    in
+    builtins.seq (arguments.variableNames "envProviders.static" (lib.attrNames checked)) writeScript {
+      name = "env-static";
+      text = "cat ${
+        pkgs.writeTextFile {
+          name = "variables";
+          text = lib.concatStrings (lib.mapAttrsToList export checked);
+        }
+      }";
+    };
+
+  # command { name; bash; deps ? [ ]; }
+  #
+  # Gives one variable: what a script prints, without the line ends after it. It fails as the script does.
+  command =
+    arguments.plain "envProviders.command"
+      {
+        name.type = arguments.variable;
+        bash.type = lib.types.lines;
+        deps = {
+          type = lib.types.listOf lib.types.package;
+          default = [ ];
+        };
+      }
+      (
+        {
+          name,
+          bash,
+          deps,
+        }:
+        let
+          script = writeScript {
+            name = "print-${name}";
+            text = bash;
+            inherit deps;
+          };
+        in
+        writeScript {
+          name = "env-${name}";
+          # Within single quotes all is as it stands, but for those themselves.
+          text = ''
+            value=$(${lib.getExe script})
+            quote="'"
+            printf "export ${name}='%s'\n" "''${value//$quote/$quote\\$quote$quote}"
+          '';
+        }
+      );
+}

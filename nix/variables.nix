@@ -1,0 +1,95 @@
+# How secrets get from where they are kept to the steps of a job. They are only ever in pipes and in a shell's own memory: never on
+# a command line, in a file or in the log. variables.jq has the forms.
+{
+  lib,
+  arguments,
+  ...
+}:
+rec {
+  # What scripts made with these need in their `deps`.
+  deps = function: [ (arguments.package function [ "jq" ]) ];
+
+  # A file as an argument: a path of Nix', which is copied to the store, or a text, in which `$NAME` is expanded when it is used.
+  file = lib.types.either lib.types.path lib.types.str // {
+    description = "file: a path, or text that may begin with a variable, as in \"$CREDENTIALS_DIRECTORY/name\"";
+  };
+
+  # A file that must not get into the store, where everybody can read it.
+  secretFile = lib.mkOptionType {
+    name = "secretFile";
+    description = ''file as text, as in "$CREDENTIALS_DIRECTORY/age-key" or "/etc/ci/age.key"; a path of Nix' would be copied to the store, where everybody can read it'';
+    descriptionClass = "nonRestrictiveClause";
+    check = value: builtins.isString value && value != "" && !builtins.hasContext value && !lib.hasPrefix builtins.storeDir value;
+    merge = lib.mergeEqualOption;
+  };
+
+  # Which fields are taken, and what they are called then; `null` takes all.
+  variables = lib.types.nullOr (lib.types.attrsOf lib.types.str);
+
+  # Returns a word for bash.
+  shell =
+    value:
+    let
+      part = part: if builtins.isList part then "\"${lib.head part}\"" else lib.optionalString (part != "") (arguments.quote part);
+      parts = builtins.split "([$][A-Za-z_][A-Za-z0-9_]*)" value;
+    in
+    if builtins.isPath value then
+      arguments.quote "${value}"
+    else if value == "" then
+      "\"\""
+    else
+      lib.concatMapStrings part parts;
+
+  # Returns bash that reads variables.
+  read =
+    {
+      # A word for bash: what errors call it.
+      source,
+      # A command that prints it.
+      command,
+      # A filter of jq's from what is printed to an object.
+      filter,
+      variables ? null,
+    }:
+    ''
+      printed=$(${command})
+      variables=$(printf '%s' "$printed" | ${jq source "--raw-input --slurp" "${filter} | chosen(${builtins.toJSON variables}) | texts"})
+    '';
+
+  # Returns bash that hands them on to later steps. They are masked first.
+  toSteps = source: ''
+    printf '%s' "$variables" | ${jq source "--raw-output" "masks"}
+    printf '%s' "$variables" | ${jq source "--raw-output" "heredocs"} >> "$NIXACTIONS_ENV"
+    printf '%s' "$variables" | ${jq source "--raw-output" ''"Loaded " + if . == {} then "nothing" else keys | join(", ") end''}
+  '';
+
+  # Returns bash that prints them as a provider does.
+  toExports = source: ''
+    printf '%s' "$variables" | ${jq source "--raw-output" "exports"}
+  '';
+
+  jq = source: options: filter: "jq ${options} --arg source ${source} ${lib.escapeShellArg "${builtins.readFile ./variables.jq}\n${filter}"}";
+
+  # Returns bash that decrypts a file with sops.
+  sops =
+    {
+      file,
+      format,
+      identity,
+      variables ? null,
+    }:
+    lib.optionalString (identity != null) ''
+      export SOPS_AGE_KEY_FILE=${shell identity}
+    ''
+    + read {
+      source = shell file;
+      command = "sops --decrypt --input-type ${format} --output-type ${if format == "dotenv" then "dotenv" else "json"} ${shell file}";
+      filter = if format == "dotenv" then "dotenv" else "json";
+      inherit variables;
+    };
+  format = lib.types.enum [
+    "yaml"
+    "json"
+    "dotenv"
+  ];
+}

@@ -1,0 +1,259 @@
+//! Actions that load secrets: what they load reaches later steps byte for byte, and nobody else.
+
+use std::path::PathBuf;
+
+use nixactions_harness::{CommandExt as _, Finished, or_skip};
+
+use crate::world::World;
+
+/// A value with all that quotes, masks, heredocs and escapes could stumble over.
+const NASTY: &str = "first-line \"quoted\" $HOME `id` \\n 50%25\n  second-line 'quoted' # no comment\n\nEND0\nEND1\n::stop-commands::x\n{\nüber-last-line\n";
+/// What of it may not be seen.
+const PARTS: [&str; 5] = ["first-line", "second-line", "END0", "stop-commands", "ber-last-line"];
+
+/// Makes a key of age's; returns its file, which only root can read, and the public key.
+fn key(world: &World) -> (PathBuf, String) {
+    let file = world.path("age.key");
+    world.command(&["age-keygen", "-o", file.to_str().expect("it is ASCII")]).ok();
+    let public = world.command(&["age-keygen", "-y", file.to_str().expect("it is ASCII")]).ok();
+    (file, public.trim().to_owned())
+}
+
+/// Writes a file as sops encrypts this text.
+fn sops(world: &World, name: &str, format: &str, public: &str, text: &str) {
+    let plain = world.secret("plain", text);
+    let plain = plain.to_str().expect("it is ASCII");
+    let encrypted = world.command(&["sops", "--encrypt", "--age", public, "--input-type", format, "--output-type", format, plain]).ok();
+    assert!(encrypted.contains("ENC["), "{encrypted}");
+    world.manager().write(name, encrypted);
+    std::fs::remove_file(plain).expect("the file is ours");
+}
+
+/// Returns a step that keeps these variables in an artifact, and prints them.
+fn keep(names: &[&str]) -> String {
+    format!(
+        "{{ name = \"keep\"; bash = ''
+            mkdir out
+            names=({})
+            for name in \"''${{names[@]}}\"; do
+              printf %s \"''${{!name}}\" > \"out/$name\"
+              printf '%s\\n' \"''${{!name}}\"
+              printf '%s\\n' \"''${{!name}}\" >&2
+            done
+        ''; }}",
+        names.join(" ")
+    )
+}
+
+fn kept(world: &World, run: &Finished, job: &str, name: &str) -> String {
+    String::from_utf8(world.artifact(run, job, job, &format!("out/{name}"))).expect("it was text")
+}
+
+#[test]
+fn sops_files_of_every_format_are_loaded_and_masked() {
+    let world = or_skip!(World::with(&["sops", "age"]));
+    let (key, public) = key(&world);
+    let yaml: String = NASTY.lines().map(|line| format!("  {line}\n")).collect();
+    // Of a block the indentation of the first line is taken away from all.
+    let yaml =
+        format!("NASTY: |\n{yaml}PLAIN: plain-of-yaml\nCOUNT: 42\nBIG: \"12345678901234567890\"\nTRUTH: true\nEMPTY: \"\"\n# a comment\n");
+    sops(&world, "secrets.yaml", "yaml", &public, &yaml);
+    let json = serde_json::json!({ "NASTY": NASTY, "api key": "renamed-of-json", "OTHER": "not-asked-for-of-json" });
+    sops(&world, "secrets.json", "json", &public, &json.to_string());
+    sops(&world, "secrets.env", "dotenv", &public, "PLAIN=plain-of-dotenv $x\n# a comment\nQUOTED=\"quoted of\\ndotenv\"\n");
+    let project = world.project("project", &[]);
+    let here = world.manager().dir().display();
+    let job = |name: &str, load: &str, names: &[&str]| {
+        format!(
+            "{name} = {{ credentials.key = \"{}\"; outputs.{name} = \"out/\"; steps = [ (actions.sopsLoad {{ {load} identity = \"$CREDENTIALS_DIRECTORY/key\"; }}) {} ]; }};",
+            key.display(),
+            keep(names)
+        )
+    };
+    let jobs = [
+        job("yaml", &format!("file = {here}/secrets.yaml;"), &["NASTY", "PLAIN", "COUNT", "BIG", "TRUTH", "EMPTY"]),
+        job(
+            "json",
+            &format!(
+                "file = {here}/secrets.json; format = \"json\"; variables = {{ NASTY = \"NASTY\"; KEY = \"api key\"; OTHER = \"NASTY\"; }};"
+            ),
+            &["NASTY", "KEY"],
+        ),
+        job("dotenv", &format!("file = \"{here}/secrets.env\"; format = \"dotenv\";"), &["PLAIN", "QUOTED"]),
+    ]
+    .concat();
+    let run = world.run(&project, &format!("{{ {jobs} }}"), &[]).exits(0);
+    assert_eq!(kept(&world, &run, "yaml", "NASTY"), NASTY);
+    let rest = ["PLAIN", "COUNT", "BIG", "TRUTH", "EMPTY"].map(|name| kept(&world, &run, "yaml", name));
+    assert_eq!(rest, ["plain-of-yaml", "42", "12345678901234567890", "true", ""]);
+    assert_eq!((kept(&world, &run, "json", "NASTY"), kept(&world, &run, "json", "KEY")), (NASTY.to_owned(), "renamed-of-json".to_owned()));
+    assert_eq!(
+        (kept(&world, &run, "dotenv", "PLAIN"), kept(&world, &run, "dotenv", "QUOTED")),
+        ("plain-of-dotenv $x".to_owned(), "quoted of\ndotenv".to_owned())
+    );
+    assert!(run.lines("yaml").contains(&"Loaded BIG, COUNT, EMPTY, NASTY, PLAIN, TRUTH"), "{run}");
+    assert!(run.lines("json").contains(&"Loaded KEY, NASTY, OTHER"), "{run}");
+    world.nothing_says(&run, &PARTS);
+    world.nothing_says(&run, &["plain-of", "12345678901234567890", "of-json", "quoted of", "dotenv $x"]);
+    // A value that is too short to be hidden hides nothing else.
+    assert!(run.lines("yaml").contains(&"42"), "{run}");
+}
+
+#[test]
+fn age_files_are_loaded_and_masked() {
+    let world = or_skip!(World::with(&["age", "age-keygen"]));
+    let (key, public) = key(&world);
+    let project = world.project("project", &[]);
+    for (name, text) in [
+        ("token.age", "# of the server\nexport TOKEN=token-of-age\nMULTI=\"one of-age\\ntwo of-age\"\n".to_owned()),
+        ("json.age", serde_json::json!({ "NASTY": NASTY }).to_string()),
+    ] {
+        let plain = world.secret("plain", text);
+        let [plain, to] = [plain, project.join(name)].map(|path| path.to_str().expect("it is ASCII").to_owned());
+        world.command(&["age", "--encrypt", "--recipient", &public, "--output", &to, &plain]).ok();
+    }
+    crate::world::git(&project, &["add", "--all"]);
+    let jobs = format!(
+        "{{
+            lines = {{ credentials.key = \"{key}\"; outputs.lines = \"out/\"; steps = [
+                (actions.ageDecrypt {{ file = \"token.age\"; identity = \"$CREDENTIALS_DIRECTORY/key\"; }}) {} ]; }};
+            json = {{ credentials.key = \"{key}\"; outputs.json = \"out/\"; steps = [
+                (actions.ageDecrypt {{ file = {project}/json.age; identity = \"$CREDENTIALS_DIRECTORY/key\"; format = \"json\"; }}) {} ]; }};
+        }}",
+        keep(&["TOKEN", "MULTI"]),
+        keep(&["NASTY"]),
+        key = key.display(),
+        project = project.display(),
+    );
+    let run = world.run(&project, &jobs, &[]).exits(0);
+    assert_eq!(
+        (kept(&world, &run, "lines", "TOKEN"), kept(&world, &run, "lines", "MULTI")),
+        ("token-of-age".to_owned(), "one of-age\ntwo of-age".to_owned())
+    );
+    assert_eq!(kept(&world, &run, "json", "NASTY"), NASTY);
+    world.nothing_says(&run, &PARTS);
+    world.nothing_says(&run, &["of-age"]);
+}
+
+#[test]
+fn password_managers_are_asked_as_their_commands_want_it() {
+    let world = or_skip!(World::with(&[]));
+    let project = world.project("project", &[]);
+    let tokens = world.secret("tokens.env", "VAULT_TOKEN=token-of-vault\nOP_SERVICE_ACCOUNT_TOKEN=token-of-op\nBW_SESSION=session-of-bw\n");
+    let job = |name: &str, load: &str, names: &[&str]| {
+        format!(
+            "{name} = {{ credentials.env = \"{}\"; envFrom = [ (envProviders.file {{ path = \"$CREDENTIALS_DIRECTORY/env\"; required = true; }}) ];
+                outputs.{name} = \"out/\"; steps = [ {load} {} ]; }};",
+            tokens.display(),
+            keep(names)
+        )
+    };
+    let addr = "addr = \"https://vault.example.org\";";
+    let jobs = [
+        job("vault", &format!("(actions.vaultLoad {{ path = \"secret/ci\"; {addr} }})"), &["VAULT_KEY", "VAULT_MULTI"]),
+        job("old", "(actions.vaultLoad { path = \"old/ci\"; env.VAULT_ADDR = \"https://vault.example.org\"; })", &["VAULT_OLD"]),
+        job("op", "(actions.opLoad { vault = \"ci runners\"; item = \"deploy\"; })", &["username", "password"]),
+        job("spoken", "(actions.opLoad { vault = \"ci runners\"; item = \"spoken\"; variables.API_KEY = \"api key\"; })", &["API_KEY"]),
+        job("bw", "(actions.bwLoad { itemId = \"5c1f2b6e-1111-2222-3333-444444444444\"; })", &["BW_KEY", "BW_EMPTY"]),
+    ]
+    .concat();
+    let run = world.run(&project, &format!("{{ {jobs} }}"), &[]).exits(0);
+    let kept = |job: &str, name: &str| kept(&world, &run, job, name);
+    assert_eq!(
+        (kept("vault", "VAULT_KEY"), kept("vault", "VAULT_MULTI")),
+        ("hunter-of-vault".to_owned(), "first-of-vault\nsecond-of-vault\n".to_owned())
+    );
+    assert_eq!(kept("old", "VAULT_OLD"), "hunter-of-old-vault");
+    assert_eq!((kept("op", "username"), kept("op", "password")), ("robot-of-op".to_owned(), "hunter-of-op".to_owned()));
+    assert_eq!(kept("spoken", "API_KEY"), "hunter-of-spoken-op");
+    assert_eq!((kept("bw", "BW_KEY"), kept("bw", "BW_EMPTY")), ("hunter-of-bw".to_owned(), String::new()));
+    assert!(run.lines("op").contains(&"Loaded password, username"), "what has no value is no variable: {run}");
+    world.nothing_says(&run, &["of-vault", "of-old-vault", "of-op", "of-bw", "of-spoken-op"]);
+}
+
+#[test]
+fn what_cannot_be_loaded_fails_its_step_and_says_no_value() {
+    let world = or_skip!(World::with(&["sops", "age"]));
+    let (key, public) = key(&world);
+    let (other, _) = {
+        let file = world.path("other.key");
+        world.command(&["age-keygen", "-o", file.to_str().expect("it is ASCII")]).ok();
+        (file, ())
+    };
+    sops(&world, "good.yaml", "yaml", &public, "KEY: hunter-of-good\n");
+    sops(&world, "nested.yaml", "yaml", &public, "KEY:\n  inner: hunter-of-nested\n");
+    sops(&world, "name.yaml", "yaml", &public, "a key: hunter-of-name\n");
+    sops(&world, "number.yaml", "yaml", &public, "KEY: 9007199254740993\n");
+    let project = world.project("project", &[]);
+    let age = |name: &str, text: &str| {
+        let plain = world.secret("plain", text);
+        let to = world.path(name);
+        world
+            .command(&[
+                "age",
+                "--encrypt",
+                "--recipient",
+                &public,
+                "--output",
+                to.to_str().expect("it is ASCII"),
+                plain.to_str().expect("it is ASCII"),
+            ])
+            .ok();
+    };
+    age("line.age", "A=1\nhunter-of-line\n");
+    age("quote.age", "A=\"hunter-of-quote\n");
+    age("text.age", "\"hunter-of-text\"");
+    let here = world.manager().dir().display();
+    let job = |name: &str, load: &str, key: &PathBuf| {
+        format!("{name} = {{ credentials.key = \"{}\"; steps = [ ({load}) {{ bash = \"echo ran\"; }} ]; }};", key.display())
+    };
+    let identity = "identity = \"$CREDENTIALS_DIRECTORY/key\";";
+    let sops = |name: &str, key: &PathBuf| job(name, &format!("actions.sopsLoad {{ file = {here}/{name}.yaml; {identity} }}"), key);
+    let age = |name: &str, format: &str| {
+        job(name, &format!("actions.ageDecrypt {{ file = {here}/{name}.age; {identity} format = \"{format}\"; }}"), &key)
+    };
+    let jobs = [
+        sops("nested", &key),
+        sops("name", &key),
+        sops("number", &key),
+        sops("good", &other),
+        age("line", "dotenv"),
+        age("quote", "dotenv"),
+        age("text", "json"),
+        job("missing", &format!("actions.sopsLoad {{ file = {here}/good.yaml; {identity} variables.A = \"B\"; }}"), &key),
+        job("twice", "actions.opLoad { vault = \"ci runners\"; item = \"twice\"; env.OP_SERVICE_ACCOUNT_TOKEN = \"token-of-op\"; }", &key),
+        job("locked", "actions.bwLoad { itemId = \"x\"; env.BW_SESSION = \"no\"; }", &key),
+        job("variable", "actions.sopsLoad { file = \"$NOWHERE/x\"; }", &key),
+    ]
+    .concat();
+    let run = world.run(&project, &format!("{{ {jobs} }}"), &[]).exits(1);
+    let failed = |job: &str, said: &str| {
+        assert_eq!(run.verdict(job), "failure/failure", "{run}");
+        assert!(run.lines(job).iter().any(|line| line.contains(said)), "`{job}` does not say `{said}`: {run}");
+        assert!(!run.lines(job).contains(&"ran"), "{run}");
+    };
+    failed("nested", "nested.yaml: `KEY` is an object: only texts, numbers and booleans are variables");
+    failed("name", "name.yaml: `a key` is no name of a variable: rename it, or choose with `variables = { NAME = \"a key\"; }`");
+    failed("number", "number.yaml: `KEY` is too large a number: write it in quotes");
+    failed("line", "line.age: line 2: is not `NAME=value`");
+    failed("quote", "quote.age: line 1: the quote is not closed, or something follows it");
+    failed("text", "text.age: has no variables");
+    failed("missing", "good.yaml: has no `B`, only: KEY");
+    failed("twice", "1Password's ci runners/twice: has several fields `KEY`");
+    failed("locked", "Vault is locked.");
+    failed("variable", "NOWHERE: unbound variable");
+    assert_eq!(run.verdict("good"), "failure/failure", "{run}");
+    world.nothing_says(&run, &["hunter-of", "9007199254740993", "one-of-op", "two-of-op"]);
+}
+
+#[test]
+fn require_env_names_all_that_is_missing() {
+    let world = or_skip!(World::with(&[]));
+    let project = world.project("project", &[]);
+    let jobs = "{
+        good = { env = { A = \"here\"; B = \"here\"; }; steps = [ (actions.requireEnv [ \"A\" \"B\" ]) { bash = \"echo ran\"; } ]; };
+        bad = { env = { A = \"here\"; C = \"\"; }; steps = [ (actions.requireEnv [ \"A\" \"B\" \"C\" ]) { bash = \"echo ran\"; } ]; };
+    }";
+    let run = world.run(&project, jobs, &[]).exits(1);
+    assert_eq!((run.lines("good"), run.lines("bad")), (vec!["ran"], vec!["error: not set: B C"]), "{run}");
+}
