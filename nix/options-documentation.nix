@@ -7,7 +7,7 @@
 }:
 let
   module = file: import file { inherit lib types; };
-  executorOptions = module ./options/executors.nix;
+  executor = module ./options/executors.nix;
 
   # A value as it would be written; on one line if it is short.
   code =
@@ -42,86 +42,41 @@ let
       ++ item "example" (if option ? example then code option.example else null)
     );
   section =
-    {
-      title,
-      text,
-      options,
-    }:
-    let
-      visible = lib.filterAttrs (_: option: !(option.internal or false)) options;
-    in
+    title: text:
+    { options, ... }:
     [
       "## ${title}"
       text
     ]
-    ++ lib.mapAttrsToList option visible;
+    ++ lib.mapAttrsToList option (lib.filterAttrs (_: option: !(option.internal or false)) options);
 in
 lib.concatStringsSep "\n\n" (
-  [
-    "# Options"
-    "All that [the language](language.md) takes. This page is made of the options themselves, in `nix/options/`; a test compares them."
-  ]
-  ++ lib.concatMap section [
-    {
-      title = "A workflow";
-      text = "What `mkWorkflow` takes.";
-      options = (import ./options/workflow.nix { inherit lib types executors; }).options;
-    }
-    {
-      title = "A job";
-      text = "Each of a workflow's `jobs`.";
-      options = (module ./options/job.nix).options;
-    }
-    {
-      title = "A step";
-      text = "Each of a job's `steps`, and what `mkAction` takes.";
-      options = (module ./options/step.nix).options;
-    }
-    {
-      title = "Retry";
-      text = "The `retry` of a workflow, a job or a step.";
-      options = (module ./options/retry.nix).options;
-    }
-    {
-      title = "An artifact that is taken in";
-      text = "Each of a job's `inputs` that is not just a name.";
-      options = (module ./options/artifact.nix).options;
-    }
-    {
-      title = "An input";
-      text = "Each of a workflow's `inputs`.";
-      options = (module ./options/input.nix).options;
-    }
-    {
-      title = "Concurrency";
-      text = "A workflow's `concurrency`.";
-      options = (module ./options/concurrency.nix).options;
-    }
-    {
-      title = "A matrix";
-      text = "What `mkMatrixJobs` takes.";
-      options = (module ./options/mk-matrix-jobs.nix).options;
-    }
-    {
-      title = "`executors.local`";
-      text = "Jobs are services of the host.";
-      inherit (executorOptions.local) options;
-    }
-    {
-      title = "`executors.systemd`";
-      text = "The same, with settings of systemd's.";
-      inherit (executorOptions.systemd) options;
-    }
-    {
-      title = "`executors.nspawn`";
-      text = "Jobs are containers of systemd-nspawn(1); `executors.nixosContainer` is another name for it. The engine checks such a plan, and does not run it yet.";
-      inherit (executorOptions.nspawn) options;
-    }
-    {
-      title = "`mkExecutor`";
-      text = "Jobs are what your own programs make of them; [plan.md](plan.md#hooks) says what each hook is given.";
-      inherit (executorOptions.hooks) options;
-    }
+  lib.concatLists [
+    [
+      "# Options"
+      "All that [the language](language.md) takes. This page is made of the options themselves, in `nix/options/`; a test compares them."
+    ]
+    (section "A workflow" "What `mkWorkflow` takes." (
+      import ./options/workflow.nix { inherit lib types executors; }
+    ))
+    (section "A job" "Each of a workflow's `jobs`." (module ./options/job.nix))
+    (section "A step" "Each of a job's `steps`, and what `mkAction` takes." (module ./options/step.nix))
+    (section "Retry" "The `retry` of a workflow, a job or a step." (module ./options/retry.nix))
+    (section "An artifact that is taken in" "Each of a job's `inputs` that is not just a name." (
+      module ./options/artifact.nix
+    ))
+    (section "An input" "Each of a workflow's `inputs`." (module ./options/input.nix))
+    (section "Concurrency" "A workflow's `concurrency`." (module ./options/concurrency.nix))
+    (section "A matrix" "What `mkMatrixJobs` takes." (module ./options/mk-matrix-jobs.nix))
+    (section "`executors.local`" "Jobs are services of the host." executor.local)
+    (section "`executors.systemd`" "The same, with settings of systemd's." executor.systemd)
+    (section "`executors.nspawn`" ''
+      Jobs are containers of systemd-nspawn(1); `executors.nixosContainer` is another name for it. The engine checks such a plan, and
+      does not run it yet.'' executor.nspawn)
+    (section "`mkExecutor`"
+      "Jobs are what your own programs make of them; [plan.md](plan.md#hooks) says what each hook is given."
+      executor.hooks
+    )
   ]
 )
 + "\n"

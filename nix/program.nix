@@ -1,5 +1,5 @@
 # What a step runs, as a derivation: its package, or its script.
-{ lib, writeScript, ... }:
+{ writeScript, ... }:
 at: step:
 if step.package != null && step.bash != null then
   throw "${at}: both `bash` and `package`: make it two steps"

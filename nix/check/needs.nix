@@ -67,6 +67,6 @@ let
 in
 lib.concatMap ofJob names
 # A job that needs itself was told already.
-++ lib.optional (end.done < lib.length names && lib.length circle > 2) (
-  "${at back}, needs: jobs need each other in a circle: ${lib.concatStringsSep " -> " circle}: take one of these `needs` away"
-)
+++
+  lib.optional (end.done < lib.length names && lib.length circle > 2)
+    "${at back}, needs: jobs need each other in a circle: ${lib.concatStringsSep " -> " circle}: take one of these `needs` away"

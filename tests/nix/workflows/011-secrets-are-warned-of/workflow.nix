@@ -1,11 +1,13 @@
 { nixactions, ... }:
 nixactions.mkWorkflow {
   name = "secrets";
-  env.API_TOKEN = "abc";
-  # None of these is one.
-  env.TOKEN_FILE = "/etc/ci/token";
-  env.USE_TOKEN = true;
-  env.PASSWORD = "";
+  env = {
+    API_TOKEN = "abc";
+    # None of these is one.
+    TOKEN_FILE = "/etc/ci/token";
+    USE_TOKEN = true;
+    PASSWORD = "";
+  };
   jobs.deploy = {
     env.db_password = "abc";
     steps = [

@@ -3,5 +3,6 @@ nixactions.mkWorkflow (
   { os }:
   {
     name = "ci";
+    env.OS = os;
   }
 )

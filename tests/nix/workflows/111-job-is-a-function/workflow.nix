@@ -4,6 +4,6 @@ nixactions.mkWorkflow {
   jobs.build =
     { os, ... }:
     {
-      steps = [ { bash = "true"; } ];
+      steps = [ { bash = "test ${os}"; } ];
     };
 }
