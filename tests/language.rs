@@ -66,7 +66,7 @@ fn eval(evaluator: &Evaluator, file: &Path, attribute: &str) -> Evaluation {
 fn redact(text: &str, evaluator: &Evaluator, folder: &Path) -> String {
     let text = text.replace(&format!("{}/", folder.display()), "");
     let text = text.replace(&repository().display().to_string(), "<nixactions>");
-    let text = text.replace(&evaluator.nixpkgs().display().to_string(), "<nixpkgs>");
+    let text = text.replace(&evaluator.lib().display().to_string(), "<nixpkgs>/lib");
     // /nix/store/<32 characters>-name
     let mut parts = text.split("/nix/store/");
     let mut redacted = parts.next().unwrap_or_default().to_owned();

@@ -13,14 +13,18 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{CommandExt as _, Skip, Suite, root::roots_dir};
+use crate::{
+    CommandExt as _, Skip, Suite,
+    nix_inside::{lib, no_lib},
+    root::roots_dir,
+};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The Nix of a suite, or the host's.
 pub struct Evaluator {
     argv: Vec<PathBuf>,
-    nixpkgs: PathBuf,
+    lib: PathBuf,
     scratch: TempDir,
 }
 
@@ -55,12 +59,12 @@ impl Evaluator {
 
     fn new(argv: Vec<PathBuf>) -> Result<Self, Skip> {
         let scratch = TempDir::new().expect("there is room for a directory");
-        Ok(Self { argv, nixpkgs: nixpkgs()?, scratch })
+        Ok(Self { argv, lib: lib().ok_or_else(no_lib)?, scratch })
     }
 
-    /// Returns the directory whose `lib/` is nixpkgs'.
-    pub fn nixpkgs(&self) -> &Path {
-        &self.nixpkgs
+    /// Returns the directory of nixpkgs' `lib`.
+    pub fn lib(&self) -> &Path {
+        &self.lib
     }
 
     /// Evaluates an expression to the end.
@@ -74,7 +78,7 @@ impl Evaluator {
             .env("HOME", self.scratch.path())
             .env("NIX_CONF_DIR", self.scratch.path())
             .env("NIX_STATE_DIR", self.scratch.path())
-            .env("NIX_PATH", format!("nixpkgs/lib={}", self.nixpkgs.join("lib").display()))
+            .env("NIX_PATH", format!("nixpkgs/lib={}", self.lib.display()))
             .env("NIX_SHOW_STATS", "1")
             .env("NIX_SHOW_STATS_PATH", statistics.path());
         let Output { status, stdout, stderr } = command.output_within(DEADLINE);
@@ -118,16 +122,5 @@ fn linker(root: &Path) -> Option<PathBuf> {
     files.flatten().flatten().map(|entry| entry.path()).find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("ld-linux-") && name.contains(".so.")
-    })
-}
-
-/// Finds the directory with nixpkgs' `lib`: `NIXACTIONS_TEST_NIXPKGS`, else `<nixpkgs>` of `NIX_PATH`.
-fn nixpkgs() -> Result<PathBuf, Skip> {
-    let given = env::var_os("NIXACTIONS_TEST_NIXPKGS").map(PathBuf::from);
-    let path = env::var("NIX_PATH").unwrap_or_default();
-    let found = given.or_else(|| path.split(':').find_map(|entry| entry.strip_prefix("nixpkgs=")).map(PathBuf::from));
-    let found = found.and_then(|dir| dir.canonicalize().ok()).filter(|dir| dir.join("lib/default.nix").exists());
-    found.ok_or_else(|| {
-        Skip::new("no nixpkgs: name a directory with its `lib/` in `NIXACTIONS_TEST_NIXPKGS`, or have `<nixpkgs>` in `NIX_PATH`")
     })
 }

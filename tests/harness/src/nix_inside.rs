@@ -38,13 +38,18 @@ impl Plan<'_> {
 }
 
 /// Returns where the host has nixpkgs' `lib`.
-fn lib() -> Option<PathBuf> {
+pub(crate) fn lib() -> Option<PathBuf> {
     let given = env::var_os("NIXACTIONS_TEST_NIXPKGS").map(PathBuf::from);
     let from_path = || {
         let path = env::var("NIX_PATH").unwrap_or_default();
         path.split(':').find_map(|entry| entry.strip_prefix("nixpkgs=")).map(PathBuf::from)
     };
     given.or_else(from_path)?.join("lib").canonicalize().ok().filter(|lib| lib.join("default.nix").exists())
+}
+
+/// Says that the host does not have it.
+pub(crate) fn no_lib() -> Skip {
+    Skip::new("no nixpkgs: name a directory with its `lib/` in `NIXACTIONS_TEST_NIXPKGS`, or have `<nixpkgs>` in `NIX_PATH`")
 }
 
 /// Nix as the manager's user has it.
@@ -59,9 +64,7 @@ impl Manager {
             return Err(Skip::new("Nix is tested in machines only, to leave the host's store alone"));
         };
         if !self.file(LIB).join("default.nix").exists() {
-            return Err(Skip::new(
-                "no nixpkgs: name a directory with its `lib/` in `NIXACTIONS_TEST_NIXPKGS`, or have `<nixpkgs>` in `NIX_PATH`",
-            ));
+            return Err(no_lib());
         }
         if !self.file("/usr/bin/nix-build").exists() {
             return Err(Skip::new(format!("no Nix in `{}`: make it anew with `.ci/roots`", machine.root().path().display())));
