@@ -1,10 +1,26 @@
-//! The examples in Nix: none is left out of the list, and each says what it shows.
+//! The examples in Nix: all of them are evaluated and built by each suite's Nix, and run on systemd 262, where each does what its
+//! head says.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
     path::{Path, PathBuf},
+    process::Command,
+    sync::{OnceLock, mpsc},
+    thread::{self, JoinHandle},
 };
+
+use nixactions_harness::{CommandExt as _, Finished, Kind, Machine, Manager, REPOSITORY, Root, Skip, Suite, or_skip};
+use serde_json::Value;
+
+/// Where machines see the host's /usr and its Rust: see tests/nix/host.nix.
+const HOST: &str = "/srv/host";
+const RUST: &str = "/srv/rust";
+const NIXPKGS: &str = "tests/nix/host.nix";
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -28,6 +44,97 @@ fn name(file: &str) -> &str {
     path.rsplit('/').next().expect("a path has a last part")
 }
 
+/// Boots a machine that sees the host's programs, with a small repository in the directory where commands run.
+fn machine(suite: Suite, kind: Kind) -> Result<Manager, Skip> {
+    let root = Root::get(suite)?;
+    let mut plan = Machine::of(&root).language().bind_read_only(Path::new("/usr"), &format!("{HOST}/usr"));
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).ok();
+    plan = plan.bind_read_only(Path::new(sysroot.trim()), RUST);
+    let machine = if kind == Kind::Embedded { plan.enter() } else { plan.boot() };
+    let manager = Manager::of(kind, machine, Path::new(env!("CARGO_BIN_EXE_nixactions")))?;
+    for link in ["lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{link}"), manager.file(HOST).join(link)).expect("the machine is writable");
+    }
+    manager.write("README.md", "# A project\n");
+    manager.write("src/greeting.txt", "Hello\n".repeat(100));
+    let script = "git init --quiet && git add . && git -c user.name=Jane -c user.email=jane@example.org commit --quiet --message first";
+    manager.command(&["sh", "-c", script]).ok();
+    Ok(manager)
+}
+
+/// The machine that runs the examples, booted when the first of them is.
+fn systemd_262() -> Result<&'static Manager, Skip> {
+    static MACHINE: OnceLock<Result<Manager, Skip>> = OnceLock::new();
+    MACHINE.get_or_init(|| machine(Suite::Forky, Kind::System)).as_ref().map_err(Clone::clone)
+}
+
+/// The host's programs that an example runs.
+fn needs(example: &str) -> &'static [&'static str] {
+    match example {
+        "matrix" => &["dash", "jq"],
+        "nix-shell" | "hooks-executor" | "extensions" => &["jq"],
+        "python-ci" => &["python3"],
+        "node-ci" => &["node", "npm"],
+        "rust-ci" => &["gcc"],
+        "complete" => &["curl", "dash"],
+        "buildah" => &["buildah", "newgidmap"],
+        _ => &[],
+    }
+}
+
+/// Runs an example to its end, on systemd 262: as a user would, but for `<nixpkgs>`.
+fn run(example: &str, arguments: &[&str]) -> Result<Finished, Skip> {
+    let manager = systemd_262()?;
+    let nix = manager.nix()?.with_nixpkgs(NIXPKGS);
+    if let Some(program) = needs(example).iter().find(|program| !manager.file(HOST).join("usr/bin").join(program).exists()) {
+        return Err(Skip::new(format!("the host has no /usr/bin/{program}")));
+    }
+    let file = files().into_iter().find(|file| name(file) == example).expect("there is such an example");
+    let file = format!("{REPOSITORY}/examples/{file}");
+    let built = nix.build(&format!("import {file} {{ }}")).to_string_lossy().into_owned();
+    let mut argv = vec![built.as_str()];
+    // A real project is one by itself.
+    let project = file.strip_suffix("/ci.nix");
+    argv.extend(project.into_iter().flat_map(|project| ["--source", project]));
+    argv.extend(arguments);
+    Ok(nix.run(&argv))
+}
+
+/// Returns how each job concluded, as in `build=success test=skipped`.
+fn conclusions(finished: &Finished) -> String {
+    let jobs = finished.record["jobs"].as_object().unwrap_or_else(|| panic!("no record: {finished}"));
+    let told: Vec<_> = jobs.iter().map(|(name, job)| format!("{name}={}", job["conclusion"].as_str().unwrap_or("?"))).collect();
+    told.join(" ")
+}
+
+fn time(finished: &Finished, job: &str, key: &str) -> jiff::Timestamp {
+    let text = finished.job(job)[key].as_str().unwrap_or_else(|| panic!("`{job}` has no {key} in {finished}"));
+    text.parse().expect("it is a time")
+}
+
+/// Panics unless two jobs ran at the same time.
+fn overlap(finished: &Finished, one: &str, other: &str) {
+    assert!(time(finished, one, "startedAt") < time(finished, other, "finishedAt"), "{finished}");
+    assert!(time(finished, other, "startedAt") < time(finished, one, "finishedAt"), "{finished}");
+}
+
+/// Panics unless a job printed this line.
+fn prints(finished: &Finished, job: &str, line: &str) {
+    assert!(finished.lines(job).contains(&line), "`{job}` did not print `{line}`: {finished}");
+}
+
+/// Returns the messages of a run in the journal.
+fn journal(finished: &Finished) -> String {
+    let manager = systemd_262().expect("it was run");
+    manager.command(&["journalctl", "--output=cat", "--no-pager", &format!("NIXACTIONS_RUN={}", finished.id)]).ok()
+}
+
+/// Returns an artifact's tree.
+fn artifact(finished: &Finished, job: &str, artifact: &str) -> PathBuf {
+    let manager = systemd_262().expect("it was run");
+    manager.run_dir(&finished.id).join("jobs").join(job).join("artifacts").join(artifact).join("tree")
+}
+
 #[test]
 fn every_file_is_listed_and_described() {
     let list = fs::read_to_string(examples().join("default.nix")).unwrap();
@@ -46,4 +153,264 @@ fn every_file_is_listed_and_described() {
         assert!(text.starts_with("# ") && text.contains("\n# Look at: "), "{file} does not say what it shows, and what to look at");
         assert!(text.contains(&format!("name = \"{}\";", name(&file))), "{file} is not called as its file is");
     }
+}
+
+/// Evaluates and builds all examples with the Nix of a suite.
+fn builds_all(suite: Suite) {
+    let manager = or_skip!(machine(suite, Kind::Embedded));
+    let nix = or_skip!(manager.nix()).with_nixpkgs(NIXPKGS);
+    let plans = nix.eval(&format!("builtins.mapAttrs (_: workflow: workflow.plan) (import {REPOSITORY}/examples {{ }})"));
+    for file in files() {
+        assert_eq!(plans[name(&file)]["name"], name(&file), "{file}");
+    }
+    let built = nix.build(&format!("builtins.attrValues (import {REPOSITORY}/examples {{ }})"));
+    let built: Vec<_> = built.to_str().expect("a path in the store is ASCII").lines().collect();
+    assert_eq!(built.len(), files().len());
+    for path in built {
+        manager.nixactions(&["check", path]).ok();
+    }
+}
+
+#[test]
+fn nix_2_8_builds_all() {
+    builds_all(Suite::Bookworm);
+}
+
+#[test]
+fn nix_2_34_builds_all() {
+    builds_all(Suite::Forky);
+}
+
+#[test]
+fn simple_checks_the_repository() {
+    let finished = or_skip!(run("simple", &[])).exits(0);
+    assert_eq!(finished.steps("check"), ["no conflict markers success/success", "size success/success"]);
+    prints(&finished, "check", "2 files, 1 commits");
+}
+
+#[test]
+fn parallel_compresses_at_once_and_compares_afterwards() {
+    let finished = or_skip!(run("parallel", &[])).exits(0);
+    overlap(&finished, "normal", "best");
+    for job in ["fast", "normal", "best"] {
+        assert!(time(&finished, job, "finishedAt") <= time(&finished, "compare", "startedAt"), "{finished}");
+        let bytes = finished.job(job)["outputs"]["bytes"].as_str().unwrap();
+        prints(&finished, "compare", &format!("{job:6} {bytes:>8} bytes"));
+    }
+}
+
+#[test]
+fn env_sharing_tells_steps_and_jobs_what_they_are_to_know() {
+    let finished = or_skip!(run("env-sharing", &[])).exits(0);
+    assert_eq!(finished.lines("version"), ["computed by the job", "example 1.1, used by the step"]);
+    assert_eq!(finished.lines("announce"), ["example 1.1, announced by the workflow"]);
+    let finished = or_skip!(run("env-sharing", &["--env", "LEVEL=you"])).exits(0);
+    prints(&finished, "version", "example 1.1, used by the you");
+}
+
+#[test]
+fn artifacts_reach_a_job_without_the_repository() {
+    let finished = or_skip!(run("artifacts", &[])).exits(0);
+    assert_eq!(finished.lines("verify"), ["source.tar.gz: OK", "README.md", "src/", "src/greeting.txt"]);
+    assert!(artifact(&finished, "pack", "source").join("dist/SHA256SUMS").is_file());
+}
+
+#[test]
+fn artifacts_paths_puts_reports_side_by_side() {
+    let finished = or_skip!(run("artifacts-paths", &[])).exits(0);
+    let site = artifact(&finished, "collect", "site").join("site");
+    assert_eq!(fs::read_to_string(site.join("authors/report.txt")).unwrap(), "     1\tJane\n");
+    assert!(fs::read_to_string(site.join("largest/report.txt")).unwrap().contains("\tsrc/greeting.txt\n"));
+    assert!(fs::read_to_string(site.join("index.txt")).unwrap().contains("==> ./authors/report.txt <=="));
+}
+
+#[test]
+fn conditions_decide_who_runs_after_a_success_and_after_a_failure() {
+    let finished = or_skip!(run("conditions", &[])).exits(0);
+    assert_eq!(conclusions(&finished), "announce=success deploy=success node=skipped report=success rollback=skipped");
+    assert_eq!(finished.reason("node"), "condition `[ -e package.json ]` was false");
+    let finished = or_skip!(run("conditions", &["--input", "healthy=false"])).exits(1);
+    assert_eq!(conclusions(&finished), "announce=skipped deploy=failure node=skipped report=success rollback=success");
+    let steps = finished.steps("deploy").join("\n");
+    for step in ["switch success/success", "health failure/failure", "diagnose success/success", "clean success/success"] {
+        assert!(steps.contains(step), "{finished}");
+    }
+    prints(&finished, "report", "announce: skipped, rollback: success");
+}
+
+#[test]
+fn retry_tries_again_what_may_be_tried_again() {
+    let finished = or_skip!(run("retry", &[])).exits(0);
+    assert!(finished.job("service")["steps"][1]["attempts"].as_u64() > Some(1), "{finished}");
+    assert_eq!(finished.job("fresh")["attempts"], 2);
+    assert_eq!(finished.job("once")["attempts"], 1);
+    assert_eq!(finished.verdict("once"), "failure/success");
+}
+
+#[test]
+fn timeout_ends_what_hangs() {
+    let finished = or_skip!(run("timeout", &[])).exits(0);
+    prints(&finished, "step", "told to end");
+    prints(&finished, "step", "goes on");
+    assert!(finished.steps("step")[0].contains("timeout"), "{finished}");
+    assert_eq!(finished.verdict("job"), "failure/success");
+    assert_eq!(finished.reason("job"), "timeout: the job took longer than 2 s");
+    assert_eq!(finished.lines("job"), ["cleans up"]);
+}
+
+#[test]
+fn secrets_are_printed_nowhere() {
+    let finished = or_skip!(run("secrets", &[])).exits(0);
+    assert_eq!(conclusions(&finished), "caller=skipped credential=success provider=success");
+    prints(&finished, "provider", "the token is ***, also in the middle: x***x");
+    prints(&finished, "credential", "***");
+    let manager = systemd_262().expect("it was run");
+    let id = fs::read_to_string(manager.file("/etc/machine-id")).unwrap();
+    assert!(!journal(&finished).contains(id.trim()));
+
+    let file = manager.write("token.env", "API_TOKEN=not-to-be-seen\n");
+    let finished = or_skip!(run("secrets", &["--secret-env-file", &file.to_string_lossy()])).exits(0);
+    prints(&finished, "caller", "Authorization: Bearer ***");
+    let journal = journal(&finished);
+    assert!(journal.contains("Authorization: Bearer ***") && !journal.contains("not-to-be-seen"), "{journal}");
+    assert!(!finished.to_string().contains("not-to-be-seen"));
+}
+
+#[test]
+fn matrix_runs_what_include_and_exclude_leave() {
+    let finished = or_skip!(run("matrix", &[])).exits(0);
+    let jobs: Vec<_> = finished.record["jobs"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(jobs, ["length-C-bash", "length-C-dash", "length-C_UTF-8-bash-1", "length-POSIX-dash", "summary"]);
+    prints(&finished, "length-C_UTF-8-bash-1", "bash takes é for 1 characters in C.UTF-8");
+    assert_eq!(finished.lines("summary").len(), 4);
+    prints(&finished, "summary", "length-C-dash: success");
+}
+
+#[test]
+fn nix_shell_adds_programs_to_one_job() {
+    let finished = or_skip!(run("nix-shell", &[])).exits(0);
+    prints(&finished, "describe", r#"  "author": "Jane""#);
+}
+
+#[test]
+fn isolation_keeps_jobs_from_each_other_and_from_the_host() {
+    let manager = or_skip!(systemd_262());
+    for place in ["/root", "/home"] {
+        fs::write(manager.file(place).join("private"), "").unwrap();
+    }
+    let finished = or_skip!(run("isolation", &[])).exits(0);
+    overlap(&finished, "left", "right");
+    let user = |job: &str| finished.lines(job).into_iter().find(|line| line.ends_with(", processes of others: 0")).map(str::to_owned);
+    assert!(user("left").is_some() && user("right").is_some() && user("left") != user("right"), "{finished}");
+    // Each found its own traces, so that it would have found the other's.
+    assert_eq!(finished.lines("left").iter().filter(|line| line.ends_with("/trace-of-left")).count(), 2, "{finished}");
+    assert!(!journal(&finished).lines().any(|line| line.ends_with("trace-of-")), "{finished}");
+}
+
+#[test]
+fn logging_annotates_masks_and_summarises() {
+    let finished = or_skip!(run("logging", &[])).exits(0);
+    let annotations: Vec<Value> = finished.job("sizes")["annotations"].as_array().cloned().unwrap_or_default();
+    assert_eq!(annotations.len(), 2, "{finished}");
+    assert_eq!(annotations[0]["file"], "src/greeting.txt");
+    prints(&finished, "sizes", "logged in with ***");
+    let summary = systemd_262().expect("it was run").nixactions(&["show", &finished.id, "--summary"]).ok();
+    assert!(summary.contains("| src/greeting.txt | 600 |"), "{summary}");
+}
+
+#[test]
+fn hooks_executor_runs_steps_in_namespaces_of_its_own() {
+    let finished = or_skip!(run("hooks-executor", &[])).exits(0);
+    assert_eq!(conclusions(&finished), "alone=success pack=success");
+    prints(&finished, "alone", "/proc/1");
+    let journal = journal(&finished);
+    assert!(journal.contains("processes: 0 s") && journal.contains("pack: 0 s"), "{journal}");
+    assert!(artifact(&finished, "pack", "file").join("file").is_file());
+}
+
+#[test]
+fn extensions_add_to_every_job_and_one_more() {
+    let finished = or_skip!(run("extensions", &[])).exits(0);
+    assert_eq!(finished.lines("report"), ["- clock: success", "- local: success"]);
+}
+
+#[test]
+fn python_ci_tests_packs_and_tries() {
+    let finished = or_skip!(run("python-ci", &[])).exits(0);
+    assert!(finished.lines("test").iter().any(|line| line.starts_with("Ran 3 tests")), "{finished}");
+    assert!(artifact(&finished, "package", "package").join("roman.pyz").is_file());
+}
+
+#[test]
+fn node_ci_tests_packs_and_installs() {
+    let finished = or_skip!(run("node-ci", &[])).exits(0);
+    assert!(finished.lines("test").iter().any(|line| line.ends_with("pass 2")), "{finished}");
+    assert!(artifact(&finished, "pack", "package").join("roman-1.0.0.tgz").is_file());
+}
+
+#[test]
+fn rust_ci_checks_builds_and_tries() {
+    let finished = or_skip!(run("rust-ci", &[])).exits(0);
+    assert_eq!(conclusions(&finished), "build=success format=success lint=success test=success try=success");
+    let passed = finished.lines("test").iter().filter(|line| line.starts_with("test result: ok. ")).count();
+    assert_eq!(passed, 4, "{finished}");
+    assert!(artifact(&finished, "build", "program").join("target/release/roman").is_file());
+}
+
+/// What was uploaded: the lines of the request's head, and the file.
+type Upload = (Vec<String>, Vec<u8>);
+
+/// Serves in the machine's network: refuses the first request, takes the second. Returns where, and what was uploaded in the end.
+fn upload_server(manager: &Manager) -> (u16, JoinHandle<Upload>) {
+    let network = File::open(format!("/proc/{}/ns/net", manager.machine().expect("it is a machine").init())).unwrap();
+    let (send, receive) = mpsc::channel();
+    let server = thread::spawn(move || {
+        // Of this thread alone.
+        nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        send.send(listener.local_addr().unwrap().port()).unwrap();
+        let answer = |status: &str| {
+            let mut reader = BufReader::new(listener.accept().unwrap().0);
+            let head: Vec<_> = reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let length = head.iter().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap();
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            write!(reader.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            (head, body)
+        };
+        answer("503 Service Unavailable");
+        answer("201 Created")
+    });
+    (receive.recv().unwrap(), server)
+}
+
+#[test]
+fn complete_publishes_a_release_and_reports() {
+    let finished = or_skip!(run("complete", &[])).exits(0);
+    assert_eq!(conclusions(&finished), "package=success publish=skipped report=success test-bash=success test-dash=success try=success");
+
+    let manager = or_skip!(systemd_262());
+    let (port, server) = upload_server(manager);
+    let token = manager.write("publish.env", "PUBLISH_TOKEN=not-to-be-seen\n").to_string_lossy().into_owned();
+    let to = format!("publish-to=http://127.0.0.1:{port}/releases/");
+    let arguments = ["--input", "release=1.2", "--input", &to, "--secret-env-file", &token];
+    let finished = or_skip!(run("complete", &arguments)).exits(0);
+    assert_eq!(finished.job("publish")["attempts"], 2);
+    let (head, body) = server.join().unwrap();
+    assert_eq!(head[0], "PUT /releases/roman-1.2.tar.gz HTTP/1.1");
+    assert!(head.contains(&"Authorization: Bearer not-to-be-seen".to_owned()), "{head:?}");
+    assert_eq!(body, fs::read(artifact(&finished, "package", "package").join("dist/roman-1.2.tar.gz")).unwrap());
+    assert!(!journal(&finished).contains("not-to-be-seen") && !finished.to_string().contains("not-to-be-seen"));
+    let summary = manager.nixactions(&["show", &finished.id, "--summary"]).ok();
+    assert!(summary.contains("## Release 1.2") && summary.contains("- published: success"), "{summary}");
+}
+
+#[test]
+fn buildah_builds_an_image() {
+    let manager = or_skip!(systemd_262());
+    // What tools for images want of a host.
+    fs::create_dir_all(manager.file("/etc/containers")).unwrap();
+    fs::write(manager.file("/etc/containers/policy.json"), r#"{ "default": [{ "type": "insecureAcceptAnything" }] }"#).unwrap();
+    let finished = or_skip!(run("buildah", &[])).exits(0);
+    assert!(finished.lines("report")[0].starts_with("FROM roman/site@sha256:"), "{finished}");
 }

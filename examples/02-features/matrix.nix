@@ -52,7 +52,7 @@ nixactions.mkWorkflow {
             {
               name = "length in ${shell}";
               bash = ''
-                length=$(${shell} -c 'word=é; echo ''${#word}')
+                length=$(${shell} -c "word=é; echo \''${#word}")
                 echo "$MATRIX_SHELL takes é for $length characters in $MATRIX_LOCALE"
                 [ "$length" = ${toString expected} ]
               '';

@@ -55,6 +55,8 @@ pub(crate) fn no_lib() -> Skip {
 /// Nix as the manager's user has it.
 pub struct Nix<'a> {
     manager: &'a Manager,
+    /// `<nixpkgs>`, relative to the repository.
+    nixpkgs: &'a str,
 }
 
 impl Manager {
@@ -77,11 +79,16 @@ impl Manager {
                 Err(error) => panic!("cannot make `{directory}`: {error}"),
             }
         }
-        Ok(Nix { manager: self })
+        Ok(Nix { manager: self, nixpkgs: "tests/nix/pkgs.nix" })
     }
 }
 
-impl Nix<'_> {
+impl<'a> Nix<'a> {
+    /// Lets it find another `<nixpkgs>`, a file of the repository.
+    pub fn with_nixpkgs(self, nixpkgs: &'a str) -> Self {
+        Self { nixpkgs, ..self }
+    }
+
     /// Returns a command that runs inside as the manager's user, in [`Manager::dir`], and finds `<nixpkgs>`.
     pub fn command<S: AsRef<OsStr>>(&self, argv: &[S]) -> Command {
         self.sees(self.manager.command(argv))
@@ -93,7 +100,7 @@ impl Nix<'_> {
     }
 
     fn sees(&self, mut command: Command) -> Command {
-        command.env("NIX_PATH", format!("nixpkgs/lib={LIB}:nixpkgs={REPOSITORY}/tests/nix/pkgs.nix"));
+        command.env("NIX_PATH", format!("nixpkgs/lib={LIB}:nixpkgs={REPOSITORY}/{}", self.nixpkgs));
         command
     }
 
