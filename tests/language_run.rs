@@ -1,0 +1,82 @@
+//! What is written in Nix, is built by real Nix and run by real systemd: with the store paths that Nix made.
+
+use nixactions_harness::{CommandExt as _, Manager, REPOSITORY, RUN_DEADLINE, on_managers, or_skip};
+
+on_managers!(a_workflow_runs_as_it_is_written on system_252, system_257, system_262, user_262);
+on_managers!(its_command_passes_arguments_on on system_262);
+on_managers!(what_is_unchanged_is_not_built_anew on system_262);
+on_managers!(a_script_that_bash_cannot_read_is_not_built on system_262);
+
+/// Returns an expression of a workflow with one job, of these steps, and more settings of the job.
+fn workflow(steps: &str, settings: &str) -> String {
+    format!(
+        "(import {REPOSITORY}/nix {{ pkgs = import <nixpkgs> {{ }}; }}).mkWorkflow {{
+            name = \"ci\"; inputs.release.default = \"dev\"; jobs.test = {{ steps = [ {steps} ]; {settings} }};
+        }}"
+    )
+}
+
+fn a_workflow_runs_as_it_is_written(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let expression = format!("import {REPOSITORY}/tests/nix/evaluate.nix {{ workflow = {REPOSITORY}/tests/nix/everything.nix; }}");
+    let run = nix.run(&[nix.build(&expression)]).exits(0);
+
+    let said = ["arguments", "LEVEL", "FLAG", "COUNT", "RELEASE"].map(|name| run.value("build", name));
+    assert_eq!(said, ["a b", "action", "true", "3", "dev"], "{run}");
+    assert!(run.value("build", "git").starts_with("/nix/store/"), "{run}");
+    assert!(run.value("build", "there").ends_with("/sub"), "{run}");
+    // What a provider gives is masked.
+    assert_eq!(run.value("build", "GIVEN"), "***", "{run}");
+    assert_eq!(
+        run.steps("build"),
+        [
+            "mkdir dist sub && echo built > dist/file success/success",
+            "say success/success",
+            "say more skipped/skipped: condition `failure()` was false",
+            "unset variables are errors failure/success: exit status 1",
+            "pipes fail with any of their commands failure/success: exit status 1",
+            "second time success/success",
+            "too long failure/success: timeout: took longer than 0.2 s",
+        ],
+        "{run}"
+    );
+    assert_eq!(run.value("test-linux", "os"), "linux linux", "{run}");
+    assert_eq!(run.value("test-bsd", "os"), "bsd bsd", "{run}");
+    assert_eq!(run.value("all", "file"), "built", "{run}");
+    let hooks = "setupWorkspace setupJob restoreArtifact-dist executeJob saveArtifact-other";
+    assert_eq!(run.value("hooked", "log").trim(), hooks, "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn its_command_passes_arguments_on(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let built = nix.build(&workflow("{ bash = ''echo \"RELEASE=$INPUT_RELEASE\"''; }", ""));
+    let command = built.join("bin/ci").display().to_string();
+    let arguments = [command.as_str(), "--output=json", "--manager=system", "--input", "release=two words"];
+    let run = manager.finished(&nix.command(&arguments).output_within(RUN_DEADLINE)).exits(0);
+    assert_eq!(run.id, "ci-1");
+    assert_eq!(run.value("test", "RELEASE"), "two words");
+}
+
+fn what_is_unchanged_is_not_built_anew(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let steps = "{ name = \"check\"; bash = \"true\"; }";
+    nix.build(&workflow(steps, ""));
+    let missing = |expression: &str| {
+        let output = nix.command(&["nix-build", "--no-out-link", "--dry-run", "--expr", expression]).output_within(RUN_DEADLINE);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let derivations = said.lines().filter_map(|line| Some(line.trim().strip_prefix("/nix/store/")?.split_once('-')?.1.to_owned()));
+        derivations.collect::<Vec<_>>()
+    };
+    assert_eq!(missing(&workflow(steps, "")), [""; 0]);
+    assert_eq!(missing(&workflow(steps, "env.LEVEL = 3; timeout = \"5m\"; condition = \"always()\";")), ["ci.drv"]);
+    let mut two = missing(&workflow(&format!("{steps} {{ name = \"say\"; bash = \"echo\"; }}"), ""));
+    two.sort();
+    assert_eq!(two, ["ci.drv", "say.drv"]);
+}
+
+fn a_script_that_bash_cannot_read_is_not_built(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let said = nix.command(&["nix-build", "--no-out-link", "--expr", &workflow("{ name = \"half\"; bash = \"if true\"; }", "")]).fails();
+    assert!(said.contains("half: line ") && said.contains("syntax error"), "{said}");
+}
