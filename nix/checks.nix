@@ -22,7 +22,7 @@ in
     find . -name '*.nix' -exec nixfmt --check {} +
   '';
   nix-lints = check "nix-lints" [ pkgs.deadnix pkgs.statix ] ''
-    deadnix --fail
+    deadnix --fail --no-lambda-pattern-names .
     statix check
   '';
 
