@@ -42,7 +42,7 @@
         welcomeText = ''
           The workflow is in `ci.nix`. Say once where nixactions is, then run it:
 
-              nix flake lock --override-flake nixactions <the reference you gave to -t>
+              nix flake lock --override-input nixactions <the reference you gave to -t>
               nix run .#ci
         '';
       };

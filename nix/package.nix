@@ -7,7 +7,7 @@
   bash,
   coreutils,
   dbus,
-  git,
+  gitMinimal,
   systemd,
   # Whether `--manager embedded` works on machines that have no systemd: it then comes along.
   withEmbedded ? true,
@@ -42,7 +42,7 @@ rustPlatform.buildRustPackage {
     [
       bash
       coreutils
-      git
+      gitMinimal
     ]
     ++ lib.optionals withEmbedded [
       systemd
@@ -62,7 +62,7 @@ rustPlatform.buildRustPackage {
     "--test=plan_schema"
     "--test=units"
   ];
-  nativeCheckInputs = [ git ];
+  nativeCheckInputs = [ gitMinimal ];
 
   postInstall = ''
     install -D --mode=444 --target-directory="$out/share/nixactions" docs/plan.schema.json

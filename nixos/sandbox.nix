@@ -9,11 +9,7 @@ lib.mapAttrs (_: lib.mkDefault) {
 
   ProtectSystem = "strict";
   # A run's directory in memory, `/run/nixactions-<run>`, is made before there is a unit to whom it could belong.
-  # And the workflow is kept from being collected as long as the run is.
-  ReadWritePaths = [
-    "/run"
-    "-/nix/var/nix"
-  ];
+  ReadWritePaths = [ "/run" ];
   # Not `true`: the source tree may lie in a home.
   ProtectHome = "read-only";
   PrivateTmp = true;
@@ -24,7 +20,6 @@ lib.mapAttrs (_: lib.mkDefault) {
   CapabilityBoundingSet = [
     "CAP_CHOWN"
     "CAP_DAC_OVERRIDE"
-    "CAP_DAC_READ_SEARCH"
     "CAP_FOWNER"
     "CAP_SETGID"
     "CAP_SETUID"

@@ -1,5 +1,10 @@
 # Options -> units. An `@` stands in no name of a unit of a run (src/unit/names.rs), so these can meet none.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.services.nixactions;
   units =
@@ -17,6 +22,11 @@ let
     inherit documentation;
     wants = [ "network-online.target" ];
     after = [ "network-online.target" ];
+
+    # git says what belongs to a source tree. Nix keeps the workflow from being collected; its daemon does, so that the store is not
+    # written to from here.
+    path = [ pkgs.gitMinimal ] ++ lib.optional config.nix.enable config.nix.package;
+    environment = lib.mkIf config.nix.enable { NIX_REMOTE = lib.mkDefault "daemon"; };
 
     # A new configuration counts from the next run on. Nobody's run is cancelled by a switch, not even when its workflow is gone.
     restartIfChanged = false;

@@ -2,7 +2,7 @@
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
-    # Where nixactions is. This is a name, which `nix flake lock --override-flake nixactions <reference>` looks up once, for flake.lock.
+    # Where nixactions is: put its URL here, or let `nix flake lock --override-input nixactions <reference>` write it to flake.lock.
     nixactions.url = "nixactions";
     nixactions.inputs.nixpkgs.follows = "nixpkgs";
   };

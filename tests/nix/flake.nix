@@ -25,6 +25,7 @@
         arguments: prev.nixactions // arguments // { inherit (prev.nixactions) name; };
       installShellFiles = null;
       dbus = final.systemd;
+      gitMinimal = final.git;
       mkShell = arguments: final.runCommand "shell" { } "touch $out" // arguments;
     };
   };

@@ -1,7 +1,14 @@
 # A stand-in for NixOS: the options that the module in nixos/ sets, and the text that NixOS makes of units, over nixpkgs' `lib` alone.
 # Written for these tests by what NixOS documents and prints; the real one is in vm-tests/, where there is nixpkgs.
 {
-  pkgs ? import <nixpkgs> { },
+  pkgs ? import <nixpkgs> {
+    overlays = [
+      (final: _: {
+        gitMinimal = final.git;
+        gnumake = final.coreutils; # examples name it, nothing runs it
+      })
+    ];
+  },
   lib ? pkgs.lib,
   # The NixOS configuration's modules.
   modules,
@@ -34,6 +41,10 @@ let
       assertions = option (lib.types.listOf lib.types.raw) [ ];
       warnings = texts;
       lib = option (lib.types.attrsOf lib.types.attrs) { };
+      nix = {
+        enable = option lib.types.bool true;
+        package = option lib.types.package pkgs.nix;
+      };
       environment.systemPackages = option (lib.types.listOf lib.types.package) [ ];
       systemd = {
         services = unit {
@@ -139,12 +150,19 @@ in
   # File names and texts.
   units = checked;
   # The same as a directory, as it is in /etc/systemd/system.
-  files = pkgs.runCommand "units" { units = builtins.toJSON checked; } (
+  files = pkgs.runCommand "units" { } (
     ''
       mkdir "$out"
     ''
-    + lib.concatMapAttrsStringSep "" (name: text: ''
-      cp ${pkgs.writeTextFile { inherit name text; }} "$out/${name}"
-    '') checked
+    + lib.concatMapAttrsStringSep "" (
+      name: text:
+      let
+        file = pkgs.writeTextFile {
+          name = "unit";
+          inherit text;
+        };
+      in
+      "cp ${file} \"$out/${name}\"\n"
+    ) checked
   );
 }

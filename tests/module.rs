@@ -1,0 +1,161 @@
+//! The NixOS module: the text of its units, `tests/module/<nnn>-<what>/`, and what systemd says of it.
+//!
+//! They are evaluated by the machine's own Nix over a stand-in for NixOS (`tests/nix/nixos.nix`). `NIXACTIONS_BLESS=1` writes what they
+//! are now; read the difference before it is committed.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, on_managers, or_skip, wait_for};
+use serde_json::Value;
+
+// Nix 2.8 and 2.34 have the last word on the language, systemd 252 and 262 on the units.
+on_managers!(each_configuration_becomes_exactly_its_units on system_252, system_262);
+on_managers!(what_is_wrong_is_told_by_its_option on system_252, system_262);
+on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_262);
+on_managers!(the_documentation_lists_all_options on system_262);
+on_managers!(the_configurations_of_the_documentation_are_good on system_262);
+on_managers!(systemd_finds_no_fault_with_the_units on system_252, system_257, system_262);
+
+/// Configurations are written by the name that stands here, and evaluated by the name that they have in the machine.
+const CONFIGURATIONS: &str = "tests/module";
+
+/// Returns the names of the configurations, in order.
+fn configurations() -> Vec<String> {
+    let entries = fs::read_dir(here(CONFIGURATIONS)).expect("the configurations are there");
+    let mut names: Vec<_> = entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert!(names.len() >= 3, "the configurations are gone");
+    names
+}
+
+fn here(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Returns an attribute of the stand-in for NixOS with this module, an expression.
+fn nixos(module: &str, attribute: &str) -> String {
+    format!("(import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ {module} ]; }}).{attribute}")
+}
+
+fn configuration(name: &str) -> String {
+    format!("{REPOSITORY}/{CONFIGURATIONS}/{name}/configuration.nix")
+}
+
+/// Takes the hashes out of paths in the store.
+fn without_hashes(text: &str) -> String {
+    let mut parts = text.split("/nix/store/");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "/nix/store/…" + part.get(32..).expect("a hash has 32 letters"))
+}
+
+fn each_configuration_becomes_exactly_its_units(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    for name in configurations() {
+        let found = nix.eval(&nixos(&configuration(&name), "units"));
+        let found: BTreeMap<_, _> = found
+            .as_object()
+            .expect("units have names")
+            .iter()
+            .map(|(unit, text)| (unit.clone(), without_hashes(text.as_str().expect("units are texts"))))
+            .collect();
+        let folder = here(CONFIGURATIONS).join(&name);
+        let files = || fs::read_dir(&folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
+        let written = files().filter(|path| path.extension().is_some_and(|kind| kind != "nix"));
+        if std::env::var_os("NIXACTIONS_BLESS").is_some() {
+            written.for_each(|path| fs::remove_file(path).expect("it is ours"));
+            found.iter().for_each(|(unit, text)| fs::write(folder.join(unit), text).expect("it is ours"));
+            continue;
+        }
+        let expected: BTreeMap<_, _> = written
+            .map(|path| {
+                (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), fs::read_to_string(&path).expect("it is text"))
+            })
+            .collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let workflows =
+        |workflows: &str| nixos(&format!("{{ services.nixactions = {{ enable = true; workflows = {workflows}; }}; }}"), "units");
+    let cases = [
+        ("{ ci = { }; }", "services.nixactions.workflows.ci: neither `package` nor `settings`"),
+        ("{ \"1st\".settings.jobs.a.steps = [ { bash = \"true\"; } ]; }", "services.nixactions.workflows.\"1st\": that is no name"),
+        ("{ ci.package = (import <nixpkgs> { }).coreutils; }", "services.nixactions.workflows.ci.package: `coreutils` is no workflow"),
+        (
+            "{ ci = { package = (import <nixpkgs> { }).coreutils; settings = { }; }; }",
+            "services.nixactions.workflows.ci: both `package` and `settings`",
+        ),
+        ("{ ci = { schedule = \"\"; settings = { }; }; }", "services.nixactions.workflows.ci.schedule"),
+        ("{ ci.shedule = \"daily\"; }", "services.nixactions.workflows.ci.shedule"),
+        ("{ ci.settings.jobs.a.stepz = [ ]; }", "services.nixactions.workflows.ci.settings.jobs.a.stepz"),
+        ("{ ci.settings.jobs.a = { needs = [ \"b\" ]; steps = [ { bash = \"true\"; } ]; }; }", "job `a`, needs: no job `b`"),
+    ];
+    for (wrong, expected) in cases {
+        let said = nix.eval_fails(&workflows(wrong));
+        assert!(said.contains(expected), "{wrong}: {said}");
+    }
+}
+
+fn settings_mean_what_they_mean_to_mk_workflow(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let settings = r#"{
+        env.LEVEL = 3; timeout = "1h30m"; inputs.release.default = "dev"; concurrency.group = "deploy";
+        retry = { max_attempts = 2; min_time = "5s"; };
+        extensions = [ (workflow: workflow // { env = workflow.env or { } // { EXTENDED = true; }; }) ];
+        jobs = api.mkMatrixJobs { name = "m"; matrix.os = [ "a" "b" ]; job = { os, ... }: { steps = [ { bash = "echo ${os}"; } ]; }; } // {
+            build = {
+                executor = api.executors.systemd { name = "big"; properties.MemoryMax = "1G"; };
+                outputs.dist = "dist/"; timeout = null;
+                steps = [ (api.mkAction { name = "make"; bash = "mkdir dist"; }) pkgs.coreutils { bash = "true"; deps = [ pkgs.gnugrep ]; retry = null; } ];
+            };
+            test = { needs = [ "build" "m" ]; inputs = [ { name = "dist"; path = "in"; } ]; steps = [ { name = "t"; bash = "true"; condition = "always()"; } ]; };
+        };
+    }"#;
+    let start = format!("let pkgs = import <nixpkgs> {{ }}; api = import {REPOSITORY}/nix {{ inherit pkgs; }}; settings = {settings}; in");
+    let direct = nix.eval(&format!("{start} (api.mkWorkflow ({{ name = \"ci\"; }} // settings)).plan"));
+    let module = "{ services.nixactions.workflows.ci = { inherit settings; }; }";
+    let through = nix.eval(&format!("{start} {}", nixos(module, "config.services.nixactions.workflows.ci.built.plan")));
+    assert_eq!(through, direct);
+}
+
+fn the_documentation_lists_all_options(manager: &Manager) {
+    const MARK: &str = "<!-- Made of nixos/*.nix. -->\n\n";
+    let nix = or_skip!(manager.nix());
+    let page = here("docs/nixos.md");
+    let text = fs::read_to_string(&page).expect("the page is there");
+    let (head, listed) = text.split_once(MARK).expect("the list is there");
+    let found = nix.eval(&nixos("{ }", "documentation"));
+    let found = found.as_str().expect("it is a text");
+    if std::env::var_os("NIXACTIONS_BLESS").is_some() {
+        fs::write(&page, format!("{head}{MARK}{found}")).expect("it is ours");
+    } else {
+        assert_eq!(listed, found);
+    }
+}
+
+fn the_configurations_of_the_documentation_are_good(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let text = fs::read_to_string(here("docs/nixos.md")).expect("the page is there");
+    let blocks: Vec<_> = text.split("```nix configuration\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 3, "the examples are gone");
+    for block in blocks {
+        let module = manager.write("configuration.nix", block);
+        let units = nix.eval(&nixos(&module.display().to_string(), "units"));
+        assert!(units.as_object().is_some_and(|units| units.keys().any(|unit| unit.starts_with("nixactions@"))), "{block}: {units}");
+    }
+}
+
+fn systemd_finds_no_fault_with_the_units(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    for name in configurations() {
+        let units = nix.build(&nixos(&configuration(&name), "files"));
+        let output =
+            manager.command(&["sh", "-c", &format!("systemd-analyze verify --man=no {}/nixactions*", units.display())]).output_within(SOON);
+        let said = String::from_utf8_lossy(&output.stderr);
+        // What the configuration names is not there to be found.
+        let said: Vec<_> = said.lines().filter(|line| line.contains("nixactions") && !line.contains("tell-somebody")).collect();
+        assert!(output.status.success() && said.is_empty(), "{name}: {said:#?}");
+    }
+}
