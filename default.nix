@@ -5,21 +5,27 @@
 }:
 let
   package = pkgs.callPackage ./nix/package.nix { };
-in
-{
-  inherit package;
-
   # The language (nix/default.nix).
   lib = import ./nix {
     inherit pkgs;
     nixactions = package;
   };
+  examples = import ./examples {
+    inherit pkgs;
+    nixactions = lib;
+  };
+in
+{
+  inherit package lib examples;
 
   overlay = import ./nix/overlay.nix;
   nixosModule = ./nixos;
 
   # What must build before anything is merged; `nix-build -A checks`.
-  checks = import ./nix/checks.nix { inherit pkgs package; };
+  checks = import ./nix/checks.nix {
+    inherit pkgs package examples;
+    nixactions = lib;
+  };
   shell = import ./nix/shell.nix { inherit pkgs package; };
   formatter = pkgs.nixfmt-tree;
 }

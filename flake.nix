@@ -25,6 +25,10 @@
         default = project.package;
         nixactions = project.package;
       });
+      # `nix run .#examples.simple`.
+      legacyPackages = each (project: {
+        inherit (project) examples;
+      });
       apps = each (project: {
         default = {
           type = "app";

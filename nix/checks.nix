@@ -1,10 +1,27 @@
 # What must build before anything is merged; each is a derivation.
-{ pkgs, package }:
+{
+  pkgs,
+  package,
+  nixactions,
+  examples,
+}:
 let
   inherit (pkgs) lib;
   sources = lib.fileset.toSource {
     root = ../.;
-    fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ../.;
+    fileset = lib.fileset.unions (
+      map (lib.fileset.fileFilter (file: file.hasExt "nix")) [
+        ../default.nix
+        ../flake.nix
+        ../shell.nix
+        ../examples
+        ../nix
+        ../nixos
+        ../templates
+        ../tests
+        ../vm-tests
+      ]
+    );
   };
   # Succeeds where its command does.
   check =
@@ -27,14 +44,9 @@ in
   '';
 
   # The template's workflow, as `nix flake init -t` gives it.
-  template = import ../templates/default/ci.nix {
-    inherit pkgs;
-    nixactions = import ./. {
-      inherit pkgs;
-      nixactions = package;
-    };
-  };
+  template = import ../templates/default/ci.nix { inherit pkgs nixactions; };
 
   # The NixOS module on a machine of its own.
   vm-module = import ../vm-tests/module.nix { inherit pkgs; };
 }
+// lib.mapAttrs' (name: lib.nameValuePair "example-${name}") examples

@@ -2,7 +2,7 @@
 { config, lib, ... }:
 let
   cfg = config.services.nixactions;
-  inherit (import ../nix/types.nix { inherit lib; }) isName;
+  types = import ../nix/types.nix { inherit lib; };
 
   ofWorkflow =
     name: workflow:
@@ -11,8 +11,8 @@ let
     in
     [
       {
-        assertion = isName name;
-        message = "${option}: that is no name for units: it is made of letters, digits, `_` and `-`, begins with no digit or `-`, and has at most 100 characters";
+        assertion = types.name.check name;
+        message = "${option}: that is no ${types.name.description}";
       }
       {
         assertion = workflow.package != null || workflow.settings != null;

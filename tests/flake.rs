@@ -17,7 +17,7 @@ fn flakes(manager: &Manager, nix: &Nix<'_>) -> [String; 2] {
     let dir = manager.dir().display().to_string();
     let copy = format!(
         "mkdir {dir}/nixactions {dir}/nixpkgs && cd {REPOSITORY} &&
-         cp -r flake.nix default.nix Cargo.toml Cargo.lock clippy.toml nix nixos templates vm-tests src benches tests fuzz docs {dir}/nixactions/ &&
+         cp -r flake.nix default.nix Cargo.toml Cargo.lock clippy.toml nix nixos examples templates vm-tests src benches tests fuzz docs {dir}/nixactions/ &&
          cp -rL /srv/nixpkgs/lib tests/nix/flake.nix tests/nix/pkgs.nix {dir}/nixpkgs/"
     );
     manager.command(&["sh", "-c", &copy]).ok();
@@ -58,6 +58,12 @@ fn its_outputs_are_those_that_are_documented(manager: &Manager) {
     assert!(functions.as_array().is_some_and(|names| names.contains(&json!("mkWorkflow"))), "{functions}");
     assert_eq!(output(&nix, &flake, "apps.x86_64-linux.default", "app: app.type"), "app");
     assert_eq!(output(&nix, &flake, "devShells.x86_64-linux.default", "shell: shell.name"), "shell");
+    let checks = names("checks.x86_64-linux");
+    let checks = checks.as_array().expect("they are names");
+    for name in ["package", "nix-formatting", "nix-lints", "template", "vm-module", "example-simple"] {
+        assert!(checks.contains(&json!(name)), "{checks:?}");
+    }
+    assert_eq!(output(&nix, &flake, "legacyPackages.x86_64-linux.examples.simple", "example: example.plan.name"), "simple");
     assert_eq!(output(&nix, &flake, "nixosModules.default", "builtins.pathExists"), true);
 }
 
@@ -99,7 +105,7 @@ fn everything_is_there_without_flakes(manager: &Manager) {
     ));
     assert_eq!(
         found,
-        json!({ "names": ["checks", "formatter", "lib", "nixosModule", "overlay", "package", "shell"], "overlay": "nixactions", "withPkgs": true, "workflow": "ci" })
+        json!({ "names": ["checks", "examples", "formatter", "lib", "nixosModule", "overlay", "package", "shell"], "overlay": "nixactions", "withPkgs": true, "workflow": "ci" })
     );
 }
 

@@ -5,8 +5,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, on_managers, or_skip, wait_for};
-use serde_json::Value;
+use nixactions_harness::{CommandExt as _, Manager, REPOSITORY, SOON, on_managers, or_skip};
 
 // Nix 2.8 and 2.34 have the last word on the language, systemd 252 and 262 on the units.
 on_managers!(each_configuration_becomes_exactly_its_units on system_252, system_262);
@@ -90,7 +89,7 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
         ("{ ci = { schedule = \"\"; settings = { }; }; }", "services.nixactions.workflows.ci.schedule"),
         ("{ ci.shedule = \"daily\"; }", "services.nixactions.workflows.ci.shedule"),
         ("{ ci.settings.jobs.a.stepz = [ ]; }", "services.nixactions.workflows.ci.settings.jobs.a.stepz"),
-        ("{ ci.settings.jobs.a = { needs = [ \"b\" ]; steps = [ { bash = \"true\"; } ]; }; }", "job `a`, needs: no job `b`"),
+        ("{ ci.settings.jobs.a = { needs = [ \"b\" ]; steps = [ { bash = \"true\"; } ]; }; }", "job `a`, needs: there is no job `b`"),
     ];
     for (wrong, expected) in cases {
         let said = nix.eval_fails(&workflows(wrong));
