@@ -1,8 +1,9 @@
 # What functions of the library take: a typo, a missing argument or a wrong type is an error that names the function, the argument,
 # and what it knows. An argument is `{ type; }`, with a `default` where it may be left out.
-api@{
+{
   lib,
   pkgs,
+  types,
   mkAction,
   ...
 }:
@@ -10,11 +11,9 @@ let
   # The options of a step or job that a user may add; only their names are looked at.
   optionsOf =
     level:
-    let
-      module = import (./options + "/${level}.nix");
-      options = (module (lib.mapAttrs (name: _: api.${name} or null) (lib.functionArgs module))).options;
-    in
-    lib.optionalAttrs (level != null) (removeAttrs options decided.${level});
+    lib.optionalAttrs (level != null) (
+      removeAttrs (import (./options + "/${level}.nix") { inherit lib types; }).options decided.${level}
+    );
   decided = {
     step = [
       "bash"
@@ -29,7 +28,6 @@ let
     ];
   };
   quoted = lib.concatMapStringsSep ", " (name: "`${name}`");
-  isVariable = text: builtins.match "[A-Za-z_][A-Za-z0-9_]*" text != null;
 
   # Returns a function from the arguments to what `build` makes of them. Options of the `level`, which something else checks, are
   # passed on where they are given.
@@ -41,11 +39,14 @@ let
       options = optionsOf level;
       all = names ++ lib.attrNames options;
       list = "(known: ${lib.concatStringsSep ", " names}${
-        lib.optionalString (level != null) "; and the options of a ${level}: ${lib.concatStringsSep ", " (lib.attrNames options)}"
+        lib.optionalString (
+          level != null
+        ) "; and the options of a ${level}: ${lib.concatStringsSep ", " (lib.attrNames options)}"
       })";
       unknown = lib.filter (argument: !lib.elem argument all) (lib.attrNames arguments);
       near = argument: lib.filter (lib.strings.levenshteinAtMost 2 argument) all;
-      hint = argument: lib.optionalString (near argument != [ ]) ", did you mean `${lib.head (near argument)}`?";
+      hint =
+        argument: lib.optionalString (near argument != [ ]) ", did you mean `${lib.head (near argument)}`?";
       missing = lib.filter (argument: !(arguments ? ${argument} || known.${argument} ? default)) names;
       position = argument: builtins.unsafeGetAttrPos argument arguments;
       value =
@@ -55,7 +56,11 @@ let
         else
           (lib.mergeDefinitions (lib.splitString "." name ++ [ argument ]) option.type [
             {
-              file = if position argument == null then "<unknown>" else "${(position argument).file}:${toString (position argument).line}";
+              file =
+                if position argument == null then
+                  "<unknown>"
+                else
+                  "${(position argument).file}:${toString (position argument).line}";
               value = arguments.${argument};
             }
           ]).mergedValue;
@@ -65,7 +70,9 @@ let
     else if unknown != [ ] then
       fail "unknown argument `${lib.head unknown}`${hint (lib.head unknown)} ${list}"
     else if missing != [ ] then
-      fail "argument `${lib.head missing}` is missing: ${known.${lib.head missing}.type.description} ${list}"
+      fail "argument `${lib.head missing}` is missing: ${
+        known.${lib.head missing}.type.description
+      } ${list}"
     else
       build (lib.mapAttrs value known) (lib.intersectAttrs options arguments);
   # What is given is stronger; variables are added to those that are there.
@@ -96,7 +103,10 @@ rec {
     let
       name = lib.findFirst (name: pkgs ? ${name}) null names;
     in
-    if name == null then throw "${function}: it needs `pkgs.${lib.head names}`, which these `pkgs` do not have" else pkgs.${name};
+    if name == null then
+      throw "${function}: it needs `pkgs.${lib.head names}`, which these `pkgs` do not have"
+    else
+      pkgs.${name};
 
   # Returns a word for bash, or several. In double quotes: in single ones shellcheck takes a `$` for a mistake.
   quote =
@@ -109,13 +119,11 @@ rec {
         "`"
       ];
     in
-    if builtins.match "[A-Za-z0-9_./:=,@%+-]+" text != null then text else "\"${lib.escape special text}\"";
+    if builtins.match "[A-Za-z0-9_./:=,@%+-]+" text != null then
+      text
+    else
+      "\"${lib.escape special text}\"";
   quotes = lib.concatMapStringsSep " " quote;
-
-  # The name of a variable, as a type.
-  variable = lib.types.strMatching "[A-Za-z_][A-Za-z0-9_]*" // {
-    description = "name of a variable";
-  };
 
   # Returns bash that fails with the names of all variables that are not set, or empty.
   requireVariables = names: ''
@@ -129,16 +137,11 @@ rec {
     fi
   '';
 
-  # Passes on a list of names of variables.
+  # Returns a list of names of variables.
   variableNames =
     name: names:
-    let
-      wrong = lib.filter (variable: !(builtins.isString variable && isVariable variable)) names;
-    in
     if !builtins.isList names || names == [ ] then
       throw ''${name}: expects a list of names of variables, as in `${name} [ "API_KEY" ]`''
-    else if wrong != [ ] then
-      throw "${name}: ${builtins.toJSON (lib.head wrong)} is no name of a variable: it is made of letters, digits and `_`, and begins with no digit"
     else
-      names;
+      types.evaluate (types.listOf types.variableName) (lib.splitString "." name) names;
 }

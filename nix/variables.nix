@@ -2,6 +2,7 @@
 # a command line, in a file or in the log. variables.jq has the forms.
 {
   lib,
+  types,
   arguments,
   ...
 }:
@@ -19,18 +20,28 @@ rec {
     name = "secretFile";
     description = ''file as text, as in "$CREDENTIALS_DIRECTORY/age-key" or "/etc/ci/age.key"; a path of Nix' would be copied to the store, where everybody can read it'';
     descriptionClass = "nonRestrictiveClause";
-    check = value: builtins.isString value && value != "" && !builtins.hasContext value && !lib.hasPrefix builtins.storeDir value;
+    check =
+      value:
+      builtins.isString value
+      && value != ""
+      && !builtins.hasContext value
+      && !lib.hasPrefix builtins.storeDir value;
     merge = lib.mergeEqualOption;
   };
 
   # Which fields are taken, and what they are called then; `null` takes all.
-  variables = lib.types.nullOr (lib.types.attrsOf lib.types.str);
+  variables = lib.types.nullOr (types.attrsOf types.variableName lib.types.str);
 
   # Returns a word for bash.
   shell =
     value:
     let
-      part = part: if builtins.isList part then "\"${lib.head part}\"" else lib.optionalString (part != "") (arguments.quote part);
+      part =
+        part:
+        if builtins.isList part then
+          "\"${lib.head part}\""
+        else
+          lib.optionalString (part != "") (arguments.quote part);
       parts = builtins.split "([$][A-Za-z_][A-Za-z0-9_]*)" value;
     in
     if builtins.isPath value then
@@ -53,14 +64,18 @@ rec {
     }:
     ''
       printed=$(${command})
-      variables=$(printf '%s' "$printed" | ${jq source "--raw-input --slurp" "${filter} | chosen(${builtins.toJSON variables}) | texts"})
+      variables=$(printf '%s' "$printed" | ${
+        jq source "--raw-input --slurp" "${filter} | chosen(${builtins.toJSON variables}) | texts"
+      })
     '';
 
   # Returns bash that hands them on to later steps. They are masked first.
   toSteps = source: ''
     printf '%s' "$variables" | ${jq source "--raw-output" "masks"}
     printf '%s' "$variables" | ${jq source "--raw-output" "heredocs"} >> "$NIXACTIONS_ENV"
-    printf '%s' "$variables" | ${jq source "--raw-output" ''"Loaded " + if . == {} then "nothing" else keys | join(", ") end''}
+    printf '%s' "$variables" | ${
+      jq source "--raw-output" ''"Loaded " + if . == {} then "nothing" else keys | join(", ") end''
+    }
   '';
 
   # Returns bash that prints them as a provider does.
@@ -68,7 +83,9 @@ rec {
     printf '%s' "$variables" | ${jq source "--raw-output" "exports"}
   '';
 
-  jq = source: options: filter: "jq ${options} --arg source ${source} ${lib.escapeShellArg "${builtins.readFile ./variables.jq}\n${filter}"}";
+  jq =
+    source: options: filter:
+    "jq ${options} --arg source ${source} ${lib.escapeShellArg "${builtins.readFile ./variables.jq}\n${filter}"}";
 
   # Returns bash that decrypts a file with sops.
   sops =
@@ -83,7 +100,9 @@ rec {
     ''
     + read {
       source = shell file;
-      command = "sops --decrypt --input-type ${format} --output-type ${if format == "dotenv" then "dotenv" else "json"} ${shell file}";
+      command = "sops --decrypt --input-type ${format} --output-type ${
+        if format == "dotenv" then "dotenv" else "json"
+      } ${shell file}";
       filter = if format == "dotenv" then "dotenv" else "json";
       inherit variables;
     };

@@ -1,21 +1,20 @@
 # Source trees. By default a job has one already: the executor copies it (`copyRepo`).
 {
   lib,
+  types,
   arguments,
   ...
 }:
 let
-  inherit (arguments) action package quote withoutArguments;
+  inherit (arguments)
+    action
+    package
+    quote
+    withoutArguments
+    ;
 
   # What git would take for an option is none of these.
   word = lib.types.strMatching "[^-].*";
-  below = lib.mkOptionType {
-    name = "below";
-    description = "path below the workspace";
-    descriptionClass = "nonRestrictiveClause";
-    check = value: builtins.isString value && value != "" && !lib.hasPrefix "/" value && !lib.hasPrefix "-" value && !lib.elem ".." (lib.splitString "/" value);
-    merge = lib.mergeEqualOption;
-  };
 in
 {
   # checkout { repository ? null; ref ? null; path ? "."; depth ? 1; submodules ? false; }
@@ -36,7 +35,7 @@ in
           default = null;
         };
         path = {
-          type = below;
+          type = types.workspacePath;
           default = ".";
         };
         depth = {
@@ -58,7 +57,8 @@ in
         }:
         let
           limit = lib.optionalString (depth > 0) "--depth ${toString depth}";
-          at = quote path;
+          # A name may begin with a dash.
+          at = quote "./${path}";
         in
         {
           name = "checkout";
@@ -68,7 +68,7 @@ in
               if repository != null then
                 ''
                   if [ -e ${at} ] && [ -n "$(ls --almost-all ${at})" ]; then
-                    echo "error: the directory" ${at} "is not empty: clone to another \`path\`, or use an executor with \`copyRepo = false\`" >&2
+                    echo "error: the directory" ${quote path} "is not empty: clone to another \`path\`, or use an executor with \`copyRepo = false\`" >&2
                     exit 1
                   fi
                   git init --quiet ${at}

@@ -1,6 +1,7 @@
 # npm's commands. They run with the Node.js of an earlier `setupNode` or `nixShell`, else with `nodejs`; never with one of the host's.
 {
   lib,
+  types,
   arguments,
   ...
 }:
@@ -11,11 +12,11 @@ let
       arguments.action name
         {
           nodejs = {
-            type = lib.types.package;
+            type = types.package;
             default = arguments.package "actions.${name}" [ "nodejs" ];
           };
           args = {
-            type = lib.types.listOf lib.types.str;
+            type = types.listOf types.argument;
             default = [ ];
           };
         }
@@ -33,7 +34,8 @@ let
   script =
     name: command:
     npm name (
-      { args, ... }: lib.concatStringsSep " " ([ command ] ++ lib.optional (args != [ ]) "-- ${arguments.quotes args}")
+      { args, ... }:
+      lib.concatStringsSep " " ([ command ] ++ lib.optional (args != [ ]) "-- ${arguments.quotes args}")
     );
 in
 {

@@ -156,7 +156,9 @@ in
     ];
     stepName = "load from 1Password";
     source = settings: "1Password's ${settings.vault}/${settings.item}";
-    command = settings: "op item get ${arguments.quote settings.item} --vault ${arguments.quote settings.vault} --format json";
+    command =
+      settings:
+      "op item get ${arguments.quote settings.item} --vault ${arguments.quote settings.vault} --format json";
     filter = "json | [.fields[]? | select(.label? and .value? != null) | {key: .label, value}] | fields";
   };
 

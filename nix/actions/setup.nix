@@ -2,6 +2,7 @@
 {
   lib,
   pkgs,
+  types,
   arguments,
   mkAction,
   ...
@@ -9,7 +10,9 @@
 let
   # Adds packages to the PATH of later steps.
   add = packages: ''
-    printf '%s\n' ${arguments.quotes (map (package: "${lib.getBin package}/bin") packages)} >> "$NIXACTIONS_PATH"
+    printf '%s\n' ${
+      arguments.quotes (map (package: "${lib.getBin package}/bin") packages)
+    } >> "$NIXACTIONS_PATH"
   '';
 
   # Those of one language: the version that is asked for is an attribute of `pkgs`.
@@ -26,11 +29,11 @@ let
       arguments.action function
         {
           version = {
-            type = lib.types.nullOr (lib.types.coercedTo lib.types.ints.positive toString lib.types.str);
+            type = lib.types.nullOr (lib.types.coercedTo types.count toString lib.types.str);
             default = null;
           };
           package = {
-            type = lib.types.nullOr lib.types.package;
+            type = lib.types.nullOr types.package;
             default = null;
           };
         }
@@ -47,7 +50,8 @@ let
               else if version == null then
                 arguments.package "actions.${function}" attributes
               else
-                pkgs.${wanted} or (throw "actions.${function}: these `pkgs` have no `${wanted}`, only: ${lib.concatStringsSep ", " there}");
+                pkgs.${wanted}
+                  or (throw "actions.${function}: these `pkgs` have no `${wanted}`, only: ${lib.concatStringsSep ", " there}");
           in
           {
             inherit name;
@@ -94,7 +98,7 @@ in
     arguments.action "setupRust"
       {
         packages = {
-          type = lib.types.listOf lib.types.package;
+          type = types.listOf types.package;
           default =
             map (name: arguments.package "actions.setupRust" [ name ]) [
               "rustc"
@@ -132,13 +136,17 @@ in
         else if !builtins.isString package then
           throw "actions.nixShell: a ${builtins.typeOf package} is neither a package nor the name of one"
         else
-          lib.attrByPath (lib.splitString "." package) (throw "actions.nixShell: these `pkgs` have no `${package}`") pkgs;
+          lib.attrByPath (lib.splitString "." package)
+            (throw "actions.nixShell: these `pkgs` have no `${package}`")
+            pkgs;
     in
     if !builtins.isList packages || packages == [ ] then
       throw ''actions.nixShell: expects a list of packages, as in `nixShell [ "curl" "jq" ]`''
     else
       mkAction {
         name = "nix-shell";
-        bash = add (map resolve packages) + "echo ${arguments.quote "Added ${lib.concatMapStringsSep ", " lib.getName (map resolve packages)}"}\n";
+        bash =
+          add (map resolve packages)
+          + "echo ${arguments.quote "Added ${lib.concatMapStringsSep ", " lib.getName (map resolve packages)}"}\n";
       };
 }

@@ -8,14 +8,14 @@
 }:
 let
   # Bash that goes on if the file is there; if not, it fails or gives nothing.
-  present =
-    file: required:
-    ''
-      if [ ! -e ${file} ]; then
-        echo "${if required then "error: there is no file" else "gives nothing: there is no file"}" ${file} >&2
-        exit ${if required then "1" else "0"}
-      fi
-    '';
+  present = file: required: ''
+    if [ ! -e ${file} ]; then
+      echo "${
+        if required then "error: there is no file" else "gives nothing: there is no file"
+      }" ${file} >&2
+      exit ${if required then "1" else "0"}
+    fi
+  '';
   required = default: {
     type = lib.types.bool;
     inherit default;
@@ -75,7 +75,10 @@ in
         writeScript {
           name = "env-sops";
           deps = [ (arguments.package "envProviders.sops" [ "sops" ]) ] ++ variables.deps "envProviders.sops";
-          text = present file settings.required + variables.sops (removeAttrs settings [ "required" ]) + variables.toExports file;
+          text =
+            present file settings.required
+            + variables.sops (removeAttrs settings [ "required" ])
+            + variables.toExports file;
         }
       );
 }

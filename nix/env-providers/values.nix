@@ -14,15 +14,10 @@
   static =
     values:
     let
-      checked = (lib.mergeDefinitions [ "envProviders" "static" ] (lib.types.attrsOf types.variable) [
-        {
-          file = "<arguments>";
-          value = values;
-        }
-      ]).mergedValue;
+      checked = types.evaluate types.variables [ "envProviders" "static" ] values;
       export = name: value: "export ${name}=${lib.escapeShellArg value}\n";
     in
-    builtins.seq (arguments.variableNames "envProviders.static" (lib.attrNames checked)) writeScript {
+    writeScript {
       name = "env-static";
       text = "cat ${
         pkgs.writeTextFile {
@@ -38,10 +33,10 @@
   command =
     arguments.plain "envProviders.command"
       {
-        name.type = arguments.variable;
-        bash.type = lib.types.lines;
+        name.type = types.variableName;
+        bash.type = types.script;
         deps = {
-          type = lib.types.listOf lib.types.package;
+          type = types.listOf types.package;
           default = [ ];
         };
       }

@@ -42,20 +42,20 @@ fn bad_arguments_are_errors_with_function_argument_and_what_is_known() {
         "actions.vaultLoad { path = \"x\"; token = \"secret\"; }",
         &["actions.vaultLoad: unknown argument `token` (known: addr, path, variables; and "],
     );
-    says("actions.checkout { path = \"../x\"; }", &["actions.checkout.path", "below the workspace"]);
+    says("actions.checkout { path = \"../x\"; }", &["actions.checkout.path", "inside the workspace"]);
     says("actions.checkout { ref = \"--upload-pack=x\"; }", &["actions.checkout.ref", "branch, tag or commit"]);
     says("actions.setupNode { version = \"99\"; }", &["actions.setupNode: these `pkgs` have no `nodejs_99`, only: nodejs_20"]);
     says("actions.setupNode { version = 20; package = pkgs.jq; }", &["actions.setupNode: both `version` and `package`"]);
     says("actions.nixShell [ \"curll\" ]", &["actions.nixShell: these `pkgs` have no `curll`"]);
     says("actions.nixShell \"curl\"", &["actions.nixShell: expects a list of packages"]);
     says("actions.nixShell [ 3 ]", &["actions.nixShell: a int is neither a package nor the name of one"]);
-    says("actions.requireEnv [ \"A B\" ]", &["actions.requireEnv: \"A B\" is no name of a variable"]);
+    says("actions.requireEnv [ \"A B\" ]", &["actions.requireEnv", "name of a variable"]);
     says(
         "actions.requireEnv \"A\"",
         &["actions.requireEnv: expects a list of names of variables, as in `actions.requireEnv [ \"API_KEY\" ]`"],
     );
     says("envProviders.required [ ]", &["envProviders.required: expects a list of names"]);
-    says("envProviders.static { \"A-B\" = \"x\"; }", &["envProviders.static: \"A-B\" is no name of a variable"]);
+    says("envProviders.static { \"A-B\" = \"x\"; }", &["`A-B' in `envProviders.static' is no name of a variable"]);
     says("envProviders.command { name = \"A B\"; bash = \"x\"; }", &["envProviders.command.name", "name of a variable"]);
     says("jobs.buildahBuildPush { image = \"a/b\"; tags = [ ]; }", &["jobs.buildahBuildPush.tags"]);
     says("jobs.buildahBuildPush { image = \"a/b\"; steps = [ ]; }", &["jobs.buildahBuildPush: unknown argument `steps` (known: "]);

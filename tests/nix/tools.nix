@@ -84,4 +84,6 @@ in
   bitwarden-cli = standIn "bitwarden-cli" "bw";
 }
 # Scripts are checked by shellcheck where the host has it.
-// lib.optionalAttrs (builtins.pathExists "/usr/bin/shellcheck") { shellcheck = programs "shellcheck" [ "shellcheck" ]; }
+// lib.optionalAttrs (builtins.pathExists "/usr/bin/shellcheck") {
+  shellcheck = programs "shellcheck" [ "shellcheck" ];
+}
