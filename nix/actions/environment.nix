@@ -1,6 +1,5 @@
 # Variables that must be there.
 {
-  lib,
   arguments,
   mkAction,
   ...

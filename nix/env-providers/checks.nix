@@ -1,6 +1,5 @@
 # Providers that give nothing, and fail where something is missing.
 {
-  lib,
   arguments,
   writeScript,
   ...

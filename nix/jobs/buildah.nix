@@ -17,7 +17,7 @@ in
   #
   # A job that builds an image and pushes it, by all its tags, to `registry`, and to each of `registries`: `{ "ghcr.io/me" = { username = "GHCR_USER";
   # password = "GHCR_TOKEN"; }; }`, which names the variables that hold these. Where they are not set it does not log in.
-  # Leaves the job's output `digest`, the image's in the registry.
+  # Leaves the job's output `digest`: the image's in the registry, or where it is not pushed in buildah's own storage.
   buildahBuildPush =
     arguments.job "buildahBuildPush"
       {
@@ -104,19 +104,23 @@ in
             {
               name = "build ${name}";
               deps = [ settings.buildah ];
-              bash = "buildah build ${
-                quotes (
-                  [
-                    "--tag"
-                    local
-                    "--file"
-                    "${context}/${settings.dockerfile}"
-                  ]
-                  ++ lib.concatLists (lib.mapAttrsToList buildArg settings.buildArgs)
-                  ++ settings.buildahExtraArgs
-                  ++ [ context ]
-                )
-              }";
+              bash = ''
+                buildah build ${
+                  quotes (
+                    [
+                      "--tag"
+                      local
+                      "--file"
+                      "${context}/${settings.dockerfile}"
+                    ]
+                    ++ lib.concatLists (lib.mapAttrsToList buildArg settings.buildArgs)
+                    ++ settings.buildahExtraArgs
+                    ++ [ context ]
+                  )
+                }
+                digest=$(buildah inspect --type image --format '{{.FromImageDigest}}' ${quote local})
+                echo "digest=$digest" >> "$NIXACTIONS_OUTPUT"
+              '';
             }
           ]
           ++ lib.optional settings.push {

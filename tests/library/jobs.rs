@@ -99,7 +99,8 @@ fn an_image_is_built_and_pushed_with_each_registrys_own_login() {
             refused = speaks (jobs.buildahBuildPush {{
               image = "localhost:{two}/refused"; context = "app"; needs = [ "image" ];
             }});
-            unpushed = jobs.buildahBuildPush {{ image = "app"; context = "app"; dockerfile = "Other"; push = false; buildahExtraArgs = [ "--quiet" ]; }};
+            missing = jobs.buildahBuildPush {{ image = "app"; context = "app"; dockerfile = "Other"; push = false; }};
+            local = jobs.buildahBuildPush {{ image = "me/app"; context = "app"; push = false; buildahExtraArgs = [ "--quiet" ]; }};
         }}"#,
         config = config.display(),
         logins = logins.display(),
@@ -115,7 +116,9 @@ fn an_image_is_built_and_pushed_with_each_registrys_own_login() {
     assert_eq!(run.verdict("refused"), "failure/failure", "{run}");
     let none = format!("No login to localhost:{}: REGISTRY_USERNAME and REGISTRY_PASSWORD are not both set", two.port);
     assert!(run.lines("refused").contains(&none.as_str()), "{run}");
-    assert_eq!(run.steps("unpushed").len(), 1, "{run}");
-    assert_eq!(run.verdict("unpushed"), "failure/failure", "there is no such file: {run}");
+    assert_eq!(run.verdict("missing"), "failure/failure", "there is no such file: {run}");
+    assert_eq!(run.steps("local"), ["build me/app success/success"], "{run}");
+    let local = run.job("local")["outputs"]["digest"].as_str().unwrap_or_default();
+    assert!(local.starts_with("sha256:"), "{run}");
     world.nothing_says(&run, &["password-of"]);
 }
