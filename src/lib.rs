@@ -6,7 +6,7 @@
 //! ```text
 //! cli                              one file per subcommand; the only place that wires layers together
 //! supervisor   runner   embedded   the live processes, and the private manager
-//! systemd   overlay                D-Bus adapter; workspaces mounted over the source tree
+//! systemd   overlay   language     D-Bus adapter; workspaces mounted over the source tree; workflows in Nix
 //! report   store                   events to text, JSON, graphs; the run directory
 //! unit                             pure: graph + run -> transient units and job specs
 //! graph   status                   pure: plan -> validated DAG; the status algebra
@@ -21,6 +21,7 @@ pub mod error;
 pub mod event;
 pub mod graph;
 pub mod ids;
+pub mod language;
 pub mod log;
 pub mod overlay;
 pub mod plan;

@@ -10,8 +10,9 @@ use nixactions::{
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
 };
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
+    "docs/nix.md",
     "docs/plan.md",
     "docs/sandbox.md",
     "docs/design.md",

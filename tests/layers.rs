@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 8] = [
     &["graph", "status"],
     &["unit"],
     &["report", "store"],
-    &["systemd", "overlay"],
+    &["systemd", "overlay", "language"],
     &["supervisor", "runner", "embedded"],
     &["cli"],
 ];

@@ -19,22 +19,24 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  nixactions check plan.json         say what is wrong with a plan, start nothing
-  nixactions run plan.json           run it, show its output, exit with its conclusion
+  nixactions check .#ci              say what is wrong with a workflow, build and start nothing
+  nixactions run .#ci                build and run it, show its output, exit with its conclusion
+  nixactions run plan.json           run what has been built, or a plan of your own
   nixactions logs ci-42 build        read what a job printed
   systemctl status nixactions-ci-42  watch it as any other unit";
 
 const EXAMPLES_LONG: &str = "\
 Examples:
-  nixactions check plan.json         say what is wrong with a plan, start nothing
-  nixactions run plan.json           run it, show its output, exit with its conclusion
+  nixactions check .#ci              say what is wrong with a workflow, build and start nothing
+  nixactions run .#ci                build and run it, show its output, exit with its conclusion
+  nixactions run plan.json           run what has been built, or a plan of your own
   nixactions logs ci-42 build        read what a job printed
   systemctl status nixactions-ci-42  watch it as any other unit
 
 Exit status of run, rerun and attach:
   0    the workflow succeeded
   1    the workflow failed
-  2    bad usage or a bad plan; nothing was started
+  2    bad usage, a bad plan, or a workflow that Nix cannot evaluate or build; nothing was started
   3    systemd or I/O trouble
   130  the workflow was cancelled
 The other commands exit with 0, 2 or 3.";
@@ -42,13 +44,13 @@ The other commands exit with 0, 2 or 3.";
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a plan and follow it to its end
+    /// Run a workflow and follow it to its end
     Run(RunArgs),
     /// Run a run again, or what failed of it
     Rerun(RerunArgs),
-    /// Say whether a plan is good, and what it would do; start nothing
+    /// Say whether a workflow is good, and what it would do; start nothing
     Check(CheckArgs),
-    /// Draw a plan's jobs and their needs
+    /// Draw a workflow's jobs and their needs
     Graph(GraphArgs),
     /// List runs, the newest first
     #[command(after_help = "Examples:\n  nixactions list\n  nixactions list --json | jq -r '.[] | select(.state == \"failure\") | .run'")]
@@ -92,13 +94,19 @@ pub enum Command {
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  nixactions run plan.json\n  nixactions run ./result --env LEVEL=debug --input release=2.0\n  \
-                        nixactions run plan.json --detach && nixactions list\n\nCtrl-C cancels the run; a second one kills it. A client that is killed \
-                        does not end the run: `nixactions attach` takes it up again.")]
+#[command(
+    after_help = "Examples:\n  nixactions run .#ci\n  nixactions run github:owner/repo#ci\n  nixactions run ci.nix -A nightly --argstr channel stable\n  \
+                        nixactions run ./result --env LEVEL=debug --input release=2.0\n  nixactions run plan.json --detach && nixactions list\n\nWhat \
+                        exists is what it is: a file ending in .nix is Nix, any other a plan; of a directory plan.json counts, else flake.nix, else \
+                        default.nix. What does not exist is a flake reference, if it has a `#` or begins with a scheme. What Nix has built is kept from its \
+                        garbage collector as long as the run is.\n\nCtrl-C and SIGTERM cancel the run; a second one kills it. A client that is killed \
+                        does not end the run: `nixactions attach` takes it up again. Started as a service of Type=notify, it is ready when the run has \
+                        been started, and says its id and conclusion as status."
+)]
 pub struct RunArgs {
-    /// The plan: a file, or a directory that holds plan.json
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub plan: PathBuf,
+    /// What is run.
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// Print the run's id and do not wait for its end
     #[arg(long, short)]
     pub detach: bool,
@@ -123,6 +131,23 @@ pub struct RunArgs {
     /// How the run is shown.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What is run, checked or drawn.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// A plan or a built workflow (file or directory), a .nix file, or a flake reference as .#ci
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub target: PathBuf,
+    /// The attribute of a .nix file that is the workflow, as for nix-build
+    #[arg(long, short = 'A', value_name = "ATTR", help_heading = "Options for .nix files")]
+    pub attr: Option<String>,
+    /// Call its function with this expression as the argument NAME
+    #[arg(long, num_args = 2, value_names = ["NAME", "EXPR"], allow_hyphen_values = true, help_heading = "Options for .nix files")]
+    pub arg: Vec<String>,
+    /// Call its function with this text as the argument NAME
+    #[arg(long, num_args = 2, value_names = ["NAME", "TEXT"], allow_hyphen_values = true, help_heading = "Options for .nix files")]
+    pub argstr: Vec<String>,
 }
 
 /// Arguments of `rerun`.
@@ -197,19 +222,22 @@ pub enum ManagerArg {
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nixactions check plan.json\n  nixactions check .#ci\n\nOf a flake or a .nix file the plan is evaluated, and nothing built."
+)]
 pub struct CheckArgs {
-    /// The plan: a file, or a directory that holds plan.json
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub plan: PathBuf,
+    /// What is checked.
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// Arguments of `graph`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  nixactions graph plan.json\n  nixactions graph plan.json --format dot | dot -Tsvg > plan.svg")]
+#[command(after_help = "Examples:\n  nixactions graph .#ci\n  nixactions graph plan.json --format dot | dot -Tsvg > plan.svg")]
 pub struct GraphArgs {
-    /// The plan: a file, or a directory that holds plan.json
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub plan: PathBuf,
+    /// What is drawn.
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// What is written
     #[arg(long, short, value_enum, default_value_t = GraphFormat::Tree)]
     pub format: GraphFormat,

@@ -2,7 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{CliError, Exit, args::CheckArgs, start::StartError};
+use super::{
+    CliError, Exit,
+    args::{CheckArgs, TargetArgs},
+    block_on,
+    start::StartError,
+};
 use crate::{
     graph::Graph,
     plan::{self, Plan},
@@ -10,7 +15,7 @@ use crate::{
 };
 
 pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
-    let (plan, graph) = load(&args.plan)?;
+    let (plan, graph) = load(&args.target)?;
     let unsupported = plan::unsupported(&plan);
     if !unsupported.is_empty() {
         return Err(StartError::Unsupported(unsupported).into());
@@ -19,9 +24,9 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-/// Loads and validates a plan.
-pub(super) fn load(path: &std::path::Path) -> Result<(Plan, Graph), CliError> {
-    let plan = plan::load(path).map_err(StartError::from)?;
+/// Reads or evaluates the plan of a target, and validates it.
+pub(super) fn load(target: &TargetArgs) -> Result<(Plan, Graph), CliError> {
+    let plan = block_on(target.plan())?;
     let graph = Graph::new(&plan).map_err(StartError::from)?;
     Ok((plan, graph))
 }

@@ -5,6 +5,7 @@ use std::{error::Error, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 use super::start::StartError;
 use crate::{
     embedded::EmbeddedError,
+    language::LanguageError,
     record::{Conclusion, RunRecord},
     store::StoreError,
     supervisor::SuperviseError,
@@ -50,6 +51,9 @@ pub enum CliError {
     /// Something is wrong with the run directory.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no plan from Nix.
+    #[error(transparent)]
+    Language(#[from] LanguageError),
     /// A run was not started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -148,6 +152,12 @@ impl CliError {
                 | StoreError::Swept { .. }
                 | StoreError::Newer { .. },
             ) => Exit::Trouble,
+            Self::Language(LanguageError::Failed { status, .. }) if status.code().is_none() => Exit::Trouble,
+            Self::Language(
+                LanguageError::Target(_) | LanguageError::Failed { .. } | LanguageError::NoWorkflow { .. } | LanguageError::NoPlan { .. },
+            ) => Exit::Usage,
+            Self::Language(LanguageError::Missing { .. } | LanguageError::Start { .. }) => Exit::Trouble,
+            Self::Language(LanguageError::Interrupted) => Exit::Cancelled,
             Self::Start(error) => error.exit(),
             Self::Supervise(_) => Exit::Trouble,
             Self::NoStateDir | Self::NoJob { .. } | Self::AlreadyFinished { .. } | Self::BadAge { .. } => Exit::Usage,
@@ -161,6 +171,7 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Language(error) => error.hint(),
             Self::Start(error) => error.hint(),
             Self::Supervise(SuperviseError::Store(error)) => error.hint(),
             Self::Supervise(_) => None,

@@ -10,7 +10,7 @@ use super::{
 use crate::report;
 
 pub(super) fn main(args: &GraphArgs) -> Result<Exit, CliError> {
-    let (plan, graph) = load(&args.plan)?;
+    let (plan, graph) = load(&args.target)?;
     let text = match args.format {
         GraphFormat::Tree => report::tree(&plan, &graph),
         GraphFormat::Dot => report::dot(&plan, &graph),

@@ -20,6 +20,7 @@ mod show;
 pub mod start;
 mod summary;
 mod supervise;
+mod target;
 mod watch;
 
 use std::{

@@ -17,17 +17,22 @@ use crate::{
 };
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
-    let request = Request {
-        plan: &args.plan,
-        state_dir: state,
-        manager: choice(args.manager),
-        env: &args.env,
-        env_files: &args.env_file,
-        secret_env_files: &args.secret_env_file,
-        inputs: &args.input,
-        source: args.source.as_deref(),
-    };
-    block_on(async { show(start(&request).await?, state, args.detach, args.output).await })
+    block_on(async {
+        let (plan, building) = args.target.built(state).await?;
+        let request = Request {
+            plan: &plan,
+            state_dir: state,
+            manager: choice(args.manager),
+            env: &args.env,
+            env_files: &args.env_file,
+            secret_env_files: &args.secret_env_file,
+            inputs: &args.input,
+            source: args.source.as_deref(),
+        };
+        let started = start(&request).await?;
+        drop(building);
+        show(started, state, args.detach, args.output).await
+    })
 }
 
 /// Returns the manager that was asked for.

@@ -5,8 +5,10 @@
 //! <state>/concurrency/<group>/         who holds a concurrency group, and who waits for it
 //! <state>/numbers/<workflow>           the highest number of a run that was removed
 //! <state>/trash/                       runs that are being removed
+//! <state>/building/                    workflows that Nix builds for runs to come
 //! <state>/runs/<run>/                  0700: nobody but its owner gets below it by path
 //!     plan.json  run.json              what was asked for (run.json may hold secrets)
+//!     workflow                         a link to where the plan comes from, if that is Nix's store, which keeps it there
 //!     events.jsonl  record.json        what happened
 //!     supervisor.lock                  held by the run's supervisor while it lives
 //!     control/                         requests to the supervisor: cancel, kill, superseded
@@ -19,6 +21,7 @@
 //!
 //! Knows nothing of systemd. A job may have replaced anything it can write to, so what lies there is read with care.
 
+mod building;
 mod concurrency;
 mod events;
 mod files;
@@ -35,6 +38,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use building::Building;
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{EventTail, EventWriter};
 pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};

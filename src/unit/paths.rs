@@ -31,6 +31,11 @@ impl RunPaths {
         self.0.join("run.json")
     }
 
+    /// Returns the link to what Nix has built the plan as, where it has.
+    pub fn workflow(&self) -> PathBuf {
+        self.0.join("workflow")
+    }
+
     /// Returns where events are appended.
     pub fn events(&self) -> PathBuf {
         self.0.join("events.jsonl")

@@ -5,6 +5,7 @@
 
 mod environment;
 mod git;
+mod keep;
 mod manager;
 mod rerun;
 mod secrets;
@@ -32,6 +33,7 @@ use crate::{
     event::{Event, EventKind},
     graph::{Graph, GraphError},
     ids::RunId,
+    language,
     plan::{self, Env, Fault, Plan, PlanError},
     programs,
     store::{self, EventWriter, RunDir, StateDir, StoreError},
@@ -204,6 +206,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     if wants_source && source.is_none() {
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
+    notes.extend(keep::keep(&run, language::store_path(request.plan).as_deref()).await);
     let origin = Origin::Tree(source.as_ref());
     match launch(&state, &run, &mut spec, &plan, &graph, &origin, chosen, &additions.secrets).await {
         Ok(more) => Ok(Started { manager: spec.manager, run, notes: [notes, more].concat() }),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Choice, Origin, StartError, Started, environment, launch, manager, runtime_directory, secrets};
+use super::{Choice, Origin, StartError, Started, environment, keep, launch, manager, runtime_directory, secrets};
 use crate::{
     event::{Event, EventKind},
     graph::{Graph, JobIx},
@@ -154,10 +154,11 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     };
     let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
     let reused = reuse.jobs.len();
-    let notes = vec![match reused {
+    let mut notes = vec![match reused {
         0 => format!("all jobs of {} run again", reuse.from.id()),
         _ => format!("{} of {} jobs of {} run again", graph.len() - reused, graph.len(), reuse.from.id()),
     }];
+    notes.extend(keep::keep(&run, std::fs::read_link(reuse.from.workflow()).ok().as_deref()).await);
     match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Run(&reuse), chosen, &given.secrets).await {
         Ok(_) => Ok(Started { manager: spec.manager, run, notes }),
         Err(error) => {

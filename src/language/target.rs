@@ -1,0 +1,278 @@
+//! What is meant by a target: a plan or what was built, a .nix file, or a flake reference. `docs/nix.md` has the rules.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// The files that make a directory a target, the first that is there counts.
+const PLAN: &str = "plan.json";
+const FLAKE: &str = "flake.nix";
+const FILE: &str = "default.nix";
+
+/// What the attribute of a flake is called that none was named of.
+const DEFAULT: &str = "default";
+
+/// A value for an argument of a file's function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// A Nix expression: `--arg NAME EXPRESSION`.
+    Expression(String, String),
+    /// A text: `--argstr NAME TEXT`.
+    Text(String, String),
+}
+
+/// What the user has named.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    /// The target.
+    pub target: &'a Path,
+    /// The attribute of a .nix file.
+    pub attribute: Option<&'a str>,
+    /// The arguments of its function.
+    pub arguments: &'a [Argument],
+}
+
+/// What is meant by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A plan: a file, or a directory that holds plan.json.
+    Plan(PathBuf),
+    /// What Nix makes a plan of.
+    Workflow(Workflow),
+}
+
+/// A workflow that Nix evaluates and builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Workflow {
+    /// An attribute of a flake.
+    Flake {
+        /// The flake.
+        reference: String,
+        /// The attribute, as `nix build` looks for it.
+        attribute: String,
+    },
+    /// What a file evaluates to, or an attribute of that.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The attribute, as `nix-build` looks for it.
+        attribute: Option<String>,
+        /// The arguments of its function.
+        arguments: Vec<Argument>,
+    },
+}
+
+/// Why nothing is meant by it.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// There is no such file, and it is no flake reference.
+    #[error(
+        "there is nothing to run called `{}`\n  a plan, a built workflow or a .nix file: no such file or directory\n  \
+         a flake reference: it would have a `#`, or begin with a scheme such as `github:`", target.display()
+    )]
+    Nothing {
+        /// What was named.
+        target: PathBuf,
+        /// What might have been meant.
+        hint: Option<String>,
+    },
+    /// The directory holds nothing of that kind.
+    #[error("there is nothing to run in the directory `{}`: no {}", directory.display(), tried.join(", no "))]
+    Empty {
+        /// The directory.
+        directory: PathBuf,
+        /// What was looked for.
+        tried: Vec<&'static str>,
+    },
+    /// Options that are for something else.
+    #[error("`{}` is {what}: `--attr`, `--arg` and `--argstr` are for .nix files", target.display())]
+    NoFile {
+        /// What was named.
+        target: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What does what was wanted.
+        hint: &'static str,
+    },
+}
+
+impl TargetError {
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Nothing { hint, .. } => hint.clone(),
+            Self::Empty { .. } => None,
+            Self::NoFile { hint, .. } => Some((*hint).to_owned()),
+        }
+    }
+}
+
+impl Target {
+    /// Returns what is meant. What exists is what it is; only what does not can be a flake reference.
+    ///
+    /// # Errors
+    /// Fails with what was tried.
+    pub fn of(named: Named<'_>) -> Result<Self, TargetError> {
+        let target = named.target;
+        let is_for_file = named.attribute.is_some() || !named.arguments.is_empty();
+        let unless_for_file = |result: Self, what, hint| match is_for_file {
+            true => Err(TargetError::NoFile { target: target.to_owned(), what, hint }),
+            false => Ok(result),
+        };
+        let file = |path: PathBuf| {
+            let (attribute, arguments) = (named.attribute.map(str::to_owned), named.arguments.to_vec());
+            Ok(Self::Workflow(Workflow::File { path, attribute, arguments }))
+        };
+        let flake = |reference: &str, attribute: &str| {
+            let attribute = if attribute.is_empty() { DEFAULT } else { attribute };
+            let flake = Workflow::Flake { reference: reference.to_owned(), attribute: attribute.to_owned() };
+            unless_for_file(Self::Workflow(flake), "a flake reference", "an attribute of a flake stands behind the `#`, as in `.#ci`")
+        };
+        let plan = |path: PathBuf| unless_for_file(Self::Plan(path), "a plan", "inputs of a workflow are given by `--input`");
+        let is_there = |name: &str| target.join(name).exists();
+
+        if target.is_dir() {
+            match target.canonicalize().ok().as_deref().and_then(Path::to_str) {
+                // Of a file's options it follows that the file is meant, as for nix-build.
+                _ if is_for_file && is_there(FILE) => file(target.join(FILE)),
+                _ if is_there(PLAN) => plan(target.to_owned()),
+                // By its whole path, since a relative one might be the name of a flake in a registry.
+                Some(directory) if is_there(FLAKE) => flake(directory, ""),
+                _ if is_there(FILE) => file(target.join(FILE)),
+                _ => Err(TargetError::Empty { directory: target.to_owned(), tried: vec![PLAN, FLAKE, FILE] }),
+            }
+        } else if target.exists() {
+            if target.extension().is_some_and(|extension| extension == "nix") { file(target.to_owned()) } else { plan(target.to_owned()) }
+        } else {
+            match target.to_str() {
+                Some(text) if text.contains('#') || has_scheme(text) => {
+                    let (reference, attribute) = text.split_once('#').unwrap_or((text, ""));
+                    flake(if reference.is_empty() { "." } else { reference }, attribute)
+                }
+                _ => Err(TargetError::Nothing { target: target.to_owned(), hint: flake_here(target) }),
+            }
+        }
+    }
+}
+
+/// Returns whether a text begins as a URL does (RFC 3986).
+fn has_scheme(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
+}
+
+/// Asks whether an attribute of the flake in the current directory was meant.
+fn flake_here(target: &Path) -> Option<String> {
+    let name = target.to_str().filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)))?;
+    Path::new(FLAKE).exists().then(|| format!("here is a flake: did you mean `.#{name}`?"))
+}
+
+impl Workflow {
+    /// Returns the same with another attribute in the place of the first part of its own.
+    pub(super) fn with_attribute(&self, name: &str) -> Self {
+        match self.clone() {
+            Self::Flake { reference, .. } => Self::Flake { reference, attribute: name.to_owned() },
+            Self::File { path, arguments, .. } => Self::File { path, attribute: Some(name.to_owned()), arguments },
+        }
+    }
+
+    /// Returns how it is named on the command line, without arguments for its function.
+    pub(super) fn as_arguments(&self) -> String {
+        match self {
+            Self::Flake { reference, attribute } => format!("{reference}#{attribute}"),
+            Self::File { path, attribute: None, .. } => path.display().to_string(),
+            Self::File { path, attribute: Some(attribute), .. } => format!("{} -A {attribute}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Workflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.as_arguments())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn of(target: &Path) -> Result<Target, TargetError> {
+        Target::of(Named { target, attribute: None, arguments: &[] })
+    }
+
+    fn flake(reference: &str, attribute: &str) -> Target {
+        Target::Workflow(Workflow::Flake { reference: reference.into(), attribute: attribute.into() })
+    }
+
+    fn file(path: PathBuf, attribute: Option<&str>) -> Target {
+        Target::Workflow(Workflow::File { path, attribute: attribute.map(str::to_owned), arguments: Vec::new() })
+    }
+
+    #[test]
+    fn what_does_not_exist_is_a_flake_reference_if_it_looks_like_one() {
+        for (text, reference, attribute) in [
+            (".#ci", ".", "ci"),
+            ("#ci", ".", "ci"),
+            ("#", ".", "default"),
+            ("./nowhere#ci", "./nowhere", "ci"),
+            ("./nowhere#", "./nowhere", "default"),
+            ("nixpkgs#hello", "nixpkgs", "hello"),
+            ("github:o/r", "github:o/r", "default"),
+            ("github:o/r/branch?dir=a#x.y", "github:o/r/branch?dir=a", "x.y"),
+            ("git+https://host/r", "git+https://host/r", "default"),
+        ] {
+            assert_eq!(of(Path::new(text)).unwrap(), flake(reference, attribute), "{text}");
+        }
+        for text in ["ci", "plan.json", "./ci", "workflows/ci.nix", "1a:b", ""] {
+            let told = of(Path::new(text)).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("there is nothing to run called `{text}`\n")), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_exists_is_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let put = |name: &str| {
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            path
+        };
+        let plan = put("plan:of#x");
+        assert_eq!(of(&plan).unwrap(), Target::Plan(plan));
+        let nix = put("ci.nix");
+        assert_eq!(of(&nix).unwrap(), file(nix, None));
+
+        let all = dir.join("all");
+        assert!(matches!(of(&all), Err(TargetError::Nothing { .. })));
+        fs::create_dir(&all).unwrap();
+        assert_eq!(
+            of(&all).unwrap_err().to_string(),
+            format!("there is nothing to run in the directory `{}`: no plan.json, no flake.nix, no default.nix", all.display())
+        );
+        let default = put("all/default.nix");
+        assert_eq!(of(&all).unwrap(), file(default.clone(), None));
+        put("all/flake.nix");
+        assert_eq!(of(&all).unwrap(), flake(all.to_str().unwrap(), "default"));
+        put("all/plan.json");
+        assert_eq!(of(&all).unwrap(), Target::Plan(all.clone()));
+        let named = Named { target: &all, attribute: Some("ci"), arguments: &[] };
+        assert_eq!(Target::of(named).unwrap(), file(default, Some("ci")));
+    }
+
+    #[test]
+    fn options_for_files_are_refused_elsewhere() {
+        let arguments = [Argument::Text("a".into(), "b".into())];
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("plan.json"), "").unwrap();
+        for (target, what) in [(Path::new(".#ci"), "a flake reference"), (dir.path(), "a plan")] {
+            let told = Target::of(Named { target, attribute: None, arguments: &arguments }).unwrap_err().to_string();
+            assert_eq!(told, format!("`{}` is {what}: `--attr`, `--arg` and `--argstr` are for .nix files", target.display()));
+        }
+    }
+}

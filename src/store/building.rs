@@ -1,0 +1,90 @@
+//! What is built for a run that has no directory yet: a place for the link that keeps it.
+//!
+//! Each place is locked (flock(2)) by the process that builds there. What is not, a process that was killed has left.
+
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{StateDir, StoreError, make_dir, remove_tree};
+
+/// A place for a build; it is removed with this.
+#[derive(Debug)]
+pub struct Building {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl StateDir {
+    /// Makes a place for a build, and removes what others have left.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn building(&self) -> Result<Building, StoreError> {
+        let all = self.path().join("building");
+        make_dir(&all, 0o700)?;
+        for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
+            if let Some(_lock) = lock(&entry.path()) {
+                // Somebody else may be at it just now.
+                let _ = remove_tree(&entry.path());
+            }
+        }
+        for number in 0.. {
+            let path = all.join(format!("{}.{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                // Somebody who removes what was left may have been faster.
+                Ok(()) => match lock(&path) {
+                    Some(lock) if path.exists() => return Ok(Building { path, _lock: lock }),
+                    _ => {}
+                },
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io("create", &path, error)),
+            }
+        }
+        unreachable!("invariant: there are more numbers than files")
+    }
+}
+
+impl Building {
+    /// Returns where the link to what was built is to be.
+    pub fn link(&self) -> PathBuf {
+        self.path.join("result")
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next build removes.
+        let _ = remove_tree(&self.path);
+    }
+}
+
+/// Locks a directory, unless somebody else has.
+fn lock(path: &Path) -> Option<Flock<File>> {
+    Flock::lock(File::open(path).ok()?, FlockArg::LockExclusiveNonblock).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_have_places_of_their_own_and_what_was_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let left = dir.path().join("building/1.0");
+        fs::create_dir_all(&left).unwrap();
+        std::os::unix::fs::symlink("/nowhere", left.join("result")).unwrap();
+        let [one, two] = [(); 2].map(|()| state.building().unwrap());
+        assert_ne!(one.link(), two.link());
+        assert!(!left.exists());
+        drop(one);
+        assert_eq!(fs::read_dir(dir.path().join("building")).unwrap().count(), 1);
+        drop(two);
+        assert_eq!(fs::read_dir(dir.path().join("building")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,94 @@
+//! What Nix has built for a run is kept from its garbage collector as long as the run is, and no longer.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nixactions_harness::{CommandExt as _, Manager, Nix, Run, on_managers, or_skip};
+
+/// Each job's program is a path of the store of its own; the second has not begun when garbage is collected.
+const FILE: &str = r#"
+let
+  pkgs = import <nixpkgs> { };
+  inherit (import /srv/nixactions/nix { inherit pkgs; }) mkWorkflow;
+in
+mkWorkflow {
+  name = "ci";
+  jobs.first.steps = [ { name = "wait"; bash = "touch started; until [ -e go ]; do sleep 0.05; done"; } ];
+  jobs.second = { needs = [ "first" ]; steps = [ { name = "late"; deps = [ pkgs.coreutils ]; bash = "echo late by $0"; } ]; };
+}
+"#;
+
+/// Collects all that nothing keeps, and returns the paths of workflows and their steps that are left.
+fn collect(manager: &Manager, nix: &Nix<'_>) -> Vec<String> {
+    nix.command(&["nix-store", "--gc"]).ok();
+    let names = fs::read_dir(manager.file("/nix/store")).expect("there is a store").flatten();
+    let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| ["-ci", "-wait", "-late"].iter().any(|end| name.ends_with(end)));
+    names.sort_by_key(|name| name.split_once('-').map(|(_, name)| name.to_owned()));
+    names
+}
+
+/// Lets the first job end, and returns the lines of the second.
+fn go_on(manager: &Manager, run: Run<'_>) -> Vec<String> {
+    fs::write(run.workspace("first", "go"), "").expect("it is ours");
+    let run = run.end();
+    assert_eq!(run.record["conclusion"], "success", "{run}");
+    manager.nixactions(&["logs", &run.id, "second"]).ok().lines().map(str::to_owned).collect()
+}
+
+on_managers!(collecting_garbage_harms_no_kept_run on system_252, system_257, system_262, user_262);
+
+fn collecting_garbage_harms_no_kept_run(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let file = manager.write("ci.nix", FILE);
+    let kept = ["ci", "late", "wait"].map(str::to_owned);
+    let names = |paths: Vec<String>| -> Vec<String> { paths.iter().filter_map(|path| Some(path.split_once('-')?.1.to_owned())).collect() };
+
+    // Built for the run.
+    let output = nix.output(|| nix.nixactions(&["run", "ci.nix", "--detach"]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = manager.run_of(String::from_utf8_lossy(&output.stdout).trim());
+    run.wait_for_file("first", "started");
+    assert_eq!(names(collect(manager, &nix)), kept);
+    assert!(go_on(manager, run).iter().any(|line| line.contains("late by /nix/store/")));
+    assert_eq!(names(collect(manager, &nix)), kept, "a rerun needs it");
+
+    // Run again when the first is gone, from what the second keeps.
+    let again = manager.run_of(nix.nixactions(&["rerun", "ci-1", "--detach"]).ok().trim());
+    again.wait_for_file("first", "started");
+    manager.nixactions(&["clean", "--keep=1"]).ok();
+    assert_eq!(manager.runs(), ["ci-2"]);
+    assert_eq!(names(collect(manager, &nix)), kept);
+    assert!(go_on(manager, again).iter().any(|line| line.contains("late by /nix/store/")));
+
+    remove(manager, "ci-2");
+    assert_eq!(collect(manager, &nix), [""; 0], "nothing keeps it any more");
+
+    // Built by somebody else, who has let go of it.
+    let built = nix.build(&format!("import {}", file.display()));
+    for command in
+        [vec![built.join("bin/ci"), "--detach".into(), manager_flag(manager)], vec!["run".into(), built.clone(), "--detach".into()]]
+    {
+        let id = if command[0] == Path::new("run") { nix.nixactions(&command).ok() } else { nix.command(&command).ok() };
+        let run = manager.run_of(id.trim());
+        run.wait_for_file("first", "started");
+        assert_eq!(names(collect(manager, &nix)), kept);
+        assert!(go_on(manager, run).iter().any(|line| line.contains("late by /nix/store/")));
+    }
+    remove(manager, "ci-3");
+    assert_eq!(names(collect(manager, &nix)), kept, "the other run is still there");
+    remove(manager, "ci-4");
+    assert_eq!(collect(manager, &nix), [""; 0]);
+}
+
+fn manager_flag(manager: &Manager) -> PathBuf {
+    format!("--manager={}", if manager.kind() == nixactions_harness::Kind::User { "user" } else { "system" }).into()
+}
+
+/// Removes the oldest run.
+fn remove(manager: &Manager, run: &str) {
+    let others = manager.runs().len() - 1;
+    assert_eq!(manager.nixactions(&["clean", &format!("--keep={others}")]).ok().trim(), run);
+}

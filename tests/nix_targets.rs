@@ -1,0 +1,239 @@
+//! What `run`, `check` and `graph` take besides plans: .nix files, flakes and what Nix has built, by real Nix in machines.
+
+use std::{fs, path::Path};
+
+use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, Signal, on_managers, or_skip, wait_for};
+
+/// A set of workflows, with arguments, as somebody keeps it who does without flakes.
+const FILE: &str = r#"
+{ pkgs ? import <nixpkgs> { }, greeting ? "hello", times ? 1 }:
+let
+  inherit (import /srv/nixactions/nix { inherit pkgs; }) mkWorkflow;
+in
+{
+  ci = mkWorkflow {
+    name = "ci";
+    inputs.release.default = "dev";
+    jobs.build = {
+      outputs.dist = "dist/";
+      steps = [ { name = "compile"; deps = [ pkgs.coreutils ]; bash = "mkdir dist; echo made >dist/it"; } ];
+    };
+    jobs.test = {
+      needs = [ "build" ];
+      inputs = [ "dist" ];
+      steps = [ { name = "say"; bash = "echo ${greeting} ${toString times} $INPUT_RELEASE $(cat dist/it) by $0"; } ];
+    };
+  };
+  nightly = mkWorkflow { name = "nightly"; jobs.a.steps = [ { bash = "echo night"; } ]; };
+  typo = mkWorkflow { name = "typo"; jobs.a.stepz = [ ]; };
+  unbuildable = mkWorkflow { name = "unbuildable"; jobs.a.steps = [ { name = "wrong"; bash = "if"; } ]; };
+  slow = pkgs.runCommand "slow" { } "echo building >/tmp/slow; exec sleep 1000";
+  tool = pkgs.bash;
+}
+"#;
+
+/// The same as a flake that needs no network; in a pure evaluation nothing outside of its inputs is seen.
+const FLAKE: &str = r#"
+{
+  inputs.nixactions = { url = "path:/srv/nixactions/nix"; flake = false; };
+  inputs.lib = { url = "path:/srv/nixpkgs/lib"; flake = false; };
+  inputs.stand-in = { url = "path:/srv/nixactions/tests/nix"; flake = false; };
+  outputs = { nixactions, lib, stand-in, ... }:
+    let
+      inherit (import lib) genAttrs;
+      workflows = system:
+        let
+          pkgs = import "${stand-in}/pkgs.nix" { inherit system; lib = import lib; };
+          inherit (import nixactions { inherit pkgs; }) mkWorkflow;
+          workflow = name: mkWorkflow { inherit name; jobs.a.steps = [ { name = "say"; bash = "echo ${name} by $0"; } ]; };
+        in
+        { ci = workflow "ci"; nightly = workflow "nightly"; tool = pkgs.bash; };
+    in
+    {
+      packages = genAttrs [ "x86_64-linux" "aarch64-linux" ] workflows;
+      legacyPackages = genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: { hidden = (workflows system).ci; });
+    };
+}
+"#;
+
+/// Runs a command that is to be refused, and returns its exit status and standard error; panics if it has started a run.
+fn refused(manager: &Manager, nix: &Nix<'_>, arguments: &[&str]) -> (i32, String) {
+    let before = manager.runs();
+    let output = nix.output(|| nix.nixactions(arguments));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success(), "it was not refused: {stdout}{stderr}");
+    assert_eq!(manager.runs(), before, "{stderr}");
+    (output.status.code().unwrap_or(-1), stderr.into_owned())
+}
+
+/// Panics unless `text` has each of the `parts`.
+fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+}
+
+on_managers!(a_workflow_is_evaluated_built_and_run on system_252, system_257, system_262, user_262, embedded_262);
+
+fn a_workflow_is_evaluated_built_and_run(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    manager.write("ci.nix", FILE);
+    let arguments = ["ci.nix", "-A", "ci", "--argstr", "greeting", "good morning", "--arg", "times", "1 + 1", "--input", "release=1.0"];
+    let run = nix.run(&arguments).exits(0);
+    let lines = run.lines("test");
+    assert!(lines.iter().any(|line| line.starts_with("good morning 2 1.0 made by /nix/store/") && line.ends_with("/bin/say")), "{run}");
+    assert_eq!(run.steps("test"), ["say success/success"]);
+    // Nothing changed, so nothing is built.
+    let again = nix.run(&arguments).exits(0);
+    assert!(!again.stderr.contains("building"), "{again}");
+    // Where it was built there is nothing left.
+    assert_eq!(fs::read_dir(manager.file(manager.state_dir()).join("building")).expect("it is there").count(), 0);
+}
+
+on_managers!(what_was_built_is_run_by_its_path_its_link_and_its_command on system_252, system_262);
+
+fn what_was_built_is_run_by_its_path_its_link_and_its_command(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let file = manager.write("ci.nix", FILE);
+    let path = nix.build(&format!("(import {} {{ }}).ci", file.display()));
+    manager.command(&["ln".as_ref(), "-s".as_ref(), path.as_os_str(), "result".as_ref()]).ok();
+    for target in [path.clone(), path.join("plan.json"), "result".into(), "result/plan.json".into()] {
+        let run = nix.run(&[&target]).exits(0);
+        assert_eq!(run.steps("test"), ["say success/success"]);
+        assert_eq!(fs::read_link(manager.run_dir(&run.id).join("workflow")).expect("it is kept"), path, "{run}");
+    }
+    let command = path.join("bin/ci");
+    manager.command(&[command.as_os_str(), "--manager=system".as_ref(), "--input=release=7".as_ref()]).ok();
+    assert!(manager.nixactions(&["logs", "ci-5", "test"]).ok().contains("hello 1 7 made"));
+}
+
+on_managers!(a_flake_is_run_by_reference_by_directory_and_by_path on system_252, system_257, system_262);
+
+fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let flake = manager.write("flake.nix", FLAKE);
+    let directory = flake.parent().expect("it is in a directory").display().to_string();
+    for target in [".#ci", "#ci", &format!("path:{directory}#ci"), &format!("{directory}#ci"), ".#hidden"] {
+        let run = nix.run(&[target]).exits(0);
+        assert!(run.lines("a").iter().any(|line| line.starts_with("ci by /nix/store/")), "{target}: {run}");
+    }
+    // Whatever the user's own configuration says.
+    let run = manager.finished(&nix.output(|| {
+        let mut command = nix.nixactions(&["run", ".#nightly", "--output=json"]);
+        command.env("NIX_CONFIG", "experimental-features =");
+        command
+    }));
+    assert!(run.exits(0).lines("a").iter().any(|line| line.starts_with("nightly by")));
+
+    for target in [".#nope", ".", &directory] {
+        let (code, stderr) = refused(manager, &nix, &["run", target]);
+        assert_eq!(code, 2, "{stderr}");
+        says(&stderr, &["is no workflow; those that there are: `ci`, `nightly`\n", "hint: name one of them, as in `", "#ci`"]);
+        // Nix's own words stand before it.
+        assert!(stderr.contains("does not provide attribute"), "{stderr}");
+    }
+    assert_eq!(refused(manager, &nix, &["check", ".#nope"]).0, 2);
+    let (code, stderr) = refused(manager, &nix, &["run", ".#tool"]);
+    assert_eq!(code, 2, "{stderr}");
+    says(&stderr, &["`.#tool` is no workflow: `/nix/store/", "has no plan.json", "hint: a workflow is what `mkWorkflow` returns"]);
+    let (code, stderr) = refused(manager, &nix, &["run", ".#ci", "-A", "ci"]);
+    assert!(code == 2 && stderr.contains("`.#ci` is a flake reference: `--attr`"), "{stderr}");
+}
+
+on_managers!(check_and_graph_evaluate_and_build_nothing on system_252, system_262);
+
+fn check_and_graph_evaluate_and_build_nothing(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let file = manager.write("ci.nix", FILE);
+    let flake = manager.write("flake.nix", FLAKE);
+    for (target, job) in [(&["ci.nix", "-A", "unbuildable"][..], "a"), (&["ci.nix", "-A", "ci"], "test"), (&[".#ci"], "a")] {
+        for command in ["check", "graph"] {
+            let argv = [&[command], target].concat();
+            assert!(nix.nixactions(&argv).ok().lines().any(|line| line.contains(job)), "{argv:?}");
+        }
+    }
+    let built = || {
+        let names = fs::read_dir(manager.file("/nix/store")).expect("there is a store").flatten();
+        let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| ["-ci", "-unbuildable", "-say", "-wrong"].iter().any(|end| name.ends_with(end)));
+        names
+    };
+    assert_eq!(built(), [""; 0]);
+    // The plan is the very one that is built.
+    let path = nix.build(&format!("(import {} {{ }}).ci", file.display()));
+    assert!(built().iter().any(|name| name.ends_with("-ci")));
+    let path = path.display().to_string();
+    assert_eq!(manager.nixactions(&["check", &path]).ok(), nix.nixactions(&["check", "ci.nix", "-A", "ci"]).ok());
+    drop(flake);
+}
+
+on_managers!(what_nix_refuses_is_told_in_its_own_words on system_252, system_257, system_262);
+
+fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    manager.write("ci.nix", FILE);
+    manager.write("broken.nix", "{ pkgs ? import <nixpkgs> { } }:\n{ ci = ; }");
+    let cases: [(&[&str], i32, &[&str]); 9] = [
+        (&["run", "ci.nix", "-A", "typo"], 2, &["stepz", "error: `nix-instantiate ", "ended with exit status: 1; nothing was started"]),
+        (&["check", "ci.nix", "-A", "typo"], 2, &["stepz", "error: `nix-instantiate ", "nothing was started"]),
+        (&["run", "broken.nix"], 2, &["syntax error", "broken.nix:2", "nothing was started"]),
+        (&["run", "ci.nix", "-A", "unbuildable"], 2, &["syntax error", "error: `nix-store --realise ", "nothing was started"]),
+        (
+            &["run", "ci.nix", "-A", "nope"],
+            2,
+            &["`ci.nix -A nope` is no workflow; those that there are: `ci`, `nightly`", "as in `ci.nix -A ci`"],
+        ),
+        (&["check", "ci.nix"], 2, &["`ci.nix` is no workflow; those that there are: `ci`, `nightly`", "as in `ci.nix -A ci`"]),
+        (&["run", "ci.nix", "-A", "tool"], 2, &["`ci.nix -A tool` is no workflow: `/nix/store/", "has no plan.json"]),
+        (&["run", "nope"], 2, &["there is nothing to run called `nope`", "no such file or directory", "it would have a `#`"]),
+        (&["run", "/srv"], 2, &["there is nothing to run in the directory `/srv`: no plan.json, no flake.nix, no default.nix"]),
+    ];
+    for (arguments, code, said) in cases {
+        let (found, stderr) = refused(manager, &nix, arguments);
+        assert_eq!(found, code, "{arguments:?}: {stderr}");
+        says(&stderr, said);
+    }
+}
+
+on_managers!(without_nix_a_plan_runs_all_the_same on system_262);
+
+fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let file = manager.write("ci.nix", FILE);
+    let path = nix.build(&format!("(import {} {{ }}).nightly", file.display()));
+    manager.command(&["sh", "-c", "rm /usr/bin/nix*-* /usr/bin/nix"]).ok();
+    for target in [&["ci.nix", "-A", "ci"][..], &[".#ci"]] {
+        let (code, stderr) = refused(manager, &nix, &[&["run"], target].concat());
+        assert_eq!(code, 3, "{stderr}");
+        says(&stderr, &["error: Nix is not installed: there is no `nix", "hint: install Nix", "`nixactions run plan.json`"]);
+    }
+    // What is in the store then is not kept, which is said with what follows.
+    let run = nix.run(&[&path]).exits(0);
+    says(
+        &run.stderr,
+        &["warning: `/nix/store/", "cannot be kept from Nix's garbage collector", "jobs that have not begun and a rerun will fail"],
+    );
+}
+
+on_managers!(a_build_that_is_interrupted_leaves_nothing on system_252, system_262);
+
+fn a_build_that_is_interrupted_leaves_nothing(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    manager.write("ci.nix", FILE);
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let _ = fs::remove_file(manager.file("/tmp/slow"));
+        let mut client = nix.nixactions(&["run", "ci.nix", "-A", "slow"]).spawn().expect("it starts");
+        wait_for(nixactions_harness::RUN_DEADLINE, "the build to begin", || manager.file("/tmp/slow").exists().then_some(()));
+        manager.signal(&client, signal);
+        let status = nixactions_harness::ended_within(&mut client, nixactions_harness::SOON).expect("it ends");
+        assert_eq!(status.code(), Some(130), "{signal}");
+        assert_eq!(fs::read_dir(manager.file(manager.state_dir()).join("building")).expect("it is there").count(), 0);
+        assert_eq!(manager.runs(), [""; 0]);
+    }
+}
+
+#[test]
+fn the_repository_is_where_machines_see_it() {
+    assert!(FILE.contains(&format!("{REPOSITORY}/nix")) && FLAKE.contains(&format!("{REPOSITORY}/nix")));
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nix/pkgs.nix").exists());
+}
