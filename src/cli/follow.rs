@@ -43,10 +43,36 @@ const JOURNAL_TRIES: u32 = 5;
 /// What Ctrl-C does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
-    /// It cancels the run; a second one kills it; a third one leaves.
+    /// It cancels the run; a second one kills it; a third one leaves. So does SIGTERM, which a service manager sends.
     Cancel,
     /// It leaves the run alone and ends the following.
     Detach,
+}
+
+/// The signals that interrupt the following.
+struct Interrupts {
+    interrupt: Signal,
+    /// `None` where it ends this program, as it does without a handler.
+    termination: Option<Signal>,
+}
+
+impl Interrupts {
+    fn new(what: Interrupt) -> io::Result<Self> {
+        let termination = (what == Interrupt::Cancel).then(|| signal(SignalKind::terminate())).transpose()?;
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, termination })
+    }
+
+    /// Waits for one, and returns what it is called.
+    async fn recv(&mut self) -> &'static str {
+        match &mut self.termination {
+            None => _ = self.interrupt.recv().await,
+            Some(termination) => tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = termination.recv() => return "SIGTERM",
+            },
+        }
+        "Ctrl-C"
+    }
 }
 
 /// What is shown of a run.
@@ -76,7 +102,7 @@ pub struct FollowOptions {
 /// # Errors
 /// Fails when the run directory cannot be read, or the run is lost.
 pub async fn follow(run: &RunDir, options: FollowOptions, alive: impl AsyncFn() -> bool) -> Result<Exit, CliError> {
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
+    let mut interrupts = Interrupts::new(options.interrupt).map_err(CliError::Runtime)?;
     let mut watch = Watch::new(run.path());
     let mut follower = Follower::new(run, options);
     let mut ticks = interval(TICK);
@@ -91,8 +117,8 @@ pub async fn follow(run: &RunDir, options: FollowOptions, alive: impl AsyncFn() 
         tokio::select! {
             () = watch.changed() => {}
             more = follower.source.batch(&mut entries) => follower.read(more, &mut entries)?,
-            _ = interrupts.recv() => {
-                if let Some(exit) = follower.interrupted()? {
+            by = interrupts.recv() => {
+                if let Some(exit) = follower.interrupted(by)? {
                     return Ok(exit);
                 }
             }
@@ -312,20 +338,20 @@ impl<'a> Follower<'a> {
         self.notice(&format!("warning: the log cannot be read, showing what happens without it\n{told}"))
     }
 
-    /// Does what Ctrl-C asks for; returns the exit status where it ends the following.
-    fn interrupted(&mut self) -> Result<Option<Exit>, CliError> {
+    /// Does what an interruption asks for; returns the exit status where it ends the following.
+    fn interrupted(&mut self, by: &str) -> Result<Option<Exit>, CliError> {
         self.interrupts += 1;
         let id = self.run.id();
         match (self.interrupt, self.interrupts) {
             (Interrupt::Cancel, 1) => {
-                self.run.request_cancel("Ctrl-C", false)?;
+                self.run.request_cancel(by, false)?;
                 self.notice(&format!(
                     "{id}: cancelling; running steps get 10 s to end, then what is `always()` or `cancelled()` runs. Ctrl-C again kills all."
                 ))?;
                 Ok(None)
             }
             (Interrupt::Cancel, 2) => {
-                self.run.request_cancel("Ctrl-C", true)?;
+                self.run.request_cancel(by, true)?;
                 self.notice(&format!("{id}: killing; Ctrl-C again leaves without waiting for the end"))?;
                 Ok(None)
             }
@@ -348,7 +374,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Shows the rest: what is in the journal and has not come yet, then how the run ended.
-    async fn end(mut self, end: End, interrupts: &mut Signal) -> Result<Exit, CliError> {
+    async fn end(mut self, end: End, interrupts: &mut Interrupts) -> Result<Exit, CliError> {
         self.source = match self.source {
             // It is where it is told apart from a journal that was never asked.
             Source::None => Source::None,
@@ -414,7 +440,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Shows what is known of a run that nobody looks after any more.
-    async fn lost(mut self, interrupts: &mut Signal) -> Result<Exit, CliError> {
+    async fn lost(mut self, interrupts: &mut Interrupts) -> Result<Exit, CliError> {
         // It may have ended while it was asked for.
         if let Some(end) = self.look()? {
             return self.end(end, interrupts).await;

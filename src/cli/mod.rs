@@ -13,6 +13,7 @@ mod journal;
 mod list;
 mod logs;
 mod man;
+mod notify;
 mod output;
 mod rerun;
 mod run;

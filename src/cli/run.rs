@@ -7,6 +7,7 @@ use super::{
     args::{ManagerArg, OutputArgs, RunArgs},
     block_on, follow,
     follow::Shown,
+    notify,
     output::renderer,
     start::{Choice, Request, Started, start},
 };
@@ -53,6 +54,7 @@ pub(super) async fn show(started: Started, state: &Path, detach: bool, output: O
     for note in &started.notes {
         eprintln!("{}: {note}", run.id());
     }
+    notify::started(&run);
     if detach {
         println!("{}", run.id());
         return Ok(Exit::Success);
@@ -63,7 +65,9 @@ pub(super) async fn show(started: Started, state: &Path, detach: bool, output: O
         shown: Shown::Everything,
         fresh: true,
     };
-    to_the_end(&run, options).await
+    let exit = to_the_end(&run, options).await;
+    notify::ended(&run);
+    exit
 }
 
 /// Returns what is known of a run: what its directory tells, and, where it has a manager of its own, whether that has ended.
