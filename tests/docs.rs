@@ -9,6 +9,7 @@ use nixactions::{
     plan,
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
 };
+use nixactions_harness::{Evaluator, Suite, or_skip};
 
 const PAGES: [&str; 10] = [
     "README.md",
@@ -59,6 +60,19 @@ fn plans_in_the_documentation_are_good_and_can_be_run() {
     for Block { page, line, text, .. } in plans {
         let plan = plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{page}:{line}: {faults}"));
         assert_eq!(plan::unsupported(&plan), [], "{page}:{line}");
+    }
+}
+
+/// What other tests do not evaluate, which they do whole workflows and configurations, names at least nothing that is not there.
+#[test]
+fn nix_in_the_documentation_is_nix() {
+    let evaluator = or_skip!(Evaluator::get(Suite::Bookworm));
+    let blocks: Vec<_> = blocks().into_iter().filter(|block| block.info.split(' ').next() == Some("nix")).collect();
+    assert!(blocks.len() > 20, "the blocks are gone");
+    for Block { page, line, text, .. } in blocks {
+        let function =
+            format!("builtins.isFunction ({{ actions, config, envProviders, inputs, jobs, lib, mkWorkflow, nixactions, pkgs }}:\n{text})");
+        assert_eq!(evaluator.eval(&function).result, Ok(true.into()), "{page}:{line}");
     }
 }
 
