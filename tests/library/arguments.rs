@@ -1,20 +1,76 @@
-//! What functions say of bad arguments, and what docs/actions.md says of all.
+//! What functions say of bad arguments, and what docs/actions.md says of all: evaluated by the Nix of each Debian suite, and the host's.
 
 use std::{fs, path::Path};
 
-use nixactions_harness::or_skip;
+use nixactions_harness::{Evaluator, Suite, or_skip};
+use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::world::World;
+use crate::world::scope;
+
+/// Makes a test for each Nix of functions `fn name(language: &Language)`.
+macro_rules! on_each_nix {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            use super::*;
+                        #[test]
+            fn bookworm() {
+                super::$name(&Language::of(or_skip!(Evaluator::get(Suite::Bookworm))));
+            }
+                        #[test]
+            fn trixie() {
+                super::$name(&Language::of(or_skip!(Evaluator::get(Suite::Trixie))));
+            }
+                        #[test]
+            fn forky() {
+                super::$name(&Language::of(or_skip!(Evaluator::get(Suite::Forky))));
+            }
+                        #[test]
+            fn host() {
+                super::$name(&Language::of(or_skip!(Evaluator::host())));
+            }
+        })+
+    };
+}
+
+on_each_nix!(
+    bad_arguments_are_errors_with_function_argument_and_what_is_known,
+    packages_that_are_not_there_are_missed_only_where_they_are_used,
+    every_function_and_argument_is_documented,
+    examples_of_the_documentation_are_workflows,
+);
+
+/// The language as one Nix evaluates it.
+struct Language {
+    nix: Evaluator,
+    directory: TempDir,
+}
+
+impl Language {
+    fn of(nix: Evaluator) -> Self {
+        Self { nix, directory: TempDir::new().expect("there is room for a directory") }
+    }
+
+    fn result(&self, expression: &str) -> Result<Value, String> {
+        self.nix.eval(&scope(self.directory.path(), self.nix.lib(), expression)).result
+    }
+
+    fn eval(&self, expression: &str) -> Value {
+        self.result(expression).unwrap_or_else(|error| panic!("{expression}\n{error}"))
+    }
+
+    fn fails(&self, expression: &str) -> String {
+        self.result(expression).err().unwrap_or_else(|| panic!("{expression} is no error"))
+    }
+}
 
 fn page() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/actions.md")).expect("the page is there")
 }
 
-#[test]
-fn bad_arguments_are_errors_with_function_argument_and_what_is_known() {
-    let world = or_skip!(World::with(&[]));
+fn bad_arguments_are_errors_with_function_argument_and_what_is_known(language: &Language) {
     let says = |expression: &str, words: &[&str]| {
-        let error = world.eval_fails(&format!("builtins.toJSON ({expression})"));
+        let error = language.fails(&format!("builtins.toJSON ({expression})"));
         for word in words {
             assert!(error.contains(word), "{expression} does not say `{word}`: {error}");
         }
@@ -57,20 +113,22 @@ fn bad_arguments_are_errors_with_function_argument_and_what_is_known() {
     says("envProviders.required [ ]", &["envProviders.required: expects a list of names"]);
     says("envProviders.static { \"A-B\" = \"x\"; }", &["`A-B' in `envProviders.static' is no name of a variable"]);
     says("envProviders.command { name = \"A B\"; bash = \"x\"; }", &["envProviders.command.name", "name of a variable"]);
+    says(
+        "jobs.buildahBuildPush { image = \"app\"; }",
+        &["jobs.buildahBuildPush: `app` names no registry to push to: set `registry`, or `push = false`"],
+    );
     says("jobs.buildahBuildPush { image = \"a/b\"; tags = [ ]; }", &["jobs.buildahBuildPush.tags"]);
     says("jobs.buildahBuildPush { image = \"a/b\"; steps = [ ]; }", &["jobs.buildahBuildPush: unknown argument `steps` (known: "]);
 }
 
-#[test]
-fn packages_that_are_not_there_are_missed_only_where_they_are_used() {
-    let world = or_skip!(World::with(&[]));
+fn packages_that_are_not_there_are_missed_only_where_they_are_used(language: &Language) {
     // Without the overlay that has the tools.
     let bare =
         "(let root = ROOT; pkgs = import (root + \"/tests/nix/pkgs.nix\") { inherit lib; }; in import (root + \"/nix\") { inherit pkgs; })"
             .replace("ROOT", env!("CARGO_MANIFEST_DIR"));
-    let names = world.eval(&format!("builtins.attrNames {bare}.actions"));
+    let names = language.eval(&format!("builtins.attrNames {bare}.actions"));
     assert!(names.as_array().is_some_and(|names| names.len() == 15), "{names}");
-    let plan = world.eval(&format!(
+    let plan = language.eval(&format!(
         "({bare}.mkWorkflow {{ name = \"w\"; jobs.a = {{ envFrom = [ ({bare}.envProviders.static {{ A = \"x\"; }}) ]; steps = [ {bare}.actions.checkout ({bare}.actions.requireEnv [ \"A\" ]) ]; }}; }}).plan.jobs.a.steps"
     ));
     assert!(plan.as_array().is_some_and(|steps| steps.len() == 2), "{plan}");
@@ -79,18 +137,16 @@ fn packages_that_are_not_there_are_missed_only_where_they_are_used() {
         ("actions.npmTest", "actions.npmTest: it needs `pkgs.nodejs`, which"),
         ("actions.opLoad { vault = \"a\"; item = \"b\"; }", "actions.opLoad: it needs `pkgs._1password-cli`, which"),
     ] {
-        let error = world.eval_fails(&format!("\"${{{bare}.{expression}}}\""));
+        let error = language.fails(&format!("\"${{{bare}.{expression}}}\""));
         assert!(error.contains(said), "{expression}: {error}");
     }
 }
 
-#[test]
-fn every_function_and_argument_is_documented() {
-    let world = or_skip!(World::with(&[]));
+fn every_function_and_argument_is_documented(language: &Language) {
     let page = page();
     let said = |word: &str| page.contains(&format!("`{word}`")) || page.contains(&format!("`{word} = "));
     for (set, least) in [("actions", 15), ("envProviders", 5), ("jobs", 1)] {
-        let names = world.eval(&format!("builtins.attrNames {set}"));
+        let names = language.eval(&format!("builtins.attrNames {set}"));
         let names: Vec<&str> = names.as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
         assert!(names.len() >= least, "{names:?}");
         for name in names {
@@ -99,7 +155,7 @@ fn every_function_and_argument_is_documented() {
             if ["nixShell", "requireEnv", "required", "static"].contains(&name) {
                 continue;
             }
-            let error = world.eval_fails(&format!("({set}.{name} {{ unknown = 1; }}).name"));
+            let error = language.fails(&format!("({set}.{name} {{ unknown = 1; }}).name"));
             for argument in known_of(&error) {
                 assert!(said(&argument), "docs/actions.md does not tell of `{argument}` of `{set}.{name}`");
             }
@@ -117,17 +173,15 @@ fn known_of(error: &str) -> Vec<String> {
     list.split(", ").map(str::to_owned).collect()
 }
 
-#[test]
-fn examples_of_the_documentation_are_workflows() {
-    let world = or_skip!(World::with(&[]));
+fn examples_of_the_documentation_are_workflows(language: &Language) {
     for file in ["secrets.yaml", "token.age"] {
-        world.manager().write(file, "encrypted");
+        fs::write(language.directory.path().join(file), "encrypted").expect("the directory is ours");
     }
     let page = page();
     let examples: Vec<&str> = page.split("```nix job\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() >= 6, "the examples are gone");
     for example in examples {
-        let plan = world.eval(&format!("(mkWorkflow {{ name = \"example\"; jobs.example = {example}; }}).plan"));
+        let plan = language.eval(&format!("(mkWorkflow {{ name = \"example\"; jobs.example = {example}; }}).plan"));
         let text = plan.to_string();
         let parsed = nixactions::plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{example}: {faults}"));
         assert_eq!(nixactions::plan::unsupported(&parsed), [], "{example}");

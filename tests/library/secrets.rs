@@ -217,6 +217,10 @@ fn what_cannot_be_loaded_fails_its_step_and_says_no_value() {
         sops("name", &key),
         sops("number", &key),
         sops("good", &other),
+        format!(
+            "later = {{ credentials.key = \"{}\"; steps = [ (actions.sopsLoad {{ file = {here}/good.yaml; {identity} }}) {{ bash = \"exit 1\"; }} ]; }};",
+            key.display()
+        ),
         age("line", "dotenv"),
         age("quote", "dotenv"),
         age("text", "json"),
@@ -243,6 +247,11 @@ fn what_cannot_be_loaded_fails_its_step_and_says_no_value() {
     failed("locked", "Vault is locked.");
     failed("variable", "NOWHERE: unbound variable");
     assert_eq!(run.verdict("good"), "failure/failure", "{run}");
+    // The workspace of a job that failed is kept, and in it what jq was called with: it has all secrets in its hands, and none on its
+    // command line.
+    assert_eq!(run.steps("later")[0], "load from sops success/success", "{run}");
+    let called_with = world.manager().run_dir(&run.id).join("jobs/later/work/workspace/called-with");
+    assert!(std::fs::read_to_string(&called_with).is_ok_and(|text| text.contains("heredocs")), "`{}`: {run}", called_with.display());
     world.nothing_says(&run, &["hunter-of", "9007199254740993", "one-of-op", "two-of-op"]);
 }
 

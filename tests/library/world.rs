@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use nixactions_harness::{CommandExt as _, Finished, Manager, Skip};
+use nixactions_harness::{CommandExt as _, Evaluator, Finished, Manager, Skip};
 
 /// What building a workflow may take on a loaded machine.
 const BUILD: Duration = Duration::from_secs(300);
@@ -22,29 +22,22 @@ const TRIES: usize = 20;
 /// A place to build and run workflows, gone when this is dropped.
 pub struct World {
     manager: Manager,
-    lib: PathBuf,
+    nix: Evaluator,
 }
 
 impl World {
     /// Makes one; or says what the host misses, of what every test needs and of these programs.
     pub fn with(programs: &[&str]) -> Result<Self, Skip> {
         let manager = Manager::embedded(Path::new(env!("CARGO_BIN_EXE_nixactions")))?;
-        let given = env::var_os("NIXACTIONS_TEST_NIXPKGS").map(PathBuf::from);
-        let from_path = || env::var("NIX_PATH").ok()?.split(':').find_map(|entry| entry.strip_prefix("nixpkgs=")).map(PathBuf::from);
-        let lib = given.or_else(from_path).map(|nixpkgs| nixpkgs.join("lib")).filter(|lib| lib.join("default.nix").exists());
-        let Some(lib) = lib else {
-            return Err(Skip::new(
-                "no nixpkgs: name a directory with its `lib/` in `NIXACTIONS_TEST_NIXPKGS`, or have `<nixpkgs>` in `NIX_PATH`",
-            ));
-        };
-        for program in ["nix-build", "jq"].iter().chain(programs) {
+        let nix = Evaluator::host()?;
+        for program in ["jq"].iter().chain(programs) {
             if !env::split_paths(&path()).any(|directory| directory.join(program).exists()) {
                 return Err(Skip::new(format!("`{program}` is not installed: run `.ci/setup`")));
             }
         }
         let top = manager.dir().parent().expect("it lies in a directory of its own");
         fs::set_permissions(top, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
-        Ok(Self { manager, lib })
+        Ok(Self { manager, nix })
     }
 
     /// Returns its manager.
@@ -82,16 +75,8 @@ impl World {
         directory
     }
 
-    /// Returns an expression in which the language's functions, `pkgs`, `lib` and the directory `here` are in scope.
     fn scope(&self, expression: &str) -> String {
-        let root = env!("CARGO_MANIFEST_DIR");
-        let file = self.manager.write("expression.nix", format!("{{ pkgs, lib, nixactions }}: with nixactions; {expression}\n"));
-        format!(
-            "let pkgs = import {root}/tests/nix/pkgs.nix {{ lib = import {lib}; overlays = [ (import {root}/tests/nix/tools.nix) ]; }};
-             in import {file} {{ inherit pkgs; inherit (pkgs) lib; nixactions = import {root}/nix {{ inherit pkgs; }}; }}",
-            lib = self.lib.display(),
-            file = file.display(),
-        )
+        scope(self.manager.dir(), self.nix.lib(), expression)
     }
 
     fn nix(&self, argv: &[&str]) -> Output {
@@ -120,13 +105,6 @@ impl World {
         let output = self.nix(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", &self.scope(expression)]);
         assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("Nix prints JSON")
-    }
-
-    /// Returns what Nix says of an expression that is none.
-    pub fn eval_fails(&self, expression: &str) -> String {
-        let output = self.nix(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", &self.scope(expression)]);
-        assert!(!output.status.success(), "{expression} is {}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// Builds what an expression is; returns its path in the store.
@@ -189,4 +167,17 @@ fn path() -> std::ffi::OsString {
 fn sysroot() -> Option<String> {
     let output = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
     String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+}
+
+/// Returns an expression in which the language's functions, `pkgs` and `lib` are in scope, with paths relative to `directory`.
+pub fn scope(directory: &Path, lib: &Path, expression: &str) -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let file = directory.join("expression.nix");
+    fs::write(&file, format!("{{ pkgs, lib, nixactions }}: with nixactions; {expression}\n")).expect("the directory is ours");
+    format!(
+        "let pkgs = import {root}/tests/nix/pkgs.nix {{ lib = import {lib}; overlays = [ (import {root}/tests/nix/tools.nix) ]; }};
+         in import {file} {{ inherit pkgs; inherit (pkgs) lib; nixactions = import {root}/nix {{ inherit pkgs; }}; }}",
+        lib = lib.display(),
+        file = file.display(),
+    )
 }
