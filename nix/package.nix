@@ -27,9 +27,14 @@ rustPlatform.buildRustPackage {
       ../Cargo.lock
       ../clippy.toml
       ../src
-      ../tests
+      (lib.fileset.difference ../tests (
+        lib.fileset.unions [
+          ../tests/module
+          ../tests/nix
+        ]
+      ))
       ../benches
-      ../fuzz
+      (lib.fileset.difference ../fuzz (lib.fileset.maybeMissing ../fuzz/target))
       ../docs/plan.schema.json
     ];
   };

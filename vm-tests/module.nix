@@ -53,6 +53,7 @@ pkgs.testers.runNixOSTest {
       };
 
       # The same machine without a workflow, to switch to while it runs.
+      system.switch.enable = true;
       specialisation.without.configuration.services.nixactions.workflows = pkgs.lib.mkForce { };
       environment.systemPackages = [ pkgs.git ];
     };

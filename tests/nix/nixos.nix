@@ -41,6 +41,8 @@ let
       assertions = option (lib.types.listOf lib.types.raw) [ ];
       warnings = texts;
       lib = option (lib.types.attrsOf lib.types.attrs) { };
+      specialisation = option lib.types.raw { };
+      system.switch.enable = option lib.types.bool true;
       nix = {
         enable = option lib.types.bool true;
         package = option lib.types.package pkgs.nix;
