@@ -33,6 +33,7 @@ let
     wants = texts;
     after = texts;
     wantedBy = texts;
+    onFailure = texts;
     unitConfig = section;
   };
 
@@ -88,6 +89,7 @@ let
           Documentation = toString unit.documentation;
           Wants = toString unit.wants;
           After = toString unit.after;
+          OnFailure = toString unit.onFailure;
         }
         // unit.unitConfig
       )}

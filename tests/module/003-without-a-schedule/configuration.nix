@@ -14,7 +14,7 @@
   };
   systemd.services."nixactions@on-demand" = {
     wantedBy = [ "multi-user.target" ];
-    unitConfig.OnFailure = "tell-somebody.service";
+    onFailure = [ "tell-somebody.service" ];
     serviceConfig = {
       TimeoutStopSec = "1min";
       ProtectHome = lib.mkForce true;
