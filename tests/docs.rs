@@ -11,7 +11,7 @@ use nixactions::{
 };
 use nixactions_harness::{Evaluator, Suite, or_skip};
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "docs/nix.md",
     "docs/plan.md",
@@ -22,6 +22,7 @@ const PAGES: [&str; 10] = [
     "docs/actions.md",
     "docs/language.md",
     "docs/options.md",
+    "examples/README.md",
 ];
 
 /// A fenced block: what stands after its fence, and its text.
