@@ -146,7 +146,7 @@ impl Drop for StepFiles {
 /// Parses `K=V` lines and `K<<DELIM` heredocs; of a name that comes twice the later value is last.
 fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, FileError> {
     let mut out = Vec::new();
-    let mut lines = text.lines().enumerate();
+    let mut lines = text.split('\n').enumerate();
     while let Some((index, line)) = lines.next() {
         let bad = |what| FileError::Line { name, line: index + 1, what };
         let line = line.strip_suffix('\r').unwrap_or(line);
@@ -160,14 +160,19 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
                     return Err(bad("has no delimiter after `<<`"));
                 }
                 let mut value: Vec<&str> = Vec::new();
-                loop {
+                // A carriage return belongs to the value, unless the file has them at the ends of all its lines.
+                let value = loop {
                     match lines.next() {
-                        Some((_, end)) if end == delimiter => break,
+                        Some((_, end)) if end == delimiter => break value.join("\n"),
+                        Some((_, end)) if end.strip_suffix('\r') == Some(delimiter) => {
+                            let text = value.join("\n");
+                            break text.strip_suffix('\r').unwrap_or(&text).to_owned();
+                        }
                         Some((_, part)) => value.push(part),
                         None => return Err(bad("begins a value whose delimiter never comes")),
                     }
-                }
-                (key, value.join("\n"))
+                };
+                (key, value)
             }
             (Some(equals), _) => (&line[..equals], line[equals + 1..].to_owned()),
             (None, _) => return Err(bad("is neither `NAME=value` nor `NAME<<DELIMITER`")),
@@ -205,6 +210,8 @@ mod tests {
         assert_eq!(parse("A=b\n\nC=d=e\n").unwrap(), [pair("A", "b"), pair("C", "d=e")]);
         assert_eq!(parse("A<<EOF\none\ntwo=2\nEOF\nB=<<x\n").unwrap(), [pair("A", "one\ntwo=2"), pair("B", "<<x")]);
         assert_eq!(parse("A<<E\nE\n").unwrap(), [pair("A", "")]);
+        assert_eq!(parse("A<<E\none\r\ntwo\r\nE\nB=1\r\n").unwrap(), [pair("A", "one\r\ntwo\r"), pair("B", "1")]);
+        assert_eq!(parse("A<<E\r\none\r\ntwo\r\nE\r\nB<<E\r\nE\r\n").unwrap(), [pair("A", "one\r\ntwo"), pair("B", "")]);
     }
 
     #[test]

@@ -58,7 +58,8 @@ fn sops_files_of_every_format_are_loaded_and_masked() {
     let yaml =
         format!("NASTY: |\n{yaml}PLAIN: plain-of-yaml\nCOUNT: 42\nBIG: \"12345678901234567890\"\nTRUTH: true\nEMPTY: \"\"\n# a comment\n");
     sops(&world, "secrets.yaml", "yaml", &public, &yaml);
-    let json = serde_json::json!({ "NASTY": NASTY, "api key": "renamed-of-json", "OTHER": "not-asked-for-of-json" });
+    let windows = "carriage\r\nreturns\r\n";
+    let json = serde_json::json!({ "NASTY": NASTY, "WINDOWS": windows, "api key": "renamed-of-json", "OTHER": "not-asked-for-of-json" });
     sops(&world, "secrets.json", "json", &public, &json.to_string());
     sops(&world, "secrets.env", "dotenv", &public, "PLAIN=plain-of-dotenv $x\n# a comment\nQUOTED=\"quoted of\\ndotenv\"\n");
     let project = world.project("project", &[]);
@@ -75,15 +76,16 @@ fn sops_files_of_every_format_are_loaded_and_masked() {
         job(
             "json",
             &format!(
-                "file = {here}/secrets.json; format = \"json\"; variables = {{ NASTY = \"NASTY\"; KEY = \"api key\"; OTHER = \"NASTY\"; }};"
+                "file = {here}/secrets.json; format = \"json\"; variables = {{ NASTY = \"NASTY\"; WINDOWS = \"WINDOWS\"; KEY = \"api key\"; OTHER = \"NASTY\"; }};"
             ),
-            &["NASTY", "KEY"],
+            &["NASTY", "KEY", "WINDOWS"],
         ),
         job("dotenv", &format!("file = \"{here}/secrets.env\"; format = \"dotenv\";"), &["PLAIN", "QUOTED"]),
     ]
     .concat();
     let run = world.run(&project, &format!("{{ {jobs} }}"), &[]).exits(0);
     assert_eq!(kept(&world, &run, "yaml", "NASTY"), NASTY);
+    assert_eq!(kept(&world, &run, "json", "WINDOWS"), windows);
     let rest = ["PLAIN", "COUNT", "BIG", "TRUTH", "EMPTY"].map(|name| kept(&world, &run, "yaml", name));
     assert_eq!(rest, ["plain-of-yaml", "42", "12345678901234567890", "true", ""]);
     assert_eq!((kept(&world, &run, "json", "NASTY"), kept(&world, &run, "json", "KEY")), (NASTY.to_owned(), "renamed-of-json".to_owned()));
@@ -92,9 +94,9 @@ fn sops_files_of_every_format_are_loaded_and_masked() {
         ("plain-of-dotenv $x".to_owned(), "quoted of\ndotenv".to_owned())
     );
     assert!(run.lines("yaml").contains(&"Loaded BIG, COUNT, EMPTY, NASTY, PLAIN, TRUTH"), "{run}");
-    assert!(run.lines("json").contains(&"Loaded KEY, NASTY, OTHER"), "{run}");
+    assert!(run.lines("json").contains(&"Loaded KEY, NASTY, OTHER, WINDOWS"), "{run}");
     world.nothing_says(&run, &PARTS);
-    world.nothing_says(&run, &["plain-of", "12345678901234567890", "of-json", "quoted of", "dotenv $x"]);
+    world.nothing_says(&run, &["plain-of", "12345678901234567890", "of-json", "quoted of", "dotenv $x", "carriage", "returns"]);
     // A value that is too short to be hidden hides nothing else.
     assert!(run.lines("yaml").contains(&"42"), "{run}");
 }
