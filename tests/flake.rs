@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 // Nix 2.8 and 2.34.
 on_managers!(its_outputs_are_those_that_are_documented on system_252, system_262);
+on_managers!(nix_finds_no_fault_with_it on system_262);
 // `lib.fileset` needs Nix 2.14, as all of today's nixpkgs does a newer one.
 on_managers!(the_package_is_made_of_the_lock_file_and_little_else on system_262);
 on_managers!(everything_is_there_without_flakes on system_252, system_262);
@@ -17,7 +18,7 @@ fn flakes(manager: &Manager, nix: &Nix<'_>) -> [String; 2] {
     let dir = manager.dir().display().to_string();
     let copy = format!(
         "mkdir {dir}/nixactions {dir}/nixpkgs && cd {REPOSITORY} &&
-         cp -r flake.nix default.nix Cargo.toml Cargo.lock clippy.toml nix nixos examples templates vm-tests src benches tests fuzz docs {dir}/nixactions/ &&
+         cp -r flake.nix default.nix shell.nix Cargo.toml Cargo.lock clippy.toml nix nixos examples templates vm-tests src benches tests fuzz docs {dir}/nixactions/ &&
          cp -rL /srv/nixpkgs/lib tests/nix/flake.nix tests/nix/pkgs.nix {dir}/nixpkgs/"
     );
     manager.command(&["sh", "-c", &copy]).ok();
@@ -65,6 +66,12 @@ fn its_outputs_are_those_that_are_documented(manager: &Manager) {
     }
     assert_eq!(output(&nix, &flake, "legacyPackages.x86_64-linux.examples.simple", "example: example.plan.name"), "simple");
     assert_eq!(output(&nix, &flake, "nixosModules.default", "builtins.pathExists"), true);
+}
+
+fn nix_finds_no_fault_with_it(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let [flake, _] = flakes(manager, &nix);
+    succeeds(&nix, &["nix", "flake", "check", "--no-build", "--all-systems", &flake]);
 }
 
 fn the_package_is_made_of_the_lock_file_and_little_else(manager: &Manager) {

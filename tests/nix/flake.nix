@@ -10,23 +10,49 @@
         overlays = [ packaging ];
       }
     );
-    packaging = final: prev: {
-      callPackage =
-        file: arguments:
-        let
-          function = import file;
-        in
-        function (builtins.intersectAttrs (builtins.functionArgs function) final // arguments);
-      stdenv = prev.stdenv // {
-        buildPlatform.canExecute = _: true;
+    packaging =
+      final: prev:
+      evaluated final
+      // {
+        callPackage =
+          file: arguments:
+          let
+            function = import file;
+          in
+          function (builtins.intersectAttrs (builtins.functionArgs function) final // arguments);
+        stdenv = prev.stdenv // {
+          buildPlatform.canExecute = _: true;
+          cc = final.rustc;
+        };
+        # Compiles nothing: it is the program under test.
+        rustPlatform.buildRustPackage =
+          arguments: prev.nixactions // arguments // { inherit (prev.nixactions) name; };
+        installShellFiles = null;
+        dbus = final.systemd;
+        gitMinimal = final.git;
+        mkShell = arguments: final.runCommand "shell" { } "touch $out" // arguments;
+        testers.runNixOSTest = test: final.runCommand test.name { script = test.testScript; } "exit 1";
       };
-      # Compiles nothing: it is the program under test.
-      rustPlatform.buildRustPackage =
-        arguments: prev.nixactions // arguments // { inherit (prev.nixactions) name; };
-      installShellFiles = null;
-      dbus = final.systemd;
-      gitMinimal = final.git;
-      mkShell = arguments: final.runCommand "shell" { } "touch $out" // arguments;
-    };
+    # What checks and shells name, and nothing here builds.
+    evaluated =
+      final:
+      lib.genAttrs [
+        "buildah"
+        "clippy"
+        "cargo"
+        "curl"
+        "dash"
+        "deadnix"
+        "jq"
+        "mmdebstrap"
+        "nixfmt"
+        "nixfmt-tree"
+        "nodejs"
+        "python3"
+        "rust-analyzer"
+        "rustc"
+        "rustfmt"
+        "statix"
+      ] (name: final.runCommand name { meta.mainProgram = name; } "exit 1");
   };
 }
