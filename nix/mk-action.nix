@@ -8,7 +8,7 @@
 }:
 arguments:
 if !builtins.isAttrs arguments then
-  throw "mkAction: expects a set, as in `mkAction { name = \"test\"; bash = \"make check\"; }`, got a ${builtins.typeOf arguments}"
+  throw "mkAction: expected a set, as in `mkAction { name = \"test\"; bash = \"make check\"; }`, found a ${types.kindOf arguments}"
 else
   let
     name = if builtins.isString (arguments.name or null) then arguments.name else "unnamed";
@@ -16,8 +16,18 @@ else
       "actions"
       name
     ] arguments;
+    built = program "action `${name}`" step;
   in
-  lib.lazyDerivation {
-    derivation = program "action `${name}`" step;
-    passthru.action = arguments;
+  # As lazy as can be: a workflow asks for `action` alone.
+  {
+    type = "derivation";
+    action = arguments;
+    inherit (built)
+      name
+      drvPath
+      outPath
+      outputName
+      system
+      ;
+    meta = built.meta or { };
   }

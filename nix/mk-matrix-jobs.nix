@@ -79,7 +79,7 @@ let
       made = job values;
     in
     if !builtins.isAttrs made then
-      fail "`job` returns a ${builtins.typeOf made}: it returns a job, as in `job = { os, ... }: { steps = [ … ]; }`"
+      fail "`job` returns a ${types.kindOf made}: it returns a job, as in `job = { os, ... }: { steps = [ … ]; }`"
     else
       made
       // {

@@ -17,9 +17,7 @@ let
     if builtins.isAttrs value then
       value
     else
-      throw "${what}: expected a set, as in `{ name = \"ci\"; jobs = { … }; }`, found a ${
-        if lib.isFunction value then "function" else builtins.typeOf value
-      }";
+      throw "${what}: expected a set, as in `{ name = \"ci\"; jobs = { … }; }`, found a ${types.kindOf value}";
 
   # Extensions may bring others.
   extended =

@@ -24,11 +24,14 @@ let
 
   isSet = value: builtins.isAttrs value && !lib.isDerivation value;
 
+  # What errors call a value.
+  kindOf = value: if lib.isFunction value then "function" else builtins.typeOf value;
+
   # What errors of the module system end with.
   shown = lib.options.showDefs;
 in
 rec {
-  inherit placeOf definitions;
+  inherit placeOf definitions kindOf;
 
   # A set of options: `what` it is, and the module that declares them.
   record =

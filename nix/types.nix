@@ -71,7 +71,7 @@ let
       words != ""
       && !contains "\${{" value
       && !lib.elem (lib.toLower words) (map (lib.removeSuffix "()") statusFunctions)
-      && !matches "[A-Za-z_-]+[(][)]" 100 words
+      && !matches "[A-Za-z0-9_-]+[(][)]" 1000 words
       &&
         lib.length (
           builtins.split "(^|[^A-Za-z0-9_./-])(success|failure|always|cancelled)[[:space:]]*[(][[:space:]]*[)]" value

@@ -5,7 +5,8 @@ use nixactions_harness::{CommandExt as _, Manager, REPOSITORY, RUN_DEADLINE, on_
 on_managers!(a_workflow_runs_as_it_is_written on system_252, system_257, system_262, user_262);
 on_managers!(its_command_passes_arguments_on on system_262);
 on_managers!(what_is_unchanged_is_not_built_anew on system_262);
-on_managers!(a_script_that_bash_cannot_read_is_not_built on system_262);
+on_managers!(what_is_wrong_with_a_script_is_an_error_of_its_build on system_262);
+on_managers!(an_action_is_built_by_itself on system_262);
 
 /// Returns an expression of a workflow with one job, of these steps, and more settings of the job.
 fn workflow(steps: &str, settings: &str) -> String {
@@ -75,8 +76,22 @@ fn what_is_unchanged_is_not_built_anew(manager: &Manager) {
     assert_eq!(two, ["ci.drv", "say.drv"]);
 }
 
-fn a_script_that_bash_cannot_read_is_not_built(manager: &Manager) {
+fn what_is_wrong_with_a_script_is_an_error_of_its_build(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let said = nix.command(&["nix-build", "--no-out-link", "--expr", &workflow("{ name = \"half\"; bash = \"if true\"; }", "")]).fails();
+    let fails = |expression: &str| nix.command(&["nix-build", "--no-out-link", "--expr", expression]).fails();
+    let said = fails(&workflow("{ name = \"half\"; bash = \"if true\"; }", ""));
     assert!(said.contains("half: line ") && said.contains("syntax error"), "{said}");
+    // A stand-in for shellcheck that likes nothing.
+    let shellcheck = "import <nixpkgs> { overlays = [ (final: _: { shellcheck = final.runCommand \"shellcheck\" { meta.mainProgram = \"shellcheck\"; } ''
+        mkdir -p $out/bin; printf '#!/bin/sh\\ncat \"$1\"; echo SC2086; exit 1' > $out/bin/shellcheck; chmod +x $out/bin/shellcheck
+    ''; }) ]; }";
+    let said = fails(&workflow("{ bash = \"echo $UNQUOTED\"; }", "").replace("import <nixpkgs> { }", shellcheck));
+    assert!(said.contains("SC2086") && said.contains("echo $UNQUOTED"), "{said}");
+}
+
+fn an_action_is_built_by_itself(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let action = "mkAction { name = \"say it\"; bash = ''echo \"said $1\"''; }";
+    let built = nix.build(&format!("(import {REPOSITORY}/nix {{ pkgs = import <nixpkgs> {{ }}; }}).{action}"));
+    assert_eq!(manager.command(&[built.join("bin/say-it"), "this".into()]).ok(), "said this\n");
 }

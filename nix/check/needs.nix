@@ -19,13 +19,17 @@ let
       written = jobs.${name}.needs;
       others = lib.filter (other: other != name) names ++ lib.attrNames groups;
     in
-    map (
+    lib.concatMap (
       need:
       if need == name then
-        "${at name}, needs: it is the job itself: take it away"
+        [ "${at name}, needs: it is the job itself: take it away" ]
+      else if lib.elem name (groups.${need} or [ ]) then
+        [ "${at name}, needs: `${need}` is the matrix that it belongs to: take it away" ]
       else
-        "${at name}, needs: there is no job `${need}`: ${words.hint need others}"
-    ) (lib.filter (need: need == name || !jobs ? ${need} && !groups ? ${need}) written)
+        lib.optional (
+          !jobs ? ${need} && !groups ? ${need}
+        ) "${at name}, needs: there is no job `${need}`: ${words.hint need others}"
+    ) written
     ++ map (need: "${at name}, needs: `${need}` is there twice: take one away") (
       words.repeated written
     );

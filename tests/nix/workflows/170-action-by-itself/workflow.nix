@@ -1,0 +1,10 @@
+# Built without a workflow, it says for itself what is wrong.
+{ nixactions, ... }:
+{
+  plan =
+    (nixactions.mkAction {
+      name = "compile";
+      bash = "make";
+      tiemout = 3;
+    }).drvPath;
+}

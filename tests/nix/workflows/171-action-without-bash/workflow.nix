@@ -1,0 +1,4 @@
+{ nixactions, ... }:
+{
+  plan = (nixactions.mkAction { name = "compile"; }).drvPath;
+}
