@@ -4,13 +4,18 @@
 # stand on them, and add no `getSubModules`: that would let the module system put its own in their place.
 { lib }:
 let
-  # Returns the file and line where an attribute of a set stands, if that is known.
+  # Returns the file and line where an attribute of a set stands, if that is known. Where a function of nixpkgs' `lib` has put it
+  # there, that function's line would tell nobody anything.
   placeOf =
     default: name: set:
     let
       position = builtins.unsafeGetAttrPos name set;
     in
-    if position == null then default else "${position.file}:${toString position.line}";
+    if position == null || lib.hasPrefix library position.file then
+      default
+    else
+      "${position.file}:${toString position.line}";
+  library = "${dirOf (builtins.unsafeGetAttrPos "evalModules" lib).file}/";
 
   # Splits the definition of a set into those of its attributes, each with its own line.
   definitions =
