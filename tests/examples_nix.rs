@@ -57,9 +57,14 @@ fn machine(suite: Suite, kind: Kind) -> Result<Manager, Skip> {
     }
     manager.write("README.md", "# A project\n");
     manager.write("src/greeting.txt", "Hello\n".repeat(100));
-    let script = "git init --quiet && git add . && git -c user.name=Jane -c user.email=jane@example.org commit --quiet --message first";
-    manager.command(&["sh", "-c", script]).ok();
+    commit(&manager, ".");
     Ok(manager)
+}
+
+/// Makes a repository of a directory.
+fn commit(manager: &Manager, directory: &str) {
+    let script = "git init --quiet && git add . && git -c user.name=Jane -c user.email=jane@example.org commit --quiet --message first";
+    manager.command_in(&manager.dir().join(directory), &["sh", "-c", script]).ok();
 }
 
 /// The machine that runs the examples, booted when the first of them is.
@@ -190,6 +195,16 @@ fn simple_checks_the_repository() {
     let finished = or_skip!(run("simple", &[])).exits(0);
     assert_eq!(finished.steps("check"), ["no conflict markers success/success", "size success/success"]);
     prints(&finished, "check", "2 files, 1 commits");
+
+    let manager = or_skip!(systemd_262());
+    manager.write("unmerged/file", "<<<<<<< HEAD\none\n=======\nother\n>>>>>>> branch\n");
+    commit(manager, "unmerged");
+    let finished = or_skip!(run("simple", &["--source", "unmerged"])).exits(1);
+    prints(&finished, "check", "file:1:<<<<<<< HEAD");
+    assert_eq!(
+        finished.steps("check"),
+        ["no conflict markers failure/failure: exit status 1", "size skipped/skipped: an earlier step failed"]
+    );
 }
 
 #[test]
@@ -328,8 +343,15 @@ fn logging_annotates_masks_and_summarises() {
     assert_eq!(annotations.len(), 2, "{finished}");
     assert_eq!(annotations[0]["file"], "src/greeting.txt");
     prints(&finished, "sizes", "logged in with ***");
-    let summary = systemd_262().expect("it was run").nixactions(&["show", &finished.id, "--summary"]).ok();
+    let manager = or_skip!(systemd_262());
+    let summary = manager.nixactions(&["show", &finished.id, "--summary"]).ok();
     assert!(summary.contains("| src/greeting.txt | 600 |"), "{summary}");
+    let shown = manager.nixactions(&["show", &finished.id]).ok();
+    assert!(shown.contains("has 600 bytes"), "{shown}");
+    let logged = manager.nixactions(&["logs", &finished.id, "sizes"]).ok();
+    assert!(logged.contains("  notice: README.md: has 12 bytes"), "{logged}");
+    let kept = manager.command(&["journalctl", "--output=cat", "--no-pager", "NIXACTIONS_JOB=sizes"]).ok();
+    assert!(kept.contains("logged in with ***"), "{kept}");
 }
 
 #[test]
@@ -346,6 +368,11 @@ fn hooks_executor_runs_steps_in_namespaces_of_its_own() {
 fn extensions_add_to_every_job_and_one_more() {
     let finished = or_skip!(run("extensions", &[])).exits(0);
     assert_eq!(finished.lines("report"), ["- clock: success", "- local: success"]);
+    let nix = or_skip!(or_skip!(systemd_262()).nix()).with_nixpkgs(NIXPKGS);
+    let graph = nix.nixactions(&["graph", &format!("{REPOSITORY}/examples/02-features/extensions.nix")]).ok();
+    assert!(graph.contains("report  (also after clock)  if always()"), "{graph}");
+    let plan = nix.eval(&format!("(import {REPOSITORY}/examples {{ }}).extensions.plan.jobs"));
+    assert_eq!((&plan["clock"]["timeout"], &plan["report"]["timeout"]), (&300.into(), &300.into()));
 }
 
 #[test]
