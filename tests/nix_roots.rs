@@ -3,9 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use nixactions_harness::{CommandExt as _, Manager, Nix, Run, on_managers, or_skip};
+use nixactions_harness::{CommandExt as _, Kind, Manager, Nix, Run, SOON, on_managers, or_skip, wait_for};
 
 /// Each job's program is a path of the store of its own; the second has not begun when garbage is collected.
 const FILE: &str = r#"
@@ -83,8 +84,50 @@ fn collecting_garbage_harms_no_kept_run(manager: &Manager) {
     assert_eq!(collect(manager, &nix), [""; 0]);
 }
 
+on_managers!(a_user_of_a_daemon_keeps_runs_as_well on user_252, user_257, user_262);
+
+fn a_user_of_a_daemon_keeps_runs_as_well(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let machine = manager.machine().expect("Nix is in machines only");
+    manager.write("ci.nix", FILE);
+    // The store is root's, who alone may write to it.
+    machine.command(&["chown", "--recursive", "root:root", "/nix"]).ok();
+    let output = nix.nixactions(&["run", "ci.nix", "--detach"]).output_within(nixactions_harness::RUN_DEADLINE);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    machine.command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"]).ok();
+    wait_for(SOON, "the daemon", || machine.file("/nix/var/nix/daemon-socket/socket").exists().then_some(()));
+
+    let of_daemon = |mut command: Command| {
+        command.env("NIX_REMOTE", "daemon");
+        command
+    };
+    let output = nix.output(|| of_daemon(nix.nixactions(&["run", "ci.nix", "--detach"])));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = manager.run_of(String::from_utf8_lossy(&output.stdout).trim());
+    run.wait_for_file("first", "started");
+    let collected = || machine.command(&["nix-store", "--gc"]).ok();
+    collected();
+    assert!(go_on(manager, run).iter().any(|line| line.contains("late by /nix/store/")));
+    let path = fs::read_link(manager.run_dir("ci-1").join("workflow")).expect("it is kept");
+    assert!(manager.file(&path).exists());
+
+    // Whoever can neither write to the store nor ask the daemon is told.
+    machine.command(&["systemctl", "stop", "nix-daemon"]).ok();
+    let output = nix.nixactions(&["run".as_ref(), path.as_os_str(), "--detach".as_ref()]).output_within(SOON);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("cannot be kept from Nix's garbage collector (nix-store: "), "{stderr}");
+    go_on(manager, {
+        let run = manager.run_of("ci-2");
+        run.wait_for_file("first", "started");
+        run
+    });
+    manager.nixactions(&["clean", "--keep=0"]).ok();
+    collected();
+    assert!(!manager.file(&path).exists());
+}
+
 fn manager_flag(manager: &Manager) -> PathBuf {
-    format!("--manager={}", if manager.kind() == nixactions_harness::Kind::User { "user" } else { "system" }).into()
+    format!("--manager={}", if manager.kind() == Kind::User { "user" } else { "system" }).into()
 }
 
 /// Removes the oldest run.

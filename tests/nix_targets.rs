@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, Signal, on_managers, or_skip, wait_for};
+use nixactions_harness::{
+    CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, Signal, ended_within, on_managers, or_skip, wait_for,
+};
 
 /// A set of workflows, with arguments, as somebody keeps it who does without flakes.
 const FILE: &str = r#"
@@ -132,7 +134,10 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
         // Nix's own words stand before it.
         assert!(stderr.contains("does not provide attribute"), "{stderr}");
     }
-    assert_eq!(refused(manager, &nix, &["check", ".#nope"]).0, 2);
+    for target in [".#nope", ".#tool"] {
+        let (code, stderr) = refused(manager, &nix, &["check", target]);
+        assert!(code == 2 && stderr.contains("is no workflow; those that there are: `ci`, `nightly`\n"), "{stderr}");
+    }
     let (code, stderr) = refused(manager, &nix, &["run", ".#tool"]);
     assert_eq!(code, 2, "{stderr}");
     says(&stderr, &["`.#tool` is no workflow: `/nix/store/", "has no plan.json", "hint: a workflow is what `mkWorkflow` returns"]);
@@ -174,10 +179,22 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
     manager.write("ci.nix", FILE);
     manager.write("broken.nix", "{ pkgs ? import <nixpkgs> { } }:\n{ ci = ; }");
     let cases: [(&[&str], i32, &[&str]); 9] = [
-        (&["run", "ci.nix", "-A", "typo"], 2, &["stepz", "error: `nix-instantiate ", "ended with exit status: 1; nothing was started"]),
-        (&["check", "ci.nix", "-A", "typo"], 2, &["stepz", "error: `nix-instantiate ", "nothing was started"]),
+        (
+            &["run", "ci.nix", "-A", "typo"],
+            2,
+            &["stepz", "error: Nix did not evaluate `ci.nix -A typo`, exit status: 1; nothing was started"],
+        ),
+        (
+            &["check", "ci.nix", "-A", "typo"],
+            2,
+            &["stepz", "error: Nix did not evaluate `ci.nix -A typo`, exit status: 1; nothing was started"],
+        ),
         (&["run", "broken.nix"], 2, &["syntax error", "broken.nix:2", "nothing was started"]),
-        (&["run", "ci.nix", "-A", "unbuildable"], 2, &["syntax error", "error: `nix-store --realise ", "nothing was started"]),
+        (
+            &["run", "ci.nix", "-A", "unbuildable"],
+            2,
+            &["syntax error", "error: Nix did not build `ci.nix -A unbuildable`, exit status: 100; nothing was started"],
+        ),
         (
             &["run", "ci.nix", "-A", "nope"],
             2,
@@ -223,12 +240,35 @@ fn a_build_that_is_interrupted_leaves_nothing(manager: &Manager) {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let _ = fs::remove_file(manager.file("/tmp/slow"));
         let mut client = nix.nixactions(&["run", "ci.nix", "-A", "slow"]).spawn().expect("it starts");
-        wait_for(nixactions_harness::RUN_DEADLINE, "the build to begin", || manager.file("/tmp/slow").exists().then_some(()));
+        wait_for(RUN_DEADLINE, "the build to begin", || manager.file("/tmp/slow").exists().then_some(()));
         manager.signal(&client, signal);
-        let status = nixactions_harness::ended_within(&mut client, nixactions_harness::SOON).expect("it ends");
+        let status = ended_within(&mut client, SOON).expect("it ends");
         assert_eq!(status.code(), Some(130), "{signal}");
         assert_eq!(fs::read_dir(manager.file(manager.state_dir()).join("building")).expect("it is there").count(), 0);
         assert_eq!(manager.runs(), [""; 0]);
+    }
+}
+
+on_managers!(a_start_that_is_interrupted_ends on system_252, system_262);
+
+fn a_start_that_is_interrupted_ends(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let file = manager.write("ci.nix", FILE);
+    nix.build(&format!("(import {} {{ }}).nightly", file.display()));
+    // A source tree that takes its time.
+    manager.write(".git/HEAD", "");
+    let git = manager.write_executable("bin/git", "#!/bin/sh\ntouch /tmp/git\nexec sleep 1000\n");
+    for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let _ = fs::remove_file(manager.file("/tmp/git"));
+        let script = format!(
+            "PATH={}:$PATH nixactions run ci.nix -A nightly & pid=$!; echo $pid >/tmp/pid; wait $pid",
+            git.parent().expect("it is in one").display()
+        );
+        let mut client = nix.command(&["bash", "-m", "-c", &script]).spawn().expect("it starts");
+        wait_for(RUN_DEADLINE, "the source tree's turn", || manager.file("/tmp/git").exists().then_some(()));
+        let pid = fs::read_to_string(manager.file("/tmp/pid")).expect("it was written");
+        manager.command(&["kill", &format!("-{}", signal as i32), pid.trim()]).ok();
+        assert_eq!(ended_within(&mut client, SOON).expect("it ends").code(), Some(status));
     }
 }
 

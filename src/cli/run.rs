@@ -1,6 +1,14 @@
 //! `nixactions run`: starts a run and follows it to its end.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use nix::sys::signal::Signal;
 
 use super::{
     CliError, Exit, FollowOptions, Interrupt,
@@ -30,10 +38,21 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             inputs: &args.input,
             source: args.source.as_deref(),
         };
-        let started = start(&request).await?;
+        let started = while_signals_end(start(&request)).await??;
         drop(building);
         show(started, state, args.detach, args.output).await
     })
+}
+
+/// Waits for a start, which a signal ends together with this program, as signals do until somebody listens to them; those who ran Nix did.
+pub(super) async fn while_signals_end<T>(start: impl Future<Output = T>) -> Result<T, CliError> {
+    let ends = Arc::new(AtomicBool::new(true));
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal as i32, Arc::clone(&ends)).map_err(CliError::Runtime)?;
+    }
+    let result = start.await;
+    ends.store(false, Ordering::SeqCst);
+    Ok(result)
 }
 
 /// Returns the manager that was asked for.

@@ -96,15 +96,6 @@ impl Nix {
             _ = pid.map(|pid| signal::kill(pid, number));
         }
     }
-
-    /// Returns the error that it has failed.
-    pub(super) fn failed(&self, status: ExitStatus) -> LanguageError {
-        let shown = self.arguments.iter().map(|argument| argument.to_string_lossy());
-        // What it takes for Nix to take the command says nothing to the user.
-        let shown = shown.skip(if self.program == "nix" { 2 } else { 0 });
-        let command = std::iter::once(self.program.into()).chain(shown).collect::<Vec<_>>().join(" ");
-        LanguageError::Failed { command, status }
-    }
 }
 
 /// Returns where a program lies.

@@ -34,10 +34,12 @@ pub enum LanguageError {
         source: io::Error,
     },
     /// Nix has failed, and said why.
-    #[error("`{command}` ended with {status}; nothing was started")]
+    #[error("Nix did not {action} {workflow}, {status}; nothing was started")]
     Failed {
-        /// What was run.
-        command: String,
+        /// What it was to do: evaluate or build.
+        action: &'static str,
+        /// What was asked for.
+        workflow: Workflow,
         /// How it ended.
         status: ExitStatus,
     },
@@ -73,6 +75,9 @@ impl LanguageError {
             ),
             Self::NoWorkflow { workflow, known } => {
                 known.first().map(|name| format!("name one of them, as in `{}`", workflow.with_attribute(name).as_arguments()))
+            }
+            Self::NoPlan { path, .. } if !path.exists() => {
+                Some("Nix keeps what it builds in another place here; jobs need it in /nix/store, which a Nix that is installed for all has".to_owned())
             }
             Self::NoPlan { .. } => Some("a workflow is what `mkWorkflow` returns".to_owned()),
             Self::Start { .. } | Self::Failed { .. } | Self::Interrupted => None,

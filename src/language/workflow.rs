@@ -14,11 +14,11 @@ use super::{
 /// What of a workflow is its plan.
 const PLAN: &str = "plan";
 
-/// Returns the names in the set `set` that are workflows; or null where `wanted` is one of its names.
+/// Returns the names in the set `set` that are workflows; or null where `wanted` is the name of one, or of what cannot be evaluated.
 const WORKFLOWS: &str = "
-    let isWorkflow = value: builtins.isAttrs value && value ? plan && value ? extend;
-    in if set ? ${wanted} then null
-       else builtins.filter (name: (builtins.tryEval (isWorkflow set.${name})).value) (builtins.attrNames set)";
+    let is = name: builtins.tryEval (let value = set.${name}; in builtins.isAttrs value && value ? plan && value ? extend);
+    in if set ? ${wanted} && (let it = is wanted; in it.value || !it.success) then null
+       else builtins.filter (name: (is name).value) (builtins.attrNames set)";
 
 impl Workflow {
     /// Evaluates the workflow and returns its plan's text. Nothing is built for it.
@@ -30,8 +30,7 @@ impl Workflow {
             Self::Flake { .. } => Nix::command("eval").args(["--json"]).args(self.inner(PLAN).arguments()),
             Self::File { .. } => Nix::program("nix-instantiate").args(["--eval", "--strict", "--json"]).args(self.inner(PLAN).arguments()),
         };
-        let ended = nix.run(Told::User).await?;
-        if ended.status.success() { Ok(ended.stdout) } else { Err(self.explain(nix.failed(ended.status)).await) }
+        self.told(&nix, "evaluate").await
     }
 
     /// Builds the workflow and returns what was built, a path in the store. `link` will lead there, and keeps it from being collected
@@ -47,10 +46,7 @@ impl Workflow {
                 Nix::program("nix-store").arg("--realise").arg(derivation).arg("--add-root").arg(link).arg("--indirect")
             }
         };
-        let ended = nix.run(Told::User).await?;
-        if !ended.status.success() {
-            return Err(self.explain(nix.failed(ended.status)).await);
-        }
+        self.told(&nix, "build").await?;
         let path = std::fs::read_link(link).map_err(|source| LanguageError::Start { program: "nix", source })?;
         if path.join("plan.json").exists() { Ok(path) } else { Err(LanguageError::NoPlan { workflow: self.clone(), path }) }
     }
@@ -59,31 +55,32 @@ impl Workflow {
     async fn instantiate(&self, link: &Path) -> Result<PathBuf, LanguageError> {
         let link = link.with_extension("drv");
         let nix = Nix::program("nix-instantiate").args(self.arguments()).arg("--add-root").arg(&link).arg("--indirect");
-        let ended = nix.run(Told::User).await?;
-        if !ended.status.success() {
-            return Err(self.explain(nix.failed(ended.status)).await);
-        }
         // A line each.
-        match ended.stdout.iter().filter(|byte| **byte == b'\n').count() {
+        match self.told(&nix, "evaluate").await?.iter().filter(|byte| **byte == b'\n').count() {
             1 => Ok(link),
             _ => Err(LanguageError::NoWorkflow { workflow: self.clone(), known: self.others().await?.unwrap_or_default() }),
         }
     }
 
-    /// Returns the error that is at the bottom of it when Nix has failed: that there is no such workflow, or none was named.
-    async fn explain(&self, failed: LanguageError) -> LanguageError {
+    /// Runs a program of Nix before the user's eyes, and returns what it printed to standard output. Where it fails, the error says what is
+    /// at the bottom of it: that there is no such workflow, or none was named.
+    async fn told(&self, nix: &Nix, action: &'static str) -> Result<Vec<u8>, LanguageError> {
+        let ended = nix.run(Told::User).await?;
+        if ended.status.success() {
+            return Ok(ended.stdout);
+        }
         let is_whole_file = matches!(self, Self::File { attribute: None, .. });
         match self.others().await {
-            Ok(Some(known)) if !(is_whole_file && known.is_empty()) => LanguageError::NoWorkflow { workflow: self.clone(), known },
-            Ok(_) | Err(_) => failed,
+            Ok(Some(known)) if !(is_whole_file && known.is_empty()) => Err(LanguageError::NoWorkflow { workflow: self.clone(), known }),
+            Ok(_) | Err(_) => Err(LanguageError::Failed { action, workflow: self.clone(), status: ended.status }),
         }
     }
 
     /// Returns the workflows that there are in the place of this one; `None` where this one is there, or it cannot be known.
     async fn others(&self) -> Result<Option<Vec<String>>, LanguageError> {
         let nix = match self {
-            // What has a path may be anything of the flake.
-            Self::Flake { attribute, .. } if attribute.contains('.') => return Ok(None),
+            // What is further inside may be anything.
+            Self::Flake { attribute, .. } | Self::File { attribute: Some(attribute), .. } if attribute.contains('.') => return Ok(None),
             Self::Flake { reference, attribute } => {
                 let set = "all.${builtins.currentSystem} or { }";
                 let function = format!("all: let set = {set}; wanted = {}; in {WORKFLOWS}", quoted(attribute));
@@ -91,8 +88,8 @@ impl Workflow {
                 Nix::command("eval").args(["--json", "--impure", &format!("{reference}#packages"), "--apply", &function])
             }
             Self::File { path, attribute, arguments } => {
-                let wanted = attribute.as_deref().unwrap_or_default().split('.').next().unwrap_or_default();
-                let expression = format!("let set = {}; wanted = {}; in {WORKFLOWS}", called(path, arguments), quoted(wanted));
+                let wanted = quoted(attribute.as_deref().unwrap_or_default());
+                let expression = format!("let set = {}; wanted = {wanted}; in {WORKFLOWS}", called(path, arguments));
                 Nix::program("nix-instantiate").args(["--eval", "--strict", "--json", "--expr", &expression])
             }
         };
@@ -100,9 +97,9 @@ impl Workflow {
         let known: Option<Vec<String>> = serde_json::from_slice(&ended.stdout).unwrap_or_default();
         match self {
             Self::Flake { .. } if known.is_some() => {
-                // It may be no package, and there all the same.
-                let nix = Nix::command("eval").args(["--json"]).args(self.arguments()).args(["--apply", "_: true"]);
-                let is_there = nix.run(Told::Nobody).await?.status.success();
+                // It may be no package, and a workflow all the same.
+                let nix = Nix::command("eval").args(["--json"]).args(self.arguments()).args(["--apply", "value: value ? extend"]);
+                let is_there = nix.run(Told::Nobody).await?.stdout.starts_with(b"true");
                 Ok(known.filter(|_| !is_there))
             }
             _ => Ok(known),

@@ -1,4 +1,4 @@
-//! A shell, or one command, in a freshly booted machine: `cargo run -p nixactions-harness -- forky [COMMAND...]`.
+//! A shell, or one command, in a freshly booted machine that sees this repository as /srv/nixactions: `cargo run -p nixactions-harness -- forky [COMMAND...]`.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let machine = Machine::boot(&root);
+    let machine = Machine::of(&root).language().boot();
     let mut command: Vec<String> = arguments.collect();
     if command.is_empty() {
         command = vec!["bash".into(), "-i".into()];
