@@ -273,7 +273,7 @@ fn timeout_ends_what_hangs() {
     prints(&finished, "step", "goes on");
     assert!(finished.steps("step")[0].contains("timeout"), "{finished}");
     assert_eq!(finished.verdict("job"), "failure/success");
-    assert_eq!(finished.reason("job"), "timeout: the job took longer than 2 s");
+    assert_eq!(finished.reason("job"), "timeout: the job took longer than 3 s");
     assert_eq!(finished.lines("job"), ["cleans up"]);
 }
 

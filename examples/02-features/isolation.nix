@@ -14,7 +14,7 @@ let
         name = "leave traces";
         bash = ''
           touch "/tmp/trace-of-$NIXACTIONS_JOB" "$HOME/trace-of-$NIXACTIONS_JOB"
-          sleep 2 # as long as the other one looks
+          sleep 3 # as long as the other one looks
         '';
       }
       {

@@ -13,7 +13,7 @@ nixactions.mkWorkflow {
     step.steps = [
       {
         name = "hangs";
-        timeout = "1s";
+        timeout = "2s";
         continueOnError = true;
         bash = ''
           trap 'echo "told to end"; exit 1' INT
@@ -27,7 +27,7 @@ nixactions.mkWorkflow {
     ];
 
     job = {
-      timeout = "2s";
+      timeout = "3s";
       continueOnError = true;
       steps = [
         {
