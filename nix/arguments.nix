@@ -76,7 +76,13 @@ let
     else
       build (lib.mapAttrs value known) (lib.intersectAttrs options arguments);
   # What is given is stronger; variables are added to those that are there.
-  with' = built: given: built // given // { env = built.env or { } // given.env or { }; };
+  with' =
+    built: given:
+    built
+    // given
+    // lib.optionalAttrs (built ? env && builtins.isAttrs (given.env or null)) {
+      env = built.env // given.env;
+    };
 in
 rec {
   # A function of arguments that are all its own.

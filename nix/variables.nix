@@ -44,7 +44,7 @@ rec {
           lib.optionalString (part != "") (arguments.quote part);
       parts = builtins.split "([$][A-Za-z_][A-Za-z0-9_]*)" value;
     in
-    if builtins.isPath value then
+    if !builtins.isString value then
       arguments.quote "${value}"
     else if value == "" then
       "\"\""

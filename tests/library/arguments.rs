@@ -87,6 +87,13 @@ fn bad_arguments_are_errors_with_function_argument_and_what_is_known(language: &
         &["actions.sopsLoad.format", "one of \"yaml\", \"json\", \"dotenv\"", "expression.nix:1"],
     );
     says("actions.sopsLoad \"x\"", &["actions.sopsLoad: expects a set with `file`, ", "got a string"]);
+    // What is a step's or a job's own is told where it is used, with the place that the user wrote.
+    let used = |step: &str| format!("(mkWorkflow {{ name = \"w\"; jobs.j.steps = [ ({step}) ]; }}).plan");
+    says(
+        &used("actions.npmTest { timeout = \"90x\"; }"),
+        &["workflows.w.jobs.j.steps.\"npm test\".timeout", "duration: ", "expression.nix:1"],
+    );
+    says(&used("actions.npmTest { env = \"A=1\"; }"), &["workflows.w.jobs.j.steps.\"npm test\".env", "expression.nix:1"]);
     // A private key would be copied to the store.
     says("actions.ageDecrypt { file = \"x\"; identity = ./expression.nix; }", &["actions.ageDecrypt.identity", "everybody can read it"]);
     says(
