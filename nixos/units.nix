@@ -1,4 +1,4 @@
-# Options -> units. An `@` stands in no name of a unit of a run (src/unit/names.rs), so these can meet none.
+# Options -> units. Those of runs are called `nixactions-…` (src/unit/names.rs); `nixactions@…` can meet none of them.
 {
   config,
   lib,

@@ -10,6 +10,7 @@ on_managers!(its_outputs_are_those_that_are_documented on system_252, system_262
 on_managers!(nix_finds_no_fault_with_it on system_262);
 // `lib.fileset` needs Nix 2.14, as all of today's nixpkgs does a newer one.
 on_managers!(the_package_is_made_of_the_lock_file_and_little_else on system_262);
+on_managers!(the_package_brings_its_manual_completions_and_schema on system_262);
 on_managers!(everything_is_there_without_flakes on system_252, system_262);
 on_managers!(the_template_is_a_project_that_runs on system_252, system_262);
 
@@ -91,6 +92,23 @@ fn the_package_is_made_of_the_lock_file_and_little_else(manager: &Manager) {
         json!({ "pname": "nixactions", "version": version, "mainProgram": "nixactions", "lock": true, "docs": ["plan.schema.json"],
                 "src": ["Cargo.lock", "Cargo.toml", "benches", "clippy.toml", "docs", "fuzz", "src", "tests"] })
     );
+}
+
+fn the_package_brings_its_manual_completions_and_schema(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let [flake, _] = flakes(manager, &nix);
+    let result = manager.dir().join("result").display().to_string();
+    succeeds(&nix, &["nix", "build", "--out-link", &result, &format!("{flake}#nixactions")]);
+    let read = |path: &str| manager.command(&["cat", &format!("{result}/share/{path}")]).ok();
+    assert!(read("man/man1/nixactions.1").contains(".TH nixactions"));
+    assert!(read("man/man1/nixactions-run.1").contains("TARGET"));
+    assert!(read("bash-completion/completions/nixactions.bash").contains("complete -F"));
+    assert!(read("fish/vendor_completions.d/nixactions.fish").contains("complete -c nixactions"));
+    assert!(read("zsh/site-functions/_nixactions").starts_with("#compdef nixactions"));
+    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan.schema.json")).expect("it is there");
+    assert_eq!(read("nixactions/plan.schema.json"), schema);
+    let version = succeeds(&nix, &["nix", "run", &flake, "--", "--version"]);
+    assert_eq!(version.trim(), concat!("nixactions ", env!("CARGO_PKG_VERSION")));
 }
 
 fn everything_is_there_without_flakes(manager: &Manager) {

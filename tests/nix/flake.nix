@@ -24,10 +24,34 @@
           buildPlatform.canExecute = _: true;
           cc = final.rustc;
         };
-        # Compiles nothing: it is the program under test.
+        # Compiles nothing: it is the program under test, installed as the real one would be (where Nix knows the sources: 2.14).
         rustPlatform.buildRustPackage =
-          arguments: prev.nixactions // arguments // { inherit (prev.nixactions) name; };
-        installShellFiles = null;
+          arguments:
+          final.runCommand arguments.pname { inherit (arguments) meta; } (
+            ''
+              mkdir -p "$out/bin"
+              ln -s /usr/bin/nixactions "$out/bin/nixactions"
+            ''
+            + lib.optionalString (builtins ? readFileType) ''
+              cp -r --no-preserve=mode ${arguments.src} source
+              cd source
+              ${toString arguments.nativeBuildInputs}
+              ${arguments.postInstall}
+            ''
+          )
+          // arguments;
+        # Shell functions, by the documentation of nixpkgs' own.
+        installShellFiles = ''
+          installManPage() {
+            install -D --mode=444 --target-directory="$out/share/man/man1" "$@"
+          }
+          installShellCompletion() {
+            [ "$1 $2 $3 $5 $7" = "--cmd nixactions --bash --fish --zsh" ]
+            install -D --mode=444 "$4" "$out/share/bash-completion/completions/$2.bash"
+            install -D --mode=444 "$6" "$out/share/fish/vendor_completions.d/$2.fish"
+            install -D --mode=444 "$8" "$out/share/zsh/site-functions/_$2"
+          }
+        '';
         dbus = final.systemd;
         gitMinimal = final.git;
         mkShell = arguments: final.runCommand "shell" { } "touch $out" // arguments;

@@ -1,4 +1,4 @@
-# Started by hand, or by another unit, with settings of the user's own over the defaults.
+# Started by hand, or by another unit, with settings of the user's own over the defaults; on a machine without Nix.
 { config, lib, ... }:
 {
   services.nixactions = {
@@ -12,6 +12,7 @@
     # Several modules may add to a workflow.
     workflows.on-demand.settings.jobs.test.env.LEVEL = "debug";
   };
+  nix.enable = false;
   systemd.services."nixactions@on-demand" = {
     wantedBy = [ "multi-user.target" ];
     onFailure = [ "tell-somebody.service" ];
