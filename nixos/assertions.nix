@@ -2,18 +2,13 @@
 { config, lib, ... }:
 let
   cfg = config.services.nixactions;
-  types = import ../nix/types.nix { inherit lib; };
 
   ofWorkflow =
     name: workflow:
     let
-      option = "services.nixactions.workflows.${lib.strings.escapeNixIdentifier name}";
+      option = "services.nixactions.workflows.${name}";
     in
     [
-      {
-        assertion = types.name.check name;
-        message = "${option}: that is no ${types.name.description}";
-      }
       {
         assertion = workflow.package != null || workflow.settings != null;
         message = "${option}: neither `package` nor `settings`: give it what `mkWorkflow` returns, or write the workflow here, as in `settings.jobs.test.steps = [ { bash = \"make check\"; } ]`";

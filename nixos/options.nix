@@ -5,6 +5,9 @@
   pkgs,
   ...
 }:
+let
+  types = import ../nix/types.nix { inherit lib; };
+in
 {
   options.services.nixactions = {
     enable = lib.mkEnableOption "the services and timers of nixactions' workflows";
@@ -15,7 +18,8 @@
     } "nixactions" { };
 
     workflows = lib.mkOption {
-      type = lib.types.attrsOf (
+      # They become names of units.
+      type = types.attrsOf types.name (
         lib.types.submodule (
           import ./workflow.nix {
             inherit lib;

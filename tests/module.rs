@@ -81,7 +81,7 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
         |workflows: &str| nixos(&format!("{{ services.nixactions = {{ enable = true; workflows = {workflows}; }}; }}"), "units");
     let cases = [
         ("{ ci = { }; }", "services.nixactions.workflows.ci: neither `package` nor `settings`"),
-        ("{ \"1st\".settings.jobs.a.steps = [ { bash = \"true\"; } ]; }", "services.nixactions.workflows.\"1st\": that is no name"),
+        ("{ \"1st\".settings.jobs.a.steps = [ { bash = \"true\"; } ]; }", "`1st' in `services.nixactions.workflows' is no name"),
         ("{ ci.package = (import <nixpkgs> { }).coreutils; }", "services.nixactions.workflows.ci.package: `coreutils` is no workflow"),
         (
             "{ ci = { package = (import <nixpkgs> { }).coreutils; settings = { }; }; }",
