@@ -48,10 +48,9 @@ let
     else
       (builtins.isInt value || builtins.isFloat value) && inRange value;
 
-  isPath =
-    value:
-    length value <= 4095
-    && lib.all (part: part != ".." && length part <= 255) (lib.splitString "/" value);
+  # The most that Linux takes of a path, and of each of its components.
+  isPath = value: length value <= 4095 && !lib.elem ".." (lib.splitString "/" value);
+  hasComponents = value: lib.all (part: length part <= 255) (lib.splitString "/" value);
 
   statusFunctions = [
     "success()"
@@ -130,7 +129,7 @@ lib.fix (
 
     variableName =
       text "variableName" "name of a variable: letters, digits and `_`, the first not a digit"
-        (matches "[A-Za-z_][A-Za-z0-9_]*" 1000);
+        (matches "[A-Za-z_][A-Za-z0-9_]*" 5000);
 
     # A text in a line of a log.
     label = text "label" "text of 1 to 200 bytes on one line" (
@@ -148,7 +147,7 @@ lib.fix (
         (value: matches "[A-Za-z0-9_-][A-Za-z0-9_.-]*" 200 value && !lib.hasPrefix "nixactions." value);
 
     workspacePath = text "workspacePath" "path inside the workspace: relative and without `..`" (
-      value: value != "" && !lib.hasPrefix "/" value && isPath value
+      value: value != "" && !lib.hasPrefix "/" value && isPath value && hasComponents value
     );
 
     hostPath = text "hostPath" "path on the host, as a text: absolute and without `..`" (
@@ -161,7 +160,7 @@ lib.fix (
     );
 
     # The kernel takes no longer one.
-    argument = text "argument" "text of less than 128 KiB" (value: length value < 130000);
+    argument = text "argument" "text of less than 123 KiB" (value: length value < 125952);
 
     script = text "script" "text of a script that is not blank" (value: compact value != "");
 
@@ -172,14 +171,14 @@ lib.fix (
 
     # The value of a variable; numbers and booleans are written as GitHub's are. The kernel takes no longer one.
     variable =
-      checked "variable" "text of less than 128 KiB, path, number or boolean" (
+      checked "variable" "text of less than 123 KiB, path, number or boolean" (
         value:
         builtins.isBool value
         || builtins.isInt value
         || builtins.isFloat value
         || builtins.isPath value
         || lib.isDerivation value
-        || builtins.isString value && length value < 130000
+        || builtins.isString value && length value < 125952
       )
       // {
         merge = loc: defs: toText (lib.mergeEqualOption loc defs);

@@ -12,8 +12,8 @@ use std::{
 };
 
 use nixactions::plan;
-use nixactions_harness::{Evaluation, Evaluator, Suite, or_skip};
-use serde_json::Value;
+use nixactions_harness::{Evaluation, Evaluator, Suite, or_skip, with};
+use serde_json::{Value, json};
 
 /// Makes a test for each Nix of functions `fn name(evaluator: &Evaluator)`.
 macro_rules! on_each_nix {
@@ -45,6 +45,7 @@ on_each_nix!(
     the_documentation_of_the_options_is_that_of_the_options,
     examples_of_the_guide_are_good,
     unchanged_actions_are_not_built_anew,
+    the_language_and_the_engine_take_the_same_texts,
     evaluation_is_linear,
 );
 
@@ -173,6 +174,143 @@ fn unchanged_actions_are_not_built_anew(evaluator: &Evaluator) {
     let script = plan("echo well done", "");
     assert_eq!(programs(&before)[0], programs(&script)[0], "another step's script changes nothing");
     assert_ne!(programs(&before)[1], programs(&script)[1]);
+}
+
+/// Texts that are good in some places and bad in others.
+fn texts() -> Vec<String> {
+    let mut texts: Vec<String> = [
+        "",
+        " ",
+        "\n",
+        ".",
+        "..",
+        "...",
+        "/",
+        "//",
+        "/.",
+        "a",
+        "A1",
+        "_a",
+        "1a",
+        "-a",
+        "a-b",
+        "a_b",
+        "a.b",
+        ".a",
+        "a b",
+        " a",
+        "a\tb",
+        "a\nb",
+        "a\u{1}b",
+        "\u{e9}",
+        "a/b",
+        "a/",
+        "./a",
+        "/a",
+        "/a b",
+        "/a/../b",
+        "/a/..",
+        "a/../b",
+        "../a",
+        "a/..",
+        "a..b",
+        "a:b",
+        "a=b",
+        "~",
+        "$A",
+        "PATH",
+        "HOME",
+        "CI",
+        "JOB_ENV",
+        "GITHUB_ENV",
+        "NIXACTIONS",
+        "NIXACTIONS_X",
+        "nixactions.x",
+        "NEEDS_TEST_X",
+        "INPUT_X",
+        "default",
+        "success()",
+        " always() ",
+        "failure()\n",
+        "cancelled()",
+        "canceled()",
+        "Success()",
+        "ALWAYS",
+        "always",
+        "success ()",
+        "success( )",
+        "f1()",
+        "f()",
+        "f() { true; }",
+        "my_success() { :; }; my_success",
+        "success() && true",
+        "true && failure ( )",
+        "! cancelled()",
+        "${{ success() }}",
+        "test -e x",
+        "x=$(success)",
+        "grep success file",
+    ]
+    .map(str::to_owned)
+    .into();
+    texts.extend([99, 100, 101, 199, 200, 201, 255, 256, 4095, 4096].map(|length| "x".repeat(length)));
+    texts.extend([255, 256].map(|length| format!("/{}", "x".repeat(length))));
+    texts.push("x/".repeat(2048));
+    texts
+}
+
+/// Returns a plan with a text in one of the places of tests/nix/values.nix.
+fn plan_with(place: &str, text: &str) -> Value {
+    let (mut workflow, mut job, mut step) = (json!({}), json!({}), json!({ "bash": "true" }));
+    match place {
+        "jobs" => workflow = json!({ "jobs": { text: { "steps": [step] } } }),
+        "name" => workflow = json!({ "name": text }),
+        "env" => workflow = json!({ "env": { text: "x" } }),
+        "passEnv" => workflow = json!({ "passEnv": [text] }),
+        "inputs" => workflow = json!({ "inputs": { text: { "type": "string" } } }),
+        "group" => workflow = json!({ "concurrency": { "group": text } }),
+        "executor" => workflow = json!({ "executors": { text: { "type": "systemd" } } }),
+        "root" => workflow = json!({ "executors": { "x": { "type": "nspawn", "root": text } } }),
+        "matrix" => job = json!({ "matrix": { "group": "m", "values": { text: "1" } } }),
+        "provider" => job = json!({ "envFrom": [[text]] }),
+        "condition" => job = json!({ "condition": text }),
+        "output" => job = json!({ "outputs": { text: "x" } }),
+        "path" => job = json!({ "outputs": { "x": text } }),
+        "credential" => job = json!({ "credentials": { text: "/x" } }),
+        "file" => job = json!({ "credentials": { "x": text } }),
+        "step" => step = json!({ "bash": "true", "name": text }),
+        "workdir" => step = json!({ "bash": "true", "workdir": text }),
+        "script" => step = json!({ "bash": text }),
+        other => panic!("unknown place `{other}`"),
+    }
+    let job = with(json!({ "steps": [step] }), job);
+    with(json!({ "version": 1, "name": "ci", "jobs": { "test": job } }), workflow)
+}
+
+fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
+    let texts = texts();
+    let list = serde_json::to_string(&texts).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), list).unwrap();
+    let values = repository().join("tests/nix/values.nix");
+    let expression = format!("import {} (builtins.fromJSON (builtins.readFile {}))", values.display(), file.path().display());
+    let found = evaluator.eval(&expression).result.unwrap_or_else(|error| panic!("{error}"));
+    let mut wrong = Vec::new();
+    for (place, plans) in found.as_object().unwrap() {
+        for (text, plan) in texts.iter().zip(plans.as_array().unwrap()) {
+            let shown: String = text.chars().take(40).collect();
+            let engine = plan::parse(plan_with(place, text).to_string().as_bytes()).map(drop).map_err(|faults| faults.to_string());
+            if engine.is_ok() == plan.is_null() {
+                wrong.push(format!("{place} = {shown:?}: the language takes it: {}, the engine: {engine:?}", !plan.is_null()));
+            }
+            if !plan.is_null()
+                && let Err(faults) = plan::parse(plan.to_string().as_bytes())
+            {
+                wrong.push(format!("{place} = {shown:?}: {faults}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Evaluates a workflow of layers of ten jobs, each of which needs all of the layer before, and returns Nix' figures of it.
