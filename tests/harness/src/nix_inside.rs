@@ -1,7 +1,8 @@
 //! Real Nix in a machine: its own, over a store that is gone with the machine, with this repository and nixpkgs' `lib` in sight.
 //!
 //! `<nixpkgs>` inside is `tests/nix/pkgs.nix`, which makes packages of the machine's own programs, and `<nixpkgs/lib>` the real one.
-//! That is found on the host by `NIXACTIONS_TEST_NIXPKGS`, a directory with `lib/`, else by `<nixpkgs>` of `NIX_PATH`.
+//! That is found on the host by `NIXACTIONS_TEST_NIXPKGS`, a directory with `lib/`, else by `<nixpkgs>` of `NIX_PATH`, else where
+//! `.ci/nixpkgs` puts it.
 
 use std::{
     env,
@@ -44,12 +45,13 @@ pub(crate) fn lib() -> Option<PathBuf> {
         let path = env::var("NIX_PATH").unwrap_or_default();
         path.split(':').find_map(|entry| entry.strip_prefix("nixpkgs=")).map(PathBuf::from)
     };
-    given.or_else(from_path)?.join("lib").canonicalize().ok().filter(|lib| lib.join("default.nix").exists())
+    let nixpkgs = given.or_else(from_path).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/nixpkgs"));
+    nixpkgs.join("lib").canonicalize().ok().filter(|lib| lib.join("default.nix").exists())
 }
 
 /// Says that the host does not have it.
 pub(crate) fn no_lib() -> Skip {
-    Skip::new("no nixpkgs: name a directory with its `lib/` in `NIXACTIONS_TEST_NIXPKGS`, or have `<nixpkgs>` in `NIX_PATH`")
+    Skip::new("no nixpkgs: fetch its `lib` with `.ci/nixpkgs`, or name a directory that has it in `NIXACTIONS_TEST_NIXPKGS`")
 }
 
 /// Nix as the manager's user has it.
