@@ -66,7 +66,7 @@ let
           ]).mergedValue;
     in
     if !builtins.isAttrs arguments then
-      fail "expects a set with ${quoted names}, got a ${builtins.typeOf arguments}"
+      fail "expected a set with ${quoted names}, found a ${types.kindOf arguments}"
     else if unknown != [ ] then
       fail "unknown argument `${lib.head unknown}`${hint (lib.head unknown)} ${list}"
     else if missing != [ ] then
@@ -147,7 +147,7 @@ rec {
   variableNames =
     name: names:
     if !builtins.isList names || names == [ ] then
-      throw ''${name}: expects a list of names of variables, as in `${name} [ "API_KEY" ]`''
+      throw ''${name}: expected a list of names of variables, as in `${name} [ "API_KEY" ]`''
     else
       types.evaluate (types.listOf types.variableName) (lib.splitString "." name) names;
 }

@@ -134,14 +134,14 @@ in
         if lib.isDerivation package then
           package
         else if !builtins.isString package then
-          throw "actions.nixShell: a ${builtins.typeOf package} is neither a package nor the name of one"
+          throw "actions.nixShell: expected packages, or their names, found a ${types.kindOf package}"
         else
           lib.attrByPath (lib.splitString "." package)
             (throw "actions.nixShell: these `pkgs` have no `${package}`")
             pkgs;
     in
     if !builtins.isList packages || packages == [ ] then
-      throw ''actions.nixShell: expects a list of packages, as in `nixShell [ "curl" "jq" ]`''
+      throw ''actions.nixShell: expected a list of packages, as in `nixShell [ "curl" "jq" ]`''
     else
       mkAction {
         name = "nix-shell";

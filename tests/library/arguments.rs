@@ -86,7 +86,7 @@ fn bad_arguments_are_errors_with_function_argument_and_what_is_known(language: &
         "actions.sopsLoad { file = \"x\"; format = \"toml\"; }",
         &["actions.sopsLoad.format", "one of \"yaml\", \"json\", \"dotenv\"", "expression.nix:1"],
     );
-    says("actions.sopsLoad \"x\"", &["actions.sopsLoad: expects a set with `file`, ", "got a string"]);
+    says("actions.sopsLoad \"x\"", &["actions.sopsLoad: expected a set with `file`, ", "found a string"]);
     // What is a step's or a job's own is told where it is used, with the place that the user wrote.
     let used = |step: &str| format!("(mkWorkflow {{ name = \"w\"; jobs.j.steps = [ ({step}) ]; }}).plan");
     says(
@@ -110,14 +110,14 @@ fn bad_arguments_are_errors_with_function_argument_and_what_is_known(language: &
     says("actions.setupNode { version = \"99\"; }", &["actions.setupNode: these `pkgs` have no `nodejs_99`, only: nodejs_20"]);
     says("actions.setupNode { version = 20; package = pkgs.jq; }", &["actions.setupNode: both `version` and `package`"]);
     says("actions.nixShell [ \"curll\" ]", &["actions.nixShell: these `pkgs` have no `curll`"]);
-    says("actions.nixShell \"curl\"", &["actions.nixShell: expects a list of packages"]);
-    says("actions.nixShell [ 3 ]", &["actions.nixShell: a int is neither a package nor the name of one"]);
+    says("actions.nixShell \"curl\"", &["actions.nixShell: expected a list of packages"]);
+    says("actions.nixShell [ 3 ]", &["actions.nixShell: expected packages, or their names, found a int"]);
     says("actions.requireEnv [ \"A B\" ]", &["actions.requireEnv", "name of a variable"]);
     says(
         "actions.requireEnv \"A\"",
-        &["actions.requireEnv: expects a list of names of variables, as in `actions.requireEnv [ \"API_KEY\" ]`"],
+        &["actions.requireEnv: expected a list of names of variables, as in `actions.requireEnv [ \"API_KEY\" ]`"],
     );
-    says("envProviders.required [ ]", &["envProviders.required: expects a list of names"]);
+    says("envProviders.required [ ]", &["envProviders.required: expected a list of names"]);
     says("envProviders.static { \"A-B\" = \"x\"; }", &["`A-B' in `envProviders.static' is no name of a variable"]);
     says("envProviders.command { name = \"A B\"; bash = \"x\"; }", &["envProviders.command.name", "name of a variable"]);
     says(
