@@ -87,13 +87,17 @@ fn needs(example: &str) -> &'static [&'static str] {
     }
 }
 
+/// Skips where one of these programs is missing.
+fn host_has(programs: &[&str]) -> Result<(), Skip> {
+    let missing = programs.iter().map(|program| Path::new("/usr/bin").join(program)).find(|path| !path.exists());
+    missing.map_or(Ok(()), |path| Err(Skip::new(format!("there is no `{}` on this machine", path.display()))))
+}
+
 /// Runs an example to its end, on systemd 262: as a user would, but for `<nixpkgs>`.
 fn run(example: &str, arguments: &[&str]) -> Result<Finished, Skip> {
     let manager = systemd_262()?;
     let nix = manager.nix()?.with_nixpkgs(NIXPKGS);
-    if let Some(program) = needs(example).iter().find(|program| !manager.file(HOST).join("usr/bin").join(program).exists()) {
-        return Err(Skip::new(format!("the host has no /usr/bin/{program}")));
-    }
+    host_has(needs(example))?;
     let file = files().into_iter().find(|file| name(file) == example).expect("there is such an example");
     let file = format!("{REPOSITORY}/examples/{file}");
     let mut argv = vec![file.as_str()];
@@ -188,6 +192,20 @@ fn nix_2_26_builds_all() {
 #[test]
 fn nix_2_34_builds_all() {
     builds_all(Suite::Forky);
+}
+
+#[test]
+fn the_guide_begins_with_a_file_that_can_be_run() {
+    or_skip!(host_has(&["make"]));
+    let manager = or_skip!(systemd_262());
+    let nix = or_skip!(manager.nix()).with_nixpkgs(NIXPKGS);
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md")).unwrap();
+    let (file, _) = guide.split_once("```nix\n# ci.nix\n").and_then(|(_, rest)| rest.split_once("```")).expect("it begins with ci.nix");
+    let file = manager.write("guide/ci.nix", file).to_string_lossy().into_owned();
+    manager.write("guide/Makefile", "check:\n\techo checked\n");
+    let language = format!("(import {REPOSITORY} {{ }}).lib");
+    let finished = nix.run(&[&file, "--arg", "nixactions", &language, "--source", "guide"]).exits(0);
+    prints(&finished, "test", "checked");
 }
 
 #[test]

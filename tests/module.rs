@@ -137,11 +137,12 @@ fn the_documentation_lists_all_options(manager: &Manager) {
 
 fn the_configurations_of_the_documentation_are_good(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let text = fs::read_to_string(here("docs/nixos.md")).expect("the page is there");
+    let text = ["README.md", "docs/nixos.md"].map(|page| fs::read_to_string(here(page)).expect("the page is there")).concat();
     let blocks: Vec<_> = text.split("```nix configuration\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() >= 3, "the examples are gone");
+    assert!(blocks.len() >= 4, "the examples are gone");
     for block in blocks {
-        let module = manager.write("configuration.nix", block);
+        let module = format!("let inputs.nixactions.nixosModules.default = {REPOSITORY}/nixos; in {block}");
+        let module = manager.write("configuration.nix", module);
         let units = nix.eval(&nixos(&module.display().to_string(), "units"));
         assert!(units.as_object().is_some_and(|units| units.keys().any(|unit| unit.starts_with("nixactions@"))), "{block}: {units}");
     }

@@ -57,6 +57,7 @@ let
       '';
       curl = program "curl";
       dash = program "dash";
+      gnumake = program "make";
       jq = program "jq";
       python3 = program "python3";
       nodejs = borrow "node" ''
