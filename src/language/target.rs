@@ -1,7 +1,8 @@
 //! What is meant by a target: a plan or what was built, a .nix file, or a flake reference. `docs/nix.md` has the rules.
 
 use std::{
-    fmt,
+    fmt, fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -77,6 +78,14 @@ pub enum TargetError {
         /// What might have been meant.
         hint: Option<String>,
     },
+    /// It is a link to what is not there any more.
+    #[error("`{}` is a link to `{}`, which is not there any more", target.display(), to.display())]
+    Dangling {
+        /// What was named.
+        target: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
     /// The directory holds nothing of that kind.
     #[error("there is nothing to run in the directory `{}`: no {}", directory.display(), tried.join(", no "))]
     Empty {
@@ -102,6 +111,7 @@ impl TargetError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nothing { hint, .. } => hint.clone(),
+            Self::Dangling { .. } => Some("where Nix has collected it, build it again".to_owned()),
             Self::Empty { .. } => None,
             Self::NoFile { hint, .. } => Some((*hint).to_owned()),
         }
@@ -142,8 +152,10 @@ impl Target {
                 _ if is_there(FILE) => file(target.join(FILE)),
                 _ => Err(TargetError::Empty { directory: target.to_owned(), tried: vec![PLAN, FLAKE, FILE] }),
             }
-        } else if target.exists() {
+        } else if is_something(target) {
             if target.extension().is_some_and(|extension| extension == "nix") { file(target.to_owned()) } else { plan(target.to_owned()) }
+        } else if let Ok(to) = target.read_link() {
+            Err(TargetError::Dangling { target: target.to_owned(), to })
         } else {
             match target.to_str() {
                 Some(text) if text.contains('#') || has_scheme(text) => {
@@ -154,6 +166,12 @@ impl Target {
             }
         }
     }
+}
+
+/// Returns whether there is something, also where it may not be looked at: whoever reads it will say so.
+fn is_something(path: &Path) -> bool {
+    use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    !matches!(fs::metadata(path), Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput))
 }
 
 /// Returns whether a text begins as a URL does (RFC 3986).
@@ -196,8 +214,6 @@ impl fmt::Display for Workflow {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn of(target: &Path) -> Result<Target, TargetError> {
@@ -247,6 +263,14 @@ mod tests {
         assert_eq!(of(&plan).unwrap(), Target::Plan(plan));
         let nix = put("ci.nix");
         assert_eq!(of(&nix).unwrap(), file(nix, None));
+
+        let link = dir.join("result");
+        std::os::unix::fs::symlink("/nix/store/gone", &link).unwrap();
+        let told = of(&link).unwrap_err().to_string();
+        assert_eq!(told, format!("`{}` is a link to `/nix/store/gone`, which is not there any more", link.display()));
+        let cycle = dir.join("cycle");
+        std::os::unix::fs::symlink(&cycle, &cycle).unwrap();
+        assert_eq!(of(&cycle).unwrap(), Target::Plan(cycle));
 
         let all = dir.join("all");
         assert!(matches!(of(&all), Err(TargetError::Nothing { .. })));
