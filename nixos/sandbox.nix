@@ -43,6 +43,7 @@ lib.mapAttrs (_: lib.mkDefault) {
   ProtectKernelLogs = true;
   ProtectKernelModules = true;
   ProtectKernelTunables = true;
+  ProtectProc = "invisible";
   RestrictRealtime = true;
   RestrictSUIDSGID = true;
 }

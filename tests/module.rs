@@ -14,6 +14,7 @@ on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_2
 on_managers!(the_documentation_lists_all_options on system_262);
 on_managers!(the_configurations_of_the_documentation_are_good on system_262);
 on_managers!(the_virtual_machine_is_evaluated_as_far_as_it_goes on system_262);
+on_managers!(systemd_calls_the_services_little_exposed on system_262);
 on_managers!(systemd_finds_no_fault_with_the_units on system_252, system_257, system_262);
 
 /// Configurations are written by the name that stands here, and evaluated by the name that they have in the machine.
@@ -175,4 +176,12 @@ fn systemd_finds_no_fault_with_the_units(manager: &Manager) {
         let said: Vec<_> = said.lines().filter(|line| line.contains("nixactions") && !line.contains("tell-somebody")).collect();
         assert!(output.status.success() && said.is_empty(), "{name}: {said:#?}");
     }
+}
+
+/// Of ten, by systemd-analyze(1): "OK" is up to 4.9, and what runs as root and makes directories for others does not come far below.
+fn systemd_calls_the_services_little_exposed(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let units = nix.build(&nixos(&configuration(&configurations()[0]), "files"));
+    let analyze = "systemd-analyze security --offline=yes --no-pager --threshold=25";
+    manager.command(&["sh", "-c", &format!("{analyze} {}/nixactions@*.service", units.display())]).ok();
 }
