@@ -33,6 +33,8 @@ let
     in
     if extensions == [ ] then
       workflow
+    else if !builtins.isList extensions then
+      throw "${nameOf workflow}, extensions: expected a list of functions, found a ${types.kindOf extensions}"
     else
       extended (lib.foldl' apply (removeAttrs workflow [ "extensions" ]) extensions);
   nameOf =

@@ -49,7 +49,8 @@ let
       }
     );
 
-  # A script without a name is called as the engine calls one: by the beginning of its first line.
+  # A script without a name is called as the engine calls one: by the beginning of its first line. A path in the store is long, and
+  # begins with what tells nobody anything.
   nameOf =
     step:
     let
@@ -57,7 +58,9 @@ let
       line = lib.findFirst (line: line != null) null (
         map (builtins.match "[ \t]*([ -~]*[!-~])[ \t]*") lines
       );
-      text = lib.head line;
+      text = lib.concatStrings (
+        lib.filter builtins.isString (builtins.split "${builtins.storeDir}/[0-9a-z]{32}-" (lib.head line))
+      );
     in
     if step.name != null || step.bash == null || line == null then
       step.name

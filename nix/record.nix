@@ -15,7 +15,11 @@ let
       default
     else
       "${position.file}:${toString position.line}";
-  library = "${dirOf (builtins.unsafeGetAttrPos "evalModules" lib).file}/";
+  library =
+    let
+      position = builtins.unsafeGetAttrPos "evalModules" lib;
+    in
+    if position == null then "<unknown>" else "${dirOf position.file}/";
 
   # Splits the definition of a set into those of its attributes, each with its own line.
   definitions =
@@ -53,7 +57,7 @@ rec {
           let
             arguments = lib.attrNames (lib.functionArgs definition.value);
           in
-          throw "The option `${lib.showOption loc}' is a ${what}, a set of options, and is given a function: call it${
+          throw "The option `${lib.showOption loc}' is one ${what}, a set of options, and is given a function: call it${
             lib.optionalString (arguments != [ ])
               ", with { ${lib.concatMapStrings (name: "${name} = …; ") arguments}}"
           }.${shown [ definition ]}"

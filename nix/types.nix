@@ -114,7 +114,7 @@ lib.fix (
               definition: definition.value == null || definition.value == fromAbove
             ) null defs;
           in
-          if special == null then type.merge loc defs else (lib.mergeEqualOption loc defs);
+          if special == null then type.merge loc defs else lib.mergeEqualOption loc defs;
         inherit (type) getSubOptions;
       };
     fromAbove = {
@@ -215,7 +215,7 @@ lib.fix (
       path: path != "" && (lib.hasPrefix "/" path || !contains "/" path && compact path == path);
 
     package =
-      checked "package" "package such as `pkgs.jq`; its name as a text is none" lib.types.package.check
+      checked "package" "package such as `pkgs.jq`; its name as a text is none" lib.isDerivation
       // {
         merge = lib.mergeOneOption;
       };

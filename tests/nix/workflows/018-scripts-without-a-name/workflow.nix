@@ -1,0 +1,12 @@
+{ nixactions, pkgs, ... }:
+nixactions.mkWorkflow {
+  name = "nameless";
+  jobs.test.steps = map (bash: { inherit bash; }) [
+    "make check"
+    "\n\n  make check  \n  make all\n"
+    "echo a very long line, of which no more than the beginning can be shown"
+    "${pkgs.git}/bin/git status"
+    "echo \"gr\u00fcn\""
+    "# é\necho é\nmake"
+  ];
+}
