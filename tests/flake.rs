@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 // Nix 2.8 and 2.34.
 on_managers!(its_outputs_are_those_that_are_documented on system_252, system_262);
 on_managers!(nix_finds_no_fault_with_it on system_262);
+on_managers!(an_example_is_run_by_its_name on system_252, system_262);
 // `lib.fileset` needs Nix 2.14, as all of today's nixpkgs does a newer one.
 on_managers!(the_package_is_made_of_the_lock_file_and_little_else on system_262);
 on_managers!(the_package_brings_its_manual_completions_and_schema on system_262);
@@ -109,6 +110,13 @@ fn the_package_brings_its_manual_completions_and_schema(manager: &Manager) {
     assert_eq!(read("nixactions/plan.schema.json"), schema);
     let version = succeeds(&nix, &["nix", "run", &flake, "--", "--version"]);
     assert_eq!(version.trim(), concat!("nixactions ", env!("CARGO_PKG_VERSION")));
+}
+
+fn an_example_is_run_by_its_name(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let [flake, _] = flakes(manager, &nix);
+    succeeds(&nix, &["nix", "run", &format!("{flake}#examples.simple")]);
+    assert_eq!(manager.run_of("simple-1").record()["conclusion"], "success");
 }
 
 fn everything_is_there_without_flakes(manager: &Manager) {
