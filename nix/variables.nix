@@ -62,7 +62,9 @@ rec {
       filter,
       variables ? null,
     }:
+    # A trace ($SHELLOPTS may ask for one) would show values before they are masked.
     ''
+      set +o xtrace
       printed=$(${command})
       variables=$(printf '%s' "$printed" | ${
         jq source "--raw-input --slurp" "${filter} | chosen(${builtins.toJSON variables}) | texts"

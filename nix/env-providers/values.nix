@@ -57,6 +57,7 @@
           name = "env-${name}";
           # Within single quotes all is as it stands, but for those themselves.
           text = ''
+            set +o xtrace
             value=$(${lib.getExe script})
             quote="'"
             printf "export ${name}='%s'\n" "''${value//$quote/$quote\\$quote$quote}"

@@ -128,6 +128,7 @@ in
             deps = [ settings.buildah ];
             # What it logs in with is gone with the step.
             bash = ''
+              set +o xtrace
               directory=$(mktemp --directory)
               trap 'rm --recursive --force "$directory"' EXIT
               export REGISTRY_AUTH_FILE=$directory/auth.json

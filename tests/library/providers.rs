@@ -26,7 +26,7 @@ fn providers_give_their_values_byte_for_byte() {
                 (envProviders.command {{ name = "SEES"; bash = "printf %s \"$COMMAND\""; }})
                 (envProviders.required [ "STATIC" "PLAIN" "COMMAND" "OWN" ])
               ];
-              env.OWN = "own";
+              env = {{ OWN = "own"; SHELLOPTS = "xtrace"; }};
               steps = [ {{ bash = ''
                 mkdir out
                 for name in STATIC NUMBER TRUTH NOTHING PLAIN SINGLE DOUBLE EMPTY BLANKS RELATIVE COMMAND SEES; do

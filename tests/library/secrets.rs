@@ -80,7 +80,8 @@ fn sops_files_of_every_format_are_loaded_and_masked() {
             ),
             &["NASTY", "KEY", "WINDOWS"],
         ),
-        job("dotenv", &format!("file = \"{here}/secrets.env\"; format = \"dotenv\";"), &["PLAIN", "QUOTED"]),
+        // Someone has all scripts traced.
+        job("dotenv", &format!("file = \"{here}/secrets.env\"; format = \"dotenv\"; env.SHELLOPTS = \"xtrace\";"), &["PLAIN", "QUOTED"]),
     ]
     .concat();
     let run = world.run(&project, &format!("{{ {jobs} }}"), &[]).exits(0);
@@ -97,6 +98,7 @@ fn sops_files_of_every_format_are_loaded_and_masked() {
     assert!(run.lines("json").contains(&"Loaded KEY, NASTY, OTHER, WINDOWS"), "{run}");
     world.nothing_says(&run, &PARTS);
     world.nothing_says(&run, &["plain-of", "12345678901234567890", "of-json", "quoted of", "dotenv $x", "carriage", "returns"]);
+    assert!(run.lines("dotenv").contains(&"+ set -o nounset"), "{run}");
     // A value that is too short to be hidden hides nothing else.
     assert!(run.lines("yaml").contains(&"42"), "{run}");
 }
