@@ -6,6 +6,7 @@
 
 mod arguments;
 mod jobs;
+mod keys;
 mod providers;
 mod secrets;
 mod source;

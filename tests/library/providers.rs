@@ -1,12 +1,14 @@
 //! Environment providers: what they print is what the runner reads.
 
-use nixactions_harness::or_skip;
+use crate::{in_each_world, keys, world::World};
 
-use crate::world::World;
+in_each_world!(
+    providers_give_their_values_byte_for_byte with ["git"],
+    sops_provides_what_it_decrypts with ["sops", "age"],
+    a_provider_that_misses_something_fails_its_job_and_says_what with [],
+);
 
-#[test]
-fn providers_give_their_values_byte_for_byte() {
-    let world = or_skip!(World::with(&["git"]));
+fn providers_give_their_values_byte_for_byte(world: &World) {
     let project = world.project("project", &[("settings.env", "RELATIVE=of-the-tree\n")]);
     let file = world.secret(
         "secrets.env",
@@ -51,17 +53,9 @@ fn providers_give_their_values_byte_for_byte() {
     world.nothing_says(&run, &["line-of-static", "it has $HOME", "line of-command"]);
 }
 
-#[test]
-fn sops_provides_what_it_decrypts() {
-    let world = or_skip!(World::with(&["sops", "age"]));
-    let key = world.path("age.key");
-    let key = key.to_str().expect("it is ASCII");
-    use nixactions_harness::CommandExt as _;
-    world.command(&["age-keygen", "-o", key]).ok();
-    let public = world.command(&["age-keygen", "-y", key]).ok();
-    let plain = world.secret("plain.yaml", "KEY: \"it's $x of-sops\"\nMULTI: \"one of-sops\\ntwo of-sops\\n\"\n");
-    let encrypted = world.command(&["sops", "--encrypt", "--age", public.trim(), plain.to_str().expect("it is ASCII")]).ok();
-    let file = world.manager().write("secrets.yaml", encrypted);
+fn sops_provides_what_it_decrypts(world: &World) {
+    let (key, public) = keys::key(world, "age.key");
+    let file = keys::sops(world, &public, "secrets.yaml", "yaml", "KEY: \"it's $x of-sops\"\nMULTI: \"one of-sops\\ntwo of-sops\\n\"\n");
     let project = world.project("project", &[]);
     let jobs = format!(
         r#"{{
@@ -74,7 +68,8 @@ fn sops_provides_what_it_decrypts() {
             bad = {{ envFrom = [ (envProviders.sops {{ file = "nowhere.yaml"; }}) ]; steps = [ {{ bash = "echo ran"; }} ]; }};
             keyless = {{ envFrom = [ (envProviders.sops {{ file = {file}; }}) ]; steps = [ {{ bash = "echo ran"; }} ]; }};
         }}"#,
-        file = file.display()
+        file = file.display(),
+        key = key.display()
     );
     let run = world.run(&project, &jobs, &[]).exits(1);
     let kept = String::from_utf8(world.artifact(&run, "good", "good", "out")).expect("it was text");
@@ -89,9 +84,7 @@ fn sops_provides_what_it_decrypts() {
     world.nothing_says(&run, &["of-sops"]);
 }
 
-#[test]
-fn a_provider_that_misses_something_fails_its_job_and_says_what() {
-    let world = or_skip!(World::with(&[]));
+fn a_provider_that_misses_something_fails_its_job_and_says_what(world: &World) {
     let project = world.project("project", &[("bad.env", "A=1\nhunter-of-line\n"), ("quote.env", "A='hunter-of-quote' and more\n")]);
     let job = |name: &str, provider: &str| {
         format!("{name} = {{ env.A = \"here\"; envFrom = [ ({provider}) ]; steps = [ {{ bash = \"echo ran\"; }} ]; }};")

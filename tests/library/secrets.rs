@@ -1,33 +1,27 @@
 //! Actions that load secrets: what they load reaches later steps byte for byte, and nobody else.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use nixactions_harness::{CommandExt as _, Finished, or_skip};
+use nixactions_harness::Finished;
 
-use crate::world::World;
+use crate::{
+    in_each_world,
+    keys::{age, key, sops},
+    world::World,
+};
+
+in_each_world!(
+    sops_files_of_every_format_are_loaded_and_masked with ["sops", "age"],
+    age_files_are_loaded_and_masked with ["age"],
+    password_managers_are_asked_as_their_commands_want_it with [],
+    what_cannot_be_loaded_fails_its_step_and_says_no_value with ["sops", "age"],
+    require_env_names_all_that_is_missing with [],
+);
 
 /// A value with all that quotes, masks, heredocs and escapes could stumble over.
 const NASTY: &str = "first-line \"quoted\" $HOME `id` \\n 50%25\n  second-line 'quoted' # no comment\n\nEND0\nEND1\n::stop-commands::x\n{\nüber-last-line\n";
 /// What of it may not be seen.
 const PARTS: [&str; 5] = ["first-line", "second-line", "END0", "stop-commands", "ber-last-line"];
-
-/// Makes a key of age's; returns its file, which only root can read, and the public key.
-fn key(world: &World) -> (PathBuf, String) {
-    let file = world.path("age.key");
-    world.command(&["age-keygen", "-o", file.to_str().expect("it is ASCII")]).ok();
-    let public = world.command(&["age-keygen", "-y", file.to_str().expect("it is ASCII")]).ok();
-    (file, public.trim().to_owned())
-}
-
-/// Writes a file as sops encrypts this text.
-fn sops(world: &World, name: &str, format: &str, public: &str, text: &str) {
-    let plain = world.secret("plain", text);
-    let plain = plain.to_str().expect("it is ASCII");
-    let encrypted = world.command(&["sops", "--encrypt", "--age", public, "--input-type", format, "--output-type", format, plain]).ok();
-    assert!(encrypted.contains("ENC["), "{encrypted}");
-    world.manager().write(name, encrypted);
-    std::fs::remove_file(plain).expect("the file is ours");
-}
 
 /// Returns a step that keeps these variables in an artifact, and prints them.
 fn keep(names: &[&str]) -> String {
@@ -49,19 +43,17 @@ fn kept(world: &World, run: &Finished, job: &str, name: &str) -> String {
     String::from_utf8(world.artifact(run, job, job, &format!("out/{name}"))).expect("it was text")
 }
 
-#[test]
-fn sops_files_of_every_format_are_loaded_and_masked() {
-    let world = or_skip!(World::with(&["sops", "age"]));
-    let (key, public) = key(&world);
+fn sops_files_of_every_format_are_loaded_and_masked(world: &World) {
+    let (key, public) = key(world, "age.key");
     let yaml: String = NASTY.lines().map(|line| format!("  {line}\n")).collect();
     // Of a block the indentation of the first line is taken away from all.
     let yaml =
         format!("NASTY: |\n{yaml}PLAIN: plain-of-yaml\nCOUNT: 42\nBIG: \"12345678901234567890\"\nTRUTH: true\nEMPTY: \"\"\n# a comment\n");
-    sops(&world, "secrets.yaml", "yaml", &public, &yaml);
+    sops(world, &public, "secrets.yaml", "yaml", &yaml);
     let windows = "carriage\r\nreturns\r\n";
     let json = serde_json::json!({ "NASTY": NASTY, "WINDOWS": windows, "api key": "renamed-of-json", "OTHER": "not-asked-for-of-json" });
-    sops(&world, "secrets.json", "json", &public, &json.to_string());
-    sops(&world, "secrets.env", "dotenv", &public, "PLAIN=plain-of-dotenv $x\n# a comment\nQUOTED=\"quoted of\\ndotenv\"\n");
+    sops(world, &public, "secrets.json", "json", &json.to_string());
+    sops(world, &public, "secrets.env", "dotenv", "PLAIN=plain-of-dotenv $x\n# a comment\nQUOTED=\"quoted of\\ndotenv\"\n");
     let project = world.project("project", &[]);
     let here = world.manager().dir().display();
     let job = |name: &str, load: &str, names: &[&str]| {
@@ -85,13 +77,13 @@ fn sops_files_of_every_format_are_loaded_and_masked() {
     ]
     .concat();
     let run = world.run(&project, &format!("{{ {jobs} }}"), &[]).exits(0);
-    assert_eq!(kept(&world, &run, "yaml", "NASTY"), NASTY);
-    assert_eq!(kept(&world, &run, "json", "WINDOWS"), windows);
-    let rest = ["PLAIN", "COUNT", "BIG", "TRUTH", "EMPTY"].map(|name| kept(&world, &run, "yaml", name));
+    assert_eq!(kept(world, &run, "yaml", "NASTY"), NASTY);
+    assert_eq!(kept(world, &run, "json", "WINDOWS"), windows);
+    let rest = ["PLAIN", "COUNT", "BIG", "TRUTH", "EMPTY"].map(|name| kept(world, &run, "yaml", name));
     assert_eq!(rest, ["plain-of-yaml", "42", "12345678901234567890", "true", ""]);
-    assert_eq!((kept(&world, &run, "json", "NASTY"), kept(&world, &run, "json", "KEY")), (NASTY.to_owned(), "renamed-of-json".to_owned()));
+    assert_eq!((kept(world, &run, "json", "NASTY"), kept(world, &run, "json", "KEY")), (NASTY.to_owned(), "renamed-of-json".to_owned()));
     assert_eq!(
-        (kept(&world, &run, "dotenv", "PLAIN"), kept(&world, &run, "dotenv", "QUOTED")),
+        (kept(world, &run, "dotenv", "PLAIN"), kept(world, &run, "dotenv", "QUOTED")),
         ("plain-of-dotenv $x".to_owned(), "quoted of\ndotenv".to_owned())
     );
     assert!(run.lines("yaml").contains(&"Loaded BIG, COUNT, EMPTY, NASTY, PLAIN, TRUTH"), "{run}");
@@ -103,20 +95,16 @@ fn sops_files_of_every_format_are_loaded_and_masked() {
     assert!(run.lines("yaml").contains(&"42"), "{run}");
 }
 
-#[test]
-fn age_files_are_loaded_and_masked() {
-    let world = or_skip!(World::with(&["age", "age-keygen"]));
-    let (key, public) = key(&world);
+fn age_files_are_loaded_and_masked(world: &World) {
+    let (key, public) = key(world, "age.key");
     let project = world.project("project", &[]);
     for (name, text) in [
         ("token.age", "# of the server\nexport TOKEN=token-of-age\nMULTI=\"one of-age\\ntwo of-age\"\n".to_owned()),
         ("json.age", serde_json::json!({ "NASTY": NASTY }).to_string()),
     ] {
-        let plain = world.secret("plain", text);
-        let [plain, to] = [plain, project.join(name)].map(|path| path.to_str().expect("it is ASCII").to_owned());
-        world.command(&["age", "--encrypt", "--recipient", &public, "--output", &to, &plain]).ok();
+        age(world, &public, &format!("project/{name}"), &text);
     }
-    crate::world::git(&project, &["add", "--all"]);
+    world.git(&project, &["add", "--all"]);
     let jobs = format!(
         "{{
             lines = {{ credentials.key = \"{key}\"; outputs.lines = \"out/\"; steps = [
@@ -131,17 +119,15 @@ fn age_files_are_loaded_and_masked() {
     );
     let run = world.run(&project, &jobs, &[]).exits(0);
     assert_eq!(
-        (kept(&world, &run, "lines", "TOKEN"), kept(&world, &run, "lines", "MULTI")),
+        (kept(world, &run, "lines", "TOKEN"), kept(world, &run, "lines", "MULTI")),
         ("token-of-age".to_owned(), "one of-age\ntwo of-age".to_owned())
     );
-    assert_eq!(kept(&world, &run, "json", "NASTY"), NASTY);
+    assert_eq!(kept(world, &run, "json", "NASTY"), NASTY);
     world.nothing_says(&run, &PARTS);
     world.nothing_says(&run, &["of-age"]);
 }
 
-#[test]
-fn password_managers_are_asked_as_their_commands_want_it() {
-    let world = or_skip!(World::with(&[]));
+fn password_managers_are_asked_as_their_commands_want_it(world: &World) {
     let project = world.project("project", &[]);
     let tokens = world.secret("tokens.env", "VAULT_TOKEN=token-of-vault\nOP_SERVICE_ACCOUNT_TOKEN=token-of-op\nBW_SESSION=session-of-bw\n");
     let job = |name: &str, load: &str, names: &[&str]| {
@@ -162,7 +148,7 @@ fn password_managers_are_asked_as_their_commands_want_it() {
     ]
     .concat();
     let run = world.run(&project, &format!("{{ {jobs} }}"), &[]).exits(0);
-    let kept = |job: &str, name: &str| kept(&world, &run, job, name);
+    let kept = |job: &str, name: &str| kept(world, &run, job, name);
     assert_eq!(
         (kept("vault", "VAULT_KEY"), kept("vault", "VAULT_MULTI")),
         ("hunter-of-vault".to_owned(), "first-of-vault\nsecond-of-vault\n".to_owned())
@@ -175,44 +161,22 @@ fn password_managers_are_asked_as_their_commands_want_it() {
     world.nothing_says(&run, &["of-vault", "of-old-vault", "of-op", "of-bw", "of-spoken-op"]);
 }
 
-#[test]
-fn what_cannot_be_loaded_fails_its_step_and_says_no_value() {
-    let world = or_skip!(World::with(&["sops", "age"]));
-    let (key, public) = key(&world);
-    let (other, _) = {
-        let file = world.path("other.key");
-        world.command(&["age-keygen", "-o", file.to_str().expect("it is ASCII")]).ok();
-        (file, ())
-    };
-    sops(&world, "good.yaml", "yaml", &public, "KEY: hunter-of-good\n");
-    sops(&world, "nested.yaml", "yaml", &public, "KEY:\n  inner: hunter-of-nested\n");
-    sops(&world, "name.yaml", "yaml", &public, "a key: hunter-of-name\n");
-    sops(&world, "number.yaml", "yaml", &public, "KEY: 9007199254740993\n");
+fn what_cannot_be_loaded_fails_its_step_and_says_no_value(world: &World) {
+    let ((key, public), (other, _)) = (key(world, "age.key"), key(world, "other.key"));
+    sops(world, &public, "good.yaml", "yaml", "KEY: hunter-of-good\n");
+    sops(world, &public, "nested.yaml", "yaml", "KEY:\n  inner: hunter-of-nested\n");
+    sops(world, &public, "name.yaml", "yaml", "a key: hunter-of-name\n");
+    sops(world, &public, "number.yaml", "yaml", "KEY: 9007199254740993\n");
     let project = world.project("project", &[]);
-    let age = |name: &str, text: &str| {
-        let plain = world.secret("plain", text);
-        let to = world.path(name);
-        world
-            .command(&[
-                "age",
-                "--encrypt",
-                "--recipient",
-                &public,
-                "--output",
-                to.to_str().expect("it is ASCII"),
-                plain.to_str().expect("it is ASCII"),
-            ])
-            .ok();
-    };
-    age("line.age", "A=1\nhunter-of-line\n");
-    age("quote.age", "A=\"hunter-of-quote\n");
-    age("text.age", "\"hunter-of-text\"");
+    age(world, &public, "line.age", "A=1\nhunter-of-line\n");
+    age(world, &public, "quote.age", "A=\"hunter-of-quote\n");
+    age(world, &public, "text.age", "\"hunter-of-text\"");
     let here = world.manager().dir().display();
-    let job = |name: &str, load: &str, key: &PathBuf| {
+    let job = |name: &str, load: &str, key: &Path| {
         format!("{name} = {{ credentials.key = \"{}\"; steps = [ ({load}) {{ bash = \"echo ran\"; }} ]; }};", key.display())
     };
     let identity = "identity = \"$CREDENTIALS_DIRECTORY/key\";";
-    let sops = |name: &str, key: &PathBuf| job(name, &format!("actions.sopsLoad {{ file = {here}/{name}.yaml; {identity} }}"), key);
+    let sops = |name: &str, key: &Path| job(name, &format!("actions.sopsLoad {{ file = {here}/{name}.yaml; {identity} }}"), key);
     let age = |name: &str, format: &str| {
         job(name, &format!("actions.ageDecrypt {{ file = {here}/{name}.age; {identity} format = \"{format}\"; }}"), &key)
     };
@@ -259,9 +223,7 @@ fn what_cannot_be_loaded_fails_its_step_and_says_no_value() {
     world.nothing_says(&run, &["hunter-of", "9007199254740993", "one-of-op", "two-of-op"]);
 }
 
-#[test]
-fn require_env_names_all_that_is_missing() {
-    let world = or_skip!(World::with(&[]));
+fn require_env_names_all_that_is_missing(world: &World) {
     let project = world.project("project", &[]);
     let jobs = "{
         good = { env = { A = \"here\"; B = \"here\"; }; steps = [ (actions.requireEnv [ \"A\" \"B\" ]) { bash = \"echo ran\"; } ]; };

@@ -2,24 +2,24 @@
 
 use nixactions_harness::or_skip;
 
-use crate::world::{World, git};
+use crate::world::World;
 
 #[test]
 fn checkout_tells_checks_out_and_clones() {
     let world = or_skip!(World::with(&["git"]));
     let project = world.project("project", &[("file", "old\n")]);
-    git(&project, &["tag", "v1"]);
-    let first = git(&project, &["rev-parse", "--short", "HEAD"]);
+    world.git(&project, &["tag", "v1"]);
+    let first = world.git(&project, &["rev-parse", "--short", "HEAD"]);
     std::fs::write(project.join("file"), "new\n").expect("the file is ours");
-    git(&project, &["commit", "--all", "--quiet", "--message=second"]);
-    let second = git(&project, &["rev-parse", "--short", "HEAD"]);
+    world.git(&project, &["commit", "--all", "--quiet", "--message=second"]);
+    let second = world.git(&project, &["rev-parse", "--short", "HEAD"]);
     // What is not committed is part of the source tree.
     std::fs::write(project.join("file"), "dirty\n").expect("the file is ours");
     let other = world.project("other", &[("data", "data\n")]);
-    git(&other, &["commit", "--allow-empty", "--quiet", "--message=later"]);
-    git(&other, &["branch", "topic", "HEAD~1"]);
-    let commit = git(&other, &["rev-parse", "HEAD"]);
-    let at = |reference: &str| git(&other, &["log", "--max-count=1", "--format=At %h %s", reference]);
+    world.git(&other, &["commit", "--allow-empty", "--quiet", "--message=later"]);
+    world.git(&other, &["branch", "topic", "HEAD~1"]);
+    let commit = world.git(&other, &["rev-parse", "HEAD"]);
+    let at = |reference: &str| world.git(&other, &["log", "--max-count=1", "--format=At %h %s", reference]);
     let url = format!("file://{}", other.display());
     let jobs = format!(
         r#"let

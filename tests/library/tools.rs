@@ -68,11 +68,12 @@ const PACKAGE: &str = r#"{
 fn npm_installs_tests_builds_and_lints_a_package() {
     let world = or_skip!(World::with(&["node", "npm"]));
     let project = world.project("project", &[("web/package.json", PACKAGE)]);
-    let fetched = world.command(&["npm", "install", "--package-lock-only", "--prefix", "project/web"]).output().expect("npm can be run");
+    let fetched =
+        world.command(&["npm", "install", "--package-lock-only", "--prefix", &world.host("project/web")]).output().expect("npm can be run");
     if !fetched.status.success() {
         return Skip::new(format!("npm's registry cannot be reached: {}", String::from_utf8_lossy(&fetched.stderr).trim())).report();
     }
-    crate::world::git(&project, &["add", "--all"]);
+    world.git(&project, &["add", "--all"]);
     let jobs = r#"{
         locked = { outputs.dist = "web/dist"; steps = [
           (actions.setupNode { version = "20"; })

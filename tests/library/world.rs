@@ -1,7 +1,7 @@
-//! Where the tests of the library run: on the host, where the tools are, with a private manager and a Nix store of its own.
+//! Where the tests of the library run: on the host, where the tools are, with a private manager; or in a machine that sees them.
 //!
-//! The store is a directory that is gone with the test; the host's own is never touched. Its packages are the host's programs
-//! (tests/nix/). Knows nothing of single actions.
+//! Nix' store is gone with the test; the host's own is never touched. Its packages are the host's programs (tests/nix/). Paths that go into
+//! workflows are those inside. Knows nothing of single actions.
 
 use std::{
     env, fs,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use nixactions_harness::{CommandExt as _, Evaluator, Finished, Manager, Skip};
+use nixactions_harness::{CommandExt as _, Evaluator, Finished, Kind, Machine, Manager, REPOSITORY, Root, Skip, Suite};
 
 /// What building a workflow may take on a loaded machine.
 const BUILD: Duration = Duration::from_secs(300);
@@ -19,25 +19,57 @@ const BUILD: Duration = Duration::from_secs(300);
 const KILLED: &str = "failed due to signal 9 (Killed)";
 const TRIES: usize = 20;
 
+/// `<nixpkgs>` in a machine, which sees the host's /usr.
+const NIXPKGS: &str = "tests/nix/library.nix";
+const USR: &str = "/srv/host/usr";
+const SOPS: &str = "/srv/sops";
+
 /// A place to build and run workflows, gone when this is dropped.
 pub struct World {
     manager: Manager,
-    nix: Evaluator,
+    /// Of the host, if it is there.
+    lib: Option<PathBuf>,
+}
+
+/// Makes tests of functions `fn name(world: &World)`: on the host, and on systemd 262, if the host has these programs.
+#[macro_export]
+macro_rules! in_each_world {
+    ($($name:ident with $programs:expr),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn embedded() {
+                super::$name(&nixactions_harness::or_skip!($crate::world::World::with(&$programs)));
+            }
+            #[test]
+            fn system_262() {
+                super::$name(&nixactions_harness::or_skip!($crate::world::World::in_machine(&$programs)));
+            }
+        })+
+    };
 }
 
 impl World {
-    /// Makes one; or says what the host misses, of what every test needs and of these programs.
+    /// Makes one on the host; or says what that misses, of what every test needs and of these programs.
     pub fn with(programs: &[&str]) -> Result<Self, Skip> {
         let manager = Manager::embedded(Path::new(env!("CARGO_BIN_EXE_nixactions")))?;
-        let nix = Evaluator::host()?;
-        for program in ["jq"].iter().chain(programs) {
-            if !env::split_paths(&path()).any(|directory| directory.join(program).exists()) {
-                return Err(Skip::new(format!("`{program}` is not installed: run `.ci/setup`")));
-            }
-        }
+        let lib = Evaluator::host()?.lib().to_owned();
+        need(programs)?;
         let top = manager.dir().parent().expect("it lies in a directory of its own");
         fs::set_permissions(top, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
-        Ok(Self { manager, nix })
+        Ok(Self { manager, lib: Some(lib) })
+    }
+
+    /// As [`World::with`], in a machine that runs systemd 262.
+    pub fn in_machine(programs: &[&str]) -> Result<Self, Skip> {
+        need(programs)?;
+        let root = Root::get(Suite::Forky)?;
+        let mut plan = Machine::of(&root).language().bind_read_only(Path::new("/usr"), USR);
+        if let Some(directory) = directory_of("sops") {
+            plan = plan.bind_read_only(&directory, SOPS);
+        }
+        let manager = Manager::of(Kind::System, plan.boot(), Path::new(env!("CARGO_BIN_EXE_nixactions")))?;
+        manager.nix()?;
+        Ok(Self { manager, lib: None })
     }
 
     /// Returns its manager.
@@ -45,7 +77,7 @@ impl World {
         &self.manager
     }
 
-    /// Returns a path below its directory.
+    /// Returns a path below its directory, as it is inside.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.manager.dir().join(path)
     }
@@ -53,32 +85,41 @@ impl World {
     /// Writes a file below its directory that only root can read; returns its path.
     pub fn secret(&self, path: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.manager.write(path, contents);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        fs::set_permissions(self.manager.file(&path), fs::Permissions::from_mode(0o600)).expect("the file is ours");
         path
     }
 
-    /// Returns a command of the host's, in its directory.
+    /// Returns a command of the host's. It sees a file inside by [`World::host`].
     pub fn command(&self, argv: &[&str]) -> Command {
-        let mut command = self.manager.command(argv);
-        command.env("PATH", path());
+        let (program, arguments) = argv.split_first().expect("a command has a program");
+        let mut command = Command::new(program);
+        command.args(arguments).env("PATH", path());
         command
+    }
+
+    /// Returns the host's path of a file below its directory.
+    pub fn host(&self, path: impl AsRef<Path>) -> String {
+        self.manager.file(path).display().to_string()
+    }
+
+    /// Runs git in a directory, as somebody; returns what it printed.
+    pub fn git(&self, directory: &Path, arguments: &[&str]) -> String {
+        let argv = [&["git", "-c", "user.name=Test", "-c", "user.email=test@example.org"], arguments].concat();
+        self.manager.command_in(directory, &argv).ok().trim().to_owned()
     }
 
     /// Makes a git repository of these files, in one commit; returns its path.
     pub fn project(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         files.iter().for_each(|(path, contents)| _ = self.manager.write(Path::new(name).join(path), contents));
         let directory = self.path(name);
-        fs::create_dir_all(&directory).expect("the directory is ours");
-        git(&directory, &["init", "--quiet", "--initial-branch=main"]);
-        git(&directory, &["add", "--all"]);
-        git(&directory, &["commit", "--quiet", "--allow-empty", "--message=first"]);
+        fs::create_dir_all(self.manager.file(&directory)).expect("the directory is ours");
+        self.git(&directory, &["init", "--quiet", "--initial-branch=main"]);
+        self.git(&directory, &["add", "--all"]);
+        self.git(&directory, &["commit", "--quiet", "--allow-empty", "--message=first"]);
         directory
     }
 
-    fn scope(&self, expression: &str) -> String {
-        scope(self.manager.dir(), self.nix.lib(), expression)
-    }
-
+    /// Runs the host's Nix over a store below its directory.
     fn nix(&self, argv: &[&str]) -> Output {
         for _ in 1..TRIES {
             let mut command = self.command(argv);
@@ -102,14 +143,25 @@ impl World {
 
     /// Returns what an expression is, as JSON.
     pub fn eval(&self, expression: &str) -> serde_json::Value {
-        let output = self.nix(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", &self.scope(expression)]);
+        let Some(lib) = &self.lib else { panic!("what is only evaluated needs no machine") };
+        let output = self.nix(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", &scope(self.manager.dir(), lib, expression)]);
         assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("Nix prints JSON")
     }
 
     /// Builds what an expression is; returns its path in the store.
     pub fn build(&self, expression: &str) -> PathBuf {
-        let output = self.nix(&["nix-build", "--no-out-link", "--expr", &self.scope(expression)]);
+        let Some(lib) = &self.lib else {
+            let file = self.manager.write("expression.nix", function(expression));
+            let nixactions = format!("import {REPOSITORY}/nix {{ inherit pkgs; }}");
+            let expression = format!(
+                "let pkgs = import <nixpkgs> {{ }}; in import {} {{ inherit pkgs; inherit (pkgs) lib; nixactions = {nixactions}; }}",
+                file.display()
+            );
+            let nix = self.manager.nix().unwrap_or_else(|skip| panic!("{skip}"));
+            return nix.with_nixpkgs(NIXPKGS).build(&expression);
+        };
+        let output = self.nix(&["nix-build", "--no-out-link", "--expr", &scope(self.manager.dir(), lib, expression)]);
         assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("a path in the store is ASCII").trim().into()
     }
@@ -148,11 +200,24 @@ impl World {
     }
 }
 
-/// Runs git as somebody, and returns what it printed.
-pub fn git(directory: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(directory).args(["-c", "user.name=Test", "-c", "user.email=test@example.org"]).args(arguments);
-    command.ok().trim().to_owned()
+/// Returns the text of a function from what is in scope to an expression.
+fn function(expression: &str) -> String {
+    format!("{{ pkgs, lib, nixactions }}: with nixactions; {expression}\n")
+}
+
+/// Says which program the host does not have.
+fn need(programs: &[&str]) -> Result<(), Skip> {
+    let missing = |program: &&&str| directory_of(program).is_none();
+    ["jq"]
+        .iter()
+        .chain(programs)
+        .find(missing)
+        .map_or(Ok(()), |program| Err(Skip::new(format!("`{program}` is not installed: run `.ci/setup`"))))
+}
+
+/// Finds a program of the host.
+fn directory_of(program: &str) -> Option<PathBuf> {
+    env::split_paths(&path()).find(|directory| directory.join(program).exists())
 }
 
 /// Returns the search path: of this test, and of what `.ci/tools` has fetched.
@@ -173,9 +238,9 @@ fn sysroot() -> Option<String> {
 pub fn scope(directory: &Path, lib: &Path, expression: &str) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let file = directory.join("expression.nix");
-    fs::write(&file, format!("{{ pkgs, lib, nixactions }}: with nixactions; {expression}\n")).expect("the directory is ours");
+    fs::write(&file, function(expression)).expect("the directory is ours");
     format!(
-        "let pkgs = import {root}/tests/nix/pkgs.nix {{ lib = import {lib}; overlays = [ (import {root}/tests/nix/tools.nix) ]; }};
+        "let pkgs = import {root}/tests/nix/pkgs.nix {{ lib = import {lib}; overlays = map import [ {root}/tests/nix/tools.nix {root}/tests/nix/stand-ins.nix ]; }};
          in import {file} {{ inherit pkgs; inherit (pkgs) lib; nixactions = import {root}/nix {{ inherit pkgs; }}; }}",
         lib = lib.display(),
         file = file.display(),

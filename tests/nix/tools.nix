@@ -1,5 +1,5 @@
 # An overlay for pkgs.nix: the tools that actions run. They are the host's own, found in its PATH, with which tests/library/ runs what
-# it builds; `vault`, `op` and `bw` are stand-ins for their command lines (stand-ins/), since each wants a server.
+# it builds there.
 _: super:
 let
   inherit (super) lib;
@@ -32,13 +32,6 @@ let
         mkdir -p "$out/bin"
         cp "$(PATH=$path type -P "$name")" "$out/bin/$name"
       '';
-  standIn =
-    name: program:
-    super.runCommand name { meta.mainProgram = program; } ''
-      mkdir -p "$out/bin"
-      cp ${./stand-ins}/${program} "$out/bin/${program}"
-      chmod +x "$out/bin/${program}"
-    '';
   # A toolchain is a directory; rustup's programs of the same names are not the real ones.
   rust =
     name: names:
@@ -54,16 +47,7 @@ let
       '';
 in
 {
-  # It leaves what it was called with in the workspace, where a secret would be seen.
-  jq = super.runCommand "jq" { meta.mainProgram = "jq"; } ''
-    mkdir -p "$out/bin"
-    cat > "$out/bin/jq" <<'END'
-    #!/bin/bash
-    [ -z "''${NIXACTIONS_WORKSPACE-}" ] || printf '%s\n' "$@" >> "$NIXACTIONS_WORKSPACE/called-with"
-    exec /usr/bin/jq "$@"
-    END
-    chmod +x "$out/bin/jq"
-  '';
+  jq = programs "jq" [ "jq" ];
   git = programs "git" [ "git" ];
   age = programs "age" [ "age" ];
   sops = copy "sops";
@@ -87,10 +71,6 @@ in
   stdenv = super.stdenv // {
     cc = programs "cc" [ "cc" ];
   };
-
-  vault = standIn "vault" "vault";
-  _1password-cli = standIn "1password-cli" "op";
-  bitwarden-cli = standIn "bitwarden-cli" "bw";
 }
 # Scripts are checked by shellcheck where the host has it.
 // lib.optionalAttrs (builtins.pathExists "/usr/bin/shellcheck") {
