@@ -10,7 +10,8 @@ let
   sources = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions (
-      map (lib.fileset.fileFilter (file: file.hasExt "nix")) [
+      [ ../statix.toml ]
+      ++ map (lib.fileset.fileFilter (file: file.hasExt "nix")) [
         ../default.nix
         ../flake.nix
         ../shell.nix
@@ -39,7 +40,7 @@ in
     find . -name '*.nix' -exec nixfmt --check {} +
   '';
   nix-lints = check "nix-lints" [ pkgs.deadnix pkgs.statix ] ''
-    deadnix --fail --no-lambda-pattern-names .
+    deadnix --fail .
     statix check
   '';
 

@@ -131,7 +131,7 @@ fn the_documentation_of_the_options_is_that_of_the_options(evaluator: &Evaluator
     );
 }
 
-/// Each block of docs/language.md that is a whole workflow: fenced as `nix workflow`.
+/// Each block of docs/language.md that is a whole workflow, fenced as `nix workflow`, and the file that it begins with.
 fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
     let guide = fs::read_to_string(repository().join("docs/language.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
@@ -145,6 +145,16 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
         seen += 1;
     }
     assert!(seen >= 8, "the examples are gone");
+    let (_, first) = guide.split_once("\n```nix\n# ci.nix\n").unwrap();
+    let file = scratch.path().join("ci.nix");
+    fs::write(&file, first.split("\n```").next().unwrap()).unwrap();
+    let root = repository().display();
+    let expression = format!(
+        "let pkgs = import {root}/tests/nix/pkgs.nix {{ overlays = [ (final: _: {{ gnumake = final.git; }}) ]; }};
+        in (import {} {{ inherit pkgs; nixactions = import {root}/nix {{ inherit pkgs; }}; }}).plan",
+        file.display()
+    );
+    evaluator.eval(&expression).result.unwrap_or_else(|error| panic!("{error}\nin\n{first}"));
 }
 
 /// Returns what each step of each job runs.
