@@ -212,7 +212,7 @@ fn need(programs: &[&str]) -> Result<(), Skip> {
         .iter()
         .chain(programs)
         .find(missing)
-        .map_or(Ok(()), |program| Err(Skip::new(format!("`{program}` is not installed: run `.ci/setup`"))))
+        .map_or(Ok(()), |program| Err(Skip::new(format!("`{program}` is not installed: run `.ci/setup` and `.ci/tools`"))))
 }
 
 /// Finds a program of the host.
