@@ -31,6 +31,27 @@ let
       };
     }) value;
 
+  # What options are called by other engines of workflows, and here.
+  elsewhere = {
+    after = "`needs`";
+    artifacts = "`outputs`";
+    command = "`bash`";
+    cwd = "`workdir`";
+    depends = "`needs`";
+    dependsOn = "`needs`";
+    environment = "`env`";
+    "if" = "`condition`";
+    run = "`bash`";
+    runs-on = "`executor`";
+    runsOn = "`executor`";
+    script = "`bash`";
+    strategy = "`mkMatrixJobs`";
+    timeout-minutes = "`timeout`";
+    uses = "an action, as a step of its own";
+    when = "`condition`";
+    working-directory = "`workdir`";
+  };
+
   isSet = value: builtins.isAttrs value && !lib.isDerivation value;
 
   # What errors call a value.
@@ -50,6 +71,12 @@ rec {
         modules = [ module ];
         shorthandOnlyDefinesConfig = true;
       };
+      # What is called otherwise elsewhere.
+      foreign =
+        definition:
+        lib.filter (name: !(module.options ? ${name})) (
+          lib.attrNames (builtins.intersectAttrs elsewhere definition.value)
+        );
       # A function that nobody called is the mistake that is made most.
       checked =
         loc: definition:
@@ -61,6 +88,15 @@ rec {
             lib.optionalString (arguments != [ ])
               ", with { ${lib.concatMapStrings (name: "${name} = …; ") arguments}}"
           }.${shown [ definition ]}"
+        else if foreign definition != [ ] then
+          let
+            name = lib.head (foreign definition);
+          in
+          throw "The option `${
+            lib.showOption (loc ++ [ name ])
+          }' does not exist: what is meant is ${elsewhere.${name}}.\n- In `${
+            placeOf definition.file name definition.value
+          }'"
         else
           definition;
     in

@@ -162,7 +162,9 @@ lib.fix (
     # The kernel takes no longer one.
     argument = text "argument" "text of less than 123 KiB" (value: length value < 125952);
 
-    script = text "script" "text of a script that is not blank" (value: compact value != "");
+    script = text "script" "text of a script, not blank; that of a file by `builtins.readFile`" (
+      value: compact value != ""
+    );
 
     condition =
       text "condition"

@@ -27,7 +27,12 @@ in
       description = "Jobs that must have finished before it starts. The name of a matrix stands for all its jobs.";
     };
     inputs = lib.mkOption {
-      type = types.listOf (lib.types.coercedTo lib.types.str (name: { inherit name; }) artifact);
+      type = types.listOf (
+        lib.types.coercedTo lib.types.str (name: { inherit name; }) artifact
+        // {
+          description = "name of an artifact, or set of its name and path";
+        }
+      );
       default = [ ];
       example = lib.literalExpression ''[ "dist" { name = "libs"; path = "lib/"; } ]'';
       description = "Artifacts of earlier jobs that are restored before the first step: names, or sets of the options below.";

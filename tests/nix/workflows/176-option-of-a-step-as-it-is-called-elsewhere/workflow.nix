@@ -1,0 +1,11 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build.steps = [
+    {
+      name = "tell";
+      bash = "make tell";
+      "if" = "failure()";
+    }
+  ];
+}

@@ -1,0 +1,10 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build.steps = [
+    {
+      name = "compile";
+      bash = ./compile.sh;
+    }
+  ];
+}
