@@ -7,12 +7,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use nixactions::plan;
 use nixactions_harness::{Evaluation, Evaluator, Suite, or_skip, with};
+use proptest::{
+    collection,
+    prelude::{Just, Strategy},
+    prop_oneof,
+    strategy::ValueTree as _,
+    test_runner::TestRunner,
+};
 use serde_json::{Value, json};
 
 /// Makes a test for each Nix of functions `fn name(evaluator: &Evaluator)`.
@@ -46,6 +54,7 @@ on_each_nix!(
     examples_of_the_guide_are_good,
     unchanged_actions_are_not_built_anew,
     the_language_and_the_engine_take_the_same_texts,
+    the_language_and_the_engine_take_the_same_jobs,
     evaluation_is_linear,
 );
 
@@ -321,6 +330,66 @@ fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Returns some jobs that need each other and pass artifacts on, at random. A kind of fault that is not the case's is mostly not in it.
+fn random_jobs() -> impl Strategy<Value = Value> {
+    let needs = collection::vec(prop_oneof![30 => "[a-d]", 1 => "x"], 0..4);
+    let outputs = collection::btree_map("[p-s]", prop_oneof![3 => Just("dist"), 1 => Just("./dist/"), 3 => Just("doc")], 0..2);
+    let inputs = collection::vec((prop_oneof![30 => "[p-s]", 1 => "z"], prop_oneof![Just("."), Just("sub")]), 0..3);
+    let jobs = collection::btree_map("[a-d]", (needs, outputs, inputs), 1..5);
+    (jobs, "[acrh]", 0..4).prop_map(|(jobs, kind, twice)| {
+        let names: BTreeSet<String> = jobs.keys().cloned().collect();
+        let (mut previous, mut saved) = (None, BTreeSet::new());
+        let mut passed = serde_json::Map::new();
+        for (name, (mut needs, mut outputs, mut inputs)) in jobs {
+            match kind.as_str() {
+                "c" => {
+                    needs.retain(|need| names.contains(need));
+                    needs.sort();
+                    needs.dedup();
+                    inputs.clear();
+                }
+                "r" => {
+                    needs.retain(|need| names.contains(need) && *need < name);
+                    inputs.clear();
+                }
+                // All before it are needed, but mostly not directly.
+                "h" => {
+                    needs = previous.into_iter().collect();
+                    inputs.retain(|(artifact, _)| saved.contains(artifact));
+                }
+                _ => {}
+            }
+            if twice != 0 {
+                outputs.retain(|artifact, _| !saved.contains(artifact));
+            }
+            saved.extend(outputs.keys().cloned());
+            previous = Some(name.clone());
+            let inputs: Vec<_> = inputs.into_iter().map(|(name, path)| json!({ "name": name, "path": path })).collect();
+            passed.insert(name, json!({ "needs": needs, "outputs": outputs, "inputs": inputs }));
+        }
+        Value::Object(passed)
+    })
+}
+
+fn the_language_and_the_engine_take_the_same_jobs(evaluator: &Evaluator) {
+    let mut runner = TestRunner::deterministic();
+    let cases: Vec<Value> = (0..1000).map(|_| random_jobs().new_tree(&mut runner).unwrap().current()).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), json!(cases).to_string()).unwrap();
+    let jobs = repository().join("tests/nix/jobs.nix");
+    let expression = format!("import {} (builtins.fromJSON (builtins.readFile {}))", jobs.display(), file.path().display());
+    let taken = evaluator.eval(&expression).result.unwrap_or_else(|error| panic!("{error}"));
+    let mut good = 0;
+    for (case, taken) in cases.iter().zip(taken.as_array().unwrap()) {
+        let with_steps = |(name, job): (&String, &Value)| (name.clone(), with(job.clone(), json!({ "steps": [{ "bash": "true" }] })));
+        let jobs: serde_json::Map<_, _> = case.as_object().unwrap().iter().map(with_steps).collect();
+        let engine = plan::parse(json!({ "version": 1, "name": "ci", "jobs": jobs }).to_string().as_bytes());
+        assert_eq!(taken, engine.is_ok(), "{case:#}\n{engine:?}");
+        good += usize::from(engine.is_ok());
+    }
+    assert!((100..900).contains(&good), "{good} of them are good");
 }
 
 /// Evaluates a workflow of layers of ten jobs, each of which needs all of the layer before, and returns Nix' figures of it.
