@@ -126,12 +126,7 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     /// Goes through the job's life and leaves the outcome in its record.
     fn live(&mut self) {
-        let condition = match self.gate() {
-            Gate::Run => None,
-            Gate::Ask(condition) => Some(condition),
-            Gate::Skip(reason) => return self.end(Conclusion::Skipped, reason),
-            Gate::Cancel(reason) => return self.end(Conclusion::Cancelled, reason),
-        };
+        let Some(condition) = self.pass_gate() else { return };
         let slots = match self.slots() {
             Ok(slots) => slots,
             Err(Some(error)) => return self.end(Conclusion::Failure, format!("no slot to run in: {error}")),
@@ -140,6 +135,10 @@ impl Job<'_> {
                 return self.end(outcome, reason);
             }
         };
+        // What freed the slot may have been a cancellation, whose signal to this job is still to come.
+        if !slots.is_empty() && self.pass_gate().is_none() {
+            return;
+        }
         self.record.started_at = Some(Timestamp::now());
         self.deadline = self.spec.timeout.map(|timeout| Instant::now() + timeout.duration());
         self.run_if(condition.as_deref());
@@ -162,6 +161,17 @@ impl Job<'_> {
         self.record.attempts = 1;
         self.emit(EventKind::JobStarted { job: self.spec.job.clone() });
         self.attempts(prepared);
+    }
+
+    /// Returns the condition in bash, if any, that a job has which may start; ends one that may not.
+    fn pass_gate(&mut self) -> Option<Option<String>> {
+        match self.gate() {
+            Gate::Run => return Some(None),
+            Gate::Ask(condition) => return Some(Some(condition)),
+            Gate::Skip(reason) => self.end(Conclusion::Skipped, reason),
+            Gate::Cancel(reason) => self.end(Conclusion::Cancelled, reason),
+        }
+        None
     }
 
     fn gate(&self) -> Gate {
