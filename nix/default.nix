@@ -1,7 +1,7 @@
 # The language: what workflows are written with.
 #
 #   options/            every option, typed and documented; used for workflows and by the NixOS module
-#   types.nix           the types of options (record.nix, steps.nix)
+#   types.nix           the types of options (record.nix, steps.nix); words.nix is how their errors name things
 #   mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command that runs it
 #   mk-action.nix       a step's options -> a derivation of what it runs (program.nix, write-script.nix)
 #   mk-executor.nix     hooks -> an executor; executors.nix has those that come with systemd

@@ -4,6 +4,8 @@
 # stand on them, and add no `getSubModules`: that would let the module system put its own in their place.
 { lib }:
 let
+  words = import ./words.nix { inherit lib; };
+
   # Returns the file and line where an attribute of a set stands, if that is known. Where a function of nixpkgs' `lib` has put it
   # there, that function's line would tell nobody anything.
   placeOf =
@@ -31,25 +33,27 @@ let
       };
     }) value;
 
-  # What options are called by other engines of workflows, and here.
+  # What options are called here that other engines of workflows have by these names, and what there is for those that are no options.
   elsewhere = {
-    after = "`needs`";
-    artifacts = "`outputs`";
-    command = "`bash`";
-    cwd = "`workdir`";
-    depends = "`needs`";
-    dependsOn = "`needs`";
-    environment = "`env`";
-    "if" = "`condition`";
-    run = "`bash`";
-    runs-on = "`executor`";
-    runsOn = "`executor`";
-    script = "`bash`";
-    strategy = "`mkMatrixJobs`";
-    timeout-minutes = "`timeout`";
-    uses = "an action, as a step of its own";
-    when = "`condition`";
-    working-directory = "`workdir`";
+    after = "needs";
+    artifacts = "outputs";
+    command = "bash";
+    cwd = "workdir";
+    depends = "needs";
+    dependsOn = "needs";
+    environment = "env";
+    "if" = "condition";
+    run = "bash";
+    runs-on = "executor";
+    runsOn = "executor";
+    script = "bash";
+    timeout-minutes = "timeout";
+    when = "condition";
+    working-directory = "workdir";
+  };
+  instead = {
+    strategy = "jobs of a matrix are made by `mkMatrixJobs`";
+    uses = "an action is a step of its own, as in `steps = [ actions.checkout ]`";
   };
 
   isSet = value: builtins.isAttrs value && !lib.isDerivation value;
@@ -71,15 +75,20 @@ rec {
         modules = [ module ];
         shorthandOnlyDefinesConfig = true;
       };
-      # What is called otherwise elsewhere.
-      foreign =
-        definition:
-        lib.filter (name: !(module.options ? ${name})) (
-          lib.attrNames (builtins.intersectAttrs elsewhere definition.value)
-        );
+      known = lib.attrNames (lib.filterAttrs (_: option: !(option.internal or false)) module.options);
+      meant =
+        name:
+        if lib.elem (elsewhere.${name} or null) known then
+          "what is meant is `${elsewhere.${name}}`"
+        else
+          instead.${name} or (words.hint name known);
       # A function that nobody called is the mistake that is made most.
       checked =
         loc: definition:
+        let
+          unknown = lib.filter (name: !module.options ? ${name}) (lib.attrNames definition.value);
+          name = lib.head unknown;
+        in
         if lib.isFunction definition.value then
           let
             arguments = lib.attrNames (lib.functionArgs definition.value);
@@ -88,13 +97,8 @@ rec {
             lib.optionalString (arguments != [ ])
               ", with { ${lib.concatMapStrings (name: "${name} = …; ") arguments}}"
           }.${shown [ definition ]}"
-        else if foreign definition != [ ] then
-          let
-            name = lib.head (foreign definition);
-          in
-          throw "The option `${
-            lib.showOption (loc ++ [ name ])
-          }' does not exist: what is meant is ${elsewhere.${name}}.\n- In `${
+        else if unknown != [ ] then
+          throw "The option `${lib.showOption (loc ++ [ name ])}' does not exist: ${meant name}\n- In `${
             placeOf definition.file name definition.value
           }'"
         else

@@ -2,7 +2,6 @@
 # would refuse the same (src/plan/validate/), later and without the line. Returns a function that passes its argument on if there
 # is no fault. Works in time proportional to jobs and edges.
 #
-#   words.nix       how faults name things
 #   needs.nix       what jobs need: unknown jobs, circles
 #   artifacts.nix   who saves what, and who takes it in
 #   jobs.nix        jobs and their steps, matrices, executors
@@ -24,7 +23,7 @@ let
 
   context = rec {
     inherit config names;
-    words = import ./words.nix { inherit lib; };
+    words = import ../words.nix { inherit lib; };
     # The beginning of a fault.
     at = name: "job `${name}`${placeOf name}";
     atStep =

@@ -1,4 +1,4 @@
-# How faults name things.
+# How errors name things.
 { lib }:
 rec {
   quoted = lib.concatMapStringsSep ", " (name: "`${name}`");

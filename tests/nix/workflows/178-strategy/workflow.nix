@@ -1,0 +1,8 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    strategy.matrix.os = [ "linux" ];
+    steps = [ { bash = "make"; } ];
+  };
+}

@@ -1,0 +1,7 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    run = "make";
+  };
+}
