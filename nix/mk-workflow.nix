@@ -44,25 +44,13 @@ let
     else
       "a workflow without a name";
 
-  # Some line of it.
-  placeOf =
-    workflow:
-    let
-      attributes = lib.attrNames workflow;
-      place = if attributes == [ ] then null else types.placeOf null (lib.head attributes) workflow;
-    in
-    lib.optionalString (place != null) " (${place})";
-
   mkWorkflow =
     arguments:
     let
       workflow = extended arguments;
-      name =
-        workflow.name
-          or (throw "mkWorkflow${placeOf workflow}: `name` is missing: give the workflow one, as in `name = \"ci\"`");
       config = types.evaluate type [
         "workflows"
-        name
+        (workflow.name or null)
       ] workflow;
       plan = check workflow config (compile config);
       command = if nixactions == null then "nixactions" else lib.getExe' nixactions "nixactions";

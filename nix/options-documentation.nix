@@ -6,19 +6,11 @@
   ...
 }:
 let
+  words = import ./words.nix { inherit lib; };
   module = file: import file { inherit lib types; };
   executor = module ./options/executors.nix;
 
-  # A value as it would be written; on one line if it is short.
-  code =
-    value:
-    if value._type or null == "literalMD" then
-      value.text
-    else
-      let
-        text = if value ? _type then value.text else lib.generators.toPretty { multiline = false; } value;
-      in
-      "`${text}`";
+  code = value: if value._type or null == "literalMD" then value.text else "`${words.written value}`";
 
   item = name: text: lib.optional (text != null) "- ${name}: ${text}";
   option =

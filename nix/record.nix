@@ -75,6 +75,7 @@ rec {
         modules = [ module ];
         shorthandOnlyDefinesConfig = true;
       };
+      required = lib.attrNames (lib.filterAttrs (_: option: !option ? default) module.options);
       known = lib.attrNames (lib.filterAttrs (_: option: !(option.internal or false)) module.options);
       meant =
         name:
@@ -103,6 +104,21 @@ rec {
           }'"
         else
           definition;
+      complete =
+        loc: defs:
+        let
+          missing = lib.filter (name: !lib.any (definition: definition.value ? ${name}) defs) required;
+          name = lib.head missing;
+          inherit (lib.head defs) file value;
+          # Some line of it.
+          place = if value == { } then file else placeOf file (lib.head (lib.attrNames value)) value;
+        in
+        if missing == [ ] then
+          defs
+        else
+          throw "The option `${lib.showOption (loc ++ [ name ])}' is missing: add it, as in `${name} = ${
+            words.written module.options.${name}.example
+          };`\n- In `${place}'";
     in
     lib.mkOptionType {
       name = "record";
@@ -110,8 +126,7 @@ rec {
       descriptionClass = "noun";
       check = value: isSet value || lib.isFunction value;
       merge =
-        loc: defs:
-        submodule.merge loc (lib.concatMap (definition: definitions (checked loc definition)) defs);
+        loc: defs: submodule.merge loc (lib.concatMap definitions (complete loc (map (checked loc) defs)));
       inherit (submodule) getSubOptions;
     };
 

@@ -18,6 +18,10 @@ rec {
     else
       "there are ${quoted (lib.take 20 known)}${lib.optionalString (lib.length known > 20) ", …"}";
 
+  # A value as it would be written.
+  written =
+    value: if value ? _type then value.text else lib.generators.toPretty { multiline = false; } value;
+
   # The names that stand more than once in a list.
   repeated =
     list: lib.attrNames (lib.filterAttrs (_: same: lib.length same > 1) (lib.groupBy lib.id list));
