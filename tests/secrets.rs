@@ -81,7 +81,7 @@ export SHORT=no\nexport QUOTED=\"q\\\"u\\\\o\\$te\"\nexport PROGRAM=/nowhere/hun
     }
     assert_eq!(run.job("j")["outputs"], json!({ "OUT": "***", "PLAIN": "text" }));
     assert_eq!((run.value("after", "OUT"), run.value("after", "PLAIN")), ("***", "text"), "{run}");
-    assert_eq!(run.reason("j"), "step reason: executable `***` is in no directory of PATH");
+    assert_eq!(run.reason("j"), "step reason: executable `***` does not exist");
     let annotation = &run.job("j")["annotations"][0];
     assert_eq!((&annotation["message"], &annotation["title"], &annotation["file"]), (&json!("of ***"), &json!("***"), &json!("***.rs")));
     // What is a secret of one job is nothing to another, which may not even know it.
