@@ -7,6 +7,7 @@
   at,
   atStep,
   stepsOf,
+  needs,
   ...
 }:
 let
@@ -106,12 +107,23 @@ let
         )
       )
     );
+  # Needs whose results could not be told apart; looked for only where there are such jobs.
+  areAlike = lib.any (same: lib.length same > 1) (lib.attrValues (lib.groupBy upper names));
+  sameNeeds =
+    name:
+    lib.optionals areAlike (
+      lib.mapAttrsToList (
+        variable: same:
+        "${at name}, needs: the results of ${words.quoted same} are one variable, `NEEDS_${variable}_RESULT`: rename one"
+      ) (lib.filterAttrs (_: same: lib.length same > 1) (lib.groupBy upper needs.${name}))
+    );
 in
 ofEnv "" config.env
 ++ lib.concatMap (
   name:
   ofEnv "${at name}, " jobs.${name}.env
   ++ sameKey name jobs.${name}
+  ++ sameNeeds name
   ++ lib.concatLists (
     lib.imap1 (number: step: ofEnv "${atStep name number step}, " step.env) (stepsOf name)
   )

@@ -95,6 +95,9 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         if needs.len() != job.needs.len() {
             check_needs(plan, name, job, &at.key("needs"), sink);
         }
+        if names.needs_variables.len() < plan.jobs.len() {
+            check_needs_variables(job, &at.key("needs"), sink);
+        }
         if let Some(condition) = &job.condition {
             sink.check(&at.key("condition"), rules::condition(condition));
         }
@@ -158,6 +161,22 @@ fn check_needs(plan: &Plan, name: &JobName, job: &Job, at: &At<'_>, sink: &mut S
                     super::unknown(need.as_str(), "the name of a job", "a job of this plan", others)
                 });
             }
+        }
+    }
+}
+
+/// Checks that what needs leave can be told apart: `a-b` and `a_b` would both be `NEEDS_A_B_RESULT`.
+fn check_needs_variables(job: &Job, at: &At<'_>, sink: &mut Sink) {
+    let mut seen: HashMap<String, &JobName> = HashMap::new();
+    for (i, need) in job.needs.iter().enumerate() {
+        let variable = format!("NEEDS_{}_RESULT", rules::upper(need.as_str()));
+        match seen.get(&variable) {
+            Some(other) if *other != need => sink.add(&at.index(i), || {
+                let found = format!("`{need}`, whose result is seen as `{variable}`, as that of `{other}` is");
+                Refusal::new(found, "needs with variables of their own").hint(format!("give `{need}` or `{other}` another name"))
+            }),
+            Some(_) => {}
+            None => drop(seen.insert(variable, need)),
         }
     }
 }
