@@ -27,7 +27,8 @@ let
       "matrix"
     ];
   };
-  quoted = lib.concatMapStringsSep ", " (name: "`${name}`");
+  words = import ./words.nix { inherit lib; };
+  inherit (words) quoted;
 
   # Returns a function from the arguments to what `build` makes of them. Options of the `level`, which something else checks, are
   # passed on where they are given.
@@ -44,7 +45,7 @@ let
         ) "; and the options of a ${level}: ${lib.concatStringsSep ", " (lib.attrNames options)}"
       })";
       unknown = lib.filter (argument: !lib.elem argument all) (lib.attrNames arguments);
-      near = argument: lib.filter (lib.strings.levenshteinAtMost 2 argument) all;
+      near = argument: words.near argument all;
       hint =
         argument: lib.optionalString (near argument != [ ]) ", did you mean `${lib.head (near argument)}`?";
       missing = lib.filter (argument: !(arguments ? ${argument} || known.${argument} ? default)) names;
@@ -58,7 +59,7 @@ let
             {
               file =
                 if position argument == null then
-                  "<unknown>"
+                  "${name}.${argument}"
                 else
                   "${(position argument).file}:${toString (position argument).line}";
               value = arguments.${argument};

@@ -6,6 +6,7 @@
   ...
 }:
 let
+  words = import ./words.nix { inherit lib; };
   type = types.record "matrix" (import ./options/mk-matrix-jobs.nix { inherit lib types; });
   matches =
     some: combination:
@@ -24,7 +25,9 @@ let
     exclude
     job
     ;
-  fail = text: throw "matrix `${name}`: ${text}";
+  place = types.placeOf null "name" arguments;
+  matrix' = "matrix `${name}`${lib.optionalString (place != null) " (${place})"}";
+  fail = text: throw "${matrix'}: ${text}";
   keys = lib.attrNames matrix;
 
   combinations = lib.optionals (keys != [ ]) (
@@ -73,6 +76,10 @@ let
     lib.filterAttrs (_: jobs: lib.length jobs > 1) (lib.groupBy (name: name) names)
   );
 
+  empty = lib.filter (key: matrix.${key} == [ ]) keys;
+  # Keys of `exclude` that no combination has.
+  unknown = lib.filter (key: !matrix ? ${key}) (lib.concatMap lib.attrNames exclude);
+
   jobOf =
     values:
     let
@@ -90,7 +97,11 @@ let
         };
       };
 in
-if all == [ ] then
+if empty != [ ] then
+  throw "${matrix'}, `${lib.head empty}`: it has no values, so there is no combination: give it some, or take it away"
+else if unknown != [ ] then
+  throw "${matrix'}, exclude: it has no key `${lib.head unknown}`: ${words.hint (lib.head unknown) keys}"
+else if all == [ ] then
   fail "no combination is left: give `matrix` values, or `exclude` fewer"
 else if twice != [ ] then
   fail "several combinations would be called ${lib.concatStringsSep ", " twice}: give their values different names"

@@ -130,12 +130,16 @@ rec {
       inherit (submodule) getSubOptions;
     };
 
-  # Returns the options of a record that is no option itself: an argument of a function of the language.
+  # Returns the options of a record that is no option itself: an argument of a function of the language. What stands in no known line
+  # is told by what it is for.
   evaluate =
     type: loc: value:
-    (lib.mergeDefinitions (map (part: if builtins.isString part then part else "unnamed") loc) type [
+    let
+      path = map (part: if builtins.isString part then part else "unnamed") loc;
+    in
+    (lib.mergeDefinitions path type [
       {
-        file = "<unknown>";
+        file = lib.showOption path;
         inherit value;
       }
     ]).mergedValue;

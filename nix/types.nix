@@ -23,7 +23,18 @@ let
     pattern: most: value:
     length value <= most && builtins.match pattern value != null;
   contains = part: value: builtins.replaceStrings [ part ] [ "" ] value != value;
-  compact = builtins.replaceStrings [ " " "\t" "\n" "\r" ] [ "" "" "" "" ];
+  # Characters by their numbers, four hexadecimal digits each.
+  characters = map (number: builtins.fromJSON "\"\\u${number}\"");
+  without = some: builtins.replaceStrings some (map (_: "") some);
+  # What Unicode calls white space.
+  spaces = characters (
+    lib.splitString " " "0009 000a 000b 000c 000d 0020 0085 00a0 1680 2000 2001 2002 2003 2004 2005 2006 2007 2008 2009 200a 2028 2029 202f 205f 3000"
+  );
+  compact = without spaces;
+  # Control characters that are two bytes, which regular expressions do not know.
+  controls = characters (
+    lib.genList (number: "00${lib.toLower (lib.toHexString (128 + number))}") 32
+  );
 
   # One or more numbers with their units, the largest first: "1h30m", "90s", "0.5s".
   split = value: builtins.match "(0*([0-9]+)h)?(0*([0-9]+)m)?(0*([0-9]+([.][0-9]+)?)s)?" value;
@@ -73,7 +84,9 @@ let
       && !matches "[A-Za-z0-9_-]+[(][)]" 1000 words
       &&
         lib.length (
-          builtins.split "(^|[^A-Za-z0-9_./-])(success|failure|always|cancelled)[[:space:]]*[(][[:space:]]*[)]" value
+          builtins.split "(^|[^A-Za-z0-9_./-])(success|failure|always|cancelled) *[(] *[)]" (
+            builtins.replaceStrings spaces (map (_: " ") spaces) value
+          )
         ) == 1;
 in
 lib.fix (
@@ -132,13 +145,14 @@ lib.fix (
         (matches "[A-Za-z_][A-Za-z0-9_]*" 5000);
 
     # A text in a line of a log.
-    label = text "label" "text of 1 to 200 bytes on one line" (
-      value: compact value != "" && matches "[^[:cntrl:]]*" 200 value
+    label = text "label" "text of 1 to 200 bytes on one line without control characters" (
+      value: compact value != "" && matches "[^[:cntrl:]]*" 200 value && without controls value == value
     );
 
     # A name that is also a file's.
     fileName =
-      text "fileName" "name of 1 to 200 bytes on one line, without `/`, that does not begin with `.`"
+      text "fileName"
+        "name of 1 to 200 bytes on one line, without `/` and control characters, that does not begin with `.`"
         (value: label.check value && !contains "/" value && !lib.hasPrefix "." value);
 
     credentialName =

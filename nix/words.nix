@@ -3,20 +3,37 @@
 rec {
   quoted = lib.concatMapStringsSep ", " (name: "`${name}`");
 
-  # What was probably meant by a name that there is not: the nearest of those that there are, or some of them.
-  hint =
+  # The names that are near one, the nearest first. Those that differ in half of their length are not, but for the order of characters.
+  near =
     name: known:
     let
-      near = lib.sort (a: b: lib.strings.levenshtein name a < lib.strings.levenshtein name b) (
-        lib.filter (lib.strings.levenshteinAtMost 2 name) known
-      );
+      distance = lib.strings.levenshtein name;
+      characters = text: lib.sort builtins.lessThan (lib.stringToCharacters text);
+      isNear =
+        other:
+        lib.strings.levenshteinAtMost 2 name other
+        && (
+          2 * distance other < lib.max (lib.stringLength name) (lib.stringLength other)
+          || characters name == characters other
+        );
     in
-    if near != [ ] then
-      "did you mean `${lib.head near}`?"
+    lib.sort (a: b: distance a < distance b) (lib.filter isNear known);
+
+  # What was probably meant by a name that there is not: the nearest of those that there are, or some of them. `none` is said where
+  # there are none.
+  hintOr =
+    none: name: known:
+    let
+      meant = near name known;
+    in
+    if meant != [ ] then
+      "did you mean `${lib.head meant}`?"
     else if known == [ ] then
-      "there is none"
+      none
     else
       "there are ${quoted (lib.take 20 known)}${lib.optionalString (lib.length known > 20) ", …"}";
+
+  hint = hintOr "there is none";
 
   # A value as it would be written.
   written =

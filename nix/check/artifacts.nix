@@ -56,7 +56,9 @@ let
         [ ]
       else if from == [ ] then
         [
-          "${at name}, input `${input.name}`: no job saves it in its `outputs`: ${words.hint input.name (lib.attrNames producers)}"
+          "${at name}, input `${input.name}`: no job saves it in its `outputs`: ${
+            words.hintOr "none saves any" input.name (lib.attrNames producers)
+          }"
         ]
       else if from == [ name ] then
         [ "${at name}, input `${input.name}`: it is the job itself that saves it: take it away" ]

@@ -71,18 +71,23 @@ let
 
   executors =
     let
-      used = lib.groupBy (executor: executor.name) (
-        map (job: if job.executor == null then config.executor else job.executor) (lib.attrValues jobs)
-      );
-      differs = same: lib.any (executor: executor.plan != (lib.head same).plan) (lib.tail same);
+      # The jobs that use each.
+      used = lib.groupBy (job: (executorOf job).name) names;
+      executorOf = job: if jobs.${job}.executor == null then config.executor else jobs.${job}.executor;
+      # The first job that uses another than the first.
+      other =
+        same:
+        lib.findFirst (job: (executorOf job).plan != (executorOf (lib.head same)).plan) null (
+          lib.tail same
+        );
     in
-    map (
-      name:
-      "executor `${name}`: two with different settings have this name: give one of them another, as in `name = \"${name}-2\"`"
-    ) (lib.attrNames (lib.filterAttrs (_: differs) used))
-    ++ lib.optional (
-      used ? default
-    ) "executor `default`: the engine has one of this name: give it another";
+    lib.mapAttrsToList (
+      name: same:
+      "executor `${name}`: that of ${at (lib.head same)} and that of ${at (other same)} have different settings: give one of them another name, as in `name = \"${name}-2\"`"
+    ) (lib.filterAttrs (_: same: other same != null) used)
+    ++
+      lib.optional (used ? default)
+        "executor `default`, of ${at (lib.head used.default)}: the engine has one of this name: give it another";
 in
 retry "" config.retry
 ++ lib.concatMap ofJob names

@@ -26,9 +26,10 @@ let
       else if lib.elem name (groups.${need} or [ ]) then
         [ "${at name}, needs: `${need}` is the matrix that it belongs to: take it away" ]
       else
-        lib.optional (
-          !jobs ? ${need} && !groups ? ${need}
-        ) "${at name}, needs: there is no job `${need}`: ${words.hint need others}"
+        lib.optional (!jobs ? ${need} && !groups ? ${need})
+          "${at name}, needs: there is no job `${need}`: ${
+            words.hintOr "`${name}` is the only one: take it away" need others
+          }"
     ) written
     ++ map (need: "${at name}, needs: `${need}` is there twice: take one away") (
       words.repeated written

@@ -1,0 +1,8 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build = {
+    needs = [ "buidl" ];
+    steps = [ { bash = "true"; } ];
+  };
+}
