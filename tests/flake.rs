@@ -20,7 +20,7 @@ fn flakes(manager: &Manager, nix: &Nix<'_>) -> [String; 2] {
     let dir = manager.dir().display().to_string();
     let copy = format!(
         "mkdir {dir}/nixactions {dir}/nixpkgs && cd {REPOSITORY} &&
-         cp -r flake.nix default.nix shell.nix Cargo.toml Cargo.lock clippy.toml nix nixos examples templates vm-tests src benches tests fuzz docs {dir}/nixactions/ &&
+         cp -r flake.nix default.nix shell.nix Cargo.toml Cargo.lock clippy.toml statix.toml nix nixos examples templates vm-tests src benches tests fuzz docs {dir}/nixactions/ &&
          cp -rL /srv/nixpkgs/lib tests/nix/flake.nix tests/nix/pkgs.nix {dir}/nixpkgs/"
     );
     manager.command(&["sh", "-c", &copy]).ok();
