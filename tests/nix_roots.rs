@@ -126,6 +126,29 @@ fn a_user_of_a_daemon_keeps_runs_as_well(manager: &Manager) {
     assert!(!manager.file(&path).exists());
 }
 
+on_managers!(a_rerun_of_what_was_collected_is_refused on system_252, system_262);
+
+fn a_rerun_of_what_was_collected_is_refused(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    manager.write("ci.nix", FILE.replace("until [ -e go ]; do sleep 0.05; done", "true"));
+    let run = nix.run(&["ci.nix"]).exits(0);
+    nix.nixactions(&["rerun", &run.id, "--job=second"]).ok();
+    for run in manager.runs() {
+        let link = Path::new(manager.state_dir()).join("runs").join(run).join("workflow");
+        manager.command(&["rm".as_ref(), link.as_os_str()]).ok();
+    }
+    assert_eq!(collect(manager, &nix), [""; 0]);
+    let runs = manager.runs();
+    for arguments in [&["rerun", &run.id][..], &["rerun", &run.id, "--job=second"]] {
+        let output = nix.output(|| nix.nixactions(arguments));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("what run `ci-1` ran is not there any more: Nix has collected `/nix/store/"), "{stderr}");
+        assert!(stderr.contains("hint: run the workflow anew: `nixactions run` builds it again"), "{stderr}");
+    }
+    assert_eq!(manager.runs(), runs, "nothing was started");
+}
+
 fn manager_flag(manager: &Manager) -> PathBuf {
     format!("--manager={}", if manager.kind() == Kind::User { "user" } else { "system" }).into()
 }

@@ -141,6 +141,14 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
     let (code, stderr) = refused(manager, &nix, &["run", ".#tool"]);
     assert_eq!(code, 2, "{stderr}");
     says(&stderr, &["`.#tool` is no workflow: `/nix/store/", "has no plan.json", "hint: a workflow is what `mkWorkflow` returns"]);
+    let system = format!("packages.{}-linux", std::env::consts::ARCH);
+    for command in ["run", "check"] {
+        let (code, stderr) = refused(manager, &nix, &[command, &format!(".#{system}.zz")]);
+        assert_eq!(code, 2, "{stderr}");
+        says(&stderr, &[&format!("`.#{system}.zz` is no workflow; those that there are: `{system}.ci`, `{system}.nightly`\n")]);
+        let (code, stderr) = refused(manager, &nix, &[command, ".#a.b"]);
+        assert!(code == 2 && stderr.contains("`.#a.b` is no workflow; those that there are: `ci`, `nightly`\n"), "{stderr}");
+    }
     let (code, stderr) = refused(manager, &nix, &["run", ".#ci", "-A", "ci"]);
     assert!(code == 2 && stderr.contains("`.#ci` is a flake reference: `--attr`"), "{stderr}");
 }
@@ -212,6 +220,53 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
     }
 }
 
+/// Refused by all three commands in the same words.
+const NO_WORKFLOWS: [(&str, &[&str], &[&str]); 9] = [
+    ("{ only = WORKFLOW; }", &[], &["`x.nix` is no workflow; those that there are: `only`\n", "as in `x.nix -A only`"]),
+    ("{ a = WORKFLOW; b = throw \"not evaluated\"; }", &[], &["`x.nix` is no workflow; those that there are: `a`\n"]),
+    ("[ WORKFLOW ]", &[], &["`x.nix` is no workflow, nor a set of workflows\n", "hint: a workflow is what `mkWorkflow` returns"]),
+    ("{ name = \"ci\"; jobs.a.steps = [ { bash = \"true\"; } ]; }", &[], &["nor a set of workflows\n", "`nixactions.mkWorkflow { … }`"]),
+    ("{ x.name = \"ci\"; }", &["-A", "x"], &["is no workflow; there is none beside it either\n", "`nixactions.mkWorkflow { … }`"]),
+    ("WORKFLOW", &["-A", "x"], &["`x.nix -A x` is no workflow; those that there are: `x.nix`\n", "as in `x.nix`\n"]),
+    ("{ a.b = WORKFLOW; }", &["-A", "a.c"], &["`x.nix -A a.c` is no workflow; those that there are: `a.b`\n"]),
+    ("{ \"a.b\" = WORKFLOW; }", &["-A", "a"], &["those that there are: `\"a.b\"`\n", "as in `x.nix -A '\"a.b\"'`"]),
+    ("{ plan = WORKFLOW; }", &[], &["`x.nix` is no workflow; those that there are: `plan`\n"]),
+];
+
+on_managers!(a_file_is_the_same_to_all_commands on system_252, system_262);
+
+fn a_file_is_the_same_to_all_commands(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let workflow = "((import /srv/nixactions/nix { pkgs = import <nixpkgs> { }; }).mkWorkflow { name = \"it\"; jobs.a.steps = [ { bash = \"true\"; } ]; })";
+    let write = |text: &str| manager.write("x.nix", text.replace("WORKFLOW", workflow));
+    for (text, attribute, said) in NO_WORKFLOWS {
+        write(text);
+        for command in ["run", "check", "graph"] {
+            let (code, stderr) = refused(manager, &nix, &[&[command, "x.nix"], attribute].concat());
+            assert_eq!(code, 2, "{command} {text}: {stderr}");
+            says(&stderr, said);
+        }
+    }
+    // And what is one, by a name with a dot, of a list, and of a function.
+    for (text, attribute) in [("{ \"a.b\" = WORKFLOW; }", "\"a.b\""), ("[ WORKFLOW ]", "0"), ("{ a = { }: { b = WORKFLOW; }; }", "a.b")] {
+        write(text);
+        for command in ["check", "graph", "run"] {
+            nix.output(|| nix.nixactions(&[command, "x.nix", "-A", attribute])).status.success().then_some(()).expect(text);
+        }
+    }
+    let (code, stderr) = refused_without_path(manager, &nix);
+    assert_eq!(code, 3, "{stderr}");
+    says(&stderr, &["there is no Nix: `nix-instantiate` is in no directory of PATH, which is not set, nor in", "hint: set PATH"]);
+}
+
+/// Runs a file where PATH is not set, and returns the exit status and standard error.
+fn refused_without_path(manager: &Manager, nix: &Nix<'_>) -> (i32, String) {
+    let script = "program=$(command -v nixactions); unset PATH; exec \"$program\" run x.nix";
+    let output = nix.output(|| nix.command(&["bash", "-c", script]));
+    assert_eq!(manager.runs().len(), 3);
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 on_managers!(without_nix_a_plan_runs_all_the_same on system_262);
 
 fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
@@ -222,7 +277,15 @@ fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
     for target in [&["ci.nix", "-A", "ci"][..], &[".#ci"]] {
         let (code, stderr) = refused(manager, &nix, &[&["run"], target].concat());
         assert_eq!(code, 3, "{stderr}");
-        says(&stderr, &["error: Nix is not installed: there is no `nix", "hint: install Nix", "`nixactions run plan.json`"]);
+        says(
+            &stderr,
+            &[
+                "error: there is no Nix: `nix",
+                "` is in no directory of PATH, nor in /run/current-system/sw/bin",
+                "hint: install Nix",
+                "`nixactions run plan.json`",
+            ],
+        );
     }
     // What is in the store then is not kept, which is said with what follows.
     let run = nix.run(&[&path]).exits(0);

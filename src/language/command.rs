@@ -65,10 +65,14 @@ impl Nix {
         self.args([argument])
     }
 
+    fn missing(&self) -> LanguageError {
+        LanguageError::Missing { program: self.program, has_path: env::var_os("PATH").is_some_and(|path| !path.is_empty()) }
+    }
+
     /// Runs it to its end. A signal that asks this program to end asks Nix.
     pub(super) async fn run(&self, told: Told) -> Result<Ended, LanguageError> {
         let failed = |source| LanguageError::Start { program: self.program, source };
-        let path = find(self.program).ok_or(LanguageError::Missing { program: self.program })?;
+        let path = find(self.program).ok_or_else(|| self.missing())?;
         let mut command = Command::new(path);
         command.args(&self.arguments).stdout(Stdio::piped()).kill_on_drop(true);
         match told {

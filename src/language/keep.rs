@@ -1,7 +1,10 @@
 //! What keeps a workflow's store paths: an indirect root of Nix's garbage collector, a link that Nix knows of. When the link is
 //! removed, so is what it protected, by the next collection.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Component, Path, PathBuf},
+};
 
 use super::{
     LanguageError,
@@ -29,6 +32,13 @@ pub fn store_path(file: &Path) -> Option<PathBuf> {
         Component::Normal(name) => Some(Path::new(STORE).join(name)),
         _ => None,
     }
+}
+
+/// Returns whether a file lies in the store by its name, in what is not there any more.
+pub fn is_collected(file: &Path) -> bool {
+    let name = file.strip_prefix(STORE).ok().and_then(|below| below.components().next());
+    // Only where it is known, and for all that there is a link of that name.
+    name.is_some_and(|name| Path::new(STORE).join(name).symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound))
 }
 
 /// Makes a link to a path in the store that keeps it, and all that it refers to, from being collected, as long as the link is there.

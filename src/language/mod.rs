@@ -10,7 +10,7 @@ mod workflow;
 
 use std::{io, path::PathBuf, process::ExitStatus};
 
-pub use keep::{KeepError, keep, store_path};
+pub use keep::{KeepError, is_collected, keep, store_path};
 pub use target::{Argument, Named, Target, TargetError, Workflow};
 
 /// Why there is no plan from Nix.
@@ -20,10 +20,12 @@ pub enum LanguageError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// There is no Nix.
-    #[error("Nix is not installed: there is no `{program}` in PATH, nor in {}", command::PLACES.join(" or "))]
+    #[error("there is no Nix: `{program}` is in no directory of PATH{}, nor in {}", unset(*.has_path), command::PLACES.join(" or "))]
     Missing {
         /// The program of Nix that was looked for.
         program: &'static str,
+        /// Whether PATH is set at all.
+        has_path: bool,
     },
     /// Nix cannot be started, or not be waited for.
     #[error("failed to run `{program}`")]
@@ -47,12 +49,12 @@ pub enum LanguageError {
     #[error("interrupted; nothing was started")]
     Interrupted,
     /// A file or flake does not have this workflow, or has several and none was named.
-    #[error("{workflow} is no workflow; {}", listed(.known))]
+    #[error("{workflow} is no workflow{}", listed(.workflow, .known))]
     NoWorkflow {
         /// What was asked for.
         workflow: Workflow,
         /// Those that there are.
-        known: Vec<String>,
+        known: Vec<Workflow>,
     },
     /// What was built has no plan.
     #[error("{workflow} is no workflow: `{}` has no plan.json", path.display())]
@@ -69,26 +71,39 @@ impl LanguageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Target(error) => error.hint(),
+            Self::Missing { has_path: false, .. } => Some("set PATH, with the directory that has Nix's programs".to_owned()),
             Self::Missing { .. } => Some(
                 "install Nix (https://nixos.org/download, or the package `nix-bin`); what is built runs without it: `nixactions run plan.json`"
                     .to_owned(),
             ),
-            Self::NoWorkflow { workflow, known } => {
-                known.first().map(|name| format!("name one of them, as in `{}`", workflow.with_attribute(name).as_arguments()))
-            }
+            Self::NoWorkflow { known, .. } => Some(match known.first() {
+                Some(first) => format!("name one of them, as in `{}`", first.on_the_command_line()),
+                None => RETURNED.to_owned(),
+            }),
             Self::NoPlan { path, .. } if !path.exists() => {
                 Some("Nix keeps what it builds in another place here; jobs need it in /nix/store, which a Nix that is installed for all has".to_owned())
             }
-            Self::NoPlan { .. } => Some("a workflow is what `mkWorkflow` returns".to_owned()),
+            Self::NoPlan { .. } => Some(RETURNED.to_owned()),
             Self::Start { .. } | Self::Failed { .. } | Self::Interrupted => None,
         }
     }
 }
 
+/// What a workflow is, for who wants to run something else.
+const RETURNED: &str = "a workflow is what `mkWorkflow` returns: `nixactions.mkWorkflow { … }`";
+
 /// Says which workflows there are.
-fn listed(known: &[String]) -> String {
+fn listed(workflow: &Workflow, known: &[Workflow]) -> String {
     match known {
-        [] => "there is none beside it either".to_owned(),
-        known => format!("those that there are: {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        [] if workflow.is_whole_file() => ", nor a set of workflows".to_owned(),
+        [] => "; there is none beside it either".to_owned(),
+        known => {
+            format!("; those that there are: {}", known.iter().map(|known| format!("`{}`", known.name())).collect::<Vec<_>>().join(", "))
+        }
     }
+}
+
+/// Says that there is no PATH.
+fn unset(has_path: bool) -> &'static str {
+    if has_path { "" } else { ", which is not set" }
 }

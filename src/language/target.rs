@@ -188,16 +188,41 @@ fn flake_here(target: &Path) -> Option<String> {
 }
 
 impl Workflow {
-    /// Returns the same with another attribute in the place of the first part of its own.
-    pub(super) fn with_attribute(&self, name: &str) -> Self {
+    /// Returns the same with another attribute in the place of its own; of a file without any, the file itself.
+    pub(super) fn with_attribute(&self, path: &[String]) -> Self {
+        let is_plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-'".contains(c));
+        let written = |name: &String| if is_plain(name) { name.clone() } else { format!("\"{name}\"") };
+        let attribute = path.iter().map(written).collect::<Vec<_>>().join(".");
         match self.clone() {
-            Self::Flake { reference, .. } => Self::Flake { reference, attribute: name.to_owned() },
-            Self::File { path, arguments, .. } => Self::File { path, attribute: Some(name.to_owned()), arguments },
+            Self::Flake { reference, .. } => Self::Flake { reference, attribute },
+            Self::File { path, arguments, .. } => Self::File { path, attribute: Some(attribute).filter(|it| !it.is_empty()), arguments },
+        }
+    }
+
+    /// Returns its attribute; of a file without any, the file.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Flake { attribute, .. } | Self::File { attribute: Some(attribute), .. } => attribute.clone(),
+            Self::File { path, attribute: None, .. } => path.display().to_string(),
+        }
+    }
+
+    /// Returns whether it is a file without an attribute.
+    pub(super) fn is_whole_file(&self) -> bool {
+        matches!(self, Self::File { attribute: None, .. })
+    }
+
+    /// Returns how it is written in a shell, without arguments for its function.
+    pub(super) fn on_the_command_line(&self) -> String {
+        let written = |word: &str| if word.contains(['"', '\'']) { format!("'{}'", word.replace('\'', r"'\''")) } else { word.to_owned() };
+        match self {
+            Self::File { path, attribute: Some(attribute), .. } => format!("{} -A {}", path.display(), written(attribute)),
+            other => written(&other.as_arguments()),
         }
     }
 
     /// Returns how it is named on the command line, without arguments for its function.
-    pub(super) fn as_arguments(&self) -> String {
+    fn as_arguments(&self) -> String {
         match self {
             Self::Flake { reference, attribute } => format!("{reference}#{attribute}"),
             Self::File { path, attribute: None, .. } => path.display().to_string(),

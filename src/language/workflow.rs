@@ -14,11 +14,25 @@ use super::{
 /// What of a workflow is its plan.
 const PLAN: &str = "plan";
 
-/// Returns the names in the set `set` that are workflows; or null where `wanted` is the name of one, or of what cannot be evaluated.
-const WORKFLOWS: &str = "
-    let is = name: builtins.tryEval (let value = set.${name}; in builtins.isAttrs value && value ? plan && value ? extend);
-    in if set ? ${wanted} && (let it = is wanted; in it.value || !it.success) then null
-       else builtins.filter (name: (is name).value) (builtins.attrNames set)";
+/// What of a workflow is itself, and a set of workflows does not have: Nix would evaluate and build all that a set or list holds.
+const ITSELF: &str = "out";
+
+/// Returns the paths of the workflows that there are where the path `wanted` leads to from `set`, or as near to it as there is anything;
+/// or null where it leads to a workflow, or to what cannot be evaluated.
+const WORKFLOWS: &str = r#"
+    let is = value: builtins.isAttrs value && value ? plan && value ? extend;
+        may = value: builtins.tryEval (is value);
+        holds = value: builtins.isAttrs value && value.type or null != "derivation";
+        inside = at: value: map (name: at ++ [ name ]) (builtins.filter (name: (may value.${name}).value) (builtins.attrNames value));
+        known = at: value: if is value then [ at ] else if holds value then inside at value else [ ];
+        near = at: value: outer: let inner = known at value; in if inner == [ ] then outer else inner;
+        walk = at: value: path: outer:
+          let tried = builtins.tryEval (builtins.isFunction value); name = builtins.head path; found = known at value; in
+          if !tried.success || tried.value then null
+          else if path == [ ] then (if is value then null else near at value outer)
+          else if builtins.isAttrs value && value ? ${name} then walk (at ++ [ name ]) (call value.${name}) (builtins.tail path) found
+          else near at value outer;
+    in walk from set wanted [ ]"#;
 
 impl Workflow {
     /// Evaluates the workflow and returns its plan's text. Nothing is built for it.
@@ -30,7 +44,13 @@ impl Workflow {
             Self::Flake { .. } => Nix::command("eval").args(["--json"]).args(self.inner(PLAN).arguments()),
             Self::File { .. } => Nix::program("nix-instantiate").args(["--eval", "--strict", "--json"]).args(self.inner(PLAN).arguments()),
         };
-        self.told(&nix, "evaluate").await
+        let plan = self.told(&nix, "evaluate").await?;
+        // A set may have what is called so, and is no plan: a workflow, for one, which is its path as a text.
+        if plan.starts_with(b"{") {
+            Ok(plan)
+        } else {
+            Err(LanguageError::NoWorkflow { workflow: self.clone(), known: self.others().await?.unwrap_or_default() })
+        }
     }
 
     /// Builds the workflow and returns what was built, a path in the store. `link` will lead there, and keeps it from being collected
@@ -51,10 +71,10 @@ impl Workflow {
         if path.join("plan.json").exists() { Ok(path) } else { Err(LanguageError::NoPlan { workflow: self.clone(), path }) }
     }
 
-    /// Evaluates a file to the derivation of one workflow, kept by a link of its own: nix-build would build all that there are.
+    /// Evaluates a file to the derivation of one workflow, kept by a link of its own.
     async fn instantiate(&self, link: &Path) -> Result<PathBuf, LanguageError> {
         let link = link.with_extension("drv");
-        let nix = Nix::program("nix-instantiate").args(self.arguments()).arg("--add-root").arg(&link).arg("--indirect");
+        let nix = Nix::program("nix-instantiate").args(self.inner(ITSELF).arguments()).arg("--add-root").arg(&link).arg("--indirect");
         // A line each.
         match self.told(&nix, "evaluate").await?.iter().filter(|byte| **byte == b'\n').count() {
             1 => Ok(link),
@@ -69,32 +89,43 @@ impl Workflow {
         if ended.status.success() {
             return Ok(ended.stdout);
         }
-        let is_whole_file = matches!(self, Self::File { attribute: None, .. });
         match self.others().await {
-            Ok(Some(known)) if !(is_whole_file && known.is_empty()) => Err(LanguageError::NoWorkflow { workflow: self.clone(), known }),
+            Ok(Some(known)) => Err(LanguageError::NoWorkflow { workflow: self.clone(), known }),
             Ok(_) | Err(_) => Err(LanguageError::Failed { action, workflow: self.clone(), status: ended.status }),
         }
     }
 
     /// Returns the workflows that there are in the place of this one; `None` where this one is there, or it cannot be known.
-    async fn others(&self) -> Result<Option<Vec<String>>, LanguageError> {
+    async fn others(&self) -> Result<Option<Vec<Self>>, LanguageError> {
+        let wanted = |attribute: &str| match parts(attribute).iter().map(|part| quoted(part)).collect::<Vec<_>>() {
+            parts if parts.is_empty() => "[ ]".to_owned(),
+            parts => format!("[ {} ]", parts.join(" ")),
+        };
         let nix = match self {
-            // What is further inside may be anything.
-            Self::Flake { attribute, .. } | Self::File { attribute: Some(attribute), .. } if attribute.contains('.') => return Ok(None),
             Self::Flake { reference, attribute } => {
-                let set = "all.${builtins.currentSystem} or { }";
-                let function = format!("all: let set = {set}; wanted = {}; in {WORKFLOWS}", quoted(attribute));
+                let names = wanted(attribute);
+                // A flake's outputs may be named from their beginning on.
+                let function = format!(
+                    "all: let call = value: value; names = {names}; own = all.${{builtins.currentSystem}} or {{ }};
+                     whole = builtins.head names == \"packages\" && !(own ? packages); from = if whole then [ \"packages\" ] else [ ];
+                     set = if whole then all else own; wanted = if whole then builtins.tail names else names; in {WORKFLOWS}"
+                );
                 // The system is not known otherwise.
                 Nix::command("eval").args(["--json", "--impure", &format!("{reference}#packages"), "--apply", &function])
             }
             Self::File { path, attribute, arguments } => {
-                let wanted = quoted(attribute.as_deref().unwrap_or_default());
-                let expression = format!("let set = {}; wanted = {wanted}; in {WORKFLOWS}", called(path, arguments));
+                let expression = format!(
+                    "let {} set = call (import (/. + {})); from = [ ]; wanted = {}; in {WORKFLOWS}",
+                    call(arguments),
+                    quoted(&absolute(path).unwrap_or_else(|_| path.clone()).to_string_lossy()),
+                    wanted(attribute.as_deref().unwrap_or_default())
+                );
                 Nix::program("nix-instantiate").args(["--eval", "--strict", "--json", "--expr", &expression])
             }
         };
         let ended = nix.run(Told::Nobody).await?;
-        let known: Option<Vec<String>> = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+        let known: Option<Vec<Vec<String>>> = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+        let known = known.map(|known| known.iter().map(|path| self.with_attribute(path)).collect());
         match self {
             Self::Flake { .. } if known.is_some() => {
                 // It may be no package, and a workflow all the same.
@@ -139,8 +170,8 @@ impl Workflow {
     }
 }
 
-/// Returns the expression of what a file evaluates to, a function called with those arguments that it takes, as Nix does it.
-fn called(path: &Path, arguments: &[Argument]) -> String {
+/// Returns the definition of `call`, which calls a function with those arguments that it takes, as Nix does it, where it has all it needs.
+fn call(arguments: &[Argument]) -> String {
     let mut given = String::new();
     for argument in arguments {
         // Writing to a string cannot fail.
@@ -149,11 +180,28 @@ fn called(path: &Path, arguments: &[Argument]) -> String {
             Argument::Text(name, value) => write!(given, "{} = {}; ", quoted(name), quoted(value)),
         };
     }
-    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
-    let file = format!("import (/. + {})", quoted(&path.to_string_lossy()));
     format!(
-        "(let file = {file}; in if builtins.isFunction file then file (builtins.intersectAttrs (builtins.functionArgs file) {{ {given} }}) else file)"
+        "given = {{ {given}}}; call = value:
+         let takes = builtins.functionArgs value; lacks = name: !(takes.${{name}} || given ? ${{name}}); in
+         if builtins.isFunction value && !(builtins.any lacks (builtins.attrNames takes)) then value (builtins.intersectAttrs takes given) else value;"
     )
+}
+
+/// Returns the names that an attribute's path is made of, as Nix reads it: a dot within quotes parts nothing.
+fn parts(attribute: &str) -> Vec<String> {
+    let (mut parts, mut is_quoted) = (Vec::new(), false);
+    let mut part = String::new();
+    for c in attribute.chars() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            '.' if !is_quoted => parts.push(std::mem::take(&mut part)),
+            _ => part.push(c),
+        }
+    }
+    if !attribute.is_empty() {
+        parts.push(part);
+    }
+    parts
 }
 
 /// Returns a text as Nix writes it.
@@ -173,13 +221,25 @@ mod tests {
         let file = Workflow::File { path: "/ci.nix".into(), attribute: None, arguments };
         assert_eq!(file.arguments(), ["/ci.nix", "--arg", "n", "1 + 1", "--argstr", "s", "x"]);
         assert_eq!(file.inner(PLAN).arguments()[..3], ["/ci.nix", "--attr", "plan"]);
-        assert_eq!(file.with_attribute("a.b").inner(PLAN).arguments()[2], "a.b.plan");
+        let path = |names: &[&str]| file.with_attribute(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(path(&["a", "b"]).inner(PLAN).arguments()[2], "a.b.plan");
+        assert_eq!(path(&["a.b", "c"]).inner(PLAN).arguments()[2], "\"a.b\".c.plan");
+        assert_eq!(path(&["a.b", "c"]).on_the_command_line(), "/ci.nix -A '\"a.b\".c'");
+        assert_eq!(path(&[]), file);
+        assert_eq!(flake.with_attribute(&["a.b".into()]).on_the_command_line(), "'github:o/r#\"a.b\"'");
+    }
+
+    #[test]
+    fn a_dot_within_quotes_parts_nothing() {
+        assert_eq!(parts("a.b"), ["a", "b"]);
+        assert_eq!(parts("\"a.b\".c"), ["a.b", "c"]);
+        assert_eq!(parts(""), [""; 0]);
     }
 
     #[test]
     fn texts_are_quoted_for_nix() {
         assert_eq!(quoted(r#"a"b\c${d}"#), r#""a\"b\\c\${d}""#);
-        let expression = called(Path::new("/a b"), &[Argument::Text("n".into(), "x".into())]);
-        assert!(expression.contains(r#"import (/. + "/a b")"#) && expression.contains(r#""n" = "x";"#), "{expression}");
+        let expression = call(&[Argument::Text("n".into(), "x".into())]);
+        assert!(expression.contains(r#""n" = "x";"#), "{expression}");
     }
 }

@@ -122,9 +122,13 @@ impl StartError {
             Self::Source(SourceError::NotADirectory(_)) | Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => {
                 Exit::Usage
             }
-            Self::Rerun(RerunError::Running(_) | RerunError::NothingFailed(_) | RerunError::NoJob { .. } | RerunError::Secrets { .. }) => {
-                Exit::Usage
-            }
+            Self::Rerun(
+                RerunError::Running(_)
+                | RerunError::NothingFailed(_)
+                | RerunError::NoJob { .. }
+                | RerunError::Secrets { .. }
+                | RerunError::Collected { .. },
+            ) => Exit::Usage,
             Self::Rerun(RerunError::NeverStarted(_)) => Exit::Trouble,
             Self::Source(_) | Self::Manager(_) | Self::Store(_) | Self::Systemd(_) | Self::Embedded(_) | Self::Here(..) => Exit::Trouble,
         }

@@ -10,10 +10,11 @@ use crate::{
     event::{Event, EventKind},
     graph::{Graph, JobIx},
     ids::{JobName, RunId},
-    plan::{self, Plan},
+    language,
+    plan::{self, Executor, Plan},
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
     store::{self, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
-    unit::{ManagerKind, RunSpec, SPEC_VERSION},
+    unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
 };
 
 /// Which jobs run again, besides those that need them.
@@ -64,6 +65,14 @@ pub enum RerunError {
         /// Those that are missing.
         names: Vec<String>,
     },
+    /// What it ran is not there any more.
+    #[error("what run `{run}` ran is not there any more: Nix has collected `{}`", path.display())]
+    Collected {
+        /// The run.
+        run: RunId,
+        /// A program of its plan.
+        path: PathBuf,
+    },
     /// `--job`, and there is none of that name.
     #[error("run `{run}` has no job `{job}`")]
     NoJob {
@@ -83,6 +92,7 @@ impl RerunError {
             Self::Running(run) => Some(format!("`nixactions attach {run}` follows it to its end, `nixactions cancel {run}` ends it")),
             Self::NeverStarted(_) => None,
             Self::Secrets { .. } => Some("give them again with `--secret-env-file FILE`".to_owned()),
+            Self::Collected { .. } => Some("run the workflow anew: `nixactions run` builds it again".to_owned()),
             Self::NothingFailed(run) => Some(format!("`nixactions rerun {run}` runs all of it again")),
             Self::NoJob { job, known, .. } => {
                 let near = known.iter().map(|known| (strsim::jaro(known.as_str(), job), known)).filter(|(score, _)| *score > 0.7);
@@ -120,6 +130,9 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     let graph = Graph::new(&plan)?;
     let record = from.load_record()?;
     let again = selection(&graph, &record, &request.which)?;
+    if let Some(path) = programs(&plan, &graph, &again).into_iter().find(|path| language::is_collected(path)) {
+        return Err(RerunError::Collected { run: from.id().clone(), path: path.to_owned() }.into());
+    }
     let old: RunSpec = store::read_json(&from.spec())?;
     // Inputs were checked when the run was made; nothing of the caller's environment is taken again.
     let without_inputs = Plan { inputs: Default::default(), ..plan.clone() };
@@ -168,6 +181,13 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
             Err(error)
         }
     }
+}
+
+/// Returns what the jobs that run again execute on this machine. What a container or a hook's place has cannot be seen from here.
+fn programs<'a>(plan: &'a Plan, graph: &Graph, again: &[bool]) -> Vec<&'a Path> {
+    let jobs = graph.jobs().filter(|ix| again[ix.index()]).filter_map(|ix| plan.jobs.get(graph.name(ix)));
+    let here = jobs.filter(|job| matches!(unit::executor(plan, job), Executor::Systemd { .. }));
+    here.flat_map(|job| &job.steps).filter_map(|step| step.run.as_ref()?.first()).map(Path::new).collect()
 }
 
 /// Returns for each job whether it runs again: as on GitHub, with all that needs it.
