@@ -140,15 +140,20 @@ fn the_documentation_of_the_options_is_that_of_the_options(evaluator: &Evaluator
     );
 }
 
-/// Each block of docs/language.md that is a whole workflow, fenced as `nix workflow`, and the file that it begins with.
+/// Each block of README and docs/language.md that is a whole workflow, fenced as `nix workflow`, and the file that the guide begins with.
 fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
     let guide = fs::read_to_string(repository().join("docs/language.md")).unwrap();
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
+    // What the stand-in for nixpkgs does not have.
+    let head =
+        "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" ] (_: given.pkgs.git) // given.pkgs; in";
     let mut seen = 0;
-    for block in guide.split("\n```nix workflow\n").skip(1) {
+    assert!(readme.contains("\n```nix workflow\n"), "the example is gone");
+    for block in [&readme, &guide].into_iter().flat_map(|page| page.split("\n```nix workflow\n").skip(1)) {
         let text = block.split("\n```").next().unwrap();
         let file = scratch.path().join(format!("{seen}.nix"));
-        fs::write(&file, format!("{{ nixactions, pkgs, lib, ... }}:\n{text}\n")).unwrap();
+        fs::write(&file, format!("{head}\n{text}\n")).unwrap();
         let plan = eval(evaluator, &file, "plan").result.unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
         plan::parse(plan.to_string().as_bytes()).unwrap_or_else(|faults| panic!("{faults}\nin\n{text}"));
         seen += 1;
