@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use nixactions_harness::{CommandExt as _, Kind, Manager, Run, bash, on_managers, wait_for};
+use nixactions_harness::{CommandExt as _, Kind, Manager, Run, Signal, bash, on_managers, wait_for};
 use serde_json::{Value, json};
 
 /// A run that waits for a file, started by a service `ci.service`.
@@ -51,6 +51,23 @@ fn a_service_is_ready_when_its_run_has_been_started_and_ends_as_it_does(manager:
         assert_eq!(run.end().record["conclusion"], conclusion);
         manager.systemctl(&[if status == "0" { "stop" } else { "reset-failed" }, "ci.service"]).ok();
     }
+}
+
+on_managers!(a_client_that_is_no_service_leaves_its_run_alone on embedded, system_252, system_262, user_262);
+
+fn a_client_that_is_no_service_leaves_its_run_alone(manager: &Manager) {
+    const NONE: [&str; 0] = [];
+    let run = manager.start(&plan("true"), &NONE);
+    run.wait_for_file("j", "started");
+    let go = run.workspace("j", "go");
+    run.signal_client(Signal::SIGTERM);
+    let left = run.end();
+    assert_eq!(left.code, None, "the signal has ended it: {left}");
+    assert_eq!(left.record, Value::Null, "{left}");
+    fs::write(go, "").expect("it is ours");
+    let run = manager.run_of(&left.id).end();
+    assert_eq!(run.record["conclusion"], "success", "{run}");
+    run.leaves_nothing(manager);
 }
 
 on_managers!(stopping_the_service_cancels_its_run on system_252, system_257, system_262, user_262);

@@ -99,9 +99,9 @@ pub enum Command {
                         nixactions run ./result --env LEVEL=debug --input release=2.0\n  nixactions run plan.json --detach && nixactions list\n\nWhat \
                         exists is what it is: a file ending in .nix is Nix, any other a plan; of a directory plan.json counts, else flake.nix, else \
                         default.nix. What does not exist is a flake reference, if it has a `#` or begins with a scheme. What Nix has built is kept from its \
-                        garbage collector as long as the run is.\n\nCtrl-C and SIGTERM cancel the run; a second one kills it. A client that is killed \
+                        garbage collector as long as the run is.\n\nCtrl-C cancels the run; a second one kills it. A client that is killed \
                         does not end the run: `nixactions attach` takes it up again. Started as a service of Type=notify, it is ready when the run has \
-                        been started, and says its id and conclusion as status."
+                        been started, and says its id and conclusion as status; to stop the service cancels the run."
 )]
 pub struct RunArgs {
     /// What is run.

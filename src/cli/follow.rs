@@ -15,7 +15,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{CliError, Exit, journal::Lines, tell, watch::Watch};
+use super::{CliError, Exit, journal::Lines, notify, tell, watch::Watch};
 use crate::{
     event::EventKind,
     ids::JobName,
@@ -40,10 +40,14 @@ const LINES_WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 /// How often a journalctl that ends by itself is started again.
 const JOURNAL_TRIES: u32 = 5;
 
+/// What asks this program to end.
+const TERMINATION: &str = "SIGTERM";
+
 /// What Ctrl-C does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
-    /// It cancels the run; a second one kills it; a third one leaves. So does SIGTERM, which a service manager sends.
+    /// It cancels the run; a second one kills it; a third one leaves. So does SIGTERM where this program is a service; elsewhere that ends
+    /// this program, and the run goes on.
     Cancel,
     /// It leaves the run alone and ends the following.
     Detach,
@@ -68,7 +72,7 @@ impl Interrupts {
             None => _ = self.interrupt.recv().await,
             Some(termination) => tokio::select! {
                 _ = self.interrupt.recv() => {}
-                _ = termination.recv() => return "SIGTERM",
+                _ = termination.recv() => return TERMINATION,
             },
         }
         "Ctrl-C"
@@ -340,8 +344,13 @@ impl<'a> Follower<'a> {
 
     /// Does what an interruption asks for; returns the exit status where it ends the following.
     fn interrupted(&mut self, by: &str) -> Result<Option<Exit>, CliError> {
-        self.interrupts += 1;
         let id = self.run.id();
+        // Who stops a service means the run, who ends a client the client.
+        if by == TERMINATION && !notify::is_service() {
+            self.leave(&format!("{id}: goes on; `nixactions attach {id}` follows it again, `nixactions cancel {id}` ends it"))?;
+            signal_hook::low_level::emulate_default_handler(nix::sys::signal::SIGTERM as i32).map_err(CliError::Runtime)?;
+        }
+        self.interrupts += 1;
         match (self.interrupt, self.interrupts) {
             (Interrupt::Cancel, 1) => {
                 self.run.request_cancel(by, false)?;

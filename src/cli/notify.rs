@@ -1,9 +1,16 @@
 //! What the service manager is told that runs this program as a service of its own (`Type=notify`, sd_notify(3)). Where there is none,
 //! nobody is told.
 
+use std::env;
+
 use sd_notify::NotifyState;
 
 use crate::store::RunDir;
+
+/// Returns whether a service manager has started this program (systemd.exec(5), `$NOTIFY_SOCKET` and `$SYSTEMD_EXEC_PID`).
+pub(super) fn is_service() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some() || env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
+}
 
 /// Says that the run has been started.
 pub(super) fn started(run: &RunDir) {
