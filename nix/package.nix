@@ -25,6 +25,7 @@ rustPlatform.buildRustPackage {
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
+      ../build.rs
       ../clippy.toml
       ../src
       (lib.fileset.difference ../tests (

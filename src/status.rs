@@ -169,7 +169,7 @@ pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
 pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
     let (min, max) = (f64::from(retry.min_time), f64::from(retry.max_time));
     let factor = match retry.backoff {
-        Backoff::Exponential => 2f64.powf(f64::from(attempt) - 1.0),
+        Backoff::Exponential => 2f64.powi(i32::try_from(attempt).unwrap_or(i32::MAX) - 1),
         Backoff::Linear => f64::from(attempt),
         Backoff::Constant => 1.0,
     };

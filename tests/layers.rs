@@ -50,9 +50,9 @@ fn files_are_short_and_say_what_they_are_for() {
 fn violations(path: &Path, text: &str) -> Vec<String> {
     let module = module_of(path);
     let own = match module.first() {
-        // The crate's root names all modules, and main is above them all.
+        // The crate's root names all modules, and the programs are above them all.
         None => return Vec::new(),
-        Some(own) if own == "main" => return Vec::new(),
+        Some(own) if own == "main" || own == "bin" => return Vec::new(),
         Some(own) => own.clone(),
     };
     let place = path.display();

@@ -1,6 +1,6 @@
 //! What a job cannot do, level by level, and what a plan may open or tighten.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, bash, on_managers, on_shared_managers, with};
 use serde_json::json;
@@ -169,8 +169,10 @@ fn the_state_directory_may_lie_in_a_hidden_one(manager: &Manager) {
         assert_eq!(record["jobs"]["take"]["outcome"], "success");
     }
     // And so may the program.
-    let program = manager.file("/root/nixactions");
-    fs::copy(manager.file("/usr/bin/nixactions"), &program).expect("the machine is writable");
+    for program in ["nixactions", "nixactions-runner"] {
+        fs::copy(manager.file(Path::new("/usr/bin").join(program)), manager.file(Path::new("/root").join(program)))
+            .expect("the machine is writable");
+    }
     let kind = if manager.kind() == Kind::System { "system" } else { "embedded" };
     manager.command(&["/root/nixactions", "run", "--manager", kind, &plan]).ok();
 }

@@ -23,6 +23,7 @@ const GROUPS: [&str; 9] = ["dag", "size", "one", "memory", "lines", "matrix", "m
 /// Where this program and the one under test lie inside a machine.
 const BENCH: &str = "/usr/bin/nixactions-bench";
 const PROGRAM: &str = "/usr/bin/nixactions";
+const RUNNER: &str = "/usr/bin/nixactions-runner";
 /// A directory on the host's disk: a machine's own root is an overlay, over which no workspace can be mounted.
 const DISK: &str = "/srv/disk";
 
@@ -56,7 +57,12 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
     fs::create_dir(&shared).expect("a new directory is writable");
     let machine = Machine::of(root).disk(disk.path()).bind(&shared, DISK).boot();
     let own = env::current_exe().expect("invariant: this program has a file");
-    for (program, inside) in [(own.as_path(), BENCH), (Path::new(env!("CARGO_BIN_EXE_nixactions")), PROGRAM)] {
+    let programs = [
+        (own.as_path(), BENCH),
+        (Path::new(env!("CARGO_BIN_EXE_nixactions")), PROGRAM),
+        (Path::new(env!("CARGO_BIN_EXE_nixactions-runner")), RUNNER),
+    ];
+    for (program, inside) in programs {
         if let Err(skip) = machine.install(program, inside) {
             println!("SKIP systemd {}: {skip:?}", root.suite().systemd());
             return true;

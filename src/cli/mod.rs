@@ -39,7 +39,7 @@ pub use exit::{CliError, Exit, tell};
 pub use follow::{FollowOptions, Interrupt, Shown, follow};
 pub use output::renderer;
 
-use crate::{embedded, overlay, runner, store::StateDir};
+use crate::{embedded, overlay, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {
@@ -47,7 +47,6 @@ pub fn main() -> ExitCode {
     // root file system, do without a command line parser.
     let argv: Vec<OsString> = env::args_os().collect();
     match argv.as_slice() {
-        [_, command, directory] if command == "job" => return runner::main(directory.into()),
         [_, command, directory] if command == "supervise" => return exit_of(supervise::main(Path::new(directory))),
         _ => {}
     }

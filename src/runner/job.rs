@@ -2,9 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Instant,
 };
 
@@ -27,21 +25,23 @@ use crate::{
     unit::{CLEANUP_GRACE, JobPaths, JobSpec, MatrixPaths, start_timeout},
 };
 
+/// The exit status of a runner whose job failed.
+const EXIT_FAILURE: u8 = 1;
 /// The exit status of a runner that could not leave its result (sysexits.h, `EX_IOERR`).
 const EXIT_NO_RESULT: u8 = 74;
 /// The exit status of a runner whose job was cancelled.
 const EXIT_CANCELLED: u8 = 130;
 
-/// Runs the job whose directory this is; the exit status is for systemd alone: 0 lets `Requires=` go on.
-pub fn main(directory: PathBuf) -> ExitCode {
+/// Runs the job whose directory this is. The exit status that it returns is for systemd alone: 0 lets `Requires=` go on.
+pub fn main(directory: PathBuf) -> u8 {
     match run(&JobPaths::at(directory)) {
-        Ok(Conclusion::Success | Conclusion::Skipped) => ExitCode::SUCCESS,
-        Ok(Conclusion::Failure) => ExitCode::FAILURE,
-        Ok(Conclusion::Cancelled) => ExitCode::from(EXIT_CANCELLED),
+        Ok(Conclusion::Success | Conclusion::Skipped) => 0,
+        Ok(Conclusion::Failure) => EXIT_FAILURE,
+        Ok(Conclusion::Cancelled) => EXIT_CANCELLED,
         Err(error) => {
             // Standard error goes to the journal under the job's unit.
             eprintln!("nixactions: {}", describe(&error));
-            ExitCode::from(EXIT_NO_RESULT)
+            EXIT_NO_RESULT
         }
     }
 }
@@ -55,8 +55,6 @@ enum RunnerError {
     Store(#[from] store::StoreError),
     #[error("the job has been started before; it is not run twice")]
     StartedBefore,
-    #[error("failed to mark the job as started in `{}`", path.display())]
-    Mark { path: PathBuf, source: io::Error },
 }
 
 fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
@@ -65,8 +63,8 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
     if let Some(result) = store::read_untrusted_json::<JobResult>(&paths.result())? {
         return Ok(result.record.conclusion);
     }
-    mark_started(&paths.events())?;
-    let events = EventWriter::open(&paths.events(), 0o644)?;
+    // That it can be made once only is what keeps a job from ever running twice.
+    let events = EventWriter::create(&paths.events(), 0o644)?.ok_or(RunnerError::StartedBefore)?;
     let fields = [
         ("SYSLOG_IDENTIFIER", spec.job.as_str()),
         ("NIXACTIONS_RUN", spec.run.as_str()),
@@ -96,15 +94,6 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
     job.leave_result()
 }
 
-/// Creates the job's event file. That it can be created once only is what keeps a job from ever running twice.
-fn mark_started(path: &Path) -> Result<(), RunnerError> {
-    match fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(RunnerError::StartedBefore),
-        Err(source) => Err(RunnerError::Mark { path: path.to_owned(), source }),
-    }
-}
-
 /// A job that is being run.
 pub(super) struct Job<'a> {
     pub(super) spec: &'a JobSpec,
@@ -127,8 +116,8 @@ impl Job<'_> {
     /// Goes through the job's life and leaves the outcome in its record.
     fn live(&mut self) {
         let Some(condition) = self.pass_gate() else { return };
-        let slots = match self.slots() {
-            Ok(slots) => slots,
+        let (slots, waited) = match self.slots() {
+            Ok(held) => held,
             Err(Some(error)) => return self.end(Conclusion::Failure, format!("no slot to run in: {error}")),
             Err(None) => {
                 let (outcome, reason) = self.stopped();
@@ -136,7 +125,7 @@ impl Job<'_> {
             }
         };
         // What freed the slot may have been a cancellation, whose signal to this job is still to come.
-        if !slots.is_empty() && self.pass_gate().is_none() {
+        if waited && self.pass_gate().is_none() {
             return;
         }
         self.record.started_at = Some(Timestamp::now());
@@ -186,8 +175,8 @@ impl Job<'_> {
     }
 
     /// Waits for a slot of the job's matrix and one of the run, where the manager does not count running jobs itself.
-    /// `Err(None)` when stopped meanwhile.
-    fn slots(&mut self) -> Result<Vec<slots::Slot>, Option<io::Error>> {
+    /// Returns them, and whether it had to wait; `Err(None)` when stopped meanwhile.
+    fn slots(&mut self) -> Result<(Vec<slots::Slot>, bool), Option<io::Error>> {
         let of_run = self.spec.slots.map(|count| (self.spec.shared_directory.join("slots"), count));
         let of_matrix =
             self.spec.matrix.as_ref().and_then(|matrix| Some((MatrixPaths::at(matrix.directory.clone()).slots(), matrix.slots?)));
@@ -197,8 +186,7 @@ impl Job<'_> {
         let signals = &mut self.processes.signals;
         let held = wanted.map(|(slots, count)| slots::acquire(&slots, count, signals, &mut patience).map_err(Some)?.ok_or(None));
         let held = held.collect::<Result<Vec<_>, _>>()?;
-        patience.restart();
-        Ok(held)
+        Ok((held, patience.end()))
     }
 
     /// Returns why the job's matrix group is being cancelled, if it is.

@@ -7,12 +7,16 @@
 use std::{
     borrow::Cow,
     cell::RefCell,
-    io::{self, Read},
+    io,
     os::fd::{AsFd, BorrowedFd},
     rc::Rc,
 };
 
 use memchr::{memchr, memmem, memrchr};
+use rustix::{
+    buffer::spare_capacity,
+    io::{Errno, read},
+};
 
 use super::{
     commands::{Commands, Heard},
@@ -104,23 +108,21 @@ impl Stream {
 
     /// Reads at most one chunk and passes it on. Returns whether there may be more right now.
     pub fn pump(&mut self, buffer: &mut Vec<u8>, sink: &mut Sink<'_>) -> bool {
-        buffer.resize(CHUNK, 0);
-        let read = match self.pipe.read(buffer) {
-            Ok(0) => {
+        // Not zeroed before: that alone would cost a job that prints little all the buffer's pages.
+        buffer.clear();
+        buffer.reserve(CHUNK);
+        match read(&self.pipe, spare_capacity(buffer)) {
+            Ok(1..) => {}
+            Err(Errno::INTR) => return true,
+            Err(Errno::AGAIN) => return false,
+            Ok(0) | Err(_) => {
                 self.finish(sink);
                 return false;
             }
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(_) => {
-                self.finish(sink);
-                return false;
-            }
-        };
+        }
         match &mut self.uses {
-            Use::Shown(shown) => shown.take(&buffer[..read], sink),
-            Use::Kept(kept) => self.open = kept.borrow_mut().take(&buffer[..read]),
+            Use::Shown(shown) => shown.take(buffer, sink),
+            Use::Kept(kept) => self.open = kept.borrow_mut().take(buffer),
         }
         self.open
     }

@@ -9,18 +9,22 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
+use signal_hook::{flag, low_level::pipe};
 
 /// The runner's signals, told by a byte each.
 #[derive(Debug)]
 pub struct Signals {
     /// Has a byte for each signal of any kind.
     any: UnixStream,
-    /// Has a byte for each that asks to cancel.
-    cancel: UnixStream,
+    /// Whether one that asks to cancel has come.
+    cancel: Arc<AtomicBool>,
     /// Whether the runner was asked to cancel, as far as it has looked.
     pub cancelled: bool,
 }
@@ -32,12 +36,11 @@ impl Signals {
     /// Fails with the system's reason.
     pub fn new() -> io::Result<Self> {
         let (any, any_writer) = UnixStream::pair()?;
-        let (cancel, cancel_writer) = UnixStream::pair()?;
         any.set_nonblocking(true)?;
-        cancel.set_nonblocking(true)?;
+        let cancel = Arc::new(AtomicBool::new(false));
         // What wakes up comes last, so that what it wakes up for is there by then.
         for signal in [SIGTERM, SIGINT] {
-            pipe::register(signal, cancel_writer.try_clone()?)?;
+            flag::register(signal, Arc::clone(&cancel))?;
         }
         for signal in [SIGTERM, SIGINT, SIGCHLD, SIGHUP] {
             pipe::register(signal, any_writer.try_clone()?)?;
@@ -53,7 +56,7 @@ impl Signals {
     /// Takes in what has arrived.
     pub fn read(&mut self) {
         drain(&mut self.any);
-        self.cancelled |= drain(&mut self.cancel);
+        self.cancelled |= self.cancel.load(Ordering::SeqCst);
     }
 
     /// Returns whether the runner was asked to cancel, looking anew.
@@ -63,14 +66,14 @@ impl Signals {
     }
 }
 
-/// Reads all there is; returns whether there was anything.
-fn drain(stream: &mut UnixStream) -> bool {
-    let (mut any, mut buffer) = (false, [0; 64]);
+/// Reads all there is.
+fn drain(stream: &mut UnixStream) {
+    let mut buffer = [0; 64];
     loop {
         match stream.read(&mut buffer) {
-            Ok(1..) => any = true,
+            Ok(64) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return any,
+            Ok(_) | Err(_) => return,
         }
     }
 }

@@ -49,11 +49,12 @@ impl Patience {
         }
     }
 
-    /// Asks for the whole time once the wait is over.
-    pub fn restart(&mut self) {
+    /// Asks for the whole time once the wait, if there was one, is over; returns whether there was.
+    pub fn end(mut self) -> bool {
         if self.waited {
             self.ask();
         }
+        self.waited
     }
 
     fn ask(&mut self) {

@@ -16,6 +16,7 @@ use super::{StoreError, files::open_untrusted};
 pub struct EventWriter {
     path: PathBuf,
     file: File,
+    length: u64,
 }
 
 impl EventWriter {
@@ -25,21 +26,34 @@ impl EventWriter {
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn open(path: &Path, mode: u32) -> Result<Self, StoreError> {
-        let open = || -> io::Result<File> {
+        let open = || -> io::Result<(File, u64)> {
             let mut file = OpenOptions::new().append(true).read(true).create(true).mode(mode).open(path)?;
-            let length = file.metadata()?.len();
+            let mut length = file.metadata()?.len();
             if length > 0 {
                 use std::os::unix::fs::FileExt;
                 let mut last = [0];
                 file.read_exact_at(&mut last, length - 1)?;
                 if last != *b"\n" {
                     file.write_all(b"\n")?;
+                    length += 1;
                 }
             }
-            Ok(file)
+            Ok((file, length))
         };
-        let file = open().map_err(|source| StoreError::io("open", path, source))?;
-        Ok(Self { path: path.to_owned(), file })
+        let (file, length) = open().map_err(|source| StoreError::io("open", path, source))?;
+        Ok(Self { path: path.to_owned(), file, length })
+    }
+
+    /// Makes the file; `None` where it exists already.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn create(path: &Path, mode: u32) -> Result<Option<Self>, StoreError> {
+        match OpenOptions::new().append(true).create_new(true).mode(mode).open(path) {
+            Ok(file) => Ok(Some(Self { path: path.to_owned(), file, length: 0 })),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(source) => Err(StoreError::io("create", path, source)),
+        }
     }
 
     /// Appends events in one write.
@@ -52,14 +66,13 @@ impl EventWriter {
             serde_json::to_writer(&mut bytes, event).expect("invariant: an event is always JSON");
             bytes.push(b'\n');
         }
-        let before = self.file.metadata().map(|meta| meta.len());
         self.file.write_all(&bytes).map_err(|source| {
-            if let Ok(length) = before {
-                // Best effort: a torn line is skipped by readers all the same.
-                let _ = self.file.set_len(length);
-            }
+            // Best effort: a torn line is skipped by readers all the same.
+            let _ = self.file.set_len(self.length);
             StoreError::io("append to", &self.path, source)
-        })
+        })?;
+        self.length += bytes.len() as u64;
+        Ok(())
     }
 }
 

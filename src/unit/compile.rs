@@ -246,7 +246,7 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
     let mut properties = service(
         format!("NixActions run {}: job {name}", run.run),
         own_slice.unwrap_or_else(|| UnitName::run_slice(&run.run)).to_string(),
-        vec![view.program.display().to_string(), "job".into(), inside.display().to_string()],
+        vec![view.runner.display().to_string(), inside.display().to_string()],
         timeout,
         log_fields(run, Some(name)),
     );

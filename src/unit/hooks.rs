@@ -83,7 +83,7 @@ pub fn executor_of<'a>(context: &Context<'a>, ix: JobIx) -> Option<&'a str> {
 pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> TransientUnit {
     let run = context.run;
     let directory = RunPaths::new(run.directory.clone()).hook(executor, hook);
-    let argv = vec![run.program.display().to_string(), "job".to_owned(), directory.path().display().to_string()];
+    let argv = vec![run.runner().display().to_string(), directory.path().display().to_string()];
     let description = format!("NixActions run {}: {} of executor {executor}", run.run, hook.name());
     // Beside the run's slice, which counts what is active in it.
     let mut properties = service(

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{JobPaths, ManagerKind, RunSpec, Value};
+use super::{JobPaths, ManagerKind, RUNNER, RunSpec, Value};
 use crate::{
     ids::JobName,
     plan::{
@@ -41,15 +41,15 @@ const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 /// Where a sandboxed job sees the state directory that lies in a hidden one.
 const ELSEWHERE: &str = "/run/nixactions";
 
-/// Where a job finds the run's files and the program.
+/// Where a job finds the run's files and the runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
     /// The state directory, as the job sees it.
     state: PathBuf,
     /// The run's directory, as the job sees it.
     pub directory: PathBuf,
-    /// The program, as the job sees it.
-    pub program: PathBuf,
+    /// The runner's program, as the job sees it.
+    pub runner: PathBuf,
     /// Where the runner makes the files that it and the steps tell each other things by, on a tmpfs: they may hold secrets.
     pub files: PathBuf,
 }
@@ -61,21 +61,21 @@ pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
         return View {
             state: run.state_directory.clone(),
             directory: run.directory.clone(),
-            program: run.program.clone(),
+            runner: run.runner(),
             files: run.runtime_directory.join(job.as_str()),
         };
     }
     let state =
         if run.manager != ManagerKind::User && is_hidden(&run.state_directory) { ELSEWHERE.into() } else { run.state_directory.clone() };
     let directory = run.directory.strip_prefix(&run.state_directory).map_or(run.directory.clone(), |rest| state.join(rest));
-    let program = if is_hidden(&run.program) || run.program.starts_with(&run.state_directory) {
-        state.join("bin/nixactions")
+    let runner = if is_hidden(&run.program) || run.program.starts_with(&run.state_directory) {
+        state.join("bin").join(RUNNER)
     } else {
-        run.program.clone()
+        run.runner()
     };
     // A tmpfs of the job's own, which goes with it.
     let files = state.join("files");
-    View { state, directory, program, files }
+    View { state, directory, runner, files }
 }
 
 /// Returns the properties of a level: `own` is the job's directory, `visible` what it may read of the run.
@@ -117,8 +117,8 @@ pub(super) fn properties(
         (path.display().to_string(), inside.display().to_string())
     };
     let mut readable: Vec<_> = visible.iter().map(|path| bind(path)).collect();
-    if view.program != run.program {
-        readable.push((run.program.display().to_string(), view.program.display().to_string()));
+    if view.runner != run.runner() {
+        readable.push((run.runner().display().to_string(), view.runner.display().to_string()));
     }
     properties.extend([
         (

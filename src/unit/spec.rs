@@ -21,6 +21,9 @@ use crate::{
 /// The version of `run.json` and `spec.json`.
 pub const SPEC_VERSION: u32 = 1;
 
+/// The runner's program. It stands by itself since it starts for each job, and a program that holds nothing else starts in half the time.
+pub const RUNNER: &str = "nixactions-runner";
+
 /// How much of a nameless step's script is its name, in characters.
 const STEP_NAME_CHARS: usize = 40;
 
@@ -50,7 +53,7 @@ pub struct RunSpec {
     pub manager: ManagerKind,
     /// When the run was made.
     pub created_at: Timestamp,
-    /// The program whose `job` and `supervise` subcommands the units run.
+    /// The program whose `supervise` subcommand the supervisor's unit runs; [`RUNNER`] lies beside it.
     pub program: PathBuf,
     /// The directory of the run.
     pub directory: PathBuf,
@@ -74,6 +77,13 @@ pub struct RunSpec {
     pub mounts_source: bool,
     /// How many jobs may run at once.
     pub max_parallel: u32,
+}
+
+impl RunSpec {
+    /// Returns the program that the jobs' units run.
+    pub fn runner(&self) -> PathBuf {
+        self.program.with_file_name(RUNNER)
+    }
 }
 
 /// The secret variables of a run: what is known of them without knowing them.

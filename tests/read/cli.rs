@@ -253,6 +253,39 @@ fn without_permission_nothing_is_told_but_that() {
 }
 
 #[test]
+fn a_program_without_its_runner_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, plan) = (dir.path().join("nixactions"), dir.path().join("plan.json"));
+    std::fs::copy(env!("CARGO_BIN_EXE_nixactions"), &program).unwrap();
+    std::fs::write(&plan, r#"{ "version": 1, "name": "ci", "jobs": { "a": { "steps": [{ "bash": "true" }] } } }"#).unwrap();
+    let state = dir.path().join("state");
+    let output = Command::new(&program).arg("--state-dir").arg(&state).arg("run").arg(&plan).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap().replace(dir.path().to_str().unwrap(), "<dir>");
+    let expected = "error: `<dir>/nixactions-runner` does not exist: it belongs beside `nixactions`\n\
+                    hint: install the two programs of nixactions together\n";
+    assert_eq!((output.status.code(), err.as_str(), state.exists()), (Some(3), expected, false));
+}
+
+#[test]
+fn the_runner_is_for_systemd_to_start() {
+    for arguments in [&[][..], &["a", "b"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_nixactions-runner")).args(arguments).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && err.contains("`nixactions run` runs workflows"), "{err}");
+    }
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn a_runner_loads_no_library_but_that_of_c() {
+    // Each library more is time that every job takes to start.
+    let output = Command::new("ldd").arg(env!("CARGO_BIN_EXE_nixactions-runner")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let libraries: Vec<&str> = text.lines().filter_map(|line| line.split_once(" => ")).map(|(name, _)| name.trim()).collect();
+    assert_eq!(libraries, ["libc.so.6"], "{text}");
+}
+
+#[test]
 fn help_is_as_reviewed() {
     let dir = tempfile::tempdir().unwrap();
     let (code, out, _) = told(dir.path(), &["--help"]);

@@ -38,7 +38,7 @@ use crate::{
     programs,
     store::{self, EventWriter, RunDir, StateDir, StoreError},
     systemd::SystemdError,
-    unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
+    unit::{self, ManagerKind, RUNNER, RunSpec, SPEC_VERSION},
 };
 
 /// What is to be run, and how.
@@ -106,6 +106,9 @@ pub enum StartError {
     /// The embedded manager cannot be booted.
     #[error(transparent)]
     Embedded(#[from] embedded::EmbeddedError),
+    /// The runner's program is not where it belongs.
+    #[error("`{}` does not exist: it belongs beside `nixactions`", .0.display())]
+    NoRunner(PathBuf),
     /// This program or the current directory cannot be found.
     #[error("failed to find {0}")]
     Here(&'static str, #[source] std::io::Error),
@@ -130,7 +133,13 @@ impl StartError {
                 | RerunError::Collected { .. },
             ) => Exit::Usage,
             Self::Rerun(RerunError::NeverStarted(_)) => Exit::Trouble,
-            Self::Source(_) | Self::Manager(_) | Self::Store(_) | Self::Systemd(_) | Self::Embedded(_) | Self::Here(..) => Exit::Trouble,
+            Self::Source(_)
+            | Self::Manager(_)
+            | Self::Store(_)
+            | Self::Systemd(_)
+            | Self::Embedded(_)
+            | Self::NoRunner(_)
+            | Self::Here(..) => Exit::Trouble,
         }
     }
 
@@ -147,6 +156,7 @@ impl StartError {
                 Some(hints.join("\n      ")).filter(|text| !text.is_empty())
             }
             Self::Source(SourceError::NoGit(_)) => Some("install git, or name a plain directory with `--source DIR`".to_owned()),
+            Self::NoRunner(_) => Some("install the two programs of nixactions together".to_owned()),
             Self::Manager(ManagerError::None { .. })
             | Self::Plan(_)
             | Self::Unsupported(_)
@@ -180,7 +190,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     let current = std::env::current_dir().map_err(|error| StartError::Here("the current directory", error))?;
     let wants_source = plan.jobs.values().any(|job| unit::copies_source(&unit::executor(&plan, job)));
     let source = if wants_source { Source::find(request.source, &current)? } else { None };
-    let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
+    let program = this_program()?;
     let chosen = manager::choose(request.manager).await?;
 
     let state = StateDir::create(request.state_dir)?;
@@ -221,6 +231,13 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
             Err(error)
         }
     }
+}
+
+/// Returns this program's file, beside which the runner's must be.
+fn this_program() -> Result<PathBuf, StartError> {
+    let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
+    let runner = program.with_file_name(RUNNER);
+    if runner.is_file() { Ok(program) } else { Err(StartError::NoRunner(runner)) }
 }
 
 /// Returns the directory of a run on a tmpfs (file-hierarchy(7)); it stands by itself, so that nothing is left when it is removed.
@@ -278,7 +295,8 @@ async fn launch(
             let supervisor: Vec<OsString> = vec![spec.program.clone().into(), "supervise".into(), run.path().into()];
             let (run_dir, state_dir) = (run.path(), state.path());
             let private_file = handed_over.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
-            let boot = embedded::Boot { run: run.id(), state_dir, run_dir, supervisor: &supervisor, extra_paths: &[], private_file };
+            let boot =
+                embedded::Boot { run: run.id(), state_dir, run_dir, supervisor: &supervisor, extra_paths: &[spec.runner()], private_file };
             embedded::boot(&boot)?;
         }
     }

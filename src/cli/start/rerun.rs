@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Choice, Origin, StartError, Started, environment, keep, launch, manager, runtime_directory, secrets};
+use super::{Choice, Origin, StartError, Started, environment, keep, launch, manager, runtime_directory, secrets, this_program};
 use crate::{
     event::{Event, EventKind},
     graph::{Graph, JobIx},
@@ -146,7 +146,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     let mut overrides = old.overrides;
     overrides.retain(|name, _| !given.secrets.contains_key(name));
     overrides.extend(given.overrides);
-    let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
+    let program = this_program()?;
     let chosen = manager::choose(request.manager.unwrap_or(Choice::Only(old.manager))).await?;
 
     let state = StateDir::create(state_dir)?;

@@ -27,6 +27,8 @@ const USER: (&str, u32) = ("tester", 1000);
 
 /// Where an installed nixactions lies inside.
 const INSTALLED: &str = "/usr/bin/nixactions";
+/// The program that belongs beside it.
+const RUNNER: &str = "nixactions-runner";
 
 /// The kind of a manager, as `nixactions run --manager` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +110,7 @@ impl Manager {
     /// Makes a manager of a machine that was planned by the test, booted unless the kind is [`Kind::Embedded`].
     pub fn of(kind: Kind, machine: Machine, program: &Path) -> Result<Self, Skip> {
         machine.install(program, INSTALLED)?;
+        machine.install(&program.with_file_name(RUNNER), &format!("/usr/bin/{RUNNER}"))?;
         let (state_dir, dir) = match kind {
             Kind::System | Kind::Embedded => ("/var/lib/nixactions".into(), "/srv/work".into()),
             Kind::User => (home().join(".local/state/nixactions"), home().join("work")),

@@ -246,7 +246,7 @@ impl Run<'_> {
 
     /// Sends a signal to its supervisor; returns whether there was one just now.
     pub fn signal_supervisor(&self, signal: Signal) -> bool {
-        self.signal_process(signal, &format!("supervise {}", self.dir_inside().display()))
+        self.signal_process(signal, &format!("[n]ixactions supervise {}", self.dir_inside().display()))
     }
 
     /// Kills a job's runner as kill -9 does, and nothing else of the job; returns whether there was one.
@@ -256,12 +256,12 @@ impl Run<'_> {
 
     /// Sends a signal to a job's runner, and to nothing else of the job; returns whether there was one.
     pub fn signal_runner(&self, job: &str, signal: Signal) -> bool {
-        self.signal_process(signal, &format!("job {}", self.dir_inside().join("jobs").join(job).display()))
+        self.signal_process(signal, &format!("[n]ixactions-runner {}", self.dir_inside().join("jobs").join(job).display()))
     }
 
     /// Finds the process by the whole path, since on the host those of all machines are seen.
-    fn signal_process(&self, signal: Signal, arguments: &str) -> bool {
-        let (signal, pattern) = (format!("-{}", signal as i32), format!("[n]ixactions {arguments}$"));
+    fn signal_process(&self, signal: Signal, command: &str) -> bool {
+        let (signal, pattern) = (format!("-{}", signal as i32), format!("{command}$"));
         self.manager.command(&["pkill", &signal, "-f", &pattern]).output_within(SOON).status.success()
     }
 
