@@ -73,7 +73,7 @@ fn dag() {
         if sandbox == "none" {
             let (ours, other) = in_turns(ROUNDS, || run(&plan), || self::floor(&plan, &["/bin/sh", "-c", "/bin/true; exit 0"]));
             let what = "the same against units that start one process, as a runner does";
-            println!("{what}\t{}\t{}\t{:.2}\t", seconds(ours), seconds(other), ours / other);
+            report(what, seconds(ours), seconds(other), ours / other, 1.3);
         }
     }
 }
@@ -138,7 +138,7 @@ fn lines() {
     }
     let [theirs, bare, ours] = times.map(median);
     report("1,000,000 lines, rate against systemd-cat", rate(ours), rate(theirs), theirs / ours, 0.8);
-    println!("the same, rate against bare datagrams with their fields\t{}\t{}\t{:.2}\t", rate(ours), rate(bare), bare / ours);
+    report("the same, rate against bare datagrams with their fields", rate(ours), rate(bare), bare / ours, 0.8);
 }
 
 /// Sends a million lines to journald over its native protocol, each with the fields of a step, and does nothing else.

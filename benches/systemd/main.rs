@@ -1,7 +1,7 @@
 //! What a run costs, as ratios to a floor or a peer that is measured in the same run, on the same machine, in turns.
 //!
 //! `cargo bench --bench systemd` boots systemd 252 and 262 from Debian's packages (`.ci/roots` makes them) and prints a
-//! table; `cargo bench --bench systemd -- dag one` measures only those groups. Nothing here is a test: times depend on
+//! table; `cargo bench --bench systemd -- dag one 262` measures only those groups, on that systemd. Nothing here is a test: times depend on
 //! the machine, ratios hardly.
 //!
 //! This program is also what runs inside the machines (`inside`), so that the floor is submitted by the same code.
@@ -20,6 +20,8 @@ use nixactions_harness::{Machine, Root, Suite};
 
 /// Groups that can be named on the command line.
 const GROUPS: [&str; 9] = ["dag", "size", "one", "memory", "lines", "matrix", "mask", "workspace", "artifact"];
+/// Whose systemd is measured: the oldest and the newest that is tested.
+const SUITES: [Suite; 2] = [Suite::Bookworm, Suite::Forky];
 /// Where this program and the one under test lie inside a machine.
 const BENCH: &str = "/usr/bin/nixactions-bench";
 const PROGRAM: &str = "/usr/bin/nixactions";
@@ -34,15 +36,20 @@ fn main() -> ExitCode {
     {
         return inside::main(rest);
     }
-    let groups: Vec<&str> =
-        GROUPS.into_iter().filter(|group| arguments.is_empty() || arguments.iter().any(|wanted| wanted == group)).collect();
-    if groups.is_empty() {
-        eprintln!("known groups: {}", GROUPS.join(", "));
+    let (versions, names): (Vec<String>, Vec<String>) = arguments.into_iter().partition(|argument| argument.parse::<u32>().is_ok());
+    let groups: Vec<&str> = GROUPS.into_iter().filter(|group| names.is_empty() || names.iter().any(|name| name == group)).collect();
+    let is_wanted = |suite: &Suite| versions.is_empty() || versions.contains(&suite.systemd().to_string());
+    if groups.is_empty() || !SUITES.iter().any(is_wanted) {
+        eprintln!(
+            "known groups: {}; systemd {} are measured",
+            GROUPS.join(", "),
+            SUITES.map(|suite| suite.systemd().to_string()).join(" and ")
+        );
         return ExitCode::from(2);
     }
     println!("{:<9} {:<58} {:>12} {:>12} {:>7} {:>7}", "systemd", "what", "ours", "floor/peer", "ratio", "bound");
     let mut held = true;
-    for suite in [Suite::Bookworm, Suite::Forky] {
+    for suite in SUITES.into_iter().filter(is_wanted) {
         match Root::get(suite) {
             Ok(root) => held &= measure(&root, &groups),
             Err(skip) => println!("SKIP systemd {}: {skip:?}", suite.systemd()),

@@ -78,6 +78,9 @@ impl Job<'_> {
             return;
         }
         let spec = self.spec;
+        if !spec.outputs.is_empty() {
+            self.tell();
+        }
         for output in &spec.outputs {
             // The workspace of a job that succeeds is removed next.
             let done = self.record.outcome == Conclusion::Success;

@@ -63,6 +63,7 @@ impl Job<'_> {
         let mut command = self.bash(&question.file, condition, path).map_err(failed)?;
         command.current_dir(self.paths.workspace()).env_clear().envs(&question.environment);
         let limits = self.limits(question.timeout);
+        self.tell();
         let (ended, stop) = self.processes.run(&mut command, question.step.map(|step| (step, 1)), limits);
         match (self.ended_by(stop, question.timeout), ended) {
             (Some((Conclusion::Failure, reason)), _) => Err(failed(reason)),

@@ -1,7 +1,7 @@
 //! The life of a job, from its gate to its result. What it does in between is in `attempt` and `step`.
 
 use std::{
-    fs, io,
+    fs, io, mem,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -81,6 +81,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         paths,
         processes,
         events: Some(events),
+        untold: Vec::new(),
         record: JobRecord { started_at: Some(Timestamp::now()), ..JobRecord::new(spec.unit.clone()) },
         cleanup_until: None,
         deadline: None,
@@ -100,7 +101,8 @@ pub(super) struct Job<'a> {
     pub(super) paths: &'a JobPaths,
     pub(super) needs: Vec<NeedResult>,
     pub(super) processes: Processes,
-    pub(super) events: Option<EventWriter>,
+    events: Option<EventWriter>,
+    untold: Vec<Event>,
     pub(super) record: JobRecord,
     /// The job's state over its steps so far, as their gates see it.
     pub(super) state: Conclusion,
@@ -133,6 +135,7 @@ impl Job<'_> {
         self.run_if(condition.as_deref());
         self.processes.finish();
         self.annotate();
+        self.tell();
         self.clean_up();
         // Before the slot is the next one's: to whoever compares their records, no more than the slots ran at once.
         self.record.finished_at = Some(Timestamp::now());
@@ -255,9 +258,16 @@ impl Job<'_> {
         self.record.reason = Some(reason);
     }
 
+    /// Notes an event, to be told when the job next waits for something: each time wakes up the supervisor and whoever follows the run.
     pub(super) fn emit(&mut self, event: EventKind) {
-        let Some(events) = &mut self.events else { return };
-        if let Err(error) = events.append(&[Event { at: Timestamp::now(), event }]) {
+        self.untold.push(Event { at: Timestamp::now(), event });
+    }
+
+    /// Tells what has happened so far. Due before anything that may take time.
+    pub(super) fn tell(&mut self) {
+        let untold = mem::take(&mut self.untold);
+        let Some(events) = self.events.as_mut().filter(|_| !untold.is_empty()) else { return };
+        if let Err(error) = events.append(&untold) {
             self.processes.journal.note(&format!("{}; no more events of this job are kept", describe(&error)), Priority::Warning);
             self.events = None;
         }

@@ -53,6 +53,7 @@ impl Job<'_> {
         command.args(arguments).current_dir(self.paths.workspace()).env_clear().envs(&variables);
         let timeout = Seconds::try_from(TIMEOUT.as_secs_f64()).ok();
         let (out, err) = (Kept::new(OUTPUT_MAX, true), Kept::new(ERROR_MAX, false));
+        self.tell();
         let (ended, stop) = self.processes.keep(&mut command, self.limits(timeout), [&out, &err]);
         let out = out.borrow();
         let parsed = parse(&out.bytes);

@@ -37,6 +37,7 @@ impl Job<'_> {
             self.reset();
             self.record.attempts += 1;
             self.emit(EventKind::JobRetried { job: self.spec.job.clone(), attempt: attempt + 1 });
+            self.tell();
             prepared = self.prepare();
         }
     }
@@ -54,6 +55,7 @@ impl Job<'_> {
         let (next, of) = (attempt + 1, retry.max_attempts);
         let note = format!("{what}: {reason}; attempt {next} of {of} follows in {} s", wait.as_secs_f64());
         self.processes.journal.note(&note, Priority::Warning);
+        self.tell();
         let stop = self.processes.sleep(wait, &self.limits(None));
         self.ended_by(stop, None)
     }

@@ -83,6 +83,7 @@ impl Job<'_> {
         };
         command.env_clear().envs(&variables);
         let limits = self.limits(step.timeout);
+        self.tell();
         let (ended, stop) = self.processes.run(&mut command, Some((&step.name, attempt)), limits);
         self.keep_summary(index, step, &files);
         let exit_code = if let Ended::Exited(code) = ended { Some(code) } else { None };
