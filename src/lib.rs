@@ -4,6 +4,7 @@
 //! (`tests/layers.rs` holds this):
 //!
 //! ```text
+//! main.rs   bin/                   the two programs: `nixactions`, and `nixactions-runner`, which is the runner alone
 //! cli                              one file per subcommand; the only place that wires layers together
 //! supervisor   runner   embedded   the live processes, and the private manager
 //! systemd   overlay   language     D-Bus adapter; workspaces mounted over the source tree; workflows in Nix
