@@ -12,6 +12,8 @@ use serde_json::json;
 on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, system_262, user_262);
 on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_262);
 on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
+on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
+on_managers!(what_a_killed_runner_sent_is_shown on system_252, system_262, user_262);
 on_managers!(a_crash_is_told_as_one on embedded, system_252, system_257, system_262, user_262);
 on_managers!(a_run_whose_directory_is_removed_ends on embedded, system_252, system_262, user_262);
 on_managers!(a_supervisor_that_finds_the_record_ends_well on system_252, system_262);
@@ -68,6 +70,25 @@ fn an_oom_kill_is_told_in_systemds_words(manager: &Manager) {
     assert_eq!((run.lines("victim"), run.lines("report")), (vec!["after"], vec!["failure"]), "{run}");
     assert_eq!(run.reason("tolerated"), "need `victim` failed", "{run}");
     run.leaves_nothing(manager);
+}
+
+fn a_runner_outlives_a_broken_pipe(manager: &Manager) {
+    // To the steps it is what it is in any shell.
+    let script = "kill -PIPE $PPID; sleep 0.1; { yes || echo \"yes: $?\" >&2; } | head -1; (kill -PIPE $BASHPID) || echo \"subshell: $?\"";
+    let plan = json!({ "version": 1, "name": "pipe", "jobs": { "j": { "steps": [{ "bash": format!("set +o pipefail; {script}") }] } } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(run.lines("j"), ["y", "yes: 141", "subshell: 141"], "{run}");
+}
+
+fn what_a_killed_runner_sent_is_shown(manager: &Manager) {
+    let steps: Vec<_> =
+        (0..60).map(|number| json!({ "bash": format!("echo {number}") })).chain([json!({ "bash": "touch here; sleep 98913" })]).collect();
+    let plan = json!({ "version": 1, "name": "killed", "jobs": { "j": { "steps": steps } } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "here");
+    assert!(run.kill_runner("j"));
+    let run = run.end().exits(1);
+    assert_eq!(run.lines("j").len(), 60, "{run}");
 }
 
 fn a_runner_that_hangs_is_ended_by_systemd(manager: &Manager) {

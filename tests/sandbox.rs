@@ -169,10 +169,16 @@ fn the_state_directory_may_lie_in_a_hidden_one(manager: &Manager) {
         assert_eq!(record["jobs"]["take"]["outcome"], "success");
     }
     // And so may the program.
-    for program in ["nixactions", "nixactions-runner"] {
-        fs::copy(manager.file(Path::new("/usr/bin").join(program)), manager.file(Path::new("/root").join(program)))
-            .expect("the machine is writable");
+    let beside_runs = manager.state_dir().join("bin");
+    fs::create_dir_all(manager.file(&beside_runs)).expect("the machine is writable");
+    for (program, to) in
+        ["nixactions", "nixactions-runner"].into_iter().flat_map(|program| [(program, Path::new("/root")), (program, &beside_runs)])
+    {
+        fs::copy(manager.file(Path::new("/usr/bin").join(program)), manager.file(to.join(program))).expect("the machine is writable");
     }
     let kind = if manager.kind() == Kind::System { "system" } else { "embedded" };
-    manager.command(&["/root/nixactions", "run", "--manager", kind, &plan]).ok();
+    for directory in [Path::new("/root"), &beside_runs] {
+        let program = directory.join("nixactions").display().to_string();
+        manager.command(&[program.as_str(), "run", "--manager", kind, &plan]).ok();
+    }
 }

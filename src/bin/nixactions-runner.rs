@@ -1,25 +1,35 @@
 //! The `nixactions-runner` program, which systemd starts for each job.
 //!
-//! Entered by C's `main`: what the standard library does before its own, to tell of a stack that overflows, takes longer than all else
-//! that a runner does before its job. systemd gives it what else that does: open standard streams, SIGPIPE ignored (systemd.exec(5)).
+//! With glibc it is entered by C's `main`: what the standard library does before its own, to tell of a stack that overflows, takes longer
+//! than all else that a runner does before its job. Its standard streams are systemd's, and SIGPIPE the runner's own business.
 
-#![no_main]
+#![cfg_attr(target_env = "gnu", no_main)]
 
-use std::{
-    env,
-    ffi::{c_char, c_int},
-};
+use std::{env, path::Path};
 
 /// The exit status of one who calls it by hand.
 const EXIT_USAGE: u8 = 2;
 
+fn run() -> u8 {
+    let mut arguments = env::args_os().skip(1);
+    match (arguments.next(), arguments.next()) {
+        (Some(directory), None) if Path::new(&directory).is_absolute() => nixactions::runner::main(directory.into()),
+        _ => {
+            eprintln!("nixactions-runner: systemd starts it, with the directory of a job; `nixactions run` runs workflows");
+            EXIT_USAGE
+        }
+    }
+}
+
+// glibc hands the arguments to the standard library all the same (`std::env::args`).
+#[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "C calls it by this name")]
 #[unsafe(no_mangle)]
-extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
-    let mut arguments = env::args_os().skip(1);
-    let (Some(directory), None) = (arguments.next(), arguments.next()) else {
-        eprintln!("nixactions-runner: systemd starts it, with the directory of a job; `nixactions run` runs workflows");
-        return EXIT_USAGE.into();
-    };
-    nixactions::runner::main(directory.into()).into()
+extern "C" fn main(_argc: std::ffi::c_int, _argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
+    run().into()
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn main() -> std::process::ExitCode {
+    run().into()
 }

@@ -19,7 +19,7 @@ use super::{CliError, Exit, journal::Lines, notify, tell, watch::Watch};
 use crate::{
     event::EventKind,
     ids::JobName,
-    record::{JobRecord, RunRecord},
+    record::{Conclusion, JobRecord, RunRecord},
     report::{Item, Order, Renderer},
     store::{EventTail, JournalEntry, JournalQuery, Mode, RunDir, read_json},
 };
@@ -51,6 +51,12 @@ pub enum Interrupt {
     Cancel,
     /// It leaves the run alone and ends the following.
     Detach,
+}
+
+/// Returns whether nobody knows how many lines a job sent: its runner was killed before it could say. One that says that its job
+/// failed has sent a line at least.
+fn is_uncounted(record: &JobRecord) -> bool {
+    record.log_lines == 0 && record.started_at.is_some() && matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled)
 }
 
 /// The signals that interrupt the following.
@@ -409,17 +415,27 @@ impl<'a> Follower<'a> {
     async fn rest(&mut self, end: &End) -> Result<(), CliError> {
         let deadline = Instant::now() + LINES_DEADLINE;
         let mut wait = LINES_WAIT.0;
+        let last = end.jobs.values().filter(|record| is_uncounted(record)).filter_map(|record| record.finished_at).max();
+        // By then journald has what was sent.
+        let left = last.map(|at| JOURNALD_LATENCY - Timestamp::now().duration_since(at)).filter(|left| left.is_positive());
+        sleep(left.unwrap_or_default().unsigned_abs()).await;
+        let mut uncounted = last.is_some();
         loop {
             let missing = self.order.missing(&end.jobs);
-            if missing == 0 {
+            if missing == 0 && !uncounted {
                 return Ok(());
             }
             if Instant::now() > deadline {
+                if missing == 0 {
+                    return Ok(());
+                }
                 let noun = if missing == 1 { "line" } else { "lines" };
                 return self.notice(&format!("warning: {missing} log {noun} did not come out of the journal; showing the rest"));
             }
             match self.once().await {
-                Ok(()) => {}
+                Ok(()) => uncounted = false,
+                // Nobody has promised any.
+                Err(_) if missing == 0 => return Ok(()),
                 // It may be that nothing has been written to the journal yet.
                 Err(CliError::JournalFailed { message }) if !message.contains("permission") && Instant::now() < deadline => {}
                 Err(error @ (CliError::Journal(_) | CliError::JournalFailed { .. })) => return self.cannot_read(&error),

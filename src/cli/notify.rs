@@ -7,9 +7,13 @@ use sd_notify::NotifyState;
 
 use crate::store::RunDir;
 
-/// Returns whether a service manager has started this program (systemd.exec(5), `$NOTIFY_SOCKET` and `$SYSTEMD_EXEC_PID`).
+/// Returns whether a service manager has started this program itself: systemd says by `$SYSTEMD_EXEC_PID` whom it has started
+/// (systemd.exec(5)), others only that somebody listens.
 pub(super) fn is_service() -> bool {
-    env::var_os("NOTIFY_SOCKET").is_some() || env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
+    match env::var("SYSTEMD_EXEC_PID") {
+        Ok(pid) => pid == std::process::id().to_string(),
+        Err(_) => env::var_os("NOTIFY_SOCKET").is_some(),
+    }
 }
 
 /// Says that the run has been started.

@@ -40,7 +40,7 @@ pub fn main(directory: PathBuf) -> u8 {
         Ok(Conclusion::Cancelled) => EXIT_CANCELLED,
         Err(error) => {
             // Standard error goes to the journal under the job's unit.
-            eprintln!("nixactions: {}", describe(&error));
+            eprintln!("nixactions-runner: {}", describe(&error));
             EXIT_NO_RESULT
         }
     }

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 /// The runner's signals, told by a byte each.
@@ -42,6 +42,8 @@ impl Signals {
         for signal in [SIGTERM, SIGINT] {
             flag::register(signal, Arc::clone(&cancel))?;
         }
+        // Whoever writes is told by an error, and steps are to have its default.
+        flag::register(SIGPIPE, Arc::default())?;
         for signal in [SIGTERM, SIGINT, SIGCHLD, SIGHUP] {
             pipe::register(signal, any_writer.try_clone()?)?;
         }

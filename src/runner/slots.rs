@@ -83,6 +83,7 @@ pub fn acquire(slots: &Path, count: u32, signals: &mut Signals, patience: &mut P
             Err(file) => files.push(file),
         }
     }
+    patience.renew();
     let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     for number in 0..count {
         watch.add_watch(&slots.join(number.to_string()), AddWatchFlags::IN_CLOSE_NOWRITE)?;

@@ -50,6 +50,8 @@ pub(super) struct View {
     pub directory: PathBuf,
     /// The runner's program, as the job sees it.
     pub runner: PathBuf,
+    /// Whether the job would not see it by itself.
+    is_runner_covered: bool,
     /// Where the runner makes the files that it and the steps tell each other things by, on a tmpfs: they may hold secrets.
     pub files: PathBuf,
 }
@@ -62,20 +64,18 @@ pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
             state: run.state_directory.clone(),
             directory: run.directory.clone(),
             runner: run.runner(),
+            is_runner_covered: false,
             files: run.runtime_directory.join(job.as_str()),
         };
     }
     let state =
         if run.manager != ManagerKind::User && is_hidden(&run.state_directory) { ELSEWHERE.into() } else { run.state_directory.clone() };
     let directory = run.directory.strip_prefix(&run.state_directory).map_or(run.directory.clone(), |rest| state.join(rest));
-    let runner = if is_hidden(&run.program) || run.program.starts_with(&run.state_directory) {
-        state.join("bin").join(RUNNER)
-    } else {
-        run.runner()
-    };
+    let is_runner_covered = is_hidden(&run.program) || run.program.starts_with(&run.state_directory);
+    let runner = if is_runner_covered { state.join("bin").join(RUNNER) } else { run.runner() };
     // A tmpfs of the job's own, which goes with it.
     let files = state.join("files");
-    View { state, directory, runner, files }
+    View { state, directory, runner, is_runner_covered, files }
 }
 
 /// Returns the properties of a level: `own` is the job's directory, `visible` what it may read of the run.
@@ -117,7 +117,7 @@ pub(super) fn properties(
         (path.display().to_string(), inside.display().to_string())
     };
     let mut readable: Vec<_> = visible.iter().map(|path| bind(path)).collect();
-    if view.runner != run.runner() {
+    if view.is_runner_covered {
         readable.push((run.runner().display().to_string(), view.runner.display().to_string()));
     }
     properties.extend([

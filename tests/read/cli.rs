@@ -259,16 +259,25 @@ fn a_program_without_its_runner_starts_nothing() {
     std::fs::copy(env!("CARGO_BIN_EXE_nixactions"), &program).unwrap();
     std::fs::write(&plan, r#"{ "version": 1, "name": "ci", "jobs": { "a": { "steps": [{ "bash": "true" }] } } }"#).unwrap();
     let state = dir.path().join("state");
-    let output = Command::new(&program).arg("--state-dir").arg(&state).arg("run").arg(&plan).output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap().replace(dir.path().to_str().unwrap(), "<dir>");
-    let expected = "error: `<dir>/nixactions-runner` does not exist: it belongs beside `nixactions`\n\
-                    hint: install the two programs of nixactions together\n";
-    assert_eq!((output.status.code(), err.as_str(), state.exists()), (Some(3), expected, false));
+    let refused = |what: &str| {
+        let output = Command::new(&program).arg("--state-dir").arg(&state).arg("run").arg(&plan).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap().replace(dir.path().to_str().unwrap(), "<dir>");
+        let expected = format!("error: `<dir>/nixactions-runner` {what}\nhint: install the two programs of nixactions together\n");
+        assert_eq!((output.status.code(), err, state.exists()), (Some(3), expected, false));
+    };
+    refused("does not exist: it belongs beside `nixactions`");
+    let runner = dir.path().join("nixactions-runner");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nixactions-runner"), &runner).unwrap();
+    refused("is a link: the program itself belongs beside `nixactions`");
+    std::fs::remove_file(&runner).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_nixactions-runner"), &runner).unwrap();
+    std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refused("cannot be executed: look at its mode, and at the options of its mount");
 }
 
 #[test]
 fn the_runner_is_for_systemd_to_start() {
-    for arguments in [&[][..], &["a", "b"]] {
+    for arguments in [&[][..], &["--help"], &["/a", "/b"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_nixactions-runner")).args(arguments).output().unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && err.contains("`nixactions run` runs workflows"), "{err}");

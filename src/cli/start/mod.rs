@@ -17,6 +17,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use nix::unistd::{AccessFlags, eaccess};
 
 pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
@@ -106,9 +107,14 @@ pub enum StartError {
     /// The embedded manager cannot be booted.
     #[error(transparent)]
     Embedded(#[from] embedded::EmbeddedError),
-    /// The runner's program is not where it belongs.
-    #[error("`{}` does not exist: it belongs beside `nixactions`", .0.display())]
-    NoRunner(PathBuf),
+    /// The runner's program is not where it belongs, or no program.
+    #[error("`{}` {what}", path.display())]
+    NoRunner {
+        /// Where it belongs.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// This program or the current directory cannot be found.
     #[error("failed to find {0}")]
     Here(&'static str, #[source] std::io::Error),
@@ -138,7 +144,7 @@ impl StartError {
             | Self::Store(_)
             | Self::Systemd(_)
             | Self::Embedded(_)
-            | Self::NoRunner(_)
+            | Self::NoRunner { .. }
             | Self::Here(..) => Exit::Trouble,
         }
     }
@@ -156,7 +162,7 @@ impl StartError {
                 Some(hints.join("\n      ")).filter(|text| !text.is_empty())
             }
             Self::Source(SourceError::NoGit(_)) => Some("install git, or name a plain directory with `--source DIR`".to_owned()),
-            Self::NoRunner(_) => Some("install the two programs of nixactions together".to_owned()),
+            Self::NoRunner { .. } => Some("install the two programs of nixactions together".to_owned()),
             Self::Manager(ManagerError::None { .. })
             | Self::Plan(_)
             | Self::Unsupported(_)
@@ -236,8 +242,15 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
 /// Returns this program's file, beside which the runner's must be.
 fn this_program() -> Result<PathBuf, StartError> {
     let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
-    let runner = program.with_file_name(RUNNER);
-    if runner.is_file() { Ok(program) } else { Err(StartError::NoRunner(runner)) }
+    let path = program.with_file_name(RUNNER);
+    let what = match std::fs::symlink_metadata(&path) {
+        // Jobs may not see where it leads.
+        Ok(meta) if meta.is_symlink() => "is a link: the program itself belongs beside `nixactions`",
+        Ok(meta) if meta.is_file() && eaccess(&path, AccessFlags::X_OK).is_ok() => return Ok(program),
+        Ok(_) => "cannot be executed: look at its mode, and at the options of its mount",
+        Err(_) => "does not exist: it belongs beside `nixactions`",
+    };
+    Err(StartError::NoRunner { path, what })
 }
 
 /// Returns the directory of a run on a tmpfs (file-hierarchy(7)); it stands by itself, so that nothing is left when it is removed.
