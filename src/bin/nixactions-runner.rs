@@ -3,7 +3,7 @@
 //! With glibc it is entered by C's `main`: what the standard library does before its own, to tell of a stack that overflows, takes longer
 //! than all else that a runner does before its job. Its standard streams are systemd's, and SIGPIPE the runner's own business.
 
-#![cfg_attr(target_env = "gnu", no_main)]
+#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
 
 use std::{env, path::Path};
 
@@ -22,14 +22,14 @@ fn run() -> u8 {
 }
 
 // glibc hands the arguments to the standard library all the same (`std::env::args`).
-#[cfg(target_env = "gnu")]
+#[cfg(all(target_env = "gnu", not(test)))]
 #[expect(unsafe_code, reason = "C calls it by this name")]
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: std::ffi::c_int, _argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
     run().into()
 }
 
-#[cfg(not(target_env = "gnu"))]
+#[cfg(any(not(target_env = "gnu"), test))]
 fn main() -> std::process::ExitCode {
     run().into()
 }
