@@ -101,7 +101,9 @@ pub(super) struct Job<'a> {
     pub(super) paths: &'a JobPaths,
     pub(super) needs: Vec<NeedResult>,
     pub(super) processes: Processes,
+    /// Where events are told; `None` once that has failed.
     events: Option<EventWriter>,
+    /// Events that are still to be told.
     untold: Vec<Event>,
     pub(super) record: JobRecord,
     /// The job's state over its steps so far, as their gates see it.
