@@ -69,6 +69,7 @@ fn supervisor_service(spec: &Spec) -> String {
         spec.programs.systemctl.display()
     );
     let exit = command_line(["/bin/sh", "-c", &exit].map(OsStr::new).into_iter());
+    // A shutdown waits for it, and for the bus it is told by how its jobs end: else there would be no record.
     format!(
         "\
 [Unit]
@@ -77,7 +78,9 @@ Documentation=man:nixactions(1)
 DefaultDependencies=no
 Requires=dbus.socket systemd-journald.socket
 Wants=dbus.service systemd-journald.service
-After=dbus.socket systemd-journald.socket systemd-journald-dev-log.socket
+After=dbus.socket dbus.service systemd-journald.socket systemd-journald-dev-log.socket
+Conflicts=shutdown.target
+Before=shutdown.target
 StartLimitIntervalSec=0
 
 [Service]
