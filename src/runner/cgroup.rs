@@ -3,7 +3,12 @@
 //! Everything a job forks stays in its unit's cgroup, whatever it does about sessions and parents, so that is where
 //! "all that is left" is read from.
 
-use std::{collections::HashSet, fs, path::PathBuf};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,7 +24,7 @@ pub struct Cgroup(Option<PathBuf>);
 impl Cgroup {
     /// Finds the cgroup of this process: the unified hierarchy, or systemd's own on a host with the legacy one.
     pub fn own() -> Self {
-        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let text = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
         let candidates = text.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':');
             let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?.trim_start_matches('/'));
@@ -36,7 +41,7 @@ impl Cgroup {
     pub fn others(&self) -> HashSet<i32> {
         let Some(path) = &self.0 else { return HashSet::new() };
         let own = std::process::id().to_string();
-        let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+        let text = read(&path.join("cgroup.procs")).unwrap_or_default();
         text.lines().filter(|line| *line != own).filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
     }
 
@@ -60,12 +65,19 @@ impl Cgroup {
     /// Returns what the job consumed so far.
     pub fn usage(&self) -> Usage {
         let Some(path) = &self.0 else { return Usage::default() };
-        let cpu = fs::read_to_string(path.join("cpu.stat")).ok();
+        let cpu = read(&path.join("cpu.stat")).ok();
         let micros = cpu
             .as_deref()
             .and_then(|text| text.lines().find_map(|line| line.strip_prefix("usage_usec ")))
             .and_then(|v| v.parse::<f64>().ok());
-        let memory = fs::read_to_string(path.join("memory.peak")).ok().and_then(|text| text.trim().parse().ok());
+        let memory = read(&path.join("memory.peak")).ok().and_then(|text| text.trim().parse().ok());
         Usage { cpu_seconds: micros.map(|micros| micros / 1e6), memory_peak_bytes: memory }
     }
+}
+
+/// Reads a file of the kernel's, which does not say how long it is: without room for it, it would be read in small parts.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::with_capacity(4 << 10);
+    File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
 }

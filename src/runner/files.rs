@@ -143,8 +143,14 @@ impl StepFiles {
 
 impl Drop for StepFiles {
     fn drop(&mut self) {
-        // What a step has made of its directory may be in the way; then it stays with the workspace.
-        let _ = fs::remove_dir_all(&self.directory);
+        // As a rule there is nothing else in it.
+        for (_, file) in NAMES {
+            let _ = fs::remove_file(self.directory.join(file));
+        }
+        if fs::remove_dir(&self.directory).is_err() {
+            // What a step has made of its directory may be in the way; then it stays with the workspace.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use super::StoreError;
 
 /// The largest file that is read from a directory a job can write to, in bytes.
 const UNTRUSTED_MAX: u64 = 64 << 20;
+/// How much of a small file is read at once, in bytes.
+const READ_AT_ONCE: usize = 4 << 10;
 
 /// Writes a JSON file so that readers see the old content or the new, never a part of it, and a crash leaves one
 /// of both (write, fsync where `durable`, rename; rename(2)).
@@ -24,6 +26,19 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T, mode: u32, durable: bool
     let mut bytes = serde_json::to_vec(value).expect("invariant: our types have string keys only");
     bytes.push(b'\n');
     write_atomically(path, &bytes, mode, durable)
+}
+
+/// Writes a JSON file that nobody reads before it is whole, and so needs no detour by another name.
+///
+/// # Errors
+/// Fails with the path and the system's reason.
+pub fn write_json_plainly<T: Serialize>(path: &Path, value: &T, mode: u32) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).expect("invariant: our types have string keys only");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+        file.write_all(&bytes)
+    };
+    write().map_err(|source| StoreError::io("write", path, source))
 }
 
 /// Writes bytes as [`write_json`] does.
@@ -64,7 +79,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
 /// Fails when what lies there is no plain file of reasonable size, or not of the type's form.
 pub fn read_untrusted_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let Some(file) = open_untrusted(path)? else { return Ok(None) };
-    let mut bytes = Vec::new();
+    // Room for most that is read so: without it, it would come in small parts.
+    let mut bytes = Vec::with_capacity(READ_AT_ONCE);
     file.take(UNTRUSTED_MAX).read_to_end(&mut bytes).map_err(|source| StoreError::io("read", path, source))?;
     parse(path, &bytes).map(Some)
 }

@@ -41,7 +41,7 @@ use std::{
 pub use building::Building;
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{EventTail, EventWriter};
-pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json};
+pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json, write_json_plainly};
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 pub use liveness::{Liveness, SupervisorLock};
 pub use retention::{Retention, remove_tree};
@@ -197,7 +197,9 @@ pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError>
 pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
     make_dir(directory, 0o755)?;
     let names = (0..count).map(|number| number.to_string()).chain(["queue".to_owned()]);
-    names.map(|name| directory.join(name)).try_for_each(|path| write_atomically(&path, b"", 0o644, false))
+    names
+        .map(|name| directory.join(name))
+        .try_for_each(|path| std::fs::File::create(&path).map(drop).map_err(|source| StoreError::io("create", &path, source)))
 }
 
 /// Makes what the jobs of a matrix group share, with locks where the group is bounded by them.

@@ -84,6 +84,11 @@ impl Progress {
         self.finished
     }
 
+    /// Returns how many have not.
+    pub fn unfinished(&self) -> usize {
+        self.places.len() - self.finished
+    }
+
     /// Returns whether PID 1 was ever given jobs.
     pub fn has_submitted(&self) -> bool {
         self.next_wave > 0

@@ -83,6 +83,11 @@ impl<'a> Context<'a> {
         (name, self.plan.jobs.get(name).expect("invariant: the graph was made from this plan"))
     }
 
+    /// Returns how many of the run's jobs may run at once, where that is fewer than there are.
+    pub fn bound(&self) -> Option<u32> {
+        Some(self.run.max_parallel).filter(|most| (*most as usize) < self.graph.len())
+    }
+
     /// Returns the executor a job runs on.
     pub fn executor(&self, job: &Job) -> Executor {
         executor(self.plan, job)
@@ -164,8 +169,8 @@ pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -
 fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
     let run = context.run;
     // The slices in it count as well.
-    let max_parallel = run.max_parallel.saturating_add(u32::try_from(groups).unwrap_or(u32::MAX));
-    let max_parallel = context.features.concurrency.then_some(max_parallel);
+    let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+    let max_parallel = context.bound().filter(|_| context.features.concurrency).map(|most| most.saturating_add(groups));
     slice(UnitName::run_slice(&run.run), format!("NixActions run {}", run.run), max_parallel)
 }
 

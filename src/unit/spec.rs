@@ -279,7 +279,7 @@ impl JobSpec {
             continue_on_error: job.continue_on_error,
             copy_source: run.has_source && copies_source(&context.executor(job)),
             mount_source: mounts_source(run, &context.executor(job)),
-            slots: (!context.features.concurrency).then_some(run.max_parallel),
+            slots: context.bound().filter(|_| !context.features.concurrency),
             matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
                 directory: paths.matrix(&matrix.group).path().to_owned(),
                 slots: matrix.max_parallel.filter(|_| !context.features.concurrency),

@@ -44,6 +44,10 @@ use crate::{
 
 /// How often everything is compared with systemd's own view, should a signal be missed.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
+/// For how long is gathered what happens in a run with many jobs to come, and how many make it one: PID 1 runs them by itself, and each
+/// look at single events takes time from them.
+const GATHER: Duration = Duration::from_millis(10);
+const GATHER_FROM: usize = 32;
 /// How long the run's slice is waited for at the end.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -152,6 +156,10 @@ impl<'a> Engine<'a> {
             let wake =
                 [Some(reconcile_at), self.deadline, self.cancel_deadline(), self.matrix_deadline(), tell_at].into_iter().flatten().min();
             let wake = wake.unwrap_or(reconcile_at);
+            if self.progress.unfinished() >= GATHER_FROM {
+                // On purpose not the runtime's sleep: what comes meanwhile stays in its sockets, and wakes up nobody.
+                std::thread::sleep(GATHER);
+            }
             tokio::select! {
                 removed = self.removed.recv() => {
                     let Some(removed) = removed else { return Err(crate::systemd::SystemdError::Closed.into()) };
@@ -335,8 +343,10 @@ impl<'a> Engine<'a> {
 
     /// Writes what the jobs of a wave find when they start.
     fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
-        if number == 0 && !self.context.features.concurrency {
-            store::create_slots(&self.run.slots(), self.context.run.max_parallel)?;
+        if number == 0
+            && let Some(count) = self.context.bound().filter(|_| !self.context.features.concurrency)
+        {
+            store::create_slots(&self.run.slots(), count)?;
         }
         if number == 0 {
             self.prepare_matrices()?;
@@ -346,7 +356,8 @@ impl<'a> Engine<'a> {
             let (name, job) = self.context.job(*ix);
             let paths = self.run.job(name);
             store::create_job(&paths, &job.outputs.keys().map(String::as_str).collect::<Vec<_>>())?;
-            store::write_json(&paths.spec(), &JobSpec::new(&self.context, *ix), 0o644, false)?;
+            // The job starts when all of the wave is written.
+            store::write_json_plainly(&paths.spec(), &JobSpec::new(&self.context, *ix), 0o644)?;
         }
         Ok(())
     }
