@@ -296,7 +296,7 @@ impl<'a> Follower<'a> {
     fn take(&mut self, entries: &mut Vec<JournalEntry>) {
         for entry in entries.drain(..) {
             self.cursor = Some(entry.cursor);
-            if let Some(line) = entry.line {
+            for line in entry.lines {
                 self.last_line = self.last_line.max(Some(line.at));
                 self.order.line(line);
             }

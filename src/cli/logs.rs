@@ -35,7 +35,7 @@ async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<us
     let (mut entries, mut shown) = (Vec::new(), 0);
     loop {
         let more = lines.batch(&mut entries).await?;
-        for line in entries.drain(..).filter_map(|entry| entry.line) {
+        for line in entries.drain(..).flat_map(|entry| entry.lines) {
             renderer.line(&line).map_err(CliError::Output)?;
             shown += 1;
         }

@@ -47,7 +47,8 @@ pub enum FileError {
 /// The four files of one attempt of a step; gone with this, since what a step writes there may be secret.
 #[derive(Debug)]
 pub struct StepFiles {
-    directory: PathBuf,
+    /// What their paths have in common.
+    stem: PathBuf,
 }
 
 /// What a step wrote.
@@ -75,17 +76,20 @@ impl StepFiles {
     /// # Errors
     /// Fails with the system's reason.
     pub fn create(files: &Path, index: usize, attempt: u32) -> io::Result<Self> {
-        let directory = files.join(format!("{index}-{attempt}"));
-        fs::create_dir_all(&directory)?;
+        let own = Self { stem: files.join(format!("{index}-{attempt}")) };
         for (_, file) in NAMES {
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(directory.join(file))?;
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(own.path(file))?;
         }
-        Ok(Self { directory })
+        Ok(own)
     }
 
     /// Returns the variables that tell a step where its files are.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
-        NAMES.into_iter().flat_map(move |(names, file)| names.iter().map(move |name| (*name, self.directory.join(file))))
+        NAMES.into_iter().flat_map(move |(names, file)| names.iter().map(move |name| (*name, self.path(file))))
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.stem.with_extension(file)
     }
 
     /// Reads what the step wrote.
@@ -121,7 +125,7 @@ impl StepFiles {
     fn bytes(&self, name: &'static str, file: &str) -> Result<Vec<u8>, FileError> {
         use io::Read;
         let unreadable = |reason: String| FileError::Unreadable { name, reason };
-        let path = self.directory.join(file);
+        let path = self.path(file);
         // As most are left.
         if path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0) {
             return Ok(Vec::new());
@@ -143,13 +147,9 @@ impl StepFiles {
 
 impl Drop for StepFiles {
     fn drop(&mut self) {
-        // As a rule there is nothing else in it.
         for (_, file) in NAMES {
-            let _ = fs::remove_file(self.directory.join(file));
-        }
-        if fs::remove_dir(&self.directory).is_err() {
-            // What a step has made of its directory may be in the way; then it stays with the workspace.
-            let _ = fs::remove_dir_all(&self.directory);
+            // What a step has put in a file's place goes with all that the job leaves.
+            let _ = fs::remove_file(self.path(file));
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The life of a job, from its gate to its result. What it does in between is in `attempt` and `step`.
 
 use std::{
-    fs, io, mem,
+    ffi::OsStr,
+    fs, io,
+    mem::{self, MaybeUninit},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags, RawDir, open};
 
 use super::{
     gate::{self, NeedResult},
@@ -72,7 +76,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         ("NIXACTIONS_JOB", spec.job.as_str()),
     ];
     // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a user's manager.
-    let mut journal = Journal::open(&fields);
+    let mut journal = Journal::new(&fields);
     let secrets = secrets::take(&mut spec, &mut journal.masker);
     let processes = Processes::new(signals, journal, spec.shared_directory.join("killed"));
     let mut job = Job {
@@ -310,7 +314,7 @@ impl Job<'_> {
         self.record.conclusion = status::conclude(self.record.outcome, self.spec.continue_on_error);
         self.record.finished_at.get_or_insert_with(Timestamp::now);
         self.record.usage = self.processes.cgroup.usage();
-        self.record.log_lines = self.processes.journal.lines;
+        self.record.log_lines = self.processes.journal.sent;
         let conclusion = self.record.conclusion;
         let failed = conclusion == Conclusion::Failure || self.needs.iter().any(|need| need.need.failed);
         let result = JobResult { version: RESULT_VERSION, failed, record: self.record };
@@ -321,6 +325,13 @@ impl Job<'_> {
 
 /// Removes all that lies in a directory, as far as possible: what is left is in nobody's way, retention removes it with the run.
 fn empty(directory: &Path) {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.for_each(|entry| _ = store::remove_tree(&entry.path()));
+    let Ok(opened) = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    // As a rule there is little or nothing: readdir(3) would take 32 KiB for it.
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(opened, &mut buffer);
+    let mut names = Vec::new();
+    while let Some(Ok(entry)) = entries.next() {
+        names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+    }
+    names.iter().filter(|name| *name != "." && *name != "..").for_each(|name| _ = store::remove_tree(&directory.join(name)));
 }

@@ -36,28 +36,23 @@ pub enum Priority {
 /// Sends lines to journald and counts them.
 #[derive(Debug)]
 pub struct Journal {
-    socket: Option<UnixDatagram>,
+    /// Connected with the first line: most jobs print little, and many nothing.
+    socket: Option<io::Result<UnixDatagram>>,
     common: Vec<u8>,
     /// What is hidden in what the runner says; whoever sends lines of others masks them himself.
     pub masker: Masker,
     /// How many lines journald took.
-    pub lines: u64,
+    pub sent: u64,
     /// How many lines it did not take.
     pub lost: u64,
 }
 
 impl Journal {
-    /// Opens the journal. `fields` go with every line. Where there is no journald, lines go to standard error.
-    pub fn open(fields: &[(&str, &str)]) -> Self {
-        let connect = || -> io::Result<UnixDatagram> {
-            let socket = UnixDatagram::unbound()?;
-            socket.connect(SOCKET)?;
-            socket.set_write_timeout(Some(SEND_DEADLINE))?;
-            Ok(socket)
-        };
+    /// Returns a way to the journal. `fields` go with every line. Where there is no journald, lines go to standard error.
+    pub fn new(fields: &[(&str, &str)]) -> Self {
         let mut common = Vec::new();
         fields.iter().for_each(|(name, value)| push_field(&mut common, name, value));
-        Self { socket: connect().ok(), common, masker: Masker::default(), lines: 0, lost: 0 }
+        Self { socket: None, common, masker: Masker::default(), sent: 0, lost: 0 }
     }
 
     /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again and again. `step` is the step
@@ -74,17 +69,30 @@ impl Journal {
 
     /// Sends one line, without its newline; at most [`LINE_MAX`] bytes.
     pub fn line(&mut self, text: &[u8], priority: Priority, stream_fields: &[u8]) {
-        let Some(socket) = &self.socket else {
+        // A line holds no newline, so the short form serves even where it is not UTF-8.
+        self.send(text, 1, [b"MESSAGE=", text], priority, stream_fields);
+    }
+
+    /// Sends several lines as one entry, without the newline after the last; at most [`LINE_MAX`] bytes.
+    pub fn lines(&mut self, text: &[u8], count: u64, priority: Priority, stream_fields: &[u8]) {
+        let head = [b"MESSAGE\n".as_slice(), &(text.len() as u64).to_le_bytes()].concat();
+        self.send(text, count, [&head, text], priority, stream_fields);
+    }
+
+    fn send(&mut self, text: &[u8], count: u64, message: [&[u8]; 2], priority: Priority, stream_fields: &[u8]) {
+        if self.socket.is_none() {
+            self.socket = Some(connect());
+        }
+        let Some(Ok(socket)) = &self.socket else {
             eprintln!("{}", String::from_utf8_lossy(text));
-            self.lost += 1;
+            self.lost += count;
             return;
         };
-        // A line holds no newline, so the short form serves even where it is not UTF-8.
         let priority = [b'\n', b'P', b'R', b'I', b'O', b'R', b'I', b'T', b'Y', b'=', b'0' + priority as u8, b'\n'];
-        let parts = [b"MESSAGE=", text, &priority, &self.common, stream_fields].map(IoSlice::new);
+        let parts = [message[0], message[1], &priority, &self.common, stream_fields].map(IoSlice::new);
         match send(socket, &parts) {
-            Ok(()) => self.lines += 1,
-            Err(_) => self.lost += 1,
+            Ok(()) => self.sent += count,
+            Err(_) => self.lost += count,
         }
     }
 
@@ -99,6 +107,13 @@ impl Journal {
             }
         }
     }
+}
+
+fn connect() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(SOCKET)?;
+    socket.set_write_timeout(Some(SEND_DEADLINE))?;
+    Ok(socket)
 }
 
 /// Sends one datagram, waiting for room in the socket but not for ever.

@@ -24,12 +24,14 @@ impl Job<'_> {
     }
 
     /// Keeps what an attempt at a step wrote to its summary, in the place of what one before it did.
-    pub(super) fn keep_summary(&mut self, index: usize, step: &StepSpec, files: &StepFiles) {
+    pub(super) fn keep_summary(&mut self, index: usize, step: &StepSpec, attempt: u32, files: &StepFiles) {
         let path = self.paths.summary(index);
         let kept = match files.summary() {
             Ok(text) if text.is_empty() => {
-                // As a rule there is none.
-                let _ = fs::remove_file(path);
+                if attempt > 1 {
+                    // As a rule there is none.
+                    let _ = fs::remove_file(path);
+                }
                 return;
             }
             Ok(text) => {

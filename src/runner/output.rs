@@ -2,7 +2,8 @@
 //!
 //! A step's pipes stay open as long as anything it left behind holds them, so lines that come later still go out
 //! under the step that wrote them. What of a line has not come yet is held back, up to a bound: a line of 100 MB is
-//! sent in parts.
+//! sent in parts. Each line is an entry of the journal, unless a step prints faster than journald takes entries: then as many
+//! as have come at once share one.
 
 use std::{
     borrow::Cow,
@@ -26,6 +27,10 @@ use super::{
 
 /// How much is read at once, in bytes: a pipe's default capacity (pipe(7)).
 const CHUNK: usize = 64 * 1024;
+
+/// How many lines of a flood go into one entry of the journal at most, and how many bytes.
+const GROUP_LINES: u64 = 32;
+const GROUP_BYTES: usize = 4 * 1024;
 
 /// Where a step's output goes.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ pub struct Stream {
 impl Stream {
     /// Wraps the reading end of a pipe, which must not block; its lines are sent to the journal.
     pub fn new(pipe: io::PipeReader, fields: Vec<u8>, priority: Priority) -> Self {
-        let shown = Shown { fields, priority, held: Vec::new(), hidden: 0, within: false };
+        let shown = Shown { fields, priority, held: Vec::new(), hidden: 0, within: false, is_flood: false };
         Self { pipe, uses: Use::Shown(shown), open: true }
     }
 
@@ -111,17 +116,22 @@ impl Stream {
         // Not zeroed before: that alone would cost a job that prints little all the buffer's pages.
         buffer.clear();
         buffer.reserve(CHUNK);
-        match read(&self.pipe, spare_capacity(buffer)) {
-            Ok(1..) => {}
+        let is_flood = match read(&self.pipe, spare_capacity(buffer)) {
+            // The pipe was full: whoever writes to it has to wait.
+            Ok(CHUNK..) => true,
+            Ok(1..) => false,
             Err(Errno::INTR) => return true,
             Err(Errno::AGAIN) => return false,
             Ok(0) | Err(_) => {
                 self.finish(sink);
                 return false;
             }
-        }
+        };
         match &mut self.uses {
-            Use::Shown(shown) => shown.take(buffer, sink),
+            Use::Shown(shown) => {
+                shown.is_flood = is_flood;
+                shown.take(buffer, sink);
+            }
             Use::Kept(kept) => self.open = kept.borrow_mut().take(buffer),
         }
         self.open
@@ -147,6 +157,8 @@ struct Shown {
     hidden: usize,
     /// Whether parts of that line have been sent.
     within: bool,
+    /// Whether lines come faster than journald takes them one by one.
+    is_flood: bool,
 }
 
 impl Shown {
@@ -230,12 +242,42 @@ impl Shown {
             return;
         }
         let masked: Cow<'_, [u8]> = sink.journal.masker.bytes(lines);
-        let mut rest = masked.strip_suffix(b"\n").unwrap_or(&masked);
-        while let Some(end) = memchr(b'\n', rest) {
-            self.send(&rest[..end], sink.journal);
-            rest = &rest[end + 1..];
+        let lines = Lines(Some(masked.strip_suffix(b"\n").unwrap_or(&masked)));
+        if self.is_flood {
+            self.grouped(lines, sink.journal);
+        } else {
+            lines.for_each(|line| self.send(line, sink.journal));
         }
-        self.send(rest, sink.journal);
+    }
+
+    /// Sends lines, several to an entry.
+    fn grouped(&self, lines: Lines<'_>, journal: &mut Journal) {
+        let (mut group, mut count) = (Vec::with_capacity(GROUP_BYTES), 0);
+        let flush = |group: &mut Vec<u8>, count: &mut u64, journal: &mut Journal| {
+            match count {
+                0 => {}
+                1 => journal.line(group, self.priority, &self.fields),
+                _ => journal.lines(group, *count, self.priority, &self.fields),
+            }
+            (group.clear(), *count = 0);
+        };
+        for line in lines {
+            let line = trimmed(line);
+            let is_alone = line.len() > GROUP_BYTES / 2 || !is_printable(line);
+            if is_alone || count == GROUP_LINES || group.len() + line.len() >= GROUP_BYTES {
+                flush(&mut group, &mut count, journal);
+            }
+            if is_alone {
+                self.send(line, journal);
+                continue;
+            }
+            if count > 0 {
+                group.push(b'\n');
+            }
+            group.extend_from_slice(line);
+            count += 1;
+        }
+        flush(&mut group, &mut count, journal);
     }
 
     fn send(&self, line: &[u8], journal: &mut Journal) {
@@ -262,9 +304,41 @@ impl Shown {
     }
 }
 
+/// The lines of a text.
+struct Lines<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        let end = memchr(b'\n', rest);
+        self.0 = end.map(|end| &rest[end + 1..]);
+        Some(&rest[..end.unwrap_or(rest.len())])
+    }
+}
+
+/// Returns a line without what else than a newline ends it.
+fn trimmed(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Returns whether journalctl(1) shows a line: of an entry that it does not take for text it shows the size only.
+fn is_printable(line: &[u8]) -> bool {
+    let is_text = |text: &str| {
+        let mut after_escape = false;
+        text.chars().all(|c| {
+            let starts = std::mem::replace(&mut after_escape, c == '\x1b');
+            // Colours it leaves out.
+            if starts { c == '[' } else { c == '\t' || c == '\x1b' || !c.is_control() }
+        }) && !after_escape
+    };
+    std::str::from_utf8(line).is_ok_and(is_text)
+}
+
 /// Sends one line, in parts where it is long.
 fn send(line: &[u8], priority: Priority, fields: &[u8], journal: &mut Journal) {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = trimmed(line);
     if line.is_empty() {
         return journal.line(line, priority, fields);
     }

@@ -209,7 +209,7 @@ impl Processes {
     fn spawn(&mut self, command: &mut Command, streams: impl FnOnce(io::PipeReader, io::PipeReader) -> [Stream; 2]) -> io::Result<Pid> {
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
-        command.stdin(Stdio::null()).stdout(OwnedFd::from(out_writer)).stderr(OwnedFd::from(err_writer)).process_group(0);
+        command.stdout(OwnedFd::from(out_writer)).stderr(OwnedFd::from(err_writer)).process_group(0);
         let child = command.spawn();
         // The command keeps its ends of the pipes, which would never close.
         command.stdout(Stdio::null()).stderr(Stdio::null());

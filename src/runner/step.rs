@@ -85,7 +85,7 @@ impl Job<'_> {
         let limits = self.limits(step.timeout);
         self.tell();
         let (ended, stop) = self.processes.run(&mut command, Some((&step.name, attempt)), limits);
-        self.keep_summary(index, step, &files);
+        self.keep_summary(index, step, attempt, &files);
         let exit_code = if let Ended::Exited(code) = ended { Some(code) } else { None };
         if let Some((outcome, reason)) = self.ended_by(stop, step.timeout) {
             return Tried { outcome, reason: Some(reason), exit_code, written: None };

@@ -67,8 +67,8 @@ pub struct Mode<'a> {
 pub struct JournalEntry {
     /// Where it stands in the journal.
     pub cursor: String,
-    /// The log line, where it is one that is shown.
-    pub line: Option<LogLine>,
+    /// The log lines in it, where they are shown: several, of a step that printed faster than journald takes entries.
+    pub lines: Vec<LogLine>,
 }
 
 impl JournalQuery {
@@ -146,12 +146,12 @@ impl JournalQuery {
             let (fields, used) = Fields::read(&bytes[start..])?;
             start += used;
             if let Some(cursor) = fields.text("__CURSOR") {
-                return Some((JournalEntry { cursor: cursor.into_owned(), line: self.line(&fields) }, start));
+                return Some((JournalEntry { cursor: cursor.into_owned(), lines: self.lines(&fields).unwrap_or_default() }, start));
             }
         }
     }
 
-    fn line(&self, fields: &Fields<'_>) -> Option<LogLine> {
+    fn lines(&self, fields: &Fields<'_>) -> Option<Vec<LogLine>> {
         let at = fields.time("_SOURCE_REALTIME_TIMESTAMP").or_else(|| fields.time("__REALTIME_TIMESTAMP"))?;
         if self.until.is_some_and(|until| at > until) || self.since.is_some_and(|since| at < since) {
             return None;
@@ -174,9 +174,22 @@ impl JournalQuery {
             None => return None,
         };
         let step = fields.text("NIXACTIONS_STEP").filter(|step| !step.is_empty()).map(Cow::into_owned);
-        let message = fields.text("MESSAGE").unwrap_or_default().into_owned();
+        let message = fields.text("MESSAGE").unwrap_or_default();
         let mark = fields.text("NIXACTIONS_COMMAND").and_then(|name| Mark::parse(&name));
-        Some(LogLine { at, job, step, attempt: fields.number("NIXACTIONS_ATTEMPT"), stream, priority, mark, message })
+        let attempt = fields.number("NIXACTIONS_ATTEMPT");
+        let line = |message: &str| LogLine {
+            at,
+            job: job.clone(),
+            step: step.clone(),
+            attempt,
+            stream,
+            priority,
+            mark,
+            message: message.to_owned(),
+        };
+        // What others say in several lines stays together.
+        let is_group = matches!(stream, Stream::Stdout | Stream::Stderr);
+        Some(if is_group { message.split('\n').map(line).collect() } else { vec![line(&message)] })
     }
 }
 
@@ -299,7 +312,8 @@ mod tests {
         let bytes = entry(fields);
         let (entry, used) = query(None).parse(&bytes).unwrap();
         assert_eq!((entry.cursor.as_str(), used), ("s=1;i=2", bytes.len()));
-        entry.line
+        assert!(entry.lines.len() <= 1);
+        entry.lines.into_iter().next()
     }
 
     const OUTPUT: &str = "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB=build";
@@ -330,7 +344,8 @@ mod tests {
         let value = b"\x1b[1mhi\n\n\xff=";
         bytes.splice(at..at + 2, [&(value.len() as u64).to_le_bytes()[..], value].concat());
         let (entry, used) = query(None).parse(&bytes).unwrap();
-        assert_eq!(entry.line.unwrap().message, "\u{1b}[1mhi\n\n\u{fffd}=");
+        let messages: Vec<&str> = entry.lines.iter().map(|line| line.message.as_str()).collect();
+        assert_eq!(messages, ["\u{1b}[1mhi", "", "\u{fffd}="], "each line of the step's is one");
         assert_eq!(used, bytes.len());
         for length in 0..bytes.len() {
             assert_eq!(query(None).parse(&bytes[..length]), None, "{length}");
@@ -371,7 +386,7 @@ mod tests {
         assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=999000000")).is_none());
         assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=2001000000")).is_none());
         let (other, _) = query(Some("test")).parse(&entry(OUTPUT)).unwrap();
-        assert_eq!(other, JournalEntry { cursor: "s=1;i=2".into(), line: None });
+        assert_eq!(other, JournalEntry { cursor: "s=1;i=2".into(), lines: Vec::new() });
     }
 
     #[test]
@@ -380,7 +395,7 @@ mod tests {
         assert_eq!(query(None).parse(b"FOO=1\n\n"), None);
         let bytes = [&b"-- Boot 1 --\n\n"[..], &entry(OUTPUT)].concat();
         let (entry, used) = query(None).parse(&bytes).unwrap();
-        assert!(entry.line.is_some());
+        assert_eq!(entry.lines.len(), 1);
         assert_eq!(used, bytes.len());
     }
 }
