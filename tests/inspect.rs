@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 on_managers!(systemd_shows_a_run_that_goes_on on embedded, embedded_257, embedded_262, system_252, system_257, system_262, user_262);
 on_shared_managers!(
     the_journal_has_every_line_with_its_fields,
+    a_flood_of_lines_shares_entries_and_loses_none,
     a_run_is_read_from_other_terminals_and_afterwards,
     each_form_of_output_is_what_it_says,
 );
@@ -137,16 +138,61 @@ fn the_journal_has_every_line_with_its_fields(manager: &Manager) {
     for line in &lines {
         assert_eq!((&line["NIXACTIONS_WORKFLOW"], &line["NIXACTIONS_ATTEMPT"]), (&json!("lines"), &json!("1")), "{line:#}");
     }
-    let many = wait_for(SOON, "all lines in the journal", || Some(query("many")).filter(|lines| lines.len() >= 20000));
-    let numbers: Vec<String> = many.iter().map(|line| line["MESSAGE"].as_str().unwrap_or_default().to_owned()).collect();
-    assert!(
-        numbers.iter().map(String::as_str).eq((1..=20000).map(|n| n.to_string()).collect::<Vec<_>>().iter().map(String::as_str)),
-        "out of order"
-    );
+    let many = wait_for(SOON, "all lines in the journal", || Some(printed(&query("many"))).filter(|lines| lines.len() >= 20000));
+    assert!(many.into_iter().eq((1..=20000).map(|n| n.to_string())), "out of order");
     // The client showed all of them, in order too, and the other job's as its own.
     assert_eq!(run.lines("talker").len(), 10 + 20000);
     assert_eq!(run.lines("other"), ["mine"]);
     assert_eq!(run.job("talker")["logLines"], 10 + 20000);
+}
+
+/// Returns the lines of these entries: of a flood they hold several.
+fn printed(entries: &[Value]) -> Vec<String> {
+    entries.iter().flat_map(|entry| message(entry).split('\n').map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn a_flood_of_lines_shares_entries_and_loses_none(manager: &Manager) {
+    const COUNT: usize = 60_000;
+    let script = r#"printf 'alone\nand alone\n'; sleep 0.3; echo "::add-mask::hidden-word"
+        awk 'BEGIN { for (i = 1; i <= 60000; i++)
+            print i % 1000 == 0 ? "::error::wrong " i : i % 777 == 0 ? "\033[31mred\033[0m " i : i % 501 == 0 ? "" :
+                i % 333 == 0 ? "bell\007 " i : i % 250 == 0 ? "a hidden-word " i : i % 111 == 0 ? "carriage " i "\r" : i }'"#;
+    let line = |i: usize| match i {
+        _ if i % 1000 == 0 => format!("error: wrong {i}"),
+        _ if i % 777 == 0 => format!("\u{1b}[31mred\u{1b}[0m {i}"),
+        _ if i % 501 == 0 => String::new(),
+        _ if i % 333 == 0 => format!("bell\u{7} {i}"),
+        _ if i % 250 == 0 => format!("a *** {i}"),
+        _ if i % 111 == 0 => format!("carriage {i}"),
+        _ => i.to_string(),
+    };
+    let run = manager.run(&json!({ "version": 1, "name": "flood", "jobs": { "j": bash(script) } }), &NONE).exits(0);
+    assert_eq!(run.job("j")["logLines"], 2 + COUNT);
+    // Without `--all`: no entry may be too large to be shown.
+    let filters = ["--output=json".to_owned(), format!("NIXACTIONS_RUN={}", run.id), "NIXACTIONS_STREAM=stdout".to_owned()];
+    let entries = wait_for(SOON, "all lines in the journal", || {
+        let text = manager.journal(&filters).ok();
+        let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("journalctl prints JSON")).collect();
+        (printed(&entries).len() >= 2 + COUNT).then_some(entries)
+    });
+    let lines = printed(&entries);
+    assert_eq!(lines[..2], ["alone", "and alone"]);
+    for (found, i) in lines[2..].iter().zip(1..) {
+        assert_eq!(*found, line(i), "line {i}");
+    }
+    assert_eq!(lines.len(), 2 + COUNT);
+    for entry in &entries {
+        let text = message(entry);
+        assert_eq!(entry["PRIORITY"], if text.starts_with("error: ") { "3" } else { "6" }, "{entry}");
+        assert_eq!((&entry["NIXACTIONS_JOB"], &entry["NIXACTIONS_ATTEMPT"]), (&json!("j"), &json!("1")), "{entry}");
+        assert!(!text.contains('\n') || !text.contains(['\u{7}', '\r']) && !text.contains("error: "), "{entry}");
+    }
+    assert_eq!((&entries[0]["MESSAGE"], &entries[1]["MESSAGE"]), (&json!("alone"), &json!("and alone")), "lines that come slowly");
+    assert!(entries.len() < COUNT / 4, "{} entries", entries.len());
+    // Our own readers tell each line by itself.
+    assert_eq!(run.lines("j").len(), 2 + COUNT);
+    let logs = manager.nixactions(&["logs", &run.id]).ok();
+    assert_eq!((logs.lines().count(), logs.lines().last()), (2 + COUNT, Some("j | error: wrong 60000")));
 }
 
 fn a_run_is_read_from_other_terminals_and_afterwards(manager: &Manager) {

@@ -280,7 +280,7 @@ impl Job<'_> {
     }
 
     /// Removes what the job made in its workspace, unless somebody may want to look at it after a failure. The directories
-    /// stay: on ext4 each removal makes the next few seconds' creations ten times as expensive (it spares inodes just freed).
+    /// stay: an ext4 without a journal spares inodes just freed, and each removal makes the next few seconds' creations expensive.
     fn clean_up(&mut self) {
         if matches!(self.record.outcome, Conclusion::Success | Conclusion::Skipped) {
             // Removed through a mount, each file of the source tree would have to be marked as removed.

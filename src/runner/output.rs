@@ -28,9 +28,10 @@ use super::{
 /// How much is read at once, in bytes: a pipe's default capacity (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
-/// How many lines of a flood go into one entry of the journal at most, and how many bytes.
+/// How many lines of a flood go into one entry of the journal at most, and how many bytes: `journalctl -o json` leaves values out that
+/// have 4096 or more (journalctl(1)).
 const GROUP_LINES: u64 = 32;
-const GROUP_BYTES: usize = 4 * 1024;
+const GROUP_BYTES: usize = 4000;
 
 /// Where a step's output goes.
 #[derive(Debug)]
@@ -259,7 +260,8 @@ impl Shown {
                 1 => journal.line(group, self.priority, &self.fields),
                 _ => journal.lines(group, *count, self.priority, &self.fields),
             }
-            (group.clear(), *count = 0);
+            group.clear();
+            *count = 0;
         };
         for line in lines {
             let line = trimmed(line);
@@ -343,4 +345,27 @@ fn send(line: &[u8], priority: Priority, fields: &[u8], journal: &mut Journal) {
         return journal.line(line, priority, fields);
     }
     line.chunks(LINE_MAX).for_each(|part| journal.line(part, priority, fields));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_journalctl_would_not_show_is_not_put_to_other_lines() {
+        for line in ["", "text\twith tabs", "ünï ✓", "\x1b[1;31mred\x1b[0m"] {
+            assert!(is_printable(line.as_bytes()), "{line:?}");
+        }
+        for line in [&b"bell\x07"[..], b"a\rb", b"\x1b]0;title", b"\x1b", b"nul\0", b"\xff", "c1\u{85}".as_bytes()] {
+            assert!(!is_printable(line), "{:?}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn a_text_has_as_many_lines_as_newlines_between_them() {
+        let lines = |text: &'static str| Lines(Some(text.as_bytes())).map(|line| std::str::from_utf8(line).unwrap()).collect::<Vec<_>>();
+        assert_eq!(lines("a"), ["a"]);
+        assert_eq!(lines("a\n\nb"), ["a", "", "b"]);
+        assert_eq!(lines("a\n"), ["a", ""]);
+    }
 }
