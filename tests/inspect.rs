@@ -154,16 +154,17 @@ fn printed(entries: &[Value]) -> Vec<String> {
 fn a_flood_of_lines_shares_entries_and_loses_none(manager: &Manager) {
     const COUNT: usize = 60_000;
     let script = r#"printf 'alone\nand alone\n'; sleep 0.3; echo "::add-mask::hidden-word"
-        awk 'BEGIN { for (i = 1; i <= 60000; i++)
-            print i % 1000 == 0 ? "::error::wrong " i : i % 777 == 0 ? "\033[31mred\033[0m " i : i % 501 == 0 ? "" :
-                i % 333 == 0 ? "bell\007 " i : i % 250 == 0 ? "a hidden-word " i : i % 111 == 0 ? "carriage " i "\r" : i }'"#;
+        awk 'BEGIN { for (i = 1; i <= 60000; i++) {
+            if (i % 1000 == 0) print "::error::wrong " i; else if (i % 777 == 0) print "\033[31mred\033[0m " i; else if (i % 501 == 0) print "";
+            else if (i % 333 == 0) print "bell\007 " i; else if (i % 250 == 0) print "a hidden-word " i;
+            else if (i % 111 == 0) print "carriage " i "\r"; else print i } }'"#;
     let line = |i: usize| match i {
-        _ if i % 1000 == 0 => format!("error: wrong {i}"),
-        _ if i % 777 == 0 => format!("\u{1b}[31mred\u{1b}[0m {i}"),
-        _ if i % 501 == 0 => String::new(),
-        _ if i % 333 == 0 => format!("bell\u{7} {i}"),
-        _ if i % 250 == 0 => format!("a *** {i}"),
-        _ if i % 111 == 0 => format!("carriage {i}"),
+        _ if i.is_multiple_of(1000) => format!("error: wrong {i}"),
+        _ if i.is_multiple_of(777) => format!("\u{1b}[31mred\u{1b}[0m {i}"),
+        _ if i.is_multiple_of(501) => String::new(),
+        _ if i.is_multiple_of(333) => format!("bell\u{7} {i}"),
+        _ if i.is_multiple_of(250) => format!("a *** {i}"),
+        _ if i.is_multiple_of(111) => format!("carriage {i}"),
         _ => i.to_string(),
     };
     let run = manager.run(&json!({ "version": 1, "name": "flood", "jobs": { "j": bash(script) } }), &NONE).exits(0);
