@@ -14,6 +14,7 @@ on_shared_managers!(
     a_full_disk_fails_the_job_that_saves,
     submodules_and_linked_worktrees_are_whole_repositories,
     what_is_no_file_stays_out_of_the_source_tree,
+    what_a_step_puts_where_the_runner_writes_next_is_replaced,
 );
 
 const NONE: [&str; 0] = [];
@@ -252,4 +253,18 @@ fn what_is_no_file_stays_out_of_the_source_tree(manager: &Manager) {
     let run = manager.run(&plan, &["--source=odd"]).exits(0);
     assert_eq!(run.lines("j"), ["file"], "{run}");
     assert!(run.stderr.contains("left out of the source tree: `pipe`, which is a named pipe"), "{}", run.stderr);
+}
+
+fn what_a_step_puts_where_the_runner_writes_next_is_replaced(manager: &Manager) {
+    let plant = "d=$(dirname $NIXACTIONS_ENV); echo precious > kept
+        mkfifo $d/1-1.env $d/1.sh; ln -s $PWD/kept $d/1-1.output; ln -s $PWD/kept $d/2.sh; echo IT=planted > $d/2-1.env";
+    let steps = json!([
+        { "name": "plant", "bash": plant },
+        { "name": "next", "bash": "echo OUT=1 >> $NIXACTIONS_OUTPUT; echo OWN=2 >> $NIXACTIONS_ENV" },
+        { "name": "last", "bash": "echo $OWN, ${IT-none}, $(cat kept)" },
+    ]);
+    let plan = json!({ "version": 1, "name": "planted", "jobs": { "j": { "timeout": 60, "steps": steps } } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(run.lines("j"), ["2, none, precious"], "{run}");
+    assert_eq!(run.job("j")["outputs"], json!({ "OUT": "1" }), "{run}");
 }

@@ -152,9 +152,11 @@ fn printed(entries: &[Value]) -> Vec<String> {
 }
 
 fn a_flood_of_lines_shares_entries_and_loses_none(manager: &Manager) {
-    const COUNT: usize = 60_000;
+    const COUNT: usize = 12_000;
     let script = r#"printf 'alone\nand alone\n'; sleep 0.3; echo "::add-mask::hidden-word"
-        awk 'BEGIN { for (i = 1; i <= 60000; i++) {
+        # A runner that is held up finds the pipe full.
+        kill -STOP $PPID; (sleep 0.5; kill -CONT $PPID) &
+        awk 'BEGIN { for (i = 1; i <= 12000; i++) {
             if (i % 1000 == 0) print "::error::wrong " i; else if (i % 777 == 0) print "\033[31mred\033[0m " i; else if (i % 501 == 0) print "";
             else if (i % 333 == 0) print "bell\007 " i; else if (i % 250 == 0) print "a hidden-word " i;
             else if (i % 111 == 0) print "carriage " i "\r"; else print i } }'"#;
@@ -189,11 +191,12 @@ fn a_flood_of_lines_shares_entries_and_loses_none(manager: &Manager) {
         assert!(!text.contains('\n') || !text.contains(['\u{7}', '\r']) && !text.contains("error: "), "{entry}");
     }
     assert_eq!((&entries[0]["MESSAGE"], &entries[1]["MESSAGE"]), (&json!("alone"), &json!("and alone")), "lines that come slowly");
-    assert!(entries.len() < COUNT / 4, "{} entries", entries.len());
+    let shared = entries.iter().filter(|entry| message(entry).contains('\n')).count();
+    assert!(shared > 100, "{shared} of {} entries", entries.len());
     // Our own readers tell each line by itself.
     assert_eq!(run.lines("j").len(), 2 + COUNT);
     let logs = manager.nixactions(&["logs", &run.id]).ok();
-    assert_eq!((logs.lines().count(), logs.lines().last()), (2 + COUNT, Some("j | error: wrong 60000")));
+    assert_eq!((logs.lines().count(), logs.lines().last()), (2 + COUNT, Some("j | error: wrong 12000")));
 }
 
 fn a_run_is_read_from_other_terminals_and_afterwards(manager: &Manager) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 on_shared_managers!(
     secrets_are_masked_however_they_are_printed,
     what_steps_ask_to_be_masked_is_masked_from_then_on,
+    a_mask_is_heard_however_long_it_is_and_before_the_other_stream,
     workflow_commands_are_heard_until_they_are_stopped,
     a_line_of_100_mb_binary_and_closed_output_do_no_harm,
     a_secret_is_nowhere_but_with_its_job,
@@ -235,6 +236,21 @@ fn what_steps_ask_to_be_masked_is_masked_from_then_on(manager: &Manager) {
     let run = manager.run(&plan, &NONE).exits(0);
     assert_eq!(run.lines("j"), ["first asked-for-1", "second ***", "*** *** *** a", "later ***"], "{run}");
     assert_eq!(run.job("j")["outputs"]["O"], "***");
+}
+
+fn a_mask_is_heard_however_long_it_is_and_before_the_other_stream(manager: &Manager) {
+    // bash writes so long a line in parts, and the others are named behind a pipe full of something else.
+    let script = "long=$(seq 1 15000 | tr '\\n' ,)end; printf %s ::add-mask::$long; sleep 0.3; echo; echo \"long $long\"
+        for i in $(seq 20); do head -c 80000 /dev/zero | tr '\\0' x; echo; s=topsecret$i-x; echo ::add-mask::$s; echo \"other $s\" >&2; done";
+    let huge = "printf %s ::add-mask::; head -c 3000000 /dev/zero | tr '\\0' s; echo; echo after";
+    let plan = json!({ "version": 1, "name": "long-masks", "jobs": { "j": bash(script), "huge": bash(huge) } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    let lines: Vec<&str> = run.lines("j").into_iter().filter(|line| !line.starts_with("xxx")).collect();
+    let expected: Vec<&str> = std::iter::once("long ***").chain(std::iter::repeat_n("other ***", 20)).collect();
+    assert_eq!(lines, expected);
+    assert_eq!(run.lines("huge"), ["after"], "what cannot be hidden is not shown");
+    let logs = manager.nixactions(&["logs", &run.id, "huge"]).ok();
+    assert!(logs.contains("`::add-mask::` has more than a mebibyte, which cannot be hidden; the line is left out"), "{logs}");
 }
 
 fn workflow_commands_are_heard_until_they_are_stopped(manager: &Manager) {

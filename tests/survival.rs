@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 on_shared_managers!(
     a_run_goes_on_without_its_client,
     a_supervisor_that_is_killed_again_and_again_loses_nothing,
+    a_supervisor_that_is_killed_before_any_job_has_begun_submits_none_twice,
     a_cancellation_is_not_lost_with_the_supervisor,
     a_killed_runner_fails_its_job_alone,
     nothing_that_a_job_forks_outlives_it,
@@ -119,6 +120,27 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) 
     dag.has_run_once(&run);
     let started = |event: &&Value| event["event"]["type"] == "supervisorStarted";
     assert!(run.events.iter().filter(started).count() > 1, "no supervisor was killed: {run}");
+    run.leaves_nothing(manager);
+}
+
+/// What tells the new one that the jobs were submitted is systemd alone: none of them has left a trace.
+fn a_supervisor_that_is_killed_before_any_job_has_begun_submits_none_twice(manager: &Manager) {
+    let go = manager.dir().join("before-any-go");
+    let setup = format!("until [ -e {} ]; do sleep 0.05; done", go.display());
+    let executor = json!({ "type": "hooks", "copyRepo": false, "setupWorkspace": ["sh", "-c", setup], "executeJob": ["echo", "executed"] });
+    let plan = json!({ "version": 1, "name": "before-any", "executors": { "box": executor }, "jobs": {
+        "j": { "executor": "box", "steps": [{ "name": "it", "bash": "true" }] },
+    } });
+    let run = manager.start(&plan, &NONE);
+    let unit = format!("nixactions-{}-j.service", run.id());
+    wait_for(SOON, "the job to be queued", || (!manager.units(&unit).is_empty()).then_some(()));
+    assert!(run.kill_supervisor(), "there is none");
+    let restarted = || run.events().iter().filter(|event| event["event"]["type"] == "supervisorStarted").count() == 2;
+    wait_for(SOON, "the next supervisor", || restarted().then_some(()));
+    manager.write(&go, "");
+    let run = run.end().exits(0);
+    assert_eq!(run.lines("j"), ["executed"], "{run}");
+    assert_eq!(run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count(), 1, "{run}");
     run.leaves_nothing(manager);
 }
 

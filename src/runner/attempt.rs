@@ -1,9 +1,10 @@
 //! One attempt at a job: its workspace, its steps in their order, and the artifacts it leaves.
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use super::{
     env::Environment,
+    files::write_anew,
     gate,
     job::Job,
     journal::Priority,
@@ -24,13 +25,13 @@ impl Job<'_> {
         workspace::prepare(self.spec, self.paths)?;
         // `$NIXACTIONS_NEEDS` is promised to every step.
         let needs_file = self.spec.files_directory.join("needs.json");
-        fs::write(&needs_file, gate::needs_json(&self.needs).to_string()).map_err(WorkspaceError::Make)?;
+        write_anew(&needs_file, gate::needs_json(&self.needs).to_string().as_bytes()).map_err(WorkspaceError::Make)?;
         if let Some(hooks) = &self.spec.hooks {
             let steps = match hooks.steps.get(&self.spec.job) {
                 Some(own) if !hooks.of_workspace => own.to_string(),
                 _ => serde_json::json!(hooks.steps).to_string(),
             };
-            fs::write(self.spec.files_directory.join("steps.json"), steps).map_err(WorkspaceError::Make)?;
+            write_anew(&self.spec.files_directory.join("steps.json"), steps.as_bytes()).map_err(WorkspaceError::Make)?;
         }
         self.spec.inputs.iter().try_for_each(|input| workspace::restore(self.spec, self.paths, input))?;
         Ok(Environment::new(&self.needs, &needs_file))

@@ -5,12 +5,13 @@
 //! A step may have put anything there, so a bad line is an error that names the line and never its value.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use crate::store;
+use crate::{error::describe, store};
 
 /// The largest file that is read, in bytes: GitHub's bound for outputs.
 pub const FILE_MAX: u64 = 1 << 20;
@@ -77,9 +78,7 @@ impl StepFiles {
     /// Fails with the system's reason.
     pub fn create(files: &Path, index: usize, attempt: u32) -> io::Result<Self> {
         let own = Self { stem: files.join(format!("{index}-{attempt}")) };
-        for (_, file) in NAMES {
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(own.path(file))?;
-        }
+        NAMES.iter().try_for_each(|(_, file)| write_anew(&own.path(file), b""))?;
         Ok(own)
     }
 
@@ -133,7 +132,7 @@ impl StepFiles {
         let opened = store::open_untrusted(&path).map_err(|error| match error {
             // Where the file lies is nothing that a reader of the reason could look at.
             store::StoreError::NotPlain { .. } => unreadable("not a plain file of reasonable size".to_owned()),
-            error => unreadable(error.to_string()),
+            error => unreadable(describe(&error)),
         })?;
         let Some(opened) = opened else { return Ok(Vec::new()) };
         let mut bytes = Vec::new();
@@ -152,6 +151,23 @@ impl Drop for StepFiles {
             let _ = fs::remove_file(self.path(file));
         }
     }
+}
+
+/// Writes a file of the runner's where steps may write as well. What one has put in its place, a link or a pipe, is not followed or waited
+/// for: it goes.
+///
+/// # Errors
+/// Fails with the system's reason.
+pub fn write_anew(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let create = || fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            create()?
+        }
+        other => other?,
+    };
+    file.write_all(bytes)
 }
 
 /// Parses `K=V` lines and `K<<DELIM` heredocs; of a name that comes twice the later value is last.

@@ -28,10 +28,16 @@ use super::{
 /// How much is read at once, in bytes: a pipe's default capacity (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
+/// From how much on in a pipe, in bytes, whoever writes to it is too fast for journald: a full pipe holds less than its capacity where what is
+/// written does not fill its pages.
+const FLOOD: usize = CHUNK / 2;
 /// How many lines of a flood go into one entry of the journal at most, and how many bytes: `journalctl -o json` leaves values out that
 /// have 4096 or more (journalctl(1)).
 const GROUP_LINES: u64 = 32;
 const GROUP_BYTES: usize = 4000;
+
+/// The longest workflow command that is heard, in bytes.
+const COMMAND_MAX: usize = 1 << 20;
 
 /// Where a step's output goes.
 #[derive(Debug)]
@@ -77,6 +83,20 @@ enum Use {
     Kept(Rc<RefCell<Kept>>),
 }
 
+/// What was read of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk {
+    /// These bytes; a flood where there were many at once.
+    Bytes {
+        /// Whether it is one.
+        is_flood: bool,
+    },
+    /// Nothing yet.
+    None,
+    /// Nothing any more.
+    End,
+}
+
 /// Standard output or error of a process.
 #[derive(Debug)]
 pub struct Stream {
@@ -88,7 +108,7 @@ pub struct Stream {
 impl Stream {
     /// Wraps the reading end of a pipe, which must not block; its lines are sent to the journal.
     pub fn new(pipe: io::PipeReader, fields: Vec<u8>, priority: Priority) -> Self {
-        let shown = Shown { fields, priority, held: Vec::new(), hidden: 0, within: false, is_flood: false };
+        let shown = Shown { fields, priority, held: Vec::new(), hidden: 0, within: false, is_skipped: false, is_flood: false };
         Self { pipe, uses: Use::Shown(shown), open: true }
     }
 
@@ -112,28 +132,46 @@ impl Stream {
         self.pipe.as_fd()
     }
 
+    /// Returns whether it is standard error. What names a secret comes by standard output, so that is listened to first.
+    pub fn is_second(&self) -> bool {
+        matches!(&self.uses, Use::Shown(shown) if shown.priority == Priority::Notice)
+    }
+
     /// Reads at most one chunk and passes it on. Returns whether there may be more right now.
     pub fn pump(&mut self, buffer: &mut Vec<u8>, sink: &mut Sink<'_>) -> bool {
+        match self.read(buffer) {
+            Chunk::Bytes { is_flood } => self.pass_on(buffer, is_flood, sink),
+            Chunk::None => false,
+            Chunk::End => {
+                self.finish(sink);
+                false
+            }
+        }
+    }
+
+    /// Reads at most one chunk, in the place of what the buffer held.
+    pub fn read(&self, buffer: &mut Vec<u8>) -> Chunk {
         // Not zeroed before: that alone would cost a job that prints little all the buffer's pages.
         buffer.clear();
         buffer.reserve(CHUNK);
-        let is_flood = match read(&self.pipe, spare_capacity(buffer)) {
-            // The pipe was full: whoever writes to it has to wait.
-            Ok(CHUNK..) => true,
-            Ok(1..) => false,
-            Err(Errno::INTR) => return true,
-            Err(Errno::AGAIN) => return false,
-            Ok(0) | Err(_) => {
-                self.finish(sink);
-                return false;
-            }
-        };
+        loop {
+            return match read(&self.pipe, spare_capacity(buffer)) {
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Chunk::None,
+                Ok(0) | Err(_) => Chunk::End,
+                Ok(length) => Chunk::Bytes { is_flood: length >= FLOOD },
+            };
+        }
+    }
+
+    /// Passes on what was read. Returns whether there may be more right now.
+    pub fn pass_on(&mut self, bytes: &[u8], is_flood: bool, sink: &mut Sink<'_>) -> bool {
         match &mut self.uses {
             Use::Shown(shown) => {
                 shown.is_flood = is_flood;
-                shown.take(buffer, sink);
+                shown.take(bytes, sink);
             }
-            Use::Kept(kept) => self.open = kept.borrow_mut().take(buffer),
+            Use::Kept(kept) => self.open = kept.borrow_mut().take(bytes),
         }
         self.open
     }
@@ -158,6 +196,8 @@ struct Shown {
     hidden: usize,
     /// Whether parts of that line have been sent.
     within: bool,
+    /// Whether the rest of that line is left out.
+    is_skipped: bool,
     /// Whether lines come faster than journald takes them one by one.
     is_flood: bool,
 }
@@ -178,8 +218,22 @@ impl Shown {
             rest = &rest[end + 1..];
         }
         self.held.extend_from_slice(rest);
+        if self.is_skipped {
+            self.held.clear();
+        }
+        if !self.within && self.held.len() < COMMAND_MAX && self.held.trim_ascii_start().starts_with(b"::") {
+            // A command is heard as a whole.
+            return;
+        }
         // A secret may have begun in what comes last.
         while self.held.len() >= LINE_MAX + sink.journal.masker.held_back() {
+            if !self.within && is_mask(&self.held) {
+                sink.journal
+                    .note("`::add-mask::` has more than a mebibyte, which cannot be hidden; the line is left out", Priority::Warning);
+                (self.within, self.is_skipped) = (true, true);
+                self.held.clear();
+                return;
+            }
             self.part(LINE_MAX, sink);
             self.within = true;
         }
@@ -187,6 +241,9 @@ impl Shown {
 
     /// Sends what is held, whose end has come.
     fn end_line(&mut self, sink: &mut Sink<'_>) {
+        if self.is_skipped {
+            self.held.clear();
+        }
         if self.within {
             if !self.held.is_empty() {
                 self.part(self.held.len(), sink);
@@ -195,7 +252,7 @@ impl Shown {
             let line = std::mem::take(&mut self.held);
             self.lines(&line, sink);
         }
-        (self.within, self.hidden) = (false, 0);
+        (self.within, self.hidden, self.is_skipped) = (false, 0, false);
     }
 
     fn end(&mut self, sink: &mut Sink<'_>) {
@@ -318,6 +375,12 @@ impl<'a> Iterator for Lines<'a> {
         self.0 = end.map(|end| &rest[end + 1..]);
         Some(&rest[..end.unwrap_or(rest.len())])
     }
+}
+
+/// Returns whether a line begins as the command that names a secret.
+fn is_mask(line: &[u8]) -> bool {
+    const COMMAND: &[u8] = b"::add-mask";
+    line.trim_ascii_start().get(..COMMAND.len()).is_some_and(|start| start.eq_ignore_ascii_case(COMMAND))
 }
 
 /// Returns a line without what else than a newline ends it.

@@ -28,13 +28,16 @@ use super::{
     cgroup::Cgroup,
     commands::Commands,
     journal::{Journal, Priority},
-    output::{Kept, Sink, Stream},
+    output::{Chunk, Kept, Sink, Stream},
     signals::Signals,
 };
 use crate::unit::{INTERRUPT_GRACE, TERMINATE_GRACE};
 
 /// How often the kill flag of the run is looked for while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many chunks are read of a pipe in a row: more than it can hold (pipe(7)).
+const PUMPS: usize = 32;
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,8 +235,29 @@ impl Processes {
         let ready: Vec<bool> = fds.iter().skip(1).map(|fd| fd.any().unwrap_or(false)).collect();
         self.signals.read();
         let mut sink = Sink { journal: &mut self.journal, commands: &mut self.commands };
-        for (stream, _) in self.streams.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
-            stream.pump(&mut self.buffer, &mut sink);
+        // A secret is named on standard output before it is printed on standard error. So all that was on the one when the other was read
+        // is listened to first.
+        let mut seconds = Vec::new();
+        for (index, stream) in self.streams.iter().enumerate().filter(|(index, stream)| ready[*index] && stream.is_second()) {
+            let mut bytes = Vec::new();
+            seconds.push((index, stream.read(&mut bytes), bytes));
+        }
+        let is_behind = !seconds.is_empty();
+        for (index, stream) in self.streams.iter_mut().enumerate().filter(|(_, stream)| !stream.is_second()) {
+            if ready[index] || is_behind {
+                for _ in 0..if is_behind { PUMPS } else { 1 } {
+                    if !stream.pump(&mut self.buffer, &mut sink) {
+                        break;
+                    }
+                }
+            }
+        }
+        for (index, chunk, bytes) in seconds {
+            match chunk {
+                Chunk::Bytes { is_flood } => _ = self.streams[index].pass_on(&bytes, is_flood, &mut sink),
+                Chunk::None => {}
+                Chunk::End => self.streams[index].finish(&mut sink),
+            }
         }
         self.streams.retain(Stream::is_open);
     }
@@ -242,7 +266,7 @@ impl Processes {
     fn drain(&mut self) {
         let mut sink = Sink { journal: &mut self.journal, commands: &mut self.commands };
         for stream in &mut self.streams {
-            for _ in 0..32 {
+            for _ in 0..PUMPS {
                 if !stream.pump(&mut self.buffer, &mut sink) {
                     break;
                 }

@@ -1,12 +1,12 @@
 //! One step: its command, its environment, and what its end means.
 
-use std::{ffi::OsString, fs, path::PathBuf, process, time::Instant};
+use std::{ffi::OsString, path::PathBuf, process, time::Instant};
 
 use jiff::Timestamp;
 
 use super::{
     env::Environment,
-    files::{StepFiles, Written},
+    files::{StepFiles, Written, write_anew},
     job::Job,
     journal::Priority,
     process::{Ended, Limits, Stop},
@@ -115,7 +115,7 @@ impl Job<'_> {
     /// Returns the command of a script, which is written to a file of this name.
     pub(super) fn bash(&self, name: &str, script: &str, path: &str) -> Result<process::Command, String> {
         let file = self.spec.files_directory.join(name).with_extension("sh");
-        fs::write(&file, script).map_err(|error| format!("its script cannot be written: {error}"))?;
+        write_anew(&file, script.as_bytes()).map_err(|error| format!("its script cannot be written: {error}"))?;
         let mut command = process::Command::new(find("bash", path));
         command.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(file);
         Ok(command)

@@ -21,6 +21,8 @@ impl ServiceEnd {
         let main = match code {
             // EXIT_CREDENTIALS: the log has which.
             CLD_EXITED if status == 243 => "its credentials could not be loaded".to_owned(),
+            // EX_IOERR: the runner could not write to the run's directory, and the log has why.
+            CLD_EXITED if status == 74 => "its runner could not write down how it went; its log says why, as a full disk".to_owned(),
             CLD_EXITED if status >= 200 => format!("systemd could not start its runner (exit status {status})"),
             // That of a service which systemd has stopped tells nothing.
             CLD_EXITED if result == "exit-code" => format!("exit status {status}"),

@@ -263,7 +263,8 @@ impl<'a> Engine<'a> {
     async fn loaded(&self) -> Result<Vec<crate::systemd::UnitState>, SuperviseError> {
         let run = &self.context.run.run;
         let slice = UnitName::run_slice(run);
-        let children = format!("{}-*.slice", slice.as_str().trim_end_matches(".slice").replace('\\', "\\\\"));
+        // A backslash stands for itself here, unlike in glob(7).
+        let children = format!("{}-*.slice", slice.as_str().trim_end_matches(".slice"));
         let jobs = format!("{}*.service", self.unit_prefix);
         Ok(self.manager.list(&[&jobs, &children]).await?)
     }

@@ -358,8 +358,8 @@ impl Finished {
             });
         }
         if manager.kind() != Kind::Embedded {
-            // As a glob(7), in which a backslash escapes.
-            let patterns = [format!("{service}*"), format!("{}*", slice.replace('\\', "\\\\"))];
+            // A backslash stands for itself here, unlike in glob(7).
+            let patterns = [format!("{service}*"), format!("{slice}*")];
             wait_for(SOON, &format!("the units of {} to be unloaded", self.id), || {
                 patterns.iter().all(|pattern| manager.units(pattern).is_empty()).then_some(())
             });
