@@ -25,6 +25,8 @@ const LIB: &str = "/srv/nixpkgs/lib";
 /// What Nix says of a builder that it has killed itself while it was exiting, as it may on some kernels: it ends a builder whose output
 /// is at its end. Nothing is wrong, and the next try may do.
 const KILLED: &str = "failed due to signal 9 (Killed)";
+/// What Nix says where another Nix of the same store holds its database: tests of a machine share one.
+const BUSY: &str = "' is busy";
 const TRIES: usize = 20;
 
 impl Plan<'_> {
@@ -134,11 +136,12 @@ impl<'a> Nix<'a> {
         self.manager.finished(&self.output(|| self.nixactions(&argv)))
     }
 
-    /// Runs a command to its end, and again when a builder was killed for no reason; see the head of this file.
+    /// Runs a command to its end, and again when a builder was killed for no reason, or another Nix was in the way; see the head of this file.
     pub fn output(&self, command: impl Fn() -> Command) -> Output {
         for _ in 1..TRIES {
             let output = command().output_within(RUN_DEADLINE);
-            if output.status.success() || !String::from_utf8_lossy(&output.stderr).contains(KILLED) {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            if output.status.success() || ![KILLED, BUSY].iter().any(|reason| stderr.contains(reason)) {
                 return output;
             }
         }
