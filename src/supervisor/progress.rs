@@ -127,8 +127,9 @@ impl Progress {
         let mut jobs = Vec::new();
         let mut taken = vec![false; self.places.len()];
         for ix in graph.jobs().filter(|ix| self.place(*ix) == Place::Waiting) {
-            // A unit that is ordered after one that is not loaded would not wait for it.
-            let needs_are_there = graph.needs(ix).iter().all(|need| taken[need.index()] || self.place(*need) != Place::Waiting);
+            // Not those that wait for a job of an earlier wave: a unit that is ordered after another keeps it loaded, that one those
+            // before it, and so on to the first. PID 1 would hold all finished jobs of a run, and walk through them.
+            let needs_are_there = graph.needs(ix).iter().all(|need| taken[need.index()] || matches!(self.place(*need), Place::Finished(_)));
             let group_room = queue.group_of[ix.index()].map(|group| &mut group_room[group]);
             if room == 0 {
                 break;

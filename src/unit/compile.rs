@@ -118,7 +118,7 @@ pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
     pure
 }
 
-/// Compiles one wave: `jobs` in topological order, of which `pure` tells which may use `Requires=`.
+/// Compiles one wave: `jobs` in topological order, whose needs are among them or finished; `pure` tells which may use `Requires=`.
 pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -> Wave {
     let run = context.run;
     let mut in_wave = vec![false; context.graph.len()];
@@ -237,8 +237,9 @@ fn job_unit(context: &Context<'_>, ix: JobIx, in_wave: &[bool], pure: &[bool], s
     let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string()).collect()
     };
-    let mut after = unit_names(&mut context.graph.needs(ix).iter().copied());
-    if !context.graph.needs(ix).iter().any(|need| in_wave[need.index()]) {
+    // Those of earlier waves have finished, and their units are gone.
+    let mut after = unit_names(&mut context.graph.needs(ix).iter().copied().filter(|need| in_wave[need.index()]));
+    if after.is_empty() {
         after.extend(slices.values().map(|(name, _)| name.to_string()));
     }
     let own_slice = job.matrix.as_ref().and_then(|matrix| slices.get(matrix.group.as_str())).map(|(name, _)| name.clone());
