@@ -14,8 +14,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use progress::QUEUE_MAX;
-
 use status_line::StatusLine;
 
 use crate::{

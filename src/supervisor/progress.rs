@@ -10,28 +10,71 @@ use crate::{
     systemd::JobResult,
 };
 
-/// How many jobs wait in PID 1's queue at most: beyond that each costs it more (measured from 1,000 on).
-pub const QUEUE_MAX: usize = 1000;
+/// How many jobs PID 1 has at most beyond those that may run at once. More cost it more each (a layered DAG of 2,000 on 262: 9 ms a job
+/// with 256, 11 with 1,000), and fewer make more waves than are worth it.
+const BACKLOG: usize = 256;
 
-/// The least of that, and how many times the jobs that may run at once: whenever a bounded slice has room again, PID 1 tries each
-/// job that waits for it, and tells everybody of the try.
-const QUEUE_MIN: usize = 64;
-const QUEUE_FACTOR: usize = 8;
+/// The least of that, and how many times the jobs that may run at once, where each job that waits for nothing but a place is a process.
+const BACKLOG_MIN: usize = 64;
+const BACKLOG_FACTOR: usize = 8;
 
-/// How many unfinished jobs PID 1 may have at a time: of the run, and of each matrix that is bounded itself.
+/// How many jobs PID 1 may have at a time: of the run, and of each matrix that is bounded itself.
 #[derive(Debug)]
 pub struct Queue {
-    max: usize,
+    run: Bound,
     group_of: Vec<Option<usize>>,
-    groups: Vec<usize>,
+    groups: Vec<Bound>,
+}
+
+/// How many jobs may run at once, and how many more PID 1 may have.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    at_once: usize,
+    backlog: usize,
 }
 
 impl Queue {
     /// Returns the queue of a run of which `max_parallel` jobs may run at once; `group_of` tells of each job which matrix it belongs
-    /// to, of those whose own such numbers are `groups`.
-    pub fn new(most: usize, max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {
-        let length = |max_parallel: u32| (max_parallel as usize).saturating_mul(QUEUE_FACTOR).clamp(QUEUE_MIN, most);
-        Self { max: length(max_parallel), group_of, groups: groups.iter().map(|max_parallel| length(*max_parallel)).collect() }
+    /// to, of those whose own such numbers are `groups`. With `processes`, a job that waits for a place is a process.
+    pub fn new(processes: bool, max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {
+        let bound = |max_parallel: u32| {
+            let at_once = max_parallel as usize;
+            let backlog = if processes { at_once.saturating_mul(BACKLOG_FACTOR).clamp(BACKLOG_MIN, BACKLOG) } else { BACKLOG };
+            Bound { at_once, backlog }
+        };
+        Self { run: bound(max_parallel), group_of, groups: groups.iter().map(|max_parallel| bound(*max_parallel)).collect() }
+    }
+}
+
+/// The jobs that PID 1 has, of a run or of a matrix.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    bound: Bound,
+    /// Those that wait for no other job; some of them run.
+    ready: usize,
+    all: usize,
+    /// Whether there is room for a worthwhile number of jobs that cannot run at once.
+    refills: bool,
+}
+
+impl Load {
+    fn new(bound: Bound) -> Self {
+        Self { bound, ready: 0, all: 0, refills: false }
+    }
+
+    fn add(&mut self, is_ready: bool) {
+        self.all += 1;
+        self.ready += usize::from(is_ready);
+    }
+
+    /// Returns how many do not run.
+    fn waiting(&self) -> usize {
+        self.all - self.ready.min(self.bound.at_once)
+    }
+
+    /// Returns whether one more may be added: it would run at once, or there is room for it to wait.
+    fn takes(&self, is_ready: bool) -> bool {
+        is_ready && self.ready < self.bound.at_once || self.refills && self.waiting() < self.bound.backlog
     }
 }
 
@@ -109,38 +152,41 @@ impl Progress {
         self.places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Submitted(_))).map(|(index, _)| JobIx(index as u32))
     }
 
-    /// Returns the jobs to submit next, in topological order, where there is room for a worthwhile number in PID 1's queue, or in
-    /// that of a matrix.
+    /// Returns whether all that a job needs has finished.
+    pub fn is_ready(&self, graph: &Graph, ix: JobIx) -> bool {
+        graph.needs(ix).iter().all(|need| matches!(self.place(*need), Place::Finished(_)))
+    }
+
+    /// Returns the jobs to submit next, in topological order: those that can run at once, and where half of a backlog is free, those
+    /// that fill it.
     pub fn next_wave(&self, graph: &Graph, queue: &Queue) -> Option<(u32, Vec<JobIx>)> {
         if self.submitted == self.places.len() {
             return None;
         }
-        let worthwhile = |max: usize, unfinished: usize| {
-            let room = max - unfinished.min(max);
-            if room < max / 2 && unfinished > 0 { 0 } else { room }
-        };
-        let mut room = worthwhile(queue.max, self.submitted - self.finished);
-        let mut unfinished = vec![0; queue.groups.len()];
-        self.pending().filter_map(|ix| queue.group_of[ix.index()]).for_each(|group| unfinished[group] += 1);
-        let mut group_room: Vec<usize> =
-            queue.groups.iter().zip(unfinished).map(|(max, unfinished)| worthwhile(*max, unfinished)).collect();
+        let mut run = Load::new(queue.run);
+        let mut groups: Vec<Load> = queue.groups.iter().map(|bound| Load::new(*bound)).collect();
+        let group_of = |ix: JobIx| queue.group_of[ix.index()];
+        for ix in self.pending() {
+            let is_ready = self.is_ready(graph, ix);
+            run.add(is_ready);
+            group_of(ix).into_iter().for_each(|group| groups[group].add(is_ready));
+        }
+        for load in groups.iter_mut().chain([&mut run]) {
+            load.refills = load.waiting() <= load.bound.backlog / 2;
+        }
         let mut jobs = Vec::new();
         let mut taken = vec![false; self.places.len()];
         for ix in graph.jobs().filter(|ix| self.place(*ix) == Place::Waiting) {
             // Not those that wait for a job of an earlier wave: a unit that is ordered after another keeps it loaded, that one those
             // before it, and so on to the first. PID 1 would hold all finished jobs of a run, and walk through them.
-            let needs_are_there = graph.needs(ix).iter().all(|need| taken[need.index()] || matches!(self.place(*need), Place::Finished(_)));
-            let group_room = queue.group_of[ix.index()].map(|group| &mut group_room[group]);
-            if room == 0 {
-                break;
-            }
-            if !needs_are_there || group_room.as_ref().is_some_and(|room| **room == 0) {
+            let is_ready = self.is_ready(graph, ix);
+            let comes_next = || graph.needs(ix).iter().all(|need| taken[need.index()] || matches!(self.place(*need), Place::Finished(_)));
+            let group_takes = group_of(ix).is_none_or(|group| groups[group].takes(is_ready));
+            if !group_takes || !run.takes(is_ready) || !is_ready && !comes_next() {
                 continue;
             }
-            room -= 1;
-            if let Some(room) = group_room {
-                *room -= 1;
-            }
+            run.add(is_ready);
+            group_of(ix).into_iter().for_each(|group| groups[group].add(is_ready));
             taken[ix.index()] = true;
             jobs.push(ix);
         }
@@ -238,19 +284,67 @@ mod tests {
         jobs.iter().for_each(|ix| _ = progress.finish(*ix, Conclusion::Success));
     }
 
+    /// Submits the next wave and returns it.
+    fn submit(progress: &mut Progress, graph: &Graph, queue: &Queue) -> Vec<JobIx> {
+        let Some((number, jobs)) = progress.next_wave(graph, queue) else { return Vec::new() };
+        progress.submitted(number, &jobs);
+        jobs
+    }
+
     #[test]
-    fn a_wave_comes_when_half_of_the_queue_is_free() {
+    fn a_wave_comes_when_half_of_the_backlog_is_free() {
         let graph = graph(298);
-        let queue = Queue::new(QUEUE_MAX, 2, vec![None; 300], &[]);
+        let queue = Queue::new(true, 2, vec![None; 300], &[]);
         let mut progress = Progress::new(&graph);
-        let (number, first) = progress.next_wave(&graph, &queue).unwrap();
-        assert_eq!((number, first.len()), (0, QUEUE_MIN));
-        progress.submitted(number, &first);
+        let first = submit(&mut progress, &graph, &queue);
+        assert_eq!(first.len(), 2 + BACKLOG_MIN);
         finish(&mut progress, &first[..31]);
         assert_eq!(progress.next_wave(&graph, &queue), None);
         finish(&mut progress, &first[31..32]);
-        let (number, second) = progress.next_wave(&graph, &queue).unwrap();
-        assert_eq!((number, second.len()), (1, 32));
+        assert_eq!(submit(&mut progress, &graph, &queue).len(), 32);
+    }
+
+    #[test]
+    fn a_wave_waits_for_no_job_of_an_earlier_one() {
+        let graph = graph(98);
+        let queue = Queue::new(true, 2, vec![None; 100], &[]);
+        let mut progress = Progress::new(&graph);
+        let named = |jobs: &[JobIx], name: &str| jobs.iter().any(|ix| graph.name(*ix).as_str() == name);
+        // With its need.
+        let first = submit(&mut progress, &graph, &queue);
+        assert!(!named(&first, "z-first") && named(&first, "j0000"), "the order of the graph is by layers");
+        finish(&mut progress, &first[1..]);
+        let second = submit(&mut progress, &graph, &queue);
+        assert!(!named(&second, "z-first") && named(&second, "z-last"), "{second:?}");
+        finish(&mut progress, &first[..1]);
+        assert!(named(&submit(&mut progress, &graph, &queue), "z-first"));
+    }
+
+    #[test]
+    fn a_job_that_can_run_at_once_does_not_wait_behind_a_backlog() {
+        let step = serde_json::json!([{ "bash": "true" }]);
+        let jobs: serde_json::Map<_, _> = (0..400)
+            .map(|n| {
+                // One job that all of a backlog waits for, and a chain of others beside it.
+                let needs: &[String] = &match n {
+                    0 => vec![],
+                    1..=300 => vec!["j0000".to_owned()],
+                    301 => vec![],
+                    _ => vec![format!("j{:04}", n - 1)],
+                };
+                (format!("j{n:04}"), serde_json::json!({ "needs": needs, "steps": step }))
+            })
+            .collect();
+        let plan: Plan = serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs })).unwrap();
+        let graph = Graph::new(&plan).unwrap();
+        let queue = Queue::new(false, 2, vec![None; 400], &[]);
+        let mut progress = Progress::new(&graph);
+        let first = submit(&mut progress, &graph, &queue);
+        assert_eq!(first.len(), 2 + BACKLOG);
+        let chain: Vec<JobIx> = first.iter().copied().filter(|ix| graph.name(*ix).as_str() > "j0300").collect();
+        finish(&mut progress, &chain);
+        let next = submit(&mut progress, &graph, &queue);
+        assert_eq!(next.first().map(|ix| graph.name(*ix).to_string()), Some(format!("j{:04}", 301 + chain.len())));
     }
 
     #[test]
@@ -258,15 +352,14 @@ mod tests {
         let graph = graph(200);
         let in_group = |ix: &JobIx| graph.name(*ix).as_str().starts_with('j');
         let group_of = graph.jobs().map(|ix| in_group(&ix).then_some(0)).collect();
-        let queue = Queue::new(QUEUE_MAX, 500, group_of, &[8]);
+        let queue = Queue::new(true, 500, group_of, &[8]);
         let mut progress = Progress::new(&graph);
-        let (number, first) = progress.next_wave(&graph, &queue).unwrap();
+        let first = submit(&mut progress, &graph, &queue);
         let names: Vec<&str> = first.iter().map(|ix| graph.name(*ix).as_str()).collect();
-        assert_eq!(first.iter().filter(|ix| in_group(ix)).count(), 64);
+        assert_eq!(first.iter().filter(|ix| in_group(ix)).count(), 8 + 64);
         assert!(names.contains(&"z-first") && !names.contains(&"z-last"), "{names:?}");
-        progress.submitted(number, &first);
         assert_eq!(progress.next_wave(&graph, &queue), None);
         finish(&mut progress, &first);
-        assert_eq!(progress.next_wave(&graph, &queue).unwrap().1.len(), 64);
+        assert_eq!(progress.next_wave(&graph, &queue).unwrap().1.len(), 8 + 64);
     }
 }

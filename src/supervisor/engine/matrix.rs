@@ -18,12 +18,9 @@ use crate::{
     record::{Conclusion, JobRecord},
     status,
     store::{self, StoreError},
-    supervisor::progress::{Place, QUEUE_MAX, Queue},
+    supervisor::progress::{Place, Queue},
     unit::{self, Context, UnitName},
 };
-
-/// How many jobs wait at once where each waiting job is a process (systemd before 258).
-const QUEUE_MAX_LOCKS: usize = 256;
 
 /// Returns how many jobs may wait in PID 1, of the run and of each of its groups.
 pub(super) fn queue(context: &Context<'_>) -> Queue {
@@ -33,9 +30,8 @@ pub(super) fn queue(context: &Context<'_>) -> Queue {
         let matrix = context.job(ix).1.matrix.as_ref()?;
         bounded.binary_search_by_key(&matrix.group.as_str(), |(group, _)| group).ok()
     });
-    let most = if context.features.concurrency { QUEUE_MAX } else { QUEUE_MAX_LOCKS };
     let bounds: Vec<u32> = bounded.iter().map(|(_, max_parallel)| *max_parallel).collect();
-    Queue::new(most, context.run.max_parallel, group_of.collect(), &bounds)
+    Queue::new(!context.features.concurrency, context.run.max_parallel, group_of.collect(), &bounds)
 }
 
 /// A matrix group that is being cancelled.

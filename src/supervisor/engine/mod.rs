@@ -307,7 +307,7 @@ impl<'a> Engine<'a> {
     }
 
     fn needs_are_finished(&self, ix: JobIx) -> bool {
-        self.context.graph.needs(ix).iter().all(|need| matches!(self.progress.place(*need), Place::Finished(_)))
+        self.progress.is_ready(self.context.graph, ix)
     }
 
     fn is_blocked(&self, ix: JobIx) -> bool {
