@@ -26,9 +26,6 @@ use crate::{
 
 /// A run that is over sooner needs no journalctl that waits for more.
 const FOLLOW_AFTER: Duration = Duration::from_millis(50);
-/// For how long events are gathered before they are shown together, and from when on.
-const GATHER: Duration = Duration::from_millis(20);
-const GATHER_AFTER: Duration = Duration::from_millis(250);
 /// For how long journald may keep a line from its readers: a quarter of a second, and what journalctl needs to wake up.
 const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(500);
 /// How often the screen is brought up to date.
@@ -120,8 +117,7 @@ pub async fn follow(run: &RunDir, options: FollowOptions, alive: impl AsyncFn() 
     let mut follower = Follower::new(run, options);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let began = Instant::now();
-    let (mut asked, mut no) = (began, 0);
+    let (mut asked, mut no) = (Instant::now(), 0);
     let mut entries = Vec::new();
     loop {
         if let Some(end) = follower.look()? {
@@ -129,8 +125,7 @@ pub async fn follow(run: &RunDir, options: FollowOptions, alive: impl AsyncFn() 
         }
         follower.show()?;
         tokio::select! {
-            // Beyond a run's first moments nobody sees so small a difference, and each look takes time from the jobs.
-            () = watch.changed() => if began.elapsed() > GATHER_AFTER { sleep(GATHER).await },
+            () = watch.changed() => {}
             more = follower.source.batch(&mut entries) => follower.read(more, &mut entries)?,
             by = interrupts.recv() => {
                 if let Some(exit) = follower.interrupted(by)? {
