@@ -16,6 +16,10 @@ const RUN_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*-[1-9][0-9]*$";
 /// The longest job or workflow name, in bytes. systemd bounds a unit name at 255 bytes, of which
 /// `nixactions-<workflow>-<n>-<job>.service` must leave room for both (systemd.unit(5)).
 pub const NAME_MAX: usize = 100;
+/// The longest a workflow's name and that of one of its jobs or executors may be together, in bytes: systemd names a private `/tmp` after
+/// the unit, with 56 bytes around it in a file name of at most 255, of which `nixactions-<workflow>-<n>-<executor>.cleanup.service` takes
+/// 29 and ten digits. A unit with a longer name does not start (seen on 252).
+pub const NAMES_MAX: usize = 160;
 
 /// A name that does not have the form its kind demands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

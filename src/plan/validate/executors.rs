@@ -19,6 +19,8 @@ pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
             sink.add(&at, || refusal.hint("it is what jobs without an executor run on"));
         } else if let Err(error) = JobName::try_from(name.clone()) {
             sink.add(&at, || Refusal::new(quoted(name), NAME_FORM).hint(error.to_string()));
+        } else {
+            super::unit_name(plan, name, &at, sink);
         }
         match executor {
             Executor::Systemd { properties, .. } => check_properties(properties, &at.key("properties"), sink),

@@ -89,6 +89,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
     let executors_are_known = !sink.any_broken(|place| matches!(place, [Step::Key(field)] if !OTHER_FIELDS.contains(&field.as_str())));
     for ((name, job), needs) in plan.jobs.iter().zip(&names.needs) {
         let at = at.key(name.as_str());
+        super::unit_name(plan, name.as_str(), &at, sink);
         if executors_are_known && let Some(executor) = &job.executor {
             check_executor(plan, executor, &at.key("executor"), sink);
         }

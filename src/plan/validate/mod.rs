@@ -16,6 +16,7 @@ use super::{
     model::{Argv, Env, Plan, Retry, Setting},
     rules,
 };
+use crate::ids::NAMES_MAX;
 
 /// Reports all that is wrong with what a plan means.
 pub(super) fn check(plan: &Plan, sink: &mut Sink) {
@@ -50,6 +51,18 @@ fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
 fn env_from(providers: &[Argv], at: &At<'_>, sink: &mut Sink) {
     for (i, provider) in providers.iter().enumerate() {
         argv(provider, &at.index(i), sink);
+    }
+}
+
+/// The name of a job or an executor, of which and the workflow's a unit's name is made.
+fn unit_name(plan: &Plan, name: &str, at: &At<'_>, sink: &mut Sink) {
+    let workflow = plan.name.as_str();
+    let both = workflow.len() + name.len();
+    if both > NAMES_MAX {
+        sink.add(at, || {
+            let found = format!("a name that makes {both} bytes with the workflow's, {}", quoted(workflow));
+            Refusal::new(found, format!("at most {NAMES_MAX} bytes, as both are in the name of a unit"))
+        });
     }
 }
 
