@@ -229,6 +229,7 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
     fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
     let run = run.end().exits(1);
     assert_eq!((run.verdict("victim"), run.reason("victim")), ("failure/failure".to_owned(), "signal: killed by SIGKILL"), "{run}");
+    assert_eq!(run.steps("victim"), ["it failure/failure: its runner ended before it did"], "{run}");
     assert_eq!((run.verdict("dependent"), run.reason("dependent")), ("skipped/skipped".to_owned(), "need `victim` failed"), "{run}");
     assert_eq!(run.lines("report"), ["failure"], "{run}");
     assert_eq!(run.verdict("on-failure"), "success/success", "{run}");
@@ -284,6 +285,8 @@ fn a_full_disk_is_told_and_recorded(manager: &Manager) {
     let verdicts = ["good", "fills", "after", "always"].map(|job| record["jobs"][job]["conclusion"].as_str().unwrap_or("none"));
     // The last one has no room to make its file; whether its runner can say so is a matter of bytes.
     assert_eq!(verdicts, ["success", "failure", "skipped", "failure"], "{record:#}");
+    let always = &record["jobs"]["always"];
+    assert_eq!((always["attempts"].as_u64(), always["startedAt"].is_string()), (Some(1), true), "{record:#}");
     run.leaves_nothing(manager);
 
     let before = fs::read_dir(manager.file("/srv/full/runs")).expect("it is there").count();

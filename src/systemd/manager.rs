@@ -230,10 +230,9 @@ impl Manager {
                 ServiceProxy::builder(&self.connection).path(path).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
             let result = service.result().await?;
             let (code, status) = (service.exec_main_code().await?, service.exec_main_status().await?);
-            zbus::Result::Ok((result, code, status))
+            zbus::Result::Ok(ServiceEnd::new(&result, code, status, service.exec_main_start_timestamp().await?))
         };
-        let (result, code, status) = service.await.map_err(failed)?;
-        Ok(Some(ServiceEnd::new(&result, code, status)))
+        service.await.map(Some).map_err(failed)
     }
 }
 
