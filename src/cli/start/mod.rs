@@ -31,6 +31,7 @@ use source::Source;
 
 use crate::{
     embedded,
+    error::escaped,
     event::{Event, EventKind},
     graph::{Graph, GraphError},
     ids::RunId,
@@ -87,7 +88,7 @@ pub enum StartError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// What the caller adds is bad.
-    #[error("{}", lines(.0))]
+    #[error("{}", escaped_faults(.0))]
     Environment(Vec<EnvironmentError>),
     /// There is no manager.
     #[error(transparent)]
@@ -158,7 +159,7 @@ impl StartError {
             Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
             Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
             Self::Environment(faults) => {
-                let hints: Vec<_> = faults.iter().filter_map(EnvironmentError::hint).collect();
+                let hints: Vec<_> = faults.iter().filter_map(EnvironmentError::hint).map(escaped).collect();
                 Some(hints.join("\n      ")).filter(|text| !text.is_empty())
             }
             Self::Source(SourceError::NoGit(_)) => Some("install git, or name a plain directory with `--source DIR`".to_owned()),
@@ -176,6 +177,11 @@ impl StartError {
 /// Puts each fault on a line of its own.
 fn lines(faults: &[impl std::fmt::Display]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// As [`lines`], of faults that repeat what was given.
+fn escaped_faults(faults: &[EnvironmentError]) -> String {
+    faults.iter().map(|fault| escaped(&fault.to_string()).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// Starts a run.
