@@ -26,6 +26,7 @@ on_shared_managers!(
 );
 // Mounting is for root, and in a machine.
 on_managers!(a_full_disk_is_told_and_recorded on embedded_257, embedded_262, system_252, system_257, system_262);
+on_managers!(runs_of_two_state_directories_go_on_at_once on embedded_262, system_252, system_257, system_262, user_262);
 on_managers!(a_supervisor_that_hangs_is_replaced on system_252, system_257, system_262, user_262);
 on_managers!(a_reloaded_or_reexecuted_systemd_goes_on on embedded, system_252, system_257, system_262, user_262);
 
@@ -229,6 +230,7 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
     fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
     let run = run.end().exits(1);
     assert_eq!((run.verdict("victim"), run.reason("victim")), ("failure/failure".to_owned(), "signal: killed by SIGKILL"), "{run}");
+    assert_eq!(run.steps("victim"), ["it failure/failure: its runner ended before it did"], "{run}");
     assert_eq!((run.verdict("dependent"), run.reason("dependent")), ("skipped/skipped".to_owned(), "need `victim` failed"), "{run}");
     assert_eq!(run.lines("report"), ["failure"], "{run}");
     assert_eq!(run.verdict("on-failure"), "success/success", "{run}");
@@ -284,6 +286,8 @@ fn a_full_disk_is_told_and_recorded(manager: &Manager) {
     let verdicts = ["good", "fills", "after", "always"].map(|job| record["jobs"][job]["conclusion"].as_str().unwrap_or("none"));
     // The last one has no room to make its file; whether its runner can say so is a matter of bytes.
     assert_eq!(verdicts, ["success", "failure", "skipped", "failure"], "{record:#}");
+    let always = &record["jobs"]["always"];
+    assert_eq!((always["attempts"].as_u64(), always["startedAt"].is_string()), (Some(1), true), "{record:#}");
     run.leaves_nothing(manager);
 
     let before = fs::read_dir(manager.file("/srv/full/runs")).expect("it is there").count();
@@ -293,6 +297,28 @@ fn a_full_disk_is_told_and_recorded(manager: &Manager) {
     assert!(stderr.contains("hint: free some space"), "{stderr}");
     assert_eq!(fs::read_dir(manager.file("/srv/full/runs")).expect("it is there").count(), before, "half a run was left");
     manager.command(&["umount", "--lazy", "/srv/full"]).ok();
+}
+
+/// Their units would be of the same names.
+fn runs_of_two_state_directories_go_on_at_once(manager: &Manager) {
+    let plan = |script: &str| json!({ "version": 1, "name": "twice", "jobs": { "j": bash(script) } });
+    let first = manager.start(&plan("touch started; until [ -e stop ]; do sleep 0.05; done"), &NONE);
+    first.wait_for_file("j", "started");
+
+    let other = format!("--state-dir={}", manager.open_directory("other-state").display());
+    let path = manager.plan(&plan("true")).display().to_string();
+    let second = manager.start_command(manager.nixactions(&["run", &path, "--output=json", &other])).end().exits(0);
+    // An embedded manager has no other runs.
+    let expected = if manager.kind() == Kind::Embedded { "twice-1" } else { "twice-2" };
+    assert_eq!((first.id(), second.id.as_str()), ("twice-1", expected), "{second}");
+    let listed = manager.nixactions(&["list", "--json", &other]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "half a run was left: {listed:#}");
+    let again = manager.start_command(manager.nixactions(&["rerun", &second.id, "--output=json", &other])).end().exits(0);
+    assert_ne!(again.id, second.id, "{again}");
+
+    fs::write(first.workspace("j", "stop"), "").expect("the run directory is ours");
+    let first = first.end().exits(0);
+    first.leaves_nothing(manager);
 }
 
 fn many_runs_at_once_keep_apart(manager: &Manager) {

@@ -9,6 +9,7 @@ use super::{
     start::StartError,
 };
 use crate::{
+    error::escaped_lines,
     graph::Graph,
     plan::{self, Plan},
     report,
@@ -20,7 +21,7 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
     if !unsupported.is_empty() {
         return Err(StartError::Unsupported(unsupported).into());
     }
-    io::stdout().write_all(report::explain(&plan, &graph).as_bytes()).map_err(CliError::Output)?;
+    io::stdout().write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes()).map_err(CliError::Output)?;
     Ok(Exit::Success)
 }
 

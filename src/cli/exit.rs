@@ -2,10 +2,12 @@
 
 use std::{error::Error, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
-use super::start::StartError;
+use super::start::{ManagerError, SourceError, StartError};
 use crate::{
     embedded::EmbeddedError,
-    language::LanguageError,
+    error::{escaped, escaped_lines},
+    language::{LanguageError, TargetError},
+    plan::PlanError,
     record::{Conclusion, RunRecord},
     store::StoreError,
     supervisor::SuperviseError,
@@ -193,27 +195,48 @@ impl CliError {
         }
     }
 
+    /// Returns whether it is told in several lines, in which what comes from outside has been escaped.
+    fn has_lines(&self) -> bool {
+        match self {
+            Self::Start(
+                StartError::Plan(PlanError::Faulty { .. })
+                | StartError::Unsupported(_)
+                | StartError::Environment(_)
+                | StartError::Manager(ManagerError::None { .. })
+                // What others say of what went wrong.
+                | StartError::Source(SourceError::Git { .. }),
+            )
+            | Self::JournalFailed { .. } => true,
+            Self::Language(LanguageError::Target(TargetError::Nothing { .. })) => true,
+            _ => false,
+        }
+    }
+
     /// Returns whether the reader of our output has gone: no trouble of ours.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
-/// Returns an error with its causes, each stated once, and its hint, as it is told to the user.
-pub fn tell(error: &dyn Error, hint: Option<&str>) -> String {
-    let mut text = format!("error: {error}");
+/// Returns an error with its causes, each stated once, and its hint, as it is told to the user: what arguments, plans and others have said
+/// is escaped.
+pub fn tell(error: &CliError, hint: Option<&str>) -> String {
+    let safe = |text: &str| if error.has_lines() { escaped_lines(text) } else { escaped(text).into_owned() };
+    let mut text = format!("error: {}", safe(&error.to_string()));
     let mut told = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         let message = cause.to_string();
         if !told.contains(&message) {
             // Writing to a string cannot fail.
-            let _ = write!(text, "\n  because: {message}");
+            let _ = write!(text, "\n  because: {}", escaped(&message));
         }
         told = message;
         next = cause.source();
     }
     if let Some(hint) = hint {
+        // Those of several things that are wrong have a line each.
+        let hint = if matches!(error, CliError::Start(_)) { escaped_lines(hint) } else { escaped(hint).into_owned() };
         let _ = write!(text, "\nhint: {hint}");
     }
     text
@@ -234,6 +257,19 @@ mod tests {
         );
         let twice = CliError::JournalFailed { message: "no".into() };
         assert_eq!(tell(&twice, None), "error: `journalctl` failed: no");
+    }
+
+    #[test]
+    fn what_an_error_repeats_is_escaped() {
+        let odd = "x\x1b[2J\rerror:\nhint: no".to_owned();
+        let shown = r"x\x1b[2J\x0derror:\x0ahint: no";
+        let error = CliError::NoJob { run: "ci-1".into(), job: odd.clone(), hint: Some(odd.clone()) };
+        assert_eq!(tell(&error, error.hint().as_deref()), format!("error: run `ci-1` has no job `{shown}`\nhint: {shown}"));
+        let fault = crate::plan::parse(b"{ \"version\": 1, \"name\": \"a\\u001bb\", \"jobs\": { \"a\\nb\": {} } }").unwrap_err();
+        let error = CliError::from(StartError::from(PlanError::Faulty { path: odd.into(), faults: fault }));
+        let told = tell(&error, None);
+        assert!(told.starts_with(&format!("error: the plan `{shown}` has 2 faults:\n$.jobs[\"a\\nb\"]: ")), "{told}");
+        assert!(told.contains(r"the character `\x0a`") && told.contains(r"the character `\x1b`") && !told.contains('\x1b'), "{told}");
     }
 
     #[test]

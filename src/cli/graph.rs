@@ -7,7 +7,7 @@ use super::{
     args::{GraphArgs, GraphFormat},
     check::load,
 };
-use crate::report;
+use crate::{error::escaped_lines, report};
 
 pub(super) fn main(args: &GraphArgs) -> Result<Exit, CliError> {
     let (plan, graph) = load(&args.target)?;
@@ -16,6 +16,6 @@ pub(super) fn main(args: &GraphArgs) -> Result<Exit, CliError> {
         GraphFormat::Dot => report::dot(&plan, &graph),
         GraphFormat::Mermaid => report::mermaid(&plan, &graph),
     };
-    io::stdout().write_all(text.as_bytes()).map_err(CliError::Output)?;
+    io::stdout().write_all(escaped_lines(&text).as_bytes()).map_err(CliError::Output)?;
     Ok(Exit::Success)
 }

@@ -32,14 +32,14 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{Parser, error::ContextValue};
 
 use args::{Cli, Command};
 pub use exit::{CliError, Exit, tell};
 pub use follow::{FollowOptions, Interrupt, Shown, follow};
 pub use output::renderer;
 
-use crate::{embedded, overlay, store::StateDir};
+use crate::{embedded, error::escaped, overlay, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {
@@ -56,12 +56,36 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let error = escaped_arguments(error);
             // What clap cannot print, nobody can be told.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
     };
     exit_of(dispatch(&cli))
+}
+
+/// Returns clap's error with the arguments escaped that it repeats. A tip that would repeat such a one as it is goes.
+fn escaped_arguments(mut error: clap::Error) -> clap::Error {
+    let context: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    let is_odd = |value: &ContextValue| match value {
+        ContextValue::String(text) => escaped(text) != *text,
+        ContextValue::Strings(texts) => texts.iter().any(|text| escaped(text) != *text),
+        _ => false,
+    };
+    if !context.iter().any(|(_, value)| is_odd(value)) {
+        return error;
+    }
+    for (kind, value) in context {
+        let value = match value {
+            ContextValue::String(text) => ContextValue::String(escaped(&text).into_owned()),
+            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escaped(text).into_owned()).collect()),
+            ContextValue::StyledStrs(_) => ContextValue::None,
+            other => other,
+        };
+        error.insert(kind, value);
+    }
+    error
 }
 
 /// Tells an error, and returns the exit status.

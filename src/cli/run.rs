@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     embedded,
+    error::escaped,
     store::{Liveness, RunDir, StateDir, read_json},
     unit::{ManagerKind, RunSpec},
 };
@@ -71,7 +72,7 @@ pub(super) async fn show(started: Started, state: &Path, detach: bool, output: O
     // Nothing waits for this, and what cannot be closed is shown as lost.
     let _ = StateDir::open(state).and_then(|state| state.close_lost());
     for note in &started.notes {
-        eprintln!("{}: {note}", run.id());
+        eprintln!("{}: {}", run.id(), escaped(note));
     }
     notify::started(&run);
     if detach {

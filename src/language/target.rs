@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::error::escaped;
+
 /// The files that make a directory a target, the first that is there counts.
 const PLAN: &str = "plan.json";
 const FLAKE: &str = "flake.nix";
@@ -70,7 +72,7 @@ pub enum TargetError {
     /// There is no such file, and it is no flake reference.
     #[error(
         "there is nothing to run called `{}`\n  a plan, a built workflow or a .nix file: no such file or directory\n  \
-         a flake reference: it would have a `#`, or begin with a scheme such as `github:`", target.display()
+         a flake reference: it would have a `#`, or begin with a scheme such as `github:`", escaped(&target.display().to_string())
     )]
     Nothing {
         /// What was named.

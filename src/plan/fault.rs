@@ -6,6 +6,8 @@ use std::{fmt, io, path::PathBuf};
 
 use serde_json::Value;
 
+use crate::error::escaped;
+
 /// How many faults are kept and shown; the rest is counted.
 pub const FAULTS_SHOWN: usize = 100;
 
@@ -89,7 +91,7 @@ pub enum PlanError {
         source: io::Error,
     },
     /// The plan has faults.
-    #[error("the plan `{}` has {}:\n{faults}", path.display(), count(faults.total()))]
+    #[error("the plan `{}` has {}:\n{faults}", escaped(&path.display().to_string()), count(faults.total()))]
     Faulty {
         /// Which file.
         path: PathBuf,
@@ -188,8 +190,9 @@ impl Refusal {
 
     /// Returns the fault at a place.
     pub(super) fn at(self, at: &At<'_>) -> Fault {
-        let Self { found, expected, hint } = self;
-        Fault { path: at.to_string(), found, expected, hint }
+        // What stands in the plan is repeated in all of them.
+        let [path, found, expected] = [at.to_string(), self.found, self.expected].map(|text| escaped(&text).into_owned());
+        Fault { path, found, expected, hint: self.hint.map(|hint| escaped(&hint).into_owned()) }
     }
 
     pub(super) fn maybe_hint(self, hint: Option<String>) -> Self {

@@ -249,8 +249,14 @@ fn check_fields(fields: &BTreeMap<String, Field>, object: &mut Map<String, Value
 
 fn unknown(key: &str, fields: &BTreeMap<String, Field>) -> Refusal {
     let names = || fields.keys().map(String::as_str);
-    let near = elsewhere(key).filter(|name| fields.contains_key(*name)).or_else(|| nearest(key, names()));
+    let near = meant(key, names());
     Refusal::new("an unknown field", format!("one of {}", list(names()))).maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
+}
+
+/// Returns the one of these fields that is probably meant by a name.
+pub(super) fn meant<'a>(name: &str, fields: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let known = |name: &str| fields.clone().into_iter().find(|field| *field == name);
+    known(name).or_else(|| known(elsewhere(name)?)).or_else(|| nearest(name, fields.clone()))
 }
 
 /// Returns the field that GitHub Actions and others call `name`.

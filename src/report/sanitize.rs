@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt::Write};
 
 use anstyle_parse::{Params, Parser, Perform};
 
+use crate::error::{escape, is_obeyed};
+
 /// Returns the text as it may be shown on one line. `colour`: SGR sequences stay, and end with the line.
 ///
 /// Of a line that was drawn over with carriage returns the last state is shown, as a terminal would show it.
@@ -34,30 +36,15 @@ struct Cleaner {
     open: bool,
 }
 
-impl Cleaner {
-    fn escape(&mut self, c: char) {
-        // Writing to a string cannot fail.
-        let _ = match u32::from(c) {
-            code @ 0..=0xff => write!(self.out, "\\x{code:02x}"),
-            code => write!(self.out, "\\u{{{code:x}}}"),
-        };
-    }
-}
-
-/// Returns whether the character changes the order in which others are shown (Unicode UAX 9).
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 impl Perform for Cleaner {
     fn print(&mut self, c: char) {
-        if c.is_control() || reorders(c) { self.escape(c) } else { self.out.push(c) }
+        if is_obeyed(c) { self.out.push_str(&escape(c)) } else { self.out.push(c) }
     }
 
     fn execute(&mut self, byte: u8) {
         match byte {
             b'\t' => self.out.push('\t'),
-            byte => self.escape(byte.into()),
+            byte => self.out.push_str(&escape(byte.into())),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, IoSlice},
+    iter,
     os::unix::net::UnixDatagram,
     time::Duration,
 };
@@ -14,6 +15,8 @@ use super::mask::Masker;
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// The longest part of a line that is sent as one entry, in bytes: journald's own bound for streams (`LineMax=`, journald.conf(5)).
 pub const LINE_MAX: usize = 48 * 1024;
+/// How many bytes a character of UTF-8 has at most.
+pub const CHAR_MAX: usize = 4;
 /// How long a full socket is waited for before a line counts as lost.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -53,6 +56,12 @@ impl Journal {
         let mut common = Vec::new();
         fields.iter().for_each(|(name, value)| push_field(&mut common, name, value));
         Self { socket: None, common, masker: Masker::default(), sent: 0, lost: 0 }
+    }
+
+    /// Returns a way to somebody else than journald.
+    #[cfg(test)]
+    pub fn to(socket: UnixDatagram) -> Self {
+        Self { socket: Some(Ok(socket)), ..Self::new(&[]) }
     }
 
     /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again and again. `step` is the step
@@ -102,11 +111,32 @@ impl Journal {
         push_field(&mut fields, "NIXACTIONS_STREAM", "runner");
         let text = self.masker.text(text).into_owned();
         for line in text.lines() {
-            for part in line.as_bytes().chunks(LINE_MAX) {
-                self.line(part, priority, &fields);
-            }
+            parts(line.as_bytes()).for_each(|part| self.line(part, priority, &fields));
         }
     }
+}
+
+/// Returns a line in parts of at most [`LINE_MAX`] bytes, which no character lies across; of an empty line one that is empty.
+pub fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    iter::from_fn(move || {
+        let line = rest?;
+        let (part, more) = line.split_at(part_end(line));
+        rest = (!more.is_empty()).then_some(more);
+        Some(part)
+    })
+}
+
+/// Returns where the first part of a line ends: at [`LINE_MAX`] bytes, or before the character that lies across.
+pub fn part_end(line: &[u8]) -> usize {
+    if line.len() <= LINE_MAX {
+        return line.len();
+    }
+    let start = (LINE_MAX - CHAR_MAX..=LINE_MAX).rev().find(|at| line[*at] & 0xc0 != 0x80).unwrap_or(LINE_MAX);
+    // What is no UTF-8 has no characters.
+    let next = &line[start..line.len().min(start + CHAR_MAX)];
+    let across = next.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
+    if across.is_some_and(|across| start + across.len_utf8() > LINE_MAX) { start } else { LINE_MAX }
 }
 
 fn connect() -> io::Result<UnixDatagram> {
@@ -145,6 +175,24 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_ends_between_characters() {
+        let whole = |text: &[u8]| parts(text).map(<[u8]>::len).collect::<Vec<_>>();
+        assert_eq!(whole(b""), [0]);
+        assert_eq!(whole(&[b'a'; LINE_MAX]), [LINE_MAX]);
+        assert_eq!(whole(&[b'a'; LINE_MAX + 1]), [LINE_MAX, 1]);
+        for (before, text, first) in
+            [(1, "\u{e9}", 1), (2, "\u{e9}", 0), (1, "\u{20ac}", 1), (2, "\u{20ac}", 2), (3, "\u{1f600}", 3), (4, "\u{1f600}", 0)]
+        {
+            let line = [&vec![b'a'; LINE_MAX - before], text.as_bytes(), b"bbb"].concat();
+            assert_eq!(whole(&line)[0], LINE_MAX - first, "{text} {before}");
+        }
+        // No UTF-8: bytes without a beginning, a beginning without its end, too few bytes.
+        assert_eq!(whole(&[0x80; LINE_MAX + 9]), [LINE_MAX, 9]);
+        assert_eq!(whole(&[&[b'a'; LINE_MAX - 1][..], b"\xe2b"].concat()), [LINE_MAX, 1]);
+        assert_eq!(whole(&[&[b'a'; LINE_MAX - 1][..], b"\xe2\x82"].concat()), [LINE_MAX, 1]);
+    }
 
     #[test]
     fn a_field_with_a_newline_is_sent_by_length() {

@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{
     commands::{Commands, Heard},
-    journal::{Journal, LINE_MAX, Priority},
+    journal::{CHAR_MAX, Journal, LINE_MAX, Priority, part_end, parts},
     mask::Hidden,
 };
 
@@ -225,8 +225,8 @@ impl Shown {
             // A command is heard as a whole.
             return;
         }
-        // A secret may have begun in what comes last.
-        while self.held.len() >= LINE_MAX + sink.journal.masker.held_back() {
+        // A secret may have begun in what comes last, or a character.
+        while self.held.len() >= LINE_MAX + sink.journal.masker.held_back().max(CHAR_MAX) {
             if !self.within && is_mask(&self.held) {
                 sink.journal
                     .note("`::add-mask::` has more than a mebibyte, which cannot be hidden; the line is left out", Priority::Warning);
@@ -234,7 +234,7 @@ impl Shown {
                 self.held.clear();
                 return;
             }
-            self.part(LINE_MAX, sink);
+            self.part(part_end(&self.held), sink);
             self.within = true;
         }
     }
@@ -245,6 +245,7 @@ impl Shown {
             self.held.clear();
         }
         if self.within {
+            self.held.truncate(trimmed(&self.held).len());
             if !self.held.is_empty() {
                 self.part(self.held.len(), sink);
             }
@@ -304,7 +305,7 @@ impl Shown {
         if self.is_flood {
             self.grouped(lines, sink.journal);
         } else {
-            lines.for_each(|line| self.send(line, sink.journal));
+            lines.for_each(|line| self.send(trimmed(line), sink.journal));
         }
     }
 
@@ -356,7 +357,7 @@ impl Shown {
                 let fields = [self.fields.as_slice(), b"NIXACTIONS_COMMAND=", mark.as_str().as_bytes(), b"\n"].concat();
                 // An empty text is a line all the same.
                 for line in text.split('\n') {
-                    send(line.as_bytes(), priority.unwrap_or(self.priority), &fields, sink.journal);
+                    send(trimmed(line.as_bytes()), priority.unwrap_or(self.priority), &fields, sink.journal);
                 }
             }
         }
@@ -403,16 +404,64 @@ fn is_printable(line: &[u8]) -> bool {
 
 /// Sends one line, in parts where it is long.
 fn send(line: &[u8], priority: Priority, fields: &[u8], journal: &mut Journal) {
-    let line = trimmed(line);
-    if line.is_empty() {
-        return journal.line(line, priority, fields);
-    }
-    line.chunks(LINE_MAX).for_each(|part| journal.line(part, priority, fields));
+    parts(line).for_each(|part| journal.line(part, priority, fields));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
+
+    /// Returns the entries that a stream makes of what comes in chunks of this size.
+    fn entries(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
+        let (ours, journald) = UnixDatagram::pair().unwrap();
+        journald.set_nonblocking(true).unwrap();
+        let (mut journal, mut commands) = (Journal::to(ours), Commands::default());
+        let mut stream = Stream::new(io::pipe().unwrap().0, Vec::new(), Priority::Info);
+        let (mut entries, mut datagram) = (Vec::new(), vec![0; 2 * LINE_MAX]);
+        let mut drain = |entries: &mut Vec<Vec<u8>>| {
+            while let Ok(length) = journald.recv(&mut datagram) {
+                let message = datagram[..length].strip_prefix(b"MESSAGE=").unwrap().strip_suffix(b"\nPRIORITY=6\n").unwrap();
+                entries.push(message.to_vec());
+            }
+        };
+        for chunk in bytes.chunks(size) {
+            stream.pass_on(chunk, false, &mut Sink { journal: &mut journal, commands: &mut commands });
+            drain(&mut entries);
+        }
+        stream.finish(&mut Sink { journal: &mut journal, commands: &mut commands });
+        drain(&mut entries);
+        entries
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters_and_loses_none() {
+        let text = format!("xy{}", "\u{e9}\u{20ac}\u{1f600}".repeat(LINE_MAX / 4));
+        for size in [1000, 4096, CHUNK, text.len()] {
+            let entries = entries(format!("{text}\r\nnext\r\n").as_bytes(), size);
+            let (last, parts) = entries.split_last().unwrap();
+            assert_eq!(last, b"next");
+            assert!(parts.len() > 2 && parts.iter().all(|part| part.len() <= LINE_MAX && std::str::from_utf8(part).is_ok()), "{size}");
+            assert!(parts.concat() == text.as_bytes(), "{size}: something was lost");
+        }
+    }
+
+    #[test]
+    fn a_carriage_return_within_a_line_stays_wherever_it_is_cut() {
+        for at in LINE_MAX - 2..=LINE_MAX + 4 {
+            let mut text = vec![b'a'; LINE_MAX + 3000];
+            text[at] = b'\r';
+            for size in [1, 1000, CHUNK] {
+                assert!(entries(&[&text[..], b"\r\n"].concat(), size).concat() == text, "{at} {size}");
+            }
+            // It may also be the line's end.
+            let ends = &text[..=at];
+            for size in [1, 1000, CHUNK] {
+                assert!(entries(&[ends, b"\n"].concat(), size).concat() == ends[..at], "{at} {size}");
+            }
+        }
+    }
 
     #[test]
     fn what_journalctl_would_not_show_is_not_put_to_other_lines() {

@@ -10,20 +10,24 @@ use crate::{
     event::{Event, EventKind},
     ids::JobName,
     plan::Plan,
-    record::{Conclusion, JobRecord, JobResult},
+    record::{Conclusion, JobRecord, JobResult, StepRecord},
     status,
-    unit::UnitName,
+    unit::{JobSpec, UnitName},
 };
 
 /// Why a run ended with the machine.
 const REASON: &str = "lost: the machine went down";
 /// Why a job of it did not run.
 const NEVER_STARTED: &str = "the machine went down before it started";
+/// Why a step of it has no end.
+const UNFINISHED: &str = "its runner ended before it did";
 
 impl RunDir {
-    /// Returns what a job's own events tell of it, where it left no result.
-    pub fn told_by(&self, job: &JobName, unit: &UnitName) -> JobRecord {
+    /// Returns what a job's own events tell of it, where it left no result. The step that was running ended as the job did, with this
+    /// outcome. A runner that had no room for a result had none for its events either: `unwritten_since` is when such a one began.
+    pub fn told_by(&self, job: &JobName, unit: &UnitName, outcome: Conclusion, unwritten_since: Option<Timestamp>) -> JobRecord {
         let mut record = JobRecord::new(unit.to_string());
+        let mut running: Option<(usize, StepRecord)> = None;
         let events = EventTail::new(self.job(job).events()).read().unwrap_or_default();
         for event in events.into_iter().filter(|event| event.is_told_by(job)) {
             match event.event {
@@ -33,13 +37,29 @@ impl RunDir {
                 }
                 EventKind::JobRetried { attempt, .. } => {
                     record.attempts = attempt;
+                    running = None;
                     record.steps.clear();
                     record.annotations.clear();
                 }
-                EventKind::StepFinished { step, .. } => record.steps.push(step),
+                EventKind::StepStarted { index, name, attempt, .. } => {
+                    let began = running.take().filter(|(of, _)| *of == index).and_then(|(_, step)| step.started_at).unwrap_or(event.at);
+                    running = Some((index, unfinished(name, outcome, attempt, began)));
+                }
+                EventKind::StepFinished { step, .. } => {
+                    running = None;
+                    record.steps.push(step);
+                }
                 EventKind::Annotation { annotation, .. } => record.annotations.push(annotation),
                 _ => {}
             }
+        }
+        if record.attempts == 0 && unwritten_since.is_some() && self.job(job).events().exists() {
+            (record.started_at, record.attempts) = (unwritten_since, 1);
+        }
+        if let Some((index, step)) = running {
+            let spec: Option<JobSpec> = files::read_json(&self.job(job).spec()).ok();
+            let tolerated = spec.is_some_and(|spec| spec.steps.get(index).is_some_and(|step| step.continue_on_error));
+            record.steps.push(StepRecord { conclusion: status::conclude(step.outcome, tolerated), ..step });
         }
         record
     }
@@ -83,14 +103,29 @@ impl RunDir {
         if let Ok(Some(left)) = files::read_untrusted_json::<JobResult>(&paths.result()) {
             return JobRecord { unit: unit.to_string(), ..left.record };
         }
-        let record = self.told_by(job, &unit);
         let (outcome, reason) = match paths.events().exists() {
             false => (Conclusion::Cancelled, NEVER_STARTED),
             true if cancelled => (Conclusion::Cancelled, REASON),
             true => (Conclusion::Failure, REASON),
         };
         let conclusion = status::conclude(outcome, tolerated);
+        let record = self.told_by(job, &unit, outcome, None);
         JobRecord { outcome, conclusion, reason: Some(reason.to_owned()), finished_at: Some(at), ..record }
+    }
+}
+
+/// Returns the record of a step whose runner ended before it; when and with what it ended itself, nobody knows.
+fn unfinished(name: String, of_job: Conclusion, attempts: u32, began: Timestamp) -> StepRecord {
+    let outcome = if of_job == Conclusion::Cancelled { Conclusion::Cancelled } else { Conclusion::Failure };
+    StepRecord {
+        name,
+        outcome,
+        conclusion: outcome,
+        exit_code: None,
+        reason: Some(UNFINISHED.to_owned()),
+        attempts,
+        started_at: Some(began),
+        finished_at: None,
     }
 }
 
@@ -103,6 +138,41 @@ mod tests {
 
     fn event(event: EventKind) -> Event {
         Event { at: Timestamp::from_second(1).unwrap(), event }
+    }
+
+    #[test]
+    fn a_step_that_was_running_is_told_with_those_that_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let run = state.create_run(&"ci".parse().unwrap()).unwrap();
+        let job: JobName = "j".parse().unwrap();
+        create_job(&run.job(&job), &[]).unwrap();
+        let unit = UnitName::job(run.id(), &job);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let started = |second, index, name: &str, attempt| Event {
+            at: at(second),
+            event: EventKind::StepStarted { job: job.clone(), index, name: name.to_owned(), attempt },
+        };
+        let done = StepRecord {
+            outcome: Conclusion::Success,
+            finished_at: Some(at(2)),
+            reason: None,
+            ..unfinished("a".into(), Conclusion::Failure, 1, at(1))
+        };
+        let finished = Event { at: at(2), event: EventKind::StepFinished { job: job.clone(), index: 0, step: done.clone() } };
+        let mut events = EventWriter::open(&run.job(&job).events(), 0o600).unwrap();
+        let told = |outcome| run.told_by(&job, &unit, outcome, None).steps;
+
+        events.append(&[event(EventKind::JobStarted { job: job.clone() }), started(1, 0, "a", 1)]).unwrap();
+        assert_eq!(told(Conclusion::Failure), [unfinished("a".into(), Conclusion::Failure, 1, at(1))]);
+        events.append(&[finished]).unwrap();
+        assert_eq!(told(Conclusion::Failure), [done]);
+        events.append(&[started(3, 1, "b", 1), started(4, 1, "b", 2)]).unwrap();
+        let cut = told(Conclusion::Cancelled).pop().unwrap();
+        assert_eq!((cut.name.as_str(), cut.outcome, cut.conclusion), ("b", Conclusion::Cancelled, Conclusion::Cancelled));
+        assert_eq!((cut.attempts, cut.started_at, cut.finished_at, cut.reason.as_deref()), (2, Some(at(3)), None, Some(UNFINISHED)));
+        events.append(&[event(EventKind::JobRetried { job: job.clone(), attempt: 2 })]).unwrap();
+        assert_eq!(told(Conclusion::Failure), []);
     }
 
     #[test]

@@ -64,8 +64,16 @@ impl StateDir {
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn create_run(&self, workflow: &WorkflowName) -> Result<RunDir, StoreError> {
+        self.create_run_after(workflow, 0)
+    }
+
+    /// As [`Self::create_run`], with a number higher than this one.
+    ///
+    /// # Errors
+    /// As [`Self::create_run`].
+    pub fn create_run_after(&self, workflow: &WorkflowName, number: u64) -> Result<RunDir, StoreError> {
         let last = self.runs()?.iter().map(RunId::split).filter(|(name, _)| *name == workflow.as_str()).map(|(_, n)| n).max();
-        let mut number = last.unwrap_or(0).max(self.last_removed(workflow)) + 1;
+        let mut number = last.unwrap_or(0).max(self.last_removed(workflow)).max(number) + 1;
         loop {
             let id = RunId::new(workflow, number);
             let path = self.runs_dir().join(id.as_str());

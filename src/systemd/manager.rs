@@ -215,6 +215,17 @@ impl Manager {
         Ok(listed.into_iter().map(state).collect())
     }
 
+    /// Returns whether a unit is loaded, in whatever state it is.
+    ///
+    /// # Errors
+    /// Fails when the manager does not answer.
+    pub async fn is_loaded(&self, unit: &UnitName) -> Result<bool, SystemdError> {
+        match self.proxy.get_unit(unit.as_str()).await.map_err(call_unit("find", unit.as_str())) {
+            Err(error) if error.is_no_such_unit() => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+
     /// Returns how a service's last run ended; `None` where it is not loaded or has never run.
     ///
     /// # Errors
@@ -230,10 +241,9 @@ impl Manager {
                 ServiceProxy::builder(&self.connection).path(path).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
             let result = service.result().await?;
             let (code, status) = (service.exec_main_code().await?, service.exec_main_status().await?);
-            zbus::Result::Ok((result, code, status))
+            zbus::Result::Ok(ServiceEnd::new(&result, code, status, service.exec_main_start_timestamp().await?))
         };
-        let (result, code, status) = service.await.map_err(failed)?;
-        Ok(Some(ServiceEnd::new(&result, code, status)))
+        service.await.map(Some).map_err(failed)
     }
 }
 

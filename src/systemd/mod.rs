@@ -70,7 +70,7 @@ impl SystemdError {
                 Some("log in through PAM or `machinectl shell`, or let root run `loginctl enable-linger`; or run as root".to_owned())
             }
             Self::Start { source: zbus::Error::MethodError(name, ..), .. } if name.as_str() == "org.freedesktop.systemd1.UnitExists" => {
-                Some("a unit of this name is loaded already: `systemctl status` shows it".to_owned())
+                Some("a unit of this name is loaded already, as that of a run in another state directory: try again, `systemctl status` shows it".to_owned())
             }
             Self::Start { source: zbus::Error::MethodError(name, ..), .. }
                 if matches!(

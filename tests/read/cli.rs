@@ -320,3 +320,39 @@ fn completions_and_manual_pages_are_made() {
     assert!(pages.join("nixactions-logs.1").exists());
     assert!(!pages.join("nixactions-supervise.1").exists(), "what only units call is no command");
 }
+
+#[test]
+fn nothing_of_arguments_and_plans_is_obeyed_by_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let finished = finished_run(&state, 0, Conclusion::Success);
+    let run = finished.id().as_str();
+    let odd = "x\x1b[2J\rok\nhint: no";
+    let shown = r"x\x1b[2J\x0dok\x0ahint: no";
+    let plan = dir.path().join("pl\x1ban.json");
+    let condition = "[ $A = '\x1b[2J' ]";
+    let text = serde_json::json!({ "version": 1, "name": "odd", "inputs": { "level": { "type": "number" } },
+        "jobs": { "j": { "condition": condition, "steps": [{ "bash": "true", "condition": condition }] } } });
+    std::fs::write(&plan, text.to_string()).unwrap();
+    let bad = dir.path().join("bad.json");
+    std::fs::write(
+        &bad,
+        serde_json::json!({ "version": 1, "name": odd, "jobs": { odd: { "executor": odd, odd: odd, "steps": [{}] } } }).to_string(),
+    )
+    .unwrap();
+    let (plan, bad) = (plan.to_str().unwrap(), bad.to_str().unwrap());
+    let of_a_run = [&["show", odd][..], &["logs", run, odd], &["cancel", odd], &["clean", "--older-than", odd]];
+    let of_a_plan = [&["run", odd][..], &["check", odd], &["run", plan, "--env", odd], &["run", plan, "--input", &format!("{odd}=1")]];
+    let of_clap = [&["show", run, odd][..], &["run", "--manager", odd], &["show", &format!("--{odd}")], &[odd]];
+    for args in of_a_run.into_iter().chain(of_a_plan).chain(of_clap) {
+        let (code, out, complaint) = told(dir.path(), args);
+        assert!(code != 0 && out.is_empty() && complaint.contains(shown), "{args:?}: {code} {out:?} {complaint:?}");
+        assert!(!complaint.contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {complaint:?}");
+        assert!(!complaint.contains("\nhint: no"), "{args:?}: {complaint:?}");
+    }
+    for args in [&["check", bad][..], &["check", plan], &["graph", plan], &["graph", plan, "--format", "dot"]] {
+        let (_, out, complaint) = told(dir.path(), args);
+        assert!(format!("{out}{complaint}").contains(r"\"), "{args:?}: {out:?} {complaint:?}");
+        assert!(!format!("{out}{complaint}").contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {out:?} {complaint:?}");
+    }
+}

@@ -31,15 +31,16 @@ use source::Source;
 
 use crate::{
     embedded,
+    error::escaped,
     event::{Event, EventKind},
     graph::{Graph, GraphError},
-    ids::RunId,
+    ids::{RunId, WorkflowName},
     language,
     plan::{self, Env, Fault, Plan, PlanError},
     programs,
     store::{self, EventWriter, RunDir, StateDir, StoreError},
-    systemd::SystemdError,
-    unit::{self, ManagerKind, RUNNER, RunSpec, SPEC_VERSION},
+    systemd::{Manager, SystemdError},
+    unit::{self, ManagerKind, RUNNER, RunSpec, SPEC_VERSION, UnitName},
 };
 
 /// What is to be run, and how.
@@ -87,7 +88,7 @@ pub enum StartError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// What the caller adds is bad.
-    #[error("{}", lines(.0))]
+    #[error("{}", escaped_faults(.0))]
     Environment(Vec<EnvironmentError>),
     /// There is no manager.
     #[error(transparent)]
@@ -158,7 +159,7 @@ impl StartError {
             Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
             Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
             Self::Environment(faults) => {
-                let hints: Vec<_> = faults.iter().filter_map(EnvironmentError::hint).collect();
+                let hints: Vec<_> = faults.iter().filter_map(EnvironmentError::hint).map(escaped).collect();
                 Some(hints.join("\n      ")).filter(|text| !text.is_empty())
             }
             Self::Source(SourceError::NoGit(_)) => Some("install git, or name a plain directory with `--source DIR`".to_owned()),
@@ -176,6 +177,11 @@ impl StartError {
 /// Puts each fault on a line of its own.
 fn lines(faults: &[impl std::fmt::Display]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// As [`lines`], of faults that repeat what was given.
+fn escaped_faults(faults: &[EnvironmentError]) -> String {
+    faults.iter().map(|fault| escaped(&fault.to_string()).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// Starts a run.
@@ -200,7 +206,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     let chosen = manager::choose(request.manager).await?;
 
     let state = StateDir::create(request.state_dir)?;
-    let run = state.create_run(&plan.name)?;
+    let run = create_run(&state, &plan.name, &chosen).await?;
     let mut spec = RunSpec {
         version: SPEC_VERSION,
         run: run.id().clone(),
@@ -237,6 +243,25 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
             Err(error)
         }
     }
+}
+
+/// Makes the directory of a new run. Its id is one that no run of another state directory has on the manager: their units would be of the
+/// same names.
+async fn create_run(state: &StateDir, workflow: &WorkflowName, chosen: &Chosen) -> Result<RunDir, StartError> {
+    let mut run = state.create_run(workflow)?;
+    let Chosen::Running(_, manager) = chosen else { return Ok(run) };
+    while is_taken(manager, run.id()).await.inspect_err(|_| drop(std::fs::remove_dir_all(run.path())))? {
+        let (_, number) = run.id().split();
+        let next = state.create_run_after(workflow, number);
+        let _ = std::fs::remove_dir_all(run.path());
+        run = next?;
+    }
+    Ok(run)
+}
+
+/// Returns whether a run of this id has units on the manager, or may have them yet.
+async fn is_taken(manager: &Manager, run: &RunId) -> Result<bool, SystemdError> {
+    Ok(manager.is_loaded(&UnitName::supervisor(run)).await? || manager.is_loaded(&UnitName::run_slice(run)).await?)
 }
 
 /// Returns this program's file, beside which the runner's must be.

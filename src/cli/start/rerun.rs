@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Choice, Origin, StartError, Started, environment, keep, launch, manager, runtime_directory, secrets, this_program};
+use super::{
+    Choice, Origin, StartError, Started, create_run, environment, keep, launch, manager, runtime_directory, secrets, this_program,
+};
 use crate::{
     event::{Event, EventKind},
     graph::{Graph, JobIx},
@@ -150,7 +152,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     let chosen = manager::choose(request.manager.unwrap_or(Choice::Only(old.manager))).await?;
 
     let state = StateDir::create(state_dir)?;
-    let run = state.create_run(&plan.name)?;
+    let run = create_run(&state, &plan.name, &chosen).await?;
     let mut spec = RunSpec {
         version: SPEC_VERSION,
         run: run.id().clone(),

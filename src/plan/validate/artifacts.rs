@@ -7,11 +7,27 @@ use crate::plan::{
     fault::{At, Refusal, Sink, Step, nearest, quoted},
     model::{Job, Plan},
     order, rules,
+    structure::meant,
 };
 
-/// Fields of a job that have no part in who outputs what to whom.
-const UNRELATED: &[&str] =
-    &["executor", "condition", "continueOnError", "env", "envFrom", "inputs", "retry", "timeout", "properties", "matrix", "steps"];
+/// The fields of a job.
+const FIELDS: [&str; 15] = [
+    "executor",
+    "needs",
+    "condition",
+    "continueOnError",
+    "env",
+    "envFrom",
+    "credentials",
+    "credentialsEncrypted",
+    "inputs",
+    "outputs",
+    "retry",
+    "timeout",
+    "properties",
+    "matrix",
+    "steps",
+];
 
 pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
     let mut producers: HashMap<&str, Vec<u32>> = HashMap::new();
@@ -30,9 +46,10 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
             others.push(rank as u32);
         }
     }
-    // A job that is missing, or whose needs or outputs are broken, would make good inputs look bad.
+    // A job that is missing, or whose needs or outputs are broken or misspelt, would make good inputs look bad.
     let sources_are_known = !sink.any_broken(|place| match place {
-        [Step::Key(jobs), rest @ ..] if jobs == "jobs" => !matches!(rest, [_, Step::Key(field), ..] if UNRELATED.contains(&field.as_str())),
+        [Step::Key(jobs), _, Step::Key(field), ..] if jobs == "jobs" => matches!(meant(field, FIELDS), Some("needs" | "outputs")),
+        [Step::Key(jobs), ..] => jobs == "jobs",
         _ => false,
     });
     let reached = if sources_are_known { Reached::new(plan, names, &producers) } else { Reached::default() };

@@ -449,9 +449,8 @@ impl<'a> Engine<'a> {
             left => {
                 let left = left.map(|left| left.record);
                 let own = left.as_ref().and_then(|left| left.reason.as_deref()).filter(|reason| reason.starts_with("step "));
-                let words = end.map(|end| end.words(own));
-                let ran = result != JobResult::Dependency;
-                let group = self.matrix_reason(ix).filter(|_| ran && self.cancel == Cancel::No);
+                let words = end.as_ref().map(|end| end.words(own));
+                let group = self.matrix_reason(ix).filter(|_| result != JobResult::Dependency && self.cancel == Cancel::No);
                 let cancelled = self.cancel != Cancel::No || group.is_some();
                 let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, words.as_deref(), cancelled);
                 let (outcome, reason) = match setup {
@@ -459,7 +458,8 @@ impl<'a> Engine<'a> {
                     None => (outcome, group.unwrap_or(reason)),
                 };
                 let conclusion = status::conclude(outcome, job.continue_on_error);
-                let record = left.unwrap_or_else(|| self.run.told_by(name, &unit));
+                let began = end.as_ref().and_then(ServiceEnd::unwritten_since);
+                let record = left.unwrap_or_else(|| self.run.told_by(name, &unit, outcome, began));
                 JobRecord { outcome, conclusion, reason: Some(reason), ..record }
             }
         };
