@@ -3,9 +3,12 @@
 //!
 //! The model is asked of each job, given how its needs have ended: then it holds for whatever a cancellation, which comes when it
 //! comes, has left of the run.
+//!
+//! DAGs that are larger than what PID 1 is given at once go in waves; the model knows nothing of those.
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -19,9 +22,16 @@ use proptest::{
 use serde_json::{Value, json};
 
 on_managers!(random_dags_follow_the_model on embedded, system_252, system_262, user_262);
+on_managers!(random_dags_in_waves_follow_the_model on system_252, system_257, system_262);
+
+const NONE: [&str; 0] = [];
 
 /// How many DAGs each manager gets; each is a run.
 const CASES: u32 = 16;
+/// And how many large ones.
+const LARGE_CASES: u32 = 2;
+/// From this systemd on a job that waits for a place is no process, and PID 1 is given more of them.
+const MANY_WAIT_SINCE: u32 = 258;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
@@ -233,6 +243,42 @@ fn check(jobs: &[Job], run: &Finished) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+/// Returns DAGs of so many jobs, of one step each, that need some of the `near` jobs before them. Few jobs fail, so that most of them
+/// have to run, and many are wrong where one begins too early.
+fn large_dag(jobs: Range<usize>, near: Range<usize>) -> impl Strategy<Value = Vec<Job>> {
+    let job = (vec(any::<prop::sample::Index>(), 0..4), condition(), prop::bool::weighted(0.3), prop::bool::weighted(0.03));
+    (vec(job, jobs), near, prop::bool::weighted(0.4)).prop_map(|(jobs, near, all_on_success)| {
+        let finish = |(index, (needs, condition, tolerated, fails)): (usize, (Vec<prop::sample::Index>, _, _, _))| {
+            let first = index.saturating_sub(near);
+            let mut needs: Vec<usize> =
+                if index == 0 { Vec::new() } else { needs.iter().map(|need| first + need.index(index - first)).collect() };
+            needs.sort_unstable();
+            needs.dedup();
+            let condition = if all_on_success { Condition::Success } else { condition };
+            Job { needs, condition, tolerated, steps: vec![(fails, false, Condition::Success)], group: None }
+        };
+        jobs.into_iter().enumerate().map(finish).collect()
+    })
+}
+
+fn random_dags_in_waves_follow_the_model(manager: &Manager) {
+    let systemd = manager.machine().expect("it is a machine's").root().suite().systemd();
+    let jobs = if systemd < MANY_WAIT_SINCE { 120..160 } else { 300..340 };
+    let config = Config { cases: LARGE_CASES, max_shrink_iters: 4, failure_persistence: None, ..Config::default() };
+    let strategy = (large_dag(jobs, 20..100), 1..3_u32);
+    let outcome = TestRunner::new(config).run(&strategy, |(jobs, parallel)| {
+        let run = manager.run(&plan(&jobs, parallel, None), &NONE);
+        let waves = run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count();
+        prop_assert!(waves > 1, "{} jobs went in {} waves: {}", jobs.len(), waves, run);
+        check(&jobs, &run)
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, case)) => panic!("{reason}\nfor jobs and maxParallel {case:#?}"),
+        Err(TestError::Abort(reason)) => panic!("{reason}"),
+    }
 }
 
 fn random_dags_follow_the_model(manager: &Manager) {
