@@ -157,13 +157,18 @@ impl Event {
 
     /// Returns whether this is an event that a job may tell of itself: what a job's own file holds beside these is not believed.
     pub fn is_told_by(&self, name: &JobName) -> bool {
+        self.told_by() == Some(name)
+    }
+
+    /// Returns the job that tells this of itself, where one does.
+    pub fn told_by(&self) -> Option<&JobName> {
         match &self.event {
             EventKind::JobStarted { job }
             | EventKind::JobRetried { job, .. }
             | EventKind::StepStarted { job, .. }
             | EventKind::StepFinished { job, .. }
-            | EventKind::Annotation { job, .. } => job == name,
-            _ => false,
+            | EventKind::Annotation { job, .. } => Some(job),
+            _ => None,
         }
     }
 

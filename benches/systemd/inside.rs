@@ -13,7 +13,7 @@ use nixactions::{
     graph::Graph,
     plan::{Env, Plan},
     store::{StateDir, create_job},
-    systemd::{Manager, Scope},
+    systemd::{Manager, Scope, Told},
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION, UnitName, Value},
 };
 use serde_json::Value as Json;
@@ -227,7 +227,7 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let elapsed = runtime.block_on(async {
         let manager = Manager::connect(Scope::System).await.expect("the machine's systemd answers");
-        let mut removed = manager.removed_jobs().await.expect("it sends signals");
+        let mut signals = manager.signals().await.expect("it sends signals");
         let features = Features::of_version(manager.version().await.expect("it tells its version"));
         let context = Context { plan: &plan, graph: &graph, run: &spec, features };
         let jobs: Vec<_> = graph.jobs().collect();
@@ -241,7 +241,8 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         }
         let start = Instant::now();
         manager.start(&wave.main, &wave.aux).await.expect("the units start");
-        while removed.recv().await.expect("systemd is there").unit != wave.main.name.as_str() {}
+        let is_last = |told| matches!(told, Told::Removed(removed) if removed.unit == wave.main.name.as_str());
+        while !is_last(signals.recv().await.expect("systemd is there")) {}
         let elapsed = start.elapsed();
         manager.stop(&UnitName::run_slice(&spec.run)).await.expect("the slice stops");
         elapsed

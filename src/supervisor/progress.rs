@@ -14,7 +14,8 @@ use crate::{
 /// with 256, 11 with 1,000), and fewer make more waves than are worth it.
 const BACKLOG: usize = 256;
 
-/// The least of that, and how many times the jobs that may run at once, where each job that waits for nothing but a place is a process.
+/// The least of that, and how many times the jobs that may run at once: whenever a bounded slice has room again, PID 1 tries each job that
+/// waits for it, and before systemd 258 such a job is a process.
 const BACKLOG_MIN: usize = 64;
 const BACKLOG_FACTOR: usize = 8;
 
@@ -35,14 +36,43 @@ struct Bound {
 
 impl Queue {
     /// Returns the queue of a run of which `max_parallel` jobs may run at once; `group_of` tells of each job which matrix it belongs
-    /// to, of those whose own such numbers are `groups`. With `processes`, a job that waits for a place is a process.
-    pub fn new(processes: bool, max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {
-        let bound = |max_parallel: u32| {
-            let at_once = max_parallel as usize;
-            let backlog = if processes { at_once.saturating_mul(BACKLOG_FACTOR).clamp(BACKLOG_MIN, BACKLOG) } else { BACKLOG };
-            Bound { at_once, backlog }
-        };
-        Self { run: bound(max_parallel), group_of, groups: groups.iter().map(|max_parallel| bound(*max_parallel)).collect() }
+    /// to, of those whose own such numbers are `groups`.
+    pub fn new(max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {
+        Self { run: Bound::new(max_parallel), group_of, groups: groups.iter().copied().map(Bound::new).collect() }
+    }
+}
+
+impl Bound {
+    fn new(max_parallel: u32) -> Self {
+        let at_once = max_parallel as usize;
+        Self { at_once, backlog: at_once.saturating_mul(BACKLOG_FACTOR).clamp(BACKLOG_MIN, BACKLOG) }
+    }
+}
+
+/// What PID 1 has: the run's jobs, and those of each matrix.
+struct Loads<'a> {
+    queue: &'a Queue,
+    run: Load,
+    groups: Vec<Load>,
+}
+
+impl<'a> Loads<'a> {
+    fn new(queue: &'a Queue) -> Self {
+        Self { queue, run: Load::new(queue.run), groups: queue.groups.iter().map(|bound| Load::new(*bound)).collect() }
+    }
+
+    /// Adds a job; `is_ready` tells whether all it needs has finished.
+    fn add(&mut self, ix: JobIx, is_ready: bool) {
+        let group = self.queue.group_of[ix.index()].map(|group| &mut self.groups[group]);
+        // One that its matrix holds back takes no place of the run.
+        self.run.add(is_ready && group.as_ref().is_none_or(|group| group.has_place()));
+        group.into_iter().for_each(|group| group.add(is_ready));
+    }
+
+    /// Returns whether one more may be added.
+    fn takes(&self, ix: JobIx, is_ready: bool) -> bool {
+        let group = self.queue.group_of[ix.index()].map(|group| &self.groups[group]);
+        self.run.takes(is_ready && group.is_none_or(Load::has_place)) && group.is_none_or(|group| group.takes(is_ready))
     }
 }
 
@@ -50,7 +80,7 @@ impl Queue {
 #[derive(Debug, Clone, Copy)]
 struct Load {
     bound: Bound,
-    /// Those that wait for no other job; some of them run.
+    /// Those that nothing else holds back than how many may run at once.
     ready: usize,
     all: usize,
     /// Whether there is room for a worthwhile number of jobs that cannot run at once.
@@ -67,6 +97,10 @@ impl Load {
         self.ready += usize::from(is_ready);
     }
 
+    fn has_place(&self) -> bool {
+        self.ready < self.bound.at_once
+    }
+
     /// Returns how many do not run.
     fn waiting(&self) -> usize {
         self.all - self.ready.min(self.bound.at_once)
@@ -74,7 +108,7 @@ impl Load {
 
     /// Returns whether one more may be added: it would run at once, or there is room for it to wait.
     fn takes(&self, is_ready: bool) -> bool {
-        is_ready && self.ready < self.bound.at_once || self.refills && self.waiting() < self.bound.backlog
+        is_ready && self.has_place() || self.refills && self.waiting() < self.bound.backlog
     }
 }
 
@@ -163,15 +197,11 @@ impl Progress {
         if self.submitted == self.places.len() {
             return None;
         }
-        let mut run = Load::new(queue.run);
-        let mut groups: Vec<Load> = queue.groups.iter().map(|bound| Load::new(*bound)).collect();
-        let group_of = |ix: JobIx| queue.group_of[ix.index()];
+        let mut loads = Loads::new(queue);
         for ix in self.pending() {
-            let is_ready = self.is_ready(graph, ix);
-            run.add(is_ready);
-            group_of(ix).into_iter().for_each(|group| groups[group].add(is_ready));
+            loads.add(ix, self.is_ready(graph, ix));
         }
-        for load in groups.iter_mut().chain([&mut run]) {
+        for load in loads.groups.iter_mut().chain([&mut loads.run]) {
             load.refills = load.waiting() <= load.bound.backlog / 2;
         }
         let mut jobs = Vec::new();
@@ -181,12 +211,10 @@ impl Progress {
             // before it, and so on to the first. PID 1 would hold all finished jobs of a run, and walk through them.
             let is_ready = self.is_ready(graph, ix);
             let comes_next = || graph.needs(ix).iter().all(|need| taken[need.index()] || matches!(self.place(*need), Place::Finished(_)));
-            let group_takes = group_of(ix).is_none_or(|group| groups[group].takes(is_ready));
-            if !group_takes || !run.takes(is_ready) || !is_ready && !comes_next() {
+            if !loads.takes(ix, is_ready) || !is_ready && !comes_next() {
                 continue;
             }
-            run.add(is_ready);
-            group_of(ix).into_iter().for_each(|group| groups[group].add(is_ready));
+            loads.add(ix, is_ready);
             taken[ix.index()] = true;
             jobs.push(ix);
         }
@@ -294,7 +322,7 @@ mod tests {
     #[test]
     fn a_wave_comes_when_half_of_the_backlog_is_free() {
         let graph = graph(298);
-        let queue = Queue::new(true, 2, vec![None; 300], &[]);
+        let queue = Queue::new(2, vec![None; 300], &[]);
         let mut progress = Progress::new(&graph);
         let first = submit(&mut progress, &graph, &queue);
         assert_eq!(first.len(), 2 + BACKLOG_MIN);
@@ -307,7 +335,7 @@ mod tests {
     #[test]
     fn a_wave_waits_for_no_job_of_an_earlier_one() {
         let graph = graph(98);
-        let queue = Queue::new(true, 2, vec![None; 100], &[]);
+        let queue = Queue::new(2, vec![None; 100], &[]);
         let mut progress = Progress::new(&graph);
         let named = |jobs: &[JobIx], name: &str| jobs.iter().any(|ix| graph.name(*ix).as_str() == name);
         // With its need.
@@ -337,10 +365,10 @@ mod tests {
             .collect();
         let plan: Plan = serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs })).unwrap();
         let graph = Graph::new(&plan).unwrap();
-        let queue = Queue::new(false, 2, vec![None; 400], &[]);
+        let queue = Queue::new(2, vec![None; 400], &[]);
         let mut progress = Progress::new(&graph);
         let first = submit(&mut progress, &graph, &queue);
-        assert_eq!(first.len(), 2 + BACKLOG);
+        assert_eq!(first.len(), 2 + BACKLOG_MIN);
         let chain: Vec<JobIx> = first.iter().copied().filter(|ix| graph.name(*ix).as_str() > "j0300").collect();
         finish(&mut progress, &chain);
         let next = submit(&mut progress, &graph, &queue);
@@ -348,11 +376,27 @@ mod tests {
     }
 
     #[test]
+    fn a_bounded_matrix_takes_no_more_places_than_it_may() {
+        let graph = graph(100);
+        // All but the last 20 of the layer.
+        let in_group = |ix: &JobIx| graph.name(*ix).as_str() < "j0080";
+        let group_of = graph.jobs().map(|ix| in_group(&ix).then_some(0)).collect();
+        let queue = Queue::new(2, group_of, &[1]);
+        let mut progress = Progress::new(&graph);
+        let first = submit(&mut progress, &graph, &queue);
+        let free: Vec<JobIx> = first.iter().copied().filter(|ix| !in_group(ix)).collect();
+        assert_eq!((free.len(), first.len()), (1, 1 + 1 + BACKLOG_MIN));
+        finish(&mut progress, &free);
+        let next = submit(&mut progress, &graph, &queue);
+        assert_eq!((next.len(), next.iter().any(in_group)), (1, false));
+    }
+
+    #[test]
     fn a_matrix_that_is_bounded_holds_up_nobody_but_its_dependents() {
         let graph = graph(200);
         let in_group = |ix: &JobIx| graph.name(*ix).as_str().starts_with('j');
         let group_of = graph.jobs().map(|ix| in_group(&ix).then_some(0)).collect();
-        let queue = Queue::new(true, 500, group_of, &[8]);
+        let queue = Queue::new(500, group_of, &[8]);
         let mut progress = Progress::new(&graph);
         let first = submit(&mut progress, &graph, &queue);
         let names: Vec<&str> = first.iter().map(|ix| graph.name(*ix).as_str()).collect();

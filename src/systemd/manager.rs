@@ -1,8 +1,12 @@
 //! A connection to a manager, and the calls we make.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    time::{Duration, Instant},
+};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zbus::{Connection, OwnedObjectPath, connection};
 
@@ -14,6 +18,9 @@ use crate::unit::{ManagerKind, TransientUnit, UnitName};
 
 /// How long a call may take. PID 1 is single-threaded, and a reload of a large system takes seconds.
 const DEADLINE: Duration = Duration::from_secs(90);
+
+/// How long a manager is left alone that has not answered.
+const ABSENCE: Duration = Duration::from_millis(50);
 
 /// Which of the managers on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +88,15 @@ pub struct Removed {
     pub result: JobResult,
 }
 
+/// What a manager tells by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A job left its queue.
+    Removed(Removed),
+    /// It is there again, after it has re-executed itself; what it told meanwhile is lost.
+    Back,
+}
+
 /// A loaded unit, briefly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitState {
@@ -141,22 +157,28 @@ impl Manager {
         Ok(self.proxy.system_state().await.map_err(call("tell its state"))? == "stopping")
     }
 
-    /// Opens the stream of ended jobs, then asks systemd to send it: before that nothing is signalled.
+    /// Opens the stream of what the manager tells, then asks it to: before that nothing is signalled.
     ///
     /// The stream is emptied by a task of its own. A connection whose stream is full stops reading, and so would never
     /// see the answer to a call that its user waits for meanwhile.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
-    pub async fn removed_jobs(&self) -> Result<UnboundedReceiver<Removed>, SystemdError> {
-        let mut stream = self.proxy.receive_job_removed().await.map_err(call("watch jobs"))?;
+    pub async fn signals(&self) -> Result<UnboundedReceiver<Told>, SystemdError> {
+        let removed = self.proxy.receive_job_removed().await.map_err(call("watch jobs"))?;
+        let owners = self.proxy.inner().receive_owner_changed().await.map_err(call("watch the manager"))?;
         self.proxy.subscribe().await.map_err(call("send signals"))?;
+        let removed = removed.filter_map(|signal| {
+            let args = signal.args().ok();
+            let removed = args.map(|args| Removed { unit: args.unit.clone(), result: JobResult::from(args.result.as_str()) });
+            std::future::ready(removed.map(Told::Removed))
+        });
+        let back = owners.filter_map(|owner| std::future::ready(owner.map(|_| Told::Back)));
+        let mut told = stream::select(removed, back);
         let (sender, receiver) = unbounded_channel();
         tokio::spawn(async move {
-            while let Some(signal) = stream.next().await {
-                let Ok(args) = signal.args() else { continue };
-                let removed = Removed { unit: args.unit.clone(), result: JobResult::from(args.result.as_str()) };
-                if sender.send(removed).is_err() {
+            while let Some(told) = told.next().await {
+                if sender.send(told).is_err() {
                     break;
                 }
             }
@@ -164,13 +186,30 @@ impl Manager {
         Ok(receiver)
     }
 
-    /// Creates `main` and `aux` at once and starts `main`; all or nothing.
+    /// Creates `main` and `aux` at once and starts `main`; all or nothing. A manager that re-executes itself meanwhile is asked again, if
+    /// it has not taken them.
     ///
     /// # Errors
     /// Fails when a property is not accepted, or a unit of one of the names is loaded.
     pub async fn start(&self, main: &TransientUnit, aux: &[TransientUnit]) -> Result<(), SystemdError> {
-        let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &convert::properties(main), &convert::Aux(aux)).await;
-        started.map(drop).map_err(|source| SystemdError::Start { unit: main.name.clone(), source })
+        let deadline = Instant::now() + DEADLINE;
+        let (properties, aux) = (convert::properties(main), convert::Aux(aux));
+        loop {
+            let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &properties, &aux).await;
+            let started = started.map(drop).map_err(|source| SystemdError::Start { unit: main.name.clone(), source });
+            if !started.as_ref().is_err_and(SystemdError::is_unanswered) {
+                return started;
+            }
+            loop {
+                tokio::time::sleep(ABSENCE).await;
+                match self.is_loaded(&main.name).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => break,
+                    Err(error) if error.is_unanswered() && Instant::now() < deadline => {}
+                    Err(_) => return started,
+                }
+            }
+        }
     }
 
     /// Asks for a unit to be stopped; one that is not loaded is stopped already.

@@ -10,7 +10,7 @@ mod proxy;
 
 pub use cgroup::abilities;
 pub use end::ServiceEnd;
-pub use manager::{JobResult, Manager, Removed, Scope, UnitState};
+pub use manager::{JobResult, Manager, Removed, Scope, Told, UnitState};
 
 use crate::unit::UnitName;
 
@@ -58,6 +58,14 @@ impl SystemdError {
     /// Returns whether the unit is not loaded.
     pub fn is_no_such_unit(&self) -> bool {
         matches!(self, Self::Call { source: zbus::Error::MethodError(name, ..), .. } if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit")
+    }
+
+    /// Returns whether nobody took the call, as when a manager re-executes itself, or said so.
+    pub fn is_unanswered(&self) -> bool {
+        let (Self::Start { source, .. } | Self::Call { source, .. }) = self else { return false };
+        let zbus::Error::MethodError(name, ..) = source else { return false };
+        let Some(error) = name.as_str().strip_prefix("org.freedesktop.DBus.Error.") else { return false };
+        matches!(error, "NoReply" | "Disconnected" | "NameHasNoOwner" | "ServiceUnknown") || error.starts_with("Spawn.")
     }
 
     /// Returns what the user can do about it.

@@ -80,7 +80,7 @@ impl Engine<'_> {
         }
         let over = async {
             while !pending.is_empty() {
-                let Some(removed) = self.removed.recv().await else { break };
+                let Some(removed) = self.removed().await else { break };
                 pending.remove(&removed.unit);
             }
         };

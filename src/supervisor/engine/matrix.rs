@@ -31,7 +31,7 @@ pub(super) fn queue(context: &Context<'_>) -> Queue {
         bounded.binary_search_by_key(&matrix.group.as_str(), |(group, _)| group).ok()
     });
     let bounds: Vec<u32> = bounded.iter().map(|(_, max_parallel)| *max_parallel).collect();
-    Queue::new(!context.features.concurrency, context.run.max_parallel, group_of.collect(), &bounds)
+    Queue::new(context.run.max_parallel, group_of.collect(), &bounds)
 }
 
 /// A matrix group that is being cancelled.

@@ -4,6 +4,7 @@ mod cancel;
 mod group;
 mod hooks;
 mod matrix;
+mod submit;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,8 +39,8 @@ use crate::{
     record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
     status::{self, Condition},
     store::{self, EventTail, EventWriter, GroupLock, RunDir},
-    systemd::{self, JobResult, Manager, Removed, ServiceEnd},
-    unit::{self, Context, Features, JobSpec, RunSpec, UnitName},
+    systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
+    unit::{self, Context, Features, RunSpec, UnitName},
 };
 
 /// How often everything is compared with systemd's own view, should a signal be missed.
@@ -56,7 +57,7 @@ pub struct Engine<'a> {
     run: RunDir,
     context: Context<'a>,
     manager: Manager,
-    removed: UnboundedReceiver<Removed>,
+    told: UnboundedReceiver<Told>,
     watch: Watch,
     writer: EventWriter,
     /// Events that are not on disk yet.
@@ -93,7 +94,7 @@ impl<'a> Engine<'a> {
         let terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
         let watch = Watch::new(&run.control())?;
-        let removed = manager.removed_jobs().await?;
+        let told = manager.signals().await?;
         let features = Features::of_version(manager.version().await?);
         let past = EventTail::new(run.events()).read()?;
         let mut record = run.record_so_far()?;
@@ -115,7 +116,7 @@ impl<'a> Engine<'a> {
             status: StatusLine::ready(),
             run,
             manager,
-            removed,
+            told,
             watch,
             record,
             deadline: None,
@@ -161,12 +162,12 @@ impl<'a> Engine<'a> {
                 std::thread::sleep(GATHER);
             }
             tokio::select! {
-                removed = self.removed.recv() => {
-                    let Some(removed) = removed else { return Err(crate::systemd::SystemdError::Closed.into()) };
-                    self.job_removed(removed).await?;
+                told = self.told.recv() => {
+                    let Some(told) = told else { return Err(crate::systemd::SystemdError::Closed.into()) };
+                    self.told(told).await?;
                     // What is there already is taken in at once, so that it is written at once.
-                    while let Ok(more) = self.removed.try_recv() {
-                        self.job_removed(more).await?;
+                    while let Ok(more) = self.told.try_recv() {
+                        self.told(more).await?;
                     }
                 }
                 change = self.watch.next() => {
@@ -200,7 +201,9 @@ impl<'a> Engine<'a> {
     async fn take_over(&mut self, past: &[Event]) -> Result<(), SuperviseError> {
         let graph = self.context.graph;
         let mut waves: Vec<(u32, Vec<JobIx>)> = Vec::new();
+        let mut told: BTreeMap<JobIx, usize> = BTreeMap::new();
         for event in past {
+            event.told_by().and_then(|job| graph.ix(job)).into_iter().for_each(|ix| *told.entry(ix).or_default() += 1);
             match &event.event {
                 EventKind::JobsSubmitted { wave, jobs } => waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect())),
                 EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
@@ -231,7 +234,7 @@ impl<'a> Engine<'a> {
             if known || traced {
                 self.progress.submitted(wave, &jobs);
                 for ix in jobs {
-                    self.watch_job(ix)?;
+                    self.watch_job(ix, told.get(&ix).copied().unwrap_or(0))?;
                 }
             }
         }
@@ -314,70 +317,6 @@ impl<'a> Engine<'a> {
         self.progress.why_blocked(self.context.graph, ix).is_some()
     }
 
-    /// Submits the next wave where there is room for one.
-    async fn submit(&mut self) -> Result<(), SuperviseError> {
-        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else { return Ok(()) };
-        if let Err(error) = self.prepare_jobs(number, &jobs) {
-            let reason = describe(&error);
-            for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
-                self.give_up(ix, Conclusion::Failure, &reason);
-            }
-            return self.fail(reason).await;
-        }
-        let names: Vec<JobName> = jobs.iter().map(|ix| self.context.graph.name(*ix).clone()).collect();
-        self.emit(EventKind::JobsSubmitted { wave: number, jobs: names });
-        self.flush();
-        for ix in &jobs {
-            self.watch_job(*ix)?;
-        }
-        let wave = unit::wave(&self.context, number, &jobs, &self.pure);
-        if let Err(error) = self.manager.start(&wave.main, &wave.aux).await {
-            let reason = describe(&error);
-            for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
-                self.give_up(ix, Conclusion::Failure, &reason);
-            }
-            return self.fail(reason).await;
-        }
-        self.progress.submitted(number, &jobs);
-        Ok(())
-    }
-
-    /// Writes what the jobs of a wave find when they start.
-    fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
-        if number == 0
-            && let Some(count) = self.context.bound().filter(|_| !self.context.features.concurrency)
-        {
-            store::create_slots(&self.run.slots(), count)?;
-        }
-        if number == 0 {
-            self.prepare_matrices()?;
-            self.prepare_hooks()?;
-        }
-        for ix in jobs {
-            let (name, job) = self.context.job(*ix);
-            let paths = self.run.job(name);
-            store::create_job(&paths, &job.outputs.keys().map(String::as_str).collect::<Vec<_>>())?;
-            // The job starts when all of the wave is written.
-            store::write_json_plainly(&paths.spec(), &JobSpec::new(&self.context, *ix), 0o644)?;
-        }
-        Ok(())
-    }
-
-    fn watch_job(&mut self, ix: JobIx) -> Result<(), SuperviseError> {
-        let paths = self.run.job(self.context.graph.name(ix));
-        Ok(self.watch.add(ix, &paths.out(), paths.events())?)
-    }
-
-    /// Records a job that will never be submitted.
-    fn give_up(&mut self, ix: JobIx, outcome: Conclusion, reason: &str) {
-        let job = self.context.graph.name(ix).clone();
-        let unit = UnitName::job(&self.context.run.run, &job).to_string();
-        let record = JobRecord { outcome, conclusion: outcome, reason: Some(reason.to_owned()), ..JobRecord::new(unit) };
-        self.watch.remove(ix);
-        self.progress.finish(ix, record.conclusion);
-        self.finished(ix, record);
-    }
-
     /// Writes down how a job ended.
     fn finished(&mut self, ix: JobIx, mut record: JobRecord) {
         let (job, plan) = self.context.job(ix);
@@ -389,6 +328,14 @@ impl<'a> Engine<'a> {
     fn job_of(&self, unit: &str) -> Option<JobIx> {
         let name = unit.strip_prefix(&self.unit_prefix)?.strip_suffix(".service")?;
         self.context.graph.ix(&name.parse::<JobName>().ok()?)
+    }
+
+    async fn told(&mut self, told: Told) -> Result<(), SuperviseError> {
+        match told {
+            Told::Removed(removed) => self.job_removed(removed).await,
+            // What it told nobody before is to be seen.
+            Told::Back => self.reconcile().await,
+        }
     }
 
     async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
@@ -478,7 +425,7 @@ impl<'a> Engine<'a> {
             self.manager.reset_failed(unit.as_str()).await?;
         }
         self.unmount(ix);
-        self.unwritten.extend(past.into_iter().filter(|event| event.is_told_by(name)));
+        self.unwritten.extend(past);
         self.started.remove(&ix);
         let finished_wave = self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);
@@ -500,8 +447,7 @@ impl<'a> Engine<'a> {
     async fn changed(&mut self, change: Change) -> Result<(), SuperviseError> {
         match change {
             Change::Job(ix) => {
-                let name = self.context.graph.name(ix);
-                let events: Vec<Event> = self.watch.events(ix).into_iter().filter(|event| event.is_told_by(name)).collect();
+                let events = self.watch.events(ix);
                 if events.iter().any(|event| matches!(event.event, EventKind::JobStarted { .. })) {
                     self.started.insert(ix);
                 }
@@ -547,16 +493,19 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// Waits for the next job of systemd's that leaves its queue; returns `None` where systemd has gone.
+    async fn removed(&mut self) -> Option<Removed> {
+        loop {
+            if let Told::Removed(removed) = self.told.recv().await? {
+                return Some(removed);
+            }
+        }
+    }
+
     async fn stop_slice(&mut self) -> Result<(), SuperviseError> {
         let slice = UnitName::run_slice(&self.context.run.run);
         self.manager.stop(&slice).await?;
-        let gone = async {
-            while let Some(removed) = self.removed.recv().await {
-                if removed.unit == slice.as_str() {
-                    break;
-                }
-            }
-        };
+        let gone = async { while self.removed().await.is_some_and(|removed| removed.unit != slice.as_str()) {} };
         if tokio::time::timeout(STOP_DEADLINE, gone).await.is_err() {
             tracing::warn!("slice `{slice}` did not stop within {} s, leaving it to systemd", STOP_DEADLINE.as_secs());
         }
