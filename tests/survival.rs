@@ -29,6 +29,7 @@ on_managers!(a_full_disk_is_told_and_recorded on embedded_257, embedded_262, sys
 on_managers!(runs_of_two_state_directories_go_on_at_once on embedded_262, system_252, system_257, system_262, user_262);
 on_managers!(a_supervisor_that_hangs_is_replaced on system_252, system_257, system_262, user_262);
 on_managers!(a_reloaded_or_reexecuted_systemd_goes_on on embedded, system_252, system_257, system_262, user_262);
+on_managers!(a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave on system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -121,6 +122,9 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) 
     dag.has_run_once(&run);
     let started = |event: &&Value| event["event"]["type"] == "supervisorStarted";
     assert!(run.events.iter().filter(started).count() > 1, "no supervisor was killed: {run}");
+    let told: Vec<String> = run.events.iter().filter(|event| event["event"]["type"] != "jobsSubmitted").map(Value::to_string).collect();
+    let distinct: BTreeSet<&String> = told.iter().collect();
+    assert_eq!(distinct.len(), told.len(), "an event was passed on twice: {run}");
     run.leaves_nothing(manager);
 }
 
@@ -195,6 +199,28 @@ fn a_reloaded_or_reexecuted_systemd_goes_on(manager: &Manager) {
     manager.systemctl(&["daemon-reload"]).output_within(SOON);
     let run = run.end().exits(0);
     dag.has_run_once(&run);
+    run.leaves_nothing(manager);
+    is_healthy(manager);
+}
+
+/// Of a call that it is given just then it says nothing, and what ends just then it tells nobody.
+fn a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave(manager: &Manager) {
+    let job = |n: usize| {
+        let needs: Vec<String> = [7, 13].iter().filter_map(|back| n.checked_sub(*back)).map(|need| format!("j{need:03}")).collect();
+        (format!("j{n:03}"), json!({ "executor": "plain", "needs": needs, "steps": [{ "run": ["true"] }] }))
+    };
+    let jobs: serde_json::Map<String, Value> = (0..200).map(job).collect();
+    let executors = json!({ "plain": { "type": "systemd", "sandbox": "none", "copyRepo": false } });
+    let plan = json!({ "version": 1, "name": "waves", "maxParallel": 2, "executors": executors, "jobs": jobs });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_event("jobsSubmitted", None);
+    for _ in 0..5 {
+        thread::sleep(Duration::from_millis(100 + random(200)));
+        // It drops the connection of whoever asked for it.
+        manager.systemctl(&["daemon-reexec"]).output_within(SOON);
+    }
+    let run = run.end().exits(0);
+    assert!(run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count() > 1, "{run}");
     run.leaves_nothing(manager);
     is_healthy(manager);
 }

@@ -206,7 +206,7 @@ impl Manager {
                     Ok(true) => return Ok(()),
                     Ok(false) => break,
                     Err(error) if error.is_unanswered() && Instant::now() < deadline => {}
-                    Err(_) => return started,
+                    Err(error) => return Err(error),
                 }
             }
         }

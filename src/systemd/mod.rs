@@ -62,10 +62,20 @@ impl SystemdError {
 
     /// Returns whether nobody took the call, as when a manager re-executes itself, or said so.
     pub fn is_unanswered(&self) -> bool {
-        let (Self::Start { source, .. } | Self::Call { source, .. }) = self else { return false };
-        let zbus::Error::MethodError(name, ..) = source else { return false };
-        let Some(error) = name.as_str().strip_prefix("org.freedesktop.DBus.Error.") else { return false };
-        matches!(error, "NoReply" | "Disconnected" | "NameHasNoOwner" | "ServiceUnknown") || error.starts_with("Spawn.")
+        use zbus::fdo::Error as Bus;
+        let (Self::Start { source: zbus::Error::FDO(error), .. } | Self::Call { source: zbus::Error::FDO(error), .. }) = self else {
+            return false;
+        };
+        matches!(
+            **error,
+            // Where nobody has its name, the bus tries to start it.
+            Bus::NoReply(_)
+                | Bus::Disconnected(_)
+                | Bus::NameHasNoOwner(_)
+                | Bus::ServiceUnknown(_)
+                | Bus::SpawnChildExited(_)
+                | Bus::SpawnFailed(_)
+        )
     }
 
     /// Returns what the user can do about it.
@@ -80,11 +90,8 @@ impl SystemdError {
             Self::Start { source: zbus::Error::MethodError(name, ..), .. } if name.as_str() == "org.freedesktop.systemd1.UnitExists" => {
                 Some("a unit of this name is loaded already, as that of a run in another state directory: try again, `systemctl status` shows it".to_owned())
             }
-            Self::Start { source: zbus::Error::MethodError(name, ..), .. }
-                if matches!(
-                    name.as_str(),
-                    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" | "org.freedesktop.DBus.Error.AccessDenied"
-                ) =>
+            Self::Start { source: zbus::Error::FDO(error), .. }
+                if matches!(**error, zbus::fdo::Error::AccessDenied(_) | zbus::fdo::Error::InteractiveAuthorizationRequired(_)) =>
             {
                 Some("run as root, or use `--manager user`".to_owned())
             }
