@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zbus::{Connection, OwnedObjectPath, connection};
 
@@ -168,16 +168,22 @@ impl Manager {
         let removed = self.proxy.receive_job_removed().await.map_err(call("watch jobs"))?;
         let owners = self.proxy.inner().receive_owner_changed().await.map_err(call("watch the manager"))?;
         self.proxy.subscribe().await.map_err(call("send signals"))?;
-        let removed = removed.filter_map(|signal| {
-            let args = signal.args().ok();
-            let removed = args.map(|args| Removed { unit: args.unit.clone(), result: JobResult::from(args.result.as_str()) });
-            std::future::ready(removed.map(Told::Removed))
-        });
-        let back = owners.filter_map(|owner| std::future::ready(owner.map(|_| Told::Back)));
-        let mut told = stream::select(removed, back);
         let (sender, receiver) = unbounded_channel();
         tokio::spawn(async move {
-            while let Some(told) = told.next().await {
+            let (mut removed, mut owners) = (removed, owners);
+            loop {
+                let told = tokio::select! {
+                    signal = removed.next() => match signal.as_ref().map(|signal| signal.args()) {
+                        None => break,
+                        Some(Err(_)) => continue,
+                        Some(Ok(args)) => Told::Removed(Removed { unit: args.unit.clone(), result: args.result.as_str().into() }),
+                    },
+                    owner = owners.next() => match owner {
+                        None => break,
+                        Some(None) => continue,
+                        Some(Some(_)) => Told::Back,
+                    },
+                };
                 if sender.send(told).is_err() {
                     break;
                 }

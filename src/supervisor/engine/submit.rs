@@ -17,11 +17,7 @@ impl Engine<'_> {
     pub(super) async fn submit(&mut self) -> Result<(), SuperviseError> {
         let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else { return Ok(()) };
         if let Err(error) = self.prepare_jobs(number, &jobs) {
-            let reason = describe(&error);
-            for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
-                self.give_up(ix, Conclusion::Failure, &reason);
-            }
-            return self.fail(reason).await;
+            return self.fail_rest(describe(&error)).await;
         }
         let names: Vec<JobName> = jobs.iter().map(|ix| self.context.graph.name(*ix).clone()).collect();
         self.emit(EventKind::JobsSubmitted { wave: number, jobs: names });
@@ -31,14 +27,18 @@ impl Engine<'_> {
         }
         let wave = unit::wave(&self.context, number, &jobs, &self.pure);
         if let Err(error) = self.manager.start(&wave.main, &wave.aux).await {
-            let reason = describe(&error);
-            for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
-                self.give_up(ix, Conclusion::Failure, &reason);
-            }
-            return self.fail(reason).await;
+            return self.fail_rest(describe(&error)).await;
         }
         self.progress.submitted(number, &jobs);
         Ok(())
+    }
+
+    /// Fails the run, and all jobs that PID 1 does not know.
+    async fn fail_rest(&mut self, reason: String) -> Result<(), SuperviseError> {
+        for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
+            self.give_up(ix, Conclusion::Failure, &reason);
+        }
+        self.fail(reason).await
     }
 
     /// Writes what the jobs of a wave find when they start.
