@@ -157,7 +157,7 @@ impl Manager {
         Ok(self.proxy.system_state().await.map_err(call("tell its state"))? == "stopping")
     }
 
-    /// Opens the stream of what the manager tells, then asks it to: before that nothing is signalled.
+    /// Opens the stream of what the manager tells, and asks it to: else nothing is signalled.
     ///
     /// The stream is emptied by a task of its own. A connection whose stream is full stops reading, and so would never
     /// see the answer to a call that its user waits for meanwhile.
@@ -165,9 +165,11 @@ impl Manager {
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn signals(&self) -> Result<UnboundedReceiver<Told>, SystemdError> {
-        let removed = self.proxy.receive_job_removed().await.map_err(call("watch jobs"))?;
-        let owners = self.proxy.inner().receive_owner_changed().await.map_err(call("watch the manager"))?;
-        self.proxy.subscribe().await.map_err(call("send signals"))?;
+        // At once: each answer is waited for by a run that has not begun.
+        let (removed, owners, subscribed) =
+            tokio::join!(self.proxy.receive_job_removed(), self.proxy.inner().receive_owner_changed(), self.proxy.subscribe());
+        subscribed.map_err(call("send signals"))?;
+        let (removed, owners) = (removed.map_err(call("watch jobs"))?, owners.map_err(call("watch the manager"))?);
         let (sender, receiver) = unbounded_channel();
         tokio::spawn(async move {
             let (mut removed, mut owners) = (removed, owners);

@@ -39,7 +39,7 @@ use crate::{
     plan::{self, Env, Fault, Plan, PlanError},
     programs,
     store::{self, EventWriter, RunDir, StateDir, StoreError},
-    systemd::{Manager, SystemdError},
+    systemd::SystemdError,
     unit::{self, ManagerKind, RUNNER, RunSpec, SPEC_VERSION, UnitName},
 };
 
@@ -250,18 +250,14 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
 async fn create_run(state: &StateDir, workflow: &WorkflowName, chosen: &Chosen) -> Result<RunDir, StartError> {
     let mut run = state.create_run(workflow)?;
     let Chosen::Running(_, manager) = chosen else { return Ok(run) };
-    while is_taken(manager, run.id()).await.inspect_err(|_| drop(std::fs::remove_dir_all(run.path())))? {
+    // The supervisor's unit is there as long as any of the run.
+    while manager.is_loaded(&UnitName::supervisor(run.id())).await.inspect_err(|_| drop(std::fs::remove_dir_all(run.path())))? {
         let (_, number) = run.id().split();
         let next = state.create_run_after(workflow, number);
         let _ = std::fs::remove_dir_all(run.path());
         run = next?;
     }
     Ok(run)
-}
-
-/// Returns whether a run of this id has units on the manager, or may have them yet.
-async fn is_taken(manager: &Manager, run: &RunId) -> Result<bool, SystemdError> {
-    Ok(manager.is_loaded(&UnitName::supervisor(run)).await? || manager.is_loaded(&UnitName::run_slice(run)).await?)
 }
 
 /// Returns this program's file, beside which the runner's must be.
