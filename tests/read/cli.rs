@@ -256,7 +256,8 @@ fn without_permission_nothing_is_told_but_that() {
 fn a_program_without_its_runner_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (program, plan) = (dir.path().join("nixactions"), dir.path().join("plan.json"));
-    std::fs::copy(env!("CARGO_BIN_EXE_nixactions"), &program).unwrap();
+    // By another process: what a test beside this one starts just then would hold the file open for writing, and nobody could execute it.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_nixactions")).arg(&program).status().unwrap().success());
     std::fs::write(&plan, r#"{ "version": 1, "name": "ci", "jobs": { "a": { "steps": [{ "bash": "true" }] } } }"#).unwrap();
     let state = dir.path().join("state");
     let refused = |what: &str| {
