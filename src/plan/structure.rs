@@ -27,6 +27,19 @@ pub(super) fn check(plan: &mut Value, sink: &mut Sink) {
     PLAN.check(plan, &At::ROOT, sink);
 }
 
+/// Returns the fields of the objects at a path, by the names of fields; `*` stands for each key of a map.
+pub(super) fn fields(path: &[&str]) -> Vec<&'static str> {
+    let at = |node: &'static Node, key: &&str| match node {
+        Node::Object(fields) => fields.get(*key).map(|field| &field.node),
+        Node::Map { value, .. } => Some(&**value),
+        _ => None,
+    };
+    match path.iter().try_fold(&*PLAN, at) {
+        Some(Node::Object(fields)) => fields.keys().map(String::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// A schema, made ready for the walk.
 #[derive(Debug, Clone)]
 enum Node {

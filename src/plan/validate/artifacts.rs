@@ -7,27 +7,8 @@ use crate::plan::{
     fault::{At, Refusal, Sink, Step, nearest, quoted},
     model::{Job, Plan},
     order, rules,
-    structure::meant,
+    structure::{fields, meant},
 };
-
-/// The fields of a job.
-const FIELDS: [&str; 15] = [
-    "executor",
-    "needs",
-    "condition",
-    "continueOnError",
-    "env",
-    "envFrom",
-    "credentials",
-    "credentialsEncrypted",
-    "inputs",
-    "outputs",
-    "retry",
-    "timeout",
-    "properties",
-    "matrix",
-    "steps",
-];
 
 pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
     let mut producers: HashMap<&str, Vec<u32>> = HashMap::new();
@@ -48,7 +29,9 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
     }
     // A job that is missing, or whose needs or outputs are broken or misspelt, would make good inputs look bad.
     let sources_are_known = !sink.any_broken(|place| match place {
-        [Step::Key(jobs), _, Step::Key(field), ..] if jobs == "jobs" => matches!(meant(field, FIELDS), Some("needs" | "outputs")),
+        [Step::Key(jobs), _, Step::Key(field), ..] if jobs == "jobs" => {
+            matches!(meant(field, fields(&["jobs", "*"])), Some("needs" | "outputs"))
+        }
         [Step::Key(jobs), ..] => jobs == "jobs",
         _ => false,
     });

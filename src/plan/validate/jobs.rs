@@ -8,7 +8,7 @@ use crate::{
         fault::{At, Refusal, Sink, Step, quoted},
         model::{DEFAULT_EXECUTOR, Job, Matrix, Plan},
         order, properties, rules,
-        structure::{NAME_FORM, meant},
+        structure::{NAME_FORM, fields, meant},
     },
 };
 
@@ -77,17 +77,13 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The fields of a plan.
-const FIELDS: [&str; 12] =
-    ["version", "name", "env", "envFrom", "passEnv", "inputs", "retry", "timeout", "maxParallel", "concurrency", "executors", "jobs"];
-
 pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
     if plan.jobs.is_empty() {
         sink.add(at, || Refusal::new("an empty object", "at least one job"));
     }
     // They may be there, but be of a wrong type, or misspelt.
     let executors_are_known = !plan.executors.is_empty()
-        || !sink.any_broken(|place| matches!(place, [Step::Key(field)] if meant(field, FIELDS) == Some("executors")));
+        || !sink.any_broken(|place| matches!(place, [Step::Key(field)] if meant(field, fields(&[])) == Some("executors")));
     for ((name, job), needs) in plan.jobs.iter().zip(&names.needs) {
         let at = at.key(name.as_str());
         super::unit_name(plan, name.as_str(), &at, sink);
