@@ -204,18 +204,13 @@ impl Manager {
         let (properties, aux) = (convert::properties(main), convert::Aux(aux));
         loop {
             let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &properties, &aux).await;
-            let started = started.map(drop).map_err(|source| SystemdError::Start { unit: main.name.clone(), source });
-            if !started.as_ref().is_err_and(SystemdError::is_unanswered) {
-                return started;
-            }
-            loop {
+            let mut asked = started.map(|_| true).map_err(|source| SystemdError::Start { unit: main.name.clone(), source });
+            while asked.as_ref().is_err_and(SystemdError::is_unanswered) && Instant::now() < deadline {
                 tokio::time::sleep(ABSENCE).await;
-                match self.is_loaded(&main.name).await {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => break,
-                    Err(error) if error.is_unanswered() && Instant::now() < deadline => {}
-                    Err(error) => return Err(error),
-                }
+                asked = self.is_loaded(&main.name).await;
+            }
+            if asked? {
+                return Ok(());
             }
         }
     }

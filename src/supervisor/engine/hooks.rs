@@ -12,6 +12,7 @@ use crate::{
     graph::JobIx,
     record::{Conclusion, JobResult},
     store,
+    systemd::UnitState,
     unit::{self, CLEANUP_GRACE, RunSpec, UnitName, WorkspaceHook},
 };
 
@@ -73,19 +74,17 @@ impl Engine<'_> {
         for executor in &cleanups {
             let unit = unit::hook_unit(&self.context, executor, WorkspaceHook::Cleanup);
             if let Err(error) = self.manager.start(&unit, &[]).await {
-                // Most likely it is running already, for the supervisor before this one.
-                tracing::warn!("{}, waiting for it all the same", describe(&error));
+                // Most likely it has begun already, for the supervisor before this one.
+                tracing::warn!("{}, waiting for it where it runs all the same", describe(&error));
+                if !self.manager.list(&[unit.name.as_str()]).await?.iter().any(UnitState::is_pending) {
+                    continue;
+                }
             }
             pending.insert(unit.name.to_string());
         }
-        let over = async {
-            while !pending.is_empty() {
-                let Some(removed) = self.removed().await else { break };
-                pending.remove(&removed.unit);
-            }
-        };
-        if tokio::time::timeout(CLEANUP_DEADLINE, over).await.is_err() {
-            tracing::warn!("hooks that clean up did not end within {} s, leaving them to systemd", CLEANUP_DEADLINE.as_secs());
+        match tokio::time::timeout(CLEANUP_DEADLINE, self.ended(pending)).await {
+            Ok(ended) => ended?,
+            Err(_) => tracing::warn!("hooks that clean up did not end within {} s, leaving them to systemd", CLEANUP_DEADLINE.as_secs()),
         }
         for executor in cleanups {
             if let Some(reason) = self.hook_failure(executor, WorkspaceHook::Cleanup) {

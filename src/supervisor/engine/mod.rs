@@ -493,21 +493,27 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Waits for the next job of systemd's that leaves its queue; returns `None` where systemd has gone.
-    async fn removed(&mut self) -> Option<Removed> {
-        loop {
-            if let Told::Removed(removed) = self.told.recv().await? {
-                return Some(removed);
+    /// Waits until systemd has done what was asked of these units.
+    async fn ended(&mut self, mut units: BTreeSet<String>) -> Result<(), SuperviseError> {
+        while !units.is_empty() {
+            match self.told.recv().await {
+                None => break,
+                Some(Told::Removed(removed)) => _ = units.remove(&removed.unit),
+                Some(Told::Back) => {
+                    let states = self.manager.list(&units.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+                    units.retain(|unit| states.iter().any(|state| state.name == *unit && state.is_pending()));
+                }
             }
         }
+        Ok(())
     }
 
     async fn stop_slice(&mut self) -> Result<(), SuperviseError> {
         let slice = UnitName::run_slice(&self.context.run.run);
         self.manager.stop(&slice).await?;
-        let gone = async { while self.removed().await.is_some_and(|removed| removed.unit != slice.as_str()) {} };
-        if tokio::time::timeout(STOP_DEADLINE, gone).await.is_err() {
-            tracing::warn!("slice `{slice}` did not stop within {} s, leaving it to systemd", STOP_DEADLINE.as_secs());
+        match tokio::time::timeout(STOP_DEADLINE, self.ended(BTreeSet::from([slice.to_string()]))).await {
+            Ok(ended) => ended?,
+            Err(_) => tracing::warn!("slice `{slice}` did not stop within {} s, leaving it to systemd", STOP_DEADLINE.as_secs()),
         }
         Ok(())
     }
