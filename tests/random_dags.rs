@@ -22,16 +22,12 @@ use proptest::{
 use serde_json::{Value, json};
 
 on_managers!(random_dags_follow_the_model on embedded, system_252, system_262, user_262);
-on_managers!(random_dags_in_waves_follow_the_model on system_252, system_257, system_262);
-
-const NONE: [&str; 0] = [];
+on_managers!(random_dags_in_waves_follow_the_model on embedded, system_252, system_257, system_262, user_262);
 
 /// How many DAGs each manager gets; each is a run.
 const CASES: u32 = 16;
 /// And how many large ones.
-const LARGE_CASES: u32 = 2;
-/// From this systemd on a job that waits for a place is no process, and PID 1 is given more of them.
-const MANY_WAIT_SINCE: u32 = 258;
+const LARGE_CASES: u32 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
@@ -248,43 +244,41 @@ fn check(jobs: &[Job], run: &Finished) -> Result<(), TestCaseError> {
 /// Returns DAGs of so many jobs, of one step each, that need some of the `near` jobs before them. Few jobs fail, so that most of them
 /// have to run, and many are wrong where one begins too early.
 fn large_dag(jobs: Range<usize>, near: Range<usize>) -> impl Strategy<Value = Vec<Job>> {
-    let job = (vec(any::<prop::sample::Index>(), 0..4), condition(), prop::bool::weighted(0.3), prop::bool::weighted(0.03));
+    let needs = vec(any::<prop::sample::Index>(), 0..4);
+    let job = (needs, condition(), prop::bool::weighted(0.3), prop::bool::weighted(0.03), group());
     (vec(job, jobs), near, prop::bool::weighted(0.4)).prop_map(|(jobs, near, all_on_success)| {
-        let finish = |(index, (needs, condition, tolerated, fails)): (usize, (Vec<prop::sample::Index>, _, _, _))| {
+        let finish = |(index, (needs, condition, tolerated, fails, group)): (usize, (Vec<prop::sample::Index>, _, _, _, _))| {
             let first = index.saturating_sub(near);
             let mut needs: Vec<usize> =
                 if index == 0 { Vec::new() } else { needs.iter().map(|need| first + need.index(index - first)).collect() };
             needs.sort_unstable();
             needs.dedup();
             let condition = if all_on_success { Condition::Success } else { condition };
-            Job { needs, condition, tolerated, steps: vec![(fails, false, Condition::Success)], group: None }
+            Job { needs, condition, tolerated, steps: vec![(fails, false, Condition::Success)], group }
         };
         jobs.into_iter().enumerate().map(finish).collect()
     })
 }
 
-fn random_dags_in_waves_follow_the_model(manager: &Manager) {
-    let systemd = manager.machine().expect("it is a machine's").root().suite().systemd();
-    let jobs = if systemd < MANY_WAIT_SINCE { 120..160 } else { 300..340 };
-    let config = Config { cases: LARGE_CASES, max_shrink_iters: 4, failure_persistence: None, ..Config::default() };
-    let strategy = (large_dag(jobs, 20..100), 1..3_u32);
-    let outcome = TestRunner::new(config).run(&strategy, |(jobs, parallel)| {
-        let run = manager.run(&plan(&jobs, parallel, None), &NONE);
-        let waves = run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count();
-        prop_assert!(waves > 1, "{} jobs went in {} waves: {}", jobs.len(), waves, run);
-        check(&jobs, &run)
-    });
-    match outcome {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, case)) => panic!("{reason}\nfor jobs and maxParallel {case:#?}"),
-        Err(TestError::Abort(reason)) => panic!("{reason}"),
-    }
+fn random_dags_follow_the_model(manager: &Manager) {
+    follow_the_model(manager, (CASES, 30), dag(), 1..6, 1);
 }
 
-fn random_dags_follow_the_model(manager: &Manager) {
+fn random_dags_in_waves_follow_the_model(manager: &Manager) {
+    follow_the_model(manager, (LARGE_CASES, 4), large_dag(120..160, 20..100), 1..3, 2);
+}
+
+/// Runs so many DAGs, which are made smaller so often where one is wrong; undisturbed each goes in so many waves at least.
+fn follow_the_model(
+    manager: &Manager,
+    (cases, shrink): (u32, u32),
+    dags: impl Strategy<Value = Vec<Job>>,
+    parallel: Range<u32>,
+    least_waves: usize,
+) {
     let runs = AtomicUsize::new(0);
-    let config = Config { cases: CASES, max_shrink_iters: 30, failure_persistence: None, ..Config::default() };
-    let strategy = (dag(), 1..6_u32, prop::option::weighted(0.5, 1..3_u32), disturbance());
+    let config = Config { cases, max_shrink_iters: shrink, failure_persistence: None, ..Config::default() };
+    let strategy = (dags, parallel, prop::option::weighted(0.5, 1..3_u32), disturbance());
     let outcome = TestRunner::new(config).run(&strategy, |(jobs, parallel, group_parallel, disturbance)| {
         runs.fetch_add(1, Ordering::Relaxed);
         let path = manager.plan(&plan(&jobs, parallel, group_parallel));
@@ -293,11 +287,13 @@ fn random_dags_follow_the_model(manager: &Manager) {
         let run = run.end();
         if !matches!(disturbance, Disturbance::Cancel(_)) {
             prop_assert_ne!(run.record["conclusion"].as_str(), Some("cancelled"), "{}", run);
+            let waves = run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count();
+            prop_assert!(waves >= least_waves, "{} jobs went in {} waves: {}", jobs.len(), waves, run);
         }
         check(&jobs, &run)
     });
     match outcome {
-        Ok(()) => assert!(runs.into_inner() >= CASES as usize),
+        Ok(()) => assert!(runs.into_inner() >= cases as usize),
         Err(TestError::Fail(reason, case)) => panic!("{reason}\nfor jobs, maxParallel, that of groups and disturbance {case:#?}"),
         Err(TestError::Abort(reason)) => panic!("{reason}"),
     }
