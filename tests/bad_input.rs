@@ -16,6 +16,7 @@ on_shared_managers!(
 );
 on_managers!(a_state_directory_that_cannot_be_used_is_told_of on system_252, user_262, embedded_262);
 on_managers!(without_any_manager_it_says_what_to_do on embedded_262);
+on_managers!(who_may_not_use_a_manager_is_told_which_to_use on system_252, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -195,6 +196,19 @@ fn a_state_directory_that_cannot_be_used_is_told_of(manager: &Manager) {
     if manager.kind() == Kind::User {
         refused(manager, &["run", &plan, "--state-dir=/srv/private"], 3, &["/srv/private", "Permission denied", "--state-dir"]);
     }
+}
+
+fn who_may_not_use_a_manager_is_told_which_to_use(manager: &Manager) {
+    let plan = manager.plan(&json!({ "version": 1, "name": "bad", "jobs": { "j": bash("true") } })).display().to_string();
+    let argv = ["/usr/bin/nixactions", "run", &plan, "--state-dir=/tmp/state", "--manager=system"];
+    let mut command = manager.machine().expect("it is a machine's").command_as(Some(1000), manager.dir(), &argv);
+    let output = command.env("HOME", "/home/tester").output_within(SOON);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.ends_with("\nhint: run as root, or use `--manager user`\n"), "{stderr}");
+    assert_eq!(manager.units("nixactions-bad*"), NONE, "{stderr}");
+    let left = manager.command(&["ls", "/tmp/state/runs"]).ok();
+    assert_eq!(left, "", "{stderr}");
 }
 
 fn without_any_manager_it_says_what_to_do(manager: &Manager) {

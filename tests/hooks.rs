@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use nixactions_harness::{CommandExt as _, Manager, Signal, bash, on_shared_managers, with};
+use nixactions_harness::{CommandExt as _, Manager, Signal, bash, on_managers, on_shared_managers, with};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -13,6 +13,8 @@ on_shared_managers!(
     a_cancelled_run_is_cleaned_up_after,
     artifacts_without_hooks_are_the_engines,
 );
+
+on_managers!(a_systemd_that_reexecutes_itself_while_hooks_end_is_not_waited_for on system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
 const HOOKS: [&str; 7] = ["setupWorkspace", "cleanupWorkspace", "setupJob", "executeJob", "cleanupJob", "saveArtifact", "restoreArtifact"];
@@ -147,6 +149,21 @@ fn a_workspace_that_cannot_be_made_fails_the_jobs(manager: &Manager) {
     assert_eq!(run.lines("beside"), ["failure"], "{run}");
     assert_eq!(lines(manager, &log), ["setupWorkspace none", "cleanupWorkspace none"], "{run}");
     run.leaves_nothing(manager);
+}
+
+/// What ends just then, systemd tells nobody.
+fn a_systemd_that_reexecutes_itself_while_hooks_end_is_not_waited_for(manager: &Manager) {
+    let reexec = json!(["sh", "-c", "systemctl --no-block daemon-reexec; exit 0"]);
+    let executor =
+        json!({ "type": "hooks", "copyRepo": false, "setupWorkspace": reexec, "executeJob": ["true"], "cleanupWorkspace": reexec });
+    let plan = json!({ "version": 1, "name": "reexec", "executors": { "box": executor }, "jobs": {
+        "j": { "executor": "box", "steps": [{ "bash": "true" }] },
+    } });
+    for _ in 0..5 {
+        let run = manager.run(&plan, &NONE).exits(0);
+        assert!(!run.events.iter().any(|event| event["event"]["type"] == "warning"), "{run}");
+        run.leaves_nothing(manager);
+    }
 }
 
 fn a_cancelled_run_is_cleaned_up_after(manager: &Manager) {

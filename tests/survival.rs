@@ -240,7 +240,9 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
         "dependent": with(bash("true"), json!({ "needs": ["victim"] })),
         "report": with(bash("echo $NEEDS_VICTIM_RESULT"), json!({ "needs": ["victim"], "condition": "always()" })),
         "on-failure": with(bash("true"), json!({ "needs": ["dependent"], "condition": "failure()" })),
-        "tolerated": with(long(), json!({ "continueOnError": true })),
+        "tolerated": { "continueOnError": true, "steps": [
+            { "name": "it", "bash": "touch started; sleep 98741 & wait", "continueOnError": true },
+        ] },
         "after-tolerated": with(bash("echo $NEEDS_TOLERATED_RESULT"), json!({ "needs": ["tolerated"] })),
         "other": with(bash("touch started; until [ -e stop ]; do sleep 0.05; done"), json!({})),
         "after-other": with(bash("true"), json!({ "needs": ["other"] })),
@@ -261,6 +263,7 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
     assert_eq!(run.lines("report"), ["failure"], "{run}");
     assert_eq!(run.verdict("on-failure"), "success/success", "{run}");
     assert_eq!(run.verdict("tolerated"), "failure/success", "{run}");
+    assert_eq!(run.steps("tolerated"), ["it failure/success: its runner ended before it did"], "{run}");
     assert_eq!((run.verdict("after-tolerated"), run.lines("after-tolerated")), ("success/success".to_owned(), vec!["success"]), "{run}");
     assert_eq!((run.verdict("other"), run.verdict("after-other")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
     run.leaves_nothing(manager);
