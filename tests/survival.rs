@@ -30,6 +30,7 @@ on_managers!(runs_of_two_state_directories_go_on_at_once on embedded_262, system
 on_managers!(a_supervisor_that_hangs_is_replaced on system_252, system_257, system_262, user_262);
 on_managers!(a_reloaded_or_reexecuted_systemd_goes_on on embedded, system_252, system_257, system_262, user_262);
 on_managers!(a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave on system_252, system_257, system_262);
+on_managers!(a_systemd_that_reexecutes_itself_gets_new_runs_as_well on system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -222,6 +223,20 @@ fn a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave(manager: &Ma
     let run = run.end().exits(0);
     assert!(run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count() > 1, "{run}");
     run.leaves_nothing(manager);
+    is_healthy(manager);
+}
+
+fn a_systemd_that_reexecutes_itself_gets_new_runs_as_well(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "meanwhile", "jobs": { "j": bash("echo ran") } });
+    for _ in 0..20 {
+        // Each at another moment of it.
+        let reexec = manager.systemctl(&["daemon-reexec"]).spawn().expect("systemctl is there");
+        thread::sleep(Duration::from_millis(random(50)));
+        let run = manager.run(&plan, &NONE).exits(0);
+        reexec.wait_with_output().expect("systemctl ends");
+        assert_eq!(run.lines("j"), ["ran"], "{run}");
+        run.leaves_nothing(manager);
+    }
     is_healthy(manager);
 }
 

@@ -204,12 +204,11 @@ impl Manager {
         let (properties, aux) = (convert::properties(main), convert::Aux(aux));
         loop {
             let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &properties, &aux).await;
-            let mut asked = started.map(|_| true).map_err(|source| SystemdError::Start { unit: main.name.clone(), source });
-            while asked.as_ref().is_err_and(SystemdError::is_unanswered) && Instant::now() < deadline {
-                tokio::time::sleep(ABSENCE).await;
-                asked = self.is_loaded(&main.name).await;
+            let started = started.map(drop).map_err(|source| SystemdError::Start { unit: main.name.clone(), source });
+            if !started.as_ref().is_err_and(SystemdError::is_unanswered) || Instant::now() > deadline {
+                return started;
             }
-            if asked? {
+            if self.is_loaded(&main.name).await? {
                 return Ok(());
             }
         }
@@ -257,14 +256,18 @@ impl Manager {
         Ok(listed.into_iter().map(state).collect())
     }
 
-    /// Returns whether a unit is loaded, in whatever state it is.
+    /// Returns whether a unit is loaded, in whatever state it is. A manager that re-executes itself is waited for.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn is_loaded(&self, unit: &UnitName) -> Result<bool, SystemdError> {
-        match self.proxy.get_unit(unit.as_str()).await.map_err(call_unit("find", unit.as_str())) {
-            Err(error) if error.is_no_such_unit() => Ok(false),
-            other => other.map(|_| true),
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.proxy.get_unit(unit.as_str()).await.map_err(call_unit("find", unit.as_str())) {
+                Err(error) if error.is_no_such_unit() => return Ok(false),
+                Err(error) if error.is_unanswered() && Instant::now() < deadline => tokio::time::sleep(ABSENCE).await,
+                other => return other.map(|_| true),
+            }
         }
     }
 
