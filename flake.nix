@@ -16,7 +16,8 @@
       each = take: lib.mapAttrs (_: take) projects;
     in
     {
-      # `lib.x86_64-linux.mkWorkflow { … }`, with this flake's nixpkgs; `(lib.withPkgs pkgs).mkWorkflow { … }` with yours.
+      # `lib.x86_64-linux.mkWorkflow { … }`, with this flake's nixpkgs; `(lib.withPkgs
+      # pkgs).mkWorkflow { … }` with yours.
       lib = each (project: project.lib) // {
         withPkgs = pkgs: (import ./. { inherit pkgs; }).lib;
       };

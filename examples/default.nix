@@ -1,4 +1,5 @@
-# The examples in Nix by the names of their workflows: `nixactions run examples --attr simple`. README.md says what each shows.
+# The examples in Nix by the names of their workflows: `nixactions run examples --attr simple`.
+# README.md says what each shows.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ./.. { inherit pkgs; }).lib,

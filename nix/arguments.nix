@@ -1,5 +1,6 @@
-# What functions of the library take: a typo, a missing argument or a wrong type is an error that names the function, the argument,
-# and what it knows. An argument is `{ type; }`, with a `default` where it may be left out.
+# What functions of the library take: a typo, a missing argument or a wrong type is an error that
+# names the function, the argument, and what it knows. An argument is `{ type; }`, with a `default`
+# where it may be left out.
 {
   lib,
   pkgs,
@@ -30,8 +31,8 @@ let
   words = import ./words.nix { inherit lib; };
   inherit (words) quoted;
 
-  # Returns a function from the arguments to what `build` makes of them. Options of the `level`, which something else checks, are
-  # passed on where they are given.
+  # Returns a function from the arguments to what `build` makes of them. Options of the `level`,
+  # which something else checks, are passed on where they are given.
   function =
     name: known: level: build: arguments:
     let
@@ -91,7 +92,8 @@ rec {
     name: known: build:
     function name known null (settings: _: build settings);
 
-  # An action: it takes the options of a step as well, but for those that make it the action that it is.
+  # An action: it takes the options of a step as well, but for those that make it the action that it
+  # is.
   action =
     name: known: build:
     function "actions.${name}" known "step" (settings: given: mkAction (with' (build settings) given));
@@ -104,7 +106,8 @@ rec {
   # Makes an action without mandatory arguments usable as it is, and callable where some are wanted.
   withoutArguments = action: action { } // { __functor = _: action; };
 
-  # Returns a package of `pkgs` by the first of its names that is there; asked for only when it is used.
+  # Returns a package of `pkgs` by the first of its names that is there; asked for only when it is
+  # used.
   package =
     function: names:
     let
@@ -115,7 +118,8 @@ rec {
     else
       pkgs.${name};
 
-  # Returns a word for bash, or several. In double quotes: in single ones shellcheck takes a `$` for a mistake.
+  # Returns a word for bash, or several. In double quotes: in single ones shellcheck takes a `$` for
+  # a mistake.
   quote =
     text:
     let

@@ -1,16 +1,20 @@
 # The language: what workflows are written with.
 #
-#   options/            every option, typed and documented; used for workflows and by the NixOS module
-#   types.nix           the types of options (record.nix, steps.nix); words.nix is how their errors name things
-#   mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command that runs it
-#   mk-action.nix       a step's options -> a derivation of what it runs (program.nix, write-script.nix)
+# options/            every option, typed and documented; used for workflows and by the NixOS module
+# types.nix           the types of options (record.nix, steps.nix); words.nix is how their errors
+# name things
+# mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command that
+# runs it
+# mk-action.nix       a step's options -> a derivation of what it runs (program.nix,
+# write-script.nix)
 #   mk-executor.nix     hooks -> an executor; executors.nix has those that come with systemd
 #   mk-matrix-jobs.nix  one job and a matrix -> jobs
 #   actions/ env-providers/ jobs/   what others would write as well: plain functions over the above
 #   arguments.nix       how those check what they are given
 #   variables.nix       how those hand on secrets; variables.jq
 #
-# It needs nixpkgs' `lib` (24.05 or newer), and of `pkgs` what builds a script. `nixactions` is the package whose command runs the plan.
+# It needs nixpkgs' `lib` (24.05 or newer), and of `pkgs` what builds a script. `nixactions` is the
+# package whose command runs the plan.
 {
   pkgs,
   lib ? pkgs.lib,

@@ -1,4 +1,5 @@
-# The executors that come with systemd. Each function's set may be empty; `name` tells apart those with different settings.
+# The executors that come with systemd. Each function's set may be empty; `name` tells apart those
+# with different settings.
 {
   lib,
   types,

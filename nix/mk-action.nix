@@ -1,5 +1,6 @@
-# An action: the options of a step, and a derivation of what it runs. In a workflow they are checked as those of any step, with the
-# job's name in the errors; the derivation, which checks them by itself, is built without one.
+# An action: the options of a step, and a derivation of what it runs. In a workflow they are checked
+# as those of any step, with the job's name in the errors; the derivation, which checks them by
+# itself, is built without one.
 {
   types,
   program,

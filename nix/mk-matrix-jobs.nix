@@ -35,7 +35,8 @@ let
       lib.cartesianProduct matrix
     )
   );
-  # An entry adds to all combinations whose original values it does not change; one that fits nowhere is a combination of its own.
+  # An entry adds to all combinations whose original values it does not change; one that fits
+  # nowhere is a combination of its own.
   add =
     state: entry:
     let

@@ -1,4 +1,5 @@
-# A workflow: its options are checked and compiled to a plan, and both to a derivation with a command that runs it.
+# A workflow: its options are checked and compiled to a plan, and both to a derivation with a
+# command that runs it.
 api@{
   lib,
   pkgs,

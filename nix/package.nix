@@ -42,8 +42,8 @@ rustPlatform.buildRustPackage {
   cargoLock.lockFile = ../Cargo.lock;
   strictDeps = true;
 
-  # Compiled in rather than wrapped around: the supervisor and the jobs are started by systemd, by the program's own path. The host's
-  # programs come first, so that journalctl fits its journal.
+  # Compiled in rather than wrapped around: the supervisor and the jobs are started by systemd, by
+  # the program's own path. The host's programs come first, so that journalctl fits its journal.
   env.NIXACTIONS_PROGRAMS = lib.makeBinPath (
     [
       bash

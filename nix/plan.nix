@@ -49,8 +49,8 @@ let
       }
     );
 
-  # A script without a name is called as the engine calls one: by the beginning of its first line. A path in the store is long, and
-  # begins with what tells nobody anything.
+  # A script without a name is called as the engine calls one: by the beginning of its first line. A
+  # path in the store is long, and begins with what tells nobody anything.
   nameOf =
     step:
     let

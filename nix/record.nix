@@ -1,13 +1,15 @@
-# What options are made of here: sets, lists and maps whose errors name the place and the line as the user knows them.
+# What options are made of here: sets, lists and maps whose errors name the place and the line as
+# the user knows them.
 #
-# nixpkgs' own types say `steps."[definition 1-entry 2]"`, take a function for a module, and name a file without its line. These
-# stand on them, and add no `getSubModules`: that would let the module system put its own in their place.
+# nixpkgs' own types say `steps."[definition 1-entry 2]"`, take a function for a module, and name a
+# file without its line. These stand on them, and add no `getSubModules`: that would let the module
+# system put its own in their place.
 { lib }:
 let
   words = import ./words.nix { inherit lib; };
 
-  # Returns the file and line where an attribute of a set stands, if that is known. Where a function of nixpkgs' `lib` has put it
-  # there, that function's line would tell nobody anything.
+  # Returns the file and line where an attribute of a set stands, if that is known. Where a function
+  # of nixpkgs' `lib` has put it there, that function's line would tell nobody anything.
   placeOf =
     default: name: set:
     let
@@ -33,7 +35,8 @@ let
       };
     }) value;
 
-  # What options are called here that other engines of workflows have by these names, and what there is for those that are no options.
+  # What options are called here that other engines of workflows have by these names, and what there
+  # is for those that are no options.
   elsewhere = {
     after = "needs";
     artifacts = "outputs";
@@ -130,8 +133,8 @@ rec {
       inherit (submodule) getSubOptions;
     };
 
-  # Returns the options of a record that is no option itself: an argument of a function of the language. What stands in no known line
-  # is told by what it is for.
+  # Returns the options of a record that is no option itself: an argument of a function of the
+  # language. What stands in no known line is told by what it is for.
   evaluate =
     type: loc: value:
     let

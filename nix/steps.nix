@@ -3,7 +3,8 @@
 let
   options = types.record "step" (import ./options/step.nix { inherit lib types; });
 
-  # A step is a set of options; an action, which is such a set as well (mk-action.nix); or a package.
+  # A step is a set of options; an action, which is such a set as well (mk-action.nix); or a
+  # package.
   definitions =
     { file, value }:
     let

@@ -1,6 +1,6 @@
-# The types of options. Each says in its description what is allowed, which is what an error prints. What those of single values
-# refuse is what the engine would refuse (src/plan/rules.rs), here with the line where it stands. record.nix has what is made of
-# values, steps.nix the steps.
+# The types of options. Each says in its description what is allowed, which is what an error prints.
+# What those of single values refuse is what the engine would refuse (src/plan/rules.rs), here with
+# the line where it stands. record.nix has what is made of values, steps.nix the steps.
 { lib }:
 let
   # A type of values that pass a check; definitions of one value must agree.
@@ -69,7 +69,8 @@ let
     "always()"
     "cancelled()"
   ];
-  # A status function that is misspelt, or part of an expression, would be a command that is not there, and skip without a word.
+  # A status function that is misspelt, or part of an expression, would be a command that is not
+  # there, and skip without a word.
   isCondition =
     value:
     let
@@ -112,7 +113,8 @@ lib.fix (
       value: builtins.isInt value && value > 0 && value <= 4294967295
     );
 
-    # A setting that jobs have from their workflow, and steps from their job, where they have none of their own.
+    # A setting that jobs have from their workflow, and steps from their job, where they have none
+    # of their own.
     inherited =
       type:
       lib.mkOptionType {
@@ -185,7 +187,8 @@ lib.fix (
         "condition: `success()`, `failure()`, `always()` or `cancelled()` alone, or a bash script without them"
         isCondition;
 
-    # The value of a variable; numbers and booleans are written as GitHub's are. The kernel takes no longer one.
+    # The value of a variable; numbers and booleans are written as GitHub's are. The kernel takes no
+    # longer one.
     variable =
       checked "variable" "text of less than 123 KiB, path, number or boolean" (
         value:

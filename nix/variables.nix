@@ -1,5 +1,6 @@
-# How secrets get from where they are kept to the steps of a job. They are only ever in pipes and in a shell's own memory: never on
-# a command line, in a file or in the log. variables.jq has the forms.
+# How secrets get from where they are kept to the steps of a job. They are only ever in pipes and in
+# a shell's own memory: never on a command line, in a file or in the log. variables.jq has the
+# forms.
 {
   lib,
   types,
@@ -10,7 +11,8 @@ rec {
   # What scripts made with these need in their `deps`.
   deps = function: [ (arguments.package function [ "jq" ]) ];
 
-  # A file as an argument: a path of Nix', which is copied to the store, or a text, in which `$NAME` is expanded when it is used.
+  # A file as an argument: a path of Nix', which is copied to the store, or a text, in which `$NAME`
+  # is expanded when it is used.
   file = lib.types.either lib.types.path lib.types.str // {
     description = "file: a path, or text that may begin with a variable, as in \"$CREDENTIALS_DIRECTORY/name\"";
   };

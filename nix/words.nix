@@ -3,7 +3,8 @@
 rec {
   quoted = lib.concatMapStringsSep ", " (name: "`${name}`");
 
-  # The names that are near one, the nearest first. Those that differ in half of their length are not, but for the order of characters.
+  # The names that are near one, the nearest first. Those that differ in half of their length are
+  # not, but for the order of characters.
   near =
     name: known:
     let
@@ -19,8 +20,8 @@ rec {
     in
     lib.sort (a: b: distance a < distance b) (lib.filter isNear known);
 
-  # What was probably meant by a name that there is not: the nearest of those that there are, or some of them. `none` is said where
-  # there are none.
+  # What was probably meant by a name that there is not: the nearest of those that there are, or
+  # some of them. `none` is said where there are none.
   hintOr =
     none: name: known:
     let

@@ -1,5 +1,5 @@
-# Builds one script, as nixpkgs' writeShellApplication does: bash that stops at the first error, programs in PATH, checked by
-# shellcheck where `pkgs` has it.
+# Builds one script, as nixpkgs' writeShellApplication does: bash that stops at the first error,
+# programs in PATH, checked by shellcheck where `pkgs` has it.
 { lib, pkgs, ... }:
 let
   shellcheck = pkgs.shellcheck-minimal or pkgs.shellcheck or null;

@@ -1,7 +1,9 @@
-# The NixOS module: each workflow is a service, and a timer where it has a schedule. docs/nixos.md is for its users.
+# The NixOS module: each workflow is a service, and a timer where it has a schedule. docs/nixos.md
+# is for its users.
 #
 #   options.nix      services.nixactions.*
-#   workflow.nix     services.nixactions.workflows.<name>.*; the options of a workflow itself are those of ../nix/options
+# workflow.nix     services.nixactions.workflows.<name>.*; the options of a workflow itself are
+# those of ../nix/options
 #   assertions.nix   what types alone cannot say
 #   units.nix        options -> units
 #   sandbox.nix      what the services may do

@@ -1,5 +1,5 @@
-# The module's options -> the list in docs/nixos.md, which tests/module.rs holds to this. A workflow's own options are documented with the
-# language, not here again.
+# The module's options -> the list in docs/nixos.md, which tests/module.rs holds to this. A
+# workflow's own options are documented with the language, not here again.
 { lib, options }:
 let
   documented = lib.filter (

@@ -1,4 +1,5 @@
-# Options -> units. Those of runs are called `nixactions-…` (src/unit/names.rs); `nixactions@…` can meet none of them.
+# Options -> units. Those of runs are called `nixactions-…` (src/unit/names.rs); `nixactions@…` can
+# meet none of them.
 {
   config,
   lib,
@@ -14,7 +15,8 @@ let
     ) workflows;
   documentation = [ "man:nixactions(1)" ];
 
-  # A word of a command line: neither specifiers nor variables are expanded (systemd.service(5), "Command lines").
+  # A word of a command line: neither specifiers nor variables are expanded (systemd.service(5),
+  # "Command lines").
   word = text: lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] (builtins.toJSON "${text}");
 
   service = name: workflow: {
@@ -23,12 +25,13 @@ let
     wants = [ "network-online.target" ];
     after = [ "network-online.target" ];
 
-    # git says what belongs to a source tree. Nix keeps the workflow from being collected; its daemon does, so that the store is not
-    # written to from here.
+    # git says what belongs to a source tree. Nix keeps the workflow from being collected; its
+    # daemon does, so that the store is not written to from here.
     path = [ pkgs.gitMinimal ] ++ lib.optional config.nix.enable config.nix.package;
     environment = lib.mkIf config.nix.enable { NIX_REMOTE = lib.mkDefault "daemon"; };
 
-    # A new configuration counts from the next run on. Nobody's run is cancelled by a switch, not even when its workflow is gone.
+    # A new configuration counts from the next run on. Nobody's run is cancelled by a switch, not
+    # even when its workflow is gone.
     restartIfChanged = false;
     stopIfChanged = false;
     unitConfig.X-StopOnRemoval = false;
@@ -50,7 +53,8 @@ let
       StateDirectory = "nixactions";
       Slice = "nixactions.slice";
 
-      # The client takes SIGTERM as Ctrl-C: the run is cancelled, its steps get 10 s to end and what cleans up after them 5 min.
+      # The client takes SIGTERM as Ctrl-C: the run is cancelled, its steps get 10 s to end and what
+      # cleans up after them 5 min.
       KillMode = "mixed";
       TimeoutStopSec = lib.mkDefault "6min";
       # Copying a large source tree.

@@ -8,12 +8,19 @@ pub fn describe(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Returns text from outside as it may be told on one line: all of it is seen, and a terminal obeys nothing of it.
+/// Returns text from outside as it may be told on one line: all of it is seen, and a terminal obeys
+/// nothing of it.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
     }
-    let shown = |c: char| if is_obeyed(c) { escape(c) } else { c.to_string() };
+    let shown = |c: char| {
+        if is_obeyed(c) {
+            escape(c)
+        } else {
+            c.to_string()
+        }
+    };
     Cow::Owned(text.chars().map(shown).collect())
 }
 
@@ -22,10 +29,11 @@ pub fn escaped_lines(text: &str) -> String {
     text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns whether a terminal obeys a character rather than showing it, the marks among them that change the order in which others are
-/// shown (Unicode UAX 9). Only a tab does no harm.
+/// Returns whether a terminal obeys a character rather than showing it, the marks among them that
+/// change the order in which others are shown (Unicode UAX 9). Only a tab does no harm.
 pub fn is_obeyed(c: char) -> bool {
-    c != '\t' && c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c != '\t' && c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns a character as an escape.
@@ -42,8 +50,14 @@ mod tests {
 
     #[test]
     fn nothing_of_an_escaped_text_is_obeyed_or_lost() {
-        assert!(matches!(escaped("a\tb \u{e9}"), Cow::Borrowed("a\tb \u{e9}")));
-        assert_eq!(escaped("a\x1b[2Jb\rc\nd\u{9b}e\u{202e}f\x7f"), r"a\x1b[2Jb\x0dc\x0ad\x9be\u{202e}f\x7f");
+        assert!(matches!(
+            escaped("a\tb \u{e9}"),
+            Cow::Borrowed("a\tb \u{e9}")
+        ));
+        assert_eq!(
+            escaped("a\x1b[2Jb\rc\nd\u{9b}e\u{202e}f\x7f"),
+            r"a\x1b[2Jb\x0dc\x0ad\x9be\u{202e}f\x7f"
+        );
         assert_eq!(escaped_lines("a\nb\rc"), "a\nb\\x0dc");
     }
 }

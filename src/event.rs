@@ -1,7 +1,8 @@
 //! Events: what happens in a run, one JSON object a line.
 //!
 //! A run's `events.jsonl` is the single source of its record: [`RunRecord`] is a fold over it
-//! ([`Event::apply`]). A job's own `events.jsonl` holds the same type. Knows nothing of files or clocks.
+//! ([`Event::apply`]). A job's own `events.jsonl` holds the same type. Knows nothing of files or
+//! clocks.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,12 @@ pub struct Event {
 
 /// What can happen in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum EventKind {
     /// The run directory was made; nothing has been started yet.
     RunCreated {
@@ -39,12 +45,14 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rerun_of: Option<RunId>,
     },
-    /// A supervisor took the run over: the first, or one that systemd started after the last one died.
+    /// A supervisor took the run over: the first, or one that systemd started after the last one
+    /// died.
     SupervisorStarted {
         /// Its process id, as its manager sees it.
         pid: u32,
     },
-    /// The supervisor is about to submit these jobs in one call. After a crash this line says which jobs PID 1 may know.
+    /// The supervisor is about to submit these jobs in one call. After a crash this line says which
+    /// jobs PID 1 may know.
     JobsSubmitted {
         /// The wave's number, from 0.
         wave: u32,
@@ -74,7 +82,8 @@ pub enum EventKind {
         /// The attempt, from 1.
         attempt: u32,
     },
-    /// A step of a job ended or was skipped, after all its attempts; once for each attempt at the job.
+    /// A step of a job ended or was skipped, after all its attempts; once for each attempt at the
+    /// job.
     StepFinished {
         /// The job.
         job: JobName,
@@ -155,7 +164,8 @@ impl Event {
         }
     }
 
-    /// Returns whether this is an event that a job may tell of itself: what a job's own file holds beside these is not believed.
+    /// Returns whether this is an event that a job may tell of itself: what a job's own file holds
+    /// beside these is not believed.
     pub fn is_told_by(&self, name: &JobName) -> bool {
         self.told_by() == Some(name)
     }
@@ -172,12 +182,16 @@ impl Event {
         }
     }
 
-    /// Applies the event to the record it belongs to. An event that is applied twice changes nothing the second
-    /// time, so a supervisor that repeats its last line after a crash does no harm.
+    /// Applies the event to the record it belongs to. An event that is applied twice changes
+    /// nothing the second time, so a supervisor that repeats its last line after a crash does no
+    /// harm.
     pub fn apply(&self, record: &mut RunRecord) {
         match &self.event {
             EventKind::JobFinished { job, record: ended } => {
-                record.jobs.entry(job.clone()).or_insert_with(|| ended.clone());
+                record
+                    .jobs
+                    .entry(job.clone())
+                    .or_insert_with(|| ended.clone());
             }
             EventKind::RunFinished { conclusion, reason } => {
                 record.conclusion.get_or_insert(*conclusion);

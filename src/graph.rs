@@ -1,8 +1,8 @@
 //! The graph of a plan's jobs: who needs whom, in a stable topological order.
 //!
-//! Pure. Knows nothing of conditions, conclusions, units or how jobs are run. A [`JobIx`] is dense and topological: a
-//! job's needs all have smaller indices than the job itself, and of jobs that could stand in either order the one with
-//! the lesser name stands first.
+//! Pure. Knows nothing of conditions, conclusions, units or how jobs are run. A [`JobIx`] is dense
+//! and topological: a job's needs all have smaller indices than the job itself, and of jobs that
+//! could stand in either order the one with the lesser name stands first.
 
 use std::{collections::HashMap, fmt, ops::Range};
 
@@ -28,7 +28,8 @@ impl fmt::Display for JobIx {
     }
 }
 
-/// A plan whose jobs have no topological order. Validation reports the same faults with their paths.
+/// A plan whose jobs have no topological order. Validation reports the same faults with their
+/// paths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// A job needs one that the plan does not have.
@@ -45,7 +46,12 @@ pub enum GraphError {
 }
 
 fn show_cycle(cycle: &[JobName]) -> String {
-    cycle.iter().chain(cycle.first()).map(JobName::as_str).collect::<Vec<_>>().join(" -> ")
+    cycle
+        .iter()
+        .chain(cycle.first())
+        .map(JobName::as_str)
+        .collect::<Vec<_>>()
+        .join(" -> ")
 }
 
 /// Lists of indices in one allocation: list `i` is `items[starts[i]..starts[i + 1]]`.
@@ -65,11 +71,15 @@ impl Lists {
         for i in 0..count {
             starts[i + 1] += starts[i];
         }
-        Self { starts, items: pairs.iter().map(|(_, item)| *item).collect() }
+        Self {
+            starts,
+            items: pairs.iter().map(|(_, item)| *item).collect(),
+        }
     }
 
     fn get(&self, list: JobIx) -> &[JobIx] {
-        let range: Range<usize> = self.starts[list.index()] as usize..self.starts[list.index() + 1] as usize;
+        let range: Range<usize> =
+            self.starts[list.index()] as usize..self.starts[list.index() + 1] as usize;
         &self.items[range]
     }
 }
@@ -92,14 +102,21 @@ impl Graph {
     pub fn new(plan: &Plan) -> Result<Self, GraphError> {
         // Jobs are numbered by name first (`BTreeMap` order), then by topological place.
         let by_rank: Vec<&JobName> = plan.jobs.keys().collect();
-        let ranks: HashMap<&str, u32> = by_rank.iter().enumerate().map(|(rank, name)| (name.as_str(), rank as u32)).collect();
+        let ranks: HashMap<&str, u32> = by_rank
+            .iter()
+            .enumerate()
+            .map(|(rank, name)| (name.as_str(), rank as u32))
+            .collect();
         let mut needs: Vec<Vec<u32>> = Vec::with_capacity(by_rank.len());
         for (name, job) in &plan.jobs {
             let mut wanted = job
                 .needs
                 .iter()
                 .map(|need| {
-                    let unknown = || GraphError::UnknownNeed { job: name.clone(), need: need.clone() };
+                    let unknown = || GraphError::UnknownNeed {
+                        job: name.clone(),
+                        need: need.clone(),
+                    };
                     ranks.get(need.as_str()).copied().ok_or_else(unknown)
                 })
                 .collect::<Result<Vec<u32>, _>>()?;
@@ -109,7 +126,12 @@ impl Graph {
         }
         let order = order::topological(&needs).ok_or_else(|| {
             let cycle = order::cycles(&needs).swap_remove(0);
-            GraphError::Cycle(cycle.into_iter().map(|rank| by_rank[rank as usize].clone()).collect())
+            GraphError::Cycle(
+                cycle
+                    .into_iter()
+                    .map(|rank| by_rank[rank as usize].clone())
+                    .collect(),
+            )
         })?;
 
         let mut place = vec![JobIx(0); order.len()];
@@ -129,8 +151,16 @@ impl Graph {
         }
         edges.sort_unstable();
         let dependents = Lists::from_sorted(order.len(), &edges);
-        let names = order.iter().map(|rank| by_rank[*rank as usize].clone()).collect();
-        Ok(Self { names, by_name: place, needs, dependents })
+        let names = order
+            .iter()
+            .map(|rank| by_rank[*rank as usize].clone())
+            .collect();
+        Ok(Self {
+            names,
+            by_name: place,
+            needs,
+            dependents,
+        })
     }
 
     /// Returns how many jobs there are.
@@ -160,7 +190,10 @@ impl Graph {
 
     /// Returns the job of a name.
     pub fn ix(&self, name: &JobName) -> Option<JobIx> {
-        let rank = self.by_name.binary_search_by(|ix| self.names[ix.index()].cmp(name)).ok()?;
+        let rank = self
+            .by_name
+            .binary_search_by(|ix| self.names[ix.index()].cmp(name))
+            .ok()?;
         Some(self.by_name[rank])
     }
 
@@ -179,7 +212,8 @@ impl Graph {
         self.needs.items.len()
     }
 
-    /// Returns the jobs that a job needs, directly or not, each after all that need it (descending).
+    /// Returns the jobs that a job needs, directly or not, each after all that need it
+    /// (descending).
     pub fn ancestors(&self, ix: JobIx) -> Ancestors<'_> {
         let mut marks = Marks::new(ix.index());
         self.needs(ix).iter().for_each(|need| marks.set(*need));
@@ -189,12 +223,16 @@ impl Graph {
     /// Returns the jobs that need a job, directly or not, in ascending order.
     pub fn descendants(&self, ix: JobIx) -> Vec<JobIx> {
         let mut marked = vec![false; self.len()];
-        self.dependents(ix).iter().for_each(|job| marked[job.index()] = true);
+        self.dependents(ix)
+            .iter()
+            .for_each(|job| marked[job.index()] = true);
         let mut found = Vec::new();
         for job in self.jobs().skip(ix.index() + 1) {
             if marked[job.index()] {
                 found.push(job);
-                self.dependents(job).iter().for_each(|next| marked[next.index()] = true);
+                self.dependents(job)
+                    .iter()
+                    .for_each(|next| marked[next.index()] = true);
             }
         }
         found
@@ -202,7 +240,11 @@ impl Graph {
 
     /// Returns whether `job` needs `need`, directly or not. A job does not reach itself.
     pub fn reaches(&self, job: JobIx, need: JobIx) -> bool {
-        need < job && self.ancestors(job).take_while(|ancestor| *ancestor >= need).any(|ancestor| ancestor == need)
+        need < job
+            && self
+                .ancestors(job)
+                .take_while(|ancestor| *ancestor >= need)
+                .any(|ancestor| ancestor == need)
     }
 }
 
@@ -219,8 +261,12 @@ impl Iterator for Ancestors<'_> {
 
     fn next(&mut self) -> Option<JobIx> {
         let next = self.marks.pop()?;
-        // A need has a smaller index than its job, so nothing that is marked now was returned already.
-        self.graph.needs(next).iter().for_each(|need| self.marks.set(*need));
+        // A need has a smaller index than its job, so nothing that is marked now was returned
+        // already.
+        self.graph
+            .needs(next)
+            .iter()
+            .for_each(|need| self.marks.set(*need));
         Some(next)
     }
 }
@@ -261,9 +307,15 @@ mod tests {
     fn plan(jobs: &[(&str, &[&str])]) -> Plan {
         let jobs: serde_json::Map<_, _> = jobs
             .iter()
-            .map(|(name, needs)| ((*name).to_owned(), serde_json::json!({ "needs": needs, "steps": [{ "bash": "true" }] })))
+            .map(|(name, needs)| {
+                (
+                    (*name).to_owned(),
+                    serde_json::json!({ "needs": needs, "steps": [{ "bash": "true" }] }),
+                )
+            })
             .collect();
-        serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs })).unwrap()
+        serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs }))
+            .unwrap()
     }
 
     fn show(graph: &Graph, jobs: impl IntoIterator<Item = JobIx>) -> Vec<&str> {
@@ -272,22 +324,46 @@ mod tests {
 
     #[test]
     fn order_is_topological_and_by_name_within_a_choice() {
-        let graph = Graph::new(&plan(&[("z", &[]), ("a", &["z"]), ("m", &[]), ("b", &["z", "m"]), ("c", &["a", "b", "m"])])).unwrap();
+        let graph = Graph::new(&plan(&[
+            ("z", &[]),
+            ("a", &["z"]),
+            ("m", &[]),
+            ("b", &["z", "m"]),
+            ("c", &["a", "b", "m"]),
+        ]))
+        .unwrap();
         assert_eq!(show(&graph, graph.jobs()), ["m", "z", "a", "b", "c"]);
         let c = graph.ix(&"c".parse().unwrap()).unwrap();
-        assert_eq!(show(&graph, graph.needs(c).iter().copied()), ["m", "a", "b"]);
+        assert_eq!(
+            show(&graph, graph.needs(c).iter().copied()),
+            ["m", "a", "b"]
+        );
         let m = graph.ix(&"m".parse().unwrap()).unwrap();
-        assert_eq!(show(&graph, graph.dependents(m).iter().copied()), ["b", "c"]);
+        assert_eq!(
+            show(&graph, graph.dependents(m).iter().copied()),
+            ["b", "c"]
+        );
         assert_eq!(graph.ix(&"nobody".parse().unwrap()), None);
         assert_eq!((graph.len(), graph.edges()), (5, 6));
     }
 
     #[test]
     fn ancestors_and_descendants_are_transitive_and_met_once() {
-        let graph = Graph::new(&plan(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"]), ("e", &["d"]), ("x", &[])])).unwrap();
+        let graph = Graph::new(&plan(&[
+            ("a", &[]),
+            ("b", &["a"]),
+            ("c", &["a"]),
+            ("d", &["b", "c"]),
+            ("e", &["d"]),
+            ("x", &[]),
+        ]))
+        .unwrap();
         let ix = |name: &str| graph.ix(&name.parse().unwrap()).unwrap();
         assert_eq!(show(&graph, graph.ancestors(ix("e"))), ["d", "c", "b", "a"]);
-        assert_eq!(show(&graph, graph.descendants(ix("a"))), ["b", "c", "d", "e"]);
+        assert_eq!(
+            show(&graph, graph.descendants(ix("a"))),
+            ["b", "c", "d", "e"]
+        );
         assert_eq!(graph.ancestors(ix("x")).count(), 0);
         assert!(graph.reaches(ix("e"), ix("a")));
         assert!(!graph.reaches(ix("a"), ix("e")));
@@ -297,14 +373,23 @@ mod tests {
 
     #[test]
     fn a_cycle_is_returned_whole() {
-        let error = Graph::new(&plan(&[("a", &["c"]), ("b", &["a"]), ("c", &["b"]), ("d", &["c"])])).unwrap_err();
+        let error = Graph::new(&plan(&[
+            ("a", &["c"]),
+            ("b", &["a"]),
+            ("c", &["b"]),
+            ("d", &["c"]),
+        ]))
+        .unwrap_err();
         assert_eq!(error.to_string(), "jobs need each other: a -> c -> b -> a");
     }
 
     #[test]
     fn an_unknown_need_is_an_error() {
         let error = Graph::new(&plan(&[("a", &["gone"])])).unwrap_err();
-        assert_eq!(error.to_string(), "job `a` needs `gone`, which is not a job of the plan");
+        assert_eq!(
+            error.to_string(),
+            "job `a` needs `gone`, which is not a job of the plan"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Identifiers of the domain, each a type of its own, checked once at the boundary.
 //!
-//! Knows nothing of units, files or plans: how a name is escaped for systemd is `unit::names`' business,
-//! where it lies on disk is `store`'s.
+//! Knows nothing of units, files or plans: how a name is escaped for systemd is `unit::names`'
+//! business, where it lies on disk is `store`'s.
 
 use std::{fmt, str::FromStr};
 
@@ -16,9 +16,10 @@ const RUN_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*-[1-9][0-9]*$";
 /// The longest job or workflow name, in bytes. systemd bounds a unit name at 255 bytes, of which
 /// `nixactions-<workflow>-<n>-<job>.service` must leave room for both (systemd.unit(5)).
 pub const NAME_MAX: usize = 100;
-/// The longest a workflow's name and that of one of its jobs or executors may be together, in bytes: systemd names a private `/tmp` after
-/// the unit, with 56 bytes around it in a file name of at most 255, of which `nixactions-<workflow>-<n>-<executor>.cleanup.service` takes
-/// 29 and ten digits. A unit with a longer name does not start (seen on 252).
+/// The longest a workflow's name and that of one of its jobs or executors may be together, in
+/// bytes: systemd names a private `/tmp` after the unit, with 56 bytes around it in a file name of
+/// at most 255, of which `nixactions-<workflow>-<n>-<executor>.cleanup.service` takes 29 and ten
+/// digits. A unit with a longer name does not start (seen on 252).
 pub const NAMES_MAX: usize = 160;
 
 /// A name that does not have the form its kind demands.
@@ -47,7 +48,10 @@ pub(crate) fn check_name(text: &str) -> Result<(), NameError> {
     if !(first.is_ascii_alphabetic() || first == '_') {
         return Err(NameError::Start(first));
     }
-    if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))) {
+    if let Some(c) = text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
+    {
         return Err(NameError::Character(c));
     }
     if text.len() > NAME_MAX {
@@ -130,7 +134,11 @@ impl TryFrom<String> for RunId {
     fn try_from(text: String) -> Result<Self, NameError> {
         let (workflow, number) = text.rsplit_once('-').ok_or(NameError::RunNumber)?;
         check_name(workflow)?;
-        if number.is_empty() || number.starts_with('0') || number.len() > 18 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        if number.is_empty()
+            || number.starts_with('0')
+            || number.len() > 18
+            || !number.bytes().all(|b| b.is_ascii_digit())
+        {
             return Err(NameError::RunNumber);
         }
         Ok(Self(text))
@@ -145,8 +153,16 @@ impl RunId {
 
     /// Returns the workflow's part of the id and the run's number.
     pub fn split(&self) -> (&str, u64) {
-        let (workflow, number) = self.0.rsplit_once('-').expect("invariant: a run id was checked when it was made");
-        (workflow, number.parse().expect("invariant: a run id ends in a number"))
+        let (workflow, number) = self
+            .0
+            .rsplit_once('-')
+            .expect("invariant: a run id was checked when it was made");
+        (
+            workflow,
+            number
+                .parse()
+                .expect("invariant: a run id ends in a number"),
+        )
     }
 }
 
@@ -163,8 +179,14 @@ mod tests {
         assert_eq!("1a".parse::<JobName>(), Err(NameError::Start('1')));
         assert_eq!("-a".parse::<JobName>(), Err(NameError::Start('-')));
         assert_eq!("a b".parse::<JobName>(), Err(NameError::Character(' ')));
-        assert_eq!("\u{e9}t\u{e9}".parse::<JobName>(), Err(NameError::Start('\u{e9}')));
-        assert_eq!("x".repeat(300).parse::<JobName>(), Err(NameError::TooLong(300)));
+        assert_eq!(
+            "\u{e9}t\u{e9}".parse::<JobName>(),
+            Err(NameError::Start('\u{e9}'))
+        );
+        assert_eq!(
+            "x".repeat(300).parse::<JobName>(),
+            Err(NameError::TooLong(300))
+        );
     }
 
     #[test]

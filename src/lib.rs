@@ -1,7 +1,8 @@
-//! CI workflows as systemd units: a plan becomes a DAG of transient units, PID 1 runs it, a record comes out.
+//! CI workflows as systemd units: a plan becomes a DAG of transient units, PID 1 runs it, a record
+//! comes out.
 //!
-//! The layers, lowest last; imports point down only, and modules of one layer never import each other
-//! (`tests/layers.rs` holds this):
+//! The layers, lowest last; imports point down only, and modules of one layer never import each
+//! other (`tests/layers.rs` holds this):
 //!
 //! ```text
 //! main.rs   bin/                   the two programs: `nixactions`, and `nixactions-runner`, which is the runner alone

@@ -50,7 +50,14 @@ pub enum Mark {
 
 impl Mark {
     /// All there are.
-    const ALL: [Self; 6] = [Self::Group, Self::EndGroup, Self::Error, Self::Warning, Self::Notice, Self::Debug];
+    const ALL: [Self; 6] = [
+        Self::Group,
+        Self::EndGroup,
+        Self::Error,
+        Self::Warning,
+        Self::Notice,
+        Self::Debug,
+    ];
 
     /// Returns the word that stands in `NIXACTIONS_COMMAND` and in JSON output: the command's name.
     pub fn as_str(self) -> &'static str {
@@ -87,6 +94,7 @@ pub struct LogLine {
     pub priority: u8,
     /// Which workflow command it was.
     pub mark: Option<Mark>,
-    /// The text, without its line end. What was no UTF-8 has been replaced; control characters are all there.
+    /// The text, without its line end. What was no UTF-8 has been replaced; control characters are
+    /// all there.
     pub message: String,
 }

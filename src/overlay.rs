@@ -1,10 +1,13 @@
-//! Workspaces that cost the same whatever the size of the source tree: overlay mounts (overlayfs in the kernel's documentation).
+//! Workspaces that cost the same whatever the size of the source tree: overlay mounts (overlayfs in
+//! the kernel's documentation).
 //!
-//! The run's one copy of the source tree is the lower layer of all its jobs' workspaces; what a job changes goes into a layer of its
-//! own. Files of the copy belong to root, and must look as if they were the job's: an id-mapped mount (mount_setattr(2)) of the copy gives
-//! them to the job's user, who is known only when systemd has started the job's unit. So it is that unit's `ExecStartPre=` that mounts,
-//! with full privileges, outside of the job's sandbox and before anything of the job's runs; the job's own processes never have more than
-//! the sandbox gives them. The supervisor unmounts when the job is over.
+//! The run's one copy of the source tree is the lower layer of all its jobs' workspaces; what a job
+//! changes goes into a layer of its own. Files of the copy belong to root, and must look as if they
+//! were the job's: an id-mapped mount (mount_setattr(2)) of the copy gives them to the job's user,
+//! who is known only when systemd has started the job's unit. So it is that unit's `ExecStartPre=`
+//! that mounts, with full privileges, outside of the job's sandbox and before anything of the job's
+//! runs; the job's own processes never have more than the sandbox gives them. The supervisor
+//! unmounts when the job is over.
 //!
 //! Knows the layout of the run directory, and nothing of plans and records.
 
@@ -46,7 +49,10 @@ const NAMESPACE: &str = "user-namespace";
 /// Where systemd keeps the ids of users that exist as long as a unit.
 const DYNAMIC_USERS: &str = "/run/systemd/dynamic-uid";
 /// Some user who is not root.
-const NOBODY: Ids = Ids { user: 65534, group: 65534 };
+const NOBODY: Ids = Ids {
+    user: 65534,
+    group: 65534,
+};
 
 /// A user and a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +75,10 @@ trait At<T> {
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, action: impl Into<String>) -> Result<T, OverlayError> {
-        self.map_err(|error| OverlayError { action: action.into(), source: error.into() })
+        self.map_err(|error| OverlayError {
+            action: action.into(),
+            source: error.into(),
+        })
     }
 }
 
@@ -90,11 +99,19 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     })
 }
 
-/// Returns whether workspaces can be mounted below a directory, which must be writable: the kernel can do it, with this file system,
-/// and so may we. It is tried.
+/// Returns whether workspaces can be mounted below a directory, which must be writable: the kernel
+/// can do it, with this file system, and so may we. It is tried.
 pub fn works_below(directory: &Path) -> bool {
-    let Ok(program) = env::current_exe() else { return false };
-    let status = Command::new(program).arg(PROBE).arg(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let Ok(program) = env::current_exe() else {
+        return false;
+    };
+    let status = Command::new(program)
+        .arg(PROBE)
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -103,7 +120,8 @@ pub fn failure(job: &JobPaths) -> Option<String> {
     fs::read_to_string(job.overlay_error()).ok()
 }
 
-/// Unmounts a job's workspace, if it is mounted. What the job has changed stays in [`JobPaths::changes`].
+/// Unmounts a job's workspace, if it is mounted. What the job has changed stays in
+/// [`JobPaths::changes`].
 pub fn unmount(job: &JobPaths) {
     if !job.overlay().exists() {
         return;
@@ -116,11 +134,12 @@ pub fn unmount(job: &JobPaths) {
     let _ = fs::remove_dir_all(job.overlay());
 }
 
-/// Mounts the workspace of the job whose unit is being started. Where it cannot be, the reason is left for the job's runner, which
-/// has a record to put it in.
+/// Mounts the workspace of the job whose unit is being started. Where it cannot be, the reason is
+/// left for the job's runner, which has a record to put it in.
 fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
-    // A command of a unit gets a mount namespace of its own even with full privileges (`PrivateTmp=`); what is mounted in the manager's is
-    // there when it makes the one of the runner.
+    // A command of a unit gets a mount namespace of its own even with full privileges
+    // (`PrivateTmp=`); what is mounted in the manager's is there when it makes the one of the
+    // runner.
     let namespace = File::open("/proc/1/ns/mnt").at("find the mount namespace of systemd")?;
     setns(namespace, CloneFlags::CLONE_NEWNS).at("enter the mount namespace of systemd")?;
     let made = directory(&job.overlay(), 0o755).and_then(|()| {
@@ -130,7 +149,8 @@ fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
     });
     match made {
         Ok(()) => Ok(()),
-        Err(error) => fs::write(job.overlay_error(), describe(&error)).at("say why the workspace is not mounted"),
+        Err(error) => fs::write(job.overlay_error(), describe(&error))
+            .at("say why the workspace is not mounted"),
     }
 }
 
@@ -138,29 +158,58 @@ fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
 fn mount_workspace(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), OverlayError> {
     for path in [job.changes(), job.workspace()] {
         directory(&path, 0o755)?;
-        chown(&path, Some(ids.user), Some(ids.group)).at(format!("give `{}` to the job's user", path.display()))?;
+        chown(&path, Some(ids.user), Some(ids.group))
+            .at(format!("give `{}` to the job's user", path.display()))?;
     }
     for path in [job.overlay_source(), job.overlay_work()] {
         directory(&path, 0o700)?;
     }
-    let view = open_tree(CWD, lower, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-        .at(format!("take `{}` as a mount", lower.display()))?;
-    let namespace = if ids.user == 0 { None } else { Some(mapping(ids)?) };
-    set_attributes(&view, namespace.as_ref()).at("map the source tree's owner to the job's user")?;
-    move_mount(view, "", CWD, job.overlay_source(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("mount the source tree")?;
+    let view = open_tree(
+        CWD,
+        lower,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )
+    .at(format!("take `{}` as a mount", lower.display()))?;
+    let namespace = if ids.user == 0 {
+        None
+    } else {
+        Some(mapping(ids)?)
+    };
+    set_attributes(&view, namespace.as_ref())
+        .at("map the source tree's owner to the job's user")?;
+    move_mount(
+        view,
+        "",
+        CWD,
+        job.overlay_source(),
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .at("mount the source tree")?;
     // Relative paths, since in mount options some characters mean something.
     env::set_current_dir(job.path()).at(format!("go to `{}`", job.path().display()))?;
-    let relative = |path: PathBuf| path.strip_prefix(job.path()).unwrap_or(&path).display().to_string();
+    let relative = |path: PathBuf| {
+        path.strip_prefix(job.path())
+            .unwrap_or(&path)
+            .display()
+            .to_string()
+    };
     let options = format!(
-        // A job may rename directories of the source tree. Nothing of a workspace has to outlive a crash: without `volatile` each
-        // unmount would write all that is in memory of the file system to disk.
+        // A job may rename directories of the source tree. Nothing of a workspace has to outlive a
+        // crash: without `volatile` each unmount would write all that is in memory of the file
+        // system to disk.
         "lowerdir={},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off,volatile",
         relative(job.overlay_source()),
         relative(job.changes()),
         relative(job.overlay_work()),
     );
-    mount(Some("nixactions"), &job.workspace(), Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()))
-        .at("mount the workspace over the source tree")
+    mount(
+        Some("nixactions"),
+        &job.workspace(),
+        Some("overlay"),
+        MsFlags::MS_NODEV,
+        Some(options.as_str()),
+    )
+    .at("mount the workspace over the source tree")
 }
 
 fn directory(path: &Path, mode: u32) -> Result<(), OverlayError> {
@@ -169,35 +218,58 @@ fn directory(path: &Path, mode: u32) -> Result<(), OverlayError> {
         other => other,
     };
     // Whatever the umask is.
-    made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode))).at(format!("make `{}`", path.display()))
+    made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+        .at(format!("make `{}`", path.display()))
 }
 
 /// Returns the ids of the user that systemd names to a unit's processes; root where it names none.
 fn ids_of(user: Option<&str>) -> Result<Ids, OverlayError> {
-    let Some(name) = user.filter(|name| *name != "root") else { return Ok(Ids { user: 0, group: 0 }) };
-    // The host need not be set up to look these up by name (nss-systemd(8)). Each is a file named by the id, which holds the name.
+    let Some(name) = user.filter(|name| *name != "root") else {
+        return Ok(Ids { user: 0, group: 0 });
+    };
+    // The host need not be set up to look these up by name (nss-systemd(8)). Each is a file named
+    // by the id, which holds the name.
     for entry in fs::read_dir(DYNAMIC_USERS).into_iter().flatten().flatten() {
-        let id = entry.file_name().to_str().and_then(|text| text.parse().ok());
+        let id = entry
+            .file_name()
+            .to_str()
+            .and_then(|text| text.parse().ok());
         if let (Some(id), Ok(held)) = (id, fs::read_to_string(entry.path()))
             && held.trim_end() == name
         {
-            return Ok(Ids { user: id, group: id });
+            return Ok(Ids {
+                user: id,
+                group: id,
+            });
         }
     }
     match User::from_name(name).at(format!("look up user `{name}`"))? {
-        Some(user) => Ok(Ids { user: user.uid.as_raw(), group: user.gid.as_raw() }),
+        Some(user) => Ok(Ids {
+            user: user.uid.as_raw(),
+            group: user.gid.as_raw(),
+        }),
         None => Err(Errno::ENOENT).at(format!("find user `{name}`")),
     }
 }
 
-/// Returns a user namespace in which root is the given user: its mapping is all that is wanted of it.
+/// Returns a user namespace in which root is the given user: its mapping is all that is wanted of
+/// it.
 fn mapping(ids: Ids) -> Result<OwnedFd, OverlayError> {
     let action = "make a user namespace";
     let program = env::current_exe().at(action)?;
-    let mut child = Command::new(program).arg(NAMESPACE).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().at(action)?;
+    let mut child = Command::new(program)
+        .arg(NAMESPACE)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .at(action)?;
     let namespace = || -> io::Result<OwnedFd> {
         let mut answer = [0];
-        child.stdout.as_mut().ok_or(Errno::EPIPE)?.read_exact(&mut answer)?;
+        child
+            .stdout
+            .as_mut()
+            .ok_or(Errno::EPIPE)?
+            .read_exact(&mut answer)?;
         let process = PathBuf::from(format!("/proc/{}", child.id()));
         fs::write(process.join("uid_map"), format!("0 {} 1", ids.user))?;
         fs::write(process.join("gid_map"), format!("0 {} 1", ids.group))?;
@@ -215,12 +287,20 @@ fn mapping(ids: Ids) -> Result<OwnedFd, OverlayError> {
 fn hold_namespace() -> Result<(), OverlayError> {
     unshare(CloneFlags::CLONE_NEWUSER).at("make a user namespace")?;
     let mut output = io::stdout();
-    output.write_all(b"\n").and_then(|()| output.flush()).at("say that it is made")?;
-    io::copy(&mut io::stdin(), &mut io::sink()).map(drop).at("wait")
+    output
+        .write_all(b"\n")
+        .and_then(|()| output.flush())
+        .at("say that it is made")?;
+    io::copy(&mut io::stdin(), &mut io::sink())
+        .map(drop)
+        .at("wait")
 }
 
 /// Makes a mount read-only, and maps its owners by a user namespace's mapping.
-#[expect(unsafe_code, reason = "mount_setattr(2) is wrapped neither by std nor by the crates nix, rustix and libc")]
+#[expect(
+    unsafe_code,
+    reason = "mount_setattr(2) is wrapped neither by std nor by the crates nix, rustix and libc"
+)]
 fn set_attributes(tree: impl AsFd, mapping: Option<&OwnedFd>) -> io::Result<()> {
     /// `struct mount_attr` of mount_setattr(2).
     #[repr(C)]
@@ -230,11 +310,22 @@ fn set_attributes(tree: impl AsFd, mapping: Option<&OwnedFd>) -> io::Result<()> 
         propagation: u64,
         namespace: u64,
     }
-    let idmap = if mapping.is_some() { libc::MOUNT_ATTR_IDMAP } else { 0 };
-    let namespace = mapping.map_or(0, |namespace| u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX));
-    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY | idmap, clear: 0, propagation: 0, namespace };
-    // SAFETY: the path is a string that ends with a null byte, the attributes are of the size that is told, both live until the call
-    // returns, and the kernel only reads them.
+    let idmap = if mapping.is_some() {
+        libc::MOUNT_ATTR_IDMAP
+    } else {
+        0
+    };
+    let namespace = mapping.map_or(0, |namespace| {
+        u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX)
+    });
+    let attributes = Attributes {
+        set: libc::MOUNT_ATTR_RDONLY | idmap,
+        clear: 0,
+        propagation: 0,
+        namespace,
+    };
+    // SAFETY: the path is a string that ends with a null byte, the attributes are of the size that
+    // is told, both live until the call returns, and the kernel only reads them.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -245,17 +336,33 @@ fn set_attributes(tree: impl AsFd, mapping: Option<&OwnedFd>) -> io::Result<()> 
             size_of::<Attributes>(),
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
-/// Mounts a workspace in a mount namespace of its own, with which it goes away, and looks whether a file of the tree can be given away.
+/// Mounts a workspace in a mount namespace of its own, with which it goes away, and looks whether a
+/// file of the tree can be given away.
 fn probe(directory: &Path) -> Result<(), OverlayError> {
     let look = || -> Result<(), OverlayError> {
         unshare(CloneFlags::CLONE_NEWNS).at("make a mount namespace")?;
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>).at("keep mounts to ourselves")?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_PRIVATE | MsFlags::MS_REC,
+            None::<&str>,
+        )
+        .at("keep mounts to ourselves")?;
         let (lower, job) = (directory.join("lower"), JobPaths::at(directory.join("job")));
         for path in [directory, &lower, job.path(), &job.work(), &job.overlay()] {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).at("make a directory")?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .at("make a directory")?;
         }
         fs::write(lower.join("file"), "").at("make a file")?;
         mount_workspace(&lower, &job, NOBODY)?;
@@ -263,7 +370,11 @@ fn probe(directory: &Path) -> Result<(), OverlayError> {
         let owner = fs::metadata(&file).at("look at a file")?.uid();
         // It must be possible to make it the user's own, as by changing its mode.
         fs::set_permissions(&file, Permissions::from_mode(0o600)).at("copy a file up")?;
-        if owner == NOBODY.user { Ok(()) } else { Err(Errno::EPERM).at("map owners") }
+        if owner == NOBODY.user {
+            Ok(())
+        } else {
+            Err(Errno::EPERM).at("map owners")
+        }
     };
     let result = look();
     let job = JobPaths::at(directory.join("job"));

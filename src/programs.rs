@@ -1,6 +1,8 @@
-//! Where the programs are that are executed: on the host, or where a package has brought them along.
+//! Where the programs are that are executed: on the host, or where a package has brought them
+//! along.
 //!
-//! The host's come first: its journalctl reads its journal, its systemd fits its kernel. Knows none of the programs.
+//! The host's come first: its journalctl reads its journal, its systemd fits its kernel. Knows none
+//! of the programs.
 
 use std::{
     env,
@@ -10,17 +12,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Directories with programs that were brought along, as in `PATH`. The package for Nix sets it (nix/package.nix), since a machine may
-/// have nothing but Nix; there is no wrapper to do so, because systemd starts the supervisor and the jobs by this program's own path.
+/// Directories with programs that were brought along, as in `PATH`. The package for Nix sets it
+/// (nix/package.nix), since a machine may have nothing but Nix; there is no wrapper to do so,
+/// because systemd starts the supervisor and the jobs by this program's own path.
 const BROUGHT: Option<&str> = option_env!("NIXACTIONS_PROGRAMS");
 
 /// Returns the directories with programs that were brought along.
 pub fn brought() -> impl Iterator<Item = PathBuf> {
-    directories(BROUGHT.unwrap_or_default().as_ref()).collect::<Vec<_>>().into_iter()
+    directories(BROUGHT.unwrap_or_default().as_ref())
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
-/// Returns what is to be executed for a program of this name: the path that the caller's `PATH` or what was brought along leads to; else the
-/// bare name, which fails as any program does that is not there.
+/// Returns what is to be executed for a program of this name: the path that the caller's `PATH` or
+/// what was brought along leads to; else the bare name, which fails as any program does that is not
+/// there.
 pub fn program(name: &str) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     find(directories(&path).chain(brought()), name).map_or(name.into(), PathBuf::into_os_string)

@@ -1,7 +1,7 @@
 //! What is kept of a run: conclusions, and the records of runs, jobs and steps.
 //!
-//! These are the types of `record.json`, of a job's `result.json` and of the events. Knows nothing of where
-//! they are written (`store`) nor of how a conclusion is reached (`status`).
+//! These are the types of `record.json`, of a job's `result.json` and of the events. Knows nothing
+//! of where they are written (`store`) nor of how a conclusion is reached (`status`).
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,11 @@ use crate::ids::{JobName, RunId, WorkflowName};
 /// The version of `record.json` that this program writes.
 pub const RECORD_VERSION: u32 = 1;
 
-/// How a run, job or step ended. An *outcome* is what happened; a *conclusion* is what it counts as, after
-/// `continueOnError` (GitHub's terms).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+/// How a run, job or step ended. An *outcome* is what happened; a *conclusion* is what it counts
+/// as, after `continueOnError` (GitHub's terms).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum Conclusion {
     /// All that had to be done was done.
@@ -47,7 +49,8 @@ impl std::fmt::Display for Conclusion {
     }
 }
 
-/// What a job consumed, read from its cgroup (cgroups(7)); a field that the kernel does not account is absent.
+/// What a job consumed, read from its cgroup (cgroups(7)); a field that the kernel does not account
+/// is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usage {
@@ -153,7 +156,10 @@ impl Annotation {
     /// Returns the place as compilers write it: `file:line:column`, as far as it is known.
     pub fn place(&self) -> Option<String> {
         let mut place = self.file.clone()?;
-        for number in [self.line, self.line.and(self.column)].into_iter().flatten() {
+        for number in [self.line, self.line.and(self.column)]
+            .into_iter()
+            .flatten()
+        {
             place.push_str(&format!(":{number}"));
         }
         Some(place)
@@ -239,7 +245,8 @@ pub struct RunRecord {
     /// How the run ended; absent while it is going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<Conclusion>,
-    /// Why the run ended as it did, where that is not to be seen from its jobs (a timeout, an I/O error).
+    /// Why the run ended as it did, where that is not to be seen from its jobs (a timeout, an I/O
+    /// error).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The run that was run again.
@@ -257,7 +264,8 @@ pub struct RunRecord {
 /// The version of `result.json` that this program writes.
 pub const RESULT_VERSION: u32 = 1;
 
-/// What a runner leaves behind for its dependents and the supervisor: the content of a job's `result.json`.
+/// What a runner leaves behind for its dependents and the supervisor: the content of a job's
+/// `result.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobResult {

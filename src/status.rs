@@ -78,22 +78,28 @@ pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: bool) -> Gate 
         Condition::Failure if cancelled => Gate::Cancel(RUN_CANCELLED.to_owned()),
         Condition::Failure if needs.iter().any(|need| need.failed) => Gate::Run,
         Condition::Failure => Gate::Skip(was_false("failure()")),
-        Condition::Success | Condition::Bash(_) => match blocked(needs.iter().map(|need| (&need.job, need.conclusion))) {
-            Some(reason) => Gate::Skip(reason),
-            None if cancelled => Gate::Cancel(RUN_CANCELLED.to_owned()),
-            None => match condition {
-                Condition::Bash(text) => Gate::Ask(text.clone()),
-                _ => Gate::Run,
-            },
-        },
+        Condition::Success | Condition::Bash(_) => {
+            match blocked(needs.iter().map(|need| (&need.job, need.conclusion))) {
+                Some(reason) => Gate::Skip(reason),
+                None if cancelled => Gate::Cancel(RUN_CANCELLED.to_owned()),
+                None => match condition {
+                    Condition::Bash(text) => Gate::Ask(text.clone()),
+                    _ => Gate::Run,
+                },
+            }
+        }
     }
 }
 
-/// Decides whether a job of a matrix runs whose group is being cancelled, for this reason: cleaning up goes on, as in a
-/// cancelled run.
+/// Decides whether a job of a matrix runs whose group is being cancelled, for this reason: cleaning
+/// up goes on, as in a cancelled run.
 pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>) -> Gate {
     match (gate, cancelled) {
-        (Gate::Run | Gate::Ask(_), Some(reason)) if !matches!(condition, Condition::Always | Condition::Cancelled) => Gate::Cancel(reason),
+        (Gate::Run | Gate::Ask(_), Some(reason))
+            if !matches!(condition, Condition::Always | Condition::Cancelled) =>
+        {
+            Gate::Cancel(reason)
+        }
         (gate, _) => gate,
     }
 }
@@ -136,8 +142,8 @@ pub fn blocked<'a>(needs: impl Iterator<Item = (&'a JobName, Conclusion)>) -> Op
     first
 }
 
-/// Decides whether a step runs. `so_far` is the job's state over its earlier steps: success, failure, or cancelled
-/// (also by the job's own timeout).
+/// Decides whether a step runs. `so_far` is the job's state over its earlier steps: success,
+/// failure, or cancelled (also by the job's own timeout).
 pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
     let holds = match condition {
         Condition::Always => true,
@@ -150,7 +156,9 @@ pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
         (true, _) => Gate::Run,
         (false, Condition::Failure) => Gate::Skip(was_false("failure()")),
         (false, Condition::Cancelled) => Gate::Skip(was_false("cancelled()")),
-        (false, _) if so_far == Conclusion::Cancelled => Gate::Skip("the job was cancelled".to_owned()),
+        (false, _) if so_far == Conclusion::Cancelled => {
+            Gate::Skip("the job was cancelled".to_owned())
+        }
         (false, _) => Gate::Skip("an earlier step failed".to_owned()),
     }
 }
@@ -162,7 +170,11 @@ pub const RUN_CANCELLED: &str = "the run was cancelled";
 
 /// Returns what an outcome counts as.
 pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
-    if outcome == Conclusion::Failure && continue_on_error { Conclusion::Success } else { outcome }
+    if outcome == Conclusion::Failure && continue_on_error {
+        Conclusion::Success
+    } else {
+        outcome
+    }
 }
 
 /// Returns how long is waited after attempt `attempt` (from 1) has failed, until the next.
@@ -176,8 +188,8 @@ pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
     Duration::from_secs_f64((min * factor).min(max))
 }
 
-/// Returns the job's state after one more step. A failure is never forgotten, and a cancellation outranks it
-/// for the gates of later steps.
+/// Returns the job's state after one more step. A failure is never forgotten, and a cancellation
+/// outranks it for the gates of later steps.
 pub fn after_step(so_far: Conclusion, step: Conclusion) -> Conclusion {
     match (so_far, step) {
         (Conclusion::Cancelled, _) | (_, Conclusion::Cancelled) => Conclusion::Cancelled,
@@ -205,7 +217,11 @@ mod tests {
     use Conclusion::{Cancelled, Failure, Skipped, Success};
 
     fn need(name: &str, conclusion: Conclusion) -> Need {
-        Need { job: name.parse().unwrap(), conclusion, failed: conclusion == Failure }
+        Need {
+            job: name.parse().unwrap(),
+            conclusion,
+            failed: conclusion == Failure,
+        }
     }
 
     fn skip(reason: &str) -> Gate {
@@ -217,36 +233,72 @@ mod tests {
         let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, false);
         assert_eq!(gate(&[]), Gate::Run);
         assert_eq!(gate(&[need("a", Success), need("b", Success)]), Gate::Run);
-        assert_eq!(gate(&[need("a", Success), need("b", Failure)]), skip("need `b` failed"));
-        assert_eq!(gate(&[need("a", Cancelled)]), skip("need `a` was cancelled"));
-        assert_eq!(gate(&[need("a", Skipped), need("b", Failure)]), skip("need `b` failed"));
+        assert_eq!(
+            gate(&[need("a", Success), need("b", Failure)]),
+            skip("need `b` failed")
+        );
+        assert_eq!(
+            gate(&[need("a", Cancelled)]),
+            skip("need `a` was cancelled")
+        );
+        assert_eq!(
+            gate(&[need("a", Skipped), need("b", Failure)]),
+            skip("need `b` failed")
+        );
         assert_eq!(gate(&[need("a", Skipped)]), skip("need `a` was skipped"));
     }
 
     #[test]
     fn failure_looks_at_all_ancestors() {
-        let skipped_after_failure = Need { failed: true, ..need("a", Skipped) };
-        assert_eq!(job_gate(&Condition::Failure, &[skipped_after_failure], false), Gate::Run);
-        assert_eq!(job_gate(&Condition::Failure, &[need("a", Skipped)], false), skip("condition `failure()` was false"));
-        assert_eq!(job_gate(&Condition::Failure, &[need("a", Failure)], true), Gate::Cancel("the run was cancelled".into()));
+        let skipped_after_failure = Need {
+            failed: true,
+            ..need("a", Skipped)
+        };
+        assert_eq!(
+            job_gate(&Condition::Failure, &[skipped_after_failure], false),
+            Gate::Run
+        );
+        assert_eq!(
+            job_gate(&Condition::Failure, &[need("a", Skipped)], false),
+            skip("condition `failure()` was false")
+        );
+        assert_eq!(
+            job_gate(&Condition::Failure, &[need("a", Failure)], true),
+            Gate::Cancel("the run was cancelled".into())
+        );
     }
 
     #[test]
     fn always_runs_after_failure_and_cancellation() {
-        assert_eq!(job_gate(&Condition::Always, &[need("a", Failure)], false), Gate::Run);
-        assert_eq!(job_gate(&Condition::Always, &[need("a", Cancelled)], true), Gate::Run);
+        assert_eq!(
+            job_gate(&Condition::Always, &[need("a", Failure)], false),
+            Gate::Run
+        );
+        assert_eq!(
+            job_gate(&Condition::Always, &[need("a", Cancelled)], true),
+            Gate::Run
+        );
     }
 
     #[test]
     fn cancelled_runs_only_in_a_cancelled_run() {
         assert_eq!(job_gate(&Condition::Cancelled, &[], true), Gate::Run);
-        assert_eq!(job_gate(&Condition::Cancelled, &[need("a", Failure)], false), skip("condition `cancelled()` was false"));
+        assert_eq!(
+            job_gate(&Condition::Cancelled, &[need("a", Failure)], false),
+            skip("condition `cancelled()` was false")
+        );
     }
 
     #[test]
     fn a_cancelled_run_cancels_what_has_not_started() {
-        assert_eq!(job_gate(&Condition::Success, &[need("a", Success)], true), Gate::Cancel("the run was cancelled".into()));
-        assert_eq!(job_gate(&Condition::Success, &[need("a", Failure)], true), skip("need `a` failed"));
+        assert_eq!(
+            job_gate(&Condition::Success, &[need("a", Success)], true),
+            Gate::Cancel("the run was cancelled".into())
+        );
+        assert_eq!(
+            job_gate(&Condition::Success, &[need("a", Failure)], true),
+            skip("need `a` failed")
+        );
     }
 
     #[test]
@@ -254,35 +306,68 @@ mod tests {
         let reason = fail_fast_reason(&"b".parse().unwrap(), "test");
         assert_eq!(reason, "job `b` of matrix `test` failed");
         let gate = |condition, gate| matrix_gate(&condition, gate, Some(reason.clone()));
-        assert_eq!(gate(Condition::Success, Gate::Run), Gate::Cancel(reason.clone()));
-        assert_eq!(gate(Condition::Failure, Gate::Run), Gate::Cancel(reason.clone()));
-        assert_eq!(gate(Condition::Bash("x".into()), Gate::Ask("x".into())), Gate::Cancel(reason.clone()));
+        assert_eq!(
+            gate(Condition::Success, Gate::Run),
+            Gate::Cancel(reason.clone())
+        );
+        assert_eq!(
+            gate(Condition::Failure, Gate::Run),
+            Gate::Cancel(reason.clone())
+        );
+        assert_eq!(
+            gate(Condition::Bash("x".into()), Gate::Ask("x".into())),
+            Gate::Cancel(reason.clone())
+        );
         assert_eq!(gate(Condition::Always, Gate::Run), Gate::Run);
-        assert_eq!(gate(Condition::Success, skip("need `a` failed")), skip("need `a` failed"));
+        assert_eq!(
+            gate(Condition::Success, skip("need `a` failed")),
+            skip("need `a` failed")
+        );
         assert_eq!(matrix_gate(&Condition::Success, Gate::Run, None), Gate::Run);
     }
 
     #[test]
     fn any_other_condition_is_bash_after_an_implicit_success() {
         let bash = Condition::parse(Some(" [ \"$X\" = 1 ] "));
-        assert_eq!(job_gate(&bash, &[], false), Gate::Ask("[ \"$X\" = 1 ]".into()));
-        assert_eq!(job_gate(&bash, &[need("a", Failure)], false), skip("need `a` failed"));
+        assert_eq!(
+            job_gate(&bash, &[], false),
+            Gate::Ask("[ \"$X\" = 1 ]".into())
+        );
+        assert_eq!(
+            job_gate(&bash, &[need("a", Failure)], false),
+            skip("need `a` failed")
+        );
         assert_eq!(step_gate(&bash, Failure), skip("an earlier step failed"));
     }
 
     #[test]
     fn a_reason_names_a_condition_in_one_line() {
-        assert_eq!(was_false("[ -e file ]"), "condition `[ -e file ]` was false");
-        assert_eq!(was_false("test -e a\n\n  test -e b\n"), "condition `test -e a test -e b` was false");
-        assert_eq!(condition(&"é".repeat(81)), format!("condition `{}…`", "é".repeat(80)));
+        assert_eq!(
+            was_false("[ -e file ]"),
+            "condition `[ -e file ]` was false"
+        );
+        assert_eq!(
+            was_false("test -e a\n\n  test -e b\n"),
+            "condition `test -e a test -e b` was false"
+        );
+        assert_eq!(
+            condition(&"é".repeat(81)),
+            format!("condition `{}…`", "é".repeat(80))
+        );
     }
 
     #[test]
     fn steps_follow_the_state_of_the_earlier_ones() {
         assert_eq!(step_gate(&Condition::Success, Success), Gate::Run);
-        assert_eq!(step_gate(&Condition::Success, Failure), skip("an earlier step failed"));
+        assert_eq!(
+            step_gate(&Condition::Success, Failure),
+            skip("an earlier step failed")
+        );
         assert_eq!(step_gate(&Condition::Failure, Failure), Gate::Run);
-        assert_eq!(step_gate(&Condition::Failure, Cancelled), skip("condition `failure()` was false"));
+        assert_eq!(
+            step_gate(&Condition::Failure, Cancelled),
+            skip("condition `failure()` was false")
+        );
         assert_eq!(step_gate(&Condition::Cancelled, Cancelled), Gate::Run);
         assert_eq!(step_gate(&Condition::Always, Cancelled), Gate::Run);
     }
@@ -298,9 +383,13 @@ mod tests {
     #[test]
     fn waits_between_attempts_grow_as_the_backoff_says_up_to_the_longest() {
         let waits = |backoff: &str| -> Vec<f64> {
-            let json = format!(r#"{{ "maxAttempts": 9, "backoff": "{backoff}", "minTime": 1.5, "maxTime": 10 }}"#);
+            let json = format!(
+                r#"{{ "maxAttempts": 9, "backoff": "{backoff}", "minTime": 1.5, "maxTime": 10 }}"#
+            );
             let retry: Retry = serde_json::from_str(&json).unwrap();
-            [1, 2, 3, 4, u32::MAX].map(|attempt| retry_wait(&retry, attempt).as_secs_f64()).into()
+            [1, 2, 3, 4, u32::MAX]
+                .map(|attempt| retry_wait(&retry, attempt).as_secs_f64())
+                .into()
         };
         assert_eq!(waits("exponential"), [1.5, 3.0, 6.0, 10.0, 10.0]);
         assert_eq!(waits("linear"), [1.5, 3.0, 4.5, 6.0, 10.0]);
@@ -309,8 +398,14 @@ mod tests {
 
     #[test]
     fn run_conclusion_prefers_cancelled_over_failure_over_success() {
-        assert_eq!(run_conclusion([Success, Skipped].into_iter(), false), Success);
-        assert_eq!(run_conclusion([Success, Failure, Skipped].into_iter(), false), Failure);
+        assert_eq!(
+            run_conclusion([Success, Skipped].into_iter(), false),
+            Success
+        );
+        assert_eq!(
+            run_conclusion([Success, Failure, Skipped].into_iter(), false),
+            Failure
+        );
         assert_eq!(run_conclusion([Failure].into_iter(), true), Cancelled);
         assert_eq!(run_conclusion([Cancelled].into_iter(), false), Success);
     }

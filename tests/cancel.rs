@@ -1,9 +1,11 @@
-//! How a run is ended early: the signals and their order, what still runs, and that nothing is left, whoever asked for it.
+//! How a run is ended early: the signals and their order, what still runs, and that nothing is
+//! left, whoever asked for it.
 
 use std::time::Duration;
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, Run, SOON, Signal, bash, on_managers, on_shared_managers, wait_for, with,
+    CommandExt as _, Finished, Kind, Manager, Run, SOON, Signal, bash, on_managers,
+    on_shared_managers, wait_for, with,
 };
 use serde_json::json;
 
@@ -39,14 +41,27 @@ fn a_job_that_ignores_signals_gets_them_in_order(manager: &Manager) {
     assert!(said.contains(run.id()), "{said}");
     let run = run.end().exits(130);
     assert_eq!(run.record["conclusion"], "cancelled");
-    let time = |name: &str| run.value("stubborn", name).parse::<f64>().expect("it is a time");
+    let time = |name: &str| {
+        run.value("stubborn", name)
+            .parse::<f64>()
+            .expect("it is a time")
+    };
     let (to_term, to_kill) = (time("TERM") - time("INT"), time("AFTER") - time("TERM"));
     // Not before their time; later only as far as the machine is loaded.
-    assert!((7.4..12.0).contains(&to_term), "SIGTERM came after {to_term} s: {run}");
-    assert!((2.4..7.0).contains(&to_kill), "SIGKILL came after {to_kill} s: {run}");
+    assert!(
+        (7.4..12.0).contains(&to_term),
+        "SIGTERM came after {to_term} s: {run}"
+    );
+    assert!(
+        (2.4..7.0).contains(&to_kill),
+        "SIGKILL came after {to_kill} s: {run}"
+    );
     assert_eq!(
         (run.verdict("stubborn"), run.verdict("polite")),
-        ("cancelled/cancelled".to_owned(), "cancelled/cancelled".to_owned()),
+        (
+            "cancelled/cancelled".to_owned(),
+            "cancelled/cancelled".to_owned()
+        ),
         "{run}"
     );
     assert_eq!(
@@ -83,10 +98,17 @@ fn a_second_cancellation_kills(manager: &Manager) {
             manager.nixactions(&["cancel", "--kill", run.id()]).ok();
         }
         let run = run.end().exits(130);
-        assert!(start.elapsed() < Duration::from_secs(7), "it waited for SIGTERM's time: {run}");
+        assert!(
+            start.elapsed() < Duration::from_secs(7),
+            "it waited for SIGTERM's time: {run}"
+        );
         assert_eq!(run.verdict("stubborn"), "cancelled/cancelled", "{run}");
         assert!(!run.lines("stubborn").contains(&"never"), "{run}");
-        assert_eq!((run.verdict("always"), run.lines("always")), ("cancelled/cancelled".to_owned(), vec![]), "{run}");
+        assert_eq!(
+            (run.verdict("always"), run.lines("always")),
+            ("cancelled/cancelled".to_owned(), vec![]),
+            "{run}"
+        );
         run.leaves_nothing(manager);
     }
 }
@@ -104,26 +126,60 @@ fn what_has_not_started_is_cancelled_and_cleaning_jobs_run(manager: &Manager) {
     } });
     let run = manager.start(&plan, &NONE);
     // One of the two has the only place.
-    let started =
-        wait_for(SOON, "a job that runs", || ["running", "waits-for-room"].into_iter().find(|job| run.workspace(job, "started").exists()));
+    let started = wait_for(SOON, "a job that runs", || {
+        ["running", "waits-for-room"]
+            .into_iter()
+            .find(|job| run.workspace(job, "started").exists())
+    });
     run.signal_client(Signal::SIGINT);
     let run = run.end().exits(130);
-    let waiting = if started == "running" { "waits-for-room" } else { "running" };
+    let waiting = if started == "running" {
+        "waits-for-room"
+    } else {
+        "running"
+    };
     assert_eq!(run.verdict("done"), "success/success", "{run}");
-    assert_eq!((run.verdict(started), run.verdict(waiting)), ("cancelled/cancelled".to_owned(), "cancelled/cancelled".to_owned()), "{run}");
+    assert_eq!(
+        (run.verdict(started), run.verdict(waiting)),
+        (
+            "cancelled/cancelled".to_owned(),
+            "cancelled/cancelled".to_owned()
+        ),
+        "{run}"
+    );
     assert_eq!(run.job(waiting)["steps"], json!([]), "{run}");
-    assert_eq!((run.verdict("after"), run.reason("after")), ("skipped/skipped".to_owned(), "need `running` was cancelled"), "{run}");
+    assert_eq!(
+        (run.verdict("after"), run.reason("after")),
+        ("skipped/skipped".to_owned(), "need `running` was cancelled"),
+        "{run}"
+    );
     assert_eq!(run.verdict("on-failure"), "cancelled/cancelled", "{run}");
-    assert_eq!((run.lines("always"), run.lines("on-cancel")), (vec!["cancelled"], vec!["cleaned"]), "{run}");
-    assert_eq!(run.verdict("after-cleaning"), "cancelled/cancelled", "{run}");
+    assert_eq!(
+        (run.lines("always"), run.lines("on-cancel")),
+        (vec!["cancelled"], vec!["cleaned"]),
+        "{run}"
+    );
+    assert_eq!(
+        run.verdict("after-cleaning"),
+        "cancelled/cancelled",
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }
 
 fn a_finished_run_cannot_be_cancelled(manager: &Manager) {
-    let run = manager.run(&json!({ "version": 1, "name": "over", "jobs": { "j": bash("true") } }), &NONE).exits(0);
+    let run = manager
+        .run(
+            &json!({ "version": 1, "name": "over", "jobs": { "j": bash("true") } }),
+            &NONE,
+        )
+        .exits(0);
     let (code, stderr) = manager.refused(&["cancel", &run.id]);
     assert_eq!(code, 2, "{stderr}");
-    assert!(stderr.contains(&format!("run `{}` is already finished: success", run.id)), "{stderr}");
+    assert!(
+        stderr.contains(&format!("run `{}` is already finished: success", run.id)),
+        "{stderr}"
+    );
     assert!(!manager.run_dir(&run.id).join("control/cancel").exists());
 }
 
@@ -143,27 +199,46 @@ fn units_that_are_stopped_by_hand_end_truthfully(manager: &Manager) {
 
     // A job that somebody stops has not done its work: a failure, of that job alone.
     let run = started();
-    manager.systemctl(&["stop", &format!("nixactions-{}-stopped.service", run.id())]).ok();
+    manager
+        .systemctl(&["stop", &format!("nixactions-{}-stopped.service", run.id())])
+        .ok();
     run.wait_for_event("jobFinished", Some("report"));
     std::fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
     let run = run.end().exits(1);
     assert_eq!(run.verdict("stopped"), "failure/failure", "{run}");
     assert_eq!(run.reason("stopped"), "its unit was stopped", "{run}");
-    assert_eq!((run.lines("stopped"), run.lines("report")), (vec!["after"], vec!["failure"]), "{run}");
-    assert_eq!((run.verdict("dependent"), run.verdict("other")), ("skipped/skipped".to_owned(), "success/success".to_owned()), "{run}");
+    assert_eq!(
+        (run.lines("stopped"), run.lines("report")),
+        (vec!["after"], vec!["failure"]),
+        "{run}"
+    );
+    assert_eq!(
+        (run.verdict("dependent"), run.verdict("other")),
+        ("skipped/skipped".to_owned(), "success/success".to_owned()),
+        "{run}"
+    );
     run.leaves_nothing(manager);
 
     // A supervisor that somebody stops cancels its run first.
     let run = started();
-    manager.systemctl(&["stop", &format!("nixactions-{}.service", run.id())]).ok();
+    manager
+        .systemctl(&["stop", &format!("nixactions-{}.service", run.id())])
+        .ok();
     let run: Finished = run.end().exits(130);
     assert_eq!(run.record["conclusion"], "cancelled");
     assert_eq!(
         (run.verdict("stopped"), run.verdict("other")),
-        ("cancelled/cancelled".to_owned(), "cancelled/cancelled".to_owned()),
+        (
+            "cancelled/cancelled".to_owned(),
+            "cancelled/cancelled".to_owned()
+        ),
         "{run}"
     );
-    assert_eq!((run.lines("stopped"), run.lines("report")), (vec!["after"], vec!["cancelled"]), "{run}");
+    assert_eq!(
+        (run.lines("stopped"), run.lines("report")),
+        (vec!["after"], vec!["cancelled"]),
+        "{run}"
+    );
     run.leaves_nothing(manager);
 
     // So does everything below the run's slice.
@@ -174,7 +249,12 @@ fn units_that_are_stopped_by_hand_end_truthfully(manager: &Manager) {
     assert_ne!(run.record["conclusion"], "success", "{run}");
     run.leaves_nothing(manager);
 
-    assert_eq!(manager.systemctl(&["--failed", "--no-legend", "--plain"]).ok(), "");
+    assert_eq!(
+        manager
+            .systemctl(&["--failed", "--no-legend", "--plain"])
+            .ok(),
+        ""
+    );
     if manager.kind() != Kind::User {
         assert_eq!(manager.systemctl(&["is-system-running"]).ok(), "running\n");
     }

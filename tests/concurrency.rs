@@ -1,9 +1,11 @@
-//! Concurrency groups: one run at a time, one that waits, across clients, managers and deaths of supervisors.
+//! Concurrency groups: one run at a time, one that waits, across clients, managers and deaths of
+//! supervisors.
 
 use std::fs;
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Manager, RUN_DEADLINE, Run, SOON, Signal, bash, on_managers, on_shared_managers, wait_for,
+    CommandExt as _, Kind, Manager, RUN_DEADLINE, Run, SOON, Signal, bash, on_managers,
+    on_shared_managers, wait_for,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +22,8 @@ const NONE: [&str; 0] = [];
 /// Returns a plan whose job waits to be let go.
 fn plan(group: &str, cancel: bool) -> Value {
     let job = bash("touch started; until [ -e go ]; do sleep 0.05; done");
-    let always = json!({ "needs": ["j"], "condition": "always()", "steps": [{ "bash": "echo cleaned" }] });
+    let always =
+        json!({ "needs": ["j"], "condition": "always()", "steps": [{ "bash": "echo cleaned" }] });
     json!({ "version": 1, "name": group, "concurrency": { "group": group, "cancelInProgress": cancel }, "jobs": { "j": job, "always": always } })
 }
 
@@ -30,7 +33,9 @@ fn let_go(run: &Run<'_>) {
 }
 
 fn has_entered(run: &Run<'_>) -> bool {
-    run.events().iter().any(|event| event["event"]["type"] == "groupEntered")
+    run.events()
+        .iter()
+        .any(|event| event["event"]["type"] == "groupEntered")
 }
 
 fn one_run_of_a_group_goes_on_one_waits_and_a_newer_one_replaces_it(manager: &Manager) {
@@ -39,24 +44,61 @@ fn one_run_of_a_group_goes_on_one_waits_and_a_newer_one_replaces_it(manager: &Ma
     first.wait_for_file("j", "started");
     let second = manager.start(&plan, &NONE);
     let event = second.wait_for_event("groupWaiting", None);
-    assert_eq!((event["event"]["group"].as_str(), event["event"]["heldBy"].as_str()), (Some("one-at-a-time"), Some(first.id())));
+    assert_eq!(
+        (
+            event["event"]["group"].as_str(),
+            event["event"]["heldBy"].as_str()
+        ),
+        (Some("one-at-a-time"), Some(first.id()))
+    );
     let sentence = format!("waiting for group `one-at-a-time`, held by {}", first.id());
     let listed = manager.nixactions(&["list", "--json"]).json();
-    let listed = listed.as_array().into_iter().flatten().find(|row| row["run"] == second.id()).expect("it is listed");
-    assert_eq!((listed["state"].as_str(), listed["waitsFor"].as_str()), (Some("waiting"), Some(first.id())));
+    let listed = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|row| row["run"] == second.id())
+        .expect("it is listed");
+    assert_eq!(
+        (listed["state"].as_str(), listed["waitsFor"].as_str()),
+        (Some("waiting"), Some(first.id()))
+    );
     let shown = manager.nixactions(&["show", second.id()]).ok();
     assert!(shown.contains(&sentence), "{shown}");
     if manager.kind() != Kind::Embedded {
-        let status = ["show", "--property=StatusText", "--value", &format!("nixactions-{}.service", second.id())];
-        wait_for(SOON, "the status", || (manager.systemctl(&status).ok().trim() == sentence).then_some(()));
+        let status = [
+            "show",
+            "--property=StatusText",
+            "--value",
+            &format!("nixactions-{}.service", second.id()),
+        ];
+        wait_for(SOON, "the status", || {
+            (manager.systemctl(&status).ok().trim() == sentence).then_some(())
+        });
     }
 
     let third = manager.detach(&plan, &NONE);
     let second = second.end().exits(130);
     let replaced = format!("replaced by {}", third.id());
-    assert_eq!((second.record["conclusion"].as_str(), second.record["reason"].as_str()), (Some("cancelled"), Some(replaced.as_str())));
-    assert_eq!((second.verdict("j"), second.reason("j")), ("cancelled/cancelled".to_owned(), replaced.as_str()), "{second}");
-    assert_eq!((second.verdict("always"), second.job("always")["attempts"].as_u64()), ("cancelled/cancelled".to_owned(), Some(0)));
+    assert_eq!(
+        (
+            second.record["conclusion"].as_str(),
+            second.record["reason"].as_str()
+        ),
+        (Some("cancelled"), Some(replaced.as_str()))
+    );
+    assert_eq!(
+        (second.verdict("j"), second.reason("j")),
+        ("cancelled/cancelled".to_owned(), replaced.as_str()),
+        "{second}"
+    );
+    assert_eq!(
+        (
+            second.verdict("always"),
+            second.job("always")["attempts"].as_u64()
+        ),
+        ("cancelled/cancelled".to_owned(), Some(0))
+    );
     second.leaves_nothing(manager);
 
     third.wait_for_event("groupWaiting", None);
@@ -68,7 +110,10 @@ fn one_run_of_a_group_goes_on_one_waits_and_a_newer_one_replaces_it(manager: &Ma
     let third = third.end();
     assert_eq!(third.record["conclusion"], "success", "{third}");
     let time = |value: &Value| value.as_str().expect("a time").to_owned();
-    assert!(time(&first.record["finishedAt"]) <= time(&third.job("j")["startedAt"]), "{first}{third}");
+    assert!(
+        time(&first.record["finishedAt"]) <= time(&third.job("j")["startedAt"]),
+        "{first}{third}"
+    );
 }
 
 fn cancel_in_progress_cancels_the_run_that_goes_on(manager: &Manager) {
@@ -77,10 +122,23 @@ fn cancel_in_progress_cancels_the_run_that_goes_on(manager: &Manager) {
     first.wait_for_file("j", "started");
     let second = manager.detach(&plan, &NONE);
     let first = first.end().exits(130);
-    let reason = format!("cancelled by {}, which is next in its concurrency group", second.id());
-    assert_eq!((first.record["conclusion"].as_str(), first.record["reason"].as_str()), (Some("cancelled"), Some(reason.as_str())));
+    let reason = format!(
+        "cancelled by {}, which is next in its concurrency group",
+        second.id()
+    );
+    assert_eq!(
+        (
+            first.record["conclusion"].as_str(),
+            first.record["reason"].as_str()
+        ),
+        (Some("cancelled"), Some(reason.as_str()))
+    );
     // It had begun, and so cleans up.
-    assert_eq!((first.verdict("j"), first.lines("always")), ("cancelled/cancelled".to_owned(), vec!["cleaned"]), "{first}");
+    assert_eq!(
+        (first.verdict("j"), first.lines("always")),
+        ("cancelled/cancelled".to_owned(), vec!["cleaned"]),
+        "{first}"
+    );
     let_go(&second);
     let second = second.end();
     assert_eq!(second.record["conclusion"], "success", "{second}");
@@ -92,18 +150,29 @@ fn a_group_stays_with_its_run_while_the_supervisor_is_restarted(manager: &Manage
     first.wait_for_file("j", "started");
     let second = manager.detach(&plan, &NONE);
     second.wait_for_event("groupWaiting", None);
-    let supervisors = |run: &Run<'_>| run.events().iter().filter(|event| event["event"]["type"] == "supervisorStarted").count();
+    let supervisors = |run: &Run<'_>| {
+        run.events()
+            .iter()
+            .filter(|event| event["event"]["type"] == "supervisorStarted")
+            .count()
+    };
     for round in 2..4 {
         // That of the run that waits too: it keeps its place.
         for run in [&first, &second] {
             run.kill_supervisor();
-            wait_for(RUN_DEADLINE, "another supervisor", || (supervisors(run) == round).then_some(()));
+            wait_for(RUN_DEADLINE, "another supervisor", || {
+                (supervisors(run) == round).then_some(())
+            });
         }
         assert!(!has_entered(&second), "{:#?}", second.events());
     }
     let_go(&first);
     let first = first.end();
-    assert_eq!((first.record["conclusion"].as_str(), first.verdict("j")), (Some("success"), "success/success".to_owned()), "{first}");
+    assert_eq!(
+        (first.record["conclusion"].as_str(), first.verdict("j")),
+        (Some("success"), "success/success".to_owned()),
+        "{first}"
+    );
     let_go(&second);
     let second = second.end();
     assert_eq!(second.record["conclusion"], "success", "{second}");
@@ -118,8 +187,16 @@ fn a_run_that_waits_can_be_cancelled(manager: &Manager) {
     second.wait_for_event("groupWaiting", None);
     manager.nixactions(&["cancel", second.id()]).ok();
     let second = second.end().exits(130);
-    assert_eq!((second.verdict("j"), second.reason("j")), ("cancelled/cancelled".to_owned(), "the run was cancelled"), "{second}");
-    assert_eq!((second.verdict("always"), second.lines("always")), ("cancelled/cancelled".to_owned(), vec![]), "{second}");
+    assert_eq!(
+        (second.verdict("j"), second.reason("j")),
+        ("cancelled/cancelled".to_owned(), "the run was cancelled"),
+        "{second}"
+    );
+    assert_eq!(
+        (second.verdict("always"), second.lines("always")),
+        ("cancelled/cancelled".to_owned(), vec![]),
+        "{second}"
+    );
     second.leaves_nothing(manager);
     let_go(&first);
     let first = first.end();
@@ -138,7 +215,8 @@ fn a_manager_that_is_killed_gives_the_group_back(manager: &Manager) {
     let killed = *manager.private_managers().last().expect("it has a manager");
     let second = manager.detach(&plan, &NONE);
     second.wait_for_event("groupWaiting", None);
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(killed), Signal::SIGKILL).expect("it is ours");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(killed), Signal::SIGKILL)
+        .expect("it is ours");
     let_go(&second);
     let second = second.end();
     assert_eq!(second.record["conclusion"], "success", "{second}");

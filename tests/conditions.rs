@@ -1,8 +1,11 @@
-//! Conditions in bash, on jobs and steps: where they run, what their end means, and the reason of every skip.
+//! Conditions in bash, on jobs and steps: where they run, what their end means, and the reason of
+//! every skip.
 
 use std::process::Command;
 
-use nixactions_harness::{CommandExt as _, Finished, Manager, Signal, bash, on_shared_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Manager, Signal, bash, on_shared_managers, with,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -42,10 +45,19 @@ fn a_bash_condition_decides_by_its_exit_status(manager: &Manager) {
     } });
     let run = manager.run(&plan, &NONE).exits(1);
     assert_eq!(verdicts(&run, &["zero"]), ["success/success"], "{run}");
-    assert_eq!(verdicts(&run, &["one", "most", "pipe", "fails-early"]), ["skipped/skipped"; 4], "{run}");
-    assert_eq!(verdicts(&run, &["beyond", "killed", "no-bash", "steps"]), ["failure/failure"; 4], "{run}");
+    assert_eq!(
+        verdicts(&run, &["one", "most", "pipe", "fails-early"]),
+        ["skipped/skipped"; 4],
+        "{run}"
+    );
+    assert_eq!(
+        verdicts(&run, &["beyond", "killed", "no-bash", "steps"]),
+        ["failure/failure"; 4],
+        "{run}"
+    );
     assert_eq!(run.verdict("tolerated"), "failure/success", "{run}");
-    let reasons = ["one", "most", "beyond", "killed", "no-bash", "steps"].map(|job| run.reason(job));
+    let reasons =
+        ["one", "most", "beyond", "killed", "no-bash", "steps"].map(|job| run.reason(job));
     assert_eq!(
         reasons,
         [
@@ -70,9 +82,17 @@ fn a_bash_condition_decides_by_its_exit_status(manager: &Manager) {
         ],
         "{run}"
     );
-    assert_eq!((run.lines("zero"), run.lines("one"), run.lines("steps")), (vec!["ran"], vec![], vec!["ran"]), "{run}");
+    assert_eq!(
+        (run.lines("zero"), run.lines("one"), run.lines("steps")),
+        (vec!["ran"], vec![], vec!["ran"]),
+        "{run}"
+    );
     let attempts = |record: &Value| record["attempts"].as_u64();
-    assert_eq!((attempts(run.job("zero")), attempts(run.job("one"))), (Some(1), Some(0)), "{run}");
+    assert_eq!(
+        (attempts(run.job("zero")), attempts(run.job("one"))),
+        (Some(1), Some(0)),
+        "{run}"
+    );
     assert_eq!(run.job("one")["startedAt"], Value::Null, "{run}");
 }
 
@@ -94,7 +114,11 @@ fn a_bash_condition_sees_the_job(manager: &Manager) {
     assert_eq!(run.verdict("job"), "success/success", "{run}");
     // What a condition prints is the job's output as well.
     assert_eq!(run.lines("job"), ["asked", "ran"], "{run}");
-    assert_eq!(run.steps("job"), ["write success/success", "if success/success"], "{run}");
+    assert_eq!(
+        run.steps("job"),
+        ["write success/success", "if success/success"],
+        "{run}"
+    );
 }
 
 fn a_skip_goes_down_the_chain_with_its_reason(manager: &Manager) {
@@ -125,23 +149,38 @@ fn a_skip_goes_down_the_chain_with_its_reason(manager: &Manager) {
         ("if-tested", "need `test` failed"),
     ];
     for (job, reason) in expected {
-        assert_eq!((run.verdict(job), run.reason(job)), ("skipped/skipped".to_owned(), reason), "{job} in {run}");
+        assert_eq!(
+            (run.verdict(job), run.reason(job)),
+            ("skipped/skipped".to_owned(), reason),
+            "{job} in {run}"
+        );
     }
-    assert_eq!((run.lines("always"), run.lines("asks-too")), (vec!["skipped"], vec![]), "{run}");
+    assert_eq!(
+        (run.lines("always"), run.lines("asks-too")),
+        (vec!["skipped"], vec![]),
+        "{run}"
+    );
     let show = manager.nixactions(&["show", &run.id]).ok();
     for (job, reason) in expected {
-        let said =
-            show.lines().any(|line| line.split_whitespace().next() == Some(job) && line.contains("skipped") && line.ends_with(reason));
+        let said = show.lines().any(|line| {
+            line.split_whitespace().next() == Some(job)
+                && line.contains("skipped")
+                && line.ends_with(reason)
+        });
         assert!(said, "{job}: {reason} is not in\n{show}");
     }
     // The log of each that was asked says it too.
     for (job, reason) in &expected[..4] {
         let mut logs: Command = manager.nixactions(&["logs", &run.id, job]);
         let said = logs.ok();
-        assert!(said.contains(&format!("skipped: {reason}")), "{job}: {said}");
+        assert!(
+            said.contains(&format!("skipped: {reason}")),
+            "{job}: {said}"
+        );
     }
     // Nothing of a job that was skipped is kept.
-    let left = std::fs::read_dir(manager.run_dir(&run.id).join("jobs/asked/work/workspace")).map_or(0, |entries| entries.count());
+    let left = std::fs::read_dir(manager.run_dir(&run.id).join("jobs/asked/work/workspace"))
+        .map_or(0, |entries| entries.count());
     assert_eq!(left, 0, "{run}");
 }
 
@@ -154,9 +193,24 @@ fn a_condition_that_takes_too_long_or_is_cancelled_is_ended(manager: &Manager) {
         ] },
     } });
     let run = manager.run(&plan, &NONE).exits(1);
-    assert_eq!((run.verdict("job"), run.reason("job")), ("failure/failure".to_owned(), "timeout: the job took longer than 1 s"), "{run}");
-    assert_eq!(run.reason("step"), "step slow: condition `sleep 98802` could not be told: timeout: took longer than 1 s", "{run}");
-    assert_eq!((run.lines("job"), run.lines("step")), (vec![], vec!["after"]), "{run}");
+    assert_eq!(
+        (run.verdict("job"), run.reason("job")),
+        (
+            "failure/failure".to_owned(),
+            "timeout: the job took longer than 1 s"
+        ),
+        "{run}"
+    );
+    assert_eq!(
+        run.reason("step"),
+        "step slow: condition `sleep 98802` could not be told: timeout: took longer than 1 s",
+        "{run}"
+    );
+    assert_eq!(
+        (run.lines("job"), run.lines("step")),
+        (vec![], vec!["after"]),
+        "{run}"
+    );
     run.leaves_nothing(manager);
 
     let plan = json!({ "version": 1, "name": "slow", "maxParallel": 2, "jobs": {
@@ -169,9 +223,17 @@ fn a_condition_that_takes_too_long_or_is_cancelled_is_ended(manager: &Manager) {
     run.signal_client(Signal::SIGINT);
     let run = run.end().exits(130);
     for job in ["job", "step"] {
-        assert_eq!((run.verdict(job), run.reason(job)), ("cancelled/cancelled".to_owned(), "the run was cancelled"), "{run}");
+        assert_eq!(
+            (run.verdict(job), run.reason(job)),
+            ("cancelled/cancelled".to_owned(), "the run was cancelled"),
+            "{run}"
+        );
         assert_eq!(run.lines(job), [""; 0], "{run}");
     }
-    assert_eq!(run.steps("step"), ["slow cancelled/cancelled: cancelled"], "{run}");
+    assert_eq!(
+        run.steps("step"),
+        ["slow cancelled/cancelled: cancelled"],
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }

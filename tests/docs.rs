@@ -1,4 +1,5 @@
-//! What the documentation says is so: its plans are good, its commands exist, its lists of properties are what is set.
+//! What the documentation says is so: its plans are good, its commands exist, its lists of
+//! properties are what is set.
 
 use std::{fs, path::Path};
 
@@ -34,7 +35,8 @@ struct Block {
 }
 
 fn read(page: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page))
+        .unwrap_or_else(|error| panic!("{page}: {error}"))
 }
 
 fn blocks() -> Vec<Block> {
@@ -43,7 +45,14 @@ fn blocks() -> Vec<Block> {
         let mut open: Option<Block> = None;
         for (index, line) in read(page).lines().enumerate() {
             match (&mut open, line.trim_start().strip_prefix("```")) {
-                (None, Some(info)) => open = Some(Block { page, line: index + 1, info: info.to_owned(), text: String::new() }),
+                (None, Some(info)) => {
+                    open = Some(Block {
+                        page,
+                        line: index + 1,
+                        info: info.to_owned(),
+                        text: String::new(),
+                    })
+                }
                 (Some(_), Some(_)) => found.extend(open.take()),
                 (Some(block), None) => block.text.extend([line, "\n"]),
                 (None, None) => {}
@@ -56,32 +65,57 @@ fn blocks() -> Vec<Block> {
 
 #[test]
 fn plans_in_the_documentation_are_good_and_can_be_run() {
-    let plans: Vec<_> = blocks().into_iter().filter(|block| block.info == "json plan").collect();
+    let plans: Vec<_> = blocks()
+        .into_iter()
+        .filter(|block| block.info == "json plan")
+        .collect();
     assert!(plans.len() >= 6, "the examples are gone");
-    for Block { page, line, text, .. } in plans {
-        let plan = plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{page}:{line}: {faults}"));
+    for Block {
+        page, line, text, ..
+    } in plans
+    {
+        let plan =
+            plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{page}:{line}: {faults}"));
         assert_eq!(plan::unsupported(&plan), [], "{page}:{line}");
     }
 }
 
-/// What other tests do not evaluate, which they do whole workflows and configurations, names at least nothing that is not there.
+/// What other tests do not evaluate, which they do whole workflows and configurations, names at
+/// least nothing that is not there.
 #[test]
 fn nix_in_the_documentation_is_nix() {
     let evaluator = or_skip!(Evaluator::get(Suite::Bookworm));
-    let blocks: Vec<_> = blocks().into_iter().filter(|block| block.info.split(' ').next() == Some("nix")).collect();
+    let blocks: Vec<_> = blocks()
+        .into_iter()
+        .filter(|block| block.info.split(' ').next() == Some("nix"))
+        .collect();
     assert!(blocks.len() > 20, "the blocks are gone");
-    for Block { page, line, text, .. } in blocks {
-        let function =
-            format!("builtins.isFunction ({{ actions, config, envProviders, inputs, jobs, lib, mkWorkflow, nixactions, pkgs }}:\n{text})");
-        assert_eq!(evaluator.eval(&function).result, Ok(true.into()), "{page}:{line}");
+    for Block {
+        page, line, text, ..
+    } in blocks
+    {
+        let function = format!(
+            "builtins.isFunction ({{ actions, config, envProviders, inputs, jobs, lib, mkWorkflow, nixactions, pkgs }}:\n{text})"
+        );
+        assert_eq!(
+            evaluator.eval(&function).result,
+            Ok(true.into()),
+            "{page}:{line}"
+        );
     }
 }
 
 #[test]
 fn commands_in_the_documentation_exist() {
     let mut seen = 0;
-    for Block { page, line, text, .. } in blocks().into_iter().filter(|block| block.info == "console") {
-        for command in text.lines().filter_map(|line| line.strip_prefix("$ ").or(line.strip_prefix("# "))) {
+    for Block {
+        page, line, text, ..
+    } in blocks().into_iter().filter(|block| block.info == "console")
+    {
+        for command in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("$ ").or(line.strip_prefix("# ")))
+        {
             for part in command.split(['|', ';']).flat_map(|part| part.split("&&")) {
                 check(part, &format!("{page}:{line}: `{part}`"));
                 seen += 1;
@@ -92,9 +126,17 @@ fn commands_in_the_documentation_exist() {
     // Those in running text.
     for page in PAGES {
         let text = read(page);
-        for command in text.split('`').skip(1).step_by(2).filter(|code| code.starts_with("nixactions ") && !code.contains("job DIR")) {
+        for command in text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| code.starts_with("nixactions ") && !code.contains("job DIR"))
+        {
             let name = command.split_whitespace().nth(1).unwrap();
-            assert!(Cli::command().find_subcommand(name).is_some() || name.starts_with('-'), "{page}: `{command}`");
+            assert!(
+                Cli::command().find_subcommand(name).is_some() || name.starts_with('-'),
+                "{page}: `{command}`"
+            );
         }
     }
 }
@@ -109,8 +151,13 @@ fn check(command: &str, place: &str) {
                 assert!(!error.use_stderr(), "{place}: {error}");
             }
         }
-        Some("examples/run") => assert!(root.join("examples").join(words[1]).is_dir(), "{place}: there is no such example"),
-        Some(script) if script.contains('/') => assert!(root.join(script).exists(), "{place}: there is no such file"),
+        Some("examples/run") => assert!(
+            root.join("examples").join(words[1]).is_dir(),
+            "{place}: there is no such example"
+        ),
+        Some(script) if script.contains('/') => {
+            assert!(root.join(script).exists(), "{place}: there is no such file")
+        }
         _ => {}
     }
 }
@@ -119,10 +166,21 @@ fn check(command: &str, place: &str) {
 fn links_in_the_documentation_lead_somewhere() {
     for page in PAGES {
         let text = read(page);
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(page).parent().unwrap().to_owned();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(page)
+            .parent()
+            .unwrap()
+            .to_owned();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let (file, _) = link.split_once('#').unwrap_or((link, ""));
-            assert!(file.is_empty() || file.contains("://") || folder.join(file).exists(), "{page}: {link}");
+            assert!(
+                file.is_empty() || file.contains("://") || folder.join(file).exists(),
+                "{page}: {link}"
+            );
         }
     }
 }
@@ -130,18 +188,27 @@ fn links_in_the_documentation_lead_somewhere() {
 #[test]
 fn all_that_is_not_executed_yet_is_listed() {
     let page = read("docs/plan.md");
-    let list = page.split("## Not yet").nth(1).expect("the section is there");
+    let list = page
+        .split("## Not yet")
+        .nth(1)
+        .expect("the section is there");
     let text = r#"{ "version": 1, "name": "w", "envFrom": [["/e"]],
         "executors": { "box": { "type": "nspawn", "root": "/r" }, "own": { "type": "hooks", "executeJob": ["/x"] } },
         "jobs": { "a": { "steps": [{ "bash": "true" }] },
                   "b": { "executor": "box", "steps": [{ "bash": "true" }] }, "c": { "executor": "own", "steps": [{ "bash": "true" }] } } }"#;
-    let found = plan::unsupported(&plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{faults}")));
+    let found = plan::unsupported(
+        &plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{faults}")),
+    );
     for fault in found {
         let word = match fault.path.rsplit('.').next().unwrap() {
             "type" => fault.found.trim_matches('`'),
             key => key,
         };
-        assert!(list.contains(word), "{}: `{word}` is not listed as not executed", fault.path);
+        assert!(
+            list.contains(word),
+            "{}: `{word}` is not listed as not executed",
+            fault.path
+        );
     }
 }
 
@@ -152,14 +219,24 @@ fn the_properties_of_each_sandbox_are_those_of_the_documentation() {
         "test": { "executor": "e", "needs": ["build"], "inputs": ["dist"], "steps": [{ "bash": "true" }] } } }"#;
     let blocks = blocks();
     let documented = |name: &str| {
-        let block = blocks.iter().find(|block| block.info == format!("properties {name}"));
-        block.unwrap_or_else(|| panic!("no list of `{name}`")).text.lines().map(str::to_owned).collect::<Vec<_>>()
+        let block = blocks
+            .iter()
+            .find(|block| block.info == format!("properties {name}"));
+        block
+            .unwrap_or_else(|| panic!("no list of `{name}`"))
+            .text
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let every = job_unit(&text.replace("LEVEL", "none"));
     assert_eq!(every, documented("every"));
     for level in ["strict", "relaxed"] {
         let all = job_unit(&text.replace("LEVEL", level));
-        let own: Vec<_> = all.into_iter().filter(|line| !every.contains(line) || line.starts_with("NoNewPrivileges")).collect();
+        let own: Vec<_> = all
+            .into_iter()
+            .filter(|line| !every.contains(line) || line.starts_with("NoNewPrivileges"))
+            .collect();
         assert_eq!(own, documented(level), "{level}");
     }
 }
@@ -187,11 +264,24 @@ fn job_unit(text: &str) -> Vec<String> {
         mounts_source: false,
         max_parallel: 2,
     };
-    let context = Context { plan: &plan, graph: &graph, run: &run, features: Features::of_version(252) };
+    let context = Context {
+        plan: &plan,
+        graph: &graph,
+        run: &run,
+        features: Features::of_version(252),
+    };
     let jobs: Vec<_> = graph.jobs().collect();
     let wave = unit::wave(&context, 0, &jobs, &unit::pure_success(&plan, &graph));
-    let unit = wave.aux.iter().find(|unit| unit.name.as_str() == "nixactions-ci-1-test.service").expect("the job has a unit");
-    unit.to_string().lines().skip(1).map(as_in_a_unit_file).collect()
+    let unit = wave
+        .aux
+        .iter()
+        .find(|unit| unit.name.as_str() == "nixactions-ci-1-test.service")
+        .expect("the job has a unit");
+    unit.to_string()
+        .lines()
+        .skip(1)
+        .map(as_in_a_unit_file)
+        .collect()
 }
 
 /// D-Bus has numbers where unit files have words.

@@ -1,5 +1,5 @@
-//! The examples in Nix: all of them are evaluated and built by each suite's Nix, and run on systemd 262, where each does what its
-//! head says.
+//! The examples in Nix: all of them are evaluated and built by each suite's Nix, and run on systemd
+//! 262, where each does what its head says.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,7 +14,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use nixactions_harness::{CommandExt as _, Finished, Kind, Machine, Manager, REPOSITORY, Root, Skip, Suite, or_skip};
+use nixactions_harness::{
+    CommandExt as _, Finished, Kind, Machine, Manager, REPOSITORY, Root, Skip, Suite, or_skip,
+};
 use serde_json::Value;
 
 /// Where machines see the host's /usr and its Rust: see tests/nix/host.nix.
@@ -30,9 +32,16 @@ fn examples() -> PathBuf {
 fn files() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for group in ["01-basic", "02-features", "03-real-world"] {
-        for entry in fs::read_dir(examples().join(group)).unwrap().map(Result::unwrap) {
+        for entry in fs::read_dir(examples().join(group))
+            .unwrap()
+            .map(Result::unwrap)
+        {
             let name = entry.file_name().into_string().unwrap();
-            found.insert(if entry.path().is_dir() { format!("{group}/{name}/ci.nix") } else { format!("{group}/{name}") });
+            found.insert(if entry.path().is_dir() {
+                format!("{group}/{name}/ci.nix")
+            } else {
+                format!("{group}/{name}")
+            });
         }
     }
     found
@@ -40,20 +49,31 @@ fn files() -> BTreeSet<String> {
 
 /// Returns the name of an example's workflow.
 fn name(file: &str) -> &str {
-    let path = file.strip_suffix("/ci.nix").or(file.strip_suffix(".nix")).expect("an example is a file of Nix");
+    let path = file
+        .strip_suffix("/ci.nix")
+        .or(file.strip_suffix(".nix"))
+        .expect("an example is a file of Nix");
     path.rsplit('/').next().expect("a path has a last part")
 }
 
-/// Boots a machine that sees the host's programs, with a small repository in the directory where commands run.
+/// Boots a machine that sees the host's programs, with a small repository in the directory where
+/// commands run.
 fn machine(suite: Suite, kind: Kind) -> Result<Manager, Skip> {
     let root = Root::get(suite)?;
-    let mut plan = Machine::of(&root).language().bind_read_only(Path::new("/usr"), &format!("{HOST}/usr"));
+    let mut plan = Machine::of(&root)
+        .language()
+        .bind_read_only(Path::new("/usr"), &format!("{HOST}/usr"));
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).ok();
     plan = plan.bind_read_only(Path::new(sysroot.trim()), RUST);
-    let machine = if kind == Kind::Embedded { plan.enter() } else { plan.boot() };
+    let machine = if kind == Kind::Embedded {
+        plan.enter()
+    } else {
+        plan.boot()
+    };
     let manager = Manager::of(kind, machine, Path::new(env!("CARGO_BIN_EXE_nixactions")))?;
     for link in ["lib", "lib64"] {
-        std::os::unix::fs::symlink(format!("usr/{link}"), manager.file(HOST).join(link)).expect("the machine is writable");
+        std::os::unix::fs::symlink(format!("usr/{link}"), manager.file(HOST).join(link))
+            .expect("the machine is writable");
     }
     manager.write("README.md", "# A project\n");
     manager.write("src/greeting.txt", "Hello\n".repeat(100));
@@ -64,13 +84,18 @@ fn machine(suite: Suite, kind: Kind) -> Result<Manager, Skip> {
 /// Makes a repository of a directory.
 fn commit(manager: &Manager, directory: &str) {
     let script = "git init --quiet && git add . && git -c user.name=Jane -c user.email=jane@example.org commit --quiet --message first";
-    manager.command_in(&manager.dir().join(directory), &["sh", "-c", script]).ok();
+    manager
+        .command_in(&manager.dir().join(directory), &["sh", "-c", script])
+        .ok();
 }
 
 /// The machine that runs the examples, booted when the first of them is.
 fn systemd_262() -> Result<&'static Manager, Skip> {
     static MACHINE: OnceLock<Result<Manager, Skip>> = OnceLock::new();
-    MACHINE.get_or_init(|| machine(Suite::Forky, Kind::System)).as_ref().map_err(Clone::clone)
+    MACHINE
+        .get_or_init(|| machine(Suite::Forky, Kind::System))
+        .as_ref()
+        .map_err(Clone::clone)
 }
 
 /// The host's programs that an example runs.
@@ -89,8 +114,16 @@ fn needs(example: &str) -> &'static [&'static str] {
 
 /// Skips where one of these programs is missing.
 fn host_has(programs: &[&str]) -> Result<(), Skip> {
-    let missing = programs.iter().map(|program| Path::new("/usr/bin").join(program)).find(|path| !path.exists());
-    missing.map_or(Ok(()), |path| Err(Skip::new(format!("there is no `{}` on this machine", path.display()))))
+    let missing = programs
+        .iter()
+        .map(|program| Path::new("/usr/bin").join(program))
+        .find(|path| !path.exists());
+    missing.map_or(Ok(()), |path| {
+        Err(Skip::new(format!(
+            "there is no `{}` on this machine",
+            path.display()
+        )))
+    })
 }
 
 /// Runs an example to its end, on systemd 262: as a user would, but for `<nixpkgs>`.
@@ -98,49 +131,85 @@ fn run(example: &str, arguments: &[&str]) -> Result<Finished, Skip> {
     let manager = systemd_262()?;
     let nix = manager.nix()?.with_nixpkgs(NIXPKGS);
     host_has(needs(example))?;
-    let file = files().into_iter().find(|file| name(file) == example).expect("there is such an example");
+    let file = files()
+        .into_iter()
+        .find(|file| name(file) == example)
+        .expect("there is such an example");
     let file = format!("{REPOSITORY}/examples/{file}");
     let mut argv = vec![file.as_str()];
     // A real project is one by itself.
     let project = file.strip_suffix("/ci.nix");
-    argv.extend(project.into_iter().flat_map(|project| ["--source", project]));
+    argv.extend(
+        project
+            .into_iter()
+            .flat_map(|project| ["--source", project]),
+    );
     argv.extend(arguments);
     Ok(nix.run(&argv))
 }
 
 /// Returns how each job concluded, as in `build=success test=skipped`.
 fn conclusions(finished: &Finished) -> String {
-    let jobs = finished.record["jobs"].as_object().unwrap_or_else(|| panic!("no record: {finished}"));
-    let told: Vec<_> = jobs.iter().map(|(name, job)| format!("{name}={}", job["conclusion"].as_str().unwrap_or("?"))).collect();
+    let jobs = finished.record["jobs"]
+        .as_object()
+        .unwrap_or_else(|| panic!("no record: {finished}"));
+    let told: Vec<_> = jobs
+        .iter()
+        .map(|(name, job)| format!("{name}={}", job["conclusion"].as_str().unwrap_or("?")))
+        .collect();
     told.join(" ")
 }
 
 fn time(finished: &Finished, job: &str, key: &str) -> jiff::Timestamp {
-    let text = finished.job(job)[key].as_str().unwrap_or_else(|| panic!("`{job}` has no {key} in {finished}"));
+    let text = finished.job(job)[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("`{job}` has no {key} in {finished}"));
     text.parse().expect("it is a time")
 }
 
 /// Panics unless two jobs ran at the same time.
 fn overlap(finished: &Finished, one: &str, other: &str) {
-    assert!(time(finished, one, "startedAt") < time(finished, other, "finishedAt"), "{finished}");
-    assert!(time(finished, other, "startedAt") < time(finished, one, "finishedAt"), "{finished}");
+    assert!(
+        time(finished, one, "startedAt") < time(finished, other, "finishedAt"),
+        "{finished}"
+    );
+    assert!(
+        time(finished, other, "startedAt") < time(finished, one, "finishedAt"),
+        "{finished}"
+    );
 }
 
 /// Panics unless a job printed this line.
 fn prints(finished: &Finished, job: &str, line: &str) {
-    assert!(finished.lines(job).contains(&line), "`{job}` did not print `{line}`: {finished}");
+    assert!(
+        finished.lines(job).contains(&line),
+        "`{job}` did not print `{line}`: {finished}"
+    );
 }
 
 /// Returns the messages of a run in the journal.
 fn journal(finished: &Finished) -> String {
     let manager = systemd_262().expect("it was run");
-    manager.command(&["journalctl", "--output=cat", "--no-pager", &format!("NIXACTIONS_RUN={}", finished.id)]).ok()
+    manager
+        .command(&[
+            "journalctl",
+            "--output=cat",
+            "--no-pager",
+            &format!("NIXACTIONS_RUN={}", finished.id),
+        ])
+        .ok()
 }
 
 /// Returns an artifact's tree.
 fn artifact(finished: &Finished, job: &str, artifact: &str) -> PathBuf {
     let manager = systemd_262().expect("it was run");
-    manager.run_dir(&finished.id).join("jobs").join(job).join("artifacts").join(artifact).join("tree")
+    manager
+        .run_dir(&finished.id)
+        .join("jobs")
+        .join(job)
+        .join("artifacts")
+        .join(artifact)
+        .join("tree")
 }
 
 #[test]
@@ -151,15 +220,24 @@ fn every_file_is_listed_and_described() {
         .filter_map(|line| line.trim().split_once(" = ./"))
         .map(|(name, file)| (file.trim_end_matches(';').to_owned(), name.to_owned()))
         .collect();
-    let there: BTreeSet<_> = files().into_iter().map(|file| (file.clone(), name(&file).to_owned())).collect();
+    let there: BTreeSet<_> = files()
+        .into_iter()
+        .map(|file| (file.clone(), name(&file).to_owned()))
+        .collect();
     assert_eq!(listed, there);
     let readme = fs::read_to_string(examples().join("README.md")).unwrap();
     for file in files() {
         let row = format!("| [{}]({file}) | ", name(&file));
         assert!(readme.contains(&row), "README.md has no row `{row}`");
         let text = fs::read_to_string(examples().join(&file)).unwrap();
-        assert!(text.starts_with("# ") && text.contains("\n# Look at: "), "{file} does not say what it shows, and what to look at");
-        assert!(text.contains(&format!("name = \"{}\";", name(&file))), "{file} is not called as its file is");
+        assert!(
+            text.starts_with("# ") && text.contains("\n# Look at: "),
+            "{file} does not say what it shows, and what to look at"
+        );
+        assert!(
+            text.contains(&format!("name = \"{}\";", name(&file))),
+            "{file} is not called as its file is"
+        );
     }
 }
 
@@ -167,12 +245,20 @@ fn every_file_is_listed_and_described() {
 fn builds_all(suite: Suite) {
     let manager = or_skip!(machine(suite, Kind::Embedded));
     let nix = or_skip!(manager.nix()).with_nixpkgs(NIXPKGS);
-    let plans = nix.eval(&format!("builtins.mapAttrs (_: workflow: workflow.plan) (import {REPOSITORY}/examples {{ }})"));
+    let plans = nix.eval(&format!(
+        "builtins.mapAttrs (_: workflow: workflow.plan) (import {REPOSITORY}/examples {{ }})"
+    ));
     for file in files() {
         assert_eq!(plans[name(&file)]["name"], name(&file), "{file}");
     }
-    let built = nix.build(&format!("builtins.attrValues (import {REPOSITORY}/examples {{ }})"));
-    let built: Vec<_> = built.to_str().expect("a path in the store is ASCII").lines().collect();
+    let built = nix.build(&format!(
+        "builtins.attrValues (import {REPOSITORY}/examples {{ }})"
+    ));
+    let built: Vec<_> = built
+        .to_str()
+        .expect("a path in the store is ASCII")
+        .lines()
+        .collect();
     assert_eq!(built.len(), files().len());
     for path in built {
         manager.nixactions(&["check", path]).ok();
@@ -199,29 +285,50 @@ fn the_guide_begins_with_a_file_that_can_be_run() {
     or_skip!(host_has(&["make"]));
     let manager = or_skip!(systemd_262());
     let nix = or_skip!(manager.nix()).with_nixpkgs(NIXPKGS);
-    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md")).unwrap();
-    let (file, _) = guide.split_once("```nix\n# ci.nix\n").and_then(|(_, rest)| rest.split_once("```")).expect("it begins with ci.nix");
-    let file = manager.write("guide/ci.nix", file).to_string_lossy().into_owned();
+    let guide =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md")).unwrap();
+    let (file, _) = guide
+        .split_once("```nix\n# ci.nix\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .expect("it begins with ci.nix");
+    let file = manager
+        .write("guide/ci.nix", file)
+        .to_string_lossy()
+        .into_owned();
     manager.write("guide/Makefile", "check:\n\techo checked\n");
     let language = format!("(import {REPOSITORY} {{ }}).lib");
-    let finished = nix.run(&[&file, "--arg", "nixactions", &language, "--source", "guide"]).exits(0);
+    let finished = nix
+        .run(&[&file, "--arg", "nixactions", &language, "--source", "guide"])
+        .exits(0);
     prints(&finished, "test", "checked");
 }
 
 #[test]
 fn simple_checks_the_repository() {
     let finished = or_skip!(run("simple", &[])).exits(0);
-    assert_eq!(finished.steps("check"), ["no conflict markers success/success", "size success/success"]);
+    assert_eq!(
+        finished.steps("check"),
+        [
+            "no conflict markers success/success",
+            "size success/success"
+        ]
+    );
     prints(&finished, "check", "2 files, 1 commits");
 
     let manager = or_skip!(systemd_262());
-    manager.write("unmerged/file", "<<<<<<< HEAD\none\n=======\nother\n>>>>>>> branch\n");
+    manager.write(
+        "unmerged/file",
+        "<<<<<<< HEAD\none\n=======\nother\n>>>>>>> branch\n",
+    );
     commit(manager, "unmerged");
     let finished = or_skip!(run("simple", &["--source", "unmerged"])).exits(1);
     prints(&finished, "check", "file:1:<<<<<<< HEAD");
     assert_eq!(
         finished.steps("check"),
-        ["no conflict markers failure/failure: exit status 1", "size skipped/skipped: an earlier step failed"]
+        [
+            "no conflict markers failure/failure: exit status 1",
+            "size skipped/skipped: an earlier step failed"
+        ]
     );
 }
 
@@ -230,7 +337,10 @@ fn parallel_compresses_at_once_and_compares_afterwards() {
     let finished = or_skip!(run("parallel", &[])).exits(0);
     overlap(&finished, "normal", "best");
     for job in ["fast", "normal", "best"] {
-        assert!(time(&finished, job, "finishedAt") <= time(&finished, "compare", "startedAt"), "{finished}");
+        assert!(
+            time(&finished, job, "finishedAt") <= time(&finished, "compare", "startedAt"),
+            "{finished}"
+        );
         let bytes = finished.job(job)["outputs"]["bytes"].as_str().unwrap();
         prints(&finished, "compare", &format!("{job:6} {bytes:>8} bytes"));
     }
@@ -239,8 +349,14 @@ fn parallel_compresses_at_once_and_compares_afterwards() {
 #[test]
 fn env_sharing_tells_steps_and_jobs_what_they_are_to_know() {
     let finished = or_skip!(run("env-sharing", &[])).exits(0);
-    assert_eq!(finished.lines("version"), ["computed by the job", "example 1.1, used by the step"]);
-    assert_eq!(finished.lines("announce"), ["example 1.1, announced by the workflow"]);
+    assert_eq!(
+        finished.lines("version"),
+        ["computed by the job", "example 1.1, used by the step"]
+    );
+    assert_eq!(
+        finished.lines("announce"),
+        ["example 1.1, announced by the workflow"]
+    );
     let finished = or_skip!(run("env-sharing", &["--env", "LEVEL=you"])).exits(0);
     prints(&finished, "version", "example 1.1, used by the you");
 }
@@ -248,28 +364,60 @@ fn env_sharing_tells_steps_and_jobs_what_they_are_to_know() {
 #[test]
 fn artifacts_reach_a_job_without_the_repository() {
     let finished = or_skip!(run("artifacts", &[])).exits(0);
-    assert_eq!(finished.lines("verify"), ["source.tar.gz: OK", "README.md", "src/", "src/greeting.txt"]);
-    assert!(artifact(&finished, "pack", "source").join("dist/SHA256SUMS").is_file());
+    assert_eq!(
+        finished.lines("verify"),
+        ["source.tar.gz: OK", "README.md", "src/", "src/greeting.txt"]
+    );
+    assert!(
+        artifact(&finished, "pack", "source")
+            .join("dist/SHA256SUMS")
+            .is_file()
+    );
 }
 
 #[test]
 fn artifacts_paths_puts_reports_side_by_side() {
     let finished = or_skip!(run("artifacts-paths", &[])).exits(0);
     let site = artifact(&finished, "collect", "site").join("site");
-    assert_eq!(fs::read_to_string(site.join("authors/report.txt")).unwrap(), "     1\tJane\n");
-    assert!(fs::read_to_string(site.join("largest/report.txt")).unwrap().contains("\tsrc/greeting.txt\n"));
-    assert!(fs::read_to_string(site.join("index.txt")).unwrap().contains("==> ./authors/report.txt <=="));
+    assert_eq!(
+        fs::read_to_string(site.join("authors/report.txt")).unwrap(),
+        "     1\tJane\n"
+    );
+    assert!(
+        fs::read_to_string(site.join("largest/report.txt"))
+            .unwrap()
+            .contains("\tsrc/greeting.txt\n")
+    );
+    assert!(
+        fs::read_to_string(site.join("index.txt"))
+            .unwrap()
+            .contains("==> ./authors/report.txt <==")
+    );
 }
 
 #[test]
 fn conditions_decide_who_runs_after_a_success_and_after_a_failure() {
     let finished = or_skip!(run("conditions", &[])).exits(0);
-    assert_eq!(conclusions(&finished), "announce=success deploy=success node=skipped report=success rollback=skipped");
-    assert_eq!(finished.reason("node"), "condition `[ -e package.json ]` was false");
+    assert_eq!(
+        conclusions(&finished),
+        "announce=success deploy=success node=skipped report=success rollback=skipped"
+    );
+    assert_eq!(
+        finished.reason("node"),
+        "condition `[ -e package.json ]` was false"
+    );
     let finished = or_skip!(run("conditions", &["--input", "healthy=false"])).exits(1);
-    assert_eq!(conclusions(&finished), "announce=skipped deploy=failure node=skipped report=success rollback=success");
+    assert_eq!(
+        conclusions(&finished),
+        "announce=skipped deploy=failure node=skipped report=success rollback=success"
+    );
     let steps = finished.steps("deploy").join("\n");
-    for step in ["switch success/success", "health failure/failure", "diagnose success/success", "clean success/success"] {
+    for step in [
+        "switch success/success",
+        "health failure/failure",
+        "diagnose success/success",
+        "clean success/success",
+    ] {
         assert!(steps.contains(step), "{finished}");
     }
     prints(&finished, "report", "announce: skipped, rollback: success");
@@ -278,7 +426,10 @@ fn conditions_decide_who_runs_after_a_success_and_after_a_failure() {
 #[test]
 fn retry_tries_again_what_may_be_tried_again() {
     let finished = or_skip!(run("retry", &[])).exits(0);
-    assert!(finished.job("service")["steps"][1]["attempts"].as_u64() > Some(1), "{finished}");
+    assert!(
+        finished.job("service")["steps"][1]["attempts"].as_u64() > Some(1),
+        "{finished}"
+    );
     assert_eq!(finished.job("fresh")["attempts"], 2);
     assert_eq!(finished.job("once")["attempts"], 1);
     assert_eq!(finished.verdict("once"), "failure/success");
@@ -291,34 +442,69 @@ fn timeout_ends_what_hangs() {
     prints(&finished, "step", "goes on");
     assert!(finished.steps("step")[0].contains("timeout"), "{finished}");
     assert_eq!(finished.verdict("job"), "failure/success");
-    assert_eq!(finished.reason("job"), "timeout: the job took longer than 3 s");
+    assert_eq!(
+        finished.reason("job"),
+        "timeout: the job took longer than 3 s"
+    );
     assert_eq!(finished.lines("job"), ["cleans up"]);
 }
 
 #[test]
 fn secrets_are_printed_nowhere() {
     let finished = or_skip!(run("secrets", &[])).exits(0);
-    assert_eq!(conclusions(&finished), "caller=skipped credential=success provider=success");
-    prints(&finished, "provider", "the token is ***, also in the middle: x***x");
+    assert_eq!(
+        conclusions(&finished),
+        "caller=skipped credential=success provider=success"
+    );
+    prints(
+        &finished,
+        "provider",
+        "the token is ***, also in the middle: x***x",
+    );
     prints(&finished, "credential", "***");
     let manager = systemd_262().expect("it was run");
     let id = fs::read_to_string(manager.file("/etc/machine-id")).unwrap();
     assert!(!journal(&finished).contains(id.trim()));
 
     let file = manager.write("token.env", "API_TOKEN=not-to-be-seen\n");
-    let finished = or_skip!(run("secrets", &["--secret-env-file", &file.to_string_lossy()])).exits(0);
+    let finished = or_skip!(run(
+        "secrets",
+        &["--secret-env-file", &file.to_string_lossy()]
+    ))
+    .exits(0);
     prints(&finished, "caller", "Authorization: Bearer ***");
     let journal = journal(&finished);
-    assert!(journal.contains("Authorization: Bearer ***") && !journal.contains("not-to-be-seen"), "{journal}");
+    assert!(
+        journal.contains("Authorization: Bearer ***") && !journal.contains("not-to-be-seen"),
+        "{journal}"
+    );
     assert!(!finished.to_string().contains("not-to-be-seen"));
 }
 
 #[test]
 fn matrix_runs_what_include_and_exclude_leave() {
     let finished = or_skip!(run("matrix", &[])).exits(0);
-    let jobs: Vec<_> = finished.record["jobs"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(jobs, ["length-C-bash", "length-C-dash", "length-C_UTF-8-bash-1", "length-POSIX-dash", "summary"]);
-    prints(&finished, "length-C_UTF-8-bash-1", "bash takes é for 1 characters in C.UTF-8");
+    let jobs: Vec<_> = finished.record["jobs"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(
+        jobs,
+        [
+            "length-C-bash",
+            "length-C-dash",
+            "length-C_UTF-8-bash-1",
+            "length-POSIX-dash",
+            "summary"
+        ]
+    );
+    prints(
+        &finished,
+        "length-C_UTF-8-bash-1",
+        "bash takes é for 1 characters in C.UTF-8",
+    );
     assert_eq!(finished.lines("summary").len(), 4);
     prints(&finished, "summary", "length-C-dash: success");
 }
@@ -337,9 +523,26 @@ fn isolation_keeps_jobs_from_each_other_and_from_the_host() {
     }
     let finished = or_skip!(run("isolation", &[])).exits(0);
     overlap(&finished, "left", "right");
-    let user = |job: &str| finished.lines(job).into_iter().find(|line| line.ends_with(", processes of others: 0")).map(str::to_owned);
-    assert!(user("left").is_some() && user("right").is_some() && user("left") != user("right"), "{finished}");
-    assert_eq!(finished.lines("left").iter().filter(|line| line.ends_with("/trace-of-left")).count(), 2, "{finished}");
+    let user = |job: &str| {
+        finished
+            .lines(job)
+            .into_iter()
+            .find(|line| line.ends_with(", processes of others: 0"))
+            .map(str::to_owned)
+    };
+    assert!(
+        user("left").is_some() && user("right").is_some() && user("left") != user("right"),
+        "{finished}"
+    );
+    assert_eq!(
+        finished
+            .lines("left")
+            .iter()
+            .filter(|line| line.ends_with("/trace-of-left"))
+            .count(),
+        2,
+        "{finished}"
+    );
 
     // Where nothing keeps them apart, they find each other.
     let nix = or_skip!(manager.nix()).with_nixpkgs(NIXPKGS);
@@ -350,25 +553,44 @@ fn isolation_keeps_jobs_from_each_other_and_from_the_host() {
     );
     let finished = nix.run(&[nix.build(&open)]).exits(1);
     for job in ["left", "right"] {
-        assert_eq!(finished.reason(job), "step look for the other's: exit status 1", "{finished}");
+        assert_eq!(
+            finished.reason(job),
+            "step look for the other's: exit status 1",
+            "{finished}"
+        );
     }
 }
 
 #[test]
 fn logging_annotates_masks_and_summarises() {
     let finished = or_skip!(run("logging", &[])).exits(0);
-    let annotations: Vec<Value> = finished.job("sizes")["annotations"].as_array().cloned().unwrap_or_default();
+    let annotations: Vec<Value> = finished.job("sizes")["annotations"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     assert_eq!(annotations.len(), 2, "{finished}");
     assert_eq!(annotations[0]["file"], "src/greeting.txt");
     prints(&finished, "sizes", "logged in with ***");
     let manager = or_skip!(systemd_262());
-    let summary = manager.nixactions(&["show", &finished.id, "--summary"]).ok();
+    let summary = manager
+        .nixactions(&["show", &finished.id, "--summary"])
+        .ok();
     assert!(summary.contains("| src/greeting.txt | 600 |"), "{summary}");
     let shown = manager.nixactions(&["show", &finished.id]).ok();
     assert!(shown.contains("has 600 bytes"), "{shown}");
     let logged = manager.nixactions(&["logs", &finished.id, "sizes"]).ok();
-    assert!(logged.contains("  notice: README.md: has 12 bytes"), "{logged}");
-    let kept = manager.command(&["journalctl", "--output=cat", "--no-pager", "NIXACTIONS_JOB=sizes"]).ok();
+    assert!(
+        logged.contains("  notice: README.md: has 12 bytes"),
+        "{logged}"
+    );
+    let kept = manager
+        .command(&[
+            "journalctl",
+            "--output=cat",
+            "--no-pager",
+            "NIXACTIONS_JOB=sizes",
+        ])
+        .ok();
     assert!(kept.contains("logged in with ***"), "{kept}");
 }
 
@@ -378,50 +600,105 @@ fn hooks_executor_runs_steps_in_namespaces_of_its_own() {
     assert_eq!(conclusions(&finished), "alone=success pack=success");
     prints(&finished, "alone", "/proc/1");
     let journal = journal(&finished);
-    assert!(journal.contains("processes: 0 s") && journal.contains("pack: 0 s"), "{journal}");
+    assert!(
+        journal.contains("processes: 0 s") && journal.contains("pack: 0 s"),
+        "{journal}"
+    );
     assert!(artifact(&finished, "pack", "file").join("file").is_file());
 }
 
 #[test]
 fn extensions_add_to_every_job_and_one_more() {
     let finished = or_skip!(run("extensions", &[])).exits(0);
-    assert_eq!(finished.lines("report"), ["- clock: success", "- local: success"]);
+    assert_eq!(
+        finished.lines("report"),
+        ["- clock: success", "- local: success"]
+    );
     let nix = or_skip!(or_skip!(systemd_262()).nix()).with_nixpkgs(NIXPKGS);
-    let graph = nix.nixactions(&["graph", &format!("{REPOSITORY}/examples/02-features/extensions.nix")]).ok();
-    assert!(graph.contains("report  (also after clock)  if always()"), "{graph}");
-    let plan = nix.eval(&format!("(import {REPOSITORY}/examples {{ }}).extensions.plan.jobs"));
-    assert_eq!((&plan["clock"]["timeout"], &plan["report"]["timeout"]), (&300.into(), &300.into()));
+    let graph = nix
+        .nixactions(&[
+            "graph",
+            &format!("{REPOSITORY}/examples/02-features/extensions.nix"),
+        ])
+        .ok();
+    assert!(
+        graph.contains("report  (also after clock)  if always()"),
+        "{graph}"
+    );
+    let plan = nix.eval(&format!(
+        "(import {REPOSITORY}/examples {{ }}).extensions.plan.jobs"
+    ));
+    assert_eq!(
+        (&plan["clock"]["timeout"], &plan["report"]["timeout"]),
+        (&300.into(), &300.into())
+    );
 }
 
 #[test]
 fn python_ci_tests_packs_and_tries() {
     let finished = or_skip!(run("python-ci", &[])).exits(0);
-    assert!(finished.lines("test").iter().any(|line| line.starts_with("Ran 3 tests")), "{finished}");
-    assert!(artifact(&finished, "package", "package").join("roman.pyz").is_file());
+    assert!(
+        finished
+            .lines("test")
+            .iter()
+            .any(|line| line.starts_with("Ran 3 tests")),
+        "{finished}"
+    );
+    assert!(
+        artifact(&finished, "package", "package")
+            .join("roman.pyz")
+            .is_file()
+    );
 }
 
 #[test]
 fn node_ci_tests_packs_and_installs() {
     let finished = or_skip!(run("node-ci", &[])).exits(0);
-    assert!(finished.lines("test").iter().any(|line| line.ends_with("pass 2")), "{finished}");
-    assert!(artifact(&finished, "pack", "package").join("roman-1.0.0.tgz").is_file());
+    assert!(
+        finished
+            .lines("test")
+            .iter()
+            .any(|line| line.ends_with("pass 2")),
+        "{finished}"
+    );
+    assert!(
+        artifact(&finished, "pack", "package")
+            .join("roman-1.0.0.tgz")
+            .is_file()
+    );
 }
 
 #[test]
 fn rust_ci_checks_builds_and_tries() {
     let finished = or_skip!(run("rust-ci", &[])).exits(0);
-    assert_eq!(conclusions(&finished), "build=success format=success lint=success test=success try=success");
-    let passed = finished.lines("test").iter().filter(|line| line.starts_with("test result: ok. ")).count();
+    assert_eq!(
+        conclusions(&finished),
+        "build=success format=success lint=success test=success try=success"
+    );
+    let passed = finished
+        .lines("test")
+        .iter()
+        .filter(|line| line.starts_with("test result: ok. "))
+        .count();
     assert_eq!(passed, 4, "{finished}");
-    assert!(artifact(&finished, "build", "program").join("target/release/roman").is_file());
+    assert!(
+        artifact(&finished, "build", "program")
+            .join("target/release/roman")
+            .is_file()
+    );
 }
 
 /// What was uploaded: the lines of the request's head, and the file.
 type Upload = (Vec<String>, Vec<u8>);
 
-/// Serves in the machine's network: refuses the first request, takes the second. Returns where, and what was uploaded in the end.
+/// Serves in the machine's network: refuses the first request, takes the second. Returns where, and
+/// what was uploaded in the end.
 fn upload_server(manager: &Manager) -> (u16, JoinHandle<Upload>) {
-    let network = File::open(format!("/proc/{}/ns/net", manager.machine().expect("it is a machine").init())).unwrap();
+    let network = File::open(format!(
+        "/proc/{}/ns/net",
+        manager.machine().expect("it is a machine").init()
+    ))
+    .unwrap();
     let (send, receive) = mpsc::channel();
     let server = thread::spawn(move || {
         // Of this thread alone.
@@ -430,11 +707,25 @@ fn upload_server(manager: &Manager) -> (u16, JoinHandle<Upload>) {
         send.send(listener.local_addr().unwrap().port()).unwrap();
         let answer = |status: &str| {
             let mut reader = BufReader::new(listener.accept().unwrap().0);
-            let head: Vec<_> = reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
-            let length = head.iter().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap().parse().unwrap();
+            let head: Vec<_> = reader
+                .by_ref()
+                .lines()
+                .map(Result::unwrap)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let length = head
+                .iter()
+                .find_map(|line| line.strip_prefix("Content-Length: "))
+                .unwrap()
+                .parse()
+                .unwrap();
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            write!(reader.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            write!(
+                reader.get_mut(),
+                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            .unwrap();
             (head, body)
         };
         answer("503 Service Unavailable");
@@ -446,22 +737,49 @@ fn upload_server(manager: &Manager) -> (u16, JoinHandle<Upload>) {
 #[test]
 fn complete_publishes_a_release_and_reports() {
     let finished = or_skip!(run("complete", &[])).exits(0);
-    assert_eq!(conclusions(&finished), "package=success publish=skipped report=success test-bash=success test-dash=success try=success");
+    assert_eq!(
+        conclusions(&finished),
+        "package=success publish=skipped report=success test-bash=success test-dash=success try=success"
+    );
 
     let manager = or_skip!(systemd_262());
     let (port, server) = upload_server(manager);
-    let token = manager.write("publish.env", "PUBLISH_TOKEN=not-to-be-seen\n").to_string_lossy().into_owned();
+    let token = manager
+        .write("publish.env", "PUBLISH_TOKEN=not-to-be-seen\n")
+        .to_string_lossy()
+        .into_owned();
     let to = format!("publish-to=http://127.0.0.1:{port}/releases/");
-    let arguments = ["--input", "release=1.2", "--input", &to, "--secret-env-file", &token];
+    let arguments = [
+        "--input",
+        "release=1.2",
+        "--input",
+        &to,
+        "--secret-env-file",
+        &token,
+    ];
     let finished = or_skip!(run("complete", &arguments)).exits(0);
     assert_eq!(finished.job("publish")["attempts"], 2);
     let (head, body) = server.join().unwrap();
     assert_eq!(head[0], "PUT /releases/roman-1.2.tar.gz HTTP/1.1");
-    assert!(head.contains(&"Authorization: Bearer not-to-be-seen".to_owned()), "{head:?}");
-    assert_eq!(body, fs::read(artifact(&finished, "package", "package").join("dist/roman-1.2.tar.gz")).unwrap());
-    assert!(!journal(&finished).contains("not-to-be-seen") && !finished.to_string().contains("not-to-be-seen"));
-    let summary = manager.nixactions(&["show", &finished.id, "--summary"]).ok();
-    assert!(summary.contains("## Release 1.2") && summary.contains("- published: success"), "{summary}");
+    assert!(
+        head.contains(&"Authorization: Bearer not-to-be-seen".to_owned()),
+        "{head:?}"
+    );
+    assert_eq!(
+        body,
+        fs::read(artifact(&finished, "package", "package").join("dist/roman-1.2.tar.gz")).unwrap()
+    );
+    assert!(
+        !journal(&finished).contains("not-to-be-seen")
+            && !finished.to_string().contains("not-to-be-seen")
+    );
+    let summary = manager
+        .nixactions(&["show", &finished.id, "--summary"])
+        .ok();
+    assert!(
+        summary.contains("## Release 1.2") && summary.contains("- published: success"),
+        "{summary}"
+    );
 }
 
 #[test]
@@ -469,7 +787,14 @@ fn buildah_builds_an_image() {
     let manager = or_skip!(systemd_262());
     // What tools for images want of a host.
     fs::create_dir_all(manager.file("/etc/containers")).unwrap();
-    fs::write(manager.file("/etc/containers/policy.json"), r#"{ "default": [{ "type": "insecureAcceptAnything" }] }"#).unwrap();
+    fs::write(
+        manager.file("/etc/containers/policy.json"),
+        r#"{ "default": [{ "type": "insecureAcceptAnything" }] }"#,
+    )
+    .unwrap();
     let finished = or_skip!(run("buildah", &[])).exits(0);
-    assert!(finished.lines("report")[0].starts_with("FROM roman/site@sha256:"), "{finished}");
+    assert!(
+        finished.lines("report")[0].starts_with("FROM roman/site@sha256:"),
+        "{finished}"
+    );
 }

@@ -32,7 +32,11 @@ fn a_job_has_the_source_tree_for_itself(manager: &Manager) {
         echo new > dirty && rm deleted && echo here > untracked && echo no > ignored.o && echo private > secret && chmod 600 secret
         mkdir empty && mkfifo pipe";
     manager.command(&["bash", "-ec", make]).ok();
-    let print = |more: &str| bash(&format!("{LIST}; echo dirty: $(cat dirty), secret: $(cat secret); ./tool; {more}"));
+    let print = |more: &str| {
+        bash(&format!(
+            "{LIST}; echo dirty: $(cat dirty), secret: $(cat secret); ./tool; {more}"
+        ))
+    };
     let plan = json!({ "version": 1, "name": "source",
         "executors": { "bare": { "type": "systemd", "copyRepo": false } },
         "jobs": {
@@ -56,12 +60,23 @@ fn a_job_has_the_source_tree_for_itself(manager: &Manager) {
         "ran",
     ];
     assert_eq!(run.lines("first")[..12], listed, "{run}");
-    assert_eq!(run.lines("first")[12..], [" D deleted", " M dirty", "?? secret", "?? untracked"], "{run}");
-    assert_eq!(run.lines("second")[..12], listed, "another job's changes are seen: {run}");
+    assert_eq!(
+        run.lines("first")[12..],
+        [" D deleted", " M dirty", "?? secret", "?? untracked"],
+        "{run}"
+    );
+    assert_eq!(
+        run.lines("second")[..12],
+        listed,
+        "another job's changes are seen: {run}"
+    );
     assert_eq!(run.lines("second")[12..], ["first"], "{run}");
     assert_eq!(run.lines("bare"), NONE, "{run}");
     let source = manager.file("source");
-    assert_eq!(fs::read_to_string(source.join("dirty")).expect("it is there"), "new\n");
+    assert_eq!(
+        fs::read_to_string(source.join("dirty")).expect("it is there"),
+        "new\n"
+    );
     assert!(source.join("tool").exists() && !source.join("a dir/deep/new").exists());
     fs::remove_dir_all(source).expect("it is ours");
 }
@@ -92,19 +107,42 @@ fn artifacts_reach_the_jobs_that_take_them_in(manager: &Manager) {
     ];
     let mut taken = vec!["l 777 dangling nowhere"];
     taken.extend(dist);
-    taken.extend(["d 755 in ", "d 755 in/put ", "d 755 in/put/deep ", "f 644 in/put/deep/file "]);
+    taken.extend([
+        "d 755 in ",
+        "d 755 in/put ",
+        "d 755 in/put/deep ",
+        "f 644 in/put/deep/file ",
+    ]);
     // What has no mode of its own has what the manager's umask leaves it.
-    let lines: Vec<_> = run.lines("take").into_iter().map(|line| line.replace("d 775 in", "d 755 in")).collect();
+    let lines: Vec<_> = run
+        .lines("take")
+        .into_iter()
+        .map(|line| line.replace("d 775 in", "d 755 in"))
+        .collect();
     assert_eq!(lines, taken, "{run}");
     assert_eq!(run.lines("none"), NONE, "{run}");
     assert_eq!(run.lines("later")[0], "one", "{run}");
     assert_eq!(run.verdict("missing"), "failure/failure");
-    assert_eq!(run.reason("missing"), "artifact `nothing`: `not/there` does not exist in the workspace", "{run}");
+    assert_eq!(
+        run.reason("missing"),
+        "artifact `nothing`: `not/there` does not exist in the workspace",
+        "{run}"
+    );
     assert_eq!(run.reason("failed"), "step it: exit status 5", "{run}");
-    assert_eq!((run.verdict("report"), run.lines("report")), ("success/success".to_owned(), vec!["saved"]), "{run}");
-    assert_eq!(run.reason("hopeless"), "artifact `lost` was not saved by job `failed`", "{run}");
+    assert_eq!(
+        (run.verdict("report"), run.lines("report")),
+        ("success/success".to_owned(), vec!["saved"]),
+        "{run}"
+    );
+    assert_eq!(
+        run.reason("hopeless"),
+        "artifact `lost` was not saved by job `failed`",
+        "{run}"
+    );
     // Whoever ran it finds the artifacts there afterwards.
-    let kept = manager.run_dir(&run.id).join("jobs/make/artifacts/one/tree/deep/file");
+    let kept = manager
+        .run_dir(&run.id)
+        .join("jobs/make/artifacts/one/tree/deep/file");
     assert_eq!(fs::read_to_string(kept).expect("it is kept"), "one\n");
 }
 
@@ -115,7 +153,8 @@ fn artifacts_cannot_be_made_to_leak(manager: &Manager) {
         "through": with(bash("ln -s /etc link"), json!({ "outputs": { "through": "link/hostname" } })),
         "last": with(bash("ln -s /etc/hostname link"), json!({ "outputs": { "last": "link" } })),
         "take-last": with(bash("readlink link"), json!({ "needs": ["last"], "inputs": ["last"] })),
-        // A link of one job must not lead what is restored next out of the workspace of another, least of all of one that is not confined.
+        // A link of one job must not lead what is restored next out of the workspace of another,
+        // least of all of one that is not confined.
         "trap": with(bash(&format!("ln -s {inside} lib; mkdir -p lib2; ln -s {inside} lib2/deep")), json!({ "outputs": { "trap": "lib", "trap2": "lib2" } })),
         "data": with(bash("mkdir deep; echo data > deep/data"), json!({ "outputs": { "data": "deep", "other": "deep/data" } })),
         "caught": with(bash("true"), json!({ "executor": "open", "needs": ["trap", "data"], "inputs": ["trap", { "name": "other", "path": "lib" }] })),
@@ -123,12 +162,32 @@ fn artifacts_cannot_be_made_to_leak(manager: &Manager) {
             json!({ "executor": "open", "needs": ["trap", "data"], "inputs": ["trap2", { "name": "data", "path": "lib2" }] })),
     } });
     let run = manager.run(&plan, &NONE).exits(1);
-    assert_eq!(run.reason("through"), "artifact `through`: `link/hostname` leads through a link", "{run}");
+    assert_eq!(
+        run.reason("through"),
+        "artifact `through`: `link/hostname` leads through a link",
+        "{run}"
+    );
     assert_eq!(run.lines("take-last"), ["/etc/hostname"], "{run}");
-    let leaked: Vec<_> = fs::read_dir(manager.file(&victim)).expect("it is there").flatten().map(|entry| entry.path()).collect();
-    assert_eq!(leaked, Vec::<PathBuf>::new(), "written through a link: {run}");
-    assert_eq!(run.reason("caught"), "artifact `other`: `lib` leads through a link", "{run}");
-    assert!(run.reason("caught-deeper").starts_with("failed to restore artifact `data`"), "{run}");
+    let leaked: Vec<_> = fs::read_dir(manager.file(&victim))
+        .expect("it is there")
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    assert_eq!(
+        leaked,
+        Vec::<PathBuf>::new(),
+        "written through a link: {run}"
+    );
+    assert_eq!(
+        run.reason("caught"),
+        "artifact `other`: `lib` leads through a link",
+        "{run}"
+    );
+    assert!(
+        run.reason("caught-deeper")
+            .starts_with("failed to restore artifact `data`"),
+        "{run}"
+    );
     for path in ["/etc", "../up", "a/../../up"] {
         let plan = manager
             .plan(&json!({ "version": 1, "name": "leaks", "jobs": { "j": with(bash("true"), json!({ "outputs": { "o": path } })) } }));
@@ -155,8 +214,14 @@ feed' | wc -l; [ $(stat -c '%b' a/sparse) -lt 2000 ] && stat -c 'sparse %s' a/sp
     // Each waits for the other, so that both have their copy at the same time.
     let meet = |me: &str, other: &str| {
         let place = manager.open_directory("both");
-        let script = format!("touch {place}/{me}; {take}; until [ -e {place}/{other} ]; do sleep 0.05; done", place = place.display());
-        with(bash(&script), json!({ "needs": ["make"], "inputs": ["a"], "timeout": 60, "properties": both }))
+        let script = format!(
+            "touch {place}/{me}; {take}; until [ -e {place}/{other} ]; do sleep 0.05; done",
+            place = place.display()
+        );
+        with(
+            bash(&script),
+            json!({ "needs": ["make"], "inputs": ["a"], "timeout": 60, "properties": both }),
+        )
     };
     let plan = json!({ "version": 1, "name": "kept", "maxParallel": 2, "jobs": {
         "make": with(bash(&make), json!({ "outputs": { "a": "a", "none": "a/empty" } })),
@@ -166,11 +231,31 @@ feed' | wc -l; [ $(stat -c '%b' a/sparse) -lt 2000 ] && stat -c 'sparse %s' a/sp
     } });
     let run = manager.run(&plan, &NONE).exits(0);
     for job in ["first", "second"] {
-        assert_eq!(run.lines(job), ["two 2", "same", "bytes 600", "dash", "long", "2", "sparse 104857600", "data", "2001-02-03"], "{run}");
+        assert_eq!(
+            run.lines(job),
+            [
+                "two 2",
+                "same",
+                "bytes 600",
+                "dash",
+                "long",
+                "2",
+                "sparse 104857600",
+                "data",
+                "2001-02-03"
+            ],
+            "{run}"
+        );
     }
     assert_eq!(run.lines("none"), ["./a", "./a/empty"], "{run}");
-    let saved = manager.run_dir(&run.id).join("jobs/make/artifacts/a/tree/a");
-    assert_eq!(fs::read_to_string(saved.join("one")).expect("it is kept"), "one\n", "a consumer has changed it");
+    let saved = manager
+        .run_dir(&run.id)
+        .join("jobs/make/artifacts/a/tree/a");
+    assert_eq!(
+        fs::read_to_string(saved.join("one")).expect("it is kept"),
+        "one\n",
+        "a consumer has changed it"
+    );
 }
 
 fn what_cannot_be_saved_is_told(manager: &Manager) {
@@ -186,36 +271,80 @@ fn what_cannot_be_saved_is_told(manager: &Manager) {
     assert_eq!(run.lines("take"), ["file"], "{run}");
     assert_eq!(run.verdict("special"), "success/success", "{run}");
     let told = run.events.iter().any(|event| {
-        event["event"]["job"] == "special" && event["event"]["message"] == "artifact `d`: left out `d/pipe`, which is a named pipe"
+        event["event"]["job"] == "special"
+            && event["event"]["message"] == "artifact `d`: left out `d/pipe`, which is a named pipe"
     });
     assert!(told, "{run}");
-    assert!(run.reason("pipe").ends_with("pipe` is a named pipe, which cannot be copied"), "{run}");
-    assert_eq!(run.reason("gone"), "artifact `e`: `d` does not exist in the workspace", "{run}");
-    assert_eq!(run.reason("replaced"), "artifact `hostname`: `hostname` leads through a link", "{run}");
+    assert!(
+        run.reason("pipe")
+            .ends_with("pipe` is a named pipe, which cannot be copied"),
+        "{run}"
+    );
+    assert_eq!(
+        run.reason("gone"),
+        "artifact `e`: `d` does not exist in the workspace",
+        "{run}"
+    );
+    assert_eq!(
+        run.reason("replaced"),
+        "artifact `hostname`: `hostname` leads through a link",
+        "{run}"
+    );
     assert_eq!(run.verdict("beside"), "success/success", "{run}");
 }
 
 fn a_full_disk_fails_the_job_that_saves(manager: &Manager) {
-    // The job itself fills the disk, where it has one of its own: the machine's directory of artifacts.
+    // The job itself fills the disk, where it has one of its own: the machine's directory of
+    // artifacts.
     if manager.machine().is_none() || manager.kind() != Kind::System {
         return;
     }
     let state = "/srv/small";
-    manager.command(&["sh", "-c", &format!("mkdir {state} && mount -t tmpfs -o size=24m,mode=755 tmpfs {state}")]).ok();
+    manager
+        .command(&[
+            "sh",
+            "-c",
+            &format!("mkdir {state} && mount -t tmpfs -o size=24m,mode=755 tmpfs {state}"),
+        ])
+        .ok();
     let plan = manager.plan(&json!({ "version": 1, "name": "full", "jobs": {
         "save": with(bash("head -c 9M /dev/zero > a; head -c 9M /dev/urandom > b; ln a c; exit 0"), json!({ "outputs": { "all": ".", "a": "a" } })),
         "take": with(bash("true"), json!({ "needs": ["save"], "inputs": ["all"], "condition": "always()" })),
         "other": with(bash("echo fine > x"), json!({ "needs": ["take"], "condition": "always()", "outputs": { "x": "x" } })),
     } }));
-    let run = manager.nixactions(&["run", &plan.display().to_string(), "--output=json", "--state-dir", state]);
+    let run = manager.nixactions(&[
+        "run",
+        &plan.display().to_string(),
+        "--output=json",
+        "--state-dir",
+        state,
+    ]);
     let output = { run }.output_within(nixactions_harness::RUN_DEADLINE);
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    let record = fs::read_to_string(manager.file(format!("{state}/runs/full-1/record.json"))).expect("the record is written");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let record = fs::read_to_string(manager.file(format!("{state}/runs/full-1/record.json")))
+        .expect("the record is written");
     let record: serde_json::Value = serde_json::from_str(&record).expect("it is JSON");
-    let reason = record["jobs"]["save"]["reason"].as_str().unwrap_or_default();
-    assert!(reason.starts_with("failed to save artifact `a") && reason.contains("No space left on device"), "{record:#}");
-    assert_eq!(record["jobs"]["take"]["reason"], "artifact `all` was not saved by job `save`", "{record:#}");
-    assert_eq!(record["jobs"]["other"]["conclusion"], "success", "{record:#}");
+    let reason = record["jobs"]["save"]["reason"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        reason.starts_with("failed to save artifact `a")
+            && reason.contains("No space left on device"),
+        "{record:#}"
+    );
+    assert_eq!(
+        record["jobs"]["take"]["reason"], "artifact `all` was not saved by job `save`",
+        "{record:#}"
+    );
+    assert_eq!(
+        record["jobs"]["other"]["conclusion"], "success",
+        "{record:#}"
+    );
     manager.command(&["umount", "-l", state]).ok();
 }
 
@@ -236,23 +365,69 @@ fn submodules_and_linked_worktrees_are_whole_repositories(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "modules", "jobs": { "j": bash(script) } });
     let run = manager.run(&plan, &["--source=modules/main"]).exits(0);
     let sub = ["lib", ".git", ".gitignore", "lib"];
-    let expected = [&["on main", " M sub/lib", "?? nested/", " M lib", "?? new"][..], &sub, &["new", ".git", "file", "2", "2"]].concat();
+    let expected = [
+        &["on main", " M sub/lib", "?? nested/", " M lib", "?? new"][..],
+        &sub,
+        &["new", ".git", "file", "2", "2"],
+    ]
+    .concat();
     assert_eq!(run.lines("j"), expected, "{run}");
     let run = manager.run(&plan, &["--source=modules/linked"]).exits(0);
-    assert_eq!(run.lines("j"), ["on other", "on main", "A  staged", " M top", "lib", ".git", ".gitignore", "lib", "1", "3"], "{run}");
+    assert_eq!(
+        run.lines("j"),
+        [
+            "on other",
+            "on main",
+            "A  staged",
+            " M top",
+            "lib",
+            ".git",
+            ".gitignore",
+            "lib",
+            "1",
+            "3"
+        ],
+        "{run}"
+    );
     let bare = json!({ "version": 1, "name": "bare", "jobs": { "j": bash("git log --format=%s; git status --porcelain; git rev-parse --is-bare-repository") } });
     let run = manager.run(&bare, &["--source=modules/from-bare"]).exits(0);
     assert_eq!(run.lines("j"), ["on main", "false"], "{run}");
-    let still = manager.command(&["git", "-c", "safe.directory=*", "-C", "modules/linked", "log", "-1", "--format=%s"]).ok();
-    assert_eq!(still.trim(), "on other", "the source's own repository was changed");
+    let still = manager
+        .command(&[
+            "git",
+            "-c",
+            "safe.directory=*",
+            "-C",
+            "modules/linked",
+            "log",
+            "-1",
+            "--format=%s",
+        ])
+        .ok();
+    assert_eq!(
+        still.trim(),
+        "on other",
+        "the source's own repository was changed"
+    );
 }
 
 fn what_is_no_file_stays_out_of_the_source_tree(manager: &Manager) {
-    manager.command(&["bash", "-ec", "mkdir odd; echo file > odd/file; mkfifo odd/pipe"]).ok();
+    manager
+        .command(&[
+            "bash",
+            "-ec",
+            "mkdir odd; echo file > odd/file; mkfifo odd/pipe",
+        ])
+        .ok();
     let plan = json!({ "version": 1, "name": "odd-source", "jobs": { "j": bash("ls -A") } });
     let run = manager.run(&plan, &["--source=odd"]).exits(0);
     assert_eq!(run.lines("j"), ["file"], "{run}");
-    assert!(run.stderr.contains("left out of the source tree: `pipe`, which is a named pipe"), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("left out of the source tree: `pipe`, which is a named pipe"),
+        "{}",
+        run.stderr
+    );
 }
 
 fn what_a_step_puts_where_the_runner_writes_next_is_replaced(manager: &Manager) {

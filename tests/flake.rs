@@ -1,6 +1,8 @@
-//! The flake, and what there is without flakes, on real Nix: with a stand-in for nixpkgs as its input (`tests/nix/flake.nix`).
+//! The flake, and what there is without flakes, on real Nix: with a stand-in for nixpkgs as its
+//! input (`tests/nix/flake.nix`).
 //!
-//! What needs the real nixpkgs (the package's build, the checks, the virtual machine) is evaluated as far as the stand-in goes.
+//! What needs the real nixpkgs (the package's build, the checks, the virtual machine) is evaluated
+//! as far as the stand-in goes.
 
 use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, on_managers, or_skip};
 use serde_json::{Value, json};
@@ -15,7 +17,8 @@ on_managers!(the_package_brings_its_manual_completions_and_schema on system_262)
 on_managers!(everything_is_there_without_flakes on system_252, system_262);
 on_managers!(the_template_is_a_project_that_runs on system_252, system_262);
 
-/// Copies the flake to where Nix may have it, and locks it with the stand-in as its input; returns the references of both.
+/// Copies the flake to where Nix may have it, and locks it with the stand-in as its input; returns
+/// the references of both.
 fn flakes(manager: &Manager, nix: &Nix<'_>) -> [String; 2] {
     let dir = manager.dir().display().to_string();
     let copy = format!(
@@ -25,20 +28,45 @@ fn flakes(manager: &Manager, nix: &Nix<'_>) -> [String; 2] {
     );
     manager.command(&["sh", "-c", &copy]).ok();
     let flakes = ["nixactions", "nixpkgs"].map(|name| format!("path:{dir}/{name}"));
-    succeeds(nix, &["nix", "flake", "lock", &flakes[0], "--override-input", "nixpkgs", &flakes[1]]);
+    succeeds(
+        nix,
+        &[
+            "nix",
+            "flake",
+            "lock",
+            &flakes[0],
+            "--override-input",
+            "nixpkgs",
+            &flakes[1],
+        ],
+    );
     flakes
 }
 
 /// Runs a command to its end, and returns what it printed.
 fn succeeds(nix: &Nix<'_>, argv: &[&str]) -> String {
     let output = nix.output(|| nix.command(argv));
-    assert!(output.status.success(), "{argv:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{argv:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("it is text")
 }
 
 /// Returns the value of an output of a flake, to which a function is applied.
 fn output(nix: &Nix<'_>, flake: &str, name: &str, apply: &str) -> Value {
-    let printed = succeeds(nix, &["nix", "eval", "--json", &format!("{flake}#{name}"), "--apply", apply]);
+    let printed = succeeds(
+        nix,
+        &[
+            "nix",
+            "eval",
+            "--json",
+            &format!("{flake}#{name}"),
+            "--apply",
+            apply,
+        ],
+    );
     serde_json::from_str(&printed).expect("it is JSON")
 }
 
@@ -50,30 +78,80 @@ fn its_outputs_are_those_that_are_documented(manager: &Manager) {
     for per_system in ["packages", "apps", "checks", "devShells", "formatter"] {
         assert_eq!(names(per_system), systems, "{per_system}");
     }
-    assert_eq!(names("lib"), json!(["aarch64-linux", "withPkgs", "x86_64-linux"]));
-    assert_eq!(names("packages.aarch64-linux"), json!(["default", "nixactions"]));
+    assert_eq!(
+        names("lib"),
+        json!(["aarch64-linux", "withPkgs", "x86_64-linux"])
+    );
+    assert_eq!(
+        names("packages.aarch64-linux"),
+        json!(["default", "nixactions"])
+    );
     assert_eq!(
         (names("overlays"), names("nixosModules"), names("templates")),
         (json!(["default"]), json!(["default"]), json!(["default"]))
     );
 
     let functions = names("lib.x86_64-linux");
-    assert!(functions.as_array().is_some_and(|names| names.contains(&json!("mkWorkflow"))), "{functions}");
-    assert_eq!(output(&nix, &flake, "apps.x86_64-linux.default", "app: app.type"), "app");
-    assert_eq!(output(&nix, &flake, "devShells.x86_64-linux.default", "shell: shell.name"), "shell");
+    assert!(
+        functions
+            .as_array()
+            .is_some_and(|names| names.contains(&json!("mkWorkflow"))),
+        "{functions}"
+    );
+    assert_eq!(
+        output(&nix, &flake, "apps.x86_64-linux.default", "app: app.type"),
+        "app"
+    );
+    assert_eq!(
+        output(
+            &nix,
+            &flake,
+            "devShells.x86_64-linux.default",
+            "shell: shell.name"
+        ),
+        "shell"
+    );
     let checks = names("checks.x86_64-linux");
     let checks = checks.as_array().expect("they are names");
-    for name in ["package", "nix-formatting", "nix-lints", "template", "vm-module", "example-simple"] {
+    for name in [
+        "package",
+        "nix-formatting",
+        "nix-lints",
+        "template",
+        "vm-module",
+        "example-simple",
+    ] {
         assert!(checks.contains(&json!(name)), "{checks:?}");
     }
-    assert_eq!(output(&nix, &flake, "legacyPackages.x86_64-linux.examples.simple", "example: example.plan.name"), "simple");
-    assert_eq!(output(&nix, &flake, "nixosModules.default", "builtins.pathExists"), true);
+    assert_eq!(
+        output(
+            &nix,
+            &flake,
+            "legacyPackages.x86_64-linux.examples.simple",
+            "example: example.plan.name"
+        ),
+        "simple"
+    );
+    assert_eq!(
+        output(&nix, &flake, "nixosModules.default", "builtins.pathExists"),
+        true
+    );
 }
 
 fn nix_finds_no_fault_with_it(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let [flake, _] = flakes(manager, &nix);
-    succeeds(&nix, &["nix", "flake", "check", "--no-build", "--all-systems", &flake]);
+    succeeds(
+        &nix,
+        &[
+            "nix",
+            "flake",
+            "check",
+            "--no-build",
+            "--all-systems",
+            &flake,
+        ],
+    );
 }
 
 fn the_package_is_made_of_the_lock_file_and_little_else(manager: &Manager) {
@@ -99,17 +177,37 @@ fn the_package_brings_its_manual_completions_and_schema(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let [flake, _] = flakes(manager, &nix);
     let result = manager.dir().join("result").display().to_string();
-    succeeds(&nix, &["nix", "build", "--out-link", &result, &format!("{flake}#nixactions")]);
-    let read = |path: &str| manager.command(&["cat", &format!("{result}/share/{path}")]).ok();
+    succeeds(
+        &nix,
+        &[
+            "nix",
+            "build",
+            "--out-link",
+            &result,
+            &format!("{flake}#nixactions"),
+        ],
+    );
+    let read = |path: &str| {
+        manager
+            .command(&["cat", &format!("{result}/share/{path}")])
+            .ok()
+    };
     assert!(read("man/man1/nixactions.1").contains(".TH nixactions"));
     assert!(read("man/man1/nixactions-run.1").contains("TARGET"));
     assert!(read("bash-completion/completions/nixactions.bash").contains("complete -F"));
     assert!(read("fish/vendor_completions.d/nixactions.fish").contains("complete -c nixactions"));
     assert!(read("zsh/site-functions/_nixactions").starts_with("#compdef nixactions"));
-    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan.schema.json")).expect("it is there");
+    let schema = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/plan.schema.json"
+    ))
+    .expect("it is there");
     assert_eq!(read("nixactions/plan.schema.json"), schema);
     let version = succeeds(&nix, &["nix", "run", &flake, "--", "--version"]);
-    assert_eq!(version.trim(), concat!("nixactions ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        version.trim(),
+        concat!("nixactions ", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 fn an_example_is_run_by_its_name(manager: &Manager) {
@@ -146,12 +244,22 @@ fn the_template_is_a_project_that_runs(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let [flake, nixpkgs] = flakes(manager, &nix);
     let project = manager.dir().join("project").display().to_string();
-    let run = |script: &str| succeeds(&nix, &["sh", "-c", &format!("set -e; cd {project}; {script}")]);
+    let run = |script: &str| {
+        succeeds(
+            &nix,
+            &["sh", "-c", &format!("set -e; cd {project}; {script}")],
+        )
+    };
     manager.command(&["git", "init", "--quiet", &project]).ok();
     run(&format!("nix flake init --template {flake}; git add ."));
     // As its welcome says; and with the stand-in.
-    run(&format!("nix flake lock --override-input nixactions {flake} --override-input nixpkgs {nixpkgs}; git add flake.lock"));
+    run(&format!(
+        "nix flake lock --override-input nixactions {flake} --override-input nixpkgs {nixpkgs}; git add flake.lock"
+    ));
     let shown = run("nix run .#ci");
-    assert!(shown.contains("Hello from nixactions") && shown.contains("ci-1: success"), "{shown}");
+    assert!(
+        shown.contains("Hello from nixactions") && shown.contains("ci-1: success"),
+        "{shown}"
+    );
     assert_eq!(manager.run_of("ci-1").record()["conclusion"], "success");
 }

@@ -1,8 +1,9 @@
-//! Numbered workflows in Nix, and what they become: `tests/nix/workflows/<nnn>-<rule>/workflow.nix` with `plan.json`, or with
-//! `error.txt`, and with `warnings.txt` where it warns.
+//! Numbered workflows in Nix, and what they become: `tests/nix/workflows/<nnn>-<rule>/workflow.nix`
+//! with `plan.json`, or with `error.txt`, and with `warnings.txt` where it warns.
 //!
-//! Each is evaluated by the Nix of every Debian suite (2.8, 2.26, 2.34), and by the host's own. `NIXACTIONS_BLESS=1` writes what the
-//! language says now; read the difference before it is committed. Errors of the module system are in nixpkgs' own words, which may change.
+//! Each is evaluated by the Nix of every Debian suite (2.8, 2.26, 2.34), and by the host's own.
+//! `NIXACTIONS_BLESS=1` writes what the language says now; read the difference before it is
+//! committed. Errors of the module system are in nixpkgs' own words, which may change.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -69,7 +70,11 @@ fn blesses() -> bool {
 /// Evaluates an attribute of a file's workflow.
 fn eval(evaluator: &Evaluator, file: &Path, attribute: &str) -> Evaluation {
     let evaluate = repository().join("tests/nix/evaluate.nix");
-    evaluator.eval(&format!("(import {} {{ workflow = {}; }}).{attribute}", evaluate.display(), file.display()))
+    evaluator.eval(&format!(
+        "(import {} {{ workflow = {}; }}).{attribute}",
+        evaluate.display(),
+        file.display()
+    ))
 }
 
 /// Takes out of a text what differs between machines.
@@ -81,31 +86,46 @@ fn redact(text: &str, evaluator: &Evaluator, folder: &Path) -> String {
     let mut parts = text.split("/nix/store/");
     let mut redacted = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let rest = part.get(32..).filter(|rest| rest.starts_with('-')).unwrap_or(part);
+        let rest = part
+            .get(32..)
+            .filter(|rest| rest.starts_with('-'))
+            .unwrap_or(part);
         redacted.extend(["/nix/store/<hash>", rest]);
     }
     redacted
 }
 
 fn each_workflow_becomes_its_plan_or_its_error(evaluator: &Evaluator) {
-    let mut folders: Vec<PathBuf> =
-        fs::read_dir(repository().join("tests/nix/workflows")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut folders: Vec<PathBuf> = fs::read_dir(repository().join("tests/nix/workflows"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     folders.sort();
     assert!(folders.len() > 80, "the fixtures are gone");
     let mut wrong = Vec::new();
     for folder in folders {
-        let Evaluation { result, warnings, .. } = eval(evaluator, &folder.join("workflow.nix"), "plan");
+        let Evaluation {
+            result, warnings, ..
+        } = eval(evaluator, &folder.join("workflow.nix"), "plan");
         let (plan, error) = match result {
             Ok(plan) => {
                 let text = serde_json::to_string_pretty(&plan).unwrap() + "\n";
                 // What Nix takes the engine takes.
-                plan::parse(text.as_bytes()).unwrap_or_else(|faults| panic!("{}: {faults}", folder.display()));
+                plan::parse(text.as_bytes())
+                    .unwrap_or_else(|faults| panic!("{}: {faults}", folder.display()));
                 (text, String::new())
             }
             Err(error) => (String::new(), error),
         };
-        let warnings = warnings.iter().map(|line| format!("{line}\n")).collect::<String>();
-        for (file, found) in [("plan.json", plan), ("error.txt", error), ("warnings.txt", warnings)] {
+        let warnings = warnings
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>();
+        for (file, found) in [
+            ("plan.json", plan),
+            ("error.txt", error),
+            ("warnings.txt", warnings),
+        ] {
             let found = redact(&found, evaluator, &folder);
             let file = folder.join(file);
             let expected = fs::read_to_string(&file).unwrap_or_default();
@@ -113,7 +133,10 @@ fn each_workflow_becomes_its_plan_or_its_error(evaluator: &Evaluator) {
                 continue;
             }
             if !blesses() {
-                wrong.push(format!("--- {}: expected\n{expected}--- found\n{found}", file.display()));
+                wrong.push(format!(
+                    "--- {}: expected\n{expected}--- found\n{found}",
+                    file.display()
+                ));
             } else if found.is_empty() {
                 fs::remove_file(&file).unwrap();
             } else {
@@ -127,7 +150,11 @@ fn each_workflow_becomes_its_plan_or_its_error(evaluator: &Evaluator) {
 fn the_documentation_of_the_options_is_that_of_the_options(evaluator: &Evaluator) {
     let nix = repository().join("nix");
     let pkgs = repository().join("tests/nix/pkgs.nix");
-    let found = evaluator.eval(&format!("(import {} {{ pkgs = import {} {{ }}; }}).optionsDocumentation", nix.display(), pkgs.display()));
+    let found = evaluator.eval(&format!(
+        "(import {} {{ pkgs = import {} {{ }}; }}).optionsDocumentation",
+        nix.display(),
+        pkgs.display()
+    ));
     let found = found.result.unwrap_or_else(|error| panic!("{error}"));
     let found = found.as_str().unwrap();
     let file = repository().join("docs/options.md");
@@ -140,22 +167,31 @@ fn the_documentation_of_the_options_is_that_of_the_options(evaluator: &Evaluator
     );
 }
 
-/// Each block of README and docs/language.md that is a whole workflow, fenced as `nix workflow`, and the file that the guide begins with.
+/// Each block of README and docs/language.md that is a whole workflow, fenced as `nix workflow`,
+/// and the file that the guide begins with.
 fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
     let guide = fs::read_to_string(repository().join("docs/language.md")).unwrap();
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     // What the stand-in for nixpkgs does not have.
-    let head =
-        "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" ] (_: given.pkgs.git) // given.pkgs; in";
+    let head = "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" ] (_: given.pkgs.git) // given.pkgs; in";
     let mut seen = 0;
-    assert!(readme.contains("\n```nix workflow\n"), "the example is gone");
-    for block in [&readme, &guide].into_iter().flat_map(|page| page.split("\n```nix workflow\n").skip(1)) {
+    assert!(
+        readme.contains("\n```nix workflow\n"),
+        "the example is gone"
+    );
+    for block in [&readme, &guide]
+        .into_iter()
+        .flat_map(|page| page.split("\n```nix workflow\n").skip(1))
+    {
         let text = block.split("\n```").next().unwrap();
         let file = scratch.path().join(format!("{seen}.nix"));
         fs::write(&file, format!("{head}\n{text}\n")).unwrap();
-        let plan = eval(evaluator, &file, "plan").result.unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
-        plan::parse(plan.to_string().as_bytes()).unwrap_or_else(|faults| panic!("{faults}\nin\n{text}"));
+        let plan = eval(evaluator, &file, "plan")
+            .result
+            .unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
+        plan::parse(plan.to_string().as_bytes())
+            .unwrap_or_else(|faults| panic!("{faults}\nin\n{text}"));
         seen += 1;
     }
     assert!(seen >= 8, "the examples are gone");
@@ -168,21 +204,27 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
         in (import {} {{ inherit pkgs; nixactions = import {root}/nix {{ inherit pkgs; }}; }}).plan",
         file.display()
     );
-    evaluator.eval(&expression).result.unwrap_or_else(|error| panic!("{error}\nin\n{first}"));
+    evaluator
+        .eval(&expression)
+        .result
+        .unwrap_or_else(|error| panic!("{error}\nin\n{first}"));
 }
 
 /// Returns what each step of each job runs.
 fn programs(plan: &Value) -> Vec<&Value> {
     let jobs = plan["jobs"].as_object().unwrap().values();
-    jobs.flat_map(|job| job["steps"].as_array().unwrap()).map(|step| &step["run"][0]).collect()
+    jobs.flat_map(|job| job["steps"].as_array().unwrap())
+        .map(|step| &step["run"][0])
+        .collect()
 }
 
 fn unchanged_actions_are_not_built_anew(evaluator: &Evaluator) {
     let scratch = tempfile::tempdir().unwrap();
     let plan = |script: &str, settings: &str| {
         let file = scratch.path().join("workflow.nix");
-        let steps =
-            format!("steps = [ {{ name = \"test\"; bash = \"make check\"; }} {{ name = \"say\"; bash = \"{script}\"; {settings} }} ];");
+        let steps = format!(
+            "steps = [ {{ name = \"test\"; bash = \"make check\"; }} {{ name = \"say\"; bash = \"{script}\"; {settings} }} ];"
+        );
         fs::write(
             &file,
             format!("{{ nixactions, ... }}: nixactions.mkWorkflow {{ name = \"ci\"; jobs.test = {{ {settings} {steps} }}; }}"),
@@ -191,12 +233,22 @@ fn unchanged_actions_are_not_built_anew(evaluator: &Evaluator) {
         eval(evaluator, &file, "plan").result.unwrap()
     };
     let before = plan("echo done", "");
-    let settings =
-        plan("echo done", "env.LEVEL = 3; timeout = \"5m\"; condition = \"always()\"; retry.max_attempts = 2; continueOnError = true;");
+    let settings = plan(
+        "echo done",
+        "env.LEVEL = 3; timeout = \"5m\"; condition = \"always()\"; retry.max_attempts = 2; continueOnError = true;",
+    );
     assert_ne!(before, settings);
-    assert_eq!(programs(&before), programs(&settings), "settings are in the plan alone");
+    assert_eq!(
+        programs(&before),
+        programs(&settings),
+        "settings are in the plan alone"
+    );
     let script = plan("echo well done", "");
-    assert_eq!(programs(&before)[0], programs(&script)[0], "another step's script changes nothing");
+    assert_eq!(
+        programs(&before)[0],
+        programs(&script)[0],
+        "another step's script changes nothing"
+    );
     assert_ne!(programs(&before)[1], programs(&script)[1]);
 }
 
@@ -289,7 +341,9 @@ fn texts() -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    texts.extend([99, 100, 101, 199, 200, 201, 255, 256, 4095, 4096].map(|length| "x".repeat(length)));
+    texts.extend(
+        [99, 100, 101, 199, 200, 201, 255, 256, 4095, 4096].map(|length| "x".repeat(length)),
+    );
     texts.extend([255, 256].map(|length| format!("/{}", "x".repeat(length))));
     texts.push("x/".repeat(2048));
     texts
@@ -320,7 +374,10 @@ fn plan_with(place: &str, text: &str) -> Value {
         other => panic!("unknown place `{other}`"),
     }
     let job = with(json!({ "steps": [step] }), job);
-    with(json!({ "version": 1, "name": "ci", "jobs": { "test": job } }), workflow)
+    with(
+        json!({ "version": 1, "name": "ci", "jobs": { "test": job } }),
+        workflow,
+    )
 }
 
 fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
@@ -329,15 +386,27 @@ fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), list).unwrap();
     let values = repository().join("tests/nix/values.nix");
-    let expression = format!("import {} (builtins.fromJSON (builtins.readFile {}))", values.display(), file.path().display());
-    let found = evaluator.eval(&expression).result.unwrap_or_else(|error| panic!("{error}"));
+    let expression = format!(
+        "import {} (builtins.fromJSON (builtins.readFile {}))",
+        values.display(),
+        file.path().display()
+    );
+    let found = evaluator
+        .eval(&expression)
+        .result
+        .unwrap_or_else(|error| panic!("{error}"));
     let mut wrong = Vec::new();
     for (place, plans) in found.as_object().unwrap() {
         for (text, plan) in texts.iter().zip(plans.as_array().unwrap()) {
             let shown: String = text.chars().take(40).collect();
-            let engine = plan::parse(plan_with(place, text).to_string().as_bytes()).map(drop).map_err(|faults| faults.to_string());
+            let engine = plan::parse(plan_with(place, text).to_string().as_bytes())
+                .map(drop)
+                .map_err(|faults| faults.to_string());
             if engine.is_ok() == plan.is_null() {
-                wrong.push(format!("{place} = {shown:?}: the language takes it: {}, the engine: {engine:?}", !plan.is_null()));
+                wrong.push(format!(
+                    "{place} = {shown:?}: the language takes it: {}, the engine: {engine:?}",
+                    !plan.is_null()
+                ));
             }
             if !plan.is_null()
                 && let Err(faults) = plan::parse(plan.to_string().as_bytes())
@@ -349,11 +418,22 @@ fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Returns some jobs that need each other and pass artifacts on, at random. A kind of fault that is not the case's is mostly not in it.
+/// Returns some jobs that need each other and pass artifacts on, at random. A kind of fault that is
+/// not the case's is mostly not in it.
 fn random_jobs() -> impl Strategy<Value = Value> {
     let needs = collection::vec(prop_oneof![30 => "[a-d]", 1 => "x"], 0..4);
-    let outputs = collection::btree_map("[p-s]", prop_oneof![3 => Just("dist"), 1 => Just("./dist/"), 3 => Just("doc")], 0..2);
-    let inputs = collection::vec((prop_oneof![30 => "[p-s]", 1 => "z"], prop_oneof![Just("."), Just("sub")]), 0..3);
+    let outputs = collection::btree_map(
+        "[p-s]",
+        prop_oneof![3 => Just("dist"), 1 => Just("./dist/"), 3 => Just("doc")],
+        0..2,
+    );
+    let inputs = collection::vec(
+        (
+            prop_oneof![30 => "[p-s]", 1 => "z"],
+            prop_oneof![Just("."), Just("sub")],
+        ),
+        0..3,
+    );
     let jobs = collection::btree_map("[a-d]", (needs, outputs, inputs), 1..5);
     (jobs, "[acrh]", 0..4).prop_map(|(jobs, kind, twice)| {
         let names: BTreeSet<String> = jobs.keys().cloned().collect();
@@ -383,8 +463,14 @@ fn random_jobs() -> impl Strategy<Value = Value> {
             }
             saved.extend(outputs.keys().cloned());
             previous = Some(name.clone());
-            let inputs: Vec<_> = inputs.into_iter().map(|(name, path)| json!({ "name": name, "path": path })).collect();
-            passed.insert(name, json!({ "needs": needs, "outputs": outputs, "inputs": inputs }));
+            let inputs: Vec<_> = inputs
+                .into_iter()
+                .map(|(name, path)| json!({ "name": name, "path": path }))
+                .collect();
+            passed.insert(
+                name,
+                json!({ "needs": needs, "outputs": outputs, "inputs": inputs }),
+            );
         }
         Value::Object(passed)
     })
@@ -392,52 +478,109 @@ fn random_jobs() -> impl Strategy<Value = Value> {
 
 fn the_language_and_the_engine_take_the_same_jobs(evaluator: &Evaluator) {
     let mut runner = TestRunner::deterministic();
-    let cases: Vec<Value> = (0..1000).map(|_| random_jobs().new_tree(&mut runner).unwrap().current()).collect();
+    let cases: Vec<Value> = (0..1000)
+        .map(|_| random_jobs().new_tree(&mut runner).unwrap().current())
+        .collect();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), json!(cases).to_string()).unwrap();
     let jobs = repository().join("tests/nix/jobs.nix");
-    let expression = format!("import {} (builtins.fromJSON (builtins.readFile {}))", jobs.display(), file.path().display());
-    let taken = evaluator.eval(&expression).result.unwrap_or_else(|error| panic!("{error}"));
+    let expression = format!(
+        "import {} (builtins.fromJSON (builtins.readFile {}))",
+        jobs.display(),
+        file.path().display()
+    );
+    let taken = evaluator
+        .eval(&expression)
+        .result
+        .unwrap_or_else(|error| panic!("{error}"));
     let mut good = 0;
     for (case, taken) in cases.iter().zip(taken.as_array().unwrap()) {
-        let with_steps = |(name, job): (&String, &Value)| (name.clone(), with(job.clone(), json!({ "steps": [{ "bash": "true" }] })));
-        let jobs: serde_json::Map<_, _> = case.as_object().unwrap().iter().map(with_steps).collect();
-        let engine = plan::parse(json!({ "version": 1, "name": "ci", "jobs": jobs }).to_string().as_bytes());
+        let with_steps = |(name, job): (&String, &Value)| {
+            (
+                name.clone(),
+                with(job.clone(), json!({ "steps": [{ "bash": "true" }] })),
+            )
+        };
+        let jobs: serde_json::Map<_, _> =
+            case.as_object().unwrap().iter().map(with_steps).collect();
+        let engine = plan::parse(
+            json!({ "version": 1, "name": "ci", "jobs": jobs })
+                .to_string()
+                .as_bytes(),
+        );
         assert_eq!(taken, engine.is_ok(), "{case:#}\n{engine:?}");
         good += usize::from(engine.is_ok());
     }
     assert!((100..900).contains(&good), "{good} of them are good");
 }
 
-/// Evaluates a workflow of layers of ten jobs, each of which needs all of the layer before, and returns Nix' figures of it.
+/// Evaluates a workflow of layers of ten jobs, each of which needs all of the layer before, and
+/// returns Nix' figures of it.
 fn layers(evaluator: &Evaluator, layers: u32) -> Value {
     let tests = repository().join("tests/nix");
-    let expression = format!("(import {0}/evaluate.nix {{ workflow = import {0}/layers.nix {layers}; }}).plan", tests.display());
-    let Evaluation { result, statistics, .. } = evaluator.eval(&expression);
-    assert_eq!(result.unwrap_or_else(|error| panic!("{error}"))["jobs"].as_object().unwrap().len(), 10 * layers as usize);
+    let expression = format!(
+        "(import {0}/evaluate.nix {{ workflow = import {0}/layers.nix {layers}; }}).plan",
+        tests.display()
+    );
+    let Evaluation {
+        result, statistics, ..
+    } = evaluator.eval(&expression);
+    assert_eq!(
+        result.unwrap_or_else(|error| panic!("{error}"))["jobs"]
+            .as_object()
+            .unwrap()
+            .len(),
+        10 * layers as usize
+    );
     statistics
 }
 
-/// What a job costs is the same at 1,000 jobs as at 100, in what Nix counts, which does not depend on the machine.
+/// What a job costs is the same at 1,000 jobs as at 100, in what Nix counts, which does not depend
+/// on the machine.
 fn evaluation_is_linear(evaluator: &Evaluator) {
     let [one, ten, hundred] = [1, 10, 100].map(|number| layers(evaluator, number));
-    for figure in ["/nrThunks", "/nrFunctionCalls", "/nrPrimOpCalls", "/values/bytes", "/sets/bytes", "/gc/totalBytes"] {
-        let [one, ten, hundred] = [&one, &ten, &hundred]
-            .map(|figures| figures.pointer(figure).and_then(Value::as_f64).unwrap_or_else(|| panic!("{figure} in {figures}")));
+    for figure in [
+        "/nrThunks",
+        "/nrFunctionCalls",
+        "/nrPrimOpCalls",
+        "/values/bytes",
+        "/sets/bytes",
+        "/gc/totalBytes",
+    ] {
+        let [one, ten, hundred] = [&one, &ten, &hundred].map(|figures| {
+            figures
+                .pointer(figure)
+                .and_then(Value::as_f64)
+                .unwrap_or_else(|| panic!("{figure} in {figures}"))
+        });
         let (at_100, at_1000) = ((ten - one) / 90.0, (hundred - one) / 990.0);
-        assert!(at_1000 <= 1.5 * at_100, "{figure}: {at_100} a job at 100 jobs, {at_1000} at 1,000");
+        assert!(
+            at_1000 <= 1.5 * at_100,
+            "{figure}: {at_100} a job at 100 jobs, {at_1000} at 1,000"
+        );
     }
-    let bytes = hundred.pointer("/gc/totalBytes").and_then(Value::as_u64).unwrap();
+    let bytes = hundred
+        .pointer("/gc/totalBytes")
+        .and_then(Value::as_u64)
+        .unwrap();
     assert!(bytes < 1_000_000_000, "{bytes} bytes");
 }
 
-/// The time does depend on the machine, and on what else that does: the best of a few, of the newest Nix.
+/// The time does depend on the machine, and on what else that does: the best of a few, of the
+/// newest Nix.
 #[test]
 fn evaluation_is_fast() {
     let evaluator = or_skip!(Evaluator::get(Suite::Forky));
-    let seconds = |number: u32| (0..5).map(|_| layers(&evaluator, number)["cpuTime"].as_f64().unwrap()).fold(f64::INFINITY, f64::min);
+    let seconds = |number: u32| {
+        (0..5)
+            .map(|_| layers(&evaluator, number)["cpuTime"].as_f64().unwrap())
+            .fold(f64::INFINITY, f64::min)
+    };
     let [one, ten, hundred] = [1, 10, 100].map(seconds);
     let (at_100, at_1000) = ((ten - one) / 90.0, (hundred - one) / 990.0);
-    assert!(at_1000 <= 1.5 * at_100, "{at_100} s a job at 100 jobs, {at_1000} s at 1,000");
+    assert!(
+        at_1000 <= 1.5 * at_100,
+        "{at_100} s a job at 100 jobs, {at_1000} s at 1,000"
+    );
     assert!(hundred <= 3.0, "{hundred} s");
 }

@@ -1,6 +1,9 @@
-//! What is written in Nix, is built by real Nix and run by real systemd: with the store paths that Nix made.
+//! What is written in Nix, is built by real Nix and run by real systemd: with the store paths that
+//! Nix made.
 
-use nixactions_harness::{CommandExt as _, Manager, REPOSITORY, RUN_DEADLINE, on_managers, or_skip};
+use nixactions_harness::{
+    CommandExt as _, Manager, REPOSITORY, RUN_DEADLINE, on_managers, or_skip,
+};
 
 on_managers!(a_workflow_runs_as_it_is_written on system_252, system_257, system_262, user_262);
 on_managers!(its_command_passes_arguments_on on system_262);
@@ -19,12 +22,18 @@ fn workflow(steps: &str, settings: &str) -> String {
 
 fn a_workflow_runs_as_it_is_written(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let expression = format!("import {REPOSITORY}/tests/nix/evaluate.nix {{ workflow = {REPOSITORY}/tests/nix/everything.nix; }}");
+    let expression = format!(
+        "import {REPOSITORY}/tests/nix/evaluate.nix {{ workflow = {REPOSITORY}/tests/nix/everything.nix; }}"
+    );
     let run = nix.run(&[nix.build(&expression)]).exits(0);
 
-    let said = ["arguments", "LEVEL", "FLAG", "COUNT", "RELEASE"].map(|name| run.value("build", name));
+    let said =
+        ["arguments", "LEVEL", "FLAG", "COUNT", "RELEASE"].map(|name| run.value("build", name));
     assert_eq!(said, ["a b", "action", "true", "3", "dev"], "{run}");
-    assert!(run.value("build", "git").starts_with("/nix/store/"), "{run}");
+    assert!(
+        run.value("build", "git").starts_with("/nix/store/"),
+        "{run}"
+    );
     assert!(run.value("build", "there").ends_with("/sub"), "{run}");
     // What a provider gives is masked.
     assert_eq!(run.value("build", "GIVEN"), "***", "{run}");
@@ -51,10 +60,21 @@ fn a_workflow_runs_as_it_is_written(manager: &Manager) {
 
 fn its_command_passes_arguments_on(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let built = nix.build(&workflow("{ bash = ''echo \"RELEASE=$INPUT_RELEASE\"''; }", ""));
+    let built = nix.build(&workflow(
+        "{ bash = ''echo \"RELEASE=$INPUT_RELEASE\"''; }",
+        "",
+    ));
     let command = built.join("bin/ci").display().to_string();
-    let arguments = [command.as_str(), "--output=json", "--manager=system", "--input", "release=two words"];
-    let run = manager.finished(&nix.command(&arguments).output_within(RUN_DEADLINE)).exits(0);
+    let arguments = [
+        command.as_str(),
+        "--output=json",
+        "--manager=system",
+        "--input",
+        "release=two words",
+    ];
+    let run = manager
+        .finished(&nix.command(&arguments).output_within(RUN_DEADLINE))
+        .exits(0);
     assert_eq!(run.id, "ci-1");
     assert_eq!(run.value("test", "RELEASE"), "two words");
 }
@@ -64,34 +84,77 @@ fn what_is_unchanged_is_not_built_anew(manager: &Manager) {
     let steps = "{ name = \"check\"; bash = \"true\"; }";
     nix.build(&workflow(steps, ""));
     let missing = |expression: &str| {
-        let output = nix.command(&["nix-build", "--no-out-link", "--dry-run", "--expr", expression]).output_within(RUN_DEADLINE);
+        let output = nix
+            .command(&[
+                "nix-build",
+                "--no-out-link",
+                "--dry-run",
+                "--expr",
+                expression,
+            ])
+            .output_within(RUN_DEADLINE);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let derivations = said.lines().filter_map(|line| Some(line.trim().strip_prefix("/nix/store/")?.split_once('-')?.1.to_owned()));
+        let derivations = said.lines().filter_map(|line| {
+            Some(
+                line.trim()
+                    .strip_prefix("/nix/store/")?
+                    .split_once('-')?
+                    .1
+                    .to_owned(),
+            )
+        });
         derivations.collect::<Vec<_>>()
     };
     assert_eq!(missing(&workflow(steps, "")), [""; 0]);
-    assert_eq!(missing(&workflow(steps, "env.LEVEL = 3; timeout = \"5m\"; condition = \"always()\";")), ["ci.drv"]);
-    let mut two = missing(&workflow(&format!("{steps} {{ name = \"say\"; bash = \"echo\"; }}"), ""));
+    assert_eq!(
+        missing(&workflow(
+            steps,
+            "env.LEVEL = 3; timeout = \"5m\"; condition = \"always()\";"
+        )),
+        ["ci.drv"]
+    );
+    let mut two = missing(&workflow(
+        &format!("{steps} {{ name = \"say\"; bash = \"echo\"; }}"),
+        "",
+    ));
     two.sort();
     assert_eq!(two, ["ci.drv", "say.drv"]);
 }
 
 fn what_is_wrong_with_a_script_is_an_error_of_its_build(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let fails = |expression: &str| nix.command(&["nix-build", "--no-out-link", "--expr", expression]).fails();
+    let fails = |expression: &str| {
+        nix.command(&["nix-build", "--no-out-link", "--expr", expression])
+            .fails()
+    };
     let said = fails(&workflow("{ name = \"half\"; bash = \"if true\"; }", ""));
-    assert!(said.contains("half: line ") && said.contains("syntax error"), "{said}");
+    assert!(
+        said.contains("half: line ") && said.contains("syntax error"),
+        "{said}"
+    );
     // A stand-in for shellcheck that likes nothing.
     let shellcheck = "import <nixpkgs> { overlays = [ (final: _: { shellcheck = final.runCommand \"shellcheck\" { meta.mainProgram = \"shellcheck\"; } ''
         mkdir -p $out/bin; printf '#!/bin/sh\\ncat \"$1\"; echo SC2086; exit 1' > $out/bin/shellcheck; chmod +x $out/bin/shellcheck
     ''; }) ]; }";
-    let said = fails(&workflow("{ bash = \"echo $UNQUOTED\"; }", "").replace("import <nixpkgs> { }", shellcheck));
-    assert!(said.contains("SC2086") && said.contains("echo $UNQUOTED"), "{said}");
+    let said = fails(
+        &workflow("{ bash = \"echo $UNQUOTED\"; }", "").replace("import <nixpkgs> { }", shellcheck),
+    );
+    assert!(
+        said.contains("SC2086") && said.contains("echo $UNQUOTED"),
+        "{said}"
+    );
 }
 
 fn an_action_is_built_by_itself(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let action = "mkAction { name = \"say it\"; bash = ''echo \"said $1\"''; }";
-    let built = nix.build(&format!("(import {REPOSITORY}/nix {{ pkgs = import <nixpkgs> {{ }}; }}).{action}"));
-    assert_eq!(manager.command(&[built.join("bin/say-it"), "this".into()]).ok(), "said this\n");
+    let built = nix.build(&format!(
+        "(import {REPOSITORY}/nix {{ pkgs = import <nixpkgs> {{ }}; }}).{action}"
+    ));
+    assert_eq!(
+        manager
+            .command(&[built.join("bin/say-it"), "this".into()])
+            .ok(),
+        "said this\n"
+    );
 }

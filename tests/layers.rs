@@ -1,6 +1,8 @@
-//! Holds the layers that `src/lib.rs` draws: imports point down only, and modules of one layer never import each other.
+//! Holds the layers that `src/lib.rs` draws: imports point down only, and modules of one layer
+//! never import each other.
 //!
-//! Reads the sources as syntax, so that neither comments nor the way an import is written matter. Knows nothing of what the modules do.
+//! Reads the sources as syntax, so that neither comments nor the way an import is written matter.
+//! Knows nothing of what the modules do.
 
 use std::{
     collections::BTreeSet,
@@ -35,18 +37,28 @@ const MAX_LINES_MAIN: usize = 30;
 fn imports_point_down() {
     let sources = rust_files("src");
     assert!(!sources.is_empty());
-    let violations: Vec<_> = sources.iter().flat_map(|path| violations(path, &read(path))).collect();
+    let violations: Vec<_> = sources
+        .iter()
+        .flat_map(|path| violations(path, &read(path)))
+        .collect();
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
 
 #[test]
 fn files_are_short_and_say_what_they_are_for() {
-    let files: Vec<_> = ["src", "tests", "benches", "fuzz"].into_iter().flat_map(rust_files).collect();
-    let faults: Vec<_> = files.iter().filter_map(|path| file_fault(path, &read(path))).collect();
+    let files: Vec<_> = ["src", "tests", "benches", "fuzz"]
+        .into_iter()
+        .flat_map(rust_files)
+        .collect();
+    let faults: Vec<_> = files
+        .iter()
+        .filter_map(|path| file_fault(path, &read(path)))
+        .collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// Returns what is wrong with the imports of a source file, a line each. `path` is relative to the repository.
+/// Returns what is wrong with the imports of a source file, a line each. `path` is relative to the
+/// repository.
 fn violations(path: &Path, text: &str) -> Vec<String> {
     let module = module_of(path);
     let own = match module.first() {
@@ -57,16 +69,29 @@ fn violations(path: &Path, text: &str) -> Vec<String> {
     };
     let place = path.display();
     let height = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
-    let Some(mine) = height(&own) else { return vec![format!("{place}: module `{own}` stands in no layer: add it to LAYERS")] };
+    let Some(mine) = height(&own) else {
+        return vec![format!(
+            "{place}: module `{own}` stands in no layer: add it to LAYERS"
+        )];
+    };
 
     let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{place}: {error}"));
-    let mut imports = Imports { module, found: BTreeSet::new() };
+    let mut imports = Imports {
+        module,
+        found: BTreeSet::new(),
+    };
     imports.visit_file(&file);
     let verdict = |import: &String| match height(import) {
         _ if *import == own => None,
-        None => Some(format!("{place}: imports `{import}`, which stands in no layer")),
-        Some(its) if its > mine => Some(format!("{place}: `{own}` imports `{import}`, which lies above it")),
-        Some(its) if its == mine && LAYERS[mine] != CENTRAL => Some(format!("{place}: `{own}` imports `{import}` of the same layer")),
+        None => Some(format!(
+            "{place}: imports `{import}`, which stands in no layer"
+        )),
+        Some(its) if its > mine => Some(format!(
+            "{place}: `{own}` imports `{import}`, which lies above it"
+        )),
+        Some(its) if its == mine && LAYERS[mine] != CENTRAL => Some(format!(
+            "{place}: `{own}` imports `{import}` of the same layer"
+        )),
         Some(_) => None,
     };
     imports.found.iter().filter_map(verdict).collect()
@@ -75,11 +100,21 @@ fn violations(path: &Path, text: &str) -> Vec<String> {
 /// Returns what is wrong with a file as such.
 fn file_fault(path: &Path, text: &str) -> Option<String> {
     let lines = text.lines().count();
-    let limit = if path == Path::new("src/main.rs") { MAX_LINES_MAIN } else { MAX_LINES };
+    let limit = if path == Path::new("src/main.rs") {
+        MAX_LINES_MAIN
+    } else {
+        MAX_LINES
+    };
     if !text.starts_with("//!") {
-        Some(format!("{}: does not begin with `//!`, which says what the file is for", path.display()))
+        Some(format!(
+            "{}: does not begin with `//!`, which says what the file is for",
+            path.display()
+        ))
     } else if lines >= limit {
-        Some(format!("{}: {lines} lines, must be fewer than {limit}", path.display()))
+        Some(format!(
+            "{}: {lines} lines, must be fewer than {limit}",
+            path.display()
+        ))
     } else {
         None
     }
@@ -87,8 +122,14 @@ fn file_fault(path: &Path, text: &str) -> Option<String> {
 
 /// Returns the path of the module that a source file holds; empty for the crate's root.
 fn module_of(path: &Path) -> Vec<String> {
-    let path = path.strip_prefix("src").expect("a source file").with_extension("");
-    let mut module: Vec<_> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let path = path
+        .strip_prefix("src")
+        .expect("a source file")
+        .with_extension("");
+    let mut module: Vec<_> = path
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
     module.pop_if(|last| last == "mod" || last == "lib");
     module
 }
@@ -121,7 +162,10 @@ impl Imports {
                 prefix.push(path.ident.to_string());
                 self.use_tree(&path.tree, prefix);
             }
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.use_tree(tree, prefix)),
+            UseTree::Group(group) => group
+                .items
+                .iter()
+                .for_each(|tree| self.use_tree(tree, prefix)),
             UseTree::Name(name) => {
                 prefix.push(name.ident.to_string());
                 self.path(prefix);
@@ -148,7 +192,13 @@ impl Visit<'_> for Imports {
     }
 
     fn visit_path(&mut self, path: &syn::Path) {
-        self.path(&path.segments.iter().map(|segment| segment.ident.to_string()).collect::<Vec<_>>());
+        self.path(
+            &path
+                .segments
+                .iter()
+                .map(|segment| segment.ident.to_string())
+                .collect::<Vec<_>>(),
+        );
         visit::visit_path(self, path);
     }
 
@@ -170,15 +220,20 @@ impl Imports {
         let text = tokens.split_whitespace().collect::<String>();
         for (at, _) in text.match_indices("crate::") {
             let after = &text[at + "crate::".len()..];
-            let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') && !name.is_empty() {
+            let name: String = after
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            if !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') && !name.is_empty()
+            {
                 self.found.insert(name);
             }
         }
     }
 }
 
-/// Returns the Rust files below a directory of the repository, by their path in it; none if there is no such directory.
+/// Returns the Rust files below a directory of the repository, by their path in it; none if there
+/// is no such directory.
 fn rust_files(dir: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![PathBuf::from(dir)];
@@ -188,7 +243,9 @@ fn rust_files(dir: &str) -> Vec<PathBuf> {
             let path = dir.join(entry.file_name());
             match entry.file_type().expect("a file has a type") {
                 kind if kind.is_dir() && entry.file_name() != "target" => open.push(path),
-                _ if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
+                _ if path.extension().is_some_and(|extension| extension == "rs") => {
+                    found.push(path)
+                }
                 _ => {}
             }
         }
@@ -230,15 +287,28 @@ mod the_test_itself {
             "mod tests { fn f() -> crate::store::Layout { todo!() } }",
         ] {
             assert_eq!(faults_of("src/graph.rs", text), 1, "{text}");
-            assert_eq!(faults_of("src/cli/run.rs", &text.replace("super::store", "crate::store")), 0, "{text}");
+            assert_eq!(
+                faults_of(
+                    "src/cli/run.rs",
+                    &text.replace("super::store", "crate::store")
+                ),
+                0,
+                "{text}"
+            );
         }
-        assert_eq!(faults_of("src/plan/model.rs", "use super::super::store::Layout;"), 1);
+        assert_eq!(
+            faults_of("src/plan/model.rs", "use super::super::store::Layout;"),
+            1
+        );
     }
 
     #[test]
     fn sees_siblings_and_strangers() {
         assert_eq!(faults_of("src/graph.rs", "use crate::status::Gate;"), 1);
-        assert_eq!(faults_of("src/runner/mod.rs", "use crate::{supervisor, embedded};"), 2);
+        assert_eq!(
+            faults_of("src/runner/mod.rs", "use crate::{supervisor, embedded};"),
+            2
+        );
         assert_eq!(faults_of("src/graph.rs", "use crate::utils::helper;"), 1);
         assert_eq!(faults_of("src/utils.rs", "fn helper() {}"), 1);
         assert_eq!(faults_of("src/utils/mod.rs", "use crate::plan::Plan;"), 1);
@@ -246,13 +316,31 @@ mod the_test_itself {
 
     #[test]
     fn lets_through_what_is_allowed() {
-        assert_eq!(faults_of("src/plan/model.rs", "use crate::{ids::JobName, record}; use super::check; use crate::plan::schema;"), 0);
-        assert_eq!(faults_of("src/event.rs", "use crate::{ids::RunId, record::Conclusion};"), 0);
         assert_eq!(
-            faults_of("src/graph.rs", "// use crate::store;\nuse std::fmt; const S: &str = \"crate::store\"; mod tests { use super::*; }"),
+            faults_of(
+                "src/plan/model.rs",
+                "use crate::{ids::JobName, record}; use super::check; use crate::plan::schema;"
+            ),
             0
         );
-        assert_eq!(faults_of("src/main.rs", "fn main() { nixactions::cli::main() }"), 0);
+        assert_eq!(
+            faults_of(
+                "src/event.rs",
+                "use crate::{ids::RunId, record::Conclusion};"
+            ),
+            0
+        );
+        assert_eq!(
+            faults_of(
+                "src/graph.rs",
+                "// use crate::store;\nuse std::fmt; const S: &str = \"crate::store\"; mod tests { use super::*; }"
+            ),
+            0
+        );
+        assert_eq!(
+            faults_of("src/main.rs", "fn main() { nixactions::cli::main() }"),
+            0
+        );
         assert_eq!(faults_of("src/lib.rs", "pub mod cli; pub mod utils;"), 0);
     }
 

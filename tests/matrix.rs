@@ -1,8 +1,11 @@
-//! Matrix groups: what a failure does to the others, the bound on how many run, and what a job sees of its place.
+//! Matrix groups: what a failure does to the others, the bound on how many run, and what a job sees
+//! of its place.
 
 use std::fs;
 
-use nixactions_harness::{Finished, Manager, RUN_DEADLINE, bash, on_managers, on_shared_managers, wait_for, with};
+use nixactions_harness::{
+    Finished, Manager, RUN_DEADLINE, bash, on_managers, on_shared_managers, wait_for, with,
+};
 use serde_json::{Map, Value, json};
 
 on_shared_managers!(
@@ -43,32 +46,65 @@ fn fail_fast_cancels_the_other_jobs_of_the_group(manager: &Manager) {
     } });
     let run = manager.start(&plan, &NONE);
     let event = run.wait_for_event("matrixCancelled", None);
-    assert_eq!((event["event"]["group"].as_str(), event["event"]["job"].as_str()), (Some("test"), Some("bad")));
+    assert_eq!(
+        (
+            event["event"]["group"].as_str(),
+            event["event"]["job"].as_str()
+        ),
+        (Some("test"), Some("bad"))
+    );
     fs::write(manager.file(place.join("go")), "").expect("it is ours");
     let run = run.end().exits(1);
     let reason = "job `bad` of matrix `test` failed";
-    assert_eq!((run.verdict("bad"), run.reason("bad")), ("failure/failure".to_owned(), "step it: exit status 7"), "{run}");
+    assert_eq!(
+        (run.verdict("bad"), run.reason("bad")),
+        ("failure/failure".to_owned(), "step it: exit status 7"),
+        "{run}"
+    );
     for job in ["running", "not-started"] {
-        assert_eq!((run.verdict(job), run.reason(job)), ("cancelled/cancelled".to_owned(), reason), "{job} in {run}");
+        assert_eq!(
+            (run.verdict(job), run.reason(job)),
+            ("cancelled/cancelled".to_owned(), reason),
+            "{job} in {run}"
+        );
     }
     assert_eq!(
         run.steps("running"),
-        ["it cancelled/cancelled: cancelled", "usual skipped/skipped: the job was cancelled", "always success/success"],
+        [
+            "it cancelled/cancelled: cancelled",
+            "usual skipped/skipped: the job was cancelled",
+            "always success/success"
+        ],
         "{run}"
     );
-    assert_eq!((run.lines("running"), run.lines("not-started")), (vec!["told", "cleaned"], vec![]), "{run}");
-    assert_eq!((run.verdict("after"), run.reason("after")), ("skipped/skipped".to_owned(), "need `running` was cancelled"), "{run}");
+    assert_eq!(
+        (run.lines("running"), run.lines("not-started")),
+        (vec!["told", "cleaned"], vec![]),
+        "{run}"
+    );
+    assert_eq!(
+        (run.verdict("after"), run.reason("after")),
+        ("skipped/skipped".to_owned(), "need `running` was cancelled"),
+        "{run}"
+    );
     assert_eq!(
         (run.verdict("other"), run.verdict("of-another-matrix")),
         ("success/success".to_owned(), "success/success".to_owned()),
         "{run}"
     );
-    assert_eq!((run.lines("always"), run.lines("report")), (vec!["ran"], vec!["failure cancelled cancelled"]), "{run}");
+    assert_eq!(
+        (run.lines("always"), run.lines("report")),
+        (vec!["ran"], vec!["failure cancelled cancelled"]),
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }
 
 fn without_fail_fast_and_after_a_tolerated_failure_the_group_goes_on(manager: &Manager) {
-    for (matrix, tolerated) in [(json!({ "group": "g", "failFast": false }), false), (json!({ "group": "g" }), true)] {
+    for (matrix, tolerated) in [
+        (json!({ "group": "g", "failFast": false }), false),
+        (json!({ "group": "g" }), true),
+    ] {
         let plan = json!({ "version": 1, "name": "goeson", "maxParallel": 3, "jobs": {
             "bad": in_group(with(bash("exit 1"), json!({ "continueOnError": tolerated })), matrix.clone()),
             "running": in_group(bash("touch running; until [ -e go ]; do sleep 0.05; done"), matrix.clone()),
@@ -79,37 +115,82 @@ fn without_fail_fast_and_after_a_tolerated_failure_the_group_goes_on(manager: &M
         run.wait_for_file("running", "running");
         fs::write(run.workspace("running", "go"), "").expect("it is ours");
         let run = run.end().exits(i32::from(!tolerated));
-        assert_eq!((run.verdict("running"), run.verdict("later")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
+        assert_eq!(
+            (run.verdict("running"), run.verdict("later")),
+            ("success/success".to_owned(), "success/success".to_owned()),
+            "{run}"
+        );
     }
 }
 
-/// Returns how many of the jobs that pass ran at once at most; each has printed when it began and ended.
+/// Returns how many of the jobs that pass ran at once at most; each has printed when it began and
+/// ended.
 fn at_once(run: &Finished, jobs: &[String]) -> usize {
     let time = |job: &str, name: &str| run.value(job, name).parse::<f64>().expect("it is a time");
-    let spans: Vec<(f64, f64)> = jobs.iter().map(|job| (time(job, "START"), time(job, "END"))).collect();
-    spans.iter().map(|(start, _)| spans.iter().filter(|(from, to)| from <= start && start < to).count()).max().unwrap_or(0)
+    let spans: Vec<(f64, f64)> = jobs
+        .iter()
+        .map(|job| (time(job, "START"), time(job, "END")))
+        .collect();
+    spans
+        .iter()
+        .map(|(start, _)| {
+            spans
+                .iter()
+                .filter(|(from, to)| from <= start && start < to)
+                .count()
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 fn max_parallel_bounds_the_group_within_the_run(manager: &Manager) {
     let job = || bash("echo START=$EPOCHREALTIME; sleep 0.4; echo END=$EPOCHREALTIME");
-    let of_group = |n: usize| (format!("g{n}"), in_group(job(), json!({ "group": "g", "maxParallel": 2 })));
-    let of_other = |n: usize| (format!("h{n}"), in_group(job(), json!({ "group": "h -", "maxParallel": 1 })));
+    let of_group = |n: usize| {
+        (
+            format!("g{n}"),
+            in_group(job(), json!({ "group": "g", "maxParallel": 2 })),
+        )
+    };
+    let of_other = |n: usize| {
+        (
+            format!("h{n}"),
+            in_group(job(), json!({ "group": "h -", "maxParallel": 1 })),
+        )
+    };
     let of_none = |n: usize| (format!("n{n}"), job());
-    let jobs: Map<String, Value> = (0..5).map(of_group).chain((0..3).map(of_other)).chain((0..4).map(of_none)).collect();
-    let names = |prefix: &str| -> Vec<String> { jobs.keys().filter(|name| name.starts_with(prefix)).cloned().collect() };
+    let jobs: Map<String, Value> = (0..5)
+        .map(of_group)
+        .chain((0..3).map(of_other))
+        .chain((0..4).map(of_none))
+        .collect();
+    let names = |prefix: &str| -> Vec<String> {
+        jobs.keys()
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect()
+    };
     let plan = json!({ "version": 1, "name": "within", "maxParallel": 3, "jobs": jobs });
     let run = manager.run(&plan, &NONE).exits(0);
     for (prefix, most) in [("g", 2), ("h", 1), ("", 3)] {
         let found = at_once(&run, &names(prefix));
         assert!(found <= most, "{found} of `{prefix}*` at once: {run}");
     }
-    assert_eq!(at_once(&run, &names("")), 3, "the run's own bound is used up: {run}");
+    assert_eq!(
+        at_once(&run, &names("")),
+        3,
+        "the run's own bound is used up: {run}"
+    );
     run.leaves_nothing(manager);
 }
 
 fn a_place_whose_holder_is_killed_is_taken_by_the_next(manager: &Manager) {
     let matrix = json!({ "group": "one", "maxParallel": 1, "failFast": false });
-    let job = || in_group(bash("touch started; until [ -e go ]; do sleep 0.05; done"), matrix.clone());
+    let job = || {
+        in_group(
+            bash("touch started; until [ -e go ]; do sleep 0.05; done"),
+            matrix.clone(),
+        )
+    };
     let plan = json!({ "version": 1, "name": "holder", "maxParallel": 3, "jobs": { "a": job(), "b": job(), "c": job() } });
     let run = manager.start(&plan, &NONE);
     let started = || {
@@ -119,18 +200,32 @@ fn a_place_whose_holder_is_killed_is_taken_by_the_next(manager: &Manager) {
             .filter_map(|event| event["event"]["job"].as_str().map(str::to_owned))
             .collect::<Vec<_>>()
     };
-    let first = run.wait_for_event("jobStarted", None)["event"]["job"].as_str().expect("a name").to_owned();
+    let first = run.wait_for_event("jobStarted", None)["event"]["job"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
     run.wait_for_file(&first, "started");
     assert_eq!(started(), std::slice::from_ref(&first), "one at a time");
     assert!(run.kill_runner(&first), "`{first}` has no runner");
-    let mut others: Vec<&str> = ["a", "b", "c"].into_iter().filter(|job| *job != first).collect();
+    let mut others: Vec<&str> = ["a", "b", "c"]
+        .into_iter()
+        .filter(|job| *job != first)
+        .collect();
     while !others.is_empty() {
         // Which of them is the next is not ours to say.
-        let next = wait_for(RUN_DEADLINE, "the next job", || others.iter().position(|job| run.workspace(job, "started").exists()));
+        let next = wait_for(RUN_DEADLINE, "the next job", || {
+            others
+                .iter()
+                .position(|job| run.workspace(job, "started").exists())
+        });
         fs::write(run.workspace(others.remove(next), "go"), "").expect("it is ours");
     }
     let run = run.end().exits(1);
-    assert_eq!((run.verdict(&first), run.reason(&first)), ("failure/failure".to_owned(), "signal: killed by SIGKILL"), "{run}");
+    assert_eq!(
+        (run.verdict(&first), run.reason(&first)),
+        ("failure/failure".to_owned(), "signal: killed by SIGKILL"),
+        "{run}"
+    );
     for job in ["a", "b", "c"].into_iter().filter(|job| *job != first) {
         assert_eq!(run.verdict(job), "success/success", "{run}");
     }
@@ -143,23 +238,45 @@ fn values_reach_steps_and_the_record(manager: &Manager) {
         "alone": bash("echo ${MATRIX_OS-unset}"),
     } });
     let run = manager.run(&plan, &NONE).exits(0);
-    assert_eq!((run.lines("test-linux"), run.lines("alone")), (vec!["linux 1.85 env"], vec!["unset"]), "{run}");
-    assert_eq!(run.job("test-linux")["matrix"], json!({ "group": "t", "values": matrix["values"] }), "{run}");
+    assert_eq!(
+        (run.lines("test-linux"), run.lines("alone")),
+        (vec!["linux 1.85 env"], vec!["unset"]),
+        "{run}"
+    );
+    assert_eq!(
+        run.job("test-linux")["matrix"],
+        json!({ "group": "t", "values": matrix["values"] }),
+        "{run}"
+    );
     assert!(run.job("alone").get("matrix").is_none(), "{run}");
 }
 
 fn a_matrix_of_256_jobs_runs_them_all(manager: &Manager) {
     let job = |n: usize| {
-        let job = in_group(json!({ "executor": "bare", "steps": [{ "run": ["true"] }] }), json!({ "group": "all", "maxParallel": 8 }));
+        let job = in_group(
+            json!({ "executor": "bare", "steps": [{ "run": ["true"] }] }),
+            json!({ "group": "all", "maxParallel": 8 }),
+        );
         (format!("j{n}"), job)
     };
     let jobs: Map<String, Value> = (0..256)
         .map(job)
-        .chain([("after".to_owned(), with(bash("true"), json!({ "needs": (0..256).map(|n| format!("j{n}")).collect::<Vec<_>>() })))])
+        .chain([(
+            "after".to_owned(),
+            with(
+                bash("true"),
+                json!({ "needs": (0..256).map(|n| format!("j{n}")).collect::<Vec<_>>() }),
+            ),
+        )])
         .collect();
     let executors = json!({ "bare": { "type": "systemd", "sandbox": "none", "copyRepo": false } });
     let plan = json!({ "version": 1, "name": "many", "maxParallel": 16, "executors": executors, "jobs": jobs });
     let run = manager.run(&plan, &NONE).exits(0);
-    assert_eq!(run.record["jobs"].as_object().map(Map::len), Some(257), "{}", run.id);
+    assert_eq!(
+        run.record["jobs"].as_object().map(Map::len),
+        Some(257),
+        "{}",
+        run.id
+    );
     run.leaves_nothing(manager);
 }

@@ -1,7 +1,8 @@
-//! The NixOS module: the text of its units, `tests/module/<nnn>-<what>/`, and what systemd says of it.
+//! The NixOS module: the text of its units, `tests/module/<nnn>-<what>/`, and what systemd says of
+//! it.
 //!
-//! They are evaluated by the machine's own Nix over a stand-in for NixOS (`tests/nix/nixos.nix`). `NIXACTIONS_BLESS=1` writes what they
-//! are now; read the difference before it is committed.
+//! They are evaluated by the machine's own Nix over a stand-in for NixOS (`tests/nix/nixos.nix`).
+//! `NIXACTIONS_BLESS=1` writes what they are now; read the difference before it is committed.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -17,13 +18,22 @@ on_managers!(the_virtual_machine_is_evaluated_as_far_as_it_goes on system_262);
 on_managers!(systemd_calls_the_services_little_exposed on system_262);
 on_managers!(systemd_finds_no_fault_with_the_units on system_252, system_257, system_262);
 
-/// Configurations are written by the name that stands here, and evaluated by the name that they have in the machine.
+/// Configurations are written by the name that stands here, and evaluated by the name that they
+/// have in the machine.
 const CONFIGURATIONS: &str = "tests/module";
 
 /// Returns the names of the configurations, in order.
 fn configurations() -> Vec<String> {
     let entries = fs::read_dir(here(CONFIGURATIONS)).expect("the configurations are there");
-    let mut names: Vec<_> = entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| {
+            entry
+                .expect("it can be read")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
     names.sort();
     assert!(names.len() >= 3, "the configurations are gone");
     names
@@ -46,7 +56,9 @@ fn configuration(name: &str) -> String {
 fn without_hashes(text: &str) -> String {
     let mut parts = text.split("/nix/store/");
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| text + "/nix/store/…" + part.get(32..).expect("a hash has 32 letters"))
+    parts.fold(first, |text, part| {
+        text + "/nix/store/…" + part.get(32..).expect("a hash has 32 letters")
+    })
 }
 
 fn each_configuration_becomes_exactly_its_units(manager: &Manager) {
@@ -57,19 +69,36 @@ fn each_configuration_becomes_exactly_its_units(manager: &Manager) {
             .as_object()
             .expect("units have names")
             .iter()
-            .map(|(unit, text)| (unit.clone(), without_hashes(text.as_str().expect("units are texts"))))
+            .map(|(unit, text)| {
+                (
+                    unit.clone(),
+                    without_hashes(text.as_str().expect("units are texts")),
+                )
+            })
             .collect();
         let folder = here(CONFIGURATIONS).join(&name);
-        let files = || fs::read_dir(&folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
+        let files = || {
+            fs::read_dir(&folder)
+                .expect("it is there")
+                .map(|entry| entry.expect("it can be read").path())
+        };
         let written = files().filter(|path| path.extension().is_some_and(|kind| kind != "nix"));
         if std::env::var_os("NIXACTIONS_BLESS").is_some() {
             written.for_each(|path| fs::remove_file(path).expect("it is ours"));
-            found.iter().for_each(|(unit, text)| fs::write(folder.join(unit), text).expect("it is ours"));
+            found
+                .iter()
+                .for_each(|(unit, text)| fs::write(folder.join(unit), text).expect("it is ours"));
             continue;
         }
         let expected: BTreeMap<_, _> = written
             .map(|path| {
-                (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), fs::read_to_string(&path).expect("it is text"))
+                (
+                    path.file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned(),
+                    fs::read_to_string(&path).expect("it is text"),
+                )
             })
             .collect();
         assert_eq!(found, expected, "{name}");
@@ -78,20 +107,45 @@ fn each_configuration_becomes_exactly_its_units(manager: &Manager) {
 
 fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let workflows =
-        |workflows: &str| nixos(&format!("{{ services.nixactions = {{ enable = true; workflows = {workflows}; }}; }}"), "units");
+    let workflows = |workflows: &str| {
+        nixos(
+            &format!("{{ services.nixactions = {{ enable = true; workflows = {workflows}; }}; }}"),
+            "units",
+        )
+    };
     let cases = [
-        ("{ ci = { }; }", "services.nixactions.workflows.ci: neither `package` nor `settings`"),
-        ("{ \"1st\".settings.jobs.a.steps = [ { bash = \"true\"; } ]; }", "`1st' in `services.nixactions.workflows' is no name"),
-        ("{ ci.package = (import <nixpkgs> { }).coreutils; }", "services.nixactions.workflows.ci.package: `coreutils` is no workflow"),
+        (
+            "{ ci = { }; }",
+            "services.nixactions.workflows.ci: neither `package` nor `settings`",
+        ),
+        (
+            "{ \"1st\".settings.jobs.a.steps = [ { bash = \"true\"; } ]; }",
+            "`1st' in `services.nixactions.workflows' is no name",
+        ),
+        (
+            "{ ci.package = (import <nixpkgs> { }).coreutils; }",
+            "services.nixactions.workflows.ci.package: `coreutils` is no workflow",
+        ),
         (
             "{ ci = { package = (import <nixpkgs> { }).coreutils; settings = { }; }; }",
             "services.nixactions.workflows.ci: both `package` and `settings`",
         ),
-        ("{ ci = { schedule = \"\"; settings = { }; }; }", "services.nixactions.workflows.ci.schedule"),
-        ("{ ci.shedule = \"daily\"; }", "services.nixactions.workflows.ci.shedule"),
-        ("{ ci.settings.jobs.a.stepz = [ ]; }", "services.nixactions.workflows.ci.settings.jobs.a.stepz"),
-        ("{ ci.settings.jobs.a = { needs = [ \"b\" ]; steps = [ { bash = \"true\"; } ]; }; }", "job `a`, needs: there is no job `b`"),
+        (
+            "{ ci = { schedule = \"\"; settings = { }; }; }",
+            "services.nixactions.workflows.ci.schedule",
+        ),
+        (
+            "{ ci.shedule = \"daily\"; }",
+            "services.nixactions.workflows.ci.shedule",
+        ),
+        (
+            "{ ci.settings.jobs.a.stepz = [ ]; }",
+            "services.nixactions.workflows.ci.settings.jobs.a.stepz",
+        ),
+        (
+            "{ ci.settings.jobs.a = { needs = [ \"b\" ]; steps = [ { bash = \"true\"; } ]; }; }",
+            "job `a`, needs: there is no job `b`",
+        ),
     ];
     for (wrong, expected) in cases {
         let said = nix.eval_fails(&workflows(wrong));
@@ -114,10 +168,17 @@ fn settings_mean_what_they_mean_to_mk_workflow(manager: &Manager) {
             test = { needs = [ "build" "m" ]; inputs = [ { name = "dist"; path = "in"; } ]; steps = [ { name = "t"; bash = "true"; condition = "always()"; } ]; };
         };
     }"#;
-    let start = format!("let pkgs = import <nixpkgs> {{ }}; api = import {REPOSITORY}/nix {{ inherit pkgs; }}; settings = {settings}; in");
-    let direct = nix.eval(&format!("{start} (api.mkWorkflow ({{ name = \"ci\"; }} // settings)).plan"));
+    let start = format!(
+        "let pkgs = import <nixpkgs> {{ }}; api = import {REPOSITORY}/nix {{ inherit pkgs; }}; settings = {settings}; in"
+    );
+    let direct = nix.eval(&format!(
+        "{start} (api.mkWorkflow ({{ name = \"ci\"; }} // settings)).plan"
+    ));
     let module = "{ services.nixactions.workflows.ci = { inherit settings; }; }";
-    let through = nix.eval(&format!("{start} {}", nixos(module, "config.services.nixactions.workflows.ci.built.plan")));
+    let through = nix.eval(&format!(
+        "{start} {}",
+        nixos(module, "config.services.nixactions.workflows.ci.built.plan")
+    ));
     assert_eq!(through, direct);
 }
 
@@ -138,50 +199,99 @@ fn the_documentation_lists_all_options(manager: &Manager) {
 
 fn the_configurations_of_the_documentation_are_good(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let text = ["README.md", "docs/nixos.md"].map(|page| fs::read_to_string(here(page)).expect("the page is there")).concat();
-    let blocks: Vec<_> = text.split("```nix configuration\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let text = ["README.md", "docs/nixos.md"]
+        .map(|page| fs::read_to_string(here(page)).expect("the page is there"))
+        .concat();
+    let blocks: Vec<_> = text
+        .split("```nix configuration\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
     assert!(blocks.len() >= 4, "the examples are gone");
     for block in blocks {
-        let module = format!("let inputs.nixactions.nixosModules.default = {REPOSITORY}/nixos; in {block}");
+        let module =
+            format!("let inputs.nixactions.nixosModules.default = {REPOSITORY}/nixos; in {block}");
         let module = manager.write("configuration.nix", module);
         let units = nix.eval(&nixos(&module.display().to_string(), "units"));
-        assert!(units.as_object().is_some_and(|units| units.keys().any(|unit| unit.starts_with("nixactions@"))), "{block}: {units}");
+        assert!(
+            units
+                .as_object()
+                .is_some_and(|units| units.keys().any(|unit| unit.starts_with("nixactions@"))),
+            "{block}: {units}"
+        );
     }
 }
 
-/// NixOS' own tests want all of nixpkgs; of that for the module, the machine's configuration and the script's syntax are seen.
+/// NixOS' own tests want all of nixpkgs; of that for the module, the machine's configuration and
+/// the script's syntax are seen.
 fn the_virtual_machine_is_evaluated_as_far_as_it_goes(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let test = format!("(import {REPOSITORY}/vm-tests/module.nix {{ pkgs = {{ testers.runNixOSTest = test: test; }}; }})");
+    let test = format!(
+        "(import {REPOSITORY}/vm-tests/module.nix {{ pkgs = {{ testers.runNixOSTest = test: test; }}; }})"
+    );
     let units = nix.eval(&nixos(&format!("{test}.nodes.machine"), "units"));
-    for unit in ["nixactions@good.service", "nixactions@good.timer", "nixactions@bad.service", "nixactions@long.service"] {
+    for unit in [
+        "nixactions@good.service",
+        "nixactions@good.timer",
+        "nixactions@bad.service",
+        "nixactions@long.service",
+    ] {
         assert!(units[unit].is_string(), "{unit}: {units}");
     }
     let script = nix.eval(&format!("{test}.testScript"));
     let script = manager.write("script.py", script.as_str().expect("it is a text"));
-    let Ok(python) = std::process::Command::new("python3").args(["-m", "py_compile"]).arg(manager.file(script)).output() else {
+    let Ok(python) = std::process::Command::new("python3")
+        .args(["-m", "py_compile"])
+        .arg(manager.file(script))
+        .output()
+    else {
         return Skip::new("no python3 on this machine").report();
     };
-    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
+    assert!(
+        python.status.success(),
+        "{}",
+        String::from_utf8_lossy(&python.stderr)
+    );
 }
 
 fn systemd_finds_no_fault_with_the_units(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     for name in configurations() {
         let units = nix.build(&nixos(&configuration(&name), "files"));
-        let output =
-            manager.command(&["sh", "-c", &format!("systemd-analyze verify --man=no {}/nixactions*", units.display())]).output_within(SOON);
+        let output = manager
+            .command(&[
+                "sh",
+                "-c",
+                &format!(
+                    "systemd-analyze verify --man=no {}/nixactions*",
+                    units.display()
+                ),
+            ])
+            .output_within(SOON);
         let said = String::from_utf8_lossy(&output.stderr);
         // What the configuration names is not there to be found.
-        let said: Vec<_> = said.lines().filter(|line| line.contains("nixactions") && !line.contains("tell-somebody")).collect();
-        assert!(output.status.success() && said.is_empty(), "{name}: {said:#?}");
+        let said: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("nixactions") && !line.contains("tell-somebody"))
+            .collect();
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{name}: {said:#?}"
+        );
     }
 }
 
-/// Of ten, by systemd-analyze(1): "OK" is up to 4.9, and what runs as root and makes directories for others does not come far below.
+/// Of ten, by systemd-analyze(1): "OK" is up to 4.9, and what runs as root and makes directories
+/// for others does not come far below.
 fn systemd_calls_the_services_little_exposed(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let units = nix.build(&nixos(&configuration(&configurations()[0]), "files"));
     let analyze = "systemd-analyze security --offline=yes --no-pager --threshold=25";
-    manager.command(&["sh", "-c", &format!("{analyze} {}/nixactions@*.service", units.display())]).ok();
+    manager
+        .command(&[
+            "sh",
+            "-c",
+            &format!("{analyze} {}/nixactions@*.service", units.display()),
+        ])
+        .ok();
 }

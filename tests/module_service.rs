@@ -1,10 +1,13 @@
-//! The services and timers that the NixOS module makes, run by a real systemd: what becomes of their runs, and they of their runs.
+//! The services and timers that the NixOS module makes, run by a real systemd: what becomes of
+//! their runs, and they of their runs.
 //!
 //! The units are those of `tests/module.rs`, made by the machine's Nix and put where NixOS would.
 
 use std::fs;
 
-use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, on_managers, or_skip, wait_for};
+use nixactions_harness::{
+    CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, on_managers, or_skip, wait_for,
+};
 use serde_json::Value;
 
 on_managers!(the_result_of_the_service_is_the_conclusion_of_the_run on system_262);
@@ -17,17 +20,31 @@ on_managers!(jobs_get_the_source_tree_as_they_do_without_a_sandbox on system_262
 fn install(manager: &Manager, nix: &Nix<'_>, module: &str) {
     let daemon = "/nix/var/nix/daemon-socket/socket";
     if !manager.file(daemon).exists() {
-        manager.command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"]).ok();
-        wait_for(SOON, "Nix' daemon", || manager.file(daemon).exists().then_some(()));
+        manager
+            .command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"])
+            .ok();
+        wait_for(SOON, "Nix' daemon", || {
+            manager.file(daemon).exists().then_some(())
+        });
     }
-    let units = nix.build(&format!("(import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ ({module}) ]; }}).files"));
-    manager.command(&["sh", "-c", &format!("cp {}/* /etc/systemd/system/", units.display())]).ok();
+    let units = nix.build(&format!(
+        "(import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ ({module}) ]; }}).files"
+    ));
+    manager
+        .command(&[
+            "sh",
+            "-c",
+            &format!("cp {}/* /etc/systemd/system/", units.display()),
+        ])
+        .ok();
     manager.systemctl(&["daemon-reload"]).ok();
 }
 
 /// Returns a module with one workflow `ci`, of these settings, and these options beside them.
 fn workflow(settings: &str, options: &str) -> String {
-    format!("{{ services.nixactions = {{ enable = true; workflows.ci = {{ settings = {settings}; {options} }}; }}; }}")
+    format!(
+        "{{ services.nixactions = {{ enable = true; workflows.ci = {{ settings = {settings}; {options} }}; }}; }}"
+    )
 }
 
 /// A workflow that waits in one job, and cleans up in another.
@@ -38,30 +55,84 @@ const WAITS: &str = r#"{ jobs = {
 
 /// Returns a property of the service.
 fn property(manager: &Manager, name: &str) -> String {
-    manager.systemctl(&["show", "--value", &format!("--property={name}"), "nixactions@ci.service"]).ok().trim().to_owned()
+    manager
+        .systemctl(&[
+            "show",
+            "--value",
+            &format!("--property={name}"),
+            "nixactions@ci.service",
+        ])
+        .ok()
+        .trim()
+        .to_owned()
 }
 
 fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    install(manager, &nix, &workflow(r#"{ jobs.a.steps = [ { bash = "echo hello"; } ]; }"#, ""));
-    manager.systemctl(&["start", "--wait", "nixactions@ci"]).ok();
+    install(
+        manager,
+        &nix,
+        &workflow(r#"{ jobs.a.steps = [ { bash = "echo hello"; } ]; }"#, ""),
+    );
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .ok();
     let record = manager.run_of("ci-1").record();
-    assert_eq!((record["conclusion"].as_str(), property(manager, "Result").as_str()), (Some("success"), "success"), "{record:#}");
-    let log = manager.command(&["journalctl", "--no-pager", "--unit=nixactions@ci", "--output=cat"]).ok();
-    assert!(log.contains("hello") && log.contains("ci-1: success"), "{log}");
+    assert_eq!(
+        (
+            record["conclusion"].as_str(),
+            property(manager, "Result").as_str()
+        ),
+        (Some("success"), "success"),
+        "{record:#}"
+    );
+    let log = manager
+        .command(&[
+            "journalctl",
+            "--no-pager",
+            "--unit=nixactions@ci",
+            "--output=cat",
+        ])
+        .ok();
+    assert!(
+        log.contains("hello") && log.contains("ci-1: success"),
+        "{log}"
+    );
     assert!(!log.contains("warning"), "its sandbox hinders it: {log}");
     let roots = nix.command(&["nix-store", "--gc", "--print-roots"]).ok();
-    assert!(roots.contains("/var/lib/nixactions/runs/ci-1/workflow"), "the workflow is not kept: {roots}");
+    assert!(
+        roots.contains("/var/lib/nixactions/runs/ci-1/workflow"),
+        "the workflow is not kept: {roots}"
+    );
 
-    install(manager, &nix, &workflow(r#"{ jobs.a.steps = [ { bash = "exit 7"; } ]; }"#, ""));
-    manager.systemctl(&["start", "--wait", "nixactions@ci"]).fails();
+    install(
+        manager,
+        &nix,
+        &workflow(r#"{ jobs.a.steps = [ { bash = "exit 7"; } ]; }"#, ""),
+    );
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .fails();
     assert_eq!(manager.run_of("ci-2").record()["conclusion"], "failure");
-    assert_eq!((property(manager, "Result").as_str(), property(manager, "ExecMainStatus").as_str()), ("exit-code", "1"));
+    assert_eq!(
+        (
+            property(manager, "Result").as_str(),
+            property(manager, "ExecMainStatus").as_str()
+        ),
+        ("exit-code", "1")
+    );
 }
 
 fn the_timer_starts_one_run_after_the_other(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    install(manager, &nix, &workflow(r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#, r#"schedule = "*:*:*";"#));
+    install(
+        manager,
+        &nix,
+        &workflow(
+            r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
+            r#"schedule = "*:*:*";"#,
+        ),
+    );
     manager.systemctl(&["start", "nixactions@ci.timer"]).ok();
     for run in ["ci-1", "ci-2"] {
         let record = wait_for(RUN_DEADLINE, &format!("a run {run} by the timer"), || {
@@ -80,12 +151,24 @@ fn stopping_the_service_cancels_the_run(manager: &Manager) {
     assert_eq!(property(manager, "ActiveState"), "active");
     let run = manager.run_of("ci-1");
     run.wait_for_file("wait", "started");
-    manager.systemctl(&["stop", "nixactions@ci"]).output_within(RUN_DEADLINE);
+    manager
+        .systemctl(&["stop", "nixactions@ci"])
+        .output_within(RUN_DEADLINE);
     let run = run.end();
     assert_eq!(run.record["conclusion"], "cancelled", "{run}");
-    assert_eq!((run.verdict("wait").as_str(), run.verdict("clean").as_str()), ("cancelled/cancelled", "success/success"), "{run}");
+    assert_eq!(
+        (run.verdict("wait").as_str(), run.verdict("clean").as_str()),
+        ("cancelled/cancelled", "success/success"),
+        "{run}"
+    );
     // A run that was cancelled has not succeeded: no `OnSuccess=` follows it.
-    assert_eq!((property(manager, "Result").as_str(), property(manager, "ExecMainStatus").as_str()), ("exit-code", "130"));
+    assert_eq!(
+        (
+            property(manager, "Result").as_str(),
+            property(manager, "ExecMainStatus").as_str()
+        ),
+        ("exit-code", "130")
+    );
     run.leaves_nothing(manager);
 }
 
@@ -95,8 +178,12 @@ fn a_killed_client_leaves_the_run_alone(manager: &Manager) {
     manager.systemctl(&["start", "nixactions@ci"]).ok();
     let run = manager.run_of("ci-1");
     run.wait_for_file("wait", "started");
-    manager.systemctl(&["kill", "--signal=KILL", "nixactions@ci"]).ok();
-    wait_for(SOON, "the service to notice", || (property(manager, "Result") == "signal").then_some(()));
+    manager
+        .systemctl(&["kill", "--signal=KILL", "nixactions@ci"])
+        .ok();
+    wait_for(SOON, "the service to notice", || {
+        (property(manager, "Result") == "signal").then_some(())
+    });
     fs::write(run.workspace("wait", "stop"), "").expect("the run directory is ours");
     let run = run.end();
     assert_eq!(run.record["conclusion"], "success", "{run}");
@@ -105,15 +192,20 @@ fn a_killed_client_leaves_the_run_alone(manager: &Manager) {
 
 fn jobs_get_the_source_tree_as_they_do_without_a_sandbox(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    // Large enough to be mounted rather than copied, over a file system that can be (a machine's own is an overlay itself); in a place that
-    // few see, and not root's own.
+    // Large enough to be mounted rather than copied, over a file system that can be (a machine's
+    // own is an overlay itself); in a place that few see, and not root's own.
     let make = "mkdir /var/lib/nixactions && mount -t tmpfs tmpfs /var/lib/nixactions && mkdir /root/project && cd /root/project &&
         git init --quiet . && mkdir many && seq 300 | sed s,^,many/, | xargs touch && echo ignored > .gitignore && touch ignored && chown -R 1000 .";
     manager.command(&["sh", "-c", make]).ok();
-    let look =
-        r#"{ jobs.look.steps = [ { bash = "mountpoint . && test -f many/300 && test ! -e ignored && touch many/301 && rm many/1"; } ]; }"#;
-    install(manager, &nix, &workflow(look, r#"source = "/root/project";"#));
-    manager.systemctl(&["start", "--wait", "nixactions@ci"]).output_within(RUN_DEADLINE);
+    let look = r#"{ jobs.look.steps = [ { bash = "mountpoint . && test -f many/300 && test ! -e ignored && touch many/301 && rm many/1"; } ]; }"#;
+    install(
+        manager,
+        &nix,
+        &workflow(look, r#"source = "/root/project";"#),
+    );
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .output_within(RUN_DEADLINE);
     let record = manager.run_of("ci-1").record();
     assert_eq!(record["conclusion"], "success", "{record:#}");
 }

@@ -1,4 +1,5 @@
-//! What Nix has built for a run is kept from its garbage collector as long as the run is, and no longer.
+//! What Nix has built for a run is kept from its garbage collector as long as the run is, and no
+//! longer.
 
 use std::{
     fs,
@@ -6,9 +7,12 @@ use std::{
     process::Command,
 };
 
-use nixactions_harness::{CommandExt as _, Kind, Manager, Nix, Run, SOON, on_managers, or_skip, wait_for};
+use nixactions_harness::{
+    CommandExt as _, Kind, Manager, Nix, Run, SOON, on_managers, or_skip, wait_for,
+};
 
-/// Each job's program is a path of the store of its own; the second has not begun when garbage is collected.
+/// Each job's program is a path of the store of its own; the second has not begun when garbage is
+/// collected.
 const FILE: &str = r#"
 let
   pkgs = import <nixpkgs> { };
@@ -21,12 +25,21 @@ mkWorkflow {
 }
 "#;
 
-/// Collects all that nothing keeps, and returns the paths of workflows and their steps that are left.
+/// Collects all that nothing keeps, and returns the paths of workflows and their steps that are
+/// left.
 fn collect(manager: &Manager, nix: &Nix<'_>) -> Vec<String> {
     nix.command(&["nix-store", "--gc"]).ok();
-    let names = fs::read_dir(manager.file("/nix/store")).expect("there is a store").flatten();
-    let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| ["-ci", "-wait", "-late"].iter().any(|end| name.ends_with(end)));
+    let names = fs::read_dir(manager.file("/nix/store"))
+        .expect("there is a store")
+        .flatten();
+    let mut names: Vec<_> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.retain(|name| {
+        ["-ci", "-wait", "-late"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    });
     names.sort_by_key(|name| name.split_once('-').map(|(_, name)| name.to_owned()));
     names
 }
@@ -36,7 +49,12 @@ fn go_on(manager: &Manager, run: Run<'_>) -> Vec<String> {
     fs::write(run.workspace("first", "go"), "").expect("it is ours");
     let run = run.end();
     assert_eq!(run.record["conclusion"], "success", "{run}");
-    manager.nixactions(&["logs", &run.id, "second"]).ok().lines().map(str::to_owned).collect()
+    manager
+        .nixactions(&["logs", &run.id, "second"])
+        .ok()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 on_managers!(collecting_garbage_harms_no_kept_run on system_252, system_257, system_262, user_262);
@@ -45,15 +63,28 @@ fn collecting_garbage_harms_no_kept_run(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let file = manager.write("ci.nix", FILE);
     let kept = ["ci", "late", "wait"].map(str::to_owned);
-    let names = |paths: Vec<String>| -> Vec<String> { paths.iter().filter_map(|path| Some(path.split_once('-')?.1.to_owned())).collect() };
+    let names = |paths: Vec<String>| -> Vec<String> {
+        paths
+            .iter()
+            .filter_map(|path| Some(path.split_once('-')?.1.to_owned()))
+            .collect()
+    };
 
     // Built for the run.
     let output = nix.output(|| nix.nixactions(&["run", "ci.nix", "--detach"]));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let run = manager.run_of(String::from_utf8_lossy(&output.stdout).trim());
     run.wait_for_file("first", "started");
     assert_eq!(names(collect(manager, &nix)), kept);
-    assert!(go_on(manager, run).iter().any(|line| line.contains("late by /nix/store/")));
+    assert!(
+        go_on(manager, run)
+            .iter()
+            .any(|line| line.contains("late by /nix/store/"))
+    );
     assert_eq!(names(collect(manager, &nix)), kept, "a rerun needs it");
 
     // Run again when the first is gone, from what the second keeps.
@@ -62,24 +93,45 @@ fn collecting_garbage_harms_no_kept_run(manager: &Manager) {
     manager.nixactions(&["clean", "--keep=1"]).ok();
     assert_eq!(manager.runs(), ["ci-2"]);
     assert_eq!(names(collect(manager, &nix)), kept);
-    assert!(go_on(manager, again).iter().any(|line| line.contains("late by /nix/store/")));
+    assert!(
+        go_on(manager, again)
+            .iter()
+            .any(|line| line.contains("late by /nix/store/"))
+    );
 
     remove(manager, "ci-2");
     assert_eq!(collect(manager, &nix), [""; 0], "nothing keeps it any more");
 
     // Built by somebody else, who has let go of it.
     let built = nix.build(&format!("import {}", file.display()));
-    for command in
-        [vec![built.join("bin/ci"), "--detach".into(), manager_flag(manager)], vec!["run".into(), built.clone(), "--detach".into()]]
-    {
-        let id = if command[0] == Path::new("run") { nix.nixactions(&command).ok() } else { nix.command(&command).ok() };
+    for command in [
+        vec![
+            built.join("bin/ci"),
+            "--detach".into(),
+            manager_flag(manager),
+        ],
+        vec!["run".into(), built.clone(), "--detach".into()],
+    ] {
+        let id = if command[0] == Path::new("run") {
+            nix.nixactions(&command).ok()
+        } else {
+            nix.command(&command).ok()
+        };
         let run = manager.run_of(id.trim());
         run.wait_for_file("first", "started");
         assert_eq!(names(collect(manager, &nix)), kept);
-        assert!(go_on(manager, run).iter().any(|line| line.contains("late by /nix/store/")));
+        assert!(
+            go_on(manager, run)
+                .iter()
+                .any(|line| line.contains("late by /nix/store/"))
+        );
     }
     remove(manager, "ci-3");
-    assert_eq!(names(collect(manager, &nix)), kept, "the other run is still there");
+    assert_eq!(
+        names(collect(manager, &nix)),
+        kept,
+        "the other run is still there"
+    );
     remove(manager, "ci-4");
     assert_eq!(collect(manager, &nix), [""; 0]);
 }
@@ -91,31 +143,61 @@ fn a_user_of_a_daemon_keeps_runs_as_well(manager: &Manager) {
     let machine = manager.machine().expect("Nix is in machines only");
     manager.write("ci.nix", FILE);
     // The store is root's, who alone may write to it.
-    machine.command(&["chown", "--recursive", "root:root", "/nix"]).ok();
-    let output = nix.nixactions(&["run", "ci.nix", "--detach"]).output_within(nixactions_harness::RUN_DEADLINE);
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
-    machine.command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"]).ok();
-    wait_for(SOON, "the daemon", || machine.file("/nix/var/nix/daemon-socket/socket").exists().then_some(()));
+    machine
+        .command(&["chown", "--recursive", "root:root", "/nix"])
+        .ok();
+    let output = nix
+        .nixactions(&["run", "ci.nix", "--detach"])
+        .output_within(nixactions_harness::RUN_DEADLINE);
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    machine
+        .command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"])
+        .ok();
+    wait_for(SOON, "the daemon", || {
+        machine
+            .file("/nix/var/nix/daemon-socket/socket")
+            .exists()
+            .then_some(())
+    });
 
     let of_daemon = |mut command: Command| {
         command.env("NIX_REMOTE", "daemon");
         command
     };
     let output = nix.output(|| of_daemon(nix.nixactions(&["run", "ci.nix", "--detach"])));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let run = manager.run_of(String::from_utf8_lossy(&output.stdout).trim());
     run.wait_for_file("first", "started");
     let collected = || machine.command(&["nix-store", "--gc"]).ok();
     collected();
-    assert!(go_on(manager, run).iter().any(|line| line.contains("late by /nix/store/")));
+    assert!(
+        go_on(manager, run)
+            .iter()
+            .any(|line| line.contains("late by /nix/store/"))
+    );
     let path = fs::read_link(manager.run_dir("ci-1").join("workflow")).expect("it is kept");
     assert!(manager.file(&path).exists());
 
     // Whoever can neither write to the store nor ask the daemon is told.
     machine.command(&["systemctl", "stop", "nix-daemon"]).ok();
-    let output = nix.nixactions(&["run".as_ref(), path.as_os_str(), "--detach".as_ref()]).output_within(SOON);
+    let output = nix
+        .nixactions(&["run".as_ref(), path.as_os_str(), "--detach".as_ref()])
+        .output_within(SOON);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && stderr.contains("cannot be kept from Nix's garbage collector (nix-store: "), "{stderr}");
+    assert!(
+        output.status.success()
+            && stderr.contains("cannot be kept from Nix's garbage collector (nix-store: "),
+        "{stderr}"
+    );
     go_on(manager, {
         let run = manager.run_of("ci-2");
         run.wait_for_file("first", "started");
@@ -130,11 +212,17 @@ on_managers!(a_rerun_of_what_was_collected_is_refused on system_252, system_262)
 
 fn a_rerun_of_what_was_collected_is_refused(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    manager.write("ci.nix", FILE.replace("until [ -e go ]; do sleep 0.05; done", "true"));
+    manager.write(
+        "ci.nix",
+        FILE.replace("until [ -e go ]; do sleep 0.05; done", "true"),
+    );
     let run = nix.run(&["ci.nix"]).exits(0);
     nix.nixactions(&["rerun", &run.id, "--job=second"]).ok();
     for run in manager.runs() {
-        let link = Path::new(manager.state_dir()).join("runs").join(run).join("workflow");
+        let link = Path::new(manager.state_dir())
+            .join("runs")
+            .join(run)
+            .join("workflow");
         manager.command(&["rm".as_ref(), link.as_os_str()]).ok();
     }
     assert_eq!(collect(manager, &nix), [""; 0]);
@@ -143,18 +231,40 @@ fn a_rerun_of_what_was_collected_is_refused(manager: &Manager) {
         let output = nix.output(|| nix.nixactions(arguments));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains("what run `ci-1` ran is not there any more: Nix has collected `/nix/store/"), "{stderr}");
-        assert!(stderr.contains("hint: run the workflow anew: `nixactions run` builds it again"), "{stderr}");
+        assert!(
+            stderr.contains(
+                "what run `ci-1` ran is not there any more: Nix has collected `/nix/store/"
+            ),
+            "{stderr}"
+        );
+        assert!(
+            stderr.contains("hint: run the workflow anew: `nixactions run` builds it again"),
+            "{stderr}"
+        );
     }
     assert_eq!(manager.runs(), runs, "nothing was started");
 }
 
 fn manager_flag(manager: &Manager) -> PathBuf {
-    format!("--manager={}", if manager.kind() == Kind::User { "user" } else { "system" }).into()
+    format!(
+        "--manager={}",
+        if manager.kind() == Kind::User {
+            "user"
+        } else {
+            "system"
+        }
+    )
+    .into()
 }
 
 /// Removes the oldest run.
 fn remove(manager: &Manager, run: &str) {
     let others = manager.runs().len() - 1;
-    assert_eq!(manager.nixactions(&["clean", &format!("--keep={others}")]).ok().trim(), run);
+    assert_eq!(
+        manager
+            .nixactions(&["clean", &format!("--keep={others}")])
+            .ok()
+            .trim(),
+        run
+    );
 }

@@ -1,7 +1,8 @@
-//! All Nix code of the repository is formatted (RFC 166), has no dead code, and none that could be simpler.
+//! All Nix code of the repository is formatted (RFC 166), has no dead code, and none that could be
+//! simpler.
 //!
-//! nixfmt may also be its port `nixfmt-rs`. A program that is not installed is a skip: `cargo install --locked nixfmt_rs deadnix`; statix
-//! is in nixpkgs.
+//! nixfmt may also be its port `nixfmt-rs`. A program that is not installed is a skip: `cargo
+//! install --locked nixfmt_rs deadnix`; statix is in nixpkgs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -36,8 +37,9 @@ fn files() -> Vec<PathBuf> {
 /// Finds one of some programs in `PATH`.
 fn program(names: &[&str]) -> Result<PathBuf, Skip> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).flat_map(|directory| names.iter().map(move |name| directory.join(name))).find(|file| file.exists());
+    let found = std::env::split_paths(&path)
+        .flat_map(|directory| names.iter().map(move |name| directory.join(name)))
+        .find(|file| file.exists());
     found.ok_or_else(|| Skip::new(format!("no {} on this machine", names.join(" or "))))
 }
 
@@ -64,6 +66,8 @@ fn nix_code_has_no_dead_code() {
 #[test]
 fn nix_code_is_as_simple_as_statix_knows() {
     let mut command = Command::new(or_skip!(program(&["statix"])));
-    command.args(["check", "--format", "errfmt"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+        .args(["check", "--format", "errfmt"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
     assert_silent(command);
 }

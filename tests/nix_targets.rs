@@ -1,9 +1,11 @@
-//! What `run`, `check` and `graph` take besides plans: .nix files, flakes and what Nix has built, by real Nix in machines.
+//! What `run`, `check` and `graph` take besides plans: .nix files, flakes and what Nix has built,
+//! by real Nix in machines.
 
 use std::{fs, path::Path};
 
 use nixactions_harness::{
-    CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, Signal, ended_within, on_managers, or_skip, wait_for,
+    CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, Signal, ended_within,
+    on_managers, or_skip, wait_for,
 };
 
 /// A set of workflows, with arguments, as somebody keeps it who does without flakes.
@@ -34,7 +36,8 @@ in
 }
 "#;
 
-/// The same as a flake that needs no network; in a pure evaluation nothing outside of its inputs is seen.
+/// The same as a flake that needs no network; in a pure evaluation nothing outside of its inputs is
+/// seen.
 const FLAKE: &str = r#"
 {
   inputs.nixactions = { url = "path:/srv/nixactions/nix"; flake = false; };
@@ -58,12 +61,19 @@ const FLAKE: &str = r#"
 }
 "#;
 
-/// Runs a command that is to be refused, and returns its exit status and standard error; panics if it has started a run.
+/// Runs a command that is to be refused, and returns its exit status and standard error; panics if
+/// it has started a run.
 fn refused(manager: &Manager, nix: &Nix<'_>, arguments: &[&str]) -> (i32, String) {
     let before = manager.runs();
     let output = nix.output(|| nix.nixactions(arguments));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(!output.status.success(), "it was not refused: {stdout}{stderr}");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        !output.status.success(),
+        "it was not refused: {stdout}{stderr}"
+    );
     assert_eq!(manager.runs(), before, "{stderr}");
     (output.status.code().unwrap_or(-1), stderr.into_owned())
 }
@@ -80,16 +90,39 @@ on_managers!(a_workflow_is_evaluated_built_and_run on system_252, system_257, sy
 fn a_workflow_is_evaluated_built_and_run(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     manager.write("ci.nix", FILE);
-    let arguments = ["ci.nix", "-A", "ci", "--argstr", "greeting", "good morning", "--arg", "times", "1 + 1", "--input", "release=1.0"];
+    let arguments = [
+        "ci.nix",
+        "-A",
+        "ci",
+        "--argstr",
+        "greeting",
+        "good morning",
+        "--arg",
+        "times",
+        "1 + 1",
+        "--input",
+        "release=1.0",
+    ];
     let run = nix.run(&arguments).exits(0);
     let lines = run.lines("test");
-    assert!(lines.iter().any(|line| line.starts_with("good morning 2 1.0 made by /nix/store/") && line.ends_with("/bin/say")), "{run}");
+    assert!(
+        lines.iter().any(
+            |line| line.starts_with("good morning 2 1.0 made by /nix/store/")
+                && line.ends_with("/bin/say")
+        ),
+        "{run}"
+    );
     assert_eq!(run.steps("test"), ["say success/success"]);
     // Nothing changed, so nothing is built.
     let again = nix.run(&arguments).exits(0);
     assert!(!again.stderr.contains("building"), "{again}");
     // Where it was built there is nothing left.
-    assert_eq!(fs::read_dir(manager.file(manager.state_dir()).join("building")).expect("it is there").count(), 0);
+    assert_eq!(
+        fs::read_dir(manager.file(manager.state_dir()).join("building"))
+            .expect("it is there")
+            .count(),
+        0
+    );
 }
 
 on_managers!(what_was_built_is_run_by_its_path_its_link_and_its_command on system_252, system_262);
@@ -98,15 +131,42 @@ fn what_was_built_is_run_by_its_path_its_link_and_its_command(manager: &Manager)
     let nix = or_skip!(manager.nix());
     let file = manager.write("ci.nix", FILE);
     let path = nix.build(&format!("(import {} {{ }}).ci", file.display()));
-    manager.command(&["ln".as_ref(), "-s".as_ref(), path.as_os_str(), "result".as_ref()]).ok();
-    for target in [path.clone(), path.join("plan.json"), "result".into(), "result/plan.json".into()] {
+    manager
+        .command(&[
+            "ln".as_ref(),
+            "-s".as_ref(),
+            path.as_os_str(),
+            "result".as_ref(),
+        ])
+        .ok();
+    for target in [
+        path.clone(),
+        path.join("plan.json"),
+        "result".into(),
+        "result/plan.json".into(),
+    ] {
         let run = nix.run(&[&target]).exits(0);
         assert_eq!(run.steps("test"), ["say success/success"]);
-        assert_eq!(fs::read_link(manager.run_dir(&run.id).join("workflow")).expect("it is kept"), path, "{run}");
+        assert_eq!(
+            fs::read_link(manager.run_dir(&run.id).join("workflow")).expect("it is kept"),
+            path,
+            "{run}"
+        );
     }
     let command = path.join("bin/ci");
-    manager.command(&[command.as_os_str(), "--manager=system".as_ref(), "--input=release=7".as_ref()]).ok();
-    assert!(manager.nixactions(&["logs", "ci-5", "test"]).ok().contains("hello 1 7 made"));
+    manager
+        .command(&[
+            command.as_os_str(),
+            "--manager=system".as_ref(),
+            "--input=release=7".as_ref(),
+        ])
+        .ok();
+    assert!(
+        manager
+            .nixactions(&["logs", "ci-5", "test"])
+            .ok()
+            .contains("hello 1 7 made")
+    );
 }
 
 on_managers!(a_flake_is_run_by_reference_by_directory_and_by_path on system_252, system_257, system_262);
@@ -114,10 +174,25 @@ on_managers!(a_flake_is_run_by_reference_by_directory_and_by_path on system_252,
 fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let flake = manager.write("flake.nix", FLAKE);
-    let directory = flake.parent().expect("it is in a directory").display().to_string();
-    for target in [".#ci", "#ci", &format!("path:{directory}#ci"), &format!("{directory}#ci"), ".#hidden"] {
+    let directory = flake
+        .parent()
+        .expect("it is in a directory")
+        .display()
+        .to_string();
+    for target in [
+        ".#ci",
+        "#ci",
+        &format!("path:{directory}#ci"),
+        &format!("{directory}#ci"),
+        ".#hidden",
+    ] {
         let run = nix.run(&[target]).exits(0);
-        assert!(run.lines("a").iter().any(|line| line.starts_with("ci by /nix/store/")), "{target}: {run}");
+        assert!(
+            run.lines("a")
+                .iter()
+                .any(|line| line.starts_with("ci by /nix/store/")),
+            "{target}: {run}"
+        );
     }
     // Whatever the user's own configuration says.
     let run = manager.finished(&nix.output(|| {
@@ -125,32 +200,67 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
         command.env("NIX_CONFIG", "experimental-features =");
         command
     }));
-    assert!(run.exits(0).lines("a").iter().any(|line| line.starts_with("nightly by")));
+    assert!(
+        run.exits(0)
+            .lines("a")
+            .iter()
+            .any(|line| line.starts_with("nightly by"))
+    );
 
     for target in [".#nope", ".", &directory] {
         let (code, stderr) = refused(manager, &nix, &["run", target]);
         assert_eq!(code, 2, "{stderr}");
-        says(&stderr, &["is no workflow; those that there are: `ci`, `nightly`\n", "hint: name one of them, as in `", "#ci`"]);
+        says(
+            &stderr,
+            &[
+                "is no workflow; those that there are: `ci`, `nightly`\n",
+                "hint: name one of them, as in `",
+                "#ci`",
+            ],
+        );
         // Nix's own words stand before it.
         assert!(stderr.contains("does not provide attribute"), "{stderr}");
     }
     for target in [".#nope", ".#tool"] {
         let (code, stderr) = refused(manager, &nix, &["check", target]);
-        assert!(code == 2 && stderr.contains("is no workflow; those that there are: `ci`, `nightly`\n"), "{stderr}");
+        assert!(
+            code == 2 && stderr.contains("is no workflow; those that there are: `ci`, `nightly`\n"),
+            "{stderr}"
+        );
     }
     let (code, stderr) = refused(manager, &nix, &["run", ".#tool"]);
     assert_eq!(code, 2, "{stderr}");
-    says(&stderr, &["`.#tool` is no workflow: `/nix/store/", "has no plan.json", "hint: a workflow is what `mkWorkflow` returns"]);
+    says(
+        &stderr,
+        &[
+            "`.#tool` is no workflow: `/nix/store/",
+            "has no plan.json",
+            "hint: a workflow is what `mkWorkflow` returns",
+        ],
+    );
     let system = format!("packages.{}-linux", std::env::consts::ARCH);
     for command in ["run", "check"] {
         let (code, stderr) = refused(manager, &nix, &[command, &format!(".#{system}.zz")]);
         assert_eq!(code, 2, "{stderr}");
-        says(&stderr, &[&format!("`.#{system}.zz` is no workflow; those that there are: `{system}.ci`, `{system}.nightly`\n")]);
+        says(
+            &stderr,
+            &[&format!(
+                "`.#{system}.zz` is no workflow; those that there are: `{system}.ci`, `{system}.nightly`\n"
+            )],
+        );
         let (code, stderr) = refused(manager, &nix, &[command, ".#a.b"]);
-        assert!(code == 2 && stderr.contains("`.#a.b` is no workflow; those that there are: `ci`, `nightly`\n"), "{stderr}");
+        assert!(
+            code == 2
+                && stderr
+                    .contains("`.#a.b` is no workflow; those that there are: `ci`, `nightly`\n"),
+            "{stderr}"
+        );
     }
     let (code, stderr) = refused(manager, &nix, &["run", ".#ci", "-A", "ci"]);
-    assert!(code == 2 && stderr.contains("`.#ci` is a flake reference: `--attr`"), "{stderr}");
+    assert!(
+        code == 2 && stderr.contains("`.#ci` is a flake reference: `--attr`"),
+        "{stderr}"
+    );
 }
 
 on_managers!(check_and_graph_evaluate_and_build_nothing on system_252, system_262);
@@ -159,16 +269,34 @@ fn check_and_graph_evaluate_and_build_nothing(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let file = manager.write("ci.nix", FILE);
     let flake = manager.write("flake.nix", FLAKE);
-    for (target, job) in [(&["ci.nix", "-A", "unbuildable"][..], "a"), (&["ci.nix", "-A", "ci"], "test"), (&[".#ci"], "a")] {
+    for (target, job) in [
+        (&["ci.nix", "-A", "unbuildable"][..], "a"),
+        (&["ci.nix", "-A", "ci"], "test"),
+        (&[".#ci"], "a"),
+    ] {
         for command in ["check", "graph"] {
             let argv = [&[command], target].concat();
-            assert!(nix.nixactions(&argv).ok().lines().any(|line| line.contains(job)), "{argv:?}");
+            assert!(
+                nix.nixactions(&argv)
+                    .ok()
+                    .lines()
+                    .any(|line| line.contains(job)),
+                "{argv:?}"
+            );
         }
     }
     let built = || {
-        let names = fs::read_dir(manager.file("/nix/store")).expect("there is a store").flatten();
-        let mut names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.retain(|name| ["-ci", "-unbuildable", "-say", "-wrong"].iter().any(|end| name.ends_with(end)));
+        let names = fs::read_dir(manager.file("/nix/store"))
+            .expect("there is a store")
+            .flatten();
+        let mut names: Vec<_> = names
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.retain(|name| {
+            ["-ci", "-unbuildable", "-say", "-wrong"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        });
         names
     };
     assert_eq!(built(), [""; 0]);
@@ -176,7 +304,10 @@ fn check_and_graph_evaluate_and_build_nothing(manager: &Manager) {
     let path = nix.build(&format!("(import {} {{ }}).ci", file.display()));
     assert!(built().iter().any(|name| name.ends_with("-ci")));
     let path = path.display().to_string();
-    assert_eq!(manager.nixactions(&["check", &path]).ok(), nix.nixactions(&["check", "ci.nix", "-A", "ci"]).ok());
+    assert_eq!(
+        manager.nixactions(&["check", &path]).ok(),
+        nix.nixactions(&["check", "ci.nix", "-A", "ci"]).ok()
+    );
     drop(flake);
 }
 
@@ -190,28 +321,72 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
         (
             &["run", "ci.nix", "-A", "typo"],
             2,
-            &["stepz", "error: Nix did not evaluate `ci.nix -A typo`, exit status: 1; nothing was started"],
+            &[
+                "stepz",
+                "error: Nix did not evaluate `ci.nix -A typo`, exit status: 1; nothing was started",
+            ],
         ),
         (
             &["check", "ci.nix", "-A", "typo"],
             2,
-            &["stepz", "error: Nix did not evaluate `ci.nix -A typo`, exit status: 1; nothing was started"],
+            &[
+                "stepz",
+                "error: Nix did not evaluate `ci.nix -A typo`, exit status: 1; nothing was started",
+            ],
         ),
-        (&["run", "broken.nix"], 2, &["syntax error", "broken.nix:2", "nothing was started"]),
+        (
+            &["run", "broken.nix"],
+            2,
+            &["syntax error", "broken.nix:2", "nothing was started"],
+        ),
         (
             &["run", "ci.nix", "-A", "unbuildable"],
             2,
-            &["syntax error", "error: Nix did not build `ci.nix -A unbuildable`, exit status: 100; nothing was started"],
+            &[
+                "syntax error",
+                "error: Nix did not build `ci.nix -A unbuildable`, exit status: 100; nothing was started",
+            ],
         ),
         (
             &["run", "ci.nix", "-A", "nope"],
             2,
-            &["`ci.nix -A nope` is no workflow; those that there are: `ci`, `nightly`", "as in `ci.nix -A ci`"],
+            &[
+                "`ci.nix -A nope` is no workflow; those that there are: `ci`, `nightly`",
+                "as in `ci.nix -A ci`",
+            ],
         ),
-        (&["check", "ci.nix"], 2, &["`ci.nix` is no workflow; those that there are: `ci`, `nightly`", "as in `ci.nix -A ci`"]),
-        (&["run", "ci.nix", "-A", "tool"], 2, &["`ci.nix -A tool` is no workflow: `/nix/store/", "has no plan.json"]),
-        (&["run", "nope"], 2, &["there is nothing to run called `nope`", "no such file or directory", "it would have a `#`"]),
-        (&["run", "/srv"], 2, &["there is nothing to run in the directory `/srv`: no plan.json, no flake.nix, no default.nix"]),
+        (
+            &["check", "ci.nix"],
+            2,
+            &[
+                "`ci.nix` is no workflow; those that there are: `ci`, `nightly`",
+                "as in `ci.nix -A ci`",
+            ],
+        ),
+        (
+            &["run", "ci.nix", "-A", "tool"],
+            2,
+            &[
+                "`ci.nix -A tool` is no workflow: `/nix/store/",
+                "has no plan.json",
+            ],
+        ),
+        (
+            &["run", "nope"],
+            2,
+            &[
+                "there is nothing to run called `nope`",
+                "no such file or directory",
+                "it would have a `#`",
+            ],
+        ),
+        (
+            &["run", "/srv"],
+            2,
+            &[
+                "there is nothing to run in the directory `/srv`: no plan.json, no flake.nix, no default.nix",
+            ],
+        ),
     ];
     for (arguments, code, said) in cases {
         let (found, stderr) = refused(manager, &nix, arguments);
@@ -222,15 +397,66 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
 
 /// Refused by all three commands in the same words.
 const NO_WORKFLOWS: [(&str, &[&str], &[&str]); 9] = [
-    ("{ only = WORKFLOW; }", &[], &["`x.nix` is no workflow; those that there are: `only`\n", "as in `x.nix -A only`"]),
-    ("{ a = WORKFLOW; b = throw \"not evaluated\"; }", &[], &["`x.nix` is no workflow; those that there are: `a`\n"]),
-    ("[ WORKFLOW ]", &[], &["`x.nix` is no workflow, nor a set of workflows\n", "hint: a workflow is what `mkWorkflow` returns"]),
-    ("{ name = \"ci\"; jobs.a.steps = [ { bash = \"true\"; } ]; }", &[], &["nor a set of workflows\n", "`nixactions.mkWorkflow { … }`"]),
-    ("{ x.name = \"ci\"; }", &["-A", "x"], &["is no workflow; there is none beside it either\n", "`nixactions.mkWorkflow { … }`"]),
-    ("WORKFLOW", &["-A", "x"], &["`x.nix -A x` is no workflow; those that there are: `x.nix`\n", "as in `x.nix`\n"]),
-    ("{ a.b = WORKFLOW; }", &["-A", "a.c"], &["`x.nix -A a.c` is no workflow; those that there are: `a.b`\n"]),
-    ("{ \"a.b\" = WORKFLOW; }", &["-A", "a"], &["those that there are: `\"a.b\"`\n", "as in `x.nix -A '\"a.b\"'`"]),
-    ("{ plan = WORKFLOW; }", &[], &["`x.nix` is no workflow; those that there are: `plan`\n"]),
+    (
+        "{ only = WORKFLOW; }",
+        &[],
+        &[
+            "`x.nix` is no workflow; those that there are: `only`\n",
+            "as in `x.nix -A only`",
+        ],
+    ),
+    (
+        "{ a = WORKFLOW; b = throw \"not evaluated\"; }",
+        &[],
+        &["`x.nix` is no workflow; those that there are: `a`\n"],
+    ),
+    (
+        "[ WORKFLOW ]",
+        &[],
+        &[
+            "`x.nix` is no workflow, nor a set of workflows\n",
+            "hint: a workflow is what `mkWorkflow` returns",
+        ],
+    ),
+    (
+        "{ name = \"ci\"; jobs.a.steps = [ { bash = \"true\"; } ]; }",
+        &[],
+        &["nor a set of workflows\n", "`nixactions.mkWorkflow { … }`"],
+    ),
+    (
+        "{ x.name = \"ci\"; }",
+        &["-A", "x"],
+        &[
+            "is no workflow; there is none beside it either\n",
+            "`nixactions.mkWorkflow { … }`",
+        ],
+    ),
+    (
+        "WORKFLOW",
+        &["-A", "x"],
+        &[
+            "`x.nix -A x` is no workflow; those that there are: `x.nix`\n",
+            "as in `x.nix`\n",
+        ],
+    ),
+    (
+        "{ a.b = WORKFLOW; }",
+        &["-A", "a.c"],
+        &["`x.nix -A a.c` is no workflow; those that there are: `a.b`\n"],
+    ),
+    (
+        "{ \"a.b\" = WORKFLOW; }",
+        &["-A", "a"],
+        &[
+            "those that there are: `\"a.b\"`\n",
+            "as in `x.nix -A '\"a.b\"'`",
+        ],
+    ),
+    (
+        "{ plan = WORKFLOW; }",
+        &[],
+        &["`x.nix` is no workflow; those that there are: `plan`\n"],
+    ),
 ];
 
 on_managers!(a_file_is_the_same_to_all_commands on system_252, system_262);
@@ -248,15 +474,29 @@ fn a_file_is_the_same_to_all_commands(manager: &Manager) {
         }
     }
     // And what is one, by a name with a dot, of a list, and of a function.
-    for (text, attribute) in [("{ \"a.b\" = WORKFLOW; }", "\"a.b\""), ("[ WORKFLOW ]", "0"), ("{ a = { }: { b = WORKFLOW; }; }", "a.b")] {
+    for (text, attribute) in [
+        ("{ \"a.b\" = WORKFLOW; }", "\"a.b\""),
+        ("[ WORKFLOW ]", "0"),
+        ("{ a = { }: { b = WORKFLOW; }; }", "a.b"),
+    ] {
         write(text);
         for command in ["check", "graph", "run"] {
-            nix.output(|| nix.nixactions(&[command, "x.nix", "-A", attribute])).status.success().then_some(()).expect(text);
+            nix.output(|| nix.nixactions(&[command, "x.nix", "-A", attribute]))
+                .status
+                .success()
+                .then_some(())
+                .expect(text);
         }
     }
     let (code, stderr) = refused_without_path(manager, &nix);
     assert_eq!(code, 3, "{stderr}");
-    says(&stderr, &["there is no Nix: `nix-instantiate` is in no directory of PATH, which is not set, nor in", "hint: set PATH"]);
+    says(
+        &stderr,
+        &[
+            "there is no Nix: `nix-instantiate` is in no directory of PATH, which is not set, nor in",
+            "hint: set PATH",
+        ],
+    );
 }
 
 /// Runs a file where PATH is not set, and returns the exit status and standard error.
@@ -264,7 +504,10 @@ fn refused_without_path(manager: &Manager, nix: &Nix<'_>) -> (i32, String) {
     let script = "program=$(command -v nixactions); unset PATH; exec \"$program\" run x.nix";
     let output = nix.output(|| nix.command(&["bash", "-c", script]));
     assert_eq!(manager.runs().len(), 3);
-    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 on_managers!(without_nix_a_plan_runs_all_the_same on system_262);
@@ -273,7 +516,9 @@ fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let file = manager.write("ci.nix", FILE);
     let path = nix.build(&format!("(import {} {{ }}).nightly", file.display()));
-    manager.command(&["sh", "-c", "rm /usr/bin/nix /usr/bin/nix-*"]).ok();
+    manager
+        .command(&["sh", "-c", "rm /usr/bin/nix /usr/bin/nix-*"])
+        .ok();
     for target in [&["ci.nix", "-A", "ci"][..], &[".#ci"]] {
         let (code, stderr) = refused(manager, &nix, &[&["run"], target].concat());
         assert_eq!(code, 3, "{stderr}");
@@ -291,7 +536,11 @@ fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
     let run = nix.run(&[&path]).exits(0);
     says(
         &run.stderr,
-        &["warning: `/nix/store/", "cannot be kept from Nix's garbage collector", "jobs that have not begun and a rerun will fail"],
+        &[
+            "warning: `/nix/store/",
+            "cannot be kept from Nix's garbage collector",
+            "jobs that have not begun and a rerun will fail",
+        ],
     );
 }
 
@@ -302,12 +551,22 @@ fn a_build_that_is_interrupted_leaves_nothing(manager: &Manager) {
     manager.write("ci.nix", FILE);
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let _ = fs::remove_file(manager.file("/tmp/slow"));
-        let mut client = nix.nixactions(&["run", "ci.nix", "-A", "slow"]).spawn().expect("it starts");
-        wait_for(RUN_DEADLINE, "the build to begin", || manager.file("/tmp/slow").exists().then_some(()));
+        let mut client = nix
+            .nixactions(&["run", "ci.nix", "-A", "slow"])
+            .spawn()
+            .expect("it starts");
+        wait_for(RUN_DEADLINE, "the build to begin", || {
+            manager.file("/tmp/slow").exists().then_some(())
+        });
         manager.signal(&client, signal);
         let status = ended_within(&mut client, SOON).expect("it ends");
         assert_eq!(status.code(), Some(130), "{signal}");
-        assert_eq!(fs::read_dir(manager.file(manager.state_dir()).join("building")).expect("it is there").count(), 0);
+        assert_eq!(
+            fs::read_dir(manager.file(manager.state_dir()).join("building"))
+                .expect("it is there")
+                .count(),
+            0
+        );
         assert_eq!(manager.runs(), [""; 0]);
     }
 }
@@ -327,16 +586,32 @@ fn a_start_that_is_interrupted_ends(manager: &Manager) {
             "PATH={}:$PATH nixactions run ci.nix -A nightly & pid=$!; echo $pid >/tmp/pid; wait $pid",
             git.parent().expect("it is in one").display()
         );
-        let mut client = nix.command(&["bash", "-m", "-c", &script]).spawn().expect("it starts");
-        wait_for(RUN_DEADLINE, "the source tree's turn", || manager.file("/tmp/git").exists().then_some(()));
+        let mut client = nix
+            .command(&["bash", "-m", "-c", &script])
+            .spawn()
+            .expect("it starts");
+        wait_for(RUN_DEADLINE, "the source tree's turn", || {
+            manager.file("/tmp/git").exists().then_some(())
+        });
         let pid = fs::read_to_string(manager.file("/tmp/pid")).expect("it was written");
-        manager.command(&["kill", &format!("-{}", signal as i32), pid.trim()]).ok();
-        assert_eq!(ended_within(&mut client, SOON).expect("it ends").code(), Some(status));
+        manager
+            .command(&["kill", &format!("-{}", signal as i32), pid.trim()])
+            .ok();
+        assert_eq!(
+            ended_within(&mut client, SOON).expect("it ends").code(),
+            Some(status)
+        );
     }
 }
 
 #[test]
 fn the_repository_is_where_machines_see_it() {
-    assert!(FILE.contains(&format!("{REPOSITORY}/nix")) && FLAKE.contains(&format!("{REPOSITORY}/nix")));
-    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nix/pkgs.nix").exists());
+    assert!(
+        FILE.contains(&format!("{REPOSITORY}/nix")) && FLAKE.contains(&format!("{REPOSITORY}/nix"))
+    );
+    assert!(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/nix/pkgs.nix")
+            .exists()
+    );
 }

@@ -1,4 +1,5 @@
-//! Random input for the parser: it never panics, and what it accepts survives being written and read again.
+//! Random input for the parser: it never panics, and what it accepts survives being written and
+//! read again.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,29 +14,46 @@ fn check(bytes: &[u8]) {
     match plan::parse(bytes) {
         Ok(good) => {
             let text = serde_json::to_vec(&good).unwrap();
-            let again = plan::parse(&text).unwrap_or_else(|faults| panic!("{faults}\nin {}", String::from_utf8_lossy(&text)));
+            let again = plan::parse(&text)
+                .unwrap_or_else(|faults| panic!("{faults}\nin {}", String::from_utf8_lossy(&text)));
             assert_eq!(good, again);
             let graph = Graph::new(&good).unwrap();
             plan::unsupported(&good);
-            for text in
-                [report::tree(&good, &graph), report::dot(&good, &graph), report::mermaid(&good, &graph), report::explain(&good, &graph)]
-            {
+            for text in [
+                report::tree(&good, &graph),
+                report::dot(&good, &graph),
+                report::mermaid(&good, &graph),
+                report::explain(&good, &graph),
+            ] {
                 assert!(!text.is_empty());
             }
         }
         Err(faults) => {
             assert!(faults.total() >= faults.shown().len() && !faults.shown().is_empty());
             assert!(!faults.to_string().is_empty());
-            // The model must not refuse what the schema lets through: its words have no place in the plan.
-            assert!(faults.shown().iter().all(|fault| fault.expected != "a plan"), "{faults}\nin {}", String::from_utf8_lossy(bytes));
+            // The model must not refuse what the schema lets through: its words have no place in
+            // the plan.
+            assert!(
+                faults
+                    .shown()
+                    .iter()
+                    .all(|fault| fault.expected != "a plan"),
+                "{faults}\nin {}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 }
 
 fn fixtures() -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path().join("plan.json"));
-    files.filter_map(|file| serde_json::from_slice(&fs::read(file).unwrap()).ok()).filter(Value::is_object).collect()
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("plan.json"));
+    files
+        .filter_map(|file| serde_json::from_slice(&fs::read(file).unwrap()).ok())
+        .filter(Value::is_object)
+        .collect()
 }
 
 /// Values that plans are made of, right and wrong ones.
@@ -76,7 +94,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 24, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec((any_key(), inner), 0..5).prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            prop::collection::vec((any_key(), inner), 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
         ]
     })
 }
@@ -134,7 +153,11 @@ fn mutate(value: &mut Value, path: &[prop::sample::Index], key: &str, new: &Valu
     match value {
         Value::Array(items) if !items.is_empty() => {
             let at = first.index(items.len() + 1);
-            if at == items.len() { items.push(new.clone()) } else { mutate(&mut items[at], rest, key, new) }
+            if at == items.len() {
+                items.push(new.clone())
+            } else {
+                mutate(&mut items[at], rest, key, new)
+            }
         }
         Value::Object(fields) if !fields.is_empty() => {
             let at = first.index(fields.len() + 2);
@@ -151,7 +174,11 @@ fn mutate(value: &mut Value, path: &[prop::sample::Index], key: &str, new: &Valu
 
 /// Returns plans that are mostly good.
 fn any_plan() -> impl Strategy<Value = Value> {
-    let job = (prop::collection::vec(0_usize..6, 0..3), any::<bool>(), 0_usize..3);
+    let job = (
+        prop::collection::vec(0_usize..6, 0..3),
+        any::<bool>(),
+        0_usize..3,
+    );
     prop::collection::vec(job, 1..6).prop_map(|jobs| {
         let mut all = Map::new();
         for (n, (needs, output, env)) in jobs.iter().enumerate() {

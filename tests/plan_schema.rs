@@ -1,16 +1,21 @@
-//! `docs/plan.schema.json` is what the model says, `docs/properties.md` what the checked set of unit properties says.
-//! `NIXACTIONS_BLESS=1` writes them anew.
+//! `docs/plan.schema.json` is what the model says, `docs/properties.md` what the checked set of
+//! unit properties says. `NIXACTIONS_BLESS=1` writes them anew.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use nixactions::plan::{self, properties::KNOWN};
 
 fn is_checked_in(file: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(file);
     if std::env::var_os("NIXACTIONS_BLESS").is_some() {
         fs::write(&path, text).expect("the documentation is writable");
     }
-    assert!(fs::read_to_string(&path).unwrap_or_default() == text, "`docs/{file}` is out of date; run with NIXACTIONS_BLESS=1");
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == text,
+        "`docs/{file}` is out of date; run with NIXACTIONS_BLESS=1"
+    );
 }
 
 #[test]
@@ -29,9 +34,23 @@ fn the_checked_in_properties_are_those_of_the_set() {
         | property | value | for example | since |\n| --- | --- | --- | --- |\n",
     );
     for known in KNOWN {
-        let example = known.examples.iter().find(|example| !example.is_empty()).unwrap();
-        let since = if known.since > 252 { known.since.to_string() } else { String::new() };
-        writeln!(text, "| `{}` | {} | `{example}` | {since} |", known.name, known.expected()).unwrap();
+        let example = known
+            .examples
+            .iter()
+            .find(|example| !example.is_empty())
+            .unwrap();
+        let since = if known.since > 252 {
+            known.since.to_string()
+        } else {
+            String::new()
+        };
+        writeln!(
+            text,
+            "| `{}` | {} | `{example}` | {since} |",
+            known.name,
+            known.expected()
+        )
+        .unwrap();
     }
     is_checked_in("properties.md", &text);
 }

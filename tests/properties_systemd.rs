@@ -1,7 +1,9 @@
-//! Every property of the checked set, started on the systemd of this machine: what the plan accepts, systemd must accept.
+//! Every property of the checked set, started on the systemd of this machine: what the plan
+//! accepts, systemd must accept.
 //!
-//! Ignored by default: it starts units on the system bus, so it belongs into a machine or namespace of its own, as root.
-//! `cargo test --test properties_systemd -- --ignored`. The peer is `systemd-run --property=`: PID 1 must understand the same of both.
+//! Ignored by default: it starts units on the system bus, so it belongs into a machine or namespace
+//! of its own, as root. `cargo test --test properties_systemd -- --ignored`. The peer is
+//! `systemd-run --property=`: PID 1 must understand the same of both.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -30,7 +32,13 @@ trait Manager {
         aux: &[(&str, Properties<'_>)],
     ) -> zbus::Result<OwnedObjectPath>;
     #[zbus(signal)]
-    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
+    fn job_removed(
+        &self,
+        id: u32,
+        job: OwnedObjectPath,
+        unit: String,
+        result: String,
+    ) -> zbus::Result<()>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn version(&self) -> zbus::Result<String>;
 }
@@ -44,25 +52,58 @@ fn variant(value: &PropertyValue) -> Variant<'_> {
         PropertyValue::Str(v) => Variant::new(v.as_str()),
         PropertyValue::StrList(v) => Variant::new(v.iter().map(String::as_str).collect::<Vec<_>>()),
         PropertyValue::Bytes(v) => Variant::new(v.clone()),
-        PropertyValue::Filter(allow, v) => Variant::new((*allow, v.iter().map(String::as_str).collect::<Vec<_>>())),
-        PropertyValue::StrPairs(v) => Variant::new(v.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>()),
-        PropertyValue::StrU64Pairs(v) => Variant::new(v.iter().map(|(a, b)| (a.as_str(), *b)).collect::<Vec<_>>()),
+        PropertyValue::Filter(allow, v) => {
+            Variant::new((*allow, v.iter().map(String::as_str).collect::<Vec<_>>()))
+        }
+        PropertyValue::StrPairs(v) => Variant::new(
+            v.iter()
+                .map(|(a, b)| (a.as_str(), b.as_str()))
+                .collect::<Vec<_>>(),
+        ),
+        PropertyValue::StrU64Pairs(v) => {
+            Variant::new(v.iter().map(|(a, b)| (a.as_str(), *b)).collect::<Vec<_>>())
+        }
         PropertyValue::BindMounts(v) => {
-            let binds = v.iter().map(|bind| (bind.source.as_str(), bind.destination.as_str(), bind.ignore_missing, bind.flags()));
+            let binds = v.iter().map(|bind| {
+                (
+                    bind.source.as_str(),
+                    bind.destination.as_str(),
+                    bind.ignore_missing,
+                    bind.flags(),
+                )
+            });
             Variant::new(binds.collect::<Vec<_>>())
         }
-        PropertyValue::IpPrefixes(v) => Variant::new(v.iter().map(|ip| (ip.family, ip.address.clone(), ip.length)).collect::<Vec<_>>()),
+        PropertyValue::IpPrefixes(v) => Variant::new(
+            v.iter()
+                .map(|ip| (ip.family, ip.address.clone(), ip.length))
+                .collect::<Vec<_>>(),
+        ),
     }
 }
 
 /// Starts `true` with these properties; returns how that went.
-async fn start(connection: &zbus::Connection, manager: &ManagerProxy<'_>, unit: &str, sent: &[UnitProperty]) -> Result<(), String> {
+async fn start(
+    connection: &zbus::Connection,
+    manager: &ManagerProxy<'_>,
+    unit: &str,
+    sent: &[UnitProperty],
+) -> Result<(), String> {
     let exec = vec![("/bin/true", vec!["true"], false)];
-    let mut all: Properties<'_> =
-        vec![("Type", Variant::new("oneshot")), ("RemainAfterExit", Variant::new(true)), ("ExecStart", Variant::new(exec))];
-    all.extend(sent.iter().map(|property| (property.name, variant(&property.value))));
+    let mut all: Properties<'_> = vec![
+        ("Type", Variant::new("oneshot")),
+        ("RemainAfterExit", Variant::new(true)),
+        ("ExecStart", Variant::new(exec)),
+    ];
+    all.extend(
+        sent.iter()
+            .map(|property| (property.name, variant(&property.value))),
+    );
     let mut removed = manager.receive_job_removed().await.unwrap();
-    let job = manager.start_transient_unit(unit, "fail", &all, &[]).await.map_err(|error| error.to_string())?;
+    let job = manager
+        .start_transient_unit(unit, "fail", &all, &[])
+        .await
+        .map_err(|error| error.to_string())?;
     let end = async {
         loop {
             let signal = removed.next().await.unwrap();
@@ -72,12 +113,21 @@ async fn start(connection: &zbus::Connection, manager: &ManagerProxy<'_>, unit: 
             }
         }
     };
-    let result = tokio::time::timeout(Duration::from_secs(20), end).await.map_err(|_| "no end in 20 s".to_owned())?;
+    let result = tokio::time::timeout(Duration::from_secs(20), end)
+        .await
+        .map_err(|_| "no end in 20 s".to_owned())?;
     if result == "done" {
         return Ok(());
     }
     let path = manager.get_unit(unit).await.map_err(|_| result.clone())?;
-    let service = zbus::Proxy::new(connection, "org.freedesktop.systemd1", path, "org.freedesktop.systemd1.Service").await.unwrap();
+    let service = zbus::Proxy::new(
+        connection,
+        "org.freedesktop.systemd1",
+        path,
+        "org.freedesktop.systemd1.Service",
+    )
+    .await
+    .unwrap();
     let status: i32 = service.get_property("ExecMainStatus").await.unwrap_or(-1);
     let _ = manager.reset_failed_unit(unit).await;
     Err(format!("{result}, exit status {status}"))
@@ -88,19 +138,37 @@ fn understood(unit: &str) -> Vec<String> {
     let text = fs::read_to_string(format!("/run/systemd/transient/{unit}")).unwrap_or_default();
     let mut lines: Vec<_> = text
         .lines()
-        .filter(|line| !["Description=", "ExecStart=", "#"].iter().any(|own| line.starts_with(own)))
+        .filter(|line| {
+            !["Description=", "ExecStart=", "#"]
+                .iter()
+                .any(|own| line.starts_with(own))
+        })
         .map(str::to_owned)
         .collect();
     lines.retain(|line| !line.is_empty() && !line.starts_with(['[', '"']));
     lines.sort();
-    Command::new("systemctl").args(["--quiet", "stop", unit]).output().unwrap();
+    Command::new("systemctl")
+        .args(["--quiet", "stop", unit])
+        .output()
+        .unwrap();
     lines
 }
 
-/// Lets `systemd-run` start `true` with a property; returns what PID 1 understood, or `None` if that refused it.
+/// Lets `systemd-run` start `true` with a property; returns what PID 1 understood, or `None` if
+/// that refused it.
 fn peer(unit: &str, property: &str, base: Option<&(&str, &str)>) -> Option<Vec<String>> {
     let mut command = Command::new("systemd-run");
-    command.args(["--quiet", "--unit", unit, "-p", "Type=oneshot", "-p", "RemainAfterExit=yes", "-p", property]);
+    command.args([
+        "--quiet",
+        "--unit",
+        unit,
+        "-p",
+        "Type=oneshot",
+        "-p",
+        "RemainAfterExit=yes",
+        "-p",
+        property,
+    ]);
     if let Some((name, value)) = base {
         command.args(["-p", &format!("{name}={value}")]);
     }
@@ -115,9 +183,17 @@ async fn systemd_takes_every_property_of_the_checked_set() {
     let manager = ManagerProxy::new(&connection).await.unwrap();
     manager.subscribe().await.unwrap();
     let version = manager.version().await.unwrap();
-    let number: u32 =
-        version.trim_start_matches(|c: char| !c.is_ascii_digit()).split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
-    let base = HashMap::from([("CPUSchedulingPriority", ("CPUSchedulingPolicy", "other")), ("NUMAMask", ("NUMAPolicy", "bind"))]);
+    let number: u32 = version
+        .trim_start_matches(|c: char| !c.is_ascii_digit())
+        .split(|c: char| !c.is_ascii_digit())
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let base = HashMap::from([
+        ("CPUSchedulingPriority", ("CPUSchedulingPolicy", "other")),
+        ("NUMAMask", ("NUMAPolicy", "bind")),
+    ]);
     let mut wrong = String::new();
     let (mut count, mut compared) = (0, 0);
     for (i, known) in KNOWN.iter().enumerate() {
@@ -133,23 +209,41 @@ async fn systemd_takes_every_property_of_the_checked_set() {
             count += 1;
             match (&result, number >= since) {
                 (Ok(()), true) | (Err(_), false) => {}
-                (Ok(()), false) => {
-                    writeln!(wrong, "{}={example} works on {number}, though it is said to need {since}", known.name).unwrap()
-                }
+                (Ok(()), false) => writeln!(
+                    wrong,
+                    "{}={example} works on {number}, though it is said to need {since}",
+                    known.name
+                )
+                .unwrap(),
                 (Err(error), true) => writeln!(wrong, "{}={example}: {error}", known.name).unwrap(),
             }
             let unit = format!("nixactions-peer-{i}-{j}.service");
-            if let (Ok(()), Some(theirs)) = (result, peer(&unit, &format!("{}={example}", known.name), base.get(known.name))) {
+            if let (Ok(()), Some(theirs)) = (
+                result,
+                peer(
+                    &unit,
+                    &format!("{}={example}", known.name),
+                    base.get(known.name),
+                ),
+            ) {
                 compared += 1;
                 // Up to 257 systemd-run's `no` leaves out the time namespace, which PID 1 knows.
                 let theirs_is_short = known.name == "RestrictNamespaces" && number < 258;
                 if ours != theirs && !theirs_is_short {
-                    writeln!(wrong, "{}={example}: PID 1 understood {ours:?}, of systemd-run {theirs:?}", known.name).unwrap();
+                    writeln!(
+                        wrong,
+                        "{}={example}: PID 1 understood {ours:?}, of systemd-run {theirs:?}",
+                        known.name
+                    )
+                    .unwrap();
                 }
             }
         }
     }
     println!("{count} values on systemd {version}, {compared} compared with systemd-run");
-    assert!(compared > count * 9 / 10, "systemd-run took only {compared} of {count}");
+    assert!(
+        compared > count * 9 / 10,
+        "systemd-run took only {compared} of {count}"
+    );
     assert!(wrong.is_empty(), "on systemd {version}:\n{wrong}");
 }

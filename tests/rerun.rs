@@ -1,8 +1,11 @@
-//! Runs that are run again: whole, what failed, or one job; what they take over and what they do not.
+//! Runs that are run again: whole, what failed, or one job; what they take over and what they do
+//! not.
 
 use std::fs;
 
-use nixactions_harness::{CommandExt as _, Finished, Manager, Run, bash, on_managers, on_shared_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Manager, Run, bash, on_managers, on_shared_managers, with,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -41,22 +44,59 @@ fn reused_from<'a>(run: &'a Finished, job: &str) -> Option<&'a str> {
 
 fn rerun_failed_reuses_results_outputs_and_artifacts(manager: &Manager) {
     let old = manager.run(&plan("again"), &[""; 0]).exits(1);
-    assert_eq!((old.verdict("after"), old.lines("report")), ("skipped/skipped".to_owned(), vec!["failure"]), "{old}");
-    let new = rerun(manager, &["--failed", "--env=FIX=1", &old.id]).end().exits(0);
-    assert_eq!((new.record["rerunOf"].as_str(), new.record["conclusion"].as_str()), (Some(old.id.as_str()), Some("success")), "{new}");
+    assert_eq!(
+        (old.verdict("after"), old.lines("report")),
+        ("skipped/skipped".to_owned(), vec!["failure"]),
+        "{old}"
+    );
+    let new = rerun(manager, &["--failed", "--env=FIX=1", &old.id])
+        .end()
+        .exits(0);
+    assert_eq!(
+        (
+            new.record["rerunOf"].as_str(),
+            new.record["conclusion"].as_str()
+        ),
+        (Some(old.id.as_str()), Some("success")),
+        "{new}"
+    );
     for job in ["build", "lint"] {
-        assert_eq!((reused_from(&new, job), new.verdict(job)), (Some(old.id.as_str()), "success/success".to_owned()), "{new}");
-        assert_eq!((&new.job(job)["outputs"], &new.job(job)["startedAt"]), (&old.job(job)["outputs"], &old.job(job)["startedAt"]));
+        assert_eq!(
+            (reused_from(&new, job), new.verdict(job)),
+            (Some(old.id.as_str()), "success/success".to_owned()),
+            "{new}"
+        );
+        assert_eq!(
+            (&new.job(job)["outputs"], &new.job(job)["startedAt"]),
+            (&old.job(job)["outputs"], &old.job(job)["startedAt"])
+        );
         assert!(new.lines(job).is_empty(), "{new}");
     }
     for job in ["test", "after", "report"] {
-        assert_eq!((reused_from(&new, job), new.verdict(job)), (None, "success/success".to_owned()), "{job} in {new}");
+        assert_eq!(
+            (reused_from(&new, job), new.verdict(job)),
+            (None, "success/success".to_owned()),
+            "{job} in {new}"
+        );
     }
-    assert_eq!(new.value("test", "artifact"), old.lines("build")[0], "{new}");
-    assert_eq!(new.value("test", "version"), old.job("build")["outputs"]["version"].as_str().expect("it has one"));
+    assert_eq!(
+        new.value("test", "artifact"),
+        old.lines("build")[0],
+        "{new}"
+    );
+    assert_eq!(
+        new.value("test", "version"),
+        old.job("build")["outputs"]["version"]
+            .as_str()
+            .expect("it has one")
+    );
     assert_eq!(new.lines("report"), ["success"], "{new}");
     let shown = manager.nixactions(&["show", &new.id]).ok();
-    assert!(shown.contains(&format!("rerun of  {}", old.id)) && shown.contains(&format!("reused from {}", old.id)), "{shown}");
+    assert!(
+        shown.contains(&format!("rerun of  {}", old.id))
+            && shown.contains(&format!("reused from {}", old.id)),
+        "{shown}"
+    );
     new.leaves_nothing(manager);
 }
 
@@ -64,23 +104,52 @@ fn rerun_of_a_job_runs_it_and_what_needs_it(manager: &Manager) {
     let old = manager.run(&plan("onejob"), &[""; 0]).exits(1);
     // The test is not run again, and its failure stays.
     let new = rerun(manager, &["--job=lint", &old.id]).end().exits(1);
-    let again: Vec<&str> =
-        ["build", "lint", "test", "after", "report"].into_iter().filter(|job| reused_from(&new, job).is_none()).collect();
+    let again: Vec<&str> = ["build", "lint", "test", "after", "report"]
+        .into_iter()
+        .filter(|job| reused_from(&new, job).is_none())
+        .collect();
     assert_eq!(again, ["lint", "report"], "{new}");
-    assert_eq!((new.verdict("test"), new.reason("test")), ("failure/failure".to_owned(), "step it: exit status 1"), "{new}");
-    assert_eq!((new.lines("lint"), new.lines("report")), (vec!["linted"], vec!["failure"]), "{new}");
+    assert_eq!(
+        (new.verdict("test"), new.reason("test")),
+        ("failure/failure".to_owned(), "step it: exit status 1"),
+        "{new}"
+    );
+    assert_eq!(
+        (new.lines("lint"), new.lines("report")),
+        (vec!["linted"], vec!["failure"]),
+        "{new}"
+    );
 }
 
 fn rerun_has_the_plan_source_inputs_and_variables_of_the_old_run(manager: &Manager) {
     let job = bash("cat file; echo $INPUT_RELEASE $TOKEN $LEVEL");
-    let plan =
-        json!({ "version": 1, "name": "same", "inputs": { "release": { "type": "string", "required": true } }, "jobs": { "j": job } });
+    let plan = json!({ "version": 1, "name": "same", "inputs": { "release": { "type": "string", "required": true } }, "jobs": { "j": job } });
     let file = manager.write("same-source/file", "old\n");
-    let source = file.parent().expect("it lies in a directory").display().to_string();
-    let old = manager.run(&plan, &["--input=release=2.0", "--env=TOKEN=t", "--env=LEVEL=info", &format!("--source={source}")]).exits(0);
+    let source = file
+        .parent()
+        .expect("it lies in a directory")
+        .display()
+        .to_string();
+    let old = manager
+        .run(
+            &plan,
+            &[
+                "--input=release=2.0",
+                "--env=TOKEN=t",
+                "--env=LEVEL=info",
+                &format!("--source={source}"),
+            ],
+        )
+        .exits(0);
     manager.write("same-source/file", "new\n");
-    let new = rerun(manager, &["--env=LEVEL=debug", &old.id]).end().exits(0);
-    assert_eq!((old.lines("j"), new.lines("j")), (vec!["old", "2.0 t info"], vec!["old", "2.0 t debug"]), "{new}");
+    let new = rerun(manager, &["--env=LEVEL=debug", &old.id])
+        .end()
+        .exits(0);
+    assert_eq!(
+        (old.lines("j"), new.lines("j")),
+        (vec!["old", "2.0 t info"], vec!["old", "2.0 t debug"]),
+        "{new}"
+    );
     // What the old run was is of no matter any more.
     fs::remove_dir_all(manager.run_dir(&old.id)).expect("it is ours");
     let newer = rerun(manager, &[&new.id]).end().exits(0);
@@ -95,29 +164,70 @@ fn what_cannot_be_run_again_is_refused(manager: &Manager) {
     run.wait_for_file("j", "started");
     let (code, stderr) = manager.refused(&["rerun", run.id()]);
     assert_eq!(code, 2, "{stderr}");
-    assert!(stderr.contains(&format!("run `{}` is still going on", run.id())), "{stderr}");
+    assert!(
+        stderr.contains(&format!("run `{}` is still going on", run.id())),
+        "{stderr}"
+    );
     fs::write(run.workspace("j", "go"), "").expect("it is ours");
     let run = run.end().exits(0);
-    let before = manager.runs().iter().filter(|id| id.starts_with("refused-")).count();
+    let before = manager
+        .runs()
+        .iter()
+        .filter(|id| id.starts_with("refused-"))
+        .count();
     for (arguments, said) in [
-        (vec!["rerun", "--failed", &run.id], format!("no job of run `{}` has failed or was cancelled", run.id)),
-        (vec!["rerun", "--job=jj", &run.id], format!("run `{}` has no job `jj`", run.id)),
-        (vec!["rerun", "refused-4711"], "no run `refused-4711`".to_owned()),
-        (vec!["rerun", "--failed", "--job=j", &run.id], "cannot be used with".to_owned()),
+        (
+            vec!["rerun", "--failed", &run.id],
+            format!("no job of run `{}` has failed or was cancelled", run.id),
+        ),
+        (
+            vec!["rerun", "--job=jj", &run.id],
+            format!("run `{}` has no job `jj`", run.id),
+        ),
+        (
+            vec!["rerun", "refused-4711"],
+            "no run `refused-4711`".to_owned(),
+        ),
+        (
+            vec!["rerun", "--failed", "--job=j", &run.id],
+            "cannot be used with".to_owned(),
+        ),
     ] {
         let (code, stderr) = manager.refused(&arguments);
         assert_eq!(code, 2, "{arguments:?}: {stderr}");
         assert!(stderr.contains(&said), "{arguments:?}: {stderr}");
     }
-    assert_eq!(manager.runs().iter().filter(|id| id.starts_with("refused-")).count(), before, "a run was made");
+    assert_eq!(
+        manager
+            .runs()
+            .iter()
+            .filter(|id| id.starts_with("refused-"))
+            .count(),
+        before,
+        "a run was made"
+    );
 }
 
 fn a_rerun_can_be_rerun(manager: &Manager) {
     let first = manager.run(&plan("twice"), &[""; 0]).exits(1);
     let second = rerun(manager, &["--failed", &first.id]).end().exits(1);
-    let third = rerun(manager, &["--failed", "--env=FIX=1", &second.id]).end().exits(0);
-    assert_eq!((reused_from(&second, "build"), reused_from(&third, "build")), (Some(first.id.as_str()), Some(first.id.as_str())));
-    assert_eq!(third.value("test", "artifact"), first.lines("build")[0], "{third}");
-    let text = manager.nixactions(&["rerun", "--job=after", &third.id]).ok();
-    assert!(text.contains(&format!("build : success, reused from {}", first.id)), "{text}");
+    let third = rerun(manager, &["--failed", "--env=FIX=1", &second.id])
+        .end()
+        .exits(0);
+    assert_eq!(
+        (reused_from(&second, "build"), reused_from(&third, "build")),
+        (Some(first.id.as_str()), Some(first.id.as_str()))
+    );
+    assert_eq!(
+        third.value("test", "artifact"),
+        first.lines("build")[0],
+        "{third}"
+    );
+    let text = manager
+        .nixactions(&["rerun", "--job=after", &third.id])
+        .ok();
+    assert!(
+        text.contains(&format!("build : success, reused from {}", first.id)),
+        "{text}"
+    );
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use nixactions_harness::{CommandExt as _, Finished, Manager, SOON, Signal, bash, on_managers, on_shared_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Manager, SOON, Signal, bash, on_managers, on_shared_managers, with,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -24,7 +26,15 @@ fn attempts(record: &Value) -> u64 {
 /// Returns how often a job was tried, and each of its steps.
 fn tried(run: &Finished, job: &str) -> (u64, Vec<u64>) {
     let job = run.job(job);
-    (attempts(job), job["steps"].as_array().into_iter().flatten().map(attempts).collect())
+    (
+        attempts(job),
+        job["steps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(attempts)
+            .collect(),
+    )
 }
 
 fn a_step_is_tried_again_after_the_wait_of_its_backoff(manager: &Manager) {
@@ -42,30 +52,58 @@ fn a_step_is_tried_again_after_the_wait_of_its_backoff(manager: &Manager) {
     } });
     let run = manager.run(&plan, &NONE).exits(1);
     assert_eq!(tried(&run, "j"), (1, vec![4, 4, 4]), "{run}");
-    for (backoff, waits) in [("exponential", [0.2, 0.4, 0.5]), ("linear", [0.2, 0.4, 0.5]), ("constant", [0.2; 3])] {
-        let lines = run.lines("j").into_iter().filter_map(|line| line.strip_prefix(backoff)?.strip_prefix('='));
-        let times: Vec<f64> = lines.map(|time| time.parse().expect("it is a time")).collect();
+    for (backoff, waits) in [
+        ("exponential", [0.2, 0.4, 0.5]),
+        ("linear", [0.2, 0.4, 0.5]),
+        ("constant", [0.2; 3]),
+    ] {
+        let lines = run
+            .lines("j")
+            .into_iter()
+            .filter_map(|line| line.strip_prefix(backoff)?.strip_prefix('='));
+        let times: Vec<f64> = lines
+            .map(|time| time.parse().expect("it is a time"))
+            .collect();
         let waited: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(waited.len(), waits.len(), "{run}");
         for (waited, wait) in waited.iter().zip(waits) {
             // Never before its time; later only as far as the machine is loaded.
-            assert!((wait..wait + 5.0).contains(waited), "{backoff} waited {waited} s instead of {wait} s: {run}");
+            assert!(
+                (wait..wait + 5.0).contains(waited),
+                "{backoff} waited {waited} s instead of {wait} s: {run}"
+            );
         }
     }
     // The last attempt counts: its exit status, and what it wrote.
-    assert_eq!((tried(&run, "fails"), run.reason("fails")), ((1, vec![3, 1]), "step it: exit status 3"), "{run}");
-    assert_eq!(run.lines("fails"), ["tried", "tried", "tried", "last 3"], "{run}");
+    assert_eq!(
+        (tried(&run, "fails"), run.reason("fails")),
+        ((1, vec![3, 1]), "step it: exit status 3"),
+        "{run}"
+    );
+    assert_eq!(
+        run.lines("fails"),
+        ["tried", "tried", "tried", "last 3"],
+        "{run}"
+    );
     // Each line says which attempt it is of.
-    let of = |event: &&Value| event["event"]["type"] == "log" && event["event"]["message"] == "tried";
-    let said: Vec<u64> = run.events.iter().filter(of).filter_map(|event| event["event"]["attempt"].as_u64()).collect();
+    let of =
+        |event: &&Value| event["event"]["type"] == "log" && event["event"]["message"] == "tried";
+    let said: Vec<u64> = run
+        .events
+        .iter()
+        .filter(of)
+        .filter_map(|event| event["event"]["attempt"].as_u64())
+        .collect();
     assert_eq!(said, [1, 2, 3], "{run}");
     let show = manager.nixactions(&["show", &run.id]).ok();
     assert!(show.contains("3 attempts"), "{show}");
 }
 
 fn the_innermost_retry_wins_and_null_switches_it_off(manager: &Manager) {
-    let retry = |attempts: u32| json!({ "maxAttempts": attempts, "backoff": "constant", "minTime": 0.05 });
-    let steps = |more: Value| json!({ "steps": [with(json!({ "name": "it", "bash": "exit 1" }), more)] });
+    let retry =
+        |attempts: u32| json!({ "maxAttempts": attempts, "backoff": "constant", "minTime": 0.05 });
+    let steps =
+        |more: Value| json!({ "steps": [with(json!({ "name": "it", "bash": "exit 1" }), more)] });
     let plan = json!({ "version": 1, "name": "levels", "retry": retry(2), "jobs": {
         "workflow": steps(json!({})),
         "job": with(steps(json!({})), json!({ "retry": retry(3) })),
@@ -118,13 +156,25 @@ fn a_job_is_tried_again_in_a_fresh_workspace(manager: &Manager) {
     let run = manager.run(&plan, &NONE).exits(0);
     assert_eq!(tried(&run, "j"), (3, vec![3, 2, 3, 3]), "{run}");
     let lines = run.lines("j");
-    let first: Vec<&&str> = lines.iter().filter(|line| line.ends_with(":gift")).collect();
+    let first: Vec<&&str> = lines
+        .iter()
+        .filter(|line| line.ends_with(":gift"))
+        .collect();
     assert_eq!(first.len(), 3, "{run}");
     for (n, line) in first.iter().enumerate() {
-        assert!(line.starts_with(&format!("{}:", n + 1)) && !line.contains("left") && line.ends_with(":none:gift"), "{line} in {run}");
+        assert!(
+            line.starts_with(&format!("{}:", n + 1))
+                && !line.contains("left")
+                && line.ends_with(":none:gift"),
+            "{line} in {run}"
+        );
     }
     // What an attempt left running is gone before the next.
-    assert_eq!(lines.iter().filter(|line| **line == "1").count(), 3, "{run}");
+    assert_eq!(
+        lines.iter().filter(|line| **line == "1").count(),
+        3,
+        "{run}"
+    );
     assert_eq!(run.job("j")["outputs"], json!({ "N3": "x" }), "{run}");
     assert_eq!(run.lines("after"), ["-x"], "{run}");
     let retried: Vec<u64> = run
@@ -151,14 +201,40 @@ fn timeouts_of_steps_are_retried_and_those_of_jobs_are_not(manager: &Manager) {
     } });
     let start = Instant::now();
     let run = manager.run(&plan, &NONE).exits(1);
-    assert!(start.elapsed() < Duration::from_secs(40), "it waited for the next attempt: {run}");
-    assert_eq!((tried(&run, "step"), run.verdict("step")), ((1, vec![2]), "success/success".to_owned()), "{run}");
-    assert_eq!((tried(&run, "step-of-job"), run.verdict("step-of-job")), ((2, vec![2]), "success/success".to_owned()), "{run}");
-    assert_eq!((tried(&run, "job").0, run.lines("job")), (1, vec!["tried"]), "{run}");
+    assert!(
+        start.elapsed() < Duration::from_secs(40),
+        "it waited for the next attempt: {run}"
+    );
+    assert_eq!(
+        (tried(&run, "step"), run.verdict("step")),
+        ((1, vec![2]), "success/success".to_owned()),
+        "{run}"
+    );
+    assert_eq!(
+        (tried(&run, "step-of-job"), run.verdict("step-of-job")),
+        ((2, vec![2]), "success/success".to_owned()),
+        "{run}"
+    );
+    assert_eq!(
+        (tried(&run, "job").0, run.lines("job")),
+        (1, vec!["tried"]),
+        "{run}"
+    );
     for job in ["job", "wait", "job-wait"] {
-        assert_eq!((run.verdict(job), run.reason(job)), ("failure/failure".to_owned(), "timeout: the job took longer than 1 s"), "{run}");
+        assert_eq!(
+            (run.verdict(job), run.reason(job)),
+            (
+                "failure/failure".to_owned(),
+                "timeout: the job took longer than 1 s"
+            ),
+            "{run}"
+        );
     }
-    assert_eq!((run.lines("wait"), run.lines("job-wait")), (vec!["after"], vec!["tried"]), "{run}");
+    assert_eq!(
+        (run.lines("wait"), run.lines("job-wait")),
+        (vec!["after"], vec!["tried"]),
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }
 
@@ -177,16 +253,28 @@ fn a_wait_ends_with_a_cancellation(manager: &Manager) {
     let start = Instant::now();
     run.signal_client(Signal::SIGINT);
     let run = run.end().exits(130);
-    assert!(start.elapsed() < Duration::from_secs(20), "it waited for the next attempt: {run}");
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "it waited for the next attempt: {run}"
+    );
     for job in ["step", "job"] {
-        assert_eq!((run.verdict(job), run.reason(job)), ("cancelled/cancelled".to_owned(), "the run was cancelled"), "{run}");
+        assert_eq!(
+            (run.verdict(job), run.reason(job)),
+            ("cancelled/cancelled".to_owned(), "the run was cancelled"),
+            "{run}"
+        );
     }
-    assert_eq!(run.steps("step"), ["it cancelled/cancelled: cancelled", "after success/success"], "{run}");
+    assert_eq!(
+        run.steps("step"),
+        ["it cancelled/cancelled: cancelled", "after success/success"],
+        "{run}"
+    );
     assert_eq!(run.lines("step"), ["after"], "{run}");
     run.leaves_nothing(manager);
 }
 
-/// A job that waits a second and a half between its two attempts, and one that does so between those of a step.
+/// A job that waits a second and a half between its two attempts, and one that does so between
+/// those of a step.
 fn waiting() -> Value {
     let retry = json!({ "maxAttempts": 2, "minTime": 1.5 });
     let script = "touch tried; echo $NIXACTIONS_ATTEMPT; [ $NIXACTIONS_ATTEMPT = 2 ]";
@@ -197,8 +285,16 @@ fn waiting() -> Value {
 }
 
 fn tried_twice(run: &Finished) {
-    assert_eq!((tried(run, "job"), tried(run, "step")), ((2, vec![2]), (1, vec![2])), "{run}");
-    assert_eq!((run.lines("job"), run.lines("step")), (vec!["1", "2"], vec!["1", "2"]), "{run}");
+    assert_eq!(
+        (tried(run, "job"), tried(run, "step")),
+        ((2, vec![2]), (1, vec![2])),
+        "{run}"
+    );
+    assert_eq!(
+        (run.lines("job"), run.lines("step")),
+        (vec!["1", "2"], vec!["1", "2"]),
+        "{run}"
+    );
 }
 
 fn a_wait_outlives_the_supervisor(manager: &Manager) {

@@ -1,4 +1,5 @@
-//! What a run does: order, conditions, environment, timeouts, parallelism and exit codes, on each kind of manager.
+//! What a run does: order, conditions, environment, timeouts, parallelism and exit codes, on each
+//! kind of manager.
 
 use std::{
     fs,
@@ -6,7 +7,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, Signal, bash, on_shared_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Kind, Manager, SOON, Signal, bash, on_shared_managers, with,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -48,14 +51,40 @@ fn jobs_and_steps_follow_their_conditions(manager: &Manager) {
     } });
     let run = manager.run(&plan, &[""; 0]).exits(1);
     assert_eq!(run.record["conclusion"], "failure");
-    let verdicts = |jobs: &[&str]| -> Vec<String> { jobs.iter().map(|job| run.verdict(job)).collect() };
-    assert_eq!(verdicts(&["first", "second", "on-failure", "always", "after-tolerated"]), ["success/success"; 5], "{run}");
-    assert_eq!(verdicts(&["broken", "steps"]), ["failure/failure"; 2], "{run}");
-    assert_eq!(verdicts(&["after-broken", "after-skipped", "on-no-failure", "on-cancel"]), ["skipped/skipped"; 4], "{run}");
+    let verdicts =
+        |jobs: &[&str]| -> Vec<String> { jobs.iter().map(|job| run.verdict(job)).collect() };
+    assert_eq!(
+        verdicts(&["first", "second", "on-failure", "always", "after-tolerated"]),
+        ["success/success"; 5],
+        "{run}"
+    );
+    assert_eq!(
+        verdicts(&["broken", "steps"]),
+        ["failure/failure"; 2],
+        "{run}"
+    );
+    assert_eq!(
+        verdicts(&[
+            "after-broken",
+            "after-skipped",
+            "on-no-failure",
+            "on-cancel"
+        ]),
+        ["skipped/skipped"; 4],
+        "{run}"
+    );
     assert_eq!(run.verdict("tolerated"), "failure/success");
-    let reasons: Vec<_> = ["broken", "after-broken", "after-skipped", "on-no-failure", "on-cancel", "steps", "tolerated"]
-        .map(|job| run.reason(job).to_owned())
-        .into();
+    let reasons: Vec<_> = [
+        "broken",
+        "after-broken",
+        "after-skipped",
+        "on-no-failure",
+        "on-cancel",
+        "steps",
+        "tolerated",
+    ]
+    .map(|job| run.reason(job).to_owned())
+    .into();
     assert_eq!(
         reasons,
         [
@@ -88,9 +117,17 @@ fn jobs_and_steps_follow_their_conditions(manager: &Manager) {
         "{run}"
     );
     assert_eq!(run.job("steps")["steps"][4]["exitCode"], 4);
-    for (earlier, later) in [("first", "second"), ("broken", "always"), ("tolerated", "after-tolerated")] {
-        let time = |job: &str, name: &str| run.job(job)[name].as_str().expect("it has run").to_owned();
-        assert!(time(earlier, "finishedAt") <= time(later, "startedAt"), "{later} before {earlier}: {run}");
+    for (earlier, later) in [
+        ("first", "second"),
+        ("broken", "always"),
+        ("tolerated", "after-tolerated"),
+    ] {
+        let time =
+            |job: &str, name: &str| run.job(job)[name].as_str().expect("it has run").to_owned();
+        assert!(
+            time(earlier, "finishedAt") <= time(later, "startedAt"),
+            "{later} before {earlier}: {run}"
+        );
     }
     // A run that was refused nothing and failed has left nothing but its record.
     assert!(!manager.run_dir(&run.id).join("record.reserve").exists());
@@ -100,18 +137,29 @@ fn independent_jobs_run_at_the_same_time(manager: &Manager) {
     let place = manager.open_directory("rendezvous");
     let meet = |me: &str, other: &str| {
         let place = place.display();
-        let script = format!("touch {place}/{me}; until [ -e {place}/{other} ]; do sleep 0.05; done");
-        with(bash(&script), json!({ "properties": { "ReadWritePaths": place.to_string() }, "timeout": 60 }))
+        let script =
+            format!("touch {place}/{me}; until [ -e {place}/{other} ]; do sleep 0.05; done");
+        with(
+            bash(&script),
+            json!({ "properties": { "ReadWritePaths": place.to_string() }, "timeout": 60 }),
+        )
     };
     let plan = json!({ "version": 1, "name": "parallel", "maxParallel": 2, "jobs": { "a": meet("a", "b"), "b": meet("b", "a") } });
     manager.run(&plan, &[""; 0]).exits(0);
 }
 
 fn stronger_levels_of_the_environment_win(manager: &Manager) {
-    const LEVELS: [&str; 7] = ["workflow", "job", "written", "step", "caller", "file", "option"];
+    const LEVELS: [&str; 7] = [
+        "workflow", "job", "written", "step", "caller", "file", "option",
+    ];
     // V<n> is set by all levels up to n, so each level is seen to beat the one below it.
-    let upto = |level: usize| -> Value { (level..LEVELS.len()).map(|n| (format!("V{n}"), Value::from(LEVELS[level]))).collect() };
-    let print = "for v in V0 V1 V2 V3 V4 V5 V6 TOKEN UNNAMED HOME; do echo \"$v=${!v-unset}\"; done";
+    let upto = |level: usize| -> Value {
+        (level..LEVELS.len())
+            .map(|n| (format!("V{n}"), Value::from(LEVELS[level])))
+            .collect()
+    };
+    let print =
+        "for v in V0 V1 V2 V3 V4 V5 V6 TOKEN UNNAMED HOME; do echo \"$v=${!v-unset}\"; done";
     let plan = json!({ "version": 1, "name": "env", "env": upto(0), "passEnv": ["TOKEN"], "jobs": { "j": {
         "env": with(upto(1), json!({ "HOME": "/nowhere" })),
         "steps": [
@@ -132,22 +180,43 @@ fn stronger_levels_of_the_environment_win(manager: &Manager) {
         "--env-file",
         &file.display().to_string(),
     ]);
-    command.env("TOKEN", "token").env("UNNAMED", "secret").env("V0", "caller");
+    command
+        .env("TOKEN", "token")
+        .env("UNNAMED", "secret")
+        .env("V0", "caller");
     (4..7).for_each(|n| _ = command.env(format!("V{n}"), "caller"));
     let run = manager.start_command(command).end().exits(0);
     // V0 is named by the plan too, so the caller's wins there as well; V1 to V3 it does not set.
-    let expected = ["caller", "job", "written", "step", "caller", "file", "option"];
+    let expected = [
+        "caller", "job", "written", "step", "caller", "file", "option",
+    ];
     for (n, value) in expected.iter().enumerate() {
         assert_eq!(run.value("j", &format!("V{n}")), *value, "V{n} in {run}");
     }
-    assert_eq!((run.value("j", "TOKEN"), run.value("j", "UNNAMED")), ("token", "unset"));
+    assert_eq!(
+        (run.value("j", "TOKEN"), run.value("j", "UNNAMED")),
+        ("token", "unset")
+    );
     // What the caller has of these never reaches a job; what the plan sets does.
     assert_eq!(run.value("j", "HOME"), "/nowhere");
-    assert_eq!(run.lines("j").last(), Some(&&*format!("j own 1 env {} true true", run.id)), "{run}");
-    assert!(run.stderr.contains("TOKEN, V0, V4, V5, V6"), "it does not say what it took: {}", run.stderr);
+    assert_eq!(
+        run.lines("j").last(),
+        Some(&&*format!("j own 1 env {} true true", run.id)),
+        "{run}"
+    );
+    assert!(
+        run.stderr.contains("TOKEN, V0, V4, V5, V6"),
+        "it does not say what it took: {}",
+        run.stderr
+    );
     // What the caller gave is nobody else's to read.
     assert_eq!(mode(&manager.run_dir(&run.id).join("run.json")), 0o600);
-    assert_eq!(mode(&manager.run_dir(&run.id)) & 0o077 & mode(manager.run_dir(&run.id).parent().expect("it has one")), 0);
+    assert_eq!(
+        mode(&manager.run_dir(&run.id))
+            & 0o077
+            & mode(manager.run_dir(&run.id).parent().expect("it has one")),
+        0
+    );
 }
 
 fn mode(path: &Path) -> u32 {
@@ -178,27 +247,62 @@ fn steps_hand_values_on(manager: &Manager) {
     let lines = run.lines("make-it");
     assert_eq!(lines[..2], ["tool-two words", "text"], "{run}");
     assert!(lines[2].ends_with("/make-it/work/workspace/deep"), "{run}");
-    assert_eq!(lines[3..], ["INPUT_LEVEL=high", "INPUT_COUNT=3", "0", "{}"], "{run}");
-    assert_eq!(run.job("make-it")["outputs"], json!({ "KEY": "new", "out-dir": "one\ntwo" }));
     assert_eq!(
-        (run.value("use-it", "RESULT"), run.value("use-it", "KEY"), run.value("use-it", "DIR")),
+        lines[3..],
+        ["INPUT_LEVEL=high", "INPUT_COUNT=3", "0", "{}"],
+        "{run}"
+    );
+    assert_eq!(
+        run.job("make-it")["outputs"],
+        json!({ "KEY": "new", "out-dir": "one\ntwo" })
+    );
+    assert_eq!(
+        (
+            run.value("use-it", "RESULT"),
+            run.value("use-it", "KEY"),
+            run.value("use-it", "DIR")
+        ),
         ("success", "new", "one+two"),
         "{run}"
     );
     let needs: Value = serde_json::from_str(run.value("use-it", "JSON")).expect("it is JSON");
-    assert_eq!(needs, json!({ "make-it": { "result": "success", "outputs": { "KEY": "new", "out-dir": "one\ntwo" } } }));
+    assert_eq!(
+        needs,
+        json!({ "make-it": { "result": "success", "outputs": { "KEY": "new", "out-dir": "one\ntwo" } } })
+    );
     // Its workspace was empty, so nothing comes after the last of the above.
     assert_eq!(run.lines("use-it").len(), 4, "{run}");
-    assert_eq!(run.reason("bad-output"), "step write: NIXACTIONS_OUTPUT, line 1: is neither `NAME=value` nor `NAME<<DELIMITER`");
-    assert!(run.reason("bad-workdir").starts_with("step go: its working directory `"), "{run}");
+    assert_eq!(
+        run.reason("bad-output"),
+        "step write: NIXACTIONS_OUTPUT, line 1: is neither `NAME=value` nor `NAME<<DELIMITER`"
+    );
+    assert!(
+        run.reason("bad-workdir")
+            .starts_with("step go: its working directory `"),
+        "{run}"
+    );
 
     let inputs = |arguments: &[&str]| {
         let path = manager.plan(&plan).display().to_string();
         manager.refused(&[&["run", &path], arguments].concat())
     };
-    let (code, stderr) = inputs(&["--input", "level=middle", "--input", "count=x", "--input", "unknown=1"]);
+    let (code, stderr) = inputs(&[
+        "--input",
+        "level=middle",
+        "--input",
+        "count=x",
+        "--input",
+        "unknown=1",
+    ]);
     assert_eq!(code, 2, "{stderr}");
-    for part in ["level", "middle", "`low`, `high`", "count", "unknown", "hint: known: "] {
+    for part in [
+        "level",
+        "middle",
+        "`low`, `high`",
+        "count",
+        "unknown",
+        "hint: known: ",
+    ] {
         assert!(stderr.contains(part), "`{part}` is not in {stderr}");
     }
 }
@@ -221,13 +325,32 @@ fn what_takes_too_long_is_ended(manager: &Manager) {
     } });
     let run = manager.run(&plan, &[""; 0]).exits(1);
     assert_eq!(run.verdict("step"), "failure/failure");
-    assert_eq!(run.reason("step"), "step long: timeout: took longer than 1 s", "{run}");
+    assert_eq!(
+        run.reason("step"),
+        "step long: timeout: took longer than 1 s",
+        "{run}"
+    );
     assert_eq!(run.lines("step"), ["after", "failed"], "{run}");
-    assert_eq!((run.verdict("allowed"), run.lines("allowed")), ("success/success".to_owned(), vec!["on"]), "{run}");
+    assert_eq!(
+        (run.verdict("allowed"), run.lines("allowed")),
+        ("success/success".to_owned(), vec!["on"]),
+        "{run}"
+    );
     assert_eq!(run.verdict("job"), "failure/failure");
-    assert_eq!(run.reason("job"), "timeout: the job took longer than 1.5 s", "{run}");
+    assert_eq!(
+        run.reason("job"),
+        "timeout: the job took longer than 1.5 s",
+        "{run}"
+    );
     assert_eq!(run.lines("job"), ["interrupted", "after"], "{run}");
-    assert_eq!(run.steps("job")[1..], ["skipped skipped/skipped: the job was cancelled", "after success/success"], "{run}");
+    assert_eq!(
+        run.steps("job")[1..],
+        [
+            "skipped skipped/skipped: the job was cancelled",
+            "after success/success"
+        ],
+        "{run}"
+    );
     nothing_sleeps(manager, &[one, two, three, four]);
 }
 
@@ -241,23 +364,49 @@ fn a_run_that_takes_too_long_fails_and_still_cleans_up(manager: &Manager) {
     } });
     let run = manager.run(&plan, &[""; 0]).exits(1);
     assert_eq!(run.record["conclusion"], "failure");
-    assert!(run.record["reason"].as_str().is_some_and(|reason| reason.starts_with("timeout")), "{run}");
-    assert_eq!((run.verdict("quick"), run.verdict("always")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
-    assert_eq!((run.lines("long"), run.lines("always")), (vec!["after"], vec!["cleaned"]), "{run}");
-    assert_eq!((run.verdict("long"), run.verdict("never")), ("cancelled/cancelled".to_owned(), "skipped/skipped".to_owned()), "{run}");
+    assert!(
+        run.record["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.starts_with("timeout")),
+        "{run}"
+    );
+    assert_eq!(
+        (run.verdict("quick"), run.verdict("always")),
+        ("success/success".to_owned(), "success/success".to_owned()),
+        "{run}"
+    );
+    assert_eq!(
+        (run.lines("long"), run.lines("always")),
+        (vec!["after"], vec!["cleaned"]),
+        "{run}"
+    );
+    assert_eq!(
+        (run.verdict("long"), run.verdict("never")),
+        (
+            "cancelled/cancelled".to_owned(),
+            "skipped/skipped".to_owned()
+        ),
+        "{run}"
+    );
     nothing_sleeps(manager, &[seconds]);
 }
 
 /// Returns a long time that nobody else on the host sleeps, to find by it what is left.
 fn odd_seconds() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("98701.{}{:03}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "98701.{}{:03}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Panics when a process of the manager's place sleeps for one of these times.
 fn nothing_sleeps(manager: &Manager, seconds: &[String]) {
     for time in seconds {
-        let output = manager.command(&["pgrep", "-fa", &format!("^sleep {time}$")]).output_within(SOON);
+        let output = manager
+            .command(&["pgrep", "-fa", &format!("^sleep {time}$")])
+            .output_within(SOON);
         assert_eq!(output.status.code(), Some(1), "pgrep found none");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "still running");
     }
@@ -269,9 +418,15 @@ fn at_most_max_parallel_jobs_run_at_once(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "bounded", "maxParallel": 2, "jobs": jobs });
     let run = manager.run(&plan, &[""; 0]).exits(0);
     let time = |job: &str, name: &str| run.value(job, name).parse::<f64>().expect("it is a time");
-    let spans: Vec<(f64, f64)> = (0..7).map(|n| format!("j{n}")).map(|job| (time(&job, "START"), time(&job, "END"))).collect();
+    let spans: Vec<(f64, f64)> = (0..7)
+        .map(|n| format!("j{n}"))
+        .map(|job| (time(&job, "START"), time(&job, "END")))
+        .collect();
     for (start, _) in &spans {
-        let at_once = spans.iter().filter(|(from, to)| from <= start && start < to).count();
+        let at_once = spans
+            .iter()
+            .filter(|(from, to)| from <= start && start < to)
+            .count();
         assert!(at_once <= 2, "{at_once} jobs at once: {run}");
     }
 }
@@ -282,19 +437,28 @@ fn exit_codes_tell_how_it_went(manager: &Manager) {
     assert_eq!(code, 2, "{stderr}");
     let (code, stderr) = manager.refused(&["run", "--no-such-option"]);
     assert_eq!(code, 2, "{stderr}");
-    let plan = manager.plan(&json!({ "version": 1, "name": "codes", "jobs": { "j": bash("sleep 98721") } }));
-    let mut command = manager.nixactions(&["run", "--source=/proc/nowhere", &plan.display().to_string()]);
+    let plan = manager
+        .plan(&json!({ "version": 1, "name": "codes", "jobs": { "j": bash("sleep 98721") } }));
+    let mut command =
+        manager.nixactions(&["run", "--source=/proc/nowhere", &plan.display().to_string()]);
     assert_eq!(command.output_within(SOON).status.code(), Some(2));
     if manager.kind() != Kind::Embedded || manager.machine().is_some() {
-        let (code, stderr) = manager.refused(&["run", "--state-dir=/proc/nowhere", &plan.display().to_string()]);
+        let (code, stderr) = manager.refused(&[
+            "run",
+            "--state-dir=/proc/nowhere",
+            &plan.display().to_string(),
+        ]);
         assert_eq!(code, 3, "{stderr}");
     }
     // Ctrl-C at the client's terminal.
-    let plan =
-        json!({ "version": 1, "name": "codes", "jobs": { "j": bash("sleep 98721"), "k": with(bash("true"), json!({ "needs": ["j"] })) } });
+    let plan = json!({ "version": 1, "name": "codes", "jobs": { "j": bash("sleep 98721"), "k": with(bash("true"), json!({ "needs": ["j"] })) } });
     let run = manager.start(&plan, &[""; 0]);
     run.wait_for_event("stepStarted", Some("j"));
     run.signal_client(Signal::SIGINT);
     let run: Finished = run.end().exits(130);
-    assert_eq!((run.verdict("j"), run.record["conclusion"].as_str()), ("cancelled/cancelled".to_owned(), Some("cancelled")), "{run}");
+    assert_eq!(
+        (run.verdict("j"), run.record["conclusion"].as_str()),
+        ("cancelled/cancelled".to_owned(), Some("cancelled")),
+        "{run}"
+    );
 }

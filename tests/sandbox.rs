@@ -2,7 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, bash, on_managers, on_shared_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Kind, Manager, SOON, bash, on_managers, on_shared_managers, with,
+};
 use serde_json::json;
 
 on_shared_managers!(
@@ -23,9 +25,15 @@ const PROBE: &str = "denied() { local name=$1; shift; if \"$@\" >/dev/null 2>&1;
 fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
     let outside = manager.open_directory("outside");
     let secret = manager.write("secret", "the host's");
-    fs::set_permissions(manager.file(&secret), fs::Permissions::from_mode(0o600)).expect("it is ours");
+    fs::set_permissions(manager.file(&secret), fs::Permissions::from_mode(0o600))
+        .expect("it is ours");
     // Another run, of which nothing must be seen.
-    let other = manager.run(&json!({ "version": 1, "name": "other", "jobs": { "j": bash("true") } }), &NONE).exits(0);
+    let other = manager
+        .run(
+            &json!({ "version": 1, "name": "other", "jobs": { "j": bash("true") } }),
+            &NONE,
+        )
+        .exits(0);
     let probe = format!(
         "{PROBE}
         for file in run.json plan.json events.jsonl supervisor.lock control record.json; do denied read ls $run/$file; done
@@ -69,21 +77,45 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
     assert_eq!(is_own, manager.kind() == Kind::User, "{run}");
     assert_ne!(lines[lines.len() - 1], "uid=0");
     // The other job's result is the one that its runner left.
-    assert_eq!((run.verdict("busy"), run.reason("busy")), ("failure/success".to_owned(), "step it: exit status 1"), "{run}");
+    assert_eq!(
+        (run.verdict("busy"), run.reason("busy")),
+        ("failure/success".to_owned(), "step it: exit status 1"),
+        "{run}"
+    );
     assert_eq!(run.verdict("need"), "success/success");
-    assert_eq!(fs::read_dir(manager.file(&outside)).expect("it is there").count(), 0);
+    assert_eq!(
+        fs::read_dir(manager.file(&outside))
+            .expect("it is there")
+            .count(),
+        0
+    );
 }
 
 fn a_job_cannot_forge_a_success_by_killing_its_runner(manager: &Manager) {
-    let model = manager.run(&json!({ "version": 1, "name": "model", "jobs": { "forger": bash("true") } }), &NONE).exits(0);
-    let result = fs::read_to_string(manager.run_dir(&model.id).join("jobs/forger/out/result.json")).expect("it is left");
-    let forge = format!("cat > ../../out/result.json <<'EOF'\n{result}\nEOF\nkill -KILL $PPID; sleep 5");
+    let model = manager
+        .run(
+            &json!({ "version": 1, "name": "model", "jobs": { "forger": bash("true") } }),
+            &NONE,
+        )
+        .exits(0);
+    let result = fs::read_to_string(
+        manager
+            .run_dir(&model.id)
+            .join("jobs/forger/out/result.json"),
+    )
+    .expect("it is left");
+    let forge =
+        format!("cat > ../../out/result.json <<'EOF'\n{result}\nEOF\nkill -KILL $PPID; sleep 5");
     let plan = json!({ "version": 1, "name": "forged", "jobs": {
         "forger": bash(&forge),
         "dependent": with(bash("true"), json!({ "needs": ["forger"] })),
     } });
     let run = manager.run(&plan, &NONE).exits(1);
-    assert_eq!((run.verdict("forger"), run.reason("forger")), ("failure/failure".to_owned(), "signal: killed by SIGKILL"), "{run}");
+    assert_eq!(
+        (run.verdict("forger"), run.reason("forger")),
+        ("failure/failure".to_owned(), "signal: killed by SIGKILL"),
+        "{run}"
+    );
     assert_eq!(run.verdict("dependent"), "skipped/skipped", "{run}");
 }
 
@@ -103,14 +135,26 @@ fn levels_open_what_they_say(manager: &Manager) {
     let uid = run.value("relaxed", "uid");
     assert_eq!(uid == "1000", manager.kind() == Kind::User, "{run}");
     assert_ne!(uid, "0", "{run}");
-    assert_eq!(run.lines("none"), [if manager.kind() == Kind::User { "uid=1000" } else { "uid=0" }], "{run}");
+    assert_eq!(
+        run.lines("none"),
+        [if manager.kind() == Kind::User {
+            "uid=1000"
+        } else {
+            "uid=0"
+        }],
+        "{run}"
+    );
 }
 
 fn properties_reach_the_unit(manager: &Manager) {
     let open = manager.open_directory("open");
     let target = manager.open_directory("target");
     let shown = manager.write("shown/file", "bound\n");
-    let bind = format!("{}:{}", shown.parent().expect("it is in a directory").display(), target.display());
+    let bind = format!(
+        "{}:{}",
+        shown.parent().expect("it is in a directory").display(),
+        target.display()
+    );
     let mut jobs = json!({
         "network": with(bash("cat /proc/net/dev | grep -c :"), json!({ "properties": { "PrivateNetwork": "yes" } })),
         "bind": with(bash(&format!("cat {0}/file; touch {0}/x 2>/dev/null || echo read-only", target.display())),
@@ -120,7 +164,10 @@ fn properties_reach_the_unit(manager: &Manager) {
         "memory": with(bash("touch started; until [ -e stop ]; do sleep 0.05; done"), json!({ "properties": { "MemoryMax": "64M", "TasksMax": "50" } })),
     });
     if manager.kind() != Kind::User {
-        jobs["user"] = with(bash("id -un; touch file"), json!({ "properties": { "User": "daemon" } }));
+        jobs["user"] = with(
+            bash("id -un; touch file"),
+            json!({ "properties": { "User": "daemon" } }),
+        );
     }
     let plan = json!({ "version": 1, "name": "properties", "maxParallel": 6, "jobs": jobs,
         "executors": { "writer": { "type": "systemd", "properties": { "ReadWritePaths": open.display().to_string() } } } });
@@ -129,16 +176,24 @@ fn properties_reach_the_unit(manager: &Manager) {
     if manager.kind() != Kind::Embedded || manager.machine().is_some() {
         let unit = format!("nixactions-{}-memory.service", run.id());
         let own = ["show", "--property=MemoryMax,TasksMax", unit.as_str()];
-        // Of several embedded managers the latest is meant, which on a shared machine may be another's.
-        let text = String::from_utf8_lossy(&manager.systemctl(&own).output_within(SOON).stdout).into_owned();
-        assert!(manager.kind() == Kind::Embedded || text == "MemoryMax=67108864\nTasksMax=50\n", "{text}");
+        // Of several embedded managers the latest is meant, which on a shared machine may be
+        // another's.
+        let text = String::from_utf8_lossy(&manager.systemctl(&own).output_within(SOON).stdout)
+            .into_owned();
+        assert!(
+            manager.kind() == Kind::Embedded || text == "MemoryMax=67108864\nTasksMax=50\n",
+            "{text}"
+        );
     }
     fs::write(run.workspace("memory", "stop"), "").expect("the run directory is ours");
     let run = run.end().exits(0);
     assert_eq!(run.lines("network"), ["1"], "{run}");
     assert_eq!(run.lines("bind"), ["bound", "read-only"], "{run}");
     assert_eq!(run.lines("limits"), ["512", "7"], "{run}");
-    assert_eq!(fs::read_to_string(manager.file(open.join("left"))).expect("it was written"), "from-job\n");
+    assert_eq!(
+        fs::read_to_string(manager.file(open.join("left"))).expect("it was written"),
+        "from-job\n"
+    );
     if manager.kind() != Kind::User {
         assert_eq!(run.lines("user"), ["daemon"], "{run}");
     }
@@ -148,9 +203,15 @@ fn properties_reach_the_unit(manager: &Manager) {
 /// A limit that no controller enforces here must be told of, and no other.
 fn limits_hold_or_are_warned_about(run: &Finished) {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    let warned =
-        run.events.iter().any(|event| event["event"]["type"] == "warning" && event["event"]["message"].to_string().contains("MemoryMax"));
-    assert_eq!(warned, !controllers.contains("memory"), "controllers here: {controllers:?}; {run}");
+    let warned = run.events.iter().any(|event| {
+        event["event"]["type"] == "warning"
+            && event["event"]["message"].to_string().contains("MemoryMax")
+    });
+    assert_eq!(
+        warned,
+        !controllers.contains("memory"),
+        "controllers here: {controllers:?}; {run}"
+    );
 }
 
 fn the_state_directory_may_lie_in_a_hidden_one(manager: &Manager) {
@@ -159,26 +220,51 @@ fn the_state_directory_may_lie_in_a_hidden_one(manager: &Manager) {
         "take": with(bash("cat file"), json!({ "needs": ["make"], "inputs": ["file"] })),
     } });
     let plan = manager.plan(&plan).display().to_string();
-    for dir in ["/root/state", "/home/state/deep", "/tmp/state", "/var/tmp/state", "/srv/state with blank"] {
-        let run = manager.start_command(manager.nixactions(&["run", &plan, "--output=json", "--state-dir", dir]));
+    for dir in [
+        "/root/state",
+        "/home/state/deep",
+        "/tmp/state",
+        "/var/tmp/state",
+        "/srv/state with blank",
+    ] {
+        let run = manager.start_command(manager.nixactions(&[
+            "run",
+            &plan,
+            "--output=json",
+            "--state-dir",
+            dir,
+        ]));
         let id = run.id().to_owned();
         let run = run.end().exits(0);
         assert_eq!(run.lines("take"), ["made"], "state in {dir}: {run}");
         assert_eq!(run.lines("make"), NONE, "state in {dir}: {run}");
-        let record = manager.nixactions(&["show", &id, "--json", "--state-dir", dir]).json();
+        let record = manager
+            .nixactions(&["show", &id, "--json", "--state-dir", dir])
+            .json();
         assert_eq!(record["jobs"]["take"]["outcome"], "success");
     }
     // And so may the program.
     let beside_runs = manager.state_dir().join("bin");
     fs::create_dir_all(manager.file(&beside_runs)).expect("the machine is writable");
-    for (program, to) in
-        ["nixactions", "nixactions-runner"].into_iter().flat_map(|program| [(program, Path::new("/root")), (program, &beside_runs)])
+    for (program, to) in ["nixactions", "nixactions-runner"]
+        .into_iter()
+        .flat_map(|program| [(program, Path::new("/root")), (program, &beside_runs)])
     {
-        fs::copy(manager.file(Path::new("/usr/bin").join(program)), manager.file(to.join(program))).expect("the machine is writable");
+        fs::copy(
+            manager.file(Path::new("/usr/bin").join(program)),
+            manager.file(to.join(program)),
+        )
+        .expect("the machine is writable");
     }
-    let kind = if manager.kind() == Kind::System { "system" } else { "embedded" };
+    let kind = if manager.kind() == Kind::System {
+        "system"
+    } else {
+        "embedded"
+    };
     for directory in [Path::new("/root"), &beside_runs] {
         let program = directory.join("nixactions").display().to_string();
-        manager.command(&[program.as_str(), "run", "--manager", kind, &plan]).ok();
+        manager
+            .command(&[program.as_str(), "run", "--manager", kind, &plan])
+            .ok();
     }
 }

@@ -1,15 +1,27 @@
-//! `nixactions run` as a service of its own: ready when the run has been started, stopped as Ctrl-C stops it, ended as the run has.
+//! `nixactions run` as a service of its own: ready when the run has been started, stopped as Ctrl-C
+//! stops it, ended as the run has.
 
 use std::fs;
 
-use nixactions_harness::{CommandExt as _, Kind, Manager, Run, Signal, bash, on_managers, wait_for};
+use nixactions_harness::{
+    CommandExt as _, Kind, Manager, Run, Signal, bash, on_managers, wait_for,
+};
 use serde_json::{Value, json};
 
 /// A run that waits for a file, started by a service `ci.service`.
 fn start<'a>(manager: &'a Manager, plan: &Value) -> Run<'a> {
     let plan = manager.plan(plan);
-    let mut argv = vec!["systemd-run", "--unit=ci", "--service-type=notify", "--remain-after-exit"];
-    let (kind, user) = if manager.kind() == Kind::User { ("user", Some("--user")) } else { ("system", None) };
+    let mut argv = vec![
+        "systemd-run",
+        "--unit=ci",
+        "--service-type=notify",
+        "--remain-after-exit",
+    ];
+    let (kind, user) = if manager.kind() == Kind::User {
+        ("user", Some("--user"))
+    } else {
+        ("system", None)
+    };
     argv.extend(user);
     let plan = plan.display().to_string();
     argv.extend(["/usr/bin/nixactions", "run", &plan, "--manager", kind]);
@@ -26,30 +38,61 @@ fn plan(end: &str) -> Value {
 
 /// Returns what systemd knows of the service.
 fn property(manager: &Manager, name: &str) -> String {
-    let text = manager.systemctl(&["show", "--value", "--property", name, "ci.service"]).ok();
+    let text = manager
+        .systemctl(&["show", "--value", "--property", name, "ci.service"])
+        .ok();
     text.trim_end().to_owned()
 }
 
 /// Waits until the service has ended, and returns its exit status and what it said last.
 fn ended(manager: &Manager) -> (String, String) {
-    let has_ended = || ["exited", "failed", "dead"].contains(&&*property(manager, "SubState")).then_some(());
-    wait_for(nixactions_harness::RUN_DEADLINE, "the service to end", has_ended);
-    (property(manager, "ExecMainStatus"), property(manager, "StatusText"))
+    let has_ended = || {
+        ["exited", "failed", "dead"]
+            .contains(&&*property(manager, "SubState"))
+            .then_some(())
+    };
+    wait_for(
+        nixactions_harness::RUN_DEADLINE,
+        "the service to end",
+        has_ended,
+    );
+    (
+        property(manager, "ExecMainStatus"),
+        property(manager, "StatusText"),
+    )
 }
 
 on_managers!(a_service_is_ready_when_its_run_has_been_started_and_ends_as_it_does on system_252, system_257, system_262, user_262);
 
 fn a_service_is_ready_when_its_run_has_been_started_and_ends_as_it_does(manager: &Manager) {
-    for (id, end, status, conclusion) in [("ci-1", "true", "0", "success"), ("ci-2", "false", "1", "failure")] {
+    for (id, end, status, conclusion) in [
+        ("ci-1", "true", "0", "success"),
+        ("ci-2", "false", "1", "failure"),
+    ] {
         let run = start(manager, &plan(end));
         assert_eq!(run.id(), id);
         assert_eq!(property(manager, "ActiveState"), "active");
-        assert_eq!(property(manager, "StatusText"), format!("{id} goes on; `nixactions attach {id}` follows it"));
+        assert_eq!(
+            property(manager, "StatusText"),
+            format!("{id} goes on; `nixactions attach {id}` follows it")
+        );
         run.wait_for_file("j", "started");
         fs::write(run.workspace("j", "go"), "").expect("it is ours");
-        assert_eq!(ended(manager), (status.to_owned(), format!("{id}: {conclusion}")));
+        assert_eq!(
+            ended(manager),
+            (status.to_owned(), format!("{id}: {conclusion}"))
+        );
         assert_eq!(run.end().record["conclusion"], conclusion);
-        manager.systemctl(&[if status == "0" { "stop" } else { "reset-failed" }, "ci.service"]).ok();
+        manager
+            .systemctl(&[
+                if status == "0" {
+                    "stop"
+                } else {
+                    "reset-failed"
+                },
+                "ci.service",
+            ])
+            .ok();
     }
 }
 
@@ -78,8 +121,16 @@ fn stopping_the_service_cancels_its_run(manager: &Manager) {
     manager.systemctl(&["stop", "ci.service"]).ok();
     let run = run.end();
     assert_eq!(run.record["conclusion"], "cancelled", "{run}");
-    assert!(manager.nixactions(&["show", "ci-1"]).ok().contains("cancelled"));
+    assert!(
+        manager
+            .nixactions(&["show", "ci-1"])
+            .ok()
+            .contains("cancelled")
+    );
     // It waited for the run's end, and said so.
-    assert_eq!(ended(manager), ("130".to_owned(), "ci-1: cancelled".to_owned()));
+    assert_eq!(
+        ended(manager),
+        ("130".to_owned(), "ci-1: cancelled".to_owned())
+    );
     run.leaves_nothing(manager);
 }

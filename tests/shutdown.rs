@@ -1,9 +1,11 @@
-//! What becomes of a run when its manager goes down in good order: cancelled, with a truthful record.
+//! What becomes of a run when its manager goes down in good order: cancelled, with a truthful
+//! record.
 
 use std::{fs, path::Path};
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Suite, bash, on_managers, or_skip, wait_for, with,
+    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Suite, bash, on_managers,
+    or_skip, wait_for, with,
 };
 use serde_json::{Value, json};
 
@@ -26,16 +28,35 @@ fn plan() -> Value {
 
 /// Panics unless the record says that the run was cancelled when half of it was done.
 fn is_cancelled(directory: &Path) {
-    let record = wait_for(RUN_DEADLINE, "the record", || fs::read(directory.join("record.json")).ok());
+    let record = wait_for(RUN_DEADLINE, "the record", || {
+        fs::read(directory.join("record.json")).ok()
+    });
     let record: Value = serde_json::from_slice(&record).expect("a record is JSON");
-    let of = |job: &str| (record["jobs"][job]["outcome"].clone(), record["jobs"][job]["reason"].clone());
+    let of = |job: &str| {
+        (
+            record["jobs"][job]["outcome"].clone(),
+            record["jobs"][job]["reason"].clone(),
+        )
+    };
     assert_eq!(record["conclusion"], "cancelled", "{record:#}");
     assert_eq!(of("done"), ("success".into(), Value::Null), "{record:#}");
-    assert_eq!(of("runs"), ("cancelled".into(), "the run was cancelled".into()), "{record:#}");
+    assert_eq!(
+        of("runs"),
+        ("cancelled".into(), "the run was cancelled".into()),
+        "{record:#}"
+    );
     assert_ne!(of("later").0, "success", "{record:#}");
-    let outcomes: Vec<&Value> = record["jobs"]["runs"]["steps"].as_array().into_iter().flatten().map(|step| &step["outcome"]).collect();
+    let outcomes: Vec<&Value> = record["jobs"]["runs"]["steps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|step| &step["outcome"])
+        .collect();
     assert_eq!(outcomes, ["cancelled", "success", "skipped"], "{record:#}");
-    assert!(directory.join("jobs/runs/work/workspace/cleaned").exists(), "{record:#}");
+    assert!(
+        directory.join("jobs/runs/work/workspace/cleaned").exists(),
+        "{record:#}"
+    );
 }
 
 fn a_private_manager_that_exits_cancels_its_run(manager: &Manager) {
@@ -49,7 +70,9 @@ fn a_users_manager_that_ends_cancels_its_runs(manager: &Manager) {
     let run = manager.detach(&plan(), &NONE);
     run.wait_for_file("runs", "started");
     let machine = manager.machine().expect("it is in a machine");
-    machine.command(&["systemctl", "stop", "user@1000.service"]).output_within(RUN_DEADLINE);
+    machine
+        .command(&["systemctl", "stop", "user@1000.service"])
+        .output_within(RUN_DEADLINE);
     is_cancelled(&run.dir());
 }
 
@@ -58,12 +81,25 @@ fn poweroff(suite: Suite) {
     let root = or_skip!(Root::get(suite));
     let kept = tempfile::tempdir_in("/var/lib").expect("/var/lib is writable");
     let machine = Machine::of(&root).bind(kept.path(), "/srv/kept").boot();
-    let manager = or_skip!(Manager::of(Kind::System, machine, Path::new(env!("CARGO_BIN_EXE_nixactions"))));
+    let manager = or_skip!(Manager::of(
+        Kind::System,
+        machine,
+        Path::new(env!("CARGO_BIN_EXE_nixactions"))
+    ));
     let plan = manager.plan(&plan()).display().to_string();
-    let id = manager.nixactions(&["run", &plan, "--detach", "--state-dir=/srv/kept/state"]).ok();
+    let id = manager
+        .nixactions(&["run", &plan, "--detach", "--state-dir=/srv/kept/state"])
+        .ok();
     let directory = kept.path().join("state/runs").join(id.trim());
-    wait_for(SOON, "the job", || directory.join("jobs/runs/work/workspace/started").exists().then_some(()));
-    manager.command(&["systemctl", "poweroff", "--no-wall"]).output_within(SOON);
+    wait_for(SOON, "the job", || {
+        directory
+            .join("jobs/runs/work/workspace/started")
+            .exists()
+            .then_some(())
+    });
+    manager
+        .command(&["systemctl", "poweroff", "--no-wall"])
+        .output_within(SOON);
     is_cancelled(&directory);
 }
 

@@ -1,4 +1,5 @@
-//! What a run survives: the end of its client, its supervisor, a runner; a reloaded systemd, a full disk, and company.
+//! What a run survives: the end of its client, its supervisor, a runner; a reloaded systemd, a full
+//! disk, and company.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +12,8 @@ use std::{
 };
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, SOON, Signal, bash, on_managers, on_shared_managers, wait_for, with,
+    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, SOON, Signal, bash, on_managers,
+    on_shared_managers, wait_for, with,
 };
 use serde_json::{Value, json};
 
@@ -44,7 +46,10 @@ struct Dag {
 impl Dag {
     fn new(manager: &Manager, name: &str, layers: usize, seconds: f64) -> Self {
         let dir = manager.open_directory(name);
-        let script = format!("echo $NIXACTIONS_JOB >> {}/ran; sleep {seconds}", dir.display());
+        let script = format!(
+            "echo $NIXACTIONS_JOB >> {}/ran; sleep {seconds}",
+            dir.display()
+        );
         let mut names: Vec<String> = Vec::new();
         let mut jobs = serde_json::Map::new();
         for layer in 0..layers {
@@ -53,7 +58,13 @@ impl Dag {
                 let name = format!("{side}{layer}");
                 // Half of them have a condition, for which their runner has to be asked.
                 let condition = if side == "a" { "success()" } else { "always()" };
-                jobs.insert(name.clone(), with(bash(&script), json!({ "needs": needs, "condition": condition })));
+                jobs.insert(
+                    name.clone(),
+                    with(
+                        bash(&script),
+                        json!({ "needs": needs, "condition": condition }),
+                    ),
+                );
                 names.push(name);
             }
         }
@@ -62,7 +73,8 @@ impl Dag {
         fs::write(&ran, "").expect("the place is writable");
         fs::set_permissions(&ran, fs::Permissions::from_mode(0o666)).expect("it is ours");
         let executors = json!({ "out": { "type": "systemd", "properties": { "ReadWritePaths": dir.display().to_string() } } });
-        jobs.values_mut().for_each(|job| job["executor"] = "out".into());
+        jobs.values_mut()
+            .for_each(|job| job["executor"] = "out".into());
         let plan = json!({ "version": 1, "name": name, "maxParallel": 2, "executors": executors, "jobs": jobs });
         Self { plan, names, ran }
     }
@@ -78,7 +90,11 @@ impl Dag {
         assert_eq!(run.record["conclusion"], "success", "{run}");
         for name in &self.names {
             assert_eq!(run.verdict(name), "success/success", "{run}");
-            assert_eq!(run.job(name)["steps"].as_array().map(Vec::len), Some(1), "{run}");
+            assert_eq!(
+                run.job(name)["steps"].as_array().map(Vec::len),
+                Some(1),
+                "{run}"
+            );
         }
     }
 }
@@ -92,8 +108,15 @@ fn a_run_goes_on_without_its_client(manager: &Manager) {
     dag.has_run_once(&run);
     run.leaves_nothing(manager);
     // Who attaches later is told everything.
-    let attached = manager.start_command(manager.nixactions(&["attach", &run.id, "--output=json"])).end().exits(0);
-    let finished = attached.events.iter().filter(|event| event["event"]["type"] == "jobFinished").count();
+    let attached = manager
+        .start_command(manager.nixactions(&["attach", &run.id, "--output=json"]))
+        .end()
+        .exits(0);
+    let finished = attached
+        .events
+        .iter()
+        .filter(|event| event["event"]["type"] == "jobFinished")
+        .count();
     assert_eq!(finished, dag.names.len(), "{attached}");
 }
 
@@ -122,14 +145,23 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) 
     assert_eq!(run.code, Some(0), "{run}");
     dag.has_run_once(&run);
     let started = |event: &&Value| event["event"]["type"] == "supervisorStarted";
-    assert!(run.events.iter().filter(started).count() > 1, "no supervisor was killed: {run}");
-    let events = fs::read_to_string(manager.run_dir(&run.id).join("events.jsonl")).expect("the run has events");
+    assert!(
+        run.events.iter().filter(started).count() > 1,
+        "no supervisor was killed: {run}"
+    );
+    let events = fs::read_to_string(manager.run_dir(&run.id).join("events.jsonl"))
+        .expect("the run has events");
     let distinct: BTreeSet<&str> = events.lines().collect();
-    assert_eq!(distinct.len(), events.lines().count(), "an event was passed on twice:\n{events}");
+    assert_eq!(
+        distinct.len(),
+        events.lines().count(),
+        "an event was passed on twice:\n{events}"
+    );
     run.leaves_nothing(manager);
 }
 
-/// What tells the new one that the jobs were submitted is systemd alone: none of them has left a trace.
+/// What tells the new one that the jobs were submitted is systemd alone: none of them has left a
+/// trace.
 fn a_supervisor_that_is_killed_before_any_job_has_begun_submits_none_twice(manager: &Manager) {
     let go = manager.dir().join("before-any-go");
     let setup = format!("until [ -e {} ]; do sleep 0.05; done", go.display());
@@ -139,14 +171,29 @@ fn a_supervisor_that_is_killed_before_any_job_has_begun_submits_none_twice(manag
     } });
     let run = manager.start(&plan, &NONE);
     let unit = format!("nixactions-{}-j.service", run.id());
-    wait_for(SOON, "the job to be queued", || (!manager.units(&unit).is_empty()).then_some(()));
+    wait_for(SOON, "the job to be queued", || {
+        (!manager.units(&unit).is_empty()).then_some(())
+    });
     assert!(run.kill_supervisor(), "there is none");
-    let restarted = || run.events().iter().filter(|event| event["event"]["type"] == "supervisorStarted").count() == 2;
+    let restarted = || {
+        run.events()
+            .iter()
+            .filter(|event| event["event"]["type"] == "supervisorStarted")
+            .count()
+            == 2
+    };
     wait_for(SOON, "the next supervisor", || restarted().then_some(()));
     manager.write(&go, "");
     let run = run.end().exits(0);
     assert_eq!(run.lines("j"), ["executed"], "{run}");
-    assert_eq!(run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count(), 1, "{run}");
+    assert_eq!(
+        run.events
+            .iter()
+            .filter(|event| event["event"]["type"] == "jobsSubmitted")
+            .count(),
+        1,
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }
 
@@ -164,20 +211,35 @@ fn a_cancellation_is_not_lost_with_the_supervisor(manager: &Manager) {
     run.wait_for_file("j", "started");
     assert!(run.signal_supervisor(Signal::SIGSTOP), "there is none");
     let event = json!({ "at": "2026-01-01T00:00:00Z", "event": { "type": "cancelRequested", "by": "somebody", "kill": false } });
-    let mut events = OpenOptions::new().append(true).open(run.dir().join("events.jsonl")).expect("the run has events");
+    let mut events = OpenOptions::new()
+        .append(true)
+        .open(run.dir().join("events.jsonl"))
+        .expect("the run has events");
     writeln!(events, "{event}").expect("they can be added to");
     assert!(run.kill_supervisor(), "there is none");
     let run = run.end().exits(130);
-    assert_eq!((run.verdict("j"), run.reason("j")), ("cancelled/cancelled".to_owned(), "the run was cancelled"), "{run}");
+    assert_eq!(
+        (run.verdict("j"), run.reason("j")),
+        ("cancelled/cancelled".to_owned(), "the run was cancelled"),
+        "{run}"
+    );
     assert_eq!(run.lines("j"), ["cleaned"], "{run}");
     run.leaves_nothing(manager);
 }
 
 fn a_supervisor_that_hangs_is_replaced(manager: &Manager) {
     let dag = Dag::new(manager, "hung", 4, 0.3);
-    let units = if manager.kind() == Kind::User { ".config/systemd/user" } else { "/etc/systemd/system" };
+    let units = if manager.kind() == Kind::User {
+        ".config/systemd/user"
+    } else {
+        "/etc/systemd/system"
+    };
     let home = manager.dir().parent().expect("it has a parent");
-    manager.write(home.join(units).join("nixactions-hung-1.service.d/99-test.conf"), "[Service]\nWatchdogSec=2s\n");
+    manager.write(
+        home.join(units)
+            .join("nixactions-hung-1.service.d/99-test.conf"),
+        "[Service]\nWatchdogSec=2s\n",
+    );
     manager.systemctl(&["daemon-reload"]).ok();
     let run = manager.start(&dag.plan, &NONE);
     assert_eq!(run.id(), "hung-1");
@@ -207,8 +269,15 @@ fn a_reloaded_or_reexecuted_systemd_goes_on(manager: &Manager) {
 /// Of a call that it is given just then it says nothing, and what ends just then it tells nobody.
 fn a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave(manager: &Manager) {
     let job = |n: usize| {
-        let needs: Vec<String> = [7, 13].iter().filter_map(|back| n.checked_sub(*back)).map(|need| format!("j{need:03}")).collect();
-        (format!("j{n:03}"), json!({ "executor": "plain", "needs": needs, "steps": [{ "run": ["true"] }] }))
+        let needs: Vec<String> = [7, 13]
+            .iter()
+            .filter_map(|back| n.checked_sub(*back))
+            .map(|need| format!("j{need:03}"))
+            .collect();
+        (
+            format!("j{n:03}"),
+            json!({ "executor": "plain", "needs": needs, "steps": [{ "run": ["true"] }] }),
+        )
     };
     let jobs: serde_json::Map<String, Value> = (0..200).map(job).collect();
     let executors = json!({ "plain": { "type": "systemd", "sandbox": "none", "copyRepo": false } });
@@ -221,7 +290,14 @@ fn a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave(manager: &Ma
         manager.systemctl(&["daemon-reexec"]).output_within(SOON);
     }
     let run = run.end().exits(0);
-    assert!(run.events.iter().filter(|event| event["event"]["type"] == "jobsSubmitted").count() > 1, "{run}");
+    assert!(
+        run.events
+            .iter()
+            .filter(|event| event["event"]["type"] == "jobsSubmitted")
+            .count()
+            > 1,
+        "{run}"
+    );
     run.leaves_nothing(manager);
     is_healthy(manager);
 }
@@ -230,7 +306,10 @@ fn a_systemd_that_reexecutes_itself_gets_new_runs_as_well(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "meanwhile", "jobs": { "j": bash("echo ran") } });
     for _ in 0..20 {
         // Each at another moment of it.
-        let reexec = manager.systemctl(&["daemon-reexec"]).spawn().expect("systemctl is there");
+        let reexec = manager
+            .systemctl(&["daemon-reexec"])
+            .spawn()
+            .expect("systemctl is there");
         thread::sleep(Duration::from_millis(random(50)));
         let run = manager.run(&plan, &NONE).exits(0);
         reexec.wait_with_output().expect("systemctl ends");
@@ -243,7 +322,12 @@ fn a_systemd_that_reexecutes_itself_gets_new_runs_as_well(manager: &Manager) {
 /// Panics when a unit has failed in the machine, which nobody else uses.
 fn is_healthy(manager: &Manager) {
     if manager.kind() != Kind::Embedded {
-        assert_eq!(manager.systemctl(&["--failed", "--no-legend", "--plain"]).ok(), "");
+        assert_eq!(
+            manager
+                .systemctl(&["--failed", "--no-legend", "--plain"])
+                .ok(),
+            ""
+        );
         assert_eq!(manager.systemctl(&["is-system-running"]).ok(), "running\n");
     }
 }
@@ -272,15 +356,39 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
     }
     fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
     let run = run.end().exits(1);
-    assert_eq!((run.verdict("victim"), run.reason("victim")), ("failure/failure".to_owned(), "signal: killed by SIGKILL"), "{run}");
-    assert_eq!(run.steps("victim"), ["it failure/failure: its runner ended before it did"], "{run}");
-    assert_eq!((run.verdict("dependent"), run.reason("dependent")), ("skipped/skipped".to_owned(), "need `victim` failed"), "{run}");
+    assert_eq!(
+        (run.verdict("victim"), run.reason("victim")),
+        ("failure/failure".to_owned(), "signal: killed by SIGKILL"),
+        "{run}"
+    );
+    assert_eq!(
+        run.steps("victim"),
+        ["it failure/failure: its runner ended before it did"],
+        "{run}"
+    );
+    assert_eq!(
+        (run.verdict("dependent"), run.reason("dependent")),
+        ("skipped/skipped".to_owned(), "need `victim` failed"),
+        "{run}"
+    );
     assert_eq!(run.lines("report"), ["failure"], "{run}");
     assert_eq!(run.verdict("on-failure"), "success/success", "{run}");
     assert_eq!(run.verdict("tolerated"), "failure/success", "{run}");
-    assert_eq!(run.steps("tolerated"), ["it failure/success: its runner ended before it did"], "{run}");
-    assert_eq!((run.verdict("after-tolerated"), run.lines("after-tolerated")), ("success/success".to_owned(), vec!["success"]), "{run}");
-    assert_eq!((run.verdict("other"), run.verdict("after-other")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
+    assert_eq!(
+        run.steps("tolerated"),
+        ["it failure/success: its runner ended before it did"],
+        "{run}"
+    );
+    assert_eq!(
+        (run.verdict("after-tolerated"), run.lines("after-tolerated")),
+        ("success/success".to_owned(), vec!["success"]),
+        "{run}"
+    );
+    assert_eq!(
+        (run.verdict("other"), run.verdict("after-other")),
+        ("success/success".to_owned(), "success/success".to_owned()),
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }
 
@@ -309,12 +417,25 @@ fn nothing_that_a_job_forks_outlives_it(manager: &Manager) {
     fs::write(run.workspace("next", "stop"), "").expect("the run directory is ours");
     let run = run.end().exits(1);
     assert_eq!(left, Vec::<String>::new(), "while the run goes on: {run}");
-    assert_eq!(run.lines("forks").iter().filter(|line| **line == "forked").count(), 1, "{run}");
+    assert_eq!(
+        run.lines("forks")
+            .iter()
+            .filter(|line| **line == "forked")
+            .count(),
+        1,
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }
 
 fn a_full_disk_is_told_and_recorded(manager: &Manager) {
-    manager.command(&["sh", "-c", "mkdir -p /srv/full && mount -t tmpfs -o size=6m,mode=755 tmpfs /srv/full"]).ok();
+    manager
+        .command(&[
+            "sh",
+            "-c",
+            "mkdir -p /srv/full && mount -t tmpfs -o size=6m,mode=755 tmpfs /srv/full",
+        ])
+        .ok();
     let plan = json!({ "version": 1, "name": "full", "maxParallel": 1, "jobs": {
         "good": bash("true"),
         "fills": with(bash("dd if=/dev/zero of=fill bs=64k 2>&1 | tail -1; exit 1"), json!({ "needs": ["good"] })),
@@ -322,42 +443,95 @@ fn a_full_disk_is_told_and_recorded(manager: &Manager) {
         "always": with(bash("echo x > file"), json!({ "needs": ["fills"], "condition": "always()" })),
     } });
     let path = manager.plan(&plan).display().to_string();
-    let run = manager.start_command(manager.nixactions(&["run", &path, "--output=json", "--state-dir=/srv/full"]));
+    let run = manager.start_command(manager.nixactions(&[
+        "run",
+        &path,
+        "--output=json",
+        "--state-dir=/srv/full",
+    ]));
     let id = run.id().to_owned();
     let run = run.end().exits(1);
-    let record = manager.nixactions(&["show", &id, "--json", "--state-dir=/srv/full"]).json();
+    let record = manager
+        .nixactions(&["show", &id, "--json", "--state-dir=/srv/full"])
+        .json();
     assert_eq!(record["conclusion"], "failure", "{record:#}");
-    let verdicts = ["good", "fills", "after", "always"].map(|job| record["jobs"][job]["conclusion"].as_str().unwrap_or("none"));
-    // The last one has no room to make its file; whether its runner can say so is a matter of bytes.
-    assert_eq!(verdicts, ["success", "failure", "skipped", "failure"], "{record:#}");
+    let verdicts = ["good", "fills", "after", "always"]
+        .map(|job| record["jobs"][job]["conclusion"].as_str().unwrap_or("none"));
+    // The last one has no room to make its file; whether its runner can say so is a matter of
+    // bytes.
+    assert_eq!(
+        verdicts,
+        ["success", "failure", "skipped", "failure"],
+        "{record:#}"
+    );
     let always = &record["jobs"]["always"];
-    assert_eq!((always["attempts"].as_u64(), always["startedAt"].is_string()), (Some(1), true), "{record:#}");
+    assert_eq!(
+        (always["attempts"].as_u64(), always["startedAt"].is_string()),
+        (Some(1), true),
+        "{record:#}"
+    );
     run.leaves_nothing(manager);
 
-    let before = fs::read_dir(manager.file("/srv/full/runs")).expect("it is there").count();
+    let before = fs::read_dir(manager.file("/srv/full/runs"))
+        .expect("it is there")
+        .count();
     let (code, stderr) = manager.refused(&["run", &path, "--state-dir=/srv/full"]);
     assert_eq!(code, 3, "{stderr}");
-    assert!(stderr.to_lowercase().contains("no space left") || stderr.contains("storage"), "{stderr}");
+    assert!(
+        stderr.to_lowercase().contains("no space left") || stderr.contains("storage"),
+        "{stderr}"
+    );
     assert!(stderr.contains("hint: free some space"), "{stderr}");
-    assert_eq!(fs::read_dir(manager.file("/srv/full/runs")).expect("it is there").count(), before, "half a run was left");
+    assert_eq!(
+        fs::read_dir(manager.file("/srv/full/runs"))
+            .expect("it is there")
+            .count(),
+        before,
+        "half a run was left"
+    );
     manager.command(&["umount", "--lazy", "/srv/full"]).ok();
 }
 
 /// Their units would be of the same names.
 fn runs_of_two_state_directories_go_on_at_once(manager: &Manager) {
-    let plan = |script: &str| json!({ "version": 1, "name": "twice", "jobs": { "j": bash(script) } });
-    let first = manager.start(&plan("touch started; until [ -e stop ]; do sleep 0.05; done"), &NONE);
+    let plan =
+        |script: &str| json!({ "version": 1, "name": "twice", "jobs": { "j": bash(script) } });
+    let first = manager.start(
+        &plan("touch started; until [ -e stop ]; do sleep 0.05; done"),
+        &NONE,
+    );
     first.wait_for_file("j", "started");
 
-    let other = format!("--state-dir={}", manager.open_directory("other-state").display());
+    let other = format!(
+        "--state-dir={}",
+        manager.open_directory("other-state").display()
+    );
     let path = manager.plan(&plan("true")).display().to_string();
-    let second = manager.start_command(manager.nixactions(&["run", &path, "--output=json", &other])).end().exits(0);
+    let second = manager
+        .start_command(manager.nixactions(&["run", &path, "--output=json", &other]))
+        .end()
+        .exits(0);
     // An embedded manager has no other runs.
-    let expected = if manager.kind() == Kind::Embedded { "twice-1" } else { "twice-2" };
-    assert_eq!((first.id(), second.id.as_str()), ("twice-1", expected), "{second}");
+    let expected = if manager.kind() == Kind::Embedded {
+        "twice-1"
+    } else {
+        "twice-2"
+    };
+    assert_eq!(
+        (first.id(), second.id.as_str()),
+        ("twice-1", expected),
+        "{second}"
+    );
     let listed = manager.nixactions(&["list", "--json", &other]).json();
-    assert_eq!(listed.as_array().map(Vec::len), Some(1), "half a run was left: {listed:#}");
-    let again = manager.start_command(manager.nixactions(&["rerun", &second.id, "--output=json", &other])).end().exits(0);
+    assert_eq!(
+        listed.as_array().map(Vec::len),
+        Some(1),
+        "half a run was left: {listed:#}"
+    );
+    let again = manager
+        .start_command(manager.nixactions(&["rerun", &second.id, "--output=json", &other]))
+        .end()
+        .exits(0);
     assert_ne!(again.id, second.id, "{again}");
 
     fs::write(first.workspace("j", "stop"), "").expect("the run directory is ours");
@@ -367,28 +541,48 @@ fn runs_of_two_state_directories_go_on_at_once(manager: &Manager) {
 
 fn many_runs_at_once_keep_apart(manager: &Manager) {
     // Each embedded run boots a systemd, which takes its time on a small machine.
-    let count = if manager.kind() == Kind::Embedded { 6 } else { 20 };
+    let count = if manager.kind() == Kind::Embedded {
+        6
+    } else {
+        20
+    };
     let plan = |n: usize| json!({ "version": 1, "name": "crowd", "jobs": { "a": bash(&format!("echo run {n}")), "b": with(bash("true"), json!({ "needs": ["a"] })) } });
     let paths: Vec<_> = (0..count).map(|n| manager.plan(&plan(n))).collect();
     let started: Vec<Finished> = thread::scope(|scope| {
         let runs: Vec<_> = paths
             .iter()
             .map(|path| {
-                scope.spawn(|| manager.start_command(manager.nixactions(&[Path::new("run"), path, Path::new("--output=json")])).end())
+                scope.spawn(|| {
+                    manager
+                        .start_command(manager.nixactions(&[
+                            Path::new("run"),
+                            path,
+                            Path::new("--output=json"),
+                        ]))
+                        .end()
+                })
             })
             .collect();
-        runs.into_iter().map(|run| run.join().expect("it ends")).collect()
+        runs.into_iter()
+            .map(|run| run.join().expect("it ends"))
+            .collect()
     });
     let ids: BTreeSet<&str> = started.iter().map(|run| run.id.as_str()).collect();
     assert_eq!(ids.len(), count);
     for (n, run) in started.into_iter().enumerate() {
         let run = run.exits(0);
-        assert_eq!(run.lines("a"), [format!("run {n}")], "another run's line: {run}");
+        assert_eq!(
+            run.lines("a"),
+            [format!("run {n}")],
+            "another run's line: {run}"
+        );
         run.leaves_nothing(manager);
     }
     wait_for(RUN_DEADLINE, "the list to show all as finished", || {
         let list = manager.nixactions(&["list", "--json"]).json();
-        let done = |row: &&Value| row["workflow"] == "crowd" && row["state"] == "success" && row["jobsDone"] == 2;
+        let done = |row: &&Value| {
+            row["workflow"] == "crowd" && row["state"] == "success" && row["jobsDone"] == 2
+        };
         (list.as_array()?.iter().filter(done).count() == count).then_some(())
     });
 }

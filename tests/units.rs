@@ -1,7 +1,9 @@
-//! Numbered plans and the units that they become: `tests/units/<nnn>-<what>/{plan.json,run.json,units.txt}`.
+//! Numbered plans and the units that they become:
+//! `tests/units/<nnn>-<what>/{plan.json,run.json,units.txt}`.
 //!
-//! `run.json`, where there is one, says in which ways the run differs from the usual (`Settings`). `NIXACTIONS_BLESS=1` writes
-//! what the program says now; read the difference before it is committed, since these are the properties that jobs run with.
+//! `run.json`, where there is one, says in which ways the run differs from the usual (`Settings`).
+//! `NIXACTIONS_BLESS=1` writes what the program says now; read the difference before it is
+//! committed, since these are the properties that jobs run with.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -38,7 +40,9 @@ impl Default for Settings {
             systemd: 252,
             state_directory: "/var/lib/nixactions".into(),
             program: "/usr/bin/nixactions".into(),
-            controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into(),
+            controllers: ["cpu", "cpuset", "io", "memory", "pids"]
+                .map(str::to_owned)
+                .into(),
             network: true,
             first_wave: None,
             source: false,
@@ -49,11 +53,12 @@ impl Default for Settings {
 #[test]
 fn each_plan_becomes_exactly_its_units() {
     let bless = std::env::var_os("NIXACTIONS_BLESS").is_some();
-    let mut folders: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/units"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-        .collect();
+    let mut folders: Vec<_> =
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/units"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect();
     folders.sort();
     assert!(folders.len() > 10, "the fixtures are gone");
     let mut wrong = Vec::new();
@@ -61,8 +66,10 @@ fn each_plan_becomes_exactly_its_units() {
         let file = folder.join("units.txt");
         let expected = fs::read_to_string(&file).unwrap_or_default();
         let plan = plan::load(&folder).unwrap_or_else(|error| panic!("{error}"));
-        let settings =
-            fs::read(folder.join("run.json")).map_or_else(|_| Settings::default(), |text| serde_json::from_slice(&text).unwrap());
+        let settings = fs::read(folder.join("run.json")).map_or_else(
+            |_| Settings::default(),
+            |text| serde_json::from_slice(&text).unwrap(),
+        );
         let found = units(&plan, &settings);
         if found == expected {
             continue;
@@ -70,7 +77,10 @@ fn each_plan_becomes_exactly_its_units() {
         if bless {
             fs::write(&file, found).unwrap();
         } else {
-            wrong.push(format!("--- {}: expected\n{expected}--- found\n{found}", folder.display()));
+            wrong.push(format!(
+                "--- {}: expected\n{expected}--- found\n{found}",
+                folder.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -98,13 +108,27 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         max_parallel: plan.max_parallel.unwrap_or(2),
     };
     let graph = Graph::new(plan).expect("the plan is good");
-    let context = Context { plan, graph: &graph, run: &run, features: Features::of_version(settings.systemd) };
+    let context = Context {
+        plan,
+        graph: &graph,
+        run: &run,
+        features: Features::of_version(settings.systemd),
+    };
     let pure = unit::pure_success(plan, &graph);
     let jobs: Vec<_> = graph.jobs().collect();
     let waves = jobs.split_at(settings.first_wave.unwrap_or(jobs.len()));
-    let abilities = Abilities { controllers: settings.controllers.clone(), network: settings.network };
-    let mut text: String = unit::warnings(&context, &abilities).iter().map(|warning| format!("warning: {warning}\n")).collect();
-    for (number, wave) in [(0, waves.0), (1, waves.1)].into_iter().filter(|(_, wave)| !wave.is_empty()) {
+    let abilities = Abilities {
+        controllers: settings.controllers.clone(),
+        network: settings.network,
+    };
+    let mut text: String = unit::warnings(&context, &abilities)
+        .iter()
+        .map(|warning| format!("warning: {warning}\n"))
+        .collect();
+    for (number, wave) in [(0, waves.0), (1, waves.1)]
+        .into_iter()
+        .filter(|(_, wave)| !wave.is_empty())
+    {
         let wave = unit::wave(&context, number, wave, &pure);
         for unit in wave.aux.iter().chain([&wave.main]) {
             text.push_str(&format!("{unit}\n"));

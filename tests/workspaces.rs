@@ -1,8 +1,11 @@
-//! Workspaces over a large source tree: mounted where the manager and the file system can, and each the job's own.
+//! Workspaces over a large source tree: mounted where the manager and the file system can, and each
+//! the job's own.
 
 use std::fs;
 
-use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, bash, on_shared_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Kind, Manager, bash, on_shared_managers, with,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -13,8 +16,8 @@ on_shared_managers!(
 
 const NONE: [&str; 0] = [];
 
-/// Makes a repository of more files than a job copies, and a state directory on a file system that workspaces can be mounted over: a
-/// machine's own root is itself an overlay.
+/// Makes a repository of more files than a job copies, and a state directory on a file system that
+/// workspaces can be mounted over: a machine's own root is itself an overlay.
 fn large(manager: &Manager, name: &str) -> String {
     let make = "
         export GIT_CONFIG_GLOBAL=/dev/null; umask 022; mkdir $1 && cd $1 && git init -q -b main .
@@ -26,7 +29,9 @@ fn large(manager: &Manager, name: &str) -> String {
     if manager.machine().is_some() && manager.kind() != Kind::User {
         let state = manager.state_dir().display().to_string();
         let mount = "mkdir -p $1; exec 9<$1/..; flock 9; mountpoint -q $1 || mount -t tmpfs -o mode=755 tmpfs $1";
-        manager.command(&["bash", "-ec", mount, "mount", &state]).ok();
+        manager
+            .command(&["bash", "-ec", mount, "mount", &state])
+            .ok();
     }
     format!("--source={name}")
 }
@@ -39,7 +44,10 @@ fn is_mounted(manager: &Manager) -> bool {
 /// Panics when something of a run is still mounted.
 fn nothing_is_mounted(manager: &Manager, run: &Finished) {
     let mounts = manager.command(&["cat", "/proc/1/mountinfo"]).ok();
-    let left: Vec<_> = mounts.lines().filter(|line| line.contains(&format!("runs/{}/jobs", run.id))).collect();
+    let left: Vec<_> = mounts
+        .lines()
+        .filter(|line| line.contains(&format!("runs/{}/jobs", run.id)))
+        .collect();
     assert_eq!(left, NONE, "{run}");
 }
 
@@ -71,24 +79,59 @@ fn a_large_source_tree_is_each_jobs_own(manager: &Manager) {
     for job in ["first", "second", "third", "root", "last"] {
         assert_eq!(run.verdict(job), "success/success", "{job} of {run}");
         let value = |name: &str| run.value(job, name);
-        assert_eq!(value("TYPE"), if is_mounted(manager) { "mount" } else { "copy" }, "{job} of {run}");
-        assert_eq!((value("FOREIGN"), value("COUNT")), ("0", "305"), "{job} of {run}");
-        assert_eq!((value("STATUS"), value("LINK")), (" M dirty ?? secret ?? untracked", "dir1"), "{job} of {run}");
-        assert_eq!((value("MODES"), value("AFTER")), ("600 755 644 755", "755 2001-02-03 29 new 2 2"), "{job} of {run}");
+        assert_eq!(
+            value("TYPE"),
+            if is_mounted(manager) { "mount" } else { "copy" },
+            "{job} of {run}"
+        );
+        assert_eq!(
+            (value("FOREIGN"), value("COUNT")),
+            ("0", "305"),
+            "{job} of {run}"
+        );
+        assert_eq!(
+            (value("STATUS"), value("LINK")),
+            (" M dirty ?? secret ?? untracked", "dir1"),
+            "{job} of {run}"
+        );
+        assert_eq!(
+            (value("MODES"), value("AFTER")),
+            ("600 755 644 755", "755 2001-02-03 29 new 2 2"),
+            "{job} of {run}"
+        );
         assert!(!run.lines(job).contains(&"LEAK"), "{job} of {run}");
     }
     assert_eq!(run.reason("failed"), "step it: exit status 3");
     let dir = manager.run_dir(&run.id);
     if is_mounted(manager) {
-        let kept = fs::read_to_string(dir.join("jobs/failed/work/changes/mine")).expect("what a failed job changed is kept");
+        let kept = fs::read_to_string(dir.join("jobs/failed/work/changes/mine"))
+            .expect("what a failed job changed is kept");
         assert_eq!(kept, "mine\n");
     }
-    assert!(fs::read_dir(dir.join("jobs/first/work/workspace")).expect("it is there").next().is_none());
+    assert!(
+        fs::read_dir(dir.join("jobs/first/work/workspace"))
+            .expect("it is there")
+            .next()
+            .is_none()
+    );
     nothing_is_mounted(manager, &run);
     // The source, and the run's copy of it, are as they were.
     let same = "[ $(cat $1/dirty) = new ] && [ ! -e $1/moved ] && diff -r --exclude=.git --exclude=ignored.o $1 $2/tree && cd $1 && git status --porcelain | wc -l";
-    let copy = manager.state_dir().join("runs").join(&run.id).join("shared/source").display().to_string();
-    assert_eq!(manager.command(&["bash", "-ec", same, "same", "large", &copy]).ok().trim(), "3", "{run}");
+    let copy = manager
+        .state_dir()
+        .join("runs")
+        .join(&run.id)
+        .join("shared/source")
+        .display()
+        .to_string();
+    assert_eq!(
+        manager
+            .command(&["bash", "-ec", same, "same", "large", &copy])
+            .ok()
+            .trim(),
+        "3",
+        "{run}"
+    );
 }
 
 fn a_workspace_is_fresh_for_each_attempt(manager: &Manager) {
@@ -99,7 +142,11 @@ fn a_workspace_is_fresh_for_each_attempt(manager: &Manager) {
     let run = manager.run(&plan, &[&source]).exits(0);
     for attempt in ["1", "2", "3"] {
         assert_eq!(run.value("j", &format!("COUNT{attempt}")), "305", "{run}");
-        assert_eq!(run.value("j", &format!("STATUS{attempt}")), " M dirty ?? secret ?? untracked", "{run}");
+        assert_eq!(
+            run.value("j", &format!("STATUS{attempt}")),
+            " M dirty ?? secret ?? untracked",
+            "{run}"
+        );
     }
     nothing_is_mounted(manager, &run);
 }
@@ -114,7 +161,24 @@ fn artifacts_leave_and_enter_a_mounted_workspace(manager: &Manager) {
         "link": with(bash("true"), json!({ "needs": ["make"], "inputs": [{ "name": "tool", "path": "link" }] })),
     } });
     let run = manager.run(&plan, &[&source]).exits(1);
-    assert_eq!(run.lines("take"), ["600", "made", "30", "2 1", "more", "30", " M dir2/deep/file1", "ran"], "{run}");
-    assert_eq!(run.reason("link"), "artifact `tool`: `link` leads through a link", "{run}");
+    assert_eq!(
+        run.lines("take"),
+        [
+            "600",
+            "made",
+            "30",
+            "2 1",
+            "more",
+            "30",
+            " M dir2/deep/file1",
+            "ran"
+        ],
+        "{run}"
+    );
+    assert_eq!(
+        run.reason("link"),
+        "artifact `tool`: `link` leads through a link",
+        "{run}"
+    );
     nothing_is_mounted(manager, &run);
 }

@@ -1,6 +1,7 @@
 # The NixOS module in a virtual machine: `nix-build -A checks.vm-module`, or `nix flake check`.
 #
-# Needs nixpkgs and KVM. tests/module.rs runs the same units where there is neither, on a systemd of Debian's.
+# Needs nixpkgs and KVM. tests/module.rs runs the same units where there is neither, on a systemd of
+# Debian's.
 { pkgs }:
 pkgs.testers.runNixOSTest {
   name = "nixactions-module";
@@ -44,7 +45,8 @@ pkgs.testers.runNixOSTest {
               steps = [ { bash = "echo cleaned up"; } ];
             };
           };
-          # Whatever a service does not have by itself: bash and git of the host or of the package, and the user's files.
+          # Whatever a service does not have by itself: bash and git of the host or of the package,
+          # and the user's files.
           source = {
             source = "/root/project";
             settings.jobs.look.steps = [ { bash = "test -f tracked && test ! -e ignored"; } ];

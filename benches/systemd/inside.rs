@@ -28,7 +28,10 @@ pub fn main(arguments: &[String]) -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("dag") => dag(),
         // The floor alone, for profilers.
-        Some("floor") => println!("{}", seconds(floor(&plans::layers(1000, 10, "none"), &["/bin/true"]))),
+        Some("floor") => println!(
+            "{}",
+            seconds(floor(&plans::layers(1000, 10, "none"), &["/bin/true"]))
+        ),
         Some("size") => size(),
         Some("one") => one(),
         Some("memory") => memory(),
@@ -52,9 +55,13 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Measures both sides in turns and returns the medians of ours, of the other's, and of the ratio of each turn: a change of the machine's
-/// mood meets both sides of a turn, but not all turns.
-pub fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> (f64, f64, f64) {
+/// Measures both sides in turns and returns the medians of ours, of the other's, and of the ratio
+/// of each turn: a change of the machine's mood meets both sides of a turn, but not all turns.
+pub fn in_turns(
+    rounds: usize,
+    mut ours: impl FnMut() -> f64,
+    mut other: impl FnMut() -> f64,
+) -> (f64, f64, f64) {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         b.push(other());
@@ -69,33 +76,72 @@ fn dag() {
         let plan = plans::layers(1000, 10, sandbox);
         let rounds = if sandbox == "none" { ROUNDS } else { 3 };
         let (ours, floor, ratio) = in_turns(rounds, || run(&plan), || floor(&plan, &["/bin/true"]));
-        report(&format!("1,000 jobs in layers of 10, sandbox {sandbox}"), seconds(ours), seconds(floor), ratio, 1.3);
+        report(
+            &format!("1,000 jobs in layers of 10, sandbox {sandbox}"),
+            seconds(ours),
+            seconds(floor),
+            ratio,
+            1.3,
+        );
         if sandbox == "none" {
-            let (ours, other, ratio) = in_turns(ROUNDS, || run(&plan), || self::floor(&plan, &["/bin/sh", "-c", "/bin/true; exit 0"]));
+            let (ours, other, ratio) = in_turns(
+                ROUNDS,
+                || run(&plan),
+                || self::floor(&plan, &["/bin/sh", "-c", "/bin/true; exit 0"]),
+            );
             let what = "the same against units that start one process, as a runner does";
             report(what, seconds(ours), seconds(other), ratio, 1.3);
             let mut on_disk = client(&plan);
             on_disk.args(["--state-dir", DISK]);
-            let (ours, floor, ratio) = in_turns(3, || timed(&mut on_disk), || self::floor(&plan, &["/bin/true"]));
-            println!("the same with the state on this host's disk\t{}\t{}\t{:.2}\t", seconds(ours), seconds(floor), ratio);
+            let (ours, floor, ratio) = in_turns(
+                3,
+                || timed(&mut on_disk),
+                || self::floor(&plan, &["/bin/true"]),
+            );
+            println!(
+                "the same with the state on this host's disk\t{}\t{}\t{:.2}\t",
+                seconds(ours),
+                seconds(floor),
+                ratio
+            );
         }
     }
 }
 
 fn size() {
-    let (small, large) = (plans::layers(100, 10, "none"), plans::layers(5000, 10, "none"));
+    let (small, large) = (
+        plans::layers(100, 10, "none"),
+        plans::layers(5000, 10, "none"),
+    );
     let (large, small, ratio) = in_turns(3, || run(&large) / 5000.0, || run(&small) / 100.0);
-    report("a job of 5,000 against a job of 100", millis(large), millis(small), ratio, 1.3);
+    report(
+        "a job of 5,000 against a job of 100",
+        millis(large),
+        millis(small),
+        ratio,
+        1.3,
+    );
 }
 
 fn one() {
     let plan = plans::one("none", &["true"]);
     let peer = || timed(Command::new("systemd-run").args(["--quiet", "--wait", "true"]));
     let (ours, theirs, ratio) = in_turns(41, || run(&plan), peer);
-    report("one job end to end against systemd-run --wait true", millis(ours), millis(theirs), ratio, 2.0);
+    report(
+        "one job end to end against systemd-run --wait true",
+        millis(ours),
+        millis(theirs),
+        ratio,
+        2.0,
+    );
     let strict = plans::one("strict", &["true"]);
     let (sandboxed, theirs, ratio) = in_turns(21, || run(&strict), peer);
-    println!("one job end to end in the default sandbox\t{}\t{}\t{:.2}\t", millis(sandboxed), millis(theirs), ratio);
+    println!(
+        "one job end to end in the default sandbox\t{}\t{}\t{:.2}\t",
+        millis(sandboxed),
+        millis(theirs),
+        ratio
+    );
 }
 
 fn memory() {
@@ -106,12 +152,38 @@ fn memory() {
         most = most.max(supervisor_peak().unwrap_or(0));
         thread::sleep(Duration::from_millis(50));
     }
-    report("supervisor at 5,000 jobs, peak resident MB", mb(most), "30".into(), most as f64 / 1024.0 / 30.0, 1.0);
-    let show = plans::one("none", &["/bin/sh", "-c", "grep -E 'RssAnon|VmHWM' /proc/$PPID/status"]);
-    let output = client(&show).stdout(Stdio::piped()).output().expect("the program starts");
+    report(
+        "supervisor at 5,000 jobs, peak resident MB",
+        mb(most),
+        "30".into(),
+        most as f64 / 1024.0 / 30.0,
+        1.0,
+    );
+    let show = plans::one(
+        "none",
+        &[
+            "/bin/sh",
+            "-c",
+            "grep -E 'RssAnon|VmHWM' /proc/$PPID/status",
+        ],
+    );
+    let output = client(&show)
+        .stdout(Stdio::piped())
+        .output()
+        .expect("the program starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let own = text.lines().find_map(|line| line.split("RssAnon:").nth(1)).and_then(kilobytes).unwrap_or(u64::MAX);
-    report("a runner's own memory (RssAnon), MB", mb(own), "3".into(), own as f64 / 1024.0 / 3.0, 1.0);
+    let own = text
+        .lines()
+        .find_map(|line| line.split("RssAnon:").nth(1))
+        .and_then(kilobytes)
+        .unwrap_or(u64::MAX);
+    report(
+        "a runner's own memory (RssAnon), MB",
+        mb(own),
+        "3".into(),
+        own as f64 / 1024.0 / 3.0,
+        1.0,
+    );
 }
 
 fn lines() {
@@ -120,27 +192,59 @@ fn lines() {
     let expected: String = (1..=COUNT).map(|number| format!("{number}\n")).collect();
     let ours = || {
         let time = synced(&mut client(&plan));
-        assert!(printed(&last_run()) == expected, "the journal has all lines of the job with their fields, in order");
+        assert!(
+            printed(&last_run()) == expected,
+            "the journal has all lines of the job with their fields, in order"
+        );
         time
     };
     // As a service whose lines carry the same fields of its unit, as every line of a job does.
-    let mut service = vec!["--quiet".to_owned(), "--wait".to_owned(), "--collect".to_owned()];
-    for property in ["LogRateLimitIntervalSec=1us", "LogRateLimitBurst=4294967295"] {
+    let mut service = vec![
+        "--quiet".to_owned(),
+        "--wait".to_owned(),
+        "--collect".to_owned(),
+    ];
+    for property in [
+        "LogRateLimitIntervalSec=1us",
+        "LogRateLimitBurst=4294967295",
+    ] {
         service.push(format!("--property={property}"));
     }
     for field in ["RUN=peer-1", "WORKFLOW=peer", "JOB=j0"] {
         service.push(format!("--property=LogExtraFields=NIXACTIONS_{field}"));
     }
-    let peer = || synced(Command::new("systemd-run").args(&service).args(["sh", "-c", "seq 1000000 | systemd-cat -t peer"]));
+    let peer = || {
+        synced(Command::new("systemd-run").args(&service).args([
+            "sh",
+            "-c",
+            "seq 1000000 | systemd-cat -t peer",
+        ]))
+    };
     let (ours, theirs, ratio) = in_turns(3, ours, peer);
     let rate = |time: f64| format!("{:.0}/s", COUNT as f64 / time);
-    report("1,000,000 lines, rate against systemd-cat", rate(ours), rate(theirs), 1.0 / ratio, 0.8);
+    report(
+        "1,000,000 lines, rate against systemd-cat",
+        rate(ours),
+        rate(theirs),
+        1.0 / ratio,
+        0.8,
+    );
 }
 
 fn mask() {
     let (masked, plain) = (plans::printing(100), plans::printing(0));
-    let (ours, other, ratio) = in_turns(ROUNDS, || synced(&mut client(&masked)), || synced(&mut client(&plain)));
-    report("300,000 lines, 100 secrets masked against none", seconds(ours), seconds(other), ratio, 1.3);
+    let (ours, other, ratio) = in_turns(
+        ROUNDS,
+        || synced(&mut client(&masked)),
+        || synced(&mut client(&plain)),
+    );
+    report(
+        "300,000 lines, 100 secrets masked against none",
+        seconds(ours),
+        seconds(other),
+        ratio,
+        1.3,
+    );
 }
 
 fn matrix() {
@@ -164,8 +268,16 @@ fn synced(command: &mut Command) -> f64 {
 
 /// Returns what the steps of a run have printed to standard output, as the journal has it.
 fn printed(run: &str) -> String {
-    let matches = ["NIXACTIONS_STREAM=stdout", "NIXACTIONS_JOB=j0", &format!("NIXACTIONS_RUN={run}")];
-    let output = Command::new("journalctl").args(["--quiet", "--output=cat"]).args(matches).output().expect("journalctl starts");
+    let matches = [
+        "NIXACTIONS_STREAM=stdout",
+        "NIXACTIONS_JOB=j0",
+        &format!("NIXACTIONS_RUN={run}"),
+    ];
+    let output = Command::new("journalctl")
+        .args(["--quiet", "--output=cat"])
+        .args(matches)
+        .output()
+        .expect("journalctl starts");
     String::from_utf8(output.stdout).expect("the lines are text")
 }
 
@@ -182,7 +294,11 @@ fn client(plan: &Json) -> Command {
     let path = "/tmp/plan.json";
     fs::write(path, plan.to_string()).expect("/tmp is writable");
     let mut command = Command::new(PROGRAM);
-    command.args(["run", "--manager", "system", path]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["run", "--manager", "system", path])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command
 }
 
@@ -194,17 +310,23 @@ fn run(plan: &Json) -> f64 {
 /// Returns how long a command takes, which must succeed.
 pub fn timed(command: &mut Command) -> f64 {
     let start = Instant::now();
-    let status = command.stdout(Stdio::null()).status().expect("the command starts");
+    let status = command
+        .stdout(Stdio::null())
+        .status()
+        .expect("the command starts");
     assert!(status.success(), "{command:?}: {status}");
     start.elapsed().as_secs_f64()
 }
 
-/// Submits the same units with a command in the runner's place, in one raw call, and returns how long they take.
+/// Submits the same units with a command in the runner's place, in one raw call, and returns how
+/// long they take.
 fn floor(plan: &Json, command: &[&str]) -> f64 {
     let plan: Plan = serde_json::from_value(plan.clone()).expect("the plan is valid");
     let graph = Graph::new(&plan).expect("the plan is a DAG");
     let state = StateDir::create(Path::new(STATE)).expect("the state directory is writable");
-    let run = state.create_run(&plan.name).expect("the state directory is writable");
+    let run = state
+        .create_run(&plan.name)
+        .expect("the state directory is writable");
     let spec = RunSpec {
         version: SPEC_VERSION,
         run: run.id().clone(),
@@ -226,7 +348,10 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
     for name in graph.names() {
         create_job(&run.job(name), &[]).expect("the run directory is writable");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let elapsed = runtime.block_on(async {
         let manager = Manager::connect(Scope::System).await.expect("the machine's systemd answers");
         let mut signals = manager.signals().await.expect("it sends signals");
@@ -249,19 +374,28 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         manager.stop(&UnitName::run_slice(&spec.run)).await.expect("the slice stops");
         elapsed
     });
-    // Its directory stays: to remove it would make the next seconds' files ten times as expensive, ours among them.
+    // Its directory stays: to remove it would make the next seconds' files ten times as expensive,
+    // ours among them.
     elapsed.as_secs_f64()
 }
 
 /// Returns the peak resident memory of the supervisor that is running, in KiB.
 fn supervisor_peak() -> Option<u64> {
     let output = Command::new("systemctl")
-        .args(["show", "--property=MainPID", "--value", &format!("nixactions-{}.service", last_run())])
+        .args([
+            "show",
+            "--property=MainPID",
+            "--value",
+            &format!("nixactions-{}.service", last_run()),
+        ])
         .output()
         .ok()?;
     let pid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(kilobytes)
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(kilobytes)
 }
 
 fn kilobytes(text: &str) -> Option<u64> {

@@ -1,10 +1,12 @@
-//! What a run costs, as ratios to a floor or a peer that is measured in the same run, on the same machine, in turns.
+//! What a run costs, as ratios to a floor or a peer that is measured in the same run, on the same
+//! machine, in turns.
 //!
-//! `cargo bench --bench systemd` boots systemd 252 and 262 from Debian's packages (`.ci/roots` makes them) and prints a
-//! table; `cargo bench --bench systemd -- dag one 262` measures only those groups, on that systemd. Nothing here is a test: times depend on
-//! the machine, ratios hardly.
+//! `cargo bench --bench systemd` boots systemd 252 and 262 from Debian's packages (`.ci/roots`
+//! makes them) and prints a table; `cargo bench --bench systemd -- dag one 262` measures only those
+//! groups, on that systemd. Nothing here is a test: times depend on the machine, ratios hardly.
 //!
-//! This program is also what runs inside the machines (`inside`), so that the floor is submitted by the same code.
+//! This program is also what runs inside the machines (`inside`), so that the floor is submitted by
+//! the same code.
 
 mod inside;
 mod plans;
@@ -19,37 +21,62 @@ use std::{
 use nixactions_harness::{Machine, Root, Suite};
 
 /// Groups that can be named on the command line.
-const GROUPS: [&str; 9] = ["dag", "size", "one", "memory", "lines", "matrix", "mask", "workspace", "artifact"];
+const GROUPS: [&str; 9] = [
+    "dag",
+    "size",
+    "one",
+    "memory",
+    "lines",
+    "matrix",
+    "mask",
+    "workspace",
+    "artifact",
+];
 /// Whose systemd is measured: the oldest and the newest that is tested.
 const SUITES: [Suite; 2] = [Suite::Bookworm, Suite::Forky];
 /// Where this program and the one under test lie inside a machine.
 const BENCH: &str = "/usr/bin/nixactions-bench";
 const PROGRAM: &str = "/usr/bin/nixactions";
 const RUNNER: &str = "/usr/bin/nixactions-runner";
-/// The state directory. In memory: what a new file costs on a disk differs between file systems by more than all else that is measured.
+/// The state directory. In memory: what a new file costs on a disk differs between file systems by
+/// more than all else that is measured.
 const STATE: &str = "/var/lib/nixactions";
 /// A directory on the host's disk, for what is measured there.
 const DISK: &str = "/srv/disk";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     if let Some((first, rest)) = arguments.split_first()
         && first == "inside"
     {
         return inside::main(rest);
     }
-    let (versions, names): (Vec<String>, Vec<String>) = arguments.into_iter().partition(|argument| argument.parse::<u32>().is_ok());
-    let groups: Vec<&str> = GROUPS.into_iter().filter(|group| names.is_empty() || names.iter().any(|name| name == group)).collect();
-    let is_wanted = |suite: &Suite| versions.is_empty() || versions.contains(&suite.systemd().to_string());
+    let (versions, names): (Vec<String>, Vec<String>) = arguments
+        .into_iter()
+        .partition(|argument| argument.parse::<u32>().is_ok());
+    let groups: Vec<&str> = GROUPS
+        .into_iter()
+        .filter(|group| names.is_empty() || names.iter().any(|name| name == group))
+        .collect();
+    let is_wanted =
+        |suite: &Suite| versions.is_empty() || versions.contains(&suite.systemd().to_string());
     if groups.is_empty() || !SUITES.iter().any(is_wanted) {
         eprintln!(
             "known groups: {}; systemd {} are measured",
             GROUPS.join(", "),
-            SUITES.map(|suite| suite.systemd().to_string()).join(" and ")
+            SUITES
+                .map(|suite| suite.systemd().to_string())
+                .join(" and ")
         );
         return ExitCode::from(2);
     }
-    println!("{:<9} {:<58} {:>12} {:>12} {:>7} {:>7}", "systemd", "what", "ours", "floor/peer", "ratio", "bound");
+    println!(
+        "{:<9} {:<58} {:>12} {:>12} {:>7} {:>7}",
+        "systemd", "what", "ours", "floor/peer", "ratio", "bound"
+    );
     let mut held = true;
     for suite in SUITES.into_iter().filter(is_wanted) {
         match Root::get(suite) {
@@ -57,11 +84,16 @@ fn main() -> ExitCode {
             Err(skip) => println!("SKIP systemd {}: {skip:?}", suite.systemd()),
         }
     }
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn measure(root: &Root, groups: &[&str]) -> bool {
-    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable");
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("the target directory is writable");
     let machine = Machine::of(root).bind(disk.path(), DISK).boot();
     let mounted = machine.run(&["mount", "--mkdir", "-t", "tmpfs", "tmpfs", STATE]);
     assert!(mounted.status.success(), "{mounted:?}");
@@ -81,8 +113,16 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
     let mut held = true;
     for group in groups {
         // A measurement takes as long as it takes.
-        let output = machine.command(&[BENCH, "inside", group]).stderr(Stdio::inherit()).output().expect("the machine runs commands");
-        assert!(output.status.success(), "measuring `{group}`: {}", output.status);
+        let output = machine
+            .command(&[BENCH, "inside", group])
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("the machine runs commands");
+        assert!(
+            output.status.success(),
+            "measuring `{group}`: {}",
+            output.status
+        );
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             // What is measured inside comes as tab-separated columns.
             let columns: Vec<&str> = line.split('\t').collect();
@@ -96,7 +136,10 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
                 _ => true,
             };
             held &= holds;
-            println!("{version:<9} {what:<58} {ours:>12} {floor:>12} {ratio:>7} {bound:>7}{}", if holds { "" } else { "  NOT HELD" });
+            println!(
+                "{version:<9} {what:<58} {ours:>12} {floor:>12} {ratio:>7} {bound:>7}{}",
+                if holds { "" } else { "  NOT HELD" }
+            );
         }
     }
     held

@@ -1,4 +1,5 @@
-//! What large trees cost: workspaces over a source tree, and artifacts between jobs, against `cp -a` of the same on the same disk.
+//! What large trees cost: workspaces over a source tree, and artifacts between jobs, against `cp
+//! -a` of the same on the same disk.
 
 use std::{fs, path::Path, process::Command};
 
@@ -26,34 +27,66 @@ pub fn workspace() {
     tree(&large, FILES);
     tree(&small, 300);
     let (ours, theirs, ratio) = in_turns(ROUNDS, || a_job(&large), || copy(&large));
-    report("a job's workspace of 50,000 files and 1 GB against cp -a", millis(ours), seconds(theirs), ratio, 0.05);
+    report(
+        "a job's workspace of 50,000 files and 1 GB against cp -a",
+        millis(ours),
+        seconds(theirs),
+        ratio,
+        0.05,
+    );
     let (ours, theirs, ratio) = in_turns(ROUNDS, || a_job(&large), || a_job(&small));
-    report("the same against one of 300 files", millis(ours), millis(theirs), ratio, 1.5);
+    report(
+        "the same against one of 300 files",
+        millis(ours),
+        millis(theirs),
+        ratio,
+        1.5,
+    );
     let one = jobs(1);
     let (ours, theirs, ratio) = in_turns(ROUNDS, || own_copy(&one, &large), || copy(&large));
-    report("the run's own copy of that tree, with a job, against cp -a", seconds(ours), seconds(theirs), ratio, 1.0);
+    report(
+        "the run's own copy of that tree, with a job, against cp -a",
+        seconds(ours),
+        seconds(theirs),
+        ratio,
+        1.0,
+    );
 }
 
-/// Measures an artifact of one gigabyte from one job to the next, by the times in the record: from the end of the step that makes it
-/// to the end of its job, and from the start of the next job to that of its step.
+/// Measures an artifact of one gigabyte from one job to the next, by the times in the record: from
+/// the end of the step that makes it to the end of its job, and from the start of the next job to
+/// that of its step.
 pub fn artifact() {
     let ours = || {
         let record = run(&pass(), None);
         let step = |job: &str, time: &str| at(&record["jobs"][job]["steps"][0][time]);
         let job = |job: &str, time: &str| at(&record["jobs"][job][time]);
-        (job("make", "finishedAt") - step("make", "finishedAt")) + (step("take", "startedAt") - job("take", "startedAt"))
+        (job("make", "finishedAt") - step("make", "finishedAt"))
+            + (step("take", "startedAt") - job("take", "startedAt"))
     };
     let file = format!("{DISK}/file");
     // It is as fresh as that of the job when it is copied.
     let theirs = || {
-        timed(Command::new("dd").args(["if=/dev/zero", &format!("of={file}"), "bs=1M", "count=1024", "status=none"]));
+        timed(Command::new("dd").args([
+            "if=/dev/zero",
+            &format!("of={file}"),
+            "bs=1M",
+            "count=1024",
+            "status=none",
+        ]));
         let time = timed(Command::new("cp").args(["-a", &file, &format!("{DISK}/copy")]));
         remove("copy");
         remove("file");
         time
     };
     let (ours, theirs, ratio) = in_turns(ROUNDS, ours, theirs);
-    report("an artifact of 1 GB saved and restored, rate against cp -a", seconds(ours), seconds(theirs), 1.0 / ratio, 0.8);
+    report(
+        "an artifact of 1 GB saved and restored, rate against cp -a",
+        seconds(ours),
+        seconds(theirs),
+        1.0 / ratio,
+        0.8,
+    );
 }
 
 /// Returns how long a run of a plan takes over a source tree.
@@ -72,7 +105,10 @@ fn a_job(source: &str) -> f64 {
 
 /// Returns a time of the record in seconds.
 fn at(time: &Value) -> f64 {
-    let time: Timestamp = time.as_str().and_then(|text| text.parse().ok()).expect("the record has it");
+    let time: Timestamp = time
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .expect("the record has it");
     time.as_microsecond() as f64 / 1e6
 }
 
@@ -88,11 +124,29 @@ fn tree(root: &str, files: usize) {
     }
 }
 
-/// Returns a chain of jobs, so that nothing of their cost is hidden by running side by side. The first lets the disk come to rest.
+/// Returns a chain of jobs, so that nothing of their cost is hidden by running side by side. The
+/// first lets the disk come to rest.
 fn jobs(count: usize) -> Value {
-    let needs = |job: usize| if job == 0 { json!([]) } else { json!([format!("j{}", job - 1)]) };
-    let step = |job: usize| if job == 0 && count > 1 { "sync" } else { "true" };
-    let job = |job: usize| (format!("j{job}"), json!({ "needs": needs(job), "steps": [{ "run": [step(job)] }] }));
+    let needs = |job: usize| {
+        if job == 0 {
+            json!([])
+        } else {
+            json!([format!("j{}", job - 1)])
+        }
+    };
+    let step = |job: usize| {
+        if job == 0 && count > 1 {
+            "sync"
+        } else {
+            "true"
+        }
+    };
+    let job = |job: usize| {
+        (
+            format!("j{job}"),
+            json!({ "needs": needs(job), "steps": [{ "run": [step(job)] }] }),
+        )
+    };
     json!({ "version": 1, "name": "trees", "jobs": (0..count).map(job).collect::<serde_json::Map<_, _>>() })
 }
 
@@ -109,16 +163,20 @@ fn client(plan: &Value, source: Option<&str>) -> Command {
     let path = "/tmp/trees.json";
     fs::write(path, plan.to_string()).expect("/tmp is writable");
     let mut command = Command::new(PROGRAM);
-    command.args(["run", "--manager", "system", "--state-dir", STATE, path]).current_dir("/tmp");
+    command
+        .args(["run", "--manager", "system", "--state-dir", STATE, path])
+        .current_dir("/tmp");
     command.args(source.map(|source| format!("--source={source}")));
     command
 }
 
-/// Runs a plan and returns its record; what it left is removed, so that the next finds as much room.
+/// Runs a plan and returns its record; what it left is removed, so that the next finds as much
+/// room.
 fn run(plan: &Value, source: Option<&str>) -> Value {
     timed(&mut client(plan, source));
     let name = plan["name"].as_str().expect("it has one");
-    let text = fs::read_to_string(format!("{STATE}/runs/{name}-1/record.json")).expect("the run left a record");
+    let text = fs::read_to_string(format!("{STATE}/runs/{name}-1/record.json"))
+        .expect("the run left a record");
     remove("state");
     serde_json::from_str(&text).expect("it is JSON")
 }
@@ -133,6 +191,8 @@ fn copy(from: &str) -> f64 {
 /// Removes what lies there, and lets the disk come to rest before the next measurement.
 fn remove(name: &str) {
     let path = Path::new(DISK).join(name);
-    fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).expect("it is ours");
+    fs::remove_dir_all(&path)
+        .or_else(|_| fs::remove_file(&path))
+        .expect("it is ours");
     timed(&mut Command::new("sync"));
 }

@@ -1,7 +1,8 @@
 # Where variables come from, and how steps and jobs tell each other something.
 #
-# Look at: `use` finds the version that `compute` wrote to `$NIXACTIONS_ENV`; `announce`, another job, finds the output only. The
-# innermost `env` wins, and what you say yourself outranks all: run it with `--env LEVEL=you`.
+# Look at: `use` finds the version that `compute` wrote to `$NIXACTIONS_ENV`; `announce`, another
+# job, finds the output only. The innermost `env` wins, and what you say yourself outranks all: run
+# it with `--env LEVEL=you`.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,7 +1,9 @@
-# Jobs start at once unless they need each other. Three compress the same data, and the fourth compares what they say.
+# Jobs start at once unless they need each other. Three compress the same data, and the fourth
+# compares what they say.
 #
-# Look at: `fast`, `normal` and `best` overlap, and `compare` starts when the last of them is done. What a job writes to
-# `$NIXACTIONS_OUTPUT`, those that need it find as `NEEDS_<JOB>_<KEY>`. That the three are alike is plain Nix: a function.
+# Look at: `fast`, `normal` and `best` overlap, and `compare` starts when the last of them is done.
+# What a job writes to `$NIXACTIONS_OUTPUT`, those that need it find as `NEEDS_<JOB>_<KEY>`. That
+# the three are alike is plain Nix: a function.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,7 +1,8 @@
 # One job, two steps: the checks that any git repository can have.
 #
-# Look at: each step's lines and its time in the record (`nixactions show simple-1`). Leave a conflict marker in a file and run it
-# again: the first step fails, the second is not run, and the exit status is 1.
+# Look at: each step's lines and its time in the record (`nixactions show simple-1`). Leave a
+# conflict marker in a file and run it again: the first step fails, the second is not run, and the
+# exit status is 1.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,6 +1,8 @@
-# Files that one job leaves for another: `outputs` are saved when a job's steps are done, `inputs` are there before the first step.
+# Files that one job leaves for another: `outputs` are saved when a job's steps are done, `inputs`
+# are there before the first step.
 #
-# Look at: `verify` has no copy of the repository, only the artifact. `nixactions show artifacts-1` says where it lies afterwards.
+# Look at: `verify` has no copy of the repository, only the artifact. `nixactions show artifacts-1`
+# says where it lies afterwards.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

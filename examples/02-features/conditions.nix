@@ -1,7 +1,9 @@
-# When jobs and steps run: `success()` (the default), `failure()`, `always()`, `cancelled()`, or a script's exit status.
+# When jobs and steps run: `success()` (the default), `failure()`, `always()`, `cancelled()`, or a
+# script's exit status.
 #
-# Look at: what is skipped says why. Run it with `--input healthy=false`: `deploy` fails, its step `diagnose` and the job `rollback` run,
-# `announce` does not, and `report` runs in any case. `node` needs a package.json in the repository.
+# Look at: what is skipped says why. Run it with `--input healthy=false`: `deploy` fails, its step
+# `diagnose` and the job `rollback` run, `announce` does not, and `report` runs in any case. `node`
+# needs a package.json in the repository.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,7 +1,9 @@
-# Layers of your own. An extension is a function from a workflow to a workflow, as it was given to `mkWorkflow`: house rules, presets, wrappers.
+# Layers of your own. An extension is a function from a workflow to a workflow, as it was given to
+# `mkWorkflow`: house rules, presets, wrappers.
 #
-# Look at: the jobs have what the extensions say: `nixactions graph` draws `report` after all others, which nobody wrote down, and the plan
-# bounds each job. Such a file of functions is what a team shares. `(mkWorkflow …).extend` adds one to a workflow that exists.
+# Look at: the jobs have what the extensions say: `nixactions graph` draws `report` after all
+# others, which nobody wrote down, and the plan bounds each job. Such a file of functions is what a
+# team shares. `(mkWorkflow …).extend` adds one to a workflow that exists.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

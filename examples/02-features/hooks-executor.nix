@@ -1,9 +1,10 @@
-# An executor of your own: how a job is run is up to its hooks. This one runs each step in fresh namespaces, without network, and keeps
-# a report of all jobs.
+# An executor of your own: how a job is run is up to its hooks. This one runs each step in fresh
+# namespaces, without network, and keeps a report of all jobs.
 #
-# Look at: `setupWorkspace` and `cleanupWorkspace` run once, around all jobs; a job's hooks are its steps in the record. Hooks run without
-# a sandbox: what is in theirs is yours to say. Put `ssh`, `docker exec` or a machine of your cloud in the place of `unshare`. What a step has
-# beside its program (`condition`, `env`, …) is for `executeJob` to heed as well; this one leaves it out.
+# Look at: `setupWorkspace` and `cleanupWorkspace` run once, around all jobs; a job's hooks are its
+# steps in the record. Hooks run without a sandbox: what is in theirs is yours to say. Put `ssh`,
+# `docker exec` or a machine of your cloud in the place of `unshare`. What a step has beside its
+# program (`condition`, `env`, …) is for `executeJob` to heed as well; this one leaves it out.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

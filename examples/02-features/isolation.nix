@@ -1,8 +1,10 @@
-# What jobs see of each other and of the host: nothing that was not declared. Two run side by side and look for one another.
+# What jobs see of each other and of the host: nothing that was not declared. Two run side by side
+# and look for one another.
 #
-# Look at: both have a user, processes, /tmp and a home of their own; root's home is empty, the system read-only. `offline` has no
-# network, because its executor says so; any property of systemd.exec(5) that isolates can be set like this. All of it is the
-# unit's: see `systemctl show` and `systemd-analyze security` while it runs.
+# Look at: both have a user, processes, /tmp and a home of their own; root's home is empty, the
+# system read-only. `offline` has no network, because its executor says so; any property of
+# systemd.exec(5) that isolates can be set like this. All of it is the unit's: see `systemctl show`
+# and `systemd-analyze security` while it runs.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,8 +1,10 @@
-# What steps print, and what they can say with it: GitHub's workflow commands, and a summary in Markdown.
+# What steps print, and what they can say with it: GitHub's workflow commands, and a summary in
+# Markdown.
 #
-# Look at: the lines of a group are indented; annotations are listed by `nixactions show logging-1`, and `--summary` prints the summary.
-# What is masked is `***` from then on. `nixactions run --output json` prints a JSON object a line, `--output structured` fields in brackets;
-# the journal has run, job and step as fields: `journalctl NIXACTIONS_JOB=sizes`.
+# Look at: the lines of a group are indented; annotations are listed by `nixactions show logging-1`,
+# and `--summary` prints the summary. What is masked is `***` from then on. `nixactions run --output
+# json` prints a JSON object a line, `--output structured` fields in brackets; the journal has run,
+# job and step as fields: `journalctl NIXACTIONS_JOB=sizes`.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,6 +1,8 @@
-# Programs for all later steps of a job: packages of nixpkgs by name. They are built with the workflow; nothing is fetched when it runs.
+# Programs for all later steps of a job: packages of nixpkgs by name. They are built with the
+# workflow; nothing is fetched when it runs.
 #
-# Look at: `describe` names no `deps`, and finds jq all the same; `elsewhere`, another job, is given nothing.
+# Look at: `describe` names no `deps`, and finds jq all the same; `elsewhere`, another job, is given
+# nothing.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

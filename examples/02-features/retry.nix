@@ -1,8 +1,8 @@
 # Trying again: a step of its own accord, or a whole job in a fresh workspace.
 #
-# Look at: `attempts` in the record (`nixactions show retry-1 --json`). `answers` asks a service that takes a while to come up, until it
-# answers. `fresh` fails once, and its second attempt finds nothing of the first; that it is tried again the workflow says, of all jobs.
-# `once` is not.
+# Look at: `attempts` in the record (`nixactions show retry-1 --json`). `answers` asks a service
+# that takes a while to come up, until it answers. `fresh` fails once, and its second attempt finds
+# nothing of the first; that it is tried again the workflow says, of all jobs. `once` is not.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

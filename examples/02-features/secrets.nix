@@ -1,8 +1,9 @@
 # Where secrets come from: never from the workflow, which everybody can read in the store.
 #
-# Look at: a secret is `***` wherever it is printed, in the journal as well. `provider` runs a program, `credential` has a file of the
-# host that is root's alone, and `caller` runs where you give it something: `--secret-env-file FILE`, with a line `API_TOKEN=…`.
-# `envProviders` has more of the first kind: files, sops, ….
+# Look at: a secret is `***` wherever it is printed, in the journal as well. `provider` runs a
+# program, `credential` has a file of the host that is root's alone, and `caller` runs where you
+# give it something: `--secret-env-file FILE`, with a line `API_TOKEN=…`. `envProviders` has more of
+# the first kind: files, sops, ….
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

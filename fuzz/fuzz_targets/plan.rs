@@ -1,4 +1,5 @@
-//! Any bytes as a plan: the parser never panics, and what it accepts survives being written and read again.
+//! Any bytes as a plan: the parser never panics, and what it accepts survives being written and
+//! read again.
 //!
 //! `cargo +nightly fuzz run plan fuzz/corpus/plan tests/plan` starts from the fixtures.
 

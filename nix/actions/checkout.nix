@@ -19,10 +19,10 @@ in
 {
   # checkout { repository ? null; ref ? null; path ? "."; depth ? 1; submodules ? false; }
   #
-  # Without arguments: says at which commit the source tree is, and fails where there is none.
-  # With `ref`: checks out this branch, tag or commit of the source tree, whose own changes are lost.
-  # With `repository`: clones it to `path`, at `ref` or its default branch, with `depth` commits of history (0: all).
-  # Leaves the files, and a detached HEAD where something was checked out.
+  # Without arguments: says at which commit the source tree is, and fails where there is none. With
+  # `ref`: checks out this branch, tag or commit of the source tree, whose own changes are lost.
+  # With `repository`: clones it to `path`, at `ref` or its default branch, with `depth` commits of
+  # history (0: all). Leaves the files, and a detached HEAD where something was checked out.
   checkout = withoutArguments (
     action "checkout"
       {

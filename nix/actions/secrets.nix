@@ -1,5 +1,6 @@
-# Secrets for the steps that come after: each is masked in all that the job prints from then on, and then handed on by $NIXACTIONS_ENV.
-# What is in the store, where everybody can read it, is only where a secret lies.
+# Secrets for the steps that come after: each is masked in all that the job prints from then on, and
+# then handed on by $NIXACTIONS_ENV. What is in the store, where everybody can read it, is only
+# where a secret lies.
 {
   lib,
   arguments,
@@ -72,8 +73,8 @@ in
 {
   # sopsLoad { file; format ? "yaml"; identity ? null; variables ? null; }
   #
-  # Loads the top level of a file that sops has encrypted. The key comes as sops finds it ($SOPS_AGE_KEY, $SOPS_AGE_KEY_FILE, a KMS, …),
-  # or from the file `identity`.
+  # Loads the top level of a file that sops has encrypted. The key comes as sops finds it
+  # ($SOPS_AGE_KEY, $SOPS_AGE_KEY_FILE, a KMS, …), or from the file `identity`.
   sopsLoad = load "sopsLoad" {
     known = {
       file.type = variables.file;
@@ -121,8 +122,8 @@ in
 
   # vaultLoad { path; addr ? null; variables ? null; }
   #
-  # Loads a secret of HashiCorp Vault's or OpenBao's key-value engine, of either version, as `vault kv get` names it. Vault takes $VAULT_ADDR,
-  # unless `addr` is given, and $VAULT_TOKEN.
+  # Loads a secret of HashiCorp Vault's or OpenBao's key-value engine, of either version, as `vault
+  # kv get` names it. Vault takes $VAULT_ADDR, unless `addr` is given, and $VAULT_TOKEN.
   vaultLoad = loadEntry "vaultLoad" {
     known = {
       path = text;
@@ -142,7 +143,8 @@ in
 
   # opLoad { vault; item; variables ? null; }
   #
-  # Loads the fields of an entry of 1Password that have a value, by their labels. Its command takes $OP_SERVICE_ACCOUNT_TOKEN.
+  # Loads the fields of an entry of 1Password that have a value, by their labels. Its command takes
+  # $OP_SERVICE_ACCOUNT_TOKEN.
   opLoad = loadEntry "opLoad" {
     known = {
       vault = text;

@@ -125,7 +125,8 @@ in
 
   # nixShell [ "jq" "python3Packages.requests" pkgs.hello … ]
   #
-  # Adds the programs of packages: of `pkgs` by name, or any. They are built with the workflow; nothing is fetched when it runs.
+  # Adds the programs of packages: of `pkgs` by name, or any. They are built with the workflow;
+  # nothing is fetched when it runs.
   nixShell =
     packages:
     let

@@ -1,6 +1,7 @@
-# What types alone cannot say: every fault of a workflow at once, each with its job and step and what to do about it. The engine
-# would refuse the same (src/plan/validate/), later and without the line. Returns a function that passes its argument on if there
-# is no fault. Works in time proportional to jobs and edges.
+# What types alone cannot say: every fault of a workflow at once, each with its job and step and
+# what to do about it. The engine would refuse the same (src/plan/validate/), later and without the
+# line. Returns a function that passes its argument on if there is no fault. Works in time
+# proportional to jobs and edges.
 #
 #   needs.nix       what jobs need: unknown jobs, circles
 #   artifacts.nix   who saves what, and who takes it in
@@ -34,7 +35,8 @@ let
     groups = lib.groupBy (name: jobs.${name}.matrix.group) (
       lib.filter (name: jobs.${name}.matrix != null) names
     );
-    # The jobs that each job needs, those that there are, each once; those on a matrix are those on each of its jobs.
+    # The jobs that each job needs, those that there are, each once; those on a matrix are those on
+    # each of its jobs.
     needs = lib.mapAttrs (
       _: job:
       lib.attrNames (

@@ -35,7 +35,8 @@ let
       words.repeated written
     );
 
-  # Jobs are taken away once their needs are (Kahn's algorithm, a layer at a time); what stays is on a circle or behind one.
+  # Jobs are taken away once their needs are (Kahn's algorithm, a layer at a time); what stays is on
+  # a circle or behind one.
   start = {
     counts = lib.mapAttrs (_: lib.length) needs;
     ready = lib.filter (job: needs.${job} == [ ]) names;

@@ -7,7 +7,8 @@
 {
   # required [ "API_KEY" … ]
   #
-  # Fails before the first step, with the names of all that are missing or empty; earlier providers and `env` may have set them.
+  # Fails before the first step, with the names of all that are missing or empty; earlier providers
+  # and `env` may have set them.
   required =
     names:
     writeScript {

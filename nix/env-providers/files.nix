@@ -1,4 +1,5 @@
-# Variables from files. A relative name is one in the job's workspace; `$CREDENTIALS_DIRECTORY/name` is one of the job's `credentials`.
+# Variables from files. A relative name is one in the job's workspace; `$CREDENTIALS_DIRECTORY/name`
+# is one of the job's `credentials`.
 {
   lib,
   arguments,
@@ -24,7 +25,8 @@ in
 {
   # file { path; required ? false; }
   #
-  # Gives the variables of a file of `NAME=value` lines, as `.env` files are. The file is not copied to the store.
+  # Gives the variables of a file of `NAME=value` lines, as `.env` files are. The file is not copied
+  # to the store.
   file =
     arguments.plain "envProviders.file"
       {

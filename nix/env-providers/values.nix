@@ -10,7 +10,8 @@
 {
   # static { NAME = value; … }
   #
-  # Gives these values. They are in the store, where everybody can read them, and masked all the same: what is no secret is better in `env`.
+  # Gives these values. They are in the store, where everybody can read them, and masked all the
+  # same: what is no secret is better in `env`.
   static =
     values:
     let
@@ -29,7 +30,8 @@
 
   # command { name; bash; deps ? [ ]; }
   #
-  # Gives one variable: what a script prints, without the line ends after it. It fails as the script does.
+  # Gives one variable: what a script prints, without the line ends after it. It fails as the script
+  # does.
   command =
     arguments.plain "envProviders.command"
       {

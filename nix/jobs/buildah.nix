@@ -11,13 +11,17 @@ let
   optional = default: type: { inherit default type; };
 in
 {
-  # buildahBuildPush { image; name ? image; tags ? [ "latest" ]; context ? "."; dockerfile ? "Dockerfile"; buildArgs ? { }; push ? true;
-  #   registry ? null; registryUsername ? "REGISTRY_USERNAME"; registryPassword ? "REGISTRY_PASSWORD"; registries ? { };
+  # buildahBuildPush { image; name ? image; tags ? [ "latest" ]; context ? "."; dockerfile ?
+  # "Dockerfile"; buildArgs ? { }; push ? true;
+  # registry ? null; registryUsername ? "REGISTRY_USERNAME"; registryPassword ? "REGISTRY_PASSWORD";
+  # registries ? { };
   #   buildahExtraArgs ? [ ]; buildah ? pkgs.buildah; }
   #
-  # A job that builds an image and pushes it, by all its tags, to `registry`, and to each of `registries`: `{ "ghcr.io/me" = { username = "GHCR_USER";
-  # password = "GHCR_TOKEN"; }; }`, which names the variables that hold these. Where they are not set it does not log in.
-  # Leaves the job's output `digest`: the image's in the registry, or where it is not pushed in buildah's own storage.
+  # A job that builds an image and pushes it, by all its tags, to `registry`, and to each of
+  # `registries`: `{ "ghcr.io/me" = { username = "GHCR_USER"; password = "GHCR_TOKEN"; }; }`, which
+  # names the variables that hold these. Where they are not set it does not log in. Leaves the job's
+  # output `digest`: the image's in the registry, or where it is not pushed in buildah's own
+  # storage.
   buildahBuildPush =
     arguments.job "buildahBuildPush"
       {
@@ -50,7 +54,8 @@ in
           local = "${settings.image}:${lib.head settings.tags}";
           name = if settings.name == null then settings.image else settings.name;
           context = "./${settings.context}";
-          # Names of the image where it is pushed to, each with the variables that hold the login there.
+          # Names of the image where it is pushed to, each with the variables that hold the login
+          # there.
           login = {
             username = settings.registryUsername;
             password = settings.registryPassword;
@@ -94,7 +99,8 @@ in
             name = "buildah";
             sandbox = "relaxed";
           };
-          # An image's layers are plain directories, and all files belong to the one user that a job has.
+          # An image's layers are plain directories, and all files belong to the one user that a job
+          # has.
           env = {
             BUILDAH_ISOLATION = "chroot";
             STORAGE_DRIVER = "vfs";

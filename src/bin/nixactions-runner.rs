@@ -1,7 +1,8 @@
 //! The `nixactions-runner` program, which systemd starts for each job.
 //!
-//! With glibc it is entered by C's `main`: what the standard library does before its own, to tell of a stack that overflows, takes longer
-//! than all else that a runner does before its job. Its standard streams are systemd's, and SIGPIPE the runner's own business.
+//! With glibc it is entered by C's `main`: what the standard library does before its own, to tell
+//! of a stack that overflows, takes longer than all else that a runner does before its job. Its
+//! standard streams are systemd's, and SIGPIPE the runner's own business.
 
 #![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
 
@@ -13,9 +14,13 @@ const EXIT_USAGE: u8 = 2;
 fn run() -> u8 {
     let mut arguments = env::args_os().skip(1);
     match (arguments.next(), arguments.next()) {
-        (Some(directory), None) if Path::new(&directory).is_absolute() => nixactions::runner::main(directory.into()),
+        (Some(directory), None) if Path::new(&directory).is_absolute() => {
+            nixactions::runner::main(directory.into())
+        }
         _ => {
-            eprintln!("nixactions-runner: systemd starts it, with the directory of a job; `nixactions run` runs workflows");
+            eprintln!(
+                "nixactions-runner: systemd starts it, with the directory of a job; `nixactions run` runs workflows"
+            );
             EXIT_USAGE
         }
     }
@@ -25,7 +30,10 @@ fn run() -> u8 {
 #[cfg(all(target_env = "gnu", not(test)))]
 #[expect(unsafe_code, reason = "C calls it by this name")]
 #[unsafe(no_mangle)]
-extern "C" fn main(_argc: std::ffi::c_int, _argv: *const *const std::ffi::c_char) -> std::ffi::c_int {
+extern "C" fn main(
+    _argc: std::ffi::c_int,
+    _argv: *const *const std::ffi::c_char,
+) -> std::ffi::c_int {
     run().into()
 }
 

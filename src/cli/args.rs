@@ -1,4 +1,5 @@
-//! The command line as clap(3) parses it. Help texts, completions and manual pages are generated from here.
+//! The command line as clap(3) parses it. Help texts, completions and manual pages are generated
+//! from here.
 
 use std::path::PathBuf;
 
@@ -8,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 #[derive(Debug, Parser)]
 #[command(name = "nixactions", version, arg_required_else_help = true, after_help = EXAMPLES, after_long_help = EXAMPLES_LONG)]
 pub struct Cli {
-    /// Where runs are kept [default: /var/lib/nixactions for root, else $XDG_STATE_HOME/nixactions or ~/.local/state/nixactions]
+    /// Where runs are kept [default: /var/lib/nixactions for root, else $XDG_STATE_HOME/nixactions
+    /// or ~/.local/state/nixactions]
     #[arg(long, global = true, value_name = "DIR", env = "NIXACTIONS_STATE_DIR", hide_env_values = true, value_hint = ValueHint::DirPath)]
     pub state_dir: Option<PathBuf>,
 
@@ -53,15 +55,21 @@ pub enum Command {
     /// Draw a workflow's jobs and their needs
     Graph(GraphArgs),
     /// List runs, the newest first
-    #[command(after_help = "Examples:\n  nixactions list\n  nixactions list --json | jq -r '.[] | select(.state == \"failure\") | .run'")]
+    #[command(
+        after_help = "Examples:\n  nixactions list\n  nixactions list --json | jq -r '.[] | select(.state == \"failure\") | .run'"
+    )]
     List(ListArgs),
     /// Show a run: its jobs, steps and reasons
-    #[command(after_help = "Examples:\n  nixactions show ci-42\n  nixactions show ci-42 --json | jq '.jobs.build.usage'")]
+    #[command(
+        after_help = "Examples:\n  nixactions show ci-42\n  nixactions show ci-42 --json | jq '.jobs.build.usage'"
+    )]
     Show(ShowArgs),
     /// Read what the jobs of a run printed
-    #[command(after_help = "Examples:\n  nixactions logs ci-42\n  nixactions logs ci-42 build -f\n\nThe same with systemd's own tool:\n  \
+    #[command(
+        after_help = "Examples:\n  nixactions logs ci-42\n  nixactions logs ci-42 build -f\n\nThe same with systemd's own tool:\n  \
                             journalctl NIXACTIONS_RUN=ci-42 NIXACTIONS_JOB=build\nRuns of an embedded manager keep their journal themselves:\n  \
-                            journalctl -D <state dir>/runs/ci-42/journal")]
+                            journalctl -D <state dir>/runs/ci-42/journal"
+    )]
     Logs(LogsArgs),
     /// Follow a run that is going on; Ctrl-C leaves it alone
     #[command(
@@ -84,11 +92,15 @@ pub enum Command {
     )]
     Clean(CleanArgs),
     /// Write a completion script for a shell
-    #[command(after_help = "Examples:\n  nixactions completions bash > /usr/share/bash-completion/completions/nixactions\n  \
-                            nixactions completions fish > ~/.config/fish/completions/nixactions.fish")]
+    #[command(
+        after_help = "Examples:\n  nixactions completions bash > /usr/share/bash-completion/completions/nixactions\n  \
+                            nixactions completions fish > ~/.config/fish/completions/nixactions.fish"
+    )]
     Completions(CompletionsArgs),
     /// Write the manual page
-    #[command(after_help = "Examples:\n  nixactions man | man -l -\n  nixactions man --dir /usr/local/share/man/man1")]
+    #[command(
+        after_help = "Examples:\n  nixactions man | man -l -\n  nixactions man --dir /usr/local/share/man/man1"
+    )]
     Man(ManArgs),
 }
 
@@ -119,7 +131,8 @@ pub struct RunArgs {
     /// Read such variables from a file of K=V lines; --env outranks it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub env_file: Vec<PathBuf>,
-    /// The same from a file of secrets: their values are masked and kept out of the run's directory; --env outranks it
+    /// The same from a file of secrets: their values are masked and kept out of the run's
+    /// directory; --env outranks it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secret_env_file: Vec<PathBuf>,
     /// Set an input that the plan declares
@@ -140,7 +153,12 @@ pub struct TargetArgs {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub target: PathBuf,
     /// The attribute of a .nix file that is the workflow, as for nix-build
-    #[arg(long, short = 'A', value_name = "ATTR", help_heading = "Options for .nix files")]
+    #[arg(
+        long,
+        short = 'A',
+        value_name = "ATTR",
+        help_heading = "Options for .nix files"
+    )]
     pub attr: Option<String>,
     /// Call its function with this expression as the argument NAME
     #[arg(long, num_args = 2, value_names = ["NAME", "EXPR"], allow_hyphen_values = true, help_heading = "Options for .nix files")]
@@ -233,7 +251,9 @@ pub struct CheckArgs {
 
 /// Arguments of `graph`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  nixactions graph .#ci\n  nixactions graph plan.json --format dot | dot -Tsvg > plan.svg")]
+#[command(
+    after_help = "Examples:\n  nixactions graph .#ci\n  nixactions graph plan.json --format dot | dot -Tsvg > plan.svg"
+)]
 pub struct GraphArgs {
     /// What is drawn.
     #[command(flatten)]

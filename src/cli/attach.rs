@@ -1,6 +1,9 @@
 //! `nixactions attach`: follows a run that somebody else started.
 
-use super::{CliError, Exit, FollowOptions, Interrupt, Shown, args::AttachArgs, block_on, output::renderer, run::to_the_end};
+use super::{
+    CliError, Exit, FollowOptions, Interrupt, Shown, args::AttachArgs, block_on, output::renderer,
+    run::to_the_end,
+};
 use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {
@@ -8,9 +11,16 @@ pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError
     // Where it cannot be written it is lost as before.
     let _ = run.close_lost();
     if run.liveness() == Liveness::Incomplete {
-        return Err(CliError::NeverStarted { run: args.run.clone() });
+        return Err(CliError::NeverStarted {
+            run: args.run.clone(),
+        });
     }
     let renderer = renderer(args.output.output, run.id(), true);
-    let options = FollowOptions { renderer, interrupt: Interrupt::Detach, shown: Shown::Everything, fresh: false };
+    let options = FollowOptions {
+        renderer,
+        interrupt: Interrupt::Detach,
+        shown: Shown::Everything,
+        fresh: false,
+    };
     block_on(to_the_end(&run, options))
 }

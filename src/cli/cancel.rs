@@ -12,15 +12,33 @@ pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError
     let id = run.id();
     match liveness(&run) {
         Liveness::Finished => {
-            let conclusion = run.load_record()?.conclusion.map_or_else(|| "without a conclusion".to_owned(), |word| word.to_string());
-            return Err(CliError::AlreadyFinished { run: id.to_string(), conclusion });
+            let conclusion = run.load_record()?.conclusion.map_or_else(
+                || "without a conclusion".to_owned(),
+                |word| word.to_string(),
+            );
+            return Err(CliError::AlreadyFinished {
+                run: id.to_string(),
+                conclusion,
+            });
         }
-        Liveness::Incomplete => return Err(CliError::NeverStarted { run: id.to_string() }),
-        Liveness::Lost => return Err(CliError::Lost { run: id.to_string() }),
+        Liveness::Incomplete => {
+            return Err(CliError::NeverStarted {
+                run: id.to_string(),
+            });
+        }
+        Liveness::Lost => {
+            return Err(CliError::Lost {
+                run: id.to_string(),
+            });
+        }
         Liveness::Running => {}
     }
     run.request_cancel("nixactions cancel", args.kill)?;
     let doing = if args.kill { "killing" } else { "cancelling" };
-    writeln!(std::io::stdout(), "{id}: {doing}; `nixactions attach {id}` follows it to its end").map_err(CliError::Output)?;
+    writeln!(
+        std::io::stdout(),
+        "{id}: {doing}; `nixactions attach {id}` follows it to its end"
+    )
+    .map_err(CliError::Output)?;
     Ok(Exit::Success)
 }

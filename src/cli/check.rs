@@ -21,7 +21,9 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
     if !unsupported.is_empty() {
         return Err(StartError::Unsupported(unsupported).into());
     }
-    io::stdout().write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes()).map_err(CliError::Output)?;
+    io::stdout()
+        .write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes())
+        .map_err(CliError::Output)?;
     Ok(Exit::Success)
 }
 

@@ -1,4 +1,5 @@
-//! `nixactions clean`: removes finished runs, with their artifacts and, where they keep one themselves, their journals.
+//! `nixactions clean`: removes finished runs, with their artifacts and, where they keep one
+//! themselves, their journals.
 
 use std::io::Write;
 
@@ -15,7 +16,10 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
     let before = args.older_than.as_deref().map(moment).transpose()?;
     let mut out = std::io::stdout().lock();
     let mut removed = 0;
-    for run in state.expired(Retention { keep: args.keep, before })? {
+    for run in state.expired(Retention {
+        keep: args.keep,
+        before,
+    })? {
         // Its manager may still be putting its journal in order.
         if embedded::is_alive(run.path()) {
             continue;
@@ -28,20 +32,32 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
     if !args.dry_run {
         state.empty_trash();
     }
-    let kept = plural(state.runs()?.len() - if args.dry_run { removed } else { 0 }, "run");
-    let done = if args.dry_run { "would remove" } else { "removed" };
+    let kept = plural(
+        state.runs()?.len() - if args.dry_run { removed } else { 0 },
+        "run",
+    );
+    let done = if args.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
     eprintln!("{done} {}, {kept} left", plural(removed, "run"));
     Ok(Exit::Success)
 }
 
 /// Returns the moment that lies so far back, as `7d` or `12h` say it.
 fn moment(text: &str) -> Result<jiff::Timestamp, CliError> {
-    let bad = || CliError::BadAge { text: text.to_owned() };
+    let bad = || CliError::BadAge {
+        text: text.to_owned(),
+    };
     let span: Span = text.parse().map_err(|_| bad())?;
     if span.is_negative() {
         return Err(bad());
     }
-    Ok(Zoned::now().checked_sub(span).map_err(|_| bad())?.timestamp())
+    Ok(Zoned::now()
+        .checked_sub(span)
+        .map_err(|_| bad())?
+        .timestamp())
 }
 
 #[cfg(test)]

@@ -154,16 +154,29 @@ impl CliError {
                 | StoreError::Swept { .. }
                 | StoreError::Newer { .. },
             ) => Exit::Trouble,
-            Self::Language(LanguageError::Failed { status, .. }) if status.code().is_none() => Exit::Trouble,
+            Self::Language(LanguageError::Failed { status, .. }) if status.code().is_none() => {
+                Exit::Trouble
+            }
             Self::Language(
-                LanguageError::Target(_) | LanguageError::Failed { .. } | LanguageError::NoWorkflow { .. } | LanguageError::NoPlan { .. },
+                LanguageError::Target(_)
+                | LanguageError::Failed { .. }
+                | LanguageError::NoWorkflow { .. }
+                | LanguageError::NoPlan { .. },
             ) => Exit::Usage,
-            Self::Language(LanguageError::Missing { .. } | LanguageError::Start { .. }) => Exit::Trouble,
+            Self::Language(LanguageError::Missing { .. } | LanguageError::Start { .. }) => {
+                Exit::Trouble
+            }
             Self::Language(LanguageError::Interrupted) => Exit::Cancelled,
             Self::Start(error) => error.exit(),
             Self::Supervise(_) => Exit::Trouble,
-            Self::NoStateDir | Self::NoJob { .. } | Self::AlreadyFinished { .. } | Self::BadAge { .. } => Exit::Usage,
-            Self::NeverStarted { .. } | Self::Lost { .. } | Self::ManagerGone { .. } | Self::Removed { .. } => Exit::Trouble,
+            Self::NoStateDir
+            | Self::NoJob { .. }
+            | Self::AlreadyFinished { .. }
+            | Self::BadAge { .. } => Exit::Usage,
+            Self::NeverStarted { .. }
+            | Self::Lost { .. }
+            | Self::ManagerGone { .. }
+            | Self::Removed { .. } => Exit::Trouble,
             Self::Journal(_) | Self::JournalFailed { .. } => Exit::Trouble,
             Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Trouble,
         }
@@ -179,23 +192,33 @@ impl CliError {
             Self::Supervise(_) => None,
             Self::NoStateDir => Some("name a directory with `--state-dir`".to_owned()),
             Self::NoJob { hint, .. } => hint.clone(),
-            Self::BadAge { .. } => Some("write a number and a unit, as in `12h`, `30d` or `2w`".to_owned()),
+            Self::BadAge { .. } => {
+                Some("write a number and a unit, as in `12h`, `30d` or `2w`".to_owned())
+            }
             Self::AlreadyFinished { run, .. } | Self::NeverStarted { run } => {
                 Some(format!("`nixactions show {run}` tells what is known of it"))
             }
-            Self::Lost { run } | Self::ManagerGone { run, .. } => {
-                Some(format!("`nixactions show {run}` tells what it got done, `nixactions logs {run}` what it said"))
+            Self::Lost { run } | Self::ManagerGone { run, .. } => Some(format!(
+                "`nixactions show {run}` tells what it got done, `nixactions logs {run}` what it said"
+            )),
+            Self::Removed { .. } => Some(
+                "its supervisor stops the jobs; to end a run, `nixactions cancel` it".to_owned(),
+            ),
+            Self::Journal(_) => {
+                Some("journalctl belongs to systemd; logs cannot be read without it".to_owned())
             }
-            Self::Removed { .. } => Some("its supervisor stops the jobs; to end a run, `nixactions cancel` it".to_owned()),
-            Self::Journal(_) => Some("journalctl belongs to systemd; logs cannot be read without it".to_owned()),
             Self::JournalFailed { message } if message.contains("permission") => {
                 Some("run as root, or be in the group `systemd-journal`".to_owned())
             }
-            Self::JournalFailed { .. } | Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => None,
+            Self::JournalFailed { .. }
+            | Self::Write { .. }
+            | Self::Output(_)
+            | Self::Runtime(_) => None,
         }
     }
 
-    /// Returns whether it is told in several lines, in which what comes from outside has been escaped.
+    /// Returns whether it is told in several lines, in which what comes from outside has been
+    /// escaped.
     fn has_lines(&self) -> bool {
         match self {
             Self::Start(
@@ -218,10 +241,16 @@ impl CliError {
     }
 }
 
-/// Returns an error with its causes, each stated once, and its hint, as it is told to the user: what arguments, plans and others have said
-/// is escaped.
+/// Returns an error with its causes, each stated once, and its hint, as it is told to the user:
+/// what arguments, plans and others have said is escaped.
 pub fn tell(error: &CliError, hint: Option<&str>) -> String {
-    let safe = |text: &str| if error.has_lines() { escaped_lines(text) } else { escaped(text).into_owned() };
+    let safe = |text: &str| {
+        if error.has_lines() {
+            escaped_lines(text)
+        } else {
+            escaped(text).into_owned()
+        }
+    };
     let mut text = format!("error: {}", safe(&error.to_string()));
     let mut told = error.to_string();
     let mut next = error.source();
@@ -236,7 +265,11 @@ pub fn tell(error: &CliError, hint: Option<&str>) -> String {
     }
     if let Some(hint) = hint {
         // Those of several things that are wrong have a line each.
-        let hint = if matches!(error, CliError::Start(_)) { escaped_lines(hint) } else { escaped(hint).into_owned() };
+        let hint = if matches!(error, CliError::Start(_)) {
+            escaped_lines(hint)
+        } else {
+            escaped(hint).into_owned()
+        };
         let _ = write!(text, "\nhint: {hint}");
     }
     text
@@ -249,13 +282,19 @@ mod tests {
     #[test]
     fn an_error_is_told_with_its_causes_once_and_its_hint() {
         let source = io::Error::from(io::ErrorKind::PermissionDenied);
-        let error = CliError::from(StoreError::Io { action: "read", path: "/x".into(), source });
+        let error = CliError::from(StoreError::Io {
+            action: "read",
+            path: "/x".into(),
+            source,
+        });
         let told = tell(&error, error.hint().as_deref());
         assert_eq!(
             told,
             "error: failed to read `/x`\n  because: permission denied\nhint: run as root, or name a directory of your own with `--state-dir`"
         );
-        let twice = CliError::JournalFailed { message: "no".into() };
+        let twice = CliError::JournalFailed {
+            message: "no".into(),
+        };
         assert_eq!(tell(&twice, None), "error: `journalctl` failed: no");
     }
 
@@ -263,18 +302,45 @@ mod tests {
     fn what_an_error_repeats_is_escaped() {
         let odd = "x\x1b[2J\rerror:\nhint: no".to_owned();
         let shown = r"x\x1b[2J\x0derror:\x0ahint: no";
-        let error = CliError::NoJob { run: "ci-1".into(), job: odd.clone(), hint: Some(odd.clone()) };
-        assert_eq!(tell(&error, error.hint().as_deref()), format!("error: run `ci-1` has no job `{shown}`\nhint: {shown}"));
-        let fault = crate::plan::parse(b"{ \"version\": 1, \"name\": \"a\\u001bb\", \"jobs\": { \"a\\nb\": {} } }").unwrap_err();
-        let error = CliError::from(StartError::from(PlanError::Faulty { path: odd.into(), faults: fault }));
+        let error = CliError::NoJob {
+            run: "ci-1".into(),
+            job: odd.clone(),
+            hint: Some(odd.clone()),
+        };
+        assert_eq!(
+            tell(&error, error.hint().as_deref()),
+            format!("error: run `ci-1` has no job `{shown}`\nhint: {shown}")
+        );
+        let fault = crate::plan::parse(
+            b"{ \"version\": 1, \"name\": \"a\\u001bb\", \"jobs\": { \"a\\nb\": {} } }",
+        )
+        .unwrap_err();
+        let error = CliError::from(StartError::from(PlanError::Faulty {
+            path: odd.into(),
+            faults: fault,
+        }));
         let told = tell(&error, None);
-        assert!(told.starts_with(&format!("error: the plan `{shown}` has 2 faults:\n$.jobs[\"a\\nb\"]: ")), "{told}");
-        assert!(told.contains(r"the character `\x0a`") && told.contains(r"the character `\x1b`") && !told.contains('\x1b'), "{told}");
+        assert!(
+            told.starts_with(&format!(
+                "error: the plan `{shown}` has 2 faults:\n$.jobs[\"a\\nb\"]: "
+            )),
+            "{told}"
+        );
+        assert!(
+            told.contains(r"the character `\x0a`")
+                && told.contains(r"the character `\x1b`")
+                && !told.contains('\x1b'),
+            "{told}"
+        );
     }
 
     #[test]
     fn a_run_without_conclusion_is_trouble() {
-        let mut record = crate::event::Event::empty_record("ci-1".parse().unwrap(), "ci".parse().unwrap(), Default::default());
+        let mut record = crate::event::Event::empty_record(
+            "ci-1".parse().unwrap(),
+            "ci".parse().unwrap(),
+            Default::default(),
+        );
         let mut exit = |conclusion| {
             record.conclusion = conclusion;
             Exit::of(&record) as u8

@@ -1,7 +1,8 @@
 //! Follows a run to its end: the loop that `run`, `attach` and `logs -f` share.
 //!
-//! Events and the end are read from the run directory, lines from the journal. Both are only read: a client that is
-//! killed changes nothing. Knows nothing of managers and buses: whether anybody still looks after the run, its caller says.
+//! Events and the end are read from the run directory, lines from the journal. Both are only read:
+//! a client that is killed changes nothing. Knows nothing of managers and buses: whether anybody
+//! still looks after the run, its caller says.
 
 use std::{
     collections::BTreeMap,
@@ -26,11 +27,13 @@ use crate::{
 
 /// A run that is over sooner needs no journalctl that waits for more.
 const FOLLOW_AFTER: Duration = Duration::from_millis(50);
-/// For how long journald may keep a line from its readers: a quarter of a second, and what journalctl needs to wake up.
+/// For how long journald may keep a line from its readers: a quarter of a second, and what
+/// journalctl needs to wake up.
 const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(500);
 /// How often the screen is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
-/// How often is asked whether the run still has somebody who looks after it, and how often in a row the answer must be no.
+/// How often is asked whether the run still has somebody who looks after it, and how often in a row
+/// the answer must be no.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_NO: u32 = 3;
 /// How long lines are waited for that the record says were sent.
@@ -46,17 +49,19 @@ const TERMINATION: &str = "SIGTERM";
 /// What Ctrl-C does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
-    /// It cancels the run; a second one kills it; a third one leaves. So does SIGTERM where this program is a service; elsewhere that ends
-    /// this program, and the run goes on.
+    /// It cancels the run; a second one kills it; a third one leaves. So does SIGTERM where this
+    /// program is a service; elsewhere that ends this program, and the run goes on.
     Cancel,
     /// It leaves the run alone and ends the following.
     Detach,
 }
 
-/// Returns whether nobody knows how many lines a job sent: its runner was killed before it could say. One that says that its job
-/// failed has sent a line at least.
+/// Returns whether nobody knows how many lines a job sent: its runner was killed before it could
+/// say. One that says that its job failed has sent a line at least.
 fn is_uncounted(record: &JobRecord) -> bool {
-    record.log_lines == 0 && record.started_at.is_some() && matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled)
+    record.log_lines == 0
+        && record.started_at.is_some()
+        && matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled)
 }
 
 /// The signals that interrupt the following.
@@ -68,8 +73,13 @@ struct Interrupts {
 
 impl Interrupts {
     fn new(what: Interrupt) -> io::Result<Self> {
-        let termination = (what == Interrupt::Cancel).then(|| signal(SignalKind::terminate())).transpose()?;
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, termination })
+        let termination = (what == Interrupt::Cancel)
+            .then(|| signal(SignalKind::terminate()))
+            .transpose()?;
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            termination,
+        })
     }
 
     /// Waits for one, and returns what it is called.
@@ -106,12 +116,16 @@ pub struct FollowOptions {
     pub fresh: bool,
 }
 
-/// Follows a run until it has ended, and returns the exit status that is due to its conclusion. `alive` says whether the run's
-/// supervisor, or a manager that will restart it, is still there.
+/// Follows a run until it has ended, and returns the exit status that is due to its conclusion.
+/// `alive` says whether the run's supervisor, or a manager that will restart it, is still there.
 ///
 /// # Errors
 /// Fails when the run directory cannot be read, or the run is lost.
-pub async fn follow(run: &RunDir, options: FollowOptions, alive: impl AsyncFn() -> bool) -> Result<Exit, CliError> {
+pub async fn follow(
+    run: &RunDir,
+    options: FollowOptions,
+    alive: impl AsyncFn() -> bool,
+) -> Result<Exit, CliError> {
     let mut interrupts = Interrupts::new(options.interrupt).map_err(CliError::Runtime)?;
     let mut watch = Watch::new(run.path());
     let mut follower = Follower::new(run, options);
@@ -194,7 +208,8 @@ struct Follower<'a> {
     cursor: Option<String>,
     last_line: Option<Timestamp>,
     interrupts: u32,
-    /// Whether nobody reads our output any more; the run is followed for its exit status all the same.
+    /// Whether nobody reads our output any more; the run is followed for its exit status all the
+    /// same.
     mute: bool,
     /// The end of the one job that is of interest.
     job_end: Option<(JobName, JobRecord)>,
@@ -202,7 +217,12 @@ struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     fn new(run: &'a RunDir, options: FollowOptions) -> Self {
-        let FollowOptions { renderer, interrupt, shown, fresh } = options;
+        let FollowOptions {
+            renderer,
+            interrupt,
+            shown,
+            fresh,
+        } = options;
         let job = match &shown {
             Shown::Lines(job) => job.as_ref(),
             Shown::Everything => None,
@@ -234,7 +254,9 @@ impl<'a> Follower<'a> {
         for event in self.tail.read()? {
             match (&self.shown, &event.event) {
                 (Shown::Everything, _) => self.order.event(event),
-                (Shown::Lines(Some(wanted)), EventKind::JobFinished { job, record }) if wanted == job => {
+                (Shown::Lines(Some(wanted)), EventKind::JobFinished { job, record })
+                    if wanted == job =>
+                {
                     self.job_end = Some((job.clone(), record.clone()));
                 }
                 (Shown::Lines(_), _) => {}
@@ -244,14 +266,28 @@ impl<'a> Follower<'a> {
             let record: RunRecord = read_json(&self.run.record())?;
             self.query = self.query.clone().until(record.finished_at);
             let jobs = record.jobs.clone().into_iter();
-            let jobs = jobs.filter(|(job, _)| !matches!(&self.shown, Shown::Lines(Some(wanted)) if wanted != job)).collect();
-            return Ok(Some(End { record: Some(record), jobs }));
+            let jobs = jobs
+                .filter(
+                    |(job, _)| !matches!(&self.shown, Shown::Lines(Some(wanted)) if wanted != job),
+                )
+                .collect();
+            return Ok(Some(End {
+                record: Some(record),
+                jobs,
+            }));
         }
-        Ok(self.job_end.take().map(|end| End { record: None, jobs: BTreeMap::from([end]) }))
+        Ok(self.job_end.take().map(|end| End {
+            record: None,
+            jobs: BTreeMap::from([end]),
+        }))
     }
 
     /// Takes in what was read from the journal.
-    fn read(&mut self, more: Result<bool, CliError>, entries: &mut Vec<JournalEntry>) -> Result<(), CliError> {
+    fn read(
+        &mut self,
+        more: Result<bool, CliError>,
+        entries: &mut Vec<JournalEntry>,
+    ) -> Result<(), CliError> {
         if !entries.is_empty() {
             self.tries = 0;
         }
@@ -284,8 +320,18 @@ impl<'a> Follower<'a> {
     }
 
     fn start(&self, follow: bool) -> Result<Source, CliError> {
-        let lines = Lines::start(&self.query, Mode { follow, after: self.cursor.as_deref() })?;
-        Ok(if follow { Source::Live(lines) } else { Source::Past(lines) })
+        let lines = Lines::start(
+            &self.query,
+            Mode {
+                follow,
+                after: self.cursor.as_deref(),
+            },
+        )?;
+        Ok(if follow {
+            Source::Live(lines)
+        } else {
+            Source::Past(lines)
+        })
     }
 
     fn take(&mut self, entries: &mut Vec<JournalEntry>) {
@@ -303,9 +349,13 @@ impl<'a> Follower<'a> {
         let now = Timestamp::now();
         let until = match (&self.source, &self.shown) {
             (_, Shown::Lines(_)) | (Source::None, _) => Timestamp::MAX,
-            (Source::From(_) | Source::Past(_) | Source::Live(_), _) if self.caught_up => now - JOURNALD_LATENCY,
+            (Source::From(_) | Source::Past(_) | Source::Live(_), _) if self.caught_up => {
+                now - JOURNALD_LATENCY
+            }
             // The past is known up to the last line that has been read.
-            (Source::From(_) | Source::Past(_) | Source::Live(_), _) => self.last_line.unwrap_or(Timestamp::MIN),
+            (Source::From(_) | Source::Past(_) | Source::Live(_), _) => {
+                self.last_line.unwrap_or(Timestamp::MIN)
+            }
         };
         let mut shown = false;
         while let Some(item) = self.order.next(until, now) {
@@ -330,12 +380,17 @@ impl<'a> Follower<'a> {
         self.render(|renderer| renderer.notice(text))
     }
 
-    fn render(&mut self, show: impl FnOnce(&mut dyn Renderer) -> io::Result<()>) -> Result<(), CliError> {
+    fn render(
+        &mut self,
+        show: impl FnOnce(&mut dyn Renderer) -> io::Result<()>,
+    ) -> Result<(), CliError> {
         if self.mute {
             return Ok(());
         }
         match show(self.renderer.as_mut()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.shown == Shown::Everything => {
+            Err(error)
+                if error.kind() == io::ErrorKind::BrokenPipe && self.shown == Shown::Everything =>
+            {
                 self.mute = true;
                 Ok(())
             }
@@ -345,7 +400,9 @@ impl<'a> Follower<'a> {
 
     fn cannot_read(&mut self, error: &CliError) -> Result<(), CliError> {
         let told = tell(error, error.hint().as_deref());
-        self.notice(&format!("warning: the log cannot be read, showing what happens without it\n{told}"))
+        self.notice(&format!(
+            "warning: the log cannot be read, showing what happens without it\n{told}"
+        ))
     }
 
     /// Does what an interruption asks for; returns the exit status where it ends the following.
@@ -354,7 +411,8 @@ impl<'a> Follower<'a> {
         // Who stops a service means the run, who ends a client the client.
         if by == TERMINATION && !notify::is_service() {
             self.leave(&format!("{id}: goes on; `nixactions attach {id}` follows it again, `nixactions cancel {id}` ends it"))?;
-            signal_hook::low_level::emulate_default_handler(nix::sys::signal::SIGTERM as i32).map_err(CliError::Runtime)?;
+            signal_hook::low_level::emulate_default_handler(nix::sys::signal::SIGTERM as i32)
+                .map_err(CliError::Runtime)?;
         }
         self.interrupts += 1;
         match (self.interrupt, self.interrupts) {
@@ -367,7 +425,9 @@ impl<'a> Follower<'a> {
             }
             (Interrupt::Cancel, 2) => {
                 self.run.request_cancel(by, true)?;
-                self.notice(&format!("{id}: killing; Ctrl-C again leaves without waiting for the end"))?;
+                self.notice(&format!(
+                    "{id}: killing; Ctrl-C again leaves without waiting for the end"
+                ))?;
                 Ok(None)
             }
             (Interrupt::Cancel, _) => {
@@ -415,9 +475,16 @@ impl<'a> Follower<'a> {
     async fn rest(&mut self, end: &End) -> Result<(), CliError> {
         let deadline = Instant::now() + LINES_DEADLINE;
         let mut wait = LINES_WAIT.0;
-        let last = end.jobs.values().filter(|record| is_uncounted(record)).filter_map(|record| record.finished_at).max();
+        let last = end
+            .jobs
+            .values()
+            .filter(|record| is_uncounted(record))
+            .filter_map(|record| record.finished_at)
+            .max();
         // By then journald has what was sent.
-        let left = last.map(|at| JOURNALD_LATENCY - Timestamp::now().duration_since(at)).filter(|left| left.is_positive());
+        let left = last
+            .map(|at| JOURNALD_LATENCY - Timestamp::now().duration_since(at))
+            .filter(|left| left.is_positive());
         sleep(left.unwrap_or_default().unsigned_abs()).await;
         let mut uncounted = last.is_some();
         loop {
@@ -437,8 +504,11 @@ impl<'a> Follower<'a> {
                 // Nobody has promised any.
                 Err(_) if missing == 0 => return Ok(()),
                 // It may be that nothing has been written to the journal yet.
-                Err(CliError::JournalFailed { message }) if !message.contains("permission") && Instant::now() < deadline => {}
-                Err(error @ (CliError::Journal(_) | CliError::JournalFailed { .. })) => return self.cannot_read(&error),
+                Err(CliError::JournalFailed { message })
+                    if !message.contains("permission") && Instant::now() < deadline => {}
+                Err(error @ (CliError::Journal(_) | CliError::JournalFailed { .. })) => {
+                    return self.cannot_read(&error);
+                }
                 Err(error) => return Err(error),
             }
             if self.order.missing(&end.jobs) > 0 {
@@ -450,12 +520,21 @@ impl<'a> Follower<'a> {
 
     /// Reads what there is in the journal after the last line, and shows what it makes known.
     async fn once(&mut self) -> Result<(), CliError> {
-        let mut lines = Lines::start(&self.query, Mode { follow: false, after: self.cursor.as_deref() })?;
+        let mut lines = Lines::start(
+            &self.query,
+            Mode {
+                follow: false,
+                after: self.cursor.as_deref(),
+            },
+        )?;
         let mut entries = Vec::new();
         loop {
             let more = lines.batch(&mut entries).await?;
             self.take(&mut entries);
-            while let Some(item) = self.order.next(self.last_line.unwrap_or(Timestamp::MIN), Timestamp::now()) {
+            while let Some(item) = self
+                .order
+                .next(self.last_line.unwrap_or(Timestamp::MIN), Timestamp::now())
+            {
                 self.item(&item)?;
             }
             if !more {
@@ -478,6 +557,10 @@ impl<'a> Follower<'a> {
         }
         self.render(|renderer| renderer.finish(None))?;
         let run = self.run.id().to_string();
-        Err(if self.run.path().exists() { CliError::Lost { run } } else { CliError::Removed { run } })
+        Err(if self.run.path().exists() {
+            CliError::Lost { run }
+        } else {
+            CliError::Removed { run }
+        })
     }
 }

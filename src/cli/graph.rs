@@ -16,6 +16,8 @@ pub(super) fn main(args: &GraphArgs) -> Result<Exit, CliError> {
         GraphFormat::Dot => report::dot(&plan, &graph),
         GraphFormat::Mermaid => report::mermaid(&plan, &graph),
     };
-    io::stdout().write_all(escaped_lines(&text).as_bytes()).map_err(CliError::Output)?;
+    io::stdout()
+        .write_all(escaped_lines(&text).as_bytes())
+        .map_err(CliError::Output)?;
     Ok(Exit::Success)
 }

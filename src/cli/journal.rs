@@ -27,14 +27,29 @@ impl Lines {
     pub(super) fn start(query: &JournalQuery, mode: Mode<'_>) -> Result<Self, CliError> {
         let mut command = Command::from(query.command(mode));
         // In a process group of its own, so that Ctrl-C ends nobody but whom it is meant for.
-        command.process_group(0).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         let mut child = command.spawn().map_err(CliError::Journal)?;
-        let stdout = child.stdout.take().expect("invariant: the query's command has its output piped");
-        Ok(Self { query: query.clone(), child, stdout: BufReader::with_capacity(256 << 10, stdout), partial: Vec::new() })
+        let stdout = child
+            .stdout
+            .take()
+            .expect("invariant: the query's command has its output piped");
+        Ok(Self {
+            query: query.clone(),
+            child,
+            stdout: BufReader::with_capacity(256 << 10, stdout),
+            partial: Vec::new(),
+        })
     }
 
-    /// Waits for entries and adds those that are there; returns whether there may be more. May be dropped while it waits.
-    pub(super) async fn batch(&mut self, entries: &mut Vec<JournalEntry>) -> Result<bool, CliError> {
+    /// Waits for entries and adds those that are there; returns whether there may be more. May be
+    /// dropped while it waits.
+    pub(super) async fn batch(
+        &mut self,
+        entries: &mut Vec<JournalEntry>,
+    ) -> Result<bool, CliError> {
         let bytes = self.stdout.fill_buf().await.map_err(CliError::Journal)?;
         if bytes.is_empty() {
             self.ended().await?;
@@ -65,15 +80,21 @@ impl Lines {
     async fn ended(&mut self) -> Result<(), CliError> {
         let mut message = Vec::new();
         if let Some(stderr) = self.child.stderr.take() {
-            stderr.take(COMPLAINT_MAX).read_to_end(&mut message).await.map_err(CliError::Journal)?;
+            stderr
+                .take(COMPLAINT_MAX)
+                .read_to_end(&mut message)
+                .await
+                .map_err(CliError::Journal)?;
         }
         let status = self.child.wait().await.map_err(CliError::Journal)?;
         if status.success() {
             return Ok(());
         }
         let message = String::from_utf8_lossy(&message);
-        let message =
-            message.lines().rfind(|line| !line.trim().is_empty()).map_or_else(|| status.to_string(), |line| line.trim().to_owned());
+        let message = message
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .map_or_else(|| status.to_string(), |line| line.trim().to_owned());
         Err(CliError::JournalFailed { message })
     }
 }

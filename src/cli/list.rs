@@ -97,7 +97,11 @@ pub(super) fn main(args: &ListArgs, state: &StateDir) -> Result<Exit, CliError> 
     }
     rows.sort_by_key(|row| std::cmp::Reverse(row.started_at));
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    let write = if args.json { json(&mut out, &rows) } else { table(&mut out, &rows, state) };
+    let write = if args.json {
+        json(&mut out, &rows)
+    } else {
+        table(&mut out, &rows, state)
+    };
     write.and_then(|()| out.flush()).map_err(CliError::Output)?;
     Ok(Exit::Success)
 }
@@ -115,13 +119,35 @@ fn table(out: &mut dyn Write, rows: &[Row], state: &StateDir) -> std::io::Result
     let now = Timestamp::now();
     for row in rows {
         let dash = || "-".to_owned();
-        let end = row.finished_at.or_else(|| matches!(row.state, State::Running | State::Waiting | State::Cancelling).then_some(now));
+        let end = row.finished_at.or_else(|| {
+            matches!(
+                row.state,
+                State::Running | State::Waiting | State::Cancelling
+            )
+            .then_some(now)
+        });
         table.row(vec![
             (row.run.to_string(), None),
-            (row.waits_for.as_ref().map_or(row.state.word().to_owned(), |run| format!("waiting for {run}")), Some(row.state.style())),
+            (
+                row.waits_for
+                    .as_ref()
+                    .map_or(row.state.word().to_owned(), |run| {
+                        format!("waiting for {run}")
+                    }),
+                Some(row.state.style()),
+            ),
             (row.started_at.map_or_else(dash, local), None),
-            (Duration::between(row.started_at, end).map_or_else(dash, |time| time.to_string()), None),
-            (row.jobs_total.map_or_else(|| plural(row.jobs_done, "job"), |total| format!("{}/{total}", row.jobs_done)), None),
+            (
+                Duration::between(row.started_at, end).map_or_else(dash, |time| time.to_string()),
+                None,
+            ),
+            (
+                row.jobs_total.map_or_else(
+                    || plural(row.jobs_done, "job"),
+                    |total| format!("{}/{total}", row.jobs_done),
+                ),
+                None,
+            ),
             (row.manager.map_or("-", manager_word).to_owned(), None),
         ]);
     }
@@ -131,15 +157,22 @@ fn table(out: &mut dyn Write, rows: &[Row], state: &StateDir) -> std::io::Result
 fn row(run: &RunDir) -> Row {
     let spec: Option<RunSpec> = read_json(&run.spec()).ok();
     let known = known(run);
-    let waits_for = known.as_ref().ok().and_then(|(_, _, progress)| progress.waiting.as_ref()?.held_by.clone());
+    let waits_for = known
+        .as_ref()
+        .ok()
+        .and_then(|(_, _, progress)| progress.waiting.as_ref()?.held_by.clone());
     let started = spec.as_ref().map(|spec| spec.created_at);
-    let (workflow, manager) = spec.map_or((None, None), |spec| (Some(spec.workflow), Some(spec.manager)));
+    let (workflow, manager) = spec.map_or((None, None), |spec| {
+        (Some(spec.workflow), Some(spec.manager))
+    });
     match known {
         Ok((state, record, progress)) => Row {
             run: run.id().clone(),
             workflow: Some(record.workflow),
             state,
-            started_at: started.or(Some(record.started_at)).filter(|time| *time != Timestamp::default()),
+            started_at: started
+                .or(Some(record.started_at))
+                .filter(|time| *time != Timestamp::default()),
             finished_at: record.finished_at,
             jobs_done: record.jobs.len(),
             jobs_total: progress.total,
@@ -179,7 +212,9 @@ pub(super) fn state_of(run: &RunDir, progress: &Progress) -> State {
     match liveness(run) {
         Liveness::Incomplete => State::Incomplete,
         Liveness::Lost => State::Lost,
-        Liveness::Running | Liveness::Finished if progress.cancelled.is_some() || run.cancel_requested(false).is_some() => {
+        Liveness::Running | Liveness::Finished
+            if progress.cancelled.is_some() || run.cancel_requested(false).is_some() =>
+        {
             State::Cancelling
         }
         Liveness::Running | Liveness::Finished if progress.waiting.is_some() => State::Waiting,
@@ -197,5 +232,7 @@ pub(super) fn manager_word(manager: ManagerKind) -> &'static str {
 
 /// Returns a time as the clock on the wall shows it.
 pub(super) fn local(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    time.to_zoned(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string()
 }

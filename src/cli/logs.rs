@@ -1,6 +1,9 @@
 //! `nixactions logs`: what the jobs of a run printed.
 
-use super::{CliError, Exit, FollowOptions, Interrupt, Shown, args::LogsArgs, block_on, follow, journal::Lines, output::renderer};
+use super::{
+    CliError, Exit, FollowOptions, Interrupt, Shown, args::LogsArgs, block_on, follow,
+    journal::Lines, output::renderer,
+};
 use crate::{
     ids::JobName,
     store::{JournalQuery, Liveness, Mode, RunDir, StateDir},
@@ -8,16 +11,32 @@ use crate::{
 
 pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
-    let job = args.job.as_deref().map(|job| known_job(&run, job)).transpose()?;
+    let job = args
+        .job
+        .as_deref()
+        .map(|job| known_job(&run, job))
+        .transpose()?;
     let liveness = super::run::liveness(&run);
     if args.follow && liveness == Liveness::Running {
         let renderer = renderer(args.output.output, run.id(), false);
-        let options = FollowOptions { renderer, interrupt: Interrupt::Detach, shown: Shown::Lines(job), fresh: false };
-        return block_on(follow(&run, options, async || matches!(super::run::liveness(&run), Liveness::Running | Liveness::Finished)));
+        let options = FollowOptions {
+            renderer,
+            interrupt: Interrupt::Detach,
+            shown: Shown::Lines(job),
+            fresh: false,
+        };
+        return block_on(follow(&run, options, async || {
+            matches!(
+                super::run::liveness(&run),
+                Liveness::Running | Liveness::Finished
+            )
+        }));
     }
     let shown = block_on(show(args, &run, job.as_ref()))?;
     if shown == 0 && liveness == Liveness::Incomplete {
-        return Err(CliError::NeverStarted { run: args.run.clone() });
+        return Err(CliError::NeverStarted {
+            run: args.run.clone(),
+        });
     }
     Ok(Exit::Success)
 }
@@ -25,12 +44,23 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
 /// Shows what there is; returns how many lines that was.
 async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<usize, CliError> {
     let record = run.load_record()?;
-    if record.finished_at.is_some() && record.jobs.values().all(|job| job.log_lines == 0 && job.started_at.is_none()) {
+    if record.finished_at.is_some()
+        && record
+            .jobs
+            .values()
+            .all(|job| job.log_lines == 0 && job.started_at.is_none())
+    {
         // Nothing ever ran; there may not even be a journal.
         return Ok(0);
     }
     let query = JournalQuery::of(run, job).until(record.finished_at);
-    let mut lines = Lines::start(&query, Mode { follow: false, after: None })?;
+    let mut lines = Lines::start(
+        &query,
+        Mode {
+            follow: false,
+            after: None,
+        },
+    )?;
     let mut renderer = renderer(args.output.output, run.id(), false);
     let (mut entries, mut shown) = (Vec::new(), 0);
     loop {
@@ -52,14 +82,25 @@ fn known_job(run: &RunDir, text: &str) -> Result<JobName, CliError> {
     if let Some(job) = known.iter().find(|job| job.as_str() == text) {
         return Ok(job.clone());
     }
-    let nearest = known.iter().map(|job| (strsim::jaro(job.as_str(), text), job)).filter(|(score, _)| *score > 0.7);
+    let nearest = known
+        .iter()
+        .map(|job| (strsim::jaro(job.as_str(), text), job))
+        .filter(|(score, _)| *score > 0.7);
     let hint = match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((_, nearest)) => Some(format!("did you mean `{nearest}`?")),
         None if known.is_empty() => None,
         None => {
             let names: Vec<&str> = known.iter().take(10).map(JobName::as_str).collect();
-            Some(format!("known: {}{}", names.join(", "), if known.len() > 10 { ", …" } else { "" }))
+            Some(format!(
+                "known: {}{}",
+                names.join(", "),
+                if known.len() > 10 { ", …" } else { "" }
+            ))
         }
     };
-    Err(CliError::NoJob { run: run.id().to_string(), job: text.to_owned(), hint })
+    Err(CliError::NoJob {
+        run: run.id().to_string(),
+        job: text.to_owned(),
+        hint,
+    })
 }

@@ -13,13 +13,23 @@ use super::{
 pub(super) fn main(args: &ManArgs) -> Result<Exit, CliError> {
     match &args.dir {
         Some(dir) => {
-            let write = || std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
-            write().map_err(|source| CliError::Write { path: dir.clone(), source })?;
+            let write = || {
+                std::fs::create_dir_all(dir)
+                    .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))
+            };
+            write().map_err(|source| CliError::Write {
+                path: dir.clone(),
+                source,
+            })?;
         }
         None => {
             let mut page = Vec::new();
-            Man::new(Cli::command()).render(&mut page).map_err(CliError::Output)?;
-            std::io::stdout().write_all(&page).map_err(CliError::Output)?;
+            Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(CliError::Output)?;
+            std::io::stdout()
+                .write_all(&page)
+                .map_err(CliError::Output)?;
         }
     }
     Ok(Exit::Success)

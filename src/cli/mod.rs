@@ -43,11 +43,13 @@ use crate::{embedded, error::escaped, overlay, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {
-    // What only units call is no command of the user's; and processes that start by the thousand, or before there is a
-    // root file system, do without a command line parser.
+    // What only units call is no command of the user's; and processes that start by the thousand,
+    // or before there is a root file system, do without a command line parser.
     let argv: Vec<OsString> = env::args_os().collect();
     match argv.as_slice() {
-        [_, command, directory] if command == "supervise" => return exit_of(supervise::main(Path::new(directory))),
+        [_, command, directory] if command == "supervise" => {
+            return exit_of(supervise::main(Path::new(directory)));
+        }
         _ => {}
     }
     if let Some(exit) = embedded::entry(&argv).or_else(|| overlay::entry(&argv)) {
@@ -65,9 +67,13 @@ pub fn main() -> ExitCode {
     exit_of(dispatch(&cli))
 }
 
-/// Returns clap's error with the arguments escaped that it repeats. A tip that would repeat such a one as it is goes.
+/// Returns clap's error with the arguments escaped that it repeats. A tip that would repeat such a
+/// one as it is goes.
 fn escaped_arguments(mut error: clap::Error) -> clap::Error {
-    let context: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    let context: Vec<_> = error
+        .context()
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
     let is_odd = |value: &ContextValue| match value {
         ContextValue::String(text) => escaped(text) != *text,
         ContextValue::Strings(texts) => texts.iter().any(|text| escaped(text) != *text),
@@ -79,7 +85,12 @@ fn escaped_arguments(mut error: clap::Error) -> clap::Error {
     for (kind, value) in context {
         let value = match value {
             ContextValue::String(text) => ContextValue::String(escaped(&text).into_owned()),
-            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escaped(text).into_owned()).collect()),
+            ContextValue::Strings(texts) => ContextValue::Strings(
+                texts
+                    .iter()
+                    .map(|text| escaped(text).into_owned())
+                    .collect(),
+            ),
             ContextValue::StyledStrs(_) => ContextValue::None,
             other => other,
         };
@@ -126,20 +137,31 @@ fn state_dir(cli: &Cli) -> Result<PathBuf, CliError> {
     if nix::unistd::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/nixactions"));
     }
-    default_state_dir(env::var_os("XDG_STATE_HOME").as_deref().map(Path::new), env::var_os("HOME").as_deref().map(Path::new))
-        .ok_or(CliError::NoStateDir)
+    default_state_dir(
+        env::var_os("XDG_STATE_HOME").as_deref().map(Path::new),
+        env::var_os("HOME").as_deref().map(Path::new),
+    )
+    .ok_or(CliError::NoStateDir)
 }
 
-/// Returns a user's state directory (XDG Base Directory Specification: paths that are not absolute are ignored).
+/// Returns a user's state directory (XDG Base Directory Specification: paths that are not absolute
+/// are ignored).
 fn default_state_dir(xdg: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
-    let absolute = |path: Option<&Path>| path.filter(|path| path.is_absolute()).map(Path::to_path_buf);
+    let absolute = |path: Option<&Path>| {
+        path.filter(|path| path.is_absolute())
+            .map(Path::to_path_buf)
+    };
     let state = absolute(xdg).or_else(|| absolute(home).map(|home| home.join(".local/state")));
     state.map(|state| state.join("nixactions"))
 }
 
 /// Runs the client's event loop: one thread, since it only waits.
 fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?.block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?
+        .block_on(future)
 }
 
 #[cfg(test)]
@@ -155,9 +177,13 @@ mod tests {
 
     #[test]
     fn users_keep_their_runs_below_their_state_home() {
-        let dir = |xdg: &str, home: &str| default_state_dir(Some(Path::new(xdg)), Some(Path::new(home)));
+        let dir =
+            |xdg: &str, home: &str| default_state_dir(Some(Path::new(xdg)), Some(Path::new(home)));
         assert_eq!(dir("/s", "/h").unwrap(), Path::new("/s/nixactions"));
-        assert_eq!(dir("", "/h").unwrap(), Path::new("/h/.local/state/nixactions"));
+        assert_eq!(
+            dir("", "/h").unwrap(),
+            Path::new("/h/.local/state/nixactions")
+        );
         assert_eq!(dir("relative", ""), None);
     }
 }

@@ -1,5 +1,5 @@
-//! What the service manager is told that runs this program as a service of its own (`Type=notify`, sd_notify(3)). Where there is none,
-//! nobody is told.
+//! What the service manager is told that runs this program as a service of its own (`Type=notify`,
+//! sd_notify(3)). Where there is none, nobody is told.
 
 use std::env;
 
@@ -7,8 +7,8 @@ use sd_notify::NotifyState;
 
 use crate::store::RunDir;
 
-/// Returns whether a service manager has started this program itself: systemd says by `$SYSTEMD_EXEC_PID` whom it has started
-/// (systemd.exec(5)), others only that somebody listens.
+/// Returns whether a service manager has started this program itself: systemd says by
+/// `$SYSTEMD_EXEC_PID` whom it has started (systemd.exec(5)), others only that somebody listens.
 pub(super) fn is_service() -> bool {
     match env::var("SYSTEMD_EXEC_PID") {
         Ok(pid) => pid == std::process::id().to_string(),
@@ -25,6 +25,9 @@ pub(super) fn started(run: &RunDir) {
 /// Says how the run has ended, as far as that is known.
 pub(super) fn ended(run: &RunDir) {
     let conclusion = run.load_record().ok().and_then(|record| record.conclusion);
-    let conclusion = conclusion.map_or_else(|| "not followed to its end".to_owned(), |conclusion| conclusion.to_string());
+    let conclusion = conclusion.map_or_else(
+        || "not followed to its end".to_owned(),
+        |conclusion| conclusion.to_string(),
+    );
     let _ = sd_notify::notify(&[NotifyState::Status(&format!("{}: {conclusion}", run.id()))]);
 }

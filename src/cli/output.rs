@@ -24,7 +24,13 @@ pub(super) fn colour() -> bool {
 pub fn renderer(output: Output, run: &RunId, live: bool) -> Box<dyn Renderer> {
     let out = BufWriter::with_capacity(64 << 10, io::stdout());
     match output {
-        Output::Text if live && on_terminal() => Box::new(Live::new(io::stdout(), run.as_str(), colour(), Timestamp::now, size)),
+        Output::Text if live && on_terminal() => Box::new(Live::new(
+            io::stdout(),
+            run.as_str(),
+            colour(),
+            Timestamp::now,
+            size,
+        )),
         Output::Text => Box::new(Text::new(out, colour())),
         Output::Structured => Box::new(Structured::new(out, run.split().0)),
         Output::Json => Box::new(Json::new(out)),
@@ -33,7 +39,13 @@ pub fn renderer(output: Output, run: &RunId, live: bool) -> Box<dyn Renderer> {
 
 fn size() -> Size {
     match terminal_size::terminal_size_of(io::stdout()) {
-        Some((columns, rows)) if columns.0 > 0 && rows.0 > 0 => Size { columns: columns.0.into(), rows: rows.0.into() },
-        _ => Size { columns: 80, rows: 24 },
+        Some((columns, rows)) if columns.0 > 0 && rows.0 > 0 => Size {
+            columns: columns.0.into(),
+            rows: rows.0.into(),
+        },
+        _ => Size {
+            columns: 80,
+            rows: 24,
+        },
     }
 }

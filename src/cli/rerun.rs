@@ -23,5 +23,13 @@ pub(super) fn main(args: &RerunArgs, state: &Path) -> Result<Exit, CliError> {
         env_files: &args.env_file,
         secret_env_files: &args.secret_env_file,
     };
-    block_on(async { show(while_signals_end(rerun(&request, state)).await??, state, args.detach, args.output).await })
+    block_on(async {
+        show(
+            while_signals_end(rerun(&request, state)).await??,
+            state,
+            args.detach,
+            args.output,
+        )
+        .await
+    })
 }

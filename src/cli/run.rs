@@ -45,11 +45,13 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     })
 }
 
-/// Waits for a start, which a signal ends together with this program, as signals do until somebody listens to them; those who ran Nix did.
+/// Waits for a start, which a signal ends together with this program, as signals do until somebody
+/// listens to them; those who ran Nix did.
 pub(super) async fn while_signals_end<T>(start: impl Future<Output = T>) -> Result<T, CliError> {
     let ends = Arc::new(AtomicBool::new(true));
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal as i32, Arc::clone(&ends)).map_err(CliError::Runtime)?;
+        signal_hook::flag::register_conditional_default(signal as i32, Arc::clone(&ends))
+            .map_err(CliError::Runtime)?;
     }
     let result = start.await;
     ends.store(false, Ordering::SeqCst);
@@ -67,7 +69,12 @@ pub(super) fn choice(manager: ManagerArg) -> Choice {
 }
 
 /// Shows a run that has just been started, to its end unless it is to be left alone.
-pub(super) async fn show(started: Started, state: &Path, detach: bool, output: OutputArgs) -> Result<Exit, CliError> {
+pub(super) async fn show(
+    started: Started,
+    state: &Path,
+    detach: bool,
+    output: OutputArgs,
+) -> Result<Exit, CliError> {
     let run = started.run;
     // Nothing waits for this, and what cannot be closed is shown as lost.
     let _ = StateDir::open(state).and_then(|state| state.close_lost());
@@ -90,7 +97,8 @@ pub(super) async fn show(started: Started, state: &Path, detach: bool, output: O
     exit
 }
 
-/// Returns what is known of a run: what its directory tells, and, where it has a manager of its own, whether that has ended.
+/// Returns what is known of a run: what its directory tells, and, where it has a manager of its
+/// own, whether that has ended.
 pub(super) fn liveness(run: &RunDir) -> Liveness {
     match run.liveness() {
         Liveness::Running if embedded::failure(run.path()).is_some() => Liveness::Lost,
@@ -100,9 +108,12 @@ pub(super) fn liveness(run: &RunDir) -> Liveness {
 
 /// Follows a run as long as somebody looks after it.
 pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<Exit, CliError> {
-    let is_embedded = read_json::<RunSpec>(&run.spec()).is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
-    let alive =
-        async || matches!(liveness(run), Liveness::Running | Liveness::Finished) && (!is_embedded || embedded::is_alive(run.path()));
+    let is_embedded =
+        read_json::<RunSpec>(&run.spec()).is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
+    let alive = async || {
+        matches!(liveness(run), Liveness::Running | Liveness::Finished)
+            && (!is_embedded || embedded::is_alive(run.path()))
+    };
     match follow(run, options, alive).await {
         Err(CliError::Lost { run: id }) => Err(match embedded::failure(run.path()) {
             Some(source) if is_embedded => CliError::ManagerGone { run: id, source },

@@ -30,19 +30,32 @@ pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> 
     let mut out = io::BufWriter::new(io::stdout());
     if args.json {
         let write = serde_json::to_writer_pretty(&mut out, &record).map_err(io::Error::from);
-        write.and_then(|()| writeln!(out)).and_then(|()| out.flush()).map_err(CliError::Output)?;
+        write
+            .and_then(|()| writeln!(out))
+            .and_then(|()| out.flush())
+            .map_err(CliError::Output)?;
         return Ok(Exit::Success);
     }
     if args.summary {
-        summary::write(&mut out, &run, &record).and_then(|()| out.flush()).map_err(CliError::Output)?;
+        summary::write(&mut out, &run, &record)
+            .and_then(|()| out.flush())
+            .map_err(CliError::Output)?;
         return Ok(Exit::Success);
     }
     let progress = Progress::of(&run.load_events()?);
-    show(&mut out, &run, &record, &progress, colour()).and_then(|()| out.flush()).map_err(CliError::Output)?;
+    show(&mut out, &run, &record, &progress, colour())
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)?;
     Ok(Exit::Success)
 }
 
-fn show(out: &mut dyn Write, run: &RunDir, record: &RunRecord, progress: &Progress, colour: bool) -> io::Result<()> {
+fn show(
+    out: &mut dyn Write,
+    run: &RunDir,
+    record: &RunRecord,
+    progress: &Progress,
+    colour: bool,
+) -> io::Result<()> {
     let id = run.id();
     let live = record.conclusion.is_none() || !run.record().exists();
     if live {
@@ -72,27 +85,46 @@ fn show(out: &mut dyn Write, run: &RunDir, record: &RunRecord, progress: &Progre
         failed_steps(out, record, colour)?;
         annotations(out, record, colour)?;
     }
-    let artifacts: Vec<PathBuf> = record.jobs.keys().flat_map(|job| saved(&run.job(job).artifacts())).collect();
+    let artifacts: Vec<PathBuf> = record
+        .jobs
+        .keys()
+        .flat_map(|job| saved(&run.job(job).artifacts()))
+        .collect();
     if !artifacts.is_empty() {
         writeln!(out, "\nArtifacts")?;
-        artifacts.iter().try_for_each(|path| writeln!(out, "  {}", path.display()))?;
+        artifacts
+            .iter()
+            .try_for_each(|path| writeln!(out, "  {}", path.display()))?;
     }
     writeln!(out, "\nLogs: nixactions logs {id} [JOB]")
 }
 
-/// Returns where a job's artifacts lie, of those that were saved: a manifest beside the tree says so (`runner`).
+/// Returns where a job's artifacts lie, of those that were saved: a manifest beside the tree says
+/// so (`runner`).
 fn saved(artifacts: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(artifacts).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut saved: Vec<PathBuf> = entries.filter(|path| path.join("modes.json").exists()).map(|path| path.join("tree")).collect();
+    let entries = std::fs::read_dir(artifacts)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut saved: Vec<PathBuf> = entries
+        .filter(|path| path.join("modes.json").exists())
+        .map(|path| path.join("tree"))
+        .collect();
     saved.sort();
     saved
 }
 
-/// Writes the steps of the jobs that have something to tell: those that did not simply succeed, or all of them where there are few.
+/// Writes the steps of the jobs that have something to tell: those that did not simply succeed, or
+/// all of them where there are few.
 fn failed_steps(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Result<()> {
     use crate::record::Conclusion::Success;
     let few = record.jobs.len() <= 10;
-    let mut jobs = record.jobs.iter().filter(|(_, job)| !job.steps.is_empty() && (few || job.outcome != Success)).peekable();
+    let mut jobs = record
+        .jobs
+        .iter()
+        .filter(|(_, job)| !job.steps.is_empty() && (few || job.outcome != Success))
+        .peekable();
     if jobs.peek().is_some() {
         writeln!(out, "\nSteps")?;
     }
@@ -105,7 +137,11 @@ fn failed_steps(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Re
 
 /// Writes what steps said of places in the source.
 fn annotations(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Result<()> {
-    let mut all = record.jobs.iter().flat_map(|(name, job)| job.annotations.iter().map(move |one| (name, one))).peekable();
+    let mut all = record
+        .jobs
+        .iter()
+        .flat_map(|(name, job)| job.annotations.iter().map(move |one| (name, one)))
+        .peekable();
     if all.peek().is_some() {
         writeln!(out, "\nAnnotations")?;
     }
@@ -116,32 +152,74 @@ fn annotations(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Res
             AnnotationLevel::Notice => Style::new(),
         };
         let level = paint(annotation.level.as_str(), style, colour);
-        let parts = [annotation.place(), annotation.title.clone(), Some(annotation.message.clone())];
+        let parts = [
+            annotation.place(),
+            annotation.title.clone(),
+            Some(annotation.message.clone()),
+        ];
         // A message may have several lines.
-        let text = parts.into_iter().flatten().collect::<Vec<_>>().join(": ").replace('\n', "\n    ");
-        let text: Vec<_> = text.lines().map(|line| clean(line, false).into_owned()).collect();
-        writeln!(out, "  {level} {name}, {}: {}", clean(&annotation.step, false), text.join("\n"))?;
+        let text = parts
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(": ")
+            .replace('\n', "\n    ");
+        let text: Vec<_> = text
+            .lines()
+            .map(|line| clean(line, false).into_owned())
+            .collect();
+        writeln!(
+            out,
+            "  {level} {name}, {}: {}",
+            clean(&annotation.step, false),
+            text.join("\n")
+        )?;
     }
     Ok(())
 }
 
 /// Writes what is known of a run that has not ended.
-fn live_head(out: &mut dyn Write, run: &RunDir, progress: &Progress, colour: bool) -> io::Result<()> {
+fn live_head(
+    out: &mut dyn Write,
+    run: &RunDir,
+    progress: &Progress,
+    colour: bool,
+) -> io::Result<()> {
     let (id, state) = (run.id(), state_of(run, progress));
     let word = paint(state.word(), state.style(), colour);
-    let total = progress.total.map_or_else(String::new, |total| format!(" of {total}"));
-    writeln!(out, "{id}: {word}, {}{total} done, {} running", plural(progress.done(), "job"), progress.running.len())?;
+    let total = progress
+        .total
+        .map_or_else(String::new, |total| format!(" of {total}"));
+    writeln!(
+        out,
+        "{id}: {word}, {}{total} done, {} running",
+        plural(progress.done(), "job"),
+        progress.running.len()
+    )?;
     match state {
         State::Incomplete => writeln!(out, "  it was never started: it has no run.json")?,
-        State::Waiting => progress.waiting.iter().try_for_each(|waiting| writeln!(out, "  {waiting}"))?,
-        State::Lost => writeln!(out, "  its supervisor is gone and left no record; what follows is what it got done")?,
+        State::Waiting => progress
+            .waiting
+            .iter()
+            .try_for_each(|waiting| writeln!(out, "  {waiting}"))?,
+        State::Lost => writeln!(
+            out,
+            "  its supervisor is gone and left no record; what follows is what it got done"
+        )?,
         _ => {}
     }
     let now = Timestamp::now();
     for (job, running) in progress.running.iter().take(50) {
-        let time = Duration::between(Some(running.since), Some(now)).map_or_else(String::new, |time| time.to_string());
-        let step = running.step.as_ref().map_or_else(String::new, |(name, _)| format!(", step {}", clean(name, false)));
-        let word = if state == State::Lost { "was running" } else { "running" };
+        let time = Duration::between(Some(running.since), Some(now))
+            .map_or_else(String::new, |time| time.to_string());
+        let step = running.step.as_ref().map_or_else(String::new, |(name, _)| {
+            format!(", step {}", clean(name, false))
+        });
+        let word = if state == State::Lost {
+            "was running"
+        } else {
+            "running"
+        };
         writeln!(out, "  {job} {word} for {time}{step}")?;
     }
     Ok(())

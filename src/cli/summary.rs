@@ -1,4 +1,5 @@
-//! `nixactions show --summary`: what the steps of a run wrote to `$NIXACTIONS_SUMMARY`, as Markdown.
+//! `nixactions show --summary`: what the steps of a run wrote to `$NIXACTIONS_SUMMARY`, as
+//! Markdown.
 
 use std::io::{self, Read, Write};
 
@@ -8,14 +9,17 @@ use crate::{
     store::{RunDir, open_untrusted},
 };
 
-/// How much is read of a step's summary, in bytes: a runner keeps no more, but a job may have put anything there.
+/// How much is read of a step's summary, in bytes: a runner keeps no more, but a job may have put
+/// anything there.
 const SUMMARY_MAX: u64 = 2 << 20;
 
 /// Writes the summaries of all steps, below a heading for each job that has any.
 pub(super) fn write(out: &mut dyn Write, run: &RunDir, record: &RunRecord) -> io::Result<()> {
     let mut before = "";
     for (name, job) in &record.jobs {
-        let texts = (0..job.steps.len()).filter_map(|index| read(run, name, index)).filter(|text| !text.trim().is_empty());
+        let texts = (0..job.steps.len())
+            .filter_map(|index| read(run, name, index))
+            .filter(|text| !text.trim().is_empty());
         for (number, text) in texts.enumerate() {
             out.write_all(before.as_bytes())?;
             before = "\n";
@@ -23,7 +27,8 @@ pub(super) fn write(out: &mut dyn Write, run: &RunDir, record: &RunRecord) -> io
                 writeln!(out, "## {name}\n")?;
             }
             // It is shown on terminals too.
-            text.lines().try_for_each(|line| writeln!(out, "{}", clean(line, false)))?;
+            text.lines()
+                .try_for_each(|line| writeln!(out, "{}", clean(line, false)))?;
         }
     }
     Ok(())

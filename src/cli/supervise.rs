@@ -9,17 +9,31 @@ use crate::supervisor;
 
 pub(super) fn main(directory: &Path) -> Result<Exit, CliError> {
     log_to_journal();
-    block_on(async { supervisor::supervise(directory).await.map_err(CliError::from) })?;
+    block_on(async {
+        supervisor::supervise(directory)
+            .await
+            .map_err(CliError::from)
+    })?;
     Ok(Exit::Success)
 }
 
-/// Sends the supervisor's own messages to the journal with their priorities, or to standard error where there is none.
+/// Sends the supervisor's own messages to the journal with their priorities, or to standard error
+/// where there is none.
 fn log_to_journal() {
-    let filter = EnvFilter::try_from_env("NIXACTIONS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("NIXACTIONS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     match tracing_journald::layer() {
         // Without a prefix, so that a field has the name that the jobs' runners give it.
-        Ok(journal) => registry.with(journal.with_field_prefix(None).with_syslog_identifier("nixactions".to_owned())).init(),
-        Err(_) => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init(),
+        Ok(journal) => registry
+            .with(
+                journal
+                    .with_field_prefix(None)
+                    .with_syslog_identifier("nixactions".to_owned()),
+            )
+            .init(),
+        Err(_) => registry
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+            .init(),
     }
 }

@@ -1,5 +1,5 @@
-//! Waits for a directory to change: by looking at short intervals at first, then by inotify(7), or by looking now and then where the
-//! system has no watch left to give.
+//! Waits for a directory to change: by looking at short intervals at first, then by inotify(7), or
+//! by looking now and then where the system has no watch left to give.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,10 +11,12 @@ use futures_util::{Stream, StreamExt};
 use inotify::{Inotify, WatchMask};
 use tokio::time::sleep;
 
-/// For how long is looked before a watch is made, and how often: to give a watch back takes the kernel up to 20 ms, half of what a short run takes.
+/// For how long is looked before a watch is made, and how often: to give a watch back takes the
+/// kernel up to 20 ms, half of what a short run takes.
 const FIRST: Duration = Duration::from_millis(250);
 const FIRST_POLL: Duration = Duration::from_millis(1);
-/// For how long changes are gathered after that: nobody sees so small a difference, and each look takes time from the jobs.
+/// For how long changes are gathered after that: nobody sees so small a difference, and each look
+/// takes time from the jobs.
 const GATHER: Duration = Duration::from_millis(20);
 /// How often is looked where nobody tells.
 const POLL: Duration = Duration::from_millis(100);
@@ -35,15 +37,22 @@ enum Events {
 impl Watch {
     /// Returns a watch on a directory.
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), began: Instant::now(), events: Events::NotYet }
+        Self {
+            directory: directory.to_owned(),
+            began: Instant::now(),
+            events: Events::NotYet,
+        }
     }
 
-    /// Waits until a file of the directory has been written, made or replaced; it may also wake up for nothing.
+    /// Waits until a file of the directory has been written, made or replaced; it may also wake up
+    /// for nothing.
     pub(super) async fn changed(&mut self) {
         match &mut self.events {
             Events::NotYet if self.began.elapsed() < FIRST => sleep(FIRST_POLL).await,
             // Something may have changed before there was a watch.
-            Events::NotYet => self.events = inotify(&self.directory).map_or(Events::Never, Events::By),
+            Events::NotYet => {
+                self.events = inotify(&self.directory).map_or(Events::Never, Events::By)
+            }
             Events::By(events) => {
                 if events.next().await.is_none() {
                     self.events = Events::Never;
@@ -57,7 +66,15 @@ impl Watch {
 
 fn inotify(directory: &Path) -> std::io::Result<Pin<Box<dyn Stream<Item = ()>>>> {
     let inotify = Inotify::init()?;
-    inotify.watches().add(directory, WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::DELETE_SELF)?;
+    inotify.watches().add(
+        directory,
+        WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::DELETE_SELF,
+    )?;
     // What has changed is seen by reading; that something has is enough.
-    Ok(Box::pin(inotify.into_event_stream([0; 4096])?.ready_chunks(256).map(|_| ())))
+    Ok(Box::pin(
+        inotify
+            .into_event_stream([0; 4096])?
+            .ready_chunks(256)
+            .map(|_| ()),
+    ))
 }

@@ -1,4 +1,5 @@
-//! Whether a run's manager lives, what it lacks, and how to end it by force. Works from any process as root.
+//! Whether a run's manager lives, what it lacks, and how to end it by force. Works from any process
+//! as root.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -35,9 +36,15 @@ pub(super) struct State {
     pub ended: Option<String>,
 }
 
-/// A write lock on a whole file, of the kind that belongs to the open file, not to the process (fcntl(2)): who asks
-/// about it need not take it.
-const LOCKED: flock = flock { l_type: F_WRLCK as i16, l_whence: SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+/// A write lock on a whole file, of the kind that belongs to the open file, not to the process
+/// (fcntl(2)): who asks about it need not take it.
+const LOCKED: flock = flock {
+    l_type: F_WRLCK as i16,
+    l_whence: SEEK_SET as i16,
+    l_start: 0,
+    l_len: 0,
+    l_pid: 0,
+};
 
 /// Takes the lock that says that a manager lives, until the file is closed. `None`: it is taken.
 pub(super) fn lock(run_dir: &Path) -> io::Result<Option<File>> {
@@ -51,15 +58,22 @@ pub(super) fn lock(run_dir: &Path) -> io::Result<Option<File>> {
 
 fn is_locked(run_dir: &Path) -> bool {
     let mut lock = LOCKED;
-    let asked =
-        OpenOptions::new().write(true).open(run_dir.join(LOCK)).and_then(|file| Ok(fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?));
+    let asked = OpenOptions::new()
+        .write(true)
+        .open(run_dir.join(LOCK))
+        .and_then(|file| Ok(fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?));
     asked.is_ok() && lock.l_type != F_UNLCK as i16
 }
 
 impl State {
     /// Returns the state of a manager whose PID 1 has just been started.
     pub fn started(pid: i32) -> io::Result<Self> {
-        Ok(Self { version: STATE_VERSION, pid, start_time: start_time(pid).ok_or(ErrorKind::NotFound)?, ended: None })
+        Ok(Self {
+            version: STATE_VERSION,
+            pid,
+            start_time: start_time(pid).ok_or(ErrorKind::NotFound)?,
+            ended: None,
+        })
     }
 
     /// Writes it into a run directory, all or nothing.
@@ -83,13 +97,17 @@ fn living_pid(run_dir: &Path) -> Option<Pid> {
     (start_time(state.pid) == Some(state.start_time)).then(|| Pid::from_raw(state.pid))
 }
 
-/// Reads a process's start time, the 22nd field of its `stat`; the second may hold spaces and parentheses.
-/// A zombie counts as gone.
+/// Reads a process's start time, the 22nd field of its `stat`; the second may hold spaces and
+/// parentheses. A zombie counts as gone.
 fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
-    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+    if state == "Z" || state == "X" {
+        None
+    } else {
+        fields.nth(18)?.parse().ok()
+    }
 }
 
 /// Returns whether a run's manager is alive: PID 1, or the process that clears up after it.
@@ -98,24 +116,36 @@ pub fn is_alive(run_dir: &Path) -> bool {
     is_locked(run_dir) || living_pid(run_dir).is_some()
 }
 
-/// Returns why a run's manager is gone, if it did not end because the supervisor was done: `None` while it lives.
+/// Returns why a run's manager is gone, if it did not end because the supervisor was done: `None`
+/// while it lives.
 ///
-/// [`boot`](super::boot) returns before systemd has tried all that it needs; who waits for the supervisor asks this.
+/// [`boot`](super::boot) returns before systemd has tried all that it needs; who waits for the
+/// supervisor asks this.
 pub fn failure(run_dir: &Path) -> Option<EmbeddedError> {
     let status = State::read(run_dir)?.ended?;
     let log = run_dir.join("manager.log");
     let said = fs::read(&log).unwrap_or_default();
-    Some(EmbeddedError::Ended { status, said: String::from_utf8_lossy(&said).into_owned(), log })
+    Some(EmbeddedError::Ended {
+        status,
+        said: String::from_utf8_lossy(&said).into_owned(),
+        log,
+    })
 }
 
 /// Kills a run's PID 1, and with it every process of the run. Returns whether there was one.
 ///
 /// The last resort: nothing of the run can write a record or finish a job.
 pub fn kill(run_dir: &Path) -> Result<bool, EmbeddedError> {
-    let Some(pid) = living_pid(run_dir) else { return Ok(false) };
+    let Some(pid) = living_pid(run_dir) else {
+        return Ok(false);
+    };
     match send(pid, Signal::SIGKILL) {
         Ok(()) => Ok(true),
         Err(nix::Error::ESRCH) => Ok(false),
-        Err(error) => Err(EmbeddedError::io("kill the manager of", run_dir, error.into())),
+        Err(error) => Err(EmbeddedError::io(
+            "kill the manager of",
+            run_dir,
+            error.into(),
+        )),
     }
 }

@@ -1,7 +1,9 @@
-//! The run's cgroup: made below the caller's own, so that a container's limits hold for it; removed when PID 1 is gone.
+//! The run's cgroup: made below the caller's own, so that a container's limits hold for it; removed
+//! when PID 1 is gone.
 //!
-//! The hierarchy is mounted afresh for this and held by a file descriptor alone: wherever the machine has mounted its
-//! own, and even if it has not or only read-only (as Docker does). See cgroups(7).
+//! The hierarchy is mounted afresh for this and held by a file descriptor alone: wherever the
+//! machine has mounted its own, and even if it has not or only read-only (as Docker does). See
+//! cgroups(7).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -49,14 +51,26 @@ impl Cgroup {
         let path = (0..)
             .map(|n| parent.join(format!("nixactions-{run}.{}.{n}", std::process::id())))
             .map(|path| (fs::create_dir(&path), path))
-            .find(|(made, _)| !made.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists));
+            .find(|(made, _)| {
+                !made
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == ErrorKind::AlreadyExists)
+            });
         let (made, path) = path.expect("invariant: the numbers do not end");
         made.at("make the run's cgroup")?;
         for controller in CONTROLLERS {
-            // Fails below a cgroup that has processes; what is missing then the supervisor warns of.
-            let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+            // Fails below a cgroup that has processes; what is missing then the supervisor warns
+            // of.
+            let _ = fs::write(
+                parent.join("cgroup.subtree_control"),
+                format!("+{controller}"),
+            );
         }
-        Ok(Self { _hierarchy: hierarchy, parent, path })
+        Ok(Self {
+            _hierarchy: hierarchy,
+            parent,
+            path,
+        })
     }
 
     /// Moves the calling process into the cgroup.
@@ -74,7 +88,9 @@ impl Cgroup {
         let deadline = Instant::now() + REMOVAL;
         loop {
             match remove_tree(&self.path) {
-                Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline =>
+                {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 result => return result,
@@ -83,8 +99,8 @@ impl Cgroup {
     }
 }
 
-/// Mounts a cgroup2 hierarchy and returns its root. The mount is in no namespace when this returns, and ends when the
-/// file is closed.
+/// Mounts a cgroup2 hierarchy and returns its root. The mount is in no namespace when this returns,
+/// and ends when the file is closed.
 fn open_hierarchy(mount_point: &Path) -> Result<File, StageError> {
     let home = Place::current().at("open the mount namespace")?;
     unshare(CloneFlags::CLONE_NEWNS).at("unshare the mount namespace")?;
@@ -108,10 +124,25 @@ fn mount_hierarchy(mount_point: &Path) -> Result<File, StageError> {
 /// Mounts the cgroup2 hierarchy, from the caller's cgroup namespace's root down.
 pub(super) fn mount_cgroup2(target: &Path) -> Result<(), StageError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("cgroup2"), target, Some("cgroup2"), flags, None::<&str>).at("mount a cgroup2 hierarchy")?;
-    // There is one superblock for all mounts of it; a container's first mount of it may have made it read-only.
+    mount(
+        Some("cgroup2"),
+        target,
+        Some("cgroup2"),
+        flags,
+        None::<&str>,
+    )
+    .at("mount a cgroup2 hierarchy")?;
+    // There is one superblock for all mounts of it; a container's first mount of it may have made
+    // it read-only.
     if statvfs(target).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY)) {
-        mount(None::<&str>, target, None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>).at("make the cgroup hierarchy writable")?;
+        mount(
+            None::<&str>,
+            target,
+            None::<&str>,
+            MsFlags::MS_REMOUNT | flags,
+            None::<&str>,
+        )
+        .at("make the cgroup hierarchy writable")?;
     }
     Ok(())
 }
@@ -119,18 +150,39 @@ pub(super) fn mount_cgroup2(target: &Path) -> Result<(), StageError> {
 /// Returns the caller's cgroup, relative to the hierarchy's root as its namespace shows it.
 fn own_cgroup() -> io::Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup")?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("");
+    let path = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or("");
     // `/..` is a cgroup outside the namespace; its root is then the nearest.
-    Ok(if path.starts_with("..") { PathBuf::new() } else { PathBuf::from(path) })
+    Ok(if path.starts_with("..") {
+        PathBuf::new()
+    } else {
+        PathBuf::from(path)
+    })
 }
 
-/// Removes what runs have left whose clearing-up process was killed: cgroups without processes, named after a process
-/// that is gone.
+/// Removes what runs have left whose clearing-up process was killed: cgroups without processes,
+/// named after a process that is gone.
 fn sweep(parent: &Path) {
-    for path in fs::read_dir(parent).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
-        let pid = path.file_name().and_then(|name| name.to_str()?.strip_prefix("nixactions-")?.split('.').nth(1)?.parse::<u32>().ok());
+    for path in fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+    {
+        let pid = path.file_name().and_then(|name| {
+            name.to_str()?
+                .strip_prefix("nixactions-")?
+                .split('.')
+                .nth(1)?
+                .parse::<u32>()
+                .ok()
+        });
         let gone = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
-        if gone && fs::read_to_string(path.join("cgroup.events")).is_ok_and(|text| text.contains("populated 0")) {
+        if gone
+            && fs::read_to_string(path.join("cgroup.events"))
+                .is_ok_and(|text| text.contains("populated 0"))
+        {
             let _ = remove_tree(&path);
         }
     }

@@ -20,8 +20,19 @@ const LEAST_SYSTEMD: u32 = 252;
 const NAMESPACES: [&str; 5] = ["cgroup", "ipc", "mnt", "pid", "uts"];
 /// CAP_SYS_ADMIN's bit, see linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
-const SYSTEMD_DIRS: [&str; 3] = ["/usr/lib/systemd", "/lib/systemd", "/run/current-system/systemd/lib/systemd"];
-const BIN_DIRS: [&str; 6] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/current-system/sw/bin"];
+const SYSTEMD_DIRS: [&str; 3] = [
+    "/usr/lib/systemd",
+    "/lib/systemd",
+    "/run/current-system/systemd/lib/systemd",
+];
+const BIN_DIRS: [&str; 6] = [
+    "/usr/bin",
+    "/bin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/sbin",
+    "/run/current-system/sw/bin",
+];
 
 /// The programs of a private manager.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,27 +72,48 @@ pub fn check() -> Result<Versions, EmbeddedError> {
         .map_err(|source| EmbeddedError::io("execute", &programs.systemd, source))?;
     let systemd = version(&String::from_utf8_lossy(&output.stdout)).unwrap_or(0);
     if systemd < LEAST_SYSTEMD {
-        return Err(EmbeddedError::TooOld { found: systemd, least: LEAST_SYSTEMD });
+        return Err(EmbeddedError::TooOld {
+            found: systemd,
+            least: LEAST_SYSTEMD,
+        });
     }
-    Ok(Versions { systemd, bus: programs.bus })
+    Ok(Versions {
+        systemd,
+        bus: programs.bus,
+    })
 }
 
 /// Reads `systemd 252 (252.39-1~deb12u2)`; a release candidate is `257~rc1`.
 fn version(text: &str) -> Option<u32> {
     let number = text.split_whitespace().nth(1)?;
-    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    number
+        .split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// Finds the programs and looks for the rest, without executing anything.
 pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
     let mut missing = Vec::new();
-    let mut miss = |what: &str, hint: &str| missing.push(Missing { what: what.to_owned(), hint: hint.to_owned() });
+    let mut miss = |what: &str, hint: &str| {
+        missing.push(Missing {
+            what: what.to_owned(),
+            hint: hint.to_owned(),
+        })
+    };
     const INSTALL: &str = "install systemd and D-Bus: `apt-get install systemd dbus`";
 
     if !geteuid().is_root() {
-        miss("root's privileges", "run it as root, or where a user manager is reachable (`--manager user`)");
+        miss(
+            "root's privileges",
+            "run it as root, or where a user manager is reachable (`--manager user`)",
+        );
     } else if !has_capability(CAP_SYS_ADMIN) {
-        miss("CAP_SYS_ADMIN", "give the container CAP_SYS_ADMIN (`docker run --privileged`)");
+        miss(
+            "CAP_SYS_ADMIN",
+            "give the container CAP_SYS_ADMIN (`docker run --privileged`)",
+        );
     }
     let systemd = executable(&SYSTEMD_DIRS, "systemd");
     if systemd.is_none() {
@@ -95,8 +127,9 @@ pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
     if systemctl.is_none() {
         miss("`systemctl`", INSTALL);
     }
-    let bus =
-        executable(&BIN_DIRS, "dbus-daemon").map(Bus::Daemon).or_else(|| executable(&BIN_DIRS, "dbus-broker-launch").map(Bus::Broker));
+    let bus = executable(&BIN_DIRS, "dbus-daemon")
+        .map(Bus::Daemon)
+        .or_else(|| executable(&BIN_DIRS, "dbus-broker-launch").map(Bus::Broker));
     if bus.is_none() {
         miss("`dbus-daemon` or `dbus-broker-launch`", INSTALL);
     }
@@ -106,33 +139,57 @@ pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
     if !Path::new("/proc/self/status").exists() {
         miss("`/proc`", "mount it: `mount -t proc proc /proc`");
     } else {
-        for name in NAMESPACES.iter().filter(|name| !Path::new("/proc/self/ns").join(name).exists()) {
-            miss(&format!("the kernel's `{name}` namespace"), "use a kernel with namespaces (CONFIG_NAMESPACES)");
+        for name in NAMESPACES
+            .iter()
+            .filter(|name| !Path::new("/proc/self/ns").join(name).exists())
+        {
+            miss(
+                &format!("the kernel's `{name}` namespace"),
+                "use a kernel with namespaces (CONFIG_NAMESPACES)",
+            );
         }
-        if !fs::read_to_string("/proc/filesystems").unwrap_or_default().lines().any(|line| line.ends_with("\tcgroup2")) {
-            miss("the kernel's `cgroup2`", "use a kernel with cgroup v2 (CONFIG_CGROUPS)");
+        if !fs::read_to_string("/proc/filesystems")
+            .unwrap_or_default()
+            .lines()
+            .any(|line| line.ends_with("\tcgroup2"))
+        {
+            miss(
+                "the kernel's `cgroup2`",
+                "use a kernel with cgroup v2 (CONFIG_CGROUPS)",
+            );
         }
     }
     match (systemd, systemctl, journald, bus) {
         (Some(systemd), Some(systemctl), Some(journald), Some(bus)) if missing.is_empty() => {
-            Ok(Programs { systemd, systemctl, journald, bus })
+            Ok(Programs {
+                systemd,
+                systemctl,
+                journald,
+                bus,
+            })
         }
         _ => Err(EmbeddedError::Missing(missing)),
     }
 }
 
-/// Returns the canonical path: the directories searched may be links that the private /run does not have. What was brought along counts
-/// where the host has none.
+/// Returns the canonical path: the directories searched may be links that the private /run does not
+/// have. What was brought along counts where the host has none.
 fn executable(dirs: &[&str], name: &str) -> Option<PathBuf> {
     let brought = programs::brought().flat_map(|bin| [bin.join("../lib/systemd"), bin]);
-    programs::find(dirs.iter().map(PathBuf::from).chain(brought), name)?.canonicalize().ok()
+    programs::find(dirs.iter().map(PathBuf::from).chain(brought), name)?
+        .canonicalize()
+        .ok()
 }
 
 fn has_capability(bit: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or("0");
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .unwrap_or("0");
     // Without /proc nothing is known; that itself is reported.
-    status.is_empty() || u64::from_str_radix(effective.trim(), 16).is_ok_and(|set| set & (1 << bit) != 0)
+    status.is_empty()
+        || u64::from_str_radix(effective.trim(), 16).is_ok_and(|set| set & (1 << bit) != 0)
 }
 
 #[cfg(test)]

@@ -68,12 +68,17 @@ pub enum EmbeddedError {
 
 impl EmbeddedError {
     pub(super) fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
-        Self::Io { action, path: path.as_ref().to_owned(), source }
+        Self::Io {
+            action,
+            path: path.as_ref().to_owned(),
+            source,
+        }
     }
 
     /// Returns what the user can do, one phrase each.
     pub fn hints(&self) -> Vec<String> {
-        const INOTIFY: &str = "raise the limit on inotify instances: `sysctl fs.inotify.max_user_instances=1024`";
+        const INOTIFY: &str =
+            "raise the limit on inotify instances: `sysctl fs.inotify.max_user_instances=1024`";
         let hint: &str = match self {
             Self::Missing(missing) => {
                 let mut hints: Vec<String> = Vec::new();
@@ -93,7 +98,9 @@ impl EmbeddedError {
             Self::Stage(error) if error.errno == Some(nix::libc::EMFILE) => INOTIFY,
             Self::Ended { said, .. } if said.contains("Too many open files") => INOTIFY,
             Self::Ended { log, .. } => return vec![format!("see `{}`", log.display())],
-            Self::Silent => "is the `nixactions` binary readable by root at the path it was started from?",
+            Self::Silent => {
+                "is the `nixactions` binary readable by root at the path it was started from?"
+            }
             Self::Io { .. } | Self::Stage(_) => return Vec::new(),
         };
         vec![hint.to_owned()]
@@ -101,15 +108,26 @@ impl EmbeddedError {
 }
 
 fn list(missing: &[Missing]) -> String {
-    missing.iter().map(|missing| missing.what.as_str()).collect::<Vec<_>>().join(", ")
+    missing
+        .iter()
+        .map(|missing| missing.what.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Returns what systemd said last before the note that it ended, as a part of a sentence.
 fn last_line(said: &str) -> String {
     // Lines in colour are shouts to the console that repeat what was said before.
-    let lines =
-        said.lines().filter(|line| !line.starts_with("PID 1 ended") && !line.starts_with("Exiting PID 1") && !line.contains('\u{1b}'));
-    lines.rev().find(|line| !line.trim().is_empty()).map(|line| format!(": {line}")).unwrap_or_default()
+    let lines = said.lines().filter(|line| {
+        !line.starts_with("PID 1 ended")
+            && !line.starts_with("Exiting PID 1")
+            && !line.contains('\u{1b}')
+    });
+    lines
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .map(|line| format!(": {line}"))
+        .unwrap_or_default()
 }
 
 /// A step that failed in another process than the caller's.
@@ -123,15 +141,24 @@ pub struct StageError {
 
 impl StageError {
     pub(super) fn new(step: impl fmt::Display, error: &io::Error) -> Self {
-        Self { step: step.to_string(), errno: error.raw_os_error(), message: error.to_string() }
+        Self {
+            step: step.to_string(),
+            errno: error.raw_os_error(),
+            message: error.to_string(),
+        }
     }
 
     pub(super) fn other(step: &str, error: impl fmt::Display) -> Self {
-        Self { step: step.to_owned(), errno: None, message: error.to_string() }
+        Self {
+            step: step.to_owned(),
+            errno: None,
+            message: error.to_string(),
+        }
     }
 
     fn is_denied(&self) -> bool {
-        self.errno.is_some_and(|errno| errno == nix::libc::EPERM || errno == nix::libc::EACCES)
+        self.errno
+            .is_some_and(|errno| errno == nix::libc::EPERM || errno == nix::libc::EACCES)
     }
 }
 

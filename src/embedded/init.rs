@@ -1,7 +1,9 @@
-//! The process beside the private manager: it makes the run's cgroup, starts PID 1, keeps what that says on its
-//! console, waits for its end, and removes what the kernel does not: the cgroup and the private /tmp.
+//! The process beside the private manager: it makes the run's cgroup, starts PID 1, keeps what that
+//! says on its console, waits for its end, and removes what the kernel does not: the cgroup and the
+//! private /tmp.
 //!
-//! It survives the client and its terminal. Were it killed, the manager would go on; only the clearing up is lost.
+//! It survives the client and its terminal. Were it killed, the manager would go on; only the
+//! clearing up is lost.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -54,12 +56,17 @@ fn run() -> Result<(), Report> {
     let _ = setsid();
     // Signals meant for the client's session must not part this process from its work.
     let signals = block_signals()?;
-    let Some(_lock) = alive::lock(&spec.run_dir).at("lock the run directory")? else { return Err(Report::Busy) };
+    let Some(_lock) = alive::lock(&spec.run_dir).at("lock the run directory")? else {
+        return Err(Report::Busy);
+    };
     let mut console = Console::open(&spec.run_dir.join("manager.log"))?;
     spec.console = console.pty.as_ref().map(|pty| pty.path.clone());
 
     probe_inotify()?;
-    let cgroup = Cgroup::create(&spec.run, &spec.run_dir.join(mounts::PRIVATE).join("cgroup"))?;
+    let cgroup = Cgroup::create(
+        &spec.run,
+        &spec.run_dir.join(mounts::PRIVATE).join("cgroup"),
+    )?;
     let started = start(&spec, &cgroup);
     let mut child = match started {
         Ok(child) => child,
@@ -97,7 +104,8 @@ impl From<StageError> for Report {
     }
 }
 
-/// Starts the process that becomes PID 1 of a new pid namespace, inside the cgroup, and returns when it is systemd.
+/// Starts the process that becomes PID 1 of a new pid namespace, inside the cgroup, and returns
+/// when it is systemd.
 fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
     unshare(CloneFlags::CLONE_NEWPID).at("unshare the pid namespace")?;
     cgroup.enter()?;
@@ -117,23 +125,28 @@ fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
         let _ = child.wait();
         return Err(error);
     }
-    // It answers when something failed; its output is closed without a word when it becomes systemd.
+    // It answers when something failed; its output is closed without a word when it becomes
+    // systemd.
     let said = super::converse(&mut child, spec).at("hear of PID 1")?;
     if said.is_empty() {
         return Ok(child);
     }
     let _ = child.wait();
-    Err(serde_json::from_slice(&said).unwrap_or_else(|error| StageError::other("understand PID 1", error)))
+    Err(serde_json::from_slice(&said)
+        .unwrap_or_else(|error| StageError::other("understand PID 1", error)))
 }
 
-/// Checks that the kernel still gives out inotify instances: root has 128 by default, a manager takes four or more, and
-/// systemd without them ends at once.
+/// Checks that the kernel still gives out inotify instances: root has 128 by default, a manager
+/// takes four or more, and systemd without them ends at once.
 fn probe_inotify() -> Result<(), StageError> {
-    let probe: Result<Vec<Inotify>, _> = (0..6).map(|_| Inotify::init(InitFlags::IN_CLOEXEC)).collect();
+    let probe: Result<Vec<Inotify>, _> = (0..6)
+        .map(|_| Inotify::init(InitFlags::IN_CLOEXEC))
+        .collect();
     probe.at("make inotify instances").map(drop)
 }
 
-/// Writes the answer and closes standard output, on which the client waits. That there is none any more is no fault.
+/// Writes the answer and closes standard output, on which the client waits. That there is none any
+/// more is no fault.
 fn answer(report: &Report) {
     let mut output = io::stdout();
     let _ = serde_json::to_writer(&mut output, report);
@@ -143,10 +156,15 @@ fn answer(report: &Report) {
     }
 }
 
-/// Closes what the client had open: a pipe or lock of its caller must not stay held for as long as the run.
+/// Closes what the client had open: a pipe or lock of its caller must not stay held for as long as
+/// the run.
 fn close_inherited() {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")
-        .map(|entries| entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+        .map(|entries| {
+            entries
+                .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+                .collect()
+        })
         .unwrap_or_default();
     for fd in open.into_iter().filter(|fd| *fd > 2) {
         // The directory's own descriptor is closed already.
@@ -157,13 +175,20 @@ fn close_inherited() {
 /// Blocks what a terminal or an impatient user sends, and makes the end of the child readable.
 fn block_signals() -> Result<SignalFd, StageError> {
     let mut blocked = SigSet::empty();
-    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGCHLD] {
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGCHLD,
+    ] {
         blocked.add(signal);
     }
     blocked.thread_block().at("block signals")?;
     let mut awaited = SigSet::empty();
     awaited.add(Signal::SIGCHLD);
-    SignalFd::with_flags(&awaited, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).at("make a signalfd")
+    SignalFd::with_flags(&awaited, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .at("make a signalfd")
 }
 
 /// Waits for the end of PID 1, keeping what it says.
@@ -198,7 +223,10 @@ fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
         let _ = writeln!(console.log, "failed to trim the journal: {error}");
     }
     if let Err(error) = fs::remove_dir_all(spec.run_dir.join(mounts::PRIVATE)) {
-        let _ = writeln!(console.log, "failed to remove the private directories: {error}");
+        let _ = writeln!(
+            console.log,
+            "failed to remove the private directories: {error}"
+        );
     }
 }
 
@@ -219,7 +247,10 @@ struct Pty {
 impl Console {
     fn open(log: &Path) -> Result<Self, StageError> {
         let log = File::create(log).at("create `manager.log`")?;
-        Ok(Self { log, pty: Pty::open().ok() })
+        Ok(Self {
+            log,
+            pty: Pty::open().ok(),
+        })
     }
 
     /// Writes all that is there to be read into the log.
@@ -230,7 +261,11 @@ impl Console {
             match pty.master.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(read) => {
-                    let text: Vec<u8> = buffer[..read].iter().copied().filter(|byte| *byte != b'\r').collect();
+                    let text: Vec<u8> = buffer[..read]
+                        .iter()
+                        .copied()
+                        .filter(|byte| *byte != b'\r')
+                        .collect();
                     let _ = self.log.write_all(&text);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -242,11 +277,20 @@ impl Console {
 
 impl Pty {
     fn open() -> io::Result<Self> {
-        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let master =
+            posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         grantpt(&master)?;
         unlockpt(&master)?;
         let path = PathBuf::from(ptsname_r(&master)?);
-        let slave = OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(&path)?;
-        Ok(Self { master, path, _slave: slave })
+        let slave = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlag::O_NOCTTY.bits())
+            .open(&path)?;
+        Ok(Self {
+            master,
+            path,
+            _slave: slave,
+        })
     }
 }

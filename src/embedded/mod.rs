@@ -1,4 +1,5 @@
-//! The embedded manager: where no systemd is reachable, root gets a private one in fresh namespaces, one a run.
+//! The embedded manager: where no systemd is reachable, root gets a private one in fresh
+//! namespaces, one a run.
 //!
 //! ```text
 //! client ──spawn──> nixactions embedded RUN        (init.rs) own session; makes the run's cgroup, waits, removes it
@@ -7,10 +8,11 @@
 //!                                           └─ nixactions-RUN.service: the supervisor; when it ends, PID 1 exits
 //! ```
 //!
-//! It lives as long as the supervisor's unit, whatever becomes of the client. The mount, pid, ipc, uts and cgroup
-//! namespaces are its own; network and users are the host's. It sees the host's root file system, with its own
-//! /dev, /proc, /run, /tmp, /var/tmp and /var/log, and none of the host's units and settings. When PID 1 is gone, the
-//! kernel takes the processes and the mounts; what remains is in the run directory:
+//! It lives as long as the supervisor's unit, whatever becomes of the client. The mount, pid, ipc,
+//! uts and cgroup namespaces are its own; network and users are the host's. It sees the host's root
+//! file system, with its own /dev, /proc, /run, /tmp, /var/tmp and /var/log, and none of the host's
+//! units and settings. When PID 1 is gone, the kernel takes the processes and the mounts; what
+//! remains is in the run directory:
 //!
 //! - `journal/`: the journal, for `journalctl -D`; while it is written and afterwards
 //! - `manager.log`: what PID 1 had to say before there was a journal and after it
@@ -67,10 +69,12 @@ pub struct Boot<'a> {
     pub state_dir: &'a Path,
     /// The run's directory; it must exist. Visible inside at the same path.
     pub run_dir: &'a Path,
-    /// The supervisor's command line; the program by its absolute path. It runs as `nixactions-<run>.service`,
-    /// of Type=notify, restarted when it fails; when it exits with 0, PID 1 exits too.
+    /// The supervisor's command line; the program by its absolute path. It runs as
+    /// `nixactions-<run>.service`, of Type=notify, restarted when it fails; when it exits with 0,
+    /// PID 1 exits too.
     pub supervisor: &'a [OsString],
-    /// Further paths that must stay visible inside, even when they lie below /tmp or /run (the source tree).
+    /// Further paths that must stay visible inside, even when they lie below /tmp or /run (the
+    /// source tree).
     pub extra_paths: &'a [PathBuf],
     /// A file below its /run, and what it holds: for root alone, and gone with the manager.
     pub private_file: Option<(&'a Path, &'a str)>,
@@ -104,25 +108,45 @@ enum Report {
     Failed(StageError),
 }
 
-/// Starts a private manager for a run and returns the process id of its PID 1, as seen from outside.
+/// Starts a private manager for a run and returns the process id of its PID 1, as seen from
+/// outside.
 ///
-/// Returns when PID 1 has been executed, which is before the supervisor runs. The manager does not depend on the
-/// caller from then on. The program that calls this must hand its arguments to [`entry`] first of all.
+/// Returns when PID 1 has been executed, which is before the supervisor runs. The manager does not
+/// depend on the caller from then on. The program that calls this must hand its arguments to
+/// [`entry`] first of all.
 pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
-    let exe = std::env::current_exe().map_err(|source| EmbeddedError::io("find this program's own file", "/proc/self/exe", source))?;
+    let exe = std::env::current_exe().map_err(|source| {
+        EmbeddedError::io("find this program's own file", "/proc/self/exe", source)
+    })?;
     let programs = check::requirements()?;
     let run_dir = canonical(boot.run_dir)?;
     let program = boot.supervisor.first().map(Path::new);
     let mut keep = Vec::new();
-    for path in [boot.run_dir, boot.state_dir].into_iter().chain(boot.extra_paths.iter().map(PathBuf::as_path)).chain(program) {
+    for path in [boot.run_dir, boot.state_dir]
+        .into_iter()
+        .chain(boot.extra_paths.iter().map(PathBuf::as_path))
+        .chain(program)
+    {
         // Both names: a link that leads out of /tmp would itself be gone.
         keep.push(canonical(path)?);
-        keep.push(std::path::absolute(path).map_err(|source| EmbeddedError::io("find", path, source))?);
+        keep.push(
+            std::path::absolute(path).map_err(|source| EmbeddedError::io("find", path, source))?,
+        );
     }
     make_directories(&run_dir)?;
 
-    let private_file = boot.private_file.map(|(path, text)| (path.to_owned(), text.to_owned()));
-    let spec = Spec { run: boot.run.clone(), run_dir, supervisor: boot.supervisor.to_vec(), keep, programs, private_file, console: None };
+    let private_file = boot
+        .private_file
+        .map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let spec = Spec {
+        run: boot.run.clone(),
+        run_dir,
+        supervisor: boot.supervisor.to_vec(),
+        keep,
+        programs,
+        private_file,
+        console: None,
+    };
     let failed = |source| EmbeddedError::io("start", &exe, source);
     let mut child = Command::new(&exe)
         .arg0("nixactions")
@@ -138,7 +162,9 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
     thread::spawn(move || child.wait());
     match serde_json::from_slice(&answer?) {
         Ok(Report::Started(pid)) => Ok(Pid::from_raw(pid)),
-        Ok(Report::Busy) => Err(EmbeddedError::Busy { run: boot.run.clone() }),
+        Ok(Report::Busy) => Err(EmbeddedError::Busy {
+            run: boot.run.clone(),
+        }),
         Ok(Report::Failed(error)) => Err(EmbeddedError::Stage(error)),
         Err(_) => Err(EmbeddedError::Silent),
     }
@@ -155,10 +181,17 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     }
 }
 
-/// Writes the spec to a stage and returns all that it answers; it ends when the stage closes its output.
+/// Writes the spec to a stage and returns all that it answers; it ends when the stage closes its
+/// output.
 fn converse(child: &mut std::process::Child, spec: &Spec) -> io::Result<Vec<u8>> {
-    let mut input = child.stdin.take().expect("invariant: standard input is a pipe");
-    let mut output = child.stdout.take().expect("invariant: standard output is a pipe");
+    let mut input = child
+        .stdin
+        .take()
+        .expect("invariant: standard input is a pipe");
+    let mut output = child
+        .stdout
+        .take()
+        .expect("invariant: standard output is a pipe");
     // A stage that died early says so by an empty answer, not by a broken pipe.
     let _ = input.write_all(&serde_json::to_vec(spec)?);
     drop(input);
@@ -169,14 +202,18 @@ fn converse(child: &mut std::process::Child, spec: &Spec) -> io::Result<Vec<u8>>
 
 /// Reads the spec that [`converse`] wrote.
 fn read_spec() -> Result<Spec, StageError> {
-    serde_json::from_reader(io::stdin()).map_err(|error| StageError::other("read what to boot", error))
+    serde_json::from_reader(io::stdin())
+        .map_err(|error| StageError::other("read what to boot", error))
 }
 
 /// Makes what the run directory must hold: the journal's place and the private /tmp and the like.
 fn make_directories(run_dir: &Path) -> Result<(), EmbeddedError> {
     for (name, mode) in mounts::DIRECTORIES {
         let path = run_dir.join(name);
-        let made = fs::DirBuilder::new().recursive(true).mode(*mode).create(&path);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(*mode)
+            .create(&path);
         // The umask must not decide who can write to /tmp.
         made.and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(*mode)))
             .map_err(|source| EmbeddedError::io("make", path, source))?;
@@ -185,5 +222,6 @@ fn make_directories(run_dir: &Path) -> Result<(), EmbeddedError> {
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, EmbeddedError> {
-    path.canonicalize().map_err(|source| EmbeddedError::io("find", path, source))
+    path.canonicalize()
+        .map_err(|source| EmbeddedError::io("find", path, source))
 }

@@ -1,7 +1,8 @@
-//! The file system as a private manager sees it: the host's root, with its own kernel file systems, /run, /tmp and logs.
+//! The file system as a private manager sees it: the host's root, with its own kernel file systems,
+//! /run, /tmp and logs.
 //!
-//! Everything is mounted in place, in the caller's mount namespace. What lies below a place that is covered and must
-//! stay visible is opened first and bound back afterwards.
+//! Everything is mounted in place, in the caller's mount namespace. What lies below a place that is
+//! covered and must stay visible is opened first and bound back afterwards.
 
 use std::{
     ffi::OsStr,
@@ -42,22 +43,36 @@ pub(super) const DIRECTORIES: &[(&str, u32)] = &[
 ];
 
 /// Directories of the host that are covered by one of the run directory's; if the host has them.
-const COVERED: [(&str, &str); 4] =
-    [("/tmp", "manager/tmp"), ("/var/tmp", "manager/var-tmp"), ("/var/log", "manager/log"), ("/var/lib/systemd", "manager/lib-systemd")];
+const COVERED: [(&str, &str); 4] = [
+    ("/tmp", "manager/tmp"),
+    ("/var/tmp", "manager/var-tmp"),
+    ("/var/log", "manager/log"),
+    ("/var/lib/systemd", "manager/lib-systemd"),
+];
 
-/// Directories whose contents would be read or executed by systemd, though they are the host's; covered if not empty.
+/// Directories whose contents would be read or executed by systemd, though they are the host's;
+/// covered if not empty.
 const HIDDEN: [&str; 2] = ["/etc/systemd", "/usr/lib/systemd/system-shutdown"];
 
-/// Devices of the host that are there inside, if the host has them. Those of the second line are what builds in
-/// virtual machines and containers use. No disk, and not the kernel's log.
-const DEVICES: [&str; 9] = ["null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun"];
+/// Devices of the host that are there inside, if the host has them. Those of the second line are
+/// what builds in virtual machines and containers use. No disk, and not the kernel's log.
+const DEVICES: [&str; 9] = [
+    "null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun",
+];
 
 /// Links in /run that programs of NixOS are found by.
-const RUN_LINKS: [&str; 3] = ["/run/current-system", "/run/booted-system", "/run/opengl-driver"];
+const RUN_LINKS: [&str; 3] = [
+    "/run/current-system",
+    "/run/booted-system",
+    "/run/opengl-driver",
+];
 
-const NO_EXEC: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+const NO_EXEC: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
 
-/// Mounts all. The caller is PID 1 of its pid namespace, and alone in its mount, ipc and cgroup namespaces.
+/// Mounts all. The caller is PID 1 of its pid namespace, and alone in its mount, ipc and cgroup
+/// namespaces.
 pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
     namespace::make_slave().at("keep mounts from the host")?;
     namespace::leave_chroot().at("make the root directory the namespace's")?;
@@ -65,15 +80,27 @@ pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
 
     mount_new("proc", "/proc", NO_EXEC, None)?;
     // Not namespaced, so not for PID 1 and not for jobs to set.
-    for path in ["/proc/sys", "/proc/sysrq-trigger"].map(Path::new).into_iter().filter(|path| path.exists()) {
+    for path in ["/proc/sys", "/proc/sysrq-trigger"]
+        .map(Path::new)
+        .into_iter()
+        .filter(|path| path.exists())
+    {
         bind_read_only(path, path)?;
     }
-    mount_new("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))?;
+    mount_new(
+        "tmpfs",
+        "/run",
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some("mode=755"),
+    )?;
     fill_run(spec, &host)?;
-    // The kernel lets a user namespace, such as systemd-nspawn's, mount a proc of its own only where one can be seen in
-    // full; the one on /proc has parts covered.
+    // The kernel lets a user namespace, such as systemd-nspawn's, mount a proc of its own only
+    // where one can be seen in full; the one on /proc has parts covered.
     let full = "/run/nixactions/proc";
-    fs::DirBuilder::new().mode(0o700).create(full).at(format_args!("make `{full}`"))?;
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(full)
+        .at(format_args!("make `{full}`"))?;
     mount_new("proc", full, NO_EXEC, None)?;
     mount_sysfs()?;
     mount_cgroup2(Path::new("/sys/fs/cgroup"))?;
@@ -92,9 +119,17 @@ pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
     for kept in &host.kept {
         kept.bind_back()?;
     }
-    // As on a booted machine; systemd leaves this to who starts it in a container. It mounts a unit's credentials in a
-    // namespace of their own, and they reach the unit only if /run is shared. The host is behind the slave above.
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>).at("share mounts with units")
+    // As on a booted machine; systemd leaves this to who starts it in a container. It mounts a
+    // unit's credentials in a namespace of their own, and they reach the unit only if /run is
+    // shared. The host is behind the slave above.
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_SHARED | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .at("share mounts with units")
 }
 
 /// What is taken from the host before it is covered.
@@ -114,22 +149,37 @@ impl Host {
         let mut covers = Vec::new();
         let mut places: Vec<PathBuf> = ["/run", "/dev"].map(PathBuf::from).to_vec();
         for (target, source) in COVERED {
-            // By the canonical path: /var/tmp may be a link to /tmp, and must then not be covered twice.
-            let Ok(target) = Path::new(target).canonicalize() else { continue };
+            // By the canonical path: /var/tmp may be a link to /tmp, and must then not be covered
+            // twice.
+            let Ok(target) = Path::new(target).canonicalize() else {
+                continue;
+            };
             // Who asks for all of /tmp to stay visible gets it.
             if !places.contains(&target) && !spec.keep.contains(&target) {
                 covers.push((open_path(&spec.run_dir.join(source))?, target.clone()));
                 places.push(target);
             }
         }
-        let link = Path::new("/etc/resolv.conf").canonicalize().ok().filter(|path| path.starts_with("/run"));
+        let link = Path::new("/etc/resolv.conf")
+            .canonicalize()
+            .ok()
+            .filter(|path| path.starts_with("/run"));
         Ok(Self {
             journal: open_path(&spec.run_dir.join("journal"))?,
             kept: Kept::all(&spec.keep, &places)?,
             covers,
-            devices: DEVICES.into_iter().filter_map(|name| Some((name, open_path(&Path::new("/dev").join(name)).ok()?))).collect(),
-            console: spec.console.as_deref().and_then(|path| open_path(path).ok()),
-            links: RUN_LINKS.into_iter().filter_map(|path| Some((path, fs::read_link(path).ok()?))).collect(),
+            devices: DEVICES
+                .into_iter()
+                .filter_map(|name| Some((name, open_path(&Path::new("/dev").join(name)).ok()?)))
+                .collect(),
+            console: spec
+                .console
+                .as_deref()
+                .and_then(|path| open_path(path).ok()),
+            links: RUN_LINKS
+                .into_iter()
+                .filter_map(|path| Some((path, fs::read_link(path).ok()?)))
+                .collect(),
             resolver: link.and_then(|path| fs::read(&path).ok().map(|text| (path, text))),
         })
     }
@@ -137,8 +187,14 @@ impl Host {
 
 /// Fills the private /run.
 fn fill_run(spec: &Spec, host: &Host) -> Result<(), StageError> {
-    write("/run/nixactions/machine-id", machine_id().at("make a machine id")?)?;
-    fs::DirBuilder::new().mode(0o555).create(units::EMPTY).at("make an empty directory")?;
+    write(
+        "/run/nixactions/machine-id",
+        machine_id().at("make a machine id")?,
+    )?;
+    fs::DirBuilder::new()
+        .mode(0o555)
+        .create(units::EMPTY)
+        .at("make an empty directory")?;
     for (path, text) in units::files(spec) {
         write(path, text)?;
     }
@@ -157,37 +213,58 @@ fn fill_run(spec: &Spec, host: &Host) -> Result<(), StageError> {
 fn write(path: impl AsRef<Path>, text: impl AsRef<[u8]>) -> Result<(), StageError> {
     let path = path.as_ref();
     let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-    made.and_then(|()| fs::write(path, text)).at(format_args!("write `{}`", path.display()))
+    made.and_then(|()| fs::write(path, text))
+        .at(format_args!("write `{}`", path.display()))
 }
 
 /// Writes a file that only root may read, in a directory of the same kind.
 fn write_private(path: &Path, text: &str) -> Result<(), StageError> {
     let at = || format!("write `{}`", path.display());
     if let Some(directory) = path.parent() {
-        fs::DirBuilder::new().mode(0o700).recursive(true).create(directory).at(at())?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(directory)
+            .at(at())?;
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).at(at())
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .at(at())
 }
 
-/// Returns the host's machine id, or a new one where that is not set: systemd would take it for a first boot.
+/// Returns the host's machine id, or a new one where that is not set: systemd would take it for a
+/// first boot.
 fn machine_id() -> std::io::Result<String> {
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let id = id.trim();
-    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0') {
+    if id.len() == 32
+        && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && id.bytes().any(|byte| byte != b'0')
+    {
         return Ok(format!("{id}\n"));
     }
     Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', ""))
 }
 
-/// Mounts a sysfs without what the host has mounted in its own. Read-only, which also tells systemd that there is no
-/// udev.
+/// Mounts a sysfs without what the host has mounted in its own. Read-only, which also tells systemd
+/// that there is no udev.
 fn mount_sysfs() -> Result<(), StageError> {
     // By a detour: the kernel refuses a file system where the very same one is mounted.
     let detour = "/run/nixactions/sys";
     fs::create_dir(detour).at(format_args!("make `{detour}`"))?;
     mount_new("sysfs", detour, NO_EXEC | MsFlags::MS_RDONLY, None)?;
-    mount(Some(detour), "/sys", None::<&str>, MsFlags::MS_MOVE, None::<&str>).at("move sysfs to `/sys`")?;
+    mount(
+        Some(detour),
+        "/sys",
+        None::<&str>,
+        MsFlags::MS_MOVE,
+        None::<&str>,
+    )
+    .at("move sysfs to `/sys`")?;
     fs::remove_dir(detour).at(format_args!("remove `{detour}`"))
 }
 
@@ -201,17 +278,32 @@ fn fill_dev(host: &Host) -> Result<(), StageError> {
     if let Some(console) = &host.console {
         bind_file(console, &dev.join("console"))?;
     }
-    for (name, target) in
-        [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"), ("core", "/proc/kcore")]
-    {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+        ("ptmx", "pts/ptmx"),
+        ("core", "/proc/kcore"),
+    ] {
         symlink(target, dev.join(name)).at(format_args!("make `/dev/{name}`"))?;
     }
     for name in ["pts", "shm", "mqueue"] {
         fs::create_dir(dev.join(name)).at(format_args!("make `/dev/{name}`"))?;
     }
     let no_exec = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount_new("devpts", "/dev/pts", no_exec, Some("newinstance,ptmxmode=0666,mode=620,gid=5"))?;
-    mount_new("tmpfs", "/dev/shm", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))?;
+    mount_new(
+        "devpts",
+        "/dev/pts",
+        no_exec,
+        Some("newinstance,ptmxmode=0666,mode=620,gid=5"),
+    )?;
+    mount_new(
+        "tmpfs",
+        "/dev/shm",
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some("mode=1777"),
+    )?;
     // The kernel may be without.
     let _ = mount_new("mqueue", "/dev/mqueue", NO_EXEC, None);
     Ok(())
@@ -227,33 +319,66 @@ struct Kept {
 }
 
 impl Kept {
-    /// Opens those of the paths that lie below one of the places; what lies below another kept path comes with that.
+    /// Opens those of the paths that lie below one of the places; what lies below another kept path
+    /// comes with that.
     fn all(keep: &[PathBuf], places: &[PathBuf]) -> Result<Vec<Self>, StageError> {
         let mut paths: Vec<(&PathBuf, &PathBuf)> = keep
             .iter()
-            .filter_map(|path| Some((path, places.iter().find(|place| path.starts_with(place) && path != *place)?)))
+            .filter_map(|path| {
+                Some((
+                    path,
+                    places
+                        .iter()
+                        .find(|place| path.starts_with(place) && path != *place)?,
+                ))
+            })
             .filter(|(path, place)| {
-                !keep.iter().any(|other| other != *path && other != *place && path.starts_with(other) && other.starts_with(place))
+                !keep.iter().any(|other| {
+                    other != *path
+                        && other != *place
+                        && path.starts_with(other)
+                        && other.starts_with(place)
+                })
             })
             .collect();
         paths.sort();
         paths.dedup();
-        paths.into_iter().map(|(path, place)| Self::open(path, place)).collect()
+        paths
+            .into_iter()
+            .map(|(path, place)| Self::open(path, place))
+            .collect()
     }
 
     fn open(path: &Path, place: &Path) -> Result<Self, StageError> {
-        let look = |path: &Path| fs::metadata(path).at(format_args!("look at `{}`", path.display()));
-        let between: Vec<&Path> = path.ancestors().skip(1).take_while(|parent| *parent != place).collect();
-        let parents = between.into_iter().rev().map(|parent| Ok((parent.to_owned(), look(parent)?))).collect::<Result<_, StageError>>()?;
-        Ok(Self { path: path.to_owned(), source: open_path(path)?, directory: look(path)?.is_dir(), parents })
+        let look =
+            |path: &Path| fs::metadata(path).at(format_args!("look at `{}`", path.display()));
+        let between: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|parent| *parent != place)
+            .collect();
+        let parents = between
+            .into_iter()
+            .rev()
+            .map(|parent| Ok((parent.to_owned(), look(parent)?)))
+            .collect::<Result<_, StageError>>()?;
+        Ok(Self {
+            path: path.to_owned(),
+            source: open_path(path)?,
+            directory: look(path)?.is_dir(),
+            parents,
+        })
     }
 
-    /// Makes the path anew, its parents no more accessible than on the host, and binds what it was onto it.
+    /// Makes the path anew, its parents no more accessible than on the host, and binds what it was
+    /// onto it.
     fn bind_back(&self) -> Result<(), StageError> {
         for (parent, meta) in self.parents.iter().filter(|(parent, _)| !parent.is_dir()) {
             let made = fs::create_dir(parent)
                 .and_then(|()| chown(parent, Some(meta.uid()), Some(meta.gid())))
-                .and_then(|()| fs::set_permissions(parent, fs::Permissions::from_mode(meta.mode() & 0o7777)));
+                .and_then(|()| {
+                    fs::set_permissions(parent, fs::Permissions::from_mode(meta.mode() & 0o7777))
+                });
             made.at(format_args!("make `{}`", parent.display()))?;
         }
         if self.directory {
@@ -269,18 +394,34 @@ impl Kept {
 
 fn open_path(path: &Path) -> Result<File, StageError> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).at(format_args!("open `{}`", path.display()))
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+        .at(format_args!("open `{}`", path.display()))
 }
 
-fn mount_new(kind: &str, target: &str, flags: MsFlags, data: Option<&str>) -> Result<(), StageError> {
-    mount(Some(kind), target, Some(kind), flags, data).at(format_args!("mount {kind} on `{target}`"))
+fn mount_new(
+    kind: &str,
+    target: &str,
+    flags: MsFlags,
+    data: Option<&str>,
+) -> Result<(), StageError> {
+    mount(Some(kind), target, Some(kind), flags, data)
+        .at(format_args!("mount {kind} on `{target}`"))
 }
 
 /// Binds what was opened, with the mounts below it.
 fn bind(source: &File, target: &Path) -> Result<(), StageError> {
     let source = format!("/proc/self/fd/{}", source.as_raw_fd());
-    mount(Some(OsStr::new(&source)), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .at(format_args!("bind `{}`", target.display()))
+    mount(
+        Some(OsStr::new(&source)),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .at(format_args!("bind `{}`", target.display()))
 }
 
 fn bind_file(source: &File, target: &Path) -> Result<(), StageError> {
@@ -289,8 +430,18 @@ fn bind_file(source: &File, target: &Path) -> Result<(), StageError> {
 }
 
 fn bind_read_only(source: &Path, target: &Path) -> Result<(), StageError> {
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .and_then(|()| mount(None::<&str>, target, None::<&str>, flags, None::<&str>))
-        .at(format_args!("bind `{}` read-only", target.display()))
+    let flags = MsFlags::MS_BIND
+        | MsFlags::MS_REMOUNT
+        | MsFlags::MS_RDONLY
+        | MsFlags::MS_NOSUID
+        | MsFlags::MS_NODEV;
+    mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .and_then(|()| mount(None::<&str>, target, None::<&str>, flags, None::<&str>))
+    .at(format_args!("bind `{}` read-only", target.display()))
 }

@@ -1,7 +1,9 @@
-//! Moving about in mount namespaces, also when the process was started in a chroot, as build environments are.
+//! Moving about in mount namespaces, also when the process was started in a chroot, as build
+//! environments are.
 //!
-//! To enter a mount namespace, even the one that the process is in, leads to that namespace's root directory and so out
-//! of a chroot (setns(2)). That is the way to the root here, and what has to be undone elsewhere.
+//! To enter a mount namespace, even the one that the process is in, leads to that namespace's root
+//! directory and so out of a chroot (setns(2)). That is the way to the root here, and what has to
+//! be undone elsewhere.
 
 use std::{env, fs::File, io, os::unix::fs::MetadataExt};
 
@@ -20,7 +22,10 @@ pub(super) struct Place {
 impl Place {
     /// Returns where the process is.
     pub fn current() -> io::Result<Self> {
-        Ok(Self { namespace: File::open("/proc/self/ns/mnt")?, root: File::open("/")? })
+        Ok(Self {
+            namespace: File::open("/proc/self/ns/mnt")?,
+            root: File::open("/")?,
+        })
     }
 
     /// Moves the process to the place.
@@ -31,16 +36,23 @@ impl Place {
     }
 }
 
-/// Lets mounts and unmounts of the host come into the current mount namespace and none of it go out.
+/// Lets mounts and unmounts of the host come into the current mount namespace and none of it go
+/// out.
 pub(super) fn make_slave() -> io::Result<()> {
     let here = Place::current()?;
     setns(&here.namespace, CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_SLAVE | MsFlags::MS_REC,
+        None::<&str>,
+    )?;
     here.enter()
 }
 
-/// Makes the root directory the root of the current mount namespace, if it is not: the kernel gives no user namespace to
-/// a process in a chroot. The mount namespace must be the process's own.
+/// Makes the root directory the root of the current mount namespace, if it is not: the kernel gives
+/// no user namespace to a process in a chroot. The mount namespace must be the process's own.
 pub(super) fn leave_chroot() -> io::Result<()> {
     let Place { namespace, root } = Place::current()?;
     let was = root.metadata()?;
@@ -51,7 +63,13 @@ pub(super) fn leave_chroot() -> io::Result<()> {
     }
     fchdir(&root)?;
     // A mount can be moved, a directory can not. Its name leads to the mount on top of it.
-    mount(Some("."), ".", None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+    mount(
+        Some("."),
+        ".",
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )?;
     chdir(&env::current_dir()?)?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
     chroot(".")?;

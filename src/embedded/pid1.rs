@@ -1,4 +1,5 @@
-//! The process that becomes PID 1: it enters its namespaces, mounts what systemd needs, and executes it.
+//! The process that becomes PID 1: it enters its namespaces, mounts what systemd needs, and
+//! executes it.
 
 use std::{
     convert::Infallible,
@@ -12,7 +13,9 @@ use nix::{
     sched::{CloneFlags, unshare},
     sys::stat::{Mode, umask},
 };
-use rustix::thread::{CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities};
+use rustix::thread::{
+    CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities,
+};
 
 use super::{
     Spec,
@@ -20,8 +23,9 @@ use super::{
     mounts, read_spec, units,
 };
 
-/// What no process of a run may do, root's neither: load modules, set the clock, touch the hardware and the audit
-/// system. These are the whole machine's, and systemd would load modules as it starts.
+/// What no process of a run may do, root's neither: load modules, set the clock, touch the hardware
+/// and the audit system. These are the whole machine's, and systemd would load modules as it
+/// starts.
 const DROPPED: [CapabilitySet; 7] = [
     CapabilitySet::SYS_MODULE,
     CapabilitySet::SYS_TIME,
@@ -34,33 +38,45 @@ const DROPPED: [CapabilitySet; 7] = [
 
 /// Runs the stage. Returns only when it failed.
 pub(super) fn main() -> ExitCode {
-    // Executing systemd replaces standard output; the answer to a failure of just that goes through a copy. It is closed
-    // on success, and that is how the other side knows.
-    let Ok(answer) = io::stdout().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
+    // Executing systemd replaces standard output; the answer to a failure of just that goes through
+    // a copy. It is closed on success, and that is how the other side knows.
+    let Ok(answer) = io::stdout().as_fd().try_clone_to_owned() else {
+        return ExitCode::FAILURE;
+    };
     let Err(error) = become_systemd();
     let mut answer = fs::File::from(answer);
-    let _ = serde_json::to_writer(&mut answer, &error).map_err(io::Error::from).and_then(|()| answer.flush());
+    let _ = serde_json::to_writer(&mut answer, &error)
+        .map_err(io::Error::from)
+        .and_then(|()| answer.flush());
     ExitCode::FAILURE
 }
 
 fn become_systemd() -> Result<Infallible, StageError> {
     let spec = read_spec()?;
-    let namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP;
+    let namespaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
     unshare(namespaces).at("unshare the mount, ipc, uts and cgroup namespaces")?;
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     mounts::set_up(&spec)?;
     drop_capabilities();
-    Err(execute(&spec, hostname.trim())).at(format_args!("execute `{}`", spec.programs.systemd.display()))
+    Err(execute(&spec, hostname.trim())).at(format_args!(
+        "execute `{}`",
+        spec.programs.systemd.display()
+    ))
 }
 
 fn drop_capabilities() {
-    // All of this fails only where the container lacks the right to; it then lacks these capabilities as well.
+    // All of this fails only where the container lacks the right to; it then lacks these
+    // capabilities as well.
     for capability in DROPPED {
         let _ = remove_capability_from_bounding_set(capability);
     }
     if let Ok(mut sets) = capabilities(None) {
-        // What root inherits, it keeps in spite of the bounding set, and container managers are generous with it.
+        // What root inherits, it keeps in spite of the bounding set, and container managers are
+        // generous with it.
         sets.inheritable = CapabilitySet::empty();
         let _ = set_capabilities(None, sets);
     }
@@ -68,20 +84,33 @@ fn drop_capabilities() {
 
 fn execute(spec: &Spec, hostname: &str) -> io::Error {
     Command::new(&spec.programs.systemd)
-        .args(["--system", "--log-level=notice", "--log-target=journal", "--show-status=no"])
+        .args([
+            "--system",
+            "--log-level=notice",
+            "--log-target=journal",
+            "--show-status=no",
+        ])
         .env_clear()
         .envs([
-            // Tells systemd that the kernel, the clock and the devices are not its own, and that its exit is one.
+            // Tells systemd that the kernel, the clock and the devices are not its own, and that
+            // its exit is one.
             ("container", "nixactions"),
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            (
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ),
             // 257 and later would ask a terminal for its size and wait for an answer.
             ("TERM", "dumb"),
             ("SYSTEMD_COLORS", "0"),
             ("SYSTEMD_UNIT_PATH", units::UNIT_PATH),
             ("SYSTEMD_GENERATOR_PATH", units::NO_GENERATORS),
             ("SYSTEMD_ENVIRONMENT_GENERATOR_PATH", units::NO_GENERATORS),
-            // The kernel's command line is the host's. The name stays what it is, whatever /etc/hostname says.
-            ("SYSTEMD_PROC_CMDLINE", &format!("systemd.hostname={hostname}")),
+            // The kernel's command line is the host's. The name stays what it is, whatever
+            // /etc/hostname says.
+            (
+                "SYSTEMD_PROC_CMDLINE",
+                &format!("systemd.hostname={hostname}"),
+            ),
         ])
         .current_dir("/")
         .stdin(Stdio::null())

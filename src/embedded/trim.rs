@@ -1,4 +1,5 @@
-//! Gives back the disk space that a journal holds in reserve: journald allocates 8 MiB for the shortest of runs.
+//! Gives back the disk space that a journal holds in reserve: journald allocates 8 MiB for the
+//! shortest of runs.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,8 +14,8 @@ const MAX_FILE: u64 = 16 << 20;
 /// The size of what is looked at, in bytes: a page, and a block of most file systems.
 const BLOCK: usize = 4096;
 
-/// Turns the empty blocks of the journal files below a directory into holes, which read as they did. Nobody may be
-/// writing to them.
+/// Turns the empty blocks of the journal files below a directory into holes, which read as they
+/// did. Nobody may be writing to them.
 pub(super) fn trim(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -22,7 +23,12 @@ pub(super) fn trim(dir: &Path) -> io::Result<()> {
         if kind.is_dir() {
             trim(&entry.path())?;
         } else if kind.is_file() && entry.metadata()?.len() <= MAX_FILE {
-            trim_file(&mut OpenOptions::new().read(true).write(true).open(entry.path())?)?;
+            trim_file(
+                &mut OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open(entry.path())?,
+            )?;
         }
     }
     Ok(())
@@ -32,11 +38,21 @@ fn trim_file(file: &mut File) -> io::Result<()> {
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     let mut offset = 0;
-    for run in content.chunks(BLOCK).map(|block| block.iter().all(|byte| *byte == 0)).collect::<Vec<_>>().chunk_by(|a, b| a == b) {
+    for run in content
+        .chunks(BLOCK)
+        .map(|block| block.iter().all(|byte| *byte == 0))
+        .collect::<Vec<_>>()
+        .chunk_by(|a, b| a == b)
+    {
         let length = run.len() * BLOCK;
         if run[0] {
             let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            fallocate(&*file, flags, offset, i64::try_from(length).map_err(io::Error::other)?)?;
+            fallocate(
+                &*file,
+                flags,
+                offset,
+                i64::try_from(length).map_err(io::Error::other)?,
+            )?;
         }
         offset += i64::try_from(length).map_err(io::Error::other)?;
     }
@@ -61,6 +77,11 @@ mod tests {
         trim(dir.path()).unwrap();
         let after = fs::metadata(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), content);
-        assert!(after.blocks() < before.blocks() / 4, "{} of {}", after.blocks(), before.blocks());
+        assert!(
+            after.blocks() < before.blocks() / 4,
+            "{} of {}",
+            after.blocks(),
+            before.blocks()
+        );
     }
 }

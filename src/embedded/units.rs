@@ -1,14 +1,16 @@
 //! The few units and settings that a private manager has, as text. Pure.
 //!
-//! The host's units and settings are out of its sight, so all that a transient unit refers to must be here.
+//! The host's units and settings are out of its sight, so all that a transient unit refers to must
+//! be here.
 
 use std::{ffi::OsStr, fmt::Write, os::unix::ffi::OsStrExt, path::Path};
 
 use super::{Spec, check::Bus};
 
-/// Where the manager looks for units. The first two are where it puts those that it is given over the bus: without
-/// them, a daemon-reload would lose every transient unit.
-pub(super) const UNIT_PATH: &str = "/run/systemd/system.control:/run/systemd/transient:/run/systemd/system";
+/// Where the manager looks for units. The first two are where it puts those that it is given over
+/// the bus: without them, a daemon-reload would lose every transient unit.
+pub(super) const UNIT_PATH: &str =
+    "/run/systemd/system.control:/run/systemd/transient:/run/systemd/system";
 /// A directory that is not there: no generator of the host is to run.
 pub(super) const NO_GENERATORS: &str = "/run/nixactions/no-generators";
 /// An empty directory, to be mounted over what must not be seen.
@@ -18,8 +20,18 @@ pub(super) const MACHINE_ID: &str = "/run/nixactions/machine-id";
 
 const BUS_CONFIG: &str = "/run/nixactions/dbus.conf";
 
-/// Targets that units with default dependencies need or are ordered against (systemd.unit(5), systemd.special(7)).
-const TARGETS: [&str; 8] = ["basic", "network", "network-online", "shutdown", "slices", "sockets", "sysinit", "umount"];
+/// Targets that units with default dependencies need or are ordered against (systemd.unit(5),
+/// systemd.special(7)).
+const TARGETS: [&str; 8] = [
+    "basic",
+    "network",
+    "network-online",
+    "shutdown",
+    "slices",
+    "sockets",
+    "sysinit",
+    "umount",
+];
 
 /// Returns the files below /run, by their absolute paths.
 pub(super) fn files(spec: &Spec) -> Vec<(String, String)> {
@@ -42,34 +54,41 @@ pub(super) fn files(spec: &Spec) -> Vec<(String, String)> {
         // Settings of the host come before these in the order of names, so these win.
         ("/run/systemd/system.conf.d/zz-nixactions.conf".to_owned(), SYSTEM_CONF.to_owned()),
         ("/run/systemd/journald.conf.d/zz-nixactions.conf".to_owned(), JOURNALD_CONF.to_owned()),
-        // Tells journald to write to /var/log at once: systemd-journal-flush.service(8) is not here to do so.
+        // Tells journald to write to /var/log at once: systemd-journal-flush.service(8) is not here
+        // to do so.
         ("/run/systemd/journal/flushed".to_owned(), String::new()),
     ];
     for name in TARGETS {
         files.push(unit(
             &format!("{name}.target"),
-            format!("[Unit]\nDescription={name}, in the manager of {}\nDefaultDependencies=no\n", spec.run),
+            format!(
+                "[Unit]\nDescription={name}, in the manager of {}\nDefaultDependencies=no\n",
+                spec.run
+            ),
         ));
     }
     files
 }
 
 fn default_target(supervisor: &str) -> String {
-    format!("[Unit]\nDescription=CI run\nDefaultDependencies=no\nWants={supervisor} basic.target sysinit.target\nAfter={supervisor}\n")
+    format!(
+        "[Unit]\nDescription=CI run\nDefaultDependencies=no\nWants={supervisor} basic.target sysinit.target\nAfter={supervisor}\n"
+    )
 }
 
 fn supervisor_service(spec: &Spec) -> String {
     let run = &spec.run;
     let command = command_line(spec.supervisor.iter().map(AsRef::as_ref));
-    // PID 1 ends with the supervisor. That is restarted when it fails, as often as it takes; except when it cannot be
-    // executed at all (203, systemd.exec(5)). Not by SuccessAction= or OnSuccess=: for systemd 252, a service that is
-    // being restarted has succeeded in between.
+    // PID 1 ends with the supervisor. That is restarted when it fails, as often as it takes; except
+    // when it cannot be executed at all (203, systemd.exec(5)). Not by SuccessAction= or
+    // OnSuccess=: for systemd 252, a service that is being restarted has succeeded in between.
     let exit = format!(
         "case $SERVICE_RESULT-$EXIT_STATUS in success-*) code=0;; *-203) code=203;; *) exit 0;; esac; exec {} --force exit $code",
         spec.programs.systemctl.display()
     );
     let exit = command_line(["/bin/sh", "-c", &exit].map(OsStr::new).into_iter());
-    // A shutdown waits for it, and for the bus it is told by how its jobs end: else there would be no record.
+    // A shutdown waits for it, and for the bus it is told by how its jobs end: else there would be
+    // no record.
     format!(
         "\
 [Unit]
@@ -113,14 +132,28 @@ SocketMode=0600
 fn dbus_service(bus: &Bus) -> String {
     let command = match bus {
         Bus::Daemon(path) => {
-            let options = [BUS_CONFIG_OPTION, "--address=systemd:", "--nofork", "--nopidfile", "--systemd-activation"].map(OsStr::new);
+            let options = [
+                BUS_CONFIG_OPTION,
+                "--address=systemd:",
+                "--nofork",
+                "--nopidfile",
+                "--systemd-activation",
+            ]
+            .map(OsStr::new);
             command_line([path.as_os_str()].into_iter().chain(options))
         }
-        Bus::Broker(path) => {
-            command_line([path.as_os_str(), "--scope".as_ref(), "system".as_ref(), BUS_CONFIG_OPTION.as_ref()].into_iter())
-        }
+        Bus::Broker(path) => command_line(
+            [
+                path.as_os_str(),
+                "--scope".as_ref(),
+                "system".as_ref(),
+                BUS_CONFIG_OPTION.as_ref(),
+            ]
+            .into_iter(),
+        ),
     };
-    // Not Type=notify: not every build of dbus-daemon can, and the socket is there before it anyway.
+    // Not Type=notify: not every build of dbus-daemon can, and the socket is there before it
+    // anyway.
     format!(
         "\
 [Unit]
@@ -176,7 +209,8 @@ const BUS_CONFIG_TEXT: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD
 "#;
 
 /// Makes a call to systemd that comes before it is on the bus wait for it, instead of fail.
-const BUS_SYSTEMD: &str = "[D-BUS Service]\nName=org.freedesktop.systemd1\nExec=/bin/false\nUser=root\n";
+const BUS_SYSTEMD: &str =
+    "[D-BUS Service]\nName=org.freedesktop.systemd1\nExec=/bin/false\nUser=root\n";
 
 const JOURNALD_SOCKET: &str = "\
 [Unit]
@@ -210,8 +244,9 @@ Service=systemd-journald.service
 
 fn journald_service(program: &Path) -> String {
     let command = command_line([program.as_os_str()].into_iter());
-    // Without the audit capabilities: the kernel's audit messages are the host's. A full log store must not lose the
-    // streams of running jobs when journald is restarted, hence the file descriptor store.
+    // Without the audit capabilities: the kernel's audit messages are the host's. A full log store
+    // must not lose the streams of running jobs when journald is restarted, hence the file
+    // descriptor store.
     format!(
         "\
 [Unit]
@@ -245,8 +280,8 @@ KExecWatchdogSec=0
 DefaultTimeoutStopSec=90s
 ";
 
-/// All of a run's output is kept, as one journal: up to a bound, whatever the disk's size, so that a run's log does not
-/// depend on how full the disk is.
+/// All of a run's output is kept, as one journal: up to a bound, whatever the disk's size, so that
+/// a run's log does not depend on how full the disk is.
 const JOURNALD_CONF: &str = "\
 [Journal]
 Storage=persistent
@@ -268,7 +303,8 @@ ReadKMsg=no
 Audit=
 ";
 
-/// Returns a value for `ExecStart=` that executes just these words: no variable, specifier or `;` is expanded.
+/// Returns a value for `ExecStart=` that executes just these words: no variable, specifier or `;`
+/// is expanded.
 fn command_line<'a>(mut words: impl Iterator<Item = &'a OsStr>) -> String {
     let mut line = String::from(":");
     if let Some(program) = words.next() {
@@ -306,8 +342,13 @@ mod tests {
 
     #[test]
     fn words_are_quoted_against_every_expansion() {
-        let words: Vec<OsString> = ["/bin/echo", "a b", "50%", "$HOME", ";", "q\"\\", "\u{e9}\n"].map(Into::into).to_vec();
-        assert_eq!(command_line(words.iter().map(AsRef::as_ref)), r#":"/bin/echo" "a b" "50%%" "$HOME" ";" "q\"\\" "\xc3\xa9\x0a""#);
+        let words: Vec<OsString> = ["/bin/echo", "a b", "50%", "$HOME", ";", "q\"\\", "\u{e9}\n"]
+            .map(Into::into)
+            .to_vec();
+        assert_eq!(
+            command_line(words.iter().map(AsRef::as_ref)),
+            r#":"/bin/echo" "a b" "50%%" "$HOME" ";" "q\"\\" "\xc3\xa9\x0a""#
+        );
     }
 
     #[test]
@@ -327,11 +368,19 @@ mod tests {
             console: None,
         };
         let files = files(&spec);
-        let units: Vec<&str> = files.iter().filter_map(|(path, _)| path.strip_prefix("/run/systemd/system/")).collect();
+        let units: Vec<&str> = files
+            .iter()
+            .filter_map(|(path, _)| path.strip_prefix("/run/systemd/system/"))
+            .collect();
         for (path, text) in &files {
             for line in text.lines() {
-                let Some((key, value)) = line.split_once('=') else { continue };
-                if matches!(key, "Wants" | "Requires" | "After" | "Sockets" | "Service" | "Slice") {
+                let Some((key, value)) = line.split_once('=') else {
+                    continue;
+                };
+                if matches!(
+                    key,
+                    "Wants" | "Requires" | "After" | "Sockets" | "Service" | "Slice"
+                ) {
                     for name in value.split_whitespace() {
                         assert!(units.contains(&name), "{path}: {line}");
                     }

@@ -17,7 +17,10 @@ use super::LanguageError;
 use crate::programs;
 
 /// Where Nix is looked for besides PATH: a service's has none of these.
-pub(super) const PLACES: [&str; 2] = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/default/bin"];
+pub(super) const PLACES: [&str; 2] = [
+    "/run/current-system/sw/bin",
+    "/nix/var/nix/profiles/default/bin",
+];
 
 /// What becomes of Nix's standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,10 @@ pub(super) struct Ended {
 impl Nix {
     /// Returns one of the programs that are as old as Nix: `nix-build` and the like.
     pub(super) fn program(program: &'static str) -> Self {
-        Self { program, arguments: Vec::new() }
+        Self {
+            program,
+            arguments: Vec::new(),
+        }
     }
 
     /// Returns a command of `nix`, for which nothing need be configured.
@@ -56,7 +62,11 @@ impl Nix {
 
     /// Adds arguments.
     pub(super) fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned()),
+        );
         self
     }
 
@@ -66,15 +76,24 @@ impl Nix {
     }
 
     fn missing(&self) -> LanguageError {
-        LanguageError::Missing { program: self.program, has_path: env::var_os("PATH").is_some_and(|path| !path.is_empty()) }
+        LanguageError::Missing {
+            program: self.program,
+            has_path: env::var_os("PATH").is_some_and(|path| !path.is_empty()),
+        }
     }
 
     /// Runs it to its end. A signal that asks this program to end asks Nix.
     pub(super) async fn run(&self, told: Told) -> Result<Ended, LanguageError> {
-        let failed = |source| LanguageError::Start { program: self.program, source };
+        let failed = |source| LanguageError::Start {
+            program: self.program,
+            source,
+        };
         let path = find(self.program).ok_or_else(|| self.missing())?;
         let mut command = Command::new(path);
-        command.args(&self.arguments).stdout(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(&self.arguments)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
         match told {
             Told::User => {}
             Told::Nobody => _ = command.stdin(Stdio::null()).stderr(Stdio::piped()),
@@ -82,7 +101,10 @@ impl Nix {
         let mut interrupts = listen(SignalKind::interrupt()).map_err(failed)?;
         let mut terminations = listen(SignalKind::terminate()).map_err(failed)?;
         let child = command.spawn().map_err(failed)?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
         let ended = child.wait_with_output();
         tokio::pin!(ended);
         let mut interrupted = false;
@@ -96,7 +118,8 @@ impl Nix {
                 _ = terminations.recv() => signal::Signal::SIGTERM,
             };
             interrupted = true;
-            // It may just have ended; and where a terminal has told it as well, twice is no more than once.
+            // It may just have ended; and where a terminal has told it as well, twice is no more
+            // than once.
             _ = pid.map(|pid| signal::kill(pid, number));
         }
     }
@@ -105,5 +128,10 @@ impl Nix {
 /// Returns where a program lies.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    programs::find(programs::directories(&path).chain(PLACES.map(PathBuf::from)).chain(programs::brought()), program)
+    programs::find(
+        programs::directories(&path)
+            .chain(PLACES.map(PathBuf::from))
+            .chain(programs::brought()),
+        program,
+    )
 }

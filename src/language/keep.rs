@@ -1,5 +1,5 @@
-//! What keeps a workflow's store paths: an indirect root of Nix's garbage collector, a link that Nix knows of. When the link is
-//! removed, so is what it protected, by the next collection.
+//! What keeps a workflow's store paths: an indirect root of Nix's garbage collector, a link that
+//! Nix knows of. When the link is removed, so is what it protected, by the next collection.
 
 use std::{
     io::ErrorKind,
@@ -36,13 +36,22 @@ pub fn store_path(file: &Path) -> Option<PathBuf> {
 
 /// Returns whether a file lies in the store by its name, in what is not there any more.
 pub fn is_collected(file: &Path) -> bool {
-    let name = file.strip_prefix(STORE).ok().and_then(|below| below.components().next());
+    let name = file
+        .strip_prefix(STORE)
+        .ok()
+        .and_then(|below| below.components().next());
     // Only where it is known, and for all that there is a link of that name.
-    name.is_some_and(|name| Path::new(STORE).join(name).symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound))
+    name.is_some_and(|name| {
+        Path::new(STORE)
+            .join(name)
+            .symlink_metadata()
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    })
 }
 
-/// Makes a link to a path in the store that keeps it, and all that it refers to, from being collected, as long as the link is there.
-/// There is no moment at which neither what has kept it so far nor the link does.
+/// Makes a link to a path in the store that keeps it, and all that it refers to, from being
+/// collected, as long as the link is there. There is no moment at which neither what has kept it so
+/// far nor the link does.
 ///
 /// # Errors
 /// Fails when there is no Nix, or it refuses. Then there is no link.
@@ -55,5 +64,11 @@ pub async fn keep(path: &Path, link: &Path) -> Result<(), KeepError> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    Err(KeepError::Refused(said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()))
+    Err(KeepError::Refused(
+        said.lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned(),
+    ))
 }

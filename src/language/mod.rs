@@ -1,7 +1,7 @@
 //! Workflows in Nix: from what the user names to a plan, and from there to what is built and kept.
 //!
-//! Nix does all of it, in processes of its own whose standard error is the caller's, untouched. Knows nothing of runs, and of
-//! terminals only that they are Nix's own business.
+//! Nix does all of it, in processes of its own whose standard error is the caller's, untouched.
+//! Knows nothing of runs, and of terminals only that they are Nix's own business.
 
 mod command;
 mod keep;
@@ -98,7 +98,14 @@ fn listed(workflow: &Workflow, known: &[Workflow]) -> String {
         [] if workflow.is_whole_file() => ", nor a set of workflows".to_owned(),
         [] => "; there is none beside it either".to_owned(),
         known => {
-            format!("; those that there are: {}", known.iter().map(|known| format!("`{}`", known.name())).collect::<Vec<_>>().join(", "))
+            format!(
+                "; those that there are: {}",
+                known
+                    .iter()
+                    .map(|known| format!("`{}`", known.name()))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
         }
     }
 }

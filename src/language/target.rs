@@ -1,4 +1,5 @@
-//! What is meant by a target: a plan or what was built, a .nix file, or a flake reference. `docs/nix.md` has the rules.
+//! What is meant by a target: a plan or what was built, a .nix file, or a flake reference.
+//! `docs/nix.md` has the rules.
 
 use std::{
     fmt, fs,
@@ -121,7 +122,8 @@ impl TargetError {
 }
 
 impl Target {
-    /// Returns what is meant. What exists is what it is; only what does not can be a flake reference.
+    /// Returns what is meant. What exists is what it is; only what does not can be a flake
+    /// reference.
     ///
     /// # Errors
     /// Fails with what was tried.
@@ -129,19 +131,45 @@ impl Target {
         let target = named.target;
         let is_for_file = named.attribute.is_some() || !named.arguments.is_empty();
         let unless_for_file = |result: Self, what, hint| match is_for_file {
-            true => Err(TargetError::NoFile { target: target.to_owned(), what, hint }),
+            true => Err(TargetError::NoFile {
+                target: target.to_owned(),
+                what,
+                hint,
+            }),
             false => Ok(result),
         };
         let file = |path: PathBuf| {
-            let (attribute, arguments) = (named.attribute.map(str::to_owned), named.arguments.to_vec());
-            Ok(Self::Workflow(Workflow::File { path, attribute, arguments }))
+            let (attribute, arguments) =
+                (named.attribute.map(str::to_owned), named.arguments.to_vec());
+            Ok(Self::Workflow(Workflow::File {
+                path,
+                attribute,
+                arguments,
+            }))
         };
         let flake = |reference: &str, attribute: &str| {
-            let attribute = if attribute.is_empty() { DEFAULT } else { attribute };
-            let flake = Workflow::Flake { reference: reference.to_owned(), attribute: attribute.to_owned() };
-            unless_for_file(Self::Workflow(flake), "a flake reference", "an attribute of a flake stands behind the `#`, as in `.#ci`")
+            let attribute = if attribute.is_empty() {
+                DEFAULT
+            } else {
+                attribute
+            };
+            let flake = Workflow::Flake {
+                reference: reference.to_owned(),
+                attribute: attribute.to_owned(),
+            };
+            unless_for_file(
+                Self::Workflow(flake),
+                "a flake reference",
+                "an attribute of a flake stands behind the `#`, as in `.#ci`",
+            )
         };
-        let plan = |path: PathBuf| unless_for_file(Self::Plan(path), "a plan", "inputs of a workflow are given by `--input`");
+        let plan = |path: PathBuf| {
+            unless_for_file(
+                Self::Plan(path),
+                "a plan",
+                "inputs of a workflow are given by `--input`",
+            )
+        };
         let is_there = |name: &str| target.join(name).exists();
 
         if target.is_dir() {
@@ -149,28 +177,49 @@ impl Target {
                 // Of a file's options it follows that the file is meant, as for nix-build.
                 _ if is_for_file && is_there(FILE) => file(target.join(FILE)),
                 _ if is_there(PLAN) => plan(target.to_owned()),
-                // By its whole path, since a relative one might be the name of a flake in a registry.
+                // By its whole path, since a relative one might be the name of a flake in a
+                // registry.
                 Some(directory) if is_there(FLAKE) => flake(directory, ""),
                 _ if is_there(FILE) => file(target.join(FILE)),
-                _ => Err(TargetError::Empty { directory: target.to_owned(), tried: vec![PLAN, FLAKE, FILE] }),
+                _ => Err(TargetError::Empty {
+                    directory: target.to_owned(),
+                    tried: vec![PLAN, FLAKE, FILE],
+                }),
             }
         } else if is_something(target) {
-            if target.extension().is_some_and(|extension| extension == "nix") { file(target.to_owned()) } else { plan(target.to_owned()) }
+            if target
+                .extension()
+                .is_some_and(|extension| extension == "nix")
+            {
+                file(target.to_owned())
+            } else {
+                plan(target.to_owned())
+            }
         } else if let Ok(to) = target.read_link() {
-            Err(TargetError::Dangling { target: target.to_owned(), to })
+            Err(TargetError::Dangling {
+                target: target.to_owned(),
+                to,
+            })
         } else {
             match target.to_str() {
                 Some(text) if text.contains('#') || has_scheme(text) => {
                     let (reference, attribute) = text.split_once('#').unwrap_or((text, ""));
-                    flake(if reference.is_empty() { "." } else { reference }, attribute)
+                    flake(
+                        if reference.is_empty() { "." } else { reference },
+                        attribute,
+                    )
                 }
-                _ => Err(TargetError::Nothing { target: target.to_owned(), hint: flake_here(target) }),
+                _ => Err(TargetError::Nothing {
+                    target: target.to_owned(),
+                    hint: flake_here(target),
+                }),
             }
         }
     }
 }
 
-/// Returns whether there is something, also where it may not be looked at: whoever reads it will say so.
+/// Returns whether there is something, also where it may not be looked at: whoever reads it will
+/// say so.
 fn is_something(path: &Path) -> bool {
     use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     !matches!(fs::metadata(path), Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput))
@@ -179,46 +228,99 @@ fn is_something(path: &Path) -> bool {
 /// Returns whether a text begins as a URL does (RFC 3986).
 fn has_scheme(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, _)| {
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     })
 }
 
 /// Asks whether an attribute of the flake in the current directory was meant.
 fn flake_here(target: &Path) -> Option<String> {
-    let name = target.to_str().filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)))?;
-    Path::new(FLAKE).exists().then(|| format!("here is a flake: did you mean `.#{name}`?"))
+    let name = target.to_str().filter(|name| {
+        name.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    })?;
+    Path::new(FLAKE)
+        .exists()
+        .then(|| format!("here is a flake: did you mean `.#{name}`?"))
 }
 
 impl Workflow {
-    /// Returns the same with another attribute in the place of its own; of a file without any, the file itself.
+    /// Returns the same with another attribute in the place of its own; of a file without any, the
+    /// file itself.
     pub(super) fn with_attribute(&self, path: &[String]) -> Self {
-        let is_plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-'".contains(c));
-        let written = |name: &String| if is_plain(name) { name.clone() } else { format!("\"{name}\"") };
+        let is_plain = |name: &str| {
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "_-'".contains(c))
+        };
+        let written = |name: &String| {
+            if is_plain(name) {
+                name.clone()
+            } else {
+                format!("\"{name}\"")
+            }
+        };
         let attribute = path.iter().map(written).collect::<Vec<_>>().join(".");
         match self.clone() {
-            Self::Flake { reference, .. } => Self::Flake { reference, attribute },
-            Self::File { path, arguments, .. } => Self::File { path, attribute: Some(attribute).filter(|it| !it.is_empty()), arguments },
+            Self::Flake { reference, .. } => Self::Flake {
+                reference,
+                attribute,
+            },
+            Self::File {
+                path, arguments, ..
+            } => Self::File {
+                path,
+                attribute: Some(attribute).filter(|it| !it.is_empty()),
+                arguments,
+            },
         }
     }
 
     /// Returns its attribute; of a file without any, the file.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Flake { attribute, .. } | Self::File { attribute: Some(attribute), .. } => attribute.clone(),
-            Self::File { path, attribute: None, .. } => path.display().to_string(),
+            Self::Flake { attribute, .. }
+            | Self::File {
+                attribute: Some(attribute),
+                ..
+            } => attribute.clone(),
+            Self::File {
+                path,
+                attribute: None,
+                ..
+            } => path.display().to_string(),
         }
     }
 
     /// Returns whether it is a file without an attribute.
     pub(super) fn is_whole_file(&self) -> bool {
-        matches!(self, Self::File { attribute: None, .. })
+        matches!(
+            self,
+            Self::File {
+                attribute: None,
+                ..
+            }
+        )
     }
 
     /// Returns how it is written in a shell, without arguments for its function.
     pub(super) fn on_the_command_line(&self) -> String {
-        let written = |word: &str| if word.contains(['"', '\'']) { format!("'{}'", word.replace('\'', r"'\''")) } else { word.to_owned() };
+        let written = |word: &str| {
+            if word.contains(['"', '\'']) {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            } else {
+                word.to_owned()
+            }
+        };
         match self {
-            Self::File { path, attribute: Some(attribute), .. } => format!("{} -A {}", path.display(), written(attribute)),
+            Self::File {
+                path,
+                attribute: Some(attribute),
+                ..
+            } => format!("{} -A {}", path.display(), written(attribute)),
             other => written(&other.as_arguments()),
         }
     }
@@ -226,9 +328,20 @@ impl Workflow {
     /// Returns how it is named on the command line, without arguments for its function.
     fn as_arguments(&self) -> String {
         match self {
-            Self::Flake { reference, attribute } => format!("{reference}#{attribute}"),
-            Self::File { path, attribute: None, .. } => path.display().to_string(),
-            Self::File { path, attribute: Some(attribute), .. } => format!("{} -A {attribute}", path.display()),
+            Self::Flake {
+                reference,
+                attribute,
+            } => format!("{reference}#{attribute}"),
+            Self::File {
+                path,
+                attribute: None,
+                ..
+            } => path.display().to_string(),
+            Self::File {
+                path,
+                attribute: Some(attribute),
+                ..
+            } => format!("{} -A {attribute}", path.display()),
         }
     }
 }
@@ -244,15 +357,26 @@ mod tests {
     use super::*;
 
     fn of(target: &Path) -> Result<Target, TargetError> {
-        Target::of(Named { target, attribute: None, arguments: &[] })
+        Target::of(Named {
+            target,
+            attribute: None,
+            arguments: &[],
+        })
     }
 
     fn flake(reference: &str, attribute: &str) -> Target {
-        Target::Workflow(Workflow::Flake { reference: reference.into(), attribute: attribute.into() })
+        Target::Workflow(Workflow::Flake {
+            reference: reference.into(),
+            attribute: attribute.into(),
+        })
     }
 
     fn file(path: PathBuf, attribute: Option<&str>) -> Target {
-        Target::Workflow(Workflow::File { path, attribute: attribute.map(str::to_owned), arguments: Vec::new() })
+        Target::Workflow(Workflow::File {
+            path,
+            attribute: attribute.map(str::to_owned),
+            arguments: Vec::new(),
+        })
     }
 
     #[test]
@@ -265,14 +389,25 @@ mod tests {
             ("./nowhere#", "./nowhere", "default"),
             ("nixpkgs#hello", "nixpkgs", "hello"),
             ("github:o/r", "github:o/r", "default"),
-            ("github:o/r/branch?dir=a#x.y", "github:o/r/branch?dir=a", "x.y"),
+            (
+                "github:o/r/branch?dir=a#x.y",
+                "github:o/r/branch?dir=a",
+                "x.y",
+            ),
             ("git+https://host/r", "git+https://host/r", "default"),
         ] {
-            assert_eq!(of(Path::new(text)).unwrap(), flake(reference, attribute), "{text}");
+            assert_eq!(
+                of(Path::new(text)).unwrap(),
+                flake(reference, attribute),
+                "{text}"
+            );
         }
         for text in ["ci", "plan.json", "./ci", "workflows/ci.nix", "1a:b", ""] {
             let told = of(Path::new(text)).unwrap_err().to_string();
-            assert!(told.starts_with(&format!("there is nothing to run called `{text}`\n")), "{told}");
+            assert!(
+                told.starts_with(&format!("there is nothing to run called `{text}`\n")),
+                "{told}"
+            );
         }
     }
 
@@ -294,7 +429,13 @@ mod tests {
         let link = dir.join("result");
         std::os::unix::fs::symlink("/nix/store/gone", &link).unwrap();
         let told = of(&link).unwrap_err().to_string();
-        assert_eq!(told, format!("`{}` is a link to `/nix/store/gone`, which is not there any more", link.display()));
+        assert_eq!(
+            told,
+            format!(
+                "`{}` is a link to `/nix/store/gone`, which is not there any more",
+                link.display()
+            )
+        );
         let cycle = dir.join("cycle");
         std::os::unix::fs::symlink(&cycle, &cycle).unwrap();
         assert_eq!(of(&cycle).unwrap(), Target::Plan(cycle));
@@ -304,7 +445,10 @@ mod tests {
         fs::create_dir(&all).unwrap();
         assert_eq!(
             of(&all).unwrap_err().to_string(),
-            format!("there is nothing to run in the directory `{}`: no plan.json, no flake.nix, no default.nix", all.display())
+            format!(
+                "there is nothing to run in the directory `{}`: no plan.json, no flake.nix, no default.nix",
+                all.display()
+            )
         );
         let default = put("all/default.nix");
         assert_eq!(of(&all).unwrap(), file(default.clone(), None));
@@ -312,7 +456,11 @@ mod tests {
         assert_eq!(of(&all).unwrap(), flake(all.to_str().unwrap(), "default"));
         put("all/plan.json");
         assert_eq!(of(&all).unwrap(), Target::Plan(all.clone()));
-        let named = Named { target: &all, attribute: Some("ci"), arguments: &[] };
+        let named = Named {
+            target: &all,
+            attribute: Some("ci"),
+            arguments: &[],
+        };
         assert_eq!(Target::of(named).unwrap(), file(default, Some("ci")));
     }
 
@@ -321,9 +469,24 @@ mod tests {
         let arguments = [Argument::Text("a".into(), "b".into())];
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("plan.json"), "").unwrap();
-        for (target, what) in [(Path::new(".#ci"), "a flake reference"), (dir.path(), "a plan")] {
-            let told = Target::of(Named { target, attribute: None, arguments: &arguments }).unwrap_err().to_string();
-            assert_eq!(told, format!("`{}` is {what}: `--attr`, `--arg` and `--argstr` are for .nix files", target.display()));
+        for (target, what) in [
+            (Path::new(".#ci"), "a flake reference"),
+            (dir.path(), "a plan"),
+        ] {
+            let told = Target::of(Named {
+                target,
+                attribute: None,
+                arguments: &arguments,
+            })
+            .unwrap_err()
+            .to_string();
+            assert_eq!(
+                told,
+                format!(
+                    "`{}` is {what}: `--attr`, `--arg` and `--argstr` are for .nix files",
+                    target.display()
+                )
+            );
         }
     }
 }

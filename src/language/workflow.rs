@@ -14,11 +14,13 @@ use super::{
 /// What of a workflow is its plan.
 const PLAN: &str = "plan";
 
-/// What of a workflow is itself, and a set of workflows does not have: Nix would evaluate and build all that a set or list holds.
+/// What of a workflow is itself, and a set of workflows does not have: Nix would evaluate and build
+/// all that a set or list holds.
 const ITSELF: &str = "out";
 
-/// Returns the paths of the workflows that there are where the path `wanted` leads to from `set`, or as near to it as there is anything;
-/// or null where it leads to a workflow, or to what cannot be evaluated.
+/// Returns the paths of the workflows that there are where the path `wanted` leads to from `set`,
+/// or as near to it as there is anything; or null where it leads to a workflow, or to what cannot
+/// be evaluated.
 const WORKFLOWS: &str = r#"
     let is = value: builtins.isAttrs value && value ? plan && value ? extend;
         may = value: builtins.tryEval (is value);
@@ -41,68 +43,123 @@ impl Workflow {
     /// Fails when Nix does, which has said why, or there is no such workflow.
     pub async fn plan(&self) -> Result<Vec<u8>, LanguageError> {
         let nix = match self {
-            Self::Flake { .. } => Nix::command("eval").args(["--json"]).args(self.inner(PLAN).arguments()),
-            Self::File { .. } => Nix::program("nix-instantiate").args(["--eval", "--strict", "--json"]).args(self.inner(PLAN).arguments()),
+            Self::Flake { .. } => Nix::command("eval")
+                .args(["--json"])
+                .args(self.inner(PLAN).arguments()),
+            Self::File { .. } => Nix::program("nix-instantiate")
+                .args(["--eval", "--strict", "--json"])
+                .args(self.inner(PLAN).arguments()),
         };
         let plan = self.told(&nix, "evaluate").await?;
-        // A set may have what is called so, and is no plan: a workflow, for one, which is its path as a text.
+        // A set may have what is called so, and is no plan: a workflow, for one, which is its path
+        // as a text.
         if plan.starts_with(b"{") {
             Ok(plan)
         } else {
-            Err(LanguageError::NoWorkflow { workflow: self.clone(), known: self.others().await?.unwrap_or_default() })
+            Err(LanguageError::NoWorkflow {
+                workflow: self.clone(),
+                known: self.others().await?.unwrap_or_default(),
+            })
         }
     }
 
-    /// Builds the workflow and returns what was built, a path in the store. `link` will lead there, and keeps it from being collected
-    /// from the moment that it is there.
+    /// Builds the workflow and returns what was built, a path in the store. `link` will lead there,
+    /// and keeps it from being collected from the moment that it is there.
     ///
     /// # Errors
     /// Fails when Nix does, which has said why, or there is no such workflow.
     pub async fn build(&self, link: &Path) -> Result<PathBuf, LanguageError> {
         let nix = match self {
-            Self::Flake { .. } => Nix::command("build").args(self.arguments()).arg("--out-link").arg(link),
+            Self::Flake { .. } => Nix::command("build")
+                .args(self.arguments())
+                .arg("--out-link")
+                .arg(link),
             Self::File { .. } => {
                 let derivation = self.instantiate(link).await?;
-                Nix::program("nix-store").arg("--realise").arg(derivation).arg("--add-root").arg(link).arg("--indirect")
+                Nix::program("nix-store")
+                    .arg("--realise")
+                    .arg(derivation)
+                    .arg("--add-root")
+                    .arg(link)
+                    .arg("--indirect")
             }
         };
         self.told(&nix, "build").await?;
-        let path = std::fs::read_link(link).map_err(|source| LanguageError::Start { program: "nix", source })?;
-        if path.join("plan.json").exists() { Ok(path) } else { Err(LanguageError::NoPlan { workflow: self.clone(), path }) }
+        let path = std::fs::read_link(link).map_err(|source| LanguageError::Start {
+            program: "nix",
+            source,
+        })?;
+        if path.join("plan.json").exists() {
+            Ok(path)
+        } else {
+            Err(LanguageError::NoPlan {
+                workflow: self.clone(),
+                path,
+            })
+        }
     }
 
     /// Evaluates a file to the derivation of one workflow, kept by a link of its own.
     async fn instantiate(&self, link: &Path) -> Result<PathBuf, LanguageError> {
         let link = link.with_extension("drv");
-        let nix = Nix::program("nix-instantiate").args(self.inner(ITSELF).arguments()).arg("--add-root").arg(&link).arg("--indirect");
+        let nix = Nix::program("nix-instantiate")
+            .args(self.inner(ITSELF).arguments())
+            .arg("--add-root")
+            .arg(&link)
+            .arg("--indirect");
         // A line each.
-        match self.told(&nix, "evaluate").await?.iter().filter(|byte| **byte == b'\n').count() {
+        match self
+            .told(&nix, "evaluate")
+            .await?
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+        {
             1 => Ok(link),
-            _ => Err(LanguageError::NoWorkflow { workflow: self.clone(), known: self.others().await?.unwrap_or_default() }),
+            _ => Err(LanguageError::NoWorkflow {
+                workflow: self.clone(),
+                known: self.others().await?.unwrap_or_default(),
+            }),
         }
     }
 
-    /// Runs a program of Nix before the user's eyes, and returns what it printed to standard output. Where it fails, the error says what is
-    /// at the bottom of it: that there is no such workflow, or none was named.
+    /// Runs a program of Nix before the user's eyes, and returns what it printed to standard
+    /// output. Where it fails, the error says what is at the bottom of it: that there is no such
+    /// workflow, or none was named.
     async fn told(&self, nix: &Nix, action: &'static str) -> Result<Vec<u8>, LanguageError> {
         let ended = nix.run(Told::User).await?;
         if ended.status.success() {
             return Ok(ended.stdout);
         }
         match self.others().await {
-            Ok(Some(known)) => Err(LanguageError::NoWorkflow { workflow: self.clone(), known }),
-            Ok(_) | Err(_) => Err(LanguageError::Failed { action, workflow: self.clone(), status: ended.status }),
+            Ok(Some(known)) => Err(LanguageError::NoWorkflow {
+                workflow: self.clone(),
+                known,
+            }),
+            Ok(_) | Err(_) => Err(LanguageError::Failed {
+                action,
+                workflow: self.clone(),
+                status: ended.status,
+            }),
         }
     }
 
-    /// Returns the workflows that there are in the place of this one; `None` where this one is there, or it cannot be known.
+    /// Returns the workflows that there are in the place of this one; `None` where this one is
+    /// there, or it cannot be known.
     async fn others(&self) -> Result<Option<Vec<Self>>, LanguageError> {
-        let wanted = |attribute: &str| match parts(attribute).iter().map(|part| quoted(part)).collect::<Vec<_>>() {
+        let wanted = |attribute: &str| match parts(attribute)
+            .iter()
+            .map(|part| quoted(part))
+            .collect::<Vec<_>>()
+        {
             parts if parts.is_empty() => "[ ]".to_owned(),
             parts => format!("[ {} ]", parts.join(" ")),
         };
         let nix = match self {
-            Self::Flake { reference, attribute } => {
+            Self::Flake {
+                reference,
+                attribute,
+            } => {
                 let names = wanted(attribute);
                 // A flake's outputs may be named from their beginning on.
                 let function = format!(
@@ -111,25 +168,49 @@ impl Workflow {
                      set = if whole then all else own; wanted = if whole then builtins.tail names else names; in {WORKFLOWS}"
                 );
                 // The system is not known otherwise.
-                Nix::command("eval").args(["--json", "--impure", &format!("{reference}#packages"), "--apply", &function])
+                Nix::command("eval").args([
+                    "--json",
+                    "--impure",
+                    &format!("{reference}#packages"),
+                    "--apply",
+                    &function,
+                ])
             }
-            Self::File { path, attribute, arguments } => {
+            Self::File {
+                path,
+                attribute,
+                arguments,
+            } => {
                 let expression = format!(
                     "let {} set = call (import (/. + {})); from = [ ]; wanted = {}; in {WORKFLOWS}",
                     call(arguments),
-                    quoted(&absolute(path).unwrap_or_else(|_| path.clone()).to_string_lossy()),
+                    quoted(
+                        &absolute(path)
+                            .unwrap_or_else(|_| path.clone())
+                            .to_string_lossy()
+                    ),
                     wanted(attribute.as_deref().unwrap_or_default())
                 );
-                Nix::program("nix-instantiate").args(["--eval", "--strict", "--json", "--expr", &expression])
+                Nix::program("nix-instantiate").args([
+                    "--eval",
+                    "--strict",
+                    "--json",
+                    "--expr",
+                    &expression,
+                ])
             }
         };
         let ended = nix.run(Told::Nobody).await?;
-        let known: Option<Vec<Vec<String>>> = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+        let known: Option<Vec<Vec<String>>> =
+            serde_json::from_slice(&ended.stdout).unwrap_or_default();
         let known = known.map(|known| known.iter().map(|path| self.with_attribute(path)).collect());
         match self {
             Self::Flake { .. } if known.is_some() => {
                 // It may be no package, and a workflow all the same.
-                let nix = Nix::command("eval").args(["--json"]).args(self.arguments()).args(["--apply", "value: value ? extend"]);
+                let nix = Nix::command("eval")
+                    .args(["--json"])
+                    .args(self.arguments())
+                    .args(["--apply", "value: value ? extend"]);
                 let is_there = nix.run(Told::Nobody).await?.stdout.starts_with(b"true");
                 Ok(known.filter(|_| !is_there))
             }
@@ -140,11 +221,22 @@ impl Workflow {
     /// Returns the arguments of Nix's programs that name the workflow.
     fn arguments(&self) -> Vec<String> {
         match self {
-            Self::Flake { reference, attribute } => vec![format!("{reference}#{attribute}")],
-            Self::File { path, attribute, arguments } => {
+            Self::Flake {
+                reference,
+                attribute,
+            } => vec![format!("{reference}#{attribute}")],
+            Self::File {
+                path,
+                attribute,
+                arguments,
+            } => {
                 let path = absolute(path).unwrap_or_else(|_| path.clone());
                 let mut argv = vec![path.to_string_lossy().into_owned()];
-                argv.extend(attribute.iter().flat_map(|attribute| ["--attr".to_owned(), attribute.clone()]));
+                argv.extend(
+                    attribute
+                        .iter()
+                        .flat_map(|attribute| ["--attr".to_owned(), attribute.clone()]),
+                );
                 for argument in arguments {
                     let (option, name, value) = match argument {
                         Argument::Expression(name, value) => ("--arg", name, value),
@@ -161,16 +253,32 @@ impl Workflow {
     fn inner(&self, name: &str) -> Self {
         let below = |attribute: &str| format!("{attribute}.{name}");
         match self.clone() {
-            Self::Flake { reference, attribute } => Self::Flake { reference, attribute: below(&attribute) },
-            Self::File { path, attribute, arguments } => {
-                let attribute = attribute.map_or_else(|| name.to_owned(), |attribute| below(&attribute));
-                Self::File { path, attribute: Some(attribute), arguments }
+            Self::Flake {
+                reference,
+                attribute,
+            } => Self::Flake {
+                reference,
+                attribute: below(&attribute),
+            },
+            Self::File {
+                path,
+                attribute,
+                arguments,
+            } => {
+                let attribute =
+                    attribute.map_or_else(|| name.to_owned(), |attribute| below(&attribute));
+                Self::File {
+                    path,
+                    attribute: Some(attribute),
+                    arguments,
+                }
             }
         }
     }
 }
 
-/// Returns the definition of `call`, which calls a function with those arguments that it takes, as Nix does it, where it has all it needs.
+/// Returns the definition of `call`, which calls a function with those arguments that it takes, as
+/// Nix does it, where it has all it needs.
 fn call(arguments: &[Argument]) -> String {
     let mut given = String::new();
     for argument in arguments {
@@ -187,7 +295,8 @@ fn call(arguments: &[Argument]) -> String {
     )
 }
 
-/// Returns the names that an attribute's path is made of, as Nix reads it: a dot within quotes parts nothing.
+/// Returns the names that an attribute's path is made of, as Nix reads it: a dot within quotes
+/// parts nothing.
 fn parts(attribute: &str) -> Vec<String> {
     let (mut parts, mut is_quoted) = (Vec::new(), false);
     let mut part = String::new();
@@ -206,7 +315,12 @@ fn parts(attribute: &str) -> Vec<String> {
 
 /// Returns a text as Nix writes it.
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${"))
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace("${", "\\${")
+    )
 }
 
 #[cfg(test)]
@@ -215,18 +329,50 @@ mod tests {
 
     #[test]
     fn a_workflow_is_named_as_nix_wants_it() {
-        let flake = Workflow::Flake { reference: "github:o/r".into(), attribute: "ci".into() };
+        let flake = Workflow::Flake {
+            reference: "github:o/r".into(),
+            attribute: "ci".into(),
+        };
         assert_eq!(flake.inner(PLAN).arguments(), ["github:o/r#ci.plan"]);
-        let arguments = vec![Argument::Expression("n".into(), "1 + 1".into()), Argument::Text("s".into(), "x".into())];
-        let file = Workflow::File { path: "/ci.nix".into(), attribute: None, arguments };
-        assert_eq!(file.arguments(), ["/ci.nix", "--arg", "n", "1 + 1", "--argstr", "s", "x"]);
-        assert_eq!(file.inner(PLAN).arguments()[..3], ["/ci.nix", "--attr", "plan"]);
-        let path = |names: &[&str]| file.with_attribute(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let arguments = vec![
+            Argument::Expression("n".into(), "1 + 1".into()),
+            Argument::Text("s".into(), "x".into()),
+        ];
+        let file = Workflow::File {
+            path: "/ci.nix".into(),
+            attribute: None,
+            arguments,
+        };
+        assert_eq!(
+            file.arguments(),
+            ["/ci.nix", "--arg", "n", "1 + 1", "--argstr", "s", "x"]
+        );
+        assert_eq!(
+            file.inner(PLAN).arguments()[..3],
+            ["/ci.nix", "--attr", "plan"]
+        );
+        let path = |names: &[&str]| {
+            file.with_attribute(
+                &names
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
         assert_eq!(path(&["a", "b"]).inner(PLAN).arguments()[2], "a.b.plan");
-        assert_eq!(path(&["a.b", "c"]).inner(PLAN).arguments()[2], "\"a.b\".c.plan");
-        assert_eq!(path(&["a.b", "c"]).on_the_command_line(), "/ci.nix -A '\"a.b\".c'");
+        assert_eq!(
+            path(&["a.b", "c"]).inner(PLAN).arguments()[2],
+            "\"a.b\".c.plan"
+        );
+        assert_eq!(
+            path(&["a.b", "c"]).on_the_command_line(),
+            "/ci.nix -A '\"a.b\".c'"
+        );
         assert_eq!(path(&[]), file);
-        assert_eq!(flake.with_attribute(&["a.b".into()]).on_the_command_line(), "'github:o/r#\"a.b\"'");
+        assert_eq!(
+            flake.with_attribute(&["a.b".into()]).on_the_command_line(),
+            "'github:o/r#\"a.b\"'"
+        );
     }
 
     #[test]

@@ -29,7 +29,11 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: found {}, expected {}", self.path, self.found, self.expected)?;
+        write!(
+            f,
+            "{}: found {}, expected {}",
+            self.path, self.found, self.expected
+        )?;
         match &self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),
@@ -58,7 +62,10 @@ impl Faults {
 
 impl From<Fault> for Faults {
     fn from(fault: Fault) -> Self {
-        Self { shown: vec![fault], total: 1 }
+        Self {
+            shown: vec![fault],
+            total: 1,
+        }
     }
 }
 
@@ -101,10 +108,15 @@ pub enum PlanError {
 }
 
 fn count(faults: usize) -> String {
-    if faults == 1 { "a fault".to_owned() } else { format!("{faults} faults") }
+    if faults == 1 {
+        "a fault".to_owned()
+    } else {
+        format!("{faults} faults")
+    }
 }
 
-/// A place in JSON, as a chain of borrowed segments on the stack: free to make, written out only for a fault.
+/// A place in JSON, as a chain of borrowed segments on the stack: free to make, written out only
+/// for a fault.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
     parent: Option<&'a At<'a>>,
@@ -126,7 +138,10 @@ pub(super) enum Step {
 }
 
 impl At<'static> {
-    pub(super) const ROOT: At<'static> = At { parent: None, segment: Segment::Root };
+    pub(super) const ROOT: At<'static> = At {
+        parent: None,
+        segment: Segment::Root,
+    };
 }
 
 impl<'a> At<'a> {
@@ -134,14 +149,20 @@ impl<'a> At<'a> {
     where
         'a: 'b,
     {
-        At { parent: Some(self), segment: Segment::Key(key) }
+        At {
+            parent: Some(self),
+            segment: Segment::Key(key),
+        }
     }
 
     pub(super) fn index<'b>(&'b self, index: usize) -> At<'b>
     where
         'a: 'b,
     {
-        At { parent: Some(self), segment: Segment::Index(index) }
+        At {
+            parent: Some(self),
+            segment: Segment::Index(index),
+        }
     }
 
     fn steps(&self) -> Vec<Step> {
@@ -164,8 +185,14 @@ impl fmt::Display for At<'_> {
             Segment::Root => f.write_str("$"),
             Segment::Index(index) => write!(f, "[{index}]"),
             Segment::Key(key) => {
-                let plain = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-                if plain && (1..=200).contains(&key.len()) { write!(f, ".{key}") } else { write!(f, "[{}]", quoted(key)) }
+                let plain = key
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+                if plain && (1..=200).contains(&key.len()) {
+                    write!(f, ".{key}")
+                } else {
+                    write!(f, "[{}]", quoted(key))
+                }
             }
         }
     }
@@ -181,18 +208,31 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(found: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { found: found.into(), expected: expected.into(), hint: None }
+        Self {
+            found: found.into(),
+            expected: expected.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     /// Returns the fault at a place.
     pub(super) fn at(self, at: &At<'_>) -> Fault {
         // What stands in the plan is repeated in all of them.
-        let [path, found, expected] = [at.to_string(), self.found, self.expected].map(|text| escaped(&text).into_owned());
-        Fault { path, found, expected, hint: self.hint.map(|hint| escaped(&hint).into_owned()) }
+        let [path, found, expected] =
+            [at.to_string(), self.found, self.expected].map(|text| escaped(&text).into_owned());
+        Fault {
+            path,
+            found,
+            expected,
+            hint: self.hint.map(|hint| escaped(&hint).into_owned()),
+        }
     }
 
     pub(super) fn maybe_hint(self, hint: Option<String>) -> Self {
@@ -218,14 +258,25 @@ impl Sink {
             return;
         }
         let place = at.steps();
-        // A fault at or below a broken place is about the placeholder there; one above may be due to what is missing below.
-        if !self.broken.iter().any(|broken| place.starts_with(broken) || broken.starts_with(&place)) {
+        // A fault at or below a broken place is about the placeholder there; one above may be due
+        // to what is missing below.
+        if !self
+            .broken
+            .iter()
+            .any(|broken| place.starts_with(broken) || broken.starts_with(&place))
+        {
             self.push(at, place, refusal);
         }
     }
 
-    /// Adds a structural fault. What is wrong at, below or right above `broken` from now on is taken to follow from it.
-    pub(super) fn add_structural(&mut self, at: &At<'_>, broken: &At<'_>, refusal: impl FnOnce() -> Refusal) {
+    /// Adds a structural fault. What is wrong at, below or right above `broken` from now on is
+    /// taken to follow from it.
+    pub(super) fn add_structural(
+        &mut self,
+        at: &At<'_>,
+        broken: &At<'_>,
+        refusal: impl FnOnce() -> Refusal,
+    ) {
         if self.is_full() {
             self.total += 1;
             return;
@@ -267,15 +318,29 @@ impl Sink {
             return Ok(value);
         }
         self.kept.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Err(Faults { shown: self.kept.into_iter().map(|(_, fault)| fault).collect(), total: self.total })
+        Err(Faults {
+            shown: self.kept.into_iter().map(|(_, fault)| fault).collect(),
+            total: self.total,
+        })
     }
 }
 
 /// Returns a text in quotes, control characters escaped, long ones cut.
 pub(super) fn quoted(text: &str) -> String {
-    let end = text.char_indices().nth(FOUND_MAX).map_or(text.len(), |(end, _)| end);
+    let end = text
+        .char_indices()
+        .nth(FOUND_MAX)
+        .map_or(text.len(), |(end, _)| end);
     let quoted = Value::from(&text[..end]).to_string();
-    if end == text.len() { quoted } else { format!("{}…\" ({} bytes)", quoted.strip_suffix('"').unwrap_or(&quoted), text.len()) }
+    if end == text.len() {
+        quoted
+    } else {
+        format!(
+            "{}…\" ({} bytes)",
+            quoted.strip_suffix('"').unwrap_or(&quoted),
+            text.len()
+        )
+    }
 }
 
 /// Returns a short text for a value.
@@ -285,10 +350,19 @@ pub(super) fn shown(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "an empty list".to_owned(),
         Value::Object(fields) if fields.is_empty() => "an empty object".to_owned(),
         Value::Array(_) | Value::Object(_) => {
-            let kind = if value.is_array() { "a list" } else { "an object" };
+            let kind = if value.is_array() {
+                "a list"
+            } else {
+                "an object"
+            };
             // A large value is not worth writing out.
             let small = match value {
-                Value::Array(items) => items.len() <= 8 && items.iter().all(|item| !item.is_array() && !item.is_object()),
+                Value::Array(items) => {
+                    items.len() <= 8
+                        && items
+                            .iter()
+                            .all(|item| !item.is_array() && !item.is_object())
+                }
                 _ => false,
             };
             match value.to_string() {
@@ -301,9 +375,15 @@ pub(super) fn shown(value: &Value) -> String {
 }
 
 /// Returns the candidate that is closest to `name`, if one is close enough to be meant.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     fn fold(name: &str) -> String {
-        name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
+        name.chars()
+            .filter(|c| !matches!(c, '-' | '_' | ' '))
+            .flat_map(char::to_lowercase)
+            .collect()
     }
     if name.len() > 200 {
         return None;
@@ -312,19 +392,35 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
     let allowed = (folded.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .filter(|candidate| *candidate != name && candidate.len().abs_diff(name.len()) <= allowed + 4)
-        .map(|candidate| (strsim::damerau_levenshtein(&folded, &fold(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
+        .filter(|candidate| {
+            *candidate != name && candidate.len().abs_diff(name.len()) <= allowed + 4
+        })
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&folded, &fold(candidate)),
+                candidate,
+            )
+        })
+        .filter(|(distance, candidate)| {
+            *distance <= allowed && *distance < candidate.chars().count()
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }
 
 /// Returns the hint that names the nearest candidate, or all of them if they are few.
-pub(super) fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
+pub(super) fn suggest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<String> {
     if let Some(near) = nearest(name, candidates.clone()) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let known: Vec<_> = candidates.into_iter().take(13).map(|known| format!("`{known}`")).collect();
+    let known: Vec<_> = candidates
+        .into_iter()
+        .take(13)
+        .map(|known| format!("`{known}`"))
+        .collect();
     (!known.is_empty() && known.len() < 13).then(|| format!("known: {}", known.join(", ")))
 }
 
@@ -336,15 +432,24 @@ mod tests {
     fn a_path_quotes_keys_that_are_not_plain() {
         let jobs = At::ROOT.key("jobs");
         let job = jobs.key("test-linux");
-        assert_eq!(job.key("steps").index(3).to_string(), "$.jobs.test-linux.steps[3]");
-        assert_eq!(job.key("env").key("a b\"").to_string(), r#"$.jobs.test-linux.env["a b\""]"#);
+        assert_eq!(
+            job.key("steps").index(3).to_string(),
+            "$.jobs.test-linux.steps[3]"
+        );
+        assert_eq!(
+            job.key("env").key("a b\"").to_string(),
+            r#"$.jobs.test-linux.env["a b\""]"#
+        );
         assert_eq!(job.key("").to_string(), r#"$.jobs.test-linux[""]"#);
     }
 
     #[test]
     fn the_nearest_name_is_close_and_never_far() {
         assert_eq!(nearest("biuld", ["build", "bill", "test"]), Some("build"));
-        assert_eq!(nearest("continue-on-error", ["condition", "continueOnError"]), Some("continueOnError"));
+        assert_eq!(
+            nearest("continue-on-error", ["condition", "continueOnError"]),
+            Some("continueOnError")
+        );
         assert_eq!(nearest("Build", ["build"]), Some("build"));
         assert_eq!(nearest("deploy", ["build", "test"]), None);
         assert_eq!(nearest("x", ["y"]), None);
@@ -353,7 +458,10 @@ mod tests {
     #[test]
     fn long_and_odd_texts_are_cut_and_escaped() {
         assert_eq!(quoted("a\u{0}b"), "\"a\\u0000b\"");
-        assert_eq!(quoted(&"é".repeat(100)), format!("\"{}…\" (200 bytes)", "é".repeat(60)));
+        assert_eq!(
+            quoted(&"é".repeat(100)),
+            format!("\"{}…\" (200 bytes)", "é".repeat(60))
+        );
         assert_eq!(shown(&serde_json::json!(["a", 1])), "the list [\"a\",1]");
         assert_eq!(shown(&serde_json::json!([[]])), "a list");
     }
@@ -366,6 +474,10 @@ mod tests {
         }
         let faults = sink.finish(()).unwrap_err();
         assert_eq!((faults.shown().len(), faults.total()), (100, 250));
-        assert!(faults.to_string().ends_with("$[99]: found x, expected y\nand 150 more"));
+        assert!(
+            faults
+                .to_string()
+                .ends_with("$[99]: found x, expected y\nand 150 more")
+        );
     }
 }

@@ -21,10 +21,19 @@ const PLAN_FILE: &str = "plan.json";
 /// # Errors
 /// The file cannot be read, or the plan has faults.
 pub fn load(path: &Path) -> Result<Plan, PlanError> {
-    let path = if path.is_dir() { path.join(PLAN_FILE) } else { path.to_owned() };
+    let path = if path.is_dir() {
+        path.join(PLAN_FILE)
+    } else {
+        path.to_owned()
+    };
     let bytes = match read(&path) {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(fault)) => return Err(PlanError::Faulty { path, faults: fault.into() }),
+        Ok(Err(fault)) => {
+            return Err(PlanError::Faulty {
+                path,
+                faults: fault.into(),
+            });
+        }
         Err(source) => return Err(PlanError::Read { path, source }),
     };
     parse(&bytes).map_err(|faults| PlanError::Faulty { path, faults })
@@ -50,7 +59,11 @@ fn read(path: &Path) -> io::Result<Result<Vec<u8>, Fault>> {
 pub fn parse(bytes: &[u8]) -> Result<Plan, Faults> {
     let mut sink = Sink::default();
     let mut value = document::parse(bytes, &mut sink)?;
-    if let Some(version) = value.get("version").and_then(serde_json::Value::as_u64).filter(|version| *version > u64::from(PLAN_VERSION)) {
+    if let Some(version) = value
+        .get("version")
+        .and_then(serde_json::Value::as_u64)
+        .filter(|version| *version > u64::from(PLAN_VERSION))
+    {
         // Nothing else can be said of a plan of the future.
         let refusal = Refusal::new(version.to_string(), format!("version {PLAN_VERSION}"))
             .hint(format!("this program reads version {PLAN_VERSION} only; the plan was compiled for a newer one"));
@@ -59,14 +72,19 @@ pub fn parse(bytes: &[u8]) -> Result<Plan, Faults> {
     structure::check(&mut value, &mut sink);
     if sink.is_full() {
         // What else is wrong would not be shown.
-        return sink.finish(()).map(|()| unreachable!("invariant: a full sink has faults"));
+        return sink
+            .finish(())
+            .map(|()| unreachable!("invariant: a full sink has faults"));
     }
     match <Plan as serde::Deserialize>::deserialize(value) {
         Ok(plan) => {
             validate::check(&plan, &mut sink);
             sink.finish(plan)
         }
-        // The schema and the model are made of the same types; where the model is stricter, its own words must do.
-        Err(error) => Err(Refusal::new(error.to_string(), "a plan").at(&At::ROOT).into()),
+        // The schema and the model are made of the same types; where the model is stricter, its own
+        // words must do.
+        Err(error) => Err(Refusal::new(error.to_string(), "a plan")
+            .at(&At::ROOT)
+            .into()),
     }
 }

@@ -1,7 +1,8 @@
 //! The plan: what Nix compiles and the orchestrator runs.
 //!
-//! [`load`] and [`parse`] return a plan that has no fault, or every fault at once: what is not JSON, what does not fit
-//! the schema (`structure`), and what the fields mean together (`validate`). Knows nothing of units, runs or the host.
+//! [`load`] and [`parse`] return a plan that has no fault, or every fault at once: what is not
+//! JSON, what does not fit the schema (`structure`), and what the fields mean together
+//! (`validate`). Knows nothing of units, runs or the host.
 
 mod document;
 mod fault;

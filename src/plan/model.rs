@@ -1,7 +1,7 @@
 //! The serde model of a plan: the shape of the JSON, field by field.
 //!
-//! The JSON Schema is generated from these types. What fields mean together (cycles, duplicate artifacts,
-//! unknown executors) is `validate`'s business.
+//! The JSON Schema is generated from these types. What fields mean together (cycles, duplicate
+//! artifacts, unknown executors) is `validate`'s business.
 
 use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
 
@@ -82,7 +82,9 @@ impl TryFrom<f64> for Seconds {
         if seconds > 0.0 && seconds <= Self::MAX {
             Ok(Self(seconds))
         } else {
-            Err(format!("{seconds} is not a number of seconds greater than 0"))
+            Err(format!(
+                "{seconds} is not a number of seconds greater than 0"
+            ))
         }
     }
 }
@@ -204,7 +206,8 @@ pub struct Concurrency {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Sandbox {
-    /// A user of its own, the host read-only, no homes, no new privileges, no dangerous system calls. The default.
+    /// A user of its own, the host read-only, no homes, no new privileges, no dangerous system
+    /// calls. The default.
     #[default]
     Strict,
     /// A user of its own, the host read-only; namespaces and system calls as any user has them.
@@ -215,7 +218,12 @@ pub enum Sandbox {
 
 /// Where and how jobs run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum Executor {
     /// A transient service on the host.
     Systemd {
@@ -274,7 +282,11 @@ pub enum Executor {
 
 impl Default for Executor {
     fn default() -> Self {
-        Self::Systemd { copy_repo: true, sandbox: Sandbox::Strict, properties: Env::new() }
+        Self::Systemd {
+            copy_repo: true,
+            sandbox: Sandbox::Strict,
+            properties: Env::new(),
+        }
     }
 }
 
@@ -315,7 +327,8 @@ pub struct Job {
     /// Providers of variables of its steps, in order.
     #[serde(default)]
     pub env_from: Vec<Argv>,
-    /// Files on the host that its steps find in `$CREDENTIALS_DIRECTORY`, by name (`LoadCredential=`, systemd.exec(5)).
+    /// Files on the host that its steps find in `$CREDENTIALS_DIRECTORY`, by name
+    /// (`LoadCredential=`, systemd.exec(5)).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub credentials: BTreeMap<String, String>,
     /// The same, of files that systemd-creds(1) has encrypted (`LoadCredentialEncrypted=`).
@@ -378,11 +391,18 @@ impl<'de> Deserialize<'de> for ArtifactInput {
                 f.write_str("an artifact's name or { \"name\": …, \"path\": … }")
             }
             fn visit_str<E: de::Error>(self, name: &str) -> Result<ArtifactInput, E> {
-                Ok(ArtifactInput { name: name.to_owned(), path: here() })
+                Ok(ArtifactInput {
+                    name: name.to_owned(),
+                    path: here(),
+                })
             }
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ArtifactInput, A::Error> {
-                let object = ArtifactInputObject::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(ArtifactInput { name: object.name, path: object.path })
+                let object =
+                    ArtifactInputObject::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(ArtifactInput {
+                    name: object.name,
+                    path: object.path,
+                })
             }
         }
         deserializer.deserialize_any(Visitor)

@@ -9,16 +9,23 @@ use std::{
 
 use petgraph::{algo::kosaraju_scc, graph::DiGraph};
 
-/// Returns the nodes so that each follows all it needs, lesser ones first where there is a choice; `None` for a cycle.
+/// Returns the nodes so that each follows all it needs, lesser ones first where there is a choice;
+/// `None` for a cycle.
 pub(crate) fn topological(needs: &[Vec<u32>]) -> Option<Vec<u32>> {
     let mut dependents: Vec<Vec<u32>> = vec![Vec::new(); needs.len()];
     let mut missing: Vec<usize> = Vec::with_capacity(needs.len());
     for (node, wanted) in needs.iter().enumerate() {
         missing.push(wanted.len());
-        wanted.iter().for_each(|need| dependents[*need as usize].push(node as u32));
+        wanted
+            .iter()
+            .for_each(|need| dependents[*need as usize].push(node as u32));
     }
-    let mut ready: BinaryHeap<Reverse<u32>> =
-        missing.iter().enumerate().filter(|(_, count)| **count == 0).map(|(node, _)| Reverse(node as u32)).collect();
+    let mut ready: BinaryHeap<Reverse<u32>> = missing
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count == 0)
+        .map(|(node, _)| Reverse(node as u32))
+        .collect();
     let mut order = Vec::with_capacity(needs.len());
     while let Some(Reverse(node)) = ready.pop() {
         order.push(node);
@@ -32,9 +39,10 @@ pub(crate) fn topological(needs: &[Vec<u32>]) -> Option<Vec<u32>> {
     (order.len() == needs.len()).then_some(order)
 }
 
-/// Returns one cycle, the shortest through its least node, of every knot of nodes that need each other, in the order of
-/// those least nodes. `needs[n]` are the nodes that `n` needs. Each node of a cycle needs the next one, and the last
-/// needs the first. A node that needs itself is a cycle of one.
+/// Returns one cycle, the shortest through its least node, of every knot of nodes that need each
+/// other, in the order of those least nodes. `needs[n]` are the nodes that `n` needs. Each node of
+/// a cycle needs the next one, and the last needs the first. A node that needs itself is a cycle of
+/// one.
 pub(crate) fn cycles(needs: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let edges: usize = needs.iter().map(Vec::len).sum();
     let mut graph = DiGraph::<(), (), u32>::with_capacity(needs.len(), edges);
@@ -50,7 +58,8 @@ pub(crate) fn cycles(needs: &[Vec<u32>]) -> Vec<Vec<u32>> {
         .into_iter()
         .filter_map(|knot| {
             let start = knot.iter().map(|node| node.index() as u32).min()?;
-            (knot.len() > 1 || needs[start as usize].contains(&start)).then(|| shortest(needs, start))
+            (knot.len() > 1 || needs[start as usize].contains(&start))
+                .then(|| shortest(needs, start))
         })
         .collect();
     found.sort();

@@ -1,4 +1,5 @@
-//! The JSON Schema of a plan: generated from the model, the source of `docs/plan.schema.json` and of the structural check.
+//! The JSON Schema of a plan: generated from the model, the source of `docs/plan.schema.json` and
+//! of the structural check.
 
 use schemars::{Schema, generate::SchemaSettings};
 use serde_json::Value;
@@ -7,8 +8,13 @@ use super::model::{PLAN_VERSION, Plan};
 
 /// Returns the JSON Schema (draft 2020-12) of a plan.
 pub fn schema() -> Schema {
-    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Plan>();
-    schema.insert("title".to_owned(), Value::from(format!("nixactions plan, version {PLAN_VERSION}")));
+    let mut schema = SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<Plan>();
+    schema.insert(
+        "title".to_owned(),
+        Value::from(format!("nixactions plan, version {PLAN_VERSION}")),
+    );
     schema
 }
 

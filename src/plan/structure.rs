@@ -1,7 +1,8 @@
 //! The structural check: a walk of the JSON along the schema.
 //!
-//! Knows no field of a plan, only the schema's keywords. A value that does not fit is reported and replaced by a
-//! placeholder that does, so that the model can be built and checked for what else is wrong with the plan.
+//! Knows no field of a plan, only the schema's keywords. A value that does not fit is reported and
+//! replaced by a placeholder that does, so that the model can be built and checked for what else is
+//! wrong with the plan.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -14,12 +15,15 @@ use super::{
 use crate::ids::{self, NAME_PATTERN};
 
 /// What a name must be, in words.
-pub(super) const NAME_FORM: &str = "a name of letters, digits, `_` and `-` that starts with a letter or `_`";
+pub(super) const NAME_FORM: &str =
+    "a name of letters, digits, `_` and `-` that starts with a letter or `_`";
 /// What stands for a text that is missing or not one.
 const PLACEHOLDER: &str = "placeholder";
 
 static PLAN: LazyLock<Node> = LazyLock::new(|| {
-    Compiler::new(schema().as_value()).compile_root().expect("invariant: the schema has only keywords that are known here")
+    Compiler::new(schema().as_value())
+        .compile_root()
+        .expect("invariant: the schema has only keywords that are known here")
 });
 
 /// Reports all that does not fit the schema, and replaces it.
@@ -27,7 +31,8 @@ pub(super) fn check(plan: &mut Value, sink: &mut Sink) {
     PLAN.check(plan, &At::ROOT, sink);
 }
 
-/// Returns the fields of the objects at a path, by the names of fields; `*` stands for each key of a map.
+/// Returns the fields of the objects at a path, by the names of fields; `*` stands for each key of
+/// a map.
 pub(super) fn fields(path: &[&str]) -> Vec<&'static str> {
     let at = |node: &'static Node, key: &&str| match node {
         Node::Object(fields) => fields.get(*key).map(|field| &field.node),
@@ -49,12 +54,27 @@ enum Node {
     Text,
     Name,
     OneOf(Vec<String>),
-    Integer { min: u64, max: u64 },
-    Number { above: f64, max: f64 },
-    List { item: Box<Node>, min: usize },
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    Number {
+        above: f64,
+        max: f64,
+    },
+    List {
+        item: Box<Node>,
+        min: usize,
+    },
     Object(BTreeMap<String, Field>),
-    Map { value: Box<Node>, named: bool },
-    Tagged { tag: String, variants: BTreeMap<String, BTreeMap<String, Field>> },
+    Map {
+        value: Box<Node>,
+        named: bool,
+    },
+    Tagged {
+        tag: String,
+        variants: BTreeMap<String, BTreeMap<String, Field>>,
+    },
     Either(Vec<Node>),
 }
 
@@ -67,7 +87,10 @@ struct Field {
 impl Node {
     fn check(&self, value: &mut Value, at: &At<'_>, sink: &mut Sink) {
         match (self, &mut *value) {
-            (Self::Any, _) | (Self::Null, Value::Null) | (Self::Bool, Value::Bool(_)) | (Self::Text, Value::String(_)) => {}
+            (Self::Any, _)
+            | (Self::Null, Value::Null)
+            | (Self::Bool, Value::Bool(_))
+            | (Self::Text, Value::String(_)) => {}
             (Self::Name, Value::String(name)) => {
                 if let Err(refusal) = check_name(name) {
                     sink.add_structural(at, at, || refusal);
@@ -79,12 +102,17 @@ impl Node {
                     self.refuse(value, at, sink);
                 }
             }
-            (Self::Integer { min, max }, Value::Number(number)) if number.as_u64().is_some_and(|n| (*min..=*max).contains(&n)) => {}
-            (Self::Number { above, max }, Value::Number(number)) if number.as_f64().is_some_and(|n| n > *above && n <= *max) => {}
+            (Self::Integer { min, max }, Value::Number(number))
+                if number.as_u64().is_some_and(|n| (*min..=*max).contains(&n)) => {}
+            (Self::Number { above, max }, Value::Number(number))
+                if number.as_f64().is_some_and(|n| n > *above && n <= *max) => {}
             (Self::List { item, min }, Value::Array(items)) => {
                 if items.len() < *min {
                     sink.add_structural(at, at, || {
-                        Refusal::new(format!("{} items", items.len()).replace("0 items", "an empty list"), self.describe())
+                        Refusal::new(
+                            format!("{} items", items.len()).replace("0 items", "an empty list"),
+                            self.describe(),
+                        )
                     });
                     *value = self.placeholder();
                     return;
@@ -116,7 +144,9 @@ impl Node {
                     kind => {
                         let kinds = Self::OneOf(variants.keys().cloned().collect());
                         // Which other fields there may be is not known.
-                        sink.add_structural(&at.key(tag), at, || kind.map_or_else(|| missing(&kinds), |kind| kinds.refusal(kind)));
+                        sink.add_structural(&at.key(tag), at, || {
+                            kind.map_or_else(|| missing(&kinds), |kind| kinds.refusal(kind))
+                        });
                     }
                 }
                 *value = self.placeholder();
@@ -155,16 +185,25 @@ impl Node {
     /// Returns how a value of the wrong type should probably be written.
     fn rewrite(&self, value: &Value) -> Option<String> {
         match (self, value) {
-            (Self::Text, Value::Bool(_) | Value::Number(_)) => Some(format!("write it as text: \"{value}\"")),
+            (Self::Text, Value::Bool(_) | Value::Number(_)) => {
+                Some(format!("write it as text: \"{value}\""))
+            }
             (Self::Bool | Self::Integer { .. } | Self::Number { .. }, Value::String(text)) => {
                 let meant: Value = serde_json::from_str(text.trim()).ok()?;
-                self.takes(&meant).then(|| format!("write it without quotes: {meant}"))
+                self.takes(&meant)
+                    .then(|| format!("write it without quotes: {meant}"))
             }
             (Self::OneOf(options), Value::String(text)) => {
-                nearest(text, options.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+                nearest(text, options.iter().map(String::as_str))
+                    .map(|near| format!("did you mean `{near}`?"))
             }
-            (Self::List { item, .. }, Value::String(text)) if item.takes(value) && text.len() < 60 => {
-                Some(format!("write a list: {}", Value::from(text.split_whitespace().collect::<Vec<_>>())))
+            (Self::List { item, .. }, Value::String(text))
+                if item.takes(value) && text.len() < 60 =>
+            {
+                Some(format!(
+                    "write a list: {}",
+                    Value::from(text.split_whitespace().collect::<Vec<_>>())
+                ))
             }
             (Self::Either(nodes), _) => nodes.iter().find_map(|node| node.rewrite(value)),
             _ => None,
@@ -181,25 +220,48 @@ impl Node {
             Self::Name => NAME_FORM.to_owned(),
             Self::OneOf(options) => format!("one of {}", list(options.iter().map(String::as_str))),
             Self::Integer { min, max } if min == max => format!("the number {min}"),
-            Self::Integer { min, max } if *max == u64::from(u32::MAX) => format!("an integer of at least {min}"),
+            Self::Integer { min, max } if *max == u64::from(u32::MAX) => {
+                format!("an integer of at least {min}")
+            }
             Self::Integer { min, max } => format!("an integer from {min} to {max}"),
-            Self::Number { above, max } => format!("a number greater than {above} and at most {max}"),
+            Self::Number { above, max } => {
+                format!("a number greater than {above} and at most {max}")
+            }
             Self::List { item, min } => {
                 let (one, many) = match **item {
                     Self::Text => ("text", " of texts"),
                     Self::Name => ("name", " of names"),
                     _ => ("item", ""),
                 };
-                if *min == 0 { format!("a list{many}") } else { format!("a list of at least {min} {one}") }
+                if *min == 0 {
+                    format!("a list{many}")
+                } else {
+                    format!("a list of at least {min} {one}")
+                }
             }
             Self::Object(fields) => {
-                let required = list(fields.iter().filter(|(_, field)| field.required).map(|(name, _)| name.as_str()));
-                if required.is_empty() { "an object".to_owned() } else { format!("an object with {required}") }
+                let required = list(
+                    fields
+                        .iter()
+                        .filter(|(_, field)| field.required)
+                        .map(|(name, _)| name.as_str()),
+                );
+                if required.is_empty() {
+                    "an object".to_owned()
+                } else {
+                    format!("an object with {required}")
+                }
             }
-            Self::Map { value, .. } if matches!(**value, Self::Text) => "an object of texts".to_owned(),
+            Self::Map { value, .. } if matches!(**value, Self::Text) => {
+                "an object of texts".to_owned()
+            }
             Self::Map { .. } => "an object".to_owned(),
             Self::Tagged { tag, .. } => format!("an object with `{tag}`"),
-            Self::Either(nodes) => nodes.iter().map(Self::describe).collect::<Vec<_>>().join(" or "),
+            Self::Either(nodes) => nodes
+                .iter()
+                .map(Self::describe)
+                .collect::<Vec<_>>()
+                .join(" or "),
         }
     }
 
@@ -209,16 +271,24 @@ impl Node {
             Self::Any | Self::Null => Value::Null,
             Self::Bool => false.into(),
             Self::Text | Self::Name => PLACEHOLDER.into(),
-            Self::OneOf(options) => options.first().map_or(Value::Null, |option| option.as_str().into()),
+            Self::OneOf(options) => options
+                .first()
+                .map_or(Value::Null, |option| option.as_str().into()),
             Self::Integer { min, .. } => (*min).into(),
             Self::Number { above, .. } => (above + 1.0).into(),
-            Self::List { item, min } => Value::Array((0..*min).map(|_| item.placeholder()).collect()),
+            Self::List { item, min } => {
+                Value::Array((0..*min).map(|_| item.placeholder()).collect())
+            }
             Self::Object(fields) => Value::Object(required_fields(fields)),
             Self::Map { .. } => Value::Object(Map::new()),
             Self::Tagged { tag, variants } => {
                 // The variant that demands least.
-                let simplest = variants.iter().min_by_key(|(_, fields)| fields.values().filter(|field| field.required).count());
-                let mut object = simplest.map(|(_, fields)| required_fields(fields)).unwrap_or_default();
+                let simplest = variants.iter().min_by_key(|(_, fields)| {
+                    fields.values().filter(|field| field.required).count()
+                });
+                let mut object = simplest
+                    .map(|(_, fields)| required_fields(fields))
+                    .unwrap_or_default();
                 if let Some((kind, _)) = simplest {
                     object.insert(tag.clone(), kind.as_str().into());
                 }
@@ -230,14 +300,23 @@ impl Node {
 }
 
 fn required_fields(fields: &BTreeMap<String, Field>) -> Map<String, Value> {
-    fields.iter().filter(|(_, field)| field.required).map(|(name, field)| (name.clone(), field.node.placeholder())).collect()
+    fields
+        .iter()
+        .filter(|(_, field)| field.required)
+        .map(|(name, field)| (name.clone(), field.node.placeholder()))
+        .collect()
 }
 
 fn missing(node: &Node) -> Refusal {
     Refusal::new("nothing", format!("{} (it is required)", node.describe()))
 }
 
-fn check_fields(fields: &BTreeMap<String, Field>, object: &mut Map<String, Value>, at: &At<'_>, sink: &mut Sink) {
+fn check_fields(
+    fields: &BTreeMap<String, Field>,
+    object: &mut Map<String, Value>,
+    at: &At<'_>,
+    sink: &mut Sink,
+) {
     let mut all_are_known = true;
     for (key, value) in object.iter_mut() {
         let at = at.key(key);
@@ -263,13 +342,19 @@ fn check_fields(fields: &BTreeMap<String, Field>, object: &mut Map<String, Value
 fn unknown(key: &str, fields: &BTreeMap<String, Field>) -> Refusal {
     let names = || fields.keys().map(String::as_str);
     let near = meant(key, names());
-    Refusal::new("an unknown field", format!("one of {}", list(names()))).maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
+    Refusal::new("an unknown field", format!("one of {}", list(names())))
+        .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
 }
 
 /// Returns the one of these fields that is probably meant by a name.
-pub(super) fn meant<'a>(name: &str, fields: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub(super) fn meant<'a>(
+    name: &str,
+    fields: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
     let known = |name: &str| fields.clone().into_iter().find(|field| *field == name);
-    known(name).or_else(|| known(elsewhere(name)?)).or_else(|| nearest(name, fields.clone()))
+    known(name)
+        .or_else(|| known(elsewhere(name)?))
+        .or_else(|| nearest(name, fields.clone()))
 }
 
 /// Returns the field that GitHub Actions and others call `name`.
@@ -296,7 +381,10 @@ fn check_name(name: &str) -> Result<(), Refusal> {
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Reads a JSON Schema, as far as schemars makes use of it for the model.
@@ -307,7 +395,10 @@ struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     fn new(root: &'a Value) -> Self {
-        Self { root, definitions: root.get("$defs").and_then(Value::as_object) }
+        Self {
+            root,
+            definitions: root.get("$defs").and_then(Value::as_object),
+        }
     }
 
     fn compile_root(&self) -> Result<Node, String> {
@@ -315,7 +406,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn compile(&self, schema: &Value) -> Result<Node, String> {
-        let object = schema.as_object().ok_or_else(|| format!("no object: {schema}"))?;
+        let object = schema
+            .as_object()
+            .ok_or_else(|| format!("no object: {schema}"))?;
         const KEYWORDS: &[&str] = &[
             "$defs",
             "$ref",
@@ -345,29 +438,46 @@ impl<'a> Compiler<'a> {
             return Err(format!("unknown keyword `{keyword}`"));
         }
         if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
-            let definition = reference.strip_prefix("#/$defs/").and_then(|name| self.definitions?.get(name));
-            return self.compile(definition.ok_or_else(|| format!("unknown reference `{reference}`"))?);
+            let definition = reference
+                .strip_prefix("#/$defs/")
+                .and_then(|name| self.definitions?.get(name));
+            return self
+                .compile(definition.ok_or_else(|| format!("unknown reference `{reference}`"))?);
         }
-        if let Some(variants) = object.get("oneOf").or(object.get("anyOf")).and_then(Value::as_array) {
+        if let Some(variants) = object
+            .get("oneOf")
+            .or(object.get("anyOf"))
+            .and_then(Value::as_array)
+        {
             return self.alternatives(variants);
         }
         if let Some(value) = object.get("const").and_then(Value::as_str) {
             return Ok(Node::OneOf(vec![value.to_owned()]));
         }
         if let Some(values) = object.get("enum").and_then(Value::as_array) {
-            return Ok(Node::OneOf(values.iter().filter_map(Value::as_str).map(str::to_owned).collect()));
+            return Ok(Node::OneOf(
+                values
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
+            ));
         }
         match object.get("type") {
             None => Ok(Node::Any),
             Some(Value::String(kind)) => self.of_type(kind, object),
-            Some(Value::Array(kinds)) => {
-                kinds.iter().filter_map(Value::as_str).map(|kind| self.of_type(kind, object)).collect::<Result<_, _>>().map(Node::Either)
-            }
+            Some(Value::Array(kinds)) => kinds
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|kind| self.of_type(kind, object))
+                .collect::<Result<_, _>>()
+                .map(Node::Either),
             Some(other) => Err(format!("unknown type {other}")),
         }
     }
 
-    /// Compiles `oneOf` and `anyOf`: texts, objects told apart by a constant field, or values of different types.
+    /// Compiles `oneOf` and `anyOf`: texts, objects told apart by a constant field, or values of
+    /// different types.
     fn alternatives(&self, variants: &[Value]) -> Result<Node, String> {
         let tagged: Option<Vec<(String, String)>> = variants.iter().map(tag_of).collect();
         if let Some(tags) = tagged {
@@ -378,11 +488,25 @@ impl<'a> Compiler<'a> {
                     other => return Err(format!("a tagged variant that is no object: {other:?}")),
                 };
             }
-            return Ok(Node::Tagged { tag: tags[0].0.clone(), variants: by_kind });
+            return Ok(Node::Tagged {
+                tag: tags[0].0.clone(),
+                variants: by_kind,
+            });
         }
-        let nodes = variants.iter().map(|variant| self.compile(variant)).collect::<Result<Vec<_>, _>>()?;
-        let texts: Option<Vec<Vec<String>>> =
-            nodes.iter().map(|node| if let Node::OneOf(options) = node { Some(options.clone()) } else { None }).collect();
+        let nodes = variants
+            .iter()
+            .map(|variant| self.compile(variant))
+            .collect::<Result<Vec<_>, _>>()?;
+        let texts: Option<Vec<Vec<String>>> = nodes
+            .iter()
+            .map(|node| {
+                if let Node::OneOf(options) = node {
+                    Some(options.clone())
+                } else {
+                    None
+                }
+            })
+            .collect();
         Ok(texts.map_or(Node::Either(nodes), |texts| Node::OneOf(texts.concat())))
     }
 
@@ -401,15 +525,30 @@ impl<'a> Compiler<'a> {
                     Some("uint32") => u64::from(u32::MAX),
                     other => return Err(format!("unknown integer format {other:?}")),
                 };
-                Node::Integer { min: bound("minimum").unwrap_or(0), max: bound("maximum").unwrap_or(most) }
+                Node::Integer {
+                    min: bound("minimum").unwrap_or(0),
+                    max: bound("maximum").unwrap_or(most),
+                }
             }
             "number" => {
-                let bound = |name: &str| object.get(name).and_then(Value::as_f64).ok_or_else(|| format!("a number without `{name}`"));
-                Node::Number { above: bound("exclusiveMinimum")?, max: bound("maximum")? }
+                let bound = |name: &str| {
+                    object
+                        .get(name)
+                        .and_then(Value::as_f64)
+                        .ok_or_else(|| format!("a number without `{name}`"))
+                };
+                Node::Number {
+                    above: bound("exclusiveMinimum")?,
+                    max: bound("maximum")?,
+                }
             }
             "array" => {
-                let item = self.compile(object.get("items").unwrap_or(&Value::Object(Map::new())))?;
-                Node::List { item: Box::new(item), min: object.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize }
+                let item =
+                    self.compile(object.get("items").unwrap_or(&Value::Object(Map::new())))?;
+                Node::List {
+                    item: Box::new(item),
+                    min: object.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize,
+                }
             }
             "object" => return self.object(object),
             other => return Err(format!("unknown type `{other}`")),
@@ -418,17 +557,42 @@ impl<'a> Compiler<'a> {
 
     fn object(&self, object: &Map<String, Value>) -> Result<Node, String> {
         if let Some(patterns) = object.get("patternProperties").and_then(Value::as_object) {
-            let value = patterns.get(NAME_PATTERN).filter(|_| patterns.len() == 1).ok_or("unknown pattern of properties")?;
-            return Ok(Node::Map { value: Box::new(self.compile(value)?), named: true });
+            let value = patterns
+                .get(NAME_PATTERN)
+                .filter(|_| patterns.len() == 1)
+                .ok_or("unknown pattern of properties")?;
+            return Ok(Node::Map {
+                value: Box::new(self.compile(value)?),
+                named: true,
+            });
         }
-        if let Some(value) = object.get("additionalProperties").filter(|value| value.is_object()) {
-            return Ok(Node::Map { value: Box::new(self.compile(value)?), named: false });
+        if let Some(value) = object
+            .get("additionalProperties")
+            .filter(|value| value.is_object())
+        {
+            return Ok(Node::Map {
+                value: Box::new(self.compile(value)?),
+                named: false,
+            });
         }
-        let required: Vec<_> = object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-        let fields = object.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let required: Vec<_> = object
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let fields = object
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
         fields
             .map(|(name, schema)| {
-                let field = Field { node: self.compile(schema)?, required: required.contains(&name.as_str()) };
+                let field = Field {
+                    node: self.compile(schema)?,
+                    required: required.contains(&name.as_str()),
+                };
                 Ok((name.clone(), field))
             })
             .collect::<Result<_, _>>()
@@ -439,7 +603,9 @@ impl<'a> Compiler<'a> {
 /// Returns the constant field of an object's schema: its name and value.
 fn tag_of(variant: &Value) -> Option<(String, String)> {
     let fields = variant.get("properties")?.as_object()?;
-    fields.iter().find_map(|(name, schema)| Some((name.clone(), schema.get("const")?.as_str()?.to_owned())))
+    fields
+        .iter()
+        .find_map(|(name, schema)| Some((name.clone(), schema.get("const")?.as_str()?.to_owned())))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! What a plan may say but the engine does not execute yet. Such a plan is refused by name, never run wrongly.
+//! What a plan may say but the engine does not execute yet. Such a plan is refused by name, never
+//! run wrongly.
 
 use super::{
     fault::{At, Fault},
     model::{Executor, Plan},
 };
 
-/// Returns each construct of a valid plan that the engine does not execute yet; empty if it can be run.
+/// Returns each construct of a valid plan that the engine does not execute yet; empty if it can be
+/// run.
 pub fn unsupported(plan: &Plan) -> Vec<Fault> {
     let root = At::ROOT;
     let mut found = Found(Vec::new());
@@ -24,11 +26,20 @@ struct Found(Vec<Fault>);
 
 impl Found {
     fn add(&mut self, at: &At<'_>, found: &str, expected: &str) {
-        self.0.push(Fault { path: at.to_string(), found: found.to_owned(), expected: expected.to_owned(), hint: None });
+        self.0.push(Fault {
+            path: at.to_string(),
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+            hint: None,
+        });
     }
 
     fn kind(&mut self, at: &At<'_>, kind: &str) {
-        self.add(at, &format!("`{kind}`"), "`systemd` or `hooks`, as it is not executed yet");
+        self.add(
+            at,
+            &format!("`{kind}`"),
+            "`systemd` or `hooks`, as it is not executed yet",
+        );
     }
 }
 
@@ -37,7 +48,10 @@ mod tests {
     use crate::plan::{parse, unsupported};
 
     fn paths(plan: &str) -> Vec<String> {
-        unsupported(&parse(plan.as_bytes()).unwrap()).into_iter().map(|fault| fault.path).collect()
+        unsupported(&parse(plan.as_bytes()).unwrap())
+            .into_iter()
+            .map(|fault| fault.path)
+            .collect()
     }
 
     #[test]

@@ -45,13 +45,21 @@ impl fmt::Display for Bytes {
             units.next();
         }
         let unit = units.next().unwrap_or("E");
-        f.pad(&if unit == "B" { format!("{}B", self.0) } else { format!("{value:.1}{unit}") })
+        f.pad(&if unit == "B" {
+            format!("{}B", self.0)
+        } else {
+            format!("{value:.1}{unit}")
+        })
     }
 }
 
 /// Returns the text in a style, or as it is.
 pub fn paint(text: impl fmt::Display, style: Style, colour: bool) -> String {
-    if colour { text.style(style).to_string() } else { text.to_string() }
+    if colour {
+        text.style(style).to_string()
+    } else {
+        text.to_string()
+    }
 }
 
 /// Returns the style of a conclusion's word.
@@ -79,7 +87,14 @@ impl Table {
     /// Returns a table with these column heads.
     pub fn new(heads: &[&str]) -> Self {
         let bold = Some(Style::new().bold());
-        Self { rows: vec![heads.iter().map(|head| ((*head).to_owned(), bold)).collect()] }
+        Self {
+            rows: vec![
+                heads
+                    .iter()
+                    .map(|head| ((*head).to_owned(), bold))
+                    .collect(),
+            ],
+        }
     }
 
     /// Adds a row; as many cells as there are heads.
@@ -99,12 +114,22 @@ impl Table {
     pub fn write(&self, out: &mut dyn std::io::Write, colour: bool) -> std::io::Result<()> {
         use unicode_width::UnicodeWidthStr;
         let columns = self.rows.first().map_or(0, Vec::len);
-        let widths: Vec<usize> = (0..columns).map(|column| self.rows.iter().map(|row| row[column].0.width()).max().unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                self.rows
+                    .iter()
+                    .map(|row| row[column].0.width())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
         for row in &self.rows {
             let mut line = String::new();
             for (column, (text, style)) in row.iter().enumerate() {
                 let last = row[column + 1..].iter().all(|(text, _)| text.is_empty());
-                line.push_str(&style.map_or_else(|| text.clone(), |style| paint(text, style, colour)));
+                line.push_str(
+                    &style.map_or_else(|| text.clone(), |style| paint(text, style, colour)),
+                );
                 if last {
                     break;
                 }
@@ -139,7 +164,13 @@ mod tests {
 
     #[test]
     fn bytes_are_powers_of_1024() {
-        for (bytes, text) in [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (12_897_484, "12.3M"), (u64::MAX, "16.0E")] {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.0K"),
+            (12_897_484, "12.3M"),
+            (u64::MAX, "16.0E"),
+        ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
     }
@@ -147,10 +178,21 @@ mod tests {
     #[test]
     fn tables_have_no_trailing_blanks() {
         let mut table = Table::new(&["A", "LONG", "C"]);
-        table.row(vec![("wider".into(), None), (String::new(), None), (String::new(), None)]);
-        table.row(vec![("x".into(), Some(Style::new().red())), ("y".into(), None), ("z z".into(), None)]);
+        table.row(vec![
+            ("wider".into(), None),
+            (String::new(), None),
+            (String::new(), None),
+        ]);
+        table.row(vec![
+            ("x".into(), Some(Style::new().red())),
+            ("y".into(), None),
+            ("z z".into(), None),
+        ]);
         let mut out = Vec::new();
         table.write(&mut out, false).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "A      LONG  C\nwider\nx      y     z z\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "A      LONG  C\nwider\nx      y     z z\n"
+        );
     }
 }

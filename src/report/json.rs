@@ -1,4 +1,5 @@
-//! One JSON object a line: the events as they stand in `events.jsonl`, and the log lines in the same form.
+//! One JSON object a line: the events as they stand in `events.jsonl`, and the log lines in the
+//! same form.
 
 use std::io::{self, Write};
 

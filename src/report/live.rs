@@ -1,9 +1,11 @@
-//! The live view on a terminal: log lines scroll above, a status area at the bottom shows what is running.
+//! The live view on a terminal: log lines scroll above, a status area at the bottom shows what is
+//! running.
 //!
-//! indicatif does not serve here: it pads every line it prints to the terminal's width, so that a window made narrower
-//! shows each twice, and takes a tab for nothing. What is needed is little: erase the area, print, draw it again, in one write.
-//! No mode of the terminal is changed, so there is nothing to restore but the area itself, and a client that is killed
-//! leaves the terminal usable. Knows neither the clock nor the terminal: both are asked through functions it is given.
+//! indicatif does not serve here: it pads every line it prints to the terminal's width, so that a
+//! window made narrower shows each twice, and takes a tab for nothing. What is needed is little:
+//! erase the area, print, draw it again, in one write. No mode of the terminal is changed, so there
+//! is nothing to restore but the area itself, and a client that is killed leaves the terminal
+//! usable. Knows neither the clock nor the terminal: both are asked through functions it is given.
 
 use std::io::{self, Write};
 
@@ -43,20 +45,36 @@ pub struct Live<W, C, S> {
 }
 
 impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
-    /// Returns a renderer for a run on a terminal, which is asked for its size anew at each drawing.
+    /// Returns a renderer for a run on a terminal, which is asked for its size anew at each
+    /// drawing.
     pub fn new(terminal: W, run: &str, colour: bool, clock: C, size: S) -> Self {
         let text = Text::new(Vec::new(), colour);
-        Self { terminal, clock, size, text, progress: Progress::default(), run: run.to_owned(), colour, drawn: Vec::new(), ticks: 0 }
+        Self {
+            terminal,
+            clock,
+            size,
+            text,
+            progress: Progress::default(),
+            run: run.to_owned(),
+            colour,
+            drawn: Vec::new(),
+            ticks: 0,
+        }
     }
 
-    /// Erases the status area, prints the lines that have come, and draws the area again, unless it is not wanted any more.
+    /// Erases the status area, prints the lines that have come, and draws the area again, unless it
+    /// is not wanted any more.
     fn draw(&mut self, area: bool) -> io::Result<()> {
         let size = (self.size)();
         let mut bytes = erase(&self.drawn, size.columns).into_bytes();
         bytes.append(self.text.out());
         // Before anything is known there is nothing to draw.
         let known = self.progress.created.is_some() || !self.progress.running.is_empty();
-        let lines = if area && known { self.area(size) } else { Vec::new() };
+        let lines = if area && known {
+            self.area(size)
+        } else {
+            Vec::new()
+        };
         self.drawn = lines.iter().map(|(_, width)| *width).collect();
         let lines: Vec<String> = lines.into_iter().map(|(line, _)| line).collect();
         bytes.extend_from_slice(lines.join("\n").as_bytes());
@@ -67,7 +85,9 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
     /// Returns the lines of the status area with their widths; each fits into one row.
     fn area(&self, size: Size) -> Vec<(String, usize)> {
         let now = (self.clock)();
-        let elapsed = |since: Timestamp| Duration(now.duration_since(since).as_secs_f64().max(0.0)).to_string();
+        let elapsed = |since: Timestamp| {
+            Duration(now.duration_since(since).as_secs_f64().max(0.0)).to_string()
+        };
         let most = size.rows.saturating_sub(3);
         let mut lines = Vec::new();
         let fit = |line: String, style: Style| {
@@ -78,21 +98,44 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
         // Those that run longest are what one waits for.
         let mut running: Vec<_> = self.progress.running.iter().collect();
         running.sort_by_key(|(_, running)| running.since);
-        let hidden = if running.len() > most { running.len() - most.saturating_sub(1).min(running.len()) } else { 0 };
+        let hidden = if running.len() > most {
+            running.len() - most.saturating_sub(1).min(running.len())
+        } else {
+            0
+        };
         let shown = running.len() - hidden;
-        let width = running[..shown].iter().map(|(job, _)| job.as_str().len()).max().unwrap_or(0);
+        let width = running[..shown]
+            .iter()
+            .map(|(job, _)| job.as_str().len())
+            .max()
+            .unwrap_or(0);
         let spinner = ['|', '/', '-', '\\'][self.ticks / 2 % 4];
         for (job, running) in &running[..shown] {
-            let step = running.step.as_ref().map_or_else(String::new, |(name, attempt)| match attempt {
-                0 | 1 => clean(name, false).into_owned(),
-                _ => format!("{}, attempt {attempt}", clean(name, false)),
-            });
-            lines.push(fit(format!("{spinner} {:width$} {:>7}  {step}", job.as_str(), elapsed(running.since)), Style::new()));
+            let step = running
+                .step
+                .as_ref()
+                .map_or_else(String::new, |(name, attempt)| match attempt {
+                    0 | 1 => clean(name, false).into_owned(),
+                    _ => format!("{}, attempt {attempt}", clean(name, false)),
+                });
+            lines.push(fit(
+                format!(
+                    "{spinner} {:width$} {:>7}  {step}",
+                    job.as_str(),
+                    elapsed(running.since)
+                ),
+                Style::new(),
+            ));
         }
         if hidden > 0 && most > 0 {
             lines.push(fit(format!("  and {hidden} more"), Style::new().dimmed()));
         }
-        let mut line = format!("{}: {}/{}", self.run, self.progress.done(), self.progress.total.unwrap_or(0));
+        let mut line = format!(
+            "{}: {}/{}",
+            self.run,
+            self.progress.done(),
+            self.progress.total.unwrap_or(0)
+        );
         if !self.progress.ended.is_empty() {
             line.push_str(&format!(" ({})", tally(&self.progress.ended)));
         }
@@ -108,7 +151,9 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
                 line.push_str(if *kill { ", killing" } else { ", cancelling" });
                 Style::new().bold().yellow()
             }
-            None if self.progress.ended.contains_key(&Conclusion::Failure) => Style::new().bold().red(),
+            None if self.progress.ended.contains_key(&Conclusion::Failure) => {
+                Style::new().bold().red()
+            }
             None => Style::new().bold(),
         };
         lines.push(fit(line, style));
@@ -116,14 +161,21 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
     }
 }
 
-/// Returns what erases an area whose lines have these widths, on a terminal that may have become narrower since and
-/// has wrapped them.
+/// Returns what erases an area whose lines have these widths, on a terminal that may have become
+/// narrower since and has wrapped them.
 fn erase(widths: &[usize], columns: usize) -> String {
     if widths.is_empty() {
         return String::new();
     }
-    let rows: usize = widths.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
-    let up = if rows > 1 { format!("\x1b[{}A", rows - 1) } else { String::new() };
+    let rows: usize = widths
+        .iter()
+        .map(|width| width.div_ceil(columns.max(1)).max(1))
+        .sum();
+    let up = if rows > 1 {
+        format!("\x1b[{}A", rows - 1)
+    } else {
+        String::new()
+    };
     format!("\r{up}\x1b[J")
 }
 
@@ -148,7 +200,11 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Renderer for Live<W, C, S>
     fn event(&mut self, event: &Event) -> io::Result<()> {
         self.progress.apply(event);
         // That a job has started is to be seen below.
-        if matches!(event.event, EventKind::JobStarted { .. }) { Ok(()) } else { self.text.event(event) }
+        if matches!(event.event, EventKind::JobStarted { .. }) {
+            Ok(())
+        } else {
+            self.text.event(event)
+        }
     }
 
     fn line(&mut self, line: &LogLine) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! A run as people and programs see it: events, log lines and records become text.
 //!
-//! Pure: everything is written to an [`std::io::Write`] or returned. Knows nothing of files, journals, or where a terminal is.
+//! Pure: everything is written to an [`std::io::Write`] or returned. Knows nothing of files,
+//! journals, or where a terminal is.
 
 mod format;
 mod graph;
@@ -42,7 +43,8 @@ pub trait Renderer {
     /// As [`Self::event`].
     fn line(&mut self, line: &LogLine) -> io::Result<()>;
 
-    /// Shows what the client itself has to say, such as what Ctrl-C does. It is no part of the run, so by default it goes to stderr.
+    /// Shows what the client itself has to say, such as what Ctrl-C does. It is no part of the run,
+    /// so by default it goes to stderr.
     ///
     /// # Errors
     /// As [`Self::event`].
@@ -51,13 +53,15 @@ pub trait Renderer {
         writeln!(io::stderr(), "{text}")
     }
 
-    /// Brings what was given so far before the reader's eyes. Called after each batch, and some times a second.
+    /// Brings what was given so far before the reader's eyes. Called after each batch, and some
+    /// times a second.
     ///
     /// # Errors
     /// As [`Self::event`].
     fn tick(&mut self) -> io::Result<()>;
 
-    /// Shows how the run ended, and gives back the terminal. `None`: the run goes on without this client.
+    /// Shows how the run ended, and gives back the terminal. `None`: the run goes on without this
+    /// client.
     ///
     /// # Errors
     /// As [`Self::event`].

@@ -1,8 +1,10 @@
-//! Puts events and log lines, which arrive on two ways at two speeds, into the order in which they happened.
+//! Puts events and log lines, which arrive on two ways at two speeds, into the order in which they
+//! happened.
 //!
-//! Events are there at once; journald tells its readers of a line up to a quarter of a second late. Shown as they
-//! arrive, a job would end before it spoke. So everything waits until nothing earlier can be on its way any more, and
-//! the end of a job waits for as many of its lines as its record says there are. Knows no clock: times are given to it.
+//! Events are there at once; journald tells its readers of a line up to a quarter of a second late.
+//! Shown as they arrive, a job would end before it spoke. So everything waits until nothing earlier
+//! can be on its way any more, and the end of a job waits for as many of its lines as its record
+//! says there are. Knows no clock: times are given to it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -39,19 +41,22 @@ pub struct Order {
     /// What jobs told of themselves, by time and kind.
     told: HashSet<(JobName, Timestamp, Discriminant<EventKind>)>,
     ended: HashMap<JobName, u64>,
-    /// Since when lines have been missed, and none has come. Once patience has run out, nothing waits until one does.
+    /// Since when lines have been missed, and none has come. Once patience has run out, nothing
+    /// waits until one does.
     blocked_since: Option<Timestamp>,
 }
 
 impl Order {
-    /// Takes an event in. A supervisor that took the run over may tell again what jobs told the one before; that is dropped, as
-    /// is a second end of the same job.
+    /// Takes an event in. A supervisor that took the run over may tell again what jobs told the one
+    /// before; that is dropped, as is a second end of the same job.
     pub fn event(&mut self, event: Event) {
         if let EventKind::JobStarted { job }
         | EventKind::StepStarted { job, .. }
         | EventKind::StepFinished { job, .. }
         | EventKind::Annotation { job, .. } = &event.event
-            && !self.told.insert((job.clone(), event.at, discriminant(&event.event)))
+            && !self
+                .told
+                .insert((job.clone(), event.at, discriminant(&event.event)))
         {
             return;
         }
@@ -78,7 +83,8 @@ impl Order {
         self.pushed += 1;
     }
 
-    /// Returns the next thing to show, of those that happened before `until`; `now` is the clock's time.
+    /// Returns the next thing to show, of those that happened before `until`; `now` is the clock's
+    /// time.
     pub fn next(&mut self, until: Timestamp, now: Timestamp) -> Option<Item> {
         let entry = self.queue.first_entry()?;
         if entry.key().0 > until {
@@ -103,7 +109,11 @@ impl Order {
 
     /// Returns how many lines of these jobs have not come yet.
     pub fn missing<'a>(&self, jobs: impl IntoIterator<Item = (&'a JobName, &'a JobRecord)>) -> u64 {
-        let missing = |(job, record): (&JobName, &JobRecord)| record.log_lines.saturating_sub(self.seen.get(job).copied().unwrap_or(0));
+        let missing = |(job, record): (&JobName, &JobRecord)| {
+            record
+                .log_lines
+                .saturating_sub(self.seen.get(job).copied().unwrap_or(0))
+        };
         jobs.into_iter().map(missing).sum()
     }
 }
@@ -136,15 +146,30 @@ mod tests {
     }
 
     fn started(millis: i64, job: &str) -> Event {
-        Event { at: at(millis), event: EventKind::JobStarted { job: job.parse().unwrap() } }
+        Event {
+            at: at(millis),
+            event: EventKind::JobStarted {
+                job: job.parse().unwrap(),
+            },
+        }
     }
 
     fn record(log_lines: u64) -> JobRecord {
-        JobRecord { attempts: 1, log_lines, ..JobRecord::new(String::new()) }
+        JobRecord {
+            attempts: 1,
+            log_lines,
+            ..JobRecord::new(String::new())
+        }
     }
 
     fn finished(millis: i64, job: &str, log_lines: u64) -> Event {
-        Event { at: at(millis), event: EventKind::JobFinished { job: job.parse().unwrap(), record: record(log_lines) } }
+        Event {
+            at: at(millis),
+            event: EventKind::JobFinished {
+                job: job.parse().unwrap(),
+                record: record(log_lines),
+            },
+        }
     }
 
     fn names(order: &mut Order, until: i64, now: i64) -> Vec<String> {
@@ -168,7 +193,11 @@ mod tests {
         order.event(started(11, "b"));
         assert_eq!(names(&mut order, 100, 100), ["+a"]);
         order.line(line(5, "a", "one"));
-        assert_eq!(names(&mut order, 100, 200), ["one"], "a second line is on its way");
+        assert_eq!(
+            names(&mut order, 100, 200),
+            ["one"],
+            "a second line is on its way"
+        );
         order.line(line(12, "b", "three"));
         order.line(line(6, "a", "two"));
         assert_eq!(names(&mut order, 100, 300), ["two", "-a", "+b", "three"]);
@@ -218,7 +247,14 @@ mod tests {
         for _ in 0..3 {
             order.line(line(1, "a", "x"));
         }
-        order.line(LogLine { stream: Stream::Manager, ..line(1, "b", "not counted") });
-        assert_eq!(order.missing([(&a, &record(2)), (&b, &record(4))]), 4, "too many of one job make up for none of another");
+        order.line(LogLine {
+            stream: Stream::Manager,
+            ..line(1, "b", "not counted")
+        });
+        assert_eq!(
+            order.missing([(&a, &record(2)), (&b, &record(4))]),
+            4,
+            "too many of one job make up for none of another"
+        );
     }
 }

@@ -37,7 +37,9 @@ pub struct Waiting {
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "waiting for group `{}`", clean(&self.group, false))?;
-        self.held_by.as_ref().map_or(Ok(()), |run| write!(f, ", held by {run}"))
+        self.held_by
+            .as_ref()
+            .map_or(Ok(()), |run| write!(f, ", held by {run}"))
     }
 }
 
@@ -85,9 +87,14 @@ impl Progress {
             }
             EventKind::SupervisorStarted { .. } => self.supervisors += 1,
             EventKind::JobStarted { job } if !self.finished.contains(job) => {
-                self.running.entry(job.clone()).or_insert(Running { since: event.at, step: None });
+                self.running.entry(job.clone()).or_insert(Running {
+                    since: event.at,
+                    step: None,
+                });
             }
-            EventKind::StepStarted { job, name, attempt, .. } => {
+            EventKind::StepStarted {
+                job, name, attempt, ..
+            } => {
                 if let Some(running) = self.running.get_mut(job) {
                     running.step = Some((name.clone(), *attempt));
                 }
@@ -111,7 +118,10 @@ impl Progress {
                 });
             }
             EventKind::GroupWaiting { group, held_by } => {
-                self.waiting = Some(Waiting { group: group.clone(), held_by: held_by.clone() });
+                self.waiting = Some(Waiting {
+                    group: group.clone(),
+                    held_by: held_by.clone(),
+                });
             }
             EventKind::GroupEntered { .. } | EventKind::RunFinished { .. } => self.waiting = None,
             EventKind::Warning { message } => self.warnings.push(message.clone()),

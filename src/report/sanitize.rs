@@ -1,7 +1,8 @@
 //! Text of jobs made safe for a terminal.
 //!
-//! What a job prints may be hostile, or just a progress bar: it must not move the cursor, set titles, answer queries or
-//! hide other lines. Colours (SGR sequences) may pass; all else that a terminal would obey is dropped or shown as an escape.
+//! What a job prints may be hostile, or just a progress bar: it must not move the cursor, set
+//! titles, answer queries or hide other lines. Colours (SGR sequences) may pass; all else that a
+//! terminal would obey is dropped or shown as an escape.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -9,16 +10,22 @@ use anstyle_parse::{Params, Parser, Perform};
 
 use crate::error::{escape, is_obeyed};
 
-/// Returns the text as it may be shown on one line. `colour`: SGR sequences stay, and end with the line.
+/// Returns the text as it may be shown on one line. `colour`: SGR sequences stay, and end with the
+/// line.
 ///
-/// Of a line that was drawn over with carriage returns the last state is shown, as a terminal would show it.
+/// Of a line that was drawn over with carriage returns the last state is shown, as a terminal would
+/// show it.
 pub fn clean(text: &str, colour: bool) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
         return Cow::Borrowed(text);
     }
     let shown = text.trim_end_matches('\r');
     let shown = shown.rsplit_once('\r').map_or(shown, |(_, last)| last);
-    let mut cleaner = Cleaner { out: String::with_capacity(shown.len()), colour, open: false };
+    let mut cleaner = Cleaner {
+        out: String::with_capacity(shown.len()),
+        colour,
+        open: false,
+    };
     let mut parser = Parser::<anstyle_parse::DefaultCharAccumulator>::new();
     for byte in shown.bytes() {
         parser.advance(&mut cleaner, byte);
@@ -38,7 +45,11 @@ struct Cleaner {
 
 impl Perform for Cleaner {
     fn print(&mut self, c: char) {
-        if is_obeyed(c) { self.out.push_str(&escape(c)) } else { self.out.push(c) }
+        if is_obeyed(c) {
+            self.out.push_str(&escape(c))
+        } else {
+            self.out.push(c)
+        }
     }
 
     fn execute(&mut self, byte: u8) {
@@ -55,7 +66,12 @@ impl Perform for Cleaner {
         self.out.push_str("\x1b[");
         for (index, param) in params.iter().enumerate() {
             let part: Vec<String> = param.iter().map(u16::to_string).collect();
-            let _ = write!(self.out, "{}{}", if index > 0 { ";" } else { "" }, part.join(":"));
+            let _ = write!(
+                self.out,
+                "{}{}",
+                if index > 0 { ";" } else { "" },
+                part.join(":")
+            );
         }
         self.out.push('m');
         self.open = params.iter().last().is_some_and(|last| last != [0]);
@@ -74,8 +90,14 @@ mod tests {
 
     #[test]
     fn colours_pass_only_where_they_may_and_end_with_the_line() {
-        assert_eq!(clean("\x1b[1;31mred\x1b[0m!", true), "\x1b[1;31mred\x1b[0m!");
-        assert_eq!(clean("\x1b[38;2;1;2;3mrgb", true), "\x1b[38;2;1;2;3mrgb\x1b[0m");
+        assert_eq!(
+            clean("\x1b[1;31mred\x1b[0m!", true),
+            "\x1b[1;31mred\x1b[0m!"
+        );
+        assert_eq!(
+            clean("\x1b[38;2;1;2;3mrgb", true),
+            "\x1b[38;2;1;2;3mrgb\x1b[0m"
+        );
         assert_eq!(clean("\x1b[4:3mcurly\x1b[m", true), "\x1b[4:3mcurly\x1b[0m");
         assert_eq!(clean("\x1b[1;31mred\x1b[0m!", false), "red!");
     }
@@ -84,16 +106,26 @@ mod tests {
     fn what_a_terminal_would_obey_is_dropped() {
         for colour in [true, false] {
             assert_eq!(clean("a\x1b[2Jb\x1b[10;10Hc\x1b[?25ld", colour), "abcd");
-            assert_eq!(clean("a\x1b]0;title\x07b\x1b]52;c;AAAA\x1b\\c", colour), "abc");
+            assert_eq!(
+                clean("a\x1b]0;title\x07b\x1b]52;c;AAAA\x1b\\c", colour),
+                "abc"
+            );
             assert_eq!(clean("a\x1bP$q\x1b\\b\x1bcc", colour), "abc");
             assert_eq!(clean("never ended \x1b]0;title", colour), "never ended ");
-            assert_eq!(clean("\x1b[>4;1mx", colour), "x", "not a colour: a key mode");
+            assert_eq!(
+                clean("\x1b[>4;1mx", colour),
+                "x",
+                "not a colour: a key mode"
+            );
         }
     }
 
     #[test]
     fn control_characters_are_shown_as_escapes() {
-        assert_eq!(clean("bell\x07 back\x08 nul\0 del\x7f", true), r"bell\x07 back\x08 nul\x00 del\x7f");
+        assert_eq!(
+            clean("bell\x07 back\x08 nul\0 del\x7f", true),
+            r"bell\x07 back\x08 nul\x00 del\x7f"
+        );
         assert_eq!(clean("c1 \u{9b}2J", true), r"c1 \x9b2J");
         assert_eq!(clean("bidi \u{202e}txt", true), r"bidi \u{202e}txt");
     }

@@ -1,4 +1,5 @@
-//! NixActions' structured format: `[timestamp] [workflow:ci] [job:build] [step:compile] message (key: value, …)`.
+//! NixActions' structured format: `[timestamp] [workflow:ci] [job:build] [step:compile] message
+//! (key: value, …)`.
 
 use std::{
     fmt::Display,
@@ -39,17 +40,28 @@ impl Details {
 
     fn usage(self, usage: &Usage) -> Self {
         let cpu = usage.cpu_seconds.map(|seconds| format!("{seconds:.3}"));
-        self.with("cpu", cpu).with("memory", usage.memory_peak_bytes)
+        self.with("cpu", cpu)
+            .with("memory", usage.memory_peak_bytes)
     }
 }
 
 impl<W: Write> Structured<W> {
     /// Returns a renderer for a run of this workflow.
     pub fn new(out: W, workflow: &str) -> Self {
-        Self { out, workflow: workflow.to_owned() }
+        Self {
+            out,
+            workflow: workflow.to_owned(),
+        }
     }
 
-    fn write(&mut self, at: Timestamp, job: Option<&JobName>, step: Option<&str>, message: &str, details: Details) -> io::Result<()> {
+    fn write(
+        &mut self,
+        at: Timestamp,
+        job: Option<&JobName>,
+        step: Option<&str>,
+        message: &str,
+        details: Details,
+    ) -> io::Result<()> {
         write!(self.out, "[{at:.3}] [workflow:{}]", self.workflow)?;
         if let Some(job) = job {
             write!(self.out, " [job:{job}]")?;
@@ -73,46 +85,118 @@ impl<W: Write> Renderer for Structured<W> {
         let at = event.at;
         let none = Details::default();
         match &event.event {
-            EventKind::RunCreated { run, jobs, .. } => self.write(at, None, None, &format!("run {run}: {}", plural(*jobs, "job")), none),
-            EventKind::SupervisorStarted { pid } => self.write(at, None, None, "supervisor started", none.with("pid", Some(pid))),
-            EventKind::JobsSubmitted { jobs, .. } => self.write(at, None, None, &format!("{} submitted", plural(jobs.len(), "job")), none),
+            EventKind::RunCreated { run, jobs, .. } => self.write(
+                at,
+                None,
+                None,
+                &format!("run {run}: {}", plural(*jobs, "job")),
+                none,
+            ),
+            EventKind::SupervisorStarted { pid } => self.write(
+                at,
+                None,
+                None,
+                "supervisor started",
+                none.with("pid", Some(pid)),
+            ),
+            EventKind::JobsSubmitted { jobs, .. } => self.write(
+                at,
+                None,
+                None,
+                &format!("{} submitted", plural(jobs.len(), "job")),
+                none,
+            ),
             EventKind::JobStarted { job } => self.write(at, Some(job), None, "started", none),
-            EventKind::JobRetried { job, attempt } => self.write(at, Some(job), None, "started again", none.with("attempt", Some(attempt))),
-            EventKind::StepStarted { job, name, attempt, .. } => {
+            EventKind::JobRetried { job, attempt } => self.write(
+                at,
+                Some(job),
+                None,
+                "started again",
+                none.with("attempt", Some(attempt)),
+            ),
+            EventKind::StepStarted {
+                job, name, attempt, ..
+            } => {
                 let again = (*attempt > 1).then_some(attempt);
-                self.write(at, Some(job), Some(name), "started", none.with("attempt", again))
+                self.write(
+                    at,
+                    Some(job),
+                    Some(name),
+                    "started",
+                    none.with("attempt", again),
+                )
             }
             EventKind::StepFinished { job, step, .. } => {
-                let details = none.times(step.started_at, step.finished_at).with("exit_code", step.exit_code);
-                let details = details.with("attempts", (step.attempts > 1).then_some(step.attempts)).with("reason", step.reason.as_ref());
-                self.write(at, Some(job), Some(&step.name), step.conclusion.as_str(), details)
+                let details = none
+                    .times(step.started_at, step.finished_at)
+                    .with("exit_code", step.exit_code);
+                let details = details
+                    .with("attempts", (step.attempts > 1).then_some(step.attempts))
+                    .with("reason", step.reason.as_ref());
+                self.write(
+                    at,
+                    Some(job),
+                    Some(&step.name),
+                    step.conclusion.as_str(),
+                    details,
+                )
             }
             // The line that it was has been shown.
             EventKind::Annotation { .. } => Ok(()),
             EventKind::JobFinished { job, record } => {
-                let details = none.times(record.started_at, record.finished_at).usage(&record.usage);
-                let details = details.with("reason", record.reason.as_ref()).with("reused_from", record.reused_from.as_ref());
+                let details = none
+                    .times(record.started_at, record.finished_at)
+                    .usage(&record.usage);
+                let details = details
+                    .with("reason", record.reason.as_ref())
+                    .with("reused_from", record.reused_from.as_ref());
                 self.write(at, Some(job), None, record.conclusion.as_str(), details)
             }
-            EventKind::CancelRequested { by, kill } => {
-                self.write(at, None, None, if *kill { "killing" } else { "cancelling" }, none.with("by", Some(by)))
+            EventKind::CancelRequested { by, kill } => self.write(
+                at,
+                None,
+                None,
+                if *kill { "killing" } else { "cancelling" },
+                none.with("by", Some(by)),
+            ),
+            EventKind::GroupWaiting { group, held_by } => self.write(
+                at,
+                None,
+                None,
+                &format!("waiting for group {group}"),
+                none.with("held_by", held_by.as_ref()),
+            ),
+            EventKind::GroupEntered { group } => {
+                self.write(at, None, None, &format!("entered group {group}"), none)
             }
-            EventKind::GroupWaiting { group, held_by } => {
-                self.write(at, None, None, &format!("waiting for group {group}"), none.with("held_by", held_by.as_ref()))
+            EventKind::MatrixCancelled { group, job } => self.write(
+                at,
+                None,
+                None,
+                &format!("cancelling matrix {group}"),
+                none.with("failed", Some(job)),
+            ),
+            EventKind::Warning { message } => {
+                self.write(at, None, None, &format!("warning: {message}"), none)
             }
-            EventKind::GroupEntered { group } => self.write(at, None, None, &format!("entered group {group}"), none),
-            EventKind::MatrixCancelled { group, job } => {
-                self.write(at, None, None, &format!("cancelling matrix {group}"), none.with("failed", Some(job)))
-            }
-            EventKind::Warning { message } => self.write(at, None, None, &format!("warning: {message}"), none),
-            EventKind::RunFinished { conclusion, reason } => {
-                self.write(at, None, None, conclusion.as_str(), none.with("reason", reason.as_ref()))
-            }
+            EventKind::RunFinished { conclusion, reason } => self.write(
+                at,
+                None,
+                None,
+                conclusion.as_str(),
+                none.with("reason", reason.as_ref()),
+            ),
         }
     }
 
     fn line(&mut self, line: &LogLine) -> io::Result<()> {
-        self.write(line.at, Some(&line.job), line.step.as_deref(), &line.message, Details::default())
+        self.write(
+            line.at,
+            Some(&line.job),
+            line.step.as_deref(),
+            &line.message,
+            Details::default(),
+        )
     }
 
     fn tick(&mut self) -> io::Result<()> {

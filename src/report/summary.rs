@@ -1,4 +1,5 @@
-//! A run that has ended, or stands where it stands: its table of jobs, its steps, its one-line verdict.
+//! A run that has ended, or stands where it stands: its table of jobs, its steps, its one-line
+//! verdict.
 
 use std::{
     collections::BTreeMap,
@@ -26,12 +27,17 @@ fn conclusion_cell(outcome: Conclusion, conclusion: Conclusion) -> (String, Opti
     (conclusion.to_string(), Some(conclusion_style(conclusion)))
 }
 
-/// Returns the table of jobs. Of many jobs only those that did not simply succeed are listed, unless `all` is asked for.
+/// Returns the table of jobs. Of many jobs only those that did not simply succeed are listed,
+/// unless `all` is asked for.
 pub fn jobs_table(jobs: &BTreeMap<JobName, JobRecord>, all: bool) -> Table {
     let mut table = Table::new(&["JOB", "CONCLUSION", "DURATION", "CPU", "MEMORY", "REASON"]);
     let all = all || jobs.len() <= ALL_JOBS_MAX;
-    let mut rows: Vec<_> =
-        jobs.iter().filter(|(_, job)| all || job.outcome != Conclusion::Success || job.conclusion != Conclusion::Success).collect();
+    let mut rows: Vec<_> = jobs
+        .iter()
+        .filter(|(_, job)| {
+            all || job.outcome != Conclusion::Success || job.conclusion != Conclusion::Success
+        })
+        .collect();
     // In the order in which they ran; those that never did come last.
     rows.sort_by_key(|(_, job)| (job.started_at.is_none(), job.started_at));
     for (name, job) in rows {
@@ -39,9 +45,19 @@ pub fn jobs_table(jobs: &BTreeMap<JobName, JobRecord>, all: bool) -> Table {
         table.row(vec![
             (name.to_string(), None),
             conclusion_cell(job.outcome, job.conclusion),
-            or_dash(Duration::between(job.started_at, job.finished_at).map(|time| time.to_string())),
-            or_dash(job.usage.cpu_seconds.map(|seconds| Duration(seconds).to_string())),
-            or_dash(job.usage.memory_peak_bytes.map(|bytes| Bytes(bytes).to_string())),
+            or_dash(
+                Duration::between(job.started_at, job.finished_at).map(|time| time.to_string()),
+            ),
+            or_dash(
+                job.usage
+                    .cpu_seconds
+                    .map(|seconds| Duration(seconds).to_string()),
+            ),
+            or_dash(
+                job.usage
+                    .memory_peak_bytes
+                    .map(|bytes| Bytes(bytes).to_string()),
+            ),
             (note(job), None),
         ]);
     }
@@ -50,14 +66,27 @@ pub fn jobs_table(jobs: &BTreeMap<JobName, JobRecord>, all: bool) -> Table {
 
 /// Returns what there is to say of a job: why it ended as it did, and where it ran.
 fn note(job: &JobRecord) -> String {
-    let reason = job.reason.as_deref().map(|reason| clean(reason, false).into_owned());
-    let reused = job.reused_from.as_ref().map(|run| format!("reused from {run}"));
-    reason.into_iter().chain(reused).collect::<Vec<_>>().join("; ")
+    let reason = job
+        .reason
+        .as_deref()
+        .map(|reason| clean(reason, false).into_owned());
+    let reused = job
+        .reused_from
+        .as_ref()
+        .map(|run| format!("reused from {run}"));
+    reason
+        .into_iter()
+        .chain(reused)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Returns how many jobs ended how, as `2 success, 1 failure`.
 pub fn tally(ended: &BTreeMap<Conclusion, usize>) -> String {
-    let parts: Vec<String> = ended.iter().map(|(conclusion, count)| format!("{count} {conclusion}")).collect();
+    let parts: Vec<String> = ended
+        .iter()
+        .map(|(conclusion, count)| format!("{count} {conclusion}"))
+        .collect();
     parts.join(", ")
 }
 
@@ -98,6 +127,17 @@ pub fn verdict(record: &RunRecord, colour: bool) -> String {
     };
     let time = Duration::between(Some(record.started_at), record.finished_at);
     let time = time.map_or_else(String::new, |time| format!(" in {time}"));
-    let reason = record.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
-    format!("{}: {word}{time} ({}){reason}", record.run, if ended.is_empty() { "no jobs".to_owned() } else { tally(&ended) })
+    let reason = record
+        .reason
+        .as_deref()
+        .map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
+    format!(
+        "{}: {word}{time} ({}){reason}",
+        record.run,
+        if ended.is_empty() {
+            "no jobs".to_owned()
+        } else {
+            tally(&ended)
+        }
+    )
 }

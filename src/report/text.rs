@@ -34,7 +34,8 @@ pub struct Text<W> {
     width: usize,
     run: String,
     supervisors: u32,
-    /// What each job's runner said last: it tells of a failed step itself, for those who read the journal alone.
+    /// What each job's runner said last: it tells of a failed step itself, for those who read the
+    /// journal alone.
     notes: HashMap<JobName, String>,
     /// The jobs that are in a group of lines, and whose step's it is.
     groups: HashMap<JobName, Option<String>>,
@@ -43,7 +44,15 @@ pub struct Text<W> {
 impl<W: Write> Text<W> {
     /// Returns a renderer; `colour` says whether `out` takes SGR sequences.
     pub fn new(out: W, colour: bool) -> Self {
-        Self { out, colour, width: 0, run: String::new(), supervisors: 0, notes: HashMap::new(), groups: HashMap::new() }
+        Self {
+            out,
+            colour,
+            width: 0,
+            run: String::new(),
+            supervisors: 0,
+            notes: HashMap::new(),
+            groups: HashMap::new(),
+        }
     }
 
     /// Returns what it writes to.
@@ -63,16 +72,30 @@ impl<W: Write> Text<W> {
         writeln!(self.out, "{prefix} {text}")
     }
 
-    /// Returns how a line is shown that may begin, end or stand in a group. A group ends with its step at the latest.
+    /// Returns how a line is shown that may begin, end or stand in a group. A group ends with its
+    /// step at the latest.
     fn grouped<'a>(&mut self, line: &LogLine, message: Cow<'a, str>) -> Cow<'a, str> {
-        if self.groups.get(&line.job).is_some_and(|step| *step != line.step) || line.mark == Some(Mark::EndGroup) {
+        if self
+            .groups
+            .get(&line.job)
+            .is_some_and(|step| *step != line.step)
+            || line.mark == Some(Mark::EndGroup)
+        {
             self.groups.remove(&line.job);
         }
         if line.mark == Some(Mark::Group) {
             self.groups.insert(line.job.clone(), line.step.clone());
-            return Cow::Owned(paint(format!("▼ {message}"), Style::new().bold(), self.colour));
+            return Cow::Owned(paint(
+                format!("▼ {message}"),
+                Style::new().bold(),
+                self.colour,
+            ));
         }
-        if self.groups.contains_key(&line.job) && !message.is_empty() { Cow::Owned(format!("  {message}")) } else { message }
+        if self.groups.contains_key(&line.job) && !message.is_empty() {
+            Cow::Owned(format!("  {message}"))
+        } else {
+            message
+        }
     }
 
     fn dim(&self, text: &str) -> String {
@@ -82,13 +105,23 @@ impl<W: Write> Text<W> {
     fn step_finished(&mut self, job: &JobName, step: &StepRecord) -> io::Result<()> {
         let name = clean(&step.name, false).into_owned();
         let reason = step_reason(step);
-        let skipped = if step.outcome == Conclusion::Skipped { " skipped" } else { "" };
-        if self.notes.remove(job).is_some_and(|note| note == format!("step {name}{skipped}{reason}")) {
+        let skipped = if step.outcome == Conclusion::Skipped {
+            " skipped"
+        } else {
+            ""
+        };
+        if self
+            .notes
+            .remove(job)
+            .is_some_and(|note| note == format!("step {name}{skipped}{reason}"))
+        {
             return Ok(());
         }
         let word = match (step.outcome, step.conclusion) {
             (Conclusion::Success, _) => return Ok(()),
-            (Conclusion::Skipped, _) => return self.about(job, &self.dim(&format!("step `{name}` skipped{reason}"))),
+            (Conclusion::Skipped, _) => {
+                return self.about(job, &self.dim(&format!("step `{name}` skipped{reason}")));
+            }
             (Conclusion::Failure, Conclusion::Success) => "failed, which is allowed,",
             (Conclusion::Failure, _) => "failed",
             (Conclusion::Cancelled, _) => "cancelled",
@@ -111,13 +144,23 @@ impl<W: Write> Text<W> {
             Conclusion::Skipped => String::new(),
             _ => time.map_or_else(String::new, |time| format!(" after {time}")),
         };
-        let reason = record.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
+        let reason = record
+            .reason
+            .as_deref()
+            .map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
         // A runner that was not let in has said so.
-        if self.notes.remove(job).is_some_and(|note| note == format!("{}{reason}", record.outcome)) {
+        if self
+            .notes
+            .remove(job)
+            .is_some_and(|note| note == format!("{}{reason}", record.outcome))
+        {
             return Ok(());
         }
         let word = paint(word, conclusion_style(record.conclusion), self.colour);
-        let reused = record.reused_from.as_ref().map_or_else(String::new, |run| format!(", reused from {run}"));
+        let reused = record
+            .reused_from
+            .as_ref()
+            .map_or_else(String::new, |run| format!(", reused from {run}"));
         self.about(job, &format!("{word}{reused}{time}{reason}"))
     }
 }
@@ -134,7 +177,9 @@ fn step_reason(step: &StepRecord) -> String {
 /// Returns a colour that stays with the job.
 fn job_colour(job: &JobName) -> owo_colors::AnsiColors {
     use owo_colors::AnsiColors::{Blue, BrightBlue, BrightCyan, BrightMagenta, Cyan, Magenta};
-    let hash = job.as_str().bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    let hash = job.as_str().bytes().fold(0u32, |hash, byte| {
+        hash.wrapping_mul(31).wrapping_add(byte.into())
+    });
     [Cyan, Magenta, Blue, BrightCyan, BrightMagenta, BrightBlue][hash as usize % 6]
 }
 
@@ -148,7 +193,11 @@ impl<W: Write> Renderer for Text<W> {
             EventKind::SupervisorStarted { .. } => {
                 self.supervisors += 1;
                 if self.supervisors > 1 {
-                    writeln!(self.out, "{}: the supervisor was restarted; the jobs go on", self.run)?;
+                    writeln!(
+                        self.out,
+                        "{}: the supervisor was restarted; the jobs go on",
+                        self.run
+                    )?;
                 }
                 Ok(())
             }
@@ -158,29 +207,64 @@ impl<W: Write> Renderer for Text<W> {
                 Ok(())
             }
             EventKind::JobStarted { job } => self.about(job, &self.dim("started")),
-            EventKind::JobRetried { job, attempt } => self.about(job, &self.dim(&format!("attempt {attempt}"))),
-            EventKind::StepStarted { attempt: 1, name, index: 0, .. } if name == "step 1" => Ok(()),
-            EventKind::StepStarted { job, name, attempt, .. } => {
-                let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                self.about(job, &self.dim(&format!("step `{}`{again}", clean(name, false))))
+            EventKind::JobRetried { job, attempt } => {
+                self.about(job, &self.dim(&format!("attempt {attempt}")))
+            }
+            EventKind::StepStarted {
+                attempt: 1,
+                name,
+                index: 0,
+                ..
+            } if name == "step 1" => Ok(()),
+            EventKind::StepStarted {
+                job, name, attempt, ..
+            } => {
+                let again = if *attempt > 1 {
+                    format!(", attempt {attempt}")
+                } else {
+                    String::new()
+                };
+                self.about(
+                    job,
+                    &self.dim(&format!("step `{}`{again}", clean(name, false))),
+                )
             }
             EventKind::StepFinished { job, step, .. } => self.step_finished(job, step),
             // The line that it was has been shown.
             EventKind::Annotation { .. } => Ok(()),
             EventKind::JobFinished { job, record } => self.job_finished(job, record),
             EventKind::CancelRequested { by, kill } => {
-                let doing = if *kill { "killing all jobs" } else { "cancelling" };
+                let doing = if *kill {
+                    "killing all jobs"
+                } else {
+                    "cancelling"
+                };
                 let text = format!("{}: {doing}, asked for by {}", self.run, clean(by, false));
-                writeln!(self.out, "{}", paint(text, Style::new().yellow(), self.colour))
+                writeln!(
+                    self.out,
+                    "{}",
+                    paint(text, Style::new().yellow(), self.colour)
+                )
             }
             EventKind::GroupWaiting { group, held_by } => {
-                let waiting = Waiting { group: group.clone(), held_by: held_by.clone() };
+                let waiting = Waiting {
+                    group: group.clone(),
+                    held_by: held_by.clone(),
+                };
                 writeln!(self.out, "{}: {}", self.run, self.dim(&waiting.to_string()))
             }
             EventKind::GroupEntered { .. } => Ok(()),
             EventKind::MatrixCancelled { group, job } => {
-                let text = format!("{}: cancelling matrix {}, as its job {job} failed", self.run, clean(group, false));
-                writeln!(self.out, "{}", paint(text, Style::new().yellow(), self.colour))
+                let text = format!(
+                    "{}: cancelling matrix {}, as its job {job} failed",
+                    self.run,
+                    clean(group, false)
+                );
+                writeln!(
+                    self.out,
+                    "{}",
+                    paint(text, Style::new().yellow(), self.colour)
+                )
             }
             EventKind::Warning { message } => {
                 let word = paint("warning:", Style::new().yellow().bold(), self.colour);
@@ -198,7 +282,8 @@ impl<W: Write> Renderer for Text<W> {
             return Ok(());
         }
         if line.stream == Stream::Runner {
-            self.notes.insert(line.job.clone(), clean(&line.message, false).into_owned());
+            self.notes
+                .insert(line.job.clone(), clean(&line.message, false).into_owned());
         }
         let style = match (line.priority, line.stream) {
             (0..=3, _) => Some(Style::new().red()),

@@ -20,20 +20,32 @@ use crate::{
 };
 
 impl Job<'_> {
-    /// Makes the workspace and all that lies in it before the first step, and the environment that goes with it.
+    /// Makes the workspace and all that lies in it before the first step, and the environment that
+    /// goes with it.
     pub(super) fn prepare(&mut self) -> Result<Environment, WorkspaceError> {
         workspace::prepare(self.spec, self.paths)?;
         // `$NIXACTIONS_NEEDS` is promised to every step.
         let needs_file = self.spec.files_directory.join("needs.json");
-        write_anew(&needs_file, gate::needs_json(&self.needs).to_string().as_bytes()).map_err(WorkspaceError::Make)?;
+        write_anew(
+            &needs_file,
+            gate::needs_json(&self.needs).to_string().as_bytes(),
+        )
+        .map_err(WorkspaceError::Make)?;
         if let Some(hooks) = &self.spec.hooks {
             let steps = match hooks.steps.get(&self.spec.job) {
                 Some(own) if !hooks.of_workspace => own.to_string(),
                 _ => serde_json::json!(hooks.steps).to_string(),
             };
-            write_anew(&self.spec.files_directory.join("steps.json"), steps.as_bytes()).map_err(WorkspaceError::Make)?;
+            write_anew(
+                &self.spec.files_directory.join("steps.json"),
+                steps.as_bytes(),
+            )
+            .map_err(WorkspaceError::Make)?;
         }
-        self.spec.inputs.iter().try_for_each(|input| workspace::restore(self.spec, self.paths, input))?;
+        self.spec
+            .inputs
+            .iter()
+            .try_for_each(|input| workspace::restore(self.spec, self.paths, input))?;
         Ok(Environment::new(&self.needs, &needs_file))
     }
 
@@ -44,7 +56,10 @@ impl Job<'_> {
             self.notice_cancellation();
             let record = if self.processes.killed {
                 skipped(step, "the job was killed".to_owned())
-            } else if self.cleanup_until.is_some_and(|until| Instant::now() >= until) {
+            } else if self
+                .cleanup_until
+                .is_some_and(|until| Instant::now() >= until)
+            {
                 skipped(step, "the time for cleaning up was over".to_owned())
             } else {
                 match status::step_gate(&Condition::parse(step.condition.as_deref()), self.state) {
@@ -54,7 +69,10 @@ impl Job<'_> {
                 }
             };
             if let (Conclusion::Skipped, Some(reason)) = (record.outcome, &record.reason) {
-                self.processes.journal.note(&format!("step {} skipped: {reason}", step.name), Priority::Info);
+                self.processes.journal.note(
+                    &format!("step {} skipped: {reason}", step.name),
+                    Priority::Info,
+                );
             }
             if record.conclusion == Conclusion::Failure {
                 let reason = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
@@ -67,13 +85,18 @@ impl Job<'_> {
             let mut record = record;
             hide_in_step(&self.processes.journal.masker, &mut record);
             self.annotate();
-            self.emit(EventKind::StepFinished { job: spec.job.clone(), index, step: record.clone() });
+            self.emit(EventKind::StepFinished {
+                job: spec.job.clone(),
+                index,
+                step: record.clone(),
+            });
             self.record.steps.push(record);
         }
         self.notice_cancellation();
     }
 
-    /// Saves the artifacts, also of a job that failed if they are there; a missing one fails a job that succeeded.
+    /// Saves the artifacts, also of a job that failed if they are there; a missing one fails a job
+    /// that succeeded.
     pub(super) fn save(&mut self) {
         if self.processes.killed {
             return;
@@ -86,8 +109,11 @@ impl Job<'_> {
             // The workspace of a job that succeeds is removed next.
             let done = self.record.outcome == Conclusion::Success;
             match workspace::save(spec, self.paths, output, done) {
-                Ok(warnings) => warnings.iter().for_each(|warning| self.processes.journal.note(warning, Priority::Warning)),
-                Err(WorkspaceError::Missing { .. }) if self.record.outcome != Conclusion::Success => {}
+                Ok(warnings) => warnings
+                    .iter()
+                    .for_each(|warning| self.processes.journal.note(warning, Priority::Warning)),
+                Err(WorkspaceError::Missing { .. })
+                    if self.record.outcome != Conclusion::Success => {}
                 Err(error) => {
                     let reason = describe(&error);
                     self.processes.journal.note(&reason, Priority::Error);

@@ -1,7 +1,7 @@
 //! The job's own cgroup: who is in it, and what it consumed (cgroups(7)).
 //!
-//! Everything a job forks stays in its unit's cgroup, whatever it does about sessions and parents, so that is where
-//! "all that is left" is read from.
+//! Everything a job forks stays in its unit's cgroup, whatever it does about sessions and parents,
+//! so that is where "all that is left" is read from.
 
 use std::{
     collections::HashSet,
@@ -22,31 +22,50 @@ use crate::record::Usage;
 pub struct Cgroup(Option<PathBuf>);
 
 impl Cgroup {
-    /// Finds the cgroup of this process: the unified hierarchy, or systemd's own on a host with the legacy one.
+    /// Finds the cgroup of this process: the unified hierarchy, or systemd's own on a host with the
+    /// legacy one.
     pub fn own() -> Self {
         let text = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
         let candidates = text.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':');
-            let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?.trim_start_matches('/'));
+            let (_, controllers, path) = (
+                parts.next()?,
+                parts.next()?,
+                parts.next()?.trim_start_matches('/'),
+            );
             match controllers {
-                "" => Some(vec![format!("/sys/fs/cgroup/{path}"), format!("/sys/fs/cgroup/unified/{path}")]),
+                "" => Some(vec![
+                    format!("/sys/fs/cgroup/{path}"),
+                    format!("/sys/fs/cgroup/unified/{path}"),
+                ]),
                 "name=systemd" => Some(vec![format!("/sys/fs/cgroup/systemd/{path}")]),
                 _ => None,
             }
         });
-        Self(candidates.flatten().map(PathBuf::from).find(|path| path.join("cgroup.procs").exists()))
+        Self(
+            candidates
+                .flatten()
+                .map(PathBuf::from)
+                .find(|path| path.join("cgroup.procs").exists()),
+        )
     }
 
     /// Returns all processes but this one.
     pub fn others(&self) -> HashSet<i32> {
-        let Some(path) = &self.0 else { return HashSet::new() };
+        let Some(path) = &self.0 else {
+            return HashSet::new();
+        };
         let own = std::process::id().to_string();
         let text = read(&path.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter(|line| *line != own).filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+        text.lines()
+            .filter(|line| *line != own)
+            .filter_map(|line| line.parse().ok())
+            .filter(|pid| *pid > 0)
+            .collect()
     }
 
-    /// Kills all processes but this one and those to be spared, until none is left; gives up after many rounds,
-    /// since PID 1 kills the rest when the runner ends.
+    /// Kills all processes but this one and those to be spared, until none is left; gives up after
+    /// many rounds, since PID 1 kills the rest when the runner ends.
     pub fn kill_others(&self, spared: &HashSet<i32>) {
         for _ in 0..1000 {
             let left: Vec<i32> = self.others().difference(spared).copied().collect();
@@ -64,18 +83,29 @@ impl Cgroup {
 
     /// Returns what the job consumed so far.
     pub fn usage(&self) -> Usage {
-        let Some(path) = &self.0 else { return Usage::default() };
+        let Some(path) = &self.0 else {
+            return Usage::default();
+        };
         let cpu = read(&path.join("cpu.stat")).ok();
         let micros = cpu
             .as_deref()
-            .and_then(|text| text.lines().find_map(|line| line.strip_prefix("usage_usec ")))
+            .and_then(|text| {
+                text.lines()
+                    .find_map(|line| line.strip_prefix("usage_usec "))
+            })
             .and_then(|v| v.parse::<f64>().ok());
-        let memory = read(&path.join("memory.peak")).ok().and_then(|text| text.trim().parse().ok());
-        Usage { cpu_seconds: micros.map(|micros| micros / 1e6), memory_peak_bytes: memory }
+        let memory = read(&path.join("memory.peak"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        Usage {
+            cpu_seconds: micros.map(|micros| micros / 1e6),
+            memory_peak_bytes: memory,
+        }
     }
 }
 
-/// Reads a file of the kernel's, which does not say how long it is: without room for it, it would be read in small parts.
+/// Reads a file of the kernel's, which does not say how long it is: without room for it, it would
+/// be read in small parts.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::with_capacity(4 << 10);
     File::open(path)?.read_to_string(&mut text)?;

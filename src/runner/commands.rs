@@ -1,7 +1,8 @@
-//! Workflow commands in what a step prints: `::error file=a.rs,line=1::text`, as GitHub documents them
-//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>).
+//! Workflow commands in what a step prints: `::error file=a.rs,line=1::text`, as GitHub documents
+//! them (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>).
 //!
-//! Knows what a line means, and how many annotations are kept. Knows nothing of pipes and the journal.
+//! Knows what a line means, and how many annotations are kept. Knows nothing of pipes and the
+//! journal.
 
 use super::journal::Priority;
 use crate::{
@@ -60,7 +61,10 @@ impl Commands {
         let rest = rest.trim_ascii_end();
         let end = rest.windows(2).position(|pair| pair == b"::")?;
         let (head, data) = (&rest[..end], &rest[end + 2..]);
-        let (name, properties) = head.iter().position(|byte| *byte == b' ').map_or((head, &[][..]), |at| (&head[..at], &head[at + 1..]));
+        let (name, properties) = head
+            .iter()
+            .position(|byte| *byte == b' ')
+            .map_or((head, &[][..]), |at| (&head[..at], &head[at + 1..]));
         if let Some(token) = &self.stopped {
             if name == token {
                 self.stopped = None;
@@ -69,17 +73,25 @@ impl Commands {
             return None;
         }
         let text = |data: &[u8]| String::from_utf8_lossy(&unescape(data, false)).into_owned();
-        // As on GitHub, upper and lower case are the same in the names of commands and of their properties.
+        // As on GitHub, upper and lower case are the same in the names of commands and of their
+        // properties.
         match name.to_ascii_lowercase().as_slice() {
             b"add-mask" => Some(Heard::Hide(unescape(data, false))),
             b"group" => Some(Heard::Say(text(data), None, Mark::Group)),
             b"endgroup" => Some(Heard::Say(String::new(), None, Mark::EndGroup)),
-            b"debug" => Some(Heard::Say(format!("debug: {}", text(data)), Some(Priority::Debug), Mark::Debug)),
+            b"debug" => Some(Heard::Say(
+                format!("debug: {}", text(data)),
+                Some(Priority::Debug),
+                Mark::Debug,
+            )),
             b"error" => Some(self.annotate(AnnotationLevel::Error, properties, &text(data))),
             b"warning" => Some(self.annotate(AnnotationLevel::Warning, properties, &text(data))),
             b"notice" => Some(self.annotate(AnnotationLevel::Notice, properties, &text(data))),
             // A token that is a command's name would be used up by that command.
-            b"stop-commands" if !data.is_empty() && !NAMES.iter().any(|name| name.eq_ignore_ascii_case(data)) => {
+            b"stop-commands"
+                if !data.is_empty()
+                    && !NAMES.iter().any(|name| name.eq_ignore_ascii_case(data)) =>
+            {
                 self.stopped = Some(data.to_owned());
                 Some(Heard::Done)
             }
@@ -100,9 +112,16 @@ impl Commands {
             end_column: None,
         };
         for property in properties.split(|byte| *byte == b',') {
-            let Some(equals) = property.iter().position(|byte| *byte == b'=') else { continue };
-            let value = String::from_utf8_lossy(&unescape(&property[equals + 1..], true)).into_owned();
-            match property[..equals].trim_ascii().to_ascii_lowercase().as_slice() {
+            let Some(equals) = property.iter().position(|byte| *byte == b'=') else {
+                continue;
+            };
+            let value =
+                String::from_utf8_lossy(&unescape(&property[equals + 1..], true)).into_owned();
+            match property[..equals]
+                .trim_ascii()
+                .to_ascii_lowercase()
+                .as_slice()
+            {
                 _ if value.is_empty() => {}
                 b"title" => annotation.title = Some(cut(&value)),
                 b"file" => annotation.file = Some(cut(&value)),
@@ -113,8 +132,13 @@ impl Commands {
                 _ => {}
             }
         }
-        let place = annotation.place().map_or_else(String::new, |place| format!("{place}: "));
-        let title = annotation.title.as_ref().map_or_else(String::new, |title| format!("{title}: "));
+        let place = annotation
+            .place()
+            .map_or_else(String::new, |place| format!("{place}: "));
+        let title = annotation
+            .title
+            .as_ref()
+            .map_or_else(String::new, |title| format!("{title}: "));
         let said = format!("{}: {place}{title}{message}", level.as_str());
         let (priority, mark) = match level {
             AnnotationLevel::Error => (Priority::Error, Mark::Error),
@@ -132,23 +156,39 @@ impl Commands {
 }
 
 /// The names of all commands that are listened to.
-const NAMES: [&[u8]; 8] = [b"add-mask", b"group", b"endgroup", b"debug", b"error", b"warning", b"notice", b"stop-commands"];
+const NAMES: [&[u8]; 8] = [
+    b"add-mask",
+    b"group",
+    b"endgroup",
+    b"debug",
+    b"error",
+    b"warning",
+    b"notice",
+    b"stop-commands",
+];
 
 /// Replaces the escapes of a command's data, or of one of its properties, by what they stand for.
 fn unescape(data: &[u8], property: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len());
     let mut rest = data;
     while let Some((byte, after)) = rest.split_first() {
-        let escaped = (*byte == b'%').then(|| after.first_chunk::<2>()).flatten().and_then(|code| match &code.to_ascii_uppercase()[..] {
-            b"0A" => Some(b'\n'),
-            b"0D" => Some(b'\r'),
-            b"25" => Some(b'%'),
-            b"3A" if property => Some(b':'),
-            b"2C" if property => Some(b','),
-            _ => None,
-        });
+        let escaped = (*byte == b'%')
+            .then(|| after.first_chunk::<2>())
+            .flatten()
+            .and_then(|code| match &code.to_ascii_uppercase()[..] {
+                b"0A" => Some(b'\n'),
+                b"0D" => Some(b'\r'),
+                b"25" => Some(b'%'),
+                b"3A" if property => Some(b':'),
+                b"2C" if property => Some(b','),
+                _ => None,
+            });
         out.push(escaped.unwrap_or(*byte));
-        rest = if escaped.is_some() { &after[2..] } else { after };
+        rest = if escaped.is_some() {
+            &after[2..]
+        } else {
+            after
+        };
     }
     out
 }
@@ -158,7 +198,10 @@ fn cut(text: &str) -> String {
     if text.len() <= TEXT_MAX {
         return text.to_owned();
     }
-    let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=TEXT_MAX)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}…", &text[..end])
 }
 
@@ -175,18 +218,56 @@ mod tests {
         let mut commands = Commands::default();
         commands.begin("lint", 1);
         let heard = commands.hear(b"::error file=src/a%2Cb.rs,line=3,col=7,endLine=4,endColumn=9,title=Odd%3A x::one%0Atwo 100%25\r\n");
-        assert_eq!(heard, say("error: src/a,b.rs:3:7: Odd: x: one\ntwo 100%", Some(Priority::Error), Mark::Error));
-        assert_eq!(commands.hear(b"  ::warning::odd"), say("warning: odd", Some(Priority::Warning), Mark::Warning));
+        assert_eq!(
+            heard,
+            say(
+                "error: src/a,b.rs:3:7: Odd: x: one\ntwo 100%",
+                Some(Priority::Error),
+                Mark::Error
+            )
+        );
+        assert_eq!(
+            commands.hear(b"  ::warning::odd"),
+            say("warning: odd", Some(Priority::Warning), Mark::Warning)
+        );
         let kept = commands.annotations();
-        assert_eq!((kept[0].step.as_str(), kept[0].title.as_deref(), kept[0].message.as_str()), ("lint", Some("Odd: x"), "one\ntwo 100%"));
-        assert_eq!((kept[0].line, kept[0].column, kept[0].end_line, kept[0].end_column), (Some(3), Some(7), Some(4), Some(9)));
-        assert_eq!((kept[1].level, kept[1].file.as_deref(), kept.len()), (AnnotationLevel::Warning, None, 2));
+        assert_eq!(
+            (
+                kept[0].step.as_str(),
+                kept[0].title.as_deref(),
+                kept[0].message.as_str()
+            ),
+            ("lint", Some("Odd: x"), "one\ntwo 100%")
+        );
+        assert_eq!(
+            (
+                kept[0].line,
+                kept[0].column,
+                kept[0].end_line,
+                kept[0].end_column
+            ),
+            (Some(3), Some(7), Some(4), Some(9))
+        );
+        assert_eq!(
+            (kept[1].level, kept[1].file.as_deref(), kept.len()),
+            (AnnotationLevel::Warning, None, 2)
+        );
     }
 
     #[test]
     fn what_is_no_command_is_shown_as_it_is() {
         let mut commands = Commands::default();
-        for line in ["plain", "a ::error::b", "::error", "::unknown::x", "::", "::::", "std::vec::Vec", "::std::vec::Vec", ":: error::x"] {
+        for line in [
+            "plain",
+            "a ::error::b",
+            "::error",
+            "::unknown::x",
+            "::",
+            "::::",
+            "std::vec::Vec",
+            "::std::vec::Vec",
+            ":: error::x",
+        ] {
             assert_eq!(commands.hear(line.as_bytes()), None, "{line}");
         }
         assert_eq!(commands.annotations(), []);
@@ -195,18 +276,39 @@ mod tests {
     #[test]
     fn groups_masks_and_debug_are_heard() {
         let mut commands = Commands::default();
-        assert_eq!(commands.hear(b"::group::Compile it"), say("Compile it", None, Mark::Group));
-        assert_eq!(commands.hear(b"::endgroup::"), say("", None, Mark::EndGroup));
-        assert_eq!(commands.hear(b"::debug::deep"), say("debug: deep", Some(Priority::Debug), Mark::Debug));
-        assert_eq!(commands.hear(b"::add-mask::a::b%0Ac%3A"), Some(Heard::Hide(b"a::b\nc%3A".to_vec())));
+        assert_eq!(
+            commands.hear(b"::group::Compile it"),
+            say("Compile it", None, Mark::Group)
+        );
+        assert_eq!(
+            commands.hear(b"::endgroup::"),
+            say("", None, Mark::EndGroup)
+        );
+        assert_eq!(
+            commands.hear(b"::debug::deep"),
+            say("debug: deep", Some(Priority::Debug), Mark::Debug)
+        );
+        assert_eq!(
+            commands.hear(b"::add-mask::a::b%0Ac%3A"),
+            Some(Heard::Hide(b"a::b\nc%3A".to_vec()))
+        );
     }
 
     #[test]
     fn stopped_commands_are_shown_until_the_token_comes_or_the_step_ends() {
         let mut commands = Commands::default();
-        assert_eq!(commands.hear(b"::stop-commands::error"), None, "it would never end");
+        assert_eq!(
+            commands.hear(b"::stop-commands::error"),
+            None,
+            "it would never end"
+        );
         assert_eq!(commands.hear(b"::stop-commands::t-1"), Some(Heard::Done));
-        for line in ["::error::x", "::add-mask::x", "::t-2::", "::stop-commands::t-3"] {
+        for line in [
+            "::error::x",
+            "::add-mask::x",
+            "::t-2::",
+            "::stop-commands::t-3",
+        ] {
             assert_eq!(commands.hear(line.as_bytes()), None, "{line}");
         }
         assert_eq!(commands.hear(b"::t-1::"), Some(Heard::Done));
@@ -229,6 +331,15 @@ mod tests {
         }
         let kept = commands.annotations();
         let of_step = |step: &str| kept.iter().filter(|one| one.step == step).count();
-        assert_eq!((kept.len(), of_step("0"), of_step("1"), of_step("2"), of_step("3")), (50, 20, 20, 10, 0));
+        assert_eq!(
+            (
+                kept.len(),
+                of_step("0"),
+                of_step("1"),
+                of_step("2"),
+                of_step("3")
+            ),
+            (50, 20, 20, 10, 0)
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Conditions in bash: asked in the job's environment and workspace, once all before has succeeded.
 //!
-//! Exit status 0 is true and 1 to 254 is false. Whatever else a condition ends with tells neither, and is a failure.
+//! Exit status 0 is true and 1 to 254 is false. Whatever else a condition ends with tells neither,
+//! and is a failure.
 
 use std::collections::BTreeMap;
 
@@ -24,14 +25,22 @@ struct Question<'a> {
 }
 
 impl Job<'_> {
-    /// Asks the job's own condition. Where it is not true, the job's record says what became of the job.
+    /// Asks the job's own condition. Where it is not true, the job's record says what became of the
+    /// job.
     pub(super) fn holds(&mut self, condition: &str, environment: &Environment) -> bool {
         let environment = environment.of_job(self.spec, self.paths);
-        let question = Question { file: "condition".to_owned(), step: None, timeout: None, environment };
+        let question = Question {
+            file: "condition".to_owned(),
+            step: None,
+            timeout: None,
+            environment,
+        };
         match self.ask(condition, question) {
             Ok(true) => return true,
             Ok(false) => self.end(Conclusion::Skipped, status::was_false(condition)),
-            Err((_, reason)) if self.record.outcome == Conclusion::Success => self.end(Conclusion::Failure, reason),
+            Err((_, reason)) if self.record.outcome == Conclusion::Success => {
+                self.end(Conclusion::Failure, reason)
+            }
             // The cancellation or timeout that ended the condition is recorded as the job's.
             Err(_) => {}
         }
@@ -39,7 +48,13 @@ impl Job<'_> {
     }
 
     /// Runs a step if its condition is true.
-    pub(super) fn step_if(&mut self, condition: &str, index: usize, step: &StepSpec, environment: &mut Environment) -> StepRecord {
+    pub(super) fn step_if(
+        &mut self,
+        condition: &str,
+        index: usize,
+        step: &StepSpec,
+        environment: &mut Environment,
+    ) -> StepRecord {
         let question = Question {
             file: format!("{index}-condition"),
             step: Some(&step.name),
@@ -50,21 +65,41 @@ impl Job<'_> {
             Ok(true) => self.step(index, step, environment),
             Ok(false) => skipped(step, status::was_false(condition)),
             Err((outcome, reason)) => {
-                self.processes.journal.note(&format!("step {}: {reason}", step.name), Priority::Error);
-                StepRecord { outcome, conclusion: status::conclude(outcome, step.continue_on_error), ..skipped(step, reason) }
+                self.processes
+                    .journal
+                    .note(&format!("step {}: {reason}", step.name), Priority::Error);
+                StepRecord {
+                    outcome,
+                    conclusion: status::conclude(outcome, step.continue_on_error),
+                    ..skipped(step, reason)
+                }
             }
         }
     }
 
     /// Asks a condition. An error is how what asks for it ends, and why.
-    fn ask(&mut self, condition: &str, question: Question<'_>) -> Result<bool, (Conclusion, String)> {
-        let failed = |what: String| (Conclusion::Failure, format!("{} could not be told: {what}", status::condition(condition)));
+    fn ask(
+        &mut self,
+        condition: &str,
+        question: Question<'_>,
+    ) -> Result<bool, (Conclusion, String)> {
+        let failed = |what: String| {
+            (
+                Conclusion::Failure,
+                format!("{} could not be told: {what}", status::condition(condition)),
+            )
+        };
         let path = question.environment.get("PATH").map_or("", String::as_str);
         let mut command = self.bash(&question.file, condition, path).map_err(failed)?;
-        command.current_dir(self.paths.workspace()).env_clear().envs(&question.environment);
+        command
+            .current_dir(self.paths.workspace())
+            .env_clear()
+            .envs(&question.environment);
         let limits = self.limits(question.timeout);
         self.tell();
-        let (ended, stop) = self.processes.run(&mut command, question.step.map(|step| (step, 1)), limits);
+        let (ended, stop) =
+            self.processes
+                .run(&mut command, question.step.map(|step| (step, 1)), limits);
         match (self.ended_by(stop, question.timeout), ended) {
             (Some((Conclusion::Failure, reason)), _) => Err(failed(reason)),
             (Some(stopped), _) => Err(stopped),

@@ -1,8 +1,8 @@
 //! The environment of a step: which level sets what, strongest last.
 //!
-//! PLAN's order: what the workflow's providers print, workflow env, the same of the job, what earlier steps wrote to
-//! `$NIXACTIONS_ENV`, the same of the step, then the caller's overrides; above all of them the variables that tell a step
-//! where it is.
+//! PLAN's order: what the workflow's providers print, workflow env, the same of the job, what
+//! earlier steps wrote to `$NIXACTIONS_ENV`, the same of the step, then the caller's overrides;
+//! above all of them the variables that tell a step where it is.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -41,16 +41,27 @@ pub struct Environment {
 impl Environment {
     /// Starts from what the job's needs left.
     pub fn new(needs: &[NeedResult], needs_file: &Path) -> Self {
-        let mut variables = vec![("NIXACTIONS_NEEDS".to_owned(), needs_file.display().to_string())];
+        let mut variables = vec![(
+            "NIXACTIONS_NEEDS".to_owned(),
+            needs_file.display().to_string(),
+        )];
         for need in needs {
             let prefix = format!("NEEDS_{}", shout(need.need.job.as_str()));
             variables.push((format!("{prefix}_RESULT"), need.need.conclusion.to_string()));
-            variables.extend(need.outputs.iter().map(|(key, value)| (format!("{prefix}_{}", shout(key)), value.clone())));
+            variables.extend(
+                need.outputs
+                    .iter()
+                    .map(|(key, value)| (format!("{prefix}_{}", shout(key)), value.clone())),
+            );
         }
-        Self { needs: variables, ..Self::default() }
+        Self {
+            needs: variables,
+            ..Self::default()
+        }
     }
 
-    /// Takes in what a provider of this level printed; a later one's value replaces an earlier one's.
+    /// Takes in what a provider of this level printed; a later one's value replaces an earlier
+    /// one's.
     pub fn provide(&mut self, level: Level, env: Vec<(String, String)>) {
         let from = match level {
             Level::Workflow => &mut self.workflow_from,
@@ -63,8 +74,12 @@ impl Environment {
     /// Takes in what a step wrote for later ones.
     pub fn extend(&mut self, env: Vec<(String, String)>, path: Vec<String>) {
         // As on GitHub, a step cannot change what tells later ones where they are.
-        self.written.extend(env.into_iter().filter(|(key, _)| !key.starts_with("NIXACTIONS_") && !key.starts_with("GITHUB_")));
-        path.into_iter().for_each(|directory| self.path.insert(0, directory));
+        self.written.extend(
+            env.into_iter()
+                .filter(|(key, _)| !key.starts_with("NIXACTIONS_") && !key.starts_with("GITHUB_")),
+        );
+        path.into_iter()
+            .for_each(|directory| self.path.insert(0, directory));
     }
 
     /// Returns the environment of the job as such: what its condition sees.
@@ -73,19 +88,45 @@ impl Environment {
     }
 
     /// Returns the environment of a provider: that of its level, as far as it is known by then.
-    pub fn of_provider(&self, spec: &JobSpec, paths: &JobPaths, level: Level) -> BTreeMap<String, String> {
+    pub fn of_provider(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        level: Level,
+    ) -> BTreeMap<String, String> {
         self.build(spec, paths, level, [])
     }
 
     /// Returns the environment of a step before it has files to write to: what its condition sees.
-    pub fn of_condition(&self, spec: &JobSpec, paths: &JobPaths, index: usize) -> BTreeMap<String, String> {
+    pub fn of_condition(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        index: usize,
+    ) -> BTreeMap<String, String> {
         self.build(spec, paths, Level::Step(index), [])
     }
 
     /// Returns the whole environment of a step.
-    pub fn of_step(&self, spec: &JobSpec, paths: &JobPaths, index: usize, attempt: u32, files: &StepFiles) -> BTreeMap<String, String> {
-        let files = files.variables().map(|(key, path)| (key, path.display().to_string()));
-        self.build(spec, paths, Level::Step(index), [("NIXACTIONS_ATTEMPT", attempt.to_string())].into_iter().chain(files))
+    pub fn of_step(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        index: usize,
+        attempt: u32,
+        files: &StepFiles,
+    ) -> BTreeMap<String, String> {
+        let files = files
+            .variables()
+            .map(|(key, path)| (key, path.display().to_string()));
+        self.build(
+            spec,
+            paths,
+            Level::Step(index),
+            [("NIXACTIONS_ATTEMPT", attempt.to_string())]
+                .into_iter()
+                .chain(files),
+        )
     }
 
     /// Puts the levels on top of each other; `place` is what else tells a step where it is.
@@ -96,8 +137,13 @@ impl Environment {
         level: Level,
         place: impl IntoIterator<Item = (&'a str, String)>,
     ) -> BTreeMap<String, String> {
-        let step =
-            if let Level::Step(index) = level { spec.steps.get(index).map(|step| (step, self.steps_from.get(&index))) } else { None };
+        let step = if let Level::Step(index) = level {
+            spec.steps
+                .get(index)
+                .map(|step| (step, self.steps_from.get(&index)))
+        } else {
+            None
+        };
         let mut levels = vec![&spec.inputs_env, &self.workflow_from, &spec.workflow_env];
         if level != Level::Workflow {
             levels.extend([&self.job_from, &spec.job_env]);
@@ -114,7 +160,14 @@ impl Environment {
         };
         set("PATH", spec.path.clone());
         set("LANG", "C.UTF-8".to_owned());
-        for key in ["USER", "LOGNAME", "SHELL", "CREDENTIALS_DIRECTORY", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] {
+        for key in [
+            "USER",
+            "LOGNAME",
+            "SHELL",
+            "CREDENTIALS_DIRECTORY",
+            "XDG_RUNTIME_DIR",
+            "DBUS_SESSION_BUS_ADDRESS",
+        ] {
             if let Ok(value) = std::env::var(key) {
                 set(key, value);
             }
@@ -122,21 +175,37 @@ impl Environment {
         set("CI", "true".to_owned());
         set("HOME", paths.home().display().to_string());
         for level in levels {
-            level.iter().for_each(|(key, value)| set(key, value.clone()));
+            level
+                .iter()
+                .for_each(|(key, value)| set(key, value.clone()));
         }
-        self.needs.iter().for_each(|(key, value)| set(key, value.clone()));
+        self.needs
+            .iter()
+            .for_each(|(key, value)| set(key, value.clone()));
         set("NIXACTIONS", "true".to_owned());
         set("NIXACTIONS_RUN", spec.run.to_string());
         set("NIXACTIONS_WORKFLOW", spec.workflow.to_string());
         set("NIXACTIONS_JOB", spec.job.to_string());
-        set("NIXACTIONS_WORKSPACE", paths.workspace().display().to_string());
+        set(
+            "NIXACTIONS_WORKSPACE",
+            paths.workspace().display().to_string(),
+        );
         if let Some((step, _)) = step {
             set("NIXACTIONS_STEP", step.name.clone());
         }
         if let Some(hooks) = &spec.hooks {
             set("NIXACTIONS_EXECUTOR", hooks.executor.clone());
-            set("NIXACTIONS_EXECUTOR_DIRECTORY", hooks.directory.display().to_string());
-            set("NIXACTIONS_STEPS", spec.files_directory.join("steps.json").display().to_string());
+            set(
+                "NIXACTIONS_EXECUTOR_DIRECTORY",
+                hooks.directory.display().to_string(),
+            );
+            set(
+                "NIXACTIONS_STEPS",
+                spec.files_directory
+                    .join("steps.json")
+                    .display()
+                    .to_string(),
+            );
         }
         place.into_iter().for_each(|(key, value)| set(key, value));
         if spec.hooks.as_ref().is_some_and(|hooks| hooks.of_workspace) {
@@ -144,7 +213,15 @@ impl Environment {
         }
         if !self.path.is_empty() {
             let base = env.get("PATH").cloned().unwrap_or_default();
-            env.insert("PATH".to_owned(), self.path.iter().map(String::as_str).chain([base.as_str()]).collect::<Vec<_>>().join(":"));
+            env.insert(
+                "PATH".to_owned(),
+                self.path
+                    .iter()
+                    .map(String::as_str)
+                    .chain([base.as_str()])
+                    .collect::<Vec<_>>()
+                    .join(":"),
+            );
         }
         env
     }

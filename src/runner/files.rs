@@ -1,8 +1,10 @@
-//! The files that a step may write: `$NIXACTIONS_ENV`, `_PATH`, `_OUTPUT`, `_SUMMARY`, and their GitHub names.
+//! The files that a step may write: `$NIXACTIONS_ENV`, `_PATH`, `_OUTPUT`, `_SUMMARY`, and their
+//! GitHub names.
 //!
 //! `K=V` lines or `K<<DELIM` heredocs, as on GitHub
 //! (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#environment-files>).
-//! A step may have put anything there, so a bad line is an error that names the line and never its value.
+//! A step may have put anything there, so a bad line is an error that names the line and never its
+//! value.
 
 use std::{
     fs,
@@ -45,7 +47,8 @@ pub enum FileError {
     },
 }
 
-/// The four files of one attempt of a step; gone with this, since what a step writes there may be secret.
+/// The four files of one attempt of a step; gone with this, since what a step writes there may be
+/// secret.
 #[derive(Debug)]
 pub struct StepFiles {
     /// What their paths have in common.
@@ -77,14 +80,20 @@ impl StepFiles {
     /// # Errors
     /// Fails with the system's reason.
     pub fn create(files: &Path, index: usize, attempt: u32) -> io::Result<Self> {
-        let own = Self { stem: files.join(format!("{index}-{attempt}")) };
-        NAMES.iter().try_for_each(|(_, file)| write_anew(&own.path(file), b""))?;
+        let own = Self {
+            stem: files.join(format!("{index}-{attempt}")),
+        };
+        NAMES
+            .iter()
+            .try_for_each(|(_, file)| write_anew(&own.path(file), b""))?;
         Ok(own)
     }
 
     /// Returns the variables that tell a step where its files are.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
-        NAMES.into_iter().flat_map(move |(names, file)| names.iter().map(move |name| (*name, self.path(file))))
+        NAMES
+            .into_iter()
+            .flat_map(move |(names, file)| names.iter().map(move |name| (*name, self.path(file))))
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -99,8 +108,16 @@ impl StepFiles {
         let path = self.text("NIXACTIONS_PATH", "path")?;
         Ok(Written {
             env: assignments("NIXACTIONS_ENV", &self.text("NIXACTIONS_ENV", "env")?)?,
-            path: path.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
-            outputs: assignments("NIXACTIONS_OUTPUT", &self.text("NIXACTIONS_OUTPUT", "output")?)?,
+            path: path
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            outputs: assignments(
+                "NIXACTIONS_OUTPUT",
+                &self.text("NIXACTIONS_OUTPUT", "output")?,
+            )?,
         })
     }
 
@@ -109,14 +126,19 @@ impl StepFiles {
     /// # Errors
     /// Fails where it is too large, or no file any more.
     pub fn summary(&self) -> Result<String, FileError> {
-        self.bytes("NIXACTIONS_SUMMARY", "summary").map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.bytes("NIXACTIONS_SUMMARY", "summary")
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn text(&self, name: &'static str, file: &str) -> Result<String, FileError> {
         let bytes = self.bytes(name, file)?;
         String::from_utf8(bytes).map_err(|error| FileError::Line {
             name,
-            line: error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1,
+            line: error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                + 1,
             what: "is not UTF-8",
         })
     }
@@ -126,17 +148,27 @@ impl StepFiles {
         let unreadable = |reason: String| FileError::Unreadable { name, reason };
         let path = self.path(file);
         // As most are left.
-        if path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0) {
+        if path
+            .symlink_metadata()
+            .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
+        {
             return Ok(Vec::new());
         }
         let opened = store::open_untrusted(&path).map_err(|error| match error {
             // Where the file lies is nothing that a reader of the reason could look at.
-            store::StoreError::NotPlain { .. } => unreadable("not a plain file of reasonable size".to_owned()),
+            store::StoreError::NotPlain { .. } => {
+                unreadable("not a plain file of reasonable size".to_owned())
+            }
             error => unreadable(describe(&error)),
         })?;
-        let Some(opened) = opened else { return Ok(Vec::new()) };
+        let Some(opened) = opened else {
+            return Ok(Vec::new());
+        };
         let mut bytes = Vec::new();
-        opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+        opened
+            .take(FILE_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() as u64 > FILE_MAX {
             return Err(FileError::TooLarge { name });
         }
@@ -153,13 +185,19 @@ impl Drop for StepFiles {
     }
 }
 
-/// Writes a file of the runner's where steps may write as well. What one has put in its place, a link or a pipe, is not followed or waited
-/// for: it goes.
+/// Writes a file of the runner's where steps may write as well. What one has put in its place, a
+/// link or a pipe, is not followed or waited for: it goes.
 ///
 /// # Errors
 /// Fails with the system's reason.
 pub fn write_anew(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let create = || fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let create = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+    };
     let mut file = match create() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
@@ -175,7 +213,11 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
     let mut out = Vec::new();
     let mut lines = text.split('\n').enumerate();
     while let Some((index, line)) = lines.next() {
-        let bad = |what| FileError::Line { name, line: index + 1, what };
+        let bad = |what| FileError::Line {
+            name,
+            line: index + 1,
+            what,
+        };
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.is_empty() {
             continue;
@@ -187,7 +229,8 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
                     return Err(bad("has no delimiter after `<<`"));
                 }
                 let mut value: Vec<&str> = Vec::new();
-                // A carriage return belongs to the value, unless the file has them at the ends of all its lines.
+                // A carriage return belongs to the value, unless the file has them at the ends of
+                // all its lines.
                 let value = loop {
                     match lines.next() {
                         Some((_, end)) if end == delimiter => break value.join("\n"),
@@ -217,7 +260,10 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
 
 fn is_name(text: &str) -> bool {
     let mut chars = text.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 #[cfg(test)]
@@ -234,17 +280,38 @@ mod tests {
 
     #[test]
     fn assignments_and_heredocs_are_read_as_on_github() {
-        assert_eq!(parse("A=b\n\nC=d=e\n").unwrap(), [pair("A", "b"), pair("C", "d=e")]);
-        assert_eq!(parse("A<<EOF\none\ntwo=2\nEOF\nB=<<x\n").unwrap(), [pair("A", "one\ntwo=2"), pair("B", "<<x")]);
+        assert_eq!(
+            parse("A=b\n\nC=d=e\n").unwrap(),
+            [pair("A", "b"), pair("C", "d=e")]
+        );
+        assert_eq!(
+            parse("A<<EOF\none\ntwo=2\nEOF\nB=<<x\n").unwrap(),
+            [pair("A", "one\ntwo=2"), pair("B", "<<x")]
+        );
         assert_eq!(parse("A<<E\nE\n").unwrap(), [pair("A", "")]);
-        assert_eq!(parse("A<<E\none\r\ntwo\r\nE\nB=1\r\n").unwrap(), [pair("A", "one\r\ntwo\r"), pair("B", "1")]);
-        assert_eq!(parse("A<<E\r\none\r\ntwo\r\nE\r\nB<<E\r\nE\r\n").unwrap(), [pair("A", "one\r\ntwo"), pair("B", "")]);
+        assert_eq!(
+            parse("A<<E\none\r\ntwo\r\nE\nB=1\r\n").unwrap(),
+            [pair("A", "one\r\ntwo\r"), pair("B", "1")]
+        );
+        assert_eq!(
+            parse("A<<E\r\none\r\ntwo\r\nE\r\nB<<E\r\nE\r\n").unwrap(),
+            [pair("A", "one\r\ntwo"), pair("B", "")]
+        );
     }
 
     #[test]
     fn a_bad_line_is_named_by_number_without_its_value() {
-        assert_eq!(parse("A=b\nsecret\n").unwrap_err(), "F, line 2: is neither `NAME=value` nor `NAME<<DELIMITER`");
-        assert_eq!(parse("A<<EOF\nsecret\n").unwrap_err(), "F, line 1: begins a value whose delimiter never comes");
-        assert_eq!(parse("1=secret\n").unwrap_err(), "F, line 1: does not begin with a variable's name");
+        assert_eq!(
+            parse("A=b\nsecret\n").unwrap_err(),
+            "F, line 2: is neither `NAME=value` nor `NAME<<DELIMITER`"
+        );
+        assert_eq!(
+            parse("A<<EOF\nsecret\n").unwrap_err(),
+            "F, line 1: begins a value whose delimiter never comes"
+        );
+        assert_eq!(
+            parse("1=secret\n").unwrap_err(),
+            "F, line 1: does not begin with a variable's name"
+        );
     }
 }

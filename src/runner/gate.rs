@@ -19,8 +19,9 @@ pub struct NeedResult {
     pub outputs: BTreeMap<String, String>,
 }
 
-/// Reads what the job's needs left. PID 1 starts a job when its needs are over, so a need without a result was killed
-/// before it could leave one, or dropped by systemd after such a kill: a failure either way, which may be one that counts as success.
+/// Reads what the job's needs left. PID 1 starts a job when its needs are over, so a need without a
+/// result was killed before it could leave one, or dropped by systemd after such a kill: a failure
+/// either way, which may be one that counts as success.
 pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
     spec.needs.iter().map(|job| read(spec, job)).collect()
 }
@@ -29,14 +30,29 @@ fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
     let paths = JobPaths::new(&spec.jobs_directory, job);
     match store::read_untrusted_json::<JobResult>(&paths.result()) {
         Ok(Some(result)) => NeedResult {
-            need: Need { job: job.clone(), conclusion: result.record.conclusion, failed: result.failed },
+            need: Need {
+                job: job.clone(),
+                conclusion: result.record.conclusion,
+                failed: result.failed,
+            },
             outputs: result.record.outputs,
         },
         Ok(None) | Err(_) => {
             // Its event file says that it was started, and not dropped.
             let failed = !(spec.tolerated_needs.contains(job) && paths.events().exists());
-            let conclusion = if failed { Conclusion::Failure } else { Conclusion::Success };
-            NeedResult { need: Need { job: job.clone(), conclusion, failed }, outputs: BTreeMap::new() }
+            let conclusion = if failed {
+                Conclusion::Failure
+            } else {
+                Conclusion::Success
+            };
+            NeedResult {
+                need: Need {
+                    job: job.clone(),
+                    conclusion,
+                    failed,
+                },
+                outputs: BTreeMap::new(),
+            }
         }
     }
 }
@@ -44,7 +60,8 @@ fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
 /// Returns the content of `$NIXACTIONS_NEEDS`: `{job: {result, outputs}}`.
 pub fn needs_json(needs: &[NeedResult]) -> serde_json::Value {
     let entry = |need: &NeedResult| {
-        let value = serde_json::json!({ "result": need.need.conclusion.as_str(), "outputs": need.outputs });
+        let value =
+            serde_json::json!({ "result": need.need.conclusion.as_str(), "outputs": need.outputs });
         (need.need.job.to_string(), value)
     };
     serde_json::Value::Object(needs.iter().map(entry).collect())

@@ -1,4 +1,5 @@
-//! The life of a job, from its gate to its result. What it does in between is in `attempt` and `step`.
+//! The life of a job, from its gate to its result. What it does in between is in `attempt` and
+//! `step`.
 
 use std::{
     ffi::OsStr,
@@ -36,7 +37,8 @@ const EXIT_NO_RESULT: u8 = 74;
 /// The exit status of a runner whose job was cancelled.
 const EXIT_CANCELLED: u8 = 130;
 
-/// Runs the job whose directory this is. The exit status that it returns is for systemd alone: 0 lets `Requires=` go on.
+/// Runs the job whose directory this is. The exit status that it returns is for systemd alone: 0
+/// lets `Requires=` go on.
 pub fn main(directory: PathBuf) -> u8 {
     match run(&JobPaths::at(directory)) {
         Ok(Conclusion::Success | Conclusion::Skipped) => 0,
@@ -75,7 +77,8 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         ("NIXACTIONS_WORKFLOW", spec.workflow.as_str()),
         ("NIXACTIONS_JOB", spec.job.as_str()),
     ];
-    // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a user's manager.
+    // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a
+    // user's manager.
     let mut journal = Journal::new(&fields);
     let secrets = secrets::take(&mut spec, &mut journal.masker);
     let processes = Processes::new(signals, journal, spec.shared_directory.join("killed"));
@@ -86,7 +89,10 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         processes,
         events: Some(events),
         untold: Vec::new(),
-        record: JobRecord { started_at: Some(Timestamp::now()), ..JobRecord::new(spec.unit.clone()) },
+        record: JobRecord {
+            started_at: Some(Timestamp::now()),
+            ..JobRecord::new(spec.unit.clone())
+        },
         cleanup_until: None,
         deadline: None,
         state: Conclusion::Success,
@@ -116,39 +122,50 @@ pub(super) struct Job<'a> {
     pub(super) inherits: bool,
     /// When the job's own time is over.
     pub(super) deadline: Option<Instant>,
-    /// When the time for `always()` and `cancelled()` steps is over; set by the first cancellation or timeout.
+    /// When the time for `always()` and `cancelled()` steps is over; set by the first cancellation
+    /// or timeout.
     pub(super) cleanup_until: Option<Instant>,
 }
 
 impl Job<'_> {
     /// Goes through the job's life and leaves the outcome in its record.
     fn live(&mut self) {
-        let Some(condition) = self.pass_gate() else { return };
+        let Some(condition) = self.pass_gate() else {
+            return;
+        };
         let (slots, waited) = match self.slots() {
             Ok(held) => held,
-            Err(Some(error)) => return self.end(Conclusion::Failure, format!("no slot to run in: {error}")),
+            Err(Some(error)) => {
+                return self.end(Conclusion::Failure, format!("no slot to run in: {error}"));
+            }
             Err(None) => {
                 let (outcome, reason) = self.stopped();
                 return self.end(outcome, reason);
             }
         };
-        // What freed the slot may have been a cancellation, whose signal to this job is still to come.
+        // What freed the slot may have been a cancellation, whose signal to this job is still to
+        // come.
         if waited && self.pass_gate().is_none() {
             return;
         }
         self.record.started_at = Some(Timestamp::now());
-        self.deadline = self.spec.timeout.map(|timeout| Instant::now() + timeout.duration());
+        self.deadline = self
+            .spec
+            .timeout
+            .map(|timeout| Instant::now() + timeout.duration());
         self.run_if(condition.as_deref());
         self.processes.finish();
         self.annotate();
         self.tell();
         self.clean_up();
-        // Before the slot is the next one's: to whoever compares their records, no more than the slots ran at once.
+        // Before the slot is the next one's: to whoever compares their records, no more than the
+        // slots ran at once.
         self.record.finished_at = Some(Timestamp::now());
         drop(slots);
     }
 
-    /// Runs the job, unless its condition in bash is not true: until that is known it has not started.
+    /// Runs the job, unless its condition in bash is not true: until that is known it has not
+    /// started.
     fn run_if(&mut self, condition: Option<&str>) {
         let prepared = self.prepare();
         if let (Some(condition), Ok(environment)) = (condition, &prepared)
@@ -157,11 +174,14 @@ impl Job<'_> {
             return;
         }
         self.record.attempts = 1;
-        self.emit(EventKind::JobStarted { job: self.spec.job.clone() });
+        self.emit(EventKind::JobStarted {
+            job: self.spec.job.clone(),
+        });
         self.attempts(prepared);
     }
 
-    /// Returns the condition in bash, if any, that a job has which may start; ends one that may not.
+    /// Returns the condition in bash, if any, that a job has which may start; ends one that may
+    /// not.
     fn pass_gate(&mut self) -> Option<Option<String>> {
         match self.gate() {
             Gate::Run => return Some(None),
@@ -183,17 +203,34 @@ impl Job<'_> {
         status::matrix_gate(&condition, gate, self.matrix_cancelled())
     }
 
-    /// Waits for a slot of the job's matrix and one of the run, where the manager does not count running jobs itself.
-    /// Returns them, and whether it had to wait; `Err(None)` when stopped meanwhile.
+    /// Waits for a slot of the job's matrix and one of the run, where the manager does not count
+    /// running jobs itself. Returns them, and whether it had to wait; `Err(None)` when stopped
+    /// meanwhile.
     fn slots(&mut self) -> Result<(Vec<slots::Slot>, bool), Option<io::Error>> {
-        let of_run = self.spec.slots.map(|count| (self.spec.shared_directory.join("slots"), count));
-        let of_matrix =
-            self.spec.matrix.as_ref().and_then(|matrix| Some((MatrixPaths::at(matrix.directory.clone()).slots(), matrix.slots?)));
-        // The matrix' first: who waits for it holds up nobody else of the run. All take them in this order, so nobody waits in a circle.
+        let of_run = self
+            .spec
+            .slots
+            .map(|count| (self.spec.shared_directory.join("slots"), count));
+        let of_matrix = self.spec.matrix.as_ref().and_then(|matrix| {
+            Some((
+                MatrixPaths::at(matrix.directory.clone()).slots(),
+                matrix.slots?,
+            ))
+        });
+        // The matrix' first: who waits for it holds up nobody else of the run. All take them in
+        // this order, so nobody waits in a circle.
         let wanted = of_matrix.into_iter().chain(of_run);
-        let mut patience = slots::Patience::new(self.spec.timeout.map(|timeout| start_timeout(timeout.duration())));
+        let mut patience = slots::Patience::new(
+            self.spec
+                .timeout
+                .map(|timeout| start_timeout(timeout.duration())),
+        );
         let signals = &mut self.processes.signals;
-        let held = wanted.map(|(slots, count)| slots::acquire(&slots, count, signals, &mut patience).map_err(Some)?.ok_or(None));
+        let held = wanted.map(|(slots, count)| {
+            slots::acquire(&slots, count, signals, &mut patience)
+                .map_err(Some)?
+                .ok_or(None)
+        });
         let held = held.collect::<Result<Vec<_>, _>>()?;
         Ok((held, patience.end()))
     }
@@ -204,10 +241,13 @@ impl Job<'_> {
         fs::read_to_string(MatrixPaths::at(matrix.directory.clone()).cancelled()).ok()
     }
 
-    /// Returns how a job ends that was told to, and why. The supervisor raises a flag before it signals anybody; without one
-    /// somebody stopped this job alone.
+    /// Returns how a job ends that was told to, and why. The supervisor raises a flag before it
+    /// signals anybody; without one somebody stopped this job alone.
     fn stopped(&self) -> (Conclusion, String) {
-        if ["cancelled", "killed"].iter().any(|flag| self.spec.shared_directory.join(flag).exists()) {
+        if ["cancelled", "killed"]
+            .iter()
+            .any(|flag| self.spec.shared_directory.join(flag).exists())
+        {
             return (Conclusion::Cancelled, status::RUN_CANCELLED.to_owned());
         }
         match self.matrix_cancelled() {
@@ -221,14 +261,19 @@ impl Job<'_> {
         if self.processes.signals.cancelled() && self.state != Conclusion::Cancelled {
             self.cancel();
         }
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) && self.cleanup_until.is_none() {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+            && self.cleanup_until.is_none()
+        {
             self.time_out();
         }
     }
 
     pub(super) fn cancel(&mut self) {
         self.state = Conclusion::Cancelled;
-        self.cleanup_until.get_or_insert(Instant::now() + CLEANUP_GRACE);
+        self.cleanup_until
+            .get_or_insert(Instant::now() + CLEANUP_GRACE);
         if self.record.outcome != Conclusion::Success {
             return;
         }
@@ -239,7 +284,8 @@ impl Job<'_> {
 
     pub(super) fn time_out(&mut self) {
         self.state = Conclusion::Cancelled;
-        self.cleanup_until.get_or_insert(Instant::now() + CLEANUP_GRACE);
+        self.cleanup_until
+            .get_or_insert(Instant::now() + CLEANUP_GRACE);
         let seconds = self.spec.timeout.map_or(0.0, f64::from);
         if self.record.outcome == Conclusion::Success {
             self.record.outcome = Conclusion::Failure;
@@ -259,32 +305,52 @@ impl Job<'_> {
     /// Records how a job ends that has not started.
     pub(super) fn end(&mut self, outcome: Conclusion, reason: String) {
         self.record.started_at = None;
-        self.processes.journal.note(&format!("{outcome}: {reason}"), Priority::Info);
+        self.processes
+            .journal
+            .note(&format!("{outcome}: {reason}"), Priority::Info);
         self.record.outcome = outcome;
         self.record.reason = Some(reason);
     }
 
-    /// Notes an event, to be told when the job next waits for something: each time wakes up the supervisor and whoever follows the run.
+    /// Notes an event, to be told when the job next waits for something: each time wakes up the
+    /// supervisor and whoever follows the run.
     pub(super) fn emit(&mut self, event: EventKind) {
-        self.untold.push(Event { at: Timestamp::now(), event });
+        self.untold.push(Event {
+            at: Timestamp::now(),
+            event,
+        });
     }
 
     /// Tells what has happened so far. Due before anything that may take time.
     pub(super) fn tell(&mut self) {
         let untold = mem::take(&mut self.untold);
-        let Some(events) = self.events.as_mut().filter(|_| !untold.is_empty()) else { return };
+        let Some(events) = self.events.as_mut().filter(|_| !untold.is_empty()) else {
+            return;
+        };
         if let Err(error) = events.append(&untold) {
-            self.processes.journal.note(&format!("{}; no more events of this job are kept", describe(&error)), Priority::Warning);
+            self.processes.journal.note(
+                &format!("{}; no more events of this job are kept", describe(&error)),
+                Priority::Warning,
+            );
             self.events = None;
         }
     }
 
-    /// Removes what the job made in its workspace, unless somebody may want to look at it after a failure. The directories
-    /// stay: an ext4 without a journal spares inodes just freed, and each removal makes the next few seconds' creations expensive.
+    /// Removes what the job made in its workspace, unless somebody may want to look at it after a
+    /// failure. The directories stay: an ext4 without a journal spares inodes just freed, and each
+    /// removal makes the next few seconds' creations expensive.
     fn clean_up(&mut self) {
-        if matches!(self.record.outcome, Conclusion::Success | Conclusion::Skipped) {
-            // Removed through a mount, each file of the source tree would have to be marked as removed.
-            empty(&if self.spec.mount_source { self.paths.changes() } else { self.paths.workspace() });
+        if matches!(
+            self.record.outcome,
+            Conclusion::Success | Conclusion::Skipped
+        ) {
+            // Removed through a mount, each file of the source tree would have to be marked as
+            // removed.
+            empty(&if self.spec.mount_source {
+                self.paths.changes()
+            } else {
+                self.paths.workspace()
+            });
             empty(&self.paths.home());
         }
         empty(&self.spec.files_directory);
@@ -307,25 +373,40 @@ impl Job<'_> {
         self.hide_secrets();
         let lost = self.processes.journal.lost;
         if lost > 0 {
-            self.processes
-                .journal
-                .note(&format!("{lost} lines were lost: journald did not take them, its own log says why"), Priority::Warning);
+            self.processes.journal.note(
+                &format!(
+                    "{lost} lines were lost: journald did not take them, its own log says why"
+                ),
+                Priority::Warning,
+            );
         }
         self.record.conclusion = status::conclude(self.record.outcome, self.spec.continue_on_error);
         self.record.finished_at.get_or_insert_with(Timestamp::now);
         self.record.usage = self.processes.cgroup.usage();
         self.record.log_lines = self.processes.journal.sent;
         let conclusion = self.record.conclusion;
-        let failed = conclusion == Conclusion::Failure || self.needs.iter().any(|need| need.need.failed);
-        let result = JobResult { version: RESULT_VERSION, failed, record: self.record };
+        let failed =
+            conclusion == Conclusion::Failure || self.needs.iter().any(|need| need.need.failed);
+        let result = JobResult {
+            version: RESULT_VERSION,
+            failed,
+            record: self.record,
+        };
         store::write_json(&self.paths.result(), &result, 0o644, false)?;
         Ok(conclusion)
     }
 }
 
-/// Removes all that lies in a directory, as far as possible: what is left is in nobody's way, retention removes it with the run.
+/// Removes all that lies in a directory, as far as possible: what is left is in nobody's way,
+/// retention removes it with the run.
 fn empty(directory: &Path) {
-    let Ok(opened) = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let Ok(opened) = open(
+        directory,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) else {
+        return;
+    };
     // As a rule there is little or nothing: readdir(3) would take 32 KiB for it.
     let mut buffer = [MaybeUninit::uninit(); 1024];
     let mut entries = RawDir::new(opened, &mut buffer);
@@ -333,5 +414,8 @@ fn empty(directory: &Path) {
     while let Some(Ok(entry)) = entries.next() {
         names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
     }
-    names.iter().filter(|name| *name != "." && *name != "..").for_each(|name| _ = store::remove_tree(&directory.join(name)));
+    names
+        .iter()
+        .filter(|name| *name != "." && *name != "..")
+        .for_each(|name| _ = store::remove_tree(&directory.join(name)));
 }

@@ -1,6 +1,7 @@
 //! Lines to the journal, over its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
-//! The runner tags each line with its run, job, step, attempt and stream. Knows nothing of processes.
+//! The runner tags each line with its run, job, step, attempt and stream. Knows nothing of
+//! processes.
 
 use std::{
     io::{self, IoSlice},
@@ -13,7 +14,8 @@ use super::mask::Masker;
 
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// The longest part of a line that is sent as one entry, in bytes: journald's own bound for streams (`LineMax=`, journald.conf(5)).
+/// The longest part of a line that is sent as one entry, in bytes: journald's own bound for streams
+/// (`LineMax=`, journald.conf(5)).
 pub const LINE_MAX: usize = 48 * 1024;
 /// How many bytes a character of UTF-8 has at most.
 pub const CHAR_MAX: usize = 4;
@@ -51,21 +53,33 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Returns a way to the journal. `fields` go with every line. Where there is no journald, lines go to standard error.
+    /// Returns a way to the journal. `fields` go with every line. Where there is no journald, lines
+    /// go to standard error.
     pub fn new(fields: &[(&str, &str)]) -> Self {
         let mut common = Vec::new();
-        fields.iter().for_each(|(name, value)| push_field(&mut common, name, value));
-        Self { socket: None, common, masker: Masker::default(), sent: 0, lost: 0 }
+        fields
+            .iter()
+            .for_each(|(name, value)| push_field(&mut common, name, value));
+        Self {
+            socket: None,
+            common,
+            masker: Masker::default(),
+            sent: 0,
+            lost: 0,
+        }
     }
 
     /// Returns a way to somebody else than journald.
     #[cfg(test)]
     pub fn to(socket: UnixDatagram) -> Self {
-        Self { socket: Some(Ok(socket)), ..Self::new(&[]) }
+        Self {
+            socket: Some(Ok(socket)),
+            ..Self::new(&[])
+        }
     }
 
-    /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again and again. `step` is the step
-    /// and its attempt; what runs for the job as a whole has none.
+    /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again
+    /// and again. `step` is the step and its attempt; what runs for the job as a whole has none.
     pub fn stream_fields(step: Option<(&str, u32)>, stream: &str) -> Vec<u8> {
         let mut fields = Vec::new();
         if let Some((name, attempt)) = step {
@@ -82,13 +96,21 @@ impl Journal {
         self.send(text, 1, [b"MESSAGE=", text], priority, stream_fields);
     }
 
-    /// Sends several lines as one entry, without the newline after the last; at most [`LINE_MAX`] bytes.
+    /// Sends several lines as one entry, without the newline after the last; at most [`LINE_MAX`]
+    /// bytes.
     pub fn lines(&mut self, text: &[u8], count: u64, priority: Priority, stream_fields: &[u8]) {
         let head = [b"MESSAGE\n".as_slice(), &(text.len() as u64).to_le_bytes()].concat();
         self.send(text, count, [&head, text], priority, stream_fields);
     }
 
-    fn send(&mut self, text: &[u8], count: u64, message: [&[u8]; 2], priority: Priority, stream_fields: &[u8]) {
+    fn send(
+        &mut self,
+        text: &[u8],
+        count: u64,
+        message: [&[u8]; 2],
+        priority: Priority,
+        stream_fields: &[u8],
+    ) {
         if self.socket.is_none() {
             self.socket = Some(connect());
         }
@@ -97,8 +119,28 @@ impl Journal {
             self.lost += count;
             return;
         };
-        let priority = [b'\n', b'P', b'R', b'I', b'O', b'R', b'I', b'T', b'Y', b'=', b'0' + priority as u8, b'\n'];
-        let parts = [message[0], message[1], &priority, &self.common, stream_fields].map(IoSlice::new);
+        let priority = [
+            b'\n',
+            b'P',
+            b'R',
+            b'I',
+            b'O',
+            b'R',
+            b'I',
+            b'T',
+            b'Y',
+            b'=',
+            b'0' + priority as u8,
+            b'\n',
+        ];
+        let parts = [
+            message[0],
+            message[1],
+            &priority,
+            &self.common,
+            stream_fields,
+        ]
+        .map(IoSlice::new);
         match send(socket, &parts) {
             Ok(()) => self.sent += count,
             Err(_) => self.lost += count,
@@ -116,7 +158,8 @@ impl Journal {
     }
 }
 
-/// Returns a line in parts of at most [`LINE_MAX`] bytes, which no character lies across; of an empty line one that is empty.
+/// Returns a line in parts of at most [`LINE_MAX`] bytes, which no character lies across; of an
+/// empty line one that is empty.
 pub fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     iter::from_fn(move || {
@@ -127,16 +170,27 @@ pub fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns where the first part of a line ends: at [`LINE_MAX`] bytes, or before the character that lies across.
+/// Returns where the first part of a line ends: at [`LINE_MAX`] bytes, or before the character that
+/// lies across.
 pub fn part_end(line: &[u8]) -> usize {
     if line.len() <= LINE_MAX {
         return line.len();
     }
-    let start = (LINE_MAX - CHAR_MAX..=LINE_MAX).rev().find(|at| line[*at] & 0xc0 != 0x80).unwrap_or(LINE_MAX);
+    let start = (LINE_MAX - CHAR_MAX..=LINE_MAX)
+        .rev()
+        .find(|at| line[*at] & 0xc0 != 0x80)
+        .unwrap_or(LINE_MAX);
     // What is no UTF-8 has no characters.
     let next = &line[start..line.len().min(start + CHAR_MAX)];
-    let across = next.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
-    if across.is_some_and(|across| start + across.len_utf8() > LINE_MAX) { start } else { LINE_MAX }
+    let across = next
+        .utf8_chunks()
+        .next()
+        .and_then(|chunk| chunk.valid().chars().next());
+    if across.is_some_and(|across| start + across.len_utf8() > LINE_MAX) {
+        start
+    } else {
+        LINE_MAX
+    }
 }
 
 fn connect() -> io::Result<UnixDatagram> {
@@ -182,16 +236,27 @@ mod tests {
         assert_eq!(whole(b""), [0]);
         assert_eq!(whole(&[b'a'; LINE_MAX]), [LINE_MAX]);
         assert_eq!(whole(&[b'a'; LINE_MAX + 1]), [LINE_MAX, 1]);
-        for (before, text, first) in
-            [(1, "\u{e9}", 1), (2, "\u{e9}", 0), (1, "\u{20ac}", 1), (2, "\u{20ac}", 2), (3, "\u{1f600}", 3), (4, "\u{1f600}", 0)]
-        {
+        for (before, text, first) in [
+            (1, "\u{e9}", 1),
+            (2, "\u{e9}", 0),
+            (1, "\u{20ac}", 1),
+            (2, "\u{20ac}", 2),
+            (3, "\u{1f600}", 3),
+            (4, "\u{1f600}", 0),
+        ] {
             let line = [&vec![b'a'; LINE_MAX - before], text.as_bytes(), b"bbb"].concat();
             assert_eq!(whole(&line)[0], LINE_MAX - first, "{text} {before}");
         }
         // No UTF-8: bytes without a beginning, a beginning without its end, too few bytes.
         assert_eq!(whole(&[0x80; LINE_MAX + 9]), [LINE_MAX, 9]);
-        assert_eq!(whole(&[&[b'a'; LINE_MAX - 1][..], b"\xe2b"].concat()), [LINE_MAX, 1]);
-        assert_eq!(whole(&[&[b'a'; LINE_MAX - 1][..], b"\xe2\x82"].concat()), [LINE_MAX, 1]);
+        assert_eq!(
+            whole(&[&[b'a'; LINE_MAX - 1][..], b"\xe2b"].concat()),
+            [LINE_MAX, 1]
+        );
+        assert_eq!(
+            whole(&[&[b'a'; LINE_MAX - 1][..], b"\xe2\x82"].concat()),
+            [LINE_MAX, 1]
+        );
     }
 
     #[test]

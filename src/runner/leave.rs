@@ -17,14 +17,27 @@ impl Job<'_> {
         for mut annotation in self.processes.commands.annotations() {
             let masker = &self.processes.journal.masker;
             hide(masker, &mut annotation.message);
-            [&mut annotation.title, &mut annotation.file].into_iter().flatten().for_each(|text| _ = hide(masker, text));
-            self.emit(EventKind::Annotation { job: self.spec.job.clone(), annotation: annotation.clone() });
+            [&mut annotation.title, &mut annotation.file]
+                .into_iter()
+                .flatten()
+                .for_each(|text| _ = hide(masker, text));
+            self.emit(EventKind::Annotation {
+                job: self.spec.job.clone(),
+                annotation: annotation.clone(),
+            });
             self.record.annotations.push(annotation);
         }
     }
 
-    /// Keeps what an attempt at a step wrote to its summary, in the place of what one before it did.
-    pub(super) fn keep_summary(&mut self, index: usize, step: &StepSpec, attempt: u32, files: &StepFiles) {
+    /// Keeps what an attempt at a step wrote to its summary, in the place of what one before it
+    /// did.
+    pub(super) fn keep_summary(
+        &mut self,
+        index: usize,
+        step: &StepSpec,
+        attempt: u32,
+        files: &StepFiles,
+    ) {
         let path = self.paths.summary(index);
         let kept = match files.summary() {
             Ok(text) if text.is_empty() => {
@@ -36,20 +49,28 @@ impl Job<'_> {
             }
             Ok(text) => {
                 let text = self.processes.journal.masker.text(&text);
-                store::write_atomically(&path, text.as_bytes(), 0o644, false).map_err(|error| describe(&error))
+                store::write_atomically(&path, text.as_bytes(), 0o644, false)
+                    .map_err(|error| describe(&error))
             }
             Err(error) => Err(error.to_string()),
         };
         if let Err(reason) = kept {
-            self.processes.journal.note(&format!("step {}: its summary is not kept: {reason}", step.name), Priority::Warning);
+            self.processes.journal.note(
+                &format!("step {}: its summary is not kept: {reason}", step.name),
+                Priority::Warning,
+            );
         }
     }
 
-    /// Hides secrets in the job's record: dependents and everybody who reads the run's record see it.
+    /// Hides secrets in the job's record: dependents and everybody who reads the run's record see
+    /// it.
     pub(super) fn hide_secrets(&mut self) {
         let names = hide_in_record(&self.processes.journal.masker, &mut self.record);
         if !names.is_empty() {
-            let text = format!("outputs that hold secrets are handed on masked: {}", names.join(", "));
+            let text = format!(
+                "outputs that hold secrets are handed on masked: {}",
+                names.join(", ")
+            );
             self.processes.journal.note(&text, Priority::Warning);
         }
     }
@@ -57,14 +78,26 @@ impl Job<'_> {
 
 /// Hides secrets in a job's record; returns the outputs that held any.
 fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
-    record.reason.iter_mut().for_each(|reason| _ = hide(masker, reason));
-    record.steps.iter_mut().for_each(|step| hide_in_step(masker, step));
-    record.outputs.iter_mut().filter_map(|(name, value)| hide(masker, value).then(|| name.clone())).collect()
+    record
+        .reason
+        .iter_mut()
+        .for_each(|reason| _ = hide(masker, reason));
+    record
+        .steps
+        .iter_mut()
+        .for_each(|step| hide_in_step(masker, step));
+    record
+        .outputs
+        .iter_mut()
+        .filter_map(|(name, value)| hide(masker, value).then(|| name.clone()))
+        .collect()
 }
 
 /// Hides secrets in what a step's record says beside its name, which is the plan's.
 pub(super) fn hide_in_step(masker: &Masker, step: &mut StepRecord) {
-    step.reason.iter_mut().for_each(|reason| _ = hide(masker, reason));
+    step.reason
+        .iter_mut()
+        .for_each(|reason| _ = hide(masker, reason));
 }
 
 /// Hides secrets in a text; returns whether there were any.

@@ -1,8 +1,9 @@
 //! Hides secrets in what a job prints and leaves: each becomes `***`.
 //!
-//! What is looked for are the *lines* of a value, as on GitHub, without the blanks around them; so nothing that is looked
-//! for lies across two lines of output. All of it is looked for at once (Aho and Corasick's automaton), and all that is
-//! found is hidden, also where one secret begins, ends or lies within another. Knows nothing of where values come from.
+//! What is looked for are the *lines* of a value, as on GitHub, without the blanks around them; so
+//! nothing that is looked for lies across two lines of output. All of it is looked for at once (Aho
+//! and Corasick's automaton), and all that is found is hidden, also where one secret begins, ends
+//! or lies within another. Knows nothing of where values come from.
 
 use std::{borrow::Cow, cell::OnceCell, collections::BTreeSet};
 
@@ -10,9 +11,11 @@ use aho_corasick::AhoCorasick;
 
 /// What stands for a secret.
 const MASK: &[u8] = b"***";
-/// A line of a secret that is shorter is not looked for, in bytes: `1`, `no` or `{` would be found everywhere.
+/// A line of a secret that is shorter is not looked for, in bytes: `1`, `no` or `{` would be found
+/// everywhere.
 const PART_MIN: usize = 3;
-/// A longer line of a secret is looked for in pieces of this many bytes, which bounds how much of a line is held back.
+/// A longer line of a secret is looked for in pieces of this many bytes, which bounds how much of a
+/// line is held back.
 const PIECE: usize = 1024;
 /// How much is looked for at most, in bytes: the automaton takes several times that in memory.
 const ALL_MAX: usize = 4 << 20;
@@ -40,7 +43,9 @@ impl Masker {
     /// # Errors
     /// Fails when there is too much to be hidden; then the value is not.
     pub fn add(&mut self, value: &[u8]) -> Result<(), TooMuch> {
-        lines(value).filter(|line| line.len() >= PART_MIN).try_for_each(|line| self.add_line(line))
+        lines(value)
+            .filter(|line| line.len() >= PART_MIN)
+            .try_for_each(|line| self.add_line(line))
     }
 
     /// Hides what a step asked for by `::add-mask::`: a single line however short it is.
@@ -59,7 +64,11 @@ impl Masker {
         let mut rest = line;
         while !rest.is_empty() {
             // No piece may be so short that it is found everywhere.
-            let (piece, more) = rest.split_at(if rest.len() < 2 * PIECE { rest.len() } else { PIECE });
+            let (piece, more) = rest.split_at(if rest.len() < 2 * PIECE {
+                rest.len()
+            } else {
+                PIECE
+            });
             rest = more;
             if self.parts.contains(piece) {
                 continue;
@@ -75,7 +84,8 @@ impl Masker {
         Ok(())
     }
 
-    /// Returns how many bytes of an unfinished line must be held back: a secret may have begun in them.
+    /// Returns how many bytes of an unfinished line must be held back: a secret may have begun in
+    /// them.
     pub fn held_back(&self) -> usize {
         self.longest.saturating_sub(1)
     }
@@ -92,14 +102,21 @@ impl Masker {
     /// Returns bytes with their secrets hidden; scans them once where there are none.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let mut out = Vec::new();
-        if self.hide(bytes, 0, bytes.len(), &mut out) == Hidden::Nothing { Cow::Borrowed(bytes) } else { Cow::Owned(out) }
+        if self.hide(bytes, 0, bytes.len(), &mut out) == Hidden::Nothing {
+            Cow::Borrowed(bytes)
+        } else {
+            Cow::Owned(out)
+        }
     }
 
-    /// Appends the first `cut` bytes with their secrets hidden. Of the bytes the first `hidden` belong to a secret whose mask
-    /// has been written; returned is how many there are of those after `cut`. What is not the end of a line is to be followed
-    /// by [`Self::held_back`] bytes at least. Where nothing is hidden nothing is appended.
+    /// Appends the first `cut` bytes with their secrets hidden. Of the bytes the first `hidden`
+    /// belong to a secret whose mask has been written; returned is how many there are of those
+    /// after `cut`. What is not the end of a line is to be followed by [`Self::held_back`] bytes at
+    /// least. Where nothing is hidden nothing is appended.
     pub fn hide(&self, bytes: &[u8], hidden: usize, cut: usize, out: &mut Vec<u8>) -> Hidden {
-        let Some(search) = self.search() else { return Hidden::Nothing };
+        let Some(search) = self.search() else {
+            return Hidden::Nothing;
+        };
         if hidden == 0 && search.find(bytes).is_none() {
             return Hidden::Nothing;
         }
@@ -121,7 +138,10 @@ impl Masker {
     fn search(&self) -> Option<&AhoCorasick> {
         // The number of states is bounded by the size, which is far below what it takes.
         self.search
-            .get_or_init(|| (!self.parts.is_empty()).then(|| AhoCorasick::new(&self.parts).expect("invariant: the size is bounded")))
+            .get_or_init(|| {
+                (!self.parts.is_empty())
+                    .then(|| AhoCorasick::new(&self.parts).expect("invariant: the size is bounded"))
+            })
             .as_ref()
     }
 }
@@ -131,13 +151,19 @@ impl Masker {
 pub enum Hidden {
     /// There is nothing to hide; nothing was written.
     Nothing,
-    /// Something was; of the bytes after the cut so many belong to a secret whose mask has been written.
+    /// Something was; of the bytes after the cut so many belong to a secret whose mask has been
+    /// written.
     Upto(usize),
 }
 
-/// Returns where secrets lie, in their order, those that touch as one; the first `hidden` bytes are one that is known.
+/// Returns where secrets lie, in their order, those that touch as one; the first `hidden` bytes are
+/// one that is known.
 fn spans(search: &AhoCorasick, bytes: &[u8], hidden: usize) -> Vec<(usize, usize)> {
-    let mut spans: Vec<(usize, usize)> = if hidden > 0 { vec![(0, hidden)] } else { Vec::new() };
+    let mut spans: Vec<(usize, usize)> = if hidden > 0 {
+        vec![(0, hidden)]
+    } else {
+        Vec::new()
+    };
     // They come by their ends.
     for found in search.find_overlapping_iter(bytes) {
         let (mut start, end) = (found.start(), found.end());
@@ -151,7 +177,10 @@ fn spans(search: &AhoCorasick, bytes: &[u8], hidden: usize) -> Vec<(usize, usize
 
 /// Returns the lines of a value that are not blank, without the blanks around them.
 fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+    value
+        .split(|byte| matches!(byte, b'\n' | b'\r'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -162,7 +191,9 @@ mod tests {
 
     fn masker(values: &[&str]) -> Masker {
         let mut masker = Masker::default();
-        values.iter().for_each(|value| masker.add(value.as_bytes()).unwrap());
+        values
+            .iter()
+            .for_each(|value| masker.add(value.as_bytes()).unwrap());
         masker
     }
 
@@ -193,13 +224,19 @@ mod tests {
     fn every_line_of_a_value_is_hidden_but_blank_and_short_ones() {
         let masker = masker(&["{\n  \"key\": 1\r\n\n}\n", "hunter2", "ab"]);
         assert_eq!(masker.text("{ \"key\": 1 hunter2x ab }"), "{ *** ***x ab }");
-        assert!(matches!(masker.text("nothing here"), Cow::Borrowed("nothing here")));
+        assert!(matches!(
+            masker.text("nothing here"),
+            Cow::Borrowed("nothing here")
+        ));
     }
 
     #[test]
     fn a_secret_that_begins_ends_or_lies_within_another_leaves_nothing_of_either() {
         let masker = masker(&["secret", "secretly", "lying", "tly"]);
-        assert_eq!(masker.text("a secret, secretly; secretlying."), "a ***, ***; ***.");
+        assert_eq!(
+            masker.text("a secret, secretly; secretlying."),
+            "a ***, ***; ***."
+        );
     }
 
     #[test]
@@ -212,7 +249,10 @@ mod tests {
         masker.add(long.as_bytes()).unwrap();
         assert!(masker.held_back() < 2 * PIECE);
         assert_eq!(masker.text(&format!("<{long}>")), "<***>");
-        assert_eq!(in_parts(&masker, format!("<{long}{long}>").as_bytes(), 700), b"<***>");
+        assert_eq!(
+            in_parts(&masker, format!("<{long}{long}>").as_bytes(), 700),
+            b"<***>"
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The job runner: the one process that a job's unit starts.
 //!
-//! It reads the job's spec and nothing else of the run but its needs' results; evaluates the gate, prepares the
-//! workspace, runs the steps, saves artifacts and leaves `result.json`. It is synchronous and small: thousands of
-//! these start in a run. It knows nothing of D-Bus, and of systemd only its unit's cgroup and journald's socket.
+//! It reads the job's spec and nothing else of the run but its needs' results; evaluates the gate,
+//! prepares the workspace, runs the steps, saves artifacts and leaves `result.json`. It is
+//! synchronous and small: thousands of these start in a run. It knows nothing of D-Bus, and of
+//! systemd only its unit's cgroup and journald's socket.
 
 mod attempt;
 mod cgroup;

@@ -1,9 +1,10 @@
-//! The pipes of running steps: split into lines, listened to for commands, masked, sent to the journal.
+//! The pipes of running steps: split into lines, listened to for commands, masked, sent to the
+//! journal.
 //!
-//! A step's pipes stay open as long as anything it left behind holds them, so lines that come later still go out
-//! under the step that wrote them. What of a line has not come yet is held back, up to a bound: a line of 100 MB is
-//! sent in parts. Each line is an entry of the journal, unless a step prints faster than journald takes entries: then as many
-//! as have come at once share one.
+//! A step's pipes stay open as long as anything it left behind holds them, so lines that come later
+//! still go out under the step that wrote them. What of a line has not come yet is held back, up to
+//! a bound: a line of 100 MB is sent in parts. Each line is an entry of the journal, unless a step
+//! prints faster than journald takes entries: then as many as have come at once share one.
 
 use std::{
     borrow::Cow,
@@ -28,11 +29,11 @@ use super::{
 /// How much is read at once, in bytes: a pipe's default capacity (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
-/// From how much on in a pipe, in bytes, whoever writes to it is too fast for journald: a full pipe holds less than its capacity where what is
-/// written does not fill its pages.
+/// From how much on in a pipe, in bytes, whoever writes to it is too fast for journald: a full pipe
+/// holds less than its capacity where what is written does not fill its pages.
 const FLOOD: usize = CHUNK / 2;
-/// How many lines of a flood go into one entry of the journal at most, and how many bytes: `journalctl -o json` leaves values out that
-/// have 4096 or more (journalctl(1)).
+/// How many lines of a flood go into one entry of the journal at most, and how many bytes:
+/// `journalctl -o json` leaves values out that have 4096 or more (journalctl(1)).
 const GROUP_LINES: u64 = 32;
 const GROUP_BYTES: usize = 4000;
 
@@ -64,7 +65,12 @@ pub struct Kept {
 impl Kept {
     /// Returns an empty one.
     pub fn new(limit: usize, ends: bool) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { bytes: Vec::new(), limit, more: false, ends }))
+        Rc::new(RefCell::new(Self {
+            bytes: Vec::new(),
+            limit,
+            more: false,
+            ends,
+        }))
     }
 
     /// Takes bytes in; returns whether the pipe is to be read on.
@@ -108,13 +114,29 @@ pub struct Stream {
 impl Stream {
     /// Wraps the reading end of a pipe, which must not block; its lines are sent to the journal.
     pub fn new(pipe: io::PipeReader, fields: Vec<u8>, priority: Priority) -> Self {
-        let shown = Shown { fields, priority, held: Vec::new(), hidden: 0, within: false, is_skipped: false, is_flood: false };
-        Self { pipe, uses: Use::Shown(shown), open: true }
+        let shown = Shown {
+            fields,
+            priority,
+            held: Vec::new(),
+            hidden: 0,
+            within: false,
+            is_skipped: false,
+            is_flood: false,
+        };
+        Self {
+            pipe,
+            uses: Use::Shown(shown),
+            open: true,
+        }
     }
 
     /// Wraps the reading end of a pipe, which must not block; what comes is kept.
     pub fn kept(pipe: io::PipeReader, kept: Rc<RefCell<Kept>>) -> Self {
-        Self { pipe, uses: Use::Kept(kept), open: true }
+        Self {
+            pipe,
+            uses: Use::Kept(kept),
+            open: true,
+        }
     }
 
     /// Returns whether there may be more.
@@ -132,7 +154,8 @@ impl Stream {
         self.pipe.as_fd()
     }
 
-    /// Returns whether it is standard error. What names a secret comes by standard output, so that is listened to first.
+    /// Returns whether it is standard error. What names a secret comes by standard output, so that
+    /// is listened to first.
     pub fn is_second(&self) -> bool {
         matches!(&self.uses, Use::Shown(shown) if shown.priority == Priority::Notice)
     }
@@ -159,7 +182,9 @@ impl Stream {
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => Chunk::None,
                 Ok(0) | Err(_) => Chunk::End,
-                Ok(length) => Chunk::Bytes { is_flood: length >= FLOOD },
+                Ok(length) => Chunk::Bytes {
+                    is_flood: length >= FLOOD,
+                },
             };
         }
     }
@@ -207,7 +232,8 @@ impl Shown {
         let mut rest = bytes;
         if !self.held.is_empty() || self.within {
             let end = memchr(b'\n', rest);
-            self.held.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+            self.held
+                .extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
             rest = end.map_or(&[], |end| &rest[end + 1..]);
             if end.is_some() {
                 self.end_line(sink);
@@ -221,7 +247,10 @@ impl Shown {
         if self.is_skipped {
             self.held.clear();
         }
-        if !self.within && self.held.len() < COMMAND_MAX && self.held.trim_ascii_start().starts_with(b"::") {
+        if !self.within
+            && self.held.len() < COMMAND_MAX
+            && self.held.trim_ascii_start().starts_with(b"::")
+        {
             // A command is heard as a whole.
             return;
         }
@@ -265,7 +294,11 @@ impl Shown {
     /// Sends the first bytes of what is held: a part of a line.
     fn part(&mut self, cut: usize, sink: &mut Sink<'_>) {
         let mut out = Vec::new();
-        match sink.journal.masker.hide(&self.held, self.hidden, cut, &mut out) {
+        match sink
+            .journal
+            .masker
+            .hide(&self.held, self.hidden, cut, &mut out)
+        {
             Hidden::Nothing => self.send(&self.held[..cut], sink.journal),
             Hidden::Upto(more) => {
                 self.hidden = more;
@@ -349,15 +382,27 @@ impl Shown {
             Heard::Done => {}
             Heard::Hide(value) => {
                 if let Err(error) = sink.journal.masker.add_asked_for(&value) {
-                    sink.journal.note(&format!("{error}, a value is shown"), Priority::Warning);
+                    sink.journal
+                        .note(&format!("{error}, a value is shown"), Priority::Warning);
                 }
             }
             Heard::Say(text, priority, mark) => {
                 let text = sink.journal.masker.text(&text).into_owned();
-                let fields = [self.fields.as_slice(), b"NIXACTIONS_COMMAND=", mark.as_str().as_bytes(), b"\n"].concat();
+                let fields = [
+                    self.fields.as_slice(),
+                    b"NIXACTIONS_COMMAND=",
+                    mark.as_str().as_bytes(),
+                    b"\n",
+                ]
+                .concat();
                 // An empty text is a line all the same.
                 for line in text.split('\n') {
-                    send(trimmed(line.as_bytes()), priority.unwrap_or(self.priority), &fields, sink.journal);
+                    send(
+                        trimmed(line.as_bytes()),
+                        priority.unwrap_or(self.priority),
+                        &fields,
+                        sink.journal,
+                    );
                 }
             }
         }
@@ -381,7 +426,9 @@ impl<'a> Iterator for Lines<'a> {
 /// Returns whether a line begins as the command that names a secret.
 fn is_mask(line: &[u8]) -> bool {
     const COMMAND: &[u8] = b"::add-mask";
-    line.trim_ascii_start().get(..COMMAND.len()).is_some_and(|start| start.eq_ignore_ascii_case(COMMAND))
+    line.trim_ascii_start()
+        .get(..COMMAND.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(COMMAND))
 }
 
 /// Returns a line without what else than a newline ends it.
@@ -389,14 +436,19 @@ fn trimmed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Returns whether journalctl(1) shows a line: of an entry that it does not take for text it shows the size only.
+/// Returns whether journalctl(1) shows a line: of an entry that it does not take for text it shows
+/// the size only.
 fn is_printable(line: &[u8]) -> bool {
     let is_text = |text: &str| {
         let mut after_escape = false;
         text.chars().all(|c| {
             let starts = std::mem::replace(&mut after_escape, c == '\x1b');
             // Colours it leaves out.
-            if starts { c == '[' } else { c == '\t' || c == '\x1b' || !c.is_control() }
+            if starts {
+                c == '['
+            } else {
+                c == '\t' || c == '\x1b' || !c.is_control()
+            }
         }) && !after_escape
     };
     std::str::from_utf8(line).is_ok_and(is_text)
@@ -422,15 +474,29 @@ mod tests {
         let (mut entries, mut datagram) = (Vec::new(), vec![0; 2 * LINE_MAX]);
         let mut drain = |entries: &mut Vec<Vec<u8>>| {
             while let Ok(length) = journald.recv(&mut datagram) {
-                let message = datagram[..length].strip_prefix(b"MESSAGE=").unwrap().strip_suffix(b"\nPRIORITY=6\n").unwrap();
+                let message = datagram[..length]
+                    .strip_prefix(b"MESSAGE=")
+                    .unwrap()
+                    .strip_suffix(b"\nPRIORITY=6\n")
+                    .unwrap();
                 entries.push(message.to_vec());
             }
         };
         for chunk in bytes.chunks(size) {
-            stream.pass_on(chunk, false, &mut Sink { journal: &mut journal, commands: &mut commands });
+            stream.pass_on(
+                chunk,
+                false,
+                &mut Sink {
+                    journal: &mut journal,
+                    commands: &mut commands,
+                },
+            );
             drain(&mut entries);
         }
-        stream.finish(&mut Sink { journal: &mut journal, commands: &mut commands });
+        stream.finish(&mut Sink {
+            journal: &mut journal,
+            commands: &mut commands,
+        });
         drain(&mut entries);
         entries
     }
@@ -442,8 +508,17 @@ mod tests {
             let entries = entries(format!("{text}\r\nnext\r\n").as_bytes(), size);
             let (last, parts) = entries.split_last().unwrap();
             assert_eq!(last, b"next");
-            assert!(parts.len() > 2 && parts.iter().all(|part| part.len() <= LINE_MAX && std::str::from_utf8(part).is_ok()), "{size}");
-            assert!(parts.concat() == text.as_bytes(), "{size}: something was lost");
+            assert!(
+                parts.len() > 2
+                    && parts
+                        .iter()
+                        .all(|part| part.len() <= LINE_MAX && std::str::from_utf8(part).is_ok()),
+                "{size}"
+            );
+            assert!(
+                parts.concat() == text.as_bytes(),
+                "{size}: something was lost"
+            );
         }
     }
 
@@ -453,12 +528,18 @@ mod tests {
             let mut text = vec![b'a'; LINE_MAX + 3000];
             text[at] = b'\r';
             for size in [1, 1000, CHUNK] {
-                assert!(entries(&[&text[..], b"\r\n"].concat(), size).concat() == text, "{at} {size}");
+                assert!(
+                    entries(&[&text[..], b"\r\n"].concat(), size).concat() == text,
+                    "{at} {size}"
+                );
             }
             // It may also be the line's end.
             let ends = &text[..=at];
             for size in [1, 1000, CHUNK] {
-                assert!(entries(&[ends, b"\n"].concat(), size).concat() == ends[..at], "{at} {size}");
+                assert!(
+                    entries(&[ends, b"\n"].concat(), size).concat() == ends[..at],
+                    "{at} {size}"
+                );
             }
         }
     }
@@ -468,14 +549,26 @@ mod tests {
         for line in ["", "text\twith tabs", "ünï ✓", "\x1b[1;31mred\x1b[0m"] {
             assert!(is_printable(line.as_bytes()), "{line:?}");
         }
-        for line in [&b"bell\x07"[..], b"a\rb", b"\x1b]0;title", b"\x1b", b"nul\0", b"\xff", "c1\u{85}".as_bytes()] {
+        for line in [
+            &b"bell\x07"[..],
+            b"a\rb",
+            b"\x1b]0;title",
+            b"\x1b",
+            b"nul\0",
+            b"\xff",
+            "c1\u{85}".as_bytes(),
+        ] {
             assert!(!is_printable(line), "{:?}", String::from_utf8_lossy(line));
         }
     }
 
     #[test]
     fn a_text_has_as_many_lines_as_newlines_between_them() {
-        let lines = |text: &'static str| Lines(Some(text.as_bytes())).map(|line| std::str::from_utf8(line).unwrap()).collect::<Vec<_>>();
+        let lines = |text: &'static str| {
+            Lines(Some(text.as_bytes()))
+                .map(|line| std::str::from_utf8(line).unwrap())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(lines("a"), ["a"]);
         assert_eq!(lines("a\n\nb"), ["a", "", "b"]);
         assert_eq!(lines("a\n"), ["a", ""]);

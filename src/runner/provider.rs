@@ -1,8 +1,10 @@
-//! Providers: executables of the plan that print variables, as `export NAME="value"` lines. Their values are secret.
+//! Providers: executables of the plan that print variables, as `export NAME="value"` lines. Their
+//! values are secret.
 //!
-//! All of a job are run before its first step, in the job's sandbox, workspace and environment: the workflow's, the job's,
-//! then each step's. What they print is read as bash would read it, and strictly: what is neither an assignment nor a
-//! comment is an error that names the line and never what stands in it.
+//! All of a job are run before its first step, in the job's sandbox, workspace and environment: the
+//! workflow's, the job's, then each step's. What they print is read as bash would read it, and
+//! strictly: what is neither an assignment nor a comment is an error that names the line and never
+//! what stands in it.
 
 use std::{process, time::Duration};
 
@@ -22,16 +24,29 @@ const OUTPUT_MAX: usize = 1 << 20;
 const ERROR_MAX: usize = 64 << 10;
 /// The longest a provider may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest value that a process can be given beside its name, in bytes (execve(2), `MAX_ARG_STRLEN`).
+/// The longest value that a process can be given beside its name, in bytes (execve(2),
+/// `MAX_ARG_STRLEN`).
 const VALUE_MAX: usize = (128 << 10) - 2;
 
 impl Job<'_> {
-    /// Runs all providers. `false` where the job has failed or was ended by that; then its record says why.
+    /// Runs all providers. `false` where the job has failed or was ended by that; then its record
+    /// says why.
     pub(super) fn provide(&mut self, environment: &mut Environment) -> bool {
         let spec = self.spec;
-        let steps = spec.steps.iter().enumerate().map(|(index, step)| (Level::Step(index), &step.env_from));
-        let levels = [(Level::Workflow, &spec.workflow_env_from), (Level::Job, &spec.job_env_from)].into_iter().chain(steps);
-        for (level, argv) in levels.flat_map(|(level, providers)| providers.iter().map(move |argv| (level, argv))) {
+        let steps = spec
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| (Level::Step(index), &step.env_from));
+        let levels = [
+            (Level::Workflow, &spec.workflow_env_from),
+            (Level::Job, &spec.job_env_from),
+        ]
+        .into_iter()
+        .chain(steps);
+        for (level, argv) in
+            levels.flat_map(|(level, providers)| providers.iter().map(move |argv| (level, argv)))
+        {
             self.notice_cancellation();
             if self.cleanup_until.is_some() || self.processes.killed {
                 return false;
@@ -46,19 +61,37 @@ impl Job<'_> {
         true
     }
 
-    fn ask_provider(&mut self, level: Level, argv: &Argv, environment: &mut Environment) -> Result<(), String> {
+    fn ask_provider(
+        &mut self,
+        level: Level,
+        argv: &Argv,
+        environment: &mut Environment,
+    ) -> Result<(), String> {
         let (program, arguments) = argv.split_first().ok_or("has no command")?;
         let variables = environment.of_provider(self.spec, self.paths, level);
-        let mut command = process::Command::new(find(program, variables.get("PATH").map_or("", String::as_str)));
-        command.args(arguments).current_dir(self.paths.workspace()).env_clear().envs(&variables);
+        let mut command = process::Command::new(find(
+            program,
+            variables.get("PATH").map_or("", String::as_str),
+        ));
+        command
+            .args(arguments)
+            .current_dir(self.paths.workspace())
+            .env_clear()
+            .envs(&variables);
         let timeout = Seconds::try_from(TIMEOUT.as_secs_f64()).ok();
         let (out, err) = (Kept::new(OUTPUT_MAX, true), Kept::new(ERROR_MAX, false));
         self.tell();
-        let (ended, stop) = self.processes.keep(&mut command, self.limits(timeout), [&out, &err]);
+        let (ended, stop) = self
+            .processes
+            .keep(&mut command, self.limits(timeout), [&out, &err]);
         let out = out.borrow();
         let parsed = parse(&out.bytes);
-        // What it complains of may name what it has printed, so that is hidden first. Of garbage nothing is known to be a value.
-        let hidden = parsed.iter().flatten().try_for_each(|(_, value)| self.processes.journal.masker.add(value.as_bytes()));
+        // What it complains of may name what it has printed, so that is hidden first. Of garbage
+        // nothing is known to be a value.
+        let hidden = parsed
+            .iter()
+            .flatten()
+            .try_for_each(|(_, value)| self.processes.journal.masker.add(value.as_bytes()));
         self.complain(&err.borrow());
         if let Some((_, reason)) = self.ended_by(stop, timeout) {
             return Err(reason);
@@ -80,7 +113,8 @@ impl Job<'_> {
         let masked = journal.masker.bytes(&said.bytes).into_owned();
         for line in masked.split_inclusive(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
-            line.chunks(LINE_MAX).for_each(|part| journal.line(part, Priority::Notice, &fields));
+            line.chunks(LINE_MAX)
+                .for_each(|part| journal.line(part, Priority::Notice, &fields));
         }
         if said.more {
             journal.note(
@@ -102,8 +136,10 @@ struct BadLine {
 /// Parses `export NAME="value"` lines; of a name that comes twice the later value is last.
 fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, BadLine> {
     let newlines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| BadLine { line: newlines(&bytes[..error.valid_up_to()]), what: "is not UTF-8" })?;
+    let text = std::str::from_utf8(bytes).map_err(|error| BadLine {
+        line: newlines(&bytes[..error.valid_up_to()]),
+        what: "is not UTF-8",
+    })?;
     let mut pairs = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -114,14 +150,22 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, BadLine> {
             rest = start.split_once('\n').map_or("", |(_, after)| after);
             continue;
         }
-        let assignment = start.strip_prefix("export").filter(|after| after.starts_with([' ', '\t']));
-        let assignment = assignment.ok_or_else(|| bad("is not of the form export NAME=\"value\""))?.trim_start_matches([' ', '\t']);
-        let end = assignment.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(assignment.len());
+        let assignment = start
+            .strip_prefix("export")
+            .filter(|after| after.starts_with([' ', '\t']));
+        let assignment = assignment
+            .ok_or_else(|| bad("is not of the form export NAME=\"value\""))?
+            .trim_start_matches([' ', '\t']);
+        let end = assignment
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(assignment.len());
         let (name, after) = assignment.split_at(end);
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(bad("has no variable's name after `export`"));
         }
-        let after = after.strip_prefix('=').ok_or_else(|| bad("has no `=` after the variable's name"))?;
+        let after = after
+            .strip_prefix('=')
+            .ok_or_else(|| bad("has no `=` after the variable's name"))?;
         let (value, after) = word(after).map_err(bad)?;
         let after = after.trim_start_matches([' ', '\t', '\r']);
         rest = match after.strip_prefix('\n') {
@@ -130,16 +174,20 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, BadLine> {
             None => return Err(bad("has something after the value")),
         };
         if name.len() + value.len() > VALUE_MAX {
-            return Err(bad("has a value that is longer than the 128 KiB that a process can be given"));
+            return Err(bad(
+                "has a value that is longer than the 128 KiB that a process can be given",
+            ));
         }
         pairs.push((name.to_owned(), value));
     }
     Ok(pairs)
 }
 
-/// Reads a word as bash does (bash(1), "QUOTING"), up to a blank or the end of the line; returns its value and what follows.
+/// Reads a word as bash does (bash(1), "QUOTING"), up to a blank or the end of the line; returns
+/// its value and what follows.
 fn word(text: &str) -> Result<(String, &str), &'static str> {
-    const EXPANDED: &str = "has a `$` or backquote that bash would expand: write `\\$`, or use single quotes";
+    const EXPANDED: &str =
+        "has a `$` or backquote that bash would expand: write `\\$`, or use single quotes";
     let mut value = String::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -148,7 +196,9 @@ fn word(text: &str) -> Result<(String, &str), &'static str> {
             ' ' | '\t' | '\r' | '\n' => return Ok((value, rest)),
             '\0' => return Err("has a NUL in its value"),
             '\'' => {
-                let (quoted, after) = after.split_once('\'').ok_or("begins a quote that is not closed")?;
+                let (quoted, after) = after
+                    .split_once('\'')
+                    .ok_or("begins a quote that is not closed")?;
                 if quoted.contains('\0') {
                     return Err("has a NUL in its value");
                 }
@@ -164,7 +214,9 @@ fn word(text: &str) -> Result<(String, &str), &'static str> {
                 &after[escaped.len_utf8()..]
             }
             '$' | '`' => return Err(EXPANDED),
-            ';' | '&' | '|' | '<' | '>' | '(' | ')' => return Err("has a character that only quotes make part of a value"),
+            ';' | '&' | '|' | '<' | '>' | '(' | ')' => {
+                return Err("has a character that only quotes make part of a value");
+            }
             c => {
                 value.push(c);
                 after
@@ -175,7 +227,11 @@ fn word(text: &str) -> Result<(String, &str), &'static str> {
 }
 
 /// Reads what stands in double quotes, which have been opened; returns what follows them.
-fn double_quoted<'a>(text: &'a str, value: &mut String, expanded: &'static str) -> Result<&'a str, &'static str> {
+fn double_quoted<'a>(
+    text: &'a str,
+    value: &mut String,
+    expanded: &'static str,
+) -> Result<&'a str, &'static str> {
     let mut chars = text.chars();
     loop {
         match chars.next().ok_or("begins a quote that is not closed")? {
@@ -197,7 +253,11 @@ mod tests {
     use super::*;
 
     fn values(text: &str) -> Vec<String> {
-        parse(text.as_bytes()).unwrap().into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+        parse(text.as_bytes())
+            .unwrap()
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     }
 
     fn bad(text: &[u8]) -> (usize, &'static str) {
@@ -208,8 +268,20 @@ mod tests {
     #[test]
     fn values_are_read_as_bash_reads_them() {
         let text = "# a comment\n\nexport A=\"a \\\"b\\\" \\\\ \\$c \\`d\\` \\n\"\n  export B='it'\\''s $HOME' \n\texport C=bare/word:1\nexport D=\nexport E=\"\"";
-        assert_eq!(values(text), ["A=a \"b\" \\ $c `d` \\n", "B=it's $HOME", "C=bare/word:1", "D=", "E="]);
-        assert_eq!(values("export A=\"one\ntwo\"\r\nexport B='x\ny'z\\ q\n"), ["A=one\ntwo", "B=x\nyz q"]);
+        assert_eq!(
+            values(text),
+            [
+                "A=a \"b\" \\ $c `d` \\n",
+                "B=it's $HOME",
+                "C=bare/word:1",
+                "D=",
+                "E="
+            ]
+        );
+        assert_eq!(
+            values("export A=\"one\ntwo\"\r\nexport B='x\ny'z\\ q\n"),
+            ["A=one\ntwo", "B=x\nyz q"]
+        );
         assert_eq!(values("export A=1\nexport A=2"), ["A=1", "A=2"]);
         assert_eq!(values(""), [""; 0]);
     }
@@ -221,18 +293,48 @@ mod tests {
         assert_eq!(bad(b"A=secret\n"), (1, form));
         assert_eq!(bad(b"exportA=secret\n"), (1, form));
         // A value of several lines counts.
-        assert_eq!(bad(b"export A='1\n2\n3'\nexport 1A=secret"), (4, "has no variable's name after `export`"));
-        assert_eq!(bad(b"export A-B=secret"), (1, "has no `=` after the variable's name"));
-        assert_eq!(bad(b"export A"), (1, "has no `=` after the variable's name"));
-        assert_eq!(bad(b"export A=1 export B=2"), (1, "has something after the value"));
-        assert_eq!(bad(b"export A=\"secret\nmore"), (1, "begins a quote that is not closed"));
-        assert_eq!(bad(b"export A='secret"), (1, "begins a quote that is not closed"));
+        assert_eq!(
+            bad(b"export A='1\n2\n3'\nexport 1A=secret"),
+            (4, "has no variable's name after `export`")
+        );
+        assert_eq!(
+            bad(b"export A-B=secret"),
+            (1, "has no `=` after the variable's name")
+        );
+        assert_eq!(
+            bad(b"export A"),
+            (1, "has no `=` after the variable's name")
+        );
+        assert_eq!(
+            bad(b"export A=1 export B=2"),
+            (1, "has something after the value")
+        );
+        assert_eq!(
+            bad(b"export A=\"secret\nmore"),
+            (1, "begins a quote that is not closed")
+        );
+        assert_eq!(
+            bad(b"export A='secret"),
+            (1, "begins a quote that is not closed")
+        );
         assert_eq!(bad(b"export A=1\nexport B=\xff"), (2, "is not UTF-8"));
-        for text in ["export A=a$b", "export A=\"a$b\"", "export A=\"`id`\"", "export A=$'x'"] {
+        for text in [
+            "export A=a$b",
+            "export A=\"a$b\"",
+            "export A=\"`id`\"",
+            "export A=$'x'",
+        ] {
             assert!(bad(text.as_bytes()).1.contains("expand"), "{text}");
         }
-        assert_eq!(bad(b"export A=a;b"), (1, "has a character that only quotes make part of a value"));
+        assert_eq!(
+            bad(b"export A=a;b"),
+            (1, "has a character that only quotes make part of a value")
+        );
         assert_eq!(bad(b"export A='a\0b'"), (1, "has a NUL in its value"));
-        assert!(bad(format!("export A={}", "x".repeat(200 << 10)).as_bytes()).1.contains("128 KiB"));
+        assert!(
+            bad(format!("export A={}", "x".repeat(200 << 10)).as_bytes())
+                .1
+                .contains("128 KiB")
+        );
     }
 }

@@ -1,16 +1,19 @@
 //! Attempts at a job, and the waits between attempts.
 //!
-//! A step that fails is tried again by the innermost retry that is set: its own, else that of its job, which goes through all the steps
-//! anew in a fresh workspace. It is the runner that waits, so a wait outlives both the supervisor and a systemd that is re-executed.
+//! A step that fails is tried again by the innermost retry that is set: its own, else that of its
+//! job, which goes through all the steps anew in a fresh workspace. It is the runner that waits, so
+//! a wait outlives both the supervisor and a systemd that is re-executed.
 
 use std::collections::HashSet;
 
-use super::{commands::Commands, env::Environment, job::Job, journal::Priority, workspace::WorkspaceError};
+use super::{
+    commands::Commands, env::Environment, job::Job, journal::Priority, workspace::WorkspaceError,
+};
 use crate::{error::describe, event::EventKind, plan::Retry, record::Conclusion, status};
 
 impl Job<'_> {
-    /// Goes through the steps until they succeed or there are no more attempts, beginning in the workspace that has been
-    /// made; then saves the artifacts.
+    /// Goes through the steps until they succeed or there are no more attempts, beginning in the
+    /// workspace that has been made; then saves the artifacts.
     pub(super) fn attempts(&mut self, mut prepared: Result<Environment, WorkspaceError>) {
         loop {
             match prepared {
@@ -26,23 +29,36 @@ impl Job<'_> {
             }
             let attempt = self.record.attempts;
             let is_over = self.state == Conclusion::Cancelled || self.processes.killed;
-            let retry = self.spec.retry.filter(|retry| self.inherits && !is_over && attempt < retry.max_attempts);
-            let Some(retry) = retry else { return self.save() };
-            // What it has failed of is no longer how it ends, whether there will be another attempt or a cancellation.
+            let retry = self
+                .spec
+                .retry
+                .filter(|retry| self.inherits && !is_over && attempt < retry.max_attempts);
+            let Some(retry) = retry else {
+                return self.save();
+            };
+            // What it has failed of is no longer how it ends, whether there will be another attempt
+            // or a cancellation.
             self.record.outcome = Conclusion::Success;
             let reason = self.record.reason.take();
-            if self.wait_to_retry("the job", &reason, attempt, &retry).is_some() {
+            if self
+                .wait_to_retry("the job", &reason, attempt, &retry)
+                .is_some()
+            {
                 return self.save();
             }
             self.reset();
             self.record.attempts += 1;
-            self.emit(EventKind::JobRetried { job: self.spec.job.clone(), attempt: attempt + 1 });
+            self.emit(EventKind::JobRetried {
+                job: self.spec.job.clone(),
+                attempt: attempt + 1,
+            });
             self.tell();
             prepared = self.prepare();
         }
     }
 
-    /// Waits until the next attempt is due. Returns how what has failed ends instead, where the job is to end first.
+    /// Waits until the next attempt is due. Returns how what has failed ends instead, where the job
+    /// is to end first.
     pub(super) fn wait_to_retry(
         &mut self,
         what: &str,
@@ -53,7 +69,10 @@ impl Job<'_> {
         let wait = status::retry_wait(retry, attempt);
         let reason = reason.as_deref().unwrap_or("failed");
         let (next, of) = (attempt + 1, retry.max_attempts);
-        let note = format!("{what}: {reason}; attempt {next} of {of} follows in {} s", wait.as_secs_f64());
+        let note = format!(
+            "{what}: {reason}; attempt {next} of {of} follows in {} s",
+            wait.as_secs_f64()
+        );
         self.processes.journal.note(&note, Priority::Warning);
         self.tell();
         let stop = self.processes.sleep(wait, &self.limits(None));
@@ -65,7 +84,8 @@ impl Job<'_> {
         self.processes.cgroup.kill_others(&HashSet::new());
         self.processes.finish();
         self.remove_work();
-        (0..self.spec.steps.len()).for_each(|index| _ = std::fs::remove_file(self.paths.summary(index)));
+        (0..self.spec.steps.len())
+            .for_each(|index| _ = std::fs::remove_file(self.paths.summary(index)));
         self.record.outputs.clear();
         self.record.steps.clear();
         self.record.annotations.clear();

@@ -1,6 +1,7 @@
 //! The secrets that a job is given by systemd: its credentials (<https://systemd.io/CREDENTIALS/>).
 //!
-//! One of them may be the run's secret variables, which outrank the plan's; all others are for the steps. All are masked.
+//! One of them may be the run's secret variables, which outrank the plan's; all others are for the
+//! steps. All are masked.
 
 use std::{fs, path::PathBuf};
 
@@ -31,14 +32,20 @@ pub enum SecretsError {
 /// Fails where a credential cannot be read or hidden.
 pub fn take(spec: &mut JobSpec, masker: &mut Masker) -> Result<(), SecretsError> {
     let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
-        return if spec.has_secrets { Err(SecretsError::Missing) } else { Ok(()) };
+        return if spec.has_secrets {
+            Err(SecretsError::Missing)
+        } else {
+            Ok(())
+        };
     };
     let unreadable = |source| SecretsError::Unreadable(StoreError::io("read", &directory, source));
     for entry in fs::read_dir(&directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.ends_with(SECRETS_CREDENTIAL) {
             let variables: Env = store::read_json(&path).map_err(SecretsError::Unreadable)?;
-            variables.values().try_for_each(|value| masker.add(value.as_bytes()))?;
+            variables
+                .values()
+                .try_for_each(|value| masker.add(value.as_bytes()))?;
             spec.overrides.extend(variables);
         } else {
             masker.add(&fs::read(&path).map_err(unreadable)?)?;

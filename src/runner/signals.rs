@@ -1,7 +1,9 @@
-//! Signals as something to poll: SIGTERM and SIGINT ask the runner to cancel, SIGCHLD says that a process ended.
+//! Signals as something to poll: SIGTERM and SIGINT ask the runner to cancel, SIGCHLD says that a
+//! process ended.
 //!
-//! They are caught, not blocked: a child inherits the mask (the standard library leaves it alone) and would be deaf to the
-//! very signals that are to end it, while caught signals have their default action again once it is executed (execve(2)).
+//! They are caught, not blocked: a child inherits the mask (the standard library leaves it alone)
+//! and would be deaf to the very signals that are to end it, while caught signals have their
+//! default action again once it is executed (execve(2)).
 
 use std::{
     io::{self, Read},
@@ -47,7 +49,11 @@ impl Signals {
         for signal in [SIGTERM, SIGINT, SIGCHLD, SIGHUP] {
             pipe::register(signal, any_writer.try_clone()?)?;
         }
-        Ok(Self { any, cancel, cancelled: false })
+        Ok(Self {
+            any,
+            cancel,
+            cancelled: false,
+        })
     }
 
     /// Returns the descriptor, to be polled.

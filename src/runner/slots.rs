@@ -1,7 +1,8 @@
 //! `maxParallel` on a systemd before 258: each running job holds one of N file locks (flock(2)).
 //!
-//! The kernel releases a lock when its holder dies, however it dies. One more lock is the queue: its holder alone
-//! looks for a free slot, so that a thousand waiting jobs do not all wake up for each that ends.
+//! The kernel releases a lock when its holder dies, however it dies. One more lock is the queue:
+//! its holder alone looks for a free slot, so that a thousand waiting jobs do not all wake up for
+//! each that ends.
 
 use std::{
     fs::File,
@@ -22,11 +23,12 @@ use sd_notify::NotifyState;
 
 use super::signals::Signals;
 
-/// How long a waiting job sleeps at most before it looks again, in milliseconds, should a notification be missed.
+/// How long a waiting job sleeps at most before it looks again, in milliseconds, should a
+/// notification be missed.
 const LOOK_AGAIN: u16 = 2000;
 
-/// Keeps PID 1 from taking the wait for a slot for a start that hangs (sd_notify(3), `EXTEND_TIMEOUT_USEC=`): the time that a
-/// job may take begins when it has its slot.
+/// Keeps PID 1 from taking the wait for a slot for a start that hangs (sd_notify(3),
+/// `EXTEND_TIMEOUT_USEC=`): the time that a job may take begins when it has its slot.
 #[derive(Debug)]
 pub struct Patience {
     /// What PID 1 gives a start; none where that is unbounded.
@@ -38,13 +40,20 @@ pub struct Patience {
 impl Patience {
     /// Returns the patience of PID 1 with a start that has just begun.
     pub fn new(limit: Option<Duration>) -> Self {
-        Self { limit, told: Instant::now(), waited: false }
+        Self {
+            limit,
+            told: Instant::now(),
+            waited: false,
+        }
     }
 
     /// Asks for more in time, while the job waits.
     fn renew(&mut self) {
         self.waited = true;
-        if self.limit.is_some_and(|limit| self.told.elapsed() > limit / 4) {
+        if self
+            .limit
+            .is_some_and(|limit| self.told.elapsed() > limit / 4)
+        {
             self.ask();
         }
     }
@@ -60,7 +69,10 @@ impl Patience {
     fn ask(&mut self) {
         let Some(limit) = self.limit else { return };
         // Without an answer the job may be ended too early, which PID 1 then says.
-        let _ = sd_notify::notify(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros()))]);
+        let _ = sd_notify::notify(&[NotifyState::Custom(&format!(
+            "EXTEND_TIMEOUT_USEC={}",
+            limit.as_micros()
+        ))]);
         self.told = Instant::now();
     }
 }
@@ -73,8 +85,15 @@ pub struct Slot(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 ///
 /// # Errors
 /// Fails with the system's reason.
-pub fn acquire(slots: &Path, count: u32, signals: &mut Signals, patience: &mut Patience) -> io::Result<Option<Slot>> {
-    let Some(_queue) = wait_in_queue(&slots.join("queue"), signals, patience)? else { return Ok(None) };
+pub fn acquire(
+    slots: &Path,
+    count: u32,
+    signals: &mut Signals,
+    patience: &mut Patience,
+) -> io::Result<Option<Slot>> {
+    let Some(_queue) = wait_in_queue(&slots.join("queue"), signals, patience)? else {
+        return Ok(None);
+    };
     // A slot's file is opened once: to close it would look to the watch like its holder's end.
     let mut files = Vec::new();
     for number in 0..count {
@@ -86,7 +105,10 @@ pub fn acquire(slots: &Path, count: u32, signals: &mut Signals, patience: &mut P
     patience.renew();
     let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     for number in 0..count {
-        watch.add_watch(&slots.join(number.to_string()), AddWatchFlags::IN_CLOSE_NOWRITE)?;
+        watch.add_watch(
+            &slots.join(number.to_string()),
+            AddWatchFlags::IN_CLOSE_NOWRITE,
+        )?;
     }
     loop {
         let mut busy = Vec::with_capacity(files.len());
@@ -114,20 +136,26 @@ fn try_lock(file: File) -> io::Result<Result<Slot, File>> {
     }
 }
 
-/// Waits for the queue's lock. A blocking flock(2) is first come, first served and wakes one waiter only, but cannot be
-/// polled beside signals; so a thread waits for it and tells through a pipe.
-fn wait_in_queue(path: &Path, signals: &mut Signals, patience: &mut Patience) -> io::Result<Option<Flock<File>>> {
+/// Waits for the queue's lock. A blocking flock(2) is first come, first served and wakes one waiter
+/// only, but cannot be polled beside signals; so a thread waits for it and tells through a pipe.
+fn wait_in_queue(
+    path: &Path,
+    signals: &mut Signals,
+    patience: &mut Patience,
+) -> io::Result<Option<Flock<File>>> {
     let file = match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(Some(lock)),
         Err((file, Errno::EWOULDBLOCK)) => file,
         Err((_, error)) => return Err(error.into()),
     };
     let (mut told, teller) = io::pipe()?;
-    let waiter = std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
-        let lock = Flock::lock(file, FlockArg::LockExclusive);
-        drop(teller);
-        lock
-    })?;
+    let waiter = std::thread::Builder::new()
+        .stack_size(64 << 10)
+        .spawn(move || {
+            let lock = Flock::lock(file, FlockArg::LockExclusive);
+            drop(teller);
+            lock
+        })?;
     loop {
         // On a cancellation the process ends soon, and the thread with it.
         if sleep(told.as_fd(), signals, patience)? {
@@ -136,19 +164,25 @@ fn wait_in_queue(path: &Path, signals: &mut Signals, patience: &mut Patience) ->
         let mut fds = [PollFd::new(told.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::ZERO)? > 0 {
             told.read_to_end(&mut Vec::new())?;
-            let lock = waiter.join().map_err(|_| io::Error::other("the thread that waits in the queue panicked"))?;
+            let lock = waiter
+                .join()
+                .map_err(|_| io::Error::other("the thread that waits in the queue panicked"))?;
             return lock.map(Some).map_err(|(_, error)| error.into());
         }
     }
 }
 
-/// Sleeps until something can be read, a signal comes, or it is time to look again. Returns whether the job was cancelled.
+/// Sleeps until something can be read, a signal comes, or it is time to look again. Returns whether
+/// the job was cancelled.
 fn sleep(fd: BorrowedFd<'_>, signals: &mut Signals, patience: &mut Patience) -> io::Result<bool> {
     if signals.cancelled() {
         return Ok(true);
     }
     patience.renew();
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN), PollFd::new(signals.fd(), PollFlags::POLLIN)];
+    let mut fds = [
+        PollFd::new(fd, PollFlags::POLLIN),
+        PollFd::new(signals.fd(), PollFlags::POLLIN),
+    ];
     match poll(&mut fds, PollTimeout::from(LOOK_AGAIN)) {
         Ok(_) | Err(Errno::EINTR) => Ok(signals.cancelled()),
         Err(error) => Err(error.into()),

@@ -31,24 +31,54 @@ struct Tried {
 
 impl Tried {
     fn failed(reason: String) -> Self {
-        Self { outcome: Conclusion::Failure, reason: Some(reason), exit_code: None, written: None }
+        Self {
+            outcome: Conclusion::Failure,
+            reason: Some(reason),
+            exit_code: None,
+            written: None,
+        }
     }
 }
 
 impl Job<'_> {
     /// Runs one step, again and again where it has a retry of its own.
-    pub(super) fn step(&mut self, index: usize, step: &StepSpec, environment: &mut Environment) -> StepRecord {
+    pub(super) fn step(
+        &mut self,
+        index: usize,
+        step: &StepSpec,
+        environment: &mut Environment,
+    ) -> StepRecord {
         let started_at = Timestamp::now();
         let own = step.retry.over(None);
         // A step that is tried once only is told which attempt at the job this is.
-        let mut attempt = if own.is_some() { 1 } else { self.record.attempts };
+        let mut attempt = if own.is_some() {
+            1
+        } else {
+            self.record.attempts
+        };
         let mut tried = loop {
-            self.emit(EventKind::StepStarted { job: self.spec.job.clone(), index, name: step.name.clone(), attempt });
+            self.emit(EventKind::StepStarted {
+                job: self.spec.job.clone(),
+                index,
+                name: step.name.clone(),
+                attempt,
+            });
             let tried = self.attempt(index, step, attempt, environment);
-            let retry = own.filter(|retry| tried.outcome == Conclusion::Failure && attempt < retry.max_attempts);
+            let retry = own.filter(|retry| {
+                tried.outcome == Conclusion::Failure && attempt < retry.max_attempts
+            });
             let Some(retry) = retry else { break tried };
-            if let Some((outcome, reason)) = self.wait_to_retry(&format!("step {}", step.name), &tried.reason, attempt, &retry) {
-                break Tried { outcome, reason: Some(reason), ..tried };
+            if let Some((outcome, reason)) = self.wait_to_retry(
+                &format!("step {}", step.name),
+                &tried.reason,
+                attempt,
+                &retry,
+            ) {
+                break Tried {
+                    outcome,
+                    reason: Some(reason),
+                    ..tried
+                };
             }
             attempt += 1;
         };
@@ -57,7 +87,9 @@ impl Job<'_> {
             self.record.outputs.extend(written.outputs);
         }
         if let Some(reason) = &tried.reason {
-            self.processes.journal.note(&format!("step {}: {reason}", step.name), Priority::Error);
+            self.processes
+                .journal
+                .note(&format!("step {}: {reason}", step.name), Priority::Error);
         }
         StepRecord {
             name: step.name.clone(),
@@ -71,33 +103,71 @@ impl Job<'_> {
         }
     }
 
-    fn attempt(&mut self, index: usize, step: &StepSpec, attempt: u32, environment: &Environment) -> Tried {
+    fn attempt(
+        &mut self,
+        index: usize,
+        step: &StepSpec,
+        attempt: u32,
+        environment: &Environment,
+    ) -> Tried {
         let files = match StepFiles::create(&self.spec.files_directory, index, attempt) {
             Ok(files) => files,
             Err(error) => return Tried::failed(format!("its files cannot be made: {error}")),
         };
         let variables = environment.of_step(self.spec, self.paths, index, attempt, &files);
-        let mut command = match self.command(index, step, variables.get("PATH").map_or("", String::as_str)) {
+        let mut command = match self.command(
+            index,
+            step,
+            variables.get("PATH").map_or("", String::as_str),
+        ) {
             Ok(command) => command,
             Err(reason) => return Tried::failed(reason),
         };
         command.env_clear().envs(&variables);
         let limits = self.limits(step.timeout);
         self.tell();
-        let (ended, stop) = self.processes.run(&mut command, Some((&step.name, attempt)), limits);
+        let (ended, stop) = self
+            .processes
+            .run(&mut command, Some((&step.name, attempt)), limits);
         self.keep_summary(index, step, attempt, &files);
-        let exit_code = if let Ended::Exited(code) = ended { Some(code) } else { None };
+        let exit_code = if let Ended::Exited(code) = ended {
+            Some(code)
+        } else {
+            None
+        };
         if let Some((outcome, reason)) = self.ended_by(stop, step.timeout) {
-            return Tried { outcome, reason: Some(reason), exit_code, written: None };
+            return Tried {
+                outcome,
+                reason: Some(reason),
+                exit_code,
+                written: None,
+            };
         }
         match (ended, files.read()) {
-            (Ended::Exited(0), Ok(written)) => Tried { outcome: Conclusion::Success, reason: None, exit_code, written: Some(written) },
-            (Ended::Exited(0), Err(error)) => Tried { exit_code, ..Tried::failed(error.to_string()) },
-            (ended, written) => Tried { exit_code, written: written.ok(), ..Tried::failed(ended.to_string()) },
+            (Ended::Exited(0), Ok(written)) => Tried {
+                outcome: Conclusion::Success,
+                reason: None,
+                exit_code,
+                written: Some(written),
+            },
+            (Ended::Exited(0), Err(error)) => Tried {
+                exit_code,
+                ..Tried::failed(error.to_string())
+            },
+            (ended, written) => Tried {
+                exit_code,
+                written: written.ok(),
+                ..Tried::failed(ended.to_string())
+            },
         }
     }
 
-    fn command(&self, index: usize, step: &StepSpec, path: &str) -> Result<process::Command, String> {
+    fn command(
+        &self,
+        index: usize,
+        step: &StepSpec,
+        path: &str,
+    ) -> Result<process::Command, String> {
         let mut command = match &step.command {
             Command::Run(argv) => {
                 let (program, arguments) = argv.split_first().ok_or("has no command")?;
@@ -108,16 +178,28 @@ impl Job<'_> {
             Command::Bash(script) => self.bash(&index.to_string(), script, path)?,
         };
         let workspace = self.paths.workspace();
-        command.current_dir(step.workdir.as_ref().map_or(workspace.clone(), |workdir| workspace.join(workdir)));
+        command.current_dir(
+            step.workdir
+                .as_ref()
+                .map_or(workspace.clone(), |workdir| workspace.join(workdir)),
+        );
         Ok(command)
     }
 
     /// Returns the command of a script, which is written to a file of this name.
-    pub(super) fn bash(&self, name: &str, script: &str, path: &str) -> Result<process::Command, String> {
+    pub(super) fn bash(
+        &self,
+        name: &str,
+        script: &str,
+        path: &str,
+    ) -> Result<process::Command, String> {
         let file = self.spec.files_directory.join(name).with_extension("sh");
-        write_anew(&file, script.as_bytes()).map_err(|error| format!("its script cannot be written: {error}"))?;
+        write_anew(&file, script.as_bytes())
+            .map_err(|error| format!("its script cannot be written: {error}"))?;
         let mut command = process::Command::new(find("bash", path));
-        command.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(file);
+        command
+            .args(["--noprofile", "--norc", "-eo", "pipefail"])
+            .arg(file);
         Ok(command)
     }
 
@@ -131,13 +213,20 @@ impl Job<'_> {
     }
 
     /// Takes in why a process was asked to end: how its step ends by that, unless nobody asked.
-    pub(super) fn ended_by(&mut self, stop: Stop, timeout: Option<Seconds>) -> Option<(Conclusion, String)> {
+    pub(super) fn ended_by(
+        &mut self,
+        stop: Stop,
+        timeout: Option<Seconds>,
+    ) -> Option<(Conclusion, String)> {
         let cancelled = |reason: &str| Some((Conclusion::Cancelled, reason.to_owned()));
         match stop {
             Stop::Not => None,
             Stop::StepTimeout => {
                 let seconds = timeout.map_or(0.0, f64::from);
-                Some((Conclusion::Failure, format!("timeout: took longer than {seconds} s")))
+                Some((
+                    Conclusion::Failure,
+                    format!("timeout: took longer than {seconds} s"),
+                ))
             }
             Stop::JobTimeout => {
                 self.time_out();
@@ -167,11 +256,12 @@ pub(super) fn skipped(step: &StepSpec, reason: String) -> StepRecord {
     }
 }
 
-/// Returns a program's path as the shell would find it. Looked up here rather than by exec, which would then have to
-/// fork the slow way.
+/// Returns a program's path as the shell would find it. Looked up here rather than by exec, which
+/// would then have to fork the slow way.
 pub(super) fn find(program: &str, path: &str) -> OsString {
     if program.contains('/') {
         return program.into();
     }
-    programs::find(programs::directories(path.as_ref()), program).map_or(program.into(), PathBuf::into_os_string)
+    programs::find(programs::directories(path.as_ref()), program)
+        .map_or(program.into(), PathBuf::into_os_string)
 }

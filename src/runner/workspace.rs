@@ -1,4 +1,5 @@
-//! The job's workspace: made, filled with the source tree and its artifacts, and what it leaves saved from it.
+//! The job's workspace: made, filled with the source tree and its artifacts, and what it leaves
+//! saved from it.
 
 use std::{
     fs, io,
@@ -81,21 +82,38 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
     for directory in [paths.workspace(), paths.home()] {
         match fs::create_dir(&directory) {
             // It is mounted.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && spec.mount_source && directory == paths.workspace() => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && spec.mount_source
+                    && directory == paths.workspace() => {}
             other => other.map_err(WorkspaceError::Make)?,
         }
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&spec.files_directory).map_err(WorkspaceError::Make)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&spec.files_directory)
+        .map_err(WorkspaceError::Make)?;
     if spec.mount_source {
         let workspace = paths.workspace();
-        let is_empty = fs::read_dir(&workspace).map_err(WorkspaceError::Make)?.next().is_none();
+        let is_empty = fs::read_dir(&workspace)
+            .map_err(WorkspaceError::Make)?
+            .next()
+            .is_none();
         if is_empty {
-            // An earlier attempt was removed from it. Only root can mount it anew, and a second attempt is rare enough to copy for.
-            let copy = TreeCopy { from: &paths.overlay_source(), to: &workspace, modes: ModePolicy::Keep, take_from: None };
+            // An earlier attempt was removed from it. Only root can mount it anew, and a second
+            // attempt is rare enough to copy for.
+            let copy = TreeCopy {
+                from: &paths.overlay_source(),
+                to: &workspace,
+                modes: ModePolicy::Keep,
+                take_from: None,
+            };
             copy.all().map_err(WorkspaceError::Source)?;
         }
     } else if spec.copy_source {
-        restore_tree(&spec.shared_directory.join("source"), &paths.workspace()).map_err(WorkspaceError::Source)?;
+        restore_tree(&spec.shared_directory.join("source"), &paths.workspace())
+            .map_err(WorkspaceError::Source)?;
     }
     Ok(())
 }
@@ -107,25 +125,40 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
 pub fn restore(spec: &JobSpec, paths: &JobPaths, input: &InputSpec) -> Result<(), WorkspaceError> {
     let artifact = JobPaths::new(&spec.jobs_directory, &input.from).artifact(&input.name);
     if !artifact.join(MODES).exists() {
-        return Err(WorkspaceError::NotSaved { name: input.name.clone(), from: input.from.to_string() });
+        return Err(WorkspaceError::NotSaved {
+            name: input.name.clone(),
+            from: input.from.to_string(),
+        });
     }
-    let failed = |source| WorkspaceError::Restore { name: input.name.clone(), source };
-    // What another job saved, or the source tree, may have put a link there that leads out of the workspace.
+    let failed = |source| WorkspaceError::Restore {
+        name: input.name.clone(),
+        source,
+    };
+    // What another job saved, or the source tree, may have put a link there that leads out of the
+    // workspace.
     let path = store::plain(&input.path);
     let workspace = paths.workspace();
     store::make_beneath(&workspace, &path).map_err(|error| match error {
-        StoreError::ThroughLink { .. } => WorkspaceError::ThroughLink { name: input.name.clone(), path: input.path.clone() },
+        StoreError::ThroughLink { .. } => WorkspaceError::ThroughLink {
+            name: input.name.clone(),
+            path: input.path.clone(),
+        },
         source => failed(source),
     })?;
     restore_tree(&artifact, &workspace.join(path)).map_err(failed)
 }
 
-/// Saves one artifact; returns what of it was left out, as warnings. A workspace that is `done` with is not needed any more:
-/// files may be taken out of it.
+/// Saves one artifact; returns what of it was left out, as warnings. A workspace that is `done`
+/// with is not needed any more: files may be taken out of it.
 ///
 /// # Errors
 /// Fails when it is not there, or cannot be copied; then nothing of it is kept.
-pub fn save(spec: &JobSpec, paths: &JobPaths, output: &OutputSpec, done: bool) -> Result<Vec<String>, WorkspaceError> {
+pub fn save(
+    spec: &JobSpec,
+    paths: &JobPaths,
+    output: &OutputSpec,
+    done: bool,
+) -> Result<Vec<String>, WorkspaceError> {
     let workspace = paths.workspace();
     let relative = store::plain(&output.path);
     let overlaps = |other: &OutputSpec| {
@@ -135,11 +168,26 @@ pub fn save(spec: &JobSpec, paths: &JobPaths, output: &OutputSpec, done: bool) -
     let take = done && !spec.outputs.iter().any(overlaps);
     let artifact = paths.artifact(&output.name);
     let (name, path) = (output.name.clone(), output.path.clone());
-    // In a mount nothing can be renamed out of it, but what the job has made lies beside it as well.
-    let taken_from = if spec.mount_source { paths.changes() } else { workspace.clone() };
-    match save_tree(&workspace, &artifact, &relative, take.then_some(taken_from.as_path())) {
+    // In a mount nothing can be renamed out of it, but what the job has made lies beside it as
+    // well.
+    let taken_from = if spec.mount_source {
+        paths.changes()
+    } else {
+        workspace.clone()
+    };
+    match save_tree(
+        &workspace,
+        &artifact,
+        &relative,
+        take.then_some(taken_from.as_path()),
+    ) {
         Ok(Some(copied)) => {
-            let left_out = |(path, kind): &(PathBuf, &str)| format!("artifact `{name}`: left out `{}`, which is {kind}", path.display());
+            let left_out = |(path, kind): &(PathBuf, &str)| {
+                format!(
+                    "artifact `{name}`: left out `{}`, which is {kind}",
+                    path.display()
+                )
+            };
             Ok(copied.skipped.iter().map(left_out).collect())
         }
         Ok(None) => Err(WorkspaceError::Missing { name, path }),
@@ -147,23 +195,36 @@ pub fn save(spec: &JobSpec, paths: &JobPaths, output: &OutputSpec, done: bool) -
         Err(_) if !workspace.exists() => Err(WorkspaceError::Missing { name, path }),
         Err(StoreError::ThroughLink { .. }) => Err(WorkspaceError::ThroughLink { name, path }),
         Err(source) => {
-            // Half an artifact is none, and only takes room; that it is missing is seen from its manifest.
+            // Half an artifact is none, and only takes room; that it is missing is seen from its
+            // manifest.
             let _ = fs::remove_dir_all(artifact.join(TREE));
             Err(WorkspaceError::Save { name, source })
         }
     }
 }
 
-/// Copies a path into an artifact's directory; the manifest comes last and says that it is complete.
-fn save_tree(from: &Path, artifact: &Path, relative: &Path, take_from: Option<&Path>) -> Result<Option<Copied>, StoreError> {
+/// Copies a path into an artifact's directory; the manifest comes last and says that it is
+/// complete.
+fn save_tree(
+    from: &Path,
+    artifact: &Path,
+    relative: &Path,
+    take_from: Option<&Path>,
+) -> Result<Option<Copied>, StoreError> {
     let tree = artifact.join(TREE);
     if tree.exists() {
         // An earlier attempt's.
-        let removed = fs::remove_dir_all(&tree).and_then(|()| fs::remove_file(artifact.join(MODES)));
+        let removed =
+            fs::remove_dir_all(&tree).and_then(|()| fs::remove_file(artifact.join(MODES)));
         removed.map_err(|error| StoreError::io("replace", artifact, error))?;
     }
     fs::create_dir(&tree).map_err(|error| StoreError::io("create", &tree, error))?;
-    let copy = TreeCopy { from, to: &tree, modes: ModePolicy::Open, take_from };
+    let copy = TreeCopy {
+        from,
+        to: &tree,
+        modes: ModePolicy::Open,
+        take_from,
+    };
     let copied = copy.one(relative)?;
     if let Some(copied) = &copied {
         store::write_json(&artifact.join(MODES), &copied.modes, 0o644, false)?;
@@ -173,6 +234,11 @@ fn save_tree(from: &Path, artifact: &Path, relative: &Path, take_from: Option<&P
 
 fn restore_tree(saved: &Path, to: &Path) -> Result<(), StoreError> {
     let modes: Modes = store::read_untrusted_json(&saved.join(MODES))?.unwrap_or_default();
-    let copy = TreeCopy { from: &saved.join(TREE), to, modes: ModePolicy::Restore(&modes), take_from: None };
+    let copy = TreeCopy {
+        from: &saved.join(TREE),
+        to,
+        modes: ModePolicy::Restore(&modes),
+        take_from: None,
+    };
     copy.all().map(drop)
 }

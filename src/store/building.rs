@@ -1,6 +1,7 @@
 //! What is built for a run that has no directory yet: a place for the link that keeps it.
 //!
-//! Each place is locked (flock(2)) by the process that builds there. What is not, a process that was killed has left.
+//! Each place is locked (flock(2)) by the process that builds there. What is not, a process that
+//! was killed has left.
 
 use std::{
     fs::{self, File},
@@ -83,8 +84,14 @@ mod tests {
         assert_ne!(one.link(), two.link());
         assert!(!left.exists());
         drop(one);
-        assert_eq!(fs::read_dir(dir.path().join("building")).unwrap().count(), 1);
+        assert_eq!(
+            fs::read_dir(dir.path().join("building")).unwrap().count(),
+            1
+        );
         drop(two);
-        assert_eq!(fs::read_dir(dir.path().join("building")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(dir.path().join("building")).unwrap().count(),
+            0
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Concurrency groups: at most one run of a group at a time in a state directory, and at most one that waits.
+//! Concurrency groups: at most one run of a group at a time in a state directory, and at most one
+//! that waits.
 //!
 //! ```text
 //! <state>/concurrency/<group>/lock     locked by the run that goes on; its id, for those who ask
@@ -6,9 +7,9 @@
 //! <state>/concurrency/<group>/queue    locked while somebody changes the two
 //! ```
 //!
-//! The lock is one of an open file description (fcntl_locking(2)): the kernel gives it back when the last process has closed it,
-//! however that ends. What keeps it over a supervisor's restart is its caller's to see to. Knows nothing of what a run does in
-//! the meantime.
+//! The lock is one of an open file description (fcntl_locking(2)): the kernel gives it back when
+//! the last process has closed it, however that ends. What keeps it over a supervisor's restart is
+//! its caller's to see to. Knows nothing of what a run does in the meantime.
 
 use std::{
     fs::{File, OpenOptions},
@@ -74,11 +75,15 @@ impl ConcurrencyGroup {
         // As on GitHub, `Prod` and `prod` are one group.
         let path = all.join(group.to_lowercase());
         make_dir(&path, 0o700)?;
-        Ok(Self { state: StateDir::open(state)?, path })
+        Ok(Self {
+            state: StateDir::open(state)?,
+            path,
+        })
     }
 
-    /// Comes to the group: takes it where it is free; else waits for it in the place of an older run that did, which is told, and
-    /// tells the run that holds it to end where `cancel_in_progress`. A run that waits already keeps its place.
+    /// Comes to the group: takes it where it is free; else waits for it in the place of an older
+    /// run that did, which is told, and tells the run that holds it to end where
+    /// `cancel_in_progress`. A run that waits already keeps its place.
     ///
     /// # Errors
     /// Fails with the path and the system's reason.
@@ -87,8 +92,12 @@ impl ConcurrencyGroup {
             let _queue = self.queue()?;
             let waiting = self.waiting().filter(|waiting| waiting != run);
             if let Some(lock) = lock(&self.path.join("lock"), false)? {
-                // Between the end of one run and the next it is the turn of the one that waits, if it is still there to take it.
-                if waiting.as_ref().is_some_and(|waiting| self.is_alive(waiting)) {
+                // Between the end of one run and the next it is the turn of the one that waits, if
+                // it is still there to take it.
+                if waiting
+                    .as_ref()
+                    .is_some_and(|waiting| self.is_alive(waiting))
+                {
                     drop(lock);
                     std::thread::sleep(ITS_TURN);
                     continue;
@@ -96,27 +105,44 @@ impl ConcurrencyGroup {
                 self.take(&lock, run)?;
                 return Ok(Arrival::Entered(lock));
             }
-            if let Some(by) = waiting.as_ref().filter(|waiting| self.is_newer(waiting, run)) {
+            if let Some(by) = waiting
+                .as_ref()
+                .filter(|waiting| self.is_newer(waiting, run))
+            {
                 return Ok(Arrival::Replaced { by: by.clone() });
             }
             if let Some(waiting) = waiting {
                 self.tell(&waiting, &format!("replaced by {run}"));
             }
-            files::write_atomically(&self.path.join("waiting"), run.as_str().as_bytes(), 0o600, false)?;
+            files::write_atomically(
+                &self.path.join("waiting"),
+                run.as_str().as_bytes(),
+                0o600,
+                false,
+            )?;
             let holder = self.holder();
-            if let Some(holder) = holder.as_ref().filter(|holder| cancel_in_progress && self.is_newer(run, holder)) {
-                self.tell(holder, &format!("cancelled by {run}, which is next in its concurrency group"));
+            if let Some(holder) = holder
+                .as_ref()
+                .filter(|holder| cancel_in_progress && self.is_newer(run, holder))
+            {
+                self.tell(
+                    holder,
+                    &format!("cancelled by {run}, which is next in its concurrency group"),
+                );
             }
             return Ok(Arrival::Waits { holder });
         }
     }
 
-    /// Waits until the group is free; blocks. `None` where the run's place was taken by another meanwhile.
+    /// Waits until the group is free; blocks. `None` where the run's place was taken by another
+    /// meanwhile.
     ///
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn wait(&self, run: &RunId) -> Result<Option<GroupLock>, StoreError> {
-        let Some(lock) = lock(&self.path.join("lock"), true)? else { return Ok(None) };
+        let Some(lock) = lock(&self.path.join("lock"), true)? else {
+            return Ok(None);
+        };
         let _queue = self.queue()?;
         if self.waiting().as_ref() != Some(run) {
             return Ok(None);
@@ -131,7 +157,11 @@ impl ConcurrencyGroup {
     /// Fails with the path and the system's reason.
     pub fn leave(&self, run: &RunId) -> Result<(), StoreError> {
         let _queue = self.queue()?;
-        if self.waiting().as_ref() == Some(run) { self.clear() } else { Ok(()) }
+        if self.waiting().as_ref() == Some(run) {
+            self.clear()
+        } else {
+            Ok(())
+        }
     }
 
     fn take(&self, lock: &GroupLock, run: &RunId) -> Result<(), StoreError> {
@@ -142,7 +172,11 @@ impl ConcurrencyGroup {
             lock.0.write_all_at(run.as_str().as_bytes(), 0)
         };
         write().map_err(|source| StoreError::io("write", &path, source))?;
-        if self.waiting().as_ref() == Some(run) { self.clear() } else { Ok(()) }
+        if self.waiting().as_ref() == Some(run) {
+            self.clear()
+        } else {
+            Ok(())
+        }
     }
 
     fn clear(&self) -> Result<(), StoreError> {
@@ -167,13 +201,23 @@ impl ConcurrencyGroup {
     }
 
     fn is_alive(&self, id: &RunId) -> bool {
-        self.run(id).is_some_and(|run| run.is_supervised() == Some(true) && !run.record().exists() && run.superseded().is_none())
+        self.run(id).is_some_and(|run| {
+            run.is_supervised() == Some(true)
+                && !run.record().exists()
+                && run.superseded().is_none()
+        })
     }
 
     /// Returns whether a run was made after another one that is still there.
     fn is_newer(&self, run: &RunId, than: &RunId) -> bool {
-        let made = |id: &RunId| files::read_json::<RunSpec>(&self.run(id)?.spec()).ok().map(|spec| spec.created_at);
-        made(run).zip(made(than)).is_some_and(|(run, than)| run > than)
+        let made = |id: &RunId| {
+            files::read_json::<RunSpec>(&self.run(id)?.spec())
+                .ok()
+                .map(|spec| spec.created_at)
+        };
+        made(run)
+            .zip(made(than))
+            .is_some_and(|(run, than)| run > than)
     }
 
     /// Tells a run to end in favour of another. One that is gone cannot be told, and need not.
@@ -191,11 +235,24 @@ fn read_id(path: &Path) -> Option<RunId> {
 
 /// Locks a file, making it where it is absent. `None` where it is locked and not waited for.
 fn lock(path: &Path, wait: bool) -> Result<Option<GroupLock>, StoreError> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
     let file = file.map_err(|source| StoreError::io("open", path, source))?;
     let wanted = write_lock();
     loop {
-        match fcntl(&file, if wait { FcntlArg::F_OFD_SETLKW(&wanted) } else { FcntlArg::F_OFD_SETLK(&wanted) }) {
+        match fcntl(
+            &file,
+            if wait {
+                FcntlArg::F_OFD_SETLKW(&wanted)
+            } else {
+                FcntlArg::F_OFD_SETLK(&wanted)
+            },
+        ) {
             Ok(_) => return Ok(Some(GroupLock(file))),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN | Errno::EACCES) if !wait => return Ok(None),
@@ -215,7 +272,10 @@ mod tests {
 
     /// Makes a run that is as new as its number and has a supervisor.
     fn run(state: &Path, number: i64) -> (RunDir, SupervisorLock) {
-        let run = StateDir::create(state).unwrap().create_run(&"ci".parse().unwrap()).unwrap();
+        let run = StateDir::create(state)
+            .unwrap()
+            .create_run(&"ci".parse().unwrap())
+            .unwrap();
         let spec = RunSpec {
             version: SPEC_VERSION,
             run: run.id().clone(),
@@ -244,17 +304,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         let [(one, _a), (two, _b), (three, _c)] = [1, 2, 3].map(|number| run(dir.path(), number));
-        let Arrival::Entered(held) = group.arrive(one.id(), false).unwrap() else { panic!("it was free") };
-        let Arrival::Waits { holder } = group.arrive(two.id(), false).unwrap() else { panic!("it was not free") };
-        assert_eq!((holder.as_ref(), two.superseded(), one.superseded()), (Some(one.id()), None, None));
+        let Arrival::Entered(held) = group.arrive(one.id(), false).unwrap() else {
+            panic!("it was free")
+        };
+        let Arrival::Waits { holder } = group.arrive(two.id(), false).unwrap() else {
+            panic!("it was not free")
+        };
+        assert_eq!(
+            (holder.as_ref(), two.superseded(), one.superseded()),
+            (Some(one.id()), None, None)
+        );
         // Twice the same, as after a restart of its supervisor.
-        assert!(matches!(group.arrive(two.id(), false).unwrap(), Arrival::Waits { .. }));
-        assert!(matches!(group.arrive(three.id(), false).unwrap(), Arrival::Waits { .. }));
-        assert_eq!((two.superseded().as_deref(), one.superseded()), (Some("replaced by ci-3"), None));
+        assert!(matches!(
+            group.arrive(two.id(), false).unwrap(),
+            Arrival::Waits { .. }
+        ));
+        assert!(matches!(
+            group.arrive(three.id(), false).unwrap(),
+            Arrival::Waits { .. }
+        ));
+        assert_eq!(
+            (two.superseded().as_deref(), one.superseded()),
+            (Some("replaced by ci-3"), None)
+        );
         // The order in which they were made counts, not that in which they come.
-        assert!(matches!(group.arrive(two.id(), false).unwrap(), Arrival::Replaced { by } if by == *three.id()));
+        assert!(
+            matches!(group.arrive(two.id(), false).unwrap(), Arrival::Replaced { by } if by == *three.id())
+        );
         drop(held);
-        assert!(group.wait(two.id()).unwrap().is_none(), "its place was taken");
+        assert!(
+            group.wait(two.id()).unwrap().is_none(),
+            "its place was taken"
+        );
         assert!(group.wait(three.id()).unwrap().is_some());
     }
 
@@ -263,10 +344,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         let [(one, _a), (two, gone), (three, _c)] = [1, 2, 3].map(|number| run(dir.path(), number));
-        let Arrival::Entered(held) = group.arrive(one.id(), false).unwrap() else { panic!("it was free") };
-        assert!(matches!(group.arrive(two.id(), false).unwrap(), Arrival::Waits { .. }));
+        let Arrival::Entered(held) = group.arrive(one.id(), false).unwrap() else {
+            panic!("it was free")
+        };
+        assert!(matches!(
+            group.arrive(two.id(), false).unwrap(),
+            Arrival::Waits { .. }
+        ));
         drop((held, gone));
-        assert!(matches!(group.arrive(three.id(), false).unwrap(), Arrival::Entered(_)));
+        assert!(matches!(
+            group.arrive(three.id(), false).unwrap(),
+            Arrival::Entered(_)
+        ));
     }
 
     #[test]
@@ -274,11 +363,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         let [(one, _a), (two, _b), (three, _c)] = [1, 2, 3].map(|number| run(dir.path(), number));
-        let Arrival::Entered(_held) = group.arrive(two.id(), false).unwrap() else { panic!("it was free") };
-        assert!(matches!(group.arrive(one.id(), true).unwrap(), Arrival::Waits { .. }));
+        let Arrival::Entered(_held) = group.arrive(two.id(), false).unwrap() else {
+            panic!("it was free")
+        };
+        assert!(matches!(
+            group.arrive(one.id(), true).unwrap(),
+            Arrival::Waits { .. }
+        ));
         assert_eq!(two.superseded(), None);
-        assert!(matches!(group.arrive(three.id(), true).unwrap(), Arrival::Waits { .. }));
-        assert_eq!(two.superseded().as_deref(), Some("cancelled by ci-3, which is next in its concurrency group"));
+        assert!(matches!(
+            group.arrive(three.id(), true).unwrap(),
+            Arrival::Waits { .. }
+        ));
+        assert_eq!(
+            two.superseded().as_deref(),
+            Some("cancelled by ci-3, which is next in its concurrency group")
+        );
     }
 
     #[test]
@@ -286,8 +386,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         let [(one, _a), (two, _b)] = [1, 2].map(|number| run(dir.path(), number));
-        let Arrival::Entered(held) = group.arrive(one.id(), false).unwrap() else { panic!("it was free") };
-        assert!(matches!(group.arrive(two.id(), false).unwrap(), Arrival::Waits { .. }));
+        let Arrival::Entered(held) = group.arrive(one.id(), false).unwrap() else {
+            panic!("it was free")
+        };
+        assert!(matches!(
+            group.arrive(two.id(), false).unwrap(),
+            Arrival::Waits { .. }
+        ));
         group.leave(two.id()).unwrap();
         drop(held);
         assert!(group.wait(two.id()).unwrap().is_none());

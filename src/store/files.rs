@@ -1,4 +1,5 @@
-//! Reading and writing single files safely: atomically, and without trusting what a job may have put in their place.
+//! Reading and writing single files safely: atomically, and without trusting what a job may have
+//! put in their place.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,12 +18,17 @@ const UNTRUSTED_MAX: u64 = 64 << 20;
 /// How much of a small file is read at once, in bytes.
 const READ_AT_ONCE: usize = 4 << 10;
 
-/// Writes a JSON file so that readers see the old content or the new, never a part of it, and a crash leaves one
-/// of both (write, fsync where `durable`, rename; rename(2)).
+/// Writes a JSON file so that readers see the old content or the new, never a part of it, and a
+/// crash leaves one of both (write, fsync where `durable`, rename; rename(2)).
 ///
 /// # Errors
 /// Fails with the path and the system's reason; no partial file is left.
-pub fn write_json<T: Serialize>(path: &Path, value: &T, mode: u32, durable: bool) -> Result<(), StoreError> {
+pub fn write_json<T: Serialize>(
+    path: &Path,
+    value: &T,
+    mode: u32,
+    durable: bool,
+) -> Result<(), StoreError> {
     let mut bytes = serde_json::to_vec(value).expect("invariant: our types have string keys only");
     bytes.push(b'\n');
     write_atomically(path, &bytes, mode, durable)
@@ -32,10 +38,19 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T, mode: u32, durable: bool
 ///
 /// # Errors
 /// Fails with the path and the system's reason.
-pub fn write_json_plainly<T: Serialize>(path: &Path, value: &T, mode: u32) -> Result<(), StoreError> {
+pub fn write_json_plainly<T: Serialize>(
+    path: &Path,
+    value: &T,
+    mode: u32,
+) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(value).expect("invariant: our types have string keys only");
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(path)?;
         file.write_all(&bytes)
     };
     write().map_err(|source| StoreError::io("write", path, source))
@@ -45,10 +60,20 @@ pub fn write_json_plainly<T: Serialize>(path: &Path, value: &T, mode: u32) -> Re
 ///
 /// # Errors
 /// Fails with the path and the system's reason; no partial file is left.
-pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> Result<(), StoreError> {
+pub fn write_atomically(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    durable: bool,
+) -> Result<(), StoreError> {
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         if durable {
@@ -72,39 +97,59 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     parse(path, &bytes)
 }
 
-/// Reads a JSON file from a directory that a job can write to: a link, a pipe, a device or a giant is not followed,
-/// waited for or loaded. `None` where there is no such file.
+/// Reads a JSON file from a directory that a job can write to: a link, a pipe, a device or a giant
+/// is not followed, waited for or loaded. `None` where there is no such file.
 ///
 /// # Errors
 /// Fails when what lies there is no plain file of reasonable size, or not of the type's form.
 pub fn read_untrusted_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let Some(file) = open_untrusted(path)? else { return Ok(None) };
+    let Some(file) = open_untrusted(path)? else {
+        return Ok(None);
+    };
     // Room for most that is read so: without it, it would come in small parts.
     let mut bytes = Vec::with_capacity(READ_AT_ONCE);
-    file.take(UNTRUSTED_MAX).read_to_end(&mut bytes).map_err(|source| StoreError::io("read", path, source))?;
+    file.take(UNTRUSTED_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|source| StoreError::io("read", path, source))?;
     parse(path, &bytes).map(Some)
 }
 
-/// Opens a plain file for reading in a directory that a job can write to; `None` where there is none.
+/// Opens a plain file for reading in a directory that a job can write to; `None` where there is
+/// none.
 ///
 /// # Errors
 /// Fails when what lies there is no plain file of reasonable size.
 pub fn open_untrusted(path: &Path) -> Result<Option<File>, StoreError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+    {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         // A link, to open(2) with `O_NOFOLLOW`.
-        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => return Err(StoreError::NotPlain { path: path.to_owned() }),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
+            return Err(StoreError::NotPlain {
+                path: path.to_owned(),
+            });
+        }
         Err(error) => return Err(StoreError::io("open", path, error)),
     };
-    let meta = file.metadata().map_err(|source| StoreError::io("read", path, source))?;
+    let meta = file
+        .metadata()
+        .map_err(|source| StoreError::io("read", path, source))?;
     if !meta.is_file() || meta.len() > UNTRUSTED_MAX {
-        return Err(StoreError::NotPlain { path: path.to_owned() });
+        return Err(StoreError::NotPlain {
+            path: path.to_owned(),
+        });
     }
     Ok(Some(file))
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|source| StoreError::Malformed { path: path.to_owned(), source })
+    serde_json::from_slice(bytes).map_err(|source| StoreError::Malformed {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -1,12 +1,14 @@
-//! A run's log lines in the journal: which journal, what to ask journalctl(1) for, and what its answer means.
+//! A run's log lines in the journal: which journal, what to ask journalctl(1) for, and what its
+//! answer means.
 //!
-//! The journal is read through `journalctl -o export`: every systemd has it, it needs no C library, and it writes three times as
-//! many lines a second as with `-o json`. Starts no process itself: [`JournalQuery::command`] says what to start,
-//! [`JournalQuery::parse`] reads its output.
+//! The journal is read through `journalctl -o export`: every systemd has it, it needs no C library,
+//! and it writes three times as many lines a second as with `-o json`. Starts no process itself:
+//! [`JournalQuery::command`] says what to start, [`JournalQuery::parse`] reads its output.
 //!
-//! Anybody on the host may send lines that claim to be a run's. What counts is `_SYSTEMD_UNIT=`, which journald itself
-//! sets (systemd.journal-fields(7)): a line belongs to the job whose unit sent it. Run ids are unique in a state directory
-//! only, so lines from before and after the run are not its own either.
+//! Anybody on the host may send lines that claim to be a run's. What counts is `_SYSTEMD_UNIT=`,
+//! which journald itself sets (systemd.journal-fields(7)): a line belongs to the job whose unit
+//! sent it. Run ids are unique in a state directory only, so lines from before and after the run
+//! are not its own either.
 
 use std::{
     borrow::Cow,
@@ -67,13 +69,14 @@ pub struct Mode<'a> {
 pub struct JournalEntry {
     /// Where it stands in the journal.
     pub cursor: String,
-    /// The log lines in it, where they are shown: several, of a step that printed faster than journald takes entries.
+    /// The log lines in it, where they are shown: several, of a step that printed faster than
+    /// journald takes entries.
     pub lines: Vec<LogLine>,
 }
 
 impl JournalQuery {
-    /// Returns the question for a run's lines, or those of one of its jobs. Where the run's spec is missing or cannot be read, the
-    /// journal is taken that runs of the caller usually log to.
+    /// Returns the question for a run's lines, or those of one of its jobs. Where the run's spec is
+    /// missing or cannot be read, the journal is taken that runs of the caller usually log to.
     pub fn of(run: &RunDir, job: Option<&JobName>) -> Self {
         let spec: Option<RunSpec> = read_json(&run.spec()).ok();
         let source = match spec.as_ref().map(|spec| spec.manager) {
@@ -84,8 +87,16 @@ impl JournalQuery {
             None if nix::unistd::geteuid().is_root() => JournalSource::System,
             None => JournalSource::User,
         };
-        let since = spec.map(|spec| spec.created_at).or_else(|| run.record_so_far().ok().map(|record| record.started_at));
-        Self { run: run.id().clone(), job: job.cloned(), source, since: since.filter(|since| *since > Timestamp::UNIX_EPOCH), until: None }
+        let since = spec
+            .map(|spec| spec.created_at)
+            .or_else(|| run.record_so_far().ok().map(|record| record.started_at));
+        Self {
+            run: run.id().clone(),
+            job: job.cloned(),
+            source,
+            since: since.filter(|since| *since > Timestamp::UNIX_EPOCH),
+            until: None,
+        }
     }
 
     /// Asks for nothing that was sent after the run's end.
@@ -103,12 +114,15 @@ impl JournalQuery {
     /// Returns the journalctl that answers; its output is for [`Self::parse`].
     pub fn command(&self, mode: Mode<'_>) -> Command {
         let mut command = Command::new(programs::program("journalctl"));
-        command.args(["--output=export", "--no-pager"]).arg(format!("--output-fields={FIELDS}"));
+        command
+            .args(["--output=export", "--no-pager"])
+            .arg(format!("--output-fields={FIELDS}"));
         match &self.source {
             JournalSource::System => {
                 command.arg("--system");
             }
-            // Without persistent storage users have no journal of their own, and `--user` would show nothing at all.
+            // Without persistent storage users have no journal of their own, and `--user` would
+            // show nothing at all.
             JournalSource::User => {}
             JournalSource::Directory(path) => {
                 command.arg(format!("--directory={}", path.display()));
@@ -134,26 +148,38 @@ impl JournalQuery {
         if let Some(job) = &self.job {
             command.arg(format!("NIXACTIONS_JOB={job}"));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
-    /// Reads the first entry of a part of journalctl's output; returns it and how many bytes it took. `None` where it has not
-    /// come whole yet.
+    /// Reads the first entry of a part of journalctl's output; returns it and how many bytes it
+    /// took. `None` where it has not come whole yet.
     pub fn parse(&self, bytes: &[u8]) -> Option<(JournalEntry, usize)> {
         let mut start = 0;
         loop {
             let (fields, used) = Fields::read(&bytes[start..])?;
             start += used;
             if let Some(cursor) = fields.text("__CURSOR") {
-                return Some((JournalEntry { cursor: cursor.into_owned(), lines: self.lines(&fields).unwrap_or_default() }, start));
+                return Some((
+                    JournalEntry {
+                        cursor: cursor.into_owned(),
+                        lines: self.lines(&fields).unwrap_or_default(),
+                    },
+                    start,
+                ));
             }
         }
     }
 
     fn lines(&self, fields: &Fields<'_>) -> Option<Vec<LogLine>> {
-        let at = fields.time("_SOURCE_REALTIME_TIMESTAMP").or_else(|| fields.time("__REALTIME_TIMESTAMP"))?;
-        if self.until.is_some_and(|until| at > until) || self.since.is_some_and(|since| at < since) {
+        let at = fields
+            .time("_SOURCE_REALTIME_TIMESTAMP")
+            .or_else(|| fields.time("__REALTIME_TIMESTAMP"))?;
+        if self.until.is_some_and(|until| at > until) || self.since.is_some_and(|since| at < since)
+        {
             return None;
         }
         let priority = fields.number("PRIORITY").unwrap_or(6);
@@ -173,9 +199,14 @@ impl JournalQuery {
             None if fields.tells(priority) => Stream::Manager,
             None => return None,
         };
-        let step = fields.text("NIXACTIONS_STEP").filter(|step| !step.is_empty()).map(Cow::into_owned);
+        let step = fields
+            .text("NIXACTIONS_STEP")
+            .filter(|step| !step.is_empty())
+            .map(Cow::into_owned);
         let message = fields.text("MESSAGE").unwrap_or_default();
-        let mark = fields.text("NIXACTIONS_COMMAND").and_then(|name| Mark::parse(&name));
+        let mark = fields
+            .text("NIXACTIONS_COMMAND")
+            .and_then(|name| Mark::parse(&name));
         let attempt = fields.number("NIXACTIONS_ATTEMPT");
         let line = |message: &str| LogLine {
             at,
@@ -189,7 +220,11 @@ impl JournalQuery {
         };
         // What others say in several lines stays together.
         let is_group = matches!(stream, Stream::Stdout | Stream::Stderr);
-        Some(if is_group { message.split('\n').map(line).collect() } else { vec![line(&message)] })
+        Some(if is_group {
+            message.split('\n').map(line).collect()
+        } else {
+            vec![line(&message)]
+        })
     }
 }
 
@@ -213,8 +248,8 @@ enum Sender {
 struct Fields<'a>(Vec<(&'a [u8], &'a [u8])>);
 
 impl<'a> Fields<'a> {
-    /// Reads fields up to the empty line that ends an entry; returns them and how many bytes they took. `None` where they have
-    /// not come whole yet.
+    /// Reads fields up to the empty line that ends an entry; returns them and how many bytes they
+    /// took. `None` where they have not come whole yet.
     fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let mut fields = Vec::with_capacity(16);
         let mut rest = bytes;
@@ -227,7 +262,10 @@ impl<'a> Fields<'a> {
             }
             if let Some(equals) = line.iter().position(|byte| *byte == b'=') {
                 fields.push((&line[..equals], &line[equals + 1..]));
-            } else if line.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
+            } else if line
+                .iter()
+                .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+            {
                 // A value that is no printable text: its length, itself, a line end.
                 let length = u64::from_le_bytes(*rest.first_chunk()?);
                 let length = usize::try_from(length).ok()?;
@@ -240,7 +278,10 @@ impl<'a> Fields<'a> {
     }
 
     fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.0.iter().filter(move |(field, _)| *field == name.as_bytes()).map(|(_, value)| *value)
+        self.0
+            .iter()
+            .filter(move |(field, _)| *field == name.as_bytes())
+            .map(|(_, value)| *value)
     }
 
     /// Returns a field's value; the last one where it has several.
@@ -261,7 +302,8 @@ impl<'a> Fields<'a> {
     }
 
     fn jobs(&self) -> impl Iterator<Item = JobName> {
-        self.values("NIXACTIONS_JOB").filter_map(|job| std::str::from_utf8(job).ok()?.parse().ok())
+        self.values("NIXACTIONS_JOB")
+            .filter_map(|job| std::str::from_utf8(job).ok()?.parse().ok())
     }
 
     /// Returns the job that the entry claims to belong to, if it claims to belong to one only.
@@ -281,15 +323,19 @@ impl<'a> Fields<'a> {
         if sent_by("init.scope") {
             return Some(Sender::Manager);
         }
-        self.jobs().find(|job| sent_by(UnitName::job(run, job).as_str())).map(Sender::Job)
+        self.jobs()
+            .find(|job| sent_by(UnitName::job(run, job).as_str()))
+            .map(Sender::Job)
     }
 
-    /// Returns whether an entry that is no output of the job says something worth showing. That the runner of a failed
-    /// job exited, and that the unit's start has failed or was not tried, is what the job's record says better; what the
-    /// manager ignores is no concern of the job's.
+    /// Returns whether an entry that is no output of the job says something worth showing. That the
+    /// runner of a failed job exited, and that the unit's start has failed or was not tried, is
+    /// what the job's record says better; what the manager ignores is no concern of the job's.
     fn tells(&self, priority: u8) -> bool {
         let message = self.text("MESSAGE").unwrap_or_default();
-        let told = self.text("UNIT_RESULT").as_deref() == Some("exit-code") || self.has("JOB_RESULT") || self.has("EXIT_CODE");
+        let told = self.text("UNIT_RESULT").as_deref() == Some("exit-code")
+            || self.has("JOB_RESULT")
+            || self.has("EXIT_CODE");
         priority <= MANAGER_PRIORITY && !told && !message.contains(", ignoring")
     }
 }
@@ -301,7 +347,13 @@ mod tests {
     fn query(job: Option<&str>) -> JournalQuery {
         let job = job.map(|job| job.parse().unwrap());
         let time = |seconds| Some(Timestamp::from_second(seconds).unwrap());
-        JournalQuery { run: "ci-1".parse().unwrap(), job, source: JournalSource::System, since: time(1000), until: time(2000) }
+        JournalQuery {
+            run: "ci-1".parse().unwrap(),
+            job,
+            source: JournalSource::System,
+            since: time(1000),
+            until: time(2000),
+        }
     }
 
     fn entry(fields: &str) -> Vec<u8> {
@@ -342,10 +394,21 @@ mod tests {
         let mut bytes = entry(&format!("{OUTPUT}\nMESSAGE\n@@"));
         let at = bytes.iter().position(|byte| *byte == b'@').unwrap();
         let value = b"\x1b[1mhi\n\n\xff=";
-        bytes.splice(at..at + 2, [&(value.len() as u64).to_le_bytes()[..], value].concat());
+        bytes.splice(
+            at..at + 2,
+            [&(value.len() as u64).to_le_bytes()[..], value].concat(),
+        );
         let (entry, used) = query(None).parse(&bytes).unwrap();
-        let messages: Vec<&str> = entry.lines.iter().map(|line| line.message.as_str()).collect();
-        assert_eq!(messages, ["\u{1b}[1mhi", "", "\u{fffd}="], "each line of the step's is one");
+        let messages: Vec<&str> = entry
+            .lines
+            .iter()
+            .map(|line| line.message.as_str())
+            .collect();
+        assert_eq!(
+            messages,
+            ["\u{1b}[1mhi", "", "\u{fffd}="],
+            "each line of the step's is one"
+        );
         assert_eq!(used, bytes.len());
         for length in 0..bytes.len() {
             assert_eq!(query(None).parse(&bytes[..length]), None, "{length}");
@@ -355,26 +418,49 @@ mod tests {
     #[test]
     fn lines_belong_to_the_job_whose_unit_sent_them() {
         let sent_by = |unit: &str, jobs: &[&str]| {
-            let jobs: String = jobs.iter().map(|job| format!("\nNIXACTIONS_JOB={job}")).collect();
-            line(&format!("NIXACTIONS_STREAM=stdout\nMESSAGE=m\n_SYSTEMD_UNIT={unit}{jobs}")).map(|line| line.job.to_string())
+            let jobs: String = jobs
+                .iter()
+                .map(|job| format!("\nNIXACTIONS_JOB={job}"))
+                .collect();
+            line(&format!(
+                "NIXACTIONS_STREAM=stdout\nMESSAGE=m\n_SYSTEMD_UNIT={unit}{jobs}"
+            ))
+            .map(|line| line.job.to_string())
         };
         let build = "nixactions-ci-1-build.service";
         assert_eq!(sent_by(build, &["build"]).as_deref(), Some("build"));
-        assert_eq!(sent_by(build, &["build", "build"]).as_deref(), Some("build"));
-        assert_eq!(sent_by(build, &["deploy", "build"]).as_deref(), Some("build"), "forged");
+        assert_eq!(
+            sent_by(build, &["build", "build"]).as_deref(),
+            Some("build")
+        );
+        assert_eq!(
+            sent_by(build, &["deploy", "build"]).as_deref(),
+            Some("build"),
+            "forged"
+        );
         assert_eq!(sent_by(build, &["deploy"]), None, "forged");
         assert_eq!(sent_by("session-1.scope", &["build"]), None, "forged");
-        assert!(line(&format!("{OUTPUT}\n_SYSTEMD_UNIT=user@1.service\n_SYSTEMD_USER_UNIT={build}")).is_some());
+        assert!(
+            line(&format!(
+                "{OUTPUT}\n_SYSTEMD_UNIT=user@1.service\n_SYSTEMD_USER_UNIT={build}"
+            ))
+            .is_some()
+        );
     }
 
     #[test]
     fn the_manager_is_heard_when_it_says_something() {
         let said = |more: &str| {
-            let fields = format!("NIXACTIONS_JOB=build\n_SYSTEMD_UNIT=init.scope\nMESSAGE=it failed\n{more}");
+            let fields = format!(
+                "NIXACTIONS_JOB=build\n_SYSTEMD_UNIT=init.scope\nMESSAGE=it failed\n{more}"
+            );
             line(&fields).map(|line| line.stream)
         };
         assert_eq!(said("PRIORITY=4"), Some(Stream::Manager));
-        assert_eq!(said("PRIORITY=4\nUNIT_RESULT=oom-kill"), Some(Stream::Manager));
+        assert_eq!(
+            said("PRIORITY=4\nUNIT_RESULT=oom-kill"),
+            Some(Stream::Manager)
+        );
         assert_eq!(said("PRIORITY=4\nUNIT_RESULT=exit-code"), None);
         assert_eq!(said("PRIORITY=3\nJOB_RESULT=failed"), None);
         assert_eq!(said("PRIORITY=4\nEXIT_CODE=killed"), None);
@@ -386,7 +472,13 @@ mod tests {
         assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=999000000")).is_none());
         assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=2001000000")).is_none());
         let (other, _) = query(Some("test")).parse(&entry(OUTPUT)).unwrap();
-        assert_eq!(other, JournalEntry { cursor: "s=1;i=2".into(), lines: Vec::new() });
+        assert_eq!(
+            other,
+            JournalEntry {
+                cursor: "s=1;i=2".into(),
+                lines: Vec::new()
+            }
+        );
     }
 
     #[test]

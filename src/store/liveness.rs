@@ -1,7 +1,9 @@
-//! Whether somebody looks after a run, asked of the kernel rather than of a bus: its supervisor holds a lock for as long as it
-//! lives, also in a namespace of its own, and cannot fail to give it back.
+//! Whether somebody looks after a run, asked of the kernel rather than of a bus: its supervisor
+//! holds a lock for as long as it lives, also in a namespace of its own, and cannot fail to give it
+//! back.
 //!
-//! The lock is one of an open file description (fcntl_locking(2)), which, unlike that of flock(2), can be asked for without being taken.
+//! The lock is one of an open file description (fcntl_locking(2)), which, unlike that of flock(2),
+//! can be asked for without being taken.
 
 use std::{
     fs::{File, OpenOptions},
@@ -20,7 +22,8 @@ use super::{RunDir, StoreError};
 /// For how long after a run's last event its supervisor may just be being restarted.
 const RESTART: Duration = Duration::from_secs(10);
 
-/// For how long after it was made a run may wait for its first supervisor: a large source tree is copied before.
+/// For how long after it was made a run may wait for its first supervisor: a large source tree is
+/// copied before.
 const START: Duration = Duration::from_secs(600);
 
 /// What a run directory without a final record tells of its run.
@@ -38,7 +41,9 @@ pub enum Liveness {
 
 /// The lock of a run's supervisor, held until it is dropped.
 #[derive(Debug)]
-pub struct SupervisorLock(#[expect(dead_code, reason = "closing the file gives the lock back")] File);
+pub struct SupervisorLock(
+    #[expect(dead_code, reason = "closing the file gives the lock back")] File,
+);
 
 impl RunDir {
     /// Becomes the run's one supervisor; `None` where it has one.
@@ -47,7 +52,13 @@ impl RunDir {
     /// Fails with the path and the system's reason.
     pub fn lock_supervisor(&self) -> Result<Option<SupervisorLock>, StoreError> {
         let path = self.path().join("supervisor.lock");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
         let file = file.map_err(|source| StoreError::io("open", &path, source))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&write_lock())) {
             Ok(_) => Ok(Some(SupervisorLock(file))),
@@ -56,7 +67,8 @@ impl RunDir {
         }
     }
 
-    /// Returns whether a supervisor holds the run's lock; `None` where the run never had one that took it.
+    /// Returns whether a supervisor holds the run's lock; `None` where the run never had one that
+    /// took it.
     pub fn is_supervised(&self) -> Option<bool> {
         let file = File::open(self.path().join("supervisor.lock")).ok()?;
         let mut lock = write_lock();
@@ -64,7 +76,8 @@ impl RunDir {
         Some(i32::from(lock.l_type) != libc::F_UNLCK)
     }
 
-    /// Returns what the directory tells of the run: a supervisor that holds its lock, or events that are younger than the machine's start.
+    /// Returns what the directory tells of the run: a supervisor that holds its lock, or events
+    /// that are younger than the machine's start.
     pub fn liveness(&self) -> Liveness {
         if self.record().exists() {
             return Liveness::Finished;
@@ -76,7 +89,8 @@ impl RunDir {
             (Some(true), _) => Liveness::Running,
             _ if self.is_of_an_earlier_boot() => Liveness::Lost,
             (Some(false), Some(age)) if age > RESTART => Liveness::Lost,
-            // The client was killed before it started one, or systemd stopped it before it could write a line.
+            // The client was killed before it started one, or systemd stopped it before it could
+            // write a line.
             (None, Some(age)) if age > START => Liveness::Lost,
             (Some(false) | None, _) => Liveness::Running,
         }
@@ -89,7 +103,11 @@ impl RunDir {
 
     /// Returns how long ago something was last heard of the run.
     fn age(&self) -> Option<Duration> {
-        let modified = |path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let modified = |path| {
+            std::fs::metadata(path)
+                .and_then(|meta| meta.modified())
+                .ok()
+        };
         let last = modified(self.events()).or_else(|| modified(self.spec()))?;
         SystemTime::now().duration_since(last).ok()
     }
@@ -119,7 +137,10 @@ mod tests {
 
     fn run() -> (tempfile::TempDir, RunDir) {
         let dir = tempfile::tempdir().unwrap();
-        let run = StateDir::create(dir.path()).unwrap().create_run(&"ci".parse().unwrap()).unwrap();
+        let run = StateDir::create(dir.path())
+            .unwrap()
+            .create_run(&"ci".parse().unwrap())
+            .unwrap();
         (dir, run)
     }
 
@@ -142,13 +163,26 @@ mod tests {
         assert_eq!(run.liveness(), Liveness::Incomplete);
         std::fs::write(run.spec(), "{}").unwrap();
         std::fs::write(run.events(), "").unwrap();
-        assert_eq!(run.liveness(), Liveness::Running, "a supervisor is still to come");
+        assert_eq!(
+            run.liveness(),
+            Liveness::Running,
+            "a supervisor is still to come"
+        );
         let lock = run.lock_supervisor().unwrap();
         assert_eq!(run.liveness(), Liveness::Running);
         drop(lock);
-        assert_eq!(run.liveness(), Liveness::Running, "it may be being restarted");
+        assert_eq!(
+            run.liveness(),
+            Liveness::Running,
+            "it may be being restarted"
+        );
         let old = SystemTime::now() - RESTART * 2;
-        File::options().write(true).open(run.events()).unwrap().set_modified(old).unwrap();
+        File::options()
+            .write(true)
+            .open(run.events())
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         assert_eq!(run.liveness(), Liveness::Lost);
         std::fs::write(run.record(), "{}").unwrap();
         assert_eq!(run.liveness(), Liveness::Finished);
@@ -159,7 +193,14 @@ mod tests {
         let (_dir, run) = run();
         std::fs::write(run.spec(), "{}").unwrap();
         std::fs::write(run.events(), "").unwrap();
-        let set = |age| File::options().write(true).open(run.events()).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        let set = |age| {
+            File::options()
+                .write(true)
+                .open(run.events())
+                .unwrap()
+                .set_modified(SystemTime::now() - age)
+                .unwrap()
+        };
         set(START / 2);
         assert_eq!(run.liveness(), Liveness::Running, "one is still to come");
         set(START * 2);
@@ -171,7 +212,12 @@ mod tests {
         let (_dir, run) = run();
         std::fs::write(run.spec(), "{}").unwrap();
         std::fs::write(run.events(), "").unwrap();
-        File::options().write(true).open(run.events()).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        File::options()
+            .write(true)
+            .open(run.events())
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
         assert_eq!(run.liveness(), Liveness::Lost);
     }
 }

@@ -19,7 +19,8 @@
 //!     jobs/<job>/work/                 the job's own: workspace, home
 //! ```
 //!
-//! Knows nothing of systemd. A job may have replaced anything it can write to, so what lies there is read with care.
+//! Knows nothing of systemd. A job may have replaced anything it can write to, so what lies there
+//! is read with care.
 
 mod building;
 mod concurrency;
@@ -41,7 +42,10 @@ use std::{
 pub use building::Building;
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{EventTail, EventWriter};
-pub use files::{open_untrusted, read_json, read_untrusted_json, write_atomically, write_json, write_json_plainly};
+pub use files::{
+    open_untrusted, read_json, read_untrusted_json, write_atomically, write_json,
+    write_json_plainly,
+};
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 pub use liveness::{Liveness, SupervisorLock};
 pub use retention::{Retention, remove_tree};
@@ -133,7 +137,11 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source }
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Returns whether the disk is full (ENOSPC, EDQUOT).
@@ -147,14 +155,26 @@ impl StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as root, or name a directory of your own with `--state-dir`".to_owned())
             }
-            Self::Io { .. } if self.is_full() => Some("free some space, or name another directory with `--state-dir`".to_owned()),
-            Self::Swept { .. } => Some("name another `--state-dir`; for one in memory, below `/run`".to_owned()),
-            Self::Newer { found, .. } if found.parse::<u32>().is_err() => {
-                Some("its file `version` is damaged, or not of this program; name another `--state-dir`".to_owned())
+            Self::Io { .. } if self.is_full() => {
+                Some("free some space, or name another directory with `--state-dir`".to_owned())
             }
-            Self::Newer { .. } => Some("use the newer program, or another `--state-dir`".to_owned()),
-            Self::NoRun { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
-            Self::NoRun { .. } => Some("`nixactions list` shows the runs of a state directory".to_owned()),
+            Self::Swept { .. } => {
+                Some("name another `--state-dir`; for one in memory, below `/run`".to_owned())
+            }
+            Self::Newer { found, .. } if found.parse::<u32>().is_err() => Some(
+                "its file `version` is damaged, or not of this program; name another `--state-dir`"
+                    .to_owned(),
+            ),
+            Self::Newer { .. } => {
+                Some("use the newer program, or another `--state-dir`".to_owned())
+            }
+            Self::NoRun {
+                nearest: Some(nearest),
+                ..
+            } => Some(format!("did you mean `{nearest}`?")),
+            Self::NoRun { .. } => {
+                Some("`nixactions list` shows the runs of a state directory".to_owned())
+            }
             Self::Io { .. }
             | Self::Malformed { .. }
             | Self::NotPlain { .. }
@@ -165,8 +185,9 @@ impl StoreError {
     }
 }
 
-/// Makes the directories that a job needs before its unit starts. The job's user is not known yet (`DynamicUser=`),
-/// so what it writes to is open to all; nobody gets there by path, since the run's directory is its owner's alone.
+/// Makes the directories that a job needs before its unit starts. The job's user is not known yet
+/// (`DynamicUser=`), so what it writes to is open to all; nobody gets there by path, since the
+/// run's directory is its owner's alone.
 ///
 /// # Errors
 /// Fails with the path and the system's reason.
@@ -177,29 +198,39 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
     if !artifacts.is_empty() {
         make_dir(&job.artifacts(), 0o755)?;
     }
-    artifacts.iter().try_for_each(|name| make_dir(&job.artifact(name), 0o777))
+    artifacts
+        .iter()
+        .try_for_each(|name| make_dir(&job.artifact(name), 0o777))
 }
 
-/// Makes the directories that the hooks of an executor need: one that they share, and those of the hooks around all its jobs.
+/// Makes the directories that the hooks of an executor need: one that they share, and those of the
+/// hooks around all its jobs.
 ///
 /// # Errors
 /// Fails with the path and the system's reason.
 pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError> {
     let shared = run.executor(executor);
     std::fs::create_dir_all(&shared).map_err(|source| StoreError::io("create", &shared, source))?;
-    [WorkspaceHook::Setup, WorkspaceHook::Cleanup].into_iter().try_for_each(|hook| create_job(&run.hook(executor, hook), &[]))
+    [WorkspaceHook::Setup, WorkspaceHook::Cleanup]
+        .into_iter()
+        .try_for_each(|hook| create_job(&run.hook(executor, hook), &[]))
 }
 
-/// Makes the locks of which each running job holds one (`maxParallel` on a systemd that does not count units itself).
+/// Makes the locks of which each running job holds one (`maxParallel` on a systemd that does not
+/// count units itself).
 ///
 /// # Errors
 /// Fails with the path and the system's reason.
 pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
     make_dir(directory, 0o755)?;
-    let names = (0..count).map(|number| number.to_string()).chain(["queue".to_owned()]);
-    names
-        .map(|name| directory.join(name))
-        .try_for_each(|path| std::fs::File::create(&path).map(drop).map_err(|source| StoreError::io("create", &path, source)))
+    let names = (0..count)
+        .map(|number| number.to_string())
+        .chain(["queue".to_owned()]);
+    names.map(|name| directory.join(name)).try_for_each(|path| {
+        std::fs::File::create(&path)
+            .map(drop)
+            .map_err(|source| StoreError::io("create", &path, source))
+    })
 }
 
 /// Makes what the jobs of a matrix group share, with locks where the group is bounded by them.
@@ -207,12 +238,16 @@ pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
 /// # Errors
 /// Fails with the path and the system's reason.
 pub fn create_matrix(matrix: &MatrixPaths, slots: Option<u32>) -> Result<(), StoreError> {
-    matrix.path().parent().map_or(Ok(()), |all| make_dir(all, 0o755))?;
+    matrix
+        .path()
+        .parent()
+        .map_or(Ok(()), |all| make_dir(all, 0o755))?;
     make_dir(matrix.path(), 0o755)?;
     slots.map_or(Ok(()), |count| create_slots(&matrix.slots(), count))
 }
 
-/// Makes a directory with exactly this mode, whatever the umask; one that is there already is left as it is.
+/// Makes a directory with exactly this mode, whatever the umask; one that is there already is left
+/// as it is.
 fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     match std::fs::DirBuilder::new().mode(mode).create(path) {

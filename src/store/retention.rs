@@ -1,7 +1,8 @@
-//! Which runs are kept, and how the others are removed, whoever else is at work in the state directory.
+//! Which runs are kept, and how the others are removed, whoever else is at work in the state
+//! directory.
 //!
-//! A run that goes is first renamed out of the runs, so that nobody finds half of one, and its number is not given again. What a
-//! removal that was killed has left is removed by the next.
+//! A run that goes is first renamed out of the runs, so that nobody finds half of one, and its
+//! number is not given again. What a removal that was killed has left is removed by the next.
 
 use std::{
     fs,
@@ -34,9 +35,17 @@ impl StateDir {
         let mut expired = Vec::new();
         for (place, id) in runs.iter().enumerate() {
             // Sorted by workflow and number: those after it are newer.
-            let newer = runs[place + 1..].iter().take_while(|other| other.split().0 == id.split().0).count();
-            let Ok(run) = self.run(id.as_str()) else { continue };
-            let is_old = |before: Timestamp| run.load_record().is_ok_and(|record| record.finished_at.is_some_and(|end| end < before));
+            let newer = runs[place + 1..]
+                .iter()
+                .take_while(|other| other.split().0 == id.split().0)
+                .count();
+            let Ok(run) = self.run(id.as_str()) else {
+                continue;
+            };
+            let is_old = |before: Timestamp| {
+                run.load_record()
+                    .is_ok_and(|record| record.finished_at.is_some_and(|end| end < before))
+            };
             if retention.keep.is_none_or(|keep| newer >= keep)
                 && run.liveness() == Liveness::Finished
                 && retention.before.is_none_or(is_old)
@@ -47,7 +56,8 @@ impl StateDir {
         Ok(expired)
     }
 
-    /// Removes a finished run. Returns whether it was removed: one that still has a supervisor, or is gone already, is not.
+    /// Removes a finished run. Returns whether it was removed: one that still has a supervisor, or
+    /// is gone already, is not.
     ///
     /// # Errors
     /// Fails with the path and the system's reason.
@@ -56,7 +66,9 @@ impl StateDir {
         let _lock = match run.lock_supervisor() {
             Ok(Some(lock)) => lock,
             Ok(None) => return Ok(false),
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         if run.liveness() != Liveness::Finished {
@@ -78,7 +90,11 @@ impl StateDir {
 
     /// Removes what earlier removals have left.
     pub fn empty_trash(&self) {
-        for entry in fs::read_dir(self.path().join("trash")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.path().join("trash"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             // Somebody else may be at it just now.
             let _ = remove_tree(&entry.path());
         }
@@ -86,28 +102,42 @@ impl StateDir {
 
     /// Returns the highest number of a run of this workflow that was removed.
     pub(super) fn last_removed(&self, workflow: &WorkflowName) -> u64 {
-        let text = fs::read_to_string(self.path().join("numbers").join(workflow.as_str())).unwrap_or_default();
+        let text = fs::read_to_string(self.path().join("numbers").join(workflow.as_str()))
+            .unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     }
 
     fn note_number(&self, workflow: &str, number: u64) -> Result<(), StoreError> {
-        let Ok(name) = workflow.parse() else { return Ok(()) };
+        let Ok(name) = workflow.parse() else {
+            return Ok(());
+        };
         if self.last_removed(&name) >= number {
             return Ok(());
         }
         let numbers = self.path().join("numbers");
         make_dir(&numbers, 0o700)?;
-        files::write_atomically(&numbers.join(workflow), number.to_string().as_bytes(), 0o600, false)
+        files::write_atomically(
+            &numbers.join(workflow),
+            number.to_string().as_bytes(),
+            0o600,
+            false,
+        )
     }
 }
 
-/// Removes a file or tree, also below directories that a job made unwritable. What is gone already is fine.
+/// Removes a file or tree, also below directories that a job made unwritable. What is gone already
+/// is fine.
 ///
 /// # Errors
 /// Fails with the system's reason for what could not be removed.
 pub fn remove_tree(directory: &Path) -> io::Result<()> {
-    let absent =
-        |result: io::Result<()>| if matches!(&result, Err(error) if error.kind() == ErrorKind::NotFound) { Ok(()) } else { result };
+    let absent = |result: io::Result<()>| {
+        if matches!(&result, Err(error) if error.kind() == ErrorKind::NotFound) {
+            Ok(())
+        } else {
+            result
+        }
+    };
     if absent(fs::remove_dir_all(directory)).is_ok() || fs::remove_file(directory).is_ok() {
         return Ok(());
     }
@@ -115,7 +145,11 @@ pub fn remove_tree(directory: &Path) -> io::Result<()> {
     while let Some(path) = pending.pop() {
         let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
         let entries = fs::read_dir(&path).into_iter().flatten().flatten();
-        pending.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        pending.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
     }
     absent(fs::remove_dir_all(directory))
 }
@@ -129,7 +163,11 @@ mod tests {
         let run = state.create_run(&workflow.parse().unwrap()).unwrap();
         files::write_json(&run.spec(), &1, 0o600, false).unwrap();
         if let Some(at) = finished {
-            let mut record = Event::empty_record(run.id().clone(), workflow.parse().unwrap(), Timestamp::default());
+            let mut record = Event::empty_record(
+                run.id().clone(),
+                workflow.parse().unwrap(),
+                Timestamp::default(),
+            );
             record.conclusion = Some(Conclusion::Success);
             record.finished_at = Some(Timestamp::from_second(at).unwrap());
             files::write_json(&run.record(), &record, 0o600, false).unwrap();
@@ -139,18 +177,32 @@ mod tests {
 
     fn ids(state: &StateDir, keep: Option<usize>, before: Option<i64>) -> Vec<String> {
         let before = before.map(|before| Timestamp::from_second(before).unwrap());
-        state.expired(Retention { keep, before }).unwrap().iter().map(|run| run.id().to_string()).collect()
+        state
+            .expired(Retention { keep, before })
+            .unwrap()
+            .iter()
+            .map(|run| run.id().to_string())
+            .collect()
     }
 
     #[test]
     fn the_newest_of_each_workflow_and_what_goes_on_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
-        for (workflow, finished) in [("ci", Some(10)), ("ci", None), ("ci", Some(30)), ("ci", Some(40)), ("docs", Some(5))] {
+        for (workflow, finished) in [
+            ("ci", Some(10)),
+            ("ci", None),
+            ("ci", Some(30)),
+            ("ci", Some(40)),
+            ("docs", Some(5)),
+        ] {
             run(&state, workflow, finished);
         }
         assert_eq!(ids(&state, Some(1), None), ["ci-1", "ci-3"]);
-        assert_eq!(ids(&state, Some(0), None), ["ci-1", "ci-3", "ci-4", "docs-1"]);
+        assert_eq!(
+            ids(&state, Some(0), None),
+            ["ci-1", "ci-3", "ci-4", "docs-1"]
+        );
         assert_eq!(ids(&state, None, Some(35)), ["ci-1", "ci-3", "docs-1"]);
         assert_eq!(ids(&state, Some(2), Some(35)), ["ci-1"]);
     }
@@ -167,7 +219,14 @@ mod tests {
         assert!(state.remove(&run).unwrap());
         assert!(!state.remove(&run).unwrap(), "twice");
         assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
-        assert_eq!(state.create_run(&"ci".parse().unwrap()).unwrap().id().as_str(), "ci-2");
+        assert_eq!(
+            state
+                .create_run(&"ci".parse().unwrap())
+                .unwrap()
+                .id()
+                .as_str(),
+            "ci-2"
+        );
     }
 
     #[test]

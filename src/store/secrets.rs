@@ -1,4 +1,5 @@
-//! The file of a run's secret variables, which lies outside of the run's directory, in memory, as long as the run goes on.
+//! The file of a run's secret variables, which lies outside of the run's directory, in memory, as
+//! long as the run goes on.
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -17,12 +18,21 @@ use crate::{plan::Env, unit::Secrets};
 pub fn write_secrets(path: &Path, secrets: &Env) -> Result<(), StoreError> {
     if let Some(directory) = path.parent() {
         match DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(StoreError::io("create", directory, error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::io("create", directory, error));
+            }
             _ => {}
         }
     }
     let json = serde_json::to_vec(secrets).expect("invariant: names and values are texts");
-    let write = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(&json);
+    let write = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?
+            .write_all(&json)
+    };
     write().map_err(|source| StoreError::io("write", path, source))
 }
 

@@ -31,7 +31,8 @@ impl StateDir {
     /// # Errors
     /// Fails when it cannot be created or written, or is of a newer version.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
-        let state = Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
+        let state =
+            Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
         if state.0.starts_with("/dev/shm") {
             // `RemoveIPC=` (systemd.exec(5)), which `DynamicUser=` implies.
             return Err(StoreError::Swept { path: state.0 });
@@ -49,7 +50,8 @@ impl StateDir {
     /// # Errors
     /// Fails when it cannot be read, or is of a newer version. One that is absent is empty.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let state = Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
+        let state =
+            Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
         state.check_version()?;
         Ok(state)
     }
@@ -71,15 +73,32 @@ impl StateDir {
     ///
     /// # Errors
     /// As [`Self::create_run`].
-    pub fn create_run_after(&self, workflow: &WorkflowName, number: u64) -> Result<RunDir, StoreError> {
-        let last = self.runs()?.iter().map(RunId::split).filter(|(name, _)| *name == workflow.as_str()).map(|(_, n)| n).max();
-        let mut number = last.unwrap_or(0).max(self.last_removed(workflow)).max(number) + 1;
+    pub fn create_run_after(
+        &self,
+        workflow: &WorkflowName,
+        number: u64,
+    ) -> Result<RunDir, StoreError> {
+        let last = self
+            .runs()?
+            .iter()
+            .map(RunId::split)
+            .filter(|(name, _)| *name == workflow.as_str())
+            .map(|(_, n)| n)
+            .max();
+        let mut number = last
+            .unwrap_or(0)
+            .max(self.last_removed(workflow))
+            .max(number)
+            + 1;
         loop {
             let id = RunId::new(workflow, number);
             let path = self.runs_dir().join(id.as_str());
             match std::fs::create_dir(&path) {
                 Ok(()) => {
-                    let run = RunDir { id, paths: RunPaths::new(path) };
+                    let run = RunDir {
+                        id,
+                        paths: RunPaths::new(path),
+                    };
                     make_dir(&run.control(), 0o700)?;
                     make_dir(&run.shared(), 0o755)?;
                     make_dir(&run.jobs(), 0o755)?;
@@ -105,7 +124,12 @@ impl StateDir {
         let mut runs = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|source| StoreError::io("read", &path, source))?;
-            runs.extend(entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()));
+            runs.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<RunId>().ok()),
+            );
         }
         runs.sort_by(|a, b| a.split().cmp(&b.split()));
         Ok(runs)
@@ -116,15 +140,30 @@ impl StateDir {
     /// # Errors
     /// Fails when the text is no run id, or there is no such run; then with the nearest known.
     pub fn run(&self, text: &str) -> Result<RunDir, StoreError> {
-        let id: RunId = text.parse().map_err(|source| StoreError::BadRunId { text: text.to_owned(), source })?;
+        let id: RunId = text.parse().map_err(|source| StoreError::BadRunId {
+            text: text.to_owned(),
+            source,
+        })?;
         let path = self.runs_dir().join(id.as_str());
         match std::fs::metadata(&path) {
-            Ok(_) => Ok(RunDir { id, paths: RunPaths::new(path) }),
+            Ok(_) => Ok(RunDir {
+                id,
+                paths: RunPaths::new(path),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let known = self.runs()?;
-                let nearest = known.iter().map(|run| (strsim::jaro(run.as_str(), text), run)).filter(|(score, _)| *score > 0.7);
-                let nearest = nearest.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, run)| run.to_string());
-                Err(StoreError::NoRun { run: text.to_owned(), state: self.0.clone(), nearest })
+                let nearest = known
+                    .iter()
+                    .map(|run| (strsim::jaro(run.as_str(), text), run))
+                    .filter(|(score, _)| *score > 0.7);
+                let nearest = nearest
+                    .max_by(|a, b| a.0.total_cmp(&b.0))
+                    .map(|(_, run)| run.to_string());
+                Err(StoreError::NoRun {
+                    run: text.to_owned(),
+                    state: self.0.clone(),
+                    nearest,
+                })
             }
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
@@ -132,11 +171,14 @@ impl StateDir {
 
     /// Closes the records of the runs that the machine took with it when it went down.
     ///
-    /// # Errors
-    /// Fails when the directory cannot be read. A run that cannot be closed, since it is somebody else's, stays as it is.
+    /// # Errors Fails when the directory cannot be read. A run that cannot be closed, since it is
+    /// somebody else's, stays as it is.
     pub fn close_lost(&self) -> Result<(), StoreError> {
         for id in self.runs()? {
-            let run = RunDir { paths: RunPaths::new(self.runs_dir().join(id.as_str())), id };
+            let run = RunDir {
+                paths: RunPaths::new(self.runs_dir().join(id.as_str())),
+                id,
+            };
             // Where it cannot be written it is shown as lost.
             let _ = run.close_lost();
         }
@@ -156,9 +198,11 @@ impl StateDir {
         let path = self.version_file();
         match std::fs::read_to_string(&path) {
             Ok(text) if text.trim().parse() == Ok(LAYOUT_VERSION) => Ok(true),
-            Ok(text) => {
-                Err(StoreError::Newer { path: self.0.clone(), found: text.trim().chars().take(20).collect(), known: LAYOUT_VERSION })
-            }
+            Ok(text) => Err(StoreError::Newer {
+                path: self.0.clone(),
+                found: text.trim().chars().take(20).collect(),
+                known: LAYOUT_VERSION,
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
@@ -185,9 +229,18 @@ impl RunDir {
     /// # Errors
     /// Fails when that is no run id.
     pub fn at(path: &Path) -> Result<Self, StoreError> {
-        let text = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let id = text.parse().map_err(|source| StoreError::BadRunId { text, source })?;
-        Ok(Self { id, paths: RunPaths::new(path.to_owned()) })
+        let text = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let id = text
+            .parse()
+            .map_err(|source| StoreError::BadRunId { text, source })?;
+        Ok(Self {
+            id,
+            paths: RunPaths::new(path.to_owned()),
+        })
     }
 
     /// Returns the run's id.
@@ -195,7 +248,8 @@ impl RunDir {
         &self.id
     }
 
-    /// Sets room aside for the final record, so that it can be written when the disk is full by then.
+    /// Sets room aside for the final record, so that it can be written when the disk is full by
+    /// then.
     ///
     /// # Errors
     /// Fails when there is no such room now.
@@ -204,7 +258,11 @@ impl RunDir {
         let size = RECORD_BYTES + RECORD_BYTES_PER_JOB * jobs as u64;
         let reserve = || -> io::Result<()> {
             let file = std::fs::File::create(&path)?;
-            Ok(nix::fcntl::posix_fallocate(&file, 0, size.try_into().unwrap_or(i64::MAX))?)
+            Ok(nix::fcntl::posix_fallocate(
+                &file,
+                0,
+                size.try_into().unwrap_or(i64::MAX),
+            )?)
         };
         reserve().map_err(|source| StoreError::io("reserve room in", &path, source))
     }
@@ -238,7 +296,12 @@ impl RunDir {
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn supersede(&self, reason: &str) -> Result<(), StoreError> {
-        files::write_atomically(&self.control().join("superseded"), reason.as_bytes(), 0o600, false)
+        files::write_atomically(
+            &self.control().join("superseded"),
+            reason.as_bytes(),
+            0o600,
+            false,
+        )
     }
 
     /// Returns why the run is to end in favour of another, if it is.
@@ -246,7 +309,8 @@ impl RunDir {
         std::fs::read_to_string(self.control().join("superseded")).ok()
     }
 
-    /// Returns the names of the run's jobs, as far as they can be known: from its plan, else from what has happened.
+    /// Returns the names of the run's jobs, as far as they can be known: from its plan, else from
+    /// what has happened.
     ///
     /// # Errors
     /// Fails when neither can be read.
@@ -260,7 +324,11 @@ impl RunDir {
         }
         let mut names: Vec<JobName> = self.load_record()?.jobs.into_keys().collect();
         if let Ok(entries) = std::fs::read_dir(self.jobs()) {
-            names.extend(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()));
+            names.extend(
+                entries
+                    .flatten()
+                    .filter_map(|entry| entry.file_name().to_str()?.parse().ok()),
+            );
         }
         names.sort();
         names.dedup();
@@ -281,7 +349,9 @@ impl RunDir {
     /// Fails when neither can be read.
     pub fn load_record(&self) -> Result<RunRecord, StoreError> {
         match files::read_json(&self.record()) {
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => self.record_so_far(),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.record_so_far()
+            }
             other => other,
         }
     }
@@ -293,9 +363,16 @@ impl RunDir {
     pub fn record_so_far(&self) -> Result<RunRecord, StoreError> {
         let events = EventTail::new(self.events()).read()?;
         let (workflow, _) = self.id.split();
-        let workflow = workflow.parse().map_err(|source| StoreError::BadRunId { text: self.id.to_string(), source })?;
-        let started = events.iter().find(|event| matches!(event.event, EventKind::RunCreated { .. })).map(|event| event.at);
-        let mut record = Event::empty_record(self.id.clone(), workflow, started.unwrap_or_default());
+        let workflow = workflow.parse().map_err(|source| StoreError::BadRunId {
+            text: self.id.to_string(),
+            source,
+        })?;
+        let started = events
+            .iter()
+            .find(|event| matches!(event.event, EventKind::RunCreated { .. }))
+            .map(|event| event.at);
+        let mut record =
+            Event::empty_record(self.id.clone(), workflow, started.unwrap_or_default());
         events.iter().for_each(|event| event.apply(&mut record));
         Ok(record)
     }

@@ -1,7 +1,7 @@
 //! How far a run has come: pure bookkeeping over jobs, owned by the supervisor.
 //!
-//! Knows which jobs were submitted and how each ended, which wave comes next, and what systemd's words mean for a job
-//! that left no result. Knows nothing of D-Bus, files or time.
+//! Knows which jobs were submitted and how each ended, which wave comes next, and what systemd's
+//! words mean for a job that left no result. Knows nothing of D-Bus, files or time.
 
 use crate::{
     graph::{Graph, JobIx},
@@ -10,12 +10,14 @@ use crate::{
     systemd::JobResult,
 };
 
-/// How many jobs PID 1 has at most beyond those that may run at once. More cost it more each (a layered DAG of 2,000 on 262: 9 ms a job
-/// with 256, 11 with 1,000), and fewer make more waves than are worth it.
+/// How many jobs PID 1 has at most beyond those that may run at once. More cost it more each (a
+/// layered DAG of 2,000 on 262: 9 ms a job with 256, 11 with 1,000), and fewer make more waves than
+/// are worth it.
 const BACKLOG: usize = 256;
 
-/// The least of that, and how many times the jobs that may run at once: whenever a bounded slice has room again, PID 1 tries each job that
-/// waits for it, and before systemd 258 such a job is a process.
+/// The least of that, and how many times the jobs that may run at once: whenever a bounded slice
+/// has room again, PID 1 tries each job that waits for it, and before systemd 258 such a job is a
+/// process.
 const BACKLOG_MIN: usize = 64;
 const BACKLOG_FACTOR: usize = 8;
 
@@ -35,17 +37,26 @@ struct Bound {
 }
 
 impl Queue {
-    /// Returns the queue of a run of which `max_parallel` jobs may run at once; `group_of` tells of each job which matrix it belongs
-    /// to, of those whose own such numbers are `groups`.
+    /// Returns the queue of a run of which `max_parallel` jobs may run at once; `group_of` tells of
+    /// each job which matrix it belongs to, of those whose own such numbers are `groups`.
     pub fn new(max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {
-        Self { run: Bound::new(max_parallel), group_of, groups: groups.iter().copied().map(Bound::new).collect() }
+        Self {
+            run: Bound::new(max_parallel),
+            group_of,
+            groups: groups.iter().copied().map(Bound::new).collect(),
+        }
     }
 }
 
 impl Bound {
     fn new(max_parallel: u32) -> Self {
         let at_once = max_parallel as usize;
-        Self { at_once, backlog: at_once.saturating_mul(BACKLOG_FACTOR).clamp(BACKLOG_MIN, BACKLOG) }
+        Self {
+            at_once,
+            backlog: at_once
+                .saturating_mul(BACKLOG_FACTOR)
+                .clamp(BACKLOG_MIN, BACKLOG),
+        }
     }
 }
 
@@ -58,21 +69,28 @@ struct Loads<'a> {
 
 impl<'a> Loads<'a> {
     fn new(queue: &'a Queue) -> Self {
-        Self { queue, run: Load::new(queue.run), groups: queue.groups.iter().map(|bound| Load::new(*bound)).collect() }
+        Self {
+            queue,
+            run: Load::new(queue.run),
+            groups: queue.groups.iter().map(|bound| Load::new(*bound)).collect(),
+        }
     }
 
     /// Adds a job; `is_ready` tells whether all it needs has finished.
     fn add(&mut self, ix: JobIx, is_ready: bool) {
         let group = self.queue.group_of[ix.index()].map(|group| &mut self.groups[group]);
         // One that its matrix holds back takes no place of the run.
-        self.run.add(is_ready && group.as_ref().is_none_or(|group| group.has_place()));
+        self.run
+            .add(is_ready && group.as_ref().is_none_or(|group| group.has_place()));
         group.into_iter().for_each(|group| group.add(is_ready));
     }
 
     /// Returns whether one more may be added.
     fn takes(&self, ix: JobIx, is_ready: bool) -> bool {
         let group = self.queue.group_of[ix.index()].map(|group| &self.groups[group]);
-        self.run.takes(is_ready && group.is_none_or(Load::has_place)) && group.is_none_or(|group| group.takes(is_ready))
+        self.run
+            .takes(is_ready && group.is_none_or(Load::has_place))
+            && group.is_none_or(|group| group.takes(is_ready))
     }
 }
 
@@ -89,7 +107,12 @@ struct Load {
 
 impl Load {
     fn new(bound: Bound) -> Self {
-        Self { bound, ready: 0, all: 0, refills: false }
+        Self {
+            bound,
+            ready: 0,
+            all: 0,
+            refills: false,
+        }
     }
 
     fn add(&mut self, is_ready: bool) {
@@ -106,7 +129,8 @@ impl Load {
         self.all - self.ready.min(self.bound.at_once)
     }
 
-    /// Returns whether one more may be added: it would run at once, or there is room for it to wait.
+    /// Returns whether one more may be added: it would run at once, or there is room for it to
+    /// wait.
     fn takes(&self, is_ready: bool) -> bool {
         is_ready && self.has_place() || self.refills && self.waiting() < self.bound.backlog
     }
@@ -183,16 +207,23 @@ impl Progress {
 
     /// Returns the jobs that PID 1 knows and that have not finished.
     pub fn pending(&self) -> impl Iterator<Item = JobIx> + '_ {
-        self.places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Submitted(_))).map(|(index, _)| JobIx(index as u32))
+        self.places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| matches!(place, Place::Submitted(_)))
+            .map(|(index, _)| JobIx(index as u32))
     }
 
     /// Returns whether all that a job needs has finished.
     pub fn is_ready(&self, graph: &Graph, ix: JobIx) -> bool {
-        graph.needs(ix).iter().all(|need| matches!(self.place(*need), Place::Finished(_)))
+        graph
+            .needs(ix)
+            .iter()
+            .all(|need| matches!(self.place(*need), Place::Finished(_)))
     }
 
-    /// Returns the jobs to submit next, in topological order: those that can run at once, and where half of a backlog is free, those
-    /// that fill it.
+    /// Returns the jobs to submit next, in topological order: those that can run at once, and where
+    /// half of a backlog is free, those that fill it.
     pub fn next_wave(&self, graph: &Graph, queue: &Queue) -> Option<(u32, Vec<JobIx>)> {
         if self.submitted == self.places.len() {
             return None;
@@ -207,10 +238,15 @@ impl Progress {
         let mut jobs = Vec::new();
         let mut taken = vec![false; self.places.len()];
         for ix in graph.jobs().filter(|ix| self.place(*ix) == Place::Waiting) {
-            // Not those that wait for a job of an earlier wave: a unit that is ordered after another keeps it loaded, that one those
-            // before it, and so on to the first. PID 1 would hold all finished jobs of a run, and walk through them.
+            // Not those that wait for a job of an earlier wave: a unit that is ordered after
+            // another keeps it loaded, that one those before it, and so on to the first. PID 1
+            // would hold all finished jobs of a run, and walk through them.
             let is_ready = self.is_ready(graph, ix);
-            let comes_next = || graph.needs(ix).iter().all(|need| taken[need.index()] || matches!(self.place(*need), Place::Finished(_)));
+            let comes_next = || {
+                graph.needs(ix).iter().all(|need| {
+                    taken[need.index()] || matches!(self.place(*need), Place::Finished(_))
+                })
+            };
             if !loads.takes(ix, is_ready) || !is_ready && !comes_next() {
                 continue;
             }
@@ -261,33 +297,63 @@ impl Progress {
 
     /// Returns the jobs that concluded failure.
     pub fn failed_jobs(&self) -> impl Iterator<Item = JobIx> + '_ {
-        let failed = self.places.iter().enumerate().filter(|(_, place)| **place == Place::Finished(Conclusion::Failure));
+        let failed = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| **place == Place::Finished(Conclusion::Failure));
         failed.map(|(index, _)| JobIx(index as u32))
     }
 
     /// Returns the conclusions of all finished jobs.
     pub fn conclusions(&self) -> impl Iterator<Item = Conclusion> + '_ {
-        self.places.iter().filter_map(|place| if let Place::Finished(conclusion) = place { Some(*conclusion) } else { None })
+        self.places.iter().filter_map(|place| {
+            if let Place::Finished(conclusion) = place {
+                Some(*conclusion)
+            } else {
+                None
+            }
+        })
     }
 
-    /// Returns how a job ended that left no result that counts, and why: `words` is what systemd says of its service's end.
-    pub fn judge(&self, graph: &Graph, ix: JobIx, result: &JobResult, words: Option<&str>, cancelled: bool) -> (Conclusion, String) {
-        let if_not_done = if cancelled { Conclusion::Cancelled } else { Conclusion::Failure };
+    /// Returns how a job ended that left no result that counts, and why: `words` is what systemd
+    /// says of its service's end.
+    pub fn judge(
+        &self,
+        graph: &Graph,
+        ix: JobIx,
+        result: &JobResult,
+        words: Option<&str>,
+        cancelled: bool,
+    ) -> (Conclusion, String) {
+        let if_not_done = if cancelled {
+            Conclusion::Cancelled
+        } else {
+            Conclusion::Failure
+        };
         match result {
-            JobResult::Dependency => (Conclusion::Skipped, self.why_blocked(graph, ix).unwrap_or_else(|| "a need failed".to_owned())),
+            JobResult::Dependency => (
+                Conclusion::Skipped,
+                self.why_blocked(graph, ix)
+                    .unwrap_or_else(|| "a need failed".to_owned()),
+            ),
             JobResult::Canceled => (if_not_done, "its start was cancelled in systemd".to_owned()),
-            JobResult::Done | JobResult::Failed | JobResult::Timeout | JobResult::Unknown(_) => {
-                (if_not_done, words.unwrap_or("its runner left no result").to_owned())
-            }
+            JobResult::Done | JobResult::Failed | JobResult::Timeout | JobResult::Unknown(_) => (
+                if_not_done,
+                words.unwrap_or("its runner left no result").to_owned(),
+            ),
         }
     }
 
     /// Returns why `success()` is false for a job, as far as its needs are finished.
     pub fn why_blocked(&self, graph: &Graph, ix: JobIx) -> Option<String> {
-        let needs = graph.needs(ix).iter().filter_map(|need| match self.place(*need) {
-            Place::Finished(conclusion) => Some((graph.name(*need), conclusion)),
-            Place::Waiting | Place::Submitted(_) => None,
-        });
+        let needs = graph
+            .needs(ix)
+            .iter()
+            .filter_map(|need| match self.place(*need) {
+                Place::Finished(conclusion) => Some((graph.name(*need), conclusion)),
+                Place::Waiting | Place::Submitted(_) => None,
+            });
         status::blocked(needs)
     }
 }
@@ -297,24 +363,35 @@ mod tests {
     use super::*;
     use crate::plan::Plan;
 
-    /// Returns the graph of `count` jobs, and one that needs the first and one that needs the last of them.
+    /// Returns the graph of `count` jobs, and one that needs the first and one that needs the last
+    /// of them.
     fn graph(count: usize) -> Graph {
         let step = serde_json::json!([{ "bash": "true" }]);
-        let mut jobs: serde_json::Map<_, _> = (0..count).map(|n| (format!("j{n:04}"), serde_json::json!({ "steps": step }))).collect();
+        let mut jobs: serde_json::Map<_, _> = (0..count)
+            .map(|n| (format!("j{n:04}"), serde_json::json!({ "steps": step })))
+            .collect();
         for (name, need) in [("z-first", 0), ("z-last", count - 1)] {
-            jobs.insert(name.to_owned(), serde_json::json!({ "needs": [format!("j{need:04}")], "steps": step }));
+            jobs.insert(
+                name.to_owned(),
+                serde_json::json!({ "needs": [format!("j{need:04}")], "steps": step }),
+            );
         }
-        let plan: Plan = serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs })).unwrap();
+        let plan: Plan =
+            serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs }))
+                .unwrap();
         Graph::new(&plan).unwrap()
     }
 
     fn finish(progress: &mut Progress, jobs: &[JobIx]) {
-        jobs.iter().for_each(|ix| _ = progress.finish(*ix, Conclusion::Success));
+        jobs.iter()
+            .for_each(|ix| _ = progress.finish(*ix, Conclusion::Success));
     }
 
     /// Submits the next wave and returns it.
     fn submit(progress: &mut Progress, graph: &Graph, queue: &Queue) -> Vec<JobIx> {
-        let Some((number, jobs)) = progress.next_wave(graph, queue) else { return Vec::new() };
+        let Some((number, jobs)) = progress.next_wave(graph, queue) else {
+            return Vec::new();
+        };
         progress.submitted(number, &jobs);
         jobs
     }
@@ -337,13 +414,20 @@ mod tests {
         let graph = graph(98);
         let queue = Queue::new(2, vec![None; 100], &[]);
         let mut progress = Progress::new(&graph);
-        let named = |jobs: &[JobIx], name: &str| jobs.iter().any(|ix| graph.name(*ix).as_str() == name);
+        let named =
+            |jobs: &[JobIx], name: &str| jobs.iter().any(|ix| graph.name(*ix).as_str() == name);
         // With its need.
         let first = submit(&mut progress, &graph, &queue);
-        assert!(!named(&first, "z-first") && named(&first, "j0000"), "the order of the graph is by layers");
+        assert!(
+            !named(&first, "z-first") && named(&first, "j0000"),
+            "the order of the graph is by layers"
+        );
         finish(&mut progress, &first[1..]);
         let second = submit(&mut progress, &graph, &queue);
-        assert!(!named(&second, "z-first") && named(&second, "z-last"), "{second:?}");
+        assert!(
+            !named(&second, "z-first") && named(&second, "z-last"),
+            "{second:?}"
+        );
         finish(&mut progress, &first[..1]);
         assert!(named(&submit(&mut progress, &graph, &queue), "z-first"));
     }
@@ -360,19 +444,31 @@ mod tests {
                     301 => vec![],
                     _ => vec![format!("j{:04}", n - 1)],
                 };
-                (format!("j{n:04}"), serde_json::json!({ "needs": needs, "steps": step }))
+                (
+                    format!("j{n:04}"),
+                    serde_json::json!({ "needs": needs, "steps": step }),
+                )
             })
             .collect();
-        let plan: Plan = serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs })).unwrap();
+        let plan: Plan =
+            serde_json::from_value(serde_json::json!({ "version": 1, "name": "g", "jobs": jobs }))
+                .unwrap();
         let graph = Graph::new(&plan).unwrap();
         let queue = Queue::new(2, vec![None; 400], &[]);
         let mut progress = Progress::new(&graph);
         let first = submit(&mut progress, &graph, &queue);
         assert_eq!(first.len(), 2 + BACKLOG_MIN);
-        let chain: Vec<JobIx> = first.iter().copied().filter(|ix| graph.name(*ix).as_str() > "j0300").collect();
+        let chain: Vec<JobIx> = first
+            .iter()
+            .copied()
+            .filter(|ix| graph.name(*ix).as_str() > "j0300")
+            .collect();
         finish(&mut progress, &chain);
         let next = submit(&mut progress, &graph, &queue);
-        assert_eq!(next.first().map(|ix| graph.name(*ix).to_string()), Some(format!("j{:04}", 301 + chain.len())));
+        assert_eq!(
+            next.first().map(|ix| graph.name(*ix).to_string()),
+            Some(format!("j{:04}", 301 + chain.len()))
+        );
     }
 
     #[test]
@@ -401,7 +497,10 @@ mod tests {
         let first = submit(&mut progress, &graph, &queue);
         let names: Vec<&str> = first.iter().map(|ix| graph.name(*ix).as_str()).collect();
         assert_eq!(first.iter().filter(|ix| in_group(ix)).count(), 8 + 64);
-        assert!(names.contains(&"z-first") && !names.contains(&"z-last"), "{names:?}");
+        assert!(
+            names.contains(&"z-first") && !names.contains(&"z-last"),
+            "{names:?}"
+        );
         assert_eq!(progress.next_wave(&graph, &queue), None);
         finish(&mut progress, &first);
         assert_eq!(progress.next_wave(&graph, &queue).unwrap().1.len(), 8 + 64);

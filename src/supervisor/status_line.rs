@@ -23,10 +23,14 @@ impl StatusLine {
     pub fn ready() -> Self {
         // Without a manager that listens there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
-        Self { last: String::new(), sent_at: Instant::now() }
+        Self {
+            last: String::new(),
+            sent_at: Instant::now(),
+        }
     }
 
-    /// Sends a status where it is new and due. Returns when to come back with one that was not due yet.
+    /// Sends a status where it is new and due. Returns when to come back with one that was not due
+    /// yet.
     pub fn update(&mut self, text: String, force: bool) -> Option<Instant> {
         if text == self.last {
             return None;
@@ -45,7 +49,9 @@ impl StatusLine {
 
 /// Says again and again that the process is not stuck, as its unit's `WatchdogSec=` asks for.
 pub async fn feed_watchdog() {
-    let Some(deadline) = sd_notify::watchdog_enabled() else { return };
+    let Some(deadline) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut interval = tokio::time::interval(deadline / 3);
     loop {
         interval.tick().await;
@@ -54,7 +60,13 @@ pub async fn feed_watchdog() {
 }
 
 /// Puts counts and running jobs into one line.
-pub fn text<'a>(finished: usize, failed: usize, total: usize, cancelling: bool, running: impl ExactSizeIterator<Item = &'a str>) -> String {
+pub fn text<'a>(
+    finished: usize,
+    failed: usize,
+    total: usize,
+    cancelling: bool,
+    running: impl ExactSizeIterator<Item = &'a str>,
+) -> String {
     let mut text = format!("{finished} of {total} jobs done");
     if failed > 0 {
         text.push_str(&format!(", {failed} failed"));
@@ -75,7 +87,10 @@ pub fn text<'a>(finished: usize, failed: usize, total: usize, cancelling: bool, 
 
 /// Says what the run waits for before it begins.
 pub fn waiting(group: &str, held_by: Option<&RunId>) -> String {
-    held_by.map_or_else(|| format!("waiting for group `{group}`"), |run| format!("waiting for group `{group}`, held by {run}"))
+    held_by.map_or_else(
+        || format!("waiting for group `{group}`"),
+        |run| format!("waiting for group `{group}`, held by {run}"),
+    )
 }
 
 #[cfg(test)]
@@ -84,8 +99,14 @@ mod tests {
 
     #[test]
     fn the_status_has_counts_and_running_jobs() {
-        assert_eq!(text(0, 0, 3, false, ["a", "b"].into_iter()), "0 of 3 jobs done; running: a, b");
-        assert_eq!(text(3, 1, 3, true, [].into_iter()), "3 of 3 jobs done, 1 failed, cancelling");
+        assert_eq!(
+            text(0, 0, 3, false, ["a", "b"].into_iter()),
+            "0 of 3 jobs done; running: a, b"
+        );
+        assert_eq!(
+            text(3, 1, 3, true, [].into_iter()),
+            "3 of 3 jobs done, 1 failed, cancelling"
+        );
         assert!(text(0, 0, 20, false, ["x"; 12].into_iter()).ends_with("x and 4 more"));
     }
 }

@@ -62,27 +62,60 @@ impl Watch {
     pub fn new(control: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::io("watch", control, source);
         let inotify = Inotify::init().map_err(failed)?;
-        inotify.watches().add(control, WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE | WatchMask::DELETE_SELF).map_err(failed)?;
+        inotify
+            .watches()
+            .add(
+                control,
+                WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE | WatchMask::DELETE_SELF,
+            )
+            .map_err(failed)?;
         let watches = inotify.watches();
-        let stream = inotify.into_event_stream(vec![0; 64 << 10]).map_err(failed)?;
-        Ok(Self { watches, stream, jobs: HashMap::new(), watched: HashMap::new() })
+        let stream = inotify
+            .into_event_stream(vec![0; 64 << 10])
+            .map_err(failed)?;
+        Ok(Self {
+            watches,
+            stream,
+            jobs: HashMap::new(),
+            watched: HashMap::new(),
+        })
     }
 
     /// Watches the events of a job, of which an earlier supervisor has passed on the first `known`.
     ///
     /// # Errors
     /// Fails with the system's reason; the limit is `fs.inotify.max_user_watches`.
-    pub fn add(&mut self, ix: JobIx, job: &JobName, known: usize, out: &Path, events: PathBuf) -> Result<(), StoreError> {
+    pub fn add(
+        &mut self,
+        ix: JobIx,
+        job: &JobName,
+        known: usize,
+        out: &Path,
+        events: PathBuf,
+    ) -> Result<(), StoreError> {
         let mask = WatchMask::MODIFY | WatchMask::ONLYDIR | WatchMask::DONT_FOLLOW;
-        let descriptor = self.watches.add(out, mask).map_err(|source| StoreError::io("watch", out, source))?;
+        let descriptor = self
+            .watches
+            .add(out, mask)
+            .map_err(|source| StoreError::io("watch", out, source))?;
         self.jobs.insert(descriptor.clone(), ix);
-        self.watched.insert(ix, Watched { descriptor, job: job.clone(), tail: EventTail::new(events), known });
+        self.watched.insert(
+            ix,
+            Watched {
+                descriptor,
+                job: job.clone(),
+                tail: EventTail::new(events),
+                known,
+            },
+        );
         Ok(())
     }
 
     /// Ends the watch of a job and returns the events it still had.
     pub fn remove(&mut self, ix: JobIx) -> Vec<Event> {
-        let Some(mut watched) = self.watched.remove(&ix) else { return Vec::new() };
+        let Some(mut watched) = self.watched.remove(&ix) else {
+            return Vec::new();
+        };
         self.jobs.remove(&watched.descriptor);
         let events = watched.read();
         // The directory may be gone, and the watch with it.
@@ -92,14 +125,21 @@ impl Watch {
 
     /// Returns the new events of a job.
     pub fn events(&mut self, ix: JobIx) -> Vec<Event> {
-        self.watched.get_mut(&ix).map(Watched::read).unwrap_or_default()
+        self.watched
+            .get_mut(&ix)
+            .map(Watched::read)
+            .unwrap_or_default()
     }
 
     /// Waits for the next change.
     pub async fn next(&mut self) -> Change {
         loop {
-            let Some(event) = self.stream.next().await else { std::future::pending().await };
-            let Ok(event) = event else { return Change::Everything };
+            let Some(event) = self.stream.next().await else {
+                std::future::pending().await
+            };
+            let Ok(event) = event else {
+                return Change::Everything;
+            };
             if event.mask.contains(inotify::EventMask::Q_OVERFLOW) {
                 return Change::Everything;
             }
@@ -108,7 +148,8 @@ impl Watch {
             }
             match self.jobs.get(&event.wd) {
                 Some(ix) => return Change::Job(*ix),
-                // Not a job's: the control directory, or a job that was removed meanwhile; a look too many does no harm.
+                // Not a job's: the control directory, or a job that was removed meanwhile; a look
+                // too many does no harm.
                 None => return Change::Control,
             }
         }

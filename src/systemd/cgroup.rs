@@ -1,4 +1,5 @@
-//! What the manager can do: the cgroup controllers it was given (cgroups(7)), and whether it can make networks.
+//! What the manager can do: the cgroup controllers it was given (cgroups(7)), and whether it can
+//! make networks.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -11,28 +12,50 @@ const CAP_NET_ADMIN: u32 = 12;
 /// Returns what a manager can do that the caller is a unit of.
 pub fn abilities(scope: Scope) -> Abilities {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bounding = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // Where it cannot be told nothing is said.
-    let network = scope == Scope::User || bounding.is_none_or(|mask| mask & (1 << CAP_NET_ADMIN) != 0);
-    Abilities { controllers: controllers(scope), network }
+    let network =
+        scope == Scope::User || bounding.is_none_or(|mask| mask & (1 << CAP_NET_ADMIN) != 0);
+    Abilities {
+        controllers: controllers(scope),
+        network,
+    }
 }
 
-/// Returns the controllers of the unified hierarchy that a manager can use: the system's has those of the root, a
-/// user's those that were delegated to it. None on a host with the legacy hierarchies.
+/// Returns the controllers of the unified hierarchy that a manager can use: the system's has those
+/// of the root, a user's those that were delegated to it. None on a host with the legacy
+/// hierarchies.
 fn controllers(scope: Scope) -> BTreeSet<String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path = match scope {
         Scope::System => "/",
-        Scope::User => own.lines().find_map(|line| line.strip_prefix("0::")).map_or("/", delegated),
+        Scope::User => own
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .map_or("/", delegated),
     };
-    let read = |root: &str| fs::read_to_string(Path::new(root).join(path.trim_start_matches('/')).join("cgroup.controllers")).ok();
-    let text = read("/sys/fs/cgroup").or_else(|| read("/sys/fs/cgroup/unified")).unwrap_or_default();
+    let read = |root: &str| {
+        fs::read_to_string(
+            Path::new(root)
+                .join(path.trim_start_matches('/'))
+                .join("cgroup.controllers"),
+        )
+        .ok()
+    };
+    let text = read("/sys/fs/cgroup")
+        .or_else(|| read("/sys/fs/cgroup/unified"))
+        .unwrap_or_default();
     text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Returns the part of a cgroup's path that belongs to the user's manager, `…/user@1000.service`.
 fn delegated(path: &str) -> &str {
-    let end = path.find("/user@").and_then(|start| path[start + 1..].find('/').map(|length| start + 1 + length));
+    let end = path
+        .find("/user@")
+        .and_then(|start| path[start + 1..].find('/').map(|length| start + 1 + length));
     end.map_or(path, |end| &path[..end])
 }
 
@@ -43,7 +66,10 @@ mod tests {
     #[test]
     fn a_users_manager_has_what_was_delegated_to_it() {
         let path = "/user.slice/user-1000.slice/user@1000.service/nixactions.slice/nixactions-ci-1.service";
-        assert_eq!(delegated(path), "/user.slice/user-1000.slice/user@1000.service");
+        assert_eq!(
+            delegated(path),
+            "/user.slice/user-1000.slice/user@1000.service"
+        );
         assert_eq!(delegated("/user.slice/x"), "/user.slice/x");
     }
 }

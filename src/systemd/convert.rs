@@ -12,11 +12,13 @@ use crate::{
     unit::{TransientUnit, Value},
 };
 
-/// `MS_REC`: a bound directory comes with what is mounted below it (mount(2)), as `BindPaths=` does by default.
+/// `MS_REC`: a bound directory comes with what is mounted below it (mount(2)), as `BindPaths=` does
+/// by default.
 const RECURSIVE: u64 = 0x4000;
 
-/// Units as `StartTransientUnit` takes them beside the main one. Each is converted when it is written: the variants of a
-/// thousand units at once would be the most memory that a run ever takes.
+/// Units as `StartTransientUnit` takes them beside the main one. Each is converted when it is
+/// written: the variants of a thousand units at once would be the most memory that a run ever
+/// takes.
 #[derive(Debug)]
 pub(super) struct Aux<'a>(pub &'a [TransientUnit]);
 
@@ -26,13 +28,20 @@ impl Type for Aux<'_> {
 
 impl Serialize for Aux<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|unit| (unit.name.as_str(), properties(unit))))
+        serializer.collect_seq(
+            self.0
+                .iter()
+                .map(|unit| (unit.name.as_str(), properties(unit))),
+        )
     }
 }
 
 /// Returns a unit's properties as `StartTransientUnit` takes them.
 pub(super) fn properties(unit: &TransientUnit) -> Properties<'_> {
-    unit.properties.iter().map(|(name, value)| (*name, variant(value))).collect()
+    unit.properties
+        .iter()
+        .map(|(name, value)| (*name, variant(value)))
+        .collect()
 }
 
 fn variant(value: &Value) -> Variant<'_> {
@@ -42,22 +51,42 @@ fn variant(value: &Value) -> Variant<'_> {
         Value::U32(value) => Variant::new(*value),
         Value::U64(value) => Variant::new(*value),
         Value::Str(value) => Variant::new(value.as_str()),
-        Value::StrList(values) => Variant::new(values.iter().map(String::as_str).collect::<Vec<_>>()),
+        Value::StrList(values) => {
+            Variant::new(values.iter().map(String::as_str).collect::<Vec<_>>())
+        }
         Value::BytesList(values) => Variant::new(values.clone()),
         Value::Exec(argv) => {
             let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-            Variant::new(vec![(words.first().copied().unwrap_or_default(), words.clone(), false)])
+            Variant::new(vec![(
+                words.first().copied().unwrap_or_default(),
+                words.clone(),
+                false,
+            )])
         }
         Value::ExecPrivileged(argv) => {
             let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-            Variant::new(vec![(words.first().copied().unwrap_or_default(), words.clone(), vec!["privileged"])])
+            Variant::new(vec![(
+                words.first().copied().unwrap_or_default(),
+                words.clone(),
+                vec!["privileged"],
+            )])
         }
-        Value::Pairs(pairs) => Variant::new(pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>()),
-        Value::Binds(binds) => {
-            Variant::new(binds.iter().map(|(from, to)| (from.as_str(), to.as_str(), false, RECURSIVE)).collect::<Vec<_>>())
-        }
+        Value::Pairs(pairs) => Variant::new(
+            pairs
+                .iter()
+                .map(|(a, b)| (a.as_str(), b.as_str()))
+                .collect::<Vec<_>>(),
+        ),
+        Value::Binds(binds) => Variant::new(
+            binds
+                .iter()
+                .map(|(from, to)| (from.as_str(), to.as_str(), false, RECURSIVE))
+                .collect::<Vec<_>>(),
+        ),
         Value::Checked(value, _) => checked(value),
-        Value::Filter(allow, names) => Variant::new((*allow, names.iter().map(String::as_str).collect::<Vec<_>>())),
+        Value::Filter(allow, names) => {
+            Variant::new((*allow, names.iter().map(String::as_str).collect::<Vec<_>>()))
+        }
     }
 }
 
@@ -68,19 +97,41 @@ fn checked(value: &PropertyValue) -> Variant<'_> {
         PropertyValue::U32(value) => Variant::new(*value),
         PropertyValue::U64(value) => Variant::new(*value),
         PropertyValue::Str(value) => Variant::new(value.as_str()),
-        PropertyValue::StrList(values) => Variant::new(values.iter().map(String::as_str).collect::<Vec<_>>()),
+        PropertyValue::StrList(values) => {
+            Variant::new(values.iter().map(String::as_str).collect::<Vec<_>>())
+        }
         PropertyValue::Bytes(bytes) => Variant::new(bytes.clone()),
-        PropertyValue::Filter(allow, names) => Variant::new((*allow, names.iter().map(String::as_str).collect::<Vec<_>>())),
-        PropertyValue::StrPairs(pairs) => Variant::new(pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>()),
-        PropertyValue::StrU64Pairs(pairs) => Variant::new(pairs.iter().map(|(a, b)| (a.as_str(), *b)).collect::<Vec<_>>()),
+        PropertyValue::Filter(allow, names) => {
+            Variant::new((*allow, names.iter().map(String::as_str).collect::<Vec<_>>()))
+        }
+        PropertyValue::StrPairs(pairs) => Variant::new(
+            pairs
+                .iter()
+                .map(|(a, b)| (a.as_str(), b.as_str()))
+                .collect::<Vec<_>>(),
+        ),
+        PropertyValue::StrU64Pairs(pairs) => Variant::new(
+            pairs
+                .iter()
+                .map(|(a, b)| (a.as_str(), *b))
+                .collect::<Vec<_>>(),
+        ),
         PropertyValue::BindMounts(mounts) => {
             let mount = |mount: &crate::plan::properties::BindMount| {
-                (mount.source.clone(), mount.destination.clone(), mount.ignore_missing, mount.flags())
+                (
+                    mount.source.clone(),
+                    mount.destination.clone(),
+                    mount.ignore_missing,
+                    mount.flags(),
+                )
             };
             Variant::new(mounts.iter().map(mount).collect::<Vec<_>>())
         }
-        PropertyValue::IpPrefixes(prefixes) => {
-            Variant::new(prefixes.iter().map(|prefix| (prefix.family, prefix.address.clone(), prefix.length)).collect::<Vec<_>>())
-        }
+        PropertyValue::IpPrefixes(prefixes) => Variant::new(
+            prefixes
+                .iter()
+                .map(|prefix| (prefix.family, prefix.address.clone(), prefix.length))
+                .collect::<Vec<_>>(),
+        ),
     }
 }

@@ -1,4 +1,5 @@
-//! How a service ended, in systemd's words (systemd.exec(5), "Environment Variables Set or Propagated by the Service Manager").
+//! How a service ended, in systemd's words (systemd.exec(5), "Environment Variables Set or
+//! Propagated by the Service Manager").
 
 use jiff::Timestamp;
 use nix::{
@@ -12,7 +13,8 @@ const EX_IOERR: i32 = 74;
 /// How a service's last run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEnd {
-    /// Its `Result`: `success`, `exit-code`, `signal`, `core-dump`, `watchdog`, `timeout`, `oom-kill`, …
+    /// Its `Result`: `success`, `exit-code`, `signal`, `core-dump`, `watchdog`, `timeout`,
+    /// `oom-kill`, …
     result: String,
     /// What its main process ended with, in words; empty where that is not known.
     main: String,
@@ -21,24 +23,39 @@ pub struct ServiceEnd {
 }
 
 impl ServiceEnd {
-    /// Takes a service's `Result`, `ExecMainCode`, `ExecMainStatus` and `ExecMainStartTimestamp`, which is in microseconds.
+    /// Takes a service's `Result`, `ExecMainCode`, `ExecMainStatus` and `ExecMainStartTimestamp`,
+    /// which is in microseconds.
     pub fn new(result: &str, code: i32, status: i32, started: u64) -> Self {
         let is_unwritten = code == CLD_EXITED && status == EX_IOERR && started > 0;
-        let started = i64::try_from(started).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
-        let signal = || Signal::try_from(status).map_or_else(|_| status.to_string(), |signal| signal.to_string());
+        let started = i64::try_from(started)
+            .ok()
+            .and_then(|micros| Timestamp::from_microsecond(micros).ok());
+        let signal = || {
+            Signal::try_from(status)
+                .map_or_else(|_| status.to_string(), |signal| signal.to_string())
+        };
         let main = match code {
             // EXIT_CREDENTIALS: the log has which.
             CLD_EXITED if status == 243 => "its credentials could not be loaded".to_owned(),
             // The runner could not write to the run's directory, and the log has why.
-            CLD_EXITED if status == EX_IOERR => "its runner could not write down how it went; its log says why, as a full disk".to_owned(),
-            CLD_EXITED if status >= 200 => format!("systemd could not start its runner (exit status {status})"),
+            CLD_EXITED if status == EX_IOERR => {
+                "its runner could not write down how it went; its log says why, as a full disk"
+                    .to_owned()
+            }
+            CLD_EXITED if status >= 200 => {
+                format!("systemd could not start its runner (exit status {status})")
+            }
             // That of a service which systemd has stopped tells nothing.
             CLD_EXITED if result == "exit-code" => format!("exit status {status}"),
             CLD_KILLED => format!("killed by {}", signal()),
             CLD_DUMPED => format!("killed by {}, core dumped", signal()),
             _ => String::new(),
         };
-        Self { result: result.to_owned(), main, unwritten_since: started.filter(|_| is_unwritten) }
+        Self {
+            result: result.to_owned(),
+            main,
+            unwritten_since: started.filter(|_| is_unwritten),
+        }
     }
 
     /// Returns when a runner began that could not write down how it went; `None` for any other.
@@ -46,13 +63,14 @@ impl ServiceEnd {
         self.unwritten_since
     }
 
-    /// Returns whether something else than its own exit ended the service: the kernel, systemd, or somebody's signal. What the
-    /// service says of itself is then not the whole story.
+    /// Returns whether something else than its own exit ended the service: the kernel, systemd, or
+    /// somebody's signal. What the service says of itself is then not the whole story.
     pub fn is_from_outside(&self) -> bool {
         !matches!(self.result.as_str(), "success" | "exit-code")
     }
 
-    /// Returns it in words. `own` is what the service itself said of its end, if it could: more than its exit status tells.
+    /// Returns it in words. `own` is what the service itself said of its end, if it could: more
+    /// than its exit status tells.
     pub fn words(&self, own: Option<&str>) -> String {
         match own {
             Some(own) if !own.is_empty() => format!("{}: {own}", self.result),
@@ -69,22 +87,53 @@ mod tests {
     #[test]
     fn ends_are_told_in_systemds_words() {
         let words = |result, code, status| ServiceEnd::new(result, code, status, 1).words(None);
-        assert_eq!(words("oom-kill", CLD_KILLED, 9), "oom-kill: killed by SIGKILL");
-        assert_eq!(words("core-dump", CLD_DUMPED, 11), "core-dump: killed by SIGSEGV, core dumped");
-        assert_eq!(words("watchdog", CLD_DUMPED, 6), "watchdog: killed by SIGABRT, core dumped");
+        assert_eq!(
+            words("oom-kill", CLD_KILLED, 9),
+            "oom-kill: killed by SIGKILL"
+        );
+        assert_eq!(
+            words("core-dump", CLD_DUMPED, 11),
+            "core-dump: killed by SIGSEGV, core dumped"
+        );
+        assert_eq!(
+            words("watchdog", CLD_DUMPED, 6),
+            "watchdog: killed by SIGABRT, core dumped"
+        );
         assert_eq!(words("signal", CLD_KILLED, 9), "signal: killed by SIGKILL");
-        assert_eq!(words("exit-code", CLD_EXITED, 226), "exit-code: systemd could not start its runner (exit status 226)");
-        assert_eq!(words("exit-code", CLD_EXITED, 243), "exit-code: its credentials could not be loaded");
+        assert_eq!(
+            words("exit-code", CLD_EXITED, 226),
+            "exit-code: systemd could not start its runner (exit status 226)"
+        );
+        assert_eq!(
+            words("exit-code", CLD_EXITED, 243),
+            "exit-code: its credentials could not be loaded"
+        );
         assert_eq!(words("timeout", 0, 0), "timeout");
         assert_eq!(words("timeout", CLD_EXITED, 1), "timeout");
         let oom = ServiceEnd::new("oom-kill", CLD_EXITED, 1, 1);
-        assert_eq!(oom.words(Some("step test: killed by SIGKILL")), "oom-kill: step test: killed by SIGKILL");
+        assert_eq!(
+            oom.words(Some("step test: killed by SIGKILL")),
+            "oom-kill: step test: killed by SIGKILL"
+        );
     }
 
     #[test]
     fn only_an_exit_is_the_services_own() {
         let outside = |result| ServiceEnd::new(result, 0, 0, 0).is_from_outside();
-        assert!(["oom-kill", "watchdog", "signal", "core-dump", "timeout", "resources", "start-limit-hit", "new"].into_iter().all(outside));
+        assert!(
+            [
+                "oom-kill",
+                "watchdog",
+                "signal",
+                "core-dump",
+                "timeout",
+                "resources",
+                "start-limit-hit",
+                "new"
+            ]
+            .into_iter()
+            .all(outside)
+        );
         assert!(!["success", "exit-code"].into_iter().any(outside));
     }
 }

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::unit::{ManagerKind, TransientUnit, UnitName};
 
-/// How long a call may take. PID 1 is single-threaded, and a reload of a large system takes seconds.
+/// How long a call may take. PID 1 is single-threaded, and a reload of a large system takes
+/// seconds.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// How long a manager is left alone that has not answered.
@@ -111,7 +112,11 @@ pub struct UnitState {
 impl UnitState {
     /// Returns whether the unit is still to run or running.
     pub fn is_pending(&self) -> bool {
-        self.queued || matches!(self.active.as_str(), "activating" | "deactivating" | "active" | "reloading")
+        self.queued
+            || matches!(
+                self.active.as_str(),
+                "activating" | "deactivating" | "active" | "reloading"
+            )
     }
 }
 
@@ -123,7 +128,8 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Connects to a manager over its bus. Not over systemd's private socket: there it signs with a well-known name.
+    /// Connects to a manager over its bus. Not over systemd's private socket: there it signs with a
+    /// well-known name.
     ///
     /// # Errors
     /// Fails when there is no bus or no manager on it.
@@ -133,9 +139,14 @@ impl Manager {
             Scope::System => connection::Builder::system(),
             Scope::User => connection::Builder::session(),
         };
-        let connection = within("connect", builder.method_timeout(DEADLINE).build()).await?.map_err(unreachable)?;
-        let proxy =
-            ManagerProxy::builder(&connection).cache_properties(zbus::proxy::CacheProperties::No).build().await.map_err(unreachable)?;
+        let connection = within("connect", builder.method_timeout(DEADLINE).build())
+            .await?
+            .map_err(unreachable)?;
+        let proxy = ManagerProxy::builder(&connection)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .map_err(unreachable)?;
         Ok(Self { proxy, connection })
     }
 
@@ -144,8 +155,16 @@ impl Manager {
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn version(&self) -> Result<u32, SystemdError> {
-        let text = self.proxy.version().await.map_err(call("tell its version"))?;
-        let digits: String = text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        let text = self
+            .proxy
+            .version()
+            .await
+            .map_err(call("tell its version"))?;
+        let digits: String = text
+            .chars()
+            .skip_while(|c| !c.is_ascii_digit())
+            .take_while(char::is_ascii_digit)
+            .collect();
         Ok(digits.parse().unwrap_or(0))
     }
 
@@ -154,22 +173,33 @@ impl Manager {
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn is_stopping(&self) -> Result<bool, SystemdError> {
-        Ok(self.proxy.system_state().await.map_err(call("tell its state"))? == "stopping")
+        Ok(self
+            .proxy
+            .system_state()
+            .await
+            .map_err(call("tell its state"))?
+            == "stopping")
     }
 
     /// Opens the stream of what the manager tells, and asks it to: else nothing is signalled.
     ///
-    /// The stream is emptied by a task of its own. A connection whose stream is full stops reading, and so would never
-    /// see the answer to a call that its user waits for meanwhile.
+    /// The stream is emptied by a task of its own. A connection whose stream is full stops reading,
+    /// and so would never see the answer to a call that its user waits for meanwhile.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn signals(&self) -> Result<UnboundedReceiver<Told>, SystemdError> {
         // At once: each answer is waited for by a run that has not begun.
-        let (removed, owners, subscribed) =
-            tokio::join!(self.proxy.receive_job_removed(), self.proxy.inner().receive_owner_changed(), self.proxy.subscribe());
+        let (removed, owners, subscribed) = tokio::join!(
+            self.proxy.receive_job_removed(),
+            self.proxy.inner().receive_owner_changed(),
+            self.proxy.subscribe()
+        );
         subscribed.map_err(call("send signals"))?;
-        let (removed, owners) = (removed.map_err(call("watch jobs"))?, owners.map_err(call("watch the manager"))?);
+        let (removed, owners) = (
+            removed.map_err(call("watch jobs"))?,
+            owners.map_err(call("watch the manager"))?,
+        );
         let (sender, receiver) = unbounded_channel();
         tokio::spawn(async move {
             let (mut removed, mut owners) = (removed, owners);
@@ -194,18 +224,30 @@ impl Manager {
         Ok(receiver)
     }
 
-    /// Creates `main` and `aux` at once and starts `main`; all or nothing. A manager that re-executes itself meanwhile is asked again, if
-    /// it has not taken them.
+    /// Creates `main` and `aux` at once and starts `main`; all or nothing. A manager that
+    /// re-executes itself meanwhile is asked again, if it has not taken them.
     ///
     /// # Errors
     /// Fails when a property is not accepted, or a unit of one of the names is loaded.
-    pub async fn start(&self, main: &TransientUnit, aux: &[TransientUnit]) -> Result<(), SystemdError> {
+    pub async fn start(
+        &self,
+        main: &TransientUnit,
+        aux: &[TransientUnit],
+    ) -> Result<(), SystemdError> {
         let deadline = Instant::now() + DEADLINE;
         let (properties, aux) = (convert::properties(main), convert::Aux(aux));
         loop {
-            let started = self.proxy.start_transient_unit(main.name.as_str(), "fail", &properties, &aux).await;
-            let started = started.map(drop).map_err(|source| SystemdError::Start { unit: main.name.clone(), source });
-            if !started.as_ref().is_err_and(SystemdError::is_unanswered) || Instant::now() > deadline {
+            let started = self
+                .proxy
+                .start_transient_unit(main.name.as_str(), "fail", &properties, &aux)
+                .await;
+            let started = started.map(drop).map_err(|source| SystemdError::Start {
+                unit: main.name.clone(),
+                source,
+            });
+            if !started.as_ref().is_err_and(SystemdError::is_unanswered)
+                || Instant::now() > deadline
+            {
                 return started;
             }
             if self.is_loaded(&main.name).await? {
@@ -219,15 +261,26 @@ impl Manager {
     /// # Errors
     /// Fails when the manager refuses.
     pub async fn stop(&self, unit: &UnitName) -> Result<(), SystemdError> {
-        ignore_unloaded(self.proxy.stop_unit(unit.as_str(), "replace").await.map(drop).map_err(call_unit("stop", unit.as_str())))
+        ignore_unloaded(
+            self.proxy
+                .stop_unit(unit.as_str(), "replace")
+                .await
+                .map(drop)
+                .map_err(call_unit("stop", unit.as_str())),
+        )
     }
 
-    /// Sends a signal to a unit's main process, or to all of its processes. A unit without processes is no error.
+    /// Sends a signal to a unit's main process, or to all of its processes. A unit without
+    /// processes is no error.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn kill(&self, unit: &str, main_only: bool, signal: i32) -> Result<(), SystemdError> {
-        match self.proxy.kill_unit(unit, if main_only { "main" } else { "all" }, signal).await {
+        match self
+            .proxy
+            .kill_unit(unit, if main_only { "main" } else { "all" }, signal)
+            .await
+        {
             // It has ended, or has not begun: whoever asked looks again.
             Err(zbus::Error::MethodError(..)) => Ok(()),
             other => other.map_err(call_unit("signal", unit)),
@@ -239,7 +292,12 @@ impl Manager {
     /// # Errors
     /// Fails when the manager refuses.
     pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
-        ignore_unloaded(self.proxy.reset_failed_unit(unit).await.map_err(call_unit("reset", unit)))
+        ignore_unloaded(
+            self.proxy
+                .reset_failed_unit(unit)
+                .await
+                .map_err(call_unit("reset", unit)),
+        )
     }
 
     /// Returns the loaded units whose names match one of the patterns (glob(7)).
@@ -247,8 +305,23 @@ impl Manager {
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn list(&self, patterns: &[&str]) -> Result<Vec<UnitState>, SystemdError> {
-        let listed = self.proxy.list_units_by_patterns(&[], patterns).await.map_err(call("list units"))?;
-        let state = |(name, _, _, active, _, _, _, job, _, _): (String, _, _, String, _, _, _, u32, _, _)| UnitState {
+        let listed = self
+            .proxy
+            .list_units_by_patterns(&[], patterns)
+            .await
+            .map_err(call("list units"))?;
+        let state = |(name, _, _, active, _, _, _, job, _, _): (
+            String,
+            _,
+            _,
+            String,
+            _,
+            _,
+            _,
+            u32,
+            _,
+            _,
+        )| UnitState {
             name,
             active,
             queued: job != 0,
@@ -256,16 +329,24 @@ impl Manager {
         Ok(listed.into_iter().map(state).collect())
     }
 
-    /// Returns whether a unit is loaded, in whatever state it is. A manager that re-executes itself is waited for.
+    /// Returns whether a unit is loaded, in whatever state it is. A manager that re-executes itself
+    /// is waited for.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn is_loaded(&self, unit: &UnitName) -> Result<bool, SystemdError> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            match self.proxy.get_unit(unit.as_str()).await.map_err(call_unit("find", unit.as_str())) {
+            match self
+                .proxy
+                .get_unit(unit.as_str())
+                .await
+                .map_err(call_unit("find", unit.as_str()))
+            {
                 Err(error) if error.is_no_such_unit() => return Ok(false),
-                Err(error) if error.is_unanswered() && Instant::now() < deadline => tokio::time::sleep(ABSENCE).await,
+                Err(error) if error.is_unanswered() && Instant::now() < deadline => {
+                    tokio::time::sleep(ABSENCE).await
+                }
                 other => return other.map(|_| true),
             }
         }
@@ -276,17 +357,33 @@ impl Manager {
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn service_end(&self, unit: &str) -> Result<Option<ServiceEnd>, SystemdError> {
-        let path: OwnedObjectPath = match self.proxy.get_unit(unit).await.map_err(call_unit("find", unit)) {
+        let path: OwnedObjectPath = match self
+            .proxy
+            .get_unit(unit)
+            .await
+            .map_err(call_unit("find", unit))
+        {
             Err(error) if error.is_no_such_unit() => return Ok(None),
             other => other?,
         };
         let failed = call_unit("tell the result of", unit);
         let service = async {
-            let service =
-                ServiceProxy::builder(&self.connection).path(path).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
+            let service = ServiceProxy::builder(&self.connection)
+                .path(path)
+                .cache_properties(zbus::proxy::CacheProperties::No)
+                .build()
+                .await?;
             let result = service.result().await?;
-            let (code, status) = (service.exec_main_code().await?, service.exec_main_status().await?);
-            zbus::Result::Ok(ServiceEnd::new(&result, code, status, service.exec_main_start_timestamp().await?))
+            let (code, status) = (
+                service.exec_main_code().await?,
+                service.exec_main_status().await?,
+            );
+            zbus::Result::Ok(ServiceEnd::new(
+                &result,
+                code,
+                status,
+                service.exec_main_start_timestamp().await?,
+            ))
         };
         service.await.map(Some).map_err(failed)
     }
@@ -309,6 +406,9 @@ fn call_unit(what: &str, unit: &str) -> impl FnOnce(zbus::Error) -> SystemdError
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, SystemdError> {
-    let late = |_| SystemdError::Timeout { what: what.to_owned(), seconds: DEADLINE.as_secs() };
+    let late = |_| SystemdError::Timeout {
+        what: what.to_owned(),
+        seconds: DEADLINE.as_secs(),
+    };
     tokio::time::timeout(DEADLINE, future).await.map_err(late)
 }

@@ -63,7 +63,15 @@ impl SystemdError {
     /// Returns whether nobody took the call, as when a manager re-executes itself, or said so.
     pub fn is_unanswered(&self) -> bool {
         use zbus::fdo::Error as Bus;
-        let (Self::Start { source: zbus::Error::FDO(error), .. } | Self::Call { source: zbus::Error::FDO(error), .. }) = self else {
+        let (Self::Start {
+            source: zbus::Error::FDO(error),
+            ..
+        }
+        | Self::Call {
+            source: zbus::Error::FDO(error),
+            ..
+        }) = self
+        else {
             return false;
         };
         matches!(

@@ -4,9 +4,20 @@ use zbus::{OwnedObjectPath, Variant, proxy};
 
 use super::convert::Aux;
 
-/// A unit as `ListUnitsByPatterns` gives it: name, description, load, active and sub state, followed unit, object,
-/// queued job's id, type and object.
-pub(super) type ListedUnit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+/// A unit as `ListUnitsByPatterns` gives it: name, description, load, active and sub state,
+/// followed unit, object, queued job's id, type and object.
+pub(super) type ListedUnit = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
 
 /// A unit's properties on the wire.
 pub(super) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
@@ -19,7 +30,13 @@ pub(super) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
 pub(super) trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
 
-    fn start_transient_unit(&self, name: &str, mode: &str, properties: &Properties<'_>, aux: &Aux<'_>) -> zbus::Result<OwnedObjectPath>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &Properties<'_>,
+        aux: &Aux<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
 
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
 
@@ -29,7 +46,11 @@ pub(super) trait Manager {
 
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
 
-    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
+    fn list_units_by_patterns(
+        &self,
+        states: &[&str],
+        patterns: &[&str],
+    ) -> zbus::Result<Vec<ListedUnit>>;
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn version(&self) -> zbus::Result<String>;
@@ -38,7 +59,13 @@ pub(super) trait Manager {
     fn system_state(&self) -> zbus::Result<String>;
 
     #[zbus(signal)]
-    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
+    fn job_removed(
+        &self,
+        id: u32,
+        job: OwnedObjectPath,
+        unit: String,
+        result: String,
+    ) -> zbus::Result<()>;
 }
 
 #[proxy(

@@ -1,14 +1,16 @@
 //! Executors of the user's own: what their hooks are to the engine.
 //!
-//! A job's hooks are the steps of that job, so they are timed, cancelled, retried, logged and recorded as any steps; what the plan
-//! says of the steps goes to them as a file. The hooks of a workspace are each a service with one step, which the same runner runs.
+//! A job's hooks are the steps of that job, so they are timed, cancelled, retried, logged and
+//! recorded as any steps; what the plan says of the steps goes to them as a file. The hooks of a
+//! workspace are each a service with one step, which the same runner runs.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{
-    Context, HooksSpec, InputSpec, JobPaths, JobSpec, ROOT_SLICE, RunPaths, StepSpec, TransientUnit, UnitName, Value,
+    Context, HooksSpec, InputSpec, JobPaths, JobSpec, ROOT_SLICE, RunPaths, StepSpec,
+    TransientUnit, UnitName, Value,
     compile::{CLEANUP_GRACE, DEFAULT_JOB_TIMEOUT, log_fields, secrets, service, start_timeout},
     spec::{Command, SPEC_VERSION},
 };
@@ -53,38 +55,75 @@ impl WorkspaceHook {
 
     fn argv(self, executor: &Executor) -> Option<&Argv> {
         match (self, executor) {
-            (Self::Setup, Executor::Hooks { setup_workspace, .. }) => setup_workspace.as_ref(),
-            (Self::Cleanup, Executor::Hooks { cleanup_workspace, .. }) => cleanup_workspace.as_ref(),
+            (
+                Self::Setup,
+                Executor::Hooks {
+                    setup_workspace, ..
+                },
+            ) => setup_workspace.as_ref(),
+            (
+                Self::Cleanup,
+                Executor::Hooks {
+                    cleanup_workspace, ..
+                },
+            ) => cleanup_workspace.as_ref(),
             (_, Executor::Systemd { .. } | Executor::Nspawn { .. }) => None,
         }
     }
 }
 
 /// Returns the executors that have this hook and a job.
-pub fn executors_with<'a>(context: &Context<'a>, hook: WorkspaceHook) -> impl Iterator<Item = &'a str> {
+pub fn executors_with<'a>(
+    context: &Context<'a>,
+    hook: WorkspaceHook,
+) -> impl Iterator<Item = &'a str> {
     let plan = context.plan;
-    let is_used = move |name: &str| plan.jobs.values().any(|job| job.executor.as_deref() == Some(name));
-    let with_hook = plan.executors.iter().filter(move |(_, executor)| hook.argv(executor).is_some());
-    with_hook.map(|(name, _)| name.as_str()).filter(move |name| is_used(name))
+    let is_used = move |name: &str| {
+        plan.jobs
+            .values()
+            .any(|job| job.executor.as_deref() == Some(name))
+    };
+    let with_hook = plan
+        .executors
+        .iter()
+        .filter(move |(_, executor)| hook.argv(executor).is_some());
+    with_hook
+        .map(|(name, _)| name.as_str())
+        .filter(move |name| is_used(name))
 }
 
 /// Returns whether an executor consists of hooks.
 pub fn has_hooks(context: &Context<'_>, executor: &str) -> bool {
-    matches!(context.plan.executors.get(executor), Some(Executor::Hooks { .. }))
+    matches!(
+        context.plan.executors.get(executor),
+        Some(Executor::Hooks { .. })
+    )
 }
 
 /// Returns the executor of a job whose workspace is made by a hook.
 pub fn executor_of<'a>(context: &Context<'a>, ix: JobIx) -> Option<&'a str> {
     let name = context.job(ix).1.executor.as_deref()?;
-    context.plan.executors.get(name).and_then(|executor| WorkspaceHook::Setup.argv(executor)).map(|_| name)
+    context
+        .plan
+        .executors
+        .get(name)
+        .and_then(|executor| WorkspaceHook::Setup.argv(executor))
+        .map(|_| name)
 }
 
 /// Compiles the service of a workspace's hook.
 pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> TransientUnit {
     let run = context.run;
     let directory = RunPaths::new(run.directory.clone()).hook(executor, hook);
-    let argv = vec![run.runner().display().to_string(), directory.path().display().to_string()];
-    let description = format!("NixActions run {}: {} of executor {executor}", run.run, hook.name());
+    let argv = vec![
+        run.runner().display().to_string(),
+        directory.path().display().to_string(),
+    ];
+    let description = format!(
+        "NixActions run {}: {} of executor {executor}",
+        run.run,
+        hook.name()
+    );
     // Beside the run's slice, which counts what is active in it.
     let mut properties = service(
         description,
@@ -96,7 +135,10 @@ pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
     properties.extend(secrets(context, None));
     // It stays active, so that a later wave's jobs find it so.
     properties.push(("RemainAfterExit", Value::Bool(hook == WorkspaceHook::Setup)));
-    TransientUnit { name: UnitName::hook(&run.run, executor, hook), properties }
+    TransientUnit {
+        name: UnitName::hook(&run.run, executor, hook),
+        properties,
+    }
 }
 
 /// Returns what the runner of a workspace's hook is told.
@@ -104,7 +146,10 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
     let (run, plan) = (context.run, context.plan);
     let argv = hook.argv(plan.executors.get(executor)?)?;
     let paths = RunPaths::new(run.directory.clone());
-    let of_executor = plan.jobs.iter().filter(|(_, job)| job.executor.as_deref() == Some(executor));
+    let of_executor = plan
+        .jobs
+        .iter()
+        .filter(|(_, job)| job.executor.as_deref() == Some(executor));
     Some(JobSpec {
         version: SPEC_VERSION,
         run: run.run.clone(),
@@ -140,14 +185,24 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
             executor: executor.to_owned(),
             directory: paths.executor(executor),
             of_workspace: true,
-            steps: of_executor.map(|(name, job)| (name.clone(), described(job))).collect(),
+            steps: of_executor
+                .map(|(name, job)| (name.clone(), described(job)))
+                .collect(),
         }),
     })
 }
 
 /// Makes the hooks of its executor a job's steps, where it has hooks.
 pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut JobSpec) {
-    let Executor::Hooks { setup_job, execute_job, cleanup_job, save_artifact, restore_artifact, .. } = context.executor(job) else {
+    let Executor::Hooks {
+        setup_job,
+        execute_job,
+        cleanup_job,
+        save_artifact,
+        restore_artifact,
+        ..
+    } = context.executor(job)
+    else {
         return;
     };
     let executor = job.executor.clone().unwrap_or_default();
@@ -157,7 +212,10 @@ pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut
             ("NIXACTIONS_ARTIFACT", name.to_owned()),
             ("NIXACTIONS_ARTIFACT_PATH", path.to_owned()),
             ("NIXACTIONS_ARTIFACT_JOB", from.to_string()),
-            ("NIXACTIONS_ARTIFACT_DIRECTORY", directory.display().to_string()),
+            (
+                "NIXACTIONS_ARTIFACT_DIRECTORY",
+                directory.display().to_string(),
+            ),
         ];
         pairs.map(|(key, value)| (key.to_owned(), value)).into()
     };
@@ -165,20 +223,35 @@ pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut
     steps.extend(setup_job.map(|argv| step("setupJob", &argv, None, Env::new())));
     if let Some(argv) = restore_artifact {
         for InputSpec { name, from, path } in std::mem::take(&mut spec.inputs) {
-            steps.push(step(&format!("restoreArtifact {name}"), &argv, None, artifact(&name, &path, &from)));
+            steps.push(step(
+                &format!("restoreArtifact {name}"),
+                &argv,
+                None,
+                artifact(&name, &path, &from),
+            ));
         }
     }
     steps.extend(execute_job.map(|argv| step("executeJob", &argv, None, Env::new())));
     if let Some(argv) = save_artifact {
         for output in std::mem::take(&mut spec.outputs) {
             let env = artifact(&output.name, &output.path, name);
-            steps.push(step(&format!("saveArtifact {}", output.name), &argv, Some("always()"), env));
+            steps.push(step(
+                &format!("saveArtifact {}", output.name),
+                &argv,
+                Some("always()"),
+                env,
+            ));
         }
     }
     steps.extend(cleanup_job.map(|argv| step("cleanupJob", &argv, Some("always()"), Env::new())));
     spec.steps = steps;
     let directory = RunPaths::new(context.run.directory.clone()).executor(&executor);
-    spec.hooks = Some(HooksSpec { executor, directory, of_workspace: false, steps: [(name.clone(), described(job))].into() });
+    spec.hooks = Some(HooksSpec {
+        executor,
+        directory,
+        of_workspace: false,
+        steps: [(name.clone(), described(job))].into(),
+    });
 }
 
 fn step(name: &str, argv: &Argv, condition: Option<&str>, env: Env) -> StepSpec {

@@ -1,8 +1,10 @@
-//! Matrix groups: what their jobs share. The validator has seen to it that all jobs of a group agree on it.
+//! Matrix groups: what their jobs share. The validator has seen to it that all jobs of a group
+//! agree on it.
 //!
-//! From systemd 258 on a group with `maxParallel` is a slice of its own below the run's, and PID 1 counts a job in both. A slice
-//! that is active counts as one in the slice above (measured on 262), so the run's own bound is raised by the number of groups,
-//! and no job may start before these slices have.
+//! From systemd 258 on a group with `maxParallel` is a slice of its own below the run's, and PID 1
+//! counts a job in both. A slice that is active counts as one in the slice above (measured on 262),
+//! so the run's own bound is raised by the number of groups, and no job may start before these
+//! slices have.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +16,33 @@ use crate::{
 
 /// Returns a plan's matrix groups by name, each as its jobs describe it.
 pub fn matrix_groups(plan: &Plan) -> BTreeMap<&str, &Matrix> {
-    plan.jobs.values().filter_map(|job| job.matrix.as_ref()).map(|matrix| (matrix.group.as_str(), matrix)).collect()
+    plan.jobs
+        .values()
+        .filter_map(|job| job.matrix.as_ref())
+        .map(|matrix| (matrix.group.as_str(), matrix))
+        .collect()
 }
 
 /// Returns the jobs of a matrix group.
 pub fn matrix_jobs(context: &Context<'_>, group: &str) -> Vec<JobIx> {
-    let is_of_group = |ix: &JobIx| context.job(*ix).1.matrix.as_ref().is_some_and(|matrix| matrix.group == group);
+    let is_of_group = |ix: &JobIx| {
+        context
+            .job(*ix)
+            .1
+            .matrix
+            .as_ref()
+            .is_some_and(|matrix| matrix.group == group)
+    };
     context.graph.jobs().filter(is_of_group).collect()
 }
 
 /// Returns the variables in which steps see a job's place in its matrix: `MATRIX_<K>`.
 pub(super) fn variables(matrix: &Matrix) -> Env {
-    matrix.values.iter().map(|(key, value)| (crate::plan::matrix_variable(key), value.clone())).collect()
+    matrix
+        .values
+        .iter()
+        .map(|(key, value)| (crate::plan::matrix_variable(key), value.clone()))
+        .collect()
 }
 
 /// Returns the slices of the groups that PID 1 is to bound, by group, each with its bound.
@@ -35,6 +52,14 @@ pub(super) fn slices<'a>(context: &Context<'a>) -> BTreeMap<&'a str, (UnitName, 
     }
     let bounded = matrix_groups(context.plan).into_iter().enumerate();
     bounded
-        .filter_map(|(number, (group, matrix))| Some((group, (UnitName::matrix(&context.run.run, number, group), matrix.max_parallel?))))
+        .filter_map(|(number, (group, matrix))| {
+            Some((
+                group,
+                (
+                    UnitName::matrix(&context.run.run, number, group),
+                    matrix.max_parallel?,
+                ),
+            ))
+        })
         .collect()
 }

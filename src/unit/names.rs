@@ -1,7 +1,8 @@
 //! Unit names: the one place where names are escaped for systemd.
 //!
-//! A dash in a slice's name nests it (systemd.slice(5)), so the run's id is escaped there as `systemd-escape`
-//! does; service names take it as it is. Jobs cannot hold a `.` or start with a digit, so no two names of one run meet.
+//! A dash in a slice's name nests it (systemd.slice(5)), so the run's id is escaped there as
+//! `systemd-escape` does; service names take it as it is. Jobs cannot hold a `.` or start with a
+//! digit, so no two names of one run meet.
 
 use std::fmt;
 
@@ -29,9 +30,13 @@ impl UnitName {
         Self(format!("nixactions-{run}-{job}.service"))
     }
 
-    /// Returns the name of the service that makes the workspace of an executor with hooks, or cleans it up. No job has a dot in its name.
+    /// Returns the name of the service that makes the workspace of an executor with hooks, or
+    /// cleans it up. No job has a dot in its name.
     pub fn hook(run: &RunId, executor: &str, hook: WorkspaceHook) -> Self {
-        Self(format!("nixactions-{run}-{executor}.{}.service", hook.word()))
+        Self(format!(
+            "nixactions-{run}-{executor}.{}.service",
+            hook.word()
+        ))
     }
 
     /// Returns the name of the slice that holds the run's jobs.
@@ -39,13 +44,17 @@ impl UnitName {
         Self(format!("nixactions-{}.slice", escape(run.as_str())))
     }
 
-    /// Returns the name of the slice unit that pulls one wave of jobs in: a child of the run's slice without processes.
+    /// Returns the name of the slice unit that pulls one wave of jobs in: a child of the run's
+    /// slice without processes.
     pub fn wave(run: &RunId, wave: u32) -> Self {
-        Self(format!("nixactions-{}-jobs{wave}.slice", escape(run.as_str())))
+        Self(format!(
+            "nixactions-{}-jobs{wave}.slice",
+            escape(run.as_str())
+        ))
     }
 
-    /// Returns the name of the slice that bounds a matrix group: a child of the run's slice. `number` stands for a group
-    /// whose name is too long for a unit's.
+    /// Returns the name of the slice that bounds a matrix group: a child of the run's slice.
+    /// `number` stands for a group whose name is too long for a unit's.
     pub fn matrix(run: &RunId, number: usize, group: &str) -> Self {
         let name = |part: &str| format!("nixactions-{}-matrix{part}.slice", escape(run.as_str()));
         Self(
@@ -86,11 +95,29 @@ mod tests {
     #[test]
     fn dashes_of_a_run_do_not_nest_its_slice() {
         let run: RunId = "my-ci-42".parse().unwrap();
-        assert_eq!(UnitName::run_slice(&run).as_str(), r"nixactions-my\x2dci\x2d42.slice");
-        assert_eq!(UnitName::wave(&run, 0).as_str(), r"nixactions-my\x2dci\x2d42-jobs0.slice");
-        assert_eq!(UnitName::matrix(&run, 0, "os-arch").as_str(), r"nixactions-my\x2dci\x2d42-matrix_os\x2darch.slice");
-        assert_eq!(UnitName::matrix(&run, 3, &"\u{e9}".repeat(100)).as_str(), r"nixactions-my\x2dci\x2d42-matrix3.slice");
-        assert_eq!(UnitName::supervisor(&run).as_str(), "nixactions-my-ci-42.service");
-        assert_eq!(UnitName::job(&run, &"test-linux".parse().unwrap()).as_str(), "nixactions-my-ci-42-test-linux.service");
+        assert_eq!(
+            UnitName::run_slice(&run).as_str(),
+            r"nixactions-my\x2dci\x2d42.slice"
+        );
+        assert_eq!(
+            UnitName::wave(&run, 0).as_str(),
+            r"nixactions-my\x2dci\x2d42-jobs0.slice"
+        );
+        assert_eq!(
+            UnitName::matrix(&run, 0, "os-arch").as_str(),
+            r"nixactions-my\x2dci\x2d42-matrix_os\x2darch.slice"
+        );
+        assert_eq!(
+            UnitName::matrix(&run, 3, &"\u{e9}".repeat(100)).as_str(),
+            r"nixactions-my\x2dci\x2d42-matrix3.slice"
+        );
+        assert_eq!(
+            UnitName::supervisor(&run).as_str(),
+            "nixactions-my-ci-42.service"
+        );
+        assert_eq!(
+            UnitName::job(&run, &"test-linux".parse().unwrap()).as_str(),
+            "nixactions-my-ci-42-test-linux.service"
+        );
     }
 }

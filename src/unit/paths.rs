@@ -1,5 +1,5 @@
-//! Where everything of a run lies: pure path arithmetic, shared by the units that bind directories and the code that
-//! reads and writes them (`store`, whose head draws the whole tree).
+//! Where everything of a run lies: pure path arithmetic, shared by the units that bind directories
+//! and the code that reads and writes them (`store`, whose head draws the whole tree).
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,8 @@ impl RunPaths {
         self.0.join("shared/source/tree")
     }
 
-    /// Returns the locks of which each running job holds one, where the manager does not count itself.
+    /// Returns the locks of which each running job holds one, where the manager does not count
+    /// itself.
     pub fn slots(&self) -> PathBuf {
         self.0.join("shared/slots")
     }
@@ -96,7 +97,8 @@ impl RunPaths {
         self.0.join("executors").join(executor).join("shared")
     }
 
-    /// Returns the paths of the hook that makes an executor's workspace, or of the one that cleans it up: those of a job.
+    /// Returns the paths of the hook that makes an executor's workspace, or of the one that cleans
+    /// it up: those of a job.
     pub fn hook(&self, executor: &str, hook: WorkspaceHook) -> JobPaths {
         JobPaths::at(self.0.join("executors").join(executor).join(hook.word()))
     }
@@ -127,12 +129,14 @@ impl MatrixPaths {
         &self.0
     }
 
-    /// Returns the flag whose presence tells the group's runners that it is being cancelled; it holds the reason.
+    /// Returns the flag whose presence tells the group's runners that it is being cancelled; it
+    /// holds the reason.
     pub fn cancelled(&self) -> PathBuf {
         self.0.join("cancelled")
     }
 
-    /// Returns the locks of which each running job of the group holds one, where the manager does not count itself.
+    /// Returns the locks of which each running job of the group holds one, where the manager does
+    /// not count itself.
     pub fn slots(&self) -> PathBuf {
         self.0.join("slots")
     }
@@ -178,7 +182,8 @@ impl JobPaths {
         self.0.join(format!("out/summary-{index}.md"))
     }
 
-    /// Returns where the runner appends its events; the file's presence says that the job has started.
+    /// Returns where the runner appends its events; the file's presence says that the job has
+    /// started.
     pub fn events(&self) -> PathBuf {
         self.0.join("out/events.jsonl")
     }
@@ -203,12 +208,14 @@ impl JobPaths {
         self.0.join("work/workspace")
     }
 
-    /// Returns what the job has changed of the source tree, where its workspace is mounted over that.
+    /// Returns what the job has changed of the source tree, where its workspace is mounted over
+    /// that.
     pub fn changes(&self) -> PathBuf {
         self.0.join("work/changes")
     }
 
-    /// Returns the directory of what is mounted, which the job cannot change; it is there as long as the workspace is mounted.
+    /// Returns the directory of what is mounted, which the job cannot change; it is there as long
+    /// as the workspace is mounted.
     pub fn overlay(&self) -> PathBuf {
         self.0.join("overlay")
     }

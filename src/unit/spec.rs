@@ -21,7 +21,8 @@ use crate::{
 /// The version of `run.json` and `spec.json`.
 pub const SPEC_VERSION: u32 = 1;
 
-/// The runner's program. It stands by itself since it starts for each job, and a program that holds nothing else starts in half the time.
+/// The runner's program. It stands by itself since it starts for each job, and a program that holds
+/// nothing else starts in half the time.
 pub const RUNNER: &str = "nixactions-runner";
 
 /// How much of a nameless step's script is its name, in characters.
@@ -39,7 +40,8 @@ pub enum ManagerKind {
     Embedded,
 }
 
-/// A run as it was asked for: the content of `run.json`. Its values may be secret; the file is its owner's alone.
+/// A run as it was asked for: the content of `run.json`. Its values may be secret; the file is its
+/// owner's alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunSpec {
@@ -53,7 +55,8 @@ pub struct RunSpec {
     pub manager: ManagerKind,
     /// When the run was made.
     pub created_at: Timestamp,
-    /// The program whose `supervise` subcommand the supervisor's unit runs; [`RUNNER`] lies beside it.
+    /// The program whose `supervise` subcommand the supervisor's unit runs; [`RUNNER`] lies beside
+    /// it.
     pub program: PathBuf,
     /// The directory of the run.
     pub directory: PathBuf,
@@ -72,7 +75,8 @@ pub struct RunSpec {
     pub path: String,
     /// Whether a copy of the source tree lies in the run's `shared/source`.
     pub has_source: bool,
-    /// Whether the jobs' workspaces are mounted over that copy, rather than each having a copy of its own.
+    /// Whether the jobs' workspaces are mounted over that copy, rather than each having a copy of
+    /// its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mounts_source: bool,
     /// How many jobs may run at once.
@@ -90,7 +94,8 @@ impl RunSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Secrets {
-    /// The file that holds them, in memory only; jobs get it by `LoadCredential=`. Gone when the run is over.
+    /// The file that holds them, in memory only; jobs get it by `LoadCredential=`. Gone when the
+    /// run is over.
     pub file: PathBuf,
     /// Their names.
     pub names: Vec<String>,
@@ -189,7 +194,8 @@ pub struct JobSpec {
     pub files_directory: PathBuf,
     /// Its direct needs.
     pub needs: Vec<JobName>,
-    /// Those of its needs whose failure counts as success: killed, they leave no result that says so.
+    /// Those of its needs whose failure counts as success: killed, they leave no result that says
+    /// so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerated_needs: Vec<JobName>,
     /// Its condition, as in the plan.
@@ -201,7 +207,8 @@ pub struct JobSpec {
     /// Whether that is mounted by the job's unit before the runner starts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mount_source: bool,
-    /// How many of the run's jobs may run at once, where the runner itself must see to it with locks.
+    /// How many of the run's jobs may run at once, where the runner itself must see to it with
+    /// locks.
     pub slots: Option<u32>,
     /// Its matrix group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -263,7 +270,13 @@ impl JobSpec {
         let view = view(context, ix);
         let paths = RunPaths::new(view.directory);
         let inputs = job.inputs.iter().zip(inputs(context, ix));
-        let needs = || context.graph.needs(ix).iter().map(|need| context.job(*need));
+        let needs = || {
+            context
+                .graph
+                .needs(ix)
+                .iter()
+                .map(|need| context.job(*need))
+        };
         let mut spec = Self {
             version: SPEC_VERSION,
             run: run.run.clone(),
@@ -274,7 +287,10 @@ impl JobSpec {
             shared_directory: paths.shared(),
             files_directory: view.files,
             needs: needs().map(|(need, _)| need.clone()).collect(),
-            tolerated_needs: needs().filter(|(_, need)| need.continue_on_error).map(|(need, _)| need.clone()).collect(),
+            tolerated_needs: needs()
+                .filter(|(_, need)| need.continue_on_error)
+                .map(|(need, _)| need.clone())
+                .collect(),
             condition: job.condition.clone(),
             continue_on_error: job.continue_on_error,
             copy_source: run.has_source && copies_source(&context.executor(job)),
@@ -282,23 +298,48 @@ impl JobSpec {
             slots: context.bound().filter(|_| !context.features.concurrency),
             matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
                 directory: paths.matrix(&matrix.group).path().to_owned(),
-                slots: matrix.max_parallel.filter(|_| !context.features.concurrency),
+                slots: matrix
+                    .max_parallel
+                    .filter(|_| !context.features.concurrency),
             }),
             path: run.path.clone(),
             workflow_env: context.plan.env.clone(),
             job_env: job.env.clone(),
             workflow_env_from: context.plan.env_from.clone(),
             job_env_from: job.env_from.clone(),
-            inputs_env: run.inputs.clone().into_iter().chain(job.matrix.iter().flat_map(matrix::variables)).collect(),
+            inputs_env: run
+                .inputs
+                .clone()
+                .into_iter()
+                .chain(job.matrix.iter().flat_map(matrix::variables))
+                .collect(),
             overrides: run.overrides.clone(),
             has_secrets: run.secrets.is_some(),
-            timeout: context.job_timeout(job).and_then(|timeout| Seconds::try_from(timeout.as_secs_f64()).ok()),
+            timeout: context
+                .job_timeout(job)
+                .and_then(|timeout| Seconds::try_from(timeout.as_secs_f64()).ok()),
             retry: job.retry.over(context.plan.retry.over(None)),
             inputs: inputs
-                .map(|(input, (_, from))| InputSpec { name: input.name.clone(), from: from.clone(), path: input.path.clone() })
+                .map(|(input, (_, from))| InputSpec {
+                    name: input.name.clone(),
+                    from: from.clone(),
+                    path: input.path.clone(),
+                })
                 .collect(),
-            outputs: job.outputs.iter().map(|(name, path)| OutputSpec { name: name.clone(), path: path.clone() }).collect(),
-            steps: job.steps.iter().enumerate().map(|(index, step)| StepSpec::new(index, step)).collect(),
+            outputs: job
+                .outputs
+                .iter()
+                .map(|(name, path)| OutputSpec {
+                    name: name.clone(),
+                    path: path.clone(),
+                })
+                .collect(),
+            steps: job
+                .steps
+                .iter()
+                .enumerate()
+                .map(|(index, step)| StepSpec::new(index, step))
+                .collect(),
             hooks: None,
         };
         hooks::apply(context, name, job, &mut spec);
@@ -325,21 +366,34 @@ impl StepSpec {
     }
 }
 
-/// Returns what a step is called: as its plan says, or else by its executable, or by the beginning of its script.
+/// Returns what a step is called: as its plan says, or else by its executable, or by the beginning
+/// of its script.
 pub fn step_name(index: usize, step: &Step) -> String {
     if let Some(name) = &step.name {
         return name.clone();
     }
     let text = match (&step.run, &step.bash) {
-        (Some(argv), _) => argv.first().and_then(|program| program.rsplit('/').next()).unwrap_or_default(),
-        (None, script) => script.iter().flat_map(|script| script.lines()).map(str::trim).find(|line| !line.is_empty()).unwrap_or_default(),
+        (Some(argv), _) => argv
+            .first()
+            .and_then(|program| program.rsplit('/').next())
+            .unwrap_or_default(),
+        (None, script) => script
+            .iter()
+            .flat_map(|script| script.lines())
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+            .unwrap_or_default(),
     };
     let mut shown: String = text.chars().filter(|c| !c.is_control()).collect();
     if let Some((cut, _)) = shown.char_indices().nth(STEP_NAME_CHARS) {
         shown.truncate(cut);
         shown.push('…');
     }
-    if shown.is_empty() { (index + 1).to_string() } else { shown }
+    if shown.is_empty() {
+        (index + 1).to_string()
+    } else {
+        shown
+    }
 }
 
 #[cfg(test)]
@@ -349,10 +403,22 @@ mod tests {
     #[test]
     fn a_nameless_step_is_called_by_what_it_does_and_a_name_that_is_cut_says_so() {
         let name = |json: serde_json::Value| step_name(1, &serde_json::from_value(json).unwrap());
-        assert_eq!(name(serde_json::json!({ "run": ["/nix/store/x/bin/compile", "-v"] })), "compile");
-        assert_eq!(name(serde_json::json!({ "bash": "\n  make all\nmake more" })), "make all");
-        assert_eq!(name(serde_json::json!({ "bash": "ä".repeat(40) })), "ä".repeat(40));
-        assert_eq!(name(serde_json::json!({ "bash": "ä".repeat(41) })), "ä".repeat(40) + "…");
+        assert_eq!(
+            name(serde_json::json!({ "run": ["/nix/store/x/bin/compile", "-v"] })),
+            "compile"
+        );
+        assert_eq!(
+            name(serde_json::json!({ "bash": "\n  make all\nmake more" })),
+            "make all"
+        );
+        assert_eq!(
+            name(serde_json::json!({ "bash": "ä".repeat(40) })),
+            "ä".repeat(40)
+        );
+        assert_eq!(
+            name(serde_json::json!({ "bash": "ä".repeat(41) })),
+            "ä".repeat(40) + "…"
+        );
         assert_eq!(name(serde_json::json!({ "bash": "\n" })), "2");
     }
 }

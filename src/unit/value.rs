@@ -1,4 +1,5 @@
-//! The typed values of unit properties, as `StartTransientUnit` wants them (org.freedesktop.systemd1(5)).
+//! The typed values of unit properties, as `StartTransientUnit` wants them
+//! (org.freedesktop.systemd1(5)).
 //!
 //! Knows nothing of D-Bus: the `systemd` layer turns each variant into a variant of the wire.
 
@@ -26,7 +27,8 @@ pub enum Value {
     BytesList(Vec<Vec<u8>>),
     /// `a(sasb)`: the executable and its argv.
     Exec(Vec<String>),
-    /// `a(sasas)`: as before, run with full privileges and outside of the sandbox, whatever the unit's other properties say.
+    /// `a(sasas)`: as before, run with full privileges and outside of the sandbox, whatever the
+    /// unit's other properties say.
     ExecPrivileged(Vec<String>),
     /// `a(ss)`
     Pairs(Vec<(String, String)>),
@@ -59,7 +61,10 @@ impl fmt::Display for Value {
             Self::ExecPrivileged(values) => write!(f, "+{}", values.join(" ")),
             Self::StrList(values) | Self::Exec(values) => f.write_str(&values.join(" ")),
             Self::BytesList(values) => {
-                let texts: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+                let texts: Vec<_> = values
+                    .iter()
+                    .map(|value| String::from_utf8_lossy(value))
+                    .collect();
                 f.write_str(&texts.join(" "))
             }
             Self::Pairs(pairs) | Self::Binds(pairs) => {
@@ -67,7 +72,9 @@ impl fmt::Display for Value {
                 f.write_str(&texts.join(" "))
             }
             Self::Checked(_, text) => f.write_str(text),
-            Self::Filter(allow, values) => write!(f, "{}{}", if *allow { "" } else { "~" }, values.join(" ")),
+            Self::Filter(allow, values) => {
+                write!(f, "{}{}", if *allow { "" } else { "~" }, values.join(" "))
+            }
         }
     }
 }
@@ -76,6 +83,8 @@ impl fmt::Display for TransientUnit {
     /// Writes the unit as a unit file would say it, for golden tests and `check`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[{}]", self.name)?;
-        self.properties.iter().try_for_each(|(name, value)| writeln!(f, "{name}={value}"))
+        self.properties
+            .iter()
+            .try_for_each(|(name, value)| writeln!(f, "{name}={value}"))
     }
 }

@@ -2,8 +2,9 @@
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
-    # Where nixactions is: put its URL here, or let `nix flake lock --override-input nixactions <reference>` write it to flake.lock.
-    # Until there is a URL, `nix flake update` cannot update it.
+    # Where nixactions is: put its URL here, or let `nix flake lock --override-input nixactions
+    # <reference>` write it to flake.lock. Until there is a URL, `nix flake update` cannot update
+    # it.
     nixactions.url = "nixactions";
     nixactions.inputs.nixpkgs.follows = "nixpkgs";
   };

@@ -170,9 +170,21 @@ impl File {
             .expect("the cases are there")
             .map(|entry| {
                 let path = entry.expect("the folder can be read").path();
-                assert_eq!(path.extension().and_then(|it| it.to_str()), Some("toml"), "`{}` is no case", path.display());
-                let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
-                Self { name, text: fs::read_to_string(&path).expect("a case can be read") }
+                assert_eq!(
+                    path.extension().and_then(|it| it.to_str()),
+                    Some("toml"),
+                    "`{}` is no case",
+                    path.display()
+                );
+                let name = path
+                    .file_stem()
+                    .expect("it has a name")
+                    .to_string_lossy()
+                    .into_owned();
+                Self {
+                    name,
+                    text: fs::read_to_string(&path).expect("a case can be read"),
+                }
             })
             .collect();
         files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -181,8 +193,9 @@ impl File {
 
     /// Parses it, with `@DIR@` as the case's directory.
     pub fn case(&self, directory: &Path) -> Case {
-        let mut case: Case = toml::from_str(&self.text.replace("@DIR@", &directory.display().to_string()))
-            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let mut case: Case =
+            toml::from_str(&self.text.replace("@DIR@", &directory.display().to_string()))
+                .unwrap_or_else(|error| panic!("{}: {error}", self.name));
         case.expect.complete();
         case.runs.values_mut().for_each(|run| run.expect.complete());
         case
@@ -190,13 +203,18 @@ impl File {
 }
 
 impl Expect {
-    /// Adds what goes without saying: a job or step that is only said to be there succeeded, its outcome is its conclusion, it has no
-    /// reason, a job has no outputs.
+    /// Adds what goes without saying: a job or step that is only said to be there succeeded, its
+    /// outcome is its conclusion, it has no reason, a job has no outputs.
     fn complete(&mut self) {
         for job in self.jobs.values_mut() {
             complete(job);
             job.entry("outputs").or_insert_with(|| json!({}));
-            for step in job.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
+            for step in job
+                .get_mut("steps")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
                 complete(step.as_object_mut().expect("a step is a table"));
             }
         }
@@ -204,12 +222,17 @@ impl Expect {
 }
 
 fn complete(record: &mut Map<String, Value>) {
-    let conclusion = record.entry("conclusion").or_insert_with(|| json!("success")).clone();
+    let conclusion = record
+        .entry("conclusion")
+        .or_insert_with(|| json!("success"))
+        .clone();
     record.entry("outcome").or_insert(conclusion);
     record.entry("reason").or_insert(Value::Null);
 }
 
-fn other_plan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn other_plan<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     plan(deserializer).map(Some)
 }
 
@@ -219,7 +242,11 @@ fn plan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::
         Value::String(text) => Ok(text),
         mut table => {
             table["version"] = json!(1);
-            table.as_object_mut().expect("invariant: it was indexed").entry("name").or_insert_with(|| json!("case"));
+            table
+                .as_object_mut()
+                .expect("invariant: it was indexed")
+                .entry("name")
+                .or_insert_with(|| json!("case"));
             Ok(table.to_string())
         }
     }

@@ -1,6 +1,7 @@
 //! The index: which case holds which words of the contract, and which words no case holds.
 //!
-//! `docs/conformance.md` is made here (`NIXACTIONS_BLESS=1`) and checked for drift. Knows nothing of how a case is played.
+//! `docs/conformance.md` is made here (`NIXACTIONS_BLESS=1`) and checked for drift. Knows nothing
+//! of how a case is played.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -27,7 +28,10 @@ pub fn trials(files: &[File]) -> Vec<Trial> {
         let files = files.to_vec();
         Trial::test(name, move || test(&files))
     };
-    vec![of("cases_are_numbered_once", numbered_once), of("the_index_is_what_the_cases_say", index)]
+    vec![
+        of("cases_are_numbered_once", numbered_once),
+        of("the_index_is_what_the_cases_say", index),
+    ]
 }
 
 fn numbered_once(files: &[File]) -> Result<(), Failed> {
@@ -35,7 +39,11 @@ fn numbered_once(files: &[File]) -> Result<(), Failed> {
     for file in files {
         let (number, words) = file.name.split_once('-').unwrap_or_default();
         if number.len() != 3 || number.parse::<u16>().is_err() || words.is_empty() {
-            return Err(format!("`{}` is not named like `012-failed-need-skips-dependents`", file.name).into());
+            return Err(format!(
+                "`{}` is not named like `012-failed-need-skips-dependents`",
+                file.name
+            )
+            .into());
         }
         if let Some(other) = seen.insert(number, &file.name) {
             return Err(format!("`{other}` and `{}` have the same number", file.name).into());
@@ -76,15 +84,23 @@ fn page(contract: &str, files: &[File]) -> Result<String, Failed> {
         .map(|(title, text)| (title, plain(text)))
         .collect();
     for (file, case, rule) in &cases {
-        if !sections.iter().any(|(_, text)| text.contains(rule.as_str())) {
+        if !sections
+            .iter()
+            .any(|(_, text)| text.contains(rule.as_str()))
+        {
             return Err(format!("{}: the contract does not say: {rule}", file.name).into());
         }
-        if case
-            .github
-            .as_ref()
-            .is_some_and(|source| !source.page.starts_with("https://docs.github.com/en/actions/") || source.says.is_empty())
-        {
-            return Err(format!("{}: `github` names no page of GitHub's documentation, or no words of it", file.name).into());
+        if case.github.as_ref().is_some_and(|source| {
+            !source
+                .page
+                .starts_with("https://docs.github.com/en/actions/")
+                || source.says.is_empty()
+        }) {
+            return Err(format!(
+                "{}: `github` names no page of GitHub's documentation, or no words of it",
+                file.name
+            )
+            .into());
         }
     }
     let mut out = HEAD.to_owned();
@@ -93,19 +109,33 @@ fn page(contract: &str, files: &[File]) -> Result<String, Failed> {
         let mut rules: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
         for (file, case, rule) in &cases {
             if let Some(start) = text.find(rule.as_str()) {
-                let github = case.github.as_ref().map_or_else(String::new, |source| format!(" ([GitHub]({}))", source.page));
+                let github = case.github.as_ref().map_or_else(String::new, |source| {
+                    format!(" ([GitHub]({}))", source.page)
+                });
                 let number = &file.name[..3];
                 rules
                     .entry((start, start + rule.len()))
                     .or_default()
-                    .push(format!("[{number}](../tests/conformance/cases/{}.toml){github}", file.name));
+                    .push(format!(
+                        "[{number}](../tests/conformance/cases/{}.toml){github}",
+                        file.name
+                    ));
             }
         }
-        out.push_str(&format!("\n## {title}\n\n| the contract | cases |\n| --- | --- |\n"));
+        out.push_str(&format!(
+            "\n## {title}\n\n| the contract | cases |\n| --- | --- |\n"
+        ));
         for ((start, end), cases) in &rules {
-            out.push_str(&format!("| {} | {} |\n", cell(&text[*start..*end]), cases.join(", ")));
+            out.push_str(&format!(
+                "| {} | {} |\n",
+                cell(&text[*start..*end]),
+                cases.join(", ")
+            ));
         }
-        let gaps: Vec<_> = gaps(text, rules.keys().copied()).into_iter().map(|gap| format!("- {gap}\n")).collect();
+        let gaps: Vec<_> = gaps(text, rules.keys().copied())
+            .into_iter()
+            .map(|gap| format!("- {gap}\n"))
+            .collect();
         if !gaps.is_empty() {
             out.push_str(&format!("\nNo case holds:\n\n{}", gaps.concat()));
         }
@@ -137,7 +167,11 @@ fn gaps(text: &str, spans: impl Iterator<Item = (usize, usize)>) -> Vec<&str> {
     let mut at = 0;
     for (start, end) in spans.chain([(text.len(), text.len())]) {
         if start > at {
-            found.extend(text[at..start].split(". ").map(|piece| piece.trim_matches([' ', ';', ',', '.', ':'])));
+            found.extend(
+                text[at..start]
+                    .split(". ")
+                    .map(|piece| piece.trim_matches([' ', ';', ',', '.', ':'])),
+            );
         }
         at = at.max(end);
     }

@@ -1,7 +1,9 @@
-//! The conformance suite: numbered cases, each a plan and what its run must leave, for the rules of `docs/contract.md`.
+//! The conformance suite: numbered cases, each a plan and what its run must leave, for the rules of
+//! `docs/contract.md`.
 //!
-//! Each case is a test on each manager: `012-failed-need-skips-dependents::system_252`. They share one machine per version, and run
-//! several at once on it. `README.md` beside it tells how a case is written; `docs/conformance.md` is the index of rules, made here.
+//! Each case is a test on each manager: `012-failed-need-skips-dependents::system_252`. They share
+//! one machine per version, and run several at once on it. `README.md` beside it tells how a case
+//! is written; `docs/conformance.md` is the index of rules, made here.
 
 mod case;
 mod expect;
@@ -33,7 +35,8 @@ struct Place {
 
 impl Place {
     fn get(&self) -> &Result<Manager, Skip> {
-        self.manager.get_or_init(|| (self.make)(Path::new(env!("CARGO_BIN_EXE_nixactions"))))
+        self.manager
+            .get_or_init(|| (self.make)(Path::new(env!("CARGO_BIN_EXE_nixactions"))))
     }
 }
 
@@ -46,7 +49,13 @@ fn main() -> ExitCode {
         ("system_257", Manager::system_257),
         ("system_262", Manager::system_262),
     ];
-    let places = makers.map(|(name, make)| Arc::new(Place { name, make, manager: OnceLock::new() }));
+    let places = makers.map(|(name, make)| {
+        Arc::new(Place {
+            name,
+            make,
+            manager: OnceLock::new(),
+        })
+    });
     let files = File::all();
     let mut trials = index::trials(&files);
     for file in files {
@@ -64,6 +73,10 @@ fn main() -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Each machine takes seconds to come down, on a loaded host.
-    std::thread::scope(|scope| places.into_iter().for_each(|place| drop(scope.spawn(move || drop(place)))));
+    std::thread::scope(|scope| {
+        places
+            .into_iter()
+            .for_each(|place| drop(scope.spawn(move || drop(place))))
+    });
     conclusion.exit_code()
 }

@@ -1,9 +1,14 @@
-//! Plays a case on a manager: writes its files, runs its plan, does what it says meanwhile and afterwards.
+//! Plays a case on a manager: writes its files, runs its plan, does what it says meanwhile and
+//! afterwards.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{
+    collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command,
+};
 
 use libtest_mimic::Failed;
-use nixactions_harness::{CommandExt as _, Finished, Manager, RUN_DEADLINE, Run, SOON, Signal, wait_for};
+use nixactions_harness::{
+    CommandExt as _, Finished, Manager, RUN_DEADLINE, Run, SOON, Signal, wait_for,
+};
 
 use crate::{
     case::{Case, File, Meanwhile, Then},
@@ -13,23 +18,47 @@ use crate::{
 /// The exit statuses of what cannot be started.
 const REFUSED: [i32; 2] = [2, 3];
 
-/// Plays the case and compares; a difference is an error that shows it and says where all there is has been kept.
+/// Plays the case and compares; a difference is an error that shows it and says where all there is
+/// has been kept.
 pub fn play(file: &File, manager: &Manager, name: &str) -> Result<(), Failed> {
     let directory = manager.dir().join(&file.name);
     let case = file.case(&directory);
     prepare(&case, manager, &directory);
-    let place = Place { manager, directory: &directory, runs: Vec::new() };
+    let place = Place {
+        manager,
+        directory: &directory,
+        runs: Vec::new(),
+    };
     let command = place.run("plan.json", &case.plan, &case.args, &case.env);
-    if REFUSED.contains(&case.expect.exit) { refused(command, place, &case).compare(name) } else { started(command, place, &case, name) }
+    if REFUSED.contains(&case.expect.exit) {
+        refused(command, place, &case).compare(name)
+    } else {
+        started(command, place, &case, name)
+    }
 }
 
 /// Takes what a command printed that is to be refused.
 fn refused<'a>(mut command: Command, place: Place<'a>, case: &'a Case) -> Found<'a> {
     let output = command.output_within(SOON);
-    let (exit, stderr) = (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned());
+    let (exit, stderr) = (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    );
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(stdout, "", "what is refused starts nothing, and has no events");
-    Found { place, plan: &case.plan, expect: &case.expect, finished: None, stderr, exit, then: &[], spoken: Vec::new() }
+    assert_eq!(
+        stdout, "",
+        "what is refused starts nothing, and has no events"
+    );
+    Found {
+        place,
+        plan: &case.plan,
+        expect: &case.expect,
+        finished: None,
+        stderr,
+        exit,
+        then: &[],
+        spoken: Vec::new(),
+    }
 }
 
 /// Follows the run that the command starts, and those that come meanwhile, to their ends.
@@ -45,10 +74,16 @@ fn started(command: Command, mut place: Place<'_>, case: &Case, name: &str) -> R
     over.extend(runs.into_iter().map(|(name, run)| (name, run.end())));
     let found = |(label, finished): (String, Finished)| {
         let other = case.runs.get(&label);
-        let (then, spoken) = if other.is_some() { (&[][..], Vec::new()) } else { (&*case.then, speak(case, &place)) };
+        let (then, spoken) = if other.is_some() {
+            (&[][..], Vec::new())
+        } else {
+            (&*case.then, speak(case, &place))
+        };
         Found {
             place: place.clone(),
-            plan: other.and_then(|other| other.plan.as_ref()).unwrap_or(&case.plan),
+            plan: other
+                .and_then(|other| other.plan.as_ref())
+                .unwrap_or(&case.plan),
             expect: other.map_or(&case.expect, |other| &other.expect),
             exit: finished.code.unwrap_or(-1),
             stderr: finished.stderr.clone(),
@@ -58,7 +93,11 @@ fn started(command: Command, mut place: Place<'_>, case: &Case, name: &str) -> R
         }
     };
     over.into_iter().try_for_each(|run| {
-        let kept = if run.0 == "RUN" { name.to_owned() } else { format!("{name}-{}", run.0) };
+        let kept = if run.0 == "RUN" {
+            name.to_owned()
+        } else {
+            format!("{name}-{}", run.0)
+        };
         found(run).compare(&kept)
     })
 }
@@ -76,9 +115,19 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// Returns a command that runs this plan.
-    fn run(&self, file: &str, plan: &str, args: &[String], env: &BTreeMap<String, String>) -> Command {
+    fn run(
+        &self,
+        file: &str,
+        plan: &str,
+        args: &[String],
+        env: &BTreeMap<String, String>,
+    ) -> Command {
         let plan = self.manager.write(self.directory.join(file), plan);
-        let mut arguments = vec!["run".to_owned(), plan.display().to_string(), "--output=json".to_owned()];
+        let mut arguments = vec![
+            "run".to_owned(),
+            plan.display().to_string(),
+            "--output=json".to_owned(),
+        ];
         arguments.extend(args.iter().cloned());
         let mut command = self.manager.nixactions_in(self.directory, &arguments);
         command.envs(env);
@@ -87,30 +136,42 @@ impl Place<'_> {
 
     /// Returns the directory inside of the run of that id.
     pub fn run_dir(&self, id: &str) -> String {
-        self.manager.state_dir().join("runs").join(id).display().to_string()
+        self.manager
+            .state_dir()
+            .join("runs")
+            .join(id)
+            .display()
+            .to_string()
     }
 
     /// Puts in what is only known of a run that there is.
     fn fill_in(&self, text: &str) -> String {
         self.runs.iter().fold(text.to_owned(), |text, (name, id)| {
-            text.replace(&format!("@{name}_DIR@"), &self.run_dir(id)).replace(&format!("@{name}@"), id)
+            text.replace(&format!("@{name}_DIR@"), &self.run_dir(id))
+                .replace(&format!("@{name}@"), id)
         })
     }
 
     fn nixactions(&self, arguments: &[String]) -> Command {
-        let arguments: Vec<_> = arguments.iter().map(|argument| self.fill_in(argument)).collect();
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|argument| self.fill_in(argument))
+            .collect();
         self.manager.nixactions_in(self.directory, &arguments)
     }
 
     fn bash(&self, script: &str) -> Command {
-        self.manager.command_in(self.directory, &["bash", "-euc", &self.fill_in(script)])
+        self.manager
+            .command_in(self.directory, &["bash", "-euc", &self.fill_in(script)])
     }
 }
 
-/// Makes what is there before: the directory, which jobs may be let write to, the files, and what the setup makes.
+/// Makes what is there before: the directory, which jobs may be let write to, the files, and what
+/// the setup makes.
 fn prepare(case: &Case, manager: &Manager, directory: &Path) {
     manager.write(directory.join(".case"), "");
-    fs::set_permissions(manager.file(directory), fs::Permissions::from_mode(0o777)).expect("it is ours");
+    fs::set_permissions(manager.file(directory), fs::Permissions::from_mode(0o777))
+        .expect("it is ours");
     for (path, text) in &case.files {
         let path = directory.join(path);
         if text.starts_with("#!") {
@@ -120,7 +181,9 @@ fn prepare(case: &Case, manager: &Manager, directory: &Path) {
         }
     }
     if let Some(script) = &case.setup {
-        manager.command_in(directory, &["bash", "-euc", script]).ok();
+        manager
+            .command_in(directory, &["bash", "-euc", script])
+            .ok();
     }
 }
 
@@ -141,16 +204,23 @@ fn act<'a>(
         runs[run].wait_for_event(kind, None);
     }
     if let Some(name) = &meanwhile.over {
-        over.insert(name.clone(), runs.remove(name).expect("there is such a run").end());
+        over.insert(
+            name.clone(),
+            runs.remove(name).expect("there is such a run").end(),
+        );
     }
     if meanwhile.interrupt {
         runs["RUN"].signal_client(Signal::SIGINT);
     }
     if meanwhile.kill_supervisor {
-        wait_for(SOON, "a supervisor to kill", || runs["RUN"].kill_supervisor().then_some(()));
+        wait_for(SOON, "a supervisor to kill", || {
+            runs["RUN"].kill_supervisor().then_some(())
+        });
     }
     if let Some(job) = &meanwhile.kill_runner {
-        wait_for(SOON, "a runner to kill", || runs["RUN"].kill_runner(job).then_some(()));
+        wait_for(SOON, "a runner to kill", || {
+            runs["RUN"].kill_runner(job).then_some(())
+        });
     }
     if !meanwhile.nixactions.is_empty() {
         place.nixactions(&meanwhile.nixactions).ok();
@@ -161,8 +231,19 @@ fn act<'a>(
     if let Some(name) = &meanwhile.start {
         let other = &case.runs[name];
         let command = match &other.rerun {
-            Some(arguments) => place.nixactions(&[&["rerun".to_owned(), "--output=json".to_owned()], arguments.as_slice()].concat()),
-            None => place.run(&format!("{name}.json"), other.plan.as_ref().unwrap_or(&case.plan), &other.args, &case.env),
+            Some(arguments) => place.nixactions(
+                &[
+                    &["rerun".to_owned(), "--output=json".to_owned()],
+                    arguments.as_slice(),
+                ]
+                .concat(),
+            ),
+            None => place.run(
+                &format!("{name}.json"),
+                other.plan.as_ref().unwrap_or(&case.plan),
+                &other.args,
+                &case.env,
+            ),
         };
         let run = place.manager.start_command(command);
         place.runs.push((name.clone(), run.id().to_owned()));
@@ -172,10 +253,16 @@ fn act<'a>(
 
 fn speak(case: &Case, place: &Place<'_>) -> Vec<Spoken> {
     let speak = |then: &Then| {
-        let mut command = then.bash.as_ref().map_or_else(|| place.nixactions(&then.nixactions), |script| place.bash(script));
+        let mut command = then.bash.as_ref().map_or_else(
+            || place.nixactions(&then.nixactions),
+            |script| place.bash(script),
+        );
         let output = command.output_within(RUN_DEADLINE);
         let text = [output.stdout, output.stderr].concat();
-        Spoken { exit: output.status.code().unwrap_or(-1), text: String::from_utf8_lossy(&text).into_owned() }
+        Spoken {
+            exit: output.status.code().unwrap_or(-1),
+            text: String::from_utf8_lossy(&text).into_owned(),
+        }
     };
     case.then.iter().map(speak).collect()
 }

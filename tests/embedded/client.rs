@@ -1,7 +1,8 @@
 //! A client of the embedded manager and nothing else, so that it can be killed.
 //!
-//! `client STATE_DIR RUN_DIR RUN [--keep PATH]… [--stay] -- SUPERVISOR…` prints PID 1's id and how long the call took.
-//! With `--stay` it then waits to be killed. `client --check` prints what the manager would be made of.
+//! `client STATE_DIR RUN_DIR RUN [--keep PATH]… [--stay] -- SUPERVISOR…` prints PID 1's id and how
+//! long the call took. With `--stay` it then waits to be killed. `client --check` prints what the
+//! manager would be made of.
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -9,7 +10,10 @@ use nixactions::embedded::{self, Boot, EmbeddedError};
 
 /// Runs the client if the arguments ask for it.
 pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
-    let arguments = argv.get(1).filter(|word| *word == "client").map(|_| &argv[2..])?;
+    let arguments = argv
+        .get(1)
+        .filter(|word| *word == "client")
+        .map(|_| &argv[2..])?;
     Some(match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -28,7 +32,11 @@ fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {
         return Ok(());
     }
     let (state_dir, run_dir) = (PathBuf::from(&arguments[0]), PathBuf::from(&arguments[1]));
-    let run = arguments[2].to_str().expect("UTF-8").parse().expect("a run id");
+    let run = arguments[2]
+        .to_str()
+        .expect("UTF-8")
+        .parse()
+        .expect("a run id");
     let (mut extra_paths, mut stay, mut rest) = (Vec::new(), false, arguments[3..].iter());
     while let Some(word) = rest.next().filter(|word| *word != "--") {
         if word == "--keep" {

@@ -1,9 +1,14 @@
-//! The embedded manager on the real thing: a private systemd booted from this machine's own root file system.
+//! The embedded manager on the real thing: a private systemd booted from this machine's own root
+//! file system.
 //!
-//! A shell script stands in for the supervisor. Needs root and the packages that the manager needs; without them the
-//! tests count as ignored and the reason is printed. This program is the client and the manager's stages as well.
+//! A shell script stands in for the supervisor. Needs root and the packages that the manager needs;
+//! without them the tests count as ignored and the reason is printed. This program is the client
+//! and the manager's stages as well.
 
-#![expect(clippy::unwrap_used, reason = "all of it is tests, which clippy cannot tell without the standard harness")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is tests, which clippy cannot tell without the standard harness"
+)]
 
 mod client;
 mod run;
@@ -70,20 +75,37 @@ const TESTS: [(&str, fn()); 18] = tests![
 
 fn nothing_of_the_host_is_touched_and_nothing_is_left() {
     let run = Run::new("/tmp");
-    let canaries: Vec<tempfile::NamedTempFile> =
-        ["/tmp", "/run", "/var/tmp"].map(|dir| tempfile::NamedTempFile::new_in(dir).unwrap()).into();
+    let canaries: Vec<tempfile::NamedTempFile> = ["/tmp", "/run", "/var/tmp"]
+        .map(|dir| tempfile::NamedTempFile::new_in(dir).unwrap())
+        .into();
     for canary in &canaries {
         // Old enough for systemd-tmpfiles(8) to clean it, did it run.
-        canary.as_file().set_modified(SystemTime::now() - Duration::from_secs(100 * 86400)).unwrap();
+        canary
+            .as_file()
+            .set_modified(SystemTime::now() - Duration::from_secs(100 * 86400))
+            .unwrap();
     }
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
     let host = || {
-        ["/etc", "/etc/systemd", "/var/lib", "/var/lib/systemd", "/var/log", "/var/log/journal"]
-            .map(|dir| Path::new(dir).is_dir().then(|| names(dir)))
+        [
+            "/etc",
+            "/etc/systemd",
+            "/var/lib",
+            "/var/lib/systemd",
+            "/var/log",
+            "/var/log/journal",
+        ]
+        .map(|dir| Path::new(dir).is_dir().then(|| names(dir)))
     };
     let settings = || {
-        ["fs/nr_open", "fs/file-max", "net/unix/max_dgram_qlen", "kernel/core_pattern", "kernel/hostname"]
-            .map(|name| fs::read_to_string(Path::new("/proc/sys").join(name)).ok())
+        [
+            "fs/nr_open",
+            "fs/file-max",
+            "net/unix/max_dgram_qlen",
+            "kernel/core_pattern",
+            "kernel/hostname",
+        ]
+        .map(|name| fs::read_to_string(Path::new("/proc/sys").join(name)).ok())
     };
     let (mounts_before, host_before, settings_before) = (mounts(), host(), settings());
 
@@ -100,17 +122,38 @@ fn nothing_of_the_host_is_touched_and_nothing_is_left() {
     );
     run.wait_for_file("up");
     let (namespace, _held) = booted.namespace();
-    let inside = |path: &Path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == namespace);
-    assert!(processes(inside).len() >= 4, "systemd, journald, the bus, the supervisor");
-    assert_eq!(mounts(), mounts_before, "no mount of the manager shows outside");
+    let inside =
+        |path: &Path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == namespace);
+    assert!(
+        processes(inside).len() >= 4,
+        "systemd, journald, the bus, the supervisor"
+    );
+    assert_eq!(
+        mounts(),
+        mounts_before,
+        "no mount of the manager shows outside"
+    );
     assert_eq!(run.cgroups().len(), 1);
     assert!(!run.dir.join("errors").exists(), "{}", run.read("errors"));
     for canary in &canaries {
-        assert!(!run.read("seen").contains(&*canary.path().file_name().unwrap().to_string_lossy()), "the host's /tmp is out of sight");
+        assert!(
+            !run.read("seen")
+                .contains(&*canary.path().file_name().unwrap().to_string_lossy()),
+            "the host's /tmp is out of sight"
+        );
     }
-    let foreign =
-        ["multi-user.target", "systemd-tmpfiles-setup.service", "systemd-udevd.service", "systemd-logind.service", "getty.target"];
-    for unit in run.read("units").lines().filter(|line| !line.contains("not-found")) {
+    let foreign = [
+        "multi-user.target",
+        "systemd-tmpfiles-setup.service",
+        "systemd-udevd.service",
+        "systemd-logind.service",
+        "getty.target",
+    ];
+    for unit in run
+        .read("units")
+        .lines()
+        .filter(|line| !line.contains("not-found"))
+    {
         assert!(!foreign.iter().any(|name| unit.contains(name)), "{unit}");
     }
 
@@ -118,7 +161,9 @@ fn nothing_of_the_host_is_touched_and_nothing_is_left() {
     run.wait_for_end();
     booted.stop_client();
     assert_eq!(processes(inside), Vec::<String>::new());
-    let of_the_run = |path: &Path| fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.contains(&run.id));
+    let of_the_run = |path: &Path| {
+        fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.contains(&run.id))
+    };
     assert_eq!(processes(of_the_run), Vec::<String>::new());
     assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
     assert_eq!(mounts(), mounts_before);
@@ -127,7 +172,10 @@ fn nothing_of_the_host_is_touched_and_nothing_is_left() {
     for canary in &canaries {
         assert!(canary.path().exists());
     }
-    assert!(!run.dir.join("manager").exists(), "the private /tmp is removed");
+    assert!(
+        !run.dir.join("manager").exists(),
+        "the private /tmp is removed"
+    );
 }
 
 fn outlives_a_client_that_is_killed() {
@@ -144,17 +192,27 @@ fn outlives_a_client_that_is_killed() {
 
 fn outlives_its_terminal() {
     let run = Run::new("/tmp");
-    // The client leads a session on a terminal of its own. When the leader dies, the kernel hangs up on the session.
+    // The client leads a session on a terminal of its own. When the leader dies, the kernel hangs
+    // up on the session.
     let client = run.client("ready; until [ -e end ]; do sleep 0.02; done; echo the last word");
-    let words: Vec<String> =
-        [client.get_program()].into_iter().chain(client.get_args()).map(|word| word.to_str().unwrap().to_owned()).collect();
-    let mut terminal =
-        Command::new("script").args(["-qec", &words.join(" "), "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let words: Vec<String> = [client.get_program()]
+        .into_iter()
+        .chain(client.get_args())
+        .map(|word| word.to_str().unwrap().to_owned())
+        .collect();
+    let mut terminal = Command::new("script")
+        .args(["-qec", &words.join(" "), "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     run.wait("manager.json", || run.dir.join("manager.json").exists());
     terminal.kill().unwrap();
     terminal.wait().unwrap();
-    let of_the_client =
-        |path: &Path| fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line.contains("--stay") && line.contains(&run.id));
+    let of_the_client = |path: &Path| {
+        fs::read_to_string(path.join("cmdline"))
+            .is_ok_and(|line| line.contains("--stay") && line.contains(&run.id))
+    };
     run.wait("the client's end", || processes(of_the_client).is_empty());
     assert!(embedded::is_alive(&run.dir));
     fs::write(run.dir.join("end"), "").unwrap();
@@ -167,10 +225,21 @@ fn outlives_the_process_that_clears_up_and_the_next_manager_does_it() {
     let booted = run.boot("ready; touch up; until [ -e end ]; do sleep 0.02; done");
     run.wait_for_file("up");
     let title = format!("nixactions\0embedded\0{}\0", run.id);
-    let is_init = |path: &Path| fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line == title);
+    let is_init =
+        |path: &Path| fs::read_to_string(path.join("cmdline")).is_ok_and(|line| line == title);
     let init = processes(is_init);
-    let pid = init[0].trim_start_matches("/proc/").split(':').next().unwrap();
-    assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+    let pid = init[0]
+        .trim_start_matches("/proc/")
+        .split(':')
+        .next()
+        .unwrap();
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     run.wait("the process's end", || processes(is_init).is_empty());
     assert!(embedded::is_alive(&run.dir), "PID 1 lives");
     fs::write(run.dir.join("end"), "").unwrap();
@@ -192,9 +261,17 @@ fn journal_is_read_from_outside_while_it_runs_and_afterwards() {
     run.wait_for_end();
     assert!(embedded::failure(&run.dir).is_none());
     let journal = run.journal();
-    assert!(journal.contains("by a unit") && journal.contains("goodbye"), "{journal}");
+    assert!(
+        journal.contains("by a unit") && journal.contains("goodbye"),
+        "{journal}"
+    );
     let field = format!("NIXACTIONS_RUN={}", run.id);
-    let output = Command::new("journalctl").args(["-q", "-o", "cat", "-D"]).arg(run.dir.join("journal")).arg(field).output().unwrap();
+    let output = Command::new("journalctl")
+        .args(["-q", "-o", "cat", "-D"])
+        .arg(run.dir.join("journal"))
+        .arg(field)
+        .output()
+        .unwrap();
     assert!(text(&output).contains("goodbye"), "{}", text(&output));
 }
 
@@ -211,8 +288,15 @@ fn sandboxed_units_work() {
             sh -c 'cat $CREDENTIALS_DIRECTORY/c; ls -A $0; echo written > $0/job/file; echo no > /etc/nixactions-test || echo read-only' $D
         echo status $?; cat job/file"#,
     );
-    let lines: Vec<&str> = out.lines().filter(|line| !line.contains("/etc/nixactions-test")).collect();
-    assert_eq!(lines, ["secret", "job", "read-only", "status 0", "written"], "{out}");
+    let lines: Vec<&str> = out
+        .lines()
+        .filter(|line| !line.contains("/etc/nixactions-test"))
+        .collect();
+    assert_eq!(
+        lines,
+        ["secret", "job", "read-only", "status 0", "written"],
+        "{out}"
+    );
 }
 
 fn users_of_jobs_cannot_reach_the_manager() {
@@ -224,8 +308,15 @@ fn users_of_jobs_cannot_reach_the_manager() {
         systemd-run -q --wait --pipe -p DynamicUser=yes systemd-run true; echo status $?
         systemd-run -q --wait --pipe busctl call org.freedesktop.systemd1 / org.freedesktop.DBus.Peer Ping; echo status $?",
     );
-    let statuses: Vec<&str> = out.lines().filter(|line| line.starts_with("status")).collect();
-    assert_eq!(statuses, ["status 1", "status 1", "status 1", "status 0"], "{out}");
+    let statuses: Vec<&str> = out
+        .lines()
+        .filter(|line| line.starts_with("status"))
+        .collect();
+    assert_eq!(
+        statuses,
+        ["status 1", "status 1", "status 1", "status 0"],
+        "{out}"
+    );
 }
 
 fn supervisor_is_restarted_and_units_survive_reload_and_reexecution() {
@@ -238,7 +329,11 @@ fn supervisor_is_restarted_and_units_survive_reload_and_reexecution() {
         systemctl daemon-reexec; systemctl is-active job
         systemctl show -P SubState job; systemd-run -q --wait --pipe echo after; cp log out",
     );
-    assert_eq!(out.lines().collect::<Vec<_>>(), ["active", "active", "running", "after"], "{out}");
+    assert_eq!(
+        out.lines().collect::<Vec<_>>(),
+        ["active", "active", "running", "after"],
+        "{out}"
+    );
     assert_eq!(run.read("starts").lines().count(), 2);
 }
 
@@ -247,14 +342,32 @@ fn supervisor_that_cannot_be_executed_ends_the_manager() {
     let program = run.dir.join("text");
     fs::write(&program, "not a program").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let output = client_command().args([&run.state_dir, &run.dir]).args([&run.id, "--"]).arg(&program).output().unwrap();
+    let output = client_command()
+        .args([&run.state_dir, &run.dir])
+        .args([&run.id, "--"])
+        .arg(&program)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output));
     run.wait_for_end();
     let error = embedded::failure(&run.dir).expect("a failure");
-    assert!(error.to_string().starts_with("the run's private systemd ended: exit status: 203: "), "{error}");
-    assert_eq!(error.hints(), [format!("see `{}`", run.dir.join("manager.log").display())]);
+    assert!(
+        error
+            .to_string()
+            .starts_with("the run's private systemd ended: exit status: 203: "),
+        "{error}"
+    );
+    assert_eq!(
+        error.hints(),
+        [format!("see `{}`", run.dir.join("manager.log").display())]
+    );
     // In the one or the other: PID 1 tries it before there is a journal.
-    assert!((run.log() + &run.journal()).contains("Exec format error"), "{}{}", run.log(), run.journal());
+    assert!(
+        (run.log() + &run.journal()).contains("Exec format error"),
+        "{}{}",
+        run.log(),
+        run.journal()
+    );
 }
 
 fn kill_ends_every_process() {
@@ -263,14 +376,23 @@ fn kill_ends_every_process() {
         .boot("ready; systemd-run -q sleep 1000; (trap '' TERM INT; setsid sleep 1001) & touch up; until [ -e end ]; do sleep 0.02; done");
     run.wait_for_file("up");
     let (namespace, _held) = booted.namespace();
-    let inside = |path: &Path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == namespace);
+    let inside =
+        |path: &Path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == namespace);
     assert!(processes(inside).len() >= 6);
     assert!(embedded::kill(&run.dir).unwrap());
     run.wait_for_end();
     assert_eq!(processes(inside), Vec::<String>::new());
     assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
-    assert!(embedded::failure(&run.dir).unwrap().to_string().starts_with("the run's private systemd ended: signal: 9"));
-    assert!(!embedded::kill(&run.dir).unwrap(), "there is nothing left to kill");
+    assert!(
+        embedded::failure(&run.dir)
+            .unwrap()
+            .to_string()
+            .starts_with("the run's private systemd ended: signal: 9")
+    );
+    assert!(
+        !embedded::kill(&run.dir).unwrap(),
+        "there is nothing left to kill"
+    );
 }
 
 fn a_run_has_one_manager() {
@@ -278,13 +400,23 @@ fn a_run_has_one_manager() {
     let _booted = run.boot("ready; until [ -e end ]; do sleep 0.02; done");
     let output = run.client("true").output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(text(&output), format!("error: run `{}` has a living manager already\nhint: attach to it, or cancel it\n", run.id));
+    assert_eq!(
+        text(&output),
+        format!(
+            "error: run `{}` has a living manager already\nhint: attach to it, or cancel it\n",
+            run.id
+        )
+    );
     assert!(embedded::is_alive(&run.dir));
 }
 
 fn up_to_twenty_managers_live_side_by_side() {
-    // Each takes four inotify instances, and two more for a moment; root has 128 by default. Other tests need some too.
-    let free = (0..160).map_while(|_| Inotify::init(InitFlags::IN_CLOEXEC).ok()).collect::<Vec<_>>().len();
+    // Each takes four inotify instances, and two more for a moment; root has 128 by default. Other
+    // tests need some too.
+    let free = (0..160)
+        .map_while(|_| Inotify::init(InitFlags::IN_CLOEXEC).ok())
+        .collect::<Vec<_>>()
+        .len();
     let number = (free.saturating_sub(24) / 5).clamp(2, 20);
     eprintln!("{number} managers, as {free} inotify instances are free");
     let runs: Vec<Run> = (0..number).map(|_| Run::new("/tmp")).collect();
@@ -301,7 +433,12 @@ fn up_to_twenty_managers_live_side_by_side() {
     }
     for run in &runs {
         run.wait_for_end();
-        let said: Vec<String> = run.journal().lines().filter(|line| line.starts_with("I am")).map(str::to_owned).collect();
+        let said: Vec<String> = run
+            .journal()
+            .lines()
+            .filter(|line| line.starts_with("I am"))
+            .map(str::to_owned)
+            .collect();
         assert_eq!(said, [format!("I am {}", run.dir.display())]);
         assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
     }
@@ -310,7 +447,10 @@ fn up_to_twenty_managers_live_side_by_side() {
 
 fn kept_paths_stay_visible_below_tmp_and_run() {
     let mut run = Run::new("/var/tmp");
-    let secret = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir_in("/tmp").unwrap();
+    let secret = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in("/tmp")
+        .unwrap();
     let tree = secret.path().join("deep/tree");
     fs::create_dir_all(&tree).unwrap();
     fs::write(tree.join("file"), "in the tree").unwrap();
@@ -325,16 +465,27 @@ fn kept_paths_stay_visible_below_tmp_and_run() {
         secret.path().display(),
         socket.path().display()
     ));
-    assert_eq!(out.lines().collect::<Vec<_>>(), ["in the treein the tree", "700", "there", "deep", "link"], "{out}");
+    assert_eq!(
+        out.lines().collect::<Vec<_>>(),
+        ["in the treein the tree", "700", "there", "deep", "link"],
+        "{out}"
+    );
     assert_eq!(fs::read_to_string(tree.join("new")).unwrap(), "new\n");
-    assert_eq!(fs::symlink_metadata(secret.path()).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::symlink_metadata(secret.path()).unwrap().mode() & 0o777,
+        0o700
+    );
 }
 
 fn all_of_tmp_can_be_kept() {
     let mut run = Run::new("/var/lib");
     let canary = tempfile::NamedTempFile::new_in("/tmp").unwrap();
     run.keep = vec!["/tmp".into()];
-    assert_eq!(run.finish(&format!("ready; ls {}", canary.path().display())).trim(), canary.path().to_str().unwrap());
+    assert_eq!(
+        run.finish(&format!("ready; ls {}", canary.path().display()))
+            .trim(),
+        canary.path().to_str().unwrap()
+    );
     assert!(canary.path().exists());
 }
 
@@ -358,12 +509,26 @@ fn what_is_missing_is_named_all_at_once() {
 
 fn without_privileges_it_says_what_to_do() {
     let _run = Run::new("/tmp");
-    let program = tempfile::NamedTempFile::new_in("/tmp").unwrap().into_temp_path();
-    // By another process: a test that forks meanwhile would inherit the open file and keep it from being executed.
-    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap().success());
+    let program = tempfile::NamedTempFile::new_in("/tmp")
+        .unwrap()
+        .into_temp_path();
+    // By another process: a test that forks meanwhile would inherit the open file and keep it from
+    // being executed.
+    assert!(
+        Command::new("cp")
+            .arg(std::env::current_exe().unwrap())
+            .arg(&program)
+            .status()
+            .unwrap()
+            .success()
+    );
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let output =
-        Command::new("setpriv").args(["--reuid=65534", "--clear-groups"]).arg(&program).args(["client", "--check"]).output().unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["client", "--check"])
+        .output()
+        .unwrap();
     assert!(
         text(&output).starts_with("error: the embedded manager cannot run here: missing root's privileges\nhint: run it as root"),
         "{}",
@@ -375,7 +540,11 @@ fn without_privileges_it_says_what_to_do() {
         .args(["client", "--check"])
         .output()
         .unwrap();
-    assert!(text(&output).contains("missing CAP_SYS_ADMIN\nhint: give the container CAP_SYS_ADMIN"), "{}", text(&output));
+    assert!(
+        text(&output).contains("missing CAP_SYS_ADMIN\nhint: give the container CAP_SYS_ADMIN"),
+        "{}",
+        text(&output)
+    );
 }
 
 fn failure_while_setting_up_is_told_to_the_client_and_leaves_nothing() {
@@ -389,11 +558,16 @@ fn failure_while_setting_up_is_told_to_the_client_and_leaves_nothing() {
         .unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert!(
-        text(&output).contains("to the mount namespace: Operation not permitted") || text(&output).contains("keep mounts from the host: "),
+        text(&output).contains("to the mount namespace: Operation not permitted")
+            || text(&output).contains("keep mounts from the host: "),
         "{}",
         text(&output)
     );
-    assert!(text(&output).contains("hint: in a container, give it CAP_SYS_ADMIN"), "{}", text(&output));
+    assert!(
+        text(&output).contains("hint: in a container, give it CAP_SYS_ADMIN"),
+        "{}",
+        text(&output)
+    );
     assert!(!embedded::is_alive(&run.dir));
     assert_eq!(run.cgroups(), Vec::<PathBuf>::new());
 }
@@ -403,5 +577,9 @@ fn start_up_time_is_printed() {
     let started = Instant::now();
     let booted = run.boot("touch up; ready; until [ -e end ]; do sleep 0.02; done");
     run.wait_for_file("up");
-    eprintln!("boot() took {}, the supervisor ran after {:?}", booted.took, started.elapsed());
+    eprintln!(
+        "boot() took {}, the supervisor ran after {:?}",
+        booted.took,
+        started.elapsed()
+    );
 }

@@ -15,7 +15,8 @@ use nixactions::embedded;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A state directory with one run in it; the manager is killed and all is removed when it is dropped.
+/// A state directory with one run in it; the manager is killed and all is removed when it is
+/// dropped.
 pub struct Run {
     _state: tempfile::TempDir,
     pub state_dir: PathBuf,
@@ -35,35 +36,64 @@ impl Run {
     /// Makes a run with its state directory below `parent`.
     pub fn new(parent: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let id = format!("embtest{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let state = tempfile::Builder::new().prefix("nixactions-test").tempdir_in(parent).unwrap();
+        let id = format!(
+            "embtest{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let state = tempfile::Builder::new()
+            .prefix("nixactions-test")
+            .tempdir_in(parent)
+            .unwrap();
         let state_dir = state.path().to_owned();
         let dir = state_dir.join("runs").join(&id);
         fs::create_dir_all(&dir).unwrap();
-        Self { _state: state, state_dir, dir, id, keep: Vec::new() }
+        Self {
+            _state: state,
+            state_dir,
+            dir,
+            id,
+            keep: Vec::new(),
+        }
     }
 
-    /// The client's command line with a script as the supervisor. The script runs in the run's directory `$D`.
+    /// The client's command line with a script as the supervisor. The script runs in the run's
+    /// directory `$D`.
     pub fn client(&self, script: &str) -> Command {
         let file = self.dir.join("supervisor.sh");
         // `systemd-notify` is a process of its own, and only the main process is listened to.
-        let text = format!("D='{}'\ncd $D\nready() {{ systemd-notify --ready --pid=$$; }}\n{script}\n", self.dir.display());
+        let text = format!(
+            "D='{}'\ncd $D\nready() {{ systemd-notify --ready --pid=$$; }}\n{script}\n",
+            self.dir.display()
+        );
         fs::write(&file, text).unwrap();
         let mut command = client_command();
         command.args([&self.state_dir, &self.dir]).arg(&self.id);
         for path in &self.keep {
             command.arg("--keep").arg(path);
         }
-        command.args(["--stay", "--", "/bin/bash"]).arg(file).stdout(Stdio::piped());
+        command
+            .args(["--stay", "--", "/bin/bash"])
+            .arg(file)
+            .stdout(Stdio::piped());
         command
     }
 
     pub fn boot(&self, script: &str) -> Booted {
         let mut client = self.client(script).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let (pid, took) = line.trim().split_once(' ').expect("PID 1's id; or the client's error is above");
-        Booted { client, pid: pid.parse().unwrap(), took: took.to_owned() }
+        BufReader::new(client.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let (pid, took) = line
+            .trim()
+            .split_once(' ')
+            .expect("PID 1's id; or the client's error is above");
+        Booted {
+            client,
+            pid: pid.parse().unwrap(),
+            took: took.to_owned(),
+        }
     }
 
     /// Boots, waits for the end, and returns what the script wrote to `$D/out`.
@@ -75,7 +105,8 @@ impl Run {
     }
 
     pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}\nmanager.log:\n{}", self.log()))
+        fs::read_to_string(self.dir.join(name))
+            .unwrap_or_else(|error| panic!("{name}: {error}\nmanager.log:\n{}", self.log()))
     }
 
     pub fn log(&self) -> String {
@@ -83,7 +114,11 @@ impl Run {
     }
 
     pub fn journal(&self) -> String {
-        let output = Command::new("journalctl").args(["-q", "-o", "cat", "-D"]).arg(self.dir.join("journal")).output().unwrap();
+        let output = Command::new("journalctl")
+            .args(["-q", "-o", "cat", "-D"])
+            .arg(self.dir.join("journal"))
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -106,7 +141,12 @@ impl Run {
     pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let started = Instant::now();
         while !done() {
-            assert!(started.elapsed() < DEADLINE, "waited for {what}\nmanager.log:\n{}\njournal:\n{}", self.log(), self.journal());
+            assert!(
+                started.elapsed() < DEADLINE,
+                "waited for {what}\nmanager.log:\n{}\njournal:\n{}",
+                self.log(),
+                self.journal()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -158,7 +198,12 @@ impl Drop for Booted {
 }
 
 pub fn find(dir: &Path, prefix: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+    for entry in fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
         if entry.file_name().to_string_lossy().starts_with(prefix) {
             found.push(entry.path());
         } else {
@@ -176,16 +221,34 @@ pub fn client_command() -> Command {
 
 /// The processes that satisfy a condition on their directory in /proc.
 pub fn processes(condition: impl Fn(&Path) -> bool) -> Vec<String> {
-    let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let all = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
     all.filter(|path| path.join("ns").is_dir() && condition(path))
-        .map(|path| format!("{}: {}", path.display(), fs::read_to_string(path.join("cmdline")).unwrap_or_default().replace('\0', " ")))
+        .map(|path| {
+            format!(
+                "{}: {}",
+                path.display(),
+                fs::read_to_string(path.join("cmdline"))
+                    .unwrap_or_default()
+                    .replace('\0', " ")
+            )
+        })
         .collect()
 }
 
 pub fn names(dir: &str) -> BTreeSet<OsString> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect()
 }
 
 pub fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

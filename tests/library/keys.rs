@@ -17,7 +17,17 @@ pub fn key(world: &World, name: &str) -> (PathBuf, String) {
 /// Writes a file as age encrypts this text; returns its path.
 pub fn age(world: &World, public: &str, name: &str, text: &str) -> PathBuf {
     world.secret("plain", text);
-    world.command(&["age", "--encrypt", "--recipient", public, "--output", &world.host(name), &world.host("plain")]).ok();
+    world
+        .command(&[
+            "age",
+            "--encrypt",
+            "--recipient",
+            public,
+            "--output",
+            &world.host(name),
+            &world.host("plain"),
+        ])
+        .ok();
     world.path(name)
 }
 
@@ -25,7 +35,19 @@ pub fn age(world: &World, public: &str, name: &str, text: &str) -> PathBuf {
 pub fn sops(world: &World, public: &str, name: &str, format: &str, text: &str) -> PathBuf {
     world.secret("plain", text);
     let plain = world.host("plain");
-    let encrypted = world.command(&["sops", "--encrypt", "--age", public, "--input-type", format, "--output-type", format, &plain]).ok();
+    let encrypted = world
+        .command(&[
+            "sops",
+            "--encrypt",
+            "--age",
+            public,
+            "--input-type",
+            format,
+            "--output-type",
+            format,
+            &plain,
+        ])
+        .ok();
     assert!(encrypted.contains("ENC["), "{encrypted}");
     world.manager().write(name, encrypted)
 }

@@ -11,20 +11,42 @@ fn checkout_tells_checks_out_and_clones() {
     world.git(&project, &["tag", "v1"]);
     let first = world.git(&project, &["rev-parse", "--short", "HEAD"]);
     std::fs::write(project.join("file"), "new\n").expect("the file is ours");
-    world.git(&project, &["commit", "--all", "--quiet", "--message=second"]);
+    world.git(
+        &project,
+        &["commit", "--all", "--quiet", "--message=second"],
+    );
     let second = world.git(&project, &["rev-parse", "--short", "HEAD"]);
     // What is not committed is part of the source tree.
     std::fs::write(project.join("file"), "dirty\n").expect("the file is ours");
     let other = world.project("other", &[("data", "data\n")]);
-    world.git(&other, &["commit", "--allow-empty", "--quiet", "--message=later"]);
+    world.git(
+        &other,
+        &["commit", "--allow-empty", "--quiet", "--message=later"],
+    );
     world.git(&other, &["branch", "topic", "HEAD~1"]);
     let module = world.project("module", &[("inside", "of the submodule\n")]);
     let with_module = world.project("with-module", &[]);
     let from = format!("file://{}", module.display());
-    world.git(&with_module, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", &from, "module"]);
+    world.git(
+        &with_module,
+        &[
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "--quiet",
+            "add",
+            &from,
+            "module",
+        ],
+    );
     world.git(&with_module, &["commit", "--quiet", "--message=module"]);
     let commit = world.git(&other, &["rev-parse", "HEAD"]);
-    let at = |reference: &str| world.git(&other, &["log", "--max-count=1", "--format=At %h %s", reference]);
+    let at = |reference: &str| {
+        world.git(
+            &other,
+            &["log", "--max-count=1", "--format=At %h %s", reference],
+        )
+    };
     let url = format!("file://{}", other.display());
     let jobs = format!(
         r#"let
@@ -47,21 +69,47 @@ fn checkout_tells_checks_out_and_clones() {
         with_module = with_module.display(),
     );
     let run = world.run(&project, &jobs, &[]).exits(1);
-    assert_eq!(run.lines("tell"), [&format!("At {second} second"), "dirty"], "{run}");
-    assert_eq!(run.lines("ref"), [&format!("At {first} first"), "old"], "{run}");
-    assert_eq!(run.lines("clone"), [&at("main"), "data", "dirty", "1"], "{run}");
+    assert_eq!(
+        run.lines("tell"),
+        [&format!("At {second} second"), "dirty"],
+        "{run}"
+    );
+    assert_eq!(
+        run.lines("ref"),
+        [&format!("At {first} first"), "old"],
+        "{run}"
+    );
+    assert_eq!(
+        run.lines("clone"),
+        [&at("main"), "data", "dirty", "1"],
+        "{run}"
+    );
     assert_eq!(run.lines("history"), [&at("main"), "2"], "{run}");
     assert_eq!(run.lines("branch"), [&at("topic")], "{run}");
     assert_eq!(run.lines("submodules")[1..], ["of the submodule"], "{run}");
-    assert_eq!((run.verdict("without"), run.lines("without").len()), ("success/success".to_owned(), 1), "{run}");
+    assert_eq!(
+        (run.verdict("without"), run.lines("without").len()),
+        ("success/success".to_owned(), 1),
+        "{run}"
+    );
     assert_eq!(run.lines("commit"), [&at("main"), "data"], "{run}");
     assert_eq!(
         run.lines("full"),
-        ["error: the directory . is not empty: clone to another `path`, or use an executor with `copyRepo = false`"],
+        [
+            "error: the directory . is not empty: clone to another `path`, or use an executor with `copyRepo = false`"
+        ],
         "{run}"
     );
-    assert_eq!(run.lines("unknown"), ["error: the source tree has no branch, tag or commit nowhere"], "{run}");
+    assert_eq!(
+        run.lines("unknown"),
+        ["error: the source tree has no branch, tag or commit nowhere"],
+        "{run}"
+    );
     let none = "error: there is no git repository here: name one by `repository`, or use an executor with `copyRepo` in a repository";
     assert_eq!(run.lines("none"), [none], "{run}");
-    assert_eq!(["full", "unknown", "none"].map(|job| run.verdict(job)), ["failure/failure"; 3], "{run}");
+    assert_eq!(
+        ["full", "unknown", "none"].map(|job| run.verdict(job)),
+        ["failure/failure"; 3],
+        "{run}"
+    );
 }

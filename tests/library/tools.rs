@@ -6,8 +6,13 @@ use crate::world::World;
 
 #[test]
 fn tools_are_in_the_path_of_later_steps() {
-    let world = or_skip!(World::with(&["node", "npm", "python3", "cargo", "rustc", "cc"]));
-    let project = world.project("project", &[("src/main.rs", "fn main() { println!(\"compiled\"); }\n")]);
+    let world = or_skip!(World::with(&[
+        "node", "npm", "python3", "cargo", "rustc", "cc"
+    ]));
+    let project = world.project(
+        "project",
+        &[("src/main.rs", "fn main() { println!(\"compiled\"); }\n")],
+    );
     let look = |program: &str| format!("{{ bash = \"type -P {program}; {program} --version\"; }}");
     let jobs = format!(
         r#"{{
@@ -31,7 +36,10 @@ fn tools_are_in_the_path_of_later_steps() {
     let store = world.path("nix/store").display().to_string();
     let found = |job: &str, line: usize, package: &str, program: &str| {
         let path = run.lines(job)[line];
-        assert!(path.starts_with(&store) && path.ends_with(&format!("-{package}/bin/{program}")), "{path}: {run}");
+        assert!(
+            path.starts_with(&store) && path.ends_with(&format!("-{package}/bin/{program}")),
+            "{path}: {run}"
+        );
     };
     found("node", 1, "nodejs", "node");
     found("node20", 1, "nodejs_20", "node");
@@ -45,9 +53,15 @@ fn tools_are_in_the_path_of_later_steps() {
     found("shell", 3, "sample", "env");
     found("both", 2, "python3", "python3");
     // Each says what it has added.
-    assert!(run.lines("node")[0].starts_with("node v") && run.lines("node")[0].contains(", npm "), "{run}");
+    assert!(
+        run.lines("node")[0].starts_with("node v") && run.lines("node")[0].contains(", npm "),
+        "{run}"
+    );
     assert_eq!(run.lines("python")[0], run.lines("python")[2], "{run}");
-    assert!(run.lines("rust")[0].starts_with("rustc ") && run.lines("rust")[1].starts_with("cargo "), "{run}");
+    assert!(
+        run.lines("rust")[0].starts_with("rustc ") && run.lines("rust")[1].starts_with("cargo "),
+        "{run}"
+    );
     assert_eq!(run.lines("rust")[4], "compiled", "{run}");
     assert_eq!(run.lines("shell")[0], "Added jq, git, sample", "{run}");
 }
@@ -68,10 +82,22 @@ const PACKAGE: &str = r#"{
 fn npm_installs_tests_builds_and_lints_a_package() {
     let world = or_skip!(World::with(&["node", "npm"]));
     let project = world.project("project", &[("web/package.json", PACKAGE)]);
-    let fetched =
-        world.command(&["npm", "install", "--package-lock-only", "--prefix", &world.host("project/web")]).output().expect("npm can be run");
+    let fetched = world
+        .command(&[
+            "npm",
+            "install",
+            "--package-lock-only",
+            "--prefix",
+            &world.host("project/web"),
+        ])
+        .output()
+        .expect("npm can be run");
     if !fetched.status.success() {
-        return Skip::new(format!("npm's registry cannot be reached: {}", String::from_utf8_lossy(&fetched.stderr).trim())).report();
+        return Skip::new(format!(
+            "npm's registry cannot be reached: {}",
+            String::from_utf8_lossy(&fetched.stderr).trim()
+        ))
+        .report();
     }
     world.git(&project, &["add", "--all"]);
     let jobs = r#"{
@@ -93,13 +119,39 @@ fn npm_installs_tests_builds_and_lints_a_package() {
         broken = { needs = [ "loose" ]; steps = [ { bash = "echo '{' > web/package.json"; } (actions.npmInstall { workdir = "web"; }) ]; };
     }"#;
     let run = world.run(&project, jobs, &[]).exits(1);
-    assert!(run.lines("locked").contains(&"tested a b --c it's \"$d\" `e` \\f"), "{run}");
-    assert!(run.lines("locked").contains(&"built in production"), "{run}");
-    assert!(String::from_utf8_lossy(&world.artifact(&run, "locked", "dist", "web/dist/version")).starts_with('v'), "{run}");
+    assert!(
+        run.lines("locked")
+            .contains(&"tested a b --c it's \"$d\" `e` \\f"),
+        "{run}"
+    );
+    assert!(
+        run.lines("locked").contains(&"built in production"),
+        "{run}"
+    );
+    assert!(
+        String::from_utf8_lossy(&world.artifact(&run, "locked", "dist", "web/dist/version"))
+            .starts_with('v'),
+        "{run}"
+    );
     let steps = run.steps("locked");
-    assert_eq!(steps[1..4], ["npm install success/success", "npm test success/success", "npm build success/success"], "{run}");
+    assert_eq!(
+        steps[1..4],
+        [
+            "npm install success/success",
+            "npm test success/success",
+            "npm build success/success"
+        ],
+        "{run}"
+    );
     assert_eq!(steps[4], "style failure/success: exit status 4", "{run}");
-    assert_eq!((run.verdict("locked"), run.verdict("loose")), ("success/success".to_owned(), "success/success".to_owned()), "{run}");
-    assert!(run.lines("loose").contains(&"tested") && run.lines("loose").contains(&"ms"), "{run}");
+    assert_eq!(
+        (run.verdict("locked"), run.verdict("loose")),
+        ("success/success".to_owned(), "success/success".to_owned()),
+        "{run}"
+    );
+    assert!(
+        run.lines("loose").contains(&"tested") && run.lines("loose").contains(&"ms"),
+        "{run}"
+    );
     assert_eq!(run.verdict("broken"), "failure/failure", "{run}");
 }

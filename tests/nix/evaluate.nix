@@ -1,4 +1,5 @@
-# A workflow of the tests: a function from the language and `pkgs` to it, or the file where that stands.
+# A workflow of the tests: a function from the language and `pkgs` to it, or the file where that
+# stands.
 { workflow }:
 let
   pkgs = import ./pkgs.nix { };

@@ -1,5 +1,6 @@
-# A stand-in for nixpkgs' flake, by which tests override the input of that name. Beside it lie nixpkgs' `lib` and pkgs.nix, which has most
-# of the packages; here are those functions that only this project's own packaging calls.
+# A stand-in for nixpkgs' flake, by which tests override the input of that name. Beside it lie
+# nixpkgs' `lib` and pkgs.nix, which has most of the packages; here are those functions that only
+# this project's own packaging calls.
 {
   outputs = _: rec {
     lib = import ./lib;
@@ -24,7 +25,8 @@
           buildPlatform.canExecute = _: true;
           cc = final.rustc;
         };
-        # Compiles nothing: it is the program under test, installed as the real one would be (where Nix knows the sources: 2.14).
+        # Compiles nothing: it is the program under test, installed as the real one would be (where
+        # Nix knows the sources: 2.14).
         rustPlatform.buildRustPackage =
           arguments:
           final.runCommand arguments.pname { inherit (arguments) meta; } (

@@ -1,6 +1,8 @@
-# `<nixpkgs>` of machines that see more of the host that runs the tests: its /usr as /srv/host/usr, and its Rust as /srv/rust. To the packages
-# of pkgs.nix come those that only the host has. The machine's own dynamic linker and libc run them, which must not be older than
-# the host's; what other libraries the machine lacks are the host's. A program that the host does not have fails when it is run.
+# `<nixpkgs>` of machines that see more of the host that runs the tests: its /usr as /srv/host/usr,
+# and its Rust as /srv/rust. To the packages of pkgs.nix come those that only the host has. The
+# machine's own dynamic linker and libc run them, which must not be older than the host's; what
+# other libraries the machine lacks are the host's. A program that the host does not have fails when
+# it is run.
 arguments:
 let
   host = "/srv/host/usr";

@@ -1,5 +1,6 @@
-# `<nixpkgs>` of machines in which tests/library/ runs: that of host.nix, with what stands in for other programs, and the tools of
-# the library that need no more than themselves; the host's sops is in /srv/sops.
+# `<nixpkgs>` of machines in which tests/library/ runs: that of host.nix, with what stands in for
+# other programs, and the tools of the library that need no more than themselves; the host's sops is
+# in /srv/sops.
 arguments:
 let
   pkgs = import ./host.nix arguments;

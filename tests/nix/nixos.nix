@@ -1,5 +1,6 @@
-# A stand-in for NixOS: the options that the module in nixos/ sets, and the text that NixOS makes of units, over nixpkgs' `lib` alone.
-# Written for these tests by what NixOS documents and prints; the real one is in vm-tests/, where there is nixpkgs.
+# A stand-in for NixOS: the options that the module in nixos/ sets, and the text that NixOS makes of
+# units, over nixpkgs' `lib` alone. Written for these tests by what NixOS documents and prints; the
+# real one is in vm-tests/, where there is nixpkgs.
 {
   pkgs ? import <nixpkgs> {
     overlays = [
@@ -16,7 +17,8 @@
 let
   option = type: default: lib.mkOption { inherit type default; };
   texts = option (lib.types.listOf lib.types.str) [ ];
-  # A section of a unit: a list is a line for each element. NixOS' own type merges lists the same way.
+  # A section of a unit: a list is a line for each element. NixOS' own type merges lists the same
+  # way.
   section = option (lib.types.attrsOf (
     lib.types.oneOf [
       lib.types.bool

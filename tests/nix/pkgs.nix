@@ -1,6 +1,8 @@
-# A stand-in for nixpkgs: the little of `pkgs` that the language needs, as derivations over the programs of the Debian machine that
-# builds them. Nothing here is hermetic, and a package is no more than links to its programs; it is there so that workflows are
-# evaluated, built and run by real Nix where there is neither nixpkgs nor a binary cache. In a test machine it is `import <nixpkgs> { }`.
+# A stand-in for nixpkgs: the little of `pkgs` that the language needs, as derivations over the
+# programs of the Debian machine that builds them. Nothing here is hermetic, and a package is no
+# more than links to its programs; it is there so that workflows are evaluated, built and run by
+# real Nix where there is neither nixpkgs nor a binary cache. In a test machine it is `import
+# <nixpkgs> { }`.
 {
   lib ? import <nixpkgs/lib>,
   system ? builtins.currentSystem,

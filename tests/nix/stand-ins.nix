@@ -1,5 +1,6 @@
-# An overlay for what stands in for other programs in tests/library/: the command lines of Vault, 1Password and Bitwarden, which want
-# a server each (stand-ins/), and a jq that leaves what it was called with in the workspace, where a secret would be seen.
+# An overlay for what stands in for other programs in tests/library/: the command lines of Vault,
+# 1Password and Bitwarden, which want a server each (stand-ins/), and a jq that leaves what it was
+# called with in the workspace, where a secret would be seen.
 _: super:
 let
   standIn =

@@ -1,5 +1,5 @@
-# An overlay for pkgs.nix: the tools that actions run. They are the host's own, found in its PATH, with which tests/library/ runs what
-# it builds there.
+# An overlay for pkgs.nix: the tools that actions run. They are the host's own, found in its PATH,
+# with which tests/library/ runs what it builds there.
 _: super:
 let
   inherit (super) lib;

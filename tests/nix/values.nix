@@ -1,4 +1,5 @@
-# For each place where a text may stand in a workflow, and each of some texts: the plan, or null where the language refuses it.
+# For each place where a text may stand in a workflow, and each of some texts: the plan, or null
+# where the language refuses it.
 texts:
 let
   pkgs = import ./pkgs.nix { };

@@ -1,4 +1,5 @@
-//! The real binary on run directories made by hand: everything that reads and shows a run, without any manager.
+//! The real binary on run directories made by hand: everything that reads and shows a run, without
+//! any manager.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -16,7 +17,10 @@ use nixactions::{
 
 fn nixactions(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nixactions"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TZ", "UTC");
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("TZ", "UTC");
     command.arg("--state-dir").arg(state).stdin(Stdio::null());
     command
 }
@@ -25,24 +29,41 @@ fn run(state: &Path, args: &[&str]) -> Output {
     nixactions(state).args(args).output().unwrap()
 }
 
-/// Returns the exit status, what was printed and what was complained of, with the state directory redacted.
+/// Returns the exit status, what was printed and what was complained of, with the state directory
+/// redacted.
 fn told(state: &Path, args: &[&str]) -> (i32, String, String) {
     let output = run(state, args);
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().replace(state.to_str().unwrap(), "<state>");
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    let text = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec())
+            .unwrap()
+            .replace(state.to_str().unwrap(), "<state>")
+    };
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// Makes a run look as if nothing had happened in it for a minute.
 fn age(run: &RunDir) {
     let old = SystemTime::now() - Duration::from_secs(60);
-    std::fs::File::options().write(true).open(run.events()).unwrap().set_modified(old).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(run.events())
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
 }
 
 #[test]
 fn list_shows_runs_newest_first() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(dir.path());
-    assert_eq!(told(dir.path(), &["list"]), (0, "no runs in `<state>`\n".into(), String::new()));
+    assert_eq!(
+        told(dir.path(), &["list"]),
+        (0, "no runs in `<state>`\n".into(), String::new())
+    );
     finished_run(&state, 0, Conclusion::Failure);
     finished_run(&state, 60_000, Conclusion::Success);
     let lost = make_run(&state, 120_000);
@@ -66,13 +87,18 @@ fn show_tells_jobs_steps_and_reasons() {
     let dir = tempfile::tempdir().unwrap();
     let run = finished_run(&state(dir.path()), 0, Conclusion::Failure);
     create_job(&run.job(&job("build")), &["dist", "never-saved"]).unwrap();
-    std::fs::write(run.job(&job("build")).artifact("dist").join("modes.json"), "{}").unwrap();
+    std::fs::write(
+        run.job(&job("build")).artifact("dist").join("modes.json"),
+        "{}",
+    )
+    .unwrap();
     let (code, out, _) = told(dir.path(), &["show", "ci-1"]);
     assert_eq!(code, 0);
     insta::assert_snapshot!("show", out);
     let (_, json, _) = told(dir.path(), &["show", "ci-1", "--json"]);
     let shown: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(run.record()).unwrap()).unwrap();
+    let stored: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.record()).unwrap()).unwrap();
     assert_eq!(shown, stored);
 }
 
@@ -86,16 +112,27 @@ fn show_of_a_live_run_tells_what_is_known_so_far() {
     assert_eq!(code, 0);
     let head = "ci-1: running, 1 job of 3 done, 1 running\n  test-linux running for ";
     assert!(out.starts_with(head), "{out}");
-    assert!(out.contains(", step compile\n") && out.contains("build  success"), "{out}");
+    assert!(
+        out.contains(", step compile\n") && out.contains("build  success"),
+        "{out}"
+    );
     let (_, json, _) = told(dir.path(), &["show", "ci-1", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((json["conclusion"].is_null(), json["jobs"]["build"]["conclusion"].as_str()), (true, Some("success")));
+    assert_eq!(
+        (
+            json["conclusion"].is_null(),
+            json["jobs"]["build"]["conclusion"].as_str()
+        ),
+        (true, Some("success"))
+    );
 }
 
 #[test]
 fn a_run_that_was_never_started_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    state(dir.path()).create_run(&"ci".parse().unwrap()).unwrap();
+    state(dir.path())
+        .create_run(&"ci".parse().unwrap())
+        .unwrap();
     let (code, out, _) = told(dir.path(), &["show", "ci-1"]);
     assert_eq!(code, 0);
     assert!(out.contains("it was never started"), "{out}");
@@ -111,15 +148,37 @@ fn wrong_runs_and_jobs_get_the_nearest_name() {
     let dir = tempfile::tempdir().unwrap();
     finished_run(&state(dir.path()), 0, Conclusion::Success);
     let cases = [
-        (&["show", "ci-2"][..], "error: no run `ci-2` in `<state>`\nhint: did you mean `ci-1`?\n"),
-        (&["show", "release-9"], "error: no run `release-9` in `<state>`\nhint: `nixactions list` shows the runs of a state directory\n"),
-        (&["attach", "../x"], "error: `../x` is no run id\n  because: run id does not end in `-<number>`, as in `ci-42`\n"),
-        (&["cancel", "ci"], "error: `ci` is no run id\n  because: run id does not end in `-<number>`, as in `ci-42`\n"),
-        (&["logs", "ci-1", "biuld"], "error: run `ci-1` has no job `biuld`\nhint: did you mean `build`?\n"),
-        (&["logs", "ci-1", "zzz"], "error: run `ci-1` has no job `zzz`\nhint: known: build, deploy, test-linux\n"),
+        (
+            &["show", "ci-2"][..],
+            "error: no run `ci-2` in `<state>`\nhint: did you mean `ci-1`?\n",
+        ),
+        (
+            &["show", "release-9"],
+            "error: no run `release-9` in `<state>`\nhint: `nixactions list` shows the runs of a state directory\n",
+        ),
+        (
+            &["attach", "../x"],
+            "error: `../x` is no run id\n  because: run id does not end in `-<number>`, as in `ci-42`\n",
+        ),
+        (
+            &["cancel", "ci"],
+            "error: `ci` is no run id\n  because: run id does not end in `-<number>`, as in `ci-42`\n",
+        ),
+        (
+            &["logs", "ci-1", "biuld"],
+            "error: run `ci-1` has no job `biuld`\nhint: did you mean `build`?\n",
+        ),
+        (
+            &["logs", "ci-1", "zzz"],
+            "error: run `ci-1` has no job `zzz`\nhint: known: build, deploy, test-linux\n",
+        ),
     ];
     for (args, expected) in cases {
-        assert_eq!(told(dir.path(), args), (2, String::new(), expected.to_owned()), "{args:?}");
+        assert_eq!(
+            told(dir.path(), args),
+            (2, String::new(), expected.to_owned()),
+            "{args:?}"
+        );
     }
 }
 
@@ -130,11 +189,23 @@ fn cancel_leaves_a_request_for_the_supervisor() {
     append(&run, &sample_events(&run)[..4]);
     let _supervisor = run.lock_supervisor().unwrap().unwrap();
     let (code, out, _) = told(dir.path(), &["cancel", "ci-1"]);
-    assert_eq!((code, out.as_str()), (0, "ci-1: cancelling; `nixactions attach ci-1` follows it to its end\n"));
-    assert_eq!(run.cancel_requested(false).as_deref(), Some("nixactions cancel"));
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            0,
+            "ci-1: cancelling; `nixactions attach ci-1` follows it to its end\n"
+        )
+    );
+    assert_eq!(
+        run.cancel_requested(false).as_deref(),
+        Some("nixactions cancel")
+    );
     assert_eq!(run.cancel_requested(true), None);
     assert_eq!(told(dir.path(), &["cancel", "ci-1", "--kill"]).0, 0);
-    assert_eq!(run.cancel_requested(true).as_deref(), Some("nixactions cancel"));
+    assert_eq!(
+        run.cancel_requested(true).as_deref(),
+        Some("nixactions cancel")
+    );
 }
 
 #[test]
@@ -142,22 +213,42 @@ fn cancel_of_a_run_that_has_ended_says_how() {
     let dir = tempfile::tempdir().unwrap();
     let run = finished_run(&state(dir.path()), 0, Conclusion::Success);
     let expected = "error: run `ci-1` is already finished: success\nhint: `nixactions show ci-1` tells what is known of it\n";
-    assert_eq!(told(dir.path(), &["cancel", "ci-1"]), (2, String::new(), expected.into()));
+    assert_eq!(
+        told(dir.path(), &["cancel", "ci-1"]),
+        (2, String::new(), expected.into())
+    );
     assert_eq!(run.cancel_requested(false), None);
 }
 
 #[test]
 fn attach_exits_with_the_runs_conclusion() {
-    for (conclusion, expected) in [(Conclusion::Success, 0), (Conclusion::Failure, 1), (Conclusion::Cancelled, 130)] {
+    for (conclusion, expected) in [
+        (Conclusion::Success, 0),
+        (Conclusion::Failure, 1),
+        (Conclusion::Cancelled, 130),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         finished_run(&state(dir.path()), 0, conclusion);
         let (code, out, err) = told(dir.path(), &["attach", "ci-1"]);
         assert_eq!((code, err.as_str()), (expected, ""), "{conclusion}");
-        assert!(out.ends_with(&format!("\nci-1: {conclusion} in 2.2s (1 success, 1 failure, 1 skipped)\n")), "{out}");
+        assert!(
+            out.ends_with(&format!(
+                "\nci-1: {conclusion} in 2.2s (1 success, 1 failure, 1 skipped)\n"
+            )),
+            "{out}"
+        );
         let (code, out, _) = told(dir.path(), &["attach", "ci-1", "--output", "json"]);
         assert_eq!((code, out.lines().count()), (expected, 13));
-        let output = nixactions(dir.path()).args(["attach", "ci-1"]).env("NIXACTIONS_LOG_FORMAT", "structured").output().unwrap();
-        assert!(output.stdout.starts_with(b"[2026-01-15T10:00:00.000Z] [workflow:ci] run ci-1: 3 jobs\n"));
+        let output = nixactions(dir.path())
+            .args(["attach", "ci-1"])
+            .env("NIXACTIONS_LOG_FORMAT", "structured")
+            .output()
+            .unwrap();
+        assert!(
+            output
+                .stdout
+                .starts_with(b"[2026-01-15T10:00:00.000Z] [workflow:ci] run ci-1: 3 jobs\n")
+        );
     }
 }
 
@@ -168,15 +259,25 @@ fn attach_follows_a_run_to_its_end() {
     let events = sample_events(&run);
     append(&run, &events[..5]);
     let supervisor = run.lock_supervisor().unwrap().unwrap();
-    let mut child = nixactions(dir.path()).args(["attach", "ci-1", "-o", "json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = nixactions(dir.path())
+        .args(["attach", "ci-1", "-o", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    assert!(lines.next().unwrap().unwrap().contains("runCreated"), "it does not wait for the end");
+    assert!(
+        lines.next().unwrap().unwrap().contains("runCreated"),
+        "it does not wait for the end"
+    );
     append(&run, &events[5..]);
     finish(&run, Conclusion::Failure);
     let ended = Instant::now();
     assert!(lines.last().unwrap().unwrap().contains("runFinished"));
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(ended.elapsed() < Duration::from_secs(2), "nothing is waited for that does not come");
+    assert!(
+        ended.elapsed() < Duration::from_secs(2),
+        "nothing is waited for that does not come"
+    );
     drop(supervisor);
 }
 
@@ -190,7 +291,12 @@ fn attach_says_so_when_nobody_looks_after_the_run() {
     let (code, out, err) = told(dir.path(), &["attach", "ci-1", "-o", "structured"]);
     assert_eq!(code, 3);
     assert!(out.contains("[job:build] started"), "{out}");
-    assert!(err.contains("error: run `ci-1` is lost: its supervisor is gone and left no record\nhint: "), "{err}");
+    assert!(
+        err.contains(
+            "error: run `ci-1` is lost: its supervisor is gone and left no record\nhint: "
+        ),
+        "{err}"
+    );
     assert_eq!(told(dir.path(), &["cancel", "ci-1"]).0, 3);
 }
 
@@ -198,10 +304,26 @@ fn attach_says_so_when_nobody_looks_after_the_run() {
 fn logs_of_a_run_in_which_nothing_ran_are_empty() {
     let dir = tempfile::tempdir().unwrap();
     let run = make_run(&state(dir.path()), 0);
-    append(&run, &[event(1, EventKind::Warning { message: "nothing to do".into() })]);
+    append(
+        &run,
+        &[event(
+            1,
+            EventKind::Warning {
+                message: "nothing to do".into(),
+            },
+        )],
+    );
     finish(&run, Conclusion::Success);
-    for args in [&["logs", "ci-1"][..], &["logs", "ci-1", "-f"], &["logs", "ci-1", "build"]] {
-        assert_eq!(told(dir.path(), args), (0, String::new(), String::new()), "{args:?}");
+    for args in [
+        &["logs", "ci-1"][..],
+        &["logs", "ci-1", "-f"],
+        &["logs", "ci-1", "build"],
+    ] {
+        assert_eq!(
+            told(dir.path(), args),
+            (0, String::new(), String::new()),
+            "{args:?}"
+        );
     }
 }
 
@@ -209,11 +331,24 @@ fn logs_of_a_run_in_which_nothing_ran_are_empty() {
 fn a_reader_that_has_enough_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
     finished_run(&state(dir.path()), 0, Conclusion::Failure);
-    for (args, expected) in [(&["list"][..], 0), (&["show", "ci-1"], 0), (&["attach", "ci-1"], 1)] {
-        let mut child = nixactions(dir.path()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for (args, expected) in [
+        (&["list"][..], 0),
+        (&["show", "ci-1"], 0),
+        (&["attach", "ci-1"], 1),
+    ] {
+        let mut child = nixactions(dir.path())
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(expected), &b""[..]), "{args:?}");
+        assert_eq!(
+            (output.status.code(), output.stderr.as_slice()),
+            (Some(expected), &b""[..]),
+            "{args:?}"
+        );
     }
 }
 
@@ -222,7 +357,12 @@ fn a_state_directory_of_a_newer_version_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     finished_run(&state(dir.path()), 0, Conclusion::Success);
     std::fs::write(dir.path().join("version"), "2\n").unwrap();
-    for args in [&["list"][..], &["show", "ci-1"], &["cancel", "ci-1"], &["logs", "ci-1"]] {
+    for args in [
+        &["list"][..],
+        &["show", "ci-1"],
+        &["cancel", "ci-1"],
+        &["logs", "ci-1"],
+    ] {
         let (code, _, err) = told(dir.path(), args);
         let expected = "error: state directory `<state>` has version 2, this program knows version 1\n\
                         hint: use the newer program, or another `--state-dir`\n";
@@ -233,7 +373,9 @@ fn a_state_directory_of_a_newer_version_is_left_alone() {
 #[test]
 fn without_permission_nothing_is_told_but_that() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root to become nobody; untested is what a user sees of root's runs");
+        eprintln!(
+            "skipped: needs root to become nobody; untested is what a user sees of root's runs"
+        );
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -244,11 +386,22 @@ fn without_permission_nothing_is_told_but_that() {
     std::fs::copy(env!("CARGO_BIN_EXE_nixactions"), &program).unwrap();
     for args in [&["list"][..], &["show", "ci-1"], &["cancel", "ci-1"]] {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).arg("--state-dir").arg(dir.path().join("state"));
-        let output = command.args(args).env_remove("NIXACTIONS_STATE_DIR").output().unwrap();
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .arg("--state-dir")
+            .arg(dir.path().join("state"));
+        let output = command
+            .args(args)
+            .env_remove("NIXACTIONS_STATE_DIR")
+            .output()
+            .unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(3), "{args:?}: {err}");
-        assert!(err.contains("  because: Permission denied") && err.contains("hint: run as root"), "{err}");
+        assert!(
+            err.contains("  because: Permission denied") && err.contains("hint: run as root"),
+            "{err}"
+        );
     }
 }
 
@@ -256,15 +409,40 @@ fn without_permission_nothing_is_told_but_that() {
 fn a_program_without_its_runner_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (program, plan) = (dir.path().join("nixactions"), dir.path().join("plan.json"));
-    // By another process: what a test beside this one starts just then would hold the file open for writing, and nobody could execute it.
-    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_nixactions")).arg(&program).status().unwrap().success());
-    std::fs::write(&plan, r#"{ "version": 1, "name": "ci", "jobs": { "a": { "steps": [{ "bash": "true" }] } } }"#).unwrap();
+    // By another process: what a test beside this one starts just then would hold the file open for
+    // writing, and nobody could execute it.
+    assert!(
+        Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_nixactions"))
+            .arg(&program)
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::fs::write(
+        &plan,
+        r#"{ "version": 1, "name": "ci", "jobs": { "a": { "steps": [{ "bash": "true" }] } } }"#,
+    )
+    .unwrap();
     let state = dir.path().join("state");
     let refused = |what: &str| {
-        let output = Command::new(&program).arg("--state-dir").arg(&state).arg("run").arg(&plan).output().unwrap();
-        let err = String::from_utf8(output.stderr).unwrap().replace(dir.path().to_str().unwrap(), "<dir>");
-        let expected = format!("error: `<dir>/nixactions-runner` {what}\nhint: install the two programs of nixactions together\n");
-        assert_eq!((output.status.code(), err, state.exists()), (Some(3), expected, false));
+        let output = Command::new(&program)
+            .arg("--state-dir")
+            .arg(&state)
+            .arg("run")
+            .arg(&plan)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr)
+            .unwrap()
+            .replace(dir.path().to_str().unwrap(), "<dir>");
+        let expected = format!(
+            "error: `<dir>/nixactions-runner` {what}\nhint: install the two programs of nixactions together\n"
+        );
+        assert_eq!(
+            (output.status.code(), err, state.exists()),
+            (Some(3), expected, false)
+        );
     };
     refused("does not exist: it belongs beside `nixactions`");
     let runner = dir.path().join("nixactions-runner");
@@ -279,9 +457,15 @@ fn a_program_without_its_runner_starts_nothing() {
 #[test]
 fn the_runner_is_for_systemd_to_start() {
     for arguments in [&[][..], &["--help"], &["/a", "/b"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_nixactions-runner")).args(arguments).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_nixactions-runner"))
+            .args(arguments)
+            .output()
+            .unwrap();
         let err = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && err.contains("`nixactions run` runs workflows"), "{err}");
+        assert!(
+            output.status.code() == Some(2) && err.contains("`nixactions run` runs workflows"),
+            "{err}"
+        );
     }
 }
 
@@ -289,9 +473,16 @@ fn the_runner_is_for_systemd_to_start() {
 #[test]
 fn a_runner_loads_no_library_but_that_of_c() {
     // Each library more is time that every job takes to start.
-    let output = Command::new("ldd").arg(env!("CARGO_BIN_EXE_nixactions-runner")).output().unwrap();
+    let output = Command::new("ldd")
+        .arg(env!("CARGO_BIN_EXE_nixactions-runner"))
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let libraries: Vec<&str> = text.lines().filter_map(|line| line.split_once(" => ")).map(|(name, _)| name.trim()).collect();
+    let libraries: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once(" => "))
+        .map(|(name, _)| name.trim())
+        .collect();
     assert_eq!(libraries, ["libc.so.6"], "{text}");
 }
 
@@ -312,14 +503,29 @@ fn completions_and_manual_pages_are_made() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, out, _) = told(dir.path(), &["completions", shell]);
-        assert!(code == 0 && out.contains("attach") && out.contains("state-dir") && !out.contains("supervise"), "{shell}: {out}");
+        assert!(
+            code == 0
+                && out.contains("attach")
+                && out.contains("state-dir")
+                && !out.contains("supervise"),
+            "{shell}: {out}"
+        );
     }
     let (code, out, _) = told(dir.path(), &["man"]);
-    assert!(code == 0 && out.contains(".TH nixactions 1") && out.contains("EXTRA"), "{out}");
+    assert!(
+        code == 0 && out.contains(".TH nixactions 1") && out.contains("EXTRA"),
+        "{out}"
+    );
     let pages = dir.path().join("man1");
-    assert_eq!(told(dir.path(), &["man", "--dir", pages.to_str().unwrap()]).0, 0);
+    assert_eq!(
+        told(dir.path(), &["man", "--dir", pages.to_str().unwrap()]).0,
+        0
+    );
     assert!(pages.join("nixactions-logs.1").exists());
-    assert!(!pages.join("nixactions-supervise.1").exists(), "what only units call is no command");
+    assert!(
+        !pages.join("nixactions-supervise.1").exists(),
+        "what only units call is no command"
+    );
 }
 
 #[test]
@@ -342,18 +548,50 @@ fn nothing_of_arguments_and_plans_is_obeyed_by_a_terminal() {
     )
     .unwrap();
     let (plan, bad) = (plan.to_str().unwrap(), bad.to_str().unwrap());
-    let of_a_run = [&["show", odd][..], &["logs", run, odd], &["cancel", odd], &["clean", "--older-than", odd]];
-    let of_a_plan = [&["run", odd][..], &["check", odd], &["run", plan, "--env", odd], &["run", plan, "--input", &format!("{odd}=1")]];
-    let of_clap = [&["show", run, odd][..], &["run", "--manager", odd], &["show", &format!("--{odd}")], &[odd]];
+    let of_a_run = [
+        &["show", odd][..],
+        &["logs", run, odd],
+        &["cancel", odd],
+        &["clean", "--older-than", odd],
+    ];
+    let of_a_plan = [
+        &["run", odd][..],
+        &["check", odd],
+        &["run", plan, "--env", odd],
+        &["run", plan, "--input", &format!("{odd}=1")],
+    ];
+    let of_clap = [
+        &["show", run, odd][..],
+        &["run", "--manager", odd],
+        &["show", &format!("--{odd}")],
+        &[odd],
+    ];
     for args in of_a_run.into_iter().chain(of_a_plan).chain(of_clap) {
         let (code, out, complaint) = told(dir.path(), args);
-        assert!(code != 0 && out.is_empty() && complaint.contains(shown), "{args:?}: {code} {out:?} {complaint:?}");
-        assert!(!complaint.contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {complaint:?}");
+        assert!(
+            code != 0 && out.is_empty() && complaint.contains(shown),
+            "{args:?}: {code} {out:?} {complaint:?}"
+        );
+        assert!(
+            !complaint.contains(|c: char| c.is_control() && c != '\n'),
+            "{args:?}: {complaint:?}"
+        );
         assert!(!complaint.contains("\nhint: no"), "{args:?}: {complaint:?}");
     }
-    for args in [&["check", bad][..], &["check", plan], &["graph", plan], &["graph", plan, "--format", "dot"]] {
+    for args in [
+        &["check", bad][..],
+        &["check", plan],
+        &["graph", plan],
+        &["graph", plan, "--format", "dot"],
+    ] {
         let (_, out, complaint) = told(dir.path(), args);
-        assert!(format!("{out}{complaint}").contains(r"\"), "{args:?}: {out:?} {complaint:?}");
-        assert!(!format!("{out}{complaint}").contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {out:?} {complaint:?}");
+        assert!(
+            format!("{out}{complaint}").contains(r"\"),
+            "{args:?}: {out:?} {complaint:?}"
+        );
+        assert!(
+            !format!("{out}{complaint}").contains(|c: char| c.is_control() && c != '\n'),
+            "{args:?}: {out:?} {complaint:?}"
+        );
     }
 }

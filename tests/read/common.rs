@@ -21,7 +21,10 @@ pub fn job(name: &str) -> JobName {
 }
 
 pub fn event(millis: i64, event: EventKind) -> Event {
-    Event { at: at(millis), event }
+    Event {
+        at: at(millis),
+        event,
+    }
 }
 
 /// A job that ran for a second from `start`, with one step.
@@ -49,7 +52,14 @@ pub fn job_record(start: i64, conclusion: Conclusion) -> JobRecord {
         attempts: u32::from(ran),
         started_at: ran.then(|| at(start)),
         finished_at: Some(at(start + 1000)),
-        usage: if ran { Usage { cpu_seconds: Some(0.25), memory_peak_bytes: Some(12_897_484) } } else { Usage::default() },
+        usage: if ran {
+            Usage {
+                cpu_seconds: Some(0.25),
+                memory_peak_bytes: Some(12_897_484),
+            }
+        } else {
+            Usage::default()
+        },
         steps: if ran { vec![step] } else { vec![] },
         ..JobRecord::new("nixactions-ci-1-x.service".into())
     }
@@ -58,18 +68,62 @@ pub fn job_record(start: i64, conclusion: Conclusion) -> JobRecord {
 /// The events of a run of which one job succeeds, one fails, and one is skipped.
 pub fn sample_events(run: &RunDir) -> Vec<Event> {
     let mut events = vec![
-        event(0, EventKind::RunCreated { run: run.id().clone(), workflow: "ci".parse().unwrap(), jobs: 3, rerun_of: None }),
+        event(
+            0,
+            EventKind::RunCreated {
+                run: run.id().clone(),
+                workflow: "ci".parse().unwrap(),
+                jobs: 3,
+                rerun_of: None,
+            },
+        ),
         event(1, EventKind::SupervisorStarted { pid: 42 }),
-        event(2, EventKind::JobsSubmitted { wave: 0, jobs: vec![job("build"), job("test-linux"), job("deploy")] }),
+        event(
+            2,
+            EventKind::JobsSubmitted {
+                wave: 0,
+                jobs: vec![job("build"), job("test-linux"), job("deploy")],
+            },
+        ),
     ];
-    for (start, name, conclusion) in [(10, "build", Conclusion::Success), (1100, "test-linux", Conclusion::Failure)] {
+    for (start, name, conclusion) in [
+        (10, "build", Conclusion::Success),
+        (1100, "test-linux", Conclusion::Failure),
+    ] {
         let record = job_record(start, conclusion);
         events.push(event(start, EventKind::JobStarted { job: job(name) }));
-        events.push(event(start, EventKind::StepStarted { job: job(name), index: 0, name: "compile".into(), attempt: 1 }));
-        events.push(event(start + 1000, EventKind::StepFinished { job: job(name), index: 0, step: record.steps[0].clone() }));
-        events.push(event(start + 1000, EventKind::JobFinished { job: job(name), record }));
+        events.push(event(
+            start,
+            EventKind::StepStarted {
+                job: job(name),
+                index: 0,
+                name: "compile".into(),
+                attempt: 1,
+            },
+        ));
+        events.push(event(
+            start + 1000,
+            EventKind::StepFinished {
+                job: job(name),
+                index: 0,
+                step: record.steps[0].clone(),
+            },
+        ));
+        events.push(event(
+            start + 1000,
+            EventKind::JobFinished {
+                job: job(name),
+                record,
+            },
+        ));
     }
-    events.push(event(2110, EventKind::JobFinished { job: job("deploy"), record: job_record(1110, Conclusion::Skipped) }));
+    events.push(event(
+        2110,
+        EventKind::JobFinished {
+            job: job("deploy"),
+            record: job_record(1110, Conclusion::Skipped),
+        },
+    ));
     events
 }
 
@@ -95,17 +149,33 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         max_parallel: 2,
     };
     write_json(&run.spec(), &spec, 0o600, false).unwrap();
-    std::fs::write(run.plan(), r#"{"version":1,"name":"ci","jobs":{"build":{},"test-linux":{},"deploy":{}}}"#).unwrap();
+    std::fs::write(
+        run.plan(),
+        r#"{"version":1,"name":"ci","jobs":{"build":{},"test-linux":{},"deploy":{}}}"#,
+    )
+    .unwrap();
     run
 }
 
 pub fn append(run: &RunDir, events: &[Event]) {
-    EventWriter::open(&run.events(), 0o600).unwrap().append(events).unwrap();
+    EventWriter::open(&run.events(), 0o600)
+        .unwrap()
+        .append(events)
+        .unwrap();
 }
 
 /// Ends a run as its supervisor does: the last event, then the record.
 pub fn finish(run: &RunDir, conclusion: Conclusion) -> RunRecord {
-    append(run, &[event(2200, EventKind::RunFinished { conclusion, reason: None })]);
+    append(
+        run,
+        &[event(
+            2200,
+            EventKind::RunFinished {
+                conclusion,
+                reason: None,
+            },
+        )],
+    );
     let record = run.record_so_far().unwrap();
     assert_eq!(record.version, RECORD_VERSION);
     write_json(&run.record(), &record, 0o600, true).unwrap();

@@ -1,4 +1,5 @@
-//! Ctrl-C while a run is followed. The signal goes to the whole test process, in which nobody else listens to it.
+//! Ctrl-C while a run is followed. The signal goes to the whole test process, in which nobody else
+//! listens to it.
 
 use std::{
     io,
@@ -28,8 +29,18 @@ impl Told {
 
     async fn wait_for(&self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.0.lock().unwrap().iter().any(|told| told.contains(text)) {
-            assert!(Instant::now() < deadline, "never told: {text}; but: {:?}", self.0.lock().unwrap());
+        while !self
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|told| told.contains(text))
+        {
+            assert!(
+                Instant::now() < deadline,
+                "never told: {text}; but: {:?}",
+                self.0.lock().unwrap()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -62,7 +73,12 @@ async fn ctrl_c_cancels_then_kills_then_leaves() {
         append(&run, &sample_events(&run));
         let told = Told::default();
         let renderer = Box::new(told.clone());
-        let options = FollowOptions { renderer, interrupt: Interrupt::Cancel, shown: Shown::Everything, fresh: true };
+        let options = FollowOptions {
+            renderer,
+            interrupt: Interrupt::Cancel,
+            shown: Shown::Everything,
+            fresh: true,
+        };
         let interrupt = async {
             told.wait_for("event").await;
             raise(Signal::SIGINT).unwrap();
@@ -80,6 +96,7 @@ async fn ctrl_c_cancels_then_kills_then_leaves() {
         };
         let (exit, ()) = tokio::join!(follow(&run, options, async || true), interrupt);
         assert_eq!(exit.unwrap(), expected);
-        told.wait_for(if interrupts == 2 { "the end" } else { "left" }).await;
+        told.wait_for(if interrupts == 2 { "the end" } else { "left" })
+            .await;
     }
 }

@@ -12,7 +12,16 @@ use nixactions::{
 
 fn line(millis: i64, name: &str, stream: Stream, priority: u8, message: &str) -> LogLine {
     let step = Some("compile".to_owned());
-    LogLine { at: at(millis), job: job(name), step, attempt: Some(1), stream, priority, mark: None, message: message.into() }
+    LogLine {
+        at: at(millis),
+        job: job(name),
+        step,
+        attempt: Some(1),
+        stream,
+        priority,
+        mark: None,
+        message: message.into(),
+    }
 }
 
 /// The sample run with some lines, as a renderer gets it.
@@ -24,17 +33,39 @@ fn play(renderer: &mut dyn Renderer) {
         renderer.event(&event).unwrap();
         event.apply(&mut record);
         if matches!(&event.event, EventKind::StepStarted { job, .. } if job.as_str() == "build") {
-            renderer.line(&line(20, "build", Stream::Stdout, 6, "Compiling \x1b[32mgreen\x1b[0m\x1b[2J v1.0")).unwrap();
-            renderer.line(&line(21, "build", Stream::Stderr, 6, "10%\r100%\r")).unwrap();
-            renderer.line(&line(22, "build", Stream::Runner, 4, "retrying in 1 s")).unwrap();
-            renderer.line(&line(23, "build", Stream::Stdout, 6, "")).unwrap();
+            renderer
+                .line(&line(
+                    20,
+                    "build",
+                    Stream::Stdout,
+                    6,
+                    "Compiling \x1b[32mgreen\x1b[0m\x1b[2J v1.0",
+                ))
+                .unwrap();
+            renderer
+                .line(&line(21, "build", Stream::Stderr, 6, "10%\r100%\r"))
+                .unwrap();
+            renderer
+                .line(&line(22, "build", Stream::Runner, 4, "retrying in 1 s"))
+                .unwrap();
+            renderer
+                .line(&line(23, "build", Stream::Stdout, 6, ""))
+                .unwrap();
         }
     }
     let others = [
         EventKind::SupervisorStarted { pid: 43 },
-        EventKind::CancelRequested { by: "Ctrl-C".into(), kill: false },
-        EventKind::Warning { message: "no memory controller here, running without a memory limit".into() },
-        EventKind::RunFinished { conclusion: Conclusion::Failure, reason: None },
+        EventKind::CancelRequested {
+            by: "Ctrl-C".into(),
+            kill: false,
+        },
+        EventKind::Warning {
+            message: "no memory controller here, running without a memory limit".into(),
+        },
+        EventKind::RunFinished {
+            conclusion: Conclusion::Failure,
+            reason: None,
+        },
     ];
     for other in others {
         let event = event(2200, other);
@@ -57,7 +88,10 @@ fn colours_are_for_terminals_only() {
     let mut out = Vec::new();
     play(&mut Text::new(&mut out, true));
     let text = String::from_utf8(out).unwrap();
-    assert!(text.contains("\x1b[32mgreen\x1b[0m v1.0"), "a job's own colours pass: {text}");
+    assert!(
+        text.contains("\x1b[32mgreen\x1b[0m v1.0"),
+        "a job's own colours pass: {text}"
+    );
     assert!(!text.contains("\x1b[2J"));
     let mut out = Vec::new();
     play(&mut Text::new(&mut out, false));
@@ -76,7 +110,9 @@ fn json_has_an_object_a_line_and_events_as_they_are_stored() {
     let mut out = Vec::new();
     play(&mut Json::new(&mut out));
     let text = String::from_utf8(out).unwrap();
-    let (logs, events): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains(r#""type":"log""#));
+    let (logs, events): (Vec<&str>, Vec<&str>) = text
+        .lines()
+        .partition(|line| line.contains(r#""type":"log""#));
     let first: serde_json::Value = serde_json::from_str(logs[0]).unwrap();
     let expected = serde_json::json!({
         "at": at(20), "event": {
@@ -99,8 +135,23 @@ fn failures_that_are_allowed_say_so() {
     let mut record = job_record(0, Conclusion::Failure);
     record.conclusion = Conclusion::Success;
     record.steps[0].conclusion = Conclusion::Success;
-    text.event(&event(1, EventKind::StepFinished { job: job("a"), index: 0, step: record.steps[0].clone() })).unwrap();
-    text.event(&event(1, EventKind::JobFinished { job: job("a"), record })).unwrap();
+    text.event(&event(
+        1,
+        EventKind::StepFinished {
+            job: job("a"),
+            index: 0,
+            step: record.steps[0].clone(),
+        },
+    ))
+    .unwrap();
+    text.event(&event(
+        1,
+        EventKind::JobFinished {
+            job: job("a"),
+            record,
+        },
+    ))
+    .unwrap();
     insta::assert_snapshot!("allowed_failure", String::from_utf8(out).unwrap());
 }
 
@@ -109,10 +160,35 @@ fn a_failed_step_is_told_of_once() {
     let mut out = Vec::new();
     let mut text = Text::new(&mut out, false);
     let record = job_record(0, Conclusion::Failure);
-    text.line(&line(999, "a", Stream::Runner, 3, "step compile: exit status 2")).unwrap();
-    text.event(&event(1000, EventKind::StepFinished { job: job("a"), index: 0, step: record.steps[0].clone() })).unwrap();
-    text.event(&event(1000, EventKind::JobFinished { job: job("a"), record })).unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "a : step compile: exit status 2\na : failure after 1.0s: step compile: exit status 2\n");
+    text.line(&line(
+        999,
+        "a",
+        Stream::Runner,
+        3,
+        "step compile: exit status 2",
+    ))
+    .unwrap();
+    text.event(&event(
+        1000,
+        EventKind::StepFinished {
+            job: job("a"),
+            index: 0,
+            step: record.steps[0].clone(),
+        },
+    ))
+    .unwrap();
+    text.event(&event(
+        1000,
+        EventKind::JobFinished {
+            job: job("a"),
+            record,
+        },
+    ))
+    .unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "a : step compile: exit status 2\na : failure after 1.0s: step compile: exit status 2\n"
+    );
 }
 
 #[test]
@@ -120,7 +196,12 @@ fn what_stands_in_a_group_is_indented_up_to_its_end_or_its_steps() {
     let mut out = Vec::new();
     let mut text = Text::new(&mut out, false);
     let mut say = |job: &str, step: &str, mark: Option<Mark>, message: &str| {
-        text.line(&LogLine { mark, step: Some(step.to_owned()), ..line(1, job, Stream::Stdout, 6, message) }).unwrap();
+        text.line(&LogLine {
+            mark,
+            step: Some(step.to_owned()),
+            ..line(1, job, Stream::Stdout, 6, message)
+        })
+        .unwrap();
     };
     say("a", "one", None, "before");
     say("a", "one", Some(Mark::Group), "Compile\x1b[2J");
@@ -140,15 +221,44 @@ fn what_stands_in_a_group_is_indented_up_to_its_end_or_its_steps() {
 fn a_skipped_job_is_told_of_once() {
     let mut out = Vec::new();
     let mut text = Text::new(&mut out, false);
-    let record = JobRecord { started_at: None, reason: Some("need `a` failed".into()), ..job_record(0, Conclusion::Skipped) };
-    text.line(&line(999, "b", Stream::Runner, 6, "skipped: need `a` failed")).unwrap();
-    text.event(&event(1000, EventKind::JobFinished { job: job("b"), record: record.clone() })).unwrap();
+    let record = JobRecord {
+        started_at: None,
+        reason: Some("need `a` failed".into()),
+        ..job_record(0, Conclusion::Skipped)
+    };
+    text.line(&line(
+        999,
+        "b",
+        Stream::Runner,
+        6,
+        "skipped: need `a` failed",
+    ))
+    .unwrap();
+    text.event(&event(
+        1000,
+        EventKind::JobFinished {
+            job: job("b"),
+            record: record.clone(),
+        },
+    ))
+    .unwrap();
     // One that systemd never started has nobody to say so.
-    text.event(&event(1000, EventKind::JobFinished { job: job("c"), record })).unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "b : skipped: need `a` failed\nc : skipped: need `a` failed\n");
+    text.event(&event(
+        1000,
+        EventKind::JobFinished {
+            job: job("c"),
+            record,
+        },
+    ))
+    .unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "b : skipped: need `a` failed\nc : skipped: need `a` failed\n"
+    );
 }
 
-/// A terminal's view of what a live view wrote: the rows, after carriage returns, cursor movement and erasing.
+/// A terminal's view of what a live view wrote: the rows, after carriage returns, cursor movement
+/// and erasing.
 fn screen(bytes: &[u8]) -> Vec<String> {
     let text = std::str::from_utf8(bytes).unwrap();
     let (mut rows, mut row, mut column) = (vec![String::new()], 0usize, 0usize);
@@ -202,18 +312,47 @@ impl<I: Iterator<Item = char>> TakeSequence for I {
 #[test]
 fn the_live_view_scrolls_lines_above_what_is_running_and_leaves_nothing_behind() {
     let mut out = Vec::new();
-    let size = || Size { columns: 60, rows: 24 };
+    let size = || Size {
+        columns: 60,
+        rows: 24,
+    };
     let mut live = Live::new(&mut out, "ci-1", false, || at(5000), size);
-    live.event(&event(0, EventKind::RunCreated { run: "ci-1".parse().unwrap(), workflow: "ci".parse().unwrap(), jobs: 3, rerun_of: None }))
-        .unwrap();
+    live.event(&event(
+        0,
+        EventKind::RunCreated {
+            run: "ci-1".parse().unwrap(),
+            workflow: "ci".parse().unwrap(),
+            jobs: 3,
+            rerun_of: None,
+        },
+    ))
+    .unwrap();
     for (name, start) in [("build", 1000), ("test", 2000)] {
-        live.event(&event(start, EventKind::JobStarted { job: job(name) })).unwrap();
-        live.event(&event(start, EventKind::StepStarted { job: job(name), index: 0, name: "compile".into(), attempt: 2 })).unwrap();
+        live.event(&event(start, EventKind::JobStarted { job: job(name) }))
+            .unwrap();
+        live.event(&event(
+            start,
+            EventKind::StepStarted {
+                job: job(name),
+                index: 0,
+                name: "compile".into(),
+                attempt: 2,
+            },
+        ))
+        .unwrap();
     }
     live.tick().unwrap();
-    live.line(&line(3000, "build", Stream::Stdout, 6, "a line")).unwrap();
+    live.line(&line(3000, "build", Stream::Stdout, 6, "a line"))
+        .unwrap();
     live.tick().unwrap();
-    live.event(&event(4000, EventKind::JobFinished { job: job("build"), record: job_record(3000, Conclusion::Success) })).unwrap();
+    live.event(&event(
+        4000,
+        EventKind::JobFinished {
+            job: job("build"),
+            record: job_record(3000, Conclusion::Success),
+        },
+    ))
+    .unwrap();
     live.tick().unwrap();
     drop(live);
     let expected = [
@@ -228,7 +367,8 @@ fn the_live_view_scrolls_lines_above_what_is_running_and_leaves_nothing_behind()
     assert_eq!(screen(&out), expected);
     let mut out = Vec::new();
     let mut live = Live::new(&mut out, "ci-1", false, || at(5000), size);
-    live.event(&event(1, EventKind::JobStarted { job: job("build") })).unwrap();
+    live.event(&event(1, EventKind::JobStarted { job: job("build") }))
+        .unwrap();
     live.tick().unwrap();
     live.finish(None).unwrap();
     drop(live);
@@ -237,17 +377,32 @@ fn the_live_view_scrolls_lines_above_what_is_running_and_leaves_nothing_behind()
 
 #[test]
 fn the_live_view_fits_any_terminal() {
-    let size = Rc::new(Cell::new(Size { columns: 80, rows: 10 }));
+    let size = Rc::new(Cell::new(Size {
+        columns: 80,
+        rows: 10,
+    }));
     let mut out = Vec::new();
     let asked = size.clone();
     let mut live = Live::new(&mut out, "ci-1", false, || at(5000), move || asked.get());
     for number in 0..5000 {
-        live.event(&event(number, EventKind::JobStarted { job: job(&format!("job{number}")) })).unwrap();
+        live.event(&event(
+            number,
+            EventKind::JobStarted {
+                job: job(&format!("job{number}")),
+            },
+        ))
+        .unwrap();
     }
     live.tick().unwrap();
-    size.set(Size { columns: 20, rows: 4 });
+    size.set(Size {
+        columns: 20,
+        rows: 4,
+    });
     live.tick().unwrap();
-    size.set(Size { columns: 1, rows: 1 });
+    size.set(Size {
+        columns: 1,
+        rows: 1,
+    });
     live.tick().unwrap();
     drop(live);
     let text = String::from_utf8(out).unwrap();
@@ -257,8 +412,19 @@ fn the_live_view_fits_any_terminal() {
     assert_eq!(first[6], "  and 4994 more");
     assert!(first[0].contains("job0 "), "the oldest is shown first");
     // Each of the 8 lines was less than 40 columns wide: at 20 columns none takes more than 2 rows.
-    let up: usize = text[frames[0].rfind("\x1b[").unwrap() + 2..].split_once('A').unwrap().0.parse().unwrap();
-    assert!((8..16).contains(&up), "the rows of wrapped lines are counted: {up}");
+    let up: usize = text[frames[0].rfind("\x1b[").unwrap() + 2..]
+        .split_once('A')
+        .unwrap()
+        .0
+        .parse()
+        .unwrap();
+    assert!(
+        (8..16).contains(&up),
+        "the rows of wrapped lines are counted: {up}"
+    );
     let lines: Vec<&str> = frames[1].split('\r').next().unwrap().lines().collect();
-    assert!(lines.len() == 2 && lines.iter().all(|line| line.len() < 20), "{lines:?}");
+    assert!(
+        lines.len() == 2 && lines.iter().all(|line| line.len() < 20),
+        "{lines:?}"
+    );
 }

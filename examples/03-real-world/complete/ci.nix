@@ -1,9 +1,12 @@
-# A whole pipeline, from a commit to a release: tested in several shells, packed, tried, published with a secret token, reported.
+# A whole pipeline, from a commit to a release: tested in several shells, packed, tried, published
+# with a secret token, reported.
 #
-#   nixactions run ci.nix --source . --input release=1.2 --input publish-to=https://…/ --secret-env-file token.env
+# nixactions run ci.nix --source . --input release=1.2 --input publish-to=https://…/
+# --secret-env-file token.env
 #
-# Look at: without `publish-to`, `publish` is skipped and says so. Where it runs, it tries three times, and the token is `***` in all
-# that is printed. Two releases never run at once: of those that wait, the newest is next. `nixactions show --summary` is the report.
+# Look at: without `publish-to`, `publish` is skipped and says so. Where it runs, it tries three
+# times, and the token is `***` in all that is printed. Two releases never run at once: of those
+# that wait, the newest is next. `nixactions show --summary` is the report.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../../.. { inherit pkgs; }).lib,

@@ -1,6 +1,8 @@
-# A crate: formatted, linted, tested and built at once; what was built is tried where there is no source and no network.
+# A crate: formatted, linted, tested and built at once; what was built is tried where there is no
+# source and no network.
 #
-# Look at: the first four jobs need nothing of each other. `program` is an artifact of the job `build`.
+# Look at: the first four jobs need nothing of each other. `program` is an artifact of the job
+# `build`.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../../.. { inherit pkgs; }).lib,

@@ -1,7 +1,8 @@
 //! What git says of a source tree: which files belong to it, and where its repository is.
 //!
-//! Submodules and repositories in the tree are listed by their own rules. The repository of a linked worktree, and of a submodule in
-//! one, lies outside of the tree; in the copy it becomes one of the copy's own.
+//! Submodules and repositories in the tree are listed by their own rules. The repository of a
+//! linked worktree, and of a submodule in one, lies outside of the tree; in the copy it becomes one
+//! of the copy's own.
 
 use std::{
     ffi::OsStr,
@@ -20,8 +21,16 @@ use crate::{
 /// The name of a repository in its tree, be it a directory or a file that says where it is.
 pub(super) const GIT: &str = ".git";
 
-/// What belongs to one worktree alone, beside the repository that it shares (gitrepository-layout(5)).
-const OF_WORKTREE: [&str; 6] = ["HEAD", "ORIG_HEAD", "FETCH_HEAD", "index", "modules", "worktrees"];
+/// What belongs to one worktree alone, beside the repository that it shares
+/// (gitrepository-layout(5)).
+const OF_WORKTREE: [&str; 6] = [
+    "HEAD",
+    "ORIG_HEAD",
+    "FETCH_HEAD",
+    "index",
+    "modules",
+    "worktrees",
+];
 /// What ties a linked worktree to its place.
 const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "modules"];
 
@@ -30,9 +39,11 @@ const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "modules"];
 pub(super) struct Listed {
     /// Paths relative to the root; a directory stands for all below it.
     pub paths: Vec<PathBuf>,
-    /// The trees whose repository must be put together, relative to the root, each with where the repository is.
+    /// The trees whose repository must be put together, relative to the root, each with where the
+    /// repository is.
     pub outside: Vec<(PathBuf, PathBuf)>,
-    /// The files that say where a repository in the root is, each with where that is relative to the file's directory.
+    /// The files that say where a repository in the root is, each with where that is relative to
+    /// the file's directory.
     pub inside: Vec<(PathBuf, PathBuf)>,
 }
 
@@ -46,13 +57,29 @@ impl Listed {
 
     fn add(&mut self, root: &Path, tree: &Path) -> Result<(), SourceError> {
         let directory = root.join(tree);
-        let output = git(&directory, &["ls-files", "-z", "--cached", "--others", "--exclude-standard"])?;
-        let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        let mut paths: Vec<PathBuf> = names.map(|name| tree.join(OsStr::from_bytes(name))).collect();
+        let output = git(
+            &directory,
+            &[
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+            ],
+        )?;
+        let names = output
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty());
+        let mut paths: Vec<PathBuf> = names
+            .map(|name| tree.join(OsStr::from_bytes(name)))
+            .collect();
         paths.dedup();
         for path in paths {
             // git names a directory only where it holds another repository.
-            if fs::symlink_metadata(root.join(&path)).is_ok_and(|meta| meta.is_dir()) && root.join(&path).join(GIT).exists() {
+            if fs::symlink_metadata(root.join(&path)).is_ok_and(|meta| meta.is_dir())
+                && root.join(&path).join(GIT).exists()
+            {
                 self.add(root, &path)?;
             } else {
                 self.paths.push(path);
@@ -70,13 +97,32 @@ impl Listed {
                 return Ok(());
             }
         };
-        let unreadable = |path: &Path, error| SourceError::Copy(StoreError::Io { action: "read", path: path.to_owned(), source: error });
-        let target = named.strip_prefix(b"gitdir: ").map(|target| Path::new(OsStr::from_bytes(target.trim_ascii_end())));
-        let target = target.ok_or_else(|| unreadable(&root.join(&place), io::ErrorKind::InvalidData.into()))?;
-        let found = root.join(tree).join(target).canonicalize().map_err(|error| unreadable(&root.join(&place), error))?;
-        match found.strip_prefix(root.canonicalize().map_err(|error| unreadable(root, error))?) {
+        let unreadable = |path: &Path, error| {
+            SourceError::Copy(StoreError::Io {
+                action: "read",
+                path: path.to_owned(),
+                source: error,
+            })
+        };
+        let target = named
+            .strip_prefix(b"gitdir: ")
+            .map(|target| Path::new(OsStr::from_bytes(target.trim_ascii_end())));
+        let target = target
+            .ok_or_else(|| unreadable(&root.join(&place), io::ErrorKind::InvalidData.into()))?;
+        let found = root
+            .join(tree)
+            .join(target)
+            .canonicalize()
+            .map_err(|error| unreadable(&root.join(&place), error))?;
+        match found.strip_prefix(
+            root.canonicalize()
+                .map_err(|error| unreadable(root, error))?,
+        ) {
             Ok(inside) => {
-                let up = tree.components().map(|_| Component::ParentDir).collect::<PathBuf>();
+                let up = tree
+                    .components()
+                    .map(|_| Component::ParentDir)
+                    .collect::<PathBuf>();
                 self.inside.push((place, up.join(inside)));
             }
             Err(_) => self.outside.push((tree.to_owned(), found)),
@@ -84,12 +130,19 @@ impl Listed {
         Ok(())
     }
 
-    /// Completes a copy of the tree with the repositories that could not be copied as they lie there.
+    /// Completes a copy of the tree with the repositories that could not be copied as they lie
+    /// there.
     pub fn complete(&self, copy: &Path, modes: &mut Modes) -> Result<(), SourceError> {
         for (file, target) in &self.inside {
             let text = [b"gitdir: ", target.as_os_str().as_bytes(), b"\n"].concat();
             let path = copy.join(file);
-            fs::write(&path, text).map_err(|source| SourceError::Copy(StoreError::Io { action: "write", path, source }))?;
+            fs::write(&path, text).map_err(|source| {
+                SourceError::Copy(StoreError::Io {
+                    action: "write",
+                    path,
+                    source,
+                })
+            })?;
         }
         for (tree, repository) in &self.outside {
             let place = tree.join(GIT);
@@ -100,26 +153,59 @@ impl Listed {
 }
 
 /// Makes a repository of its own of the one that a worktree shares.
-fn put_together(worktree: &Path, target: &Path, place: &Path, modes: &mut Modes) -> Result<(), SourceError> {
-    let failed = |action, path: &Path, source| SourceError::Copy(StoreError::Io { action, path: path.to_owned(), source });
+fn put_together(
+    worktree: &Path,
+    target: &Path,
+    place: &Path,
+    modes: &mut Modes,
+) -> Result<(), SourceError> {
+    let failed = |action, path: &Path, source| {
+        SourceError::Copy(StoreError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        })
+    };
     fs::create_dir(target).map_err(|error| failed("create", target, error))?;
     let shared = match fs::read(worktree.join("commondir")) {
         Ok(text) => Some(worktree.join(OsStr::from_bytes(text.trim_ascii_end()))),
         // A submodule's: it is whole.
         Err(_) => None,
     };
-    let parts = shared.as_deref().map(|shared| (shared, &OF_WORKTREE[..])).into_iter().chain([(worktree, &TIES[..])]);
+    let parts = shared
+        .as_deref()
+        .map(|shared| (shared, &OF_WORKTREE[..]))
+        .into_iter()
+        .chain([(worktree, &TIES[..])]);
     for (from, without) in parts {
         let entries = fs::read_dir(from).map_err(|error| failed("read", from, error))?;
-        let names = entries.flatten().map(|entry| PathBuf::from(entry.file_name()));
-        let names: Vec<PathBuf> = names.filter(|name| !without.iter().any(|other| name == Path::new(other))).collect();
-        let copy = TreeCopy { from, to: target, modes: ModePolicy::Open, take_from: None };
+        let names = entries
+            .flatten()
+            .map(|entry| PathBuf::from(entry.file_name()));
+        let names: Vec<PathBuf> = names
+            .filter(|name| !without.iter().any(|other| name == Path::new(other)))
+            .collect();
+        let copy = TreeCopy {
+            from,
+            to: target,
+            modes: ModePolicy::Open,
+            take_from: None,
+        };
         let copied = copy.named(&names).map_err(SourceError::Copy)?;
-        modes.0.extend(copied.modes.0.into_iter().map(|(path, mode)| (place.join(path), mode)));
+        modes.0.extend(
+            copied
+                .modes
+                .0
+                .into_iter()
+                .map(|(path, mode)| (place.join(path), mode)),
+        );
     }
     // It may have been bare, or have named another tree as its own.
     let config = target.join("config");
-    for arguments in [&["core.bare", "false"][..], &["--unset-all", "core.worktree"]] {
+    for arguments in [
+        &["core.bare", "false"][..],
+        &["--unset-all", "core.worktree"],
+    ] {
         let status = Command::new(programs::program("git"))
             .args(["config", "--file"])
             .arg(&config)
@@ -129,27 +215,40 @@ fn put_together(worktree: &Path, target: &Path, place: &Path, modes: &mut Modes)
             .status;
         // 5: there was nothing to unset (git-config(1)).
         if !status.success() && status.code() != Some(5) {
-            return Err(SourceError::Git { directory: target.to_owned(), message: format!("`git config` ended with {status}") });
+            return Err(SourceError::Git {
+                directory: target.to_owned(),
+                message: format!("`git config` ended with {status}"),
+            });
         }
     }
     Ok(())
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
-    // A repository of another user's is read here, and nothing of its configuration is executed by ls-files.
+    // A repository of another user's is read here, and nothing of its configuration is executed by
+    // ls-files.
     let mut command = Command::new(programs::program("git"));
-    command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"]).arg(directory).args(arguments);
+    command
+        .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
+        .arg(directory)
+        .args(arguments);
     let output = command.output().map_err(SourceError::NoGit)?;
     if output.status.success() {
         return Ok(output);
     }
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(SourceError::Git { directory: directory.to_owned(), message })
+    Err(SourceError::Git {
+        directory: directory.to_owned(),
+        message,
+    })
 }
 
-/// Returns where a repository borrows objects from, which jobs may not see (gitrepository-layout(5)).
+/// Returns where a repository borrows objects from, which jobs may not see
+/// (gitrepository-layout(5)).
 pub(super) fn borrowed(root: &Path) -> Option<PathBuf> {
     let text = fs::read(root.join(GIT).join("objects/info/alternates")).ok()?;
-    let line = text.split(|byte| *byte == b'\n').find(|line| !line.is_empty())?;
+    let line = text
+        .split(|byte| *byte == b'\n')
+        .find(|line| !line.is_empty())?;
     Some(Path::new(OsStr::from_bytes(line)).to_owned())
 }

@@ -1,11 +1,12 @@
-//! Keeps what a run was built of in Nix's store: collecting garbage harms neither the run nor a rerun as long as its directory is there.
+//! Keeps what a run was built of in Nix's store: collecting garbage harms neither the run nor a
+//! rerun as long as its directory is there.
 
 use std::path::Path;
 
 use crate::{language, store::RunDir};
 
-/// Keeps a path in the store for a run. Returns a warning where it cannot be kept; the link is there all the same, so that it is known
-/// what the run is of.
+/// Keeps a path in the store for a run. Returns a warning where it cannot be kept; the link is
+/// there all the same, so that it is known what the run is of.
 pub(super) async fn keep(run: &RunDir, path: Option<&Path>) -> Option<String> {
     let path = path?;
     let link = run.workflow();

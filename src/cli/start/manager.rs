@@ -46,7 +46,9 @@ pub enum ManagerError {
     #[error(transparent)]
     Embedded(#[from] embedded::EmbeddedError),
     /// None of the three.
-    #[error("there is no systemd manager to run the units\n  system: {system}\n  user: {user}\n  embedded: {embedded}")]
+    #[error(
+        "there is no systemd manager to run the units\n  system: {system}\n  user: {user}\n  embedded: {embedded}"
+    )]
     None {
         /// Why not the system's.
         system: String,
@@ -62,8 +64,11 @@ pub enum ManagerError {
 /// # Errors
 /// Fails with what is missing of each.
 pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
-    let connect =
-        async |kind: ManagerKind| Manager::connect(Scope::from(kind)).await.map(|manager| Chosen::Running(kind, Box::new(manager)));
+    let connect = async |kind: ManagerKind| {
+        Manager::connect(Scope::from(kind))
+            .await
+            .map(|manager| Chosen::Running(kind, Box::new(manager)))
+    };
     match choice {
         Choice::Only(ManagerKind::Embedded) => {
             embedded::check()?;
@@ -71,8 +76,13 @@ pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
         }
         Choice::Only(kind) => Ok(connect(kind).await?),
         Choice::Auto if nix::unistd::geteuid().is_root() => {
-            // sd_booted(3): without it nothing answers on the bus, and a bus alone would only be waited for.
-            let system = if Path::new("/run/systemd/system").exists() { connect(ManagerKind::System).await } else { Err(not_booted()) };
+            // sd_booted(3): without it nothing answers on the bus, and a bus alone would only be
+            // waited for.
+            let system = if Path::new("/run/systemd/system").exists() {
+                connect(ManagerKind::System).await
+            } else {
+                Err(not_booted())
+            };
             match system {
                 Ok(chosen) => Ok(chosen),
                 Err(error) => match embedded::check() {
@@ -89,7 +99,10 @@ pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
             Ok(chosen) => Ok(chosen),
             Err(error) => Err(ManagerError::None {
                 system: "needs root (or polkit's leave with `--manager system`)".to_owned(),
-                user: format!("{}; log in through PAM, or let root run `loginctl enable-linger`", tell(&error)),
+                user: format!(
+                    "{}; log in through PAM, or let root run `loginctl enable-linger`",
+                    tell(&error)
+                ),
                 embedded: "needs root".to_owned(),
             }),
         },
@@ -97,9 +110,14 @@ pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
 }
 
 fn not_booted() -> SystemdError {
-    SystemdError::Unreachable { scope: Scope::System, source: zbus::Error::Failure("the host was not booted with systemd".to_owned()) }
+    SystemdError::Unreachable {
+        scope: Scope::System,
+        source: zbus::Error::Failure("the host was not booted with systemd".to_owned()),
+    }
 }
 
 fn tell(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

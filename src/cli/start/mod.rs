@@ -1,7 +1,7 @@
 //! The start of a run: from a plan and what the caller adds to a run directory and a supervisor.
 //!
-//! Everything that can be refused is refused before anything is made; what was made is removed again where the start
-//! fails half-way.
+//! Everything that can be refused is refused before anything is made; what was made is removed
+//! again where the start fails half-way.
 
 mod environment;
 mod git;
@@ -122,16 +122,16 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Returns the exit status that is due: a bad plan or request is bad usage, all else is trouble.
+    /// Returns the exit status that is due: a bad plan or request is bad usage, all else is
+    /// trouble.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Plan(PlanError::Faulty { .. } | PlanError::Read { .. })
             | Self::Unsupported(_)
             | Self::Graph(_)
             | Self::Environment(_) => Exit::Usage,
-            Self::Source(SourceError::NotADirectory(_)) | Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => {
-                Exit::Usage
-            }
+            Self::Source(SourceError::NotADirectory(_))
+            | Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
             Self::Rerun(
                 RerunError::Running(_)
                 | RerunError::NothingFailed(_)
@@ -152,18 +152,28 @@ impl StartError {
 
     /// Returns what the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        let hints = |error: &embedded::EmbeddedError| Some(error.hints().join("\n      ")).filter(|text| !text.is_empty());
+        let hints = |error: &embedded::EmbeddedError| {
+            Some(error.hints().join("\n      ")).filter(|text| !text.is_empty())
+        };
         match self {
             Self::Store(error) => error.hint(),
             Self::Rerun(error) => error.hint(),
             Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
             Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
             Self::Environment(faults) => {
-                let hints: Vec<_> = faults.iter().filter_map(EnvironmentError::hint).map(escaped).collect();
+                let hints: Vec<_> = faults
+                    .iter()
+                    .filter_map(EnvironmentError::hint)
+                    .map(escaped)
+                    .collect();
                 Some(hints.join("\n      ")).filter(|text| !text.is_empty())
             }
-            Self::Source(SourceError::NoGit(_)) => Some("install git, or name a plain directory with `--source DIR`".to_owned()),
-            Self::NoRunner { .. } => Some("install the two programs of nixactions together".to_owned()),
+            Self::Source(SourceError::NoGit(_)) => {
+                Some("install git, or name a plain directory with `--source DIR`".to_owned())
+            }
+            Self::NoRunner { .. } => {
+                Some("install the two programs of nixactions together".to_owned())
+            }
             Self::Manager(ManagerError::None { .. })
             | Self::Plan(_)
             | Self::Unsupported(_)
@@ -176,19 +186,26 @@ impl StartError {
 
 /// Puts each fault on a line of its own.
 fn lines(faults: &[impl std::fmt::Display]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    faults
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// As [`lines`], of faults that repeat what was given.
 fn escaped_faults(faults: &[EnvironmentError]) -> String {
-    faults.iter().map(|fault| escaped(&fault.to_string()).into_owned()).collect::<Vec<_>>().join("\n")
+    faults
+        .iter()
+        .map(|fault| escaped(&fault.to_string()).into_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Starts a run.
 ///
-/// # Errors
-/// Fails with everything that is wrong with the plan or the request, and then nothing is started or left behind; or
-/// with what the system refused.
+/// # Errors Fails with everything that is wrong with the plan or the request, and then nothing is
+/// started or left behind; or with what the system refused.
 pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     let plan = plan::load(request.plan)?;
     let unsupported = plan::unsupported(&plan);
@@ -197,11 +214,26 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
     }
     let graph = Graph::new(&plan)?;
     let caller = |name: &str| std::env::var_os(name);
-    let additions = environment::collect(&plan, request.env, request.env_files, request.secret_env_files, request.inputs, caller)
-        .map_err(StartError::Environment)?;
-    let current = std::env::current_dir().map_err(|error| StartError::Here("the current directory", error))?;
-    let wants_source = plan.jobs.values().any(|job| unit::copies_source(&unit::executor(&plan, job)));
-    let source = if wants_source { Source::find(request.source, &current)? } else { None };
+    let additions = environment::collect(
+        &plan,
+        request.env,
+        request.env_files,
+        request.secret_env_files,
+        request.inputs,
+        caller,
+    )
+    .map_err(StartError::Environment)?;
+    let current = std::env::current_dir()
+        .map_err(|error| StartError::Here("the current directory", error))?;
+    let wants_source = plan
+        .jobs
+        .values()
+        .any(|job| unit::copies_source(&unit::executor(&plan, job)));
+    let source = if wants_source {
+        Source::find(request.source, &current)?
+    } else {
+        None
+    };
     let program = this_program()?;
     let chosen = manager::choose(request.manager).await?;
 
@@ -218,40 +250,76 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         state_directory: state.path().to_owned(),
         runtime_directory: runtime_directory(chosen.kind(), run.id()),
         overrides: additions.overrides,
-        secrets: secrets::of(&runtime_directory(chosen.kind(), run.id()), run.id(), &additions.secrets),
+        secrets: secrets::of(
+            &runtime_directory(chosen.kind(), run.id()),
+            run.id(),
+            &additions.secrets,
+        ),
         inputs: additions.inputs,
         path: default_path(),
         has_source: source.is_some(),
         mounts_source: false,
-        max_parallel: plan.max_parallel.unwrap_or_else(cpus).min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
+        max_parallel: plan
+            .max_parallel
+            .unwrap_or_else(cpus)
+            .min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
     };
     let mut notes = Vec::new();
     if !additions.taken.is_empty() {
-        notes.push(format!("taken from your environment: {}", additions.taken.join(", ")));
+        notes.push(format!(
+            "taken from your environment: {}",
+            additions.taken.join(", ")
+        ));
     }
     if wants_source && source.is_none() {
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
     notes.extend(keep::keep(&run, language::store_path(request.plan).as_deref()).await);
     let origin = Origin::Tree(source.as_ref());
-    match launch(&state, &run, &mut spec, &plan, &graph, &origin, chosen, &additions.secrets).await {
-        Ok(more) => Ok(Started { manager: spec.manager, run, notes: [notes, more].concat() }),
+    match launch(
+        &state,
+        &run,
+        &mut spec,
+        &plan,
+        &graph,
+        &origin,
+        chosen,
+        &additions.secrets,
+    )
+    .await
+    {
+        Ok(more) => Ok(Started {
+            manager: spec.manager,
+            run,
+            notes: [notes, more].concat(),
+        }),
         Err(error) => {
             store::forget_secrets(spec.secrets.as_ref());
-            // Nothing was started, so nothing may stay; what cannot be removed is at least no run with a record.
+            // Nothing was started, so nothing may stay; what cannot be removed is at least no run
+            // with a record.
             let _ = std::fs::remove_dir_all(run.path());
             Err(error)
         }
     }
 }
 
-/// Makes the directory of a new run. Its id is one that no run of another state directory has on the manager: their units would be of the
-/// same names.
-async fn create_run(state: &StateDir, workflow: &WorkflowName, chosen: &Chosen) -> Result<RunDir, StartError> {
+/// Makes the directory of a new run. Its id is one that no run of another state directory has on
+/// the manager: their units would be of the same names.
+async fn create_run(
+    state: &StateDir,
+    workflow: &WorkflowName,
+    chosen: &Chosen,
+) -> Result<RunDir, StartError> {
     let mut run = state.create_run(workflow)?;
-    let Chosen::Running(_, manager) = chosen else { return Ok(run) };
+    let Chosen::Running(_, manager) = chosen else {
+        return Ok(run);
+    };
     // The supervisor's unit is there as long as any of the run.
-    while manager.is_loaded(&UnitName::supervisor(run.id())).await.inspect_err(|_| drop(std::fs::remove_dir_all(run.path())))? {
+    while manager
+        .is_loaded(&UnitName::supervisor(run.id()))
+        .await
+        .inspect_err(|_| drop(std::fs::remove_dir_all(run.path())))?
+    {
         let (_, number) = run.id().split();
         let next = state.create_run_after(workflow, number);
         let _ = std::fs::remove_dir_all(run.path());
@@ -262,24 +330,32 @@ async fn create_run(state: &StateDir, workflow: &WorkflowName, chosen: &Chosen) 
 
 /// Returns this program's file, beside which the runner's must be.
 fn this_program() -> Result<PathBuf, StartError> {
-    let program = std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
+    let program =
+        std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
     let path = program.with_file_name(RUNNER);
     let what = match std::fs::symlink_metadata(&path) {
         // Jobs may not see where it leads.
-        Ok(meta) if meta.is_symlink() => "is a link: the program itself belongs beside `nixactions`",
-        Ok(meta) if meta.is_file() && eaccess(&path, AccessFlags::X_OK).is_ok() => return Ok(program),
+        Ok(meta) if meta.is_symlink() => {
+            "is a link: the program itself belongs beside `nixactions`"
+        }
+        Ok(meta) if meta.is_file() && eaccess(&path, AccessFlags::X_OK).is_ok() => {
+            return Ok(program);
+        }
         Ok(_) => "cannot be executed: look at its mode, and at the options of its mount",
         Err(_) => "does not exist: it belongs beside `nixactions`",
     };
     Err(StartError::NoRunner { path, what })
 }
 
-/// Returns the directory of a run on a tmpfs (file-hierarchy(7)); it stands by itself, so that nothing is left when it is removed.
+/// Returns the directory of a run on a tmpfs (file-hierarchy(7)); it stands by itself, so that
+/// nothing is left when it is removed.
 fn runtime_directory(manager: ManagerKind, run: &RunId) -> PathBuf {
     let base = match manager {
         ManagerKind::System | ManagerKind::Embedded => PathBuf::from("/run"),
-        ManagerKind::User => std::env::var_os("XDG_RUNTIME_DIR")
-            .map_or_else(|| PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid())), PathBuf::from),
+        ManagerKind::User => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(
+            || PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid())),
+            PathBuf::from,
+        ),
     };
     base.join(format!("nixactions-{run}"))
 }
@@ -292,7 +368,10 @@ enum Origin<'a> {
     Run(&'a Reuse),
 }
 
-#[expect(clippy::too_many_arguments, reason = "all of it is what a run is made of")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of it is what a run is made of"
+)]
 async fn launch(
     state: &StateDir,
     run: &RunDir,
@@ -320,34 +399,71 @@ async fn launch(
         Origin::Run(reuse) => (Some(reuse.run().clone()), reuse.fill(run, spec.created_at)?),
     };
     store::write_json(&run.spec(), spec, 0o600, false)?;
-    let created = EventKind::RunCreated { run: spec.run.clone(), workflow: spec.workflow.clone(), jobs: graph.len(), rerun_of };
-    let events: Vec<Event> = std::iter::once(Event { at: spec.created_at, event: created }).chain(ended).collect();
+    let created = EventKind::RunCreated {
+        run: spec.run.clone(),
+        workflow: spec.workflow.clone(),
+        jobs: graph.len(),
+        rerun_of,
+    };
+    let events: Vec<Event> = std::iter::once(Event {
+        at: spec.created_at,
+        event: created,
+    })
+    .chain(ended)
+    .collect();
     EventWriter::open(&run.events(), 0o600)?.append(&events)?;
     match chosen {
         Chosen::Running(_, manager) => manager.start(&unit::supervisor(spec), &[]).await?,
         Chosen::Embedded => {
-            let supervisor: Vec<OsString> = vec![spec.program.clone().into(), "supervise".into(), run.path().into()];
+            let supervisor: Vec<OsString> = vec![
+                spec.program.clone().into(),
+                "supervise".into(),
+                run.path().into(),
+            ];
             let (run_dir, state_dir) = (run.path(), state.path());
-            let private_file = handed_over.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
-            let boot =
-                embedded::Boot { run: run.id(), state_dir, run_dir, supervisor: &supervisor, extra_paths: &[spec.runner()], private_file };
+            let private_file = handed_over
+                .as_ref()
+                .map(|(path, text)| (path.as_path(), text.as_str()));
+            let boot = embedded::Boot {
+                run: run.id(),
+                state_dir,
+                run_dir,
+                supervisor: &supervisor,
+                extra_paths: &[spec.runner()],
+                private_file,
+            };
             embedded::boot(&boot)?;
         }
     }
     Ok(notes)
 }
 
-/// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them, and what was brought along; never the caller's.
+/// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them, and what
+/// was brought along; never the caller's.
 fn default_path() -> String {
     const NIXOS: [&str; 2] = ["/run/wrappers/bin", "/run/current-system/sw/bin"];
-    const USUAL: [&str; 7] =
-        ["/nix/var/nix/profiles/default/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let places = NIXOS.into_iter().chain(USUAL).map(PathBuf::from).chain(programs::brought());
-    let there = places.filter(|path| path.is_dir()).map(|path| path.display().to_string());
+    const USUAL: [&str; 7] = [
+        "/nix/var/nix/profiles/default/bin",
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
+    let places = NIXOS
+        .into_iter()
+        .chain(USUAL)
+        .map(PathBuf::from)
+        .chain(programs::brought());
+    let there = places
+        .filter(|path| path.is_dir())
+        .map(|path| path.display().to_string());
     there.collect::<Vec<_>>().join(":")
 }
 
 /// Returns the number of CPUs, the default of `maxParallel`.
 fn cpus() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+    std::thread::available_parallelism()
+        .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }

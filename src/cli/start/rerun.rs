@@ -1,12 +1,13 @@
-//! A run from what another one left: the same plan, source tree, inputs and variables, and of jobs that need not run again, their
-//! results and artifacts.
+//! A run from what another one left: the same plan, source tree, inputs and variables, and of jobs
+//! that need not run again, their results and artifacts.
 
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::{
-    Choice, Origin, StartError, Started, create_run, environment, keep, launch, manager, runtime_directory, secrets, this_program,
+    Choice, Origin, StartError, Started, create_run, environment, keep, launch, manager,
+    runtime_directory, secrets, this_program,
 };
 use crate::{
     event::{Event, EventKind},
@@ -91,14 +92,26 @@ impl RerunError {
     /// Returns what the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Running(run) => Some(format!("`nixactions attach {run}` follows it to its end, `nixactions cancel {run}` ends it")),
+            Self::Running(run) => Some(format!(
+                "`nixactions attach {run}` follows it to its end, `nixactions cancel {run}` ends it"
+            )),
             Self::NeverStarted(_) => None,
-            Self::Secrets { .. } => Some("give them again with `--secret-env-file FILE`".to_owned()),
-            Self::Collected { .. } => Some("run the workflow anew: `nixactions run` builds it again".to_owned()),
-            Self::NothingFailed(run) => Some(format!("`nixactions rerun {run}` runs all of it again")),
+            Self::Secrets { .. } => {
+                Some("give them again with `--secret-env-file FILE`".to_owned())
+            }
+            Self::Collected { .. } => {
+                Some("run the workflow anew: `nixactions run` builds it again".to_owned())
+            }
+            Self::NothingFailed(run) => {
+                Some(format!("`nixactions rerun {run}` runs all of it again"))
+            }
             Self::NoJob { job, known, .. } => {
-                let near = known.iter().map(|known| (strsim::jaro(known.as_str(), job), known)).filter(|(score, _)| *score > 0.7);
-                near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| format!("did you mean `{known}`?"))
+                let near = known
+                    .iter()
+                    .map(|known| (strsim::jaro(known.as_str(), job), known))
+                    .filter(|(score, _)| *score > 0.7);
+                near.max_by(|a, b| a.0.total_cmp(&b.0))
+                    .map(|(_, known)| format!("did you mean `{known}`?"))
             }
         }
     }
@@ -132,18 +145,47 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     let graph = Graph::new(&plan)?;
     let record = from.load_record()?;
     let again = selection(&graph, &record, &request.which)?;
-    if let Some(path) = programs(&plan, &graph, &again).into_iter().find(|path| language::is_collected(path)) {
-        return Err(RerunError::Collected { run: from.id().clone(), path: path.to_owned() }.into());
+    if let Some(path) = programs(&plan, &graph, &again)
+        .into_iter()
+        .find(|path| language::is_collected(path))
+    {
+        return Err(RerunError::Collected {
+            run: from.id().clone(),
+            path: path.to_owned(),
+        }
+        .into());
     }
     let old: RunSpec = store::read_json(&from.spec())?;
-    // Inputs were checked when the run was made; nothing of the caller's environment is taken again.
-    let without_inputs = Plan { inputs: Default::default(), ..plan.clone() };
-    let given = environment::collect(&without_inputs, request.env, request.env_files, request.secret_env_files, &[], |_| None)
-        .map_err(StartError::Environment)?;
-    let is_given = |name: &String| given.secrets.contains_key(name) || given.overrides.contains_key(name);
-    let missing: Vec<String> = old.secrets.iter().flat_map(|secrets| &secrets.names).filter(|name| !is_given(name)).cloned().collect();
+    // Inputs were checked when the run was made; nothing of the caller's environment is taken
+    // again.
+    let without_inputs = Plan {
+        inputs: Default::default(),
+        ..plan.clone()
+    };
+    let given = environment::collect(
+        &without_inputs,
+        request.env,
+        request.env_files,
+        request.secret_env_files,
+        &[],
+        |_| None,
+    )
+    .map_err(StartError::Environment)?;
+    let is_given =
+        |name: &String| given.secrets.contains_key(name) || given.overrides.contains_key(name);
+    let missing: Vec<String> = old
+        .secrets
+        .iter()
+        .flat_map(|secrets| &secrets.names)
+        .filter(|name| !is_given(name))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
-        return Err(RerunError::Secrets { run: old.run, names: missing }.into());
+        return Err(RerunError::Secrets {
+            run: old.run,
+            names: missing,
+        }
+        .into());
     }
     let mut overrides = old.overrides;
     overrides.retain(|name, _| !given.secrets.contains_key(name));
@@ -164,18 +206,48 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         runtime_directory: runtime_directory(chosen.kind(), run.id()),
         mounts_source: old.mounts_source && chosen.kind() != ManagerKind::User,
         overrides,
-        secrets: secrets::of(&runtime_directory(chosen.kind(), run.id()), run.id(), &given.secrets),
+        secrets: secrets::of(
+            &runtime_directory(chosen.kind(), run.id()),
+            run.id(),
+            &given.secrets,
+        ),
         ..old
     };
     let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
     let reused = reuse.jobs.len();
     let mut notes = vec![match reused {
         0 => format!("all jobs of {} run again", reuse.from.id()),
-        _ => format!("{} of {} jobs of {} run again", graph.len() - reused, graph.len(), reuse.from.id()),
+        _ => format!(
+            "{} of {} jobs of {} run again",
+            graph.len() - reused,
+            graph.len(),
+            reuse.from.id()
+        ),
     }];
-    notes.extend(keep::keep(&run, std::fs::read_link(reuse.from.workflow()).ok().as_deref()).await);
-    match launch(&state, &run, &mut spec, &plan, &graph, &Origin::Run(&reuse), chosen, &given.secrets).await {
-        Ok(_) => Ok(Started { manager: spec.manager, run, notes }),
+    notes.extend(
+        keep::keep(
+            &run,
+            std::fs::read_link(reuse.from.workflow()).ok().as_deref(),
+        )
+        .await,
+    );
+    match launch(
+        &state,
+        &run,
+        &mut spec,
+        &plan,
+        &graph,
+        &Origin::Run(&reuse),
+        chosen,
+        &given.secrets,
+    )
+    .await
+    {
+        Ok(_) => Ok(Started {
+            manager: spec.manager,
+            run,
+            notes,
+        }),
         Err(error) => {
             // As for any run that was not started.
             store::forget_secrets(spec.secrets.as_ref());
@@ -185,11 +257,18 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     }
 }
 
-/// Returns what the jobs that run again execute on this machine. What a container or a hook's place has cannot be seen from here.
+/// Returns what the jobs that run again execute on this machine. What a container or a hook's place
+/// has cannot be seen from here.
 fn programs<'a>(plan: &'a Plan, graph: &Graph, again: &[bool]) -> Vec<&'a Path> {
-    let jobs = graph.jobs().filter(|ix| again[ix.index()]).filter_map(|ix| plan.jobs.get(graph.name(ix)));
+    let jobs = graph
+        .jobs()
+        .filter(|ix| again[ix.index()])
+        .filter_map(|ix| plan.jobs.get(graph.name(ix)));
     let here = jobs.filter(|job| matches!(unit::executor(plan, job), Executor::Systemd { .. }));
-    here.flat_map(|job| &job.steps).filter_map(|step| step.run.as_ref()?.first()).map(Path::new).collect()
+    here.flat_map(|job| &job.steps)
+        .filter_map(|step| step.run.as_ref()?.first())
+        .map(Path::new)
+        .collect()
 }
 
 /// Returns for each job whether it runs again: as on GitHub, with all that needs it.
@@ -198,34 +277,59 @@ fn selection(graph: &Graph, record: &RunRecord, which: &Which) -> Result<Vec<boo
     let seeds: Vec<JobIx> = match which {
         Which::All => graph.jobs().collect(),
         Which::Failed => {
-            let has_failed = |ix| !matches!(conclusion(ix), Some(Conclusion::Success | Conclusion::Skipped));
+            let has_failed = |ix| {
+                !matches!(
+                    conclusion(ix),
+                    Some(Conclusion::Success | Conclusion::Skipped)
+                )
+            };
             if !graph.jobs().any(has_failed) {
                 return Err(RerunError::NothingFailed(record.run.clone()));
             }
-            graph.jobs().filter(|ix| conclusion(*ix) != Some(Conclusion::Success)).collect()
+            graph
+                .jobs()
+                .filter(|ix| conclusion(*ix) != Some(Conclusion::Success))
+                .collect()
         }
         Which::Job(job) => {
             let known = || job.parse().ok().and_then(|name: JobName| graph.ix(&name));
-            let none = || RerunError::NoJob { run: record.run.clone(), job: job.clone(), known: graph.names().to_vec() };
+            let none = || RerunError::NoJob {
+                run: record.run.clone(),
+                job: job.clone(),
+                known: graph.names().to_vec(),
+            };
             vec![known().ok_or_else(none)?]
         }
     };
     let mut again = vec![false; graph.len()];
     for ix in seeds {
         again[ix.index()] = true;
-        graph.descendants(ix).into_iter().for_each(|dependent| again[dependent.index()] = true);
+        graph
+            .descendants(ix)
+            .into_iter()
+            .for_each(|dependent| again[dependent.index()] = true);
     }
     Ok(again)
 }
 
 impl Reuse {
-    fn new(from: RunDir, spec: &RunSpec, plan: &Plan, graph: &Graph, record: &RunRecord, again: &[bool]) -> Self {
+    fn new(
+        from: RunDir,
+        spec: &RunSpec,
+        plan: &Plan,
+        graph: &Graph,
+        record: &RunRecord,
+        again: &[bool],
+    ) -> Self {
         let mut failed = vec![false; graph.len()];
         let mut jobs = Vec::new();
         for ix in graph.jobs() {
             let name = graph.name(ix);
-            let Some(ended) = record.jobs.get(name) else { continue };
-            failed[ix.index()] = ended.conclusion == Conclusion::Failure || graph.needs(ix).iter().any(|need| failed[need.index()]);
+            let Some(ended) = record.jobs.get(name) else {
+                continue;
+            };
+            failed[ix.index()] = ended.conclusion == Conclusion::Failure
+                || graph.needs(ix).iter().any(|need| failed[need.index()]);
             if again[ix.index()] {
                 continue;
             }
@@ -233,10 +337,18 @@ impl Reuse {
             ended.reused_from.get_or_insert_with(|| record.run.clone());
             // Its lines are in that run's log.
             ended.log_lines = 0;
-            let outputs = plan.jobs.get(name).map(|job| job.outputs.keys().cloned().collect()).unwrap_or_default();
+            let outputs = plan
+                .jobs
+                .get(name)
+                .map(|job| job.outputs.keys().cloned().collect())
+                .unwrap_or_default();
             jobs.push((name.clone(), outputs, ended, failed[ix.index()]));
         }
-        Self { from, has_source: spec.has_source, jobs }
+        Self {
+            from,
+            has_source: spec.has_source,
+            jobs,
+        }
     }
 
     /// Returns the run that it is taken from.
@@ -244,7 +356,8 @@ impl Reuse {
         self.from.id()
     }
 
-    /// Fills the new run's directory, and returns the events of the jobs that have ended before it begins.
+    /// Fills the new run's directory, and returns the events of the jobs that have ended before it
+    /// begins.
     pub(super) fn fill(&self, run: &RunDir, at: Timestamp) -> Result<Vec<Event>, StoreError> {
         if self.has_source {
             copy(&self.from.source(), &run.source())?;
@@ -252,13 +365,29 @@ impl Reuse {
         let mut events = Vec::new();
         for (name, artifacts, record, failed) in &self.jobs {
             let (old, new) = (self.from.job(name), run.job(name));
-            store::create_job(&new, &artifacts.iter().map(String::as_str).collect::<Vec<_>>())?;
-            for artifact in artifacts.iter().filter(|artifact| old.artifact(artifact).is_dir()) {
+            store::create_job(
+                &new,
+                &artifacts.iter().map(String::as_str).collect::<Vec<_>>(),
+            )?;
+            for artifact in artifacts
+                .iter()
+                .filter(|artifact| old.artifact(artifact).is_dir())
+            {
                 copy(&old.artifact(artifact), &new.artifact(artifact))?;
             }
-            let result = JobResult { version: RESULT_VERSION, failed: *failed, record: record.clone() };
+            let result = JobResult {
+                version: RESULT_VERSION,
+                failed: *failed,
+                record: record.clone(),
+            };
             store::write_json(&new.result(), &result, 0o644, false)?;
-            events.push(Event { at, event: EventKind::JobFinished { job: name.clone(), record: record.clone() } });
+            events.push(Event {
+                at,
+                event: EventKind::JobFinished {
+                    job: name.clone(),
+                    record: record.clone(),
+                },
+            });
         }
         Ok(events)
     }
@@ -267,7 +396,14 @@ impl Reuse {
 /// Copies a directory of a run as it is; blocks are shared where the file system can.
 fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(to).map_err(|source| StoreError::io("create", to, source))?;
-    TreeCopy { from, to, modes: ModePolicy::Keep, take_from: None }.all().map(drop)
+    TreeCopy {
+        from,
+        to,
+        modes: ModePolicy::Keep,
+        take_from: None,
+    }
+    .all()
+    .map(drop)
 }
 
 #[cfg(test)]
@@ -280,13 +416,29 @@ mod tests {
         let steps = serde_json::json!([{ "bash": "true" }]);
         let job = |needs: &[&str]| serde_json::json!({ "needs": needs, "steps": steps });
         let jobs = serde_json::json!({ "a": job(&[]), "b": job(&["a"]), "c": job(&["b"]), "d": job(&["a"]), "e": job(&["a"]) });
-        Graph::new(&serde_json::from_value(serde_json::json!({ "version": 1, "name": "ci", "jobs": jobs })).unwrap()).unwrap()
+        Graph::new(
+            &serde_json::from_value(
+                serde_json::json!({ "version": 1, "name": "ci", "jobs": jobs }),
+            )
+            .unwrap(),
+        )
+        .unwrap()
     }
 
     fn record(conclusions: &[(&str, Conclusion)]) -> RunRecord {
-        let mut record = Event::empty_record("ci-1".parse().unwrap(), "ci".parse().unwrap(), Timestamp::default());
+        let mut record = Event::empty_record(
+            "ci-1".parse().unwrap(),
+            "ci".parse().unwrap(),
+            Timestamp::default(),
+        );
         for (job, conclusion) in conclusions {
-            record.jobs.insert(job.parse().unwrap(), JobRecord { conclusion: *conclusion, ..JobRecord::new(String::new()) });
+            record.jobs.insert(
+                job.parse().unwrap(),
+                JobRecord {
+                    conclusion: *conclusion,
+                    ..JobRecord::new(String::new())
+                },
+            );
         }
         record
     }
@@ -294,22 +446,48 @@ mod tests {
     fn again(conclusions: &[(&str, Conclusion)], which: &Which) -> String {
         let graph = graph();
         let again = selection(&graph, &record(conclusions), which).unwrap();
-        let mut names: Vec<&str> = graph.jobs().filter(|ix| again[ix.index()]).map(|ix| graph.name(ix).as_str()).collect();
+        let mut names: Vec<&str> = graph
+            .jobs()
+            .filter(|ix| again[ix.index()])
+            .map(|ix| graph.name(ix).as_str())
+            .collect();
         names.sort_unstable();
         names.concat()
     }
 
     use Conclusion::{Cancelled, Failure, Skipped, Success};
-    const FAILED: [(&str, Conclusion); 5] = [("a", Success), ("b", Failure), ("c", Skipped), ("d", Success), ("e", Cancelled)];
+    const FAILED: [(&str, Conclusion); 5] = [
+        ("a", Success),
+        ("b", Failure),
+        ("c", Skipped),
+        ("d", Success),
+        ("e", Cancelled),
+    ];
 
     #[test]
     fn what_failed_runs_again_with_all_that_needs_it() {
         assert_eq!(again(&FAILED, &Which::All), "abcde");
         assert_eq!(again(&FAILED, &Which::Failed), "bce");
-        // A dependent that succeeded all the same, as with `always()`, saw a result that may change.
-        assert_eq!(again(&[("a", Success), ("b", Failure), ("c", Success), ("d", Success), ("e", Success)], &Which::Failed), "bc");
+        // A dependent that succeeded all the same, as with `always()`, saw a result that may
+        // change.
+        assert_eq!(
+            again(
+                &[
+                    ("a", Success),
+                    ("b", Failure),
+                    ("c", Success),
+                    ("d", Success),
+                    ("e", Success)
+                ],
+                &Which::Failed
+            ),
+            "bc"
+        );
         // A run that was lost has no record of what it did not get to.
-        assert_eq!(again(&[("a", Success), ("b", Success)], &Which::Failed), "cde");
+        assert_eq!(
+            again(&[("a", Success), ("b", Success)], &Which::Failed),
+            "cde"
+        );
     }
 
     #[test]
@@ -322,7 +500,16 @@ mod tests {
 
     #[test]
     fn a_run_without_failure_has_nothing_to_run_again() {
-        let fine = [("a", Success), ("b", Success), ("c", Skipped), ("d", Success), ("e", Success)];
-        assert!(matches!(selection(&graph(), &record(&fine), &Which::Failed), Err(RerunError::NothingFailed(_))));
+        let fine = [
+            ("a", Success),
+            ("b", Success),
+            ("c", Skipped),
+            ("d", Success),
+            ("e", Success),
+        ];
+        assert!(matches!(
+            selection(&graph(), &record(&fine), &Which::Failed),
+            Err(RerunError::NothingFailed(_))
+        ));
     }
 }

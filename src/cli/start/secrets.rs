@@ -1,7 +1,9 @@
-//! Where a run's secret variables lie: in memory, readable for the manager alone, and never in the run's directory.
+//! Where a run's secret variables lie: in memory, readable for the manager alone, and never in the
+//! run's directory.
 //!
-//! The system's and a user's manager share their runtime directory with the client, which writes the file there. An embedded
-//! manager has a /run of its own: the file goes down to it with what else it is told, through a pipe.
+//! The system's and a user's manager share their runtime directory with the client, which writes
+//! the file there. An embedded manager has a /run of its own: the file goes down to it with what
+//! else it is told, through a pipe.
 
 use std::path::{Path, PathBuf};
 
@@ -12,19 +14,33 @@ use crate::{
     unit::{ManagerKind, RunSpec, Secrets},
 };
 
-/// Returns what a run's spec says of its secret variables, which are to lie beside `runtime`; `None` where there are none.
+/// Returns what a run's spec says of its secret variables, which are to lie beside `runtime`;
+/// `None` where there are none.
 pub(super) fn of(runtime: &Path, run: &RunId, secrets: &Env) -> Option<Secrets> {
     if secrets.is_empty() {
         return None;
     }
     // Run ids are unique in a state directory only.
-    let name = format!("{run}.{}.{}", std::process::id(), jiff::Timestamp::now().as_nanosecond());
-    Some(Secrets { file: runtime.with_file_name("nixactions-secrets").join(name), names: secrets.keys().cloned().collect() })
+    let name = format!(
+        "{run}.{}.{}",
+        std::process::id(),
+        jiff::Timestamp::now().as_nanosecond()
+    );
+    Some(Secrets {
+        file: runtime.with_file_name("nixactions-secrets").join(name),
+        names: secrets.keys().cloned().collect(),
+    })
 }
 
-/// Writes the secret variables where the manager finds them, or returns the file that an embedded one is to write itself.
-pub(super) fn hand_over(spec: &RunSpec, secrets: &Env) -> Result<Option<(PathBuf, String)>, StoreError> {
-    let Some(Secrets { file, .. }) = &spec.secrets else { return Ok(None) };
+/// Writes the secret variables where the manager finds them, or returns the file that an embedded
+/// one is to write itself.
+pub(super) fn hand_over(
+    spec: &RunSpec,
+    secrets: &Env,
+) -> Result<Option<(PathBuf, String)>, StoreError> {
+    let Some(Secrets { file, .. }) = &spec.secrets else {
+        return Ok(None);
+    };
     if spec.manager == ManagerKind::Embedded {
         let json = serde_json::to_string(secrets).expect("invariant: names and values are texts");
         return Ok(Some((file.clone(), json)));

@@ -1,4 +1,5 @@
-//! The snapshot of the source tree: taken once a run, so that what jobs see does not change while they run.
+//! The snapshot of the source tree: taken once a run, so that what jobs see does not change while
+//! they run.
 //!
 //! What git would not ignore, plus `.git` (PLAN's `copyRepo`). git itself says what that is.
 
@@ -44,33 +45,52 @@ pub struct Source {
 }
 
 impl Source {
-    /// Finds the tree: the directory that was named, or the repository that the current directory lies in. `None`
-    /// where neither is there; a directory that is no repository is copied only when it was named.
+    /// Finds the tree: the directory that was named, or the repository that the current directory
+    /// lies in. `None` where neither is there; a directory that is no repository is copied only
+    /// when it was named.
     ///
     /// # Errors
     /// Fails when the named directory is none.
     pub fn find(named: Option<&Path>, current: &Path) -> Result<Option<Self>, SourceError> {
         if let Some(named) = named {
-            let root =
-                named.canonicalize().ok().filter(|path| path.is_dir()).ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
+            let root = named
+                .canonicalize()
+                .ok()
+                .filter(|path| path.is_dir())
+                .ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
             let is_repository = root.join(git::GIT).exists();
-            return Ok(Some(Self { root, is_repository }));
+            return Ok(Some(Self {
+                root,
+                is_repository,
+            }));
         }
-        let root = current.ancestors().find(|directory| directory.join(git::GIT).exists());
-        Ok(root.map(|root| Self { root: root.to_owned(), is_repository: true }))
+        let root = current
+            .ancestors()
+            .find(|directory| directory.join(git::GIT).exists());
+        Ok(root.map(|root| Self {
+            root: root.to_owned(),
+            is_repository: true,
+        }))
     }
 
-    /// Copies the tree into the run directory. A small one is made readable for the jobs' users, with its real modes beside it, and each
-    /// job copies it. A larger one is, if it `may` be, mounted, so that a job costs the same whatever its size: then it keeps its
-    /// real modes, since it will look as if it were the job's own.
+    /// Copies the tree into the run directory. A small one is made readable for the jobs' users,
+    /// with its real modes beside it, and each job copies it. A larger one is, if it `may` be,
+    /// mounted, so that a job costs the same whatever its size: then it keeps its real modes, since
+    /// it will look as if it were the job's own.
     ///
     /// # Errors
     /// Fails when git does, or a file cannot be copied.
     pub fn snapshot(&self, run: &RunDir, may_mount: bool) -> Result<Snapshot, SourceError> {
         let target = run.source();
         let tree = run.source_tree();
-        std::fs::create_dir_all(&tree).map_err(|error| SourceError::Copy(StoreError::io("create", &tree, error)))?;
-        let copy = TreeCopy { from: &self.root, to: &tree, modes: ModePolicy::Open, take_from: None };
+        std::fs::create_dir_all(&tree)
+            .map_err(|error| SourceError::Copy(StoreError::io("create", &tree, error)))?;
+        let copy = TreeCopy {
+            from: &self.root,
+            to: &tree,
+            modes: ModePolicy::Open,
+            take_from: None,
+        };
         let mut notes = Vec::new();
         let mut copied;
         if self.is_repository {
@@ -87,14 +107,23 @@ impl Source {
             copied = copy.all().map_err(SourceError::Copy)?;
         }
         // What git itself keeps in a repository, as its sockets, nobody misses.
-        let missed = copied.skipped.iter().filter(|(path, _)| !path.iter().any(|part| part == git::GIT));
-        notes.extend(missed.map(|(path, kind)| format!("left out of the source tree: `{}`, which is {kind}", path.display())));
+        let missed = copied
+            .skipped
+            .iter()
+            .filter(|(path, _)| !path.iter().any(|part| part == git::GIT));
+        notes.extend(missed.map(|(path, kind)| {
+            format!(
+                "left out of the source tree: `{}`, which is {kind}",
+                path.display()
+            )
+        }));
         let is_large = copied.entries > COPIED_ENTRIES || copied.bytes > COPIED_BYTES;
         let mounted = may_mount && is_large && overlay::works_below(&target.join("probe"));
         if mounted {
             copied.modes.set(&tree).map_err(SourceError::Copy)?;
         } else {
-            store::write_json(&target.join("modes.json"), &copied.modes, 0o644, false).map_err(SourceError::Copy)?;
+            store::write_json(&target.join("modes.json"), &copied.modes, 0o644, false)
+                .map_err(SourceError::Copy)?;
         }
         Ok(Snapshot { mounted, notes })
     }

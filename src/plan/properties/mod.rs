@@ -1,8 +1,9 @@
 //! The unit properties that a plan may set, and their values as StartTransientUnit wants them.
 //!
-//! Names and texts are those of unit files and of `systemd-run --property=` (systemd.exec(5), systemd.resource-control(5)),
-//! except that an empty text is no value. What a plan may set limits and isolates a job; what the engine itself decides (what is
-//! executed, when, for how long, where its output goes) is not among it. Knows nothing of D-Bus beyond the types.
+//! Names and texts are those of unit files and of `systemd-run --property=` (systemd.exec(5),
+//! systemd.resource-control(5)), except that an empty text is no value. What a plan may set limits
+//! and isolates a job; what the engine itself decides (what is executed, when, for how long, where
+//! its output goes) is not among it. Knows nothing of D-Bus beyond the types.
 
 mod table;
 mod values;
@@ -131,9 +132,14 @@ impl PropertyError {
     pub(super) fn refusal(self, name: &str, value: &str) -> Refusal {
         const A_KNOWN_ONE: &str = "a unit property that limits or isolates a job";
         match self {
-            Self::Unknown { near } => Refusal::new(format!("the unknown property {}", quoted(name)), A_KNOWN_ONE)
-                .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
-            Self::Forbidden { hint } => Refusal::new(format!("the property `{name}`"), A_KNOWN_ONE).hint(hint),
+            Self::Unknown { near } => Refusal::new(
+                format!("the unknown property {}", quoted(name)),
+                A_KNOWN_ONE,
+            )
+            .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
+            Self::Forbidden { hint } => {
+                Refusal::new(format!("the property `{name}`"), A_KNOWN_ONE).hint(hint)
+            }
             Self::Value { expected } => Refusal::new(quoted(value), expected),
         }
     }
@@ -147,14 +153,27 @@ pub fn parse(name: &str, value: &str) -> Result<Vec<UnitProperty>, PropertyError
     let Some(property) = KNOWN.iter().find(|known| known.name == name) else {
         return Err(match table::forbidden(name) {
             Some(hint) => PropertyError::Forbidden { hint },
-            None => PropertyError::Unknown { near: nearest(name, KNOWN.iter().map(|known| known.name)) },
+            None => PropertyError::Unknown {
+                near: nearest(name, KNOWN.iter().map(|known| known.name)),
+            },
         });
     };
-    let sent = if value.contains('\0') { None } else { property.kind.sent(property.name, value) };
-    let sent = sent.ok_or_else(|| PropertyError::Value { expected: property.kind.describe() })?;
+    let sent = if value.contains('\0') {
+        None
+    } else {
+        property.kind.sent(property.name, value)
+    };
+    let sent = sent.ok_or_else(|| PropertyError::Value {
+        expected: property.kind.describe(),
+    })?;
     Ok(sent
         .into_iter()
-        .map(|table::Sent { name, value, since }| UnitProperty { source: property.name, name, value, since: since.max(property.since) })
+        .map(|table::Sent { name, value, since }| UnitProperty {
+            source: property.name,
+            name,
+            value,
+            since: since.max(property.since),
+        })
         .collect())
 }
 
@@ -181,41 +200,91 @@ mod tests {
     fn every_example_is_good_and_nonsense_is_not() {
         for known in KNOWN {
             for example in known.examples {
-                parse(known.name, example).unwrap_or_else(|error| panic!("{}={example}: {error}", known.name));
+                parse(known.name, example)
+                    .unwrap_or_else(|error| panic!("{}={example}: {error}", known.name));
             }
             for bad in ["", "\0", "\u{1}(nonsense"] {
                 // A set of capabilities or namespaces may be empty.
-                let empty_is_good = bad.is_empty() && (known.name.contains("Capabilit") || known.name == "RestrictNamespaces");
-                assert_eq!(parse(known.name, bad).is_ok(), empty_is_good, "{}={bad:?}", known.name);
+                let empty_is_good = bad.is_empty()
+                    && (known.name.contains("Capabilit") || known.name == "RestrictNamespaces");
+                assert_eq!(
+                    parse(known.name, bad).is_ok(),
+                    empty_is_good,
+                    "{}={bad:?}",
+                    known.name
+                );
             }
         }
     }
 
     #[test]
     fn limits_become_what_systemd_counts_in() {
-        assert_eq!(one("MemoryMax", "4G"), ("MemoryMax", PropertyValue::U64(4 << 30)));
-        assert_eq!(one("MemoryMax", "infinity"), ("MemoryMax", PropertyValue::U64(u64::MAX)));
-        assert_eq!(one("MemoryMax", "50%"), ("MemoryMaxScale", PropertyValue::U32(0x8000_0000)));
-        assert_eq!(one("CPUQuota", "200%"), ("CPUQuotaPerSecUSec", PropertyValue::U64(2_000_000)));
-        assert_eq!(one("TasksMax", "10%"), ("TasksMaxScale", PropertyValue::U32(429_496_730)));
-        assert_eq!(one("CPUWeight", "idle"), ("CPUWeight", PropertyValue::U64(0)));
+        assert_eq!(
+            one("MemoryMax", "4G"),
+            ("MemoryMax", PropertyValue::U64(4 << 30))
+        );
+        assert_eq!(
+            one("MemoryMax", "infinity"),
+            ("MemoryMax", PropertyValue::U64(u64::MAX))
+        );
+        assert_eq!(
+            one("MemoryMax", "50%"),
+            ("MemoryMaxScale", PropertyValue::U32(0x8000_0000))
+        );
+        assert_eq!(
+            one("CPUQuota", "200%"),
+            ("CPUQuotaPerSecUSec", PropertyValue::U64(2_000_000))
+        );
+        assert_eq!(
+            one("TasksMax", "10%"),
+            ("TasksMaxScale", PropertyValue::U32(429_496_730))
+        );
+        assert_eq!(
+            one("CPUWeight", "idle"),
+            ("CPUWeight", PropertyValue::U64(0))
+        );
         let both = parse("LimitNOFILE", "1024:4096").unwrap();
-        assert_eq!((both[0].name, &both[0].value), ("LimitNOFILE", &PropertyValue::U64(4096)));
-        assert_eq!((both[1].name, &both[1].value), ("LimitNOFILESoft", &PropertyValue::U64(1024)));
+        assert_eq!(
+            (both[0].name, &both[0].value),
+            ("LimitNOFILE", &PropertyValue::U64(4096))
+        );
+        assert_eq!(
+            (both[1].name, &both[1].value),
+            ("LimitNOFILESoft", &PropertyValue::U64(1024))
+        );
     }
 
     #[test]
     fn unknown_and_forbidden_properties_say_what_helps() {
-        assert_eq!(parse("MemroyMax", "1"), Err(PropertyError::Unknown { near: Some("MemoryMax") }));
-        assert!(matches!(parse("ExecStart", "/bin/true"), Err(PropertyError::Forbidden { .. })));
-        assert!(matches!(parse("Environment", "A=b"), Err(PropertyError::Forbidden { .. })));
-        assert_eq!(parse("CPUQuota", "200"), Err(PropertyError::Value { expected: "a percentage such as `200%`, of one CPU".into() }));
+        assert_eq!(
+            parse("MemroyMax", "1"),
+            Err(PropertyError::Unknown {
+                near: Some("MemoryMax")
+            })
+        );
+        assert!(matches!(
+            parse("ExecStart", "/bin/true"),
+            Err(PropertyError::Forbidden { .. })
+        ));
+        assert!(matches!(
+            parse("Environment", "A=b"),
+            Err(PropertyError::Forbidden { .. })
+        ));
+        assert_eq!(
+            parse("CPUQuota", "200"),
+            Err(PropertyError::Value {
+                expected: "a percentage such as `200%`, of one CPU".into()
+            })
+        );
     }
 
     #[test]
     fn newer_forms_say_since_when() {
         assert_eq!(parse("PrivateTmp", "yes").unwrap()[0].since, 252);
         let disconnected = &parse("PrivateTmp", "disconnected").unwrap()[0];
-        assert_eq!((disconnected.name, disconnected.since), ("PrivateTmpEx", 257));
+        assert_eq!(
+            (disconnected.name, disconnected.since),
+            ("PrivateTmpEx", 257)
+        );
     }
 }

@@ -26,7 +26,8 @@ impl Property {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Bool,
-    /// A boolean, or one of some words, which are sent under another name and have versions of their own.
+    /// A boolean, or one of some words, which are sent under another name and have versions of
+    /// their own.
     BoolOr(&'static str, &'static [(&'static str, u32)]),
     OneOf(&'static [&'static str]),
     /// Words that are sent as numbers.
@@ -87,7 +88,13 @@ impl Kind {
     pub(super) fn sent(self, name: &'static str, text: &str) -> Option<Vec<Sent>> {
         use PropertyValue as V;
         let text = text.trim();
-        let sent = |name, value| Some(vec![Sent { name, value, since: 0 }]);
+        let sent = |name, value| {
+            Some(vec![Sent {
+                name,
+                value,
+                since: 0,
+            }])
+        };
         let same = |value| sent(name, value);
         match self {
             Self::Bool => same(V::Bool(values::boolean(text)?)),
@@ -95,50 +102,86 @@ impl Kind {
                 Some(value) => same(V::Bool(value)),
                 None => {
                     let (word, since) = words.iter().find(|(word, _)| *word == text)?;
-                    Some(vec![Sent { name: other, value: V::Str((*word).to_owned()), since: *since }])
+                    Some(vec![Sent {
+                        name: other,
+                        value: V::Str((*word).to_owned()),
+                        since: *since,
+                    }])
                 }
             },
-            Self::OneOf(words) => same(V::Str((*words.iter().find(|word| **word == text)?).to_owned())),
+            Self::OneOf(words) => same(V::Str(
+                (*words.iter().find(|word| **word == text)?).to_owned(),
+            )),
             Self::Coded(codes) => same(V::I32(codes.iter().find(|(word, _)| *word == text)?.1)),
-            Self::I32(min, max) => same(V::I32(text.parse().ok().filter(|value| (min..=max).contains(value))?)),
+            Self::I32(min, max) => same(V::I32(
+                text.parse()
+                    .ok()
+                    .filter(|value| (min..=max).contains(value))?,
+            )),
             Self::Memory(least, scaled) => match (infinity(text), values::percent(text)) {
                 (Some(most), _) => same(V::U64(most)),
-                (_, Some(hundredths)) => sent(scaled, V::U32(scale(hundredths).filter(|_| hundredths > 0 || least == 0)?)),
-                _ => same(V::U64(values::size(text, 1024).filter(|bytes| *bytes >= least)?)),
+                (_, Some(hundredths)) => sent(
+                    scaled,
+                    V::U32(scale(hundredths).filter(|_| hundredths > 0 || least == 0)?),
+                ),
+                _ => same(V::U64(
+                    values::size(text, 1024).filter(|bytes| *bytes >= least)?,
+                )),
             },
             Self::Tasks => match (infinity(text), values::percent(text)) {
                 (Some(most), _) => same(V::U64(most)),
-                (_, Some(hundredths)) => sent("TasksMaxScale", V::U32(scale(hundredths).filter(|_| hundredths > 0)?)),
+                (_, Some(hundredths)) => sent(
+                    "TasksMaxScale",
+                    V::U32(scale(hundredths).filter(|_| hundredths > 0)?),
+                ),
                 _ => same(V::U64(count(text).filter(|count| *count > 0)?)),
             },
             Self::Weight { idle: true } if text == "idle" => same(V::U64(0)),
-            Self::Weight { .. } => same(V::U64(count(text).filter(|weight| (1..=10_000).contains(weight))?)),
+            Self::Weight { .. } => same(V::U64(
+                count(text).filter(|weight| (1..=10_000).contains(weight))?,
+            )),
             Self::CpuQuota => {
-                let hundredths = values::percent(text).filter(|quota| (1..=i32::MAX as u64).contains(quota))?;
+                let hundredths =
+                    values::percent(text).filter(|quota| (1..=i32::MAX as u64).contains(quota))?;
                 sent("CPUQuotaPerSecUSec", V::U64(hundredths * 100))
             }
-            Self::CpuQuotaPeriod => {
-                sent("CPUQuotaPeriodUSec", V::U64(values::microseconds(text).filter(|period| (1_000..=1_000_000).contains(period))?))
-            }
+            Self::CpuQuotaPeriod => sent(
+                "CPUQuotaPeriodUSec",
+                V::U64(
+                    values::microseconds(text)
+                        .filter(|period| (1_000..=1_000_000).contains(period))?,
+                ),
+            ),
             Self::TimerSlack => {
                 let nanoseconds = match text.strip_suffix("ns") {
                     Some(digits) => count(digits.trim_end())?,
-                    None => values::microseconds(text).filter(|_| text.ends_with(|c: char| c.is_alphabetic()))?.checked_mul(1000)?,
+                    None => values::microseconds(text)
+                        .filter(|_| text.ends_with(|c: char| c.is_alphabetic()))?
+                        .checked_mul(1000)?,
                 };
                 same(V::U64(nanoseconds))
             }
             Self::Mode => {
-                let octal = text.bytes().all(|b| matches!(b, b'0'..=b'7')).then(|| u32::from_str_radix(text, 8).ok())?;
+                let octal = text
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'7'))
+                    .then(|| u32::from_str_radix(text, 8).ok())?;
                 same(V::U32(octal.filter(|mode| *mode <= 0o7777)?))
             }
             Self::Limit(unit, soft_name) => {
                 let (soft, hard) = text.split_once(':').unwrap_or((text, text));
                 let (soft, hard) = (unit.limit(soft)?, unit.limit(hard)?);
-                let of = |name, value| Sent { name, value: V::U64(value), since: 0 };
+                let of = |name, value| Sent {
+                    name,
+                    value: V::U64(value),
+                    since: 0,
+                };
                 (soft <= hard).then(|| vec![of(name, hard), of(soft_name, soft)])
             }
             Self::BitMask => same(V::Bytes(values::bit_mask(text)?)),
-            Self::Paths => same(V::StrList(list(text, |word| values::marked_path(word).map(str::to_owned))?)),
+            Self::Paths => same(V::StrList(list(text, |word| {
+                values::marked_path(word).map(str::to_owned)
+            })?)),
             Self::Path => same(V::Str(values::path(text)?.to_owned())),
             Self::BindMounts => same(V::BindMounts(list(text, values::bind_mount)?)),
             Self::TemporaryFileSystems => same(V::StrPairs(list(text, |word| {
@@ -148,8 +191,11 @@ impl Kind {
             Self::IpPrefixes => same(V::IpPrefixes(list(text, values::ip_prefixes)?.concat())),
             Self::AddressFamilies => filter(text, |word| {
                 let family = word.strip_prefix("AF_")?;
-                (!family.is_empty() && family.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'))
-                    .then(|| word.to_owned())
+                (!family.is_empty()
+                    && family
+                        .bytes()
+                        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'))
+                .then(|| word.to_owned())
             })
             .and_then(same),
             Self::Interfaces => filter(text, |word| {
@@ -159,25 +205,40 @@ impl Kind {
                 good.then(|| word.to_owned())
             })
             .and_then(same),
-            Self::SystemCalls => filter(text, |word| values::system_call(word).map(str::to_owned)).and_then(same),
+            Self::SystemCalls => {
+                filter(text, |word| values::system_call(word).map(str::to_owned)).and_then(same)
+            }
             Self::Architectures => same(V::StrList(list(text, |word| {
-                (!word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
-                    .then(|| word.to_owned())
+                (!word.is_empty()
+                    && word
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+                .then(|| word.to_owned())
             })?)),
             Self::Errno => same(V::I32(values::errno(text)?)),
             Self::Namespaces => same(V::U64(values::namespaces(text)?)),
             Self::Capabilities => same(V::U64(values::capabilities(text)?)),
             Self::User => same(V::Str(values::user(text)?.to_owned())),
-            Self::Users => same(V::StrList(list(text, |word| values::user(word).map(str::to_owned))?)),
+            Self::Users => same(V::StrList(list(text, |word| {
+                values::user(word).map(str::to_owned)
+            })?)),
             Self::Device => {
                 let (device, access) = text.split_once(' ').unwrap_or((text, "rwm"));
                 let access = access.trim();
-                let by_class = device.strip_prefix("char-").or(device.strip_prefix("block-")).is_some_and(|class| !class.is_empty());
-                let good = (by_class || values::path(device).is_some_and(|path| path.starts_with("/dev/")))
+                let by_class = device
+                    .strip_prefix("char-")
+                    .or(device.strip_prefix("block-"))
+                    .is_some_and(|class| !class.is_empty());
+                let good = (by_class
+                    || values::path(device).is_some_and(|path| path.starts_with("/dev/")))
                     && !device.contains(char::is_whitespace)
                     && !access.is_empty()
                     && access.bytes().all(|b| matches!(b, b'r' | b'w' | b'm'));
-                if good { same(V::StrPairs(vec![(device.to_owned(), access.to_owned())])) } else { None }
+                if good {
+                    same(V::StrPairs(vec![(device.to_owned(), access.to_owned())]))
+                } else {
+                    None
+                }
             }
             Self::DeviceRate(unit) => same(V::StrU64Pairs(vec![device_and(text, |rate| {
                 match (infinity(rate), unit) {
@@ -186,9 +247,9 @@ impl Kind {
                 }
                 .filter(|rate| *rate > 0)
             })?])),
-            Self::DeviceWeight => {
-                same(V::StrU64Pairs(vec![device_and(text, |weight| count(weight).filter(|weight| (1..=10_000).contains(weight)))?]))
-            }
+            Self::DeviceWeight => same(V::StrU64Pairs(vec![device_and(text, |weight| {
+                count(weight).filter(|weight| (1..=10_000).contains(weight))
+            })?])),
         }
     }
 
@@ -244,7 +305,9 @@ impl Unit {
             (None, Self::Bytes) => values::size(text, 1024),
             (None, Self::Count) => count(text),
             // The kernel counts whole seconds.
-            (None, Self::Seconds) => values::microseconds(text).map(|time| time.div_ceil(1_000_000)),
+            (None, Self::Seconds) => {
+                values::microseconds(text).map(|time| time.div_ceil(1_000_000))
+            }
         }
     }
 }
@@ -254,7 +317,11 @@ fn infinity(text: &str) -> Option<u64> {
 }
 
 fn count(text: &str) -> Option<u64> {
-    if text.is_empty() { None } else { values::number(text) }
+    if text.is_empty() {
+        None
+    } else {
+        values::number(text)
+    }
 }
 
 /// Returns hundredths of a percent as a part of `u32::MAX`, as systemd scales them.
@@ -264,13 +331,19 @@ fn scale(hundredths: u64) -> Option<u32> {
 
 /// Returns at least one word, each made into an item.
 fn list<T>(text: &str, item: impl FnMut(&str) -> Option<T>) -> Option<Vec<T>> {
-    let items = values::words(text)?.iter().map(String::as_str).map(item).collect::<Option<Vec<T>>>()?;
+    let items = values::words(text)?
+        .iter()
+        .map(String::as_str)
+        .map(item)
+        .collect::<Option<Vec<T>>>()?;
     (!items.is_empty()).then_some(items)
 }
 
 /// Returns a list that allows, or after `~` denies.
 fn filter(text: &str, item: impl FnMut(&str) -> Option<String>) -> Option<PropertyValue> {
-    let (allow, items) = text.strip_prefix('~').map_or((true, text), |rest| (false, rest));
+    let (allow, items) = text
+        .strip_prefix('~')
+        .map_or((true, text), |rest| (false, rest));
     Some(PropertyValue::Filter(allow, list(items, item)?))
 }
 
@@ -280,21 +353,22 @@ fn device_and(text: &str, value: impl FnOnce(&str) -> Option<u64>) -> Option<(St
 }
 
 fn ticked<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Returns what to do instead of setting a property of systemd that a plan may not set.
 pub(super) fn forbidden(name: &str) -> Option<&'static str> {
     let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     Some(match name {
-        "Environment" | "EnvironmentFile" | "EnvironmentFiles" | "PassEnvironment" | "UnsetEnvironment" => {
-            "variables are set by `env`, `envFrom` and `passEnv`"
-        }
+        "Environment" | "EnvironmentFile" | "EnvironmentFiles" | "PassEnvironment"
+        | "UnsetEnvironment" => "variables are set by `env`, `envFrom` and `passEnv`",
         "WorkingDirectory" => "use a step's `workdir`",
         "TimeoutStopSec" | "TimeoutStopUSec" => "how long a job may take to stop is fixed",
-        "Type" | "RemainAfterExit" | "GuessMainPID" | "PIDFile" | "BusName" | "NotifyAccess" | "CollectMode" | "Slice" | "Delegate" => {
-            "the engine sets it"
-        }
+        "Type" | "RemainAfterExit" | "GuessMainPID" | "PIDFile" | "BusName" | "NotifyAccess"
+        | "CollectMode" | "Slice" | "Delegate" => "the engine sets it",
         "Description"
         | "Documentation"
         | "After"
@@ -305,26 +379,71 @@ pub(super) fn forbidden(name: &str) -> Option<&'static str> {
         | "PartOf"
         | "Conflicts"
         | "DefaultDependencies" => "the engine sets it; order jobs with `needs`",
-        _ if is(&["Exec"]) && !matches!(name, "ExecPaths") => "what a job executes stands in its `steps`",
-        _ if is(&["Timeout", "RuntimeMax", "Watchdog", "JobTimeout", "JobRunning"]) => "use `timeout`",
-        _ if is(&["Restart", "StartLimit", "SuccessExit", "OnFailure", "OnSuccess", "FailureAction", "SuccessAction"]) => {
+        _ if is(&["Exec"]) && !matches!(name, "ExecPaths") => {
+            "what a job executes stands in its `steps`"
+        }
+        _ if is(&[
+            "Timeout",
+            "RuntimeMax",
+            "Watchdog",
+            "JobTimeout",
+            "JobRunning",
+        ]) =>
+        {
+            "use `timeout`"
+        }
+        _ if is(&[
+            "Restart",
+            "StartLimit",
+            "SuccessExit",
+            "OnFailure",
+            "OnSuccess",
+            "FailureAction",
+            "SuccessAction",
+        ]) =>
+        {
             "use `retry` and `continueOnError`"
         }
-        _ if is(&["Kill", "SendSIG", "FinalKill", "WatchdogSignal"]) => "how a job is stopped is fixed",
+        _ if is(&["Kill", "SendSIG", "FinalKill", "WatchdogSignal"]) => {
+            "how a job is stopped is fixed"
+        }
         _ if is(&["Standard", "Syslog", "Log", "TTY"]) => "a job's output goes to the journal",
         _ if is(&["LoadCredential", "SetCredential", "ImportCredential"]) => {
             "a job's `credentials` name files, and providers (`envFrom`) print variables"
         }
-        _ if is(&["RootDirectory", "RootImage", "RootHash", "RootVerity", "MountImages", "ExtensionImages", "ExtensionDirectories"]) => {
+        _ if is(&[
+            "RootDirectory",
+            "RootImage",
+            "RootHash",
+            "RootVerity",
+            "MountImages",
+            "ExtensionImages",
+            "ExtensionDirectories",
+        ]) =>
+        {
             "use an executor of type `nspawn`"
         }
-        _ if is(&["StateDirectory", "CacheDirectory", "LogsDirectory", "RuntimeDirectory", "ConfigurationDirectory"]) => "use `BindPaths`",
+        _ if is(&[
+            "StateDirectory",
+            "CacheDirectory",
+            "LogsDirectory",
+            "RuntimeDirectory",
+            "ConfigurationDirectory",
+        ]) =>
+        {
+            "use `BindPaths`"
+        }
         _ => return None,
     })
 }
 
 const fn p(name: &'static str, kind: Kind, examples: &'static [&'static str]) -> Property {
-    Property { name, kind, since: 252, examples }
+    Property {
+        name,
+        kind,
+        since: 252,
+        examples,
+    }
 }
 
 const fn since(since: u32, property: Property) -> Property {
@@ -346,12 +465,39 @@ pub const KNOWN: &[Property] = &[
     p("AllowedCPUs", Kind::BitMask, &["0", "0-1"]),
     p("AllowedMemoryNodes", Kind::BitMask, &["0"]),
     p("MemoryAccounting", Kind::Bool, YES),
-    p("MemoryMin", Kind::Memory(0, "MemoryMinScale"), &["10M", "0", "1%"]),
-    p("MemoryLow", Kind::Memory(0, "MemoryLowScale"), &["10M", "1%"]),
-    p("MemoryHigh", Kind::Memory(1, "MemoryHighScale"), &["4G", "50%", "infinity"]),
-    p("MemoryMax", Kind::Memory(1, "MemoryMaxScale"), &["4G", "50%", "infinity"]),
-    p("MemorySwapMax", Kind::Memory(0, "MemorySwapMaxScale"), &["1G", "0", "50%", "infinity"]),
-    since(253, p("MemoryZSwapMax", Kind::Memory(0, "MemoryZSwapMaxScale"), &["1G", "0", "50%"])),
+    p(
+        "MemoryMin",
+        Kind::Memory(0, "MemoryMinScale"),
+        &["10M", "0", "1%"],
+    ),
+    p(
+        "MemoryLow",
+        Kind::Memory(0, "MemoryLowScale"),
+        &["10M", "1%"],
+    ),
+    p(
+        "MemoryHigh",
+        Kind::Memory(1, "MemoryHighScale"),
+        &["4G", "50%", "infinity"],
+    ),
+    p(
+        "MemoryMax",
+        Kind::Memory(1, "MemoryMaxScale"),
+        &["4G", "50%", "infinity"],
+    ),
+    p(
+        "MemorySwapMax",
+        Kind::Memory(0, "MemorySwapMaxScale"),
+        &["1G", "0", "50%", "infinity"],
+    ),
+    since(
+        253,
+        p(
+            "MemoryZSwapMax",
+            Kind::Memory(0, "MemoryZSwapMaxScale"),
+            &["1G", "0", "50%"],
+        ),
+    ),
     since(256, p("MemoryZSwapWriteback", Kind::Bool, YES)),
     since(254, p("MemoryKSM", Kind::Bool, YES)),
     p("TasksAccounting", Kind::Bool, YES),
@@ -364,54 +510,173 @@ pub const KNOWN: &[Property] = &[
     p("IOReadIOPSMax", Kind::DeviceRate(Unit::Count), &["/ 1K"]),
     p("IOWriteIOPSMax", Kind::DeviceRate(Unit::Count), &["/ 1K"]),
     p("IPAccounting", Kind::Bool, YES),
-    p("IPAddressAllow", Kind::IpPrefixes, &["10.0.0.0/8 ::1", "localhost", "any"]),
-    p("IPAddressDeny", Kind::IpPrefixes, &["any", "link-local multicast"]),
-    p("RestrictNetworkInterfaces", Kind::Interfaces, &["lo", "~eth0"]),
-    p("DevicePolicy", Kind::OneOf(&["auto", "closed", "strict"]), &["closed"]),
-    p("DeviceAllow", Kind::Device, &["/dev/null rw", "char-pts", "/dev/fuse"]),
+    p(
+        "IPAddressAllow",
+        Kind::IpPrefixes,
+        &["10.0.0.0/8 ::1", "localhost", "any"],
+    ),
+    p(
+        "IPAddressDeny",
+        Kind::IpPrefixes,
+        &["any", "link-local multicast"],
+    ),
+    p(
+        "RestrictNetworkInterfaces",
+        Kind::Interfaces,
+        &["lo", "~eth0"],
+    ),
+    p(
+        "DevicePolicy",
+        Kind::OneOf(&["auto", "closed", "strict"]),
+        &["closed"],
+    ),
+    p(
+        "DeviceAllow",
+        Kind::Device,
+        &["/dev/null rw", "char-pts", "/dev/fuse"],
+    ),
     // Limits: setrlimit(2).
-    p("LimitCPU", Kind::Limit(Unit::Seconds, "LimitCPUSoft"), &["10min", "60:infinity"]),
-    p("LimitFSIZE", Kind::Limit(Unit::Bytes, "LimitFSIZESoft"), &["1G"]),
-    p("LimitDATA", Kind::Limit(Unit::Bytes, "LimitDATASoft"), &["1G"]),
-    p("LimitSTACK", Kind::Limit(Unit::Bytes, "LimitSTACKSoft"), &["8M:infinity"]),
-    p("LimitCORE", Kind::Limit(Unit::Bytes, "LimitCORESoft"), &["0"]),
-    p("LimitRSS", Kind::Limit(Unit::Bytes, "LimitRSSSoft"), &["1G"]),
-    p("LimitNOFILE", Kind::Limit(Unit::Count, "LimitNOFILESoft"), &["1024:4096"]),
-    p("LimitAS", Kind::Limit(Unit::Bytes, "LimitASSoft"), &["infinity"]),
-    p("LimitNPROC", Kind::Limit(Unit::Count, "LimitNPROCSoft"), &["4096"]),
-    p("LimitMEMLOCK", Kind::Limit(Unit::Bytes, "LimitMEMLOCKSoft"), &["64K"]),
-    p("LimitLOCKS", Kind::Limit(Unit::Count, "LimitLOCKSSoft"), &["64"]),
-    p("LimitSIGPENDING", Kind::Limit(Unit::Count, "LimitSIGPENDINGSoft"), &["1024"]),
-    p("LimitMSGQUEUE", Kind::Limit(Unit::Bytes, "LimitMSGQUEUESoft"), &["800K"]),
-    p("LimitRTPRIO", Kind::Limit(Unit::Count, "LimitRTPRIOSoft"), &["0"]),
+    p(
+        "LimitCPU",
+        Kind::Limit(Unit::Seconds, "LimitCPUSoft"),
+        &["10min", "60:infinity"],
+    ),
+    p(
+        "LimitFSIZE",
+        Kind::Limit(Unit::Bytes, "LimitFSIZESoft"),
+        &["1G"],
+    ),
+    p(
+        "LimitDATA",
+        Kind::Limit(Unit::Bytes, "LimitDATASoft"),
+        &["1G"],
+    ),
+    p(
+        "LimitSTACK",
+        Kind::Limit(Unit::Bytes, "LimitSTACKSoft"),
+        &["8M:infinity"],
+    ),
+    p(
+        "LimitCORE",
+        Kind::Limit(Unit::Bytes, "LimitCORESoft"),
+        &["0"],
+    ),
+    p(
+        "LimitRSS",
+        Kind::Limit(Unit::Bytes, "LimitRSSSoft"),
+        &["1G"],
+    ),
+    p(
+        "LimitNOFILE",
+        Kind::Limit(Unit::Count, "LimitNOFILESoft"),
+        &["1024:4096"],
+    ),
+    p(
+        "LimitAS",
+        Kind::Limit(Unit::Bytes, "LimitASSoft"),
+        &["infinity"],
+    ),
+    p(
+        "LimitNPROC",
+        Kind::Limit(Unit::Count, "LimitNPROCSoft"),
+        &["4096"],
+    ),
+    p(
+        "LimitMEMLOCK",
+        Kind::Limit(Unit::Bytes, "LimitMEMLOCKSoft"),
+        &["64K"],
+    ),
+    p(
+        "LimitLOCKS",
+        Kind::Limit(Unit::Count, "LimitLOCKSSoft"),
+        &["64"],
+    ),
+    p(
+        "LimitSIGPENDING",
+        Kind::Limit(Unit::Count, "LimitSIGPENDINGSoft"),
+        &["1024"],
+    ),
+    p(
+        "LimitMSGQUEUE",
+        Kind::Limit(Unit::Bytes, "LimitMSGQUEUESoft"),
+        &["800K"],
+    ),
+    p(
+        "LimitRTPRIO",
+        Kind::Limit(Unit::Count, "LimitRTPRIOSoft"),
+        &["0"],
+    ),
     // Scheduling: systemd.exec(5).
     p("Nice", Kind::I32(-20, 19), &["10", "-5"]),
-    p("CPUSchedulingPolicy", Kind::Coded(&[("other", 0), ("batch", 3), ("idle", 5), ("fifo", 1), ("rr", 2)]), &["batch"]),
+    p(
+        "CPUSchedulingPolicy",
+        Kind::Coded(&[
+            ("other", 0),
+            ("batch", 3),
+            ("idle", 5),
+            ("fifo", 1),
+            ("rr", 2),
+        ]),
+        &["batch"],
+    ),
     p("CPUSchedulingPriority", Kind::I32(0, 99), &["0"]),
     p("CPUSchedulingResetOnFork", Kind::Bool, YES),
     p("CPUAffinity", Kind::BitMask, &["0", "0-1"]),
-    p("NUMAPolicy", Kind::Coded(&[("default", 0), ("preferred", 1), ("bind", 2), ("interleave", 3), ("local", 4)]), &["local"]),
+    p(
+        "NUMAPolicy",
+        Kind::Coded(&[
+            ("default", 0),
+            ("preferred", 1),
+            ("bind", 2),
+            ("interleave", 3),
+            ("local", 4),
+        ]),
+        &["local"],
+    ),
     p("NUMAMask", Kind::BitMask, &["0"]),
-    p("IOSchedulingClass", Kind::Coded(&[("realtime", 1), ("best-effort", 2), ("idle", 3)]), &["idle"]),
+    p(
+        "IOSchedulingClass",
+        Kind::Coded(&[("realtime", 1), ("best-effort", 2), ("idle", 3)]),
+        &["idle"],
+    ),
     p("IOSchedulingPriority", Kind::I32(0, 7), &["7"]),
     p("TimerSlackNSec", Kind::TimerSlack, &["50us", "1000ns"]),
     p("OOMScoreAdjust", Kind::I32(-1000, 1000), &["500"]),
-    p("OOMPolicy", Kind::OneOf(&["continue", "stop", "kill"]), &["kill"]),
+    p(
+        "OOMPolicy",
+        Kind::OneOf(&["continue", "stop", "kill"]),
+        &["kill"],
+    ),
     // Identity.
     p("User", Kind::User, &["nobody", "65534"]),
     p("Group", Kind::User, &["nogroup"]),
     p("SupplementaryGroups", Kind::Users, &["games tty"]),
     p("DynamicUser", Kind::Bool, YES),
     p("UMask", Kind::Mode, &["0077", "22"]),
-    p("KeyringMode", Kind::OneOf(&["inherit", "private", "shared"]), &["private"]),
-    p("Personality", Kind::OneOf(&["x86", "x86-64", "arm64", "ppc64-le", "s390x"]), &["x86-64"]),
+    p(
+        "KeyringMode",
+        Kind::OneOf(&["inherit", "private", "shared"]),
+        &["private"],
+    ),
+    p(
+        "Personality",
+        Kind::OneOf(&["x86", "x86-64", "arm64", "ppc64-le", "s390x"]),
+        &["x86-64"],
+    ),
     // Isolation.
-    p("PrivateTmp", Kind::BoolOr("PrivateTmpEx", &[("disconnected", 257)]), &["yes", "disconnected"]),
+    p(
+        "PrivateTmp",
+        Kind::BoolOr("PrivateTmpEx", &[("disconnected", 257)]),
+        &["yes", "disconnected"],
+    ),
     p("PrivateDevices", Kind::Bool, YES),
     p("PrivateNetwork", Kind::Bool, YES),
     p(
         "PrivateUsers",
-        Kind::BoolOr("PrivateUsersEx", &[("self", 257), ("identity", 257), ("full", 258)]),
+        Kind::BoolOr(
+            "PrivateUsersEx",
+            &[("self", 257), ("identity", 257), ("full", 258)],
+        ),
         &["yes", "self", "identity", "full"],
     ),
     p("PrivateMounts", Kind::Bool, YES),
@@ -419,37 +684,92 @@ pub const KNOWN: &[Property] = &[
     since(257, p("PrivatePIDs", Kind::OneOf(&["yes", "no"]), YES)),
     p("NetworkNamespacePath", Kind::Path, &["/proc/1/ns/net"]),
     p("IPCNamespacePath", Kind::Path, &["/proc/1/ns/ipc"]),
-    p("ProtectSystem", Kind::OneOf(&["yes", "no", "full", "strict"]), &["strict", "full"]),
-    p("ProtectHome", Kind::OneOf(&["yes", "no", "read-only", "tmpfs"]), &["tmpfs"]),
-    p("ProtectProc", Kind::OneOf(&["noaccess", "invisible", "ptraceable", "default"]), &["invisible"]),
+    p(
+        "ProtectSystem",
+        Kind::OneOf(&["yes", "no", "full", "strict"]),
+        &["strict", "full"],
+    ),
+    p(
+        "ProtectHome",
+        Kind::OneOf(&["yes", "no", "read-only", "tmpfs"]),
+        &["tmpfs"],
+    ),
+    p(
+        "ProtectProc",
+        Kind::OneOf(&["noaccess", "invisible", "ptraceable", "default"]),
+        &["invisible"],
+    ),
     p("ProcSubset", Kind::OneOf(&["all", "pid"]), &["pid"]),
     p("ProtectKernelTunables", Kind::Bool, YES),
     p("ProtectKernelModules", Kind::Bool, YES),
     p("ProtectKernelLogs", Kind::Bool, YES),
     p("ProtectClock", Kind::Bool, YES),
     p("ProtectHostname", Kind::Bool, YES),
-    p("ProtectControlGroups", Kind::BoolOr("ProtectControlGroupsEx", &[("private", 257), ("strict", 257)]), &["yes", "private", "strict"]),
+    p(
+        "ProtectControlGroups",
+        Kind::BoolOr(
+            "ProtectControlGroupsEx",
+            &[("private", 257), ("strict", 257)],
+        ),
+        &["yes", "private", "strict"],
+    ),
     p("ReadWritePaths", Kind::Paths, PATHS),
     p("ReadOnlyPaths", Kind::Paths, PATHS),
-    p("InaccessiblePaths", Kind::Paths, &["/srv", "-/nowhere-at-all"]),
+    p(
+        "InaccessiblePaths",
+        Kind::Paths,
+        &["/srv", "-/nowhere-at-all"],
+    ),
     p("ExecPaths", Kind::Paths, PATHS),
     p("NoExecPaths", Kind::Paths, &["/srv", "-/nowhere-at-all"]),
-    p("BindPaths", Kind::BindMounts, &["/var:/srv", "-/nowhere-at-all:/srv:norbind", "/opt"]),
-    p("BindReadOnlyPaths", Kind::BindMounts, &["/etc:/srv:rbind", "/usr"]),
-    p("TemporaryFileSystem", Kind::TemporaryFileSystems, &["/srv", "/srv:size=1M,mode=0700 /opt:ro"]),
+    p(
+        "BindPaths",
+        Kind::BindMounts,
+        &["/var:/srv", "-/nowhere-at-all:/srv:norbind", "/opt"],
+    ),
+    p(
+        "BindReadOnlyPaths",
+        Kind::BindMounts,
+        &["/etc:/srv:rbind", "/usr"],
+    ),
+    p(
+        "TemporaryFileSystem",
+        Kind::TemporaryFileSystems,
+        &["/srv", "/srv:size=1M,mode=0700 /opt:ro"],
+    ),
     p("MountAPIVFS", Kind::Bool, YES),
     p("RemoveIPC", Kind::Bool, YES),
     // Privileges and system calls.
     p("NoNewPrivileges", Kind::Bool, YES),
-    p("CapabilityBoundingSet", Kind::Capabilities, &["", "CAP_CHOWN CAP_KILL", "~CAP_SYS_ADMIN"]),
-    p("AmbientCapabilities", Kind::Capabilities, &["", "CAP_NET_BIND_SERVICE"]),
-    p("RestrictNamespaces", Kind::Namespaces, &["yes", "no", "user mnt", "~user"]),
-    p("RestrictAddressFamilies", Kind::AddressFamilies, &["AF_UNIX AF_INET AF_INET6", "~AF_PACKET"]),
+    p(
+        "CapabilityBoundingSet",
+        Kind::Capabilities,
+        &["", "CAP_CHOWN CAP_KILL", "~CAP_SYS_ADMIN"],
+    ),
+    p(
+        "AmbientCapabilities",
+        Kind::Capabilities,
+        &["", "CAP_NET_BIND_SERVICE"],
+    ),
+    p(
+        "RestrictNamespaces",
+        Kind::Namespaces,
+        &["yes", "no", "user mnt", "~user"],
+    ),
+    p(
+        "RestrictAddressFamilies",
+        Kind::AddressFamilies,
+        &["AF_UNIX AF_INET AF_INET6", "~AF_PACKET"],
+    ),
     p("RestrictRealtime", Kind::Bool, YES),
     p("RestrictSUIDSGID", Kind::Bool, YES),
     p("LockPersonality", Kind::Bool, YES),
     p("MemoryDenyWriteExecute", Kind::Bool, YES),
-    p("SystemCallFilter", Kind::SystemCalls, &["@system-service", "~@clock @mount", "~reboot:EPERM ptrace"]),
+    p(
+        "SystemCallFilter",
+        Kind::SystemCalls,
+        &["@system-service", "~@clock @mount", "~reboot:EPERM ptrace"],
+    ),
     p("SystemCallLog", Kind::SystemCalls, &["@clock", "~@clock"]),
     p("SystemCallArchitectures", Kind::Architectures, &["native"]),
     p("SystemCallErrorNumber", Kind::Errno, &["EPERM", "38"]),

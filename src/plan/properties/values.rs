@@ -1,4 +1,5 @@
-//! The texts of property values, read as systemd reads them in unit files (systemd.syntax(7), systemd.time(7)).
+//! The texts of property values, read as systemd reads them in unit files (systemd.syntax(7),
+//! systemd.time(7)).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +10,8 @@ const CPU_MAX: usize = 8191;
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
 
-/// Splits at white space, with quotes and backslashes as in unit files; `None` for an open quote or a last backslash.
+/// Splits at white space, with quotes and backslashes as in unit files; `None` for an open quote or
+/// a last backslash.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -42,19 +44,26 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 
 /// Digits alone, which `str::parse` does not insist on.
 pub(super) fn number(text: &str) -> Option<u64> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 /// Bytes: a number with one of the suffixes K, M, G, T, P, E, to the base 1024 or 1000.
 pub(super) fn size(text: &str, base: u64) -> Option<u64> {
     let text = text.trim();
     let (digits, exponent) = match text.char_indices().next_back()? {
-        (at, suffix @ ('K' | 'M' | 'G' | 'T' | 'P' | 'E')) => (&text[..at], 1 + "KMGTPE".find(suffix)? as u32),
+        (at, suffix @ ('K' | 'M' | 'G' | 'T' | 'P' | 'E')) => {
+            (&text[..at], 1 + "KMGTPE".find(suffix)? as u32)
+        }
         (at, 'B') => (&text[..at], 0),
         _ => (text, 0),
     };
     let unit = u128::from(base.pow(exponent));
-    let (whole, fraction) = digits.trim_end().split_once('.').unwrap_or((digits.trim_end(), "0"));
+    let (whole, fraction) = digits
+        .trim_end()
+        .split_once('.')
+        .unwrap_or((digits.trim_end(), "0"));
     if whole.is_empty() || fraction.is_empty() || fraction.len() > 18 {
         return None;
     }
@@ -64,7 +73,9 @@ pub(super) fn size(text: &str, base: u64) -> Option<u64> {
 
 /// A percentage in hundredths: `12.5%` is 1250.
 pub(super) fn percent(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.strip_suffix('%').map(|digits| digits.split_once('.').unwrap_or((digits, "0")))?;
+    let (whole, fraction) = text
+        .strip_suffix('%')
+        .map(|digits| digits.split_once('.').unwrap_or((digits, "0")))?;
     if whole.is_empty() || fraction.is_empty() || fraction.len() > 2 {
         return None;
     }
@@ -80,10 +91,14 @@ pub(super) fn microseconds(text: &str) -> Option<u64> {
     }
     let mut total = 0_f64;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .unwrap_or(rest.len());
         let (value, tail) = rest.split_at(digits);
         let tail = tail.trim_start();
-        let letters = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| !c.is_alphabetic())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let scale = match unit {
             "us" | "usec" | "µs" | "μs" => 1.0,
@@ -95,7 +110,11 @@ pub(super) fn microseconds(text: &str) -> Option<u64> {
             "w" | "week" | "weeks" => 604_800e6,
             _ => return None,
         };
-        total += value.parse::<f64>().ok().filter(|_| value.starts_with(|c: char| c.is_ascii_digit()))? * scale;
+        total += value
+            .parse::<f64>()
+            .ok()
+            .filter(|_| value.starts_with(|c: char| c.is_ascii_digit()))?
+            * scale;
         rest = tail.trim_start();
     }
     (total < 1e18).then_some(total.round() as u64)
@@ -104,7 +123,10 @@ pub(super) fn microseconds(text: &str) -> Option<u64> {
 /// Indices as in `0-3 8,10`, as a bit mask with the lowest index first.
 pub(super) fn bit_mask(text: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
-    for range in text.split(|c: char| c.is_ascii_whitespace() || c == ',').filter(|range| !range.is_empty()) {
+    for range in text
+        .split(|c: char| c.is_ascii_whitespace() || c == ',')
+        .filter(|range| !range.is_empty())
+    {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (number(first)? as usize, number(last)? as usize);
         if first > last || last > CPU_MAX {
@@ -118,8 +140,12 @@ pub(super) fn bit_mask(text: &str) -> Option<Vec<u8>> {
 
 /// An absolute path.
 pub(super) fn path(text: &str) -> Option<&str> {
-    let good =
-        text.starts_with('/') && !text.contains('\0') && text.split('/').all(|part| part != ".." && part.len() <= 255) && text.len() < 4096;
+    let good = text.starts_with('/')
+        && !text.contains('\0')
+        && text
+            .split('/')
+            .all(|part| part != ".." && part.len() <= 255)
+        && text.len() < 4096;
     good.then_some(text)
 }
 
@@ -131,7 +157,9 @@ pub(super) fn marked_path(text: &str) -> Option<&str> {
 
 /// `[-]SOURCE[:DESTINATION[:rbind|norbind]]`.
 pub(super) fn bind_mount(word: &str) -> Option<BindMount> {
-    let (ignore_missing, word) = word.strip_prefix('-').map_or((false, word), |rest| (true, rest));
+    let (ignore_missing, word) = word
+        .strip_prefix('-')
+        .map_or((false, word), |rest| (true, rest));
     let mut parts = word.split(':');
     let source = path(parts.next()?)?;
     let destination = parts.next().map_or(Some(source), path)?;
@@ -140,19 +168,35 @@ pub(super) fn bind_mount(word: &str) -> Option<BindMount> {
         Some("norbind") => false,
         Some(_) => return None,
     };
-    parts.next().is_none().then(|| BindMount { source: source.to_owned(), destination: destination.to_owned(), ignore_missing, recursive })
+    parts.next().is_none().then(|| BindMount {
+        source: source.to_owned(),
+        destination: destination.to_owned(),
+        ignore_missing,
+        recursive,
+    })
 }
 
 /// An address, `ADDRESS/LENGTH`, or one of systemd's names for some of them.
 pub(super) fn ip_prefixes(word: &str) -> Option<Vec<IpPrefix>> {
     fn prefix(address: IpAddr, length: u32) -> IpPrefix {
         match address {
-            IpAddr::V4(address) => IpPrefix { family: AF_INET, address: address.octets().to_vec(), length },
-            IpAddr::V6(address) => IpPrefix { family: AF_INET6, address: address.octets().to_vec(), length },
+            IpAddr::V4(address) => IpPrefix {
+                family: AF_INET,
+                address: address.octets().to_vec(),
+                length,
+            },
+            IpAddr::V6(address) => IpPrefix {
+                family: AF_INET6,
+                address: address.octets().to_vec(),
+                length,
+            },
         }
     }
     let both = |v4: [u8; 4], len4, v6: [u16; 8], len6| {
-        Some(vec![prefix(Ipv4Addr::from(v4).into(), len4), prefix(Ipv6Addr::from(v6).into(), len6)])
+        Some(vec![
+            prefix(Ipv4Addr::from(v4).into(), len4),
+            prefix(Ipv6Addr::from(v6).into(), len6),
+        ])
     };
     match word {
         "any" => both([0; 4], 0, [0; 8], 0),
@@ -160,10 +204,14 @@ pub(super) fn ip_prefixes(word: &str) -> Option<Vec<IpPrefix>> {
         "link-local" => both([169, 254, 0, 0], 16, [0xfe80, 0, 0, 0, 0, 0, 0, 0], 64),
         "multicast" => both([224, 0, 0, 0], 4, [0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
         _ => {
-            let (address, length) = word.split_once('/').map_or((word, None), |(address, length)| (address, Some(length)));
+            let (address, length) = word
+                .split_once('/')
+                .map_or((word, None), |(address, length)| (address, Some(length)));
             let address: IpAddr = address.parse().ok()?;
             let most = if address.is_ipv4() { 32 } else { 128 };
-            let length = length.map_or(Some(most), |length| number(length).and_then(|length| u32::try_from(length).ok()))?;
+            let length = length.map_or(Some(most), |length| {
+                number(length).and_then(|length| u32::try_from(length).ok())
+            })?;
             (length <= most).then(|| vec![prefix(address, length)])
         }
     }
@@ -172,10 +220,15 @@ pub(super) fn ip_prefixes(word: &str) -> Option<Vec<IpPrefix>> {
 /// A user's or group's name or number.
 pub(super) fn user(text: &str) -> Option<&str> {
     let mut bytes = text.bytes();
-    let by_name = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+    let by_name = bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
         && text.len() <= 31;
-    let by_number = number(text).and_then(|id| u32::try_from(id).ok()).is_some_and(|id| id != u32::MAX && id != 0xffff) && !text.is_empty();
+    let by_number = number(text)
+        .and_then(|id| u32::try_from(id).ok())
+        .is_some_and(|id| id != u32::MAX && id != 0xffff)
+        && !text.is_empty();
     (by_name || by_number).then_some(text)
 }
 
@@ -225,17 +278,22 @@ pub(super) fn capabilities(text: &str) -> Option<u64> {
         "bpf",
         "checkpoint_restore",
     ];
-    let (invert, list) = text.strip_prefix('~').map_or((false, text), |rest| (true, rest));
+    let (invert, list) = text
+        .strip_prefix('~')
+        .map_or((false, text), |rest| (true, rest));
     let mut mask = 0;
     for word in list.split_ascii_whitespace() {
         let word = word.to_ascii_lowercase();
-        let index = NAMES.iter().position(|name| word.strip_prefix("cap_") == Some(name))?;
+        let index = NAMES
+            .iter()
+            .position(|name| word.strip_prefix("cap_") == Some(name))?;
         mask |= 1 << index;
     }
     Some(if invert { !mask } else { mask })
 }
 
-/// Kinds of namespaces that may be made, as clone(2) flags: `yes` is none of them, `no` all, a list these, `~` all but these.
+/// Kinds of namespaces that may be made, as clone(2) flags: `yes` is none of them, `no` all, a list
+/// these, `~` all but these.
 pub(super) fn namespaces(text: &str) -> Option<u64> {
     const KINDS: &[(&str, u64)] = &[
         ("cgroup", 0x0200_0000),
@@ -251,7 +309,9 @@ pub(super) fn namespaces(text: &str) -> Option<u64> {
         // All bits, as newer versions know more kinds; each looks at those that it knows.
         return Some(if restrict { 0 } else { u64::MAX });
     }
-    let (invert, list) = text.strip_prefix('~').map_or((false, text), |rest| (true, rest));
+    let (invert, list) = text
+        .strip_prefix('~')
+        .map_or((false, text), |rest| (true, rest));
     let mut flags = 0;
     for word in list.split_ascii_whitespace() {
         flags |= KINDS.iter().find(|(kind, _)| *kind == word)?.1;
@@ -271,7 +331,9 @@ pub(super) fn errno(text: &str) -> Option<i32> {
         "ENOSYS" => Some(38),
         "EOPNOTSUPP" => Some(95),
         "kill" => Some(i32::MAX),
-        _ => number(text).and_then(|error| i32::try_from(error).ok()).filter(|error| (1..4096).contains(error)),
+        _ => number(text)
+            .and_then(|error| i32::try_from(error).ok())
+            .filter(|error| (1..4096).contains(error)),
     }
 }
 
@@ -309,10 +371,17 @@ pub(super) fn system_call(word: &str) -> Option<&str> {
         "system-service",
         "timer",
     ];
-    let (name, error) = word.split_once(':').map_or((word, None), |(name, error)| (name, Some(error)));
+    let (name, error) = word
+        .split_once(':')
+        .map_or((word, None), |(name, error)| (name, Some(error)));
     let known = match name.strip_prefix('@') {
         Some(group) => GROUPS.contains(&group),
-        None => !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+        None => {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        }
     };
     (known && error.is_none_or(|error| errno(error).is_some())).then_some(word)
 }
@@ -323,7 +392,10 @@ mod tests {
 
     #[test]
     fn words_are_split_as_in_unit_files() {
-        assert_eq!(words(r#" a  "b c" 'd"e' f\ g "" "#).unwrap(), ["a", "b c", "d\"e", "f g", ""]);
+        assert_eq!(
+            words(r#" a  "b c" 'd"e' f\ g "" "#).unwrap(),
+            ["a", "b c", "d\"e", "f g", ""]
+        );
         assert_eq!(words("\"open"), None);
         assert_eq!(words("a\\"), None);
     }
@@ -333,7 +405,17 @@ mod tests {
         assert_eq!(size("4G", 1024), Some(4 << 30));
         assert_eq!(size("1.5K", 1024), Some(1536));
         assert_eq!(size("10M", 1000), Some(10_000_000));
-        for bad in ["", "G", "4Q", "-1", "1e3", "4 GB", "99999999999E", "1.", "+5"] {
+        for bad in [
+            "",
+            "G",
+            "4Q",
+            "-1",
+            "1e3",
+            "4 GB",
+            "99999999999E",
+            "1.",
+            "+5",
+        ] {
             assert_eq!(size(bad, 1024), None, "{bad}");
         }
         assert_eq!(percent("12.5%"), Some(1250));
@@ -354,13 +436,28 @@ mod tests {
         for bad in ["", "3-1", "x", "9999", "1-"] {
             assert_eq!(bit_mask(bad), None, "{bad}");
         }
-        assert_eq!(ip_prefixes("10.0.0.0/8"), Some(vec![IpPrefix { family: 2, address: vec![10, 0, 0, 0], length: 8 }]));
+        assert_eq!(
+            ip_prefixes("10.0.0.0/8"),
+            Some(vec![IpPrefix {
+                family: 2,
+                address: vec![10, 0, 0, 0],
+                length: 8
+            }])
+        );
         assert_eq!(ip_prefixes("any").map(|both| both.len()), Some(2));
         for bad in ["10.0.0.0/33", "example.org", "1.2.3"] {
             assert_eq!(ip_prefixes(bad), None, "{bad}");
         }
         let bind = bind_mount("-/a:/b:norbind").unwrap();
-        assert_eq!((bind.source.as_str(), bind.destination.as_str(), bind.ignore_missing, bind.recursive), ("/a", "/b", true, false));
+        assert_eq!(
+            (
+                bind.source.as_str(),
+                bind.destination.as_str(),
+                bind.ignore_missing,
+                bind.recursive
+            ),
+            ("/a", "/b", true, false)
+        );
         for bad in ["a", "/a:b", "/a:/b:x", "/a:/b:rbind:x", "/a/../b"] {
             assert!(bind_mount(bad).is_none(), "{bad}");
         }

@@ -16,19 +16,29 @@ pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
         let at = at.key(name);
         if name == DEFAULT_EXECUTOR {
             let refusal = Refusal::new(format!("the name `{DEFAULT_EXECUTOR}`"), "another name");
-            sink.add(&at, || refusal.hint("it is what jobs without an executor run on"));
+            sink.add(&at, || {
+                refusal.hint("it is what jobs without an executor run on")
+            });
         } else if let Err(error) = JobName::try_from(name.clone()) {
-            sink.add(&at, || Refusal::new(quoted(name), NAME_FORM).hint(error.to_string()));
+            sink.add(&at, || {
+                Refusal::new(quoted(name), NAME_FORM).hint(error.to_string())
+            });
         } else {
             super::unit_name(plan, name, &at, sink);
         }
         match executor {
-            Executor::Systemd { properties, .. } => check_properties(properties, &at.key("properties"), sink),
-            Executor::Nspawn { root, properties, .. } => {
+            Executor::Systemd { properties, .. } => {
+                check_properties(properties, &at.key("properties"), sink)
+            }
+            Executor::Nspawn {
+                root, properties, ..
+            } => {
                 let path = root.to_string_lossy();
                 let at_root = at.key("root");
                 if path.starts_with('/') && path.trim_matches(['/', '.']).is_empty() {
-                    sink.add(&at_root, || Refusal::new("the host's own root", "the root directory of a container"));
+                    sink.add(&at_root, || {
+                        Refusal::new("the host's own root", "the root directory of a container")
+                    });
                 } else {
                     sink.check(&at_root, rules::host_path(&path));
                 }
@@ -59,7 +69,12 @@ pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
                     }
                 }
                 if execute_job.is_none() {
-                    sink.add(&at.key("executeJob"), || Refusal::new("nothing", "an executable and its arguments (it is required)"));
+                    sink.add(&at.key("executeJob"), || {
+                        Refusal::new(
+                            "nothing",
+                            "an executable and its arguments (it is required)",
+                        )
+                    });
                 }
             }
         }

@@ -15,7 +15,8 @@ use crate::{
 /// The jobs of a plan, numbered by name, and their needs.
 pub(super) struct Names<'a> {
     by_rank: Vec<&'a JobName>,
-    /// What each job needs, in ascending order, without what is unknown, repeated or the job itself.
+    /// What each job needs, in ascending order, without what is unknown, repeated or the job
+    /// itself.
     pub(super) needs: Vec<Vec<u32>>,
     /// `NEEDS_<JOB>_` of every job.
     needs_variables: HashSet<String>,
@@ -28,13 +29,20 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
         let by_rank: Vec<_> = plan.jobs.keys().collect();
-        let ranks: HashMap<&str, u32> = by_rank.iter().enumerate().map(|(rank, name)| (name.as_str(), rank as u32)).collect();
+        let ranks: HashMap<&str, u32> = by_rank
+            .iter()
+            .enumerate()
+            .map(|(rank, name)| (name.as_str(), rank as u32))
+            .collect();
         let needs = plan
             .jobs
             .values()
             .enumerate()
             .map(|(own, job)| {
-                let known = job.needs.iter().filter_map(|need| ranks.get(need.as_str()).copied());
+                let known = job
+                    .needs
+                    .iter()
+                    .filter_map(|need| ranks.get(need.as_str()).copied());
                 let mut needs: Vec<_> = known.filter(|rank| *rank as usize != own).collect();
                 needs.sort_unstable();
                 needs.dedup();
@@ -43,8 +51,15 @@ impl<'a> Names<'a> {
             .collect();
         Self {
             needs,
-            needs_variables: by_rank.iter().map(|name| format!("NEEDS_{}_", rules::upper(name.as_str()))).collect(),
-            input_variables: plan.inputs.keys().map(|key| rules::input_variable(key)).collect(),
+            needs_variables: by_rank
+                .iter()
+                .map(|name| format!("NEEDS_{}_", rules::upper(name.as_str())))
+                .collect(),
+            input_variables: plan
+                .inputs
+                .keys()
+                .map(|key| rules::input_variable(key))
+                .collect(),
             matrix_variables: plan
                 .jobs
                 .values()
@@ -64,14 +79,20 @@ impl<'a> Names<'a> {
     pub(super) fn free_variable(&self, name: &str) -> Result<(), Refusal> {
         let taken = self.input_variables.contains(name)
             || self.matrix_variables.contains(name)
-            || (name.starts_with("NEEDS_") && name.match_indices('_').any(|(at, _)| self.needs_variables.contains(&name[..=at])));
+            || (name.starts_with("NEEDS_")
+                && name
+                    .match_indices('_')
+                    .any(|(at, _)| self.needs_variables.contains(&name[..=at])));
         if taken {
             let source = match name.split('_').next() {
                 Some("INPUT") => "the inputs",
                 Some("MATRIX") => "a matrix",
                 _ => "the needs",
             };
-            return Err(Refusal::new(format!("the variable `{name}`"), format!("a variable that the engine does not set from {source}")));
+            return Err(Refusal::new(
+                format!("the variable `{name}`"),
+                format!("a variable that the engine does not set from {source}"),
+            ));
         }
         Ok(())
     }
@@ -111,14 +132,22 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
 }
 
 fn check_credentials(job: &Job, at: &At<'_>, sink: &mut Sink) {
-    for (field, named) in [("credentials", &job.credentials), ("credentialsEncrypted", &job.credentials_encrypted)] {
+    for (field, named) in [
+        ("credentials", &job.credentials),
+        ("credentialsEncrypted", &job.credentials_encrypted),
+    ] {
         let at = at.key(field);
         for (name, path) in named {
             let at = at.key(name);
             sink.check(&at, rules::credential_name(name));
             sink.check(&at, rules::host_path(path));
             if field == "credentialsEncrypted" && job.credentials.contains_key(name) {
-                sink.add(&at, || Refusal::new(format!("`{name}` again (it is in `credentials` already)"), "each name once"));
+                sink.add(&at, || {
+                    Refusal::new(
+                        format!("`{name}` again (it is in `credentials` already)"),
+                        "each name once",
+                    )
+                });
             }
         }
     }
@@ -135,9 +164,17 @@ pub(super) fn check_properties(properties: &crate::plan::Env, at: &At<'_>, sink:
 fn check_executor(plan: &Plan, executor: &str, at: &At<'_>, sink: &mut Sink) {
     if !plan.executors.contains_key(executor) {
         sink.add(at, || {
-            let refusal =
-                super::unknown(executor, "a key of `executors`", "an executor of this plan", plan.executors.keys().map(String::as_str));
-            if executor == DEFAULT_EXECUTOR { refusal.hint("leave `executor` out for the default one") } else { refusal }
+            let refusal = super::unknown(
+                executor,
+                "a key of `executors`",
+                "an executor of this plan",
+                plan.executors.keys().map(String::as_str),
+            );
+            if executor == DEFAULT_EXECUTOR {
+                refusal.hint("leave `executor` out for the default one")
+            } else {
+                refusal
+            }
         });
     }
 }
@@ -150,28 +187,46 @@ fn check_needs(plan: &Plan, name: &JobName, job: &Job, at: &At<'_>, sink: &mut S
         if need == name {
             sink.add(&at, || Refusal::new("the job itself", "another job"));
         } else if let Some(first) = seen.get(need) {
-            sink.add(&at, || Refusal::new(format!("`{need}` again (it is needs[{first}] already)"), "each need once"));
+            sink.add(&at, || {
+                Refusal::new(
+                    format!("`{need}` again (it is needs[{first}] already)"),
+                    "each need once",
+                )
+            });
         } else {
             seen.insert(need, i);
             if !plan.jobs.contains_key(need) {
                 sink.add(&at, || {
-                    let others = plan.jobs.keys().filter(|other| *other != name).map(JobName::as_str);
-                    super::unknown(need.as_str(), "the name of a job", "a job of this plan", others)
+                    let others = plan
+                        .jobs
+                        .keys()
+                        .filter(|other| *other != name)
+                        .map(JobName::as_str);
+                    super::unknown(
+                        need.as_str(),
+                        "the name of a job",
+                        "a job of this plan",
+                        others,
+                    )
                 });
             }
         }
     }
 }
 
-/// Checks that what needs leave can be told apart: `a-b` and `a_b` would both be `NEEDS_A_B_RESULT`.
+/// Checks that what needs leave can be told apart: `a-b` and `a_b` would both be
+/// `NEEDS_A_B_RESULT`.
 fn check_needs_variables(job: &Job, at: &At<'_>, sink: &mut Sink) {
     let mut seen: HashMap<String, &JobName> = HashMap::new();
     for (i, need) in job.needs.iter().enumerate() {
         let variable = format!("NEEDS_{}_RESULT", rules::upper(need.as_str()));
         match seen.get(&variable) {
             Some(other) if *other != need => sink.add(&at.index(i), || {
-                let found = format!("`{need}`, whose result is seen as `{variable}`, as that of `{other}` is");
-                Refusal::new(found, "needs with variables of their own").hint(format!("give `{need}` or `{other}` another name"))
+                let found = format!(
+                    "`{need}`, whose result is seen as `{variable}`, as that of `{other}` is"
+                );
+                Refusal::new(found, "needs with variables of their own")
+                    .hint(format!("give `{need}` or `{other}` another name"))
             }),
             Some(_) => {}
             None => drop(seen.insert(variable, need)),
@@ -183,9 +238,18 @@ fn check_cycles(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
     for cycle in order::cycles(&names.needs) {
         let own = names.name(cycle[0]);
         let next = names.name(*cycle.get(1).unwrap_or(&cycle[0]));
-        let index = plan.jobs[own].needs.iter().position(|need| need == next).unwrap_or(0);
+        let index = plan.jobs[own]
+            .needs
+            .iter()
+            .position(|need| need == next)
+            .unwrap_or(0);
         sink.add(&at.key(own.as_str()).key("needs").index(index), || {
-            let whole = cycle.iter().chain(cycle.first()).map(|rank| names.name(*rank).as_str()).collect::<Vec<_>>().join(" -> ");
+            let whole = cycle
+                .iter()
+                .chain(cycle.first())
+                .map(|rank| names.name(*rank).as_str())
+                .collect::<Vec<_>>()
+                .join(" -> ");
             Refusal::new(format!("a cycle: {whole}"), "needs without a cycle")
         });
     }
@@ -206,13 +270,24 @@ fn check_matrix_groups(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
             }
             continue;
         };
-        let expected = |what: &str| format!("the {what} that `{first}` has in the group {}", quoted(&matrix.group));
+        let expected = |what: &str| {
+            format!(
+                "the {what} that `{first}` has in the group {}",
+                quoted(&matrix.group)
+            )
+        };
         if matrix.fail_fast != agreed.fail_fast {
-            sink.add(&at.key("failFast"), || Refusal::new(matrix.fail_fast.to_string(), expected("failFast")));
+            sink.add(&at.key("failFast"), || {
+                Refusal::new(matrix.fail_fast.to_string(), expected("failFast"))
+            });
         }
         if matrix.max_parallel != agreed.max_parallel {
-            let found = matrix.max_parallel.map_or("nothing".to_owned(), |most| most.to_string());
-            sink.add(&at.key("maxParallel"), || Refusal::new(found, expected("maxParallel")));
+            let found = matrix
+                .max_parallel
+                .map_or("nothing".to_owned(), |most| most.to_string());
+            sink.add(&at.key("maxParallel"), || {
+                Refusal::new(found, expected("maxParallel"))
+            });
         }
     }
 }
@@ -224,12 +299,17 @@ fn check_matrix_values(matrix: &Matrix, at: &At<'_>, sink: &mut Sink) {
         let at = at.key(key);
         let variable = rules::matrix_variable(key);
         if let Err(error) = JobName::try_from(key.clone()) {
-            sink.add(&at, || Refusal::new(quoted(key), NAME_FORM).hint(error.to_string()));
+            sink.add(&at, || {
+                Refusal::new(quoted(key), NAME_FORM).hint(error.to_string())
+            });
         }
         sink.check(&at, rules::variable_value(&variable, value));
         if let Some(other) = variables.get(&variable) {
             sink.add(&at, || {
-                Refusal::new(format!("a value that is seen as `{variable}`, as `{other}` is"), "a value with a variable of its own")
+                Refusal::new(
+                    format!("a value that is seen as `{variable}`, as `{other}` is"),
+                    "a value with a variable of its own",
+                )
             });
         }
         variables.insert(variable, key);

@@ -1,7 +1,7 @@
 //! What the fields of a plan mean together: every fault of meaning, all at once.
 //!
-//! Runs over a model whose structure was checked; where the structure is broken, placeholders stand, and checks that
-//! would only repeat the damage are left out.
+//! Runs over a model whose structure was checked; where the structure is broken, placeholders
+//! stand, and checks that would only repeat the damage are left out.
 
 mod artifacts;
 mod executors;
@@ -31,7 +31,10 @@ pub(super) fn check(plan: &Plan, sink: &mut Sink) {
     inputs::check(plan, &root.key("inputs"), sink);
     retry(plan.retry, &root.key("retry"), sink);
     if let Some(concurrency) = &plan.concurrency {
-        sink.check(&root.key("concurrency").key("group"), rules::file_name(&concurrency.group));
+        sink.check(
+            &root.key("concurrency").key("group"),
+            rules::file_name(&concurrency.group),
+        );
     }
     executors::check(plan, &root.key("executors"), sink);
     jobs::check(plan, &names, &root.key("jobs"), sink);
@@ -42,7 +45,12 @@ pub(super) fn check(plan: &Plan, sink: &mut Sink) {
 fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
     for (name, value) in env {
         let at = at.key(name);
-        sink.check(&at, rules::variable_name(name).and_then(|()| rules::own_variable(name)).and_then(|()| names.free_variable(name)));
+        sink.check(
+            &at,
+            rules::variable_name(name)
+                .and_then(|()| rules::own_variable(name))
+                .and_then(|()| names.free_variable(name)),
+        );
         sink.check(&at, rules::variable_value(name, value));
     }
 }
@@ -60,8 +68,14 @@ fn unit_name(plan: &Plan, name: &str, at: &At<'_>, sink: &mut Sink) {
     let both = workflow.len() + name.len();
     if both > NAMES_MAX {
         sink.add(at, || {
-            let found = format!("a name that makes {both} bytes with the workflow's, {}", quoted(workflow));
-            Refusal::new(found, format!("at most {NAMES_MAX} bytes, as both are in the name of a unit"))
+            let found = format!(
+                "a name that makes {both} bytes with the workflow's, {}",
+                quoted(workflow)
+            );
+            Refusal::new(
+                found,
+                format!("at most {NAMES_MAX} bytes, as both are in the name of a unit"),
+            )
         });
     }
 }
@@ -69,10 +83,19 @@ fn unit_name(plan: &Plan, name: &str, at: &At<'_>, sink: &mut Sink) {
 /// An executable and its arguments.
 fn argv(argv: &[String], at: &At<'_>, sink: &mut Sink) {
     if argv.is_empty() {
-        sink.add(at, || Refusal::new("an empty list", "an executable and its arguments"));
+        sink.add(at, || {
+            Refusal::new("an empty list", "an executable and its arguments")
+        });
     }
     for (i, text) in argv.iter().enumerate() {
-        sink.check(&at.index(i), if i == 0 { rules::executable(text) } else { rules::argument(text) });
+        sink.check(
+            &at.index(i),
+            if i == 0 {
+                rules::executable(text)
+            } else {
+                rules::argument(text)
+            },
+        );
     }
 }
 
@@ -82,15 +105,34 @@ fn retry(retry: Setting<Retry>, at: &At<'_>, sink: &mut Sink) {
     {
         let (min, max) = (f64::from(retry.min_time), f64::from(retry.max_time));
         sink.add(&at.key("maxTime"), || {
-            let refusal = Refusal::new(format!("{max}, less than `minTime` ({min})"), "a `maxTime` that is not less than `minTime`");
-            if max == 60.0 { refusal.hint("where absent, `maxTime` is 60") } else { refusal }
+            let refusal = Refusal::new(
+                format!("{max}, less than `minTime` ({min})"),
+                "a `maxTime` that is not less than `minTime`",
+            );
+            if max == 60.0 {
+                refusal.hint("where absent, `maxTime` is 60")
+            } else {
+                refusal
+            }
         });
     }
 }
 
 /// Returns the fault of a name that is not defined.
-fn unknown<'a>(name: &str, expected: &str, what_not: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Refusal {
-    let hint =
-        if known.clone().into_iter().next().is_none() { Some("the plan has none".to_owned()) } else { super::fault::suggest(name, known) };
-    Refusal::new(format!("{}, which is not {what_not}", quoted(name)), expected).maybe_hint(hint)
+fn unknown<'a>(
+    name: &str,
+    expected: &str,
+    what_not: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> Refusal {
+    let hint = if known.clone().into_iter().next().is_none() {
+        Some("the plan has none".to_owned())
+    } else {
+        super::fault::suggest(name, known)
+    };
+    Refusal::new(
+        format!("{}, which is not {what_not}", quoted(name)),
+        expected,
+    )
+    .maybe_hint(hint)
 }

@@ -11,8 +11,12 @@ pub(super) fn check(steps: &[Step], names: &Names<'_>, at: &At<'_>, sink: &mut S
     for (i, step) in steps.iter().enumerate() {
         let at = at.index(i);
         match (&step.run, &step.bash) {
-            (Some(_), Some(_)) => sink.add(&at, || Refusal::new("both `run` and `bash`", "exactly one of them")),
-            (None, None) => sink.add(&at, || Refusal::new("neither `run` nor `bash`", "exactly one of them")),
+            (Some(_), Some(_)) => sink.add(&at, || {
+                Refusal::new("both `run` and `bash`", "exactly one of them")
+            }),
+            (None, None) => sink.add(&at, || {
+                Refusal::new("neither `run` nor `bash`", "exactly one of them")
+            }),
             (Some(run), None) => super::argv(run, &at.key("run"), sink),
             (None, Some(bash)) => sink.check(&at.key("bash"), rules::script(bash)),
         }

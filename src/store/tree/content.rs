@@ -1,7 +1,8 @@
 //! The content of one file, from one descriptor to another, by the cheapest way there is.
 //!
-//! Blocks are shared where the file system can (ioctl_ficlone(2)); holes stay holes; small files go through a buffer,
-//! which is quicker than copy_file_range(2) for them. What a file system cannot do is tried once per copy of a tree.
+//! Blocks are shared where the file system can (ioctl_ficlone(2)); holes stay holes; small files go
+//! through a buffer, which is quicker than copy_file_range(2) for them. What a file system cannot
+//! do is tried once per copy of a tree.
 
 use std::{
     os::fd::OwnedFd,
@@ -9,7 +10,9 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, SeekFrom, Stat, copy_file_range, fallocate, ftruncate, ioctl_ficlone, seek},
+    fs::{
+        FallocateFlags, SeekFrom, Stat, copy_file_range, fallocate, ftruncate, ioctl_ficlone, seek,
+    },
     io::{Errno, Result},
 };
 
@@ -29,13 +32,23 @@ pub(super) struct Means {
 
 impl Default for Means {
     fn default() -> Self {
-        Self { clone: AtomicBool::new(true), range: AtomicBool::new(true) }
+        Self {
+            clone: AtomicBool::new(true),
+            range: AtomicBool::new(true),
+        }
     }
 }
 
 impl Means {
-    /// Copies all of a file into an empty one. `stat` is the source's; a file that shrinks meanwhile is copied as far as it goes.
-    pub fn copy(&self, from: &OwnedFd, to: &OwnedFd, stat: &Stat, buffer: &mut Vec<u8>) -> Result<()> {
+    /// Copies all of a file into an empty one. `stat` is the source's; a file that shrinks
+    /// meanwhile is copied as far as it goes.
+    pub fn copy(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        stat: &Stat,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         if size == 0 {
             return Ok(());
@@ -47,11 +60,16 @@ impl Means {
                 Err(error) => return Err(error),
             }
         }
-        if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK) < size {
+        if u64::try_from(stat.st_blocks)
+            .unwrap_or(0)
+            .saturating_mul(BLOCK)
+            < size
+        {
             return self.copy_sparse(from, to, size, buffer);
         }
         if size > BUFFER as u64 {
-            // All at once or not at all: a full disk is found before the work is done. Not every file system can.
+            // All at once or not at all: a full disk is found before the work is done. Not every
+            // file system can.
             match fallocate(to, FallocateFlags::KEEP_SIZE, 0, size) {
                 Err(error) if !is_unable(error) => return Err(error),
                 _ => {}
@@ -61,7 +79,13 @@ impl Means {
     }
 
     /// Copies the parts that hold data, and leaves the holes.
-    fn copy_sparse(&self, from: &OwnedFd, to: &OwnedFd, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    fn copy_sparse(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        size: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
         ftruncate(to, size)?;
         let mut at = 0;
         while at < size {
@@ -69,7 +93,9 @@ impl Means {
                 Ok(start) => start,
                 // Nothing but a hole follows.
                 Err(Errno::NXIO) => break,
-                Err(error) if is_unable(error) => return self.copy_range(from, to, at, size, buffer),
+                Err(error) if is_unable(error) => {
+                    return self.copy_range(from, to, at, size, buffer);
+                }
                 Err(error) => return Err(error),
             };
             let end = seek(from, SeekFrom::Hole(start))?.min(size);
@@ -79,7 +105,14 @@ impl Means {
         Ok(())
     }
 
-    fn copy_range(&self, from: &OwnedFd, to: &OwnedFd, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    fn copy_range(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        start: u64,
+        end: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
         let (mut read_at, mut write_at) = (start, start);
         while end - read_at > BUFFER as u64 && self.range.load(Ordering::Relaxed) {
             let length = usize::try_from(end - read_at).unwrap_or(RANGE).min(RANGE);
@@ -101,7 +134,9 @@ impl Means {
             }
             let mut written = 0;
             while written < got {
-                written += retried(|| rustix::io::pwrite(to, &buffer[written..got], read_at + written as u64))?;
+                written += retried(|| {
+                    rustix::io::pwrite(to, &buffer[written..got], read_at + written as u64)
+                })?;
             }
             read_at += got as u64;
         }
@@ -118,7 +153,18 @@ fn retried(mut call: impl FnMut() -> Result<usize>) -> Result<usize> {
     }
 }
 
-/// Returns whether an error says that there is no such means here, rather than that it failed. A sandbox's filter says `EPERM`.
+/// Returns whether an error says that there is no such means here, rather than that it failed. A
+/// sandbox's filter says `EPERM`.
 fn is_unable(error: Errno) -> bool {
-    matches!(error, Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTTY | Errno::PERM | Errno::BADF | Errno::TXTBSY)
+    matches!(
+        error,
+        Errno::OPNOTSUPP
+            | Errno::XDEV
+            | Errno::INVAL
+            | Errno::NOSYS
+            | Errno::NOTTY
+            | Errno::PERM
+            | Errno::BADF
+            | Errno::TXTBSY
+    )
 }

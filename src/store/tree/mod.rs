@@ -1,8 +1,9 @@
 //! Copies of file trees, for workspaces and artifacts.
 //!
-//! Trees are walked by directory descriptors and no link is ever followed, whoever changes them meanwhile. What is the
-//! same file stays so (hard links), holes stay holes, blocks are shared where the file system can. A copy that another user must
-//! read is *opened*: its modes let others read, and a manifest keeps the real ones.
+//! Trees are walked by directory descriptors and no link is ever followed, whoever changes them
+//! meanwhile. What is the same file stays so (hard links), holes stay holes, blocks are shared
+//! where the file system can. A copy that another user must read is *opened*: its modes let others
+//! read, and a manifest keeps the real ones.
 //!
 //! Knows nothing of what the trees are for.
 
@@ -52,7 +53,8 @@ pub struct Copied {
 }
 
 impl TreeCopy<'_> {
-    /// Copies everything below `from`. What lies at `to` already is replaced, directories are merged.
+    /// Copies everything below `from`. What lies at `to` already is replaced, directories are
+    /// merged.
     ///
     /// # Errors
     /// Fails at the first file that cannot be copied, with its path.
@@ -62,11 +64,12 @@ impl TreeCopy<'_> {
         walk.run()
     }
 
-    /// Copies one path (a file, a link, or a directory with all below it) to the same place, making the directories that
-    /// lead there with the modes they have. `None` where there is no such path.
+    /// Copies one path (a file, a link, or a directory with all below it) to the same place, making
+    /// the directories that lead there with the modes they have. `None` where there is no such
+    /// path.
     ///
-    /// # Errors
-    /// Fails at the first file that cannot be copied, with its path; also where a link leads to it, or it is no file at all.
+    /// # Errors Fails at the first file that cannot be copied, with its path; also where a link
+    /// leads to it, or it is no file at all.
     pub fn one(&self, relative: &Path) -> Result<Option<Copied>, StoreError> {
         let mut walk = Walk::new(self)?;
         if relative.file_name().is_none() {
@@ -75,7 +78,10 @@ impl TreeCopy<'_> {
         }
         match walk.kind(relative)?.map(walk::special) {
             None => Ok(None),
-            Some(Some(kind)) => Err(StoreError::Special { path: self.from.join(relative), kind }),
+            Some(Some(kind)) => Err(StoreError::Special {
+                path: self.from.join(relative),
+                kind,
+            }),
             Some(None) => {
                 walk.add(relative)?;
                 walk.run().map(Some)
@@ -83,7 +89,8 @@ impl TreeCopy<'_> {
         }
     }
 
-    /// Copies files and directories by name: `names` are relative, and none lies below another. What is gone is passed over.
+    /// Copies files and directories by name: `names` are relative, and none lies below another.
+    /// What is gone is passed over.
     ///
     /// # Errors
     /// Fails at the first file that cannot be copied, with its path.
@@ -94,7 +101,8 @@ impl TreeCopy<'_> {
     }
 }
 
-/// Makes the directories of a relative path below a directory, where they are not there; none of them is reached through a link.
+/// Makes the directories of a relative path below a directory, where they are not there; none of
+/// them is reached through a link.
 ///
 /// # Errors
 /// Fails at the first that cannot be made, or where a link or file is in the way.
@@ -103,28 +111,39 @@ pub fn make_beneath(root: &Path, relative: &Path) -> Result<(), StoreError> {
     let mut part = PathBuf::new();
     for component in relative.components() {
         part.push(component);
-        make_directory(&directory, &part, 0o777).map_err(|error| failed("create", &root.join(&part), error))?;
+        make_directory(&directory, &part, 0o777)
+            .map_err(|error| failed("create", &root.join(&part), error))?;
     }
     Ok(())
 }
 
 /// Returns a path in a tree in its plain form: `dist/` and `./dist` name the same place.
 pub fn plain(path: &str) -> PathBuf {
-    Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
+    Path::new(path)
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .collect()
 }
 
 fn open_root(path: &Path) -> Result<OwnedFd, StoreError> {
     open_in(CWD, path.as_os_str(), OFlags::RDONLY).map_err(|error| failed("open", path, error))
 }
 
-/// Opens a directory below another, component by component, so that no link is followed: what openat2(2) does by itself is denied in a
-/// job (`RestrictSUIDSGID=`, systemd.exec(5)). A link on the way, or at its end, is `ELOOP`. The path has no `..`.
+/// Opens a directory below another, component by component, so that no link is followed: what
+/// openat2(2) does by itself is denied in a job (`RestrictSUIDSGID=`, systemd.exec(5)). A link on
+/// the way, or at its end, is `ELOOP`. The path has no `..`.
 fn open_directory(root: &OwnedFd, relative: &Path) -> rustix::io::Result<OwnedFd> {
-    let Some(name) = relative.file_name() else { return open_in(root, OsStr::new("."), OFlags::RDONLY) };
+    let Some(name) = relative.file_name() else {
+        return open_in(root, OsStr::new("."), OFlags::RDONLY);
+    };
     let mut above: Option<OwnedFd> = None;
     for part in relative.parent().into_iter().flat_map(Path::components) {
         // To go through a directory one need not be allowed to read it.
-        above = Some(open_in(above.as_ref().unwrap_or(root), part.as_os_str(), OFlags::PATH)?);
+        above = Some(open_in(
+            above.as_ref().unwrap_or(root),
+            part.as_os_str(),
+            OFlags::PATH,
+        )?);
     }
     open_in(above.as_ref().unwrap_or(root), name, OFlags::RDONLY)
 }
@@ -139,7 +158,8 @@ fn open_in(parent: impl AsFd, name: &OsStr, access: OFlags) -> rustix::io::Resul
 }
 
 fn is_link(parent: impl AsFd, name: &OsStr) -> bool {
-    fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 /// Makes a directory below another whose parent is there; returns whether it was made now.
@@ -158,7 +178,9 @@ fn make_directory_in(parent: &OwnedFd, name: &OsStr, mode: u32) -> rustix::io::R
 
 fn failed(action: &'static str, path: &Path, error: Errno) -> StoreError {
     if error == Errno::LOOP {
-        return StoreError::ThroughLink { path: path.to_owned() };
+        return StoreError::ThroughLink {
+            path: path.to_owned(),
+        };
     }
     StoreError::io(action, path, error.into())
 }

@@ -1,6 +1,7 @@
 //! The manifest of an opened tree: the real modes of what was given others to read.
 //!
-//! A file's name is bytes, and JSON holds text: what is not UTF-8, and the percent sign, is written as `%XX`.
+//! A file's name is bytes, and JSON holds text: what is not UTF-8, and the percent sign, is written
+//! as `%XX`.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,8 @@ use crate::store::StoreError;
 /// The permissions that survive a copy: the set-user-ID, set-group-ID and sticky bits do not.
 pub(super) const PERMISSIONS: u32 = 0o777;
 
-/// The modes of an opened tree that differ from what lies on disk, by path relative to the tree's root.
+/// The modes of an opened tree that differ from what lies on disk, by path relative to the tree's
+/// root.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modes(pub BTreeMap<PathBuf, u32>);
 
@@ -33,8 +35,13 @@ impl Serialize for Modes {
 impl<'de> Deserialize<'de> for Modes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let texts = BTreeMap::<String, u32>::deserialize(deserializer)?;
-        let decoded = texts.into_iter().map(|(text, mode)| Some((decode(&text)?, mode))).collect::<Option<_>>();
-        decoded.map(Self).ok_or_else(|| D::Error::custom("a path has a `%` that no two hexadecimal digits follow"))
+        let decoded = texts
+            .into_iter()
+            .map(|(text, mode)| Some((decode(&text)?, mode)))
+            .collect::<Option<_>>();
+        decoded.map(Self).ok_or_else(|| {
+            D::Error::custom("a path has a `%` that no two hexadecimal digits follow")
+        })
     }
 }
 
@@ -47,7 +54,8 @@ impl Modes {
         // The deepest first: a directory may end up closed to us.
         self.0.iter().rev().try_for_each(|(path, mode)| {
             let path = tree.join(path);
-            fs::set_permissions(&path, Permissions::from_mode(*mode)).map_err(|error| StoreError::io("set the mode of", &path, error))
+            fs::set_permissions(&path, Permissions::from_mode(*mode))
+                .map_err(|error| StoreError::io("set the mode of", &path, error))
         })
     }
 }
@@ -64,14 +72,26 @@ pub enum ModePolicy<'a> {
 }
 
 impl ModePolicy<'_> {
-    /// Returns the mode that the copy of a file or directory gets, and whether the real one must be noted.
+    /// Returns the mode that the copy of a file or directory gets, and whether the real one must be
+    /// noted.
     pub(super) fn mode(self, relative: &Path, mode: u32, is_directory: bool) -> (u32, bool) {
         let real = mode & PERMISSIONS;
         match self {
             Self::Keep => (real, false),
-            Self::Restore(modes) => (modes.0.get(relative).map_or(real, |mode| mode & PERMISSIONS), false),
+            Self::Restore(modes) => (
+                modes
+                    .0
+                    .get(relative)
+                    .map_or(real, |mode| mode & PERMISSIONS),
+                false,
+            ),
             Self::Open => {
-                let opened = real | if is_directory || real & 0o100 != 0 { 0o555 } else { 0o444 };
+                let opened = real
+                    | if is_directory || real & 0o100 != 0 {
+                        0o555
+                    } else {
+                        0o444
+                    };
                 (opened, opened != real)
             }
         }
@@ -82,7 +102,10 @@ fn encode(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         text.push_str(&chunk.valid().replace('%', "%25"));
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| text.push_str(&format!("%{byte:02X}")));
     }
     text
 }
@@ -103,13 +126,30 @@ mod tests {
 
     #[test]
     fn paths_of_any_bytes_survive_the_manifest() {
-        for bytes in [&b"plain/path"[..], b"100%", b"%25", b"not\xffutf8\xc3", b"line\nfeed", "gr\u{fc}\u{df}e".as_bytes(), b"%zz"] {
+        for bytes in [
+            &b"plain/path"[..],
+            b"100%",
+            b"%25",
+            b"not\xffutf8\xc3",
+            b"line\nfeed",
+            "gr\u{fc}\u{df}e".as_bytes(),
+            b"%zz",
+        ] {
             let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
             let modes = Modes([(path, 0o600)].into());
             let text = serde_json::to_string(&modes).unwrap();
-            assert_eq!(serde_json::from_str::<Modes>(&text).unwrap(), modes, "{text}");
+            assert_eq!(
+                serde_json::from_str::<Modes>(&text).unwrap(),
+                modes,
+                "{text}"
+            );
         }
-        for text in ["{\"%\": 1}", "{\"%4\": 1}", "{\"%g0\": 1}", "{\"a%\u{20ac}\": 1}"] {
+        for text in [
+            "{\"%\": 1}",
+            "{\"%4\": 1}",
+            "{\"%g0\": 1}",
+            "{\"a%\u{20ac}\": 1}",
+        ] {
             assert!(serde_json::from_str::<Modes>(text).is_err(), "{text}");
         }
     }

@@ -24,7 +24,9 @@ struct Dirs {
 impl Dirs {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        ["from", "to", "back"].into_iter().for_each(|name| fs::create_dir(dir.path().join(name)).unwrap());
+        ["from", "to", "back"]
+            .into_iter()
+            .for_each(|name| fs::create_dir(dir.path().join(name)).unwrap());
         Self { dir }
     }
 
@@ -44,7 +46,14 @@ impl Dirs {
     }
 
     fn copy(&self, modes: ModePolicy<'_>) -> Copied {
-        TreeCopy { from: &self.from(""), to: &self.to(""), modes, take_from: None }.all().unwrap()
+        TreeCopy {
+            from: &self.from(""),
+            to: &self.to(""),
+            modes,
+            take_from: None,
+        }
+        .all()
+        .unwrap()
     }
 }
 
@@ -63,17 +72,33 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
     let _ = fs::set_permissions(dirs.from("a/setuid"), Permissions::from_mode(0o4755));
     symlink("/nowhere", dirs.from("a/link")).unwrap();
     fs::set_permissions(dirs.from("a/b"), Permissions::from_mode(0o500)).unwrap();
-    let opened = TreeCopy { from: &dirs.from(""), to: &dirs.to(""), modes: ModePolicy::Open, take_from: None };
+    let opened = TreeCopy {
+        from: &dirs.from(""),
+        to: &dirs.to(""),
+        modes: ModePolicy::Open,
+        take_from: None,
+    };
     let modes = opened.one(Path::new("a")).unwrap().unwrap().modes;
     assert_eq!(mode(dirs.to("a/b/secret")), 0o644);
     assert_eq!(mode(dirs.to("a/b")), 0o555);
     assert_eq!(mode(dirs.to("a/closed")), 0o444);
     let modes: Modes = serde_json::from_str(&serde_json::to_string(&modes).unwrap()).unwrap();
     let back = dirs.dir.path().join("back");
-    TreeCopy { from: &dirs.to(""), to: &back, modes: ModePolicy::Restore(&modes), take_from: None }.all().unwrap();
-    let restored = ["a/b/secret", "a/b", "a/tool", "a/closed", "a/setuid"].map(|path| mode(back.join(path)));
+    TreeCopy {
+        from: &dirs.to(""),
+        to: &back,
+        modes: ModePolicy::Restore(&modes),
+        take_from: None,
+    }
+    .all()
+    .unwrap();
+    let restored =
+        ["a/b/secret", "a/b", "a/tool", "a/closed", "a/setuid"].map(|path| mode(back.join(path)));
     assert_eq!(restored, [0o600, 0o500, 0o755, 0o400, 0o755]);
-    assert_eq!(fs::read_link(back.join("a/link")).unwrap(), Path::new("/nowhere"));
+    assert_eq!(
+        fs::read_link(back.join("a/link")).unwrap(),
+        Path::new("/nowhere")
+    );
     for path in ["a/tool", "a/b"] {
         let time = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();
         assert_eq!(time(back.join(path)), time(dirs.from(path)), "{path}");
@@ -90,7 +115,10 @@ fn hard_links_stay_one_file() {
     fs::hard_link(dirs.from("a/one"), dirs.from("three")).unwrap();
     dirs.copy(ModePolicy::Keep);
     let inode = |path: &str| fs::metadata(dirs.to(path)).unwrap().ino();
-    assert_eq!((inode("b/two"), inode("three")), (inode("a/one"), inode("a/one")));
+    assert_eq!(
+        (inode("b/two"), inode("three")),
+        (inode("a/one"), inode("a/one"))
+    );
     assert_ne!(inode("single"), inode("a/one"));
     assert_eq!(fs::metadata(dirs.to("three")).unwrap().nlink(), 3);
 }
@@ -104,20 +132,39 @@ fn holes_stay_holes() {
     for at in [0, 20 << 20, SIZE - 7] {
         file.write_all_at(b"content", at).unwrap();
     }
-    File::create(dirs.from("hole")).unwrap().set_len(SIZE).unwrap();
+    File::create(dirs.from("hole"))
+        .unwrap()
+        .set_len(SIZE)
+        .unwrap();
     dirs.copy(ModePolicy::Keep);
     assert!(fs::read(dirs.from("sparse")).unwrap() == fs::read(dirs.to("sparse")).unwrap());
     for name in ["sparse", "hole"] {
         let meta = fs::metadata(dirs.to(name)).unwrap();
         assert_eq!(meta.len(), SIZE, "{name}");
-        assert!(meta.blocks() * 512 < 4 << 20, "{name} takes {} blocks", meta.blocks());
+        assert!(
+            meta.blocks() * 512 < 4 << 20,
+            "{name} takes {} blocks",
+            meta.blocks()
+        );
     }
 }
 
 #[test]
 fn odd_names_and_empty_directories_survive() {
     let dirs = Dirs::new();
-    let mut names: Vec<OsString> = ["-rf", "line\nfeed", " ", "\u{1b}[31m", "a%41", "\\", "*", "~", ".hidden"].map(OsString::from).into();
+    let mut names: Vec<OsString> = [
+        "-rf",
+        "line\nfeed",
+        " ",
+        "\u{1b}[31m",
+        "a%41",
+        "\\",
+        "*",
+        "~",
+        ".hidden",
+    ]
+    .map(OsString::from)
+    .into();
     names.push(OsString::from_vec(b"not utf-8 \xff\xfe".to_vec()));
     names.push("x".repeat(255).into());
     for name in &names {
@@ -127,9 +174,19 @@ fn odd_names_and_empty_directories_survive() {
     }
     let modes = dirs.copy(ModePolicy::Open).modes;
     for name in &names {
-        assert_eq!(fs::read(dirs.to(name).join(name)).unwrap(), name.as_encoded_bytes());
-        assert_eq!(fs::read_dir(dirs.to(name).join("empty")).unwrap().count(), 0);
-        assert_eq!(modes.0.get(&Path::new(name).join(name)), Some(&0o600), "{name:?}");
+        assert_eq!(
+            fs::read(dirs.to(name).join(name)).unwrap(),
+            name.as_encoded_bytes()
+        );
+        assert_eq!(
+            fs::read_dir(dirs.to(name).join("empty")).unwrap().count(),
+            0
+        );
+        assert_eq!(
+            modes.0.get(&Path::new(name).join(name)),
+            Some(&0o600),
+            "{name:?}"
+        );
     }
     assert_eq!(fs::read_dir(dirs.to("")).unwrap().count(), names.len());
 }
@@ -146,8 +203,17 @@ fn large_trees_are_copied_whole() {
     fs::write(dirs.from("large"), vec![7; 3 << 20]).unwrap();
     let copied = dirs.copy(ModePolicy::Keep);
     assert_eq!(copied.entries, 20 * 60 + 20 * 3 + 1000 + 1 + 1);
-    let output = std::process::Command::new("diff").arg("-r").arg(dirs.from("")).arg(dirs.to("")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = std::process::Command::new("diff")
+        .arg("-r")
+        .arg(dirs.from(""))
+        .arg(dirs.to(""))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 #[test]
@@ -157,11 +223,31 @@ fn what_is_no_file_is_left_out_by_name() {
     mkfifo(&dirs.from("d/pipe"), Mode::S_IRWXU).unwrap();
     let _socket = UnixListener::bind(dirs.from("d/socket")).unwrap();
     let copied = dirs.copy(ModePolicy::Keep);
-    assert_eq!(copied.skipped, [(PathBuf::from("d/pipe"), "a named pipe"), (PathBuf::from("d/socket"), "a socket")]);
+    assert_eq!(
+        copied.skipped,
+        [
+            (PathBuf::from("d/pipe"), "a named pipe"),
+            (PathBuf::from("d/socket"), "a socket")
+        ]
+    );
     assert_eq!(fs::read_dir(dirs.to("d")).unwrap().count(), 1);
-    let copy = TreeCopy { from: &dirs.from(""), to: &dirs.to(""), modes: ModePolicy::Keep, take_from: None };
+    let copy = TreeCopy {
+        from: &dirs.from(""),
+        to: &dirs.to(""),
+        modes: ModePolicy::Keep,
+        take_from: None,
+    };
     let error = copy.one(Path::new("d/pipe")).unwrap_err();
-    assert!(matches!(error, StoreError::Special { kind: "a named pipe", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            StoreError::Special {
+                kind: "a named pipe",
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert!(copy.one(Path::new("d/nothing")).unwrap().is_none());
     assert!(copy.one(Path::new("nothing/at/all")).unwrap().is_none());
     assert!(copy.one(Path::new("d/file/below")).unwrap().is_none());
@@ -174,17 +260,35 @@ fn no_link_is_followed_on_either_side() {
     fs::write(outside.join("secret"), "secret").unwrap();
     dirs.write("real/secret", 0o644);
     symlink(&outside, dirs.from("link")).unwrap();
-    let copy = TreeCopy { from: &dirs.from(""), to: &dirs.to(""), modes: ModePolicy::Keep, take_from: None };
-    assert!(matches!(copy.one(Path::new("link/secret")), Err(StoreError::ThroughLink { .. })));
-    // A file is replaced, a link in the place of a file too; one in the place of a directory is refused.
+    let copy = TreeCopy {
+        from: &dirs.from(""),
+        to: &dirs.to(""),
+        modes: ModePolicy::Keep,
+        take_from: None,
+    };
+    assert!(matches!(
+        copy.one(Path::new("link/secret")),
+        Err(StoreError::ThroughLink { .. })
+    ));
+    // A file is replaced, a link in the place of a file too; one in the place of a directory is
+    // refused.
     symlink(outside.join("victim"), dirs.to("file")).unwrap();
     dirs.write("file", 0o644);
     copy.one(Path::new("file")).unwrap();
     assert!(fs::symlink_metadata(dirs.to("file")).unwrap().is_file());
     symlink(&outside, dirs.to("real")).unwrap();
-    assert!(matches!(copy.one(Path::new("real/secret")), Err(StoreError::ThroughLink { .. })));
-    assert!(matches!(copy.one(Path::new("real")), Err(StoreError::ThroughLink { .. })));
-    assert!(matches!(make_beneath(&dirs.to(""), Path::new("real/new")), Err(StoreError::ThroughLink { .. })));
+    assert!(matches!(
+        copy.one(Path::new("real/secret")),
+        Err(StoreError::ThroughLink { .. })
+    ));
+    assert!(matches!(
+        copy.one(Path::new("real")),
+        Err(StoreError::ThroughLink { .. })
+    ));
+    assert!(matches!(
+        make_beneath(&dirs.to(""), Path::new("real/new")),
+        Err(StoreError::ThroughLink { .. })
+    ));
     assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
     assert_eq!(fs::read_dir(outside).unwrap().count(), 1);
 }
@@ -201,8 +305,15 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let (from, link) = (dirs.from("d"), dirs.from("link"));
-                let exchange =
-                    || rustix::fs::renameat_with(rustix::fs::CWD, &from, rustix::fs::CWD, &link, rustix::fs::RenameFlags::EXCHANGE);
+                let exchange = || {
+                    rustix::fs::renameat_with(
+                        rustix::fs::CWD,
+                        &from,
+                        rustix::fs::CWD,
+                        &link,
+                        rustix::fs::RenameFlags::EXCHANGE,
+                    )
+                };
                 exchange().unwrap();
             }
         });
@@ -212,7 +323,12 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
                 break;
             }
             let to = tempfile::tempdir().unwrap();
-            let copy = TreeCopy { from: &dirs.from(""), to: to.path(), modes: ModePolicy::Keep, take_from: None };
+            let copy = TreeCopy {
+                from: &dirs.from(""),
+                to: to.path(),
+                modes: ModePolicy::Keep,
+                take_from: None,
+            };
             match copy.one(Path::new("d/secret")) {
                 Ok(None) => whole += 1,
                 Err(StoreError::ThroughLink { .. }) => refused += 1,
@@ -223,7 +339,10 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
             assert!(!to.path().join("d/secret").exists() || to.path().join("d").is_symlink());
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(whole > 0 && refused > 0, "{whole} times a directory, {refused} times a link");
+        assert!(
+            whole > 0 && refused > 0,
+            "{whole} times a directory, {refused} times a link"
+        );
     });
 }
 
@@ -235,9 +354,23 @@ fn what_may_be_taken_is_not_copied() {
     fs::hard_link(dirs.from("dist/tool"), dirs.from("dist/same")).unwrap();
     let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
     let before = ["dist/a/large", "dist/tool"].map(|path| inode(dirs.from(path)));
-    let copy = TreeCopy { from: &dirs.from(""), to: &dirs.to(""), modes: ModePolicy::Open, take_from: Some(&dirs.from("")) };
+    let copy = TreeCopy {
+        from: &dirs.from(""),
+        to: &dirs.to(""),
+        modes: ModePolicy::Open,
+        take_from: Some(&dirs.from("")),
+    };
     let copied = copy.one(Path::new("dist")).unwrap().unwrap();
-    assert_eq!(["dist/a/large", "dist/tool"].map(|path| inode(dirs.to(path))), before);
+    assert_eq!(
+        ["dist/a/large", "dist/tool"].map(|path| inode(dirs.to(path))),
+        before
+    );
     assert_eq!(inode(dirs.to("dist/same")), inode(dirs.to("dist/tool")));
-    assert_eq!((mode(dirs.to("dist/a/large")), copied.modes.0[Path::new("dist/a/large")]), (0o644, 0o600));
+    assert_eq!(
+        (
+            mode(dirs.to("dist/a/large")),
+            copied.modes.0[Path::new("dist/a/large")]
+        ),
+        (0o644, 0o600)
+    );
 }

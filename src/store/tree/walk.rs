@@ -1,7 +1,8 @@
-//! The walk over a tree that is copied: directories are tasks, which several threads take from one queue.
+//! The walk over a tree that is copied: directories are tasks, which several threads take from one
+//! queue.
 //!
-//! Most of a copy's time goes to making files, which a kernel does for several directories at once. A small tree is copied by
-//! the calling thread alone.
+//! Most of a copy's time goes to making files, which a kernel does for several directories at once.
+//! A small tree is copied by the calling thread alone.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -18,7 +19,8 @@ use rustix::{
 };
 
 use super::{
-    Copied, StoreError, TreeCopy, content::Means, failed, make_directory, make_directory_in, modes::PERMISSIONS, open_directory, open_root,
+    Copied, StoreError, TreeCopy, content::Means, failed, make_directory, make_directory_in,
+    modes::PERMISSIONS, open_directory, open_root,
 };
 
 /// The most threads that copy one tree.
@@ -124,8 +126,15 @@ impl<'a> Walk<'a> {
 
     /// Returns what lies at a path; `None` where there is nothing.
     pub fn kind(&self, relative: &Path) -> Result<Option<FileType>, StoreError> {
-        let stat = open_directory(&self.from, relative.parent().unwrap_or(Path::new("")))
-            .and_then(|directory| fs::statat(&directory, relative.file_name().unwrap_or_default(), AtFlags::SYMLINK_NOFOLLOW));
+        let stat = open_directory(&self.from, relative.parent().unwrap_or(Path::new(""))).and_then(
+            |directory| {
+                fs::statat(
+                    &directory,
+                    relative.file_name().unwrap_or_default(),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )
+            },
+        );
         match stat {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -135,25 +144,41 @@ impl<'a> Walk<'a> {
 
     /// Adds everything.
     pub fn add_all(&mut self) {
-        self.push(Task { directory: PathBuf::new(), names: None });
+        self.push(Task {
+            directory: PathBuf::new(),
+            names: None,
+        });
     }
 
     /// Adds a path, and makes the directories that lead there.
     pub fn add(&mut self, relative: &Path) -> Result<(), StoreError> {
-        let (Some(name), Some(parent)) = (relative.file_name(), relative.parent()) else { return Ok(()) };
+        let (Some(name), Some(parent)) = (relative.file_name(), relative.parent()) else {
+            return Ok(());
+        };
         if !self.make_parents(parent)? {
             return Ok(());
         }
-        let tasks = &mut self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).tasks;
+        let tasks = &mut self
+            .queue
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tasks;
         let name = (name.to_owned(), FileType::Unknown);
         match tasks.back_mut() {
-            Some(Task { directory, names: Some(names) }) if directory == parent && names.len() < CHUNK => names.push(name),
-            _ => tasks.push_back(Task { directory: parent.to_owned(), names: Some(vec![name]) }),
+            Some(Task {
+                directory,
+                names: Some(names),
+            }) if directory == parent && names.len() < CHUNK => names.push(name),
+            _ => tasks.push_back(Task {
+                directory: parent.to_owned(),
+                names: Some(vec![name]),
+            }),
         }
         Ok(())
     }
 
-    /// Makes the directories that lead somewhere. `false` where they are gone, or no directories any more.
+    /// Makes the directories that lead somewhere. `false` where they are gone, or no directories
+    /// any more.
     fn make_parents(&mut self, parent: &Path) -> Result<bool, StoreError> {
         if parent.as_os_str().is_empty() || self.parents.contains(parent) {
             return Ok(true);
@@ -169,9 +194,17 @@ impl<'a> Walk<'a> {
         let (mode, note) = self.copy.modes.mode(parent, stat.st_mode, true);
         let made = make_directory(&self.to, parent, 0o700 | mode);
         if made.map_err(|error| failed("create", &self.copy.to.join(parent), error))? {
-            self.own.directories.push(Made { path: parent.to_owned(), mode, times: times(&stat) });
+            self.own.directories.push(Made {
+                path: parent.to_owned(),
+                mode,
+                times: times(&stat),
+            });
             if note {
-                self.own.copied.modes.0.insert(parent.to_owned(), stat.st_mode & PERMISSIONS);
+                self.own
+                    .copied
+                    .modes
+                    .0
+                    .insert(parent.to_owned(), stat.st_mode & PERMISSIONS);
             }
         }
         self.parents.insert(parent.to_owned());
@@ -182,12 +215,16 @@ impl<'a> Walk<'a> {
     pub fn run(mut self) -> Result<Copied, StoreError> {
         let mut own = std::mem::take(&mut self.own);
         while own.copied.entries < ALONE {
-            let Some(task) = self.queue().tasks.pop_front() else { break };
+            let Some(task) = self.queue().tasks.pop_front() else {
+                break;
+            };
             self.work_on(&task, &mut own)?;
         }
         let mut parts = vec![own];
         if !self.queue().tasks.is_empty() {
-            let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+            let threads = thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(THREADS_MAX);
             thread::scope(|scope| {
                 let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work())).collect();
                 parts.push(self.work());
@@ -222,7 +259,10 @@ impl<'a> Walk<'a> {
                 if queue.busy == 0 {
                     break;
                 }
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .changed
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             queue.busy += 1;
@@ -249,13 +289,20 @@ impl<'a> Walk<'a> {
         let relative = task.directory.as_path();
         let place = Place {
             relative,
-            from: open_directory(&self.from, relative).map_err(|error| failed("open", &self.copy.from.join(relative), error))?,
-            to: open_directory(&self.to, relative).map_err(|error| failed("open", &self.copy.to.join(relative), error))?,
+            from: open_directory(&self.from, relative)
+                .map_err(|error| failed("open", &self.copy.from.join(relative), error))?,
+            to: open_directory(&self.to, relative)
+                .map_err(|error| failed("open", &self.copy.to.join(relative), error))?,
             // It holds only what differs; what is not there is copied.
-            take_from: self.take_from.as_ref().and_then(|root| open_directory(root, relative).ok()),
+            take_from: self
+                .take_from
+                .as_ref()
+                .and_then(|root| open_directory(root, relative).ok()),
         };
         match &task.names {
-            Some(names) => names.iter().try_for_each(|(name, kind)| self.entry(&place, name, *kind, part)),
+            Some(names) => names
+                .iter()
+                .try_for_each(|(name, kind)| self.entry(&place, name, *kind, part)),
             None => self.list(&place, part),
         }
     }
@@ -269,15 +316,29 @@ impl<'a> Walk<'a> {
             if name == b"." || name == b".." {
                 continue;
             }
-            chunk.push((OsString::from(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name)), entry.file_type()));
+            chunk.push((
+                OsString::from(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name)),
+                entry.file_type(),
+            ));
             if chunk.len() == CHUNK {
-                self.push(Task { directory: place.relative.to_owned(), names: Some(std::mem::take(&mut chunk)) });
+                self.push(Task {
+                    directory: place.relative.to_owned(),
+                    names: Some(std::mem::take(&mut chunk)),
+                });
             }
         }
-        chunk.iter().try_for_each(|(name, kind)| self.entry(place, name, *kind, part))
+        chunk
+            .iter()
+            .try_for_each(|(name, kind)| self.entry(place, name, *kind, part))
     }
 
-    fn entry(&self, place: &Place<'_>, name: &OsStr, kind: FileType, part: &mut Part) -> Result<(), StoreError> {
+    fn entry(
+        &self,
+        place: &Place<'_>,
+        name: &OsStr,
+        kind: FileType,
+        part: &mut Part,
+    ) -> Result<(), StoreError> {
         let relative = place.relative.join(name);
         let source = || self.copy.from.join(&relative);
         let stat = if matches!(kind, FileType::RegularFile | FileType::Symlink) {
@@ -293,14 +354,18 @@ impl<'a> Walk<'a> {
         let kind = stat.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
         match (kind, stat) {
             (FileType::Symlink, _) => self.link(place, name, &relative)?,
-            (FileType::Directory, Some(stat)) => self.directory(place, name, relative, &stat, part)?,
+            (FileType::Directory, Some(stat)) => {
+                self.directory(place, name, relative, &stat, part)?
+            }
             (FileType::RegularFile, _) => {
                 if !self.file(place, name, &relative, part)? {
                     return Ok(());
                 }
             }
             (kind, _) => {
-                part.copied.skipped.push((relative, special(kind).unwrap_or("of an unknown type")));
+                part.copied
+                    .skipped
+                    .push((relative, special(kind).unwrap_or("of an unknown type")));
                 return Ok(());
             }
         }
@@ -308,14 +373,32 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn directory(&self, place: &Place<'_>, name: &OsStr, relative: PathBuf, stat: &Stat, part: &mut Part) -> Result<(), StoreError> {
+    fn directory(
+        &self,
+        place: &Place<'_>,
+        name: &OsStr,
+        relative: PathBuf,
+        stat: &Stat,
+        part: &mut Part,
+    ) -> Result<(), StoreError> {
         let (mode, note) = self.copy.modes.mode(&relative, stat.st_mode, true);
         if note {
-            part.copied.modes.0.insert(relative.clone(), stat.st_mode & PERMISSIONS);
+            part.copied
+                .modes
+                .0
+                .insert(relative.clone(), stat.st_mode & PERMISSIONS);
         }
-        make_directory_in(&place.to, name, 0o700 | mode).map_err(|error| failed("create", &self.copy.to.join(&relative), error))?;
-        part.directories.push(Made { path: relative.clone(), mode, times: times(stat) });
-        self.push(Task { directory: relative, names: None });
+        make_directory_in(&place.to, name, 0o700 | mode)
+            .map_err(|error| failed("create", &self.copy.to.join(&relative), error))?;
+        part.directories.push(Made {
+            path: relative.clone(),
+            mode,
+            times: times(stat),
+        });
+        self.push(Task {
+            directory: relative,
+            names: None,
+        });
         Ok(())
     }
 
@@ -325,10 +408,13 @@ impl<'a> Walk<'a> {
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(failed("read", &self.copy.from.join(relative), error)),
         };
-        self.replacing(place, name, relative, "link", || fs::symlinkat(&target, &place.to, name))
+        self.replacing(place, name, relative, "link", || {
+            fs::symlinkat(&target, &place.to, name)
+        })
     }
 
-    /// Makes something, in the place of a file or link that is in the way. A link is never written through.
+    /// Makes something, in the place of a file or link that is in the way. A link is never written
+    /// through.
     fn replacing<T>(
         &self,
         place: &Place<'_>,
@@ -338,17 +424,26 @@ impl<'a> Walk<'a> {
         mut make: impl FnMut() -> rustix::io::Result<T>,
     ) -> Result<T, StoreError> {
         let made = match make() {
-            Err(Errno::EXIST) => fs::unlinkat(&place.to, name, AtFlags::empty()).and_then(|()| make()),
+            Err(Errno::EXIST) => {
+                fs::unlinkat(&place.to, name, AtFlags::empty()).and_then(|()| make())
+            }
             other => other,
         };
         made.map_err(|error| failed(action, &self.copy.to.join(relative), error))
     }
 
     /// Copies or takes a file. `false` where there is none any more.
-    fn file(&self, place: &Place<'_>, name: &OsStr, relative: &Path, part: &mut Part) -> Result<bool, StoreError> {
+    fn file(
+        &self,
+        place: &Place<'_>,
+        name: &OsStr,
+        relative: &Path,
+        part: &mut Part,
+    ) -> Result<bool, StoreError> {
         let source = || self.copy.from.join(relative);
         // Should something else lie there by now: neither follow a link, nor wait for a pipe.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let from = match fs::openat(&place.from, name, flags, Mode::empty()) {
             Ok(from) => from,
             Err(Errno::NOENT) => return Ok(false),
@@ -357,12 +452,18 @@ impl<'a> Walk<'a> {
         let stat = fs::fstat(&from).map_err(|error| failed("read", &source(), error))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::RegularFile {
-            part.copied.skipped.push((relative.to_owned(), special(kind).unwrap_or("changed while it was copied")));
+            part.copied.skipped.push((
+                relative.to_owned(),
+                special(kind).unwrap_or("changed while it was copied"),
+            ));
             return Ok(false);
         }
         let (mode, note) = self.copy.modes.mode(relative, stat.st_mode, false);
         if note {
-            part.copied.modes.0.insert(relative.to_owned(), stat.st_mode & PERMISSIONS);
+            part.copied
+                .modes
+                .0
+                .insert(relative.to_owned(), stat.st_mode & PERMISSIONS);
         }
         part.copied.bytes += u64::try_from(stat.st_size).unwrap_or(0);
         if self.take(place, name, &from, &stat, mode).is_some() {
@@ -376,9 +477,12 @@ impl<'a> Walk<'a> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = links.get(&(stat.st_dev, stat.st_ino)) {
             let directory = open_directory(&self.to, first.parent().unwrap_or(Path::new("")));
-            let directory = directory.map_err(|error| failed("open", &self.copy.to.join(first), error))?;
+            let directory =
+                directory.map_err(|error| failed("open", &self.copy.to.join(first), error))?;
             let base = first.file_name().unwrap_or_default();
-            self.replacing(place, name, relative, "link", || fs::linkat(&directory, base, &place.to, name, AtFlags::empty()))?;
+            self.replacing(place, name, relative, "link", || {
+                fs::linkat(&directory, base, &place.to, name, AtFlags::empty())
+            })?;
         } else {
             self.contents(place, name, relative, &from, &stat, mode, part)?;
             links.insert((stat.st_dev, stat.st_ino), relative.to_owned());
@@ -387,10 +491,19 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes a file by renaming it, where it may be taken and that can be done.
-    fn take(&self, place: &Place<'_>, name: &OsStr, from: &OwnedFd, stat: &Stat, mode: u32) -> Option<()> {
+    fn take(
+        &self,
+        place: &Place<'_>,
+        name: &OsStr,
+        from: &OwnedFd,
+        stat: &Stat,
+        mode: u32,
+    ) -> Option<()> {
         let directory = place.take_from.as_ref()?;
         let there = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile || there.st_size != stat.st_size {
+        if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
+            || there.st_size != stat.st_size
+        {
             return None;
         }
         if stat.st_mode & 0o7777 != mode {
@@ -399,7 +512,10 @@ impl<'a> Walk<'a> {
         fs::renameat(directory, name, &place.to, name).ok()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that is known of one file by now")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that is known of one file by now"
+    )]
     fn contents(
         &self,
         place: &Place<'_>,
@@ -410,8 +526,11 @@ impl<'a> Walk<'a> {
         mode: u32,
         part: &mut Part,
     ) -> Result<(), StoreError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let to = self.replacing(place, name, relative, "create", || fs::openat(&place.to, name, flags, Mode::from_raw_mode(mode)))?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let to = self.replacing(place, name, relative, "create", || {
+            fs::openat(&place.to, name, flags, Mode::from_raw_mode(mode))
+        })?;
         let copy = || {
             self.means.copy(from, &to, stat, &mut part.buffer)?;
             // What it was made with went through the umask.
@@ -432,7 +551,8 @@ impl<'a> Walk<'a> {
                 fs::futimens(&directory, &times)?;
                 fs::fchmod(&directory, Mode::from_raw_mode(mode))
             };
-            finish().map_err(|error| failed("set the mode of", &self.copy.to.join(&path), error))?;
+            finish()
+                .map_err(|error| failed("set the mode of", &self.copy.to.join(&path), error))?;
         }
         Ok(())
     }
@@ -440,6 +560,12 @@ impl<'a> Walk<'a> {
 
 /// Returns the time of last modification, as it is set.
 fn times(stat: &Stat) -> Timestamps {
-    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-    Timestamps { last_access: modified, last_modification: modified }
+    let modified = Timespec {
+        tv_sec: stat.st_mtime,
+        tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    };
+    Timestamps {
+        last_access: modified,
+        last_modification: modified,
+    }
 }

@@ -1,7 +1,7 @@
 //! The end that somebody asks for: requests in the control directory, timeouts, signals.
 //!
-//! A first request cancels, a second one kills. What jobs then still run is the status algebra's business, how a step is
-//! ended the runner's.
+//! A first request cancels, a second one kills. What jobs then still run is the status algebra's
+//! business, how a step is ended the runner's.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,9 @@ use crate::{
 };
 
 /// How long a cancelled job is waited for before it is killed.
-pub(super) const CANCEL_DEADLINE: Duration =
-    Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5);
+pub(super) const CANCEL_DEADLINE: Duration = Duration::from_secs(
+    INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5,
+);
 
 /// How far a cancellation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,11 @@ impl Engine<'_> {
             && let Some(reason) = self.run.superseded()
             && self.cancel == Cancel::No
         {
-            self.request(reason.strip_prefix("cancelled by ").unwrap_or(&reason), false).await?;
+            self.request(
+                reason.strip_prefix("cancelled by ").unwrap_or(&reason),
+                false,
+            )
+            .await?;
             self.superseded = Some(reason);
         }
         if let Some(by) = self.run.cancel_requested(true) {
@@ -58,11 +63,17 @@ impl Engine<'_> {
     pub(super) async fn request(&mut self, by: &str, kill: bool) -> Result<(), SuperviseError> {
         match self.cancel {
             Cancel::No if !kill => {
-                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: false });
+                self.emit(EventKind::CancelRequested {
+                    by: by.to_owned(),
+                    kill: false,
+                });
                 self.cancel_jobs().await
             }
             Cancel::No | Cancel::Ending(_) => {
-                self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: true });
+                self.emit(EventKind::CancelRequested {
+                    by: by.to_owned(),
+                    kill: true,
+                });
                 self.kill().await
             }
             Cancel::Killed => Ok(()),
@@ -74,18 +85,25 @@ impl Engine<'_> {
         tracing::error!("{reason}, cancelling the run");
         self.failure.get_or_insert(reason.clone());
         if self.cancel == Cancel::No {
-            self.emit(EventKind::CancelRequested { by: reason, kill: false });
+            self.emit(EventKind::CancelRequested {
+                by: reason,
+                kill: false,
+            });
             self.cancel_jobs().await?;
         }
         Ok(())
     }
 
-    /// Raises the flag that starting runners look for, then signals the running ones: none can fall between.
+    /// Raises the flag that starting runners look for, then signals the running ones: none can fall
+    /// between.
     pub(super) async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
         self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE);
         self.flush();
         if let Err(error) = store::write_atomically(&self.run.cancelled(), b"", 0o644, false) {
-            tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
+            tracing::warn!(
+                "{}, jobs that start from now on are not cancelled by themselves",
+                describe(&error)
+            );
         }
         self.signal_jobs(true, Signal::SIGTERM).await
     }
@@ -95,7 +113,10 @@ impl Engine<'_> {
         self.flush();
         for flag in [self.run.cancelled(), self.run.killed()] {
             if let Err(error) = store::write_atomically(&flag, b"", 0o644, false) {
-                tracing::warn!("{}, jobs that start from now on are not cancelled by themselves", describe(&error));
+                tracing::warn!(
+                    "{}, jobs that start from now on are not cancelled by themselves",
+                    describe(&error)
+                );
             }
         }
         self.signal_jobs(false, Signal::SIGKILL).await
@@ -105,8 +126,9 @@ impl Engine<'_> {
         self.signal_running(|_| true, main_only, signal).await
     }
 
-    /// Signals those running units of the run that are wanted. A runner that has not begun yet sees the flag, raised before, by
-    /// itself: it would be ended by a signal that it does not catch yet, also where its job is to clean up.
+    /// Signals those running units of the run that are wanted. A runner that has not begun yet sees
+    /// the flag, raised before, by itself: it would be ended by a signal that it does not catch
+    /// yet, also where its job is to clean up.
     pub(super) async fn signal_running(
         &self,
         wanted: impl Fn(&str) -> bool,
@@ -115,18 +137,28 @@ impl Engine<'_> {
     ) -> Result<(), SuperviseError> {
         for unit in self.loaded().await? {
             // What systemd is stopping has been told so.
-            let has_begun = !main_only || self.job_of(&unit.name).is_none_or(|ix| !self.has_never_started(ix));
-            let is_to_be_told = has_begun && (unit.active == "activating" || unit.active == "deactivating" && !main_only);
+            let has_begun = !main_only
+                || self
+                    .job_of(&unit.name)
+                    .is_none_or(|ix| !self.has_never_started(ix));
+            let is_to_be_told = has_begun
+                && (unit.active == "activating" || unit.active == "deactivating" && !main_only);
             if is_to_be_told && wanted(&unit.name) {
-                self.manager.kill(&unit.name, main_only, signal as i32).await?;
+                self.manager
+                    .kill(&unit.name, main_only, signal as i32)
+                    .await?;
             }
         }
         Ok(())
     }
 
-    /// Returns a job's record, as that of a cancelled one where its unit was stopped because all are: at a shutdown systemd stops the
-    /// jobs and the supervisor at once, and a runner cannot tell that from a stop of its own unit.
-    pub(super) async fn unless_shutdown(&mut self, record: JobRecord) -> Result<JobRecord, SuperviseError> {
+    /// Returns a job's record, as that of a cancelled one where its unit was stopped because all
+    /// are: at a shutdown systemd stops the jobs and the supervisor at once, and a runner cannot
+    /// tell that from a stop of its own unit.
+    pub(super) async fn unless_shutdown(
+        &mut self,
+        record: JobRecord,
+    ) -> Result<JobRecord, SuperviseError> {
         if record.reason.as_deref() != Some(status::UNIT_STOPPED) {
             return Ok(record);
         }
@@ -136,8 +168,16 @@ impl Engine<'_> {
         if self.cancel == Cancel::No {
             return Ok(record);
         }
-        let (outcome, reason) = (Conclusion::Cancelled, Some(status::RUN_CANCELLED.to_owned()));
-        Ok(JobRecord { outcome, conclusion: outcome, reason, ..record })
+        let (outcome, reason) = (
+            Conclusion::Cancelled,
+            Some(status::RUN_CANCELLED.to_owned()),
+        );
+        Ok(JobRecord {
+            outcome,
+            conclusion: outcome,
+            reason,
+            ..record
+        })
     }
 
     pub(super) fn cancel_deadline(&self) -> Option<Instant> {

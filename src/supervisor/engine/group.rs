@@ -1,7 +1,9 @@
-//! The run's turn in its concurrency group: taken before anything is submitted, held until the supervisor's unit has ended.
+//! The run's turn in its concurrency group: taken before anything is submitted, held until the
+//! supervisor's unit has ended.
 //!
-//! The lock's descriptor also lies in systemd's store of the unit (sd_pid_notify_with_fds(3)): a supervisor that is killed and
-//! started again finds it there, and nobody else can have had the group meanwhile. With the unit, or systemd itself, it is gone.
+//! The lock's descriptor also lies in systemd's store of the unit (sd_pid_notify_with_fds(3)): a
+//! supervisor that is killed and started again finds it there, and nobody else can have had the
+//! group meanwhile. With the unit, or systemd itself, it is gone.
 
 use std::{os::fd::AsFd, time::Instant};
 
@@ -27,11 +29,19 @@ enum Turn {
 }
 
 impl Engine<'_> {
-    /// Waits for the run's turn. Returns whether it came; else all jobs have been recorded as cancelled.
+    /// Waits for the run's turn. Returns whether it came; else all jobs have been recorded as
+    /// cancelled.
     pub(super) async fn enter_group(&mut self) -> Result<bool, SuperviseError> {
-        let Some(concurrency) = &self.context.plan.concurrency else { return Ok(true) };
-        // Whatever lies in the store is the lock, and stays open with us: a descriptor needs no owner for that.
-        let entered = self.run.load_events()?.iter().any(|event| matches!(event.event, EventKind::GroupEntered { .. }));
+        let Some(concurrency) = &self.context.plan.concurrency else {
+            return Ok(true);
+        };
+        // Whatever lies in the store is the lock, and stays open with us: a descriptor needs no
+        // owner for that.
+        let entered = self
+            .run
+            .load_events()?
+            .iter()
+            .any(|event| matches!(event.event, EventKind::GroupEntered { .. }));
         if entered && sd_notify::listen_fds().is_ok_and(|mut stored| stored.next().is_some()) {
             return Ok(true);
         }
@@ -39,35 +49,49 @@ impl Engine<'_> {
         let group = ConcurrencyGroup::open(&self.context.run.state_directory, name)?;
         let turn = match self.ended_before() {
             Some(reason) => Turn::Never(reason),
-            None => match group.arrive(self.run.id(), concurrency.cancel_in_progress && !entered)? {
-                Arrival::Entered(lock) => Turn::Come(lock),
-                Arrival::Waits { .. } | Arrival::Replaced { .. } if entered => {
-                    // Its jobs may be running: what can be done is to end them.
-                    group.leave(self.run.id())?;
-                    self.fail(format!("another run took its concurrency group `{name}` while it had no supervisor")).await?;
-                    return Ok(true);
+            None => {
+                match group.arrive(self.run.id(), concurrency.cancel_in_progress && !entered)? {
+                    Arrival::Entered(lock) => Turn::Come(lock),
+                    Arrival::Waits { .. } | Arrival::Replaced { .. } if entered => {
+                        // Its jobs may be running: what can be done is to end them.
+                        group.leave(self.run.id())?;
+                        self.fail(format!("another run took its concurrency group `{name}` while it had no supervisor")).await?;
+                        return Ok(true);
+                    }
+                    Arrival::Replaced { by } => {
+                        self.superseded = Some(format!("replaced by {by}"));
+                        Turn::Never(format!("replaced by {by}"))
+                    }
+                    Arrival::Waits { holder } => {
+                        self.status
+                            .update(status_line::waiting(name, holder.as_ref()), true);
+                        self.emit(EventKind::GroupWaiting {
+                            group: name.clone(),
+                            held_by: holder,
+                        });
+                        self.flush();
+                        self.wait_for_turn(group).await?
+                    }
                 }
-                Arrival::Replaced { by } => {
-                    self.superseded = Some(format!("replaced by {by}"));
-                    Turn::Never(format!("replaced by {by}"))
-                }
-                Arrival::Waits { holder } => {
-                    self.status.update(status_line::waiting(name, holder.as_ref()), true);
-                    self.emit(EventKind::GroupWaiting { group: name.clone(), held_by: holder });
-                    self.flush();
-                    self.wait_for_turn(group).await?
-                }
-            },
+            }
         };
         match turn {
             Turn::Come(lock) => {
-                let stored = sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName("group")], &[lock.file().as_fd()]);
+                let stored = sd_notify::notify_with_fds(
+                    &[NotifyState::FdStore, NotifyState::FdName("group")],
+                    &[lock.file().as_fd()],
+                );
                 if let Err(error) = stored {
-                    tracing::warn!("{}, the group is free while the supervisor is being restarted", describe(&error));
+                    tracing::warn!(
+                        "{}, the group is free while the supervisor is being restarted",
+                        describe(&error)
+                    );
                 }
                 self.group = Some(lock);
                 if !entered {
-                    self.emit(EventKind::GroupEntered { group: name.clone() });
+                    self.emit(EventKind::GroupEntered {
+                        group: name.clone(),
+                    });
                     self.flush();
                 }
                 Ok(true)
@@ -81,10 +105,21 @@ impl Engine<'_> {
 
     /// Starts the time that the run may take: when it was made, or when its turn came.
     pub(super) fn start_clock(&mut self) -> Result<(), StoreError> {
-        let Setting::Value(seconds) = self.context.plan.timeout else { return Ok(()) };
-        let events = if self.context.plan.concurrency.is_some() { self.run.load_events()? } else { Vec::new() };
-        let entered = events.iter().find(|event| matches!(event.event, EventKind::GroupEntered { .. })).map(|event| event.at);
-        let passed = Timestamp::now().duration_since(entered.unwrap_or(self.context.run.created_at)).unsigned_abs();
+        let Setting::Value(seconds) = self.context.plan.timeout else {
+            return Ok(());
+        };
+        let events = if self.context.plan.concurrency.is_some() {
+            self.run.load_events()?
+        } else {
+            Vec::new()
+        };
+        let entered = events
+            .iter()
+            .find(|event| matches!(event.event, EventKind::GroupEntered { .. }))
+            .map(|event| event.at);
+        let passed = Timestamp::now()
+            .duration_since(entered.unwrap_or(self.context.run.created_at))
+            .unsigned_abs();
         self.deadline = Some(Instant::now() + seconds.duration().saturating_sub(passed));
         Ok(())
     }
@@ -92,9 +127,13 @@ impl Engine<'_> {
     async fn wait_for_turn(&mut self, group: ConcurrencyGroup) -> Result<Turn, SuperviseError> {
         let (sender, mut come) = tokio::sync::oneshot::channel();
         let run = self.run.id().clone();
-        // A thread of its own, for the wait cannot be called off; it ends with the process. What it is given then is dropped.
+        // A thread of its own, for the wait cannot be called off; it ends with the process. What it
+        // is given then is dropped.
         let wait = move || drop(sender.send((group.wait(&run), group)));
-        std::thread::Builder::new().name("group".to_owned()).spawn(wait).map_err(SuperviseError::Thread)?;
+        std::thread::Builder::new()
+            .name("group".to_owned())
+            .spawn(wait)
+            .map_err(SuperviseError::Thread)?;
         loop {
             let by = tokio::select! {
                 turn = &mut come => match turn {
@@ -111,14 +150,19 @@ impl Engine<'_> {
                 _ = self.interrupt.recv() => Some(self.cancelled_before("SIGINT")),
             };
             if let Some(reason) = by {
-                ConcurrencyGroup::open(&self.context.run.state_directory, self.group_name())?.leave(self.run.id())?;
+                ConcurrencyGroup::open(&self.context.run.state_directory, self.group_name())?
+                    .leave(self.run.id())?;
                 return Ok(Turn::Never(reason));
             }
         }
     }
 
     fn group_name(&self) -> &str {
-        self.context.plan.concurrency.as_ref().map_or("", |concurrency| &concurrency.group)
+        self.context
+            .plan
+            .concurrency
+            .as_ref()
+            .map_or("", |concurrency| &concurrency.group)
     }
 
     /// Returns why the run is not to begin any more, if it is not.
@@ -127,12 +171,18 @@ impl Engine<'_> {
             self.superseded = Some(reason.clone());
             return Some(reason);
         }
-        let by = self.run.cancel_requested(true).or_else(|| self.run.cancel_requested(false))?;
+        let by = self
+            .run
+            .cancel_requested(true)
+            .or_else(|| self.run.cancel_requested(false))?;
         Some(self.cancelled_before(&by))
     }
 
     fn cancelled_before(&mut self, by: &str) -> String {
-        self.emit(EventKind::CancelRequested { by: by.to_owned(), kill: false });
+        self.emit(EventKind::CancelRequested {
+            by: by.to_owned(),
+            kill: false,
+        });
         "the run was cancelled".to_owned()
     }
 
@@ -140,7 +190,12 @@ impl Engine<'_> {
     fn never_begin(&mut self, reason: &str) {
         // Nothing is left to be cancelled.
         self.cancel = Cancel::Killed;
-        let waiting: Vec<JobIx> = self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect();
+        let waiting: Vec<JobIx> = self
+            .context
+            .graph
+            .jobs()
+            .filter(|ix| self.progress.place(*ix) == Place::Waiting)
+            .collect();
         for ix in waiting {
             self.give_up(ix, Conclusion::Cancelled, reason);
         }

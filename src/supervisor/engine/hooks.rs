@@ -1,7 +1,9 @@
-//! The hooks around all jobs of an executor: made before the first, told where they failed, cleaned up after the last.
+//! The hooks around all jobs of an executor: made before the first, told where they failed, cleaned
+//! up after the last.
 //!
-//! The setup is in the DAG: the executor's jobs are ordered after its service and are not started unless it has succeeded. The
-//! cleanup is the supervisor's, so that it comes after failures and cancellations as well.
+//! The setup is in the DAG: the executor's jobs are ordered after its service and are not started
+//! unless it has succeeded. The cleanup is the supervisor's, so that it comes after failures and
+//! cancellations as well.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -52,31 +54,58 @@ impl Engine<'_> {
         match store::read_untrusted_json::<JobResult>(&self.run.hook(executor, hook).result()) {
             Ok(Some(left)) if left.record.conclusion == Conclusion::Success => None,
             Ok(Some(left)) => {
-                let reason = left.record.reason.unwrap_or_else(|| left.record.conclusion.to_string());
-                Some(reason.strip_prefix(&format!("step {}: ", hook.name())).map_or(reason.clone(), str::to_owned))
+                let reason = left
+                    .record
+                    .reason
+                    .unwrap_or_else(|| left.record.conclusion.to_string());
+                Some(
+                    reason
+                        .strip_prefix(&format!("step {}: ", hook.name()))
+                        .map_or(reason.clone(), str::to_owned),
+                )
             }
             Ok(None) => Some("its runner left no result".to_owned()),
             Err(error) => Some(describe(&error)),
         }
     }
 
-    /// Lets each executor clean up that was set up, or that needs no setup; ends the services of the setups.
+    /// Lets each executor clean up that was set up, or that needs no setup; ends the services of
+    /// the setups.
     pub(super) async fn clean_up_executors(&mut self) -> Result<(), SuperviseError> {
         let run: &RunSpec = self.context.run;
-        let setups: BTreeSet<&str> = unit::executors_with(&self.context, WorkspaceHook::Setup).collect();
-        let was_begun = |executor: &&str| !setups.contains(executor) || self.run.hook(executor, WorkspaceHook::Setup).events().exists();
+        let setups: BTreeSet<&str> =
+            unit::executors_with(&self.context, WorkspaceHook::Setup).collect();
+        let was_begun = |executor: &&str| {
+            !setups.contains(executor)
+                || self
+                    .run
+                    .hook(executor, WorkspaceHook::Setup)
+                    .events()
+                    .exists()
+        };
         let cleanups: Vec<&str> = if self.cancel == Cancel::Killed {
             Vec::new()
         } else {
-            unit::executors_with(&self.context, WorkspaceHook::Cleanup).filter(was_begun).collect()
+            unit::executors_with(&self.context, WorkspaceHook::Cleanup)
+                .filter(was_begun)
+                .collect()
         };
         let mut pending = BTreeSet::new();
         for executor in &cleanups {
             let unit = unit::hook_unit(&self.context, executor, WorkspaceHook::Cleanup);
             if let Err(error) = self.manager.start(&unit, &[]).await {
                 // Most likely it has begun already, for the supervisor before this one.
-                tracing::warn!("{}, waiting for it where it runs all the same", describe(&error));
-                if !self.manager.list(&[unit.name.as_str()]).await?.iter().any(UnitState::is_pending) {
+                tracing::warn!(
+                    "{}, waiting for it where it runs all the same",
+                    describe(&error)
+                );
+                if !self
+                    .manager
+                    .list(&[unit.name.as_str()])
+                    .await?
+                    .iter()
+                    .any(UnitState::is_pending)
+                {
                     continue;
                 }
             }
@@ -84,15 +113,22 @@ impl Engine<'_> {
         }
         match tokio::time::timeout(CLEANUP_DEADLINE, self.ended(pending)).await {
             Ok(ended) => ended?,
-            Err(_) => tracing::warn!("hooks that clean up did not end within {} s, leaving them to systemd", CLEANUP_DEADLINE.as_secs()),
+            Err(_) => tracing::warn!(
+                "hooks that clean up did not end within {} s, leaving them to systemd",
+                CLEANUP_DEADLINE.as_secs()
+            ),
         }
         for executor in cleanups {
             if let Some(reason) = self.hook_failure(executor, WorkspaceHook::Cleanup) {
-                self.emit(EventKind::Warning { message: format!("cleanupWorkspace of executor `{executor}`: {reason}") });
+                self.emit(EventKind::Warning {
+                    message: format!("cleanupWorkspace of executor `{executor}`: {reason}"),
+                });
             }
         }
         for executor in setups {
-            self.manager.stop(&UnitName::hook(&run.run, executor, WorkspaceHook::Setup)).await?;
+            self.manager
+                .stop(&UnitName::hook(&run.run, executor, WorkspaceHook::Setup))
+                .await?;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
-//! Matrix groups: what their jobs share, and the end of a group one of whose jobs has failed (`failFast`).
+//! Matrix groups: what their jobs share, and the end of a group one of whose jobs has failed
+//! (`failFast`).
 //!
-//! As in a cancelled run, a flag is raised before the running jobs are signalled: a runner that starts from then on sees it.
+//! As in a cancelled run, a flag is raised before the running jobs are signalled: a runner that
+//! starts from then on sees it.
 
 use std::time::Instant;
 
@@ -25,12 +27,20 @@ use crate::{
 /// Returns how many jobs may wait in PID 1, of the run and of each of its groups.
 pub(super) fn queue(context: &Context<'_>) -> Queue {
     let groups = unit::matrix_groups(context.plan);
-    let bounded: Vec<(&str, u32)> = groups.into_iter().filter_map(|(group, matrix)| Some((group, matrix.max_parallel?))).collect();
+    let bounded: Vec<(&str, u32)> = groups
+        .into_iter()
+        .filter_map(|(group, matrix)| Some((group, matrix.max_parallel?)))
+        .collect();
     let group_of = context.graph.jobs().map(|ix| {
         let matrix = context.job(ix).1.matrix.as_ref()?;
-        bounded.binary_search_by_key(&matrix.group.as_str(), |(group, _)| group).ok()
+        bounded
+            .binary_search_by_key(&matrix.group.as_str(), |(group, _)| group)
+            .ok()
     });
-    let bounds: Vec<u32> = bounded.iter().map(|(_, max_parallel)| *max_parallel).collect();
+    let bounds: Vec<u32> = bounded
+        .iter()
+        .map(|(_, max_parallel)| *max_parallel)
+        .collect();
     Queue::new(context.run.max_parallel, group_of.collect(), &bounds)
 }
 
@@ -46,37 +56,58 @@ impl Engine<'_> {
     /// Makes what the jobs of each group share.
     pub(super) fn prepare_matrices(&self) -> Result<(), StoreError> {
         for (group, matrix) in unit::matrix_groups(self.context.plan) {
-            let slots = matrix.max_parallel.filter(|_| !self.context.features.concurrency);
+            let slots = matrix
+                .max_parallel
+                .filter(|_| !self.context.features.concurrency);
             store::create_matrix(&self.run.matrix(group), slots)?;
         }
         Ok(())
     }
 
-    /// Cancels the other jobs of a matrix whose job has failed, where that is the first failure in it and the matrix asks for it.
+    /// Cancels the other jobs of a matrix whose job has failed, where that is the first failure in
+    /// it and the matrix asks for it.
     pub(super) async fn fail_fast(&mut self, ix: JobIx) -> Result<(), SuperviseError> {
         let (job, plan) = self.context.job(ix);
-        let Some(matrix) = plan.matrix.as_ref().filter(|matrix| matrix.fail_fast) else { return Ok(()) };
+        let Some(matrix) = plan.matrix.as_ref().filter(|matrix| matrix.fail_fast) else {
+            return Ok(());
+        };
         let group = &matrix.group;
         let has_run = |ended: &JobRecord| ended.reused_from.is_none();
         if self.progress.place(ix) != Place::Finished(Conclusion::Failure)
             || !self.record.jobs.get(job).is_some_and(has_run)
             || self.cancel != Cancel::No
             || self.cancelled_groups.contains_key(group)
-            || unit::matrix_jobs(&self.context, group).iter().all(|ix| matches!(self.progress.place(*ix), Place::Finished(_)))
+            || unit::matrix_jobs(&self.context, group)
+                .iter()
+                .all(|ix| matches!(self.progress.place(*ix), Place::Finished(_)))
         {
             return Ok(());
         }
-        self.emit(EventKind::MatrixCancelled { group: group.clone(), job: job.clone() });
+        self.emit(EventKind::MatrixCancelled {
+            group: group.clone(),
+            job: job.clone(),
+        });
         self.note_cancelled(group, job);
         self.flush();
         self.cancel_group(group).await
     }
 
-    /// Raises the flag that starting runners of a group that is being cancelled look for, then signals the running ones.
+    /// Raises the flag that starting runners of a group that is being cancelled look for, then
+    /// signals the running ones.
     pub(super) async fn cancel_group(&mut self, group: &str) -> Result<(), SuperviseError> {
-        let Some(cancelled) = self.cancelled_groups.get(group) else { return Ok(()) };
-        if let Err(error) = store::write_atomically(&self.run.matrix(group).cancelled(), cancelled.reason.as_bytes(), 0o644, false) {
-            tracing::warn!("{}, jobs of the matrix that start from now on are not cancelled", describe(&error));
+        let Some(cancelled) = self.cancelled_groups.get(group) else {
+            return Ok(());
+        };
+        if let Err(error) = store::write_atomically(
+            &self.run.matrix(group).cancelled(),
+            cancelled.reason.as_bytes(),
+            0o644,
+            false,
+        ) {
+            tracing::warn!(
+                "{}, jobs of the matrix that start from now on are not cancelled",
+                describe(&error)
+            );
         }
         self.signal_matrix(group, true, Signal::SIGTERM).await
     }
@@ -85,25 +116,37 @@ impl Engine<'_> {
     pub(super) fn note_cancelled(&mut self, group: &str, job: &JobName) {
         let reason = status::fail_fast_reason(job, group);
         let deadline = Some(Instant::now() + CANCEL_DEADLINE);
-        self.cancelled_groups.entry(group.to_owned()).or_insert(CancelledGroup { reason, deadline });
+        self.cancelled_groups
+            .entry(group.to_owned())
+            .or_insert(CancelledGroup { reason, deadline });
     }
 
     /// Returns why a job's matrix group is being cancelled, if it is.
     pub(super) fn matrix_reason(&self, ix: JobIx) -> Option<String> {
         let group = &self.context.job(ix).1.matrix.as_ref()?.group;
-        self.cancelled_groups.get(group).map(|cancelled| cancelled.reason.clone())
+        self.cancelled_groups
+            .get(group)
+            .map(|cancelled| cancelled.reason.clone())
     }
 
     /// Returns when the next group is to be killed that does not end by itself.
     pub(super) fn matrix_deadline(&self) -> Option<Instant> {
-        self.cancelled_groups.values().filter_map(|cancelled| cancelled.deadline).min()
+        self.cancelled_groups
+            .values()
+            .filter_map(|cancelled| cancelled.deadline)
+            .min()
     }
 
     /// Kills what is left of the groups whose time is over.
     pub(super) async fn kill_late_matrices(&mut self, now: Instant) -> Result<(), SuperviseError> {
-        let is_late = |cancelled: &CancelledGroup| cancelled.deadline.is_some_and(|deadline| now >= deadline);
-        let late: Vec<String> =
-            self.cancelled_groups.iter().filter(|(_, cancelled)| is_late(cancelled)).map(|(group, _)| group.clone()).collect();
+        let is_late =
+            |cancelled: &CancelledGroup| cancelled.deadline.is_some_and(|deadline| now >= deadline);
+        let late: Vec<String> = self
+            .cancelled_groups
+            .iter()
+            .filter(|(_, cancelled)| is_late(cancelled))
+            .map(|(group, _)| group.clone())
+            .collect();
         for group in late {
             self.signal_matrix(&group, false, Signal::SIGKILL).await?;
             if let Some(cancelled) = self.cancelled_groups.get_mut(&group) {
@@ -113,13 +156,23 @@ impl Engine<'_> {
         Ok(())
     }
 
-    async fn signal_matrix(&self, group: &str, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
+    async fn signal_matrix(
+        &self,
+        group: &str,
+        main_only: bool,
+        signal: Signal,
+    ) -> Result<(), SuperviseError> {
         let jobs = unit::matrix_jobs(&self.context, group);
         let units: Vec<UnitName> = jobs
             .into_iter()
             .filter(|ix| matches!(self.progress.place(*ix), Place::Submitted(_)))
             .map(|ix| UnitName::job(&self.context.run.run, self.context.graph.name(ix)))
             .collect();
-        self.signal_running(|unit| units.iter().any(|of_group| of_group.as_str() == unit), main_only, signal).await
+        self.signal_running(
+            |unit| units.iter().any(|of_group| of_group.as_str() == unit),
+            main_only,
+            signal,
+        )
+        .await
     }
 }

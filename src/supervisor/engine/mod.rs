@@ -1,4 +1,5 @@
-//! The supervisor's loop: one owner of the run's state, told by systemd's signals, the run directory and the clock.
+//! The supervisor's loop: one owner of the run's state, told by systemd's signals, the run
+//! directory and the clock.
 
 mod cancel;
 mod group;
@@ -45,8 +46,8 @@ use crate::{
 
 /// How often everything is compared with systemd's own view, should a signal be missed.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
-/// For how long is gathered what happens in a run with many jobs to come, and how many make it one: PID 1 runs them by itself, and each
-/// look at single events takes time from them.
+/// For how long is gathered what happens in a run with many jobs to come, and how many make it one:
+/// PID 1 runs them by itself, and each look at single events takes time from them.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_FROM: usize = 32;
 /// How long the run's slice is waited for at the end.
@@ -67,7 +68,8 @@ pub struct Engine<'a> {
     queue: Queue,
     pure: Vec<bool>,
     started: BTreeSet<JobIx>,
-    /// Jobs that systemd no longer means to start, though their needs go on: what became of them is known when those have ended.
+    /// Jobs that systemd no longer means to start, though their needs go on: what became of them is
+    /// known when those have ended.
     called_off: BTreeSet<JobIx>,
     cancel: Cancel,
     /// The matrix groups that are being cancelled.
@@ -90,7 +92,13 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// Fails when the run directory or systemd cannot be used.
-    pub async fn new(run: RunDir, spec: &'a RunSpec, plan: &'a Plan, graph: &'a Graph, manager: Manager) -> Result<Self, SuperviseError> {
+    pub async fn new(
+        run: RunDir,
+        spec: &'a RunSpec,
+        plan: &'a Plan,
+        graph: &'a Graph,
+        manager: Manager,
+    ) -> Result<Self, SuperviseError> {
         let terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
         let watch = Watch::new(&run.control())?;
@@ -99,7 +107,12 @@ impl<'a> Engine<'a> {
         let past = EventTail::new(run.events()).read()?;
         let mut record = run.record_so_far()?;
         record.started_at = spec.created_at;
-        let context = Context { plan, graph, run: spec, features };
+        let context = Context {
+            plan,
+            graph,
+            run: spec,
+            features,
+        };
         let mut engine = Self {
             writer: EventWriter::open(&run.events(), 0o600)?,
             context,
@@ -125,9 +138,15 @@ impl<'a> Engine<'a> {
             terminate,
             interrupt,
         };
-        engine.emit(EventKind::SupervisorStarted { pid: std::process::id() });
-        if past.iter().all(|event| !matches!(event.event, EventKind::SupervisorStarted { .. })) {
-            for message in unit::warnings(&engine.context, &systemd::abilities(spec.manager.into())) {
+        engine.emit(EventKind::SupervisorStarted {
+            pid: std::process::id(),
+        });
+        if past
+            .iter()
+            .all(|event| !matches!(event.event, EventKind::SupervisorStarted { .. }))
+        {
+            for message in unit::warnings(&engine.context, &systemd::abilities(spec.manager.into()))
+            {
                 engine.emit(EventKind::Warning { message });
             }
         }
@@ -154,11 +173,20 @@ impl<'a> Engine<'a> {
             if self.progress.is_done() {
                 break;
             }
-            let wake =
-                [Some(reconcile_at), self.deadline, self.cancel_deadline(), self.matrix_deadline(), tell_at].into_iter().flatten().min();
+            let wake = [
+                Some(reconcile_at),
+                self.deadline,
+                self.cancel_deadline(),
+                self.matrix_deadline(),
+                tell_at,
+            ]
+            .into_iter()
+            .flatten()
+            .min();
             let wake = wake.unwrap_or(reconcile_at);
             if self.progress.unfinished() >= GATHER_FROM {
-                // On purpose not the runtime's sleep: what comes meanwhile stays in its sockets, and wakes up nobody.
+                // On purpose not the runtime's sleep: what comes meanwhile stays in its sockets,
+                // and wakes up nobody.
                 std::thread::sleep(GATHER);
             }
             tokio::select! {
@@ -183,9 +211,13 @@ impl<'a> Engine<'a> {
             let now = Instant::now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 self.deadline = None;
-                self.fail("timeout: the run took too long".to_owned()).await?;
+                self.fail("timeout: the run took too long".to_owned())
+                    .await?;
             }
-            if self.cancel_deadline().is_some_and(|deadline| now >= deadline) {
+            if self
+                .cancel_deadline()
+                .is_some_and(|deadline| now >= deadline)
+            {
                 self.kill().await?;
             }
             self.kill_late_matrices(now).await?;
@@ -203,11 +235,19 @@ impl<'a> Engine<'a> {
         let mut waves: Vec<(u32, Vec<JobIx>)> = Vec::new();
         let mut told: BTreeMap<JobIx, usize> = BTreeMap::new();
         for event in past {
-            event.told_by().and_then(|job| graph.ix(job)).into_iter().for_each(|ix| *told.entry(ix).or_default() += 1);
+            event
+                .told_by()
+                .and_then(|job| graph.ix(job))
+                .into_iter()
+                .for_each(|ix| *told.entry(ix).or_default() += 1);
             match &event.event {
-                EventKind::JobsSubmitted { wave, jobs } => waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect())),
+                EventKind::JobsSubmitted { wave, jobs } => {
+                    waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect()))
+                }
                 EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
-                EventKind::CancelRequested { kill: false, .. } => self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE),
+                EventKind::CancelRequested { kill: false, .. } => {
+                    self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE)
+                }
                 EventKind::CancelRequested { kill: true, .. } => self.cancel = Cancel::Killed,
                 EventKind::MatrixCancelled { group, job } => self.note_cancelled(group, job),
                 EventKind::JobFinished { .. }
@@ -224,13 +264,19 @@ impl<'a> Engine<'a> {
             }
         }
         let is_new = waves.is_empty();
-        let loaded = if is_new { Vec::new() } else { self.loaded().await? };
+        let loaded = if is_new {
+            Vec::new()
+        } else {
+            self.loaded().await?
+        };
         for (wave, jobs) in waves {
-            // The line is written before the call: whether PID 1 got it is to be seen from the wave's slice, which
-            // stays until we stop it, or from any job that has left a trace.
+            // The line is written before the call: whether PID 1 got it is to be seen from the
+            // wave's slice, which stays until we stop it, or from any job that has left a trace.
             let main = UnitName::wave(&self.context.run.run, wave);
             let known = loaded.iter().any(|unit| unit.name == main.as_str());
-            let traced = jobs.iter().any(|ix| self.run.job(graph.name(*ix)).events().exists());
+            let traced = jobs
+                .iter()
+                .any(|ix| self.run.job(graph.name(*ix)).events().exists());
             if known || traced {
                 self.progress.submitted(wave, &jobs);
                 for ix in jobs {
@@ -275,8 +321,11 @@ impl<'a> Engine<'a> {
     /// Finishes the jobs that systemd has finished without our noticing.
     async fn reconcile(&mut self) -> Result<(), SuperviseError> {
         let loaded = self.loaded().await?;
-        let running: std::collections::HashSet<&str> =
-            loaded.iter().filter(|unit| unit.is_pending()).map(|unit| unit.name.as_str()).collect();
+        let running: std::collections::HashSet<&str> = loaded
+            .iter()
+            .filter(|unit| unit.is_pending())
+            .map(|unit| unit.name.as_str())
+            .collect();
         let pending: Vec<JobIx> = self.progress.pending().collect();
         for ix in pending {
             let unit = UnitName::job(&self.context.run.run, self.context.graph.name(ix));
@@ -288,7 +337,11 @@ impl<'a> Engine<'a> {
                 self.called_off.insert(ix);
             } else {
                 let unseen = || JobResult::Unknown("unseen".to_owned());
-                let result = if never_started && self.is_blocked(ix) { JobResult::Dependency } else { unseen() };
+                let result = if never_started && self.is_blocked(ix) {
+                    JobResult::Dependency
+                } else {
+                    unseen()
+                };
                 self.finish_job(ix, result).await?;
             }
         }
@@ -297,9 +350,18 @@ impl<'a> Engine<'a> {
 
     /// Records the jobs that were called off and whose needs have ended by now.
     async fn settle(&mut self) -> Result<(), SuperviseError> {
-        while let Some(ix) = self.called_off.iter().copied().find(|ix| self.needs_are_finished(*ix)) {
+        while let Some(ix) = self
+            .called_off
+            .iter()
+            .copied()
+            .find(|ix| self.needs_are_finished(*ix))
+        {
             self.called_off.remove(&ix);
-            let result = if self.is_blocked(ix) { JobResult::Dependency } else { JobResult::Canceled };
+            let result = if self.is_blocked(ix) {
+                JobResult::Dependency
+            } else {
+                JobResult::Canceled
+            };
             self.finish_job(ix, result).await?;
         }
         Ok(())
@@ -320,13 +382,21 @@ impl<'a> Engine<'a> {
     /// Writes down how a job ended.
     fn finished(&mut self, ix: JobIx, mut record: JobRecord) {
         let (job, plan) = self.context.job(ix);
-        record.matrix = plan.matrix.as_ref().map(|matrix| MatrixRecord { group: matrix.group.clone(), values: matrix.values.clone() });
-        self.emit(EventKind::JobFinished { job: job.clone(), record });
+        record.matrix = plan.matrix.as_ref().map(|matrix| MatrixRecord {
+            group: matrix.group.clone(),
+            values: matrix.values.clone(),
+        });
+        self.emit(EventKind::JobFinished {
+            job: job.clone(),
+            record,
+        });
     }
 
     /// Returns the job of a unit, if it is one's.
     fn job_of(&self, unit: &str) -> Option<JobIx> {
-        let name = unit.strip_prefix(&self.unit_prefix)?.strip_suffix(".service")?;
+        let name = unit
+            .strip_prefix(&self.unit_prefix)?
+            .strip_suffix(".service")?;
         self.context.graph.ix(&name.parse::<JobName>().ok()?)
     }
 
@@ -339,19 +409,27 @@ impl<'a> Engine<'a> {
     }
 
     async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
-        let Some(ix) = self.job_of(&removed.unit) else { return Ok(()) };
+        let Some(ix) = self.job_of(&removed.unit) else {
+            return Ok(());
+        };
         if !matches!(self.progress.place(ix), Place::Submitted(_)) {
             return Ok(());
         }
-        // What its needs come to is known only when they have, and that of its executor's setup is not theirs.
-        if removed.result == JobResult::Dependency && !self.needs_are_finished(ix) && unit::executor_of(&self.context, ix).is_some() {
+        // What its needs come to is known only when they have, and that of its executor's setup is
+        // not theirs.
+        if removed.result == JobResult::Dependency
+            && !self.needs_are_finished(ix)
+            && unit::executor_of(&self.context, ix).is_some()
+        {
             self.called_off.insert(ix);
             return Ok(());
         }
         if removed.result == JobResult::Canceled
-            || removed.result == JobResult::Done && !self.run.job(self.context.graph.name(ix)).result().exists()
+            || removed.result == JobResult::Done
+                && !self.run.job(self.context.graph.name(ix)).result().exists()
         {
-            // Somebody stopped the unit: it is over when systemd says so, not when its start was called off.
+            // Somebody stopped the unit: it is over when systemd says so, not when its start was
+            // called off.
             let states = self.manager.list(&[&removed.unit]).await?;
             if states.iter().any(crate::systemd::UnitState::is_pending) {
                 return Ok(());
@@ -369,52 +447,102 @@ impl<'a> Engine<'a> {
     async fn finish_job(&mut self, ix: JobIx, result: JobResult) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let unit = UnitName::job(&self.context.run.run, name);
-        let left: Option<LeftResult> = match store::read_untrusted_json(&self.run.job(name).result()) {
+        let left: Option<LeftResult> = match store::read_untrusted_json(
+            &self.run.job(name).result(),
+        ) {
             Ok(left) => left,
             Err(error) => {
                 tracing::warn!(nixactions_job = %name, "{}, taking systemd's word for it", describe(&error));
                 None
             }
         };
-        // A runner exits as its result says. A job can write its own result, and end its runner before that does.
+        // A runner exits as its result says. A job can write its own result, and end its runner
+        // before that does.
         let is_contradicted = |left: &LeftResult| {
             matches!(result, JobResult::Failed | JobResult::Timeout)
-                && matches!(left.record.conclusion, Conclusion::Success | Conclusion::Skipped)
+                && matches!(
+                    left.record.conclusion,
+                    Conclusion::Success | Conclusion::Skipped
+                )
         };
         let left = left.filter(|left| !is_contradicted(left));
         let past = self.watch.remove(ix);
-        let is_skipped = Condition::parse(job.condition.as_deref()).implies_success() && self.is_blocked(ix);
+        let is_skipped =
+            Condition::parse(job.condition.as_deref()).implies_success() && self.is_blocked(ix);
         // The signal of a cancellation may end a runner before it can say why its job does not run.
-        let result = if is_skipped && left.is_none() && self.has_never_started(ix) { JobResult::Dependency } else { result };
-        let setup = if is_skipped || !self.has_never_started(ix) { None } else { self.setup_failure(ix) };
+        let result = if is_skipped && left.is_none() && self.has_never_started(ix) {
+            JobResult::Dependency
+        } else {
+            result
+        };
+        let setup = if is_skipped || !self.has_never_started(ix) {
+            None
+        } else {
+            self.setup_failure(ix)
+        };
         let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
-        let end = if is_clear { None } else { self.manager.service_end(unit.as_str()).await? };
-        // A runner that systemd stops, since the kernel killed a step for its memory or the time was over, tells of a stop only.
-        let is_from_outside = self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
+        let end = if is_clear {
+            None
+        } else {
+            self.manager.service_end(unit.as_str()).await?
+        };
+        // A runner that systemd stops, since the kernel killed a step for its memory or the time
+        // was over, tells of a stop only.
+        let is_from_outside =
+            self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
         let mut record = match left {
             Some(left) if !is_from_outside => self.unless_shutdown(left.record).await?,
             left => {
                 let left = left.map(|left| left.record);
-                let own = left.as_ref().and_then(|left| left.reason.as_deref()).filter(|reason| reason.starts_with("step "));
+                let own = left
+                    .as_ref()
+                    .and_then(|left| left.reason.as_deref())
+                    .filter(|reason| reason.starts_with("step "));
                 let words = end.as_ref().map(|end| end.words(own));
-                let group = self.matrix_reason(ix).filter(|_| result != JobResult::Dependency && self.cancel == Cancel::No);
+                let group = self
+                    .matrix_reason(ix)
+                    .filter(|_| result != JobResult::Dependency && self.cancel == Cancel::No);
                 let cancelled = self.cancel != Cancel::No || group.is_some();
-                let (outcome, reason) = self.progress.judge(self.context.graph, ix, &result, words.as_deref(), cancelled);
+                let (outcome, reason) = self.progress.judge(
+                    self.context.graph,
+                    ix,
+                    &result,
+                    words.as_deref(),
+                    cancelled,
+                );
                 let (outcome, reason) = match setup {
-                    Some(setup) => (if cancelled { Conclusion::Cancelled } else { Conclusion::Failure }, setup),
+                    Some(setup) => (
+                        if cancelled {
+                            Conclusion::Cancelled
+                        } else {
+                            Conclusion::Failure
+                        },
+                        setup,
+                    ),
                     None => (outcome, group.unwrap_or(reason)),
                 };
                 let conclusion = status::conclude(outcome, job.continue_on_error);
                 let began = end.as_ref().and_then(ServiceEnd::unwritten_since);
                 let record = left.unwrap_or_else(|| self.run.told_by(name, &unit, outcome, began));
-                JobRecord { outcome, conclusion, reason: Some(reason), ..record }
+                JobRecord {
+                    outcome,
+                    conclusion,
+                    reason: Some(reason),
+                    ..record
+                }
             }
         };
         record.unit = unit.to_string();
         record.finished_at.get_or_insert_with(Timestamp::now);
-        if record.outcome == Conclusion::Skipped && Condition::parse(job.condition.as_deref()).implies_success() {
-            // A runner takes a need without a result for failed; here it is known which were skipped.
-            record.reason = self.progress.why_blocked(self.context.graph, ix).or(record.reason);
+        if record.outcome == Conclusion::Skipped
+            && Condition::parse(job.condition.as_deref()).implies_success()
+        {
+            // A runner takes a need without a result for failed; here it is known which were
+            // skipped.
+            record.reason = self
+                .progress
+                .why_blocked(self.context.graph, ix)
+                .or(record.reason);
         }
         if result == JobResult::Dependency {
             // No runner was there to say so in the job's log.
@@ -432,7 +560,10 @@ impl<'a> Engine<'a> {
         self.fail_fast(ix).await?;
         match finished_wave {
             // The slices of the last jobs go with the run's.
-            Some(wave) if !self.progress.is_done() => Ok(self.manager.stop(&UnitName::wave(&self.context.run.run, wave)).await?),
+            Some(wave) if !self.progress.is_done() => Ok(self
+                .manager
+                .stop(&UnitName::wave(&self.context.run.run, wave))
+                .await?),
             _ => Ok(()),
         }
     }
@@ -448,7 +579,10 @@ impl<'a> Engine<'a> {
         match change {
             Change::Job(ix) => {
                 let events = self.watch.events(ix);
-                if events.iter().any(|event| matches!(event.event, EventKind::JobStarted { .. })) {
+                if events
+                    .iter()
+                    .any(|event| matches!(event.event, EventKind::JobStarted { .. }))
+                {
                     self.started.insert(ix);
                 }
                 self.unwritten.extend(events);
@@ -480,7 +614,10 @@ impl<'a> Engine<'a> {
         if let Err(error) = std::fs::remove_dir_all(runtime)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!("failed to remove `{}` ({error}), leaving it to the next boot", runtime.display());
+            tracing::warn!(
+                "failed to remove `{}` ({error}), leaving it to the next boot",
+                runtime.display()
+            );
         }
         let reason = self.failure.clone().or_else(|| self.superseded.clone());
         self.emit(EventKind::RunFinished { conclusion, reason });
@@ -500,8 +637,15 @@ impl<'a> Engine<'a> {
                 None => break,
                 Some(Told::Removed(removed)) => _ = units.remove(&removed.unit),
                 Some(Told::Back) => {
-                    let states = self.manager.list(&units.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-                    units.retain(|unit| states.iter().any(|state| state.name == *unit && state.is_pending()));
+                    let states = self
+                        .manager
+                        .list(&units.iter().map(String::as_str).collect::<Vec<_>>())
+                        .await?;
+                    units.retain(|unit| {
+                        states
+                            .iter()
+                            .any(|state| state.name == *unit && state.is_pending())
+                    });
                 }
             }
         }
@@ -511,15 +655,26 @@ impl<'a> Engine<'a> {
     async fn stop_slice(&mut self) -> Result<(), SuperviseError> {
         let slice = UnitName::run_slice(&self.context.run.run);
         self.manager.stop(&slice).await?;
-        match tokio::time::timeout(STOP_DEADLINE, self.ended(BTreeSet::from([slice.to_string()]))).await {
+        match tokio::time::timeout(
+            STOP_DEADLINE,
+            self.ended(BTreeSet::from([slice.to_string()])),
+        )
+        .await
+        {
             Ok(ended) => ended?,
-            Err(_) => tracing::warn!("slice `{slice}` did not stop within {} s, leaving it to systemd", STOP_DEADLINE.as_secs()),
+            Err(_) => tracing::warn!(
+                "slice `{slice}` did not stop within {} s, leaving it to systemd",
+                STOP_DEADLINE.as_secs()
+            ),
         }
         Ok(())
     }
 
     fn emit(&mut self, event: EventKind) {
-        let event = Event { at: Timestamp::now(), event };
+        let event = Event {
+            at: Timestamp::now(),
+            event,
+        };
         event.apply(&mut self.record);
         self.unwritten.push(event);
     }
@@ -537,7 +692,11 @@ impl<'a> Engine<'a> {
 
     fn tell(&mut self, force: bool) -> Option<Instant> {
         let graph = self.context.graph;
-        let running: Vec<&str> = self.started.iter().map(|ix| graph.name(*ix).as_str()).collect();
+        let running: Vec<&str> = self
+            .started
+            .iter()
+            .map(|ix| graph.name(*ix).as_str())
+            .collect();
         let text = status_line::text(
             self.progress.finished(),
             self.progress.failed(),

@@ -15,12 +15,20 @@ use crate::{
 impl Engine<'_> {
     /// Submits the next wave where there is room for one.
     pub(super) async fn submit(&mut self) -> Result<(), SuperviseError> {
-        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else { return Ok(()) };
+        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else {
+            return Ok(());
+        };
         if let Err(error) = self.prepare_jobs(number, &jobs) {
             return self.fail_rest(describe(&error)).await;
         }
-        let names: Vec<JobName> = jobs.iter().map(|ix| self.context.graph.name(*ix).clone()).collect();
-        self.emit(EventKind::JobsSubmitted { wave: number, jobs: names });
+        let names: Vec<JobName> = jobs
+            .iter()
+            .map(|ix| self.context.graph.name(*ix).clone())
+            .collect();
+        self.emit(EventKind::JobsSubmitted {
+            wave: number,
+            jobs: names,
+        });
         self.flush();
         for ix in &jobs {
             self.watch_job(*ix, 0)?;
@@ -35,7 +43,13 @@ impl Engine<'_> {
 
     /// Fails the run, and all jobs that PID 1 does not know.
     async fn fail_rest(&mut self, reason: String) -> Result<(), SuperviseError> {
-        for ix in self.context.graph.jobs().filter(|ix| self.progress.place(*ix) == Place::Waiting).collect::<Vec<_>>() {
+        for ix in self
+            .context
+            .graph
+            .jobs()
+            .filter(|ix| self.progress.place(*ix) == Place::Waiting)
+            .collect::<Vec<_>>()
+        {
             self.give_up(ix, Conclusion::Failure, &reason);
         }
         self.fail(reason).await
@@ -44,7 +58,10 @@ impl Engine<'_> {
     /// Writes what the jobs of a wave find when they start.
     fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
         if number == 0
-            && let Some(count) = self.context.bound().filter(|_| !self.context.features.concurrency)
+            && let Some(count) = self
+                .context
+                .bound()
+                .filter(|_| !self.context.features.concurrency)
         {
             store::create_slots(&self.run.slots(), count)?;
         }
@@ -55,7 +72,10 @@ impl Engine<'_> {
         for ix in jobs {
             let (name, job) = self.context.job(*ix);
             let paths = self.run.job(name);
-            store::create_job(&paths, &job.outputs.keys().map(String::as_str).collect::<Vec<_>>())?;
+            store::create_job(
+                &paths,
+                &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
+            )?;
             // The job starts when all of the wave is written.
             store::write_json_plainly(&paths.spec(), &JobSpec::new(&self.context, *ix), 0o644)?;
         }
@@ -66,14 +86,21 @@ impl Engine<'_> {
     pub(super) fn watch_job(&mut self, ix: JobIx, known: usize) -> Result<(), SuperviseError> {
         let name = self.context.graph.name(ix);
         let paths = self.run.job(name);
-        Ok(self.watch.add(ix, name, known, &paths.out(), paths.events())?)
+        Ok(self
+            .watch
+            .add(ix, name, known, &paths.out(), paths.events())?)
     }
 
     /// Records a job that will never be submitted.
     pub(super) fn give_up(&mut self, ix: JobIx, outcome: Conclusion, reason: &str) {
         let job = self.context.graph.name(ix).clone();
         let unit = UnitName::job(&self.context.run.run, &job).to_string();
-        let record = JobRecord { outcome, conclusion: outcome, reason: Some(reason.to_owned()), ..JobRecord::new(unit) };
+        let record = JobRecord {
+            outcome,
+            conclusion: outcome,
+            reason: Some(reason.to_owned()),
+            ..JobRecord::new(unit)
+        };
         self.watch.remove(ix);
         self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);

@@ -1,4 +1,5 @@
-//! Boots real systemds for the tests: Debian 12, 13 and testing, in namespaces, each gone with its test.
+//! Boots real systemds for the tests: Debian 12, 13 and testing, in namespaces, each gone with its
+//! test.
 //!
 //! ```no_run
 //! use nixactions_harness::{CommandExt as _, Machine, Root, Suite, or_skip};
@@ -10,9 +11,11 @@
 //! }
 //! ```
 //!
-//! [`on_managers!`] runs one test on every kind of manager. The roots are made by `.ci/roots`; where one is missing, or a machine
-//! cannot be had at all, tests skip and say why. The crate knows of nixactions only where its commands are given their flags
-//! (`manager.rs`, `run.rs`); it is used by integration tests and benchmarks, and by `cargo run -p nixactions-harness`, a shell in a machine.
+//! [`on_managers!`] runs one test on every kind of manager. The roots are made by `.ci/roots`;
+//! where one is missing, or a machine cannot be had at all, tests skip and say why. The crate knows
+//! of nixactions only where its commands are given their flags (`manager.rs`, `run.rs`); it is used
+//! by integration tests and benchmarks, and by `cargo run -p nixactions-harness`, a shell in a
+//! machine.
 
 mod canary;
 mod evaluator;
@@ -36,11 +39,13 @@ pub use run::{Finished, RUN_DEADLINE, Run, bash, with};
 pub use skip::Skip;
 pub use wait::{CommandExt, SOON, ended_within, wait_for};
 
-/// Makes one `#[test]` per manager of functions `fn name(manager: &Manager)`, called `name::system_257` and so on.
+/// Makes one `#[test]` per manager of functions `fn name(manager: &Manager)`, called
+/// `name::system_257` and so on.
 ///
-/// `on_managers!(a, b)` takes the usual managers: embedded on the host, embedded in a machine that is not booted, PID 1 of all
-/// three suites, and a user's. `on_managers!(a on system_252, user_262)` names those that make sense for one function, by the
-/// constructors of [`Manager`]. The program under test is the calling package's `nixactions`.
+/// `on_managers!(a, b)` takes the usual managers: embedded on the host, embedded in a machine that
+/// is not booted, PID 1 of all three suites, and a user's. `on_managers!(a on system_252,
+/// user_262)` names those that make sense for one function, by the constructors of [`Manager`]. The
+/// program under test is the calling package's `nixactions`.
 #[macro_export]
 macro_rules! on_managers {
     ($name:ident on $($manager:ident),+ $(,)?) => {
@@ -59,8 +64,9 @@ macro_rules! on_managers {
     };
 }
 
-/// As [`on_managers!`] with the usual managers, for tests that can share a machine with others that run at the same time: those that
-/// look at nothing but their own runs. Machines are made when they are first needed, and gone with the test program.
+/// As [`on_managers!`] with the usual managers, for tests that can share a machine with others that
+/// run at the same time: those that look at nothing but their own runs. Machines are made when they
+/// are first needed, and gone with the test program.
 #[macro_export]
 macro_rules! on_shared_managers {
     (@managers $($manager:ident)+) => {

@@ -1,4 +1,5 @@
-//! A shell, or one command, in a freshly booted machine that sees this repository as /srv/nixactions: `cargo run -p nixactions-harness -- forky [COMMAND...]`.
+//! A shell, or one command, in a freshly booted machine that sees this repository as
+//! /srv/nixactions: `cargo run -p nixactions-harness -- forky [COMMAND...]`.
 
 use std::process::ExitCode;
 
@@ -8,7 +9,10 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
     let Some(suite) = Suite::ALL.into_iter().find(|suite| suite.as_str() == name) else {
-        eprintln!("usage: machine SUITE [COMMAND...], of the suites {}", Suite::ALL.map(Suite::as_str).join(", "));
+        eprintln!(
+            "usage: machine SUITE [COMMAND...], of the suites {}",
+            Suite::ALL.map(Suite::as_str).join(", ")
+        );
         return ExitCode::from(2);
     };
     let root = match Root::get(suite) {
@@ -23,6 +27,9 @@ fn main() -> ExitCode {
     if command.is_empty() {
         command = vec!["bash".into(), "-i".into()];
     }
-    let status = machine.command(&command).status().expect("a command can be started inside");
+    let status = machine
+        .command(&command)
+        .status()
+        .expect("a command can be started inside");
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
 }

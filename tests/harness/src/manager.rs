@@ -1,7 +1,8 @@
 //! Every kind of manager that nixactions runs on, behind one face, so that one test runs on all.
 //!
-//! Paths that go into commands and plans are those *inside* (where the manager is); [`Manager::file`] gives the host's path of one.
-//! Knows nixactions' command line as far as `--manager` and `--state-dir`.
+//! Paths that go into commands and plans are those *inside* (where the manager is);
+//! [`Manager::file`] gives the host's path of one. Knows nixactions' command line as far as
+//! `--manager` and `--state-dir`.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -82,44 +83,81 @@ constructors! {
 }
 
 impl Manager {
-    /// Lets `program` run on the host itself, with a private manager of its own and a temporary state directory.
+    /// Lets `program` run on the host itself, with a private manager of its own and a temporary
+    /// state directory.
     pub fn embedded(program: &Path) -> Result<Self, Skip> {
         if !nix::unistd::geteuid().is_root() {
-            return Err(Skip::new("an embedded manager needs root: run `tests/run`, or the test program with sudo"));
+            return Err(Skip::new(
+                "an embedded manager needs root: run `tests/run`, or the test program with sudo",
+            ));
         }
-        if !["/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/run/current-system/systemd/lib/systemd/systemd"]
-            .iter()
-            .any(|path| Path::new(path).exists())
+        if ![
+            "/lib/systemd/systemd",
+            "/usr/lib/systemd/systemd",
+            "/run/current-system/systemd/lib/systemd/systemd",
+        ]
+        .iter()
+        .any(|path| Path::new(path).exists())
         {
-            return Err(Skip::new("the systemd package is not installed: run `.ci/setup`"));
+            return Err(Skip::new(
+                "the systemd package is not installed: run `.ci/setup`",
+            ));
         }
-        // Beside the default state directory; /tmp, /root and /home look different from within a sandbox.
-        let host_dir = tempfile::Builder::new().prefix("nixactions-test-").tempdir_in("/var/lib").expect("/var/lib is writable");
+        // Beside the default state directory; /tmp, /root and /home look different from within a
+        // sandbox.
+        let host_dir = tempfile::Builder::new()
+            .prefix("nixactions-test-")
+            .tempdir_in("/var/lib")
+            .expect("/var/lib is writable");
         let (state_dir, dir) = (host_dir.path().join("state"), host_dir.path().join("work"));
         fs::create_dir(&dir).expect("a new directory is writable");
-        Ok(Self { kind: Kind::Embedded, machine: None, program: program.into(), state_dir, dir, _host_dir: Some(host_dir) })
+        Ok(Self {
+            kind: Kind::Embedded,
+            machine: None,
+            program: program.into(),
+            state_dir,
+            dir,
+            _host_dir: Some(host_dir),
+        })
     }
 
     fn in_machine(kind: Kind, suite: Suite, program: &Path) -> Result<Self, Skip> {
         let root = Root::get(suite)?;
         let plan = Machine::of(&root).language();
-        let machine = if kind == Kind::Embedded { plan.enter() } else { plan.boot() };
+        let machine = if kind == Kind::Embedded {
+            plan.enter()
+        } else {
+            plan.boot()
+        };
         Self::of(kind, machine, program)
     }
 
-    /// Makes a manager of a machine that was planned by the test, booted unless the kind is [`Kind::Embedded`].
+    /// Makes a manager of a machine that was planned by the test, booted unless the kind is
+    /// [`Kind::Embedded`].
     pub fn of(kind: Kind, machine: Machine, program: &Path) -> Result<Self, Skip> {
         machine.install(program, INSTALLED)?;
-        machine.install(&program.with_file_name(RUNNER), &format!("/usr/bin/{RUNNER}"))?;
+        machine.install(
+            &program.with_file_name(RUNNER),
+            &format!("/usr/bin/{RUNNER}"),
+        )?;
         let (state_dir, dir) = match kind {
             Kind::System | Kind::Embedded => ("/var/lib/nixactions".into(), "/srv/work".into()),
             Kind::User => (home().join(".local/state/nixactions"), home().join("work")),
         };
         if kind == Kind::User {
             machine.command(&["loginctl", "enable-linger", USER.0]).ok();
-            machine.command(&["systemctl", "start", &format!("user@{}.service", USER.1)]).ok();
+            machine
+                .command(&["systemctl", "start", &format!("user@{}.service", USER.1)])
+                .ok();
         }
-        let manager = Self { kind, machine: Some(machine), program: INSTALLED.into(), state_dir, dir, _host_dir: None };
+        let manager = Self {
+            kind,
+            machine: Some(machine),
+            program: INSTALLED.into(),
+            state_dir,
+            dir,
+            _host_dir: None,
+        };
         fs::create_dir(manager.file(&manager.dir)).expect("the machine is writable");
         manager.own(&manager.dir);
         if kind == Kind::User {
@@ -139,7 +177,8 @@ impl Manager {
         self.machine.as_ref()
     }
 
-    /// Returns the directory inside where commands run; empty at first, and the manager's user may write to it.
+    /// Returns the directory inside where commands run; empty at first, and the manager's user may
+    /// write to it.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -152,18 +191,27 @@ impl Manager {
     /// Returns the host's path of a file inside; a relative one is in [`Manager::dir`].
     pub fn file(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = self.dir.join(path);
-        self.machine.as_ref().map_or_else(|| path.clone(), |machine| machine.file(&path))
+        self.machine
+            .as_ref()
+            .map_or_else(|| path.clone(), |machine| machine.file(&path))
     }
 
-    /// Writes a file inside, owned by the manager's user, with the directories above it; returns its path inside.
+    /// Writes a file inside, owned by the manager's user, with the directories above it; returns
+    /// its path inside.
     pub fn write(&self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> PathBuf {
         let inside = self.dir.join(path);
-        let mut missing: Vec<_> = inside.ancestors().skip(1).take_while(|dir| !self.file(dir).exists()).collect();
+        let mut missing: Vec<_> = inside
+            .ancestors()
+            .skip(1)
+            .take_while(|dir| !self.file(dir).exists())
+            .collect();
         while let Some(dir) = missing.pop() {
-            fs::create_dir(self.file(dir)).unwrap_or_else(|error| panic!("cannot make `{}`: {error}", dir.display()));
+            fs::create_dir(self.file(dir))
+                .unwrap_or_else(|error| panic!("cannot make `{}`: {error}", dir.display()));
             self.own(dir);
         }
-        fs::write(self.file(&inside), contents).unwrap_or_else(|error| panic!("cannot write `{}`: {error}", inside.display()));
+        fs::write(self.file(&inside), contents)
+            .unwrap_or_else(|error| panic!("cannot write `{}`: {error}", inside.display()));
         self.own(&inside);
         inside
     }
@@ -171,14 +219,16 @@ impl Manager {
     /// Writes an executable file; else as [`Manager::write`].
     pub fn write_executable(&self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> PathBuf {
         let inside = self.write(path, contents);
-        fs::set_permissions(self.file(&inside), fs::Permissions::from_mode(0o755)).expect("the file is ours");
+        fs::set_permissions(self.file(&inside), fs::Permissions::from_mode(0o755))
+            .expect("the file is ours");
         inside
     }
 
     /// Gives a file inside to the manager's user.
     pub(crate) fn own(&self, inside: &Path) {
         if self.kind == Kind::User {
-            chown(self.file(inside), Some(USER.1), Some(USER.1)).expect("the machine's files are ours");
+            chown(self.file(inside), Some(USER.1), Some(USER.1))
+                .expect("the machine's files are ours");
         }
     }
 
@@ -196,12 +246,22 @@ impl Manager {
                 command.args(arguments).current_dir(directory);
                 command
             }
-            (Some(machine), Kind::System | Kind::Embedded) => machine.command_as(None, directory, argv),
+            (Some(machine), Kind::System | Kind::Embedded) => {
+                machine.command_as(None, directory, argv)
+            }
             (Some(machine), Kind::User) => {
                 let mut command = machine.command_as(Some(USER.1), directory, argv);
                 let runtime = format!("/run/user/{}", USER.1);
-                command.env("HOME", home()).env("USER", USER.0).env("LOGNAME", USER.0);
-                command.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={runtime}/bus")).env("XDG_RUNTIME_DIR", runtime);
+                command
+                    .env("HOME", home())
+                    .env("USER", USER.0)
+                    .env("LOGNAME", USER.0);
+                command
+                    .env(
+                        "DBUS_SESSION_BUS_ADDRESS",
+                        format!("unix:path={runtime}/bus"),
+                    )
+                    .env("XDG_RUNTIME_DIR", runtime);
                 command
             }
         }
@@ -216,34 +276,52 @@ impl Manager {
     pub fn nixactions_in<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S]) -> Command {
         let mut argv: Vec<OsString> = vec![self.program.clone().into()];
         argv.extend(arguments.iter().map(|argument| argument.as_ref().into()));
-        let subcommand = argv.get(1).and_then(|name| name.to_str()).unwrap_or_default();
+        let subcommand = argv
+            .get(1)
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let mut flags: Vec<OsString> = Vec::new();
         if subcommand == "run" {
             flags.extend(["--manager".into(), self.kind.as_str().into()]);
         }
         // Inside a machine the default directory is the one to test.
-        if self.machine.is_none() && ["run", "rerun", "list", "show", "logs", "attach", "cancel", "clean"].contains(&subcommand) {
+        if self.machine.is_none()
+            && [
+                "run", "rerun", "list", "show", "logs", "attach", "cancel", "clean",
+            ]
+            .contains(&subcommand)
+        {
             flags.extend(["--state-dir".into(), self.state_dir.clone().into()]);
         }
         argv.splice(argv.len().min(2)..argv.len().min(2), flags);
         self.command_in(directory, &argv)
     }
 
-    /// Returns a journalctl command over what the manager's units have logged. For an embedded manager these are the journal files
-    /// that lie below the state directory when this is called.
+    /// Returns a journalctl command over what the manager's units have logged. For an embedded
+    /// manager these are the journal files that lie below the state directory when this is called.
     pub fn journal<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut argv: Vec<OsString> = vec!["journalctl".into(), "--no-pager".into(), "--quiet".into()];
+        let mut argv: Vec<OsString> =
+            vec!["journalctl".into(), "--no-pager".into(), "--quiet".into()];
         if self.kind == Kind::Embedded {
             let mut files = Vec::new();
             journal_files(&self.file(&self.state_dir), &self.state_dir, &mut files);
-            assert!(!files.is_empty(), "no journal file below `{}`", self.state_dir.display());
-            argv.extend(files.iter().map(|file| format!("--file={}", file.display()).into()));
+            assert!(
+                !files.is_empty(),
+                "no journal file below `{}`",
+                self.state_dir.display()
+            );
+            argv.extend(
+                files
+                    .iter()
+                    .map(|file| format!("--file={}", file.display()).into()),
+            );
         }
         argv.extend(arguments.iter().map(|argument| argument.as_ref().into()));
         self.command(&argv)
     }
 
-    /// Returns a systemctl command to the manager. An embedded one must be alive; of several, the one started last is meant.
+    /// Returns a systemctl command to the manager. An embedded one must be alive; of several, the
+    /// one started last is meant.
     pub fn systemctl<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut argv: Vec<OsString> = vec!["systemctl".into(), "--no-pager".into()];
         if self.kind == Kind::User {
@@ -254,32 +332,52 @@ impl Manager {
             return self.command(&argv);
         }
         let managers = self.private_managers();
-        let pid = managers.last().unwrap_or_else(|| panic!("no embedded manager of `{}` is alive", self.state_dir.display()));
+        let pid = managers.last().unwrap_or_else(|| {
+            panic!(
+                "no embedded manager of `{}` is alive",
+                self.state_dir.display()
+            )
+        });
         let mut command = Command::new("nsenter");
-        command.args(["--target", &pid.to_string(), "--all"]).args(argv);
+        command
+            .args(["--target", &pid.to_string(), "--all"])
+            .args(argv);
         command
     }
 
-    /// Returns the PIDs (the host's) of the private managers that are alive for this state directory, in the order of their start.
+    /// Returns the PIDs (the host's) of the private managers that are alive for this state
+    /// directory, in the order of their start.
     pub fn private_managers(&self) -> Vec<i32> {
         let pid_1 = self.machine.as_ref().map(Machine::init);
         // Of a PID namespace of its own; a `systemd --version` is none.
-        let is_pid_1 = |pid: i32| field(pid, "status").lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"));
-        let is_private_manager =
-            |pid: &i32| field(*pid, "comm").trim() == "systemd" && Some(*pid) != pid_1 && is_pid_1(*pid) && self.holds(*pid);
-        let mut found: Vec<_> = processes().into_iter().filter(is_private_manager).map(|pid| (started(pid), pid)).collect();
+        let is_pid_1 = |pid: i32| {
+            field(pid, "status")
+                .lines()
+                .any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+        };
+        let is_private_manager = |pid: &i32| {
+            field(*pid, "comm").trim() == "systemd"
+                && Some(*pid) != pid_1
+                && is_pid_1(*pid)
+                && self.holds(*pid)
+        };
+        let mut found: Vec<_> = processes()
+            .into_iter()
+            .filter(is_private_manager)
+            .map(|pid| (started(pid), pid))
+            .collect();
         found.sort_unstable();
         found.into_iter().map(|(_, pid)| pid).collect()
     }
 
-    /// Returns whether the process of that PID (the host's) belongs to the machine; or, on the host, was started for a directory of
-    /// this manager, as far as can be seen from outside.
+    /// Returns whether the process of that PID (the host's) belongs to the machine; or, on the
+    /// host, was started for a directory of this manager, as far as can be seen from outside.
     pub fn holds(&self, pid: i32) -> bool {
         match (&self.machine, self.state_dir.parent()) {
             (Some(machine), _) => machine.holds(pid),
-            (None, Some(dir)) => {
-                ["environ", "cmdline", "mountinfo", "cgroup"].iter().any(|name| field(pid, name).contains(&*dir.to_string_lossy()))
-            }
+            (None, Some(dir)) => ["environ", "cmdline", "mountinfo", "cgroup"]
+                .iter()
+                .any(|name| field(pid, name).contains(&*dir.to_string_lossy())),
             (None, None) => false,
         }
     }
@@ -288,12 +386,17 @@ impl Manager {
     pub fn signal(&self, child: &Child, signal: Signal) {
         match &self.machine {
             Some(machine) => machine.signal(child, signal),
-            None => kill(Pid::from_raw(i32::try_from(child.id()).expect("a PID fits")), signal).expect("a child can be signalled"),
+            None => kill(
+                Pid::from_raw(i32::try_from(child.id()).expect("a PID fits")),
+                signal,
+            )
+            .expect("a child can be signalled"),
         }
     }
 }
 
-/// Prints what a shared manager's machine has to say when a test that uses it panics; one of a test's own does so when it is dropped.
+/// Prints what a shared manager's machine has to say when a test that uses it panics; one of a
+/// test's own does so when it is dropped.
 pub struct TellOnPanic<'a>(pub &'a Manager);
 
 impl Drop for TellOnPanic<'_> {

@@ -1,8 +1,9 @@
-//! Real Nix in a machine: its own, over a store that is gone with the machine, with this repository and nixpkgs' `lib` in sight.
+//! Real Nix in a machine: its own, over a store that is gone with the machine, with this repository
+//! and nixpkgs' `lib` in sight.
 //!
-//! `<nixpkgs>` inside is `tests/nix/pkgs.nix`, which makes packages of the machine's own programs, and `<nixpkgs/lib>` the real one.
-//! That is found on the host by `NIXACTIONS_TEST_NIXPKGS`, a directory with `lib/`, else by `<nixpkgs>` of `NIX_PATH`, else where
-//! `.ci/nixpkgs` puts it.
+//! `<nixpkgs>` inside is `tests/nix/pkgs.nix`, which makes packages of the machine's own programs,
+//! and `<nixpkgs/lib>` the real one. That is found on the host by `NIXACTIONS_TEST_NIXPKGS`, a
+//! directory with `lib/`, else by `<nixpkgs>` of `NIX_PATH`, else where `.ci/nixpkgs` puts it.
 
 use std::{
     env,
@@ -22,17 +23,22 @@ pub const REPOSITORY: &str = "/srv/nixactions";
 /// Where it sees nixpkgs' `lib`, if the host has it.
 const LIB: &str = "/srv/nixpkgs/lib";
 
-/// What Nix says of a builder that it has killed itself while it was exiting, as it may on some kernels: it ends a builder whose output
-/// is at its end. Nothing is wrong, and the next try may do.
+/// What Nix says of a builder that it has killed itself while it was exiting, as it may on some
+/// kernels: it ends a builder whose output is at its end. Nothing is wrong, and the next try may
+/// do.
 const KILLED: &str = "failed due to signal 9 (Killed)";
-/// What Nix says where another Nix of the same store holds its database: tests of a machine share one.
+/// What Nix says where another Nix of the same store holds its database: tests of a machine share
+/// one.
 const BUSY: &str = "' is busy";
 const TRIES: usize = 20;
 
 impl Plan<'_> {
     /// Lets the machine see this repository and, if the host has it, nixpkgs' `lib`.
     pub fn language(self) -> Self {
-        let plan = self.bind_read_only(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), REPOSITORY);
+        let plan = self.bind_read_only(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+            REPOSITORY,
+        );
         match lib() {
             Some(lib) => plan.bind_read_only(&lib, LIB),
             None => plan,
@@ -45,15 +51,25 @@ pub(crate) fn lib() -> Option<PathBuf> {
     let given = env::var_os("NIXACTIONS_TEST_NIXPKGS").map(PathBuf::from);
     let from_path = || {
         let path = env::var("NIX_PATH").unwrap_or_default();
-        path.split(':').find_map(|entry| entry.strip_prefix("nixpkgs=")).map(PathBuf::from)
+        path.split(':')
+            .find_map(|entry| entry.strip_prefix("nixpkgs="))
+            .map(PathBuf::from)
     };
-    let nixpkgs = given.or_else(from_path).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/nixpkgs"));
-    nixpkgs.join("lib").canonicalize().ok().filter(|lib| lib.join("default.nix").exists())
+    let nixpkgs = given
+        .or_else(from_path)
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/nixpkgs"));
+    nixpkgs
+        .join("lib")
+        .canonicalize()
+        .ok()
+        .filter(|lib| lib.join("default.nix").exists())
 }
 
 /// Says that the host does not have it.
 pub(crate) fn no_lib() -> Skip {
-    Skip::new("no nixpkgs: fetch its `lib` with `.ci/nixpkgs`, or name a directory that has it in `NIXACTIONS_TEST_NIXPKGS`")
+    Skip::new(
+        "no nixpkgs: fetch its `lib` with `.ci/nixpkgs`, or name a directory that has it in `NIXACTIONS_TEST_NIXPKGS`",
+    )
 }
 
 /// Nix as the manager's user has it.
@@ -67,15 +83,21 @@ impl Manager {
     /// Returns the Nix of this manager's machine; or says what is missing.
     pub fn nix(&self) -> Result<Nix<'_>, Skip> {
         let Some(machine) = self.machine() else {
-            return Err(Skip::new("Nix is tested in machines only, to leave the host's store alone"));
+            return Err(Skip::new(
+                "Nix is tested in machines only, to leave the host's store alone",
+            ));
         };
         if !self.file(LIB).join("default.nix").exists() {
             return Err(no_lib());
         }
         if !self.file("/usr/bin/nix-build").exists() {
-            return Err(Skip::new(format!("no Nix in `{}`: make it anew with `.ci/roots`", machine.root().path().display())));
+            return Err(Skip::new(format!(
+                "no Nix in `{}`: make it anew with `.ci/roots`",
+                machine.root().path().display()
+            )));
         }
-        // Whoever builds owns the store, as in any installation of one user; without these, Nix would make such a user another one.
+        // Whoever builds owns the store, as in any installation of one user; without these, Nix
+        // would make such a user another one.
         for directory in ["/nix", "/nix/store", "/nix/var", "/nix/var/nix"] {
             match fs::create_dir(self.file(directory)) {
                 Ok(()) => self.own(Path::new(directory)),
@@ -83,7 +105,10 @@ impl Manager {
                 Err(error) => panic!("cannot make `{directory}`: {error}"),
             }
         }
-        Ok(Nix { manager: self, nixpkgs: "tests/nix/pkgs.nix" })
+        Ok(Nix {
+            manager: self,
+            nixpkgs: "tests/nix/pkgs.nix",
+        })
     }
 }
 
@@ -93,7 +118,8 @@ impl<'a> Nix<'a> {
         Self { nixpkgs, ..self }
     }
 
-    /// Returns a command that runs inside as the manager's user, in [`Manager::dir`], and finds `<nixpkgs>`.
+    /// Returns a command that runs inside as the manager's user, in [`Manager::dir`], and finds
+    /// `<nixpkgs>`.
     pub fn command<S: AsRef<OsStr>>(&self, argv: &[S]) -> Command {
         self.sees(self.manager.command(argv))
     }
@@ -104,44 +130,84 @@ impl<'a> Nix<'a> {
     }
 
     fn sees(&self, mut command: Command) -> Command {
-        command.env("NIX_PATH", format!("nixpkgs/lib={LIB}:nixpkgs={REPOSITORY}/{}", self.nixpkgs));
+        command.env(
+            "NIX_PATH",
+            format!("nixpkgs/lib={LIB}:nixpkgs={REPOSITORY}/{}", self.nixpkgs),
+        );
         command
     }
 
     /// Returns the value of an expression; panics with what Nix said if it has none.
     pub fn eval(&self, expression: &str) -> Value {
-        let output = self.output(|| self.command(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]));
-        assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&output.stdout)))
+        let output = self.output(|| {
+            self.command(&[
+                "nix-instantiate",
+                "--eval",
+                "--strict",
+                "--json",
+                "--expr",
+                expression,
+            ])
+        });
+        assert!(
+            output.status.success(),
+            "{expression}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!(
+                "not JSON ({error}): {}",
+                String::from_utf8_lossy(&output.stdout)
+            )
+        })
     }
 
     /// Returns what Nix says of an expression that has no value; panics if it has one.
     pub fn eval_fails(&self, expression: &str) -> String {
-        self.command(&["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]).fails()
+        self.command(&[
+            "nix-instantiate",
+            "--eval",
+            "--strict",
+            "--json",
+            "--expr",
+            expression,
+        ])
+        .fails()
     }
 
-    /// Builds the derivation that an expression is, and returns its path in the store; panics with what Nix said if it cannot.
-    /// Nothing keeps it from being collected.
+    /// Builds the derivation that an expression is, and returns its path in the store; panics with
+    /// what Nix said if it cannot. Nothing keeps it from being collected.
     pub fn build(&self, expression: &str) -> PathBuf {
-        let output = self.output(|| self.command(&["nix-build", "--no-out-link", "--expr", expression]));
-        assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("a path in the store is ASCII").trim().into()
+        let output =
+            self.output(|| self.command(&["nix-build", "--no-out-link", "--expr", expression]));
+        assert!(
+            output.status.success(),
+            "{expression}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout)
+            .expect("a path in the store is ASCII")
+            .trim()
+            .into()
     }
 
     /// Runs `nixactions run` with these arguments to its end: a target, and options.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Finished {
         let mut argv: Vec<&OsStr> = vec!["run".as_ref(), "--output=json".as_ref()];
         argv.extend(arguments.iter().map(AsRef::as_ref));
-        self.manager.finished(&self.output(|| self.nixactions(&argv)))
+        self.manager
+            .finished(&self.output(|| self.nixactions(&argv)))
     }
 
-    /// Runs a command to its end, and again when a builder was killed for no reason, or another Nix was in the way; see the head of this file.
+    /// Runs a command to its end, and again when a builder was killed for no reason, or another Nix
+    /// was in the way; see the head of this file.
     pub fn output(&self, command: impl Fn() -> Command) -> Output {
         for _ in 1..TRIES {
             let output = command().output_within(RUN_DEADLINE);
             let stderr = String::from_utf8_lossy(&output.stderr);
-            if output.status.success() || ![KILLED, BUSY].iter().any(|reason| stderr.contains(reason)) {
+            if output.status.success()
+                || ![KILLED, BUSY].iter().any(|reason| stderr.contains(reason))
+            {
                 return output;
             }
         }

@@ -1,4 +1,5 @@
-//! The Debian root file systems that machines are made of, and what must be true of the host to use them.
+//! The Debian root file systems that machines are made of, and what must be true of the host to use
+//! them.
 //!
 //! Only finds them: `.ci/roots` makes them. Knows nothing of booting.
 
@@ -67,7 +68,10 @@ impl Root {
         // The stamp is written when the root is complete.
         match fs::exists(roots_dir().join(format!("{suite}.stamp"))) {
             Ok(true) => Ok(Self { suite, path }),
-            _ => Err(Skip::new(format!("no root file system `{}`: make it with `.ci/roots {suite}`", path.display()))),
+            _ => Err(Skip::new(format!(
+                "no root file system `{}`: make it with `.ci/roots {suite}`",
+                path.display()
+            ))),
         }
     }
 
@@ -82,7 +86,8 @@ impl Root {
     }
 }
 
-/// Returns where the roots lie: `$NIXACTIONS_TEST_ROOTS`, else `target/roots` of this checkout. `.ci/roots` has the same rule.
+/// Returns where the roots lie: `$NIXACTIONS_TEST_ROOTS`, else `target/roots` of this checkout.
+/// `.ci/roots` has the same rule.
 pub(crate) fn roots_dir() -> PathBuf {
     match std::env::var_os("NIXACTIONS_TEST_ROOTS") {
         Some(dir) => dir.into(),
@@ -93,14 +98,23 @@ pub(crate) fn roots_dir() -> PathBuf {
 /// Checks once what every machine needs of the host: root's rights, and namespaces.
 fn check_host() -> Result<(), Skip> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Skip::new("only root can boot a systemd: run `tests/run`, or the test program with sudo"));
+        return Err(Skip::new(
+            "only root can boot a systemd: run `tests/run`, or the test program with sudo",
+        ));
     }
-    let probe = Command::new("unshare").args(["--mount", "--pid", "--fork", "--net", "--ipc", "--uts", "--cgroup", "true"]).output();
+    let probe = Command::new("unshare")
+        .args([
+            "--mount", "--pid", "--fork", "--net", "--ipc", "--uts", "--cgroup", "true",
+        ])
+        .output();
     match probe {
-        Err(error) => Err(Skip::new(format!("cannot run `unshare` (package util-linux): {error}"))),
-        Ok(output) if !output.status.success() => {
-            Err(Skip::new(format!("namespaces are not allowed here: {}", String::from_utf8_lossy(&output.stderr).trim())))
-        }
+        Err(error) => Err(Skip::new(format!(
+            "cannot run `unshare` (package util-linux): {error}"
+        ))),
+        Ok(output) if !output.status.success() => Err(Skip::new(format!(
+            "namespaces are not allowed here: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))),
         Ok(_) => Ok(()),
     }
 }

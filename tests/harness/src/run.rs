@@ -1,7 +1,9 @@
-//! Runs of nixactions as a test sees them: started with a plan, looked at while they go on, and what they left.
+//! Runs of nixactions as a test sees them: started with a plan, looked at while they go on, and
+//! what they left.
 //!
-//! Clients print JSON, one event a line, so that every test reads that form as well. Knows the layout of the run directory and
-//! the names of events and of the record's fields; asserts nothing but that a run ends.
+//! Clients print JSON, one event a line, so that every test reads that form as well. Knows the
+//! layout of the run directory and the names of events and of the record's fields; asserts nothing
+//! but that a run ends.
 
 use std::{
     ffi::OsStr,
@@ -70,13 +72,18 @@ impl Manager {
     /// Writes a plan to a file of its own; returns its path inside.
     pub fn plan(&self, plan: &Value) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(1);
-        self.write(format!("plan-{}.json", COUNT.fetch_add(1, Ordering::Relaxed)), plan.to_string())
+        self.write(
+            format!("plan-{}.json", COUNT.fetch_add(1, Ordering::Relaxed)),
+            plan.to_string(),
+        )
     }
 
-    /// Starts `nixactions run` and returns when the run has an id; panics with what it printed if it gets none.
+    /// Starts `nixactions run` and returns when the run has an id; panics with what it printed if
+    /// it gets none.
     pub fn start<S: AsRef<OsStr>>(&self, plan: &Value, arguments: &[S]) -> Run<'_> {
         let plan = self.plan(plan);
-        let mut argv: Vec<&OsStr> = vec!["run".as_ref(), plan.as_os_str(), "--output=json".as_ref()];
+        let mut argv: Vec<&OsStr> =
+            vec!["run".as_ref(), plan.as_os_str(), "--output=json".as_ref()];
         argv.extend(arguments.iter().map(AsRef::as_ref));
         self.start_command(self.nixactions(&argv))
     }
@@ -85,7 +92,10 @@ impl Manager {
     pub fn start_command(&self, command: Command) -> Run<'_> {
         let mut client = Client::spawn(command);
         let id = wait_for(SOON, "the run's id", || {
-            let id = client.events().first().and_then(|event| event["event"]["run"].as_str().map(str::to_owned));
+            let id = client
+                .events()
+                .first()
+                .and_then(|event| event["event"]["run"].as_str().map(str::to_owned));
             if id.is_none()
                 && let Some(status) = client.child.try_wait().expect("a child can be waited for")
                 && client.events().is_empty()
@@ -94,7 +104,11 @@ impl Manager {
             }
             id
         });
-        Run { manager: self, id, client: Some(client) }
+        Run {
+            manager: self,
+            id,
+            client: Some(client),
+        }
     }
 
     /// Runs a plan to its end.
@@ -107,18 +121,33 @@ impl Manager {
         let plan = self.plan(plan);
         let mut argv: Vec<&OsStr> = vec!["run".as_ref(), plan.as_os_str(), "--detach".as_ref()];
         argv.extend(arguments.iter().map(AsRef::as_ref));
-        Run { manager: self, id: self.nixactions(&argv).ok().trim().to_owned(), client: None }
+        Run {
+            manager: self,
+            id: self.nixactions(&argv).ok().trim().to_owned(),
+            client: None,
+        }
     }
 
     /// Returns the run of that id, which somebody else started.
     pub fn run_of(&self, id: &str) -> Run<'_> {
-        Run { manager: self, id: id.to_owned(), client: None }
+        Run {
+            manager: self,
+            id: id.to_owned(),
+            client: None,
+        }
     }
 
     /// Runs a command that is to be refused; returns its exit status and standard error.
     pub fn refused<S: AsRef<OsStr>>(&self, arguments: &[S]) -> (i32, String) {
-        let Output { status, stdout, stderr } = self.nixactions(arguments).output_within(SOON);
-        let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.nixactions(arguments).output_within(SOON);
+        let (stdout, stderr) = (
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr),
+        );
         assert!(!status.success(), "it was not refused: {stdout}{stderr}");
         (status.code().unwrap_or(-1), stderr.into_owned())
     }
@@ -126,10 +155,24 @@ impl Manager {
     /// Returns the run that a client with JSON output has shown to its end, if it was one.
     pub fn finished(&self, output: &Output) -> Finished {
         let events = lines(&String::from_utf8_lossy(&output.stdout));
-        let id = events.first().and_then(|event| event["event"]["run"].as_str()).unwrap_or_default().to_owned();
-        let record = if id.is_empty() { Value::Null } else { self.run_of(&id).record() };
+        let id = events
+            .first()
+            .and_then(|event| event["event"]["run"].as_str())
+            .unwrap_or_default()
+            .to_owned();
+        let record = if id.is_empty() {
+            Value::Null
+        } else {
+            self.run_of(&id).record()
+        };
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Finished { id, code: output.status.code(), events, stderr, record }
+        Finished {
+            id,
+            code: output.status.code(),
+            events,
+            stderr,
+            record,
+        }
     }
 
     /// Returns the host's path of a run's directory.
@@ -139,14 +182,23 @@ impl Manager {
 
     /// Returns the ids of all runs in the state directory.
     pub fn runs(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.file(self.state_dir().join("runs"))).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        let entries = fs::read_dir(self.file(self.state_dir().join("runs")))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
     }
 
-    /// Makes a directory that all jobs may write to once a plan names it in `ReadWritePaths`, out of what a sandbox hides; returns its
-    /// path inside.
+    /// Makes a directory that all jobs may write to once a plan names it in `ReadWritePaths`, out
+    /// of what a sandbox hides; returns its path inside.
     pub fn open_directory(&self, name: &str) -> PathBuf {
-        let parent = if self.kind() == Kind::User { Path::new("/srv") } else { self.dir() };
+        let parent = if self.kind() == Kind::User {
+            Path::new("/srv")
+        } else {
+            self.dir()
+        };
         let inside = parent.join(name);
         fs::create_dir_all(self.file(&inside)).expect("the place is writable");
         fs::set_permissions(self.file(&inside), Permissions::from_mode(0o777)).expect("it is ours");
@@ -155,18 +207,38 @@ impl Manager {
 
     /// Returns the names of the units that are loaded now and match a pattern (glob(7)).
     pub fn units(&self, pattern: &str) -> Vec<String> {
-        let text = self.systemctl(&["list-units", "--all", "--plain", "--no-legend", pattern]).ok();
-        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+        let text = self
+            .systemctl(&["list-units", "--all", "--plain", "--no-legend", pattern])
+            .ok();
+        text.lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 impl Client {
     fn spawn(mut command: Command) -> Self {
-        let [stdout, stderr] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file can be made"));
-        let duplicate = |file: &File| Stdio::from(file.try_clone().expect("a file descriptor can be duplicated"));
-        command.stdin(Stdio::null()).stdout(duplicate(&stdout)).stderr(duplicate(&stderr));
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        Self { child, stdout, stderr }
+        let [stdout, stderr] =
+            [(); 2].map(|()| tempfile::tempfile().expect("a temporary file can be made"));
+        let duplicate = |file: &File| {
+            Stdio::from(
+                file.try_clone()
+                    .expect("a file descriptor can be duplicated"),
+            )
+        };
+        command
+            .stdin(Stdio::null())
+            .stdout(duplicate(&stdout))
+            .stderr(duplicate(&stderr));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     fn events(&self) -> Vec<Value> {
@@ -181,7 +253,12 @@ impl Client {
 /// Parses complete lines, each of which must be JSON.
 fn lines(text: &str) -> Vec<Value> {
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-    complete.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"))).collect()
+    complete
+        .lines()
+        .map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"))
+        })
+        .collect()
 }
 
 impl Run<'_> {
@@ -197,39 +274,67 @@ impl Run<'_> {
 
     /// Returns the host's path of a file in a job's workspace.
     pub fn workspace(&self, job: &str, path: &str) -> PathBuf {
-        self.dir().join("jobs").join(job).join("work/workspace").join(path)
+        self.dir()
+            .join("jobs")
+            .join(job)
+            .join("work/workspace")
+            .join(path)
     }
 
     /// Returns what has happened so far, as the supervisor has written it down.
     pub fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir().join("events.jsonl")).unwrap_or_default();
         // A supervisor that was killed may have left a torn line.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Waits for an event of this type, of this job if one is named.
     pub fn wait_for_event(&self, kind: &str, job: Option<&str>) -> Value {
-        wait_for(RUN_DEADLINE, &format!("event {kind} of {job:?} in {}", self.id), || {
-            self.events()
-                .into_iter()
-                .find(|event| event["event"]["type"] == kind && job.is_none_or(|job| event["event"]["job"] == job))
-                .or_else(|| {
-                    let over = self.dir().join("record.json").exists();
-                    assert!(!over || self.events().iter().any(|event| event["event"]["type"] == kind), "over: {:#}", self.record());
-                    None
-                })
-        })
+        wait_for(
+            RUN_DEADLINE,
+            &format!("event {kind} of {job:?} in {}", self.id),
+            || {
+                self.events()
+                    .into_iter()
+                    .find(|event| {
+                        event["event"]["type"] == kind
+                            && job.is_none_or(|job| event["event"]["job"] == job)
+                    })
+                    .or_else(|| {
+                        let over = self.dir().join("record.json").exists();
+                        assert!(
+                            !over
+                                || self
+                                    .events()
+                                    .iter()
+                                    .any(|event| event["event"]["type"] == kind),
+                            "over: {:#}",
+                            self.record()
+                        );
+                        None
+                    })
+            },
+        )
     }
 
     /// Waits until a job has made this file in its workspace.
     pub fn wait_for_file(&self, job: &str, path: &str) {
         let path = self.workspace(job, path);
-        wait_for(RUN_DEADLINE, &format!("`{}` of {}", path.display(), self.id), || path.exists().then_some(()));
+        wait_for(
+            RUN_DEADLINE,
+            &format!("`{}` of {}", path.display(), self.id),
+            || path.exists().then_some(()),
+        );
     }
 
     /// Sends a signal to the client.
     pub fn signal_client(&self, signal: Signal) {
-        self.manager.signal(&self.client.as_ref().expect("the run has a client").child, signal);
+        self.manager.signal(
+            &self.client.as_ref().expect("the run has a client").child,
+            signal,
+        );
     }
 
     /// Kills the client as kill -9 does.
@@ -246,23 +351,38 @@ impl Run<'_> {
 
     /// Sends a signal to its supervisor; returns whether there was one just now.
     pub fn signal_supervisor(&self, signal: Signal) -> bool {
-        self.signal_process(signal, &format!("[n]ixactions supervise {}", self.dir_inside().display()))
+        self.signal_process(
+            signal,
+            &format!("[n]ixactions supervise {}", self.dir_inside().display()),
+        )
     }
 
-    /// Kills a job's runner as kill -9 does, and nothing else of the job; returns whether there was one.
+    /// Kills a job's runner as kill -9 does, and nothing else of the job; returns whether there was
+    /// one.
     pub fn kill_runner(&self, job: &str) -> bool {
         self.signal_runner(job, Signal::SIGKILL)
     }
 
-    /// Sends a signal to a job's runner, and to nothing else of the job; returns whether there was one.
+    /// Sends a signal to a job's runner, and to nothing else of the job; returns whether there was
+    /// one.
     pub fn signal_runner(&self, job: &str, signal: Signal) -> bool {
-        self.signal_process(signal, &format!("[n]ixactions-runner {}", self.dir_inside().join("jobs").join(job).display()))
+        self.signal_process(
+            signal,
+            &format!(
+                "[n]ixactions-runner {}",
+                self.dir_inside().join("jobs").join(job).display()
+            ),
+        )
     }
 
     /// Finds the process by the whole path, since on the host those of all machines are seen.
     fn signal_process(&self, signal: Signal, command: &str) -> bool {
         let (signal, pattern) = (format!("-{}", signal as i32), format!("{command}$"));
-        self.manager.command(&["pkill", &signal, "-f", &pattern]).output_within(SOON).status.success()
+        self.manager
+            .command(&["pkill", &signal, "-f", &pattern])
+            .output_within(SOON)
+            .status
+            .success()
     }
 
     fn dir_inside(&self) -> PathBuf {
@@ -279,20 +399,40 @@ impl Run<'_> {
     pub fn end(mut self) -> Finished {
         let client = self.client.take().map(|mut client| {
             let status = ended_within(&mut client.child, RUN_DEADLINE);
-            let status = status.unwrap_or_else(|| panic!("{} has not ended: {:#?}\n{}", self.id, self.events(), client.stderr()));
+            let status = status.unwrap_or_else(|| {
+                panic!(
+                    "{} has not ended: {:#?}\n{}",
+                    self.id,
+                    self.events(),
+                    client.stderr()
+                )
+            });
             (status.code(), client)
         });
         if client.is_none() {
             let path = self.dir().join("record.json");
             let end = std::time::Instant::now() + RUN_DEADLINE;
             while !path.exists() {
-                assert!(std::time::Instant::now() < end, "{} has not ended: {:#?}", self.id, self.events());
+                assert!(
+                    std::time::Instant::now() < end,
+                    "{} has not ended: {:#?}",
+                    self.id,
+                    self.events()
+                );
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        let (code, events, stderr) =
-            client.map_or((None, self.events(), String::new()), |(code, client)| (code, client.events(), client.stderr()));
-        Finished { id: self.id.clone(), code, events, stderr, record: self.record() }
+        let (code, events, stderr) = client
+            .map_or((None, self.events(), String::new()), |(code, client)| {
+                (code, client.events(), client.stderr())
+            });
+        Finished {
+            id: self.id.clone(),
+            code,
+            events,
+            stderr,
+            record: self.record(),
+        }
     }
 }
 
@@ -314,11 +454,25 @@ impl Finished {
         self.job(job)["reason"].as_str().unwrap_or_default()
     }
 
-    /// Returns a line for each of a job's steps: name, outcome/conclusion, and the reason if there is one.
+    /// Returns a line for each of a job's steps: name, outcome/conclusion, and the reason if there
+    /// is one.
     pub fn steps(&self, job: &str) -> Vec<String> {
         let steps = self.job(job)["steps"].as_array().into_iter().flatten();
-        let reason = |step: &Value| step["reason"].as_str().map_or_else(String::new, |reason| format!(": {reason}"));
-        steps.map(|step| format!("{} {}{}", step["name"].as_str().unwrap_or_default(), verdict(step), reason(step))).collect()
+        let reason = |step: &Value| {
+            step["reason"]
+                .as_str()
+                .map_or_else(String::new, |reason| format!(": {reason}"))
+        };
+        steps
+            .map(|step| {
+                format!(
+                    "{} {}{}",
+                    step["name"].as_str().unwrap_or_default(),
+                    verdict(step),
+                    reason(step)
+                )
+            })
+            .collect()
     }
 
     /// Returns what a job printed to standard output and error, as the client showed it.
@@ -326,43 +480,72 @@ impl Finished {
         let of_job = |event: &&Value| {
             event["event"]["type"] == "log"
                 && event["event"]["job"] == job
-                && ["stdout", "stderr"].iter().any(|stream| event["event"]["stream"] == *stream)
+                && ["stdout", "stderr"]
+                    .iter()
+                    .any(|stream| event["event"]["stream"] == *stream)
         };
-        self.events.iter().filter(of_job).filter_map(|event| event["event"]["message"].as_str()).collect()
+        self.events
+            .iter()
+            .filter(of_job)
+            .filter_map(|event| event["event"]["message"].as_str())
+            .collect()
     }
 
     /// Returns the value of the line `NAME=value` that a job printed.
     pub fn value(&self, job: &str, name: &str) -> &str {
         let lines = self.lines(job);
-        let found = lines.into_iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let found = lines
+            .into_iter()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         found.unwrap_or_else(|| panic!("`{job}` printed no `{name}=` in {self}"))
     }
 
-    /// Panics unless all of the run is gone but its directory: units, slices, control groups and processes, and its private manager.
+    /// Panics unless all of the run is gone but its directory: units, slices, control groups and
+    /// processes, and its private manager.
     pub fn leaves_nothing(&self, manager: &Manager) {
         let slice = format!("nixactions-{}", self.id.replace('-', "\\x2d"));
         let service = format!("nixactions-{}", self.id);
-        wait_for(SOON, &format!("the processes of {} to be gone", self.id), || {
-            let is_of_run = |pid: &i32| {
-                let groups = field(*pid, "cgroup");
-                let parts = groups.split(['/', '\n']);
-                manager.holds(*pid) && parts.into_iter().any(|part| part.starts_with(&slice) || part.starts_with(&service))
-            };
-            processes().iter().all(|pid| !is_of_run(pid)).then_some(())
-        });
+        wait_for(
+            SOON,
+            &format!("the processes of {} to be gone", self.id),
+            || {
+                let is_of_run = |pid: &i32| {
+                    let groups = field(*pid, "cgroup");
+                    let parts = groups.split(['/', '\n']);
+                    manager.holds(*pid)
+                        && parts
+                            .into_iter()
+                            .any(|part| part.starts_with(&slice) || part.starts_with(&service))
+                };
+                processes().iter().all(|pid| !is_of_run(pid)).then_some(())
+            },
+        );
         if let Some(machine) = manager.machine() {
-            wait_for(SOON, &format!("the control groups of {} to be gone", self.id), || {
-                let mut found = Vec::new();
-                groups(&machine.cgroup(), &mut |name| found.push(name.starts_with(&slice) || name.starts_with(&service)));
-                (!found.contains(&true)).then_some(())
-            });
+            wait_for(
+                SOON,
+                &format!("the control groups of {} to be gone", self.id),
+                || {
+                    let mut found = Vec::new();
+                    groups(&machine.cgroup(), &mut |name| {
+                        found.push(name.starts_with(&slice) || name.starts_with(&service))
+                    });
+                    (!found.contains(&true)).then_some(())
+                },
+            );
         }
         if manager.kind() != Kind::Embedded {
             // A backslash stands for itself here, unlike in glob(7).
             let patterns = [format!("{service}*"), format!("{slice}*")];
-            wait_for(SOON, &format!("the units of {} to be unloaded", self.id), || {
-                patterns.iter().all(|pattern| manager.units(pattern).is_empty()).then_some(())
-            });
+            wait_for(
+                SOON,
+                &format!("the units of {} to be unloaded", self.id),
+                || {
+                    patterns
+                        .iter()
+                        .all(|pattern| manager.units(pattern).is_empty())
+                        .then_some(())
+                },
+            );
         }
     }
 
@@ -375,15 +558,26 @@ impl Finished {
 
 impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "run `{}`, exit status {:?}\n--- record\n{:#}\n--- events", self.id, self.code, self.record)?;
-        self.events.iter().try_for_each(|event| writeln!(f, "{event}"))?;
+        writeln!(
+            f,
+            "run `{}`, exit status {:?}\n--- record\n{:#}\n--- events",
+            self.id, self.code, self.record
+        )?;
+        self.events
+            .iter()
+            .try_for_each(|event| writeln!(f, "{event}"))?;
         write!(f, "--- stderr\n{}---", self.stderr)
     }
 }
 
 /// Calls `visit` with the name of each control group below `directory`.
 fn groups(directory: &Path, visit: &mut impl FnMut(&str)) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+    for entry in fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+    {
         visit(&entry.file_name().to_string_lossy());
         groups(&entry.path(), visit);
     }

@@ -1,4 +1,5 @@
-//! Skipped tests: libtest has no such result, so they pass, but say so where it is seen and counted.
+//! Skipped tests: libtest has no such result, so they pass, but say so where it is seen and
+//! counted.
 
 use std::{fmt, fs::OpenOptions, io::Write as _};
 
@@ -12,8 +13,9 @@ impl Skip {
         Self(reason.into())
     }
 
-    /// Reports the running test as skipped: prints `SKIP name: reason` past libtest's capturing, and appends that line to the
-    /// file `$NIXACTIONS_TEST_SKIPS`, of which `tests/run` counts the lines.
+    /// Reports the running test as skipped: prints `SKIP name: reason` past libtest's capturing,
+    /// and appends that line to the file `$NIXACTIONS_TEST_SKIPS`, of which `tests/run` counts the
+    /// lines.
     pub fn report(&self) {
         self.report_for(std::thread::current().name().unwrap_or("?"));
     }
@@ -22,10 +24,17 @@ impl Skip {
     pub fn report_for(&self, test: &str) {
         let line = format!("SKIP {test}: {self}\n");
         // One write each, so that lines of parallel tests do not mix.
-        std::io::stderr().write_all(line.as_bytes()).expect("stderr is writable");
+        std::io::stderr()
+            .write_all(line.as_bytes())
+            .expect("stderr is writable");
         if let Some(path) = std::env::var_os("NIXACTIONS_TEST_SKIPS") {
-            let mut file = OpenOptions::new().append(true).create(true).open(path).expect("$NIXACTIONS_TEST_SKIPS is writable");
-            file.write_all(line.as_bytes()).expect("$NIXACTIONS_TEST_SKIPS is writable");
+            let mut file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .expect("$NIXACTIONS_TEST_SKIPS is writable");
+            file.write_all(line.as_bytes())
+                .expect("$NIXACTIONS_TEST_SKIPS is writable");
         }
     }
 }

@@ -1,4 +1,5 @@
-# A workflow of a project's own, several calendar events, and arguments with what systemd would expand.
+# A workflow of a project's own, several calendar events, and arguments with what systemd would
+# expand.
 { config, ... }:
 {
   services.nixactions = {

@@ -1,4 +1,5 @@
-# Started by hand, or by another unit, with settings of the user's own over the defaults; on a machine without Nix.
+# Started by hand, or by another unit, with settings of the user's own over the defaults; on a
+# machine without Nix.
 { config, lib, ... }:
 {
   services.nixactions = {
