@@ -12,8 +12,11 @@ use nixactions::{
 };
 use nixactions_harness::{Evaluator, Suite, or_skip};
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 14] = [
     "README.md",
+    "CHANGELOG.md",
+    "docs/from-github-actions.md",
+    "docs/glossary.md",
     "docs/nix.md",
     "docs/plan.md",
     "docs/sandbox.md",

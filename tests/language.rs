@@ -167,11 +167,12 @@ fn the_documentation_of_the_options_is_that_of_the_options(evaluator: &Evaluator
     );
 }
 
-/// Each block of README and docs/language.md that is a whole workflow, fenced as `nix workflow`,
-/// and the file that the guide begins with.
+/// Each block of the guides and README that is a whole workflow, fenced as `nix workflow`, and the
+/// file that docs/language.md begins with.
 fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
     let guide = fs::read_to_string(repository().join("docs/language.md")).unwrap();
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let from_github = fs::read_to_string(repository().join("docs/from-github-actions.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     // What the stand-in for nixpkgs does not have.
     let head = "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" ] (_: given.pkgs.git) // given.pkgs; in";
@@ -180,7 +181,7 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
         readme.contains("\n```nix workflow\n"),
         "the example is gone"
     );
-    for block in [&readme, &guide]
+    for block in [&readme, &from_github, &guide]
         .into_iter()
         .flat_map(|page| page.split("\n```nix workflow\n").skip(1))
     {
@@ -194,7 +195,7 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
             .unwrap_or_else(|faults| panic!("{faults}\nin\n{text}"));
         seen += 1;
     }
-    assert!(seen >= 8, "the examples are gone");
+    assert!(seen >= 12, "the examples are gone");
     let (_, first) = guide.split_once("\n```nix\n# ci.nix\n").unwrap();
     let file = scratch.path().join("ci.nix");
     fs::write(&file, first.split("\n```").next().unwrap()).unwrap();
