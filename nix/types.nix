@@ -52,12 +52,13 @@ let
     number 1 3600 + number 3 60 + number 5 1;
   # The most seconds that a plan may state: 100 years.
   inRange = seconds: seconds > 0 && seconds <= 3155760000;
-  isDuration =
-    value:
+  isWait = seconds: seconds >= 0 && seconds <= 3155760000;
+  isTime =
+    fits: value:
     if builtins.isString value then
-      value != "" && length value <= 20 && split value != null && inRange (toSeconds value)
+      value != "" && length value <= 20 && split value != null && fits (toSeconds value)
     else
-      (builtins.isInt value || builtins.isFloat value) && inRange value;
+      (builtins.isInt value || builtins.isFloat value) && fits value;
 
   # The most that Linux takes of a path, and of each of its components.
   isPath = value: length value <= 4095 && !lib.elem ".." (lib.splitString "/" value);
@@ -99,15 +100,24 @@ lib.fix (
     duration =
       checked "duration"
         ''duration: seconds as a number, or a text such as "90s", "30m", "1h" or "1h30m"''
-        isDuration
-      // {
-        merge =
-          loc: defs:
-          let
-            value = lib.mergeEqualOption loc defs;
-          in
-          if builtins.isString value then toSeconds value else value;
-      };
+        (isTime inRange)
+      // inSeconds;
+
+    # How long is waited, which may be not at all.
+    wait =
+      checked "wait" ''wait: seconds as a number, or a text such as "90s" or "30m"; 0 is no wait'' (
+        isTime isWait
+      )
+      // inSeconds;
+
+    inSeconds = {
+      merge =
+        loc: defs:
+        let
+          value = lib.mergeEqualOption loc defs;
+        in
+        if builtins.isString value then toSeconds value else value;
+    };
 
     count = checked "count" "positive integer" (
       value: builtins.isInt value && value > 0 && value <= 4294967295

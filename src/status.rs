@@ -185,6 +185,10 @@ pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
         Backoff::Linear => f64::from(attempt),
         Backoff::Constant => 1.0,
     };
+    if min == 0.0 {
+        // The factor may be infinite by now.
+        return Duration::ZERO;
+    }
     Duration::from_secs_f64((min * factor).min(max))
 }
 
@@ -394,6 +398,14 @@ mod tests {
         assert_eq!(waits("exponential"), [1.5, 3.0, 6.0, 10.0, 10.0]);
         assert_eq!(waits("linear"), [1.5, 3.0, 4.5, 6.0, 10.0]);
         assert_eq!(waits("constant"), [1.5; 5]);
+    }
+
+    #[test]
+    fn a_wait_of_0_stays_0_however_often_it_was_waited() {
+        let retry: Retry =
+            serde_json::from_value(serde_json::json!({ "maxAttempts": 9999, "minTime": 0 }))
+                .unwrap();
+        assert_eq!(retry_wait(&retry, 2000), Duration::ZERO);
     }
 
     #[test]

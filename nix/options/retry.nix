@@ -19,13 +19,13 @@
       description = "How the wait after attempt n grows: `min_time * 2^(n-1)`, `min_time * n`, or `min_time`.";
     };
     min_time = lib.mkOption {
-      type = types.duration;
+      type = types.wait;
       default = 1;
       example = "5s";
-      description = "The first wait.";
+      description = "The first wait; 0 is no wait.";
     };
     max_time = lib.mkOption {
-      type = types.duration;
+      type = types.wait;
       default = 60;
       example = "5m";
       description = "The longest wait.";

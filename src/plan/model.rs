@@ -3,7 +3,7 @@
 //! The JSON Schema is generated from these types. What fields mean together (cycles, duplicate
 //! artifacts, unknown executors) is `validate`'s business.
 
-use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
+use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -101,6 +101,37 @@ impl JsonSchema for Seconds {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": Self::MAX, "description": "A number of seconds, greater than 0." })
+    }
+}
+
+/// A number of seconds to wait; 0 is no wait.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Wait(f64);
+
+impl TryFrom<f64> for Wait {
+    type Error = String;
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        if (0.0..=Seconds::MAX).contains(&seconds) {
+            Ok(Self(seconds))
+        } else {
+            Err(format!("{seconds} is not a number of seconds from 0 on"))
+        }
+    }
+}
+
+impl From<Wait> for f64 {
+    fn from(wait: Wait) -> f64 {
+        wait.0
+    }
+}
+
+impl JsonSchema for Wait {
+    fn schema_name() -> Cow<'static, str> {
+        "Wait".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0, "maximum": Seconds::MAX, "description": "A number of seconds to wait; 0 is no wait." })
     }
 }
 
@@ -427,7 +458,7 @@ pub struct Matrix {
     pub group: String,
     /// The values that tell this job from its siblings.
     #[serde(default)]
-    pub values: BTreeMap<String, String>,
+    pub values: BTreeMap<String, MatrixValue>,
     /// Whether one failure cancels the others.
     #[serde(default = "yes")]
     pub fail_fast: bool,
@@ -435,6 +466,47 @@ pub struct Matrix {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_parallel: Option<u32>,
+}
+
+/// A value of a matrix: a text, a number or a boolean. Steps see its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
+pub struct MatrixValue(serde_json::Value);
+
+impl TryFrom<serde_json::Value> for MatrixValue {
+    type Error = String;
+    fn try_from(value: serde_json::Value) -> Result<Self, String> {
+        if value.is_string() || value.is_number() || value.is_boolean() {
+            Ok(Self(value))
+        } else {
+            Err("a matrix value is a text, a number or a boolean".to_owned())
+        }
+    }
+}
+
+impl From<MatrixValue> for serde_json::Value {
+    fn from(value: MatrixValue) -> Self {
+        value.0
+    }
+}
+
+impl fmt::Display for MatrixValue {
+    /// Writes a text as it stands, and anything else as JSON writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            serde_json::Value::String(text) => f.write_str(text),
+            other => other.fmt(f),
+        }
+    }
+}
+
+impl JsonSchema for MatrixValue {
+    fn schema_name() -> Cow<'static, str> {
+        "MatrixValue".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"], "description": "A text, a number or a boolean; steps see it as text, as JSON writes it." })
+    }
 }
 
 /// A step: `run` or `bash`.
@@ -497,18 +569,18 @@ pub struct Retry {
     /// How the wait grows.
     #[serde(default)]
     pub backoff: Backoff,
-    /// The first wait, in seconds.
+    /// The first wait, in seconds; 0 is no wait.
     #[serde(default = "one_second")]
-    pub min_time: Seconds,
+    pub min_time: Wait,
     /// The longest wait, in seconds.
     #[serde(default = "one_minute")]
-    pub max_time: Seconds,
+    pub max_time: Wait,
 }
 
-fn one_second() -> Seconds {
-    Seconds(1.0)
+fn one_second() -> Wait {
+    Wait(1.0)
 }
 
-fn one_minute() -> Seconds {
-    Seconds(60.0)
+fn one_minute() -> Wait {
+    Wait(60.0)
 }

@@ -59,7 +59,8 @@ enum Node {
         max: u64,
     },
     Number {
-        above: f64,
+        min: f64,
+        is_above_min: bool,
         max: f64,
     },
     List {
@@ -104,8 +105,16 @@ impl Node {
             }
             (Self::Integer { min, max }, Value::Number(number))
                 if number.as_u64().is_some_and(|n| (*min..=*max).contains(&n)) => {}
-            (Self::Number { above, max }, Value::Number(number))
-                if number.as_f64().is_some_and(|n| n > *above && n <= *max) => {}
+            (
+                Self::Number {
+                    min,
+                    is_above_min,
+                    max,
+                },
+                Value::Number(number),
+            ) if number
+                .as_f64()
+                .is_some_and(|n| n <= *max && (n > *min || n == *min && !is_above_min)) => {}
             (Self::List { item, min }, Value::Array(items)) => {
                 if items.len() < *min {
                     sink.add_structural(at, at, || {
@@ -224,9 +233,13 @@ impl Node {
                 format!("an integer of at least {min}")
             }
             Self::Integer { min, max } => format!("an integer from {min} to {max}"),
-            Self::Number { above, max } => {
-                format!("a number greater than {above} and at most {max}")
-            }
+            Self::Number { min, .. } if min.is_infinite() => "a number".to_owned(),
+            Self::Number {
+                min,
+                is_above_min: true,
+                max,
+            } => format!("a number greater than {min} and at most {max}"),
+            Self::Number { min, max, .. } => format!("a number from {min} to {max}"),
             Self::List { item, min } => {
                 let (one, many) = match **item {
                     Self::Text => ("text", " of texts"),
@@ -275,7 +288,8 @@ impl Node {
                 .first()
                 .map_or(Value::Null, |option| option.as_str().into()),
             Self::Integer { min, .. } => (*min).into(),
-            Self::Number { above, .. } => (above + 1.0).into(),
+            Self::Number { min, .. } if min.is_infinite() => 0.into(),
+            Self::Number { min, .. } => (min + 1.0).into(),
             Self::List { item, min } => {
                 Value::Array((0..*min).map(|_| item.placeholder()).collect())
             }
@@ -531,15 +545,12 @@ impl<'a> Compiler<'a> {
                 }
             }
             "number" => {
-                let bound = |name: &str| {
-                    object
-                        .get(name)
-                        .and_then(Value::as_f64)
-                        .ok_or_else(|| format!("a number without `{name}`"))
-                };
+                let bound = |name: &str| object.get(name).and_then(Value::as_f64);
+                let above = bound("exclusiveMinimum");
                 Node::Number {
-                    above: bound("exclusiveMinimum")?,
-                    max: bound("maximum")?,
+                    min: above.or(bound("minimum")).unwrap_or(f64::NEG_INFINITY),
+                    is_above_min: above.is_some(),
+                    max: bound("maximum").unwrap_or(f64::INFINITY),
                 }
             }
             "array" => {

@@ -169,7 +169,7 @@ fn mermaid_quoted(text: &str) -> String {
         match c {
             '\n' => quoted.push_str("<br/>"),
             '"' | '#' | '&' | '<' | '>' | '`' | ';' | '\\' | '[' | ']' | '{' | '}' => {
-                drop(write!(quoted, "#{};", c as u32))
+                _ = write!(quoted, "#{};", c as u32)
             }
             c => quoted.push(c),
         }

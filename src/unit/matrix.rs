@@ -41,7 +41,7 @@ pub(super) fn variables(matrix: &Matrix) -> Env {
     matrix
         .values
         .iter()
-        .map(|(key, value)| (crate::plan::matrix_variable(key), value.clone()))
+        .map(|(key, value)| (crate::plan::matrix_variable(key), value.to_string()))
         .collect()
 }
 

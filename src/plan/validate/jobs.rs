@@ -303,7 +303,7 @@ fn check_matrix_values(matrix: &Matrix, at: &At<'_>, sink: &mut Sink) {
                 Refusal::new(quoted(key), NAME_FORM).hint(error.to_string())
             });
         }
-        sink.check(&at, rules::variable_value(&variable, value));
+        sink.check(&at, rules::variable_value(&variable, &value.to_string()));
         if let Some(other) = variables.get(&variable) {
             sink.add(&at, || {
                 Refusal::new(

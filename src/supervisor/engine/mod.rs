@@ -384,7 +384,11 @@ impl<'a> Engine<'a> {
         let (job, plan) = self.context.job(ix);
         record.matrix = plan.matrix.as_ref().map(|matrix| MatrixRecord {
             group: matrix.group.clone(),
-            values: matrix.values.clone(),
+            values: matrix
+                .values
+                .iter()
+                .map(|(key, value)| (key.clone(), value.to_string()))
+                .collect(),
         });
         self.emit(EventKind::JobFinished {
             job: job.clone(),
