@@ -12,9 +12,12 @@ use nixactions::{
 };
 use nixactions_harness::{Evaluator, Suite, or_skip};
 
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 17] = [
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/commands.md",
+    "docs/tour.md",
     "docs/from-github-actions.md",
     "docs/glossary.md",
     "docs/nix.md",
