@@ -17,6 +17,9 @@
 //! error / programs                 what all need
 //! ```
 
+// They panic where nobody reads the output, or where its disk is full.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod embedded;
 pub mod error;

@@ -93,7 +93,8 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     Some(match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("nixactions: {}", describe(&error));
+            // Where nobody can be told, the exit status says it.
+            let _ = writeln!(io::stderr(), "nixactions: {}", describe(&error));
             ExitCode::FAILURE
         }
     })

@@ -4,9 +4,14 @@
 //! of a stack that overflows, takes longer than all else that a runner does before its job. Its
 //! standard streams are systemd's, and SIGPIPE the runner's own business.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
 
-use std::{env, path::Path};
+use std::{
+    env,
+    io::{self, Write},
+    path::Path,
+};
 
 /// The exit status of one who calls it by hand.
 const EXIT_USAGE: u8 = 2;
@@ -18,7 +23,9 @@ fn run() -> u8 {
             nixactions::runner::main(directory.into())
         }
         _ => {
-            eprintln!(
+            // Where nobody can be told, the exit status says it.
+            let _ = writeln!(
+                io::stderr(),
                 "nixactions-runner: systemd starts it, with the directory of a job; `nixactions run` runs workflows"
             );
             EXIT_USAGE

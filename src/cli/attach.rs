@@ -19,6 +19,7 @@ pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError
     let options = FollowOptions {
         renderer,
         interrupt: Interrupt::Detach,
+        interrupts: None,
         shown: Shown::Everything,
         fresh: false,
     };

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use jiff::{Span, Zoned};
 
-use super::{CliError, Exit, args::CleanArgs};
+use super::{CliError, Exit, args::CleanArgs, output::say};
 use crate::{
     embedded,
     report::plural,
@@ -41,7 +41,7 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
     } else {
         "removed"
     };
-    eprintln!("{done} {}, {kept} left", plural(removed, "run"));
+    say(&format!("{done} {}, {kept} left", plural(removed, "run")));
     Ok(Exit::Success)
 }
 

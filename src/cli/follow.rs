@@ -11,12 +11,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep, timeout},
-};
+use nix::sys::signal::Signal;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{CliError, Exit, journal::Lines, notify, tell, watch::Watch};
+use super::{CliError, Exit, interrupts::Interrupts, journal::Lines, notify, tell, watch::Watch};
 use crate::{
     event::EventKind,
     ids::JobName,
@@ -43,9 +41,6 @@ const LINES_WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 /// How often a journalctl that ends by itself is started again.
 const JOURNAL_TRIES: u32 = 5;
 
-/// What asks this program to end.
-const TERMINATION: &str = "SIGTERM";
-
 /// What Ctrl-C does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
@@ -64,37 +59,6 @@ fn is_uncounted(record: &JobRecord) -> bool {
         && matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled)
 }
 
-/// The signals that interrupt the following.
-struct Interrupts {
-    interrupt: Signal,
-    /// `None` where it ends this program, as it does without a handler.
-    termination: Option<Signal>,
-}
-
-impl Interrupts {
-    fn new(what: Interrupt) -> io::Result<Self> {
-        let termination = (what == Interrupt::Cancel)
-            .then(|| signal(SignalKind::terminate()))
-            .transpose()?;
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            termination,
-        })
-    }
-
-    /// Waits for one, and returns what it is called.
-    async fn recv(&mut self) -> &'static str {
-        match &mut self.termination {
-            None => _ = self.interrupt.recv().await,
-            Some(termination) => tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = termination.recv() => return TERMINATION,
-            },
-        }
-        "Ctrl-C"
-    }
-}
-
 /// What is shown of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {
@@ -110,6 +74,9 @@ pub struct FollowOptions {
     pub renderer: Box<dyn Renderer>,
     /// What Ctrl-C does.
     pub interrupt: Interrupt,
+    /// The signals that were caught since before the run was made; where absent, they are from now
+    /// on.
+    pub interrupts: Option<Interrupts>,
     /// What is shown.
     pub shown: Shown,
     /// Whether the run has just been started, so that there is no past to read first.
@@ -123,10 +90,15 @@ pub struct FollowOptions {
 /// Fails when the run directory cannot be read, or the run is lost.
 pub async fn follow(
     run: &RunDir,
-    options: FollowOptions,
+    mut options: FollowOptions,
     alive: impl AsyncFn() -> bool,
 ) -> Result<Exit, CliError> {
-    let mut interrupts = Interrupts::new(options.interrupt).map_err(CliError::Runtime)?;
+    let mut interrupts = match (options.interrupts.take(), options.interrupt) {
+        (Some(interrupts), _) => interrupts,
+        (None, Interrupt::Cancel) => Interrupts::catch().map_err(CliError::Runtime)?,
+        (None, Interrupt::Detach) => Interrupts::ctrl_c().map_err(CliError::Runtime)?,
+    };
+    interrupts.started();
     let mut watch = Watch::new(run.path());
     let mut follower = Follower::new(run, options);
     let mut ticks = interval(TICK);
@@ -220,6 +192,7 @@ impl<'a> Follower<'a> {
         let FollowOptions {
             renderer,
             interrupt,
+            interrupts: _,
             shown,
             fresh,
         } = options;
@@ -406,12 +379,21 @@ impl<'a> Follower<'a> {
     }
 
     /// Does what an interruption asks for; returns the exit status where it ends the following.
-    fn interrupted(&mut self, by: &str) -> Result<Option<Exit>, CliError> {
+    fn interrupted(&mut self, signal: Signal) -> Result<Option<Exit>, CliError> {
         let id = self.run.id();
-        // Who stops a service means the run, who ends a client the client.
-        if by == TERMINATION && !notify::is_service() {
+        let by = match signal {
+            Signal::SIGINT => "Ctrl-C",
+            other => other.as_str(),
+        };
+        // Stopping a service is meant for the run; any other program that ends a client means the
+        // client alone.
+        if matches!(signal, Signal::SIGHUP | Signal::SIGQUIT) {
+            signal_hook::low_level::emulate_default_handler(signal as i32)
+                .map_err(CliError::Runtime)?;
+        }
+        if signal == Signal::SIGTERM && !notify::is_service() {
             self.leave(&format!("{id}: goes on; `nixactions attach {id}` follows it again, `nixactions cancel {id}` ends it"))?;
-            signal_hook::low_level::emulate_default_handler(nix::sys::signal::SIGTERM as i32)
+            signal_hook::low_level::emulate_default_handler(signal as i32)
                 .map_err(CliError::Runtime)?;
         }
         self.interrupts += 1;

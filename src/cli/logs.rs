@@ -22,6 +22,7 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
         let options = FollowOptions {
             renderer,
             interrupt: Interrupt::Detach,
+            interrupts: None,
             shown: Shown::Lines(job),
             fresh: false,
         };

@@ -9,6 +9,7 @@ mod completions;
 mod exit;
 mod follow;
 mod graph;
+pub mod interrupts;
 mod journal;
 mod list;
 mod logs;
@@ -54,6 +55,9 @@ pub fn main() -> ExitCode {
     }
     if let Some(exit) = embedded::entry(&argv).or_else(|| overlay::entry(&argv)) {
         return exit;
+    }
+    if let Err(error) = interrupts::reset() {
+        return exit_of(Err(CliError::Runtime(error)));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

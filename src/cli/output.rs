@@ -1,6 +1,6 @@
 //! Chooses how a run is shown: the format that was asked for, and what standard output is.
 
-use std::io::{self, BufWriter, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write as _};
 
 use jiff::Timestamp;
 
@@ -9,6 +9,12 @@ use crate::{
     ids::RunId,
     report::{Json, Live, Renderer, Size, Structured, Text},
 };
+
+/// Tells the user something beside what a command is for. Where standard error is closed or full,
+/// the command goes on without it.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
 
 /// Returns whether standard output is a terminal that obeys escape sequences.
 pub(super) fn on_terminal() -> bool {

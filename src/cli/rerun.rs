@@ -6,7 +6,8 @@ use super::{
     CliError, Exit,
     args::RerunArgs,
     block_on,
-    run::{choice, show, while_signals_end},
+    interrupts::Interrupts,
+    run::{choice, show},
     start::{RerunRequest, Which, rerun},
 };
 
@@ -24,12 +25,8 @@ pub(super) fn main(args: &RerunArgs, state: &Path) -> Result<Exit, CliError> {
         secret_env_files: &args.secret_env_file,
     };
     block_on(async {
-        show(
-            while_signals_end(rerun(&request, state)).await??,
-            state,
-            args.detach,
-            args.output,
-        )
-        .await
+        let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
+        let started = rerun(&request, state, &mut interrupts).await;
+        show(started, interrupts, state, args.detach, args.output).await
     })
 }

@@ -1,11 +1,8 @@
 //! `nixactions run`: starts a run and follows it to its end.
 
 use std::{
+    io::{self, Write},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
 use nix::sys::signal::Signal;
@@ -15,9 +12,10 @@ use super::{
     args::{ManagerArg, OutputArgs, RunArgs},
     block_on, follow,
     follow::Shown,
+    interrupts::{Interrupted, Interrupts},
     notify,
-    output::renderer,
-    start::{Choice, Request, Started, start},
+    output::{renderer, say},
+    start::{Choice, Request, StartError, Started, start},
 };
 use crate::{
     embedded,
@@ -28,6 +26,7 @@ use crate::{
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     block_on(async {
+        let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
         let (plan, building) = args.target.built(state).await?;
         let request = Request {
             plan: &plan,
@@ -39,23 +38,10 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             inputs: &args.input,
             source: args.source.as_deref(),
         };
-        let started = while_signals_end(start(&request)).await??;
+        let started = start(&request, &mut interrupts).await;
         drop(building);
-        show(started, state, args.detach, args.output).await
+        show(started, interrupts, state, args.detach, args.output).await
     })
-}
-
-/// Waits for a start, which a signal ends together with this program, as signals do until somebody
-/// listens to them; those who ran Nix did.
-pub(super) async fn while_signals_end<T>(start: impl Future<Output = T>) -> Result<T, CliError> {
-    let ends = Arc::new(AtomicBool::new(true));
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal as i32, Arc::clone(&ends))
-            .map_err(CliError::Runtime)?;
-    }
-    let result = start.await;
-    ends.store(false, Ordering::SeqCst);
-    Ok(result)
 }
 
 /// Returns the manager that was asked for.
@@ -68,33 +54,58 @@ pub(super) fn choice(manager: ManagerArg) -> Choice {
     }
 }
 
-/// Shows a run that has just been started, to its end unless it is to be left alone.
+/// Shows a run that has just been started, to its end unless it is to be left alone. Signals that
+/// have come since it was started count.
 pub(super) async fn show(
-    started: Started,
+    started: Result<Started, StartError>,
+    interrupts: Interrupts,
     state: &Path,
     detach: bool,
     output: OutputArgs,
 ) -> Result<Exit, CliError> {
+    let started = started.inspect_err(|error| {
+        if let StartError::Interrupted(Interrupted(signal)) = error {
+            end_by(*signal);
+        }
+    })?;
     let run = started.run;
+    interrupts.started();
     // Nothing waits for this, and what cannot be closed is shown as lost.
     let _ = StateDir::open(state).and_then(|state| state.close_lost());
     for note in &started.notes {
-        eprintln!("{}: {}", run.id(), escaped(note));
+        say(&format!("{}: {}", run.id(), escaped(note)));
     }
     notify::started(&run);
     if detach {
-        println!("{}", run.id());
+        if let Err(Interrupted(signal)) = interrupts.mark().check() {
+            run.request_cancel(signal.as_str(), false)?;
+            say(&format!("{}: cancelling", run.id()));
+            return Ok(Exit::Cancelled);
+        }
+        writeln!(io::stdout(), "{}", run.id()).map_err(CliError::Output)?;
         return Ok(Exit::Success);
     }
     let options = FollowOptions {
         renderer: renderer(output.output, run.id(), true),
         interrupt: Interrupt::Cancel,
+        interrupts: Some(interrupts),
         shown: Shown::Everything,
         fresh: true,
     };
     let exit = to_the_end(&run, options).await;
     notify::ended(&run);
     exit
+}
+
+/// Ends this program as a signal does that no program handles, where that is what the signal asks
+/// for: Ctrl-C has an exit status of its own, and so has a service that is stopped.
+fn end_by(signal: Signal) {
+    if signal == Signal::SIGINT || signal == Signal::SIGTERM && notify::is_service() {
+        return;
+    }
+    say(&Interrupted(signal).to_string());
+    // Where that fails, this program ends with the exit status of Ctrl-C.
+    let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
 }
 
 /// Returns what is known of a run: what its directory tells, and, where it has a manager of its

@@ -172,18 +172,22 @@ fn close_inherited() {
     }
 }
 
-/// Blocks what a terminal or an impatient user sends, and makes the end of the child readable.
-fn block_signals() -> Result<SignalFd, StageError> {
-    let mut blocked = SigSet::empty();
-    for signal in [
+/// Returns the signals that are meant for the client and its session.
+pub(super) fn for_the_client() -> SigSet {
+    [
         Signal::SIGHUP,
         Signal::SIGINT,
         Signal::SIGQUIT,
         Signal::SIGTERM,
-        Signal::SIGCHLD,
-    ] {
-        blocked.add(signal);
-    }
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// Blocks what a terminal or an impatient user sends, and makes the end of the child readable.
+fn block_signals() -> Result<SignalFd, StageError> {
+    let mut blocked = for_the_client();
+    blocked.add(Signal::SIGCHLD);
     blocked.thread_block().at("block signals")?;
     let mut awaited = SigSet::empty();
     awaited.add(Signal::SIGCHLD);

@@ -45,7 +45,7 @@ use std::{
     thread,
 };
 
-use nix::unistd::Pid;
+use nix::{sys::signal::SigmaskHow, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
 pub use alive::{failure, is_alive, kill};
@@ -148,15 +148,24 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
         console: None,
     };
     let failed = |source| EmbeddedError::io("start", &exe, source);
-    let mut child = Command::new(&exe)
+    let mut command = Command::new(&exe);
+    command
         .arg0("nixactions")
         .args([INIT, boot.run.as_str()])
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
+        .stderr(Stdio::null());
+    // Until it has a session of its own, a terminal signals it together with this process. It is
+    // born with these signals blocked, and keeps them so.
+    let mask = init::for_the_client()
+        .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+        .map_err(|errno| failed(errno.into()))?;
+    let child = command.spawn();
+    // What has come meanwhile comes now.
+    let unblocked = mask.thread_set_mask();
+    let mut child = child.map_err(failed)?;
+    unblocked.map_err(|errno| failed(errno.into()))?;
     let answer = converse(&mut child, &spec).map_err(failed);
     // Whoever outlives the other: a client that goes on collects its child, else init does.
     thread::spawn(move || child.wait());

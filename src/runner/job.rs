@@ -3,7 +3,8 @@
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     mem::{self, MaybeUninit},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -46,7 +47,7 @@ pub fn main(directory: PathBuf) -> u8 {
         Ok(Conclusion::Cancelled) => EXIT_CANCELLED,
         Err(error) => {
             // Standard error goes to the journal under the job's unit.
-            eprintln!("nixactions-runner: {}", describe(&error));
+            let _ = writeln!(io::stderr(), "nixactions-runner: {}", describe(&error));
             EXIT_NO_RESULT
         }
     }

@@ -4,7 +4,7 @@
 //! processes.
 
 use std::{
-    io::{self, IoSlice},
+    io::{self, IoSlice, Write as _},
     iter,
     os::unix::net::UnixDatagram,
     time::Duration,
@@ -115,7 +115,8 @@ impl Journal {
             self.socket = Some(connect());
         }
         let Some(Ok(socket)) = &self.socket else {
-            eprintln!("{}", String::from_utf8_lossy(text));
+            // Without a journal there may be nobody who reads this, either.
+            let _ = io::stderr().write_all(&[text, b"\n"].concat());
             self.lost += count;
             return;
         };

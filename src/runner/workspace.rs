@@ -108,6 +108,7 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
                 to: &workspace,
                 modes: ModePolicy::Keep,
                 take_from: None,
+                stop: None,
             };
             copy.all().map_err(WorkspaceError::Source)?;
         }
@@ -224,6 +225,7 @@ fn save_tree(
         to: &tree,
         modes: ModePolicy::Open,
         take_from,
+        stop: None,
     };
     let copied = copy.one(relative)?;
     if let Some(copied) = &copied {
@@ -239,6 +241,7 @@ fn restore_tree(saved: &Path, to: &Path) -> Result<(), StoreError> {
         to,
         modes: ModePolicy::Restore(&modes),
         take_from: None,
+        stop: None,
     };
     copy.all().map(drop)
 }

@@ -76,6 +76,7 @@ async fn ctrl_c_cancels_then_kills_then_leaves() {
         let options = FollowOptions {
             renderer,
             interrupt: Interrupt::Cancel,
+            interrupts: None,
             shown: Shown::Everything,
             fresh: true,
         };

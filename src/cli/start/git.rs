@@ -14,6 +14,7 @@ use std::{
 
 use super::source::SourceError;
 use crate::{
+    cli::interrupts::Mark,
     programs,
     store::{ModePolicy, Modes, StoreError, TreeCopy},
 };
@@ -132,7 +133,7 @@ impl Listed {
 
     /// Completes a copy of the tree with the repositories that could not be copied as they lie
     /// there.
-    pub fn complete(&self, copy: &Path, modes: &mut Modes) -> Result<(), SourceError> {
+    pub fn complete(&self, copy: &Path, modes: &mut Modes, mark: &Mark) -> Result<(), SourceError> {
         for (file, target) in &self.inside {
             let text = [b"gitdir: ", target.as_os_str().as_bytes(), b"\n"].concat();
             let path = copy.join(file);
@@ -146,7 +147,7 @@ impl Listed {
         }
         for (tree, repository) in &self.outside {
             let place = tree.join(GIT);
-            put_together(repository, &copy.join(&place), &place, modes)?;
+            put_together(repository, &copy.join(&place), &place, modes, mark)?;
         }
         Ok(())
     }
@@ -158,6 +159,7 @@ fn put_together(
     target: &Path,
     place: &Path,
     modes: &mut Modes,
+    mark: &Mark,
 ) -> Result<(), SourceError> {
     let failed = |action, path: &Path, source| {
         SourceError::Copy(StoreError::Io {
@@ -190,6 +192,7 @@ fn put_together(
             to: target,
             modes: ModePolicy::Open,
             take_from: None,
+            stop: Some(mark.raw()),
         };
         let copied = copy.named(&names).map_err(SourceError::Copy)?;
         modes.0.extend(

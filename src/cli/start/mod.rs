@@ -24,7 +24,10 @@ pub use manager::{Choice, ManagerError};
 pub use rerun::{RerunError, RerunRequest, Which, rerun};
 pub use source::SourceError;
 
-use super::Exit;
+use super::{
+    Exit,
+    interrupts::{Interrupted, Interrupts, Mark},
+};
 use manager::Chosen;
 use rerun::Reuse;
 use source::Source;
@@ -108,6 +111,9 @@ pub enum StartError {
     /// The embedded manager cannot be booted.
     #[error(transparent)]
     Embedded(#[from] embedded::EmbeddedError),
+    /// A signal came before the run was started.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The runner's program is not where it belongs, or no program.
     #[error("`{}` {what}", path.display())]
     NoRunner {
@@ -147,6 +153,7 @@ impl StartError {
             | Self::Embedded(_)
             | Self::NoRunner { .. }
             | Self::Here(..) => Exit::Trouble,
+            Self::Interrupted(_) => Exit::Cancelled,
         }
     }
 
@@ -179,6 +186,7 @@ impl StartError {
             | Self::Unsupported(_)
             | Self::Graph(_)
             | Self::Source(_)
+            | Self::Interrupted(_)
             | Self::Here(..) => None,
         }
     }
@@ -205,8 +213,12 @@ fn escaped_faults(faults: &[EnvironmentError]) -> String {
 /// Starts a run.
 ///
 /// # Errors Fails with everything that is wrong with the plan or the request, and then nothing is
-/// started or left behind; or with what the system refused.
-pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
+/// started or left behind; or with what the system refused; or with the signal that has come before
+/// the run was started.
+pub async fn start(
+    request: &Request<'_>,
+    interrupts: &mut Interrupts,
+) -> Result<Started, StartError> {
     let plan = plan::load(request.plan)?;
     let unsupported = plan::unsupported(&plan);
     if !unsupported.is_empty() {
@@ -235,7 +247,9 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         None
     };
     let program = this_program()?;
-    let chosen = manager::choose(request.manager).await?;
+    let chosen = interrupts
+        .unless(manager::choose(request.manager))
+        .await??;
 
     let state = StateDir::create(request.state_dir)?;
     let run = create_run(&state, &plan.name, &chosen).await?;
@@ -285,6 +299,7 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
         &origin,
         chosen,
         &additions.secrets,
+        interrupts.mark(),
     )
     .await
     {
@@ -294,13 +309,17 @@ pub async fn start(request: &Request<'_>) -> Result<Started, StartError> {
             notes: [notes, more].concat(),
         }),
         Err(error) => {
-            store::forget_secrets(spec.secrets.as_ref());
-            // Nothing was started, so nothing may stay; what cannot be removed is at least no run
-            // with a record.
-            let _ = std::fs::remove_dir_all(run.path());
+            take_back(&run, &spec);
             Err(error)
         }
     }
+}
+
+/// Removes what was made for a run that was not started.
+fn take_back(run: &RunDir, spec: &RunSpec) {
+    store::forget_secrets(spec.secrets.as_ref());
+    // What cannot be removed is at least no run with a record.
+    let _ = store::remove_tree(run.path());
 }
 
 /// Makes the directory of a new run. Its id is one that no run of another state directory has on
@@ -381,37 +400,12 @@ async fn launch(
     origin: &Origin<'_>,
     chosen: Chosen,
     secrets: &Env,
+    mark: &Mark,
 ) -> Result<Vec<String>, StartError> {
-    let mut notes = Vec::new();
-    let handed_over = secrets::hand_over(spec, secrets)?;
-    run.reserve(graph.len())?;
-    store::write_json(&run.plan(), plan, 0o600, false)?;
-    let (rerun_of, ended) = match origin {
-        Origin::Tree(source) => {
-            if let Some(source) = source {
-                // A user's own manager may not mount what its jobs see.
-                let snapshot = source.snapshot(run, spec.manager != ManagerKind::User)?;
-                spec.mounts_source = snapshot.mounted;
-                notes.extend(snapshot.notes);
-            }
-            (None, Vec::new())
-        }
-        Origin::Run(reuse) => (Some(reuse.run().clone()), reuse.fill(run, spec.created_at)?),
-    };
-    store::write_json(&run.spec(), spec, 0o600, false)?;
-    let created = EventKind::RunCreated {
-        run: spec.run.clone(),
-        workflow: spec.workflow.clone(),
-        jobs: graph.len(),
-        rerun_of,
-    };
-    let events: Vec<Event> = std::iter::once(Event {
-        at: spec.created_at,
-        event: created,
-    })
-    .chain(ended)
-    .collect();
-    EventWriter::open(&run.events(), 0o600)?.append(&events)?;
+    let prepared = prepare(run, spec, plan, graph, origin, secrets, mark);
+    // Whatever else went wrong: git, say, got the same signal. From here on the run goes on.
+    mark.check()?;
+    let (notes, handed_over) = prepared?;
     match chosen {
         Chosen::Running(_, manager) => manager.start(&unit::supervisor(spec), &[]).await?,
         Chosen::Embedded => {
@@ -436,6 +430,58 @@ async fn launch(
         }
     }
     Ok(notes)
+}
+
+/// Writes all that a run begins with. Returns what the caller should know, and the secrets that are
+/// to be handed to an embedded manager.
+#[expect(
+    clippy::type_complexity,
+    reason = "a private file is a path and its text"
+)]
+fn prepare(
+    run: &RunDir,
+    spec: &mut RunSpec,
+    plan: &Plan,
+    graph: &Graph,
+    origin: &Origin<'_>,
+    secrets: &Env,
+    mark: &Mark,
+) -> Result<(Vec<String>, Option<(PathBuf, String)>), StartError> {
+    let mut notes = Vec::new();
+    let handed_over = secrets::hand_over(spec, secrets)?;
+    run.reserve(graph.len())?;
+    store::write_json(&run.plan(), plan, 0o600, false)?;
+    let (rerun_of, ended) = match origin {
+        Origin::Tree(source) => {
+            if let Some(source) = source {
+                // A user's own manager may not mount what its jobs see.
+                let may_mount = spec.manager != ManagerKind::User;
+                let snapshot = source.snapshot(run, may_mount, mark)?;
+                spec.mounts_source = snapshot.mounted;
+                notes.extend(snapshot.notes);
+            }
+            (None, Vec::new())
+        }
+        Origin::Run(reuse) => {
+            let filled = reuse.fill(run, spec.created_at, mark)?;
+            (Some(reuse.run().clone()), filled)
+        }
+    };
+    store::write_json(&run.spec(), spec, 0o600, false)?;
+    let created = EventKind::RunCreated {
+        run: spec.run.clone(),
+        workflow: spec.workflow.clone(),
+        jobs: graph.len(),
+        rerun_of,
+    };
+    let events: Vec<Event> = std::iter::once(Event {
+        at: spec.created_at,
+        event: created,
+    })
+    .chain(ended)
+    .collect();
+    EventWriter::open(&run.events(), 0o600)?.append(&events)?;
+    Ok((notes, handed_over))
 }
 
 /// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them, and what

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 
 use super::{
     Choice, Origin, StartError, Started, create_run, environment, keep, launch, manager,
-    runtime_directory, secrets, this_program,
+    runtime_directory, secrets, take_back, this_program,
 };
 use crate::{
+    cli::interrupts::{Interrupts, Mark},
     event::{Event, EventKind},
     graph::{Graph, JobIx},
     ids::{JobName, RunId},
@@ -130,7 +131,11 @@ pub struct Reuse {
 ///
 /// # Errors
 /// Fails when there is no such run, or it cannot be run again; else as [`super::start`].
-pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Started, StartError> {
+pub async fn rerun(
+    request: &RerunRequest<'_>,
+    state_dir: &Path,
+    interrupts: &mut Interrupts,
+) -> Result<Started, StartError> {
     let from = StateDir::open(state_dir)?.run(request.run)?;
     match from.liveness() {
         Liveness::Running => return Err(RerunError::Running(from.id().clone()).into()),
@@ -191,7 +196,8 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
     overrides.retain(|name, _| !given.secrets.contains_key(name));
     overrides.extend(given.overrides);
     let program = this_program()?;
-    let chosen = manager::choose(request.manager.unwrap_or(Choice::Only(old.manager))).await?;
+    let choice = request.manager.unwrap_or(Choice::Only(old.manager));
+    let chosen = interrupts.unless(manager::choose(choice)).await??;
 
     let state = StateDir::create(state_dir)?;
     let run = create_run(&state, &plan.name, &chosen).await?;
@@ -240,6 +246,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
         &Origin::Run(&reuse),
         chosen,
         &given.secrets,
+        interrupts.mark(),
     )
     .await
     {
@@ -249,9 +256,7 @@ pub async fn rerun(request: &RerunRequest<'_>, state_dir: &Path) -> Result<Start
             notes,
         }),
         Err(error) => {
-            // As for any run that was not started.
-            store::forget_secrets(spec.secrets.as_ref());
-            let _ = std::fs::remove_dir_all(run.path());
+            take_back(&run, &spec);
             Err(error)
         }
     }
@@ -358,9 +363,14 @@ impl Reuse {
 
     /// Fills the new run's directory, and returns the events of the jobs that have ended before it
     /// begins.
-    pub(super) fn fill(&self, run: &RunDir, at: Timestamp) -> Result<Vec<Event>, StoreError> {
+    pub(super) fn fill(
+        &self,
+        run: &RunDir,
+        at: Timestamp,
+        mark: &Mark,
+    ) -> Result<Vec<Event>, StoreError> {
         if self.has_source {
-            copy(&self.from.source(), &run.source())?;
+            copy(&self.from.source(), &run.source(), mark)?;
         }
         let mut events = Vec::new();
         for (name, artifacts, record, failed) in &self.jobs {
@@ -373,7 +383,7 @@ impl Reuse {
                 .iter()
                 .filter(|artifact| old.artifact(artifact).is_dir())
             {
-                copy(&old.artifact(artifact), &new.artifact(artifact))?;
+                copy(&old.artifact(artifact), &new.artifact(artifact), mark)?;
             }
             let result = JobResult {
                 version: RESULT_VERSION,
@@ -394,13 +404,14 @@ impl Reuse {
 }
 
 /// Copies a directory of a run as it is; blocks are shared where the file system can.
-fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+fn copy(from: &Path, to: &Path, mark: &Mark) -> Result<(), StoreError> {
     std::fs::create_dir_all(to).map_err(|source| StoreError::io("create", to, source))?;
     TreeCopy {
         from,
         to,
         modes: ModePolicy::Keep,
         take_from: None,
+        stop: Some(mark.raw()),
     }
     .all()
     .map(drop)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::git::{self, Listed};
 use crate::{
+    cli::interrupts::Mark,
     overlay,
     store::{self, ModePolicy, RunDir, StoreError, TreeCopy},
 };
@@ -79,8 +80,13 @@ impl Source {
     /// it will look as if it were the job's own.
     ///
     /// # Errors
-    /// Fails when git does, or a file cannot be copied.
-    pub fn snapshot(&self, run: &RunDir, may_mount: bool) -> Result<Snapshot, SourceError> {
+    /// Fails when git does, a file cannot be copied, or a signal has come.
+    pub fn snapshot(
+        &self,
+        run: &RunDir,
+        may_mount: bool,
+        mark: &Mark,
+    ) -> Result<Snapshot, SourceError> {
         let target = run.source();
         let tree = run.source_tree();
         std::fs::create_dir_all(&tree)
@@ -90,13 +96,14 @@ impl Source {
             to: &tree,
             modes: ModePolicy::Open,
             take_from: None,
+            stop: Some(mark.raw()),
         };
         let mut notes = Vec::new();
         let mut copied;
         if self.is_repository {
             let listed = Listed::of(&self.root)?;
             copied = copy.named(&listed.paths).map_err(SourceError::Copy)?;
-            listed.complete(&tree, &mut copied.modes)?;
+            listed.complete(&tree, &mut copied.modes, mark)?;
             notes.extend(git::borrowed(&self.root).map(|from| {
                 format!(
                     "the repository borrows objects from `{}`, which jobs may not see; `git repack -a -d` makes it whole",

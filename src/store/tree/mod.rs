@@ -15,6 +15,7 @@ use std::{
     ffi::OsStr,
     os::fd::{AsFd, OwnedFd},
     path::{Component, Path, PathBuf},
+    sync::atomic::AtomicUsize,
 };
 
 use rustix::{
@@ -37,6 +38,8 @@ pub struct TreeCopy<'a> {
     pub modes: ModePolicy<'a>,
     /// A directory like `from`, whose files may be taken by renaming them, where that can be done.
     pub take_from: Option<&'a Path>,
+    /// A number that ends the copy, with an error, soon after it is not zero any more.
+    pub stop: Option<&'a AtomicUsize>,
 }
 
 /// What a copy has come to.

@@ -51,6 +51,7 @@ impl Dirs {
             to: &self.to(""),
             modes,
             take_from: None,
+            stop: None,
         }
         .all()
         .unwrap()
@@ -77,6 +78,7 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
         to: &dirs.to(""),
         modes: ModePolicy::Open,
         take_from: None,
+        stop: None,
     };
     let modes = opened.one(Path::new("a")).unwrap().unwrap().modes;
     assert_eq!(mode(dirs.to("a/b/secret")), 0o644);
@@ -89,6 +91,7 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
         to: &back,
         modes: ModePolicy::Restore(&modes),
         take_from: None,
+        stop: None,
     }
     .all()
     .unwrap();
@@ -236,6 +239,7 @@ fn what_is_no_file_is_left_out_by_name() {
         to: &dirs.to(""),
         modes: ModePolicy::Keep,
         take_from: None,
+        stop: None,
     };
     let error = copy.one(Path::new("d/pipe")).unwrap_err();
     assert!(
@@ -265,6 +269,7 @@ fn no_link_is_followed_on_either_side() {
         to: &dirs.to(""),
         modes: ModePolicy::Keep,
         take_from: None,
+        stop: None,
     };
     assert!(matches!(
         copy.one(Path::new("link/secret")),
@@ -328,6 +333,7 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
                 to: to.path(),
                 modes: ModePolicy::Keep,
                 take_from: None,
+                stop: None,
             };
             match copy.one(Path::new("d/secret")) {
                 Ok(None) => whole += 1,
@@ -359,6 +365,7 @@ fn what_may_be_taken_is_not_copied() {
         to: &dirs.to(""),
         modes: ModePolicy::Open,
         take_from: Some(&dirs.from("")),
+        stop: None,
     };
     let copied = copy.one(Path::new("dist")).unwrap().unwrap();
     assert_eq!(

@@ -9,7 +9,7 @@ use std::{
     ffi::{OsStr, OsString},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread,
 };
 
@@ -287,6 +287,9 @@ impl<'a> Walk<'a> {
 
     fn work_on(&self, task: &Task, part: &mut Part) -> Result<(), StoreError> {
         let relative = task.directory.as_path();
+        if self.is_stopped() {
+            return Err(failed("copy", &self.copy.from.join(relative), Errno::INTR));
+        }
         let place = Place {
             relative,
             from: open_directory(&self.from, relative)
@@ -305,6 +308,11 @@ impl<'a> Walk<'a> {
                 .try_for_each(|(name, kind)| self.entry(&place, name, *kind, part)),
             None => self.list(&place, part),
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let stop = self.copy.stop;
+        stop.is_some_and(|stop| stop.load(Ordering::Relaxed) != 0)
     }
 
     fn list(&self, place: &Place<'_>, part: &mut Part) -> Result<(), StoreError> {
