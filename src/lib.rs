@@ -13,13 +13,14 @@
 //! unit                             pure: graph + run -> transient units and job specs
 //! graph   status                   pure: plan -> validated DAG; the status algebra
 //! plan                             serde model, validation, JSON Schema
-//! event / record / ids             the central types
+//! event / record / ids / bounds    the central types, and how much a job may add to them
 //! error / programs                 what all need
 //! ```
 
 // They panic where nobody reads the output, or where its disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bounds;
 pub mod cli;
 pub mod embedded;
 pub mod error;

@@ -7,9 +7,18 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::ids::{JobName, RunId, WorkflowName};
+
+/// A document that is kept on disk and says of which version it is.
+pub trait Versioned: DeserializeOwned {
+    /// The version that this program writes, and the only one there has been.
+    const VERSION: u32;
+
+    /// Returns the document's own version.
+    fn version(&self) -> u32;
+}
 
 /// The version of `record.json` that this program writes.
 pub const RECORD_VERSION: u32 = 1;
@@ -275,4 +284,20 @@ pub struct JobResult {
     pub failed: bool,
     /// How the job ended.
     pub record: JobRecord,
+}
+
+impl Versioned for RunRecord {
+    const VERSION: u32 = RECORD_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl Versioned for JobResult {
+    const VERSION: u32 = RESULT_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
 }

@@ -28,7 +28,9 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// The central types are one module in several files: they may name each other.
-const CENTRAL: &[&str] = &["event", "record", "log", "ids", "error", "programs"];
+const CENTRAL: &[&str] = &[
+    "event", "record", "bounds", "log", "ids", "error", "programs",
+];
 
 const MAX_LINES: usize = 600;
 const MAX_LINES_MAIN: usize = 30;

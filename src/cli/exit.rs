@@ -152,6 +152,7 @@ impl CliError {
                 | StoreError::ThroughLink { .. }
                 | StoreError::Special { .. }
                 | StoreError::Swept { .. }
+                | StoreError::OtherVersion { .. }
                 | StoreError::Newer { .. },
             ) => Exit::Trouble,
             Self::Language(LanguageError::Failed { status, .. }) if status.code().is_none() => {

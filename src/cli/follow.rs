@@ -20,7 +20,7 @@ use crate::{
     ids::JobName,
     record::{Conclusion, JobRecord, RunRecord},
     report::{Item, Order, Renderer},
-    store::{EventTail, JournalEntry, JournalQuery, Mode, RunDir, read_json},
+    store::{EventTail, JournalEntry, JournalQuery, Mode, RunDir, read_document},
 };
 
 /// A run that is over sooner needs no journalctl that waits for more.
@@ -224,7 +224,7 @@ impl<'a> Follower<'a> {
     fn look(&mut self) -> Result<Option<End>, CliError> {
         // The record is written last: once it is there, so are all events.
         let over = self.run.record().exists();
-        for event in self.tail.read()? {
+        for event in self.tail.read_own()? {
             match (&self.shown, &event.event) {
                 (Shown::Everything, _) => self.order.event(event),
                 (Shown::Lines(Some(wanted)), EventKind::JobFinished { job, record })
@@ -236,7 +236,7 @@ impl<'a> Follower<'a> {
             }
         }
         if over {
-            let record: RunRecord = read_json(&self.run.record())?;
+            let record: RunRecord = read_document(&self.run.record())?;
             self.query = self.query.clone().until(record.finished_at);
             let jobs = record.jobs.clone().into_iter();
             let jobs = jobs

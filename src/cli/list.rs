@@ -11,7 +11,7 @@ use crate::{
     ids::{RunId, WorkflowName},
     record::{Conclusion, RunRecord},
     report::{Duration, Progress, Table, conclusion_style, plural},
-    store::{Liveness, RunDir, StateDir, StoreError, read_json},
+    store::{Liveness, RunDir, StateDir, StoreError, read_document},
     unit::{ManagerKind, RunSpec},
 };
 
@@ -155,7 +155,7 @@ fn table(out: &mut dyn Write, rows: &[Row], state: &StateDir) -> std::io::Result
 }
 
 fn row(run: &RunDir) -> Row {
-    let spec: Option<RunSpec> = read_json(&run.spec()).ok();
+    let spec: Option<RunSpec> = read_document(&run.spec()).ok();
     let known = known(run);
     let waits_for = known
         .as_ref()

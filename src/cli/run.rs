@@ -20,7 +20,7 @@ use super::{
 use crate::{
     embedded,
     error::escaped,
-    store::{Liveness, RunDir, StateDir, read_json},
+    store::{Liveness, RunDir, StateDir, read_document},
     unit::{ManagerKind, RunSpec},
 };
 
@@ -119,8 +119,8 @@ pub(super) fn liveness(run: &RunDir) -> Liveness {
 
 /// Follows a run as long as somebody looks after it.
 pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<Exit, CliError> {
-    let is_embedded =
-        read_json::<RunSpec>(&run.spec()).is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
+    let is_embedded = read_document::<RunSpec>(&run.spec())
+        .is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
     let alive = async || {
         matches!(liveness(run), Liveness::Running | Liveness::Finished)
             && (!is_embedded || embedded::is_alive(run.path()))

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     record::{AnnotationLevel, RunRecord},
     report::{Duration, Progress, clean, jobs_table, paint, plural, steps_lines, verdict},
-    store::{RunDir, StateDir, read_json},
+    store::{RunDir, StateDir, read_document},
     unit::RunSpec,
 };
 
@@ -72,7 +72,7 @@ fn show(
     if let Some(finished) = record.finished_at {
         writeln!(out, "  finished  {}", local(finished))?;
     }
-    if let Ok(spec) = read_json::<RunSpec>(&run.spec()) {
+    if let Ok(spec) = read_document::<RunSpec>(&run.spec()) {
         writeln!(out, "  manager   {}", manager_word(spec.manager))?;
     }
     writeln!(out, "  directory {}", run.path().display())?;

@@ -8,7 +8,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::ids::{JobName, WorkflowName};
+use crate::{
+    ids::{JobName, WorkflowName},
+    record::Versioned,
+};
 
 /// Environment variables by name.
 pub type Env = BTreeMap<String, String>;
@@ -19,6 +22,14 @@ pub type Argv = Vec<String>;
 pub const PLAN_VERSION: u32 = 1;
 /// The executor of a job that names none.
 pub const DEFAULT_EXECUTOR: &str = "default";
+
+impl Versioned for Plan {
+    const VERSION: u32 = PLAN_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
 
 /// A workflow as Nix compiled it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

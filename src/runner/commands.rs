@@ -6,15 +6,14 @@
 
 use super::journal::Priority;
 use crate::{
+    bounds::{ANNOTATIONS_MAX, TEXT_MAX, cut_text},
     log::Mark,
     record::{Annotation, AnnotationLevel},
 };
 
 /// How many annotations of a level are kept of a step, and how many of a job: GitHub's bounds.
 const OF_STEP: usize = 10;
-const OF_JOB: usize = 50;
-/// The longest text of an annotation that is kept, in bytes.
-const TEXT_MAX: usize = 4096;
+const OF_JOB: usize = ANNOTATIONS_MAX;
 
 /// What a line that is a command comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -195,14 +194,9 @@ fn unescape(data: &[u8], property: bool) -> Vec<u8> {
 
 /// Cuts text that is longer than is kept.
 fn cut(text: &str) -> String {
-    if text.len() <= TEXT_MAX {
-        return text.to_owned();
-    }
-    let end = (0..=TEXT_MAX)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    format!("{}…", &text[..end])
+    let mut text = text.to_owned();
+    cut_text(&mut text, TEXT_MAX);
+    text
 }
 
 #[cfg(test)]

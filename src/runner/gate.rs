@@ -28,7 +28,7 @@ pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
 
 fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
     let paths = JobPaths::new(&spec.jobs_directory, job);
-    match store::read_untrusted_json::<JobResult>(&paths.result()) {
+    match store::read_untrusted_document::<JobResult>(&paths.result()) {
         Ok(Some(result)) => NeedResult {
             need: Need {
                 job: job.clone(),

@@ -66,8 +66,8 @@ enum RunnerError {
 
 fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
     let signals = Signals::new().map_err(RunnerError::Signals)?;
-    let mut spec: JobSpec = store::read_json(&paths.spec())?;
-    if let Some(result) = store::read_untrusted_json::<JobResult>(&paths.result())? {
+    let mut spec: JobSpec = store::read_document(&paths.spec())?;
+    if let Some(result) = store::read_untrusted_document::<JobResult>(&paths.result())? {
         return Ok(result.record.conclusion);
     }
     // That it can be made once only is what keeps a job from ever running twice.
@@ -372,6 +372,7 @@ impl Job<'_> {
     /// Writes the result, which is what dependents and the supervisor see.
     fn leave_result(mut self) -> Result<Conclusion, RunnerError> {
         self.hide_secrets();
+        self.cut_record();
         let lost = self.processes.journal.lost;
         if lost > 0 {
             self.processes.journal.note(

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker};
 use crate::{
+    bounds,
     error::describe,
     event::EventKind,
     record::{JobRecord, StepRecord},
@@ -59,6 +60,14 @@ impl Job<'_> {
                 &format!("step {}: its summary is not kept: {reason}", step.name),
                 Priority::Warning,
             );
+        }
+    }
+
+    /// Cuts the job's record to what a job may leave.
+    pub(super) fn cut_record(&mut self) {
+        for cut in bounds::cut_record(&mut self.record, self.spec.steps.len()) {
+            let text = format!("cut what the job leaves: {cut}");
+            self.processes.journal.note(&text, Priority::Warning);
         }
     }
 

@@ -211,7 +211,7 @@ impl ConcurrencyGroup {
     /// Returns whether a run was made after another one that is still there.
     fn is_newer(&self, run: &RunId, than: &RunId) -> bool {
         let made = |id: &RunId| {
-            files::read_json::<RunSpec>(&self.run(id)?.spec())
+            files::read_document::<RunSpec>(&self.run(id)?.spec())
                 .ok()
                 .map(|spec| spec.created_at)
         };

@@ -9,11 +9,13 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::StoreError;
+use crate::{bounds::RESULT_MAX, record::Versioned};
 
-/// The largest file that is read from a directory a job can write to, in bytes.
+/// The largest file of any other kind than a result that is read from a directory a job can write
+/// to, in bytes.
 const UNTRUSTED_MAX: u64 = 64 << 20;
 /// How much of a small file is read at once, in bytes.
 const READ_AT_ONCE: usize = 4 << 10;
@@ -88,7 +90,28 @@ pub fn write_atomically(
     })
 }
 
-/// Reads a JSON file that this program wrote.
+/// Reads a document that this program wrote.
+///
+/// # Errors
+/// Fails when the file is absent, unreadable, of another version, or not of the type's form.
+pub fn read_document<T: Versioned>(path: &Path) -> Result<T, StoreError> {
+    let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
+    document(path, &bytes)
+}
+
+/// Reads a document as [`read_untrusted_json`] does; one that is larger than a result may be is
+/// refused.
+///
+/// # Errors
+/// As [`read_untrusted_json`], and for a document of another version.
+pub fn read_untrusted_document<T: Versioned>(path: &Path) -> Result<Option<T>, StoreError> {
+    match read_untrusted(path, RESULT_MAX)? {
+        Some(bytes) => document(path, &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads a JSON file that this program wrote and that has no version.
 ///
 /// # Errors
 /// Fails when the file is absent, unreadable, or not of the type's form.
@@ -103,22 +126,35 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
 /// # Errors
 /// Fails when what lies there is no plain file of reasonable size, or not of the type's form.
 pub fn read_untrusted_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    match read_untrusted(path, UNTRUSTED_MAX)? {
+        Some(bytes) => parse(path, &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read_untrusted(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(file) = open_untrusted(path)? else {
         return Ok(None);
     };
     // Room for most that is read so: without it, it would come in small parts.
     let mut bytes = Vec::with_capacity(READ_AT_ONCE);
-    file.take(UNTRUSTED_MAX)
+    // It may have grown since it was opened.
+    file.take(max + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| StoreError::io("read", path, source))?;
-    parse(path, &bytes).map(Some)
+    if bytes.len() as u64 > max {
+        return Err(StoreError::NotPlain {
+            path: path.to_owned(),
+        });
+    }
+    Ok(Some(bytes))
 }
 
 /// Opens a plain file for reading in a directory that a job can write to; `None` where there is
-/// none.
+/// none. How much is read of it is for the caller to bound.
 ///
 /// # Errors
-/// Fails when what lies there is no plain file of reasonable size.
+/// Fails when what lies there is no plain file.
 pub fn open_untrusted(path: &Path) -> Result<Option<File>, StoreError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match OpenOptions::new()
@@ -139,12 +175,44 @@ pub fn open_untrusted(path: &Path) -> Result<Option<File>, StoreError> {
     let meta = file
         .metadata()
         .map_err(|source| StoreError::io("read", path, source))?;
-    if !meta.is_file() || meta.len() > UNTRUSTED_MAX {
+    if !meta.is_file() {
         return Err(StoreError::NotPlain {
             path: path.to_owned(),
         });
     }
     Ok(Some(file))
+}
+
+/// Takes a document in. Its version is looked at first where the document does not read as one of
+/// this program's: a newer one may have fields that are not known here.
+fn document<T: Versioned>(path: &Path, bytes: &[u8]) -> Result<T, StoreError> {
+    let other = |found| StoreError::OtherVersion {
+        path: path.to_owned(),
+        found,
+        known: T::VERSION,
+    };
+    match serde_json::from_slice::<T>(bytes) {
+        Ok(read) if read.version() == T::VERSION => Ok(read),
+        Ok(read) => Err(other(read.version())),
+        Err(source) => Err(match version(bytes) {
+            Some(found) if found != T::VERSION => other(found),
+            _ => StoreError::Malformed {
+                path: path.to_owned(),
+                source,
+            },
+        }),
+    }
+}
+
+/// Returns the version that a document says it has, whatever else is in it.
+pub(super) fn version(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    serde_json::from_slice::<Head>(bytes)
+        .ok()
+        .map(|head| head.version)
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, StoreError> {

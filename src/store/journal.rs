@@ -18,7 +18,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{RunDir, files::read_json};
+use super::{RunDir, files::read_document};
 use crate::{
     ids::{JobName, RunId},
     log::{LogLine, Mark, Stream},
@@ -78,7 +78,7 @@ impl JournalQuery {
     /// Returns the question for a run's lines, or those of one of its jobs. Where the run's spec is
     /// missing or cannot be read, the journal is taken that runs of the caller usually log to.
     pub fn of(run: &RunDir, job: Option<&JobName>) -> Self {
-        let spec: Option<RunSpec> = read_json(&run.spec()).ok();
+        let spec: Option<RunSpec> = read_document(&run.spec()).ok();
         let source = match spec.as_ref().map(|spec| spec.manager) {
             Some(ManagerKind::Embedded) => JournalSource::Directory(run.journal()),
             Some(ManagerKind::System) => JournalSource::System,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{EventTail, EventWriter, Liveness, RunDir, StoreError, files};
 use crate::{
+    bounds,
     event::{Event, EventKind},
     ids::JobName,
     plan::Plan,
@@ -36,9 +37,7 @@ impl RunDir {
     ) -> JobRecord {
         let mut record = JobRecord::new(unit.to_string());
         let mut running: Option<(usize, StepRecord)> = None;
-        let events = EventTail::new(self.job(job).events())
-            .read()
-            .unwrap_or_default();
+        let events = self.events_of(job);
         for event in events.into_iter().filter(|event| event.is_told_by(job)) {
             match event.event {
                 EventKind::JobStarted { .. } => {
@@ -76,7 +75,7 @@ impl RunDir {
             (record.started_at, record.attempts) = (unwritten_since, 1);
         }
         if let Some((index, step)) = running {
-            let spec: Option<JobSpec> = files::read_json(&self.job(job).spec()).ok();
+            let spec: Option<JobSpec> = files::read_document(&self.job(job).spec()).ok();
             let tolerated = spec.is_some_and(|spec| {
                 spec.steps
                     .get(index)
@@ -88,6 +87,20 @@ impl RunDir {
             });
         }
         record
+    }
+
+    /// Returns what a job's own file of events holds, as far as it is read.
+    fn events_of(&self, job: &JobName) -> Vec<Event> {
+        let mut tail = EventTail::untrusted(self.job(job).events());
+        let mut events = Vec::new();
+        // What cannot be read tells nothing.
+        while let Ok(news) = tail.read() {
+            events.extend(news.events);
+            if !news.more {
+                break;
+            }
+        }
+        events
     }
 
     /// Closes the record of a run that the machine took with it when it went down. Any other run is
@@ -117,16 +130,13 @@ impl RunDir {
             .job_names()?
             .into_iter()
             .filter(|job| !record.jobs.contains_key(job));
-        let plan: Option<Plan> = files::read_json(&self.plan()).ok();
+        let plan: Option<Plan> = files::read_document(&self.plan()).ok();
         let ended = missing.map(|job| {
-            let tolerated = plan
-                .as_ref()
-                .and_then(|plan| plan.jobs.get(&job))
-                .is_some_and(|job| job.continue_on_error);
-            EventKind::JobFinished {
-                record: self.lost_job(&job, at, tolerated, cancelled),
-                job,
-            }
+            let planned = plan.as_ref().and_then(|plan| plan.jobs.get(&job));
+            let tolerated = planned.is_some_and(|job| job.continue_on_error);
+            let mut record = self.lost_job(&job, at, tolerated, cancelled);
+            bounds::cut_record(&mut record, planned.map_or(0, |job| job.steps.len()));
+            EventKind::JobFinished { record, job }
         });
         let mut events: Vec<Event> = ended.map(|event| Event { at, event }).collect();
         let conclusion = if cancelled {
@@ -156,7 +166,7 @@ impl RunDir {
     ) -> JobRecord {
         let paths = self.job(job);
         let unit = UnitName::job(self.id(), job);
-        if let Ok(Some(left)) = files::read_untrusted_json::<JobResult>(&paths.result()) {
+        if let Ok(Some(left)) = files::read_untrusted_document::<JobResult>(&paths.result()) {
             return JobRecord {
                 unit: unit.to_string(),
                 ..left.record

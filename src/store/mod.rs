@@ -41,10 +41,10 @@ use std::{
 
 pub use building::Building;
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
-pub use events::{EventTail, EventWriter};
+pub use events::{Complaint, EventTail, EventWriter, News};
 pub use files::{
-    open_untrusted, read_json, read_untrusted_json, write_atomically, write_json,
-    write_json_plainly,
+    open_untrusted, read_document, read_json, read_untrusted_document, read_untrusted_json,
+    write_atomically, write_json, write_json_plainly,
 };
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 pub use liveness::{Liveness, SupervisorLock};
@@ -104,6 +104,16 @@ pub enum StoreError {
     Swept {
         /// The state directory.
         path: PathBuf,
+    },
+    /// A document is of another version than this program reads.
+    #[error("`{}` has version {found}, this program knows version {known}", path.display())]
+    OtherVersion {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version that is known.
+        known: u32,
     },
     /// The state directory was written by a newer program.
     #[error("state directory `{}` has version {found}, this program knows version {known}", path.display())]
@@ -167,6 +177,12 @@ impl StoreError {
             ),
             Self::Newer { .. } => {
                 Some("use the newer program, or another `--state-dir`".to_owned())
+            }
+            Self::OtherVersion { found, known, .. } if found > known => {
+                Some("use the newer program, which wrote it".to_owned())
+            }
+            Self::OtherVersion { .. } => {
+                Some("it is damaged: no program wrote this version".to_owned())
             }
             Self::NoRun {
                 nearest: Some(nearest),

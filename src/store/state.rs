@@ -340,7 +340,7 @@ impl RunDir {
     /// # Errors
     /// Fails when they cannot be read.
     pub fn load_events(&self) -> Result<Vec<Event>, StoreError> {
-        EventTail::new(self.events()).read()
+        EventTail::new(self.events()).read_own()
     }
 
     /// Returns the run's record: the final one, or what the events tell so far.
@@ -348,7 +348,7 @@ impl RunDir {
     /// # Errors
     /// Fails when neither can be read.
     pub fn load_record(&self) -> Result<RunRecord, StoreError> {
-        match files::read_json(&self.record()) {
+        match files::read_document(&self.record()) {
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 self.record_so_far()
             }
@@ -361,7 +361,7 @@ impl RunDir {
     /// # Errors
     /// Fails when the events cannot be read.
     pub fn record_so_far(&self) -> Result<RunRecord, StoreError> {
-        let events = EventTail::new(self.events()).read()?;
+        let events = self.load_events()?;
         let (workflow, _) = self.id.split();
         let workflow = workflow.parse().map_err(|source| StoreError::BadRunId {
             text: self.id.to_string(),

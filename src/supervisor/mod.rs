@@ -75,8 +75,8 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
     let Some(_lock) = run.lock_supervisor()? else {
         return Err(SuperviseError::Taken);
     };
-    let spec: RunSpec = store::read_json(&run.spec())?;
-    let plan: Plan = store::read_json(&run.plan())?;
+    let spec: RunSpec = store::read_document(&run.spec())?;
+    let plan: Plan = store::read_document(&run.plan())?;
     let graph = Graph::new(&plan)?;
     let manager = Manager::connect(spec.manager.into()).await?;
     tokio::spawn(status_line::feed_watchdog());

@@ -1,7 +1,7 @@
 //! What changes in the run directory: requests to the supervisor, and the events of running jobs.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     path::{Path, PathBuf},
 };
 
@@ -9,10 +9,11 @@ use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 
 use crate::{
+    bounds::Allowance,
     event::Event,
     graph::JobIx,
     ids::JobName,
-    store::{EventTail, StoreError},
+    store::{Complaint, EventTail, News, StoreError},
 };
 
 /// Something to look at.
@@ -32,6 +33,17 @@ pub struct Watch {
     stream: EventStream<Vec<u8>>,
     jobs: HashMap<WatchDescriptor, JobIx>,
     watched: HashMap<JobIx, Watched>,
+    /// The jobs of which there was more to be read than one look takes in.
+    again: VecDeque<JobIx>,
+}
+
+/// What a job told.
+#[derive(Debug, Default)]
+pub struct TellTale {
+    /// What happened.
+    pub events: Vec<Event>,
+    /// What was left out of what it wrote, and why; each is told once.
+    pub warnings: Vec<String>,
 }
 
 struct Watched {
@@ -40,17 +52,41 @@ struct Watched {
     tail: EventTail,
     /// How many of the events that come next are known already.
     known: usize,
+    allowance: Allowance,
+    /// Whether it was said that lines of it were passed over, and that something was left out.
+    told: [bool; 2],
 }
 
 impl Watched {
     /// Returns what the job tells that is new.
-    fn read(&mut self) -> Vec<Event> {
+    fn read(&mut self) -> (TellTale, News) {
         // A job may have put anything in the place of its file; then it has no events.
-        let mut events = self.tail.read().unwrap_or_default();
-        events.retain(|event| event.is_told_by(&self.job));
+        let mut news = self.tail.read().unwrap_or_default();
+        let mut warnings = Vec::new();
+        for complaint in &news.complaints {
+            let passes_over = matches!(
+                complaint,
+                Complaint::Damaged { .. } | Complaint::OtherVersion { .. }
+            );
+            if !passes_over || !std::mem::replace(&mut self.told[0], true) {
+                warnings.push(format!("events of job `{}`: {complaint}", self.job));
+            }
+        }
+        let told = std::mem::take(&mut news.events).into_iter();
+        let mut events: Vec<Event> = told
+            .filter(|event| event.is_told_by(&self.job))
+            .filter_map(|event| self.allowance.admit(event))
+            .collect();
+        if self.allowance.exceeded && !std::mem::replace(&mut self.told[1], true) {
+            warnings.push(format!(
+                "events of job `{}`: it tells more than a job may; the rest is cut or left out",
+                self.job
+            ));
+        }
         let known = self.known.min(events.len());
         self.known -= known;
-        events.split_off(known)
+        let events = events.split_off(known);
+        (TellTale { events, warnings }, news)
     }
 }
 
@@ -78,10 +114,12 @@ impl Watch {
             stream,
             jobs: HashMap::new(),
             watched: HashMap::new(),
+            again: VecDeque::new(),
         })
     }
 
-    /// Watches the events of a job, of which an earlier supervisor has passed on the first `known`.
+    /// Watches the events of a job of so many steps, of which an earlier supervisor has passed on
+    /// the first `known`.
     ///
     /// # Errors
     /// Fails with the system's reason; the limit is `fs.inotify.max_user_watches`.
@@ -89,6 +127,7 @@ impl Watch {
         &mut self,
         ix: JobIx,
         job: &JobName,
+        steps: usize,
         known: usize,
         out: &Path,
         events: PathBuf,
@@ -104,35 +143,56 @@ impl Watch {
             Watched {
                 descriptor,
                 job: job.clone(),
-                tail: EventTail::new(events),
+                tail: EventTail::untrusted(events),
                 known,
+                allowance: Allowance::new(steps),
+                told: [false; 2],
             },
         );
         Ok(())
     }
 
-    /// Ends the watch of a job and returns the events it still had.
-    pub fn remove(&mut self, ix: JobIx) -> Vec<Event> {
+    /// Ends the watch of a job and returns what it still had to tell.
+    pub fn remove(&mut self, ix: JobIx) -> TellTale {
         let Some(mut watched) = self.watched.remove(&ix) else {
-            return Vec::new();
+            return TellTale::default();
         };
         self.jobs.remove(&watched.descriptor);
-        let events = watched.read();
+        let mut all = TellTale::default();
+        loop {
+            let (told, news) = watched.read();
+            all.events.extend(told.events);
+            all.warnings.extend(told.warnings);
+            if !news.more {
+                break;
+            }
+        }
         // The directory may be gone, and the watch with it.
         let _ = self.watches.remove(watched.descriptor);
-        events
+        all
     }
 
-    /// Returns the new events of a job.
-    pub fn events(&mut self, ix: JobIx) -> Vec<Event> {
-        self.watched
-            .get_mut(&ix)
-            .map(Watched::read)
-            .unwrap_or_default()
+    /// Returns what a job tells that is new.
+    pub fn events(&mut self, ix: JobIx) -> TellTale {
+        let Some(watched) = self.watched.get_mut(&ix) else {
+            return TellTale::default();
+        };
+        let (told, news) = watched.read();
+        if news.more {
+            self.again.push_back(ix);
+        }
+        if news.over {
+            // Nothing that it writes from now on wakes anybody up.
+            let _ = self.watches.remove(watched.descriptor.clone());
+        }
+        told
     }
 
     /// Waits for the next change.
     pub async fn next(&mut self) -> Change {
+        if let Some(ix) = self.again.pop_front() {
+            return Change::Job(ix);
+        }
         loop {
             let Some(event) = self.stream.next().await else {
                 std::future::pending().await

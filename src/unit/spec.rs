@@ -16,6 +16,7 @@ use crate::{
     graph::JobIx,
     ids::{JobName, RunId, WorkflowName},
     plan::{Argv, Env, Retry, Seconds, Setting, Step},
+    record::Versioned,
 };
 
 /// The version of `run.json` and `spec.json`.
@@ -363,6 +364,22 @@ impl StepSpec {
             timeout: step_timeout(step.timeout),
             retry: step.retry,
         }
+    }
+}
+
+impl Versioned for RunSpec {
+    const VERSION: u32 = SPEC_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl Versioned for JobSpec {
+    const VERSION: u32 = SPEC_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
     }
 }
 

@@ -160,7 +160,7 @@ pub async fn rerun(
         }
         .into());
     }
-    let old: RunSpec = store::read_json(&from.spec())?;
+    let old: RunSpec = store::read_document(&from.spec())?;
     // Inputs were checked when the run was made; nothing of the caller's environment is taken
     // again.
     let without_inputs = Plan {

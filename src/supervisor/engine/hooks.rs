@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Cancel, Engine, SuperviseError};
 use crate::{
+    bounds::{TEXT_MAX, cut_text},
     error::describe,
     event::EventKind,
     graph::JobIx,
@@ -51,18 +52,18 @@ impl Engine<'_> {
 
     /// Returns why a hook has not succeeded.
     fn hook_failure(&self, executor: &str, hook: WorkspaceHook) -> Option<String> {
-        match store::read_untrusted_json::<JobResult>(&self.run.hook(executor, hook).result()) {
+        match store::read_untrusted_document::<JobResult>(&self.run.hook(executor, hook).result()) {
             Ok(Some(left)) if left.record.conclusion == Conclusion::Success => None,
             Ok(Some(left)) => {
                 let reason = left
                     .record
                     .reason
                     .unwrap_or_else(|| left.record.conclusion.to_string());
-                Some(
-                    reason
-                        .strip_prefix(&format!("step {}: ", hook.name()))
-                        .map_or(reason.clone(), str::to_owned),
-                )
+                let mut reason = reason
+                    .strip_prefix(&format!("step {}: ", hook.name()))
+                    .map_or(reason.clone(), str::to_owned);
+                cut_text(&mut reason, TEXT_MAX);
+                Some(reason)
             }
             Ok(None) => Some("its runner left no result".to_owned()),
             Err(error) => Some(describe(&error)),

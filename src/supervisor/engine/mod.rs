@@ -28,9 +28,10 @@ use super::{
     SuperviseError,
     progress::{Place, Progress, Queue},
     status_line::{self, StatusLine},
-    watch::{Change, Watch},
+    watch::{Change, TellTale, Watch},
 };
 use crate::{
+    bounds,
     error::describe,
     event::{Event, EventKind},
     graph::{Graph, JobIx},
@@ -39,7 +40,7 @@ use crate::{
     plan::Plan,
     record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
     status::{self, Condition},
-    store::{self, EventTail, EventWriter, GroupLock, RunDir},
+    store::{self, EventWriter, GroupLock, RunDir},
     systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
     unit::{self, Context, Features, RunSpec, UnitName},
 };
@@ -81,6 +82,8 @@ pub struct Engine<'a> {
     group: Option<GroupLock>,
     /// Why the run ends in favour of another.
     superseded: Option<String>,
+    /// What was warned of already.
+    warned: BTreeSet<String>,
     terminate: SignalStream,
     interrupt: SignalStream,
     status: StatusLine,
@@ -104,7 +107,7 @@ impl<'a> Engine<'a> {
         let watch = Watch::new(&run.control())?;
         let told = manager.signals().await?;
         let features = Features::of_version(manager.version().await?);
-        let past = EventTail::new(run.events()).read()?;
+        let past = run.load_events()?;
         let mut record = run.record_so_far()?;
         record.started_at = spec.created_at;
         let context = Context {
@@ -135,6 +138,7 @@ impl<'a> Engine<'a> {
             deadline: None,
             group: None,
             superseded: None,
+            warned: BTreeSet::new(),
             terminate,
             interrupt,
         };
@@ -250,6 +254,7 @@ impl<'a> Engine<'a> {
                 }
                 EventKind::CancelRequested { kill: true, .. } => self.cancel = Cancel::Killed,
                 EventKind::MatrixCancelled { group, job } => self.note_cancelled(group, job),
+                EventKind::Warning { message } => _ = self.warned.insert(message.clone()),
                 EventKind::JobFinished { .. }
                 | EventKind::GroupWaiting { .. }
                 | EventKind::GroupEntered { .. }
@@ -259,7 +264,6 @@ impl<'a> Engine<'a> {
                 | EventKind::StepStarted { .. }
                 | EventKind::StepFinished { .. }
                 | EventKind::Annotation { .. }
-                | EventKind::Warning { .. }
                 | EventKind::RunFinished { .. } => {}
             }
         }
@@ -451,7 +455,7 @@ impl<'a> Engine<'a> {
     async fn finish_job(&mut self, ix: JobIx, result: JobResult) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let unit = UnitName::job(&self.context.run.run, name);
-        let left: Option<LeftResult> = match store::read_untrusted_json(
+        let left: Option<LeftResult> = match store::read_untrusted_document(
             &self.run.job(name).result(),
         ) {
             Ok(left) => left,
@@ -557,7 +561,10 @@ impl<'a> Engine<'a> {
             self.manager.reset_failed(unit.as_str()).await?;
         }
         self.unmount(ix);
-        self.unwritten.extend(past);
+        self.take_in(past);
+        for cut in bounds::cut_record(&mut record, job.steps.len()) {
+            self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
+        }
         self.started.remove(&ix);
         let finished_wave = self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);
@@ -582,14 +589,15 @@ impl<'a> Engine<'a> {
     async fn changed(&mut self, change: Change) -> Result<(), SuperviseError> {
         match change {
             Change::Job(ix) => {
-                let events = self.watch.events(ix);
-                if events
+                let told = self.watch.events(ix);
+                if told
+                    .events
                     .iter()
                     .any(|event| matches!(event.event, EventKind::JobStarted { .. }))
                 {
                     self.started.insert(ix);
                 }
-                self.unwritten.extend(events);
+                self.take_in(told);
                 Ok(())
             }
             Change::Control => self.control().await,
@@ -691,6 +699,21 @@ impl<'a> Engine<'a> {
         match self.writer.append(&self.unwritten) {
             Ok(()) => self.unwritten.clear(),
             Err(error) => tracing::warn!("{}, trying again with the next event", describe(&error)),
+        }
+    }
+
+    /// Takes in what a job told.
+    fn take_in(&mut self, told: TellTale) {
+        self.unwritten.extend(told.events);
+        told.warnings
+            .into_iter()
+            .for_each(|warning| self.warn(warning));
+    }
+
+    /// Warns of something once, also where an earlier supervisor has done so.
+    fn warn(&mut self, message: String) {
+        if self.warned.insert(message.clone()) {
+            self.emit(EventKind::Warning { message });
         }
     }
 

@@ -84,11 +84,12 @@ impl Engine<'_> {
 
     /// Watches what a job tells, of which the first `known` events have been passed on.
     pub(super) fn watch_job(&mut self, ix: JobIx, known: usize) -> Result<(), SuperviseError> {
-        let name = self.context.graph.name(ix);
+        let (name, job) = self.context.job(ix);
         let paths = self.run.job(name);
+        let steps = job.steps.len();
         Ok(self
             .watch
-            .add(ix, name, known, &paths.out(), paths.events())?)
+            .add(ix, name, steps, known, &paths.out(), paths.events())?)
     }
 
     /// Records a job that will never be submitted.

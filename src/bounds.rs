@@ -1,0 +1,271 @@
+//! How much a job may add to what is kept of its run.
+//!
+//! A job's code is not trusted, and its result and its events may be forged. Whatever of them
+//! enters the run's events and its record is cut to these bounds. Pure.
+
+use crate::{
+    event::{Event, EventKind},
+    record::{Annotation, JobRecord, StepRecord},
+};
+
+/// The largest `result.json` that is read, in bytes.
+pub const RESULT_MAX: u64 = 8 << 20;
+/// How much is read of a job's events, in bytes, and how long one of its lines may be.
+pub const EVENTS_MAX: u64 = 16 << 20;
+/// See [`EVENTS_MAX`].
+pub const LINE_MAX: usize = 8 << 20;
+/// What a job's events may add to those of its run, in bytes.
+const TOLD_MAX: usize = 4 << 20;
+/// What an event takes beside its texts, in bytes.
+const EVENT_BYTES: usize = 256;
+/// The names and values of a job's outputs, in bytes: GitHub's bound.
+const OUTPUTS_MAX: usize = 1 << 20;
+/// How many annotations a job may have: GitHub's bound.
+pub const ANNOTATIONS_MAX: usize = 50;
+/// The longest text of an annotation, and the longest reason or name of a step, in bytes.
+pub const TEXT_MAX: usize = 4096;
+
+/// Cuts a text to a number of bytes, on a whole character. Returns whether it was longer.
+pub fn cut_text(text: &mut String, max: usize) -> bool {
+    if text.len() <= max {
+        return false;
+    }
+    let mark = '…';
+    let mut end = max.saturating_sub(mark.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push(mark);
+    true
+}
+
+/// Cuts a record to the bounds; `steps` is how many steps the job has. Returns what was cut, in
+/// words.
+pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
+    let mut cut = Vec::new();
+    let mut room = OUTPUTS_MAX;
+    let mut left_out = Vec::new();
+    record.outputs.retain(|name, value| {
+        let size = name.len() + value.len();
+        let fits = size <= room;
+        if fits {
+            room -= size;
+        } else {
+            left_out.push(name.chars().take(100).collect::<String>());
+        }
+        fits
+    });
+    if !left_out.is_empty() {
+        let count = left_out.len();
+        left_out.truncate(10);
+        let more = if count > left_out.len() { ", …" } else { "" };
+        cut.push(format!(
+            "outputs of more than {OUTPUTS_MAX} bytes in all: left out `{}`{more}",
+            left_out.join("`, `")
+        ));
+    }
+    if record.annotations.len() > ANNOTATIONS_MAX {
+        record.annotations.truncate(ANNOTATIONS_MAX);
+        cut.push(format!("more than {ANNOTATIONS_MAX} annotations"));
+    }
+    if record.steps.len() > steps {
+        record.steps.truncate(steps);
+        cut.push("more steps than it has".to_owned());
+    }
+    let mut is_long = record
+        .reason
+        .as_mut()
+        .is_some_and(|reason| cut_text(reason, TEXT_MAX));
+    for annotation in &mut record.annotations {
+        is_long |= cut_annotation(annotation);
+    }
+    for step in &mut record.steps {
+        is_long |= cut_step(step);
+    }
+    if is_long {
+        cut.push(format!("texts of more than {TEXT_MAX} bytes"));
+    }
+    cut
+}
+
+fn cut_annotation(annotation: &mut Annotation) -> bool {
+    let texts = [
+        Some(&mut annotation.step),
+        Some(&mut annotation.message),
+        annotation.title.as_mut(),
+        annotation.file.as_mut(),
+    ];
+    texts
+        .into_iter()
+        .flatten()
+        .fold(false, |cut, text| cut_text(text, TEXT_MAX) | cut)
+}
+
+fn cut_step(step: &mut StepRecord) -> bool {
+    let reason = step
+        .reason
+        .as_mut()
+        .is_some_and(|reason| cut_text(reason, TEXT_MAX));
+    cut_text(&mut step.name, TEXT_MAX) | reason
+}
+
+/// What a job's events may still add to its run's.
+#[derive(Debug)]
+pub struct Allowance {
+    steps: usize,
+    annotations: usize,
+    bytes: usize,
+    /// Whether something was left out or cut.
+    pub exceeded: bool,
+}
+
+impl Allowance {
+    /// Returns that of a job with so many steps, which has told nothing yet.
+    pub fn new(steps: usize) -> Self {
+        Self {
+            steps,
+            annotations: ANNOTATIONS_MAX,
+            bytes: TOLD_MAX,
+            exceeded: false,
+        }
+    }
+
+    /// Returns what is kept of the next event that the job tells; it depends on the events before,
+    /// and on nothing else.
+    pub fn admit(&mut self, mut event: Event) -> Option<Event> {
+        let (is_whole, texts) = match &mut event.event {
+            EventKind::Annotation { annotation, .. } => {
+                let Some(left) = self.annotations.checked_sub(1) else {
+                    self.exceeded = true;
+                    return None;
+                };
+                self.annotations = left;
+                let is_whole = !cut_annotation(annotation);
+                let optional = [&annotation.title, &annotation.file];
+                let optional: usize = optional.into_iter().flatten().map(String::len).sum();
+                let size = annotation.message.len() + annotation.step.len() + optional;
+                (is_whole, size)
+            }
+            EventKind::StepStarted { index, name, .. } if *index < self.steps => {
+                (!cut_text(name, TEXT_MAX), name.len())
+            }
+            EventKind::StepFinished { index, step, .. } if *index < self.steps => {
+                let is_whole = !cut_step(step);
+                let reason = step.reason.as_ref().map_or(0, String::len);
+                (is_whole, step.name.len() + reason)
+            }
+            EventKind::StepStarted { .. } | EventKind::StepFinished { .. } => {
+                self.exceeded = true;
+                return None;
+            }
+            EventKind::JobRetried { .. } => {
+                self.annotations = ANNOTATIONS_MAX;
+                (true, 0)
+            }
+            _ => (true, 0),
+        };
+        self.exceeded |= !is_whole;
+        let size = texts + EVENT_BYTES;
+        // What comes after the first that does not fit does not fit either.
+        let Some(left) = self.bytes.checked_sub(size) else {
+            self.bytes = 0;
+            self.exceeded = true;
+            return None;
+        };
+        self.bytes = left;
+        Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::record::AnnotationLevel;
+
+    fn annotation(message: &str) -> Annotation {
+        Annotation {
+            level: AnnotationLevel::Error,
+            step: "s".into(),
+            message: message.into(),
+            title: None,
+            file: None,
+            line: None,
+            end_line: None,
+            column: None,
+            end_column: None,
+        }
+    }
+
+    fn event(event: EventKind) -> Event {
+        Event {
+            at: Timestamp::UNIX_EPOCH,
+            event,
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_on_whole_characters() {
+        let mut text = "é".repeat(10);
+        assert!(!cut_text(&mut text, 20));
+        assert!(cut_text(&mut text, 12));
+        assert_eq!(text, "éééé…");
+    }
+
+    #[test]
+    fn a_record_is_cut_to_what_a_job_may_add() {
+        let mut record = JobRecord::new("u".into());
+        record.annotations = vec![annotation(&"x".repeat(1 << 20)); 70];
+        record.reason = Some("y".repeat(1 << 20));
+        for (name, size) in [("a", 1 << 19), ("b", 1 << 20), ("c", 1 << 10)] {
+            record.outputs.insert(name.into(), "z".repeat(size));
+        }
+        let cut = cut_record(&mut record, 1);
+        assert_eq!(cut.len(), 3, "{cut:?}");
+        assert_eq!(
+            record.outputs.keys().collect::<Vec<_>>(),
+            ["a", "c"],
+            "what fits stays"
+        );
+        let size = serde_json::to_vec(&record).unwrap().len();
+        assert!(size < (1 << 20), "{size}");
+        assert_eq!(cut_record(&mut record, 1), NONE);
+    }
+
+    const NONE: [String; 0] = [];
+
+    #[test]
+    fn a_job_tells_no_more_than_it_may() {
+        let job: crate::ids::JobName = "j".parse().unwrap();
+        let mut allowance = Allowance::new(1);
+        let started = |index| {
+            event(EventKind::StepStarted {
+                job: job.clone(),
+                index,
+                name: "s".into(),
+                attempt: 1,
+            })
+        };
+        assert!(allowance.admit(started(0)).is_some());
+        assert!(!allowance.exceeded);
+        assert!(allowance.admit(started(1)).is_none(), "it has one step");
+        assert!(allowance.exceeded);
+        let annotated = || {
+            event(EventKind::Annotation {
+                job: job.clone(),
+                annotation: annotation(&"x".repeat(1 << 20)),
+            })
+        };
+        let kept: Vec<Event> = (0..70)
+            .filter_map(|_| allowance.admit(annotated()))
+            .collect();
+        assert_eq!(kept.len(), ANNOTATIONS_MAX);
+        assert!(serde_json::to_vec(&kept).unwrap().len() < ANNOTATIONS_MAX * 2 * TEXT_MAX);
+        let count = (0..100_000)
+            .filter(|_| allowance.admit(started(0)).is_some())
+            .count();
+        assert!((1_000..20_000).contains(&count), "{count}");
+    }
+}
