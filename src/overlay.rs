@@ -18,7 +18,7 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
+        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown},
     },
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -38,13 +38,20 @@ use rustix::{
 
 use crate::{
     error::describe,
+    store::{ModePolicy, TreeCopy},
     unit::{JobPaths, MOUNT_COMMAND, RunPaths},
 };
 
 /// The subcommand that finds out whether all this works.
 const PROBE: &str = "workspace-probe";
+/// The same, where systemd will mount.
+const PROBE_IN_PID1: &str = "workspace-probe-in-pid1";
 /// The subcommand of the process whose user namespace is taken for its mapping.
 const NAMESPACE: &str = "user-namespace";
+
+/// This very program. The kernel follows this link to the file itself, so it also leads there in a
+/// mount namespace that has nothing, or something else, where the program lies.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Where systemd keeps the ids of users that exist as long as a unit.
 const DYNAMIC_USERS: &str = "/run/systemd/dynamic-uid";
@@ -88,6 +95,7 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
         (NAMESPACE, None) => hold_namespace(),
         (MOUNT_COMMAND, Some(job)) => mount_for_job(&JobPaths::at(job.into())),
         (PROBE, Some(directory)) => probe(Path::new(directory)),
+        (PROBE_IN_PID1, Some(directory)) => enter_pid1().and_then(|()| probe(Path::new(directory))),
         _ => return None,
     };
     Some(match result {
@@ -101,13 +109,11 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
 }
 
 /// Returns whether workspaces can be mounted below a directory, which must be writable: the kernel
-/// can do it, with this file system, and so may we. It is tried.
-pub fn works_below(directory: &Path) -> bool {
-    let Ok(program) = env::current_exe() else {
-        return false;
-    };
-    let status = Command::new(program)
-        .arg(PROBE)
+/// can do it, with this file system, and so may we. It is tried, in the mount namespace of the
+/// systemd that is `running`; one that is still to be booted will have ours.
+pub fn works_below(directory: &Path, running: bool) -> bool {
+    let status = Command::new(OWN_PROGRAM)
+        .arg(if running { PROBE_IN_PID1 } else { PROBE })
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -135,24 +141,78 @@ pub fn unmount(job: &JobPaths) {
     let _ = fs::remove_dir_all(job.overlay());
 }
 
-/// Mounts the workspace of the job whose unit is being started. Where it cannot be, the reason is
-/// left for the job's runner, which has a record to put it in.
-fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
-    // A command of a unit gets a mount namespace of its own even with full privileges
-    // (`PrivateTmp=`); what is mounted in the manager's is there when it makes the one of the
-    // runner.
+/// Enters systemd's mount namespace. A command of a unit gets one of its own even with full
+/// privileges (`PrivateTmp=`); what is mounted in systemd's is there when it makes the runner's.
+fn enter_pid1() -> Result<(), OverlayError> {
     let namespace = File::open("/proc/1/ns/mnt").at("find the mount namespace of systemd")?;
-    setns(namespace, CloneFlags::CLONE_NEWNS).at("enter the mount namespace of systemd")?;
+    setns(namespace, CloneFlags::CLONE_NEWNS).at("enter the mount namespace of systemd")
+}
+
+/// Mounts the workspace of the job whose unit is being started. Where it cannot be, the job gets a
+/// copy of the source tree to fill its workspace from; where that fails as well, the reason is left
+/// for the job's runner, which has a record to put it in.
+fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
+    enter_pid1()?;
+    let run = job.path().ancestors().nth(2).unwrap_or(Path::new("/"));
+    let lower = RunPaths::new(run.to_owned()).source_tree();
     let made = directory(&job.overlay(), 0o755).and_then(|()| {
         let ids = ids_of(env::var("USER").ok().as_deref())?;
-        let runs = job.path().ancestors().nth(2).unwrap_or(Path::new("/"));
-        mount_workspace(&RunPaths::new(runs.to_owned()).source_tree(), job, ids)
+        mount_workspace(&lower, job, ids).or_else(|error| {
+            copy_for_job(&lower, job, ids)?;
+            fs::write(job.overlay_copied(), describe(&error))
+                .at("say why the workspace is not mounted")
+        })
     });
     match made {
         Ok(()) => Ok(()),
         Err(error) => fs::write(job.overlay_error(), describe(&error))
             .at("say why the workspace is not mounted"),
     }
+}
+
+/// Copies `lower` for a job of this user to where it would be mounted: from there the runner fills
+/// a workspace that is empty.
+fn copy_for_job(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), OverlayError> {
+    for path in [job.workspace(), job.overlay_source()] {
+        // Nothing may be mounted there, as is wanted.
+        let _ = umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        directory(&path, 0o755)?;
+    }
+    let copied = TreeCopy {
+        from: lower,
+        to: &job.overlay_source(),
+        modes: ModePolicy::Keep,
+        take_from: None,
+        stop: None,
+    }
+    .all();
+    copied
+        .map_err(io::Error::other)
+        .at("copy the source tree")?;
+    for path in [job.workspace(), job.changes()] {
+        directory(&path, 0o755)?;
+        chown(&path, Some(ids.user), Some(ids.group))
+            .at(format!("give `{}` to the job's user", path.display()))?;
+    }
+    give_away(&job.overlay_source(), ids).at("give the source tree to the job's user")
+}
+
+/// Makes a user the owner of a tree that nobody else can change.
+fn give_away(tree: &Path, ids: Ids) -> io::Result<()> {
+    let mut left = vec![tree.to_owned()];
+    while let Some(path) = left.pop() {
+        let meta = fs::symlink_metadata(&path)?;
+        lchown(&path, Some(ids.user), Some(ids.group))?;
+        if meta.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                left.push(entry?.path());
+            }
+        } else if meta.is_file() {
+            // To change the owner takes away what was set-user-ID.
+            fs::set_permissions(&path, meta.permissions())?;
+        }
+    }
+    Ok(())
 }
 
 /// Mounts `lower` as the workspace of a job of this user.
@@ -257,8 +317,7 @@ fn ids_of(user: Option<&str>) -> Result<Ids, OverlayError> {
 /// it.
 fn mapping(ids: Ids) -> Result<OwnedFd, OverlayError> {
     let action = "make a user namespace";
-    let program = env::current_exe().at(action)?;
-    let mut child = Command::new(program)
+    let mut child = Command::new(OWN_PROGRAM)
         .arg(NAMESPACE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -100,7 +100,10 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         inherits: false,
     };
     match secrets {
-        Ok(()) => job.live(),
+        Ok(()) => {
+            job.say_why_copied();
+            job.live();
+        }
         Err(error) => job.end(Conclusion::Failure, describe(&error)),
     }
     job.leave_result()
@@ -163,6 +166,21 @@ impl Job<'_> {
         // slots ran at once.
         self.record.finished_at = Some(Timestamp::now());
         drop(slots);
+    }
+
+    /// Says why the workspace, which was to be mounted, is a copy.
+    fn say_why_copied(&mut self) {
+        if let Some(reason) = self
+            .spec
+            .mount_source
+            .then(|| fs::read_to_string(self.paths.overlay_copied()).ok())
+            .flatten()
+        {
+            self.processes.journal.note(
+                &format!("{reason}; the workspace is a copy of the source tree"),
+                Priority::Warning,
+            );
+        }
     }
 
     /// Runs the job, unless its condition in bash is not true: until that is known it has not
@@ -347,11 +365,13 @@ impl Job<'_> {
         ) {
             // Removed through a mount, each file of the source tree would have to be marked as
             // removed.
-            empty(&if self.spec.mount_source {
-                self.paths.changes()
-            } else {
-                self.paths.workspace()
-            });
+            empty(
+                &if self.spec.mount_source && !self.paths.overlay_copied().exists() {
+                    self.paths.changes()
+                } else {
+                    self.paths.workspace()
+                },
+            );
             empty(&self.paths.home());
         }
         empty(&self.spec.files_directory);

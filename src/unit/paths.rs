@@ -235,6 +235,11 @@ impl JobPaths {
         self.0.join("overlay/error")
     }
 
+    /// Returns where the reason lies why the workspace is filled with a copy, and not mounted.
+    pub fn overlay_copied(&self) -> PathBuf {
+        self.0.join("overlay/copied")
+    }
+
     /// Returns its `$HOME`.
     pub fn home(&self) -> PathBuf {
         self.0.join("work/home")

@@ -454,9 +454,7 @@ fn prepare(
     let (rerun_of, ended) = match origin {
         Origin::Tree(source) => {
             if let Some(source) = source {
-                // A user's own manager may not mount what its jobs see.
-                let may_mount = spec.manager != ManagerKind::User;
-                let snapshot = source.snapshot(run, may_mount, mark)?;
+                let snapshot = source.snapshot(run, spec.manager, mark)?;
                 spec.mounts_source = snapshot.mounted;
                 notes.extend(snapshot.notes);
             }

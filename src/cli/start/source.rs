@@ -10,6 +10,7 @@ use crate::{
     cli::interrupts::Mark,
     overlay,
     store::{self, ModePolicy, RunDir, StoreError, TreeCopy},
+    unit::ManagerKind,
 };
 
 /// What can go wrong with a snapshot.
@@ -75,16 +76,16 @@ impl Source {
     }
 
     /// Copies the tree into the run directory. A small one is made readable for the jobs' users,
-    /// with its real modes beside it, and each job copies it. A larger one is, if it `may` be,
-    /// mounted, so that a job costs the same whatever its size: then it keeps its real modes, since
-    /// it will look as if it were the job's own.
+    /// with its real modes beside it, and each job copies it. A larger one is, if it can be, mounted,
+    /// so that a job costs the same whatever its size: then it keeps its real modes, since it will
+    /// look as if it were the job's own. A user's own manager may not mount what its jobs see.
     ///
     /// # Errors
     /// Fails when git does, a file cannot be copied, or a signal has come.
     pub fn snapshot(
         &self,
         run: &RunDir,
-        may_mount: bool,
+        manager: ManagerKind,
         mark: &Mark,
     ) -> Result<Snapshot, SourceError> {
         let target = run.source();
@@ -125,7 +126,10 @@ impl Source {
             )
         }));
         let is_large = copied.entries > COPIED_ENTRIES || copied.bytes > COPIED_BYTES;
-        let mounted = may_mount && is_large && overlay::works_below(&target.join("probe"));
+        let is_running = manager == ManagerKind::System;
+        let mounted = manager != ManagerKind::User
+            && is_large
+            && overlay::works_below(&target.join("probe"), is_running);
         if mounted {
             copied.modes.set(&tree).map_err(SourceError::Copy)?;
         } else {
