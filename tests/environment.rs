@@ -142,7 +142,7 @@ fn providers_run_in_order_before_the_first_step_and_see_what_earlier_ones_set(ma
     command.env("CALLER", "2");
     let run = manager.start_command(command).end().exits(0);
     let lines = run.lines("j");
-    assert!(lines[0].ends_with("/j/work/workspace"), "{run}");
+    assert!(lines[0].ends_with("/job/work/workspace"), "{run}");
     // What a step wrote outranks the job's and the workflow's providers, a provider of the step
     // outranks it.
     assert_eq!(

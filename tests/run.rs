@@ -246,7 +246,7 @@ fn steps_hand_values_on(manager: &Manager) {
     let run = manager.run(&plan, &["--input", "level=high"]).exits(1);
     let lines = run.lines("make-it");
     assert_eq!(lines[..2], ["tool-two words", "text"], "{run}");
-    assert!(lines[2].ends_with("/make-it/work/workspace/deep"), "{run}");
+    assert!(lines[2].ends_with("/job/work/workspace/deep"), "{run}");
     assert_eq!(
         lines[3..],
         ["INPUT_LEVEL=high", "INPUT_COUNT=3", "0", "{}"],

@@ -12,6 +12,7 @@ on_shared_managers!(
     a_job_cannot_forge_a_success_by_killing_its_runner,
     levels_open_what_they_say,
     properties_reach_the_unit,
+    sockets_of_the_host_are_reached_only_where_the_plan_says_so,
 );
 // The host's /root is not ours, and a user's state directory lies in /home anyway.
 on_managers!(the_state_directory_may_lie_in_a_hidden_one on embedded_257, embedded_262, system_252, system_257, system_262);
@@ -20,7 +21,7 @@ const NONE: [&str; 0] = [];
 
 /// Functions for probes: `denied NAME COMMAND...` prints a line if the command succeeds.
 const PROBE: &str = "denied() { local name=$1; shift; if \"$@\" >/dev/null 2>&1; then echo \"LEAK $name: $*\"; fi; }
-    run=$(cd ../../../..; pwd); me=$NIXACTIONS_JOB; ";
+    run=/run/nixactions; ";
 
 fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
     let outside = manager.open_directory("outside");
@@ -37,10 +38,10 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
     let probe = format!(
         "{PROBE}
         for file in run.json plan.json events.jsonl supervisor.lock control record.json; do denied read ls $run/$file; done
-        denied read-others ls $run/../{other} ; [ $(ls $run/.. | wc -l) = 1 ] || echo LEAK runs: $(ls $run/..)
-        denied other-job ls $run/jobs/busy/work; denied other-job cat $run/jobs/busy/spec.json
+        denied read-others ls {state}/runs/{other}; [ -z \"$(ls -A {state} 2>/dev/null)\" ] || echo LEAK runs: $(ls {state})
+        for dir in $run {state}/runs/$NIXACTIONS_RUN; do denied other-job ls $dir/jobs/busy/work; denied other-job cat $dir/jobs/busy/spec.json; done
         for file in x events.jsonl shared/x shared/cancelled shared/slots/0 control/cancel jobs/x {own} jobs/busy/out/result.json \
-            jobs/busy/x jobs/need/out/result.json jobs/need/out/x; do denied write bash -c \"echo > $run/$file\"; done
+            jobs/busy/x bin/x bin/nixactions-runner jobs/need/out/result.json jobs/need/out/x; do denied write bash -c \"echo > $run/$file\"; done
         denied replace mv $run/jobs/need/out/result.json $run/jobs/need/out/old
         for dir in / /etc /usr /usr/bin /var /var/lib /opt /srv /boot /run /run/systemd $run {outside}; do denied write touch $dir/probe; done
         denied secret cat {secret}; denied shadow cat /etc/shadow
@@ -56,10 +57,11 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
         grep -q '^NoNewPrivs:.1$' /proc/self/status || echo LEAK privileges; grep -q '^CapEff:.0*$' /proc/self/status || echo LEAK capabilities
         echo works > file && cat file && touch $HOME/x /tmp/x && echo uid=$(id -u)",
         other = other.id,
+        state = manager.state_dir().display(),
         outside = outside.display(),
         secret = secret.display(),
         // What a user's job shares with its manager is the user.
-        own = if manager.kind() == Kind::User { "" } else { "jobs/$me/x jobs/$me/spec.json" },
+        own = if manager.kind() == Kind::User { "" } else { "job/x job/spec.json" },
     );
     let plan = json!({ "version": 1, "name": "strict", "maxParallel": 2, "jobs": {
         "need": bash("true"),
@@ -126,9 +128,9 @@ fn levels_open_what_they_say(manager: &Manager) {
             "none": { "type": "systemd", "sandbox": "none" },
         },
         "jobs": {
-            "relaxed": with(bash(&format!("{PROBE} denied read ls $run/plan.json; denied write touch /etc/probe; denied root ls -A /root/.bashrc
-                unshare --user --map-root-user true && echo userns; echo uid=$(id -u)")), json!({ "executor": "relaxed" })),
-            "none": with(bash(&format!("{PROBE} cat $run/plan.json >/dev/null && echo uid=$(id -u)")), json!({ "executor": "none" })),
+            "relaxed": with(bash(&format!("{PROBE} denied read ls $run/plan.json; denied read ls {state}/runs; denied write touch /etc/probe; denied root ls -A /root/.bashrc
+                unshare --user --map-root-user true && echo userns; echo uid=$(id -u)", state = manager.state_dir().display())), json!({ "executor": "relaxed" })),
+            "none": with(bash("cat ../../../../plan.json >/dev/null && echo uid=$(id -u)"), json!({ "executor": "none" })),
         } });
     let run = manager.run(&plan, &NONE).exits(0);
     assert_eq!(run.lines("relaxed")[0], "userns", "{run}");
@@ -267,4 +269,32 @@ fn the_state_directory_may_lie_in_a_hidden_one(manager: &Manager) {
             .command(&[program.as_str(), "run", "--manager", kind, &plan])
             .ok();
     }
+}
+
+fn sockets_of_the_host_are_reached_only_where_the_plan_says_so(manager: &Manager) {
+    let bus = "/run/dbus/system_bus_socket";
+    // Directories that it may not read are no way to a socket either.
+    let look = format!(
+        "{{ find /run /var/run/ -type s 2>/dev/null || true; }} | sort -u; [ ! -e {bus} ]; [ ! -e /run/systemd/private ]"
+    );
+    let plan = json!({ "version": 1, "name": "sockets",
+        "executors": { "relaxed": { "type": "systemd", "sandbox": "relaxed" } },
+        "jobs": {
+            "strict": bash(&look),
+            "relaxed": with(bash(&look), json!({ "executor": "relaxed" })),
+            "bound": with(bash(&format!("[ -S {bus} ] && echo there")),
+                json!({ "properties": { "BindPaths": bus } })),
+        } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    for job in ["strict", "relaxed"] {
+        let found: Vec<_> = run
+            .lines(job)
+            .into_iter()
+            .filter(|path| !path.contains("/systemd/journal/"))
+            // The one by which runners that wait for their turn ask for more time.
+            .filter(|path| !path.ends_with("/systemd/notify"))
+            .collect();
+        assert_eq!(found, NONE, "{job} of {run}");
+    }
+    assert_eq!(run.lines("bound"), ["there"], "{run}");
 }

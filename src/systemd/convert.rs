@@ -80,7 +80,10 @@ fn variant(value: &Value) -> Variant<'_> {
         Value::Binds(binds) => Variant::new(
             binds
                 .iter()
-                .map(|(from, to)| (from.as_str(), to.as_str(), false, RECURSIVE))
+                .map(|bind| {
+                    let (from, to) = (bind.source.as_str(), bind.target.as_str());
+                    (from, to, bind.optional, RECURSIVE)
+                })
                 .collect::<Vec<_>>(),
         ),
         Value::Checked(value, _) => checked(value),

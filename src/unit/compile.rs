@@ -289,7 +289,6 @@ fn job_unit(
     let paths = RunPaths::new(run.directory.clone());
     let own = paths.job(name);
     let view = view(context, ix);
-    let inside = RunPaths::new(view.directory).job(name).path().to_owned();
     let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string())
             .collect()
@@ -331,7 +330,7 @@ fn job_unit(
             .to_string(),
         vec![
             view.runner.display().to_string(),
-            inside.display().to_string(),
+            view.own.display().to_string(),
         ],
         timeout,
         log_fields(run, Some(name)),
@@ -351,9 +350,10 @@ fn job_unit(
         properties.push(("Requires", Value::StrList(requires)));
     }
     if mounts_source(run, &context.executor(job)) {
-        // By the host's paths: it is outside of the sandbox.
+        // It has full privileges, but sees what the job does, until it enters systemd's own mount
+        // namespace: there the job lies where the host has it.
         let argv = [
-            run.program.display().to_string(),
+            view.program.display().to_string(),
             MOUNT_COMMAND.to_owned(),
             own.path().display().to_string(),
         ];
@@ -376,7 +376,17 @@ fn job_unit(
         );
         visible
             .extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
-        properties.extend(sandbox::properties(run, level, (name, &own), &visible));
+        let needs = sandbox::Needs {
+            program: mounts_source(run, &context.executor(job)),
+            notify: !context.features.concurrency,
+        };
+        properties.extend(sandbox::properties(
+            run,
+            level,
+            (name, &own),
+            &visible,
+            needs,
+        ));
         sandbox::extend(&mut properties, &extra, context.features.version);
         sandbox::extend(&mut properties, &job.properties, context.features.version);
     }

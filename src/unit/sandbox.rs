@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{JobPaths, ManagerKind, RUNNER, RunSpec, Value};
+use super::{Bind, JobPaths, ManagerKind, RUNNER, RunPaths, RunSpec, Value};
 use crate::{
     ids::JobName,
     plan::{
@@ -35,68 +35,82 @@ const DENIED_CALLS: [&str; 12] = [
 /// `EPERM`: a denied call fails, it does not kill.
 const EPERM: i32 = 1;
 
-/// Directories that a sandboxed job sees empty, and on a newer systemd with the modes they have on
-/// the host: what lies below them cannot be reached by the job's user even when it is mounted
-/// there.
-const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+/// Directories that a sandboxed job sees empty or has its own of, but for what is bound into them.
+const HIDDEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];
 
-/// Where a sandboxed job sees the state directory that lies in a hidden one.
-const ELSEWHERE: &str = "/run/nixactions";
+/// Where a sandboxed job sees its run. It is the same in all runs, wherever the state directory and
+/// the programs lie, so that what a build remembers of its paths serves the next run as well; and it
+/// is short, since the path of a socket has 108 bytes (unix(7)).
+const INSIDE: &str = "/run/nixactions";
 
-/// Where a job finds the run's files and the runner.
+/// What of the host's /run a sandboxed job sees, read-only, where the host has it: what it takes to
+/// log, to look up users and hosts, and to find NixOS's programs and drivers. No service of the host
+/// listens in these but journald and NixOS's name service cache.
+const RUN: [&str; 10] = [
+    "/run/systemd/journal",
+    "/run/userdb",
+    "/run/nscd",
+    "/run/current-system",
+    "/run/booted-system",
+    "/run/opengl-driver",
+    "/run/systemd/resolve/stub-resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/resolvconf",
+    "/run/NetworkManager/resolv.conf",
+];
+
+/// Where systemd takes notifications (sd_notify(3)).
+const NOTIFY: &str = "/run/systemd/notify";
+
+/// Where a job finds the run's files and the programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
-    /// The state directory, as the job sees it.
-    state: PathBuf,
-    /// The run's directory, as the job sees it.
+    /// The job's own directory, as the job sees it.
+    pub own: PathBuf,
+    /// The run's directory, as the job sees it: what is shared, and what its needs left.
     pub directory: PathBuf,
     /// The runner's program, as the job sees it.
     pub runner: PathBuf,
-    /// Whether the job would not see it by itself.
-    is_runner_covered: bool,
+    /// The other program, as commands of the job's unit see it.
+    pub program: PathBuf,
     /// Where the runner makes the files that it and the steps tell each other things by, on a
     /// tmpfs: they may hold secrets.
     pub files: PathBuf,
 }
 
-/// Returns what a job of this level sees where. A user's own manager runs jobs as that user, for
-/// whom nothing is out of reach.
+/// Returns what a job of this level sees where. Without a sandbox it sees the host's file system,
+/// with everything of the run where it is.
 pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
-    let is_hidden = |path: &Path| HIDDEN.iter().any(|hidden| path.starts_with(hidden));
     if level == Sandbox::None {
         return View {
-            state: run.state_directory.clone(),
+            own: RunPaths::new(run.directory.clone())
+                .job(job)
+                .path()
+                .to_owned(),
             directory: run.directory.clone(),
             runner: run.runner(),
-            is_runner_covered: false,
+            program: run.program.clone(),
             files: run.runtime_directory.join(job.as_str()),
         };
     }
-    let state = if run.manager != ManagerKind::User && is_hidden(&run.state_directory) {
-        ELSEWHERE.into()
-    } else {
-        run.state_directory.clone()
-    };
-    let directory = run
-        .directory
-        .strip_prefix(&run.state_directory)
-        .map_or(run.directory.clone(), |rest| state.join(rest));
-    let is_runner_covered =
-        is_hidden(&run.program) || run.program.starts_with(&run.state_directory);
-    let runner = if is_runner_covered {
-        state.join("bin").join(RUNNER)
-    } else {
-        run.runner()
-    };
-    // A tmpfs of the job's own, which goes with it.
-    let files = state.join("files");
+    let inside = Path::new(INSIDE);
     View {
-        state,
-        directory,
-        runner,
-        is_runner_covered,
-        files,
+        own: inside.join("job"),
+        directory: inside.to_owned(),
+        runner: inside.join("bin").join(RUNNER),
+        program: inside.join("bin/nixactions"),
+        // A tmpfs of the job's own, which goes with it.
+        files: inside.join("files"),
     }
+}
+
+/// What else a job needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Needs {
+    /// To run the program `nixactions` before its runner.
+    pub program: bool,
+    /// To notify systemd.
+    pub notify: bool,
 }
 
 /// Returns the properties of a level: `own` is the job's directory, `visible` what it may read of
@@ -106,6 +120,7 @@ pub(super) fn properties(
     level: Sandbox,
     (job, own): (&JobName, &JobPaths),
     visible: &[PathBuf],
+    needs: Needs,
 ) -> Vec<(&'static str, Value)> {
     if level == Sandbox::None {
         return Vec::new();
@@ -148,28 +163,42 @@ pub(super) fn properties(
         ]);
     }
     let view = view(run, level, job);
-    let bind = |path: &Path| {
-        let inside = path
-            .strip_prefix(&run.directory)
-            .map_or(path.to_owned(), |rest| view.directory.join(rest));
-        (path.display().to_string(), inside.display().to_string())
+    let inside = |path: &Path| {
+        path.strip_prefix(&run.directory)
+            .map_or(path.to_owned(), |rest| view.directory.join(rest))
     };
-    let mut readable: Vec<_> = visible.iter().map(|path| bind(path)).collect();
-    if view.is_runner_covered {
-        readable.push((
-            run.runner().display().to_string(),
-            view.runner.display().to_string(),
-        ));
+    let mut readable: Vec<_> = visible
+        .iter()
+        .map(|path| Bind::new(path, &inside(path)))
+        .collect();
+    readable.push(Bind::new(&run.runner(), &view.runner));
+    readable.extend(
+        needs
+            .program
+            .then(|| Bind::new(&run.program, &view.program)),
+    );
+    let notify = needs.notify.then_some(NOTIFY);
+    readable.extend(RUN.into_iter().chain(notify).map(Bind::where_there));
+    let own_tmpfs = |path: &Path, mode: &str| {
+        let options = format!("{mode},nosuid,nodev");
+        (path.display().to_string(), options)
+    };
+    let mut empty = vec![
+        own_tmpfs(Path::new("/run"), "ro,mode=0755"),
+        own_tmpfs(&view.files, "mode=1777"),
+    ];
+    let is_hidden = HIDDEN
+        .iter()
+        .any(|hidden| run.state_directory.starts_with(hidden));
+    if !is_hidden {
+        empty.push(own_tmpfs(&run.state_directory, "ro,mode=0755"));
     }
     properties.extend([
+        ("TemporaryFileSystem", Value::Pairs(empty)),
         (
-            "TemporaryFileSystem",
-            Value::Pairs(vec![
-                (view.state.display().to_string(), "ro,mode=0755".to_owned()),
-                (view.files.display().to_string(), "mode=1777".to_owned()),
-            ]),
+            "BindPaths",
+            Value::Binds(vec![Bind::new(own.path(), &view.own)]),
         ),
-        ("BindPaths", Value::Binds(vec![bind(own.path())])),
         ("BindReadOnlyPaths", Value::Binds(readable)),
     ]);
     properties

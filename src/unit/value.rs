@@ -3,7 +3,7 @@
 //!
 //! Knows nothing of D-Bus: the `systemd` layer turns each variant into a variant of the wire.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use super::UnitName;
 use crate::plan::properties::PropertyValue;
@@ -32,12 +32,56 @@ pub enum Value {
     ExecPrivileged(Vec<String>),
     /// `a(ss)`
     Pairs(Vec<(String, String)>),
-    /// `a(ssbt)`: source, destination; never optional, never recursive-less.
-    Binds(Vec<(String, String)>),
+    /// `a(ssbt)`
+    Binds(Vec<Bind>),
     /// `(bas)`: whether the list allows, and the list.
     Filter(bool, Vec<String>),
     /// A property of the plan's, as it was checked, with the text it was written as.
     Checked(PropertyValue, String),
+}
+
+/// A file or directory, with what is mounted below it, that a unit sees somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// Where it lies.
+    pub source: String,
+    /// Where the unit sees it.
+    pub target: String,
+    /// Whether it may be missing.
+    pub optional: bool,
+}
+
+impl Bind {
+    /// Binds what must be there.
+    pub(super) fn new(source: &Path, target: &Path) -> Self {
+        Self {
+            source: source.display().to_string(),
+            target: target.display().to_string(),
+            optional: false,
+        }
+    }
+
+    /// Binds, at its own path, what may be there.
+    pub(super) fn where_there(path: &str) -> Self {
+        Self {
+            source: path.to_owned(),
+            target: path.to_owned(),
+            optional: true,
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.optional {
+            f.write_str("-")?;
+        }
+        f.write_str(&self.source)?;
+        if self.source != self.target {
+            write!(f, ":{}", self.target)?;
+        }
+        Ok(())
+    }
 }
 
 /// A unit to be made by `StartTransientUnit`.
@@ -67,8 +111,12 @@ impl fmt::Display for Value {
                     .collect();
                 f.write_str(&texts.join(" "))
             }
-            Self::Pairs(pairs) | Self::Binds(pairs) => {
+            Self::Pairs(pairs) => {
                 let texts: Vec<_> = pairs.iter().map(|(a, b)| format!("{a}:{b}")).collect();
+                f.write_str(&texts.join(" "))
+            }
+            Self::Binds(binds) => {
+                let texts: Vec<_> = binds.iter().map(Bind::to_string).collect();
                 f.write_str(&texts.join(" "))
             }
             Self::Checked(_, text) => f.write_str(text),

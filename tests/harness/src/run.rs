@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use nix::{sys::signal::kill, unistd::Pid};
 use serde_json::{Value, json};
 
 use crate::{
@@ -366,13 +367,17 @@ impl Run<'_> {
     /// Sends a signal to a job's runner, and to nothing else of the job; returns whether there was
     /// one.
     pub fn signal_runner(&self, job: &str, signal: Signal) -> bool {
-        self.signal_process(
-            signal,
-            &format!(
-                "[n]ixactions-runner {}",
-                self.dir_inside().join("jobs").join(job).display()
-            ),
-        )
+        // All runners have the same command line, so it is found by its unit's control group.
+        let unit = format!("/nixactions-{}-{job}.service", self.id);
+        let is_runner = |pid: &i32| {
+            self.manager.holds(*pid)
+                && field(*pid, "cmdline").contains("/nixactions-runner\0")
+                && field(*pid, "cgroup")
+                    .lines()
+                    .any(|line| line.ends_with(&unit))
+        };
+        let runner = processes().into_iter().find(is_runner);
+        runner.is_some_and(|pid| kill(Pid::from_raw(pid), signal).is_ok())
     }
 
     /// Finds the process by the whole path, since on the host those of all machines are seen.
