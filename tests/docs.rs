@@ -182,13 +182,47 @@ fn links_in_the_documentation_lead_somewhere() {
             .skip(1)
             .filter_map(|rest| rest.split(')').next())
         {
-            let (file, _) = link.split_once('#').unwrap_or((link, ""));
-            assert!(
-                file.is_empty() || file.contains("://") || folder.join(file).exists(),
-                "{page}: {link}"
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            if file.contains("://") {
+                continue;
+            }
+            let target = if file.is_empty() {
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(page)
+            } else {
+                folder.join(file)
+            };
+            assert!(target.exists(), "{page}: {link}");
+            if !heading.is_empty() {
+                let anchors = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(
+                    anchors.iter().any(|anchor| anchor == heading),
+                    "{page}: `{link}` names no heading (known: {})",
+                    anchors.join(", ")
+                );
+            }
+        }
+    }
+}
+
+/// Returns the anchors that forges give to the headings of a page.
+fn anchors(text: &str) -> Vec<String> {
+    let mut code = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            code = !code;
+        } else if !code && line.starts_with('#') {
+            let heading = line.trim_start_matches('#').trim().to_lowercase();
+            found.push(
+                heading
+                    .chars()
+                    .filter(|&letter| letter.is_alphanumeric() || "-_ ".contains(letter))
+                    .map(|letter| if letter == ' ' { '-' } else { letter })
+                    .collect(),
             );
         }
     }
+    found
 }
 
 #[test]

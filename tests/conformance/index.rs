@@ -15,11 +15,13 @@ const LETTERS: usize = 12;
 const HEAD: &str = "\
 # Conformance
 
-What the [contract](contract.md) says, sentence by sentence, and the cases that hold it. Each case is a plan and what its run must
-leave, played by the real program on an embedded manager and on systemd 252, 257 and 262: `cargo test --test conformance`. A case that
-names GitHub's documentation quotes it. How a case is written: [tests/conformance](../tests/conformance/README.md).
+This page lists the rules of the [contract](contract.md), sentence by sentence, and the cases that
+test each rule. A case is a plan and what its run must leave. `cargo test --test conformance` runs
+every case with the real program, on an embedded manager and on systemd 252, 257 and 262. A case
+with a link to GitHub quotes GitHub's documentation.
+[tests/conformance](../tests/conformance/README.md) explains how to write a case.
 
-This page is made by that test (`NIXACTIONS_BLESS=1`), which fails when it is not what the cases say.
+The same test writes this page (with `NIXACTIONS_BLESS=1`) and fails when the page is out of date.
 ";
 
 /// Returns the tests of the cases as such.
@@ -137,7 +139,7 @@ fn page(contract: &str, files: &[File]) -> Result<String, Failed> {
             .map(|gap| format!("- {gap}\n"))
             .collect();
         if !gaps.is_empty() {
-            out.push_str(&format!("\nNo case holds:\n\n{}", gaps.concat()));
+            out.push_str(&format!("\nNo case tests:\n\n{}", gaps.concat()));
         }
     }
     Ok(out)
