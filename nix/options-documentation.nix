@@ -46,27 +46,34 @@ lib.concatStringsSep "\n\n" (
   lib.concatLists [
     [
       "# Options"
-      "All that [the language](language.md) takes. This page is made of the options themselves, in `nix/options/`; a test compares them."
+      ''
+        This page lists every option of [the language](language.md). It is generated from the options in
+        `nix/options/`, and a test compares both.''
     ]
-    (section "A workflow" "What `mkWorkflow` takes." (
+    (section "A workflow" "The argument of `mkWorkflow`." (
       import ./options/workflow.nix { inherit lib types executors; }
     ))
     (section "A job" "Each of a workflow's `jobs`." (module ./options/job.nix))
-    (section "A step" "Each of a job's `steps`, and what `mkAction` takes." (module ./options/step.nix))
+    (section "A step" "Each of a job's `steps`, and the argument of `mkAction`." (
+      module ./options/step.nix
+    ))
     (section "Retry" "The `retry` of a workflow, a job or a step." (module ./options/retry.nix))
-    (section "An artifact that is taken in" "Each of a job's `inputs` that is not just a name." (
+    (section "An artifact that is restored" "Each of a job's `inputs`, unless it is a name." (
       module ./options/artifact.nix
     ))
     (section "An input" "Each of a workflow's `inputs`." (module ./options/input.nix))
     (section "Concurrency" "A workflow's `concurrency`." (module ./options/concurrency.nix))
-    (section "A matrix" "What `mkMatrixJobs` takes." (module ./options/mk-matrix-jobs.nix))
+    (section "A matrix" "The argument of `mkMatrixJobs`." (module ./options/mk-matrix-jobs.nix))
     (section "`executors.local`" "Jobs are services of the host." executor.local)
-    (section "`executors.systemd`" "The same, with settings of systemd's." executor.systemd)
+    (section "`executors.systemd`"
+      "Jobs are services of the host, with a sandbox of your choice and unit properties."
+      executor.systemd
+    )
     (section "`executors.nspawn`" ''
-      Jobs are containers of systemd-nspawn(1); `executors.nixosContainer` is another name for it. The engine checks such a plan, and
-      does not run it yet.'' executor.nspawn)
+      Jobs are containers of systemd-nspawn(1). `executors.nixosContainer` is another name for this
+      executor. nixactions checks such a plan, but does not run it.'' executor.nspawn)
     (section "`mkExecutor`"
-      "Jobs are what your own programs make of them; [plan.md](plan.md#hooks) says what each hook is given."
+      "Your own programs run the jobs. [plan.md](plan.md#hooks) lists the variables of each hook."
       executor.hooks
     )
   ]

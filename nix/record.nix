@@ -193,7 +193,7 @@ rec {
         if bad == [ ] then
           definition
         else
-          throw "`${lib.head bad}' in `${lib.showOption loc}' is no ${rule.description}.\n- In `${definition.file}'";
+          throw "`${lib.head bad}' in `${lib.showOption loc}' is not a ${rule.description}.\n- In `${definition.file}'";
     in
     lib.mkOptionType {
       name = "attrsOf";

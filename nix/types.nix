@@ -243,11 +243,9 @@ lib.fix (
     isProgram =
       path: path != "" && (lib.hasPrefix "/" path || !contains "/" path && compact path == path);
 
-    package =
-      checked "package" "package such as `pkgs.jq`; its name as a text is none" lib.isDerivation
-      // {
-        merge = lib.mergeOneOption;
-      };
+    package = checked "package" "package such as `pkgs.jq`, and not its name" lib.isDerivation // {
+      merge = lib.mergeOneOption;
+    };
 
     # What `executors` and `mkExecutor` return.
     executor =

@@ -12,7 +12,7 @@ in
   options.services.nixactions = {
     enable = lib.mkEnableOption "the services and timers of nixactions' workflows";
 
-    # There need be no overlay.
+    # Works without the overlay.
     package = lib.mkPackageOption {
       nixactions = pkgs.nixactions or (pkgs.callPackage ../nix/package.nix { });
     } "nixactions" { };
@@ -42,7 +42,8 @@ in
         }
       '';
       description = ''
-        Workflows by name. Each is run by a service, `nixactions@<name>`, whose result is the conclusion of the run.
+        Workflows by name. A service `nixactions@<name>` runs each of them. The service's result is
+        the conclusion of the run.
       '';
     };
   };

@@ -14,7 +14,9 @@ in
       type = lib.types.nullOr lib.types.package;
       default = null;
       example = lib.literalExpression "inputs.project.packages.x86_64-linux.ci";
-      description = "The workflow, as `mkWorkflow` returns it. It has its own name, after which its runs are called.";
+      description = ''
+        The workflow, as `mkWorkflow` returns it. Its runs have the workflow's own name.
+      '';
     };
 
     settings = lib.mkOption {
@@ -31,7 +33,8 @@ in
         }
       '';
       description = ''
-        The workflow, written here in the place of a `package`: what `mkWorkflow` takes. Several modules may add to it.
+        The workflow as options, instead of a `package`. It takes the options of `mkWorkflow`.
+        Several modules may add to it.
       '';
     };
 
@@ -45,8 +48,10 @@ in
         "Mon..Fri *-*-* 09..17:00"
       ];
       description = ''
-        When it is run: one calendar event or several, see {manpage}`systemd.time(7)`. What was missed while the machine was off is made up
-        for, once. When a run still goes on, no other is started. Without a schedule it is run by `systemctl start` alone.
+        When the workflow runs: one calendar event or several, see {manpage}`systemd.time(7)`. If
+        the machine was off at such a time, the workflow runs once when the machine is on again.
+        While a run goes on, no other run starts. Without a schedule, only `systemctl start` runs
+        the workflow.
       '';
     };
 
@@ -55,8 +60,8 @@ in
       default = null;
       example = "/srv/project";
       description = ''
-        The directory of whose contents each job gets a copy; of a git repository, what git would not ignore. Without it, jobs
-        start in an empty workspace.
+        The source tree. Each job gets a copy of this directory. If it is a git repository, the copy
+        has no files that git ignores. Without `source`, jobs start in an empty workspace.
       '';
     };
 
@@ -68,11 +73,12 @@ in
         "--secret-env-file=/run/secrets/ci.env"
       ];
       description = ''
-        More arguments of `nixactions run`, see {manpage}`nixactions-run(1)`. They can be read by everybody: secrets are given by file.
+        More arguments of `nixactions run`, see {manpage}`nixactions-run(1)`. Everybody can read
+        them, so pass secrets by file.
       '';
     };
 
-    # What is run, whichever way it was given.
+    # The workflow to run, from `package` or `settings`.
     built = lib.mkOption {
       type = lib.types.nullOr lib.types.package;
       internal = true;

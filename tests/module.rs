@@ -120,7 +120,7 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
         ),
         (
             "{ \"1st\".settings.jobs.a.steps = [ { bash = \"true\"; } ]; }",
-            "`1st' in `services.nixactions.workflows' is no name",
+            "`1st' in `services.nixactions.workflows' is not a name",
         ),
         (
             "{ ci.package = (import <nixpkgs> { }).coreutils; }",

@@ -1,4 +1,4 @@
-# An artifact that a job takes in.
+# An artifact that a job restores.
 { lib, types }:
 {
   options = {
@@ -11,7 +11,9 @@
       type = types.workspacePath;
       default = ".";
       example = "lib/";
-      description = "The directory below which it is restored, relative to the workspace.";
+      description = ''
+        The directory below which the job restores the artifact, relative to the workspace.
+      '';
     };
   };
 }

@@ -1,4 +1,4 @@
-# What workflows, jobs and steps have alike.
+# The options that workflows, jobs and steps share.
 { lib, types }:
 {
   env = lib.mkOption {
@@ -8,8 +8,9 @@
       RUST_LOG = "debug";
     };
     description = ''
-      Variables of its processes. A step's are stronger than its job's, and those stronger than the workflow's. They are in the plan and in the
-      store, where everybody can read them: secrets come from `envFrom`.
+      Variables of the processes. The variables of a step are stronger than those of its job, and
+      these are stronger than those of the workflow. They are in the plan and in the store, where
+      everybody can read them. Use `envFrom` for secrets.
     '';
   };
   envFrom = lib.mkOption {
@@ -17,20 +18,24 @@
     default = [ ];
     example = lib.literalExpression ''[ (envProviders.file { path = "/etc/ci/secrets.env"; }) ]'';
     description = ''
-      Programs that print `export NAME="value"` lines, run in order before the first step. Weaker than `env` beside it. Their values are
-      secrets: masked in all that is printed.
+      Programs that print `export NAME="value"` lines. They run in this order before the first step.
+      Their variables are weaker than the `env` beside them. Their values are secrets, so they are
+      masked in all output.
     '';
   };
   retry = lib.mkOption {
     type = types.inherited (types.record "retry" (import ./retry.nix { inherit lib types; }));
     default = types.fromAbove;
-    defaultText = lib.literalMD "that of the level above; a workflow's is none";
+    defaultText = lib.literalMD "the value of the level above; none for a workflow";
     example = {
       max_attempts = 3;
       backoff = "linear";
       min_time = "2s";
     };
-    description = "How often it is tried when it fails. The innermost that is set counts; `null` switches off what is inherited.";
+    description = ''
+      How often to try again after a failure. The innermost `retry` counts. `null` switches off an
+      inherited one.
+    '';
   };
   timeout = lib.mkOption {
     type = types.inherited types.duration;
@@ -38,8 +43,8 @@
     defaultText = lib.literalMD "none; 6 hours for a job";
     example = "30m";
     description = ''
-      How long it may take: the whole run, a job with all its attempts, or one attempt at a step. A run's and a job's cancel what they
-      bound. `null` takes a job's bound away.
+      The time limit of the whole run, of a job with all its attempts, or of one attempt of a step.
+      When a run or a job exceeds its limit, it is cancelled. `null` removes the limit of a job.
     '';
   };
   condition = lib.mkOption {
@@ -47,14 +52,14 @@
     default = "success()";
     example = "always()";
     description = ''
-      When it runs: `success()`, `failure()`, `always()`, `cancelled()`, or a bash script that is asked after an implicit `success()` and runs it
-      by exiting with 0.
+      When the job or step runs: `success()`, `failure()`, `always()`, `cancelled()`, or a bash
+      script. A script is asked only after success. Its exit status 0 runs the job or step.
     '';
   };
   continueOnError = lib.mkOption {
     type = lib.types.bool;
     default = false;
     example = true;
-    description = "Whether its failure counts as success for what comes after it.";
+    description = "Whether a failure counts as success for the jobs and steps that follow.";
   };
 }

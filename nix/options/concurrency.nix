@@ -11,7 +11,7 @@
       type = lib.types.bool;
       default = false;
       example = true;
-      description = "Whether a new run cancels the one that goes on, and does not wait for it.";
+      description = "Whether a new run cancels the run that goes on, before it starts.";
     };
   };
 }

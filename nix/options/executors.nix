@@ -1,4 +1,4 @@
-# What the functions of `executors` and `mkExecutor` take.
+# The arguments of the functions in `executors`, and of `mkExecutor`.
 { lib, types }:
 let
   name =
@@ -7,7 +7,7 @@ let
       type = types.name;
       inherit default;
       example = "big";
-      description = "What tells it apart: a workflow has one executor of each name, and two with different settings need two names.";
+      description = "The executor's name. Two executors with different settings need two names.";
     };
   copyRepo = lib.mkOption {
     type = lib.types.bool;
@@ -21,7 +21,9 @@ let
     example = {
       MemoryMax = "4G";
     };
-    description = "Properties of its jobs' units, as for a job; a job's come after them.";
+    description = ''
+      Unit properties of the executor's jobs. The properties of a job come after them.
+    '';
   };
   hook =
     when:
@@ -66,8 +68,8 @@ in
         if slice == null then
           null
         else
-          throw "executors.systemd: there is no `slice`: the jobs of a run are in a slice of the run's own, by which they are counted and stopped. Limit jobs by `properties`, and all runs together by a drop-in for nixactions.slice";
-      description = "Not there: see `properties`.";
+          throw "executors.systemd: there is no `slice`: each run has a slice of its own, by which nixactions counts and stops its jobs. Limit jobs by `properties`, and all runs together by a drop-in for nixactions.slice";
+      description = "There is no such option. Use `properties`.";
     };
   };
 
@@ -86,7 +88,9 @@ in
       ];
       default = "host";
       example = "private";
-      description = "Whether it shares the host's network, or has loopback only.";
+      description = ''
+        Whether the container shares the host's network, or has the loopback interface only.
+      '';
     };
   };
 
@@ -94,7 +98,7 @@ in
     name = lib.mkOption {
       type = types.name;
       example = "box";
-      description = "What tells it apart.";
+      description = "The executor's name.";
     };
     inherit copyRepo;
     deps = lib.mkOption {
@@ -106,9 +110,9 @@ in
     setupWorkspace = hook "once in a run, before the executor's first job";
     cleanupWorkspace = hook "once in a run, after its last job, also after a failure or a cancellation";
     setupJob = hook "first in each job";
-    executeJob = hook "runs a job's steps, which are in the JSON file `$NIXACTIONS_STEPS`. It must be there";
+    executeJob = hook "runs a job's steps, which are in the JSON file `$NIXACTIONS_STEPS`. Required";
     cleanupJob = hook "last in each job, also after a failure, a timeout or a cancellation";
-    saveArtifact = hook "saves `$NIXACTIONS_ARTIFACT`. Without it artifacts are saved from the workspace";
-    restoreArtifact = hook "restores `$NIXACTIONS_ARTIFACT`. Without it artifacts are restored to the workspace";
+    saveArtifact = hook "saves `$NIXACTIONS_ARTIFACT`. Without this hook, artifacts are saved from the workspace";
+    restoreArtifact = hook "restores `$NIXACTIONS_ARTIFACT`. Without this hook, artifacts are restored to the workspace";
   };
 }

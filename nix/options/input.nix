@@ -1,4 +1,4 @@
-# A value that a run is given by `--input`.
+# An input of a run, which `--input` sets.
 { lib, types }:
 {
   options = {
@@ -11,7 +11,7 @@
       ];
       default = "string";
       example = "choice";
-      description = "What may be given.";
+      description = "The type of the value.";
     };
     default = lib.mkOption {
       type = lib.types.nullOr (
@@ -23,7 +23,7 @@
       );
       default = null;
       example = "dev";
-      description = "What it is when nothing is given.";
+      description = "The value of a run without this `--input`.";
     };
     options = lib.mkOption {
       type = types.listOf lib.types.str;
@@ -32,19 +32,19 @@
         "linux"
         "bsd"
       ];
-      description = "What a `choice` is between.";
+      description = "The values that a `choice` allows.";
     };
     required = lib.mkOption {
       type = lib.types.bool;
       default = false;
       example = true;
-      description = "Whether a run without it is refused.";
+      description = "Whether a run without this `--input` is refused.";
     };
     description = lib.mkOption {
       type = lib.types.nullOr lib.types.str;
       default = null;
       example = "What the build is called";
-      description = "What it is for.";
+      description = "A text that explains the input.";
     };
   };
 }

@@ -18,13 +18,16 @@ in
       type = lib.types.nullOr types.executor;
       default = null;
       example = lib.literalExpression "executors.local { copyRepo = false; }";
-      description = "Where it runs; the workflow's `executor` by default.";
+      description = "Where the job runs. The default is the workflow's `executor`.";
     };
     needs = lib.mkOption {
       type = types.listOf lib.types.str;
       default = [ ];
       example = [ "build" ];
-      description = "Jobs that must have finished before it starts. The name of a matrix stands for all its jobs.";
+      description = ''
+        Jobs that must have finished before this job starts. The name of a matrix stands for all
+        jobs of the matrix.
+      '';
     };
     inputs = lib.mkOption {
       type = types.listOf (
@@ -35,7 +38,10 @@ in
       );
       default = [ ];
       example = lib.literalExpression ''[ "dist" { name = "libs"; path = "lib/"; } ]'';
-      description = "Artifacts of earlier jobs that are restored before the first step: names, or sets of the options below.";
+      description = ''
+        Artifacts of earlier jobs that this job restores before its first step. Each is a name, or a
+        set of the options below.
+      '';
     };
     outputs = lib.mkOption {
       type = types.attrsOf types.fileName types.workspacePath;
@@ -43,7 +49,10 @@ in
       example = {
         dist = "dist/";
       };
-      description = "Artifacts that are saved when the steps are done: a name, and a path relative to the workspace.";
+      description = ''
+        Artifacts that the job saves when its steps are done. Each has a name, and a path relative
+        to the workspace.
+      '';
     };
     properties = lib.mkOption {
       type = lib.types.attrsOf types.variable;
@@ -51,7 +60,10 @@ in
       example = {
         MemoryMax = "4G";
       };
-      description = "Properties of its unit (systemd.exec(5), systemd.resource-control(5)). [properties.md](properties.md) lists those that are allowed.";
+      description = ''
+        Properties of the job's unit (systemd.exec(5), systemd.resource-control(5)).
+        [properties.md](properties.md) lists the allowed ones.
+      '';
     };
     credentials = lib.mkOption {
       type = types.attrsOf types.credentialName types.hostPath;
@@ -67,19 +79,22 @@ in
       example = {
         token = "/etc/credstore.encrypted/token";
       };
-      description = "As `credentials`, of files that systemd-creds(1) has encrypted.";
+      description = "As `credentials`, but for files that systemd-creds(1) has encrypted.";
     };
     matrix = lib.mkOption {
       type = lib.types.nullOr (types.record "matrix" (import ./matrix.nix { inherit lib types; }));
       default = null;
       internal = true;
-      description = "The matrix it belongs to, as `mkMatrixJobs` sets it.";
+      description = "The job's matrix. `mkMatrixJobs` sets it.";
     };
     steps = lib.mkOption {
       type = types.steps;
       default = [ ];
       example = lib.literalExpression ''[ { bash = "make check"; deps = [ pkgs.gnumake ]; } pkgs.hello ]'';
-      description = "What it does: sets of the options below, actions of `mkAction`, or packages.";
+      description = ''
+        The steps of the job. Each is a set of the options below, an action of `mkAction`, or a
+        package.
+      '';
     };
     actions = lib.mkOption {
       type = types.steps;

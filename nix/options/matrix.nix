@@ -1,4 +1,4 @@
-# What makes a job one of a matrix.
+# The place of a job in a matrix.
 { lib, types }:
 {
   options = {
@@ -25,7 +25,9 @@
       type = lib.types.nullOr types.count;
       default = null;
       example = 2;
-      description = "How many jobs of the matrix run at once; as many as the workflow allows by default.";
+      description = ''
+        How many jobs of the matrix run at once. The default is the limit of the workflow.
+      '';
     };
   };
 }

@@ -1,4 +1,4 @@
-# What `mkMatrixJobs` takes.
+# The arguments of `mkMatrixJobs`.
 { lib, types }:
 let
   matrix = (import ./matrix.nix { inherit lib types; }).options;
@@ -13,7 +13,10 @@ in
     name = lib.mkOption {
       type = types.name;
       example = "test";
-      description = "What its jobs' names begin with, and what `needs` on all of them is written with.";
+      description = ''
+        The name of the matrix. The names of its jobs begin with it. In `needs` it stands for all of
+        them.
+      '';
     };
     matrix = lib.mkOption {
       type = types.attrsOf types.name (types.listOf value);
@@ -24,7 +27,10 @@ in
           "bsd"
         ];
       };
-      description = "The values of each key; there is a job for each combination. Its steps see them as `MATRIX_<KEY>`.";
+      description = ''
+        The values of each key. Each combination becomes a job, whose steps see the values as
+        `MATRIX_<KEY>`.
+      '';
     };
     include = lib.mkOption {
       type = combinations;
@@ -36,8 +42,9 @@ in
         }
       ];
       description = ''
-        Adds keys to the combinations whose values it does not change, or else a combination, as
-        [on GitHub](https://docs.github.com/en/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations).
+        Each set adds its keys to all combinations whose values it does not change. If there is
+        none, it becomes a combination of its own. The rules are
+        [GitHub's](https://docs.github.com/en/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations).
       '';
     };
     exclude = lib.mkOption {
@@ -49,7 +56,10 @@ in
           version = 1;
         }
       ];
-      description = "Leaves out the combinations that have all these values. It comes before `include`.";
+      description = ''
+        Each set removes the combinations that have all its values. `exclude` is applied before
+        `include`.
+      '';
     };
     job = lib.mkOption {
       type = types.function // {

@@ -1,4 +1,4 @@
-# How often something is tried, and how long is waited in between.
+# The number of attempts, and the waits between them.
 { lib, types }:
 {
   options = {
@@ -6,7 +6,7 @@
       type = types.count;
       default = 3;
       example = 5;
-      description = "How often it is tried in all.";
+      description = "The number of attempts in all.";
     };
     backoff = lib.mkOption {
       type = lib.types.enum [
@@ -16,7 +16,9 @@
       ];
       default = "exponential";
       example = "linear";
-      description = "How the wait after attempt n grows: `min_time * 2^(n-1)`, `min_time * n`, or `min_time`.";
+      description = ''
+        How the wait after attempt n grows: `min_time * 2^(n-1)`, `min_time * n`, or `min_time`.
+      '';
     };
     min_time = lib.mkOption {
       type = types.wait;

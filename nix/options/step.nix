@@ -17,13 +17,16 @@ in
       type = lib.types.nullOr types.label;
       default = null;
       example = "compile";
-      description = "What the record and the journal call it; the program's name by default.";
+      description = "The name in the record and in the journal. The default is the program's name.";
     };
     bash = lib.mkOption {
       type = lib.types.nullOr types.script;
       default = null;
       example = "cargo build --release";
-      description = "The script, run by bash with `errexit`, `nounset` and `pipefail`, and checked by shellcheck when it is built.";
+      description = ''
+        The script. bash runs it with `errexit`, `nounset` and `pipefail`. shellcheck reads it when
+        Nix builds it.
+      '';
     };
     deps = lib.mkOption {
       type = types.listOf types.package;
@@ -36,8 +39,9 @@ in
       default = null;
       example = lib.literalExpression "pkgs.hello";
       description = ''
-        A package whose main program is run, in the place of a script; `steps = [ pkgs.hello ]` is short for it. Of an action, all its
-        options are taken that are not set here.
+        A package whose main program runs instead of a script. `steps = [ pkgs.hello ]` is a short
+        form. If the package is an action, the step has the action's options, except for those that
+        are set here.
       '';
     };
     args = lib.mkOption {
@@ -50,7 +54,7 @@ in
       type = lib.types.nullOr types.workspacePath;
       default = null;
       example = "frontend";
-      description = "The directory where it runs, relative to the workspace.";
+      description = "The directory in which the step runs, relative to the workspace.";
     };
   };
 }

@@ -1,4 +1,4 @@
-# A workflow: jobs, and what holds for all of them.
+# A workflow: jobs, and the options for all of them.
 {
   lib,
   types,
@@ -18,20 +18,23 @@ in
     name = lib.mkOption {
       type = types.name;
       example = "ci";
-      description = "What its runs, their units and its command are called.";
+      description = "The name of the workflow, its command, its runs and their units.";
     };
     jobs = lib.mkOption {
       type = types.attrsOf types.name (types.record "job" (import ./job.nix { inherit lib types; }));
       default = { };
       example = lib.literalExpression ''{ test.steps = [ { bash = "cargo test"; } ]; }'';
-      description = "The jobs by name. Each starts when its `needs` are finished, all others at once.";
+      description = ''
+        The jobs by name. Each job starts when its `needs` are finished. A job without `needs`
+        starts at once.
+      '';
     };
     executor = lib.mkOption {
       type = types.executor;
       default = executors.local { };
       defaultText = lib.literalExpression "executors.local { }";
       example = lib.literalExpression ''executors.systemd { name = "big"; properties.MemoryMax = "8G"; }'';
-      description = "Where jobs run that have no executor of their own.";
+      description = "Where jobs without an executor of their own run.";
     };
     inputs = lib.mkOption {
       type = types.attrsOf types.name (types.record "input" (import ./input.nix { inherit lib types; }));
@@ -42,19 +45,21 @@ in
           description = "What the build is called";
         };
       };
-      description = "Values that a run may be given by `--input NAME=VALUE`; steps find them as `INPUT_<NAME>`.";
+      description = ''
+        Values that `--input NAME=VALUE` sets for a run. Steps see them as `INPUT_<NAME>`.
+      '';
     };
     passEnv = lib.mkOption {
       type = types.listOf types.variableName;
       default = [ ];
       example = [ "API_TOKEN" ];
-      description = "Variables that are taken over from the environment of whoever starts a run.";
+      description = "Variables that a run takes from the environment of the user who starts it.";
     };
     maxParallel = lib.mkOption {
       type = lib.types.nullOr types.count;
       default = null;
       example = 4;
-      description = "How many jobs run at once; as many as there are CPUs by default.";
+      description = "How many jobs run at once. The default is the number of CPUs.";
     };
     concurrency = lib.mkOption {
       type = lib.types.nullOr (
@@ -64,15 +69,16 @@ in
       example = {
         group = "deploy";
       };
-      description = "Of the runs of one group, one at a time goes on; of those that wait, the newest is kept.";
+      description = "Runs of one group go on one at a time. Only the newest waiting run is kept.";
     };
     extensions = lib.mkOption {
       type = types.listOf types.function;
       default = [ ];
       example = lib.literalExpression ''[ (workflow: workflow // { env = workflow.env or { } // { CI_HOST = "builder"; }; }) ]'';
       description = ''
-        Functions from a workflow, as `mkWorkflow` was given it, to another. The first is applied first. The place for layers of
-        your own: presets, wrappers, house rules.
+        Functions that change the whole workflow. Each takes the argument of `mkWorkflow` and
+        returns another. The first function is applied first. Use them for presets, wrappers and
+        house rules.
       '';
     };
   };

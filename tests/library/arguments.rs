@@ -195,7 +195,7 @@ fn bad_arguments_are_errors_with_function_argument_and_what_is_known(language: &
     );
     says(
         "envProviders.static { \"A-B\" = \"x\"; }",
-        &["`A-B' in `envProviders.static' is no name of a variable"],
+        &["`A-B' in `envProviders.static' is not a name of a variable"],
     );
     says(
         "envProviders.command { name = \"A B\"; bash = \"x\"; }",
