@@ -313,7 +313,7 @@ pub fn matrix_variable(key: &str) -> String {
 }
 
 /// Returns a name in the form it has inside of variables: upper case, `_` for `-`.
-pub(super) fn upper(name: &str) -> String {
+pub fn upper(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")
 }
 

@@ -46,7 +46,11 @@ impl Job<'_> {
             .inputs
             .iter()
             .try_for_each(|input| workspace::restore(self.spec, self.paths, input))?;
-        Ok(Environment::new(&self.needs, &needs_file))
+        let (environment, warnings) = Environment::new(&self.needs, &needs_file);
+        warnings
+            .into_iter()
+            .for_each(|warning| self.warn_once(warning));
+        Ok(environment)
     }
 
     /// Goes through the steps.

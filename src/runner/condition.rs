@@ -21,18 +21,19 @@ struct Question<'a> {
     step: Option<&'a str>,
     /// The longest it may take, beside the job's own time.
     timeout: Option<Seconds>,
-    environment: BTreeMap<String, String>,
+    variables: BTreeMap<String, String>,
+    environment: &'a Environment,
 }
 
 impl Job<'_> {
     /// Asks the job's own condition. Where it is not true, the job's record says what became of the
     /// job.
     pub(super) fn holds(&mut self, condition: &str, environment: &Environment) -> bool {
-        let environment = environment.of_job(self.spec, self.paths);
         let question = Question {
             file: "condition".to_owned(),
             step: None,
             timeout: None,
+            variables: environment.of_job(self.spec, self.paths),
             environment,
         };
         match self.ask(condition, question) {
@@ -59,7 +60,8 @@ impl Job<'_> {
             file: format!("{index}-condition"),
             step: Some(&step.name),
             timeout: step.timeout,
-            environment: environment.of_condition(self.spec, self.paths, index),
+            variables: environment.of_condition(self.spec, self.paths, index),
+            environment,
         };
         match self.ask(condition, question) {
             Ok(true) => self.step(index, step, environment),
@@ -89,12 +91,10 @@ impl Job<'_> {
                 format!("{} could not be told: {what}", status::condition(condition)),
             )
         };
-        let path = question.environment.get("PATH").map_or("", String::as_str);
+        let path = question.variables.get("PATH").map_or("", String::as_str);
         let mut command = self.bash(&question.file, condition, path).map_err(failed)?;
-        command
-            .current_dir(self.paths.workspace())
-            .env_clear()
-            .envs(&question.environment);
+        command.current_dir(self.paths.workspace());
+        self.give(&mut command, question.variables, question.environment);
         let limits = self.limits(question.timeout);
         self.tell();
         let (ended, stop) =

@@ -1,16 +1,24 @@
 //! The environment of a step: which level sets what, strongest last.
 //!
 //! PLAN's order: what the workflow's providers print, workflow env, the same of the job, what
-//! earlier steps wrote to `$NIXACTIONS_ENV`, the same of the step, then the caller's overrides;
-//! above all of them the variables that tell a step where it is.
+//! earlier steps wrote to `$NIXACTIONS_ENV`, the same of the step, then the caller's overrides.
+//! The engine's own variables are set last, so nothing that a user names can replace one: inputs,
+//! matrix values, needs, and the variables that tell a step where it is.
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{files::StepFiles, gate::NeedResult};
+use super::{
+    files::{self, StepFiles},
+    gate::NeedResult,
+    needs,
+};
 use crate::{
     plan::Env,
     unit::{JobPaths, JobSpec},
 };
+
+/// The variable that tells steps where their credentials are.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Whose environment it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,52 +42,95 @@ pub struct Environment {
     written: BTreeMap<String, String>,
     /// What earlier steps wrote to `$NIXACTIONS_PATH`, the latest first.
     path: Vec<String>,
-    /// `NEEDS_*`.
-    needs: Vec<(String, String)>,
+    /// How the needs concluded, and `$NIXACTIONS_NEEDS`.
+    results: Env,
+    /// The outputs of the needs.
+    outputs: Env,
 }
 
+/// Names of variables that a user gave and the engine sets itself. Each is dropped.
+pub type Dropped = Vec<String>;
+
 impl Environment {
-    /// Starts from what the job's needs left.
-    pub fn new(needs: &[NeedResult], needs_file: &Path) -> Self {
-        let mut variables = vec![(
+    /// Starts from what the job's needs left. Also returns a warning for each name of an output
+    /// that cannot be a variable.
+    pub fn new(needs: &[NeedResult], needs_file: &Path) -> (Self, Vec<String>) {
+        let needs::Variables {
+            mut results,
+            outputs,
+            warnings,
+        } = needs::variables(needs);
+        results.insert(
             "NIXACTIONS_NEEDS".to_owned(),
             needs_file.display().to_string(),
-        )];
-        for need in needs {
-            let prefix = format!("NEEDS_{}", shout(need.need.job.as_str()));
-            variables.push((format!("{prefix}_RESULT"), need.need.conclusion.to_string()));
-            variables.extend(
-                need.outputs
-                    .iter()
-                    .map(|(key, value)| (format!("{prefix}_{}", shout(key)), value.clone())),
-            );
-        }
-        Self {
-            needs: variables,
+        );
+        let environment = Self {
+            results,
+            outputs,
             ..Self::default()
-        }
+        };
+        (environment, warnings)
     }
 
     /// Takes in what a provider of this level printed; a later one's value replaces an earlier
     /// one's.
-    pub fn provide(&mut self, level: Level, env: Vec<(String, String)>) {
+    pub fn provide(&mut self, spec: &JobSpec, level: Level, env: Vec<(String, String)>) -> Dropped {
+        let (dropped, env) = self.apart(spec, env);
         let from = match level {
             Level::Workflow => &mut self.workflow_from,
             Level::Job => &mut self.job_from,
             Level::Step(index) => self.steps_from.entry(index).or_default(),
         };
         from.extend(env);
+        dropped
     }
 
-    /// Takes in what a step wrote for later ones.
-    pub fn extend(&mut self, env: Vec<(String, String)>, path: Vec<String>) {
-        // As on GitHub, a step cannot change what tells later ones where they are.
-        self.written.extend(
-            env.into_iter()
-                .filter(|(key, _)| !key.starts_with("NIXACTIONS_") && !key.starts_with("GITHUB_")),
-        );
+    /// Takes in what a step wrote for later ones. As on GitHub, a step cannot change the variables
+    /// that tell later ones where they are.
+    pub fn extend(
+        &mut self,
+        spec: &JobSpec,
+        env: Vec<(String, String)>,
+        path: Vec<String>,
+    ) -> Dropped {
+        let (mut dropped, env) = self.apart(spec, env);
+        let (github, env): (Vec<_>, Vec<_>) = env
+            .into_iter()
+            .partition(|(key, _)| key.starts_with("GITHUB_"));
+        dropped.extend(github.into_iter().map(|(key, _)| key));
+        self.written.extend(env);
         path.into_iter()
             .for_each(|directory| self.path.insert(0, directory));
+        dropped
+    }
+
+    /// Tells variables that the engine sets itself from the others.
+    fn apart(&self, spec: &JobSpec, env: Vec<(String, String)>) -> (Dropped, Env) {
+        let is_ours = |key: &str| {
+            key == "NIXACTIONS"
+                || key.starts_with("NIXACTIONS_")
+                || files::is_file_variable(key)
+                || self.results.contains_key(key)
+                || self.outputs.contains_key(key)
+                || spec.inputs_env.contains_key(key)
+                || key == CREDENTIALS && std::env::var_os(CREDENTIALS).is_some()
+        };
+        let (ours, others): (Vec<_>, Vec<_>) = env.into_iter().partition(|(key, _)| is_ours(key));
+        let ours = ours.into_iter().map(|(key, _)| key).collect();
+        (ours, others.into_iter().collect())
+    }
+
+    /// Returns whether a variable is the output of a need, whose value is in `$NIXACTIONS_NEEDS`.
+    pub fn is_output(&self, name: &str) -> bool {
+        self.outputs.contains_key(name)
+    }
+
+    /// Returns whether a variable is one that every step is promised.
+    pub fn is_promised(&self, name: &str) -> bool {
+        matches!(name, "PATH" | "HOME" | "CI" | "NIXACTIONS" | CREDENTIALS)
+            || name.starts_with("NIXACTIONS_")
+            || files::is_file_variable(name)
+            || self.results.contains_key(name)
     }
 
     /// Returns the environment of the job as such: what its condition sees.
@@ -144,7 +195,7 @@ impl Environment {
         } else {
             None
         };
-        let mut levels = vec![&spec.inputs_env, &self.workflow_from, &spec.workflow_env];
+        let mut levels = vec![&self.workflow_from, &spec.workflow_env];
         if level != Level::Workflow {
             levels.extend([&self.job_from, &spec.job_env]);
         }
@@ -164,7 +215,6 @@ impl Environment {
             "USER",
             "LOGNAME",
             "SHELL",
-            "CREDENTIALS_DIRECTORY",
             "XDG_RUNTIME_DIR",
             "DBUS_SESSION_BUS_ADDRESS",
         ] {
@@ -179,9 +229,12 @@ impl Environment {
                 .iter()
                 .for_each(|(key, value)| set(key, value.clone()));
         }
-        self.needs
-            .iter()
-            .for_each(|(key, value)| set(key, value.clone()));
+        for ours in [&spec.inputs_env, &self.outputs, &self.results] {
+            ours.iter().for_each(|(key, value)| set(key, value.clone()));
+        }
+        if let Ok(directory) = std::env::var(CREDENTIALS) {
+            set(CREDENTIALS, directory);
+        }
         set("NIXACTIONS", "true".to_owned());
         set("NIXACTIONS_RUN", spec.run.to_string());
         set("NIXACTIONS_WORKFLOW", spec.workflow.to_string());
@@ -225,9 +278,4 @@ impl Environment {
         }
         env
     }
-}
-
-/// Returns a name as it stands in a variable: upper case, `-` to `_`.
-fn shout(name: &str) -> String {
-    name.to_ascii_uppercase().replace('-', "_")
 }

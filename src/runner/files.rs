@@ -74,6 +74,11 @@ const NAMES: [(&[&str], &str); 4] = [
     (&["NIXACTIONS_SUMMARY", "GITHUB_STEP_SUMMARY"], "summary"),
 ];
 
+/// Returns whether a variable is one that names a file of a step.
+pub fn is_file_variable(name: &str) -> bool {
+    NAMES.iter().any(|(names, _)| names.contains(&name))
+}
+
 impl StepFiles {
     /// Makes the files of a step's attempt, empty.
     ///

@@ -2,6 +2,7 @@
 //! `step`.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs,
     io::{self, Write as _},
@@ -95,6 +96,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
             ..JobRecord::new(spec.unit.clone())
         },
         cleanup_until: None,
+        warned: BTreeSet::new(),
         deadline: None,
         state: Conclusion::Success,
         inherits: false,
@@ -124,6 +126,8 @@ pub(super) struct Job<'a> {
     pub(super) state: Conclusion,
     /// Whether the step that failed the job leaves it to the job to try again.
     pub(super) inherits: bool,
+    /// What the log has been warned of that needs no second warning.
+    warned: BTreeSet<String>,
     /// When the job's own time is over.
     pub(super) deadline: Option<Instant>,
     /// When the time for `always()` and `cancelled()` steps is over; set by the first cancellation
@@ -329,6 +333,26 @@ impl Job<'_> {
             .note(&format!("{outcome}: {reason}"), Priority::Info);
         self.record.outcome = outcome;
         self.record.reason = Some(reason);
+    }
+
+    /// Writes a warning to the log, unless it is there already.
+    pub(super) fn warn_once(&mut self, warning: String) {
+        if !self.warned.contains(&warning) {
+            self.processes.journal.note(&warning, Priority::Warning);
+            self.warned.insert(warning);
+        }
+    }
+
+    /// Warns of variables that are not taken, since the engine sets them itself.
+    pub(super) fn warn_of_dropped(&mut self, source: &str, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        self.warn_once(format!(
+            "{source}: not taken, as the engine sets it itself: {}",
+            names.join(", ")
+        ));
     }
 
     /// Notes an event, to be told when the job next waits for something: each time wakes up the

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker};
+use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker, needs};
 use crate::{
     bounds,
     error::describe,
@@ -77,15 +77,24 @@ impl Job<'_> {
         let names = hide_in_record(&self.processes.journal.masker, &mut self.record);
         if !names.is_empty() {
             let text = format!(
-                "outputs that hold secrets are handed on masked: {}",
+                "outputs that may hold secrets are not handed on: {}",
                 names.join(", ")
+            );
+            self.processes.journal.note(&text, Priority::Warning);
+        }
+        let alike = needs::alike(&self.record.outputs);
+        if !alike.is_empty() {
+            let text = format!(
+                "outputs that no variable of a dependent can tell apart are in $NIXACTIONS_NEEDS only: {}",
+                alike.join(", ")
             );
             self.processes.journal.note(&text, Priority::Warning);
         }
     }
 }
 
-/// Hides secrets in a job's record; returns the outputs that held any.
+/// Hides secrets in a job's record. Takes out the outputs that held any, as GitHub does, and
+/// returns their names: a dependent could do nothing with `***`.
 fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
     record
         .reason
@@ -95,11 +104,15 @@ fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
         .steps
         .iter_mut()
         .for_each(|step| hide_in_step(masker, step));
-    record
-        .outputs
-        .iter_mut()
-        .filter_map(|(name, value)| hide(masker, value).then(|| name.clone()))
-        .collect()
+    let mut names = Vec::new();
+    record.outputs.retain(|name, value| {
+        let holds = hide(masker, value);
+        if holds {
+            names.push(name.clone());
+        }
+        !holds
+    });
+    names
 }
 
 /// Hides secrets in what a step's record says beside its name, which is the plan's.

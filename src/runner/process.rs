@@ -491,6 +491,9 @@ fn not_started(command: &Command, error: &io::Error) -> String {
             format!("executable `{program}` is in no directory of PATH")
         }
         io::ErrorKind::NotFound => format!("executable `{program}` does not exist"),
+        io::ErrorKind::ArgumentListTooLong => {
+            format!("`{program}` has longer arguments than a process takes")
+        }
         io::ErrorKind::PermissionDenied => {
             format!("`{program}` is not executable by the job's user")
         }

@@ -73,11 +73,8 @@ impl Job<'_> {
             program,
             variables.get("PATH").map_or("", String::as_str),
         ));
-        command
-            .args(arguments)
-            .current_dir(self.paths.workspace())
-            .env_clear()
-            .envs(&variables);
+        command.args(arguments).current_dir(self.paths.workspace());
+        self.give(&mut command, variables, environment);
         let timeout = Seconds::try_from(TIMEOUT.as_secs_f64()).ok();
         let (out, err) = (Kept::new(OUTPUT_MAX, true), Kept::new(ERROR_MAX, false));
         self.tell();
@@ -102,7 +99,9 @@ impl Job<'_> {
             other => return Err(other.to_string()),
         }
         hidden.map_err(|error| error.to_string())?;
-        environment.provide(level, parsed.map_err(|error| error.to_string())?);
+        let parsed = parsed.map_err(|error| error.to_string())?;
+        let dropped = environment.provide(self.spec, level, parsed);
+        self.warn_of_dropped(&format!("provider `{}`", argv.join(" ")), &dropped);
         Ok(())
     }
 

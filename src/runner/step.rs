@@ -20,6 +20,10 @@ use crate::{
     unit::{Command, StepSpec},
 };
 
+/// Variables that a step cannot set for later ones: what writes to `$NIXACTIONS_ENV` may be the
+/// output of a program, and these would make every later program run code of its choice.
+const REFUSED: [&str; 1] = ["NODE_OPTIONS"];
+
 /// How one attempt at a step ended.
 struct Tried {
     outcome: Conclusion,
@@ -83,7 +87,19 @@ impl Job<'_> {
             attempt += 1;
         };
         if let Some(written) = tried.written.take() {
-            environment.extend(written.env, written.path);
+            let mut written = written;
+            written.env.retain(|(key, _)| {
+                let is_refused = REFUSED.iter().any(|name| name.eq_ignore_ascii_case(key));
+                if is_refused {
+                    self.processes.journal.note(
+                        &format!("step {}: `{key}` cannot be set by $NIXACTIONS_ENV, as on GitHub: set it in `env`", step.name),
+                        Priority::Error,
+                    );
+                }
+                !is_refused
+            });
+            let dropped = environment.extend(self.spec, written.env, written.path);
+            self.warn_of_dropped(&format!("step {}: $NIXACTIONS_ENV", step.name), &dropped);
             self.record.outputs.extend(written.outputs);
         }
         if let Some(reason) = &tried.reason {
@@ -123,7 +139,7 @@ impl Job<'_> {
             Ok(command) => command,
             Err(reason) => return Tried::failed(reason),
         };
-        command.env_clear().envs(&variables);
+        self.give(&mut command, variables, environment);
         let limits = self.limits(step.timeout);
         self.tell();
         let (ended, stop) = self

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use crate::plan::{Env, InputError, Plan, resolve_inputs};
+use crate::plan::{Env, InputError, Plan, resolve_inputs, set_by_engine};
 
 /// Variables of the caller that never reach a job: they say who the caller is, not what the job
 /// needs.
@@ -39,6 +39,14 @@ pub enum EnvironmentError {
         name: String,
         /// What is wrong with its value.
         what: &'static str,
+    },
+    /// A variable that the engine sets itself.
+    #[error("variable `{name}` cannot be set: the engine sets it {reason}")]
+    Taken {
+        /// The variable.
+        name: String,
+        /// Where or from what the engine sets it.
+        reason: &'static str,
     },
     /// The environment file cannot be read.
     #[error("failed to read `{path}`: {reason}")]
@@ -75,10 +83,14 @@ impl EnvironmentError {
         match self {
             Self::Input(InputError::Unknown { hint, .. }) => hint.as_deref(),
             Self::Input(InputError::Missing { .. }) => Some("set it with `--input NAME=VALUE`"),
+            Self::Taken { name, .. } if name.starts_with("INPUT_") => {
+                Some("set the input with `--input NAME=VALUE`")
+            }
             Self::Input(InputError::Unfit { .. })
             | Self::NoValue { .. }
             | Self::BadName { .. }
             | Self::BadValue { .. }
+            | Self::Taken { .. }
             | Self::Unreadable { .. }
             | Self::BadLine { .. }
             | Self::TooManySecrets { .. } => None,
@@ -168,6 +180,16 @@ pub fn collect(
             .iter()
             .chain(&additions.secrets)
             .filter_map(|(name, value)| check_value(name, value)),
+    );
+    let given = additions.overrides.keys().chain(additions.secrets.keys());
+    let taken = set_by_engine(plan, given.map(String::as_str));
+    faults.extend(
+        taken
+            .into_iter()
+            .map(|(name, reason)| EnvironmentError::Taken {
+                name: name.to_owned(),
+                reason,
+            }),
     );
     let size = serde_json::to_vec(&additions.secrets).map_or(usize::MAX, |json| json.len());
     if size > SECRETS_MAX {
@@ -461,6 +483,38 @@ mod tests {
                 "input `c` is required",
                 "input `n` is \"one\", expected a number",
             ]
+        );
+    }
+
+    #[test]
+    fn variables_that_the_engine_sets_are_refused() {
+        let given = [
+            "INPUT_N=1",
+            "NIXACTIONS_JOB=x",
+            "NEEDS_J_RESULT=x",
+            "FREE=1",
+        ];
+        let faults = collect(
+            &plan(PLAN),
+            &given.map(str::to_owned),
+            &NO_FILES,
+            &NO_FILES,
+            &["c=x".into()],
+            |_| None,
+        )
+        .unwrap_err();
+        let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "variable `INPUT_N` cannot be set: the engine sets it from the inputs",
+                "variable `NEEDS_J_RESULT` cannot be set: the engine sets it from the needs",
+                "variable `NIXACTIONS_JOB` cannot be set: the engine sets it in every step",
+            ]
+        );
+        assert_eq!(
+            faults[0].hint(),
+            Some("set the input with `--input NAME=VALUE`")
         );
     }
 

@@ -77,24 +77,32 @@ impl<'a> Names<'a> {
 
     /// Checks that a variable is none that the engine derives from this plan.
     pub(super) fn free_variable(&self, name: &str) -> Result<(), Refusal> {
-        let taken = self.input_variables.contains(name)
-            || self.matrix_variables.contains(name)
-            || (name.starts_with("NEEDS_")
+        match self.source_of(name) {
+            Some(source) => Err(Refusal::new(
+                format!("the variable `{name}`"),
+                format!("a variable that the engine does not set {source}"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the part of this plan that the engine sets a variable from.
+    pub(super) fn source_of(&self, name: &str) -> Option<&'static str> {
+        let is_of_needs = || {
+            name.starts_with("NEEDS_")
                 && name
                     .match_indices('_')
-                    .any(|(at, _)| self.needs_variables.contains(&name[..=at])));
-        if taken {
-            let source = match name.split('_').next() {
-                Some("INPUT") => "the inputs",
-                Some("MATRIX") => "a matrix",
-                _ => "the needs",
-            };
-            return Err(Refusal::new(
-                format!("the variable `{name}`"),
-                format!("a variable that the engine does not set from {source}"),
-            ));
+                    .any(|(at, _)| self.needs_variables.contains(&name[..=at]))
+        };
+        if self.input_variables.contains(name) {
+            Some("from the inputs")
+        } else if self.matrix_variables.contains(name) {
+            Some("from a matrix")
+        } else if is_of_needs() {
+            Some("from the needs")
+        } else {
+            None
         }
-        Ok(())
     }
 }
 

@@ -41,6 +41,23 @@ pub(super) fn check(plan: &Plan, sink: &mut Sink) {
     artifacts::check(plan, &names, &root.key("jobs"), sink);
 }
 
+/// Returns which of these variables the engine sets itself in the jobs of a plan, each with the
+/// reason.
+pub fn set_by_engine<'a>(
+    plan: &Plan,
+    variables: impl IntoIterator<Item = &'a str>,
+) -> Vec<(&'a str, &'static str)> {
+    let names = jobs::Names::new(plan);
+    let reason = |name: &str| match rules::own_variable(name) {
+        Err(_) => Some("in every step"),
+        Ok(()) => names.source_of(name),
+    };
+    variables
+        .into_iter()
+        .filter_map(|name| Some((name, reason(name)?)))
+        .collect()
+}
+
 /// Variables that the plan sets.
 fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
     for (name, value) in env {
