@@ -52,7 +52,10 @@ pub use alive::{failure, is_alive, kill};
 pub use check::{Bus, Versions, check};
 pub use error::{EmbeddedError, Missing};
 
-use crate::ids::RunId;
+use crate::{
+    ids::RunId,
+    unit::{self, TransientUnit},
+};
 use error::StageError;
 
 /// The hidden subcommand of the process that starts PID 1, waits for it and clears up.
@@ -69,10 +72,9 @@ pub struct Boot<'a> {
     pub state_dir: &'a Path,
     /// The run's directory; it must exist. Visible inside at the same path.
     pub run_dir: &'a Path,
-    /// The supervisor's command line; the program by its absolute path. It runs as
-    /// `nixactions-<run>.service`, of Type=notify, restarted when it fails; when it exits with 0,
-    /// PID 1 exits too.
-    pub supervisor: &'a [OsString],
+    /// The supervisor's unit, which must be of Type=notify and be restarted when it fails; its
+    /// program by the absolute path. When it exits with 0, PID 1 exits too.
+    pub supervisor: &'a TransientUnit,
     /// Further paths that must stay visible inside, even when they lie below /tmp or /run (the
     /// source tree).
     pub extra_paths: &'a [PathBuf],
@@ -86,7 +88,8 @@ pub struct Boot<'a> {
 struct Spec {
     run: RunId,
     run_dir: PathBuf,
-    supervisor: Vec<OsString>,
+    /// What stands in the supervisor's `[Unit]` and `[Service]`.
+    supervisor: (String, String),
     /// Absolute paths that stay visible.
     keep: Vec<PathBuf>,
     programs: check::Programs,
@@ -120,7 +123,7 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
     })?;
     let programs = check::requirements()?;
     let run_dir = canonical(boot.run_dir)?;
-    let program = boot.supervisor.first().map(Path::new);
+    let program = boot.supervisor.program().map(Path::new);
     let mut keep = Vec::new();
     for path in [boot.run_dir, boot.state_dir]
         .into_iter()
@@ -141,7 +144,7 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
     let spec = Spec {
         run: boot.run.clone(),
         run_dir,
-        supervisor: boot.supervisor.to_vec(),
+        supervisor: unit::sections(boot.supervisor),
         keep,
         programs,
         private_file,

@@ -3,9 +3,10 @@
 //! The host's units and settings are out of its sight, so all that a transient unit refers to must
 //! be here.
 
-use std::{ffi::OsStr, fmt::Write, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, path::Path};
 
 use super::{Spec, check::Bus};
+use crate::unit::command_line;
 
 /// Where the manager looks for units. The first two are where it puts those that it is given over
 /// the bus: without them, a daemon-reload would lose every transient unit.
@@ -76,12 +77,12 @@ fn default_target(supervisor: &str) -> String {
     )
 }
 
+/// Adds to the supervisor's own settings what the manager needs that is there for it alone.
 fn supervisor_service(spec: &Spec) -> String {
-    let run = &spec.run;
-    let command = command_line(spec.supervisor.iter().map(AsRef::as_ref));
     // PID 1 ends with the supervisor. That is restarted when it fails, as often as it takes; except
     // when it cannot be executed at all (203, systemd.exec(5)). Not by SuccessAction= or
-    // OnSuccess=: for systemd 252, a service that is being restarted has succeeded in between.
+    // OnSuccess=: for systemd 252, a service that is being restarted has succeeded in between. With
+    // all privileges, for the supervisor itself has few.
     let exit = format!(
         "case $SERVICE_RESULT-$EXIT_STATUS in success-*) code=0;; *-203) code=203;; *) exit 0;; esac; exec {} --force exit $code",
         spec.programs.systemctl.display()
@@ -89,32 +90,20 @@ fn supervisor_service(spec: &Spec) -> String {
     let exit = command_line(["/bin/sh", "-c", &exit].map(OsStr::new).into_iter());
     // A shutdown waits for it, and for the bus it is told by how its jobs end: else there would be
     // no record.
+    let (unit, service) = &spec.supervisor;
     format!(
         "\
 [Unit]
-Description=NixActions run {run}: supervisor
-Documentation=man:nixactions(1)
-DefaultDependencies=no
+{unit}DefaultDependencies=no
 Requires=dbus.socket systemd-journald.socket
 Wants=dbus.service systemd-journald.service
 After=dbus.socket dbus.service systemd-journald.socket systemd-journald-dev-log.socket
 Conflicts=shutdown.target
 Before=shutdown.target
-StartLimitIntervalSec=0
 
 [Service]
-Type=notify
-NotifyAccess=main
-ExecStart={command}
-ExecStopPost={exit}
-FileDescriptorStoreMax=1
-Restart=on-failure
-RestartSec=100ms
+{service}ExecStopPost=+{exit}
 RestartPreventExitStatus=203
-Slice=nixactions.slice
-KillMode=mixed
-TimeoutStopSec=360
-LogExtraFields=NIXACTIONS_RUN={run}
 "
     )
 }
@@ -303,53 +292,9 @@ ReadKMsg=no
 Audit=
 ";
 
-/// Returns a value for `ExecStart=` that executes just these words: no variable, specifier or `;`
-/// is expanded.
-fn command_line<'a>(mut words: impl Iterator<Item = &'a OsStr>) -> String {
-    let mut line = String::from(":");
-    if let Some(program) = words.next() {
-        line.push_str(&quoted(program));
-    }
-    for word in words {
-        line.push(' ');
-        line.push_str(&quoted(word));
-    }
-    line
-}
-
-/// Quotes a word by systemd.syntax(7); a percent sign is doubled against specifiers.
-fn quoted(word: &OsStr) -> String {
-    let mut text = String::from("\"");
-    for byte in word.as_bytes() {
-        match byte {
-            b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
-            b'%' => text.push_str("%%"),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            _ => {
-                let _ = write!(text, "\\x{byte:02x}");
-            }
-        }
-    }
-    text.push('"');
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
     use super::*;
-
-    #[test]
-    fn words_are_quoted_against_every_expansion() {
-        let words: Vec<OsString> = ["/bin/echo", "a b", "50%", "$HOME", ";", "q\"\\", "\u{e9}\n"]
-            .map(Into::into)
-            .to_vec();
-        assert_eq!(
-            command_line(words.iter().map(AsRef::as_ref)),
-            r#":"/bin/echo" "a b" "50%%" "$HOME" ";" "q\"\\" "\xc3\xa9\x0a""#
-        );
-    }
 
     #[test]
     fn every_unit_named_in_the_units_is_there() {
@@ -357,7 +302,10 @@ mod tests {
             private_file: None,
             run: "ci-1".parse().unwrap(),
             run_dir: "/state/runs/ci-1".into(),
-            supervisor: vec!["/bin/true".into()],
+            supervisor: (
+                "After=dbus.service\n".into(),
+                "Slice=nixactions.slice\n".into(),
+            ),
             keep: Vec::new(),
             programs: super::super::check::Programs {
                 systemd: "/lib/systemd/systemd".into(),

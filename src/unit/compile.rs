@@ -9,11 +9,9 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::signal::Signal;
-
 use super::{
-    JobPaths, ManagerKind, ROOT_SLICE, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit,
-    UnitName, Value, WorkspaceHook, hooks, matrix, sandbox,
+    JobPaths, ManagerKind, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
+    WorkspaceHook, hooks, matrix, sandbox,
 };
 use crate::{
     graph::{Graph, JobIx},
@@ -34,11 +32,7 @@ pub const CLEANUP_GRACE: Duration = Duration::from_secs(300);
 /// The subcommand that mounts a job's workspace.
 pub const MOUNT_COMMAND: &str = "workspace";
 /// What PID 1 waits beyond all that, before it ends a runner that hangs.
-const RUNNER_SLACK: Duration = Duration::from_secs(30);
-/// After how long without a word from the supervisor it is replaced: longer than a slow disk may
-/// hold one up.
-const WATCHDOG: Duration = Duration::from_secs(120);
-
+pub(super) const RUNNER_SLACK: Duration = Duration::from_secs(30);
 /// What the manager at hand can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
@@ -223,7 +217,7 @@ fn slice(name: UnitName, description: String, max_parallel: Option<u32>) -> Tran
     TransientUnit { name, properties }
 }
 
-fn documentation() -> (&'static str, Value) {
+pub(super) fn documentation() -> (&'static str, Value) {
     (
         "Documentation",
         Value::StrList(vec!["man:nixactions(1)".to_owned()]),
@@ -239,7 +233,7 @@ pub(super) fn log_fields(run: &RunSpec, job: Option<&JobName>) -> Value {
     Value::BytesList(fields.into_iter().map(String::into_bytes).collect())
 }
 
-fn micros(duration: Option<Duration>) -> Value {
+pub(super) fn micros(duration: Option<Duration>) -> Value {
     Value::U64(duration.map_or(u64::MAX, |duration| {
         duration.as_micros().try_into().unwrap_or(u64::MAX)
     }))
@@ -540,53 +534,6 @@ pub fn inputs<'a>(
             .find(|ancestor| context.job(*ancestor).1.outputs.contains_key(&input.name))?;
         Some((input.name.as_str(), context.graph.name(from)))
     })
-}
-
-/// Compiles the supervisor's unit, which the client starts.
-pub fn supervisor(run: &RunSpec) -> TransientUnit {
-    let stop = INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK + RUNNER_SLACK;
-    let mut properties = vec![
-        (
-            "Description",
-            Value::Str(format!("NixActions run {}: supervisor", run.run)),
-        ),
-        documentation(),
-        ("Type", Value::Str("notify".into())),
-        ("NotifyAccess", Value::Str("main".into())),
-        ("CollectMode", Value::Str("inactive-or-failed".into())),
-        ("Slice", Value::Str(ROOT_SLICE.into())),
-        // So that at a shutdown the bus stops after it: over the bus it is told how its jobs end.
-        ("After", Value::StrList(vec!["dbus.service".to_owned()])),
-        (
-            "ExecStart",
-            Value::Exec(vec![
-                run.program.display().to_string(),
-                "supervise".into(),
-                run.directory.display().to_string(),
-            ]),
-        ),
-        // Holds the lock of the run's concurrency group while the supervisor is being restarted.
-        ("FileDescriptorStoreMax", Value::U32(1)),
-        ("Restart", Value::Str("on-failure".into())),
-        ("RestartUSec", Value::U64(100_000)),
-        ("StartLimitIntervalUSec", Value::U64(0)),
-        // One that hangs is replaced as one that died is; it need not leave a core.
-        ("WatchdogUSec", micros(Some(WATCHDOG))),
-        ("WatchdogSignal", Value::I32(Signal::SIGKILL as i32)),
-        ("KillMode", Value::Str("mixed".into())),
-        ("TimeoutStopUSec", micros(Some(stop))),
-        ("OOMScoreAdjust", Value::I32(-500)),
-        ("NoNewPrivileges", Value::Bool(true)),
-        ("LogExtraFields", log_fields(run, None)),
-    ];
-    if run.manager == ManagerKind::User {
-        // Only a privileged manager may lower it (proc_pid_oom_score_adj(5)).
-        properties.retain(|(name, _)| *name != "OOMScoreAdjust");
-    }
-    TransientUnit {
-        name: UnitName::supervisor(&run.run),
-        properties,
-    }
 }
 
 /// Merges environment levels, the stronger last.

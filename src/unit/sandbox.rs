@@ -33,7 +33,7 @@ const DENIED_CALLS: [&str; 12] = [
 ];
 
 /// `EPERM`: a denied call fails, it does not kill.
-const EPERM: i32 = 1;
+pub(super) const EPERM: i32 = 1;
 
 /// Directories that a sandboxed job sees empty or has its own of, but for what is bound into them.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];

@@ -93,6 +93,18 @@ pub struct TransientUnit {
     pub properties: Vec<(&'static str, Value)>,
 }
 
+impl TransientUnit {
+    /// Returns the program that it starts.
+    pub fn program(&self) -> Option<&str> {
+        self.properties.iter().find_map(|(name, value)| {
+            let Value::Exec(argv) = value else {
+                return None;
+            };
+            (*name == "ExecStart").then(|| argv.first().map(String::as_str))?
+        })
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,7 +6,10 @@
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Instant};
 
-use nixactions::embedded::{self, Boot, EmbeddedError};
+use nixactions::{
+    embedded::{self, Boot, EmbeddedError},
+    unit::{TransientUnit, UnitName, Value},
+};
 
 /// Runs the client if the arguments ask for it.
 pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
@@ -45,7 +48,26 @@ fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {
             stay = true;
         }
     }
-    let supervisor: Vec<OsString> = rest.cloned().collect();
+    let argv = rest.map(|word| word.to_str().expect("UTF-8").to_owned());
+    let text = |text: &str| Value::Str(text.to_owned());
+    let supervisor = TransientUnit {
+        name: UnitName::supervisor(&run),
+        properties: vec![
+            ("StartLimitIntervalUSec", Value::U64(0)),
+            ("Type", text("notify")),
+            ("NotifyAccess", text("main")),
+            ("ExecStart", Value::Exec(argv.collect())),
+            ("FileDescriptorStoreMax", Value::U32(1)),
+            ("Restart", text("on-failure")),
+            ("RestartUSec", Value::U64(100_000)),
+            ("Slice", text("nixactions.slice")),
+            ("KillMode", text("mixed")),
+            (
+                "LogExtraFields",
+                Value::BytesList(vec![format!("NIXACTIONS_RUN={run}").into_bytes()]),
+            ),
+        ],
+    };
     let started = Instant::now();
     let boot = Boot {
         run: &run,

@@ -11,10 +11,7 @@ mod rerun;
 mod secrets;
 mod source;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use nix::unistd::{AccessFlags, eaccess};
@@ -409,11 +406,7 @@ async fn launch(
     match chosen {
         Chosen::Running(_, manager) => manager.start(&unit::supervisor(spec), &[]).await?,
         Chosen::Embedded => {
-            let supervisor: Vec<OsString> = vec![
-                spec.program.clone().into(),
-                "supervise".into(),
-                run.path().into(),
-            ];
+            let supervisor = unit::supervisor(spec);
             let (run_dir, state_dir) = (run.path(), state.path());
             let private_file = handed_over
                 .as_ref()
