@@ -14,32 +14,32 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DIR", env = "NIXACTIONS_STATE_DIR", hide_env_values = true, value_hint = ValueHint::DirPath)]
     pub state_dir: Option<PathBuf>,
 
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  nixactions check .#ci              say what is wrong with a workflow, build and start nothing
-  nixactions run .#ci                build and run it, show its output, exit with its conclusion
-  nixactions run plan.json           run what has been built, or a plan of your own
-  nixactions logs ci-42 build        read what a job printed
-  systemctl status nixactions-ci-42  watch it as any other unit";
+  nixactions check .#ci              list the faults of a workflow; build and start nothing
+  nixactions run .#ci                build a workflow, run it, show its output
+  nixactions run plan.json           run a plan
+  nixactions logs ci-42 build        show the lines that a job printed
+  systemctl status nixactions-ci-42  watch a run like any other unit";
 
 const EXAMPLES_LONG: &str = "\
 Examples:
-  nixactions check .#ci              say what is wrong with a workflow, build and start nothing
-  nixactions run .#ci                build and run it, show its output, exit with its conclusion
-  nixactions run plan.json           run what has been built, or a plan of your own
-  nixactions logs ci-42 build        read what a job printed
-  systemctl status nixactions-ci-42  watch it as any other unit
+  nixactions check .#ci              list the faults of a workflow; build and start nothing
+  nixactions run .#ci                build a workflow, run it, show its output
+  nixactions run plan.json           run a plan
+  nixactions logs ci-42 build        show the lines that a job printed
+  systemctl status nixactions-ci-42  watch a run like any other unit
 
 Exit status of run, rerun and attach:
   0    the workflow succeeded
   1    the workflow failed
   2    bad usage, a bad plan, or a workflow that Nix cannot evaluate or build; nothing was started
-  3    systemd or I/O trouble
+  3    trouble with systemd or with files
   130  the workflow was cancelled
 The other commands exit with 0, 2 or 3.";
 
@@ -48,9 +48,9 @@ The other commands exit with 0, 2 or 3.";
 pub enum Command {
     /// Run a workflow and follow it to its end
     Run(RunArgs),
-    /// Run a run again, or what failed of it
+    /// Run a run again, or only its failed jobs
     Rerun(RerunArgs),
-    /// Say whether a workflow is good, and what it would do; start nothing
+    /// List the faults of a workflow, or tell what it would do; start nothing
     Check(CheckArgs),
     /// Draw a workflow's jobs and their needs
     Graph(GraphArgs),
@@ -64,23 +64,23 @@ pub enum Command {
         after_help = "Examples:\n  nixactions show ci-42\n  nixactions show ci-42 --json | jq '.jobs.build.usage'"
     )]
     Show(ShowArgs),
-    /// Read what the jobs of a run printed
+    /// Show the lines that the jobs of a run printed
     #[command(
         after_help = "Examples:\n  nixactions logs ci-42\n  nixactions logs ci-42 build -f\n\nThe same with systemd's own tool:\n  \
-                            journalctl NIXACTIONS_RUN=ci-42 NIXACTIONS_JOB=build\nRuns of an embedded manager keep their journal themselves:\n  \
+                            journalctl NIXACTIONS_RUN=ci-42 NIXACTIONS_JOB=build\nA run of an embedded manager has a journal of its own:\n  \
                             journalctl -D <state dir>/runs/ci-42/journal"
     )]
     Logs(LogsArgs),
-    /// Follow a run that is going on; Ctrl-C leaves it alone
+    /// Follow a run that is going on; Ctrl-C does not end the run
     #[command(
-        after_help = "Examples:\n  nixactions run plan.json --detach\n  nixactions attach ci-42\n\nCtrl-C ends only the following; `nixactions cancel` \
-                            ends the run. The exit status is the run's own, as that of `nixactions run`."
+        after_help = "Examples:\n  nixactions run plan.json --detach\n  nixactions attach ci-42\n\nCtrl-C ends `attach` and not the run; \
+                            `nixactions cancel` ends the run. The exit status is that of `nixactions run`."
     )]
     Attach(AttachArgs),
     /// Cancel a run
     #[command(
-        after_help = "Every running step gets SIGINT, after 7.5 s SIGTERM, after 2.5 s SIGKILL; then the jobs and steps with the conditions always() and \
-                      cancelled() run, for at most 5 minutes. With --kill nothing more runs.\n\nExamples:\n  nixactions cancel ci-42\n  \
+        after_help = "Every running step gets SIGINT, SIGTERM after 7.5 s, and SIGKILL after another 2.5 s. Then the jobs and steps with the \
+                      conditions always() and cancelled() run, for at most 5 minutes. With --kill, nothing runs any more.\n\nExamples:\n  nixactions cancel ci-42\n  \
                       nixactions cancel ci-42 --kill"
     )]
     Cancel(CancelArgs),
@@ -108,51 +108,53 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nixactions run .#ci\n  nixactions run github:owner/repo#ci\n  nixactions run ci.nix -A nightly --argstr channel stable\n  \
-                        nixactions run ./result --env LEVEL=debug --input release=2.0\n  nixactions run plan.json --detach && nixactions list\n\nWhat \
-                        exists is what it is: a file ending in .nix is Nix, any other a plan; of a directory plan.json counts, else flake.nix, else \
-                        default.nix. What does not exist is a flake reference, if it has a `#` or begins with a scheme. What Nix has built is kept from its \
-                        garbage collector as long as the run is.\n\nCtrl-C cancels the run; a second one kills it. A client that is killed \
-                        does not end the run: `nixactions attach` takes it up again. Started as a service of Type=notify, it is ready when the run has \
-                        been started, and says its id and conclusion as status; to stop the service cancels the run."
+                        nixactions run ./result --env LEVEL=debug --input release=2.0\n  nixactions run plan.json --detach && nixactions list\n\nA \
+                        file whose name ends in .nix is Nix code; any other file is a plan. In a directory, plan.json comes first, then flake.nix, \
+                        then default.nix. A target that does not exist as a file is a flake reference if it has a `#` or begins with a scheme. Nix's \
+                        garbage collector keeps what Nix built for a run until the run is removed.\n\nCtrl-C cancels the run; a second Ctrl-C kills it. A run goes on when its \
+                        client is killed: `nixactions attach` follows it again. As a service of Type=notify, the client is ready when the run has \
+                        started. Its status text is the run's id and conclusion. Stopping the service cancels the run."
 )]
 pub struct RunArgs {
-    /// What is run.
+    /// The workflow.
     #[command(flatten)]
     pub target: TargetArgs,
     /// Print the run's id and do not wait for its end
     #[arg(long, short)]
     pub detach: bool,
-    /// Whose units the jobs become
+    /// The systemd that runs the jobs
     #[arg(long, value_enum, default_value_t = ManagerArg::Auto)]
     pub manager: ManagerArg,
-    /// Set a variable of all steps, over what the plan says
+    /// Set a variable for all steps; stronger than the plan
     #[arg(long, short, value_name = "K=V")]
     pub env: Vec<String>,
-    /// Read such variables from a file of K=V lines; --env outranks it
+    /// Set variables from a file of K=V lines; --env is stronger
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub env_file: Vec<PathBuf>,
-    /// The same from a file of secrets: their values are masked and kept out of the run's
-    /// directory; --env outranks it
+    /// Set secret variables from a file of K=V lines: masked, and never in the run's directory;
+    /// --env is stronger
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secret_env_file: Vec<PathBuf>,
-    /// Set an input that the plan declares
+    /// Set an input of the workflow
     #[arg(long, short, value_name = "K=V")]
     pub input: Vec<String>,
-    /// The source tree that jobs get a copy of [default: the git repository around here]
+    /// The source tree, copied for each job [default: the git repository around the current
+    /// directory]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub source: Option<PathBuf>,
-    /// How the run is shown.
+    /// The form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// What is run, checked or drawn.
+/// The workflow of a command.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
-    /// A plan or a built workflow (file or directory), a .nix file, or a flake reference as .#ci
+    /// A plan or a built workflow (file or directory), a .nix file, or a flake reference such as
+    /// .#ci
     #[arg(value_hint = ValueHint::AnyPath)]
     pub target: PathBuf,
-    /// The attribute of a .nix file that is the workflow, as for nix-build
+    /// The attribute of the workflow in a .nix file, as for nix-build
     #[arg(
         long,
         short = 'A',
@@ -160,10 +162,10 @@ pub struct TargetArgs {
         help_heading = "Options for .nix files"
     )]
     pub attr: Option<String>,
-    /// Call its function with this expression as the argument NAME
+    /// Call the function in the .nix file with this expression as the argument NAME
     #[arg(long, num_args = 2, value_names = ["NAME", "EXPR"], allow_hyphen_values = true, help_heading = "Options for .nix files")]
     pub arg: Vec<String>,
-    /// Call its function with this text as the argument NAME
+    /// Call the function in the .nix file with this text as the argument NAME
     #[arg(long, num_args = 2, value_names = ["NAME", "TEXT"], allow_hyphen_values = true, help_heading = "Options for .nix files")]
     pub argstr: Vec<String>,
 }
@@ -171,43 +173,43 @@ pub struct TargetArgs {
 /// Arguments of `rerun`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The new run has the plan, the source tree, the inputs and the variables of the old one; what is given here comes over them. \
-                        Secrets are not kept and must be given again.\nOf jobs that do not run again it has the results, outputs and artifacts.\n\n\
+    after_help = "The new run has the plan, the source tree, the inputs and the variables of the old run. Options given here are stronger. \
+                        Give secrets again, because runs do not keep them.\nThe new run takes over the results, outputs and artifacts of jobs that do not run again.\n\n\
                         Examples:\n  nixactions rerun ci-42\n  nixactions rerun ci-42 --failed\n  nixactions rerun ci-42 --job test-linux"
 )]
 pub struct RerunArgs {
-    /// The run's id, as ci-42
+    /// The run's id, such as ci-42
     pub run: String,
-    /// Run only what failed, was cancelled or skipped, and the jobs that need that
+    /// Run only jobs that failed, were cancelled or were skipped, and the jobs that need them
     #[arg(long, conflicts_with = "job")]
     pub failed: bool,
-    /// Run only this job and those that need it
+    /// Run only this job and the jobs that need it
     #[arg(long, short, value_name = "JOB")]
     pub job: Option<String>,
     /// Print the new run's id and do not wait for its end
     #[arg(long, short)]
     pub detach: bool,
-    /// Whose units the jobs become [default: the same manager's]
+    /// The systemd that runs the jobs [default: that of the old run]
     #[arg(long, value_enum)]
     pub manager: Option<ManagerArg>,
-    /// Set a variable of all steps, over what the plan says
+    /// Set a variable for all steps; stronger than the plan
     #[arg(long, short, value_name = "K=V")]
     pub env: Vec<String>,
-    /// Read such variables from a file of K=V lines; --env outranks it
+    /// Set variables from a file of K=V lines; --env is stronger
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub env_file: Vec<PathBuf>,
-    /// The same from a file of secrets; nothing keeps those that the run was given
+    /// Set secret variables from a file of K=V lines; those of the old run are not kept
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secret_env_file: Vec<PathBuf>,
-    /// How the run is shown.
+    /// The form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// How a run is shown.
+/// The form of the output.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct OutputArgs {
-    /// How the run is shown
+    /// The form of the output
     #[arg(long, short, value_enum, env = "NIXACTIONS_LOG_FORMAT", hide_env_values = true, default_value_t = Output::Text)]
     pub output: Output,
 }
@@ -215,36 +217,36 @@ pub struct OutputArgs {
 /// The forms in which a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// Lines prefixed by their job; on a terminal with a live view of what is running
-    // An empty `NIXACTIONS_LOG_FORMAT` is as good as none.
+    /// Lines with the job's name before them; on a terminal also a live view of the running jobs
+    // An empty `NIXACTIONS_LOG_FORMAT` counts as unset.
     #[value(aliases = ["simple", ""])]
     Text,
     /// [time] [workflow:ci] [job:build] [step:compile] message
     Structured,
-    /// One JSON object a line: the run's events, and its log lines
+    /// One JSON object a line: the run's events and log lines
     Json,
 }
 
 /// The managers that may run the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ManagerArg {
-    /// The system's for root (embedded where none runs), the user's for others
+    /// For root the system's, or an embedded one if no systemd runs; for others their own
     Auto,
-    /// The host's PID 1
+    /// The machine's PID 1
     System,
-    /// The user's own, systemd --user
+    /// Your own systemd --user
     User,
-    /// A private PID 1 in fresh namespaces, for this run alone
+    /// A private systemd in new namespaces, for this run alone
     Embedded,
 }
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  nixactions check plan.json\n  nixactions check .#ci\n\nOf a flake or a .nix file the plan is evaluated, and nothing built."
+    after_help = "Examples:\n  nixactions check plan.json\n  nixactions check .#ci\n\nFor a flake or a .nix file, Nix evaluates the plan and builds nothing."
 )]
 pub struct CheckArgs {
-    /// What is checked.
+    /// The workflow.
     #[command(flatten)]
     pub target: TargetArgs,
 }
@@ -255,10 +257,10 @@ pub struct CheckArgs {
     after_help = "Examples:\n  nixactions graph .#ci\n  nixactions graph plan.json --format dot | dot -Tsvg > plan.svg"
 )]
 pub struct GraphArgs {
-    /// What is drawn.
+    /// The workflow.
     #[command(flatten)]
     pub target: TargetArgs,
-    /// What is written
+    /// The form of the graph
     #[arg(long, short, value_enum, default_value_t = GraphFormat::Tree)]
     pub format: GraphFormat,
 }
@@ -285,12 +287,12 @@ pub struct ListArgs {
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The run's id, as ci-42
+    /// The run's id, such as ci-42
     pub run: String,
     /// Write the record as JSON
     #[arg(long)]
     pub json: bool,
-    /// Write what the steps wrote to $NIXACTIONS_SUMMARY, as Markdown
+    /// Write the Markdown that the steps wrote to $NIXACTIONS_SUMMARY
     #[arg(long, conflicts_with = "json")]
     pub summary: bool,
 }
@@ -298,14 +300,14 @@ pub struct ShowArgs {
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The run's id, as ci-42
+    /// The run's id, such as ci-42
     pub run: String,
     /// Only this job's lines
     pub job: Option<String>,
-    /// Wait for more until the run, or the job, has ended
+    /// Wait for more lines until the run, or the job, has ended
     #[arg(long, short)]
     pub follow: bool,
-    /// How lines are shown.
+    /// The form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -313,9 +315,9 @@ pub struct LogsArgs {
 /// Arguments of `attach`.
 #[derive(Debug, Args)]
 pub struct AttachArgs {
-    /// The run's id, as ci-42
+    /// The run's id, such as ci-42
     pub run: String,
-    /// How the run is shown.
+    /// The form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -323,9 +325,9 @@ pub struct AttachArgs {
 /// Arguments of `cancel`.
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// The run's id, as ci-42
+    /// The run's id, such as ci-42
     pub run: String,
-    /// Kill all that is running at once
+    /// Kill all processes of the run at once
     #[arg(long)]
     pub kill: bool,
 }
