@@ -27,10 +27,14 @@ fn the_checked_in_schema_is_the_models() {
 fn the_checked_in_properties_are_those_of_the_set() {
     let mut text = String::from(
         "# Unit properties\n\n\
-        These may stand in the `properties` of an executor or a job, as in a unit file (systemd.exec(5), systemd.resource-control(5)). The value is\n\
-        always a text. What is newer than systemd 252 says since when; an older systemd runs the job without it, with a warning. A property of a job\n\
-        comes after that of its executor, and that after the sandbox's: a single value replaces the earlier one, a list adds to it. So after the deny-list of\n\
-        the sandbox, `SystemCallFilter=@mount` allows what it denied, and `~ptrace` denies more. This page is made from the program.\n\n\
+        An executor or a job may set these properties in `properties`, as in a unit file\n\
+        (systemd.exec(5), systemd.resource-control(5)). Each value is a text. The column \"since\" names the\n\
+        systemd version that a property needs, if it is newer than 252. An older systemd runs the job\n\
+        without the property, and nixactions warns.\n\n\
+        A property of a job comes after that of its executor, and that comes after the sandbox's. A later\n\
+        single value replaces the earlier one, and a later list adds to it. So after the deny-list of the\n\
+        sandbox, `SystemCallFilter=@mount` allows what the sandbox denies, and `~ptrace` denies more.\n\n\
+        This page is generated from the program.\n\n\
         | property | value | for example | since |\n| --- | --- | --- | --- |\n",
     );
     for known in KNOWN {
