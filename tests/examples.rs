@@ -96,7 +96,7 @@ fn hello_says_hello_as_a_user_of_its_own() {
     assert_eq!(record["jobs"]["hello"]["steps"][0]["name"], "greet");
     let log = manager.nixactions(&["logs", "hello-1", "hello"]).ok();
     assert!(
-        log.contains("Hello from hello, run by nixactions-hello-1-hello"),
+        log.contains("Hello from hello, run by user ") && !log.contains("run by user 0\n"),
         "{log}"
     );
     assert!(log.contains("/nixactions-hello-1-hello.service"), "{log}");
