@@ -11,7 +11,7 @@ let
     [
       {
         assertion = workflow.package != null || workflow.settings != null;
-        message = "${option}: neither `package` nor `settings`: give it what `mkWorkflow` returns, or write the workflow here, as in `settings.jobs.test.steps = [ { bash = \"make check\"; } ]`";
+        message = "${option}: neither `package` nor `settings`: set `package` to the result of `mkWorkflow`, or write the workflow here, as in `settings.jobs.test.steps = [ { bash = \"make check\"; } ]`";
       }
       {
         assertion = workflow.package == null || workflow.settings == null;
@@ -20,7 +20,7 @@ let
       {
         assertion =
           workflow.package == null || !lib.isDerivation workflow.package || workflow.package ? plan;
-        message = "${option}.package: `${workflow.package.name or "it"}` is no workflow: give it what `mkWorkflow` returns";
+        message = "${option}.package: `${workflow.package.name or "it"}` is not a workflow: set it to the result of `mkWorkflow`";
       }
     ];
 in
