@@ -105,7 +105,7 @@ lib.fix (
 
     # How long is waited, which may be not at all.
     wait =
-      checked "wait" ''wait: seconds as a number, or a text such as "90s" or "30m"; 0 is no wait'' (
+      checked "wait" ''wait: seconds as a number, or a text such as "90s" or "30m"; 0 means no wait'' (
         isTime isWait
       )
       // inSeconds;

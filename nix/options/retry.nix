@@ -24,7 +24,7 @@
       type = types.wait;
       default = 1;
       example = "5s";
-      description = "The first wait; 0 is no wait.";
+      description = "The first wait; 0 means no wait.";
     };
     max_time = lib.mkOption {
       type = types.wait;

@@ -35,7 +35,7 @@ impl Versioned for Plan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
-    /// The version of the plan's form.
+    /// The version of the plan's format.
     #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// The workflow's name: letters, digits, `_` and `-`.
@@ -46,26 +46,26 @@ pub struct Plan {
     /// Providers of variables of every step, in order.
     #[serde(default)]
     pub env_from: Vec<Argv>,
-    /// Variables of the caller that reach the steps, besides the keys of any `env`.
+    /// Variables that a run takes from its caller, besides the keys of any `env`.
     #[serde(default)]
     pub pass_env: Vec<String>,
-    /// What `--input` may set.
+    /// The values that `--input` sets.
     #[serde(default)]
     pub inputs: BTreeMap<String, Input>,
-    /// Retry of every step and job that does not say otherwise; `null` is none.
+    /// The retry of every step and job without a `retry` of its own. `null` means none.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub retry: Setting<Retry>,
-    /// The longest the whole run may take, in seconds; `null` is unbounded.
+    /// The time limit of the whole run, in seconds. `null` removes it.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub timeout: Setting<Seconds>,
-    /// How many jobs may run at once; the number of CPUs where absent.
+    /// How many jobs may run at once. The default is the number of CPUs.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_parallel: Option<u32>,
     /// At most one run of a group at a time on the host.
     #[serde(default)]
     pub concurrency: Option<Concurrency>,
-    /// Where jobs run, by name.
+    /// The executors by name.
     #[serde(default)]
     pub executors: BTreeMap<String, Executor>,
     /// The jobs by name.
@@ -115,7 +115,7 @@ impl JsonSchema for Seconds {
     }
 }
 
-/// A number of seconds to wait; 0 is no wait.
+/// A number of seconds to wait. 0 means no wait.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Wait(f64);
@@ -198,7 +198,7 @@ impl<T: JsonSchema> JsonSchema for Setting<T> {
     }
 }
 
-/// How an input is typed.
+/// The type of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum InputType {
@@ -212,23 +212,23 @@ pub enum InputType {
     Choice,
 }
 
-/// An input of the workflow, set by `--input K=V`; steps see it as `INPUT_<K>`.
+/// An input of the workflow. `--input K=V` sets it, and steps see it as `INPUT_<K>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Input {
-    /// How it is checked.
+    /// The type of the value.
     #[serde(rename = "type")]
     pub kind: InputType,
-    /// What it is where nobody sets it: a string, number or boolean, as `type` demands.
+    /// The value of a run without this `--input`: a string, number or boolean, as `type` demands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<serde_json::Value>,
-    /// What it is for.
+    /// A text that explains the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What a `choice` may be.
+    /// The values that a `choice` allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
-    /// Whether a run without it is refused.
+    /// Whether a run without this `--input` is refused.
     #[serde(default)]
     pub required: bool,
 }
@@ -239,7 +239,7 @@ pub struct Input {
 pub struct Concurrency {
     /// The group's name.
     pub group: String,
-    /// Whether a newer run cancels the running one rather than wait.
+    /// Whether a newer run cancels the run that goes on, before it starts.
     #[serde(default)]
     pub cancel_in_progress: bool,
 }
@@ -248,13 +248,13 @@ pub struct Concurrency {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Sandbox {
-    /// A user of its own, the host read-only, no homes, no new privileges, no dangerous system
-    /// calls. The default.
+    /// A user of its own, a read-only host, no homes, no new privileges, no dangerous system calls.
+    /// The default.
     #[default]
     Strict,
-    /// A user of its own, the host read-only; namespaces and system calls as any user has them.
+    /// A user of its own, a read-only host, and the namespaces and system calls of any user.
     Relaxed,
-    /// The manager's own user and all it may do.
+    /// The manager's own user, with all its rights.
     None,
 }
 
@@ -275,7 +275,8 @@ pub enum Executor {
         /// How much of the host a job sees.
         #[serde(default)]
         sandbox: Sandbox,
-        /// Unit properties (systemd.exec(5), systemd.resource-control(5)) from a checked set.
+        /// Unit properties (systemd.exec(5), systemd.resource-control(5)) of the executor's jobs.
+        /// docs/properties.md lists the allowed ones.
         #[serde(default)]
         properties: Env,
     },
@@ -286,10 +287,10 @@ pub enum Executor {
         copy_repo: bool,
         /// The container's root file system.
         root: PathBuf,
-        /// Whether it shares the host's network.
+        /// Whether the container shares the host's network.
         #[serde(default)]
         network: Network,
-        /// Unit properties from a checked set.
+        /// Unit properties of the executor's jobs.
         #[serde(default)]
         properties: Env,
     },
@@ -340,7 +341,7 @@ fn yes() -> bool {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Network {
-    /// The host's.
+    /// The host's network.
     #[default]
     Host,
     /// Loopback only.
@@ -351,10 +352,10 @@ pub enum Network {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Job {
-    /// A key of `executors`; absent is `{ "type": "systemd" }`.
+    /// A key of `executors`. The default is `{ "type": "systemd" }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<String>,
-    /// Jobs that must be finished before this one starts.
+    /// Jobs that must be finished before this job starts.
     #[serde(default)]
     pub needs: Vec<JobName>,
     /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
@@ -363,17 +364,18 @@ pub struct Job {
     /// Whether a failure counts as success.
     #[serde(default)]
     pub continue_on_error: bool,
-    /// Variables of its steps.
+    /// Variables of the job's steps.
     #[serde(default)]
     pub env: Env,
-    /// Providers of variables of its steps, in order.
+    /// Providers of variables of the job's steps, in order.
     #[serde(default)]
     pub env_from: Vec<Argv>,
-    /// Files on the host that its steps find in `$CREDENTIALS_DIRECTORY`, by name
+    /// Files of the host that the job's steps find in `$CREDENTIALS_DIRECTORY`, by name
     /// (`LoadCredential=`, systemd.exec(5)).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub credentials: BTreeMap<String, String>,
-    /// The same, of files that systemd-creds(1) has encrypted (`LoadCredentialEncrypted=`).
+    /// As `credentials`, but for files that systemd-creds(1) has encrypted
+    /// (`LoadCredentialEncrypted=`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub credentials_encrypted: BTreeMap<String, String>,
     /// Artifacts restored before the first step.
@@ -382,19 +384,19 @@ pub struct Job {
     /// Artifacts saved after the last step: name to path in the workspace.
     #[serde(default)]
     pub outputs: BTreeMap<String, String>,
-    /// Retry of the job; `null` is none.
+    /// The retry of the job. `null` means none.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub retry: Setting<Retry>,
-    /// The longest it may take, in seconds; `null` is unbounded, absent is 6 hours.
+    /// The time limit of the job, in seconds. `null` removes it. The default is 6 hours.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub timeout: Setting<Seconds>,
-    /// Unit properties from a checked set, over the executor's.
+    /// Unit properties of the job. They come after those of the executor.
     #[serde(default)]
     pub properties: Env,
-    /// Its part in a matrix.
+    /// The job's place in a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,
-    /// Its steps in their order.
+    /// The steps in their order.
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
 }
@@ -409,13 +411,14 @@ pub struct ArtifactInput {
     pub path: String,
 }
 
-/// An artifact that a job takes in, and where it is restored.
+/// An artifact that a job restores, and its place.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "ArtifactInputObject")]
 struct ArtifactInputObject {
     /// The artifact's name.
     name: String,
-    /// Where in the workspace it is restored; the workspace itself where absent.
+    /// The directory in the workspace below which it is restored. The default is the workspace
+    /// itself.
     #[serde(default = "here")]
     path: String,
 }
@@ -457,20 +460,20 @@ impl JsonSchema for ArtifactInput {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let object = generator.subschema_for::<ArtifactInputObject>();
-        json_schema!({ "description": "An artifact that a job takes in: its name, or its name and where it is restored.", "anyOf": [{ "type": "string" }, object] })
+        json_schema!({ "description": "An artifact that a job restores: its name, or its name and its place.", "anyOf": [{ "type": "string" }, object] })
     }
 }
 
-/// A job's part in a matrix group, as Nix expanded it.
+/// A job's place in a matrix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Matrix {
     /// The group's name.
     pub group: String,
-    /// The values that tell this job from its siblings.
+    /// The values of this job.
     #[serde(default)]
     pub values: BTreeMap<String, MatrixValue>,
-    /// Whether one failure cancels the others.
+    /// Whether a failed job cancels the other jobs of the matrix.
     #[serde(default = "yes")]
     pub fail_fast: bool,
     /// How many of the group may run at once.
@@ -516,7 +519,7 @@ impl JsonSchema for MatrixValue {
         "MatrixValue".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "number", "boolean"], "description": "A text, a number or a boolean; steps see it as text, as JSON writes it." })
+        json_schema!({ "type": ["string", "number", "boolean"], "description": "A text, a number or a boolean. Steps see it as text, as JSON writes it." })
     }
 }
 
@@ -524,7 +527,7 @@ impl JsonSchema for MatrixValue {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
-    /// What it is called in logs and records.
+    /// The step's name in logs and records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// An executable and its arguments.
@@ -534,13 +537,13 @@ pub struct Step {
     /// A script for `bash --noprofile --norc -eo pipefail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bash: Option<String>,
-    /// Its variables.
+    /// Variables of the step.
     #[serde(default)]
     pub env: Env,
-    /// Providers of its variables, in order.
+    /// Providers of variables of the step, in order.
     #[serde(default)]
     pub env_from: Vec<Argv>,
-    /// Where in the workspace it runs.
+    /// The directory in the workspace in which the step runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
     /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
@@ -549,10 +552,10 @@ pub struct Step {
     /// Whether a failure counts as success.
     #[serde(default)]
     pub continue_on_error: bool,
-    /// The longest it may take, in seconds; `null` is unbounded.
+    /// The time limit of the step, in seconds. `null` removes it.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub timeout: Setting<Seconds>,
-    /// Its retry; `null` is none.
+    /// The retry of the step. `null` means none.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub retry: Setting<Retry>,
 }
@@ -570,17 +573,17 @@ pub enum Backoff {
     Constant,
 }
 
-/// How often and with which waits something is tried again.
+/// The number of attempts, and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retry {
-    /// How often it is tried in all.
+    /// The number of attempts in all.
     #[schemars(range(min = 1))]
     pub max_attempts: u32,
     /// How the wait grows.
     #[serde(default)]
     pub backoff: Backoff,
-    /// The first wait, in seconds; 0 is no wait.
+    /// The first wait, in seconds. 0 means no wait.
     #[serde(default = "one_second")]
     pub min_time: Wait,
     /// The longest wait, in seconds.
