@@ -38,7 +38,7 @@ use rustix::{
 
 use crate::{
     error::describe,
-    store::{ModePolicy, TreeCopy},
+    store::{self, ModePolicy, TreeCopy},
     unit::{JobPaths, MOUNT_COMMAND, RunPaths},
 };
 
@@ -267,7 +267,7 @@ fn mount_workspace(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), Overlay
         Some("nixactions"),
         &job.workspace(),
         Some("overlay"),
-        MsFlags::MS_NODEV,
+        MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
         Some(options.as_str()),
     )
     .at("mount the workspace over the source tree")
@@ -288,6 +288,12 @@ fn ids_of(user: Option<&str>) -> Result<Ids, OverlayError> {
     let Some(name) = user.filter(|name| *name != "root") else {
         return Ok(Ids { user: 0, group: 0 });
     };
+    if let Some(id) = store::id_of_user(name) {
+        return Ok(Ids {
+            user: id,
+            group: id,
+        });
+    }
     // The host need not be set up to look these up by name (nss-systemd(8)). Each is a file named
     // by the id, which holds the name.
     for entry in fs::read_dir(DYNAMIC_USERS).into_iter().flatten().flatten() {

@@ -37,6 +37,12 @@ pub fn find(mut directories: impl Iterator<Item = PathBuf>, name: &str) -> Optio
     directories.find_map(|directory| Some(directory.join(name)).filter(|path| is_executable(path)))
 }
 
+/// Returns the shell of a user who has this `PATH`: bash, which also runs the steps that are
+/// scripts, or what every system has.
+pub fn shell(path: &str) -> PathBuf {
+    find(directories(path.as_ref()), "bash").unwrap_or_else(|| "/bin/sh".into())
+}
+
 /// Returns the directories of a `PATH`.
 pub fn directories(path: &std::ffi::OsStr) -> impl Iterator<Item = PathBuf> {
     env::split_paths(path).filter(|directory| !directory.as_os_str().is_empty())

@@ -311,7 +311,17 @@ fn job_unit(text: &str) -> Vec<String> {
         features: Features::of_version(252),
     };
     let jobs: Vec<_> = graph.jobs().collect();
-    let wave = unit::wave(&context, 0, &jobs, &unit::pure_success(&plan, &graph));
+    let users = jobs
+        .iter()
+        .map(|ix| (*ix, "nixactions-61200".to_owned()))
+        .collect();
+    let wave = unit::wave(
+        &context,
+        0,
+        &jobs,
+        &unit::pure_success(&plan, &graph),
+        &users,
+    );
     let unit = wave
         .aux
         .iter()

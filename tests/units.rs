@@ -31,6 +31,8 @@ struct Settings {
     first_wave: Option<usize>,
     /// Whether there is a source tree, which is mounted.
     source: bool,
+    /// Whether the host looks users up by systemd.
+    users: bool,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             network: true,
             first_wave: None,
             source: false,
+            users: true,
         }
     }
 }
@@ -117,6 +120,12 @@ fn units(plan: &Plan, settings: &Settings) -> String {
     let pure = unit::pure_success(plan, &graph);
     let jobs: Vec<_> = graph.jobs().collect();
     let waves = jobs.split_at(settings.first_wave.unwrap_or(jobs.len()));
+    let users = jobs
+        .iter()
+        .filter(|ix| settings.users && unit::wants_user(&context, **ix))
+        .zip(61184..)
+        .map(|(ix, id)| (*ix, format!("nixactions-{id}")))
+        .collect();
     let abilities = Abilities {
         controllers: settings.controllers.clone(),
         network: settings.network,
@@ -129,7 +138,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         .into_iter()
         .filter(|(_, wave)| !wave.is_empty())
     {
-        let wave = unit::wave(&context, number, wave, &pure);
+        let wave = unit::wave(&context, number, wave, &pure, &users);
         for unit in wave.aux.iter().chain([&wave.main]) {
             text.push_str(&format!("{unit}\n"));
         }

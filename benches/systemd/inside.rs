@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use nixactions::{
     graph::Graph,
     plan::{Env, Plan},
-    store::{StateDir, create_job},
+    store::{JobUsers, StateDir, create_job},
     systemd::{Manager, Scope, Told},
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION, UnitName, Value},
 };
@@ -358,7 +358,14 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         let features = Features::of_version(manager.version().await.expect("it tells its version"));
         let context = Context { plan: &plan, graph: &graph, run: &spec, features };
         let jobs: Vec<_> = graph.jobs().collect();
-        let mut wave = unit::wave(&context, 0, &jobs, &unit::pure_success(&plan, &graph));
+        let pure = unit::pure_success(&plan, &graph);
+        let mut made = JobUsers::of_run(run.path(), &unit::home_inside(), Path::new("/bin/sh"));
+        let users = jobs
+            .iter()
+            .filter(|ix| unit::wants_user(&context, **ix))
+            .filter_map(|ix| Some((*ix, made.as_mut()?.take().ok()?)))
+            .collect();
+        let mut wave = unit::wave(&context, 0, &jobs, &pure, &users);
         for unit in &mut wave.aux {
             for (name, value) in &mut unit.properties {
                 if *name == "ExecStart" {
@@ -372,6 +379,9 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         while !is_last(signals.recv().await.expect("systemd is there")) {}
         let elapsed = start.elapsed();
         manager.stop(&UnitName::run_slice(&spec.run)).await.expect("the slice stops");
+        if let Some(made) = made {
+            made.remove_all();
+        }
         elapsed
     });
     // Its directory stays: to remove it would make the next seconds' files ten times as expensive,

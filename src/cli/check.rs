@@ -11,8 +11,8 @@ use super::{
 use crate::{
     error::escaped_lines,
     graph::Graph,
-    plan::{self, Plan},
-    report,
+    plan::{self, Executor, Plan, Sandbox},
+    report, store, unit,
 };
 
 pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
@@ -24,7 +24,24 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
     io::stdout()
         .write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes())
         .map_err(CliError::Output)?;
+    if has_sandbox(&plan) && !store::are_looked_up() {
+        // That nobody reads it is no reason to fail.
+        let _ = writeln!(io::stderr(), "note: {DYNAMIC_USERS}");
+    }
     Ok(Exit::Success)
+}
+
+/// What it means to jobs that users are not looked up by systemd.
+const DYNAMIC_USERS: &str = "this host does not look up users by systemd (`passwd:` and `group:` in /etc/nsswitch.conf lack `systemd`, of nss-systemd(8)); run by root, jobs get users by `DynamicUser=`: to programs that look in the user database they have no home, and openat2(2) and setgid directories fail";
+
+/// Returns whether any job is to have a user of its own.
+fn has_sandbox(plan: &Plan) -> bool {
+    plan.jobs.values().any(|job| {
+        matches!(
+            unit::executor(plan, job),
+            Executor::Systemd { sandbox, .. } if sandbox != Sandbox::None
+        )
+    })
 }
 
 /// Reads or evaluates the plan of a target, and validates it.

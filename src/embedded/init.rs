@@ -37,6 +37,7 @@ use super::{
     mounts, read_spec,
     trim::trim,
 };
+use crate::store;
 
 /// Runs the stage.
 pub(super) fn main() -> ExitCode {
@@ -223,6 +224,7 @@ fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
     if let Err(error) = cgroup.remove() {
         let _ = writeln!(console.log, "failed to remove the run's cgroup: {error}");
     }
+    store::remove_users(&spec.run_dir);
     if let Err(error) = trim(&spec.run_dir.join("journal")) {
         let _ = writeln!(console.log, "failed to trim the journal: {error}");
     }

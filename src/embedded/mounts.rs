@@ -26,6 +26,7 @@ use super::{
     error::{At, StageError},
     namespace, units,
 };
+use crate::store;
 
 /// The directory in the run directory that is removed when the run is over.
 pub(super) const PRIVATE: &str = "manager";
@@ -59,6 +60,9 @@ const HIDDEN: [&str; 2] = ["/etc/systemd", "/usr/lib/systemd/system-shutdown"];
 const DEVICES: [&str; 9] = [
     "null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun",
 ];
+
+/// Where a host without systemd has the locks of ids.
+const OWN_LOCKS: &str = "/run/nixactions/dynamic-uid";
 
 /// Links in /run that programs of NixOS are found by.
 const RUN_LINKS: [&str; 3] = [
@@ -140,6 +144,8 @@ struct Host {
     devices: Vec<(&'static str, File)>,
     console: Option<File>,
     links: Vec<(&'static str, PathBuf)>,
+    /// See [`users_directories`].
+    users: Vec<(&'static str, File)>,
     /// The resolver's settings, where /etc/resolv.conf is a link into /run.
     resolver: Option<(PathBuf, Vec<u8>)>,
 }
@@ -180,9 +186,28 @@ impl Host {
                 .into_iter()
                 .filter_map(|path| Some((path, fs::read_link(path).ok()?)))
                 .collect(),
+            users: users_directories(),
             resolver: link.and_then(|path| fs::read(&path).ok().map(|text| (path, text))),
         })
     }
+}
+
+/// Opens the directories by which the ids of jobs' users are each given out once on a host, whichever
+/// manager runs the jobs; with where they are inside. Where they cannot be had, ids are the
+/// manager's own.
+fn users_directories() -> Vec<(&'static str, File)> {
+    let locks = if Path::new("/run/systemd").exists() {
+        store::LOCKS
+    } else {
+        OWN_LOCKS
+    };
+    [(store::RECORDS, store::RECORDS), (locks, store::LOCKS)]
+        .into_iter()
+        .filter_map(|(path, inside)| {
+            fs::create_dir_all(path).ok()?;
+            Some((inside, open_path(Path::new(path)).ok()?))
+        })
+        .collect()
 }
 
 /// Fills the private /run.
@@ -206,6 +231,10 @@ fn fill_run(spec: &Spec, host: &Host) -> Result<(), StageError> {
     }
     if let Some((path, text)) = &host.resolver {
         write(path, text)?;
+    }
+    for (path, source) in &host.users {
+        fs::create_dir_all(path).at(format_args!("make `{path}`"))?;
+        bind(source, Path::new(path))?;
     }
     Ok(())
 }

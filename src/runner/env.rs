@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     plan::Env,
+    programs,
     unit::{JobPaths, JobSpec},
 };
 
@@ -211,6 +212,9 @@ impl Environment {
         };
         set("PATH", spec.path.clone());
         set("LANG", "C.UTF-8".to_owned());
+        // Where systemd knows none: to bash it would be that of the user database, which may let
+        // nobody in.
+        set("SHELL", programs::shell(&spec.path).display().to_string());
         for key in [
             "USER",
             "LOGNAME",

@@ -33,6 +33,7 @@ mod retention;
 mod secrets;
 mod state;
 mod tree;
+mod users;
 
 use std::{
     io,
@@ -52,6 +53,7 @@ pub use retention::{Retention, remove_tree};
 pub use secrets::{forget_secrets, write_secrets};
 pub use state::{RunDir, StateDir};
 pub use tree::{Copied, ModePolicy, Modes, TreeCopy, make_beneath, plain};
+pub use users::{JobUsers, LOCKS, RECORDS, are_looked_up, id_of_user, remove_users, sweep_users};
 
 use crate::{
     ids::NameError,

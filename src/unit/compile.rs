@@ -131,8 +131,14 @@ pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
 }
 
 /// Compiles one wave: `jobs` in topological order, whose needs are among them or finished; `pure`
-/// tells which may use `Requires=`.
-pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -> Wave {
+/// tells which may use `Requires=`, `users` are those that were made for jobs.
+pub fn wave(
+    context: &Context<'_>,
+    number: u32,
+    jobs: &[JobIx],
+    pure: &[bool],
+    users: &BTreeMap<JobIx, String>,
+) -> Wave {
     let run = context.run;
     let mut in_wave = vec![false; context.graph.len()];
     jobs.iter().for_each(|ix| in_wave[ix.index()] = true);
@@ -156,7 +162,8 @@ pub fn wave(context: &Context<'_>, number: u32, jobs: &[JobIx], pure: &[bool]) -
         }
     }
     for ix in jobs {
-        let unit = job_unit(context, *ix, &in_wave, pure, &slices);
+        let user = users.get(ix).map(String::as_str);
+        let unit = job_unit(context, *ix, &in_wave, pure, &slices, user);
         names.push(unit.name.to_string());
         aux.push(unit);
     }
@@ -277,6 +284,7 @@ fn job_unit(
     in_wave: &[bool],
     pure: &[bool],
     slices: &BTreeMap<&str, (UnitName, u32)>,
+    user: Option<&str>,
 ) -> TransientUnit {
     let run = context.run;
     let (name, job) = context.job(ix);
@@ -371,6 +379,7 @@ fn job_unit(
         visible
             .extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
         let needs = sandbox::Needs {
+            user,
             program: mounts_source(run, &context.executor(job)),
             notify: !context.features.concurrency,
         };
@@ -387,6 +396,25 @@ fn job_unit(
     TransientUnit {
         name: UnitName::job(&run.run, name),
         properties,
+    }
+}
+
+/// Returns whether a job is to have a user made for it: it is sandboxed, and its plan says nothing of
+/// users. A user's own manager knows but one.
+pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
+    let (_, job) = context.job(ix);
+    match context.executor(job) {
+        Executor::Systemd {
+            sandbox,
+            properties,
+            ..
+        } => {
+            sandbox != Sandbox::None
+                && context.run.manager != ManagerKind::User
+                && !sandbox::names_user(&properties)
+                && !sandbox::names_user(&job.properties)
+        }
+        Executor::Nspawn { .. } | Executor::Hooks { .. } => false,
     }
 }
 

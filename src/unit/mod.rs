@@ -17,6 +17,7 @@ pub use hooks::{WorkspaceHook, executor_of, executors_with, has_hooks, hook_spec
 pub use matrix::{matrix_groups, matrix_jobs};
 pub use names::*;
 pub use paths::*;
+pub use sandbox::home_inside;
 pub use spec::*;
 pub use supervisor::supervisor;
 pub use value::*;

@@ -43,6 +43,9 @@ const HIDDEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];
 /// is short, since the path of a socket has 108 bytes (unix(7)).
 const INSIDE: &str = "/run/nixactions";
 
+/// The job's own directory there.
+const OWN: &str = "job";
+
 /// What of the host's /run a sandboxed job sees, read-only, where the host has it: what it takes to
 /// log, to look up users and hosts, and to find NixOS's programs and drivers. No service of the host
 /// listens in these but journald and NixOS's name service cache.
@@ -95,7 +98,7 @@ pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
     }
     let inside = Path::new(INSIDE);
     View {
-        own: inside.join("job"),
+        own: inside.join(OWN),
         directory: inside.to_owned(),
         runner: inside.join("bin").join(RUNNER),
         program: inside.join("bin/nixactions"),
@@ -106,7 +109,9 @@ pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
 
 /// What else a job needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Needs {
+pub(super) struct Needs<'a> {
+    /// The user that was made for it; else systemd makes one.
+    pub user: Option<&'a str>,
     /// To run the program `nixactions` before its runner.
     pub program: bool,
     /// To notify systemd.
@@ -120,7 +125,7 @@ pub(super) fn properties(
     level: Sandbox,
     (job, own): (&JobName, &JobPaths),
     visible: &[PathBuf],
-    needs: Needs,
+    needs: Needs<'_>,
 ) -> Vec<(&'static str, Value)> {
     if level == Sandbox::None {
         return Vec::new();
@@ -128,10 +133,18 @@ pub(super) fn properties(
     let flag = |name| (name, Value::Bool(true));
     let text = |name, value: &str| (name, Value::Str(value.to_owned()));
     let mut properties = Vec::with_capacity(24);
-    match run.manager {
-        ManagerKind::System | ManagerKind::Embedded => properties.push(flag("DynamicUser")),
+    match (run.manager, needs.user) {
+        (ManagerKind::System | ManagerKind::Embedded, None) => properties.push(flag("DynamicUser")),
+        // What `DynamicUser=` implies, but for the filter of `RestrictSUIDSGID=`, under which
+        // openat2(2) and setgid directories fail: what a job may write to is mounted nosuid.
+        (ManagerKind::System | ManagerKind::Embedded, Some(user)) => properties.extend([
+            text("User", user),
+            text("ProtectSystem", "strict"),
+            flag("PrivateTmp"),
+            flag("RemoveIPC"),
+        ]),
         // A user's manager may build mount namespaces only inside a user namespace.
-        ManagerKind::User => properties.extend([
+        (ManagerKind::User, _) => properties.extend([
             flag("PrivateUsers"),
             text("ProtectSystem", "strict"),
             flag("PrivateTmp"),
@@ -147,7 +160,6 @@ pub(super) fn properties(
             text("ProtectProc", "invisible"),
             flag("LockPersonality"),
             flag("RestrictRealtime"),
-            flag("RestrictSUIDSGID"),
             ("RestrictNamespaces", Value::U64(0)),
             flag("ProtectClock"),
             flag("ProtectHostname"),
@@ -216,6 +228,18 @@ pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, v
             known.map(|property| (property.name, Value::Checked(property.value, text.clone()))),
         );
     }
+}
+
+/// Returns whether properties say what a job's user is.
+pub(super) fn names_user(extra: &Env) -> bool {
+    ["User", "Group", "DynamicUser"]
+        .iter()
+        .any(|name| extra.contains_key(*name))
+}
+
+/// Returns the `$HOME` of sandboxed jobs, as they see it.
+pub fn home_inside() -> PathBuf {
+    JobPaths::at(Path::new(INSIDE).join(OWN)).home()
 }
 
 /// Returns whether properties ask for a network of the job's own.

@@ -248,6 +248,7 @@ pub async fn start(
         .unless(manager::choose(request.manager))
         .await??;
 
+    store::sweep_users();
     let state = StateDir::create(request.state_dir)?;
     let run = create_run(&state, &plan.name, &chosen).await?;
     let mut spec = RunSpec {

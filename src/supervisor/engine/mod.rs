@@ -38,9 +38,10 @@ use crate::{
     ids::JobName,
     overlay,
     plan::Plan,
+    programs,
     record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
     status::{self, Condition},
-    store::{self, EventWriter, GroupLock, RunDir},
+    store::{self, EventWriter, GroupLock, JobUsers, RunDir},
     systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
     unit::{self, Context, Features, RunSpec, UnitName},
 };
@@ -84,6 +85,10 @@ pub struct Engine<'a> {
     superseded: Option<String>,
     /// What was warned of already.
     warned: BTreeSet<String>,
+    /// Where jobs' users are made; `None` where systemd makes them.
+    users: Option<JobUsers>,
+    /// The users of jobs that are not over.
+    job_users: BTreeMap<JobIx, String>,
     terminate: SignalStream,
     interrupt: SignalStream,
     status: StatusLine,
@@ -130,6 +135,8 @@ impl<'a> Engine<'a> {
             cancelled_groups: BTreeMap::new(),
             failure: None,
             status: StatusLine::ready(),
+            users: users(&context),
+            job_users: BTreeMap::new(),
             run,
             manager,
             told,
@@ -566,6 +573,7 @@ impl<'a> Engine<'a> {
             self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
         }
         self.started.remove(&ix);
+        self.release_user(ix);
         let finished_wave = self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);
         self.fail_fast(ix).await?;
@@ -620,6 +628,9 @@ impl<'a> Engine<'a> {
             self.stop_slice().await?;
         }
         store::forget_secrets(self.context.run.secrets.as_ref());
+        if let Some(users) = &self.users {
+            users.remove_all();
+        }
         // Those of jobs that ended when no supervisor was there.
         self.context.graph.jobs().for_each(|ix| self.unmount(ix));
         let runtime = &self.context.run.runtime_directory;
@@ -733,6 +744,19 @@ impl<'a> Engine<'a> {
         );
         self.status.update(text, force)
     }
+}
+
+/// Returns where the users of a run's jobs are made, if any of them is to have one.
+fn users(context: &Context<'_>) -> Option<JobUsers> {
+    context
+        .graph
+        .jobs()
+        .any(|ix| unit::wants_user(context, ix))
+        .then(|| {
+            let shell = programs::shell(&context.run.path);
+            JobUsers::of_run(&context.run.directory, &unit::home_inside(), &shell)
+        })
+        .flatten()
 }
 
 fn sleep_until(at: Instant) -> impl Future<Output = ()> {

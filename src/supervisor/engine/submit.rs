@@ -1,5 +1,7 @@
 //! What PID 1 is given next: the jobs of a wave, and what they find when they start.
 
+use std::collections::BTreeMap;
+
 use super::{Engine, SuperviseError};
 use crate::{
     error::describe,
@@ -33,12 +35,40 @@ impl Engine<'_> {
         for ix in &jobs {
             self.watch_job(*ix, 0)?;
         }
-        let wave = unit::wave(&self.context, number, &jobs, &self.pure);
+        let users = self.take_users(&jobs);
+        let wave = unit::wave(&self.context, number, &jobs, &self.pure, &users);
         if let Err(error) = self.manager.start(&wave.main, &wave.aux).await {
             return self.fail_rest(describe(&error)).await;
         }
         self.progress.submitted(number, &jobs);
         Ok(())
+    }
+
+    /// Makes the users of a wave's jobs, where they are not systemd's to make.
+    fn take_users(&mut self, jobs: &[JobIx]) -> BTreeMap<JobIx, String> {
+        let mut taken = BTreeMap::new();
+        let wanted = jobs
+            .iter()
+            .filter(|ix| unit::wants_user(&self.context, **ix));
+        for ix in wanted {
+            let Some(users) = &mut self.users else { break };
+            match users.take() {
+                Ok(user) => _ = taken.insert(*ix, user),
+                Err(error) => {
+                    tracing::warn!("{}, leaving it to systemd", describe(&error));
+                    break;
+                }
+            }
+        }
+        self.job_users.extend(taken.clone());
+        taken
+    }
+
+    /// Takes in that a job is over, and its user with it.
+    pub(super) fn release_user(&mut self, ix: JobIx) {
+        if let (Some(user), Some(users)) = (self.job_users.remove(&ix), &mut self.users) {
+            users.release(user);
+        }
     }
 
     /// Fails the run, and all jobs that PID 1 does not know.

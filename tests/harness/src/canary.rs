@@ -94,7 +94,7 @@ impl Snapshot {
 }
 
 /// Returns whether a change is one that running any unit makes and that stays until the next boot:
-/// empty directories, the slices that units are started in, and a file of each unit with
+/// empty directories of systemd's and ours, the slices that units are started in, and a file of each unit with
 /// LogExtraFields=, which systemd forgets to remove.
 fn systemd_keeps(line: &str) -> bool {
     let directories = [
@@ -102,6 +102,10 @@ fn systemd_keeps(line: &str) -> bool {
         "/run/systemd/transient",
         "/run/systemd/unit-private-tmp",
         "/nixactions.slice",
+        // Where the users of jobs are, on a host that had none yet.
+        "/run/userdb",
+        "/run/nixactions",
+        "/run/nixactions/dynamic-uid",
     ];
     directories.iter().any(|end| line.ends_with(end))
         || line.contains("/run/systemd/units/log-extra-fields:")
