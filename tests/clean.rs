@@ -1,11 +1,18 @@
-//! Finished runs are removed, and only those.
+//! Runs that are over are removed, whatever became of them, and only those, at any moment.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
-use nixactions_harness::{CommandExt as _, Manager, SOON, bash, on_managers, wait_for, with};
+use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, with};
 use serde_json::json;
 
 on_managers!(clean_removes_finished_runs_only on embedded, system_252, user_262);
+on_managers!(clean_removes_incomplete_and_lost_runs on embedded, system_252, user_262);
+on_managers!(clean_at_any_moment_leaves_alone_what_goes_on on embedded, system_252, system_262, user_262);
+on_managers!(clean_removes_a_workspace_deeper_than_any_path on embedded, system_252, user_262);
 
 fn clean_removes_finished_runs_only(manager: &Manager) {
     let plan = |name: &str, script: &str| json!({ "version": 1, "name": name, "jobs": { "j": with(bash(script), json!({ "outputs": { "made": "made" } })) } });
@@ -42,12 +49,8 @@ fn clean_removes_finished_runs_only(manager: &Manager) {
     assert_eq!(clean(&["--keep=2"]), [first.as_str()]);
     assert!(!manager.run_dir(&first).exists());
     assert_eq!(manager.refused(&["show", &first]).0, 2);
-    // A private manager that still puts its journal in order keeps its run a moment longer.
-    let mut rest = Vec::new();
-    wait_for(SOON, "the others to be removed", || {
-        rest.extend(clean(&["--keep=0", "--older-than=0s"]));
-        (rest.len() >= 2).then_some(())
-    });
+    // At once: a client returns when the manager of its run has ended.
+    let mut rest = clean(&["--keep=0", "--older-than=0s"]);
     rest.sort();
     assert_eq!(rest, [second, other]);
     assert_eq!(manager.runs(), [going.id().to_owned()]);
@@ -68,6 +71,7 @@ fn clean_removes_finished_runs_only(manager: &Manager) {
     for (arguments, said) in [
         (vec!["clean"], "--keep"),
         (vec!["clean", "--older-than=soon"], "`soon` is no age"),
+        (vec!["clean", "--max-size=much"], "invalid size `much`"),
     ] {
         let (code, stderr) = manager.refused(&arguments);
         assert!(
@@ -75,4 +79,90 @@ fn clean_removes_finished_runs_only(manager: &Manager) {
             "{arguments:?}: {code} {stderr}"
         );
     }
+}
+
+/// Lets a run look as if nothing had been heard of it for a minute.
+fn age(run: &Path) {
+    let events = File::options().write(true).open(run.join("events.jsonl"));
+    let old = SystemTime::now() - Duration::from_secs(60);
+    events
+        .and_then(|file| file.set_modified(old))
+        .expect("the run's directory is ours");
+}
+
+fn clean(manager: &Manager, arguments: &[&str]) -> Vec<String> {
+    let mut argv = vec!["clean"];
+    argv.extend(arguments);
+    let text = manager.nixactions(&argv).ok();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn clean_removes_incomplete_and_lost_runs(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "over", "jobs": { "j": bash("true") } });
+    let lost = manager.run(&plan, &[""; 0]).exits(0).id;
+    let kept = manager.run(&plan, &[""; 0]).exits(0).id;
+    fs::remove_file(manager.run_dir(&lost).join("record.json")).expect("it is ours");
+    age(&manager.run_dir(&lost));
+    manager.write(manager.state_dir().join("runs/over-3/shared/file"), "");
+    let shown = manager.nixactions(&["list"]).ok();
+    assert!(
+        shown.contains("incomplete") && shown.contains("lost"),
+        "{shown}"
+    );
+    assert_eq!(clean(manager, &["--keep=2"]), ["over-3"]);
+    assert_eq!(clean(manager, &["--keep=1", "--dry-run"]), [lost.as_str()]);
+    assert_eq!(clean(manager, &["--keep=1"]), [lost.as_str()]);
+    assert_eq!(clean(manager, &["--max-size=1G"]), [""; 0]);
+    assert_eq!(clean(manager, &["--max-size=0"]), [kept.as_str()]);
+    assert_eq!(manager.runs(), [""; 0]);
+}
+
+fn clean_at_any_moment_leaves_alone_what_goes_on(manager: &Manager) {
+    let endless = json!({ "version": 1, "name": "goes-on", "jobs": {
+        "j": bash("touch started; until [ -e stop ]; do sleep 0.05; done") } });
+    let run = manager.detach(&endless, &[""; 0]);
+    run.wait_for_file("j", "started");
+    // Between the end of a supervisor and the start of the next, nobody holds the run's lock.
+    for _ in 0..10 {
+        age(&run.dir());
+        run.kill_supervisor();
+        assert_eq!(clean(manager, &["--keep=0"]), [""; 0]);
+    }
+    // Whatever point of its start a run has come to.
+    let quick =
+        manager.plan(&json!({ "version": 1, "name": "quick", "jobs": { "j": bash("true") } }));
+    let mut removed = 0;
+    for number in 1..=5 {
+        let argv = ["run".as_ref(), quick.as_os_str()];
+        let mut client = manager
+            .nixactions(&argv)
+            .spawn()
+            .expect("it can be started");
+        let status = loop {
+            removed += clean(manager, &["--keep=0"]).len();
+            if let Some(status) = client.try_wait().expect("a child can be waited for") {
+                break status;
+            }
+        };
+        assert!(status.success(), "run {number}: {status}");
+    }
+    removed += clean(manager, &["--keep=0"]).len();
+    assert_eq!(removed, 5);
+    fs::write(run.workspace("j", "stop"), "").expect("it is ours");
+    let run = run.end();
+    assert_eq!(run.record["conclusion"], "success", "{run}");
+    assert_eq!(clean(manager, &["--keep=0"]), [run.id.as_str()]);
+}
+
+fn clean_removes_a_workspace_deeper_than_any_path(manager: &Manager) {
+    let script =
+        "python3 - <<'END' || perl -e 'for (1..6000) { mkdir(\"d\") && chdir(\"d\") or die }'
+import os
+for _ in range(6000):
+    os.mkdir('d'); os.chdir('d')
+END";
+    let plan = json!({ "version": 1, "name": "deep", "jobs": { "j": bash(script) } });
+    let run = manager.run(&plan, &[""; 0]).exits(0);
+    assert_eq!(clean(manager, &["--keep=0"]), [run.id.as_str()]);
+    assert_eq!(manager.runs(), [""; 0]);
 }

@@ -84,11 +84,16 @@ pub enum Command {
                       nixactions cancel ci-42 --kill"
     )]
     Cancel(CancelArgs),
-    /// Remove finished runs
-    #[command(group = clap::ArgGroup::new("which").args(["keep", "older_than"]).required(true).multiple(true))]
+    /// Remove runs that are over
+    #[command(group = clap::ArgGroup::new("which").args(["keep", "older_than", "max_size"]).required(true).multiple(true))]
     #[command(
-        after_help = "A run goes when all that is given applies to it. What goes on is never removed, and the number of a run is never given \
-                            again.\n\nExamples:\n  nixactions clean --older-than 30d\n  nixactions clean --keep 20 --older-than 7d --dry-run"
+        after_help = "A run goes when all that is given applies to it. Runs that are lost, or that \
+                      never began, go as well; those go even where `--keep` has room. What goes on \
+                      is never removed, nor what is being started, so this may be called at any \
+                      moment. The number of a run is never given again.\n\n\
+                      Examples:\n  nixactions clean --older-than 30d\n  \
+                      nixactions clean --keep 20 --older-than 7d --dry-run\n  \
+                      nixactions clean --keep 5 --max-size 10G"
     )]
     Clean(CleanArgs),
     /// Write a completion script for a shell
@@ -341,6 +346,10 @@ pub struct CleanArgs {
     /// Keep what ended less than so long ago, as 12h, 30d or 2w
     #[arg(long, value_name = "AGE")]
     pub older_than: Option<String>,
+    /// Keep the newest runs as long as all runs together take no more room than this, as 512M or
+    /// 10G
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<String>,
     /// Only say what would be removed
     #[arg(long, short = 'n')]
     pub dry_run: bool,

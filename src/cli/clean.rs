@@ -1,30 +1,47 @@
-//! `nixactions clean`: removes finished runs, with their artifacts and, where they keep one
-//! themselves, their journals.
+//! `nixactions clean`: removes runs that are over, with their artifacts and, where they keep one
+//! themselves, their journals. It may be called at any moment: what goes on, or is just being
+//! started, stays.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    thread,
+    time::{Duration, Instant},
+};
 
 use jiff::{Span, Zoned};
 
-use super::{CliError, Exit, args::CleanArgs, output::say};
+use super::{CliError, Exit, args::CleanArgs, block_on, output::say, run::liveness};
 use crate::{
-    embedded,
+    embedded, plan,
     report::plural,
-    store::{Retention, StateDir},
+    store::{Liveness, Retention, RunDir, StateDir, StoreError, read_json},
+    systemd::{Manager, Scope},
+    unit::{ManagerKind, RunSpec, UnitName},
 };
+
+/// For how long a run that has ended may keep its supervisor or manager, which then ends as well.
+const ENDING: Duration = Duration::from_secs(10);
+/// How often is looked whether it has.
+const LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError> {
     let before = args.older_than.as_deref().map(moment).transpose()?;
-    let mut out = std::io::stdout().lock();
-    let mut removed = 0;
-    for run in state.expired(Retention {
+    let size = args.max_size.as_deref().map(bytes).transpose()?;
+    let retention = Retention {
         keep: args.keep,
         before,
-    })? {
-        // Its manager may still be putting its journal in order.
-        if embedded::is_alive(run.path()) {
-            continue;
-        }
-        if args.dry_run || state.remove(&run)? {
+        size,
+    };
+    state.close_lost()?;
+    let mut out = std::io::stdout().lock();
+    let mut removed = 0;
+    for run in state.expired(retention, liveness)? {
+        let gone = if args.dry_run {
+            has_ended(&run) != Some(false)
+        } else {
+            remove(state, &run)?
+        };
+        if gone {
             removed += 1;
             writeln!(out, "{}", run.id()).map_err(CliError::Output)?;
         }
@@ -45,6 +62,62 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
     Ok(Exit::Success)
 }
 
+/// Removes a run; returns whether it is gone. One that has just ended is waited for.
+fn remove(state: &StateDir, run: &RunDir) -> Result<bool, StoreError> {
+    let end = Instant::now() + ENDING;
+    loop {
+        match has_ended(run) {
+            // Its record says so; its manager's word is only needed for a run without one.
+            None if !embedded::is_alive(run.path()) && state.remove(run, false)? => {
+                return Ok(true);
+            }
+            None if run.path().exists() => {}
+            Some(true) => return state.remove(run, true),
+            None | Some(false) => return Ok(false),
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// Returns whether nothing of a run goes on that has no record, as its manager says. `None` for a
+/// run that has a record, or never began. A manager that cannot be asked may still run its jobs.
+fn has_ended(run: &RunDir) -> Option<bool> {
+    if liveness(run) != Liveness::Lost {
+        return None;
+    }
+    let Ok(spec) = read_json::<RunSpec>(&run.spec()) else {
+        return Some(false);
+    };
+    Some(match spec.manager {
+        ManagerKind::Embedded => !embedded::is_alive(run.path()),
+        kind => block_on(async {
+            let manager = Manager::connect(Scope::from(kind)).await.ok();
+            let units = [
+                UnitName::supervisor(run.id()),
+                UnitName::run_slice(run.id()),
+            ];
+            for unit in &units {
+                match &manager {
+                    Some(manager) if manager.is_loaded(unit).await.is_ok_and(|is| !is) => {}
+                    _ => return Ok(false),
+                }
+            }
+            Ok(true)
+        })
+        .unwrap_or(false),
+    })
+}
+
+/// Returns a size, as `10G` or `512M` say it.
+fn bytes(text: &str) -> Result<u64, CliError> {
+    plan::size(text).ok_or_else(|| CliError::BadSize {
+        text: text.to_owned(),
+    })
+}
+
 /// Returns the moment that lies so far back, as `7d` or `12h` say it.
 fn moment(text: &str) -> Result<jiff::Timestamp, CliError> {
     let bad = || CliError::BadAge {
@@ -63,6 +136,16 @@ fn moment(text: &str) -> Result<jiff::Timestamp, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_written_as_in_units() {
+        for (text, size) in [("512M", 512 << 20), ("10G", 10 << 30), ("0", 0)] {
+            assert_eq!(bytes(text).unwrap(), size, "{text}");
+        }
+        for bad in ["", "G", "-1G", "ten", "10GB/s"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn ages_are_written_as_people_do() {

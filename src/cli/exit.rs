@@ -109,6 +109,12 @@ pub enum CliError {
         /// What was given.
         text: String,
     },
+    /// A size that is none.
+    #[error("invalid size `{text}`")]
+    BadSize {
+        /// What was given.
+        text: String,
+    },
     /// Somebody removed the run's directory.
     #[error("the directory of run `{run}` was removed while it went on")]
     Removed {
@@ -173,7 +179,8 @@ impl CliError {
             Self::NoStateDir
             | Self::NoJob { .. }
             | Self::AlreadyFinished { .. }
-            | Self::BadAge { .. } => Exit::Usage,
+            | Self::BadAge { .. }
+            | Self::BadSize { .. } => Exit::Usage,
             Self::NeverStarted { .. }
             | Self::Lost { .. }
             | Self::ManagerGone { .. }
@@ -195,6 +202,9 @@ impl CliError {
             Self::NoJob { hint, .. } => hint.clone(),
             Self::BadAge { .. } => {
                 Some("write a number and a unit, as in `12h`, `30d` or `2w`".to_owned())
+            }
+            Self::BadSize { .. } => {
+                Some("write a number and a unit, as in `512M` or `10G`".to_owned())
             }
             Self::AlreadyFinished { run, .. } | Self::NeverStarted { run } => {
                 Some(format!("`nixactions show {run}` tells what is known of it"))

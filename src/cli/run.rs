@@ -3,9 +3,11 @@
 use std::{
     io::{self, Write},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
+use tokio::time::sleep;
 
 use super::{
     CliError, Exit, FollowOptions, Interrupt,
@@ -23,6 +25,11 @@ use crate::{
     store::{Liveness, RunDir, StateDir, read_document},
     unit::{ManagerKind, RunSpec},
 };
+
+/// For how long the supervisor or the manager of a run that is over is waited for, and how often is
+/// looked.
+const ENDING: Duration = Duration::from_secs(5);
+const ENDING_POLL: Duration = Duration::from_millis(1);
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     block_on(async {
@@ -68,7 +75,7 @@ pub(super) async fn show(
             end_by(*signal);
         }
     })?;
-    let run = started.run;
+    let (run, _lock) = (started.run, started.lock);
     interrupts.started();
     // Nothing waits for this, and what cannot be closed is shown as lost.
     let _ = StateDir::open(state).and_then(|state| state.close_lost());
@@ -93,6 +100,9 @@ pub(super) async fn show(
         fresh: true,
     };
     let exit = to_the_end(&run, options).await;
+    if run.record().exists() {
+        manager_ended(&run).await;
+    }
     notify::ended(&run);
     exit
 }
@@ -131,5 +141,16 @@ pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<E
             _ => CliError::Lost { run: id },
         }),
         other => other,
+    }
+}
+
+/// Waits until the supervisor of a run that is over, and a manager of its own, have ended: then
+/// whatever the caller does with the run's directory meets nobody in it.
+async fn manager_ended(run: &RunDir) {
+    let end = Instant::now() + ENDING;
+    while Instant::now() < end
+        && (run.is_supervised() == Some(true) || embedded::is_alive(run.path()))
+    {
+        sleep(ENDING_POLL).await;
     }
 }

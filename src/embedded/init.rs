@@ -228,7 +228,7 @@ fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
     if let Err(error) = trim(&spec.run_dir.join("journal")) {
         let _ = writeln!(console.log, "failed to trim the journal: {error}");
     }
-    if let Err(error) = fs::remove_dir_all(spec.run_dir.join(mounts::PRIVATE)) {
+    if let Err(error) = store::remove_tree(&spec.run_dir.join(mounts::PRIVATE)) {
         let _ = writeln!(
             console.log,
             "failed to remove the private directories: {error}"

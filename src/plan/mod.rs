@@ -20,6 +20,7 @@ pub use document::PLAN_BYTES_MAX;
 pub use fault::{FAULTS_SHOWN, Fault, Faults, PlanError};
 pub use load::{load, parse};
 pub use model::*;
+pub use properties::size;
 pub use rules::{ARG_BYTES_MAX, input_variable, matrix_variable, upper};
 pub use schema::{schema, schema_text};
 pub use support::unsupported;

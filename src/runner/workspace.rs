@@ -198,7 +198,7 @@ pub fn save(
         Err(source) => {
             // Half an artifact is none, and only takes room; that it is missing is seen from its
             // manifest.
-            let _ = fs::remove_dir_all(artifact.join(TREE));
+            let _ = store::remove_tree(&artifact.join(TREE));
             Err(WorkspaceError::Save { name, source })
         }
     }
@@ -216,7 +216,7 @@ fn save_tree(
     if tree.exists() {
         // An earlier attempt's.
         let removed =
-            fs::remove_dir_all(&tree).and_then(|()| fs::remove_file(artifact.join(MODES)));
+            store::remove_tree(&tree).and_then(|()| fs::remove_file(artifact.join(MODES)));
         removed.map_err(|error| StoreError::io("replace", artifact, error))?;
     }
     fs::create_dir(&tree).map_err(|error| StoreError::io("create", &tree, error))?;

@@ -266,12 +266,12 @@ mod tests {
     use super::*;
     use crate::{
         plan::Env,
-        store::SupervisorLock,
+        store::RunLock,
         unit::{ManagerKind, SPEC_VERSION},
     };
 
     /// Makes a run that is as new as its number and has a supervisor.
-    fn run(state: &Path, number: i64) -> (RunDir, SupervisorLock) {
+    fn run(state: &Path, number: i64) -> (RunDir, RunLock) {
         let run = StateDir::create(state)
             .unwrap()
             .create_run(&"ci".parse().unwrap())

@@ -10,6 +10,7 @@
 //!     plan.json  run.json              what was asked for (run.json may hold secrets)
 //!     workflow                         a link to where the plan comes from, if that is Nix's store, which keeps it there
 //!     events.jsonl  record.json        what happened
+//!     start.lock                       held by the client that starts the run, then by all that follow it
 //!     supervisor.lock                  held by the run's supervisor while it lives
 //!     control/                         requests to the supervisor: cancel, kill, superseded
 //!     shared/                          bound read-only into every job: cancelled, source/, slots/, matrix/<group>/
@@ -29,6 +30,7 @@ mod files;
 mod journal;
 mod liveness;
 mod lost;
+mod remove;
 mod retention;
 mod secrets;
 mod state;
@@ -48,8 +50,9 @@ pub use files::{
     write_atomically, write_json, write_json_plainly,
 };
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
-pub use liveness::{Liveness, SupervisorLock};
-pub use retention::{Retention, remove_tree};
+pub use liveness::{Liveness, RunLock};
+pub use remove::{disk_usage, remove_tree};
+pub use retention::Retention;
 pub use secrets::{forget_secrets, write_secrets};
 pub use state::{RunDir, StateDir};
 pub use tree::{Copied, ModePolicy, Modes, TreeCopy, make_beneath, plain};

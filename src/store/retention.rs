@@ -4,76 +4,100 @@
 //! A run that goes is first renamed out of the runs, so that nobody finds half of one, and its
 //! number is not given again. What a removal that was killed has left is removed by the next.
 
-use std::{
-    fs,
-    io::{self, ErrorKind},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs, io::ErrorKind};
 
 use jiff::Timestamp;
 
-use super::{Liveness, RunDir, StateDir, StoreError, files, make_dir};
+use super::{Liveness, RunDir, StateDir, StoreError, disk_usage, files, make_dir, remove_tree};
 use crate::ids::WorkflowName;
 
-/// Which finished runs may go: those that all of it applies to.
+/// Which runs may go: those that all of it applies to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
-    /// How many runs of each workflow stay, the newest.
+    /// How many runs of each workflow stay, the newest. A run that never began is not counted, and
+    /// does not stay for it.
     pub keep: Option<usize>,
     /// Runs stay that ended after this moment.
     pub before: Option<Timestamp>,
+    /// Runs stay as long as all runs together take no more room, in bytes.
+    pub size: Option<u64>,
 }
 
 impl StateDir {
-    /// Returns the finished runs that may go, the oldest of each workflow first.
+    /// Returns the runs that may go, the oldest first. `liveness` says what becomes of a run; one
+    /// that goes on stays.
     ///
     /// # Errors
     /// Fails when the runs cannot be listed.
-    pub fn expired(&self, retention: Retention) -> Result<Vec<RunDir>, StoreError> {
-        let runs = self.runs()?;
+    pub fn expired(
+        &self,
+        retention: Retention,
+        liveness: impl Fn(&RunDir) -> Liveness,
+    ) -> Result<Vec<RunDir>, StoreError> {
+        let runs: Vec<(RunDir, Liveness)> = self
+            .runs()?
+            .iter()
+            // One that is gone meanwhile needs no removal.
+            .filter_map(|id| self.run(id.as_str()).ok())
+            .map(|run| {
+                let liveness = liveness(&run);
+                (run, liveness)
+            })
+            .collect();
         let mut expired = Vec::new();
-        for (place, id) in runs.iter().enumerate() {
+        for (place, (run, liveness)) in runs.iter().enumerate() {
             // Sorted by workflow and number: those after it are newer.
             let newer = runs[place + 1..]
                 .iter()
-                .take_while(|other| other.split().0 == id.split().0)
+                .take_while(|(other, _)| other.id().split().0 == run.id().split().0)
+                .filter(|(_, liveness)| *liveness != Liveness::Incomplete)
                 .count();
-            let Ok(run) = self.run(id.as_str()) else {
-                continue;
+            let is_of_the_newest = match liveness {
+                Liveness::Running => continue,
+                Liveness::Incomplete => false,
+                Liveness::Finished | Liveness::Lost => {
+                    retention.keep.is_some_and(|keep| newer < keep)
+                }
             };
-            let is_old = |before: Timestamp| {
-                run.load_record()
-                    .is_ok_and(|record| record.finished_at.is_some_and(|end| end < before))
-            };
-            if retention.keep.is_none_or(|keep| newer >= keep)
-                && run.liveness() == Liveness::Finished
-                && retention.before.is_none_or(is_old)
-            {
-                expired.push(run);
+            let ended = run.ended();
+            let is_old = |before: Timestamp| ended.is_some_and(|end| end < before);
+            if !is_of_the_newest && retention.before.is_none_or(is_old) {
+                expired.push((ended, run.clone()));
             }
         }
-        Ok(expired)
+        expired.sort_by_key(|(ended, _)| *ended);
+        let expired = expired.into_iter().map(|(_, run)| run).collect();
+        Ok(match retention.size {
+            None => expired,
+            Some(size) => beyond(&runs, expired, size),
+        })
     }
 
-    /// Removes a finished run. Returns whether it was removed: one that still has a supervisor, or
-    /// is gone already, is not.
+    /// Removes a run that has ended or never began, or one of any kind where `nothing_goes_on` of
+    /// it, as its manager says. Returns whether it was removed: a run that a client is starting,
+    /// or that has a supervisor, is not, nor one that is gone already.
     ///
     /// # Errors
     /// Fails with the path and the system's reason.
-    pub fn remove(&self, run: &RunDir) -> Result<bool, StoreError> {
-        // Held until the end: a supervisor that wakes up late finds no place.
-        let _lock = match run.lock_supervisor() {
-            Ok(Some(lock)) => lock,
-            Ok(None) => return Ok(false),
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
+    pub fn remove(&self, run: &RunDir, nothing_goes_on: bool) -> Result<bool, StoreError> {
+        let held = |lock| match lock {
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            other => other,
         };
-        if run.liveness() != Liveness::Finished {
+        // Both are held until the end: a client or supervisor that wakes up late finds no place.
+        let Some(_start) = held(run.lock_start())? else {
+            return Ok(false);
+        };
+        let is_over = matches!(
+            run.liveness_without_client(),
+            Liveness::Finished | Liveness::Incomplete
+        );
+        if !is_over && !nothing_goes_on {
             return Ok(false);
         }
+        let Some(_supervisor) = held(run.lock_supervisor())? else {
+            return Ok(false);
+        };
         let (workflow, number) = run.id().split();
         self.note_number(workflow, number)?;
         let trash = self.path().join("trash");
@@ -125,37 +149,26 @@ impl StateDir {
     }
 }
 
-/// Removes a file or tree, also below directories that a job made unwritable. What is gone already
-/// is fine.
-///
-/// # Errors
-/// Fails with the system's reason for what could not be removed.
-pub fn remove_tree(directory: &Path) -> io::Result<()> {
-    let absent = |result: io::Result<()>| {
-        if matches!(&result, Err(error) if error.kind() == ErrorKind::NotFound) {
-            Ok(())
-        } else {
-            result
+/// Returns the runs that must go, of those that may, so that all together take no more room.
+fn beyond(all: &[(RunDir, Liveness)], may_go: Vec<RunDir>, size: u64) -> Vec<RunDir> {
+    // A run that cannot be measured takes no room that could be won.
+    let room = |run: &RunDir| disk_usage(run.path()).unwrap_or(0);
+    let mut total: u64 = all.iter().map(|(run, _)| room(run)).sum();
+    let mut go = Vec::new();
+    for run in may_go {
+        if total <= size {
+            break;
         }
-    };
-    if absent(fs::remove_dir_all(directory)).is_ok() || fs::remove_file(directory).is_ok() {
-        return Ok(());
+        total = total.saturating_sub(room(&run));
+        go.push(run);
     }
-    let mut pending = vec![directory.to_owned()];
-    while let Some(path) = pending.pop() {
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
-        let entries = fs::read_dir(&path).into_iter().flatten().flatten();
-        pending.extend(
-            entries
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
-    }
-    absent(fs::remove_dir_all(directory))
+    go
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::{event::Event, record::Conclusion};
 
@@ -178,7 +191,14 @@ mod tests {
     fn ids(state: &StateDir, keep: Option<usize>, before: Option<i64>) -> Vec<String> {
         let before = before.map(|before| Timestamp::from_second(before).unwrap());
         state
-            .expired(Retention { keep, before })
+            .expired(
+                Retention {
+                    keep,
+                    before,
+                    size: None,
+                },
+                RunDir::liveness,
+            )
             .unwrap()
             .iter()
             .map(|run| run.id().to_string())
@@ -201,9 +221,9 @@ mod tests {
         assert_eq!(ids(&state, Some(1), None), ["ci-1", "ci-3"]);
         assert_eq!(
             ids(&state, Some(0), None),
-            ["ci-1", "ci-3", "ci-4", "docs-1"]
+            ["docs-1", "ci-1", "ci-3", "ci-4"]
         );
-        assert_eq!(ids(&state, None, Some(35)), ["ci-1", "ci-3", "docs-1"]);
+        assert_eq!(ids(&state, None, Some(35)), ["docs-1", "ci-1", "ci-3"]);
         assert_eq!(ids(&state, Some(2), Some(35)), ["ci-1"]);
     }
 
@@ -216,8 +236,8 @@ mod tests {
         fs::create_dir_all(&unwritable).unwrap();
         fs::write(unwritable.join("file"), "").unwrap();
         fs::set_permissions(&unwritable, fs::Permissions::from_mode(0o500)).unwrap();
-        assert!(state.remove(&run).unwrap());
-        assert!(!state.remove(&run).unwrap(), "twice");
+        assert!(state.remove(&run, false).unwrap());
+        assert!(!state.remove(&run, false).unwrap(), "twice");
         assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
         assert_eq!(
             state
@@ -235,9 +255,66 @@ mod tests {
         let state = StateDir::create(dir.path()).unwrap();
         let [ending, going_on] = [Some(1), None].map(|finished| run(&state, "ci", finished));
         let _lock = ending.lock_supervisor().unwrap();
-        assert!(!state.remove(&ending).unwrap());
-        assert!(!state.remove(&going_on).unwrap());
+        assert!(!state.remove(&ending, true).unwrap());
+        assert!(!state.remove(&going_on, false).unwrap());
         assert_eq!(state.runs().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_run_that_never_began_goes_whatever_stays_and_takes_no_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        run(&state, "ci", Some(10));
+        let begun = state.create_run(&"ci".parse().unwrap()).unwrap();
+        assert_eq!(ids(&state, Some(5), None), ["ci-2"]);
+        assert_eq!(ids(&state, Some(1), None), ["ci-2"]);
+        assert!(
+            ids(&state, None, Some(15)) == ["ci-1"],
+            "it is not that old"
+        );
+        assert!(state.remove(&begun, false).unwrap());
+    }
+
+    #[test]
+    fn a_lost_run_goes_when_its_manager_says_that_nothing_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let lost = run(&state, "ci", None);
+        drop(lost.lock_supervisor().unwrap());
+        fs::write(lost.events(), "").unwrap();
+        fs::File::options()
+            .write(true)
+            .open(lost.events())
+            .unwrap()
+            .set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60))
+            .unwrap();
+        assert_eq!(ids(&state, Some(0), None), ["ci-1"]);
+        assert!(!state.remove(&lost, false).unwrap());
+        assert!(state.remove(&lost, true).unwrap());
+    }
+
+    #[test]
+    fn the_oldest_go_until_the_others_take_no_more_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        for finished in [Some(30), Some(10), None, Some(20)] {
+            let run = run(&state, "ci", finished);
+            fs::write(run.path().join("large"), vec![1; 1 << 20]).unwrap();
+        }
+        let size = |size| {
+            let retention = Retention {
+                size: Some(size),
+                ..Retention::default()
+            };
+            let expired = state.expired(retention, RunDir::liveness).unwrap();
+            expired
+                .iter()
+                .map(|run| run.id().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(size(5 << 20), [""; 0]);
+        assert_eq!(size(5 << 19), ["ci-2", "ci-4"]);
+        assert_eq!(size(0), ["ci-2", "ci-4", "ci-1"], "what goes on stays");
     }
 
     #[test]

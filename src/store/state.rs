@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{EventTail, StoreError, files, make_dir};
+use super::{EventTail, RunLock, StoreError, files, make_dir, remove_tree};
 use crate::{
     event::{Event, EventKind},
     ids::{JobName, RunId, WorkflowName},
@@ -61,23 +61,24 @@ impl StateDir {
         &self.0
     }
 
-    /// Makes the directory of a new run; two callers at once get two runs.
+    /// Makes the directory of a new run in a state directory that nobody else works in.
     ///
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn create_run(&self, workflow: &WorkflowName) -> Result<RunDir, StoreError> {
-        self.create_run_after(workflow, 0)
+        self.begin_run(workflow, 0).map(|(run, _)| run)
     }
 
-    /// As [`Self::create_run`], with a number higher than this one.
+    /// Makes the directory of a new run whose number is higher than this one, with the lock that is
+    /// to be held until the run goes on; two callers at once get two runs.
     ///
     /// # Errors
-    /// As [`Self::create_run`].
-    pub fn create_run_after(
+    /// Fails with the path and the system's reason.
+    pub fn begin_run(
         &self,
         workflow: &WorkflowName,
         number: u64,
-    ) -> Result<RunDir, StoreError> {
+    ) -> Result<(RunDir, RunLock), StoreError> {
         let last = self
             .runs()?
             .iter()
@@ -99,10 +100,16 @@ impl StateDir {
                         id,
                         paths: RunPaths::new(path),
                     };
-                    make_dir(&run.control(), 0o700)?;
-                    make_dir(&run.shared(), 0o755)?;
-                    make_dir(&run.jobs(), 0o755)?;
-                    return Ok(run);
+                    match run.begin() {
+                        Ok(Some(lock)) => return Ok((run, lock)),
+                        // Somebody has removed it as one that was left unfinished.
+                        Ok(None) => number += 1,
+                        Err(_) if !run.path().exists() => number += 1,
+                        Err(error) => {
+                            let _ = remove_tree(run.path());
+                            return Err(error);
+                        }
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(StoreError::io("create", &path, error)),
@@ -224,6 +231,18 @@ impl Deref for RunDir {
 }
 
 impl RunDir {
+    /// Locks a directory that has just been made, and makes what belongs into it. `None` where
+    /// somebody else has locked it, to remove it.
+    fn begin(&self) -> Result<Option<RunLock>, StoreError> {
+        let Some(lock) = self.lock_start()? else {
+            return Ok(None);
+        };
+        make_dir(&self.control(), 0o700)?;
+        make_dir(&self.shared(), 0o755)?;
+        make_dir(&self.jobs(), 0o755)?;
+        Ok(Some(lock))
+    }
+
     /// Returns the run directory at a path, whose last component is the run's id.
     ///
     /// # Errors

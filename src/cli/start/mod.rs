@@ -38,7 +38,7 @@ use crate::{
     language,
     plan::{self, Env, Fault, Plan, PlanError},
     programs,
-    store::{self, EventWriter, RunDir, StateDir, StoreError},
+    store::{self, EventWriter, RunDir, RunLock, StateDir, StoreError},
     systemd::SystemdError,
     unit::{self, ManagerKind, RUNNER, RunSpec, SPEC_VERSION, UnitName},
 };
@@ -73,6 +73,8 @@ pub struct Started {
     pub manager: ManagerKind,
     /// What the caller should know.
     pub notes: Vec<String>,
+    /// Keeps the run from being removed before it has been followed to its end.
+    pub lock: Option<RunLock>,
 }
 
 /// Why a run was not started.
@@ -250,7 +252,7 @@ pub async fn start(
 
     store::sweep_users();
     let state = StateDir::create(request.state_dir)?;
-    let run = create_run(&state, &plan.name, &chosen).await?;
+    let (run, lock) = create_run(&state, &plan.name, &chosen).await?;
     let mut spec = RunSpec {
         version: SPEC_VERSION,
         run: run.id().clone(),
@@ -304,6 +306,7 @@ pub async fn start(
         Ok(more) => Ok(Started {
             manager: spec.manager,
             run,
+            lock: lock.share().ok(),
             notes: [notes, more].concat(),
         }),
         Err(error) => {
@@ -320,29 +323,30 @@ fn take_back(run: &RunDir, spec: &RunSpec) {
     let _ = store::remove_tree(run.path());
 }
 
-/// Makes the directory of a new run. Its id is one that no run of another state directory has on
-/// the manager: their units would be of the same names.
+/// Makes the directory of a new run, with the lock that is to be held until the run goes on. Its
+/// id is one that no run of another state directory has on the manager: their units would be of the
+/// same names.
 async fn create_run(
     state: &StateDir,
     workflow: &WorkflowName,
     chosen: &Chosen,
-) -> Result<RunDir, StartError> {
-    let mut run = state.create_run(workflow)?;
+) -> Result<(RunDir, RunLock), StartError> {
+    let (mut run, mut lock) = state.begin_run(workflow, 0)?;
     let Chosen::Running(_, manager) = chosen else {
-        return Ok(run);
+        return Ok((run, lock));
     };
     // The supervisor's unit is there as long as any of the run.
     while manager
         .is_loaded(&UnitName::supervisor(run.id()))
         .await
-        .inspect_err(|_| drop(std::fs::remove_dir_all(run.path())))?
+        .inspect_err(|_| drop(store::remove_tree(run.path())))?
     {
         let (_, number) = run.id().split();
-        let next = state.create_run_after(workflow, number);
-        let _ = std::fs::remove_dir_all(run.path());
-        run = next?;
+        let next = state.begin_run(workflow, number);
+        let _ = store::remove_tree(run.path());
+        (run, lock) = next?;
     }
-    Ok(run)
+    Ok((run, lock))
 }
 
 /// Returns this program's file, beside which the runner's must be.

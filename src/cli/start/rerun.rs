@@ -200,7 +200,7 @@ pub async fn rerun(
     let chosen = interrupts.unless(manager::choose(choice)).await??;
 
     let state = StateDir::create(state_dir)?;
-    let run = create_run(&state, &plan.name, &chosen).await?;
+    let (run, lock) = create_run(&state, &plan.name, &chosen).await?;
     let mut spec = RunSpec {
         version: SPEC_VERSION,
         run: run.id().clone(),
@@ -253,6 +253,7 @@ pub async fn rerun(
         Ok(_) => Ok(Started {
             manager: spec.manager,
             run,
+            lock: lock.share().ok(),
             notes,
         }),
         Err(error) => {

@@ -177,6 +177,11 @@ pub fn parse(name: &str, value: &str) -> Result<Vec<UnitProperty>, PropertyError
         .collect())
 }
 
+/// Returns a number of bytes, as `512M` or `10G` (powers of 1024, systemd.syntax(7)).
+pub fn size(text: &str) -> Option<u64> {
+    values::size(text, 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -634,7 +634,7 @@ impl<'a> Engine<'a> {
         // Those of jobs that ended when no supervisor was there.
         self.context.graph.jobs().for_each(|ix| self.unmount(ix));
         let runtime = &self.context.run.runtime_directory;
-        if let Err(error) = std::fs::remove_dir_all(runtime)
+        if let Err(error) = store::remove_tree(runtime)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(
