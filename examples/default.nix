@@ -1,5 +1,5 @@
 # The examples in Nix by the names of their workflows: `nixactions run examples --attr simple`.
-# README.md says what each shows.
+# README.md describes each of them.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ./.. { inherit pkgs; }).lib,

@@ -1,8 +1,8 @@
-# Where variables come from, and how steps and jobs tell each other something.
+# The sources of variables, and how steps and jobs pass values on.
 #
-# Look at: `use` finds the version that `compute` wrote to `$NIXACTIONS_ENV`; `announce`, another
-# job, finds the output only. The innermost `env` wins, and what you say yourself outranks all: run
-# it with `--env LEVEL=you`.
+# Look at: The step `use` finds the version that `compute` wrote to `$NIXACTIONS_ENV`. The job
+# `announce` finds only the output. The innermost `env` wins, and `--env` is stronger than all of
+# them: run it with `--env LEVEL=you`.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

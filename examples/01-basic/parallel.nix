@@ -1,9 +1,9 @@
-# Jobs start at once unless they need each other. Three compress the same data, and the fourth
-# compares what they say.
+# Jobs start at once unless they need each other. Three jobs compress the same data, and a fourth
+# compares the results.
 #
-# Look at: `fast`, `normal` and `best` overlap, and `compare` starts when the last of them is done.
-# What a job writes to `$NIXACTIONS_OUTPUT`, those that need it find as `NEEDS_<JOB>_<KEY>`. That
-# the three are alike is plain Nix: a function.
+# Look at: `fast`, `normal` and `best` overlap. `compare` starts when the last of them is done. It
+# finds the values that they wrote to `$NIXACTIONS_OUTPUT` as `NEEDS_<JOB>_<KEY>`. A plain Nix
+# function makes the three jobs.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,
@@ -24,7 +24,7 @@ let
 in
 nixactions.mkWorkflow {
   name = "parallel";
-  # Without it as many as the machine has CPUs.
+  # The default is the number of CPUs.
   maxParallel = 3;
   jobs = {
     fast = compress 1;

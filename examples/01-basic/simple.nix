@@ -1,7 +1,7 @@
-# One job, two steps: the checks that any git repository can have.
+# One job, two steps: checks for any git repository.
 #
-# Look at: each step's lines and its time in the record (`nixactions show simple-1`). Leave a
-# conflict marker in a file and run it again: the first step fails, the second is not run, and the
+# Look at: The record has the lines and the time of each step (`nixactions show simple-1`). Leave a
+# conflict marker in a file and run it again: the first step fails, the second does not run, and the
 # exit status is 1.
 {
   pkgs ? import <nixpkgs> { },

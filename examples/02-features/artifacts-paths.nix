@@ -1,8 +1,7 @@
-# Where artifacts are restored: at the place they had, or below `path`.
+# The paths at which artifacts are restored: the path that they had, or below `path`.
 #
-# Look at: both checks write `report.txt`. Restored at their own place one would take the other's;
-# below paths of their own they stand side by side, and `collect` puts them into one directory,
-# which is an artifact again.
+# Look at: Both checks write `report.txt`. At that path, one would replace the other. Below paths of
+# their own, both stay, and `collect` puts them into one directory, which is an artifact again.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

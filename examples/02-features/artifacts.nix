@@ -1,8 +1,8 @@
-# Files that one job leaves for another: `outputs` are saved when a job's steps are done, `inputs`
-# are there before the first step.
+# Files that one job leaves for another. A job saves its `outputs` when its steps are done, and
+# restores its `inputs` before its first step.
 #
-# Look at: `verify` has no copy of the repository, only the artifact. `nixactions show artifacts-1`
-# says where it lies afterwards.
+# Look at: `verify` has no copy of the repository, only the artifact. Afterwards, `nixactions show
+# artifacts-1` prints the place of the artifact.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,9 +1,9 @@
-# When jobs and steps run: `success()` (the default), `failure()`, `always()`, `cancelled()`, or a
-# script's exit status.
+# Conditions of jobs and steps: `success()` (the default), `failure()`, `always()`, `cancelled()`,
+# or the exit status of a script.
 #
-# Look at: what is skipped says why. Run it with `--input healthy=false`: `deploy` fails, its step
-# `diagnose` and the job `rollback` run, `announce` does not, and `report` runs in any case. `node`
-# needs a package.json in the repository.
+# Look at: The log has the reason for each skipped job and step. Run it with `--input
+# healthy=false`: `deploy` fails, its step `diagnose` and the job `rollback` run, `announce` does
+# not run, and `report` runs in any case. `node` needs a package.json in the repository.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

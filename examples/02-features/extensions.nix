@@ -1,9 +1,9 @@
-# Layers of your own. An extension is a function from a workflow to a workflow, as it was given to
-# `mkWorkflow`: house rules, presets, wrappers.
+# House rules, presets and wrappers. An extension is a function from the argument of `mkWorkflow` to
+# another such argument.
 #
-# Look at: the jobs have what the extensions say: `nixactions graph` draws `report` after all
-# others, which nobody wrote down, and the plan bounds each job. Such a file of functions is what a
-# team shares. `(mkWorkflow …).extend` adds one to a workflow that exists.
+# Look at: The extensions change the jobs. `nixactions graph` draws `report` after all other jobs,
+# although the workflow does not name it, and the plan has a time limit for each job. A team can
+# share a file of such functions. `(mkWorkflow …).extend` adds an extension to a finished workflow.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,
@@ -11,11 +11,11 @@
 let
   inherit (pkgs) lib;
 
-  # What a job does not say itself.
+  # The default for jobs without a value of their own.
   withDefaults =
     defaults: workflow: workflow // { jobs = lib.mapAttrs (_: job: defaults // job) workflow.jobs; };
 
-  # A job at the end that writes down how the others ended.
+  # A job at the end that reports the results of the others.
   withReport =
     workflow:
     workflow

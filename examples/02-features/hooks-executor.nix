@@ -1,10 +1,10 @@
-# An executor of your own: how a job is run is up to its hooks. This one runs each step in fresh
-# namespaces, without network, and keeps a report of all jobs.
+# An executor of your own, made of hooks. It runs each step in new namespaces without network, and
+# keeps a report of all jobs.
 #
-# Look at: `setupWorkspace` and `cleanupWorkspace` run once, around all jobs; a job's hooks are its
-# steps in the record. Hooks run without a sandbox: what is in theirs is yours to say. Put `ssh`,
-# `docker exec` or a machine of your cloud in the place of `unshare`. What a step has beside its
-# program (`condition`, `env`, …) is for `executeJob` to heed as well; this one leaves it out.
+# Look at: `setupWorkspace` and `cleanupWorkspace` run once, around all jobs. In the record, the
+# hooks of a job take the place of its steps. Hooks run without a sandbox. Put `ssh`, `docker exec`
+# or a machine of your cloud in the place of `unshare`. `executeJob` must also carry out
+# `condition`, `env` and the other options of a step; this one ignores them.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,
@@ -41,7 +41,7 @@ nixactions.mkWorkflow {
       {
         name = "processes";
         bash = ''
-          # PID 1 is this step.
+          # The step is PID 1.
           [ "$$" = 1 ]
           ls -d /proc/[0-9]*
         '';
@@ -49,7 +49,7 @@ nixactions.mkWorkflow {
       {
         name = "network";
         bash = ''
-          # A heading at most, and no route below it.
+          # Without network there is at most a heading, and no route.
           [ "$(wc -l < /proc/net/route)" -le 1 ]
         '';
       }

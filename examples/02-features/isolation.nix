@@ -1,10 +1,10 @@
-# What jobs see of each other and of the host: nothing that was not declared. Two run side by side
-# and look for one another.
+# The sandbox: jobs see nothing of each other and little of the host. Two jobs run side by side and
+# look for one another.
 #
-# Look at: both have a user, processes, /tmp and a home of their own; root's home is empty, the
-# system read-only. `offline` has no network, because its executor says so; any property of
-# systemd.exec(5) that isolates can be set like this. All of it is the unit's: see `systemctl show`
-# and `systemd-analyze security` while it runs.
+# Look at: Both jobs have a user, processes, a /tmp and a home of their own. The home of root is
+# empty and the system is read-only. `offline` has no network, because its executor says so. Every
+# isolating property of systemd.exec(5) can be set like this. `systemctl show` and `systemd-analyze
+# security` list the properties of the unit while it runs.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,
@@ -23,7 +23,7 @@ let
         name = "look for the other's";
         bash = ''
           echo "user $(id --user), processes of others: $(find /proc -maxdepth 1 -name '[0-9]*' ! -uid "$(id --user)" | wc -l)"
-          # The run's directory is where both have their workspaces and homes.
+          # The run's directory has the workspaces and homes of both.
           run=$(realpath "$NIXACTIONS_WORKSPACE/../../../..")
           find /tmp /var/tmp "$run" -name "trace-of-*" 2> /dev/null | tee traces || true
           ! grep "trace-of-${other}" traces || exit 1
@@ -56,7 +56,7 @@ nixactions.mkWorkflow {
         {
           name = "routes";
           bash = ''
-            # A heading at most, and nothing below it.
+            # Without network there is at most a heading.
             [ "$(wc -l < /proc/net/route)" -le 1 ]
           '';
         }

@@ -1,10 +1,9 @@
-# What steps print, and what they can say with it: GitHub's workflow commands, and a summary in
-# Markdown.
+# Output of steps: GitHub's workflow commands, and a summary in Markdown.
 #
-# Look at: the lines of a group are indented; annotations are listed by `nixactions show logging-1`,
-# and `--summary` prints the summary. What is masked is `***` from then on. `nixactions run --output
-# json` prints a JSON object a line, `--output structured` fields in brackets; the journal has run,
-# job and step as fields: `journalctl NIXACTIONS_JOB=sizes`.
+# Look at: The lines of a group are indented. `nixactions show logging-1` lists the annotations, and
+# `--summary` prints the summary. A masked value is `***` from then on. `nixactions run --output
+# json` prints one JSON object a line, and `--output structured` prints fields in brackets. The
+# journal has run, job and step as fields: `journalctl NIXACTIONS_JOB=sizes`.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,8 +1,8 @@
-# One job in several forms: how long a shell takes the word `é` to be, by shell and locale.
+# One job in several forms: the length of the word `é` by shell and locale.
 #
-# Look at: four jobs run, two at a time: bash in C and C.UTF-8, dash in C, and one that `include`
-# adds. `exclude` leaves one out, and the first `include` gives bash in C.UTF-8 an answer of its
-# own. `summary` needs the matrix by its name, which is all of its jobs.
+# Look at: Four jobs run, two at a time: bash in C and C.UTF-8, dash in C, and one that `include`
+# adds. `exclude` removes one, and the first `include` gives bash in C.UTF-8 a value of its own.
+# `summary` needs all jobs of the matrix by the name of the matrix.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -1,8 +1,8 @@
-# Programs for all later steps of a job: packages of nixpkgs by name. They are built with the
-# workflow; nothing is fetched when it runs.
+# Programs for all later steps of a job: packages of nixpkgs by name. Nix builds them with the
+# workflow, and the run fetches nothing.
 #
-# Look at: `describe` names no `deps`, and finds jq all the same; `elsewhere`, another job, is given
-# nothing.
+# Look at: `describe` has no `deps` and still finds jq. The other job, `elsewhere`, does not find
+# it.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

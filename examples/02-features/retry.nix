@@ -1,8 +1,8 @@
-# Trying again: a step of its own accord, or a whole job in a fresh workspace.
+# Trying again: one step, or a whole job in a fresh workspace.
 #
-# Look at: `attempts` in the record (`nixactions show retry-1 --json`). `answers` asks a service
-# that takes a while to come up, until it answers. `fresh` fails once, and its second attempt finds
-# nothing of the first; that it is tried again the workflow says, of all jobs. `once` is not.
+# Look at: The record has the `attempts` (`nixactions show retry-1 --json`). `answers` asks a
+# service until it answers. `fresh` fails once, and its second attempt finds no files of the first.
+# The workflow's `retry` holds for all jobs. `once` switches it off.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,
@@ -18,7 +18,7 @@ nixactions.mkWorkflow {
     service.steps = [
       {
         name = "start";
-        # It goes on in the background, until its job has ended.
+        # It goes on in the background until the job has ended.
         bash = "(sleep 1 && echo ready > answer) &";
       }
       {

@@ -1,9 +1,9 @@
-# Where secrets come from: never from the workflow, which everybody can read in the store.
+# Secrets come from outside the workflow, because everybody can read the workflow in the store.
 #
-# Look at: a secret is `***` wherever it is printed, in the journal as well. `provider` runs a
-# program, `credential` has a file of the host that is root's alone, and `caller` runs where you
-# give it something: `--secret-env-file FILE`, with a line `API_TOKEN=…`. `envProviders` has more of
-# the first kind: files, sops, ….
+# Look at: A secret is `***` in all output, and in the journal. `provider` runs a program.
+# `credential` has a file of the host that only root can read. `caller` runs if you give it a
+# secret: `--secret-env-file FILE`, with a line `API_TOKEN=…`. `envProviders` has more providers,
+# for files, sops and others.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,
@@ -15,7 +15,7 @@ nixactions.mkWorkflow {
   name = "secrets";
   jobs = {
     provider = {
-      # In the place of one that asks a vault: a token that is drawn anew for each run.
+      # Stands for a provider that asks a vault: a new token for each run.
       envFrom = [
         (envProviders.command {
           name = "TOKEN";
@@ -34,7 +34,7 @@ nixactions.mkWorkflow {
     };
 
     credential = {
-      # "Confidential", says machine-id(5).
+      # machine-id(5) calls it confidential.
       credentials.machine = "/etc/machine-id";
       steps = [
         {

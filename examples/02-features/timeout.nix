@@ -1,8 +1,8 @@
-# Bounds on a step, a job, and the whole run.
+# Time limits of a step, a job, and the whole run.
 #
-# Look at: what hangs is told to end, by SIGINT, and may clean up; the reason says `timeout`. A
-# step's timeout fails that step, so that `continueOnError` lets the next one run. A job's ends the
-# job, but for what it has to do `always()`.
+# Look at: A step that hangs gets SIGINT and may clean up. The reason is `timeout`. A step's timeout
+# fails that step, and `continueOnError` lets the next step run. A job's timeout ends the job,
+# except for its `always()` steps.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

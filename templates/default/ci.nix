@@ -1,4 +1,4 @@
-# `nix run .#ci` runs this: two jobs at the same time, then one that needs both.
+# `nix run .#ci` runs this workflow: two jobs at the same time, then one that needs both.
 { pkgs, nixactions }:
 nixactions.mkWorkflow {
   name = "ci";

@@ -2,9 +2,8 @@
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
-    # Where nixactions is: put its URL here, or let `nix flake lock --override-input nixactions
-    # <reference>` write it to flake.lock. Until there is a URL, `nix flake update` cannot update
-    # it.
+    # Put the URL of nixactions here, or let `nix flake lock --override-input nixactions
+    # <reference>` write it to flake.lock. Without a URL here, `nix flake update` cannot update it.
     nixactions.url = "nixactions";
     nixactions.inputs.nixpkgs.follows = "nixpkgs";
   };

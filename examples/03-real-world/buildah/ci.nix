@@ -1,9 +1,9 @@
 # A container image, built without a daemon and without root.
 #
-# Look at: `image` is one call of the library; its sandbox is `relaxed`, since it makes namespaces
-# of its own. `report` pins the image by the output `digest`. To push it, give it `registry =
-# "registry.example.org/me"` in the place of `push = false`, and the run `--secret-env-file
-# login.env` with REGISTRY_USERNAME and REGISTRY_PASSWORD.
+# Look at: `image` is one call of the library. Its sandbox is `relaxed`, because buildah makes
+# namespaces of its own. `report` pins the image by the output `digest`. To push the image, set
+# `registry = "registry.example.org/me"` instead of `push = false`, and give the run
+# `--secret-env-file login.env` with REGISTRY_USERNAME and REGISTRY_PASSWORD.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../../.. { inherit pkgs; }).lib,

@@ -4,15 +4,15 @@
 # nixactions run ci.nix --source . --input release=1.2 --input publish-to=https://…/
 # --secret-env-file token.env
 #
-# Look at: without `publish-to`, `publish` is skipped and says so. Where it runs, it tries three
-# times, and the token is `***` in all that is printed. Two releases never run at once: of those
-# that wait, the newest is next. `nixactions show --summary` is the report.
+# Look at: Without `publish-to`, `publish` is skipped, and its reason says so. With it, `publish`
+# tries three times, and the token is `***` in all output. Two releases never run at once: the
+# newest waiting release is next. `nixactions show --summary` prints the report.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../../.. { inherit pkgs; }).lib,
 }:
 let
-  # For what must not need the source tree.
+  # For jobs that must not need the source tree.
   empty = nixactions.executors.systemd {
     name = "empty";
     copyRepo = false;
@@ -60,7 +60,7 @@ nixactions.mkWorkflow {
         steps = [
           {
             name = "pack";
-            # The same bytes whenever and by whomever it is done.
+            # The same bytes at any time and for any user.
             bash = ''
               mkdir dist
               name=roman-$INPUT_RELEASE.tar.gz
@@ -111,7 +111,7 @@ nixactions.mkWorkflow {
         steps = [
           {
             name = "upload";
-            # On no command line: those are everybody's to read.
+            # Not on a command line, which everybody can read.
             bash = ''
               curl --fail --silent --show-error --header @- --upload-file "dist/$NEEDS_PACKAGE_NAME" "$INPUT_PUBLISH_TO" \
                 <<< "Authorization: Bearer ''${PUBLISH_TOKEN:?give it by --secret-env-file}"

@@ -1,8 +1,8 @@
-# An npm package: linted and tested, packed as it would be published, and installed from that file
-# as a user would.
+# An npm package: linted, tested, packed as for publication, and installed from that file as a user
+# would.
 #
-# Look at: `pack` waits for `test`. `try` has no source, only the artifact, and installs it into a
-# project of its own.
+# Look at: `pack` waits for `test`. `try` has only the artifact and no source, and installs the
+# artifact into a project of its own.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../../.. { inherit pkgs; }).lib,

@@ -1,8 +1,8 @@
-# A Python package: tested, packed into one file that can be run, and that file tried where there is
-# no source.
+# A Python package: tested, packed into one file that can be run, and that file tried without the
+# source.
 #
-# Look at: the log of `test` is unittest's own. `package` waits for it; `roman.pyz` is an artifact,
-# and all that `try` is given.
+# Look at: The log of `test` is unittest's own. `package` waits for `test`. `roman.pyz` is an
+# artifact, and `try` has nothing else.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../../.. { inherit pkgs; }).lib,

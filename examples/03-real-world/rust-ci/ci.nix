@@ -1,8 +1,7 @@
-# A crate: formatted, linted, tested and built at once; what was built is tried where there is no
-# source and no network.
+# A crate: formatted, linted, tested and built at the same time. A last job tries the program
+# without source and network.
 #
-# Look at: the first four jobs need nothing of each other. `program` is an artifact of the job
-# `build`.
+# Look at: The first four jobs do not need each other. `program` is an artifact of the job `build`.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../../.. { inherit pkgs; }).lib,
