@@ -87,10 +87,10 @@ pub enum Command {
     /// Remove runs that are over
     #[command(group = clap::ArgGroup::new("which").args(["keep", "older_than", "max_size"]).required(true).multiple(true))]
     #[command(
-        after_help = "A run goes when all that is given applies to it. Runs that are lost, or that \
-                      never began, go as well; those go even where `--keep` has room. What goes on \
-                      is never removed, nor what is being started, so this may be called at any \
-                      moment. The number of a run is never given again.\n\n\
+        after_help = "`clean` removes each run that is over, unless one of the given options keeps \
+                      it. It also removes lost runs and runs that never began, even if `--keep` \
+                      would keep them. It never removes a run that goes on or starts, so you may \
+                      call it at any moment. No number of a run is used twice.\n\n\
                       Examples:\n  nixactions clean --older-than 30d\n  \
                       nixactions clean --keep 20 --older-than 7d --dry-run\n  \
                       nixactions clean --keep 5 --max-size 10G"
@@ -343,14 +343,13 @@ pub struct CleanArgs {
     /// Keep the N newest runs of each workflow
     #[arg(long, value_name = "N")]
     pub keep: Option<usize>,
-    /// Keep what ended less than so long ago, as 12h, 30d or 2w
+    /// Keep runs that ended less than this time ago, such as 12h, 30d or 2w
     #[arg(long, value_name = "AGE")]
     pub older_than: Option<String>,
-    /// Keep the newest runs as long as all runs together take no more room than this, as 512M or
-    /// 10G
+    /// Keep the newest runs that fit into this size together, such as 512M or 10G
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,
-    /// Only say what would be removed
+    /// Only list the runs that would be removed
     #[arg(long, short = 'n')]
     pub dry_run: bool,
 }
