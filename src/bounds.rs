@@ -8,8 +8,6 @@ use crate::{
     record::{Annotation, JobRecord, StepRecord},
 };
 
-/// The largest `result.json` that is read, in bytes.
-pub const RESULT_MAX: u64 = 8 << 20;
 /// How much is read of a job's events, in bytes, and how long one of its lines may be.
 pub const EVENTS_MAX: u64 = 16 << 20;
 /// See [`EVENTS_MAX`].

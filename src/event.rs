@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobName, RunId, WorkflowName},
-    record::{Annotation, Conclusion, JobRecord, RECORD_VERSION, RunRecord, StepRecord},
+    record::{Annotation, Conclusion, JobRecord, JobResult, RECORD_VERSION, RunRecord, StepRecord},
 };
 
 /// One thing that happened, and when.
@@ -98,6 +98,22 @@ pub enum EventKind {
         job: JobName,
         /// What it said.
         annotation: Annotation,
+    },
+    /// A job's runner began. Stands in the job's own file only, as its first line.
+    RunnerStarted {
+        /// The job.
+        job: JobName,
+        /// The runner's process id, as it sees it.
+        pid: u32,
+        /// Its user's id, as it sees it.
+        uid: u32,
+    },
+    /// A job's runner says how the job ended. Stands in the job's own file only, as its last line.
+    RunnerEnded {
+        /// The job.
+        job: JobName,
+        /// What it leaves for dependents and the supervisor.
+        result: JobResult,
     },
     /// A job ended, was skipped, or was found to have been killed.
     JobFinished {
@@ -203,6 +219,8 @@ impl Event {
             EventKind::RunCreated { rerun_of, .. } => record.rerun_of.clone_from(rerun_of),
             EventKind::SupervisorStarted { .. }
             | EventKind::JobsSubmitted { .. }
+            | EventKind::RunnerStarted { .. }
+            | EventKind::RunnerEnded { .. }
             | EventKind::JobStarted { .. }
             | EventKind::JobRetried { .. }
             | EventKind::StepStarted { .. }

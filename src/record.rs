@@ -1,6 +1,6 @@
 //! What is kept of a run: conclusions, and the records of runs, jobs and steps.
 //!
-//! These are the types of `record.json`, of a job's `result.json` and of the events. Knows nothing
+//! These are the types of `record.json`, of a job's result and of the events. Knows nothing
 //! of where they are written (`store`) nor of how a conclusion is reached (`status`).
 
 use std::collections::BTreeMap;
@@ -270,11 +270,11 @@ pub struct RunRecord {
     pub jobs: BTreeMap<JobName, JobRecord>,
 }
 
-/// The version of `result.json` that this program writes.
+/// The version of results that this program writes.
 pub const RESULT_VERSION: u32 = 1;
 
-/// What a runner leaves behind for its dependents and the supervisor: the content of a job's
-/// `result.json`.
+/// What a runner leaves behind for its dependents and the supervisor: the last of the
+/// job's events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobResult {

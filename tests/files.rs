@@ -89,7 +89,7 @@ fn artifacts_reach_the_jobs_that_take_them_in(manager: &Manager) {
             json!({ "outputs": { "dist": "dist/", "one": "./deep/file", "link": "dangling" } })),
         "take": with(bash(LIST), json!({ "needs": ["make"], "inputs": ["dist", { "name": "one", "path": "in/put" }, "link"] })),
         "none": with(bash(LIST), json!({ "needs": ["make"] })),
-        "later": with(bash("cat deep/file; cat */result.json ../../../make/out/result.json || true"), json!({ "needs": ["take"], "inputs": ["one"] })),
+        "later": with(bash("cat deep/file; cat */events.jsonl ../../../make/out/events.jsonl || true"), json!({ "needs": ["take"], "inputs": ["one"] })),
         "missing": with(bash("true"), json!({ "outputs": { "nothing": "not/there" } })),
         "failed": with(bash("echo saved > log; exit 5"), json!({ "outputs": { "log": "log", "lost": "not-there" } })),
         "report": with(bash("cat log"), json!({ "needs": ["failed"], "condition": "always()", "inputs": ["log"] })),

@@ -125,7 +125,9 @@ impl Progress {
             }
             EventKind::GroupEntered { .. } | EventKind::RunFinished { .. } => self.waiting = None,
             EventKind::Warning { message } => self.warnings.push(message.clone()),
-            EventKind::JobStarted { .. }
+            EventKind::RunnerStarted { .. }
+            | EventKind::RunnerEnded { .. }
+            | EventKind::JobStarted { .. }
             | EventKind::JobsSubmitted { .. }
             | EventKind::MatrixCancelled { .. }
             | EventKind::StepFinished { .. }

@@ -85,6 +85,7 @@ impl<W: Write> Renderer for Structured<W> {
         let at = event.at;
         let none = Details::default();
         match &event.event {
+            EventKind::RunnerStarted { .. } | EventKind::RunnerEnded { .. } => Ok(()),
             EventKind::RunCreated { run, jobs, .. } => self.write(
                 at,
                 None,

@@ -186,6 +186,7 @@ fn job_colour(job: &JobName) -> owo_colors::AnsiColors {
 impl<W: Write> Renderer for Text<W> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         match &event.event {
+            EventKind::RunnerStarted { .. } | EventKind::RunnerEnded { .. } => Ok(()),
             EventKind::RunCreated { run, jobs, .. } => {
                 self.run = run.to_string();
                 writeln!(self.out, "{run}: {}", plural(*jobs, "job"))

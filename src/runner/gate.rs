@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     ids::JobName,
-    record::{Conclusion, JobResult},
+    record::Conclusion,
     status::Need,
     store,
     unit::{JobPaths, JobSpec},
@@ -28,7 +28,7 @@ pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
 
 fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
     let paths = JobPaths::new(&spec.jobs_directory, job);
-    match store::read_untrusted_document::<JobResult>(&paths.result()) {
+    match store::read_result(&paths) {
         Ok(Some(result)) => NeedResult {
             need: Need {
                 job: job.clone(),
@@ -39,7 +39,7 @@ fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
         },
         Ok(None) | Err(_) => {
             // Its event file says that it was started, and not dropped.
-            let failed = !(spec.tolerated_needs.contains(job) && paths.events().exists());
+            let failed = !(spec.tolerated_needs.contains(job) && store::has_started(&paths));
             let conclusion = if failed {
                 Conclusion::Failure
             } else {

@@ -6,18 +6,20 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, Write as _},
-    mem::{self, MaybeUninit},
+    mem::MaybeUninit,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use jiff::Timestamp;
+use nix::{sys::prctl::set_dumpable, unistd::geteuid};
 use rustix::fs::{Mode, OFlags, RawDir, open};
 
 use super::{
     gate::{self, NeedResult},
     journal::{Journal, Priority},
+    port::Port,
     process::Processes,
     secrets,
     signals::Signals,
@@ -25,10 +27,10 @@ use super::{
 };
 use crate::{
     error::describe,
-    event::{Event, EventKind},
+    event::EventKind,
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
     status::{self, Condition, Gate},
-    store::{self, EventWriter},
+    store,
     unit::{CLEANUP_GRACE, JobPaths, JobSpec, MatrixPaths, start_timeout},
 };
 
@@ -57,6 +59,8 @@ pub fn main(directory: PathBuf) -> u8 {
 /// Why a runner could not even leave a result.
 #[derive(Debug, thiserror::Error)]
 enum RunnerError {
+    #[error("failed to hide from the steps")]
+    Hide(#[source] io::Error),
     #[error("failed to catch signals")]
     Signals(#[source] io::Error),
     #[error(transparent)]
@@ -66,13 +70,18 @@ enum RunnerError {
 }
 
 fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
+    // Steps are processes of the same user: from here on they cannot trace the runner, nor read its
+    // memory or what it has open (PR_SET_DUMPABLE(2const)). The programs that it executes can be
+    // traced again.
+    set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
     let signals = Signals::new().map_err(RunnerError::Signals)?;
     let mut spec: JobSpec = store::read_document(&paths.spec())?;
-    if let Some(result) = store::read_untrusted_document::<JobResult>(&paths.result())? {
-        return Ok(result.record.conclusion);
-    }
-    // That it can be made once only is what keeps a job from ever running twice.
-    let events = EventWriter::create(&paths.events(), 0o644)?.ok_or(RunnerError::StartedBefore)?;
+    let mut port = Port::take(&paths.events())?.ok_or(RunnerError::StartedBefore)?;
+    port.note(EventKind::RunnerStarted {
+        job: spec.job.clone(),
+        pid: std::process::id(),
+        uid: geteuid().as_raw(),
+    });
     let fields = [
         ("SYSLOG_IDENTIFIER", spec.job.as_str()),
         ("NIXACTIONS_RUN", spec.run.as_str()),
@@ -89,8 +98,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         spec: &spec,
         paths,
         processes,
-        events: Some(events),
-        untold: Vec::new(),
+        port,
         record: JobRecord {
             started_at: Some(Timestamp::now()),
             ..JobRecord::new(spec.unit.clone())
@@ -117,10 +125,8 @@ pub(super) struct Job<'a> {
     pub(super) paths: &'a JobPaths,
     pub(super) needs: Vec<NeedResult>,
     pub(super) processes: Processes,
-    /// Where events are told; `None` once that has failed.
-    events: Option<EventWriter>,
-    /// Events that are still to be told.
-    untold: Vec<Event>,
+    /// The way to the run.
+    port: Port,
     pub(super) record: JobRecord,
     /// The job's state over its steps so far, as their gates see it.
     pub(super) state: Conclusion,
@@ -358,24 +364,16 @@ impl Job<'_> {
     /// Notes an event, to be told when the job next waits for something: each time wakes up the
     /// supervisor and whoever follows the run.
     pub(super) fn emit(&mut self, event: EventKind) {
-        self.untold.push(Event {
-            at: Timestamp::now(),
-            event,
-        });
+        self.port.note(event);
     }
 
     /// Tells what has happened so far. Due before anything that may take time.
     pub(super) fn tell(&mut self) {
-        let untold = mem::take(&mut self.untold);
-        let Some(events) = self.events.as_mut().filter(|_| !untold.is_empty()) else {
-            return;
-        };
-        if let Err(error) = events.append(&untold) {
+        if let Err(error) = self.port.tell() {
             self.processes.journal.note(
                 &format!("{}; no more events of this job are kept", describe(&error)),
                 Priority::Warning,
             );
-            self.events = None;
         }
     }
 
@@ -438,7 +436,7 @@ impl Job<'_> {
             failed,
             record: self.record,
         };
-        store::write_json(&self.paths.result(), &result, 0o644, false)?;
+        self.port.end(self.spec.job.clone(), result)?;
         Ok(conclusion)
     }
 }

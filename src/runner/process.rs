@@ -246,9 +246,8 @@ impl Processes {
 
     /// Ends whatever is left of the job and takes in its last lines.
     pub fn finish(&mut self) {
-        if !self.streams.is_empty() {
-            self.cgroup.kill_others(&HashSet::new());
-        }
+        // Also what has closed its output: nothing of the job is to outlive the runner's last word.
+        self.cgroup.kill_others(&HashSet::new());
         self.drain();
         let mut sink = Sink {
             journal: &mut self.journal,

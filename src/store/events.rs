@@ -60,25 +60,25 @@ impl EventWriter {
         })
     }
 
-    /// Makes the file; `None` where it exists already.
+    /// Takes a file that is open for appending, and that nobody has written to; `None` where
+    /// somebody has. The path is for errors only.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
-    pub fn create(path: &Path, mode: u32) -> Result<Option<Self>, StoreError> {
-        match OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-        {
-            Ok(file) => Ok(Some(Self {
+    /// Fails with the system's reason, or where it is no file.
+    pub fn of_new(file: File, path: &Path) -> Result<Option<Self>, StoreError> {
+        let meta = file
+            .metadata()
+            .map_err(|source| StoreError::io("read", path, source))?;
+        if !meta.is_file() {
+            return Err(StoreError::NotPlain {
                 path: path.to_owned(),
-                file,
-                length: 0,
-            })),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            Err(source) => Err(StoreError::io("create", path, source)),
+            });
         }
+        Ok((meta.len() == 0).then(|| Self {
+            path: path.to_owned(),
+            file,
+            length: 0,
+        }))
     }
 
     /// Appends events in one write.

@@ -12,10 +12,9 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::StoreError;
-use crate::{bounds::RESULT_MAX, record::Versioned};
+use crate::record::Versioned;
 
-/// The largest file of any other kind than a result that is read from a directory a job can write
-/// to, in bytes.
+/// The largest file that is read from a directory a job can write to, in bytes.
 const UNTRUSTED_MAX: u64 = 64 << 20;
 /// How much of a small file is read at once, in bytes.
 const READ_AT_ONCE: usize = 4 << 10;
@@ -97,18 +96,6 @@ pub fn write_atomically(
 pub fn read_document<T: Versioned>(path: &Path) -> Result<T, StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
     document(path, &bytes)
-}
-
-/// Reads a document as [`read_untrusted_json`] does; one that is larger than a result may be is
-/// refused.
-///
-/// # Errors
-/// As [`read_untrusted_json`], and for a document of another version.
-pub fn read_untrusted_document<T: Versioned>(path: &Path) -> Result<Option<T>, StoreError> {
-    match read_untrusted(path, RESULT_MAX)? {
-        Some(bytes) => document(path, &bytes).map(Some),
-        None => Ok(None),
-    }
 }
 
 /// Reads a JSON file that this program wrote and that has no version.

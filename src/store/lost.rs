@@ -6,13 +6,15 @@
 
 use jiff::Timestamp;
 
-use super::{EventTail, EventWriter, Liveness, RunDir, StoreError, files};
+use super::{
+    EventTail, EventWriter, Liveness, RunDir, StoreError, files, has_started, read_result,
+};
 use crate::{
     bounds,
     event::{Event, EventKind},
     ids::JobName,
     plan::Plan,
-    record::{Conclusion, JobRecord, JobResult, StepRecord},
+    record::{Conclusion, JobRecord, StepRecord},
     status,
     unit::{JobSpec, UnitName},
 };
@@ -166,13 +168,13 @@ impl RunDir {
     ) -> JobRecord {
         let paths = self.job(job);
         let unit = UnitName::job(self.id(), job);
-        if let Ok(Some(left)) = files::read_untrusted_document::<JobResult>(&paths.result()) {
+        if let Ok(Some(left)) = read_result(&paths) {
             return JobRecord {
                 unit: unit.to_string(),
                 ..left.record
             };
         }
-        let (outcome, reason) = match paths.events().exists() {
+        let (outcome, reason) = match has_started(&paths) {
             false => (Conclusion::Cancelled, NEVER_STARTED),
             true if cancelled => (Conclusion::Cancelled, REASON),
             true => (Conclusion::Failure, REASON),
@@ -214,6 +216,7 @@ mod tests {
     use std::{fs, time::SystemTime};
 
     use super::*;
+    use crate::record::JobResult;
     use crate::store::{StateDir, create_job};
 
     fn event(event: EventKind) -> Event {
@@ -337,7 +340,14 @@ mod tests {
             failed: false,
             record: success,
         };
-        files::write_json(&run.job(left).result(), &result, 0o644, false).unwrap();
+        let ended = event(EventKind::RunnerEnded {
+            job: left.clone(),
+            result,
+        });
+        EventWriter::open(&run.job(left).events(), 0o600)
+            .unwrap()
+            .append(&[ended])
+            .unwrap();
 
         run.close_lost().unwrap();
         assert!(

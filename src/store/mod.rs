@@ -15,7 +15,7 @@
 //!     control/                         requests to the supervisor: cancel, kill, superseded
 //!     shared/                          bound read-only into every job: cancelled, source/, slots/, matrix/<group>/
 //!     jobs/<job>/spec.json             the job as its runner gets it
-//!     jobs/<job>/out/                  the job writes, its dependents read: result.json, events.jsonl
+//!     jobs/<job>/out/                  its runner's alone, its dependents read: events.jsonl
 //!     jobs/<job>/artifacts/<name>/     the job writes, the jobs that take the artifact in read
 //!     jobs/<job>/work/                 the job's own: workspace, home
 //! ```
@@ -31,6 +31,7 @@ mod journal;
 mod liveness;
 mod lost;
 mod remove;
+mod result;
 mod retention;
 mod secrets;
 mod state;
@@ -46,12 +47,13 @@ pub use building::Building;
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{Complaint, EventTail, EventWriter, News};
 pub use files::{
-    open_untrusted, read_document, read_json, read_untrusted_document, read_untrusted_json,
-    write_atomically, write_json, write_json_plainly,
+    open_untrusted, read_document, read_json, read_untrusted_json, write_atomically, write_json,
+    write_json_plainly,
 };
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 pub use liveness::{Liveness, RunLock};
 pub use remove::{disk_usage, remove_tree};
+pub use result::{has_started, read_result};
 pub use retention::Retention;
 pub use secrets::{forget_secrets, write_secrets};
 pub use state::{RunDir, StateDir};
@@ -214,7 +216,8 @@ impl StoreError {
 /// Fails with the path and the system's reason.
 pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> {
     make_dir(job.path(), 0o755)?;
-    make_dir(&job.out(), 0o777)?;
+    make_dir(&job.out(), 0o755)?;
+    make_events(&job.events())?;
     make_dir(&job.work(), 0o777)?;
     if !artifacts.is_empty() {
         make_dir(&job.artifacts(), 0o755)?;
@@ -222,6 +225,23 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
     artifacts
         .iter()
         .try_for_each(|name| make_dir(&job.artifact(name), 0o777))
+}
+
+/// Makes the file of a job's events, which systemd opens for the job's runner: nobody but the run's
+/// owner can write to it by its path, and everybody whom it is shown can read it, whatever the
+/// job's umask. One that is there already is left as it is.
+fn make_events(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+    let make = || -> io::Result<()> {
+        let file = std::fs::File::create_new(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))
+    };
+    match make() {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::io("create", path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the directories that the hooks of an executor need: one that they share, and those of the

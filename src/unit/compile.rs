@@ -31,6 +31,10 @@ pub const TERMINATE_GRACE: Duration = Duration::from_millis(2500);
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(300);
 /// The subcommand that mounts a job's workspace.
 pub const MOUNT_COMMAND: &str = "workspace";
+/// The limit of core dumps at which the kernel makes none, in bytes: 0 is for files only, and a
+/// program that core dumps are piped to (systemd-coredump(8)) would still get them, and log the
+/// process' environment. 1 ends those as well, and is too small for any file (core(5)).
+const CORE_NONE: u64 = 1;
 /// What PID 1 waits beyond all that, before it ends a runner that hangs.
 pub(super) const RUNNER_SLACK: Duration = Duration::from_secs(30);
 /// What the manager at hand can do.
@@ -253,6 +257,7 @@ pub(super) fn service(
     argv: Vec<String>,
     timeout: Option<Duration>,
     fields: Value,
+    paths: &JobPaths,
 ) -> Vec<(&'static str, Value)> {
     vec![
         ("Description", Value::Str(description)),
@@ -261,6 +266,13 @@ pub(super) fn service(
         ("CollectMode", Value::Str("inactive-or-failed".into())),
         ("Slice", Value::Str(slice)),
         ("ExecStart", Value::Exec(argv)),
+        // systemd opens the file before the sandbox is built and the user is changed: the runner has
+        // it, and no process of the job can open it for writing.
+        (
+            "StandardOutputFileToAppend",
+            Value::Str(paths.events().display().to_string()),
+        ),
+        ("StandardError", Value::Str("journal".into())),
         ("KillMode", Value::Str("mixed".into())),
         ("IgnoreSIGPIPE", Value::Bool(false)),
         ("TimeoutStartUSec", micros(timeout)),
@@ -336,6 +348,7 @@ fn job_unit(
         ],
         timeout,
         log_fields(run, Some(name)),
+        &own,
     );
     // Not `Requires=`, by which a later wave would start anew what has failed.
     let setup = hooks::executor_of(context, ix)
@@ -443,7 +456,7 @@ pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static
     let provided = !context.plan.env_from.is_empty() || job.is_some_and(by_job);
     let mut properties = Vec::new();
     if provided || !plain.is_empty() || !encrypted.is_empty() {
-        properties.push(("LimitCORE", Value::U64(0)));
+        properties.push(("LimitCORE", Value::U64(CORE_NONE)));
     }
     if !plain.is_empty() {
         properties.push(("LoadCredential", Value::Pairs(plain)));

@@ -131,6 +131,7 @@ pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         argv,
         Some(start_timeout(hook.timeout())),
         log_fields(run, executor.parse().ok().as_ref()),
+        &directory,
     );
     properties.extend(secrets(context, None));
     // It stays active, so that a later wave's jobs find it so.

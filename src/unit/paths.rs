@@ -167,23 +167,19 @@ impl JobPaths {
         self.0.join("spec.json")
     }
 
-    /// Returns what the job's dependents may read.
+    /// Returns what the job's dependents may read, and the job itself cannot change.
     pub fn out(&self) -> PathBuf {
         self.0.join("out")
     }
 
-    /// Returns where the runner leaves its result.
-    pub fn result(&self) -> PathBuf {
-        self.0.join("out/result.json")
-    }
-
-    /// Returns where the runner keeps what the step at this position wrote to its summary.
+    /// Returns where the runner keeps what the step at this position wrote to its summary. Steps
+    /// can write there, too: all that it says is a step's word.
     pub fn summary(&self, index: usize) -> PathBuf {
-        self.0.join(format!("out/summary-{index}.md"))
+        self.0.join(format!("work/summary-{index}.md"))
     }
 
-    /// Returns where the runner appends its events; the file's presence says that the job has
-    /// started.
+    /// Returns where the runner's events go, the last of which is how the job ended. systemd opens
+    /// the file for the runner; nothing else in a sandboxed job can write to it.
     pub fn events(&self) -> PathBuf {
         self.0.join("out/events.jsonl")
     }

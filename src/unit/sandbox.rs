@@ -183,6 +183,13 @@ pub(super) fn properties(
         .iter()
         .map(|path| Bind::new(path, &inside(path)))
         .collect();
+    if run.manager == ManagerKind::User {
+        // To the system's manager these belong to root; here the job's user is their owner.
+        readable.extend([own.out(), own.spec()].map(|path| {
+            let rest = path.strip_prefix(own.path()).unwrap_or(&path);
+            Bind::new(&path, &view.own.join(rest))
+        }));
+    }
     readable.push(Bind::new(&run.runner(), &view.runner));
     readable.extend(
         needs

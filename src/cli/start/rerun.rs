@@ -17,7 +17,7 @@ use crate::{
     language,
     plan::{self, Executor, Plan},
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
-    store::{self, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
+    store::{self, EventWriter, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
     unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
 };
 
@@ -391,7 +391,14 @@ impl Reuse {
                 failed: *failed,
                 record: record.clone(),
             };
-            store::write_json(&new.result(), &result, 0o644, false)?;
+            let left = Event {
+                at,
+                event: EventKind::RunnerEnded {
+                    job: name.clone(),
+                    result,
+                },
+            };
+            EventWriter::open(&new.events(), 0o644)?.append(&[left])?;
             events.push(Event {
                 at,
                 event: EventKind::JobFinished {

@@ -13,7 +13,7 @@ use crate::{
     error::describe,
     event::EventKind,
     graph::JobIx,
-    record::{Conclusion, JobResult},
+    record::Conclusion,
     store,
     systemd::UnitState,
     unit::{self, CLEANUP_GRACE, RunSpec, UnitName, WorkspaceHook},
@@ -52,7 +52,7 @@ impl Engine<'_> {
 
     /// Returns why a hook has not succeeded.
     fn hook_failure(&self, executor: &str, hook: WorkspaceHook) -> Option<String> {
-        match store::read_untrusted_document::<JobResult>(&self.run.hook(executor, hook).result()) {
+        match store::read_result(&self.run.hook(executor, hook)) {
             Ok(Some(left)) if left.record.conclusion == Conclusion::Success => None,
             Ok(Some(left)) => {
                 let reason = left
@@ -78,11 +78,7 @@ impl Engine<'_> {
             unit::executors_with(&self.context, WorkspaceHook::Setup).collect();
         let was_begun = |executor: &&str| {
             !setups.contains(executor)
-                || self
-                    .run
-                    .hook(executor, WorkspaceHook::Setup)
-                    .events()
-                    .exists()
+                || store::has_started(&self.run.hook(executor, WorkspaceHook::Setup))
         };
         let cleanups: Vec<&str> = if self.cancel == Cancel::Killed {
             Vec::new()

@@ -263,6 +263,8 @@ impl<'a> Engine<'a> {
                 EventKind::MatrixCancelled { group, job } => self.note_cancelled(group, job),
                 EventKind::Warning { message } => _ = self.warned.insert(message.clone()),
                 EventKind::JobFinished { .. }
+                | EventKind::RunnerStarted { .. }
+                | EventKind::RunnerEnded { .. }
                 | EventKind::GroupWaiting { .. }
                 | EventKind::GroupEntered { .. }
                 | EventKind::RunCreated { .. }
@@ -287,7 +289,7 @@ impl<'a> Engine<'a> {
             let known = loaded.iter().any(|unit| unit.name == main.as_str());
             let traced = jobs
                 .iter()
-                .any(|ix| self.run.job(graph.name(*ix)).events().exists());
+                .any(|ix| store::has_started(&self.run.job(graph.name(*ix))));
             if known || traced {
                 self.progress.submitted(wave, &jobs);
                 for ix in jobs {
@@ -379,7 +381,7 @@ impl<'a> Engine<'a> {
     }
 
     fn has_never_started(&self, ix: JobIx) -> bool {
-        !self.run.job(self.context.graph.name(ix)).events().exists()
+        !store::has_started(&self.run.job(self.context.graph.name(ix)))
     }
 
     fn needs_are_finished(&self, ix: JobIx) -> bool {
@@ -441,7 +443,10 @@ impl<'a> Engine<'a> {
         }
         if removed.result == JobResult::Canceled
             || removed.result == JobResult::Done
-                && !self.run.job(self.context.graph.name(ix)).result().exists()
+                && !matches!(
+                    store::read_result(&self.run.job(self.context.graph.name(ix))),
+                    Ok(Some(_))
+                )
         {
             // Somebody stopped the unit: it is over when systemd says so, not when its start was
             // called off.
@@ -462,9 +467,7 @@ impl<'a> Engine<'a> {
     async fn finish_job(&mut self, ix: JobIx, result: JobResult) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let unit = UnitName::job(&self.context.run.run, name);
-        let left: Option<LeftResult> = match store::read_untrusted_document(
-            &self.run.job(name).result(),
-        ) {
+        let left: Option<LeftResult> = match store::read_result(&self.run.job(name)) {
             Ok(left) => left,
             Err(error) => {
                 tracing::warn!(nixactions_job = %name, "{}, taking systemd's word for it", describe(&error));
