@@ -1,11 +1,12 @@
 //! Jobs whose steps mean ill: what decides about a run must come from elsewhere.
 
-use nixactions_harness::{Manager, bash, on_shared_managers, with};
+use nixactions_harness::{CommandExt as _, Manager, bash, on_shared_managers, with};
 use serde_json::json;
 
 on_shared_managers!(
     a_forged_success_starts_nothing,
     a_runner_that_is_killed_has_failed_for_its_dependents,
+    a_line_in_another_jobs_name_is_not_shown,
 );
 
 const NONE: [&str; 0] = [];
@@ -59,4 +60,35 @@ fn a_runner_that_is_killed_has_failed_for_its_dependents(manager: &Manager) {
     assert_eq!(run.verdict("evil"), "failure/failure", "{run}");
     assert_eq!(run.lines("saves"), ["result=failure"], "{run}");
     assert_eq!(run.verdict("deploy"), "skipped/skipped", "{run}");
+}
+
+fn a_line_in_another_jobs_name_is_not_shown(manager: &Manager) {
+    let other = manager
+        .run(
+            &json!({ "version": 1, "name": "other", "jobs": { "deploy": bash("echo honest") } }),
+            &NONE,
+        )
+        .exits(0);
+    // Each sender is gone at once, as a rule before journald looks at it.
+    let forge = |run: &str| {
+        format!(
+            "for i in $(seq 60); do printf 'MESSAGE=forged\\nPRIORITY=6\\nNIXACTIONS_RUN=%s\\nNIXACTIONS_JOB=deploy\\n\
+             NIXACTIONS_STREAM=stdout\\n' {run} | logger --journald & done; wait\n"
+        )
+    };
+    let attack = forge("$NIXACTIONS_RUN") + &forge(&other.id);
+    let plan = json!({ "version": 1, "name": "lines", "maxParallel": 2, "jobs": {
+        "deploy": bash("for i in $(seq 300); do [ -e ../../stop ] && break; sleep 0.05; done; echo honest"),
+        "evil": bash(&attack),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_event("jobFinished", Some("evil"));
+    std::fs::write(run.dir().join("jobs/deploy/stop"), "").expect("the run directory is ours");
+    let run = run.end().exits(0);
+    assert_eq!(run.lines("deploy"), ["honest"], "{run}");
+    for id in [&run.id, &other.id] {
+        let logs = manager.nixactions(&["logs", id, "deploy"]).ok();
+        assert!(!logs.contains("forged"), "{logs}");
+        assert_eq!(logs.matches("honest").count(), 1, "{logs}");
+    }
 }

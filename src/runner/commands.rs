@@ -4,6 +4,8 @@
 //! Knows what a line means, and how many annotations are kept. Knows nothing of pipes and the
 //! journal.
 
+use std::{cell::RefCell, rc::Rc};
+
 use super::journal::Priority;
 use crate::{
     bounds::{ANNOTATIONS_MAX, TEXT_MAX, cut_text},
@@ -26,12 +28,15 @@ pub enum Heard {
     Say(String, Option<Priority>, Mark),
 }
 
+/// The token that ends a `::stop-commands::`, while commands are stopped. The two streams of an
+/// attempt at a step share one, and nothing else does: what an earlier step left running stops its
+/// own commands only.
+pub type Stopped = Rc<RefCell<Option<Vec<u8>>>>;
+
 /// What has been heard of the running step, and of its job so far.
 #[derive(Debug, Default)]
 pub struct Commands {
     step: String,
-    /// The token that ends a `::stop-commands::`.
-    stopped: Option<Vec<u8>>,
     /// How many annotations the step has made, by level.
     of_step: [usize; 3],
     of_job: usize,
@@ -39,13 +44,12 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Begins an attempt at a step: what an earlier one stopped is no longer stopped.
+    /// Begins an attempt at a step.
     pub fn begin(&mut self, step: &str, attempt: u32) {
         if attempt == 1 || step != self.step {
             self.of_step = [0; 3];
         }
         step.clone_into(&mut self.step);
-        self.stopped = None;
     }
 
     /// Takes the annotations that were made since this was last asked.
@@ -53,8 +57,9 @@ impl Commands {
         std::mem::take(&mut self.annotations)
     }
 
-    /// Listens to a line. `None` where it is no command, and is shown as it is.
-    pub fn hear(&mut self, line: &[u8]) -> Option<Heard> {
+    /// Listens to a line of a stream. `None` where it is no command, and is shown as it is. What is
+    /// to be hidden is hidden even where commands are stopped: better a line too few than a secret.
+    pub fn hear(&mut self, line: &[u8], stopped: &Stopped) -> Option<Heard> {
         let line = line.trim_ascii_start();
         let rest = line.strip_prefix(b"::")?;
         let rest = rest.trim_ascii_end();
@@ -64,12 +69,15 @@ impl Commands {
             .iter()
             .position(|byte| *byte == b' ')
             .map_or((head, &[][..]), |at| (&head[..at], &head[at + 1..]));
-        if let Some(token) = &self.stopped {
+        let mut stopped = stopped.borrow_mut();
+        if let Some(token) = &*stopped {
             if name == token {
-                self.stopped = None;
+                *stopped = None;
                 return Some(Heard::Done);
             }
-            return None;
+            if !name.eq_ignore_ascii_case(b"add-mask") {
+                return None;
+            }
         }
         let text = |data: &[u8]| String::from_utf8_lossy(&unescape(data, false)).into_owned();
         // As on GitHub, upper and lower case are the same in the names of commands and of their
@@ -91,7 +99,7 @@ impl Commands {
                 if !data.is_empty()
                     && !NAMES.iter().any(|name| name.eq_ignore_ascii_case(data)) =>
             {
-                self.stopped = Some(data.to_owned());
+                *stopped = Some(data.to_owned());
                 Some(Heard::Done)
             }
             _ => None,
@@ -203,6 +211,10 @@ fn cut(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn hear(commands: &mut Commands, line: &[u8]) -> Option<Heard> {
+        commands.hear(line, &Stopped::default())
+    }
+
     fn say(text: &str, priority: Option<Priority>, mark: Mark) -> Option<Heard> {
         Some(Heard::Say(text.to_owned(), priority, mark))
     }
@@ -211,7 +223,7 @@ mod tests {
     fn annotations_carry_their_place_level_and_text() {
         let mut commands = Commands::default();
         commands.begin("lint", 1);
-        let heard = commands.hear(b"::error file=src/a%2Cb.rs,line=3,col=7,endLine=4,endColumn=9,title=Odd%3A x::one%0Atwo 100%25\r\n");
+        let heard = hear(&mut commands, b"::error file=src/a%2Cb.rs,line=3,col=7,endLine=4,endColumn=9,title=Odd%3A x::one%0Atwo 100%25\r\n");
         assert_eq!(
             heard,
             say(
@@ -221,7 +233,7 @@ mod tests {
             )
         );
         assert_eq!(
-            commands.hear(b"  ::warning::odd"),
+            hear(&mut commands, b"  ::warning::odd"),
             say("warning: odd", Some(Priority::Warning), Mark::Warning)
         );
         let kept = commands.annotations();
@@ -262,7 +274,7 @@ mod tests {
             "::std::vec::Vec",
             ":: error::x",
         ] {
-            assert_eq!(commands.hear(line.as_bytes()), None, "{line}");
+            assert_eq!(hear(&mut commands, line.as_bytes()), None, "{line}");
         }
         assert_eq!(commands.annotations(), []);
     }
@@ -271,19 +283,19 @@ mod tests {
     fn groups_masks_and_debug_are_heard() {
         let mut commands = Commands::default();
         assert_eq!(
-            commands.hear(b"::group::Compile it"),
+            hear(&mut commands, b"::group::Compile it"),
             say("Compile it", None, Mark::Group)
         );
         assert_eq!(
-            commands.hear(b"::endgroup::"),
+            hear(&mut commands, b"::endgroup::"),
             say("", None, Mark::EndGroup)
         );
         assert_eq!(
-            commands.hear(b"::debug::deep"),
+            hear(&mut commands, b"::debug::deep"),
             say("debug: deep", Some(Priority::Debug), Mark::Debug)
         );
         assert_eq!(
-            commands.hear(b"::add-mask::a::b%0Ac%3A"),
+            hear(&mut commands, b"::add-mask::a::b%0Ac%3A"),
             Some(Heard::Hide(b"a::b\nc%3A".to_vec()))
         );
     }
@@ -291,25 +303,29 @@ mod tests {
     #[test]
     fn stopped_commands_are_shown_until_the_token_comes_or_the_step_ends() {
         let mut commands = Commands::default();
+        let stopped = Stopped::default();
+        let mut hear = |line: &str, stopped: &Stopped| commands.hear(line.as_bytes(), stopped);
         assert_eq!(
-            commands.hear(b"::stop-commands::error"),
+            hear("::stop-commands::error", &stopped),
             None,
             "it would never end"
         );
-        assert_eq!(commands.hear(b"::stop-commands::t-1"), Some(Heard::Done));
-        for line in [
-            "::error::x",
-            "::add-mask::x",
-            "::t-2::",
-            "::stop-commands::t-3",
-        ] {
-            assert_eq!(commands.hear(line.as_bytes()), None, "{line}");
+        assert_eq!(hear("::stop-commands::t-1", &stopped), Some(Heard::Done));
+        for line in ["::error::x", "::t-2::", "::stop-commands::t-3"] {
+            assert_eq!(hear(line, &stopped), None, "{line}");
         }
-        assert_eq!(commands.hear(b"::t-1::"), Some(Heard::Done));
-        assert!(commands.hear(b"::error::x").is_some());
-        commands.hear(b"::stop-commands::t-1");
-        commands.begin("next", 1);
-        assert!(commands.hear(b"::error::x").is_some());
+        assert_eq!(
+            hear("::add-mask::x", &stopped),
+            Some(Heard::Hide(b"x".to_vec())),
+            "a secret is a secret"
+        );
+        let other = Stopped::default();
+        assert!(
+            hear("::error::x", &other).is_some(),
+            "that of another step is not stopped"
+        );
+        assert_eq!(hear("::t-1::", &stopped), Some(Heard::Done));
+        assert!(hear("::error::x", &stopped).is_some());
     }
 
     #[test]
@@ -319,7 +335,7 @@ mod tests {
             commands.begin(&step.to_string(), 1);
             for _ in 0..12 {
                 for line in [&b"::error::x"[..], b"::warning::x"] {
-                    assert!(commands.hear(line).is_some());
+                    assert!(hear(&mut commands, line).is_some());
                 }
             }
         }

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    commands::{Commands, Heard},
+    commands::{Commands, Heard, Stopped},
     journal::{CHAR_MAX, Journal, LINE_MAX, Priority, part_end, parts},
     mask::Hidden,
 };
@@ -113,10 +113,16 @@ pub struct Stream {
 
 impl Stream {
     /// Wraps the reading end of a pipe, which must not block; its lines are sent to the journal.
-    pub fn new(pipe: io::PipeReader, fields: Vec<u8>, priority: Priority) -> Self {
+    pub fn new(
+        pipe: io::PipeReader,
+        fields: Vec<u8>,
+        priority: Priority,
+        stopped: Stopped,
+    ) -> Self {
         let shown = Shown {
             fields,
             priority,
+            stopped,
             held: Vec::new(),
             hidden: 0,
             within: false,
@@ -215,6 +221,7 @@ impl Stream {
 struct Shown {
     fields: Vec<u8>,
     priority: Priority,
+    stopped: Stopped,
     /// The beginning of a line whose end has not come yet, or what is left of it.
     held: Vec<u8>,
     /// How many bytes of it belong to a secret whose mask has been sent.
@@ -317,7 +324,7 @@ impl Shown {
         if memmem::find(lines, b"::").is_some() {
             let mut at = 0;
             for line in lines.split_inclusive(|byte| *byte == b'\n') {
-                if let Some(heard) = sink.commands.hear(line) {
+                if let Some(heard) = sink.commands.hear(line, &self.stopped) {
                     self.plain(&lines[sent..at], sink);
                     self.heard(heard, sink);
                     sent = at + line.len();
@@ -470,7 +477,12 @@ mod tests {
         let (ours, journald) = UnixDatagram::pair().unwrap();
         journald.set_nonblocking(true).unwrap();
         let (mut journal, mut commands) = (Journal::to(ours), Commands::default());
-        let mut stream = Stream::new(io::pipe().unwrap().0, Vec::new(), Priority::Info);
+        let mut stream = Stream::new(
+            io::pipe().unwrap().0,
+            Vec::new(),
+            Priority::Info,
+            Stopped::default(),
+        );
         let (mut entries, mut datagram) = (Vec::new(), vec![0; 2 * LINE_MAX]);
         let mut drain = |entries: &mut Vec<Vec<u8>>| {
             while let Ok(length) = journald.recv(&mut datagram) {

@@ -27,7 +27,7 @@ use nix::{
 
 use super::{
     cgroup::Cgroup,
-    commands::Commands,
+    commands::{Commands, Stopped},
     journal::{Journal, Priority},
     output::{Chunk, Kept, Sink, Stream},
     signals::Signals,
@@ -137,8 +137,10 @@ impl Processes {
             self.commands.begin(name, attempt);
         }
         let streams = |out, err| {
+            let stopped = Stopped::default();
             let stream = |pipe, name, priority| {
-                Stream::new(pipe, Journal::stream_fields(step, name), priority)
+                let fields = Journal::stream_fields(step, name);
+                Stream::new(pipe, fields, priority, stopped.clone())
             };
             [
                 stream(out, "stdout", Priority::Info),

@@ -7,28 +7,36 @@
 //!
 //! Anybody on the host may send lines that claim to be a run's. What counts is `_SYSTEMD_UNIT=`,
 //! which journald itself sets (systemd.journal-fields(7)): a line belongs to the job whose unit
-//! sent it. Run ids are unique in a state directory only, so lines from before and after the run
+//! sent it. journald does not know the unit of a process that has ended before journald looks at
+//! it, as a runner's may have that sends its last line. Such a line is believed where it has the
+//! `_PID=` and `_UID=` of the job's runner, which the kernel tells journald. Run ids are unique in a state directory only, so lines from before and after the run
 //! are not its own either.
 
 use std::{
     borrow::Cow,
+    cell::RefCell,
+    collections::HashMap,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{RunDir, files::read_document};
+use super::{
+    RunDir,
+    files::read_document,
+    result::{Runner, read_runner},
+};
 use crate::{
     ids::{JobName, RunId},
     log::{LogLine, Mark, Stream},
     programs,
-    unit::{ManagerKind, RunSpec, UnitName},
+    unit::{JobPaths, ManagerKind, RunSpec, UnitName},
 };
 
 /// The fields that are read.
 const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,NIXACTIONS_COMMAND,\
-                      _SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
+                      _PID,_UID,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
 /// How long after the run's end journald may still be writing its lines down.
 const JOURNALD_LAG: SignedDuration = SignedDuration::from_secs(10);
 /// systemd's messages of this priority (warning) or a graver one are shown.
@@ -53,6 +61,38 @@ pub struct JournalQuery {
     source: JournalSource,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    runners: Runners,
+}
+
+/// The runners of a run's jobs, as far as they have been asked for.
+#[derive(Debug, Clone)]
+struct Runners {
+    /// The run's directory of jobs.
+    jobs: PathBuf,
+    known: RefCell<HashMap<JobName, Runner>>,
+}
+
+impl Runners {
+    fn new(jobs: PathBuf) -> Self {
+        Self {
+            jobs,
+            known: RefCell::default(),
+        }
+    }
+
+    /// Returns whether a process was the job's runner. A runner that is not known yet has sent
+    /// nothing after which it could be gone.
+    fn has(&self, job: &JobName, process: Runner) -> bool {
+        let mut known = self.known.borrow_mut();
+        if let Some(runner) = known.get(job) {
+            return *runner == process;
+        }
+        let read = read_runner(&JobPaths::new(&self.jobs, job));
+        read.is_some_and(|runner| {
+            known.insert(job.clone(), runner);
+            runner == process
+        })
+    }
 }
 
 /// From where on lines are read, and whether to wait for more.
@@ -96,6 +136,7 @@ impl JournalQuery {
             source,
             since: since.filter(|since| *since > Timestamp::UNIX_EPOCH),
             until: None,
+            runners: Runners::new(run.jobs()),
         }
     }
 
@@ -183,10 +224,20 @@ impl JournalQuery {
             return None;
         }
         let priority = fields.number("PRIORITY").unwrap_or(6);
-        let (job, stream) = match fields.sender(&self.run)? {
+        let (job, stream) = match fields.sender(&self.run, self.source == JournalSource::User)? {
             Sender::Job(job) => (job, fields.text("NIXACTIONS_STREAM")),
             Sender::Manager => (fields.only_job()?, None),
-            Sender::Unknown => (fields.only_job()?, fields.text("NIXACTIONS_STREAM")),
+            Sender::Unknown => {
+                let job = fields.only_job()?;
+                let sender = Runner {
+                    pid: fields.number("_PID")?,
+                    uid: fields.number("_UID")?,
+                };
+                if !self.runners.has(&job, sender) {
+                    return None;
+                }
+                (job, fields.text("NIXACTIONS_STREAM"))
+            }
         };
         if self.job.as_ref().is_some_and(|wanted| *wanted != job) {
             return None;
@@ -313,11 +364,17 @@ impl<'a> Fields<'a> {
         jobs.all(|other| other == first).then_some(first)
     }
 
-    /// Returns who sent the entry; `None` where it is somebody whom the run does not concern.
-    fn sender(&self, run: &RunId) -> Option<Sender> {
-        let units = [self.text("_SYSTEMD_USER_UNIT"), self.text("_SYSTEMD_UNIT")];
-        let sent_by = |unit: &str| units.iter().flatten().any(|sender| sender == unit);
-        if units == [None, None] {
+    /// Returns who sent the entry; `None` where it is somebody whom the run does not concern. A
+    /// user's own manager may have units of any name, which count for a run of that manager only.
+    fn sender(&self, run: &RunId, is_users: bool) -> Option<Sender> {
+        let (own, other) = if is_users {
+            ("_SYSTEMD_USER_UNIT", "_SYSTEMD_UNIT")
+        } else {
+            ("_SYSTEMD_UNIT", "_SYSTEMD_USER_UNIT")
+        };
+        let unit = self.text(own);
+        let sent_by = |name: &str| unit.as_deref() == Some(name);
+        if unit.is_none() && !self.has(other) {
             return Some(Sender::Unknown);
         }
         if sent_by("init.scope") {
@@ -353,6 +410,13 @@ mod tests {
             source: JournalSource::System,
             since: time(1000),
             until: time(2000),
+            runners: Runners {
+                jobs: PathBuf::new(),
+                known: RefCell::new(HashMap::from([(
+                    "build".parse().unwrap(),
+                    Runner { pid: 7, uid: 8 },
+                )])),
+            },
         }
     }
 
@@ -368,7 +432,7 @@ mod tests {
         entry.lines.into_iter().next()
     }
 
-    const OUTPUT: &str = "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB=build";
+    const OUTPUT: &str = "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB=build\n_PID=7\n_UID=8";
 
     #[test]
     fn an_entry_of_the_jobs_unit_is_its_line() {
@@ -440,12 +504,27 @@ mod tests {
         );
         assert_eq!(sent_by(build, &["deploy"]), None, "forged");
         assert_eq!(sent_by("session-1.scope", &["build"]), None, "forged");
-        assert!(
+        let users = format!("{OUTPUT}\n_SYSTEMD_UNIT=user@1.service\n_SYSTEMD_USER_UNIT={build}");
+        assert!(line(&users).is_none(), "a user's unit of the same name");
+        let query = JournalQuery {
+            source: JournalSource::User,
+            ..query(None)
+        };
+        assert_eq!(query.parse(&entry(&users)).unwrap().0.lines.len(), 1);
+    }
+
+    #[test]
+    fn a_sender_that_is_gone_is_believed_where_it_was_the_jobs_runner() {
+        let sent_by = |job: &str, pid: u32, uid: u32| {
             line(&format!(
-                "{OUTPUT}\n_SYSTEMD_UNIT=user@1.service\n_SYSTEMD_USER_UNIT={build}"
+                "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB={job}\n_PID={pid}\n_UID={uid}"
             ))
             .is_some()
-        );
+        };
+        assert!(sent_by("build", 7, 8));
+        assert!(!sent_by("build", 9, 8), "another process of the job");
+        assert!(!sent_by("build", 7, 9), "a process that has its number now");
+        assert!(!sent_by("deploy", 7, 8), "its runner is not known");
     }
 
     #[test]
