@@ -76,7 +76,7 @@ let
         known.${lib.head missing}.type.description
       } ${list}"
     else
-      build (lib.mapAttrs value known) (lib.intersectAttrs options arguments);
+      build (lib.mapAttrs value known) (builtins.intersectAttrs options arguments);
   # What is given is stronger; variables are added to those that are there.
   with' =
     built: given:

@@ -3,6 +3,7 @@
   lib,
   stdenv,
   rustPlatform,
+  rustc,
   installShellFiles,
   bash,
   coreutils,
@@ -15,77 +16,83 @@
 let
   manifest = lib.importTOML ../Cargo.toml;
 in
-rustPlatform.buildRustPackage {
-  pname = manifest.package.name;
-  inherit (manifest.package) version;
+# Cargo would say it late, of some crate, and after everything before that has been compiled.
+lib.throwIf (lib.versionOlder rustc.version manifest.package.rust-version)
+  "nixactions needs Rust ${manifest.package.rust-version} or newer, and these packages have ${rustc.version}: take nixpkgs 25.11 or newer, or override both `rustc` and `rustPlatform`"
+  rustPlatform.buildRustPackage
+  {
+    pname = manifest.package.name;
+    inherit (manifest.package) version;
 
-  # Only what is compiled, so that a change to documents or to the language rebuilds nothing.
-  src = lib.fileset.toSource {
-    root = ../.;
-    fileset = lib.fileset.unions [
-      ../Cargo.toml
-      ../Cargo.lock
-      ../build.rs
-      ../clippy.toml
-      ../src
-      (lib.fileset.difference ../tests (
-        lib.fileset.unions [
-          ../tests/module
-          ../tests/nix
-        ]
-      ))
-      ../benches
-      (lib.fileset.difference ../fuzz (lib.fileset.maybeMissing ../fuzz/target))
-      ../docs/plan.schema.json
+    # Only what is compiled, so that a change to documents or to the language rebuilds nothing.
+    src = lib.fileset.toSource {
+      root = ../.;
+      fileset = lib.fileset.unions [
+        ../Cargo.toml
+        ../Cargo.lock
+        ../build.rs
+        ../clippy.toml
+        ../src
+        (lib.fileset.difference ../tests (
+          lib.fileset.unions [
+            ../tests/module
+            ../tests/nix
+          ]
+        ))
+        ../benches
+        (lib.fileset.difference ../fuzz (lib.fileset.maybeMissing ../fuzz/target))
+        # Tests compare these with the program.
+        ../docs/plan.schema.json
+        ../docs/properties.md
+      ];
+    };
+    cargoLock.lockFile = ../Cargo.lock;
+    strictDeps = true;
+
+    # Compiled in rather than wrapped around: the supervisor and the jobs are started by systemd, by
+    # the program's own path. The host's programs come first, so that journalctl fits its journal.
+    env.NIXACTIONS_PROGRAMS = lib.makeBinPath (
+      [
+        bash
+        coreutils
+        gitMinimal
+      ]
+      ++ lib.optionals withEmbedded [
+        systemd
+        dbus
+      ]
+    );
+
+    nativeBuildInputs = [ installShellFiles ];
+
+    # Those that need neither root nor a systemd. The others boot machines: tests/run.
+    checkType = "debug"; # the release build's link-time optimization would cost each test program minutes
+    cargoTestFlags = [
+      "--lib"
+      "--bins"
+      "--test=layers"
+      "--test=plan_faults"
+      "--test=plan_schema"
+      "--test=units"
     ];
-  };
-  cargoLock.lockFile = ../Cargo.lock;
-  strictDeps = true;
+    nativeCheckInputs = [ gitMinimal ];
 
-  # Compiled in rather than wrapped around: the supervisor and the jobs are started by systemd, by
-  # the program's own path. The host's programs come first, so that journalctl fits its journal.
-  env.NIXACTIONS_PROGRAMS = lib.makeBinPath (
-    [
-      bash
-      coreutils
-      gitMinimal
-    ]
-    ++ lib.optionals withEmbedded [
-      systemd
-      dbus
-    ]
-  );
+    postInstall = ''
+      install -D --mode=444 --target-directory="$out/share/nixactions" docs/plan.schema.json
+    ''
+    + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+      "$out/bin/nixactions" man --dir man
+      installManPage man/*
+      installShellCompletion --cmd nixactions \
+        --bash <("$out/bin/nixactions" completions bash) \
+        --fish <("$out/bin/nixactions" completions fish) \
+        --zsh <("$out/bin/nixactions" completions zsh)
+    '';
 
-  nativeBuildInputs = [ installShellFiles ];
-
-  # Those that need neither root nor a systemd. The others boot machines: tests/run.
-  checkType = "debug"; # the release build's link-time optimization would cost each test program minutes
-  cargoTestFlags = [
-    "--lib"
-    "--bins"
-    "--test=layers"
-    "--test=plan_faults"
-    "--test=plan_schema"
-    "--test=units"
-  ];
-  nativeCheckInputs = [ gitMinimal ];
-
-  postInstall = ''
-    install -D --mode=444 --target-directory="$out/share/nixactions" docs/plan.schema.json
-  ''
-  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
-    "$out/bin/nixactions" man --dir man
-    installManPage man/*
-    installShellCompletion --cmd nixactions \
-      --bash <("$out/bin/nixactions" completions bash) \
-      --fish <("$out/bin/nixactions" completions fish) \
-      --zsh <("$out/bin/nixactions" completions zsh)
-  '';
-
-  meta = {
-    inherit (manifest.package) description;
-    license = lib.licenses.mit;
-    platforms = lib.platforms.linux;
-    mainProgram = "nixactions";
-  };
-}
+    meta = {
+      inherit (manifest.package) description;
+      license = lib.licenses.mit;
+      platforms = lib.platforms.linux;
+      mainProgram = "nixactions";
+    };
+  }

@@ -17,6 +17,6 @@ pkgs.mkShell {
     pkgs.mmdebstrap
     pkgs.util-linux
   ];
-  # Where tests of the language find nixpkgs' `lib`.
-  env.NIXACTIONS_TEST_NIXPKGS = pkgs.path;
+  # Where tests of the language find nixpkgs. A path itself would be copied to the store.
+  env.NIXACTIONS_TEST_NIXPKGS = toString pkgs.path;
 }

@@ -40,6 +40,28 @@ rec {
   written =
     value: if value ? _type then value.text else lib.generators.toPretty { multiline = false; } value;
 
+  # A text whose lines are broken anew, at 100 columns; paragraphs stay.
+  fill =
+    text:
+    let
+      wordsOf =
+        paragraph:
+        lib.filter (word: builtins.isString word && word != "") (builtins.split "[ \n]+" paragraph);
+      add =
+        lines: word:
+        let
+          longer = "${lib.last lines} ${word}";
+        in
+        if lines == [ ] then
+          [ word ]
+        else if lib.stringLength longer <= 100 then
+          lib.init lines ++ [ longer ]
+        else
+          lines ++ [ word ];
+      fillParagraph = paragraph: lib.concatStringsSep "\n" (lib.foldl' add [ ] (wordsOf paragraph));
+    in
+    lib.concatMapStringsSep "\n\n" fillParagraph (lib.splitString "\n\n" text);
+
   # The names that stand more than once in a list.
   repeated =
     list: lib.attrNames (lib.filterAttrs (_: same: lib.length same > 1) (lib.groupBy lib.id list));

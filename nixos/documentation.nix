@@ -2,6 +2,7 @@
 # workflow's own options are documented with the language, not here again.
 { lib, options }:
 let
+  inherit (import ../nix/words.nix { inherit lib; }) fill;
   documented = lib.filter (
     option:
     option.visible
@@ -26,7 +27,7 @@ let
     ''
       ### `${option.name}`
 
-      ${lib.removeSuffix "\n" (plain option.description)}
+      ${fill (plain option.description)}
 
     ''
     + lib.concatStringsSep "\n" (

@@ -7,6 +7,23 @@ let
     inherit (nixactions) executors;
     types = import ../nix/types.nix { inherit lib; };
   };
+  # Nix copies a path to the store, where everybody can read it, and the service would run with the
+  # files of that day for ever.
+  sourceTree = lib.mkOptionType {
+    name = "sourceTree";
+    description = "absolute path as a text, or package";
+    descriptionClass = "nonRestrictiveClause";
+    inherit (lib.types.path) check;
+    merge =
+      loc: defs:
+      let
+        value = lib.mergeEqualOption loc defs;
+      in
+      if builtins.isPath value then
+        throw "${lib.showOption loc}: a path of Nix' is copied to the store, where everybody can read it: write it as a text, as in `source = \"${toString value}\";`${lib.options.showDefs defs}"
+      else
+        "${value}";
+  };
 in
 {
   options = {
@@ -56,7 +73,7 @@ in
     };
 
     source = lib.mkOption {
-      type = lib.types.nullOr lib.types.path;
+      type = lib.types.nullOr sourceTree;
       default = null;
       example = "/srv/project";
       description = ''

@@ -135,6 +135,14 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.workflows.ci.schedule",
         ),
         (
+            "{ ci = { source = /srv/project; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "write it as a text, as in `source = \"/srv/project\";`",
+        ),
+        (
+            "{ ci = { source = \"project\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.source",
+        ),
+        (
             "{ ci.shedule = \"daily\"; }",
             "services.nixactions.workflows.ci.shedule",
         ),

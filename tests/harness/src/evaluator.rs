@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     CommandExt as _, Skip, Suite,
-    nix_inside::{lib, no_lib},
+    nix_inside::{lib, no_lib, oldest_lib},
     root::roots_dir,
 };
 
@@ -83,6 +83,28 @@ impl Evaluator {
             lib: lib().ok_or_else(no_lib)?,
             scratch,
         })
+    }
+
+    /// Lets it find another `lib` of nixpkgs: that of the oldest release that the documentation
+    /// names; or says what is missing.
+    pub fn with_oldest_lib(mut self) -> Result<Self, Skip> {
+        self.lib = oldest_lib()?;
+        Ok(self)
+    }
+
+    /// Returns the directory of a whole nixpkgs, with packages and NixOS; or says what is missing.
+    pub fn nixpkgs(&self) -> Result<&Path, Skip> {
+        let nixpkgs = self.lib.parent().unwrap_or(&self.lib);
+        let is_whole = ["default.nix", "nixos/default.nix"]
+            .iter()
+            .all(|file| nixpkgs.join(file).exists());
+        if is_whole {
+            return Ok(nixpkgs);
+        }
+        Err(Skip::new(format!(
+            "`{}` has nixpkgs' `lib` alone: name a whole nixpkgs in `NIXACTIONS_TEST_NIXPKGS`",
+            nixpkgs.display()
+        )))
     }
 
     /// Returns the directory of nixpkgs' `lib`.

@@ -65,6 +65,23 @@ pub(crate) fn lib() -> Option<PathBuf> {
         .filter(|lib| lib.join("default.nix").exists())
 }
 
+/// Returns where the host has the `lib` of the oldest nixpkgs that the documentation names.
+pub(crate) fn oldest_lib() -> Result<PathBuf, Skip> {
+    env::var_os("NIXACTIONS_TEST_NIXPKGS_OLDEST")
+        .map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/nixpkgs-oldest"),
+            PathBuf::from,
+        )
+        .join("lib")
+        .canonicalize()
+        .map_err(|_| {
+            Skip::new(
+                "no oldest nixpkgs: fetch its `lib` with `.ci/nixpkgs`, or name a directory that \
+                 has it in `NIXACTIONS_TEST_NIXPKGS_OLDEST`",
+            )
+        })
+}
+
 /// Says that the host does not have it.
 pub(crate) fn no_lib() -> Skip {
     Skip::new(
