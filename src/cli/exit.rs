@@ -167,6 +167,7 @@ impl CliError {
             Self::Language(
                 LanguageError::Target(_)
                 | LanguageError::Failed { .. }
+                | LanguageError::NeedsBuild { .. }
                 | LanguageError::NoWorkflow { .. }
                 | LanguageError::NoPlan { .. },
             ) => Exit::Usage,

@@ -36,7 +36,12 @@ pub(super) enum Told {
 pub(super) struct Nix {
     program: &'static str,
     arguments: Vec<OsString>,
+    builds_nothing: bool,
 }
+
+/// Nix' setting without which an evaluation may build; its name is in what Nix says where it is
+/// needed.
+const MAY_BUILD: &str = "allow-import-from-derivation";
 
 /// How it ended.
 #[derive(Debug)]
@@ -52,12 +57,26 @@ impl Nix {
         Self {
             program,
             arguments: Vec::new(),
+            builds_nothing: false,
         }
     }
 
     /// Returns a command of `nix`, for which nothing need be configured.
     pub(super) fn command(name: &str) -> Self {
         Self::program("nix").args(["--extra-experimental-features", "nix-command flakes", name])
+    }
+
+    /// Lets it fail where it would build something in order to evaluate.
+    pub(super) fn building_nothing(self) -> Self {
+        Self {
+            builds_nothing: true,
+            ..self.args(["--option", MAY_BUILD, "false"])
+        }
+    }
+
+    /// Returns whether it builds nothing.
+    pub(super) fn builds_nothing(&self) -> bool {
+        self.builds_nothing
     }
 
     /// Adds arguments.
@@ -73,6 +92,15 @@ impl Nix {
     /// Adds an argument.
     pub(super) fn arg(self, argument: impl AsRef<OsStr>) -> Self {
         self.args([argument])
+    }
+
+    /// Returns whether it fails since it would have to build; evaluates once more for it.
+    pub(super) async fn would_build(&self) -> Result<bool, LanguageError> {
+        if !self.builds_nothing {
+            return Ok(false);
+        }
+        let said = self.run(Told::Nobody).await?.stderr;
+        Ok(String::from_utf8_lossy(&said).contains(MAY_BUILD))
     }
 
     fn missing(&self) -> LanguageError {

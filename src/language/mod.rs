@@ -45,6 +45,15 @@ pub enum LanguageError {
         /// How it ended.
         status: ExitStatus,
     },
+    /// Nix would have to build something before it knows the workflow, where nothing is built.
+    #[error(
+        "evaluating {workflow} needs something to be built first (import from derivation), and \
+         nothing is built here"
+    )]
+    NeedsBuild {
+        /// The workflow that the user asked for.
+        workflow: Workflow,
+    },
     /// Nix was ended with this program.
     #[error("interrupted; nothing was started")]
     Interrupted,
@@ -80,6 +89,11 @@ impl LanguageError {
                 Some(first) => format!("name one of them, as in `{}`", first.on_the_command_line()),
                 None => RETURNED.to_owned(),
             }),
+            Self::NeedsBuild { workflow } => Some(format!(
+                "`nixactions run {}` builds it; or write the file into the repository in place of \
+                 making it while Nix evaluates",
+                workflow.on_the_command_line()
+            )),
             Self::NoPlan { path, .. } if !path.exists() => {
                 Some("Nix keeps what it builds in another place here; jobs need it in /nix/store, which a Nix that is installed for all has".to_owned())
             }

@@ -49,7 +49,8 @@ impl Workflow {
             Self::File { .. } => Nix::program("nix-instantiate")
                 .args(["--eval", "--strict", "--json"])
                 .args(self.inner(PLAN).arguments()),
-        };
+        }
+        .building_nothing();
         let plan = self.told(&nix, "evaluate").await?;
         // A set may have what is called so, and is no plan: a workflow, for one, which is its path
         // as a text.
@@ -58,7 +59,7 @@ impl Workflow {
         } else {
             Err(LanguageError::NoWorkflow {
                 workflow: self.clone(),
-                known: self.others().await?.unwrap_or_default(),
+                known: self.others(true).await?.unwrap_or_default(),
             })
         }
     }
@@ -118,7 +119,7 @@ impl Workflow {
             1 => Ok(link),
             _ => Err(LanguageError::NoWorkflow {
                 workflow: self.clone(),
-                known: self.others().await?.unwrap_or_default(),
+                known: self.others(false).await?.unwrap_or_default(),
             }),
         }
     }
@@ -131,7 +132,12 @@ impl Workflow {
         if ended.status.success() {
             return Ok(ended.stdout);
         }
-        match self.others().await {
+        if nix.would_build().await? {
+            return Err(LanguageError::NeedsBuild {
+                workflow: self.clone(),
+            });
+        }
+        match self.others(nix.builds_nothing()).await {
             Ok(Some(known)) => Err(LanguageError::NoWorkflow {
                 workflow: self.clone(),
                 known,
@@ -146,7 +152,7 @@ impl Workflow {
 
     /// Returns the workflows that there are in the place of this one; `None` where this one is
     /// there, or it cannot be known.
-    async fn others(&self) -> Result<Option<Vec<Self>>, LanguageError> {
+    async fn others(&self, builds_nothing: bool) -> Result<Option<Vec<Self>>, LanguageError> {
         let wanted = |attribute: &str| match parts(attribute)
             .iter()
             .map(|part| quoted(part))
@@ -200,7 +206,14 @@ impl Workflow {
                 ])
             }
         };
-        let ended = nix.run(Told::Nobody).await?;
+        let quiet = |nix: Nix| {
+            if builds_nothing {
+                nix.building_nothing()
+            } else {
+                nix
+            }
+        };
+        let ended = quiet(nix).run(Told::Nobody).await?;
         let known: Option<Vec<Vec<String>>> =
             serde_json::from_slice(&ended.stdout).unwrap_or_default();
         let known = known.map(|known| known.iter().map(|path| self.with_attribute(path)).collect());
@@ -211,7 +224,8 @@ impl Workflow {
                     .args(["--json"])
                     .args(self.arguments())
                     .args(["--apply", "value: value ? extend"]);
-                let is_there = nix.run(Told::Nobody).await?.stdout.starts_with(b"true");
+                let is_there = quiet(nix).run(Told::Nobody).await?;
+                let is_there = is_there.stdout.starts_with(b"true");
                 Ok(known.filter(|_| !is_there))
             }
             _ => Ok(known),
