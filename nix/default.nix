@@ -11,10 +11,11 @@
 #   mk-matrix-jobs.nix  one job and a matrix -> jobs
 #   actions/ env-providers/ jobs/   what others would write as well: plain functions over the above
 #   arguments.nix       how those check what they are given
+#   bash-compiler.nix   the names that users of NixActions' bash compiler bring along
 #   variables.nix       how those hand on secrets; variables.jq
 #
-# It needs nixpkgs' `lib` (24.05 or newer), and of `pkgs` what builds a script. `nixactions` is the
-# package whose command runs the plan.
+# It needs nixpkgs' `lib` of release 24.05 or newer, and of `pkgs` the functions that build a script.
+# `nixactions` is the package whose command runs the plan.
 {
   pkgs,
   lib ? pkgs.lib,
@@ -40,7 +41,8 @@ let
     jobs = import ./jobs api;
   };
 in
-{
+(import ./bash-compiler.nix { inherit lib; }).library
+// {
   inherit (api)
     mkWorkflow
     mkAction
@@ -51,6 +53,9 @@ in
     envProviders
     jobs
     ;
+
+  # The packages of Linux, as users of NixActions' bash compiler know them.
+  linuxPkgs = pkgs;
 
   # The Markdown of docs/options.md.
   optionsDocumentation = import ./options-documentation.nix api;

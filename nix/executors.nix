@@ -1,5 +1,5 @@
-# The executors that come with systemd. Each function's set may be empty; `name` tells apart those
-# with different settings.
+# The executors that come with systemd. Each function's set may be empty, and `local` and `systemd`
+# need not be called; `name` tells apart those with different settings.
 {
   lib,
   types,
@@ -21,22 +21,30 @@ let
       inherit (settings) name;
       plan = compile settings;
     };
+  # May be called, and need not be.
+  callable = make: make { } // { __functor = _: make; };
+  older = import ./bash-compiler.nix { inherit lib; };
 in
-rec {
+older.executors
+// rec {
   # Jobs are services of the host.
-  systemd = executor "systemd" (
-    settings:
-    builtins.seq settings.slice {
-      type = "systemd";
-      inherit (settings) copyRepo sandbox properties;
-    }
+  systemd = callable (
+    executor "systemd" (
+      settings:
+      builtins.seq settings.slice {
+        type = "systemd";
+        inherit (settings) copyRepo sandbox properties;
+      }
+    )
   );
 
   # The same without settings of systemd's.
-  local = executor "local" (settings: {
-    type = "systemd";
-    inherit (settings) copyRepo;
-  });
+  local = callable (
+    executor "local" (settings: {
+      type = "systemd";
+      inherit (settings) copyRepo;
+    })
+  );
 
   # Jobs are containers of systemd-nspawn(1) with a root file system of their own.
   nspawn = executor "nspawn" (settings: {

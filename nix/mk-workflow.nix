@@ -45,10 +45,24 @@ let
     else
       "a workflow without a name";
 
+  # What `lib.optionalAttrs` makes of a job whose condition does not hold.
+  withoutEmptyJobs =
+    workflow:
+    let
+      empty = lib.filter (name: workflow.jobs.${name} == { }) (lib.attrNames workflow.jobs);
+    in
+    if !builtins.isAttrs (workflow.jobs or null) || empty == [ ] then
+      workflow
+    else
+      lib.foldl' (
+        workflow: name:
+        lib.warn "${nameOf workflow}, job `${name}`: an empty set is left out: write `${name} = lib.mkIf condition { … };`" workflow
+      ) (workflow // { jobs = removeAttrs workflow.jobs empty; }) empty;
+
   mkWorkflow =
     arguments:
     let
-      workflow = extended arguments;
+      workflow = withoutEmptyJobs (extended arguments);
       config = types.evaluate type [
         "workflows"
         (workflow.name or null)

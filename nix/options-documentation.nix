@@ -12,14 +12,18 @@ let
 
   code = value: if value._type or null == "literalMD" then value.text else "`${words.written value}`";
 
-  item = name: text: lib.optional (text != null) "- ${name}: ${text}";
+  item =
+    name: text:
+    lib.optional (text != null) (
+      lib.replaceStrings [ "\n" ] [ "\n  " ] (words.fill "- ${name}: ${text}")
+    );
   option =
     name: option:
     lib.concatStringsSep "\n" (
       [
         "### `${name}`"
         ""
-        (lib.removeSuffix "\n" option.description)
+        (words.fill option.description)
         ""
       ]
       ++ item "type" option.type.description
@@ -38,7 +42,7 @@ let
     { options, ... }:
     [
       "## ${title}"
-      text
+      (words.fill text)
     ]
     ++ lib.mapAttrsToList option (lib.filterAttrs (_: option: !(option.internal or false)) options);
 in

@@ -22,7 +22,8 @@ let
       {
         maxAttempts = value.max_attempts;
         inherit (value) backoff;
-        minTime = value.min_time;
+        # As the engine waits; check/retries.nix warns of it.
+        minTime = lib.min value.min_time value.max_time;
         maxTime = value.max_time;
       }
     else
@@ -103,9 +104,47 @@ let
   );
 
   executorOf = job: if job.executor == null then config.executor else job.executor;
-  executors = lib.mapAttrs' (
-    _: job: lib.nameValuePair (executorOf job).name (given (executorOf job).plan)
-  ) config.jobs;
+  executors = lib.mapAttrs (
+    _: names:
+    let
+      executor = executorOf config.jobs.${lib.head names};
+    in
+    given (if executor ? planOf then executor.planOf (map described names) else executor.plan)
+  ) (lib.groupBy (name: (executorOf config.jobs.${name}).name) (lib.attrNames config.jobs));
+
+  # A job as hooks that are functions see it.
+  described =
+    name:
+    let
+      job = config.jobs.${name};
+    in
+    {
+      jobName = name;
+      inherit (job) env;
+      actionDerivations = map action (job.steps ++ job.actions);
+      saved = lib.mapAttrsToList (name: path: { inherit name path; }) job.outputs;
+      restored = job.inputs;
+    };
+  action =
+    step:
+    let
+      built = program "step" step;
+    in
+    built
+    // {
+      passthru = built.passthru or { } // {
+        inherit (step)
+          bash
+          condition
+          deps
+          env
+          workdir
+          ;
+        name = if step.name == null then built.name else step.name;
+        timeout = if step.timeout == types.fromAbove then null else step.timeout;
+        retry = if step.retry == types.fromAbove then null else step.retry;
+      };
+    };
 
   input =
     input:

@@ -7,6 +7,7 @@
 { lib }:
 let
   words = import ./words.nix { inherit lib; };
+  older = import ./bash-compiler.nix { inherit lib; };
 
   # Returns the file and line where an attribute of a set stands, if that is known. Where a function
   # of nixpkgs' `lib` has put it there, that function's line would tell nobody anything.
@@ -45,7 +46,6 @@ let
     depends = "needs";
     dependsOn = "needs";
     environment = "env";
-    "if" = "condition";
     run = "bash";
     runs-on = "executor";
     runsOn = "executor";
@@ -58,6 +58,12 @@ let
     strategy = "jobs of a matrix are made by `mkMatrixJobs`";
     uses = "an action is a step of its own, as in `steps = [ actions.checkout ]`";
   };
+
+  jobOptions =
+    (import ./options/job.nix {
+      inherit lib;
+      types = import ./types.nix { inherit lib; };
+    }).options;
 
   isSet = value: builtins.isAttrs value && !lib.isDerivation value;
 
@@ -80,9 +86,14 @@ rec {
       };
       required = lib.attrNames (lib.filterAttrs (_: option: !option ? default) module.options);
       known = lib.attrNames (lib.filterAttrs (_: option: !(option.internal or false)) module.options);
+      # Older names: those of options, and those that are ignored.
+      renamed = lib.filterAttrs (_: new: module.options ? ${new}) (older.renamed.${what} or { });
+      ignored = older.ignored.${what} or { };
       meant =
         name:
-        if lib.elem (elsewhere.${name} or null) known then
+        if module.options ? job && lib.elem name (lib.attrNames jobOptions) then
+          "it is an option of the job: `job = { … }: { ${name} = …; };`"
+        else if lib.elem (elsewhere.${name} or null) known then
           "what is meant is `${elsewhere.${name}}`"
         else
           instead.${name} or (words.hint name known);
@@ -90,7 +101,9 @@ rec {
       checked =
         loc: definition:
         let
-          unknown = lib.filter (name: !module.options ? ${name}) (lib.attrNames definition.value);
+          unknown = lib.filter (name: !(module.options ? ${name} || renamed ? ${name} || ignored ? ${name})) (
+            lib.attrNames definition.value
+          );
           name = lib.head unknown;
         in
         if lib.isFunction definition.value then
@@ -107,10 +120,47 @@ rec {
           }'"
         else
           definition;
+      # The definition of one attribute, by the name of today.
+      current =
+        loc: definition:
+        let
+          name = lib.head (lib.attrNames definition.value);
+          new = renamed.${name};
+          warn = text: lib.warn "`${lib.showOption (loc ++ [ name ])}' (${definition.file}): ${text}";
+        in
+        if renamed ? ${name} then
+          warn "the name is that of NixActions' bash compiler: write `${new}`" [
+            (definition // { value.${new} = definition.value.${name}; })
+          ]
+        else if ignored ? ${name} then
+          warn "it has no effect: ${ignored.${name}}" [ ]
+        else
+          [ definition ];
+      # Nobody knows which of two is meant.
+      single =
+        loc: definition:
+        let
+          both = lib.filter (name: definition.value ? ${name} && definition.value ? ${renamed.${name}}) (
+            lib.attrNames renamed
+          );
+          name = lib.head both;
+        in
+        if both == [ ] then
+          definition
+        else
+          throw "The option `${
+            lib.showOption (loc ++ [ name ])
+          }' is the older name of `${renamed.${name}}', which is there too: take one away\n- In `${
+            placeOf definition.file name definition.value
+          }'";
       complete =
         loc: defs:
         let
-          missing = lib.filter (name: !lib.any (definition: definition.value ? ${name}) defs) required;
+          has =
+            name: definition:
+            definition.value ? ${name}
+            || lib.any (old: renamed.${old} == name && definition.value ? ${old}) (lib.attrNames renamed);
+          missing = lib.filter (name: !lib.any (has name) defs) required;
           name = lib.head missing;
           inherit (lib.head defs) file value;
           # Some line of it.
@@ -129,7 +179,11 @@ rec {
       descriptionClass = "noun";
       check = value: isSet value || lib.isFunction value;
       merge =
-        loc: defs: submodule.merge loc (lib.concatMap definitions (complete loc (map (checked loc) defs)));
+        loc: defs:
+        let
+          known = complete loc (map (definition: single loc (checked loc definition)) defs);
+        in
+        submodule.merge loc (lib.concatMap (current loc) (lib.concatMap definitions known));
       inherit (submodule) getSubOptions;
     };
 

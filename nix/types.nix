@@ -139,7 +139,13 @@ lib.fix (
               definition: definition.value == null || definition.value == fromAbove
             ) null defs;
           in
-          if special == null then type.merge loc defs else lib.mergeEqualOption loc defs;
+          if special != null then
+            lib.mergeEqualOption loc defs
+          # As with NixActions' bash compiler, where it adds nothing to the level above.
+          else if lib.all (definition: definition.value == { }) defs then
+            lib.warn "`${lib.showOption loc}' is an empty set, which says nothing: leave it away, or set `max_attempts`" fromAbove
+          else
+            type.merge loc defs;
         inherit (type) getSubOptions;
       };
     fromAbove = {

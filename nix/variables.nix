@@ -31,6 +31,27 @@ rec {
     merge = lib.mergeEqualOption;
   };
 
+  # A file of variables. One of the store is taken, since NixActions' bash compiler takes it.
+  variablesFile = lib.mkOptionType {
+    name = "variablesFile";
+    inherit (secretFile) description descriptionClass;
+    check = value: secretFile.check value || isStored value;
+    merge =
+      loc: defs:
+      let
+        value = lib.mergeEqualOption loc defs;
+      in
+      if isStored value then
+        lib.warn "${lib.showOption loc}: `${value}` is in the store, where everybody can read it: write what is no secret as `envProviders.static { … }`" "${
+          value
+        }"
+      else
+        value;
+  };
+  isStored =
+    value:
+    lib.isDerivation value || builtins.isString value && lib.hasPrefix "${builtins.storeDir}/" value;
+
   # Which fields are taken, and what they are called then; `null` takes all.
   variables = lib.types.nullOr (types.attrsOf types.variableName lib.types.str);
 

@@ -2,6 +2,7 @@
 # programs in PATH, checked by shellcheck where `pkgs` has it.
 { lib, pkgs, ... }:
 let
+  older = import ./bash-compiler.nix { inherit lib; };
   shellcheck = pkgs.shellcheck-minimal or pkgs.shellcheck or null;
 in
 {
@@ -30,7 +31,7 @@ pkgs.writeTextFile {
   ''
   + ''
 
-    ${text}
+    ${older.adapt name text}
   '';
   checkPhase = ''
     ${pkgs.stdenv.shellDryRun} "$target"

@@ -12,13 +12,14 @@ use nixactions::{
 };
 use nixactions_harness::{Evaluator, Suite, or_skip};
 
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/commands.md",
     "docs/tour.md",
     "docs/from-github-actions.md",
+    "docs/coming-from-bash-nixactions.md",
     "docs/glossary.md",
     "docs/nix.md",
     "docs/plan.md",

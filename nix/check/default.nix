@@ -8,6 +8,7 @@
 #   jobs.nix        jobs and their steps, matrices, executors
 #   variables.nix   names that the engine itself sets; inputs of a run
 #   secrets.nix     warnings of what looks like a secret
+#   retries.nix     warnings of waits that are cut
 api@{ lib, types, ... }:
 # The workflow as it was written, for its lines, and its options.
 workflow: config:
@@ -65,6 +66,7 @@ let
 
   warnings =
     checks ./secrets.nix
+    ++ checks ./retries.nix
     ++ map (name: "${context.at name}: `actions` is the older name of `steps`: rename it") (
       lib.filter (name: jobs.${name}.actions != [ ]) names
     );

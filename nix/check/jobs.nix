@@ -1,5 +1,5 @@
 # Jobs by themselves: steps, credentials, matrices, executors, retries.
-{ lib, types, ... }:
+{ lib, ... }:
 {
   config,
   words,
@@ -31,7 +31,6 @@ let
     ++ lib.optional (
       groups ? ${name}
     ) "${at name}: a matrix is called so too, and `needs` on it could mean both: rename one"
-    ++ retry "${at name}, " job.retry
     ++ lib.concatLists (lib.imap1 (number: step: ofStep (atStep name number step) step) (stepsOf name));
 
   ofStep =
@@ -44,13 +43,7 @@ let
     ) "${at}: both `bash` and `package`: make it two steps"
     ++ lib.optional (
       step.deps != [ ] && step.bash == null && step.package != null
-    ) "${at}: `deps` are for `bash`: a package brings its own"
-    ++ retry "${at}, " step.retry;
-
-  retry =
-    at: retry:
-    lib.optional (retry != null && retry != types.fromAbove && retry.max_time < retry.min_time)
-      "${at}retry: `max_time` (${toString retry.max_time} s) is less than `min_time` (${toString retry.min_time} s): make it longer";
+    ) "${at}: `deps` are for `bash`: a package brings its own";
 
   # What the jobs of a matrix must agree on.
   ofGroup =
@@ -89,7 +82,4 @@ let
       lib.optional (used ? default)
         "executor `default`, of ${at (lib.head used.default)}: the engine has one of this name: give it another";
 in
-retry "" config.retry
-++ lib.concatMap ofJob names
-++ lib.concatLists (lib.mapAttrsToList ofGroup groups)
-++ executors
+lib.concatMap ofJob names ++ lib.concatLists (lib.mapAttrsToList ofGroup groups) ++ executors

@@ -30,7 +30,7 @@ in
   file =
     arguments.plain "envProviders.file"
       {
-        path.type = variables.secretFile;
+        path.type = variables.variablesFile;
         required = required false;
       }
       (

@@ -9,6 +9,50 @@
 let
   text.type = lib.types.str;
   optional = default: type: { inherit default type; };
+
+  # Of NixActions' bash compiler, whose function returns jobs: one that builds all images, and more.
+  pipeline = [
+    "artifactName"
+    "envProviders"
+    "images"
+    "jobPrefix"
+    "pushOnSuccess"
+    "runTests"
+    "saveArtifacts"
+    "testCommand"
+  ];
+  refusePipeline =
+    build: settings:
+    let
+      of = names: lib.filter (name: builtins.isAttrs settings && settings ? ${name}) names;
+      nameOf = image: if builtins.isAttrs image then image.name or "app" else "app";
+      images = if builtins.isList (settings.images or null) then settings.images else [ { } ];
+      kept = lib.concatMapStrings (name: "${name} = …; ") (of [
+        "executor"
+        "registry"
+        "registryUsername"
+        "registryPassword"
+        "buildArgs"
+      ]);
+      job =
+        image:
+        "${settings.jobPrefix or ""}${nameOf image} = jobs.buildahBuildPush { image = \"${nameOf image}\"; ${kept}}; ";
+      instead = {
+        artifactName = "name what later jobs take in by the job's `outputs`";
+        envProviders = "write `envFrom`";
+        pushOnSuccess = "write `push`";
+        runTests = "a test is a job that needs this one";
+        saveArtifacts = "name what later jobs take in by the job's `outputs`";
+        testCommand = "a test is a job that needs this one";
+      };
+      others = map (name: "for `${name}`, ${instead.${name}}") (of (lib.attrNames instead));
+    in
+    if of pipeline == [ ] then
+      build settings
+    else
+      throw "jobs.buildahBuildPush: `${lib.head (of pipeline)}` is of NixActions' bash compiler: here this is one job, which builds one image and pushes it: write `jobs = { ${lib.concatMapStrings job images}… };`${
+        lib.concatMapStrings (other: "; ${other}") others
+      }";
 in
 {
   # buildahBuildPush { image; name ? image; tags ? [ "latest" ]; context ? "."; dockerfile ?
@@ -22,7 +66,7 @@ in
   # names the variables that hold these. Where they are not set it does not log in. Leaves the job's
   # output `digest`: the image's in the registry, or where it is not pushed in buildah's own
   # storage.
-  buildahBuildPush =
+  buildahBuildPush = refusePipeline (
     arguments.job "buildahBuildPush"
       {
         image = text;
@@ -145,5 +189,6 @@ in
             '';
           };
         }
-      );
+      )
+  );
 }

@@ -31,8 +31,8 @@ let
       type = lib.types.nullOr (
         types.script
         // {
-          description = "text of a script, or package";
-          check = value: types.script.check value || lib.isDerivation value;
+          description = "text of a script, package, or function to a text";
+          check = value: types.script.check value || lib.isDerivation value || lib.isFunction value;
         }
       );
       default = null;

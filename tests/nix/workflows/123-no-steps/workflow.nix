@@ -1,5 +1,5 @@
 { nixactions, ... }:
 nixactions.mkWorkflow {
   name = "ci";
-  jobs.build = { };
+  jobs.build.steps = [ ];
 }

@@ -1,6 +1,6 @@
 { nixactions, ... }:
 nixactions.mkWorkflow {
   name = "ci";
-  executor = nixactions.executors.local;
+  executor = nixactions.executors.nspawn;
   jobs.a.steps = [ { bash = "true"; } ];
 }

@@ -11,6 +11,6 @@ nixactions.mkWorkflow {
       needs = [ "biuld" ];
       steps = [ { bash = "true"; } ];
     };
-    empty = { };
+    empty.steps = [ ];
   };
 }

@@ -1,0 +1,98 @@
+# The names of NixActions' bash compiler, from which users come over: those that mean the same here
+# are taken, with a warning that shows the name of today; for the others there is a hint.
+# docs/coming-from-bash-nixactions.md tells it to users, and tests/upstream.rs holds it.
+{ lib }:
+rec {
+  # Options by what they belong to: older name -> name.
+  renamed = {
+    job = {
+      "if" = "condition";
+      continue-on-error = "continueOnError";
+      envProviders = "envFrom";
+    };
+    step = {
+      "if" = "condition";
+      continue-on-error = "continueOnError";
+    };
+    matrix.jobTemplate = "job";
+  };
+
+  # Options that change nothing about what is run: what there is instead.
+  ignored.workflow.logging = "how a run is shown is chosen when it is run, by `nixactions run --output text|structured|json` or NIXACTIONS_LOG_FORMAT";
+
+  # Variables of scripts: those of today.
+  variables = {
+    JOB_DIR = "NIXACTIONS_WORKSPACE";
+    WORKFLOW_ID = "NIXACTIONS_RUN";
+    WORKFLOW_NAME = "NIXACTIONS_WORKFLOW";
+  };
+
+  # Words of scripts that have no counterpart: what there is instead.
+  missing = {
+    NIXACTIONS_ARTIFACTS_DIR = "jobs share no directory: name what a job hands on in its `outputs`, and take it in by the `inputs` of another; hooks of an executor share `$NIXACTIONS_EXECUTOR_DIRECTORY`";
+    _log_job = "print to standard output: each line is in the journal with its run, job and step";
+    _log_workflow = "print to standard output: each line is in the journal with its run, job and step";
+    retry_command = "set the step's `retry`, as in `retry.max_attempts = 3;`";
+    restore_local_artifact = "name the artifact in the job's `inputs`";
+    run_with_timeout = "set the step's `timeout`, as in `timeout = \"30s\";`";
+    save_local_artifact = "name the artifact in the job's `outputs`";
+  };
+
+  # What the library had besides: what there is instead.
+  library = lib.mapAttrs (name: instead: throw "nixactions.${name} is not there: ${instead}") {
+    logging = "each line of a job is in the journal, with its run, job and step as fields";
+    platform = "its functions are those of `nixactions` itself, as in `nixactions.mkWorkflow`";
+    retry = "`retry` is an option of workflows, jobs and steps";
+  };
+  executors =
+    lib.mapAttrs
+      (
+        name: instead:
+        let
+          refuse = throw "executors.${name} is not there: ${instead}";
+        in
+        {
+          _type = refuse;
+          __functor = _: _: refuse;
+        }
+      )
+      {
+        k8s = executorsElsewhere;
+        kubernetes = executorsElsewhere;
+        nomad = executorsElsewhere;
+        oci = "for a container there is `executors.nspawn { root = …; }`, and for tools on the host `deps` of a step and `executors.local`";
+        ssh = executorsElsewhere;
+      };
+  executorsElsewhere = "jobs run on this machine; a hook executor, `mkExecutor`, may take them to another";
+
+  # Returns whether a word stands in a script, between two expressions.
+  has =
+    before: word: after: script:
+    lib.hasInfix word script && lib.length (builtins.split "${before}${word}${after}" script) > 1;
+  start = "(^|[^A-Za-z0-9_])";
+  end = "([^A-Za-z0-9_]|$)";
+
+  # Returns a script in which the older variables are set, with a warning for each. A variable or
+  # function that the script defines is its own.
+  adapt =
+    name: script:
+    let
+      isForeign = word: !has start word "(=| *[(] *[)])" script;
+      gone = lib.filter (word: has start word end script && isForeign word) (lib.attrNames missing);
+      old = lib.filter (variable: has "[$][{]?" variable end script && isForeign variable) (
+        lib.attrNames variables
+      );
+      warned = lib.foldl' (
+        script: variable:
+        lib.warn "script `${name}`: `\$${variable}` is a name of NixActions' bash compiler: write `\$${variables.${variable}}`" script
+      ) script old;
+      word = lib.head gone;
+    in
+    if gone != [ ] then
+      throw "script `${name}`: `${word}` of NixActions' bash compiler is not there: ${missing.${word}}"
+    else
+      lib.concatMapStrings (variable: ''
+        export ${variable}="''${${variable}-''${${variables.${variable}}-}}"
+      '') old
+      + warned;
+}

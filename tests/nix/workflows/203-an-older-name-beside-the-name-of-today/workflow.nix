@@ -1,0 +1,9 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.report = {
+    "if" = "always()";
+    condition = "failure()";
+    steps = [ { bash = "true"; } ];
+  };
+}

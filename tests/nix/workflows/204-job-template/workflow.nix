@@ -1,0 +1,26 @@
+# `jobTemplate` is `job`. The jobs are named by the values alone, and `needs` on the matrix means all.
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs = {
+    done = {
+      needs = [ "test" ];
+      steps = [ { bash = "true"; } ];
+    };
+  }
+  // nixactions.mkMatrixJobs {
+    name = "test";
+    matrix = {
+      node = [
+        18
+        20
+      ];
+      os = [ "linux" ];
+    };
+    jobTemplate =
+      { node, os }:
+      {
+        steps = [ { bash = "echo ${os} ${toString node}"; } ];
+      };
+  };
+}

@@ -1,0 +1,16 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs = nixactions.jobs.buildahBuildPush {
+    executor = nixactions.executors.local;
+    jobPrefix = "app-";
+    registry = "registry.example/me";
+    images = [
+      { name = "api"; }
+      { name = "worker"; }
+    ];
+    runTests = true;
+    testCommand = "true";
+    saveArtifacts = true;
+  };
+}

@@ -1,0 +1,10 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.test.steps = [
+    {
+      name = "try";
+      bash = "retry_command make check";
+    }
+  ];
+}

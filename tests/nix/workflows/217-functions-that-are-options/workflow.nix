@@ -1,0 +1,6 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  retry = nixactions.retry.default;
+  jobs.test.steps = [ { bash = "true"; } ];
+}

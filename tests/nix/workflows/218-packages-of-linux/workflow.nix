@@ -1,0 +1,10 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.test.steps = [
+    {
+      bash = "git --version";
+      deps = [ nixactions.linuxPkgs.git ];
+    }
+  ];
+}
