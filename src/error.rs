@@ -33,7 +33,25 @@ pub fn escaped_lines(text: &str) -> String {
 /// change the order in which others are shown (Unicode UAX 9). Only a tab does no harm.
 pub fn is_obeyed(c: char) -> bool {
     c != '\t' && c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns JSON with the characters escaped that a terminal obeys and that JSON lets pass. They can
+/// stand in texts only, where an escape means the same.
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    if json.bytes().all(|byte| byte < 0x7f) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c >= '\u{7f}' && is_obeyed(c) {
+            // All of them are in the basic multilingual plane.
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Returns a character as an escape.
@@ -59,5 +77,15 @@ mod tests {
             r"a\x1b[2Jb\x0dc\x0ad\x9be\u{202e}f\x7f"
         );
         assert_eq!(escaped_lines("a\nb\rc"), "a\nb\\x0dc");
+    }
+
+    #[test]
+    fn json_for_a_terminal_means_the_same_and_is_not_obeyed() {
+        let all: String = ('\0'..='\u{ffff}').collect();
+        let json = serde_json::to_string(&all).unwrap();
+        let shown = escaped_json(&json);
+        assert!(!shown.contains(is_obeyed));
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), all);
+        assert!(matches!(escaped_json("{\n}"), Cow::Borrowed("{\n}")));
     }
 }

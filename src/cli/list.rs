@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{CliError, Exit, args::ListArgs, output::colour, run::liveness};
 use crate::{
+    error::escaped_json,
     ids::{RunId, WorkflowName},
     record::{Conclusion, RunRecord},
     report::{Duration, Progress, Table, conclusion_style, plural},
@@ -107,8 +108,8 @@ pub(super) fn main(args: &ListArgs, state: &StateDir) -> Result<Exit, CliError> 
 }
 
 fn json(out: &mut dyn Write, rows: &[Row]) -> std::io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, rows)?;
-    writeln!(out)
+    let json = serde_json::to_string_pretty(rows)?;
+    writeln!(out, "{}", escaped_json(&json))
 }
 
 fn table(out: &mut dyn Write, rows: &[Row], state: &StateDir) -> std::io::Result<()> {

@@ -16,6 +16,7 @@ use super::{
     summary,
 };
 use crate::{
+    error::escaped_json,
     record::{AnnotationLevel, RunRecord},
     report::{Duration, Progress, clean, jobs_table, paint, plural, steps_lines, verdict},
     store::{RunDir, StateDir, read_document},
@@ -29,9 +30,8 @@ pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> 
     let record = run.load_record()?;
     let mut out = io::BufWriter::new(io::stdout());
     if args.json {
-        let write = serde_json::to_writer_pretty(&mut out, &record).map_err(io::Error::from);
-        write
-            .and_then(|()| writeln!(out))
+        let json = serde_json::to_string_pretty(&record).map_err(io::Error::from);
+        json.and_then(|json| writeln!(out, "{}", escaped_json(&json)))
             .and_then(|()| out.flush())
             .map_err(CliError::Output)?;
         return Ok(Exit::Success);

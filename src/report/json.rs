@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Renderer;
 use crate::{
+    error::escaped_json,
     event::Event,
     ids::JobName,
     log::{LogLine, Mark},
@@ -49,7 +50,8 @@ impl<W: Write> Json<W> {
     }
 
     fn write(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
+        let json = serde_json::to_string(value)?;
+        self.out.write_all(escaped_json(&json).as_bytes())?;
         self.out.write_all(b"\n")
     }
 }

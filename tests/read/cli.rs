@@ -12,7 +12,7 @@ use crate::common::{append, event, finish, finished_run, job, make_run, sample_e
 use nixactions::{
     event::EventKind,
     record::Conclusion,
-    store::{RunDir, create_job},
+    store::{RunDir, create_job, write_json},
 };
 
 fn nixactions(state: &Path) -> Command {
@@ -100,6 +100,42 @@ fn show_tells_jobs_steps_and_reasons() {
     let stored: serde_json::Value =
         serde_json::from_slice(&std::fs::read(run.record()).unwrap()).unwrap();
     assert_eq!(shown, stored);
+}
+
+#[test]
+fn json_on_a_terminal_is_not_obeyed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = finished_run(&state(dir.path()), 0, Conclusion::Failure);
+    let odd = "\u{9b}2J \u{202e}txt \x7f \u{61c} \u{e9}";
+    let mut record = run.load_record().unwrap();
+    record.reason = Some(odd.to_owned());
+    write_json(&run.record(), &record, 0o600, false).unwrap();
+    append(
+        &run,
+        &[event(
+            2300,
+            EventKind::RunFinished {
+                conclusion: Conclusion::Failure,
+                reason: Some(odd.to_owned()),
+            },
+        )],
+    );
+    for arguments in [
+        &["show", "ci-1", "--json"][..],
+        &["attach", "ci-1", "-o", "json"],
+        &["list", "--json"],
+    ] {
+        let (_, json, _) = told(dir.path(), arguments);
+        assert!(
+            !json.contains(|c: char| c != '\n' && c.is_control() || "\u{202e}\u{61c}".contains(c)),
+            "{arguments:?}: {json}"
+        );
+        let said = serde_json::Deserializer::from_str(&json).into_iter::<serde_json::Value>();
+        let has_odd = said
+            .map(Result::unwrap)
+            .any(|value| value["reason"] == odd || value["event"]["reason"] == odd);
+        assert!(has_odd || arguments[0] == "list", "{arguments:?}: {json}");
+    }
 }
 
 #[test]

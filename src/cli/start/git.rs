@@ -5,14 +5,15 @@
 //! of the copy's own.
 
 use std::{
+    env,
     ffi::OsStr,
-    fs, io,
+    fs,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
     process::{Command, Output},
 };
 
-use super::source::SourceError;
+use super::{repository::Repository, source::SourceError};
 use crate::{
     cli::interrupts::Mark,
     programs,
@@ -46,6 +47,10 @@ pub(super) struct Listed {
     /// The files that say where a repository in the root is, each with where that is relative to
     /// the file's directory.
     pub inside: Vec<(PathBuf, PathBuf)>,
+    /// The links in repositories of the tree that are replaced by what they lead to, out of it.
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// What the caller should know.
+    pub notes: Vec<String>,
 }
 
 impl Listed {
@@ -58,6 +63,10 @@ impl Listed {
 
     fn add(&mut self, root: &Path, tree: &Path) -> Result<(), SourceError> {
         let directory = root.join(tree);
+        let repository = Repository::of(&directory)?;
+        if let Repository::Foreign(found) = &repository {
+            return self.add_plainly(root, tree, found);
+        }
         let output = git(
             &directory,
             &[
@@ -86,48 +95,59 @@ impl Listed {
                 self.paths.push(path);
             }
         }
-        self.add_repository(root, tree)
+        self.add_repository(root, tree, repository)
     }
 
-    fn add_repository(&mut self, root: &Path, tree: &Path) -> Result<(), SourceError> {
+    /// Adds the repository of a tree.
+    fn add_repository(
+        &mut self,
+        root: &Path,
+        tree: &Path,
+        repository: Repository,
+    ) -> Result<(), SourceError> {
         let place = tree.join(GIT);
-        let named = match fs::read(root.join(&place)) {
-            Ok(text) if root.join(&place).is_file() => text,
-            _ => {
+        match repository {
+            Repository::None | Repository::Foreign(_) => {}
+            Repository::Here(links) => {
                 self.paths.push(place);
-                return Ok(());
+                let links = links.into_iter();
+                self.links
+                    .extend(links.map(|(link, found)| (tree.join(link), found)));
             }
-        };
-        let unreadable = |path: &Path, error| {
-            SourceError::Copy(StoreError::Io {
-                action: "read",
-                path: path.to_owned(),
-                source: error,
-            })
-        };
-        let target = named
-            .strip_prefix(b"gitdir: ")
-            .map(|target| Path::new(OsStr::from_bytes(target.trim_ascii_end())));
-        let target = target
-            .ok_or_else(|| unreadable(&root.join(&place), io::ErrorKind::InvalidData.into()))?;
-        let found = root
-            .join(tree)
-            .join(target)
-            .canonicalize()
-            .map_err(|error| unreadable(&root.join(&place), error))?;
-        match found.strip_prefix(
-            root.canonicalize()
-                .map_err(|error| unreadable(root, error))?,
-        ) {
-            Ok(inside) => {
-                let up = tree
-                    .components()
-                    .map(|_| Component::ParentDir)
-                    .collect::<PathBuf>();
-                self.inside.push((place, up.join(inside)));
+            Repository::At(found) => {
+                let canonical = root
+                    .canonicalize()
+                    .map_err(|error| SourceError::Copy(StoreError::io("find", root, error)))?;
+                let is_link = fs::symlink_metadata(root.join(&place))
+                    .is_ok_and(|meta| meta.file_type().is_symlink());
+                match found.strip_prefix(canonical) {
+                    Ok(inside) if !is_link => {
+                        let up = tree
+                            .components()
+                            .map(|_| Component::ParentDir)
+                            .collect::<PathBuf>();
+                        self.inside.push((place, up.join(inside)));
+                    }
+                    _ => self.outside.push((tree.to_owned(), found)),
+                }
             }
-            Err(_) => self.outside.push((tree.to_owned(), found)),
         }
+        Ok(())
+    }
+
+    /// Adds all that lies in a tree whose repository is not its own, and says so.
+    fn add_plainly(&mut self, root: &Path, tree: &Path, foreign: &Path) -> Result<(), SourceError> {
+        let directory = root.join(tree);
+        let entries = fs::read_dir(&directory)
+            .map_err(|error| SourceError::Copy(StoreError::io("read", &directory, error)))?;
+        let names = entries.flatten().map(|entry| entry.file_name());
+        self.paths
+            .extend(names.filter(|name| name != GIT).map(|name| tree.join(name)));
+        self.notes.push(format!(
+            "`{}` names the repository `{}`, which is not its own, so jobs do not see it",
+            directory.join(GIT).display(),
+            foreign.display()
+        ));
         Ok(())
     }
 
@@ -145,12 +165,45 @@ impl Listed {
                 })
             })?;
         }
+        for (link, found) in &self.links {
+            replace_link(found, copy, link, modes, mark)?;
+        }
         for (tree, repository) in &self.outside {
             let place = tree.join(GIT);
             put_together(repository, &copy.join(&place), &place, modes, mark)?;
         }
         Ok(())
     }
+}
+
+/// Puts what a link leads to in its place.
+fn replace_link(
+    found: &Path,
+    root: &Path,
+    link: &Path,
+    modes: &mut Modes,
+    mark: &Mark,
+) -> Result<(), SourceError> {
+    let target = root.join(link);
+    let failed = |error| SourceError::Copy(StoreError::io("replace", &target, error));
+    fs::remove_file(&target).map_err(failed)?;
+    if !found.is_dir() {
+        return fs::copy(found, &target).map(drop).map_err(failed);
+    }
+    fs::create_dir(&target).map_err(failed)?;
+    let copy = TreeCopy {
+        from: found,
+        to: &target,
+        modes: ModePolicy::Open,
+        take_from: None,
+        stop: Some(mark.raw()),
+    };
+    let copied = copy.all().map_err(SourceError::Copy)?;
+    let copied = copied.modes.0.into_iter();
+    modes
+        .0
+        .extend(copied.map(|(path, mode)| (link.join(path), mode)));
+    Ok(())
 }
 
 /// Makes a repository of its own of the one that a worktree shares.
@@ -209,7 +262,7 @@ fn put_together(
         &["core.bare", "false"][..],
         &["--unset-all", "core.worktree"],
     ] {
-        let status = Command::new(programs::program("git"))
+        let status = git_command()
             .args(["config", "--file"])
             .arg(&config)
             .args(arguments)
@@ -227,10 +280,22 @@ fn put_together(
     Ok(())
 }
 
+/// Returns a call of git that knows nothing of a repository that its caller may be working in: a
+/// hook names that by `GIT_DIR` and the like.
+pub(super) fn git_command() -> Command {
+    let mut command = Command::new(programs::program("git"));
+    for (name, _) in env::vars_os() {
+        if name.as_bytes().starts_with(b"GIT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 fn git(directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
     // A repository of another user's is read here, and nothing of its configuration is executed by
     // ls-files.
-    let mut command = Command::new(programs::program("git"));
+    let mut command = git_command();
     command
         .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
         .arg(directory)

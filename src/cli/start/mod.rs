@@ -7,6 +7,7 @@ mod environment;
 mod git;
 mod keep;
 mod manager;
+mod repository;
 mod rerun;
 mod secrets;
 mod source;

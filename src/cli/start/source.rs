@@ -60,7 +60,7 @@ impl Source {
                 .ok()
                 .filter(|path| path.is_dir())
                 .ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
-            let is_repository = root.join(git::GIT).exists();
+            let is_repository = root.join(git::GIT).symlink_metadata().is_ok();
             return Ok(Some(Self {
                 root,
                 is_repository,
@@ -105,6 +105,7 @@ impl Source {
             let listed = Listed::of(&self.root)?;
             copied = copy.named(&listed.paths).map_err(SourceError::Copy)?;
             listed.complete(&tree, &mut copied.modes, mark)?;
+            notes.extend(listed.notes);
             notes.extend(git::borrowed(&self.root).map(|from| {
                 format!(
                     "the repository borrows objects from `{}`, which jobs may not see; `git repack -a -d` makes it whole",

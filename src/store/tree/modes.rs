@@ -18,8 +18,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::store::StoreError;
 
-/// The permissions that survive a copy: the set-user-ID, set-group-ID and sticky bits do not.
-pub(super) const PERMISSIONS: u32 = 0o777;
+/// The permissions that survive a copy: the set-user-ID and sticky bits do not, and the
+/// set-group-ID bit only of a directory, where it says whose group new files get.
+const PERMISSIONS: u32 = 0o777;
+/// The set-group-ID bit.
+pub(super) const SETGID: u32 = 0o2000;
+
+/// Returns the mode of a file or directory as far as it survives a copy.
+pub(super) fn surviving(mode: u32, is_directory: bool) -> u32 {
+    mode & (PERMISSIONS | if is_directory { SETGID } else { 0 })
+}
 
 /// The modes of an opened tree that differ from what lies on disk, by path relative to the tree's
 /// root.
@@ -75,18 +83,18 @@ impl ModePolicy<'_> {
     /// Returns the mode that the copy of a file or directory gets, and whether the real one must be
     /// noted.
     pub(super) fn mode(self, relative: &Path, mode: u32, is_directory: bool) -> (u32, bool) {
-        let real = mode & PERMISSIONS;
+        let real = surviving(mode, is_directory);
         match self {
             Self::Keep => (real, false),
             Self::Restore(modes) => (
                 modes
                     .0
                     .get(relative)
-                    .map_or(real, |mode| mode & PERMISSIONS),
+                    .map_or(real, |mode| surviving(*mode, is_directory)),
                 false,
             ),
             Self::Open => {
-                let opened = real
+                let opened = real & PERMISSIONS
                     | if is_directory || real & 0o100 != 0 {
                         0o555
                     } else {

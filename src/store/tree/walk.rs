@@ -19,8 +19,11 @@ use rustix::{
 };
 
 use super::{
-    Copied, StoreError, TreeCopy, content::Means, failed, make_directory, make_directory_in,
-    modes::PERMISSIONS, open_directory, open_root,
+    Copied, StoreError, TreeCopy,
+    content::Means,
+    failed, make_directory, make_directory_in,
+    modes::{SETGID, surviving},
+    open_directory, open_root,
 };
 
 /// The most threads that copy one tree.
@@ -192,7 +195,7 @@ impl<'a> Walk<'a> {
             Err(error) => return Err(failed("open", &self.copy.from.join(parent), error)),
         };
         let (mode, note) = self.copy.modes.mode(parent, stat.st_mode, true);
-        let made = make_directory(&self.to, parent, 0o700 | mode);
+        let made = make_directory(&self.to, parent, 0o700 | mode & !SETGID);
         if made.map_err(|error| failed("create", &self.copy.to.join(parent), error))? {
             self.own.directories.push(Made {
                 path: parent.to_owned(),
@@ -204,7 +207,7 @@ impl<'a> Walk<'a> {
                     .copied
                     .modes
                     .0
-                    .insert(parent.to_owned(), stat.st_mode & PERMISSIONS);
+                    .insert(parent.to_owned(), surviving(stat.st_mode, true));
             }
         }
         self.parents.insert(parent.to_owned());
@@ -394,9 +397,9 @@ impl<'a> Walk<'a> {
             part.copied
                 .modes
                 .0
-                .insert(relative.clone(), stat.st_mode & PERMISSIONS);
+                .insert(relative.clone(), surviving(stat.st_mode, true));
         }
-        make_directory_in(&place.to, name, 0o700 | mode)
+        make_directory_in(&place.to, name, 0o700 | mode & !SETGID)
             .map_err(|error| failed("create", &self.copy.to.join(&relative), error))?;
         part.directories.push(Made {
             path: relative.clone(),
@@ -471,7 +474,7 @@ impl<'a> Walk<'a> {
             part.copied
                 .modes
                 .0
-                .insert(relative.to_owned(), stat.st_mode & PERMISSIONS);
+                .insert(relative.to_owned(), surviving(stat.st_mode, false));
         }
         part.copied.bytes += u64::try_from(stat.st_size).unwrap_or(0);
         if self.take(place, name, &from, &stat, mode).is_some() {
@@ -557,7 +560,13 @@ impl<'a> Walk<'a> {
             let finish = || {
                 let directory = open_directory(&self.to, &path)?;
                 fs::futimens(&directory, &times)?;
-                fs::fchmod(&directory, Mode::from_raw_mode(mode))
+                match fs::fchmod(&directory, Mode::from_raw_mode(mode)) {
+                    // A sandbox may forbid it (`RestrictSUIDSGID=`, systemd.exec(5)).
+                    Err(Errno::PERM) if mode & SETGID != 0 => {
+                        fs::fchmod(&directory, Mode::from_raw_mode(mode & !SETGID))
+                    }
+                    other => other,
+                }
             };
             finish()
                 .map_err(|error| failed("set the mode of", &self.copy.to.join(&path), error))?;

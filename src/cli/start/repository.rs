@@ -1,0 +1,198 @@
+//! Where the repository of a source tree is, and whether it may be copied with the tree.
+//!
+//! A tree may be hostile, and root may copy it. Its `.git` can name any repository of the host. So
+//! a file `.git` is followed only to a worktree's or submodule's repository that points back, since
+//! only its owner can make it do so. A link is followed only to what everybody may read, or what
+//! belongs to the tree's owner, who is not root.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use super::{
+    git::{GIT, git_command},
+    source::SourceError,
+};
+use crate::store::StoreError;
+
+/// Where the repository of a tree is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Repository {
+    /// Nowhere.
+    None,
+    /// In the tree, as a directory. Some of its parts are links that lead out of the tree and may
+    /// be followed: each with where it leads.
+    Here(Vec<(PathBuf, PathBuf)>),
+    /// At this path, which a file or link names.
+    At(PathBuf),
+    /// At this path, which the tree has no right to name.
+    Foreign(PathBuf),
+}
+
+impl Repository {
+    /// Finds the repository of a tree.
+    ///
+    /// # Errors
+    /// Fails when its file `.git` cannot be read, or names nothing.
+    pub fn of(tree: &Path) -> Result<Self, SourceError> {
+        let place = tree.join(GIT);
+        let unreadable = |error| SourceError::Copy(StoreError::io("read", &place, error));
+        let kind = match fs::symlink_metadata(&place) {
+            Ok(meta) => meta.file_type(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        if kind.is_dir() {
+            return Ok(Self::Here(links(tree, &place)));
+        }
+        if kind.is_symlink() {
+            let Ok(found) = place.canonicalize() else {
+                return Ok(Self::None);
+            };
+            return Ok(if found.is_dir() && is_open(&found, tree) {
+                Self::At(found)
+            } else {
+                Self::Foreign(found)
+            });
+        }
+        let text = fs::read(&place).map_err(unreadable)?;
+        let target = text
+            .strip_prefix(b"gitdir: ")
+            .map(|target| Path::new(OsStr::from_bytes(target.trim_ascii_end())))
+            .ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))?;
+        let found = tree.join(target).canonicalize().map_err(unreadable)?;
+        Ok(if points_back(&found, tree) {
+            Self::At(found)
+        } else {
+            Self::Foreign(found)
+        })
+    }
+}
+
+/// Returns whether a repository names a tree as its own: that of a linked worktree, which lies in
+/// the repository that it shares, or that of a submodule (gitrepository-layout(5)).
+fn points_back(repository: &Path, tree: &Path) -> bool {
+    let Ok(tree) = tree.canonicalize() else {
+        return false;
+    };
+    let named = |file: &str| {
+        let text = fs::read(repository.join(file)).ok()?;
+        let path = Path::new(OsStr::from_bytes(text.trim_ascii_end()));
+        Some(repository.join(path))
+    };
+    let Some(back) = named("gitdir") else {
+        let own = git_command()
+            .args(["config", "--file"])
+            .arg(repository.join("config"))
+            .args(["--path", "core.worktree"])
+            .output();
+        return own.is_ok_and(|own| {
+            let path = Path::new(OsStr::from_bytes(own.stdout.trim_ascii_end()));
+            own.status.success()
+                && repository
+                    .join(path)
+                    .canonicalize()
+                    .is_ok_and(|own| own == tree)
+        });
+    };
+    let is_back = back.file_name() == Some(OsStr::new(GIT))
+        && back.parent().and_then(|back| back.canonicalize().ok()) == Some(tree);
+    let shared = named("commondir").and_then(|shared| shared.canonicalize().ok());
+    is_back && shared.is_some_and(|shared| repository.parent() == Some(&shared.join("worktrees")))
+}
+
+/// Returns whether a tree may lead to a place by a link: it belongs to the tree's owner, or, where
+/// that is root, whom everybody may have misled, everybody may read it.
+fn is_open(place: &Path, tree: &Path) -> bool {
+    let owner = |path: &Path| fs::metadata(path).map(|meta| meta.uid()).ok();
+    let of_others = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
+    owner(place).is_some_and(|uid| owner(tree) == Some(uid))
+        && (owner(tree) != Some(0)
+            || of_others(place) & 0o004 != 0
+                && place
+                    .ancestors()
+                    .filter(|path| path.is_dir())
+                    .all(|path| of_others(path) & 0o001 != 0))
+}
+
+/// Returns the links right in a repository that lead out of its tree and may be followed.
+fn links(tree: &Path, repository: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let root = tree.canonicalize().unwrap_or_else(|_| tree.to_owned());
+    let entries = fs::read_dir(repository).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
+        .filter_map(|entry| {
+            let found = entry.path().canonicalize().ok()?;
+            let follow = !found.starts_with(&root) && is_open(&found, tree);
+            follow.then(|| (Path::new(GIT).join(entry.file_name()), found))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_followed_only_to_a_repository_that_points_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let path = |name: &str| root.join(name);
+        let shared = path("shared.git");
+        for name in ["tree", "shared.git/worktrees/w", "fake/worktrees/w"] {
+            fs::create_dir_all(path(name)).unwrap();
+        }
+        let name = |repository: &str| {
+            fs::write(
+                path("tree/.git"),
+                format!("gitdir: {}\n", path(repository).display()),
+            )
+            .unwrap();
+            Repository::of(&path("tree")).unwrap()
+        };
+        let worktree = path("shared.git/worktrees/w");
+        let foreign = |repository: &str| Repository::Foreign(path(repository));
+        assert_eq!(name("shared.git"), foreign("shared.git"));
+        fs::write(worktree.join("commondir"), "../..\n").unwrap();
+        fs::write(worktree.join("gitdir"), "/elsewhere/.git\n").unwrap();
+        let at = "shared.git/worktrees/w";
+        assert_eq!(name(at), foreign(at));
+        let back = format!("{}\n", path("tree/.git").display());
+        fs::write(worktree.join("gitdir"), &back).unwrap();
+        assert_eq!(name(at), Repository::At(worktree));
+        // One that points back, and shares with a repository that knows nothing of it.
+        let fake = "fake/worktrees/w";
+        fs::write(path(fake).join("gitdir"), &back).unwrap();
+        fs::write(
+            path(fake).join("commondir"),
+            format!("{}\n", shared.display()),
+        )
+        .unwrap();
+        assert_eq!(name(fake), foreign(fake));
+    }
+
+    #[test]
+    fn a_link_is_followed_only_to_what_all_may_read_or_the_owner_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+        let [tree, private] = ["tree", "private"].map(|name| root.join(name));
+        fs::create_dir_all(&tree).unwrap();
+        fs::create_dir_all(private.join("repository")).unwrap();
+        std::os::unix::fs::symlink(private.join("repository"), tree.join(GIT)).unwrap();
+        let found = || Repository::of(&tree).unwrap();
+        assert_eq!(found(), Repository::At(private.join("repository")));
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(found(), Repository::Foreign(private.join("repository")));
+        } else {
+            assert_eq!(found(), Repository::At(private.join("repository")));
+        }
+    }
+}

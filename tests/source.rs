@@ -1,0 +1,142 @@
+//! Repositories that source trees name: copied where they belong to the tree, whatever the caller
+//! is working in, and never otherwise.
+
+use nixactions_harness::{CommandExt as _, Kind, Manager, RUN_DEADLINE, bash, on_shared_managers};
+use serde_json::{Value, json};
+
+on_shared_managers!(
+    a_hook_of_another_repository_may_start_a_run,
+    a_repository_behind_links_is_whole_in_the_job,
+    a_foreign_repository_is_not_copied,
+    a_shared_repository_keeps_its_setgid_bits,
+);
+
+const NONE: [&str; 0] = [];
+
+/// Makes repositories by a script, in a directory of the test's own.
+fn make(manager: &Manager, name: &str, script: &str) {
+    let head = "export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x@x \
+        GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x@x; umask 022; mkdir $1; cd $1; \
+        new() { git init -q -b main $1; (cd $1; echo $1 > $1.txt; git add .; git commit -qm $1); }";
+    manager
+        .command(&["bash", "-ec", &format!("{head}\n{script}"), "make", name])
+        .ok();
+}
+
+fn plan(script: &str) -> Value {
+    json!({ "version": 1, "name": "source", "jobs": { "j": bash(script) } })
+}
+
+fn a_hook_of_another_repository_may_start_a_run(manager: &Manager) {
+    make(
+        manager,
+        "hook",
+        "new here; new other; git clone -q --bare other bare.git",
+    );
+    let script = "ls; git log --format=%s";
+    let plan = manager.plan(&plan(script));
+    let inside = |path: &str| manager.dir().join("hook").join(path).display().to_string();
+    // As git sets them for its hooks, and as people do.
+    let other = inside("other");
+    for variables in [
+        &[("GIT_DIR", ".")][..],
+        &[
+            ("GIT_DIR", &format!("{other}/.git")),
+            ("GIT_WORK_TREE", &other),
+        ],
+        &[("GIT_INDEX_FILE", &format!("{other}/.git/index"))],
+        &[
+            ("GIT_CONFIG_COUNT", "1"),
+            ("GIT_CONFIG_KEY_0", "core.worktree"),
+            ("GIT_CONFIG_VALUE_0", &other),
+        ],
+        &[("GIT_OBJECT_DIRECTORY", &format!("{other}/.git/objects"))],
+    ] {
+        let mut command = manager.nixactions(&[
+            "run".as_ref(),
+            plan.as_os_str(),
+            "--output=json".as_ref(),
+            format!("--source={}", inside("here")).as_ref(),
+        ]);
+        command.envs(variables.iter().copied());
+        let output = command.output_within(RUN_DEADLINE);
+        let run = manager.finished(&output).exits(0);
+        assert_eq!(run.lines("j"), ["here.txt", "here"], "{variables:?}: {run}");
+    }
+}
+
+fn a_repository_behind_links_is_whole_in_the_job(manager: &Manager) {
+    make(
+        manager,
+        "links",
+        "new whole; mv whole/.git elsewhere; ln -s ../elsewhere whole/.git
+        new parts; mv parts/.git/objects store; ln -s ../../store parts/.git/objects
+        mv parts/.git/config config; ln -s $PWD/config parts/.git/config",
+    );
+    for name in ["whole", "parts"] {
+        let script = "git log --format=%s; git status --porcelain; git fsck; echo x > new; git add new; git -c user.name=x -c user.email=x@x commit -qm two; git log --format=%s";
+        let run = manager
+            .run(&plan(script), &[format!("--source=links/{name}")])
+            .exits(0);
+        let lines = run.lines("j");
+        let kept: Vec<_> = lines
+            .iter()
+            .filter(|line| !line.contains("hecking"))
+            .collect();
+        assert_eq!(kept, [&name, &"two", &name], "{run}");
+    }
+    let left = "git -c safe.directory=* -C links/whole log --format=%s";
+    assert_eq!(manager.command(&["bash", "-ec", left]).ok().trim(), "whole");
+}
+
+fn a_foreign_repository_is_not_copied(manager: &Manager) {
+    make(
+        manager,
+        "foreign",
+        "new private; chmod 700 private; for kind in file link fake; do mkdir $kind; echo mine > $kind/mine; done
+        echo gitdir: $PWD/private/.git > file/.git
+        ln -s $PWD/private/.git link/.git
+        mkdir -p own/worktrees/w; echo $PWD/private/.git > own/worktrees/w/commondir
+        echo $PWD/fake/.git > own/worktrees/w/gitdir; echo gitdir: $PWD/own/worktrees/w > fake/.git
+        new outer; cp -r file outer/nested; echo '*' > outer/nested/.gitignore",
+    );
+    // What belongs to the user whose manager it is may be linked by that user.
+    let kinds: &[&str] = if manager.kind() == Kind::User {
+        &["file", "fake"]
+    } else {
+        &["file", "link", "fake"]
+    };
+    for kind in kinds {
+        let script =
+            "ls -A; git log 2>/dev/null && echo LEAK; grep -rl private . && echo LEAK; true";
+        let run = manager
+            .run(&plan(script), &[format!("--source=foreign/{kind}")])
+            .exits(0);
+        assert_eq!(run.lines("j"), ["mine"], "{kind}: {run}");
+        assert!(run.stderr.contains("which is not its own"), "{run}");
+    }
+    let run = manager
+        .run(&plan("git status --porcelain"), &["--source=foreign/outer"])
+        .exits(0);
+    assert!(!run.lines("j").contains(&"LEAK"), "{run}");
+}
+
+fn a_shared_repository_keeps_its_setgid_bits(manager: &Manager) {
+    make(
+        manager,
+        "shared",
+        "git init -q --shared -b main here; cd here; mkdir team; chmod 2775 team; echo x > team/x; git add .; git commit -qm here",
+    );
+    // The sandbox of a user's manager, and one without user records, forbids them in a job.
+    let script = "mkdir probe; if chmod g+s probe 2>/dev/null; then stat -c %A .git/objects team | cut -c7; else echo none; fi";
+    let run = manager
+        .run(&plan(script), &["--source=shared/here"])
+        .exits(0);
+    let lines = run.lines("j");
+    assert!(lines == ["s", "s"] || lines == ["none"], "{run}");
+    if manager.kind() == Kind::System {
+        assert_ne!(lines, ["none"], "{run}");
+    }
+    let plain = manager.run(&plan("true"), &NONE).exits(0);
+    plain.leaves_nothing(manager);
+}
