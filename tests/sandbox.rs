@@ -12,7 +12,9 @@ on_shared_managers!(
     levels_open_what_they_say,
     properties_reach_the_unit,
     sockets_of_the_host_are_reached_only_where_the_plan_says_so,
+    shared_memory_is_a_jobs_own,
 );
+on_managers!(systemd_calls_a_default_job_well_confined on system_252, system_257, system_262);
 // The host's /root is not ours, and a user's state directory lies in /home anyway.
 on_managers!(the_state_directory_may_lie_in_a_hidden_one on embedded_257, embedded_262, system_252, system_257, system_262);
 
@@ -269,4 +271,51 @@ fn sockets_of_the_host_are_reached_only_where_the_plan_says_so(manager: &Manager
         assert_eq!(found, NONE, "{job} of {run}");
     }
     assert_eq!(run.lines("bound"), ["there"], "{run}");
+}
+
+fn shared_memory_is_a_jobs_own(manager: &Manager) {
+    // A file in /dev/shm, and a queue of messages (sysvipc(7)), which perl can make.
+    let make = "echo mine > /dev/shm/nixactions-shm; perl -e 'exit !defined msgget(7001, 0600 | 01000)'; touch made; until [ -e stop ]; do sleep 0.05; done";
+    let look =
+        "[ ! -e /dev/shm/nixactions-shm ]; perl -e 'exit defined msgget(7001, 0)'; echo none";
+    let plan = |sandbox: &str| {
+        json!({ "version": 1, "name": "memory", "maxParallel": 2,
+            "executors": { "e": { "type": "systemd", "sandbox": sandbox } },
+            "jobs": { "make": with(bash(make), json!({ "executor": "e" })), "look": with(bash(&format!("until [ -e go ]; do sleep 0.05; done; {look}")), json!({ "executor": "e" })) } })
+    };
+    for sandbox in ["strict", "relaxed"] {
+        // There message queues are the host's.
+        if manager.kind() == Kind::User && sandbox == "relaxed" {
+            continue;
+        }
+        let run = manager.start(&plan(sandbox), &NONE);
+        run.wait_for_file("make", "made");
+        fs::write(run.workspace("look", "go"), "").expect("it is ours");
+        run.wait_for_event("jobFinished", Some("look"));
+        fs::write(run.workspace("make", "stop"), "").expect("it is ours");
+        let run = run.end().exits(0);
+        assert_eq!(run.lines("look"), ["none"], "{run}");
+    }
+}
+
+fn systemd_calls_a_default_job_well_confined(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "scored", "jobs": {
+        "j": bash("touch started; until [ -e stop ]; do sleep 0.05; done") } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "started");
+    let unit = format!("nixactions-{}-j.service", run.id());
+    let text = manager
+        .command(&["systemd-analyze", "security", "--no-pager", &unit])
+        .ok();
+    fs::write(run.workspace("j", "stop"), "").expect("it is ours");
+    run.end().exits(0);
+    let level = text.lines().find_map(|line| {
+        line.split_once("exposure level for ")?
+            .1
+            .split(' ')
+            .nth(1)?
+            .parse()
+            .ok()
+    });
+    assert!(level.is_some_and(|level: f64| level <= 2.0), "{text}");
 }

@@ -1,7 +1,7 @@
 //! The sandbox of a job: which unit properties each level sets (systemd.exec(5)).
 //!
 //! Chosen by cost, measured property by property (`docs/sandbox.md` has the table): a user of the
-//! job's own without capabilities makes most `Protect*=` settings redundant, and those left out
+//! job's own without capabilities makes some `Protect*=` settings redundant, and those left out
 //! here cost more than they protect.
 
 use std::path::{Path, PathBuf};
@@ -31,6 +31,10 @@ const DENIED_CALLS: [&str; 12] = [
     "bpf",
     "userfaultfd",
 ];
+
+/// What programs talk to each other, to the network and to the kernel's side of it by; others are
+/// little used, and so are their faults little known.
+const ADDRESS_FAMILIES: [&str; 4] = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"];
 
 /// `EPERM`: a denied call fails, it does not kill.
 pub(super) const EPERM: i32 = 1;
@@ -155,8 +159,21 @@ pub(super) fn properties(
         flag("NoNewPrivileges"),
         ("CapabilityBoundingSet", Value::U64(0)),
     ]);
+    // It is mounted where the host may have nothing; then only root, or who has a /dev of its own,
+    // can make the place.
+    if run.manager != ManagerKind::User || level == Sandbox::Strict {
+        properties.push(flag("PrivateIPC"));
+    }
     if level == Sandbox::Strict {
         properties.extend([
+            flag("PrivateDevices"),
+            flag("ProtectKernelLogs"),
+            flag("ProtectKernelModules"),
+            flag("ProtectControlGroups"),
+            (
+                "RestrictAddressFamilies",
+                Value::Filter(true, ADDRESS_FAMILIES.map(str::to_owned).to_vec()),
+            ),
             text("ProtectProc", "invisible"),
             flag("LockPersonality"),
             flag("RestrictRealtime"),
@@ -205,6 +222,8 @@ pub(super) fn properties(
     let mut empty = vec![
         own_tmpfs(Path::new("/run"), "ro,mode=0755"),
         own_tmpfs(&view.files, "mode=1777"),
+        // Shared memory has names there that all of the host see; `PrivateIPC=` is about others.
+        own_tmpfs(Path::new("/dev/shm"), "mode=1777"),
     ];
     let is_hidden = HIDDEN
         .iter()
