@@ -69,23 +69,22 @@ pub struct Need {
     pub failed: bool,
 }
 
-/// Decides whether a job runs, once all its needs are finished.
-pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: bool) -> Gate {
-    match condition {
-        Condition::Always => Gate::Run,
-        Condition::Cancelled if cancelled => Gate::Run,
-        Condition::Cancelled => Gate::Skip(was_false("cancelled()")),
-        Condition::Failure if cancelled => Gate::Cancel(RUN_CANCELLED.to_owned()),
-        Condition::Failure if needs.iter().any(|need| need.failed) => Gate::Run,
-        Condition::Failure => Gate::Skip(was_false("failure()")),
-        Condition::Success | Condition::Bash(_) => {
-            match blocked(needs.iter().map(|need| (&need.job, need.conclusion))) {
-                Some(reason) => Gate::Skip(reason),
-                None if cancelled => Gate::Cancel(RUN_CANCELLED.to_owned()),
-                None => match condition {
-                    Condition::Bash(text) => Gate::Ask(text.clone()),
-                    _ => Gate::Run,
-                },
+/// Decides whether a job runs, once all its needs are finished. `cancelled` is why the run is being
+/// cancelled, if it is.
+pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: Option<&str>) -> Gate {
+    match (condition, cancelled) {
+        (Condition::Always, _) | (Condition::Cancelled, Some(_)) => Gate::Run,
+        (Condition::Cancelled, None) => Gate::Skip(was_false("cancelled()")),
+        (Condition::Failure, Some(reason)) => Gate::Cancel(reason.to_owned()),
+        (Condition::Failure, None) if needs.iter().any(|need| need.failed) => Gate::Run,
+        (Condition::Failure, None) => Gate::Skip(was_false("failure()")),
+        (Condition::Success | Condition::Bash(_), _) => {
+            let blocked = blocked(needs.iter().map(|need| (&need.job, need.conclusion)));
+            match (blocked, cancelled, condition) {
+                (Some(reason), _, _) => Gate::Skip(reason),
+                (None, Some(reason), _) => Gate::Cancel(reason.to_owned()),
+                (None, None, Condition::Bash(text)) => Gate::Ask(text.clone()),
+                (None, None, _) => Gate::Run,
             }
         }
     }
@@ -234,7 +233,7 @@ mod tests {
 
     #[test]
     fn success_needs_every_need_to_succeed() {
-        let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, false);
+        let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, None);
         assert_eq!(gate(&[]), Gate::Run);
         assert_eq!(gate(&[need("a", Success), need("b", Success)]), Gate::Run);
         assert_eq!(
@@ -259,15 +258,19 @@ mod tests {
             ..need("a", Skipped)
         };
         assert_eq!(
-            job_gate(&Condition::Failure, &[skipped_after_failure], false),
+            job_gate(&Condition::Failure, &[skipped_after_failure], None),
             Gate::Run
         );
         assert_eq!(
-            job_gate(&Condition::Failure, &[need("a", Skipped)], false),
+            job_gate(&Condition::Failure, &[need("a", Skipped)], None),
             skip("condition `failure()` was false")
         );
         assert_eq!(
-            job_gate(&Condition::Failure, &[need("a", Failure)], true),
+            job_gate(
+                &Condition::Failure,
+                &[need("a", Failure)],
+                Some(RUN_CANCELLED)
+            ),
             Gate::Cancel("the run was cancelled".into())
         );
     }
@@ -275,20 +278,27 @@ mod tests {
     #[test]
     fn always_runs_after_failure_and_cancellation() {
         assert_eq!(
-            job_gate(&Condition::Always, &[need("a", Failure)], false),
+            job_gate(&Condition::Always, &[need("a", Failure)], None),
             Gate::Run
         );
         assert_eq!(
-            job_gate(&Condition::Always, &[need("a", Cancelled)], true),
+            job_gate(
+                &Condition::Always,
+                &[need("a", Cancelled)],
+                Some(RUN_CANCELLED)
+            ),
             Gate::Run
         );
     }
 
     #[test]
     fn cancelled_runs_only_in_a_cancelled_run() {
-        assert_eq!(job_gate(&Condition::Cancelled, &[], true), Gate::Run);
         assert_eq!(
-            job_gate(&Condition::Cancelled, &[need("a", Failure)], false),
+            job_gate(&Condition::Cancelled, &[], Some(RUN_CANCELLED)),
+            Gate::Run
+        );
+        assert_eq!(
+            job_gate(&Condition::Cancelled, &[need("a", Failure)], None),
             skip("condition `cancelled()` was false")
         );
     }
@@ -296,11 +306,19 @@ mod tests {
     #[test]
     fn a_cancelled_run_cancels_what_has_not_started() {
         assert_eq!(
-            job_gate(&Condition::Success, &[need("a", Success)], true),
+            job_gate(
+                &Condition::Success,
+                &[need("a", Success)],
+                Some(RUN_CANCELLED)
+            ),
             Gate::Cancel("the run was cancelled".into())
         );
         assert_eq!(
-            job_gate(&Condition::Success, &[need("a", Failure)], true),
+            job_gate(
+                &Condition::Success,
+                &[need("a", Failure)],
+                Some(RUN_CANCELLED)
+            ),
             skip("need `a` failed")
         );
     }
@@ -334,11 +352,11 @@ mod tests {
     fn any_other_condition_is_bash_after_an_implicit_success() {
         let bash = Condition::parse(Some(" [ \"$X\" = 1 ] "));
         assert_eq!(
-            job_gate(&bash, &[], false),
+            job_gate(&bash, &[], None),
             Gate::Ask("[ \"$X\" = 1 ]".into())
         );
         assert_eq!(
-            job_gate(&bash, &[need("a", Failure)], false),
+            job_gate(&bash, &[need("a", Failure)], None),
             skip("need `a` failed")
         );
         assert_eq!(step_gate(&bash, Failure), skip("an earlier step failed"));

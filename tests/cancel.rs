@@ -12,10 +12,14 @@ use serde_json::json;
 on_shared_managers!(
     a_job_that_ignores_signals_gets_them_in_order,
     a_second_cancellation_kills,
+    a_second_cancel_kills_at_once,
+    the_timeout_of_a_workflow_is_the_reason_of_its_jobs,
     what_has_not_started_is_cancelled_and_cleaning_jobs_run,
     a_finished_run_cannot_be_cancelled,
 );
 on_managers!(units_that_are_stopped_by_hand_end_truthfully on system_252, system_257, system_262, user_262);
+
+on_managers!(a_stopped_runner_does_not_hold_a_cancel on embedded, system_252, system_262, user_262);
 
 const NONE: [&str; 0] = [];
 
@@ -258,4 +262,59 @@ fn units_that_are_stopped_by_hand_end_truthfully(manager: &Manager) {
     if manager.kind() != Kind::User {
         assert_eq!(manager.systemctl(&["is-system-running"]).ok(), "running\n");
     }
+}
+
+fn a_second_cancel_kills_at_once(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "twice", "jobs": { "j": bash(STUBBORN) } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "started");
+    let said = manager.nixactions(&["cancel", run.id()]).ok();
+    assert!(said.contains("cancelling"), "{said}");
+    let begin = std::time::Instant::now();
+    let said = manager.nixactions(&["cancel", run.id()]).ok();
+    assert!(said.contains("killing"), "{said}");
+    let run = run.end().exits(130);
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(7), "{took:?}: {run}");
+    assert_eq!(run.verdict("j"), "cancelled/cancelled", "{run}");
+}
+
+fn the_timeout_of_a_workflow_is_the_reason_of_its_jobs(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "late", "timeout": 3, "maxParallel": 2, "jobs": {
+        "j": bash("sleep 98764"),
+        "after": with(bash("true"), json!({ "needs": ["j"], "condition": "failure()" })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    let reason = "timeout: the run took too long";
+    assert_eq!(run.record["reason"], reason, "{run}");
+    assert_eq!(
+        (run.reason("j"), run.reason("after")),
+        (reason, reason),
+        "{run}"
+    );
+}
+
+/// A step that stops its runner again and again: no signal but SIGKILL reaches that.
+fn a_stopped_runner_does_not_hold_a_cancel(manager: &Manager) {
+    let stop = "kill -STOP $PPID; touch stopped; while :; do kill -STOP $PPID; sleep 0.01; done";
+    let plan = json!({ "version": 1, "name": "stopped", "maxParallel": 2, "jobs": {
+        "j": bash(&format!("trap '' INT TERM; {stop}")),
+        "always": with(bash("true"), json!({ "needs": ["j"], "condition": "always()" })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "stopped");
+    let begin = std::time::Instant::now();
+    manager.nixactions(&["cancel", run.id()]).ok();
+    let run = run.end().exits(130);
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(50), "{took:?}: {run}");
+    assert_eq!(
+        (run.verdict("j"), run.verdict("always")),
+        (
+            "cancelled/cancelled".to_owned(),
+            "success/success".to_owned()
+        ),
+        "{run}"
+    );
+    run.leaves_nothing(manager);
 }

@@ -15,6 +15,7 @@ on_shared_managers!(
     a_group_stays_with_its_run_while_the_supervisor_is_restarted,
     a_run_that_waits_can_be_cancelled,
 );
+on_managers!(a_held_queue_starves_no_watchdog on system_252, system_262);
 on_managers!(a_manager_that_is_killed_gives_the_group_back on embedded, embedded_262);
 
 const NONE: [&str; 0] = [];
@@ -220,4 +221,40 @@ fn a_manager_that_is_killed_gives_the_group_back(manager: &Manager) {
     let_go(&second);
     let second = second.end();
     assert_eq!(second.record["conclusion"], "success", "{second}");
+}
+
+/// Somebody who changes the group holds its queue for longer than the watchdog's time.
+fn a_held_queue_starves_no_watchdog(manager: &Manager) {
+    let dir = manager.file(manager.state_dir().join("concurrency/slow"));
+    fs::create_dir_all(&dir).expect("it is ours");
+
+    manager.write(
+        "/etc/systemd/system/nixactions-queued-1.service.d/99-test.conf",
+        "[Service]\nWatchdogSec=2s\n",
+    );
+    manager.systemctl(&["daemon-reload"]).ok();
+    let queue = fs::File::create(dir.join("queue")).expect("it is ours");
+    let lock = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&queue, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).expect("it is free");
+    let plan = json!({ "version": 1, "name": "queued", "concurrency": { "group": "slow" },
+        "jobs": { "j": bash("true") } });
+    let run = manager.start(&plan, &NONE);
+    wait_for(SOON, "its supervisor", || {
+        run.dir().join("supervisor.lock").exists().then_some(())
+    });
+    // Longer than twice the time.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let unit = "nixactions-queued-1.service";
+    let restarts = manager
+        .systemctl(&["show", "--property=NRestarts,ActiveState", unit])
+        .ok();
+    assert_eq!(restarts, "NRestarts=0\nActiveState=active\n");
+    drop(queue);
+    run.end().exits(0);
 }

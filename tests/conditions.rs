@@ -12,6 +12,7 @@ on_shared_managers!(
     a_bash_condition_decides_by_its_exit_status,
     a_bash_condition_sees_the_job,
     a_skip_goes_down_the_chain_with_its_reason,
+    a_skip_is_told_once_and_truthfully,
     a_condition_that_takes_too_long_or_is_cancelled_is_ended,
 );
 
@@ -236,4 +237,20 @@ fn a_condition_that_takes_too_long_or_is_cancelled_is_ended(manager: &Manager) {
         "{run}"
     );
     run.leaves_nothing(manager);
+}
+
+/// systemd drops `b`, so that nobody has left a result of it when the gate of `c` looks.
+fn a_skip_is_told_once_and_truthfully(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "dropped", "jobs": {
+        "a": bash("false"),
+        "b": with(bash("true"), json!({ "needs": ["a"], "continueOnError": true })),
+        "c": with(bash("true"), json!({ "needs": ["b"] })),
+        "d": with(bash("echo RESULT=$NEEDS_B_RESULT"), json!({ "needs": ["b"], "condition": "always()" })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(run.reason("c"), "need `b` was skipped", "{run}");
+    assert_eq!(run.value("d", "RESULT"), "skipped", "{run}");
+    let text = manager.nixactions(&["logs", &run.id, "c"]).ok();
+    assert!(!text.contains("failed"), "{text}");
+    assert_eq!(text.matches("skipped: need").count(), 1, "{text}");
 }

@@ -13,6 +13,7 @@ on_shared_managers!(
     a_job_is_tried_again_in_a_fresh_workspace,
     timeouts_of_steps_are_retried_and_those_of_jobs_are_not,
     a_wait_ends_with_a_cancellation,
+    a_jobs_retry_covers_all_that_fails_it,
     a_wait_outlives_the_supervisor,
 );
 on_managers!(a_wait_outlives_a_reexecuted_systemd on embedded, system_252, system_257, system_262);
@@ -313,4 +314,40 @@ fn a_wait_outlives_a_reexecuted_systemd(manager: &Manager) {
     // It drops the connection of whoever asked for it.
     manager.systemctl(&["daemon-reexec"]).output_within(SOON);
     tried_twice(&run.end().exits(0));
+}
+
+/// Each fails the first time for want of a file in a directory that outlives the attempt.
+fn a_jobs_retry_covers_all_that_fails_it(manager: &Manager) {
+    let dir = manager.open_directory("covers");
+    let path = dir.display();
+    let once =
+        |name: &str| format!("if ! [ -e {path}/{name} ]; then touch {path}/{name}; first=1; fi");
+    let provider = manager.write_executable(
+        dir.join("provider-program"),
+        format!(
+            "#!/bin/sh\n{}\n[ -z \"$first\" ] || exit 1\necho 'export A=\"b\"'\n",
+            once("provider")
+        ),
+    );
+    let retry = json!({ "maxAttempts": 2, "minTime": 0.1 });
+    let out = json!({ "executor": "out", "retry": retry });
+    let plan = json!({ "version": 1, "name": "covers", "maxParallel": 3,
+        "executors": { "out": { "type": "systemd", "properties": { "ReadWritePaths": path.to_string() } } },
+        "jobs": {
+        "provider": with(with(bash("[ \"$A\" = b ]"), out.clone()), json!({ "envFrom": [[provider]] })),
+        "artifact": with(
+            with(bash(&format!("touch there; {}; [ -n \"$first\" ] || touch missing", once("artifact"))), out.clone()),
+            json!({ "outputs": { "there": "there", "what": "missing" } }),
+        ),
+        "condition": with(
+            with(bash("true"), out),
+            json!({ "condition": format!("{}; [ -z \"$first\" ] || exit 255", once("condition")) }),
+        ),
+    } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    for job in ["provider", "artifact", "condition"] {
+        assert_eq!(run.verdict(job), "success/success", "{run}");
+    }
+    assert_eq!(attempts(run.job("provider")), 2, "{run}");
+    assert_eq!(attempts(run.job("artifact")), 2, "{run}");
 }

@@ -33,8 +33,10 @@ pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError
         }
         Liveness::Running => {}
     }
-    run.request_cancel("nixactions cancel", args.kill)?;
-    let doing = if args.kill { "killing" } else { "cancelling" };
+    // As with Ctrl-C, the second request kills.
+    let kill = args.kill || run.cancel_requested(false).is_some();
+    run.request_cancel("nixactions cancel", kill)?;
+    let doing = if kill { "killing" } else { "cancelling" };
     writeln!(
         std::io::stdout(),
         "{id}: {doing}; `nixactions attach {id}` follows it to its end"

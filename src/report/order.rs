@@ -50,10 +50,7 @@ impl Order {
     /// Takes an event in. A supervisor that took the run over may tell again what jobs told the one
     /// before; that is dropped, as is a second end of the same job.
     pub fn event(&mut self, event: Event) {
-        if let EventKind::JobStarted { job }
-        | EventKind::StepStarted { job, .. }
-        | EventKind::StepFinished { job, .. }
-        | EventKind::Annotation { job, .. } = &event.event
+        if let Some(job) = event.told_by()
             && !self
                 .told
                 .insert((job.clone(), event.at, discriminant(&event.event)))
@@ -238,6 +235,17 @@ mod tests {
         }
         order.event(started(10, "b"));
         assert_eq!(names(&mut order, 100, 100), ["+a", "+b", "+a"]);
+        for _ in 0..2 {
+            order.event(Event {
+                at: at(12),
+                event: EventKind::JobRetried {
+                    job: "a".parse().unwrap(),
+                    attempt: 2,
+                },
+            });
+        }
+        assert!(order.next(at(100), at(100)).is_some());
+        assert_eq!(order.next(at(100), at(100)), None);
     }
 
     #[test]

@@ -212,12 +212,6 @@ impl<W: Write> Renderer for Text<W> {
                 self.about(job, &self.dim(&format!("attempt {attempt}")))
             }
             EventKind::StepStarted {
-                attempt: 1,
-                name,
-                index: 0,
-                ..
-            } if name == "step 1" => Ok(()),
-            EventKind::StepStarted {
                 job, name, attempt, ..
             } => {
                 let again = if *attempt > 1 {
@@ -313,5 +307,26 @@ impl<W: Write> Renderer for Text<W> {
             writeln!(self.out, "{}", verdict(record, self.colour))?;
         }
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_step_called_step_1_is_shown() {
+        let mut text = Text::new(Vec::new(), false);
+        let event = EventKind::StepStarted {
+            job: "j".parse().unwrap(),
+            index: 0,
+            name: "step 1".into(),
+            attempt: 1,
+        };
+        let at = Timestamp::UNIX_EPOCH;
+        text.event(&Event { at, event }).unwrap();
+        assert_eq!(text.out, b"j : step `step 1`\n");
     }
 }

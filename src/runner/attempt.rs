@@ -119,6 +119,8 @@ impl Job<'_> {
                 Err(WorkspaceError::Missing { .. })
                     if self.record.outcome != Conclusion::Success => {}
                 Err(error) => {
+                    // Another attempt may make it.
+                    self.inherits |= matches!(error, WorkspaceError::Missing { .. });
                     let reason = describe(&error);
                     self.processes.journal.note(&reason, Priority::Error);
                     self.fail(reason);

@@ -28,7 +28,34 @@ struct Question<'a> {
 impl Job<'_> {
     /// Asks the job's own condition. Where it is not true, the job's record says what became of the
     /// job.
-    pub(super) fn holds(&mut self, condition: &str, environment: &Environment) -> bool {
+    pub(super) fn holds_in_the_end(&mut self, condition: &str, environment: &Environment) -> bool {
+        let mut attempt = 1;
+        loop {
+            let reason = match self.holds(condition, environment) {
+                Ok(holds) => return holds,
+                Err(reason) => Some(reason),
+            };
+            let retry = self
+                .spec
+                .retry
+                .filter(|retry| attempt < retry.max_attempts && !self.processes.killed);
+            let Some(retry) = retry else {
+                self.end(Conclusion::Failure, reason.unwrap_or_default());
+                return false;
+            };
+            if self
+                .wait_to_retry("the job", &reason, attempt, &retry)
+                .is_some()
+            {
+                return false;
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Asks the job's condition. Records how the job ends where it does not run; an error is why
+    /// the condition could not be told.
+    fn holds(&mut self, condition: &str, environment: &Environment) -> Result<bool, String> {
         let question = Question {
             file: "condition".to_owned(),
             step: None,
@@ -37,15 +64,13 @@ impl Job<'_> {
             environment,
         };
         match self.ask(condition, question) {
-            Ok(true) => return true,
+            Ok(true) => return Ok(true),
             Ok(false) => self.end(Conclusion::Skipped, status::was_false(condition)),
-            Err((_, reason)) if self.record.outcome == Conclusion::Success => {
-                self.end(Conclusion::Failure, reason)
-            }
+            Err((_, reason)) if self.record.outcome == Conclusion::Success => return Err(reason),
             // The cancellation or timeout that ended the condition is recorded as the job's.
             Err(_) => {}
         }
-        false
+        Ok(false)
     }
 
     /// Runs a step if its condition is true.

@@ -20,8 +20,8 @@ pub struct NeedResult {
 }
 
 /// Reads what the job's needs left. PID 1 starts a job when its needs are over, so a need without a
-/// result was killed before it could leave one, or dropped by systemd after such a kill: a failure
-/// either way, which may be one that counts as success.
+/// result was killed before it could leave one, which is a failure that may count as success; or
+/// systemd dropped it after a failure of its own needs, which skips it.
 pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
     spec.needs.iter().map(|job| read(spec, job)).collect()
 }
@@ -39,11 +39,10 @@ fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
         },
         Ok(None) | Err(_) => {
             // Its event file says that it was started, and not dropped.
-            let failed = !(spec.tolerated_needs.contains(job) && store::has_started(&paths));
-            let conclusion = if failed {
-                Conclusion::Failure
-            } else {
-                Conclusion::Success
+            let (conclusion, failed) = match store::has_started(&paths) {
+                true if spec.tolerated_needs.contains(job) => (Conclusion::Success, false),
+                true => (Conclusion::Failure, true),
+                false => (Conclusion::Skipped, true),
             };
             NeedResult {
                 need: Need {

@@ -198,7 +198,7 @@ impl Job<'_> {
     fn run_if(&mut self, condition: Option<&str>) {
         let prepared = self.prepare();
         if let (Some(condition), Ok(environment)) = (condition, &prepared)
-            && !self.holds(condition, environment)
+            && !self.holds_in_the_end(condition, environment)
         {
             return;
         }
@@ -228,7 +228,7 @@ impl Job<'_> {
         if flag("killed") {
             return Gate::Cancel("the run was killed".to_owned());
         }
-        let gate = status::job_gate(&condition, &needs, flag("cancelled"));
+        let gate = status::job_gate(&condition, &needs, self.cancelled().as_deref());
         status::matrix_gate(&condition, gate, self.matrix_cancelled())
     }
 
@@ -264,6 +264,17 @@ impl Job<'_> {
         Ok((held, patience.end()))
     }
 
+    /// Returns why the run is being cancelled, if it is: the flag holds the reason where nobody has
+    /// asked for it.
+    fn cancelled(&self) -> Option<String> {
+        let flag = self.spec.shared_directory.join("cancelled");
+        match fs::read_to_string(flag) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(reason) if !reason.is_empty() => Some(reason),
+            Ok(_) | Err(_) => Some(status::RUN_CANCELLED.to_owned()),
+        }
+    }
+
     /// Returns why the job's matrix group is being cancelled, if it is.
     fn matrix_cancelled(&self) -> Option<String> {
         let matrix = self.spec.matrix.as_ref()?;
@@ -273,10 +284,10 @@ impl Job<'_> {
     /// Returns how a job ends that was told to, and why. The supervisor raises a flag before it
     /// signals anybody; without one somebody stopped this job alone.
     fn stopped(&self) -> (Conclusion, String) {
-        if ["cancelled", "killed"]
-            .iter()
-            .any(|flag| self.spec.shared_directory.join(flag).exists())
-        {
+        if let Some(reason) = self.cancelled() {
+            return (Conclusion::Cancelled, reason);
+        }
+        if self.spec.shared_directory.join("killed").exists() {
             return (Conclusion::Cancelled, status::RUN_CANCELLED.to_owned());
         }
         match self.matrix_cancelled() {
@@ -409,6 +420,13 @@ impl Job<'_> {
             let _ = store::remove_tree(&self.paths.workspace());
         }
         let _ = store::remove_tree(&self.paths.home());
+    }
+
+    /// Removes the artifacts that an attempt has saved.
+    pub(super) fn remove_artifacts(&self) {
+        for output in &self.spec.outputs {
+            empty(&self.paths.artifact(&output.name));
+        }
     }
 
     /// Writes the result, which is what dependents and the supervisor see.

@@ -27,6 +27,10 @@ impl Job<'_> {
                 }
                 Err(error) => return self.fail(describe(&error)),
             }
+            let is_saved = self.record.outcome == Conclusion::Success;
+            if is_saved {
+                self.save();
+            }
             let attempt = self.record.attempts;
             let is_over = self.state == Conclusion::Cancelled || self.processes.killed;
             let retry = self
@@ -34,7 +38,10 @@ impl Job<'_> {
                 .retry
                 .filter(|retry| self.inherits && !is_over && attempt < retry.max_attempts);
             let Some(retry) = retry else {
-                return self.save();
+                if !is_saved {
+                    self.save();
+                }
+                return;
             };
             // What it has failed of is no longer how it ends, whether there will be another attempt
             // or a cancellation.
@@ -84,6 +91,7 @@ impl Job<'_> {
         self.processes.cgroup.kill_others(&HashSet::new());
         self.processes.finish();
         self.remove_work();
+        self.remove_artifacts();
         (0..self.spec.steps.len())
             .for_each(|index| _ = std::fs::remove_file(self.paths.summary(index)));
         self.record.outputs.clear();

@@ -15,7 +15,7 @@ use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -26,14 +26,19 @@ use nix::{
 use super::{RunDir, StateDir, StoreError, files, liveness::write_lock, make_dir};
 use crate::{ids::RunId, unit::RunSpec};
 
-/// How long the run whose turn it is gets to notice, before it is asked for again.
+/// How long the run whose turn it is gets to notice, before it is asked for again; and how long a
+/// lock is left alone that somebody else has.
 const ITS_TURN: Duration = Duration::from_millis(20);
+/// How long another may change the group, and how long the run whose turn it is may take to notice:
+/// either may have been stopped.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A concurrency group of a state directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConcurrencyGroup {
     state: StateDir,
     path: PathBuf,
+    patience: Duration,
 }
 
 /// The lock of a group, held until the last copy of it is closed.
@@ -78,27 +83,31 @@ impl ConcurrencyGroup {
         Ok(Self {
             state: StateDir::open(state)?,
             path,
+            patience: PATIENCE,
         })
     }
 
     /// Comes to the group: takes it where it is free; else waits for it in the place of an older
     /// run that did, which is told, and tells the run that holds it to end where
-    /// `cancel_in_progress`. A run that waits already keeps its place.
+    /// `cancel_in_progress`. A run that waits already keeps its place. Blocks for as long as others
+    /// change the group.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's reason, or when others take too long.
     pub fn arrive(&self, run: &RunId, cancel_in_progress: bool) -> Result<Arrival, StoreError> {
+        let deadline = Instant::now() + self.patience;
         loop {
-            let _queue = self.queue()?;
+            let queue = self.queue()?;
             let waiting = self.waiting().filter(|waiting| waiting != run);
-            if let Some(lock) = lock(&self.path.join("lock"), false)? {
+            if let Some(lock) = lock(&self.path.join("lock"), Wait::No)? {
                 // Between the end of one run and the next it is the turn of the one that waits, if
-                // it is still there to take it.
+                // it is still there to take it, and does.
                 if waiting
                     .as_ref()
                     .is_some_and(|waiting| self.is_alive(waiting))
+                    && Instant::now() < deadline
                 {
-                    drop(lock);
+                    drop((lock, queue));
                     std::thread::sleep(ITS_TURN);
                     continue;
                 }
@@ -140,7 +149,7 @@ impl ConcurrencyGroup {
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn wait(&self, run: &RunId) -> Result<Option<GroupLock>, StoreError> {
-        let Some(lock) = lock(&self.path.join("lock"), true)? else {
+        let Some(lock) = lock(&self.path.join("lock"), Wait::Always)? else {
             return Ok(None);
         };
         let _queue = self.queue()?;
@@ -185,7 +194,7 @@ impl ConcurrencyGroup {
     }
 
     fn queue(&self) -> Result<Option<GroupLock>, StoreError> {
-        lock(&self.path.join("queue"), true)
+        lock(&self.path.join("queue"), Wait::For(self.patience))
     }
 
     fn waiting(&self) -> Option<RunId> {
@@ -233,8 +242,16 @@ fn read_id(path: &Path) -> Option<RunId> {
     std::fs::read_to_string(path).ok()?.parse().ok()
 }
 
+/// How long a lock is waited for that somebody else has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    No,
+    For(Duration),
+    Always,
+}
+
 /// Locks a file, making it where it is absent. `None` where it is locked and not waited for.
-fn lock(path: &Path, wait: bool) -> Result<Option<GroupLock>, StoreError> {
+fn lock(path: &Path, wait: Wait) -> Result<Option<GroupLock>, StoreError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -244,19 +261,24 @@ fn lock(path: &Path, wait: bool) -> Result<Option<GroupLock>, StoreError> {
         .open(path);
     let file = file.map_err(|source| StoreError::io("open", path, source))?;
     let wanted = write_lock();
+    let begin = Instant::now();
     loop {
-        match fcntl(
-            &file,
-            if wait {
-                FcntlArg::F_OFD_SETLKW(&wanted)
-            } else {
-                FcntlArg::F_OFD_SETLK(&wanted)
-            },
-        ) {
-            Ok(_) => return Ok(Some(GroupLock(file))),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) if !wait => return Ok(None),
-            Err(errno) => return Err(StoreError::io("lock", path, errno.into())),
+        let argument = match wait {
+            Wait::Always => FcntlArg::F_OFD_SETLKW(&wanted),
+            Wait::No | Wait::For(_) => FcntlArg::F_OFD_SETLK(&wanted),
+        };
+        match (fcntl(&file, argument), wait) {
+            (Ok(_), _) => return Ok(Some(GroupLock(file))),
+            (Err(Errno::EINTR), _) => {}
+            (Err(Errno::EAGAIN | Errno::EACCES), Wait::No) => return Ok(None),
+            (Err(Errno::EAGAIN | Errno::EACCES), Wait::For(patience)) => {
+                if begin.elapsed() >= patience {
+                    let late = std::io::ErrorKind::TimedOut.into();
+                    return Err(StoreError::io("lock", path, late));
+                }
+                std::thread::sleep(ITS_TURN);
+            }
+            (Err(errno), _) => return Err(StoreError::io("lock", path, errno.into())),
         }
     }
 }
@@ -379,6 +401,41 @@ mod tests {
             two.superseded().as_deref(),
             Some("cancelled by ci-3, which is next in its concurrency group")
         );
+    }
+
+    #[test]
+    fn a_group_that_somebody_is_changing_for_ever_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
+        group.patience = Duration::from_millis(50);
+        let (one, _a) = run(dir.path(), 1);
+        let held = lock(&group.path.join("queue"), Wait::No).unwrap();
+        let error = group.arrive(one.id(), false).unwrap_err();
+        assert!(matches!(error, StoreError::Io { action: "lock", .. }));
+        assert!(group.leave(one.id()).is_err());
+        drop(held);
+        assert!(matches!(
+            group.arrive(one.id(), false).unwrap(),
+            Arrival::Entered(_)
+        ));
+    }
+
+    #[test]
+    fn a_waiting_run_that_does_not_take_its_turn_loses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
+        group.patience = Duration::from_millis(50);
+        let [(one, _a), (two, _b), (three, _c)] = [1, 2, 3].map(|number| run(dir.path(), number));
+        let Arrival::Entered(held) = group.arrive(one.id(), false).unwrap() else {
+            panic!("it was free")
+        };
+        group.arrive(two.id(), false).unwrap();
+        // `two` lives, and is stopped.
+        drop(held);
+        assert!(matches!(
+            group.arrive(three.id(), false).unwrap(),
+            Arrival::Entered(_)
+        ));
     }
 
     #[test]

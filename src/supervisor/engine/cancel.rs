@@ -11,15 +11,20 @@ use super::{Engine, SuperviseError};
 use crate::{
     error::describe,
     event::EventKind,
+    graph::JobIx,
     record::{Conclusion, JobRecord},
     status, store,
-    unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE},
+    unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE, UnitName},
 };
 
 /// How long a cancelled job is waited for before it is killed.
 pub(super) const CANCEL_DEADLINE: Duration = Duration::from_secs(
     INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5,
 );
+
+/// How long a runner that is asked to end may tell nothing: it ends its step first.
+const REACTION: Duration =
+    Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + 10);
 
 /// How far a cancellation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +104,12 @@ impl Engine<'_> {
     pub(super) async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
         self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE);
         self.flush();
-        if let Err(error) = store::write_atomically(&self.run.cancelled(), b"", 0o644, false) {
+        // Of one that nobody asked for, jobs are told why. An earlier supervisor may have told them.
+        let flag = self.run.cancelled();
+        let reason = self.failure.as_deref().unwrap_or_default();
+        if !flag.exists()
+            && let Err(error) = store::write_atomically(&flag, reason.as_bytes(), 0o644, false)
+        {
             tracing::warn!(
                 "{}, jobs that start from now on are not cancelled by themselves",
                 describe(&error)
@@ -122,15 +132,18 @@ impl Engine<'_> {
         self.signal_jobs(false, Signal::SIGKILL).await
     }
 
-    async fn signal_jobs(&self, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
+    async fn signal_jobs(&mut self, main_only: bool, signal: Signal) -> Result<(), SuperviseError> {
         self.signal_running(|_| true, main_only, signal).await
     }
 
     /// Signals those running units of the run that are wanted. A runner that has not begun yet sees
     /// the flag, raised before, by itself: it would be ended by a signal that it does not catch
     /// yet, also where its job is to clean up.
+    ///
+    /// A runner that is asked to end ends its step within the grace, and tells so. One that does
+    /// not is taken for stopped, see [`Self::kill_mute`].
     pub(super) async fn signal_running(
-        &self,
+        &mut self,
         wanted: impl Fn(&str) -> bool,
         main_only: bool,
         signal: Signal,
@@ -147,7 +160,39 @@ impl Engine<'_> {
                 self.manager
                     .kill(&unit.name, main_only, signal as i32)
                     .await?;
+                if main_only {
+                    // A stopped process takes no other signal than this (signal(7)).
+                    self.manager
+                        .kill(&unit.name, true, Signal::SIGCONT as i32)
+                        .await?;
+                    let until = Instant::now() + REACTION;
+                    let ix = self.job_of(&unit.name);
+                    ix.into_iter()
+                        .for_each(|ix| _ = self.asked.entry(ix).or_insert(until));
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Returns when the next runner must have told something that was asked to end.
+    pub(super) fn reaction_deadline(&self) -> Option<Instant> {
+        self.asked.values().min().copied()
+    }
+
+    /// Kills the jobs whose runners were asked to end and have told nothing since: a step may have
+    /// stopped them, and does so again.
+    pub(super) async fn kill_mute(&mut self, now: Instant) -> Result<(), SuperviseError> {
+        let is_late = |(ix, until): (&JobIx, &Instant)| (now >= *until).then_some(*ix);
+        let mute: Vec<JobIx> = self.asked.iter().filter_map(is_late).collect();
+        for ix in mute {
+            self.asked.remove(&ix);
+            let name = self.context.graph.name(ix);
+            tracing::warn!(nixactions_job = %name, "the runner of job `{name}` does not react to the cancellation, killing the job");
+            let unit = UnitName::job(&self.context.run.run, name);
+            self.manager
+                .kill(unit.as_str(), false, Signal::SIGKILL as i32)
+                .await?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::{
     error::describe,
     event::EventKind,
     graph::JobIx,
+    ids::RunId,
     plan::Setting,
     record::Conclusion,
     store::{Arrival, ConcurrencyGroup, GroupLock, StoreError},
@@ -50,11 +51,15 @@ impl Engine<'_> {
         let turn = match self.ended_before() {
             Some(reason) => Turn::Never(reason),
             None => {
-                match group.arrive(self.run.id(), concurrency.cancel_in_progress && !entered)? {
+                let cancels = concurrency.cancel_in_progress && !entered;
+                match self
+                    .ask_group(&group, move |group, run| group.arrive(run, cancels))
+                    .await?
+                {
                     Arrival::Entered(lock) => Turn::Come(lock),
                     Arrival::Waits { .. } | Arrival::Replaced { .. } if entered => {
                         // Its jobs may be running: what can be done is to end them.
-                        group.leave(self.run.id())?;
+                        self.ask_group(&group, ConcurrencyGroup::leave).await?;
                         self.fail(format!("another run took its concurrency group `{name}` while it had no supervisor")).await?;
                         return Ok(true);
                     }
@@ -150,11 +155,25 @@ impl Engine<'_> {
                 _ = self.interrupt.recv() => Some(self.cancelled_before("SIGINT")),
             };
             if let Some(reason) = by {
-                ConcurrencyGroup::open(&self.context.run.state_directory, self.group_name())?
-                    .leave(self.run.id())?;
+                let group =
+                    ConcurrencyGroup::open(&self.context.run.state_directory, self.group_name())?;
+                self.ask_group(&group, ConcurrencyGroup::leave).await?;
                 return Ok(Turn::Never(reason));
             }
         }
+    }
+
+    /// Asks the group on another thread: others may be changing it, and the watchdog does not wait
+    /// for them.
+    async fn ask_group<T: Send + 'static>(
+        &self,
+        group: &ConcurrencyGroup,
+        question: impl FnOnce(&ConcurrencyGroup, &RunId) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, SuperviseError> {
+        let (group, run) = (group.clone(), self.run.id().clone());
+        let answer = tokio::task::spawn_blocking(move || question(&group, &run)).await;
+        let panicked = |error| SuperviseError::Thread(std::io::Error::other(error));
+        Ok(answer.map_err(panicked)??)
     }
 
     fn group_name(&self) -> &str {

@@ -157,7 +157,7 @@ impl Engine<'_> {
     }
 
     async fn signal_matrix(
-        &self,
+        &mut self,
         group: &str,
         main_only: bool,
         signal: Signal,

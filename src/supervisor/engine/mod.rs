@@ -83,6 +83,9 @@ pub struct Engine<'a> {
     group: Option<GroupLock>,
     /// Why the run ends in favour of another.
     superseded: Option<String>,
+    /// The jobs whose runners were asked to end and have told nothing since, and until when they
+    /// may.
+    asked: BTreeMap<JobIx, Instant>,
     /// What was warned of already.
     warned: BTreeSet<String>,
     /// Where jobs' users are made; `None` where systemd makes them.
@@ -145,6 +148,7 @@ impl<'a> Engine<'a> {
             deadline: None,
             group: None,
             superseded: None,
+            asked: BTreeMap::new(),
             warned: BTreeSet::new(),
             terminate,
             interrupt,
@@ -189,6 +193,7 @@ impl<'a> Engine<'a> {
                 self.deadline,
                 self.cancel_deadline(),
                 self.matrix_deadline(),
+                self.reaction_deadline(),
                 tell_at,
             ]
             .into_iter()
@@ -232,6 +237,7 @@ impl<'a> Engine<'a> {
                 self.kill().await?;
             }
             self.kill_late_matrices(now).await?;
+            self.kill_mute(now).await?;
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE_INTERVAL;
                 self.reconcile().await?;
@@ -577,6 +583,7 @@ impl<'a> Engine<'a> {
         }
         self.started.remove(&ix);
         self.release_user(ix);
+        self.asked.remove(&ix);
         let finished_wave = self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);
         self.fail_fast(ix).await?;
@@ -601,6 +608,7 @@ impl<'a> Engine<'a> {
         match change {
             Change::Job(ix) => {
                 let told = self.watch.events(ix);
+                self.asked.remove(&ix);
                 if told
                     .events
                     .iter()
