@@ -254,7 +254,12 @@ fn a_held_queue_starves_no_watchdog(manager: &Manager) {
     let restarts = manager
         .systemctl(&["show", "--property=NRestarts,ActiveState", unit])
         .ok();
-    assert_eq!(restarts, "NRestarts=0\nActiveState=active\n");
+    let lines: Vec<&str> = restarts.lines().collect();
+    assert!(lines.contains(&"NRestarts=0"), "{restarts}");
+    assert!(
+        lines.contains(&"ActiveState=activating") || lines.contains(&"ActiveState=active"),
+        "{restarts}"
+    );
     drop(queue);
     run.end().exits(0);
 }
