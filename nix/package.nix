@@ -17,12 +17,12 @@ let
   manifest = lib.importTOML ../Cargo.toml;
 in
 # Cargo would say it late, of some crate, and after everything before that has been compiled.
-lib.throwIf (lib.versionOlder rustc.version manifest.package.rust-version)
-  "nixactions needs Rust ${manifest.package.rust-version} or newer, and these packages have ${rustc.version}: take nixpkgs 25.11 or newer, or override both `rustc` and `rustPlatform`"
+lib.throwIf (lib.versionOlder rustc.version manifest.workspace.package.rust-version)
+  "nixactions needs Rust ${manifest.workspace.package.rust-version} or newer, and these packages have ${rustc.version}: take nixpkgs 25.11 or newer, or override both `rustc` and `rustPlatform`"
   rustPlatform.buildRustPackage
   {
     pname = manifest.package.name;
-    inherit (manifest.package) version;
+    inherit (manifest.workspace.package) version;
 
     # Only what is compiled, so that a change to documents or to the language rebuilds nothing.
     src = lib.fileset.toSource {
@@ -32,6 +32,7 @@ lib.throwIf (lib.versionOlder rustc.version manifest.package.rust-version)
         ../Cargo.lock
         ../build.rs
         ../clippy.toml
+        ../crates
         ../src
         (lib.fileset.difference ../tests (
           lib.fileset.unions [
@@ -68,6 +69,8 @@ lib.throwIf (lib.versionOlder rustc.version manifest.package.rust-version)
     # Those that need neither root nor a systemd. The others boot machines: tests/run.
     checkType = "debug"; # the release build's link-time optimization would cost each test program minutes
     cargoTestFlags = [
+      "--workspace"
+      "--exclude=nixactions-harness"
       "--lib"
       "--bins"
       "--test=layers"

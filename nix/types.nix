@@ -1,5 +1,5 @@
 # The types of options. Each says in its description what is allowed, which is what an error prints.
-# What those of single values refuse is what the engine would refuse (src/plan/rules.rs), here with
+# What those of single values refuse is what the engine would refuse (crates/plan/src/rules.rs), here with
 # the line where it stands. record.nix has what is made of values, steps.nix the steps.
 { lib }:
 let

@@ -1,4 +1,4 @@
-# Options -> units. Those of runs are called `nixactions-…` (src/unit/names.rs); `nixactions@…` can
+# Options -> units. Those of runs are called `nixactions-…` (crates/core/src/names.rs); `nixactions@…` can
 # meet none of them.
 {
   config,

@@ -1,42 +1,31 @@
 //! CI workflows as systemd units: a plan becomes a DAG of transient units, PID 1 runs it, a record
 //! comes out.
 //!
-//! The layers, lowest last; imports point down only, and modules of one layer never import each
-//! other (`tests/layers.rs` holds this):
+//! The crates and their layers, lowest last; imports point down only, and modules of one layer never
+//! import each other (cargo and `tests/layers.rs` hold this):
 //!
 //! ```text
-//! main.rs   bin/                   the two programs: `nixactions`, and `nixactions-runner`, which is the runner alone
-//! cli                              one file per subcommand; the only place that wires layers together
-//! supervisor   runner   embedded   the live processes, and the private manager
-//! systemd   overlay   language     D-Bus adapter; workspaces mounted over the source tree; workflows in Nix
-//! report   store                   events to text, JSON, graphs; the run directory
-//! unit                             pure: graph + run -> transient units and job specs
-//! graph   status                   pure: plan -> validated DAG; the status algebra
-//! plan                             serde model, validation, JSON Schema
-//! event / record / ids / bounds    the central types, and how much a job may add to them
-//! error / programs                 what all need
+//! src/             the program `nixactions`
+//!   cli              one file per subcommand; the only place that wires layers together
+//!   report language  events to text, JSON, graphs; workflows in Nix
+//! crates/engine/   what starts units and sees them through
+//!   supervisor  embedded   the live process of a run, and the private manager
+//!   systemd  overlay       D-Bus adapter; workspaces mounted over the source tree
+//!   unit                   pure: graph + run -> transient units and job specs
+//! crates/runner/   the program `nixactions-runner`, which lives one job
+//! crates/store/    the run directory; without its feature `runs` only what a runner needs
+//! crates/plan/     serde model, validation, JSON Schema; the validated DAG
+//! crates/core/     what the programs tell each other, and the status algebra; no I/O
 //! ```
 
 // They panic where nobody reads the output, or where its disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod bounds;
 pub mod cli;
-pub mod embedded;
-pub mod error;
-pub mod event;
-pub mod graph;
-pub mod ids;
 pub mod language;
-pub mod log;
-pub mod overlay;
-pub mod plan;
-pub mod programs;
-pub mod record;
 pub mod report;
-pub mod runner;
-pub mod status;
-pub mod store;
-pub mod supervisor;
-pub mod systemd;
-pub mod unit;
+
+pub use nixactions_core::{bounds, error, event, ids, log, record, status};
+pub use nixactions_engine::{embedded, overlay, supervisor, systemd, unit};
+pub use nixactions_plan::{self as plan, graph};
+pub use nixactions_store::{self as store, programs};

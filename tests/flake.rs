@@ -23,7 +23,7 @@ fn flakes(manager: &Manager, nix: &Nix<'_>) -> [String; 2] {
     let dir = manager.dir().display().to_string();
     let copy = format!(
         "mkdir {dir}/nixactions {dir}/nixpkgs && cd {REPOSITORY} &&
-         cp -r flake.nix default.nix shell.nix Cargo.toml Cargo.lock build.rs clippy.toml statix.toml nix nixos examples templates vm-tests src benches tests fuzz docs {dir}/nixactions/ &&
+         cp -r flake.nix default.nix shell.nix Cargo.toml Cargo.lock build.rs clippy.toml statix.toml nix nixos examples templates vm-tests crates src benches tests fuzz docs {dir}/nixactions/ &&
          cp -rL /srv/nixpkgs/lib tests/nix/flake.nix tests/nix/pkgs.nix {dir}/nixpkgs/"
     );
     manager.command(&["sh", "-c", &copy]).ok();
@@ -169,7 +169,7 @@ fn the_package_is_made_of_the_lock_file_and_little_else(manager: &Manager) {
     assert_eq!(
         package,
         json!({ "pname": "nixactions", "version": version, "mainProgram": "nixactions", "lock": true, "docs": ["plan.schema.json"],
-                "src": ["Cargo.lock", "Cargo.toml", "benches", "build.rs", "clippy.toml", "docs", "fuzz", "src", "tests"] })
+                "src": ["Cargo.lock", "Cargo.toml", "benches", "build.rs", "clippy.toml", "crates", "docs", "fuzz", "src", "tests"] })
     );
 }
 

@@ -1,5 +1,5 @@
 //! Holds the layers that `src/lib.rs` draws: imports point down only, and modules of one layer
-//! never import each other.
+//! never import each other. cargo holds them between crates, and this test within them.
 //!
 //! Reads the sources as syntax, so that neither comments nor the way an import is written matter.
 //! Knows nothing of what the modules do.
@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use syn::{
@@ -16,10 +17,11 @@ use syn::{
 };
 
 /// The layers, lowest first.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     CENTRAL,
+    &["programs"],
     &["plan"],
-    &["graph", "status"],
+    &["graph"],
     &["unit"],
     &["report", "store"],
     &["systemd", "overlay", "language"],
@@ -27,18 +29,23 @@ const LAYERS: [&[&str]; 8] = [
     &["cli"],
 ];
 
-/// The central types are one module in several files: they may name each other.
+/// The central types, crates/core, are one module in several files: they may name each other.
 const CENTRAL: &[&str] = &[
-    "event", "record", "bounds", "log", "ids", "error", "programs",
+    "bounds", "error", "event", "grace", "ids", "log", "names", "paths", "record", "settings",
+    "spec", "status",
 ];
+
+/// Crates that are one module each, but for those of their files that stand in [`LAYERS`]
+/// themselves.
+const ONE_MODULE: &[&str] = &["plan", "store", "runner"];
 
 const MAX_LINES: usize = 600;
 const MAX_LINES_MAIN: usize = 30;
 
 #[test]
 fn imports_point_down() {
-    let sources = rust_files("src");
-    assert!(!sources.is_empty());
+    let sources = sources();
+    assert!(sources.len() > 100, "{sources:?}");
     let violations: Vec<_> = sources
         .iter()
         .flat_map(|path| violations(path, &read(path)))
@@ -48,7 +55,7 @@ fn imports_point_down() {
 
 #[test]
 fn files_are_short_and_say_what_they_are_for() {
-    let files: Vec<_> = ["src", "tests", "benches", "fuzz"]
+    let files: Vec<_> = ["src", "crates", "tests", "benches", "fuzz"]
         .into_iter()
         .flat_map(rust_files)
         .collect();
@@ -59,15 +66,49 @@ fn files_are_short_and_say_what_they_are_for() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
+/// A runner starts for each job, and on any machine: it is small.
+#[test]
+fn runner_reaches_neither_bus_nor_async_nor_command_line_nor_schema() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package=nixactions-runner", "--edges=normal"])
+        .args(["--prefix=none", "--format={lib}", "--offline"])
+        .current_dir(repository())
+        .output()
+        .expect("cargo can be started");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let tree = String::from_utf8_lossy(&output.stdout);
+    // What has been listed already has a mark after its name.
+    let names: BTreeSet<_> = tree.split_whitespace().collect();
+    assert!(names.contains("nixactions_store"), "{names:?}");
+    let unwanted = [
+        "zbus",
+        "tokio",
+        "clap",
+        "schemars",
+        "nixactions_plan",
+        "nixactions_engine",
+        "nixactions",
+    ];
+    let reached: Vec<_> = unwanted
+        .into_iter()
+        .filter(|name| names.contains(name))
+        .collect();
+    assert!(reached.is_empty(), "the runner reaches {reached:?}");
+}
+
 /// Returns what is wrong with the imports of a source file, a line each. `path` is relative to the
 /// repository.
 fn violations(path: &Path, text: &str) -> Vec<String> {
-    let module = module_of(path);
+    let (home, module) = module_of(path);
     let own = match module.first() {
         // The crate's root names all modules, and the programs are above them all.
         None => return Vec::new(),
-        Some(own) if own == "main" || own == "bin" => return Vec::new(),
-        Some(own) => own.clone(),
+        Some(own) if own == "main" => return Vec::new(),
+        Some(own) => of_crate(&home, own),
     };
     let place = path.display();
     let height = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
@@ -79,6 +120,7 @@ fn violations(path: &Path, text: &str) -> Vec<String> {
 
     let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{place}: {error}"));
     let mut imports = Imports {
+        home,
         module,
         found: BTreeSet::new(),
     };
@@ -122,22 +164,33 @@ fn file_fault(path: &Path, text: &str) -> Option<String> {
     }
 }
 
-/// Returns the path of the module that a source file holds; empty for the crate's root.
-fn module_of(path: &Path) -> Vec<String> {
-    let path = path
-        .strip_prefix("src")
-        .expect("a source file")
-        .with_extension("");
-    let mut module: Vec<_> = path
+/// Returns the crate of a source file, by its directory's name (the program's own is empty), and
+/// the path of the module that it holds; that of the crate's root is empty.
+fn module_of(path: &Path) -> (String, Vec<String>) {
+    let path = path.with_extension("");
+    let parts: Vec<_> = path
         .iter()
         .map(|part| part.to_string_lossy().into_owned())
         .collect();
+    let (home, mut module) = match parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["crates", home, "src", ..] => (home.to_owned(), parts[3..].to_vec()),
+        _ => (String::new(), parts[1..].to_vec()),
+    };
     module.pop_if(|last| last == "mod" || last == "lib");
-    module
+    (home, module)
+}
+
+/// Returns the module in [`LAYERS`] that a name at a crate's root is.
+fn of_crate(home: &str, name: &str) -> String {
+    let is_placed = LAYERS.iter().any(|layer| layer.contains(&name));
+    let is_part = ONE_MODULE.contains(&home) && !is_placed;
+    if is_part { home } else { name }.to_owned()
 }
 
 /// Collects the crate's top-level modules that a file names.
 struct Imports {
+    /// The crate that is being visited.
+    home: String,
     /// The module that is being visited.
     module: Vec<String>,
     found: BTreeSet<String>,
@@ -148,13 +201,22 @@ impl Imports {
     fn path(&mut self, path: &[String]) {
         let supers = path.iter().take_while(|name| *name == "super").count();
         let own = self.module.len();
-        let top = match path.first().map(String::as_str) {
+        let first = path.first().map(String::as_str);
+        let (home, top) = match first {
             // The second is the library's name in main.rs.
-            Some("crate" | "nixactions") => path.get(1),
-            Some("super") if supers >= own => path.get(supers),
-            _ => None,
+            Some("crate") => (self.home.as_str(), path.get(1)),
+            Some("nixactions") => ("", path.get(1)),
+            Some("super") if supers >= own => (self.home.as_str(), path.get(supers)),
+            Some(name) => match name.strip_prefix("nixactions_") {
+                Some(home) => (home, path.get(1)),
+                None => return,
+            },
+            None => return,
         };
-        self.found.extend(top.cloned());
+        let found = top
+            .filter(|name| *name != "self" && *name != "*")
+            .map(|name| of_crate(home, name));
+        self.found.extend(found);
     }
 
     fn use_tree(&mut self, tree: &UseTree, prefix: &mut Vec<String>) {
@@ -228,7 +290,7 @@ impl Imports {
                 .collect();
             if !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') && !name.is_empty()
             {
-                self.found.insert(name);
+                self.found.insert(of_crate(&self.home, &name));
             }
         }
     }
@@ -254,6 +316,15 @@ fn rust_files(dir: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Returns the sources of all crates.
+fn sources() -> Vec<PathBuf> {
+    let crates = rust_files("crates").into_iter();
+    rust_files("src")
+        .into_iter()
+        .chain(crates.filter(|path| path.iter().nth(2).is_some_and(|part| part == "src")))
+        .collect()
 }
 
 fn repository() -> &'static Path {
@@ -288,7 +359,7 @@ mod the_test_itself {
             "#[serde(with = \"crate::store::codec\")] struct S;",
             "mod tests { fn f() -> crate::store::Layout { todo!() } }",
         ] {
-            assert_eq!(faults_of("src/graph.rs", text), 1, "{text}");
+            assert_eq!(faults_of("crates/plan/src/graph.rs", text), 1, "{text}");
             assert_eq!(
                 faults_of(
                     "src/cli/run.rs",
@@ -299,19 +370,52 @@ mod the_test_itself {
             );
         }
         assert_eq!(
-            faults_of("src/plan/model.rs", "use super::super::store::Layout;"),
+            faults_of(
+                "crates/plan/src/model.rs",
+                "use super::super::store::Layout;"
+            ),
             1
         );
     }
 
     #[test]
     fn sees_siblings_and_strangers() {
-        assert_eq!(faults_of("src/graph.rs", "use crate::status::Gate;"), 1);
         assert_eq!(
-            faults_of("src/runner/mod.rs", "use crate::{supervisor, embedded};"),
+            faults_of(
+                "crates/engine/src/overlay.rs",
+                "use crate::systemd::Manager;"
+            ),
+            1
+        );
+        assert_eq!(
+            faults_of(
+                "crates/runner/src/job.rs",
+                "use crate::{supervisor, embedded};"
+            ),
             2
         );
-        assert_eq!(faults_of("src/graph.rs", "use crate::utils::helper;"), 1);
+        assert_eq!(
+            faults_of(
+                "crates/engine/src/unit/value.rs",
+                "use crate::utils::helper;"
+            ),
+            1
+        );
+        assert_eq!(
+            faults_of("crates/plan/src/rules.rs", "use crate::graph::Graph;"),
+            1
+        );
+        assert_eq!(
+            faults_of("crates/store/src/lost.rs", "use nixactions_engine::unit;"),
+            0
+        );
+        assert_eq!(
+            faults_of(
+                "crates/store/src/lost.rs",
+                "use nixactions_engine::systemd;"
+            ),
+            1
+        );
         assert_eq!(faults_of("src/utils.rs", "fn helper() {}"), 1);
         assert_eq!(faults_of("src/utils/mod.rs", "use crate::plan::Plan;"), 1);
     }
@@ -320,21 +424,21 @@ mod the_test_itself {
     fn lets_through_what_is_allowed() {
         assert_eq!(
             faults_of(
-                "src/plan/model.rs",
+                "crates/plan/src/model.rs",
                 "use crate::{ids::JobName, record}; use super::check; use crate::plan::schema;"
             ),
             0
         );
         assert_eq!(
             faults_of(
-                "src/event.rs",
+                "crates/core/src/event.rs",
                 "use crate::{ids::RunId, record::Conclusion};"
             ),
             0
         );
         assert_eq!(
             faults_of(
-                "src/graph.rs",
+                "crates/plan/src/graph.rs",
                 "// use crate::store;\nuse std::fmt; const S: &str = \"crate::store\"; mod tests { use super::*; }"
             ),
             0
@@ -349,9 +453,15 @@ mod the_test_itself {
     #[test]
     fn sees_long_and_headless_files() {
         let fault = |path: &str, text: &str| file_fault(Path::new(path), text).is_some();
-        assert!(fault("src/graph.rs", "use std::fmt;\n"));
-        assert!(fault("src/graph.rs", &"//! Long.\n".repeat(600)));
-        assert!(!fault("src/graph.rs", &"//! Not long.\n".repeat(599)));
+        assert!(fault("crates/plan/src/graph.rs", "use std::fmt;\n"));
+        assert!(fault(
+            "crates/plan/src/graph.rs",
+            &"//! Long.\n".repeat(600)
+        ));
+        assert!(!fault(
+            "crates/plan/src/graph.rs",
+            &"//! Not long.\n".repeat(599)
+        ));
         assert!(fault("src/main.rs", &"//! Long.\n".repeat(30)));
     }
 }

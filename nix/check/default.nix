@@ -1,5 +1,5 @@
 # What types alone cannot say: every fault of a workflow at once, each with its job and step and
-# what to do about it. The engine would refuse the same (src/plan/validate/), later and without the
+# what to do about it. The engine would refuse the same (crates/plan/src/validate/), later and without the
 # line. Returns a function that passes its argument on if there is no fault. Works in time
 # proportional to jobs and edges.
 #

@@ -1,0 +1,199 @@
+//! What a plan says and a runner is told alike: variables, times, retries.
+//!
+//! Knows nothing of the plan they stand in.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Environment variables by name.
+pub type Env = BTreeMap<String, String>;
+/// An executable and its arguments.
+pub type Argv = Vec<String>;
+
+/// The most bytes of one argument or one `K=V` of an environment, its final NUL included: Linux'
+/// MAX_ARG_STRLEN (execve(2)).
+pub const ARG_BYTES_MAX: usize = 128 << 10;
+
+/// Returns a name in the form it has inside of variables: upper case, `_` for `-`.
+pub fn upper(name: &str) -> String {
+    name.to_ascii_uppercase().replace('-', "_")
+}
+
+/// A number of seconds, greater than 0.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Seconds(f64);
+
+impl Seconds {
+    /// The most seconds a plan may state: 100 years.
+    pub const MAX: f64 = 3_155_760_000.0;
+
+    /// Returns the time as a duration.
+    pub fn duration(self) -> std::time::Duration {
+        std::time::Duration::from_secs_f64(self.0)
+    }
+}
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        if seconds > 0.0 && seconds <= Self::MAX {
+            Ok(Self(seconds))
+        } else {
+            Err(format!(
+                "{seconds} is not a number of seconds greater than 0"
+            ))
+        }
+    }
+}
+
+impl From<Seconds> for f64 {
+    fn from(seconds: Seconds) -> f64 {
+        seconds.0
+    }
+}
+
+/// A number of seconds to wait. 0 means no wait.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Wait(f64);
+
+impl TryFrom<f64> for Wait {
+    type Error = String;
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        if (0.0..=Seconds::MAX).contains(&seconds) {
+            Ok(Self(seconds))
+        } else {
+            Err(format!("{seconds} is not a number of seconds from 0 on"))
+        }
+    }
+}
+
+impl From<Wait> for f64 {
+    fn from(wait: Wait) -> f64 {
+        wait.0
+    }
+}
+
+/// A setting that a narrower level inherits, overrides, or (`null`) switches off.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Setting<T> {
+    /// Absent: what the level above says.
+    #[default]
+    Inherit,
+    /// `null`: none, whatever the level above says.
+    Off,
+    /// A value of this level's own.
+    Value(T),
+}
+
+impl<T> Setting<T> {
+    /// Returns whether the field is absent.
+    pub fn is_inherit(&self) -> bool {
+        matches!(self, Self::Inherit)
+    }
+
+    /// Returns what holds at this level when `outer` holds above it.
+    pub fn over(self, outer: Option<T>) -> Option<T> {
+        match self {
+            Self::Inherit => outer,
+            Self::Off => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Setting<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Inherit | Self::Off => serializer.serialize_none(),
+            Self::Value(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Off, Self::Value))
+    }
+}
+
+/// How the wait between attempts grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum Backoff {
+    /// `minTime * 2^(n-1)`.
+    #[default]
+    Exponential,
+    /// `minTime * n`.
+    Linear,
+    /// `minTime`.
+    Constant,
+}
+
+/// The number of attempts, and the waits between them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retry {
+    /// The number of attempts in all.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub max_attempts: u32,
+    /// How the wait grows.
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// The first wait, in seconds. 0 means no wait.
+    #[serde(default = "one_second")]
+    pub min_time: Wait,
+    /// The longest wait, in seconds.
+    #[serde(default = "one_minute")]
+    pub max_time: Wait,
+}
+
+fn one_second() -> Wait {
+    Wait(1.0)
+}
+
+fn one_minute() -> Wait {
+    Wait(60.0)
+}
+
+#[cfg(feature = "schema")]
+mod schema {
+    //! The parts of the plan's JSON Schema that serde's attributes do not tell.
+
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{Seconds, Setting, Wait};
+
+    impl JsonSchema for Seconds {
+        fn schema_name() -> Cow<'static, str> {
+            "Seconds".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": "number", "exclusiveMinimum": 0, "maximum": Self::MAX, "description": "A number of seconds, greater than 0." })
+        }
+    }
+
+    impl JsonSchema for Wait {
+        fn schema_name() -> Cow<'static, str> {
+            "Wait".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": "number", "minimum": 0, "maximum": Seconds::MAX, "description": "A number of seconds to wait; 0 is no wait." })
+        }
+    }
+
+    impl<T: JsonSchema> JsonSchema for Setting<T> {
+        fn schema_name() -> Cow<'static, str> {
+            format!("Setting_of_{}", T::schema_name()).into()
+        }
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            Option::<T>::json_schema(generator)
+        }
+    }
+}

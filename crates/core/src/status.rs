@@ -1,0 +1,442 @@
+//! The status algebra: what may start, what is skipped, what a failure means.
+//!
+//! Pure functions over conclusions, after GitHub's status functions
+//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/expressions#status-check-functions>).
+//! Knows nothing of processes, units or files.
+
+use std::time::Duration;
+
+use crate::{
+    ids::JobName,
+    record::Conclusion,
+    settings::{Backoff, Retry},
+};
+
+/// When a job or step runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// `success()`, the default: nothing before it failed, was cancelled or skipped.
+    Success,
+    /// `failure()`: something before it failed.
+    Failure,
+    /// `always()`: in any case.
+    Always,
+    /// `cancelled()`: the run is being cancelled.
+    Cancelled,
+    /// Bash, asked after an implicit `success()`.
+    Bash(String),
+}
+
+impl Condition {
+    /// Returns the condition that a plan's text means; absent is `success()`.
+    pub fn parse(text: Option<&str>) -> Self {
+        match text.map(str::trim) {
+            None | Some("success()" | "") => Self::Success,
+            Some("failure()") => Self::Failure,
+            Some("always()") => Self::Always,
+            Some("cancelled()") => Self::Cancelled,
+            Some(bash) => Self::Bash(bash.to_owned()),
+        }
+    }
+
+    /// Returns whether it holds only when everything before succeeded.
+    pub fn implies_success(&self) -> bool {
+        matches!(self, Self::Success | Self::Bash(_))
+    }
+}
+
+/// What a gate decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It runs.
+    Run,
+    /// It runs if this bash exits 0.
+    Ask(String),
+    /// It is skipped, for this reason.
+    Skip(String),
+    /// It is cancelled before it started, for this reason.
+    Cancel(String),
+}
+
+/// A finished need, as its dependents see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The job.
+    pub job: JobName,
+    /// What it counts as.
+    pub conclusion: Conclusion,
+    /// Whether it or one of its ancestors concluded failure.
+    pub failed: bool,
+}
+
+/// Decides whether a job runs, once all its needs are finished. `cancelled` is why the run is being
+/// cancelled, if it is.
+pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: Option<&str>) -> Gate {
+    match (condition, cancelled) {
+        (Condition::Always, _) | (Condition::Cancelled, Some(_)) => Gate::Run,
+        (Condition::Cancelled, None) => Gate::Skip(was_false("cancelled()")),
+        (Condition::Failure, Some(reason)) => Gate::Cancel(reason.to_owned()),
+        (Condition::Failure, None) if needs.iter().any(|need| need.failed) => Gate::Run,
+        (Condition::Failure, None) => Gate::Skip(was_false("failure()")),
+        (Condition::Success | Condition::Bash(_), _) => {
+            let blocked = blocked(needs.iter().map(|need| (&need.job, need.conclusion)));
+            match (blocked, cancelled, condition) {
+                (Some(reason), _, _) => Gate::Skip(reason),
+                (None, Some(reason), _) => Gate::Cancel(reason.to_owned()),
+                (None, None, Condition::Bash(text)) => Gate::Ask(text.clone()),
+                (None, None, _) => Gate::Run,
+            }
+        }
+    }
+}
+
+/// Decides whether a job of a matrix runs whose group is being cancelled, for this reason: cleaning
+/// up goes on, as in a cancelled run.
+pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>) -> Gate {
+    match (gate, cancelled) {
+        (Gate::Run | Gate::Ask(_), Some(reason))
+            if !matches!(condition, Condition::Always | Condition::Cancelled) =>
+        {
+            Gate::Cancel(reason)
+        }
+        (gate, _) => gate,
+    }
+}
+
+/// Returns why the jobs of a matrix group are cancelled once one of them has failed.
+pub fn fail_fast_reason(job: &JobName, group: &str) -> String {
+    format!("job `{job}` of matrix `{group}` failed")
+}
+
+/// The longest part of a condition that a reason shows, in characters.
+const SHOWN_CHARS: usize = 80;
+
+/// Returns how a reason names a condition: in one line, and cut where it is long.
+pub fn condition(text: &str) -> String {
+    let mut shown = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((cut, _)) = shown.char_indices().nth(SHOWN_CHARS) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    format!("condition `{shown}`")
+}
+
+/// Returns the reason of what is skipped because its condition is false.
+pub fn was_false(text: &str) -> String {
+    format!("{} was false", condition(text))
+}
+
+/// Returns why `success()` is false over these needs, or `None` where it is true.
+pub fn blocked<'a>(needs: impl Iterator<Item = (&'a JobName, Conclusion)>) -> Option<String> {
+    let mut first = None;
+    for (job, conclusion) in needs {
+        let word = match conclusion {
+            Conclusion::Success => continue,
+            Conclusion::Failure => return Some(format!("need `{job}` failed")),
+            Conclusion::Cancelled => "was cancelled",
+            Conclusion::Skipped => "was skipped",
+        };
+        first.get_or_insert_with(|| format!("need `{job}` {word}"));
+    }
+    first
+}
+
+/// Decides whether a step runs. `so_far` is the job's state over its earlier steps: success,
+/// failure, or cancelled (also by the job's own timeout).
+pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
+    let holds = match condition {
+        Condition::Always => true,
+        Condition::Success | Condition::Bash(_) => so_far == Conclusion::Success,
+        Condition::Failure => so_far == Conclusion::Failure,
+        Condition::Cancelled => so_far == Conclusion::Cancelled,
+    };
+    match (holds, condition) {
+        (true, Condition::Bash(text)) => Gate::Ask(text.clone()),
+        (true, _) => Gate::Run,
+        (false, Condition::Failure) => Gate::Skip(was_false("failure()")),
+        (false, Condition::Cancelled) => Gate::Skip(was_false("cancelled()")),
+        (false, _) if so_far == Conclusion::Cancelled => {
+            Gate::Skip("the job was cancelled".to_owned())
+        }
+        (false, _) => Gate::Skip("an earlier step failed".to_owned()),
+    }
+}
+
+/// The reason of a job that was stopped alone, by somebody beside its run's supervisor.
+pub const UNIT_STOPPED: &str = "its unit was stopped";
+/// The reason of a job that was cancelled with its run.
+pub const RUN_CANCELLED: &str = "the run was cancelled";
+
+/// Returns what an outcome counts as.
+pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
+    if outcome == Conclusion::Failure && continue_on_error {
+        Conclusion::Success
+    } else {
+        outcome
+    }
+}
+
+/// Returns how long is waited after attempt `attempt` (from 1) has failed, until the next.
+pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
+    let (min, max) = (f64::from(retry.min_time), f64::from(retry.max_time));
+    let factor = match retry.backoff {
+        Backoff::Exponential => 2f64.powi(i32::try_from(attempt).unwrap_or(i32::MAX) - 1),
+        Backoff::Linear => f64::from(attempt),
+        Backoff::Constant => 1.0,
+    };
+    if min == 0.0 {
+        // The factor may be infinite by now.
+        return Duration::ZERO;
+    }
+    Duration::from_secs_f64((min * factor).min(max))
+}
+
+/// Returns the job's state after one more step. A failure is never forgotten, and a cancellation
+/// outranks it for the gates of later steps.
+pub fn after_step(so_far: Conclusion, step: Conclusion) -> Conclusion {
+    match (so_far, step) {
+        (Conclusion::Cancelled, _) | (_, Conclusion::Cancelled) => Conclusion::Cancelled,
+        (Conclusion::Failure, _) | (_, Conclusion::Failure) => Conclusion::Failure,
+        _ => Conclusion::Success,
+    }
+}
+
+/// Returns the conclusion of a run whose jobs are all finished.
+pub fn run_conclusion(jobs: impl Iterator<Item = Conclusion>, cancelled: bool) -> Conclusion {
+    let mut failed = false;
+    for conclusion in jobs {
+        failed |= conclusion == Conclusion::Failure;
+    }
+    match (cancelled, failed) {
+        (true, _) => Conclusion::Cancelled,
+        (false, true) => Conclusion::Failure,
+        (false, false) => Conclusion::Success,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Conclusion::{Cancelled, Failure, Skipped, Success};
+
+    fn need(name: &str, conclusion: Conclusion) -> Need {
+        Need {
+            job: name.parse().unwrap(),
+            conclusion,
+            failed: conclusion == Failure,
+        }
+    }
+
+    fn skip(reason: &str) -> Gate {
+        Gate::Skip(reason.to_owned())
+    }
+
+    #[test]
+    fn success_needs_every_need_to_succeed() {
+        let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, None);
+        assert_eq!(gate(&[]), Gate::Run);
+        assert_eq!(gate(&[need("a", Success), need("b", Success)]), Gate::Run);
+        assert_eq!(
+            gate(&[need("a", Success), need("b", Failure)]),
+            skip("need `b` failed")
+        );
+        assert_eq!(
+            gate(&[need("a", Cancelled)]),
+            skip("need `a` was cancelled")
+        );
+        assert_eq!(
+            gate(&[need("a", Skipped), need("b", Failure)]),
+            skip("need `b` failed")
+        );
+        assert_eq!(gate(&[need("a", Skipped)]), skip("need `a` was skipped"));
+    }
+
+    #[test]
+    fn failure_looks_at_all_ancestors() {
+        let skipped_after_failure = Need {
+            failed: true,
+            ..need("a", Skipped)
+        };
+        assert_eq!(
+            job_gate(&Condition::Failure, &[skipped_after_failure], None),
+            Gate::Run
+        );
+        assert_eq!(
+            job_gate(&Condition::Failure, &[need("a", Skipped)], None),
+            skip("condition `failure()` was false")
+        );
+        assert_eq!(
+            job_gate(
+                &Condition::Failure,
+                &[need("a", Failure)],
+                Some(RUN_CANCELLED)
+            ),
+            Gate::Cancel("the run was cancelled".into())
+        );
+    }
+
+    #[test]
+    fn always_runs_after_failure_and_cancellation() {
+        assert_eq!(
+            job_gate(&Condition::Always, &[need("a", Failure)], None),
+            Gate::Run
+        );
+        assert_eq!(
+            job_gate(
+                &Condition::Always,
+                &[need("a", Cancelled)],
+                Some(RUN_CANCELLED)
+            ),
+            Gate::Run
+        );
+    }
+
+    #[test]
+    fn cancelled_runs_only_in_a_cancelled_run() {
+        assert_eq!(
+            job_gate(&Condition::Cancelled, &[], Some(RUN_CANCELLED)),
+            Gate::Run
+        );
+        assert_eq!(
+            job_gate(&Condition::Cancelled, &[need("a", Failure)], None),
+            skip("condition `cancelled()` was false")
+        );
+    }
+
+    #[test]
+    fn a_cancelled_run_cancels_what_has_not_started() {
+        assert_eq!(
+            job_gate(
+                &Condition::Success,
+                &[need("a", Success)],
+                Some(RUN_CANCELLED)
+            ),
+            Gate::Cancel("the run was cancelled".into())
+        );
+        assert_eq!(
+            job_gate(
+                &Condition::Success,
+                &[need("a", Failure)],
+                Some(RUN_CANCELLED)
+            ),
+            skip("need `a` failed")
+        );
+    }
+
+    #[test]
+    fn a_cancelled_matrix_cancels_what_would_run_and_lets_cleaning_run() {
+        let reason = fail_fast_reason(&"b".parse().unwrap(), "test");
+        assert_eq!(reason, "job `b` of matrix `test` failed");
+        let gate = |condition, gate| matrix_gate(&condition, gate, Some(reason.clone()));
+        assert_eq!(
+            gate(Condition::Success, Gate::Run),
+            Gate::Cancel(reason.clone())
+        );
+        assert_eq!(
+            gate(Condition::Failure, Gate::Run),
+            Gate::Cancel(reason.clone())
+        );
+        assert_eq!(
+            gate(Condition::Bash("x".into()), Gate::Ask("x".into())),
+            Gate::Cancel(reason.clone())
+        );
+        assert_eq!(gate(Condition::Always, Gate::Run), Gate::Run);
+        assert_eq!(
+            gate(Condition::Success, skip("need `a` failed")),
+            skip("need `a` failed")
+        );
+        assert_eq!(matrix_gate(&Condition::Success, Gate::Run, None), Gate::Run);
+    }
+
+    #[test]
+    fn any_other_condition_is_bash_after_an_implicit_success() {
+        let bash = Condition::parse(Some(" [ \"$X\" = 1 ] "));
+        assert_eq!(
+            job_gate(&bash, &[], None),
+            Gate::Ask("[ \"$X\" = 1 ]".into())
+        );
+        assert_eq!(
+            job_gate(&bash, &[need("a", Failure)], None),
+            skip("need `a` failed")
+        );
+        assert_eq!(step_gate(&bash, Failure), skip("an earlier step failed"));
+    }
+
+    #[test]
+    fn a_reason_names_a_condition_in_one_line() {
+        assert_eq!(
+            was_false("[ -e file ]"),
+            "condition `[ -e file ]` was false"
+        );
+        assert_eq!(
+            was_false("test -e a\n\n  test -e b\n"),
+            "condition `test -e a test -e b` was false"
+        );
+        assert_eq!(
+            condition(&"é".repeat(81)),
+            format!("condition `{}…`", "é".repeat(80))
+        );
+    }
+
+    #[test]
+    fn steps_follow_the_state_of_the_earlier_ones() {
+        assert_eq!(step_gate(&Condition::Success, Success), Gate::Run);
+        assert_eq!(
+            step_gate(&Condition::Success, Failure),
+            skip("an earlier step failed")
+        );
+        assert_eq!(step_gate(&Condition::Failure, Failure), Gate::Run);
+        assert_eq!(
+            step_gate(&Condition::Failure, Cancelled),
+            skip("condition `failure()` was false")
+        );
+        assert_eq!(step_gate(&Condition::Cancelled, Cancelled), Gate::Run);
+        assert_eq!(step_gate(&Condition::Always, Cancelled), Gate::Run);
+    }
+
+    #[test]
+    fn continue_on_error_turns_a_failure_into_success_and_nothing_else() {
+        assert_eq!(conclude(Failure, true), Success);
+        assert_eq!(conclude(Failure, false), Failure);
+        assert_eq!(conclude(Cancelled, true), Cancelled);
+        assert_eq!(conclude(Skipped, true), Skipped);
+    }
+
+    #[test]
+    fn waits_between_attempts_grow_as_the_backoff_says_up_to_the_longest() {
+        let waits = |backoff: &str| -> Vec<f64> {
+            let json = format!(
+                r#"{{ "maxAttempts": 9, "backoff": "{backoff}", "minTime": 1.5, "maxTime": 10 }}"#
+            );
+            let retry: Retry = serde_json::from_str(&json).unwrap();
+            [1, 2, 3, 4, u32::MAX]
+                .map(|attempt| retry_wait(&retry, attempt).as_secs_f64())
+                .into()
+        };
+        assert_eq!(waits("exponential"), [1.5, 3.0, 6.0, 10.0, 10.0]);
+        assert_eq!(waits("linear"), [1.5, 3.0, 4.5, 6.0, 10.0]);
+        assert_eq!(waits("constant"), [1.5; 5]);
+    }
+
+    #[test]
+    fn a_wait_of_0_stays_0_however_often_it_was_waited() {
+        let retry: Retry =
+            serde_json::from_value(serde_json::json!({ "maxAttempts": 9999, "minTime": 0 }))
+                .unwrap();
+        assert_eq!(retry_wait(&retry, 2000), Duration::ZERO);
+    }
+
+    #[test]
+    fn run_conclusion_prefers_cancelled_over_failure_over_success() {
+        assert_eq!(
+            run_conclusion([Success, Skipped].into_iter(), false),
+            Success
+        );
+        assert_eq!(
+            run_conclusion([Success, Failure, Skipped].into_iter(), false),
+            Failure
+        );
+        assert_eq!(run_conclusion([Failure].into_iter(), true), Cancelled);
+        assert_eq!(run_conclusion([Cancelled].into_iter(), false), Success);
+    }
+}

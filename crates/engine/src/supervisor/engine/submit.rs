@@ -1,0 +1,139 @@
+//! What PID 1 is given next: the jobs of a wave, and what they find when they start.
+
+use std::collections::BTreeMap;
+
+use super::{Engine, SuperviseError};
+use crate::{
+    error::describe,
+    event::EventKind,
+    graph::JobIx,
+    ids::JobName,
+    record::{Conclusion, JobRecord},
+    store,
+    supervisor::progress::Place,
+    unit::{self, UnitName},
+};
+
+impl Engine<'_> {
+    /// Submits the next wave where there is room for one.
+    pub(super) async fn submit(&mut self) -> Result<(), SuperviseError> {
+        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else {
+            return Ok(());
+        };
+        if let Err(error) = self.prepare_jobs(number, &jobs) {
+            return self.fail_rest(describe(&error)).await;
+        }
+        let names: Vec<JobName> = jobs
+            .iter()
+            .map(|ix| self.context.graph.name(*ix).clone())
+            .collect();
+        self.emit(EventKind::JobsSubmitted {
+            wave: number,
+            jobs: names,
+        });
+        self.flush();
+        for ix in &jobs {
+            self.watch_job(*ix, 0)?;
+        }
+        let users = self.take_users(&jobs);
+        let wave = unit::wave(&self.context, number, &jobs, &self.pure, &users);
+        if let Err(error) = self.manager.start(&wave.main, &wave.aux).await {
+            return self.fail_rest(describe(&error)).await;
+        }
+        self.progress.submitted(number, &jobs);
+        Ok(())
+    }
+
+    /// Makes the users of a wave's jobs, where they are not systemd's to make.
+    fn take_users(&mut self, jobs: &[JobIx]) -> BTreeMap<JobIx, String> {
+        let mut taken = BTreeMap::new();
+        let wanted = jobs
+            .iter()
+            .filter(|ix| unit::wants_user(&self.context, **ix));
+        for ix in wanted {
+            let Some(users) = &mut self.users else { break };
+            match users.take() {
+                Ok(user) => _ = taken.insert(*ix, user),
+                Err(error) => {
+                    tracing::warn!("{}, leaving it to systemd", describe(&error));
+                    break;
+                }
+            }
+        }
+        self.job_users.extend(taken.clone());
+        taken
+    }
+
+    /// Takes in that a job is over, and its user with it.
+    pub(super) fn release_user(&mut self, ix: JobIx) {
+        if let (Some(user), Some(users)) = (self.job_users.remove(&ix), &mut self.users) {
+            users.release(user);
+        }
+    }
+
+    /// Fails the run, and all jobs that PID 1 does not know.
+    async fn fail_rest(&mut self, reason: String) -> Result<(), SuperviseError> {
+        for ix in self
+            .context
+            .graph
+            .jobs()
+            .filter(|ix| self.progress.place(*ix) == Place::Waiting)
+            .collect::<Vec<_>>()
+        {
+            self.give_up(ix, Conclusion::Failure, &reason);
+        }
+        self.fail(reason).await
+    }
+
+    /// Writes what the jobs of a wave find when they start.
+    fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
+        if number == 0
+            && let Some(count) = self
+                .context
+                .bound()
+                .filter(|_| !self.context.features.concurrency)
+        {
+            store::create_slots(&self.run.slots(), count)?;
+        }
+        if number == 0 {
+            self.prepare_matrices()?;
+            self.prepare_hooks()?;
+        }
+        for ix in jobs {
+            let (name, job) = self.context.job(*ix);
+            let paths = self.run.job(name);
+            store::create_job(
+                &paths,
+                &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
+            )?;
+            // The job starts when all of the wave is written.
+            store::write_json_plainly(&paths.spec(), &unit::job_spec(&self.context, *ix), 0o644)?;
+        }
+        Ok(())
+    }
+
+    /// Watches what a job tells, of which the first `known` events have been passed on.
+    pub(super) fn watch_job(&mut self, ix: JobIx, known: usize) -> Result<(), SuperviseError> {
+        let (name, job) = self.context.job(ix);
+        let paths = self.run.job(name);
+        let steps = job.steps.len();
+        Ok(self
+            .watch
+            .add(ix, name, steps, known, &paths.out(), paths.events())?)
+    }
+
+    /// Records a job that will never be submitted.
+    pub(super) fn give_up(&mut self, ix: JobIx, outcome: Conclusion, reason: &str) {
+        let job = self.context.graph.name(ix).clone();
+        let unit = UnitName::job(&self.context.run.run, &job).to_string();
+        let record = JobRecord {
+            outcome,
+            conclusion: outcome,
+            reason: Some(reason.to_owned()),
+            ..JobRecord::new(unit)
+        };
+        self.watch.remove(ix);
+        self.progress.finish(ix, record.conclusion);
+        self.finished(ix, record);
+    }
+}

@@ -1,0 +1,620 @@
+//! From a graph and a run to transient units: names, order, sandbox, limits.
+//!
+//! The order of a DAG is `After=`. `Requires=` is added only between jobs whose whole future asks
+//! for success: then systemd itself drops what a failure makes pointless, and no runner ever has to
+//! explain a job that never started. Every other job starts its runner, whose gate decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    JobPaths, ManagerKind, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
+    WorkspaceHook, hooks, matrix, sandbox, start_timeout,
+};
+use crate::{
+    graph::{Graph, JobIx},
+    ids::JobName,
+    plan::{Env, Executor, Job, Plan, Sandbox, Seconds, Setting},
+    status::Condition,
+};
+
+/// The longest a job may take where its plan says nothing: GitHub's 360 minutes
+/// (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes>).
+pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
+/// The subcommand that mounts a job's workspace.
+pub const MOUNT_COMMAND: &str = "workspace";
+/// The limit of core dumps at which the kernel makes none, in bytes: 0 is for files only, and a
+/// program that core dumps are piped to (systemd-coredump(8)) would still get them, and log the
+/// process' environment. 1 ends those as well, and is too small for any file (core(5)).
+const CORE_NONE: u64 = 1;
+
+/// What the manager at hand can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Its major version.
+    pub version: u32,
+    /// Slices count their units themselves: `ConcurrencySoftMax=` (systemd 258).
+    pub concurrency: bool,
+}
+
+impl Features {
+    /// Returns what a systemd of this version can do.
+    pub fn of_version(version: u32) -> Self {
+        Self {
+            version,
+            concurrency: version >= 258,
+        }
+    }
+}
+
+/// The units of one call to `StartTransientUnit`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wave {
+    /// The slice without processes that pulls the jobs in and keeps them loaded until it is
+    /// stopped.
+    pub main: TransientUnit,
+    /// The run's slice and those of its matrix groups, where this is the first wave, and the jobs.
+    pub aux: Vec<TransientUnit>,
+}
+
+/// A plan, its graph and the run of it: what units are compiled from.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The validated plan.
+    pub plan: &'a Plan,
+    /// Its graph.
+    pub graph: &'a Graph,
+    /// The run.
+    pub run: &'a RunSpec,
+    /// What the manager can do.
+    pub features: Features,
+}
+
+impl<'a> Context<'a> {
+    /// Returns a job of the plan.
+    pub fn job(&self, ix: JobIx) -> (&'a JobName, &'a Job) {
+        let name = self.graph.name(ix);
+        (
+            name,
+            self.plan
+                .jobs
+                .get(name)
+                .expect("invariant: the graph was made from this plan"),
+        )
+    }
+
+    /// Returns how many of the run's jobs may run at once, where that is fewer than there are.
+    pub fn bound(&self) -> Option<u32> {
+        Some(self.run.max_parallel).filter(|most| (*most as usize) < self.graph.len())
+    }
+
+    /// Returns the executor a job runs on.
+    pub fn executor(&self, job: &Job) -> Executor {
+        executor(self.plan, job)
+    }
+
+    /// Returns the longest a job may take.
+    pub fn job_timeout(&self, job: &Job) -> Option<Duration> {
+        match job.timeout {
+            Setting::Inherit => Some(DEFAULT_JOB_TIMEOUT),
+            Setting::Off => None,
+            Setting::Value(seconds) => Some(seconds.duration()),
+        }
+    }
+}
+
+/// Returns for each job whether it and all that comes after it run on success alone.
+pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
+    let mut pure = vec![false; graph.len()];
+    for ix in graph.jobs().rev() {
+        let own = plan
+            .jobs
+            .get(graph.name(ix))
+            .is_some_and(|job| Condition::parse(job.condition.as_deref()) == Condition::Success);
+        pure[ix.index()] = own
+            && graph
+                .dependents(ix)
+                .iter()
+                .all(|dependent| pure[dependent.index()]);
+    }
+    pure
+}
+
+/// Compiles one wave: `jobs` in topological order, whose needs are among them or finished; `pure`
+/// tells which may use `Requires=`, `users` are those that were made for jobs.
+pub fn wave(
+    context: &Context<'_>,
+    number: u32,
+    jobs: &[JobIx],
+    pure: &[bool],
+    users: &BTreeMap<JobIx, String>,
+) -> Wave {
+    let run = context.run;
+    let mut in_wave = vec![false; context.graph.len()];
+    jobs.iter().for_each(|ix| in_wave[ix.index()] = true);
+    let slices = matrix::slices(context);
+    let mut aux = Vec::with_capacity(jobs.len() + slices.len() + 1);
+    let mut names = Vec::with_capacity(jobs.len() + slices.len());
+    if number == 0 {
+        aux.push(run_slice(context, slices.len()));
+        // Wanted, so that they are active before the jobs that are counted in them, and stay so in
+        // later waves.
+        for (group, (name, max_parallel)) in &slices {
+            names.push(name.to_string());
+            aux.push(matrix_slice(run, group, name, *max_parallel));
+        }
+    }
+    if number == 0 {
+        for executor in hooks::executors_with(context, WorkspaceHook::Setup) {
+            let unit = hooks::hook_unit(context, executor, WorkspaceHook::Setup);
+            names.push(unit.name.to_string());
+            aux.push(unit);
+        }
+    }
+    for ix in jobs {
+        let user = users.get(ix).map(String::as_str);
+        let unit = job_unit(context, *ix, &in_wave, pure, &slices, user);
+        names.push(unit.name.to_string());
+        aux.push(unit);
+    }
+    let main = TransientUnit {
+        name: UnitName::wave(&run.run, number),
+        properties: vec![
+            (
+                "Description",
+                Value::Str(format!(
+                    "NixActions run {}: all jobs{}",
+                    run.run,
+                    if number == 0 {
+                        String::new()
+                    } else {
+                        format!(", part {}", number + 1)
+                    }
+                )),
+            ),
+            documentation(),
+            ("CollectMode", Value::Str("inactive-or-failed".into())),
+            ("Wants", Value::StrList(names.clone())),
+            ("After", Value::StrList(names)),
+        ],
+    };
+    Wave { main, aux }
+}
+
+fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
+    let run = context.run;
+    // The slices in it count as well.
+    let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+    let max_parallel = context
+        .bound()
+        .filter(|_| context.features.concurrency)
+        .map(|most| most.saturating_add(groups));
+    slice(
+        UnitName::run_slice(&run.run),
+        format!("NixActions run {}", run.run),
+        max_parallel,
+    )
+}
+
+fn matrix_slice(run: &RunSpec, group: &str, name: &UnitName, max_parallel: u32) -> TransientUnit {
+    slice(
+        name.clone(),
+        format!("NixActions run {}: matrix {group}", run.run),
+        Some(max_parallel),
+    )
+}
+
+fn slice(name: UnitName, description: String, max_parallel: Option<u32>) -> TransientUnit {
+    let mut properties = vec![
+        ("Description", Value::Str(description)),
+        documentation(),
+        ("CollectMode", Value::Str("inactive-or-failed".into())),
+    ];
+    properties.extend(max_parallel.map(|most| ("ConcurrencySoftMax", Value::U32(most))));
+    TransientUnit { name, properties }
+}
+
+pub(super) fn documentation() -> (&'static str, Value) {
+    (
+        "Documentation",
+        Value::StrList(vec!["man:nixactions(1)".to_owned()]),
+    )
+}
+
+pub(super) fn log_fields(run: &RunSpec, job: Option<&JobName>) -> Value {
+    let mut fields = vec![
+        format!("NIXACTIONS_RUN={}", run.run),
+        format!("NIXACTIONS_WORKFLOW={}", run.workflow),
+    ];
+    fields.extend(job.map(|job| format!("NIXACTIONS_JOB={job}")));
+    Value::BytesList(fields.into_iter().map(String::into_bytes).collect())
+}
+
+pub(super) fn micros(duration: Option<Duration>) -> Value {
+    Value::U64(duration.map_or(u64::MAX, |duration| {
+        duration.as_micros().try_into().unwrap_or(u64::MAX)
+    }))
+}
+
+/// Returns the properties of a service that a runner is the main process of.
+pub(super) fn service(
+    description: String,
+    slice: String,
+    argv: Vec<String>,
+    timeout: Option<Duration>,
+    fields: Value,
+    paths: &JobPaths,
+) -> Vec<(&'static str, Value)> {
+    vec![
+        ("Description", Value::Str(description)),
+        documentation(),
+        ("Type", Value::Str("oneshot".into())),
+        ("CollectMode", Value::Str("inactive-or-failed".into())),
+        ("Slice", Value::Str(slice)),
+        ("ExecStart", Value::Exec(argv)),
+        // systemd opens the file before the sandbox is built and the user is changed: the runner has
+        // it, and no process of the job can open it for writing.
+        (
+            "StandardOutputFileToAppend",
+            Value::Str(paths.events().display().to_string()),
+        ),
+        ("StandardError", Value::Str("journal".into())),
+        ("KillMode", Value::Str("mixed".into())),
+        ("IgnoreSIGPIPE", Value::Bool(false)),
+        ("TimeoutStartUSec", micros(timeout)),
+        (
+            "TimeoutStopUSec",
+            micros(Some(start_timeout(Duration::ZERO))),
+        ),
+        // Each time PID 1 finds the slice full it counts as a start: by `ConcurrencySoftMax=` a job
+        // that waits long would fail.
+        ("StartLimitIntervalUSec", Value::U64(0)),
+        // 0 would leave journald's own limit in force: systemd hands on only what is set.
+        ("LogRateLimitIntervalUSec", Value::U64(1)),
+        ("LogRateLimitBurst", Value::U32(u32::MAX)),
+        ("LogExtraFields", fields),
+    ]
+}
+
+fn job_unit(
+    context: &Context<'_>,
+    ix: JobIx,
+    in_wave: &[bool],
+    pure: &[bool],
+    slices: &BTreeMap<&str, (UnitName, u32)>,
+    user: Option<&str>,
+) -> TransientUnit {
+    let run = context.run;
+    let (name, job) = context.job(ix);
+    let paths = RunPaths::new(run.directory.clone());
+    let own = paths.job(name);
+    let view = view(context, ix);
+    let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
+        jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string())
+            .collect()
+    };
+    // Those of earlier waves have finished, and their units are gone.
+    let mut after = unit_names(
+        &mut context
+            .graph
+            .needs(ix)
+            .iter()
+            .copied()
+            .filter(|need| in_wave[need.index()]),
+    );
+    if after.is_empty() {
+        after.extend(slices.values().map(|(name, _)| name.to_string()));
+    }
+    let own_slice = job
+        .matrix
+        .as_ref()
+        .and_then(|matrix| slices.get(matrix.group.as_str()))
+        .map(|(name, _)| name.clone());
+    // What becomes of a need whose failure counts as success must not be left to systemd: killed,
+    // its unit has failed.
+    let decides = |need: &JobIx| {
+        pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error
+    };
+    let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
+    // Where jobs wait for slots with their start begun they ask for more time. A user's manager
+    // they cannot reach: its socket is hidden.
+    let is_unreachable = !context.features.concurrency && run.manager == ManagerKind::User;
+    let timeout = context
+        .job_timeout(job)
+        .filter(|_| !is_unreachable)
+        .map(start_timeout);
+    let mut properties = service(
+        format!("NixActions run {}: job {name}", run.run),
+        own_slice
+            .unwrap_or_else(|| UnitName::run_slice(&run.run))
+            .to_string(),
+        vec![
+            view.runner.display().to_string(),
+            view.own.display().to_string(),
+        ],
+        timeout,
+        log_fields(run, Some(name)),
+        &own,
+    );
+    // Not `Requires=`, by which a later wave would start anew what has failed.
+    let setup = hooks::executor_of(context, ix)
+        .map(|executor| UnitName::hook(&run.run, executor, WorkspaceHook::Setup).to_string());
+    after.extend(setup.clone());
+    properties.extend(secrets(context, Some(job)));
+    if !after.is_empty() {
+        properties.push(("After", Value::StrList(after)));
+    }
+    if !context.features.concurrency {
+        properties.push(("NotifyAccess", Value::Str("main".into())));
+    }
+    if !requires.is_empty() {
+        properties.push(("Requires", Value::StrList(requires)));
+    }
+    if mounts_source(run, &context.executor(job)) {
+        // It has full privileges, but sees what the job does, until it enters systemd's own mount
+        // namespace: there the job lies where the host has it.
+        let argv = [
+            view.program.display().to_string(),
+            MOUNT_COMMAND.to_owned(),
+            own.path().display().to_string(),
+        ];
+        properties.push(("ExecStartPreEx", Value::ExecPrivileged(argv.into())));
+    }
+    properties.extend(setup.map(|setup| ("Requisite", Value::StrList(vec![setup]))));
+    if let Executor::Systemd {
+        sandbox: level,
+        properties: extra,
+        ..
+    } = context.executor(job)
+    {
+        let mut visible = vec![paths.shared()];
+        visible.extend(
+            context
+                .graph
+                .needs(ix)
+                .iter()
+                .map(|need| paths.job(context.graph.name(*need)).out()),
+        );
+        visible
+            .extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
+        let needs = sandbox::Needs {
+            user,
+            program: mounts_source(run, &context.executor(job)),
+            notify: !context.features.concurrency,
+        };
+        properties.extend(sandbox::properties(
+            run,
+            level,
+            (name, &own),
+            &visible,
+            needs,
+        ));
+        sandbox::extend(&mut properties, &extra, context.features.version);
+        sandbox::extend(&mut properties, &job.properties, context.features.version);
+    }
+    TransientUnit {
+        name: UnitName::job(&run.run, name),
+        properties,
+    }
+}
+
+/// Returns whether a job is to have a user made for it: it is sandboxed, and its plan says nothing of
+/// users. A user's own manager knows but one.
+pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
+    let (_, job) = context.job(ix);
+    match context.executor(job) {
+        Executor::Systemd {
+            sandbox,
+            properties,
+            ..
+        } => {
+            sandbox != Sandbox::None
+                && context.run.manager != ManagerKind::User
+                && !sandbox::names_user(&properties)
+                && !sandbox::names_user(&job.properties)
+        }
+        Executor::Nspawn { .. } | Executor::Hooks { .. } => false,
+    }
+}
+
+/// Returns the properties by which a job is given secrets. A core dump would hold them, so it
+/// leaves none, unless the plan says otherwise.
+pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static str, Value)> {
+    let run = context.run.secrets.iter().map(|secrets| {
+        (
+            SECRETS_CREDENTIAL.to_owned(),
+            secrets.file.display().to_string(),
+        )
+    });
+    let pairs = |named: &Env| {
+        named
+            .iter()
+            .map(|(name, path)| (name.clone(), path.clone()))
+            .collect::<Vec<_>>()
+    };
+    let plain: Vec<_> = run
+        .chain(job.into_iter().flat_map(|job| pairs(&job.credentials)))
+        .collect();
+    let encrypted = job.map_or_else(Vec::new, |job| pairs(&job.credentials_encrypted));
+    let by_job = |job: &Job| {
+        !job.env_from.is_empty() || job.steps.iter().any(|step| !step.env_from.is_empty())
+    };
+    let provided = !context.plan.env_from.is_empty() || job.is_some_and(by_job);
+    let mut properties = Vec::new();
+    if provided || !plain.is_empty() || !encrypted.is_empty() {
+        properties.push(("LimitCORE", Value::U64(CORE_NONE)));
+    }
+    if !plain.is_empty() {
+        properties.push(("LoadCredential", Value::Pairs(plain)));
+    }
+    if !encrypted.is_empty() {
+        properties.push(("LoadCredentialEncrypted", Value::Pairs(encrypted)));
+    }
+    properties
+}
+
+/// The first systemd that gives a unit the host's network where it may not make one (seen: 252
+/// makes one, 257 does not).
+const NETWORK_NEEDS_LEAVE: u32 = 253;
+
+/// What a manager can do besides what its version says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abilities {
+    /// The cgroup controllers that it can use (cgroups(7)).
+    pub controllers: BTreeSet<String>,
+    /// Whether it has CAP_NET_ADMIN (capabilities(7)), without which systemd makes no network of a
+    /// unit's own.
+    pub network: bool,
+}
+
+/// Returns what will not hold on this manager, as warnings that say what follows.
+pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
+    let version = context.features.version;
+    let executors = context
+        .plan
+        .executors
+        .values()
+        .filter_map(|executor| match executor {
+            Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => {
+                Some(properties)
+            }
+            Executor::Hooks { .. } => None,
+        });
+    let all: Vec<&Env> = executors
+        .chain(context.plan.jobs.values().map(|job| &job.properties))
+        .collect();
+    let missing: BTreeSet<_> = all
+        .iter()
+        .flat_map(|properties| sandbox::missing(properties, version))
+        .collect();
+    let old = missing.into_iter().map(|(name, since)| {
+        format!("`{name}` needs systemd {since}, this is {version}; jobs run without it")
+    });
+    let limits: BTreeSet<_> = all
+        .iter()
+        .flat_map(|properties| properties.keys())
+        .filter_map(|name| Some((name, controller(name)?)))
+        .collect();
+    let void = limits
+        .into_iter()
+        .filter(|(_, controller)| !abilities.controllers.contains(*controller));
+    old.chain(void.map(|(name, controller)| {
+        format!(
+            "the cgroup controller `{controller}` is not available here; jobs run without `{name}`"
+        )
+    }))
+    .chain(shared_network(&all, abilities, version))
+    .collect()
+}
+
+/// Returns the warning that jobs get the host's network after all. A user's manager makes networks
+/// in a user namespace.
+fn shared_network(all: &[&Env], abilities: &Abilities, version: u32) -> Option<String> {
+    let is_shared = !abilities.network
+        && version >= NETWORK_NEEDS_LEAVE
+        && all
+            .iter()
+            .any(|properties| sandbox::has_own_network(properties));
+    is_shared.then(|| "the manager lacks CAP_NET_ADMIN; jobs run without `PrivateNetwork`, with the host's network".to_owned())
+}
+
+/// Returns the cgroup controller that enforces a property (systemd.resource-control(5)).
+fn controller(property: &str) -> Option<&'static str> {
+    const CONTROLLERS: [(&str, &str); 7] = [
+        ("Memory", "memory"),
+        ("CPUQuota", "cpu"),
+        ("CPUWeight", "cpu"),
+        ("StartupCPUWeight", "cpu"),
+        ("IO", "io"),
+        ("Tasks", "pids"),
+        ("Allowed", "cpuset"),
+    ];
+    let not_cgroup = property == "MemoryDenyWriteExecute"
+        || property == "MemoryKSM"
+        || property.starts_with("IOScheduling");
+    CONTROLLERS
+        .iter()
+        .find(|(prefix, _)| !not_cgroup && property.starts_with(prefix))
+        .map(|(_, controller)| *controller)
+}
+
+/// Returns what a job sees where.
+pub(super) fn view(context: &Context<'_>, ix: JobIx) -> sandbox::View {
+    let (name, job) = context.job(ix);
+    let level = if let Executor::Systemd { sandbox, .. } = context.executor(job) {
+        sandbox
+    } else {
+        Sandbox::None
+    };
+    sandbox::view(context.run, level, name)
+}
+
+/// Returns the artifacts a job takes in, each with the ancestor that saves it.
+pub fn inputs<'a>(
+    context: &'a Context<'_>,
+    ix: JobIx,
+) -> impl Iterator<Item = (&'a str, &'a JobName)> {
+    let (_, job) = context.job(ix);
+    job.inputs.iter().filter_map(move |input| {
+        let mut ancestors = context.graph.ancestors(ix);
+        let from = ancestors
+            .find(|ancestor| context.job(*ancestor).1.outputs.contains_key(&input.name))?;
+        Some((input.name.as_str(), context.graph.name(from)))
+    })
+}
+
+/// Merges environment levels, the stronger last.
+pub fn merged(levels: &[&Env]) -> Env {
+    levels
+        .iter()
+        .flat_map(|level| level.iter())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// Returns a step's timeout under what its job and workflow say: there is none to inherit, a job
+/// bounds its steps anyway.
+pub(super) fn step_timeout(step: Setting<Seconds>) -> Option<Seconds> {
+    step.over(None)
+}
+
+/// Returns the executor a job runs on.
+pub fn executor(plan: &Plan, job: &Job) -> Executor {
+    job.executor
+        .as_ref()
+        .and_then(|name| plan.executors.get(name))
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// Returns whether a job's workspace starts with the source tree.
+pub fn copies_source(executor: &Executor) -> bool {
+    match executor {
+        Executor::Systemd { copy_repo, .. }
+        | Executor::Nspawn { copy_repo, .. }
+        | Executor::Hooks { copy_repo, .. } => *copy_repo,
+    }
+}
+
+/// Returns whether a job's workspace is mounted over the run's copy of the source tree.
+pub fn mounts_source(run: &RunSpec, executor: &Executor) -> bool {
+    run.has_source && run.mounts_source && copies_source(executor)
+}
+
+/// Returns whether a job is run as the manager's own user.
+pub fn is_privileged(executor: &Executor) -> bool {
+    matches!(
+        executor,
+        Executor::Systemd {
+            sandbox: Sandbox::None,
+            ..
+        }
+    )
+}
+
+/// Returns the paths of a job in a run.
+pub fn job_paths(run: &RunSpec, job: &JobName) -> JobPaths {
+    RunPaths::new(run.directory.clone()).job(job)
+}

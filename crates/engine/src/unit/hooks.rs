@@ -1,0 +1,254 @@
+//! Executors of the user's own: what their hooks are to the engine.
+//!
+//! A job's hooks are the steps of that job, so they are timed, cancelled, retried, logged and
+//! recorded as any steps; what the plan says of the steps goes to them as a file. The hooks of a
+//! workspace are each a service with one step, which the same runner runs.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    CLEANUP_GRACE, Command, Context, HooksSpec, InputSpec, JobPaths, JobSpec, ROOT_SLICE, RunPaths,
+    SPEC_VERSION, StepSpec, TransientUnit, UnitName, Value, WorkspaceHook,
+    compile::{DEFAULT_JOB_TIMEOUT, log_fields, secrets, service},
+    spec::step_spec,
+    start_timeout,
+};
+use crate::{
+    graph::JobIx,
+    ids::JobName,
+    plan::{Argv, Env, Executor, Job, Seconds, Setting},
+};
+
+fn timeout_of(hook: WorkspaceHook) -> Duration {
+    match hook {
+        WorkspaceHook::Setup => DEFAULT_JOB_TIMEOUT,
+        WorkspaceHook::Cleanup => CLEANUP_GRACE,
+    }
+}
+
+fn argv_of(hook: WorkspaceHook, executor: &Executor) -> Option<&Argv> {
+    match (hook, executor) {
+        (
+            WorkspaceHook::Setup,
+            Executor::Hooks {
+                setup_workspace, ..
+            },
+        ) => setup_workspace.as_ref(),
+        (
+            WorkspaceHook::Cleanup,
+            Executor::Hooks {
+                cleanup_workspace, ..
+            },
+        ) => cleanup_workspace.as_ref(),
+        (_, Executor::Systemd { .. } | Executor::Nspawn { .. }) => None,
+    }
+}
+
+/// Returns the executors that have this hook and a job.
+pub fn executors_with<'a>(
+    context: &Context<'a>,
+    hook: WorkspaceHook,
+) -> impl Iterator<Item = &'a str> {
+    let plan = context.plan;
+    let is_used = move |name: &str| {
+        plan.jobs
+            .values()
+            .any(|job| job.executor.as_deref() == Some(name))
+    };
+    let with_hook = plan
+        .executors
+        .iter()
+        .filter(move |(_, executor)| argv_of(hook, executor).is_some());
+    with_hook
+        .map(|(name, _)| name.as_str())
+        .filter(move |name| is_used(name))
+}
+
+/// Returns whether an executor consists of hooks.
+pub fn has_hooks(context: &Context<'_>, executor: &str) -> bool {
+    matches!(
+        context.plan.executors.get(executor),
+        Some(Executor::Hooks { .. })
+    )
+}
+
+/// Returns the executor of a job whose workspace is made by a hook.
+pub fn executor_of<'a>(context: &Context<'a>, ix: JobIx) -> Option<&'a str> {
+    let name = context.job(ix).1.executor.as_deref()?;
+    context
+        .plan
+        .executors
+        .get(name)
+        .and_then(|executor| argv_of(WorkspaceHook::Setup, executor))
+        .map(|_| name)
+}
+
+/// Compiles the service of a workspace's hook.
+pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> TransientUnit {
+    let run = context.run;
+    let directory = RunPaths::new(run.directory.clone()).hook(executor, hook);
+    let argv = vec![
+        run.runner().display().to_string(),
+        directory.path().display().to_string(),
+    ];
+    let description = format!(
+        "NixActions run {}: {} of executor {executor}",
+        run.run,
+        hook.name()
+    );
+    // Beside the run's slice, which counts what is active in it.
+    let mut properties = service(
+        description,
+        ROOT_SLICE.to_owned(),
+        argv,
+        Some(start_timeout(timeout_of(hook))),
+        log_fields(run, executor.parse().ok().as_ref()),
+        &directory,
+    );
+    properties.extend(secrets(context, None));
+    // It stays active, so that a later wave's jobs find it so.
+    properties.push(("RemainAfterExit", Value::Bool(hook == WorkspaceHook::Setup)));
+    TransientUnit {
+        name: UnitName::hook(&run.run, executor, hook),
+        properties,
+    }
+}
+
+/// Returns what the runner of a workspace's hook is told.
+pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> Option<JobSpec> {
+    let (run, plan) = (context.run, context.plan);
+    let argv = argv_of(hook, plan.executors.get(executor)?)?;
+    let paths = RunPaths::new(run.directory.clone());
+    let of_executor = plan
+        .jobs
+        .iter()
+        .filter(|(_, job)| job.executor.as_deref() == Some(executor));
+    Some(JobSpec {
+        version: SPEC_VERSION,
+        run: run.run.clone(),
+        workflow: run.workflow.clone(),
+        // Its lines are told apart by the executor's name, which has the form of a job's.
+        job: executor.parse().ok()?,
+        unit: UnitName::hook(&run.run, executor, hook).to_string(),
+        jobs_directory: paths.jobs(),
+        shared_directory: paths.shared(),
+        files_directory: paths.hook(executor, hook).work().join("files"),
+        needs: Vec::new(),
+        tolerated_needs: Vec::new(),
+        condition: (hook == WorkspaceHook::Cleanup).then(|| "always()".to_owned()),
+        continue_on_error: false,
+        copy_source: false,
+        slots: None,
+        matrix: None,
+        path: run.path.clone(),
+        workflow_env: plan.env.clone(),
+        workflow_env_from: plan.env_from.clone(),
+        job_env_from: Vec::new(),
+        has_secrets: run.secrets.is_some(),
+        mount_source: false,
+        job_env: Env::new(),
+        inputs_env: run.inputs.clone(),
+        overrides: run.overrides.clone(),
+        timeout: Seconds::try_from(timeout_of(hook).as_secs_f64()).ok(),
+        retry: None,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        steps: vec![step(hook.name(), argv, None, Env::new())],
+        hooks: Some(HooksSpec {
+            executor: executor.to_owned(),
+            directory: paths.executor(executor),
+            of_workspace: true,
+            steps: of_executor
+                .map(|(name, job)| (name.clone(), described(job)))
+                .collect(),
+        }),
+    })
+}
+
+/// Makes the hooks of its executor a job's steps, where it has hooks.
+pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut JobSpec) {
+    let Executor::Hooks {
+        setup_job,
+        execute_job,
+        cleanup_job,
+        save_artifact,
+        restore_artifact,
+        ..
+    } = context.executor(job)
+    else {
+        return;
+    };
+    let executor = job.executor.clone().unwrap_or_default();
+    let artifact = |name: &str, path: &str, from: &JobName| -> Env {
+        let directory = JobPaths::new(&spec.jobs_directory, from).artifact(name);
+        let pairs = [
+            ("NIXACTIONS_ARTIFACT", name.to_owned()),
+            ("NIXACTIONS_ARTIFACT_PATH", path.to_owned()),
+            ("NIXACTIONS_ARTIFACT_JOB", from.to_string()),
+            (
+                "NIXACTIONS_ARTIFACT_DIRECTORY",
+                directory.display().to_string(),
+            ),
+        ];
+        pairs.map(|(key, value)| (key.to_owned(), value)).into()
+    };
+    let mut steps = Vec::new();
+    steps.extend(setup_job.map(|argv| step("setupJob", &argv, None, Env::new())));
+    if let Some(argv) = restore_artifact {
+        for InputSpec { name, from, path } in std::mem::take(&mut spec.inputs) {
+            steps.push(step(
+                &format!("restoreArtifact {name}"),
+                &argv,
+                None,
+                artifact(&name, &path, &from),
+            ));
+        }
+    }
+    steps.extend(execute_job.map(|argv| step("executeJob", &argv, None, Env::new())));
+    if let Some(argv) = save_artifact {
+        for output in std::mem::take(&mut spec.outputs) {
+            let env = artifact(&output.name, &output.path, name);
+            steps.push(step(
+                &format!("saveArtifact {}", output.name),
+                &argv,
+                Some("always()"),
+                env,
+            ));
+        }
+    }
+    steps.extend(cleanup_job.map(|argv| step("cleanupJob", &argv, Some("always()"), Env::new())));
+    spec.steps = steps;
+    let directory = RunPaths::new(context.run.directory.clone()).executor(&executor);
+    spec.hooks = Some(HooksSpec {
+        executor,
+        directory,
+        of_workspace: false,
+        steps: [(name.clone(), described(job))].into(),
+    });
+}
+
+fn step(name: &str, argv: &Argv, condition: Option<&str>, env: Env) -> StepSpec {
+    StepSpec {
+        name: name.to_owned(),
+        command: Command::Run(argv.clone()),
+        env,
+        env_from: Vec::new(),
+        workdir: None,
+        condition: condition.map(str::to_owned),
+        continue_on_error: false,
+        timeout: None,
+        retry: Setting::Inherit,
+    }
+}
+
+/// Returns a job's steps as the plan has them, each with its name.
+fn described(job: &Job) -> serde_json::Value {
+    let steps = job.steps.iter().enumerate().map(|(index, step)| {
+        let mut value = json!(step);
+        value["name"] = step_spec(index, step).name.into();
+        value
+    });
+    steps.collect()
+}

@@ -1,0 +1,20 @@
+//! Pure: a graph and a run become transient units and job specs.
+
+mod compile;
+mod file;
+mod hooks;
+mod matrix;
+mod sandbox;
+mod spec;
+mod supervisor;
+mod value;
+
+pub use compile::*;
+pub use file::{command_line, sections};
+pub use hooks::{executor_of, executors_with, has_hooks, hook_spec, hook_unit};
+pub use matrix::{matrix_groups, matrix_jobs};
+pub use nixactions_core::{grace::*, names::*, paths::*, spec::*};
+pub use sandbox::home_inside;
+pub use spec::{job_spec, step_name};
+pub use supervisor::supervisor;
+pub use value::*;

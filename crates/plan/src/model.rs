@@ -1,0 +1,431 @@
+//! The serde model of a plan: the shape of the JSON, field by field.
+//!
+//! The JSON Schema is generated from these types. What fields mean together (cycles, duplicate
+//! artifacts, unknown executors) is `validate`'s business.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+pub use nixactions_core::settings::*;
+use nixactions_core::{
+    ids::{JobName, WorkflowName},
+    record::Versioned,
+};
+
+/// The version of the plan that this program reads.
+pub const PLAN_VERSION: u32 = 1;
+/// The executor of a job that names none.
+pub const DEFAULT_EXECUTOR: &str = "default";
+
+impl Versioned for Plan {
+    const VERSION: u32 = PLAN_VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+/// A workflow as Nix compiled it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// The version of the plan's format.
+    #[schemars(range(min = 1, max = 1))]
+    pub version: u32,
+    /// The workflow's name: letters, digits, `_` and `-`.
+    pub name: WorkflowName,
+    /// Variables of every step.
+    #[serde(default)]
+    pub env: Env,
+    /// Providers of variables of every step, in order.
+    #[serde(default)]
+    pub env_from: Vec<Argv>,
+    /// Variables that a run takes from its caller, besides the keys of any `env`.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// The values that `--input` sets.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Input>,
+    /// The retry of every step and job without a `retry` of its own. `null` means none.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub retry: Setting<Retry>,
+    /// The time limit of the whole run, in seconds. `null` removes it.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub timeout: Setting<Seconds>,
+    /// How many jobs may run at once. The default is the number of CPUs.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub max_parallel: Option<u32>,
+    /// At most one run of a group at a time on the host.
+    #[serde(default)]
+    pub concurrency: Option<Concurrency>,
+    /// The executors by name.
+    #[serde(default)]
+    pub executors: BTreeMap<String, Executor>,
+    /// The jobs by name.
+    pub jobs: BTreeMap<JobName, Job>,
+}
+
+/// The type of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum InputType {
+    /// Any text.
+    String,
+    /// A JSON number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// One of `options`.
+    Choice,
+}
+
+/// An input of the workflow. `--input K=V` sets it, and steps see it as `INPUT_<K>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Input {
+    /// The type of the value.
+    #[serde(rename = "type")]
+    pub kind: InputType,
+    /// The value of a run without this `--input`: a string, number or boolean, as `type` demands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<serde_json::Value>,
+    /// A text that explains the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The values that a `choice` allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Whether a run without this `--input` is refused.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// A concurrency group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Concurrency {
+    /// The group's name.
+    pub group: String,
+    /// Whether a newer run cancels the run that goes on, before it starts.
+    #[serde(default)]
+    pub cancel_in_progress: bool,
+}
+
+/// How much of the host a job sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Sandbox {
+    /// A user of its own, a read-only host, no homes, no new privileges, no dangerous system calls.
+    /// The default.
+    #[default]
+    Strict,
+    /// A user of its own, a read-only host, and the namespaces and system calls of any user.
+    Relaxed,
+    /// The manager's own user, with all its rights.
+    None,
+}
+
+/// Where and how jobs run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Executor {
+    /// A transient service on the host.
+    Systemd {
+        /// Whether the workspace starts with a copy of the source tree.
+        #[serde(default = "yes")]
+        copy_repo: bool,
+        /// How much of the host a job sees.
+        #[serde(default)]
+        sandbox: Sandbox,
+        /// Unit properties (systemd.exec(5), systemd.resource-control(5)) of the executor's jobs.
+        /// docs/properties.md lists the allowed ones.
+        #[serde(default)]
+        properties: Env,
+    },
+    /// A systemd-nspawn container.
+    Nspawn {
+        /// Whether the workspace starts with a copy of the source tree.
+        #[serde(default = "yes")]
+        copy_repo: bool,
+        /// The container's root file system.
+        root: PathBuf,
+        /// Whether the container shares the host's network.
+        #[serde(default)]
+        network: Network,
+        /// Unit properties of the executor's jobs.
+        #[serde(default)]
+        properties: Env,
+    },
+    /// Executables of the user's own.
+    Hooks {
+        /// Whether the workspace starts with a copy of the source tree.
+        #[serde(default = "yes")]
+        copy_repo: bool,
+        /// Once per executor and run, before its jobs.
+        #[serde(default)]
+        setup_workspace: Option<Argv>,
+        /// Once per executor and run, after its jobs.
+        #[serde(default)]
+        cleanup_workspace: Option<Argv>,
+        /// Before each job.
+        #[serde(default)]
+        setup_job: Option<Argv>,
+        /// Runs a job's steps.
+        #[serde(default)]
+        execute_job: Option<Argv>,
+        /// After each job.
+        #[serde(default)]
+        cleanup_job: Option<Argv>,
+        /// Saves one artifact.
+        #[serde(default)]
+        save_artifact: Option<Argv>,
+        /// Restores one artifact.
+        #[serde(default)]
+        restore_artifact: Option<Argv>,
+    },
+}
+
+impl Default for Executor {
+    fn default() -> Self {
+        Self::Systemd {
+            copy_repo: true,
+            sandbox: Sandbox::Strict,
+            properties: Env::new(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A container's network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Network {
+    /// The host's network.
+    #[default]
+    Host,
+    /// Loopback only.
+    Private,
+}
+
+/// A job: one transient unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Job {
+    /// A key of `executors`. The default is `{ "type": "systemd" }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<String>,
+    /// Jobs that must be finished before this job starts.
+    #[serde(default)]
+    pub needs: Vec<JobName>,
+    /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Whether a failure counts as success.
+    #[serde(default)]
+    pub continue_on_error: bool,
+    /// Variables of the job's steps.
+    #[serde(default)]
+    pub env: Env,
+    /// Providers of variables of the job's steps, in order.
+    #[serde(default)]
+    pub env_from: Vec<Argv>,
+    /// Files of the host that the job's steps find in `$CREDENTIALS_DIRECTORY`, by name
+    /// (`LoadCredential=`, systemd.exec(5)).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, String>,
+    /// As `credentials`, but for files that systemd-creds(1) has encrypted
+    /// (`LoadCredentialEncrypted=`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials_encrypted: BTreeMap<String, String>,
+    /// Artifacts restored before the first step.
+    #[serde(default)]
+    pub inputs: Vec<ArtifactInput>,
+    /// Artifacts saved after the last step: name to path in the workspace.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, String>,
+    /// The retry of the job. `null` means none.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub retry: Setting<Retry>,
+    /// The time limit of the job, in seconds. `null` removes it. The default is 6 hours.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub timeout: Setting<Seconds>,
+    /// Unit properties of the job. They come after those of the executor.
+    #[serde(default)]
+    pub properties: Env,
+    /// The job's place in a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Matrix>,
+    /// The steps in their order.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
+}
+
+/// An artifact that a job takes in: a name, or a name and where to put it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactInput {
+    /// The artifact's name.
+    pub name: String,
+    /// Where in the workspace it is restored.
+    pub path: String,
+}
+
+/// An artifact that a job restores, and its place.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "ArtifactInputObject")]
+struct ArtifactInputObject {
+    /// The artifact's name.
+    name: String,
+    /// The directory in the workspace below which it is restored. The default is the workspace
+    /// itself.
+    #[serde(default = "here")]
+    path: String,
+}
+
+fn here() -> String {
+    ".".to_owned()
+}
+
+impl<'de> Deserialize<'de> for ArtifactInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ArtifactInput;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an artifact's name or { \"name\": …, \"path\": … }")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<ArtifactInput, E> {
+                Ok(ArtifactInput {
+                    name: name.to_owned(),
+                    path: here(),
+                })
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ArtifactInput, A::Error> {
+                let object =
+                    ArtifactInputObject::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(ArtifactInput {
+                    name: object.name,
+                    path: object.path,
+                })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for ArtifactInput {
+    fn schema_name() -> Cow<'static, str> {
+        "ArtifactInput".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let object = generator.subschema_for::<ArtifactInputObject>();
+        json_schema!({ "description": "An artifact that a job restores: its name, or its name and its place.", "anyOf": [{ "type": "string" }, object] })
+    }
+}
+
+/// A job's place in a matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Matrix {
+    /// The group's name.
+    pub group: String,
+    /// The values of this job.
+    #[serde(default)]
+    pub values: BTreeMap<String, MatrixValue>,
+    /// Whether a failed job cancels the other jobs of the matrix.
+    #[serde(default = "yes")]
+    pub fail_fast: bool,
+    /// How many of the group may run at once.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub max_parallel: Option<u32>,
+}
+
+/// A value of a matrix: a text, a number or a boolean. Steps see its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
+pub struct MatrixValue(serde_json::Value);
+
+impl TryFrom<serde_json::Value> for MatrixValue {
+    type Error = String;
+    fn try_from(value: serde_json::Value) -> Result<Self, String> {
+        if value.is_string() || value.is_number() || value.is_boolean() {
+            Ok(Self(value))
+        } else {
+            Err("a matrix value is a text, a number or a boolean".to_owned())
+        }
+    }
+}
+
+impl From<MatrixValue> for serde_json::Value {
+    fn from(value: MatrixValue) -> Self {
+        value.0
+    }
+}
+
+impl fmt::Display for MatrixValue {
+    /// Writes a text as it stands, and anything else as JSON writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            serde_json::Value::String(text) => f.write_str(text),
+            other => other.fmt(f),
+        }
+    }
+}
+
+impl JsonSchema for MatrixValue {
+    fn schema_name() -> Cow<'static, str> {
+        "MatrixValue".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"], "description": "A text, a number or a boolean. Steps see it as text, as JSON writes it." })
+    }
+}
+
+/// A step: `run` or `bash`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Step {
+    /// The step's name in logs and records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// An executable and its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub run: Option<Argv>,
+    /// A script for `bash --noprofile --norc -eo pipefail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bash: Option<String>,
+    /// Variables of the step.
+    #[serde(default)]
+    pub env: Env,
+    /// Providers of variables of the step, in order.
+    #[serde(default)]
+    pub env_from: Vec<Argv>,
+    /// The directory in the workspace in which the step runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Whether a failure counts as success.
+    #[serde(default)]
+    pub continue_on_error: bool,
+    /// The time limit of the step, in seconds. `null` removes it.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub timeout: Setting<Seconds>,
+    /// The retry of the step. `null` means none.
+    #[serde(default, skip_serializing_if = "Setting::is_inherit")]
+    pub retry: Setting<Retry>,
+}

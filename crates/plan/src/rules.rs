@@ -1,0 +1,393 @@
+//! The form of single values: names, paths, variables, executables, conditions.
+//!
+//! Each rule looks at one text alone; what values mean together is `validate`'s.
+
+use nixactions_core::settings::ARG_BYTES_MAX;
+pub(super) use nixactions_core::settings::upper;
+
+use super::fault::{Refusal, nearest, quoted};
+
+/// The most bytes of a step's, an artifact's or a group's name.
+const LABEL_MAX: usize = 200;
+/// The most bytes of a path and of one of its components (path_resolution(7)).
+const PATH_MAX: usize = 4095;
+const COMPONENT_MAX: usize = 255;
+
+/// Variables of the caller that never reach a job.
+const NEVER_PASSED: &[&str] = &["PATH", "HOME", "USER", "SHELL", "TMPDIR"];
+/// Variables that the engine sets for every step, besides `NIXACTIONS` and `NIXACTIONS_*`.
+const ENGINE_OWN: &[&str] = &[
+    "GITHUB_ENV",
+    "GITHUB_OUTPUT",
+    "GITHUB_PATH",
+    "GITHUB_STEP_SUMMARY",
+    "JOB_ENV",
+];
+
+const STATUS_FUNCTIONS: &[&str] = &["success", "failure", "always", "cancelled"];
+
+type Checked = Result<(), Refusal>;
+
+/// A step's name: a short text that fits into a line of a log.
+pub(super) fn step_name(name: &str) -> Checked {
+    let expected = || format!("a text of 1 to {LABEL_MAX} bytes without control characters");
+    if name.trim().is_empty() {
+        return Err(Refusal::new(
+            if name.is_empty() {
+                "an empty name"
+            } else {
+                "a blank name"
+            },
+            expected(),
+        )
+        .hint("leave `name` out"));
+    }
+    if name.len() > LABEL_MAX || name.contains(char::is_control) {
+        return Err(Refusal::new(quoted(name), expected()));
+    }
+    Ok(())
+}
+
+/// A name that is also used as a file's name: of an artifact, a matrix or a concurrency group.
+pub(super) fn file_name(name: &str) -> Checked {
+    let bad = name.trim().is_empty()
+        || name.starts_with('.')
+        || name.contains(|c: char| c == '/' || c.is_control())
+        || name.len() > LABEL_MAX;
+    if bad {
+        let expected = format!(
+            "a name of 1 to {LABEL_MAX} bytes, without `/` and control characters, that does not start with `.`"
+        );
+        return Err(Refusal::new(quoted(name), expected));
+    }
+    Ok(())
+}
+
+/// A credential's name: a file's name in `$CREDENTIALS_DIRECTORY`.
+pub(super) fn credential_name(name: &str) -> Checked {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.is_empty()
+        || name.len() > LABEL_MAX
+        || name.starts_with('.')
+        || !name.chars().all(is_plain)
+    {
+        let expected = format!(
+            "a name of 1 to {LABEL_MAX} letters, digits, `_`, `-` and `.` that does not start with `.`"
+        );
+        return Err(Refusal::new(quoted(name), expected));
+    }
+    if name.starts_with("nixactions.") {
+        return Err(Refusal::new(
+            quoted(name),
+            "a name that does not start with `nixactions.`, as the engine's own do",
+        ));
+    }
+    Ok(())
+}
+
+/// A path inside the workspace.
+pub(super) fn workspace_path(path: &str) -> Checked {
+    const EXPECTED: &str = "a path inside the workspace";
+    let refuse = |hint: &str| Err(Refusal::new(quoted(path), EXPECTED).hint(hint));
+    if path.is_empty() {
+        refuse("the workspace itself is `.`")
+    } else if path.starts_with('/') {
+        refuse("the path must not be absolute")
+    } else if path.contains('\0') {
+        refuse("a path has no NUL character")
+    } else if path.split('/').any(|component| component == "..") {
+        refuse("the path must not contain `..`")
+    } else if path.len() > PATH_MAX
+        || path
+            .split('/')
+            .any(|component| component.len() > COMPONENT_MAX)
+    {
+        refuse("a path has at most 4095 bytes, and each of its components 255")
+    } else {
+        Ok(())
+    }
+}
+
+/// An absolute path on the host.
+pub(super) fn host_path(path: &str) -> Checked {
+    let bad = !path.starts_with('/')
+        || path.contains('\0')
+        || path.split('/').any(|component| component == "..")
+        || path.len() > PATH_MAX;
+    if bad {
+        Err(Refusal::new(quoted(path), "an absolute path without `..`"))
+    } else {
+        Ok(())
+    }
+}
+
+/// The executable of an argv: an absolute path, or a bare name that is looked up in `PATH`.
+pub(super) fn executable(path: &str) -> Checked {
+    const EXPECTED: &str = "an absolute path, or a bare name that is looked up in PATH";
+    if path.is_empty() {
+        return Err(Refusal::new("an empty text", EXPECTED));
+    }
+    if path.contains('/') && !path.starts_with('/') {
+        return Err(Refusal::new(quoted(path), EXPECTED)
+            .hint("a program of the workspace is run with `bash`"));
+    }
+    if path.contains(char::is_whitespace) && !path.starts_with('/') {
+        return Err(Refusal::new(quoted(path), EXPECTED)
+            .hint("each argument is an item of its own; a command line is run with `bash`"));
+    }
+    argument(path)
+}
+
+/// An argument of an executable.
+pub(super) fn argument(text: &str) -> Checked {
+    if text.contains('\0') {
+        return Err(Refusal::new(
+            quoted(text),
+            "an argument without NUL characters",
+        ));
+    }
+    if text.len() >= ARG_BYTES_MAX {
+        return Err(Refusal::new(
+            format!("{} bytes", text.len()),
+            format!("an argument of less than {ARG_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// A script.
+pub(super) fn script(text: &str) -> Checked {
+    if text.trim().is_empty() {
+        return Err(Refusal::new("an empty script", "the text of a script"));
+    }
+    if text.contains('\0') {
+        return Err(Refusal::new(
+            quoted(text),
+            "a script without NUL characters",
+        ));
+    }
+    Ok(())
+}
+
+/// The name of a variable.
+pub(super) fn variable_name(name: &str) -> Checked {
+    let mut bytes = name.bytes();
+    let good = bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !good {
+        return Err(Refusal::new(
+            format!("the variable {}", quoted(name)),
+            "a name of letters, digits and `_` that does not start with a digit",
+        ));
+    }
+    Ok(())
+}
+
+/// The value of a variable.
+pub(super) fn variable_value(name: &str, value: &str) -> Checked {
+    if value.contains('\0') {
+        return Err(Refusal::new(
+            quoted(value),
+            "a value without NUL characters",
+        ));
+    }
+    // `K=V` and a NUL are one string to the kernel.
+    let bytes = name.len() + value.len() + 2;
+    if bytes > ARG_BYTES_MAX {
+        return Err(Refusal::new(
+            format!("{} bytes", value.len()),
+            format!("at most {} bytes", ARG_BYTES_MAX - name.len() - 2),
+        )
+        .hint("the kernel takes no longer variable; put the text into a file"));
+    }
+    Ok(())
+}
+
+/// A variable that a plan sets: not one that the engine sets itself.
+pub(super) fn own_variable(name: &str) -> Checked {
+    if name == "NIXACTIONS" || name.starts_with("NIXACTIONS_") || ENGINE_OWN.contains(&name) {
+        return Err(Refusal::new(
+            format!("the variable `{name}`"),
+            "a variable that the engine does not set itself",
+        ));
+    }
+    Ok(())
+}
+
+/// A variable that is taken from the caller.
+pub(super) fn passed_variable(name: &str) -> Checked {
+    variable_name(name)?;
+    own_variable(name)?;
+    if NEVER_PASSED.contains(&name) {
+        return Err(Refusal::new(
+            format!("the variable `{name}`"),
+            "a variable other than PATH, HOME, USER, SHELL and TMPDIR",
+        )
+        .hint("a job has its own; set it in `env`"));
+    }
+    Ok(())
+}
+
+/// A condition: a status function, or bash that is not meant to be one.
+pub(super) fn condition(text: &str) -> Checked {
+    const EXPECTED: &str = "`success()`, `failure()`, `always()`, `cancelled()` or bash";
+    let refuse = |hint: String| Err(Refusal::new(quoted(text), EXPECTED).hint(hint));
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return refuse("leave `condition` out".to_owned());
+    }
+    if text.contains('\0') {
+        return Err(Refusal::new(
+            quoted(text),
+            "a condition without NUL characters",
+        ));
+    }
+    if text.contains("${{") {
+        return refuse("there are no `${{ }}` expressions; write bash".to_owned());
+    }
+    if STATUS_FUNCTIONS
+        .iter()
+        .any(|function| trimmed.strip_suffix("()") == Some(function))
+    {
+        return Ok(());
+    }
+    // `word()` alone is no bash either; `word` alone would be a command that is not there, and skip
+    // without a word.
+    let word = trimmed.split('(').next().unwrap_or_default().trim_end();
+    let call: String = trimmed.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_word = !word.is_empty()
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if is_word && call == format!("{word}()") {
+        let near = nearest(word, STATUS_FUNCTIONS.iter().copied()).or(STATUS_FUNCTIONS
+            .iter()
+            .copied()
+            .find(|known| *known == word));
+        return match near.or_else(|| (word == "canceled").then_some("cancelled")) {
+            Some(near) => refuse(format!("did you mean `{near}()`?")),
+            None => refuse(format!("there is no status function `{word}()`")),
+        };
+    }
+    if let Some(function) = STATUS_FUNCTIONS
+        .iter()
+        .find(|function| trimmed.eq_ignore_ascii_case(function))
+    {
+        return refuse(format!("did you mean `{function}()`?"));
+    }
+    if let Some(function) = STATUS_FUNCTIONS
+        .iter()
+        .find(|function| has_call(trimmed, function))
+    {
+        return refuse(format!(
+            "`{function}()` stands alone; it cannot be part of an expression"
+        ));
+    }
+    Ok(())
+}
+
+/// Returns whether `function()` stands in the text as a word of its own.
+fn has_call(text: &str, function: &str) -> bool {
+    text.match_indices(function).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + function.len()..].trim_start();
+        !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+            && after
+                .strip_prefix('(')
+                .is_some_and(|rest| rest.trim_start().starts_with(')'))
+    })
+}
+
+/// Returns the variable in which steps see an input: `INPUT_<K>`, in upper case and with `_` for
+/// `-`.
+pub fn input_variable(input: &str) -> String {
+    format!("INPUT_{}", upper(input))
+}
+
+/// Returns the variable in which a job sees one of its matrix values: `MATRIX_<K>`, in upper case
+/// and with `_` for `-`.
+pub fn matrix_variable(key: &str) -> String {
+    format!("MATRIX_{}", upper(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(checked: Checked) -> String {
+        checked.unwrap_err().hint.unwrap_or_default()
+    }
+
+    #[test]
+    fn bash_conditions_are_left_alone() {
+        let bash = [
+            "test -f x",
+            "false",
+            "[ \"$A\" = b ]",
+            "f() { true; }; f",
+            "grep -q always file",
+            "my_success() { :; }; my_success",
+            "failure.sh",
+        ];
+        for text in bash {
+            condition(text).unwrap();
+        }
+        for text in ["success()", " always() ", "failure()", "cancelled()"] {
+            condition(text).unwrap();
+        }
+    }
+
+    #[test]
+    fn misspelt_status_functions_are_refused() {
+        assert_eq!(hint(condition("succes()")), "did you mean `success()`?");
+        assert_eq!(hint(condition("canceled()")), "did you mean `cancelled()`?");
+        assert_eq!(hint(condition("Always ( )")), "did you mean `always()`?");
+        assert_eq!(
+            hint(condition("failed()")),
+            "there is no status function `failed()`"
+        );
+        assert_eq!(hint(condition("always")), "did you mean `always()`?");
+        assert_eq!(
+            hint(condition("!cancelled()")),
+            "`cancelled()` stands alone; it cannot be part of an expression"
+        );
+        assert_eq!(
+            hint(condition("success() && test -f x")),
+            "`success()` stands alone; it cannot be part of an expression"
+        );
+        assert_eq!(
+            hint(condition("${{ success() }}")),
+            "there are no `${{ }}` expressions; write bash"
+        );
+        assert_eq!(hint(condition(" ")), "leave `condition` out");
+    }
+
+    #[test]
+    fn workspace_paths_stay_inside() {
+        for good in [".", "dist/", "./a/b", "a..b", "..."] {
+            workspace_path(good).unwrap();
+        }
+        for bad in ["", "/etc", "..", "a/../../b", "a/..", "a\0b"] {
+            workspace_path(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_variable_fits_into_one_string_of_the_kernel() {
+        let most = ARG_BYTES_MAX - "A=".len() - 1;
+        variable_value("A", &"x".repeat(most)).unwrap();
+        variable_value("A", &"x".repeat(most + 1)).unwrap_err();
+    }
+
+    #[test]
+    fn executables_are_absolute_or_bare() {
+        for good in ["/bin/true", "true", "/a b/c"] {
+            executable(good).unwrap();
+        }
+        for bad in ["", "./a", "bin/true", "echo hi", "/a\0"] {
+            executable(bad).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Executors: where jobs run.
+
+use super::jobs::check_properties;
+use crate::{
+    fault::{At, Refusal, Sink, quoted},
+    ids::JobName,
+    model::{DEFAULT_EXECUTOR, Executor, Plan},
+    rules,
+    structure::NAME_FORM,
+};
+
+pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
+    for (name, executor) in &plan.executors {
+        let at = at.key(name);
+        if name == DEFAULT_EXECUTOR {
+            let refusal = Refusal::new(format!("the name `{DEFAULT_EXECUTOR}`"), "another name");
+            sink.add(&at, || {
+                refusal.hint("it is what jobs without an executor run on")
+            });
+        } else if let Err(error) = JobName::try_from(name.clone()) {
+            sink.add(&at, || {
+                Refusal::new(quoted(name), NAME_FORM).hint(error.to_string())
+            });
+        } else {
+            super::unit_name(plan, name, &at, sink);
+        }
+        match executor {
+            Executor::Systemd { properties, .. } => {
+                check_properties(properties, &at.key("properties"), sink)
+            }
+            Executor::Nspawn {
+                root, properties, ..
+            } => {
+                let path = root.to_string_lossy();
+                let at_root = at.key("root");
+                if path.starts_with('/') && path.trim_matches(['/', '.']).is_empty() {
+                    sink.add(&at_root, || {
+                        Refusal::new("the host's own root", "the root directory of a container")
+                    });
+                } else {
+                    sink.check(&at_root, rules::host_path(&path));
+                }
+                check_properties(properties, &at.key("properties"), sink);
+            }
+            Executor::Hooks {
+                setup_workspace,
+                cleanup_workspace,
+                setup_job,
+                execute_job,
+                cleanup_job,
+                save_artifact,
+                restore_artifact,
+                copy_repo: _,
+            } => {
+                let hooks = [
+                    ("setupWorkspace", setup_workspace),
+                    ("cleanupWorkspace", cleanup_workspace),
+                    ("setupJob", setup_job),
+                    ("executeJob", execute_job),
+                    ("cleanupJob", cleanup_job),
+                    ("saveArtifact", save_artifact),
+                    ("restoreArtifact", restore_artifact),
+                ];
+                for (hook, argv) in hooks {
+                    if let Some(argv) = argv {
+                        super::argv(argv, &at.key(hook), sink);
+                    }
+                }
+                if execute_job.is_none() {
+                    sink.add(&at.key("executeJob"), || {
+                        Refusal::new(
+                            "nothing",
+                            "an executable and its arguments (it is required)",
+                        )
+                    });
+                }
+            }
+        }
+    }
+}

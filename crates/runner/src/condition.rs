@@ -1,0 +1,136 @@
+//! Conditions in bash: asked in the job's environment and workspace, once all before has succeeded.
+//!
+//! Exit status 0 is true and 1 to 254 is false. Whatever else a condition ends with tells neither,
+//! and is a failure.
+
+use std::collections::BTreeMap;
+
+use super::{env::Environment, job::Job, journal::Priority, process::Ended, step::skipped};
+use crate::{
+    record::{Conclusion, StepRecord},
+    settings::Seconds,
+    spec::StepSpec,
+    status,
+};
+
+/// Where a condition is asked.
+struct Question<'a> {
+    /// The name of its script.
+    file: String,
+    /// The step, where it is one's.
+    step: Option<&'a str>,
+    /// The longest it may take, beside the job's own time.
+    timeout: Option<Seconds>,
+    variables: BTreeMap<String, String>,
+    environment: &'a Environment,
+}
+
+impl Job<'_> {
+    /// Asks the job's own condition. Where it is not true, the job's record says what became of the
+    /// job.
+    pub(super) fn holds_in_the_end(&mut self, condition: &str, environment: &Environment) -> bool {
+        let mut attempt = 1;
+        loop {
+            let reason = match self.holds(condition, environment) {
+                Ok(holds) => return holds,
+                Err(reason) => Some(reason),
+            };
+            let retry = self
+                .spec
+                .retry
+                .filter(|retry| attempt < retry.max_attempts && !self.processes.killed);
+            let Some(retry) = retry else {
+                self.end(Conclusion::Failure, reason.unwrap_or_default());
+                return false;
+            };
+            if self
+                .wait_to_retry("the job", &reason, attempt, &retry)
+                .is_some()
+            {
+                return false;
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Asks the job's condition. Records how the job ends where it does not run; an error is why
+    /// the condition could not be told.
+    fn holds(&mut self, condition: &str, environment: &Environment) -> Result<bool, String> {
+        let question = Question {
+            file: "condition".to_owned(),
+            step: None,
+            timeout: None,
+            variables: environment.of_job(self.spec, self.paths),
+            environment,
+        };
+        match self.ask(condition, question) {
+            Ok(true) => return Ok(true),
+            Ok(false) => self.end(Conclusion::Skipped, status::was_false(condition)),
+            Err((_, reason)) if self.record.outcome == Conclusion::Success => return Err(reason),
+            // The cancellation or timeout that ended the condition is recorded as the job's.
+            Err(_) => {}
+        }
+        Ok(false)
+    }
+
+    /// Runs a step if its condition is true.
+    pub(super) fn step_if(
+        &mut self,
+        condition: &str,
+        index: usize,
+        step: &StepSpec,
+        environment: &mut Environment,
+    ) -> StepRecord {
+        let question = Question {
+            file: format!("{index}-condition"),
+            step: Some(&step.name),
+            timeout: step.timeout,
+            variables: environment.of_condition(self.spec, self.paths, index),
+            environment,
+        };
+        match self.ask(condition, question) {
+            Ok(true) => self.step(index, step, environment),
+            Ok(false) => skipped(step, status::was_false(condition)),
+            Err((outcome, reason)) => {
+                self.processes
+                    .journal
+                    .note(&format!("step {}: {reason}", step.name), Priority::Error);
+                StepRecord {
+                    outcome,
+                    conclusion: status::conclude(outcome, step.continue_on_error),
+                    ..skipped(step, reason)
+                }
+            }
+        }
+    }
+
+    /// Asks a condition. An error is how what asks for it ends, and why.
+    fn ask(
+        &mut self,
+        condition: &str,
+        question: Question<'_>,
+    ) -> Result<bool, (Conclusion, String)> {
+        let failed = |what: String| {
+            (
+                Conclusion::Failure,
+                format!("{} could not be told: {what}", status::condition(condition)),
+            )
+        };
+        let path = question.variables.get("PATH").map_or("", String::as_str);
+        let mut command = self.bash(&question.file, condition, path).map_err(failed)?;
+        command.current_dir(self.paths.workspace());
+        self.give(&mut command, question.variables, question.environment);
+        let limits = self.limits(question.timeout);
+        self.tell();
+        let (ended, stop) =
+            self.processes
+                .run(&mut command, question.step.map(|step| (step, 1)), limits);
+        match (self.ended_by(stop, question.timeout), ended) {
+            (Some((Conclusion::Failure, reason)), _) => Err(failed(reason)),
+            (Some(stopped), _) => Err(stopped),
+            (None, Ended::Exited(0)) => Ok(true),
+            (None, Ended::Exited(1..=254)) => Ok(false),
+            (None, ended) => Err(failed(ended.to_string())),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The environment of a step: which level sets what, strongest last.
+//!
+//! PLAN's order: what the workflow's providers print, workflow env, the same of the job, what
+//! earlier steps wrote to `$NIXACTIONS_ENV`, the same of the step, then the caller's overrides.
+//! The engine's own variables are set last, so nothing that a user names can replace one: inputs,
+//! matrix values, needs, and the variables that tell a step where it is.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    files::{self, StepFiles},
+    gate::NeedResult,
+    needs,
+};
+use crate::{paths::JobPaths, programs, settings::Env, spec::JobSpec};
+
+/// The variable that tells steps where their credentials are.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Whose environment it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// That of the workflow's providers.
+    Workflow,
+    /// That of the job: of its providers and its condition.
+    Job,
+    /// That of the step at this position.
+    Step(usize),
+}
+
+/// The environment of a job's steps as it grows.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// What providers printed: those of the workflow, of the job, and of each step.
+    workflow_from: Env,
+    job_from: Env,
+    steps_from: BTreeMap<usize, Env>,
+    /// What earlier steps wrote to `$NIXACTIONS_ENV`.
+    written: BTreeMap<String, String>,
+    /// What earlier steps wrote to `$NIXACTIONS_PATH`, the latest first.
+    path: Vec<String>,
+    /// How the needs concluded, and `$NIXACTIONS_NEEDS`.
+    results: Env,
+    /// The outputs of the needs.
+    outputs: Env,
+}
+
+/// Names of variables that a user gave and the engine sets itself. Each is dropped.
+pub type Dropped = Vec<String>;
+
+impl Environment {
+    /// Starts from what the job's needs left. Also returns a warning for each name of an output
+    /// that cannot be a variable.
+    pub fn new(needs: &[NeedResult], needs_file: &Path) -> (Self, Vec<String>) {
+        let needs::Variables {
+            mut results,
+            outputs,
+            warnings,
+        } = needs::variables(needs);
+        results.insert(
+            "NIXACTIONS_NEEDS".to_owned(),
+            needs_file.display().to_string(),
+        );
+        let environment = Self {
+            results,
+            outputs,
+            ..Self::default()
+        };
+        (environment, warnings)
+    }
+
+    /// Takes in what a provider of this level printed; a later one's value replaces an earlier
+    /// one's.
+    pub fn provide(&mut self, spec: &JobSpec, level: Level, env: Vec<(String, String)>) -> Dropped {
+        let (dropped, env) = self.apart(spec, env);
+        let from = match level {
+            Level::Workflow => &mut self.workflow_from,
+            Level::Job => &mut self.job_from,
+            Level::Step(index) => self.steps_from.entry(index).or_default(),
+        };
+        from.extend(env);
+        dropped
+    }
+
+    /// Takes in what a step wrote for later ones. As on GitHub, a step cannot change the variables
+    /// that tell later ones where they are.
+    pub fn extend(
+        &mut self,
+        spec: &JobSpec,
+        env: Vec<(String, String)>,
+        path: Vec<String>,
+    ) -> Dropped {
+        let (mut dropped, env) = self.apart(spec, env);
+        let (github, env): (Vec<_>, Vec<_>) = env
+            .into_iter()
+            .partition(|(key, _)| key.starts_with("GITHUB_"));
+        dropped.extend(github.into_iter().map(|(key, _)| key));
+        self.written.extend(env);
+        path.into_iter()
+            .for_each(|directory| self.path.insert(0, directory));
+        dropped
+    }
+
+    /// Tells variables that the engine sets itself from the others.
+    fn apart(&self, spec: &JobSpec, env: Vec<(String, String)>) -> (Dropped, Env) {
+        let is_ours = |key: &str| {
+            key == "NIXACTIONS"
+                || key.starts_with("NIXACTIONS_")
+                || files::is_file_variable(key)
+                || self.results.contains_key(key)
+                || self.outputs.contains_key(key)
+                || spec.inputs_env.contains_key(key)
+                || key == CREDENTIALS && std::env::var_os(CREDENTIALS).is_some()
+        };
+        let (ours, others): (Vec<_>, Vec<_>) = env.into_iter().partition(|(key, _)| is_ours(key));
+        let ours = ours.into_iter().map(|(key, _)| key).collect();
+        (ours, others.into_iter().collect())
+    }
+
+    /// Returns whether a variable is the output of a need, whose value is in `$NIXACTIONS_NEEDS`.
+    pub fn is_output(&self, name: &str) -> bool {
+        self.outputs.contains_key(name)
+    }
+
+    /// Returns whether a variable is one that every step is promised.
+    pub fn is_promised(&self, name: &str) -> bool {
+        matches!(name, "PATH" | "HOME" | "CI" | "NIXACTIONS" | CREDENTIALS)
+            || name.starts_with("NIXACTIONS_")
+            || files::is_file_variable(name)
+            || self.results.contains_key(name)
+    }
+
+    /// Returns the environment of the job as such: what its condition sees.
+    pub fn of_job(&self, spec: &JobSpec, paths: &JobPaths) -> BTreeMap<String, String> {
+        self.build(spec, paths, Level::Job, [])
+    }
+
+    /// Returns the environment of a provider: that of its level, as far as it is known by then.
+    pub fn of_provider(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        level: Level,
+    ) -> BTreeMap<String, String> {
+        self.build(spec, paths, level, [])
+    }
+
+    /// Returns the environment of a step before it has files to write to: what its condition sees.
+    pub fn of_condition(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        index: usize,
+    ) -> BTreeMap<String, String> {
+        self.build(spec, paths, Level::Step(index), [])
+    }
+
+    /// Returns the whole environment of a step.
+    pub fn of_step(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        index: usize,
+        attempt: u32,
+        files: &StepFiles,
+    ) -> BTreeMap<String, String> {
+        let files = files
+            .variables()
+            .map(|(key, path)| (key, path.display().to_string()));
+        self.build(
+            spec,
+            paths,
+            Level::Step(index),
+            [("NIXACTIONS_ATTEMPT", attempt.to_string())]
+                .into_iter()
+                .chain(files),
+        )
+    }
+
+    /// Puts the levels on top of each other; `place` is what else tells a step where it is.
+    fn build<'a>(
+        &self,
+        spec: &JobSpec,
+        paths: &JobPaths,
+        level: Level,
+        place: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> BTreeMap<String, String> {
+        let step = if let Level::Step(index) = level {
+            spec.steps
+                .get(index)
+                .map(|step| (step, self.steps_from.get(&index)))
+        } else {
+            None
+        };
+        let mut levels = vec![&self.workflow_from, &spec.workflow_env];
+        if level != Level::Workflow {
+            levels.extend([&self.job_from, &spec.job_env]);
+        }
+        if let Some((step, from)) = step {
+            levels.push(&self.written);
+            levels.extend(from);
+            levels.push(&step.env);
+        }
+        levels.push(&spec.overrides);
+        let mut env = BTreeMap::new();
+        let mut set = |key: &str, value: String| {
+            env.insert(key.to_owned(), value);
+        };
+        set("PATH", spec.path.clone());
+        set("LANG", "C.UTF-8".to_owned());
+        // Where systemd knows none: to bash it would be that of the user database, which may let
+        // nobody in.
+        set("SHELL", programs::shell(&spec.path).display().to_string());
+        for key in [
+            "USER",
+            "LOGNAME",
+            "SHELL",
+            "XDG_RUNTIME_DIR",
+            "DBUS_SESSION_BUS_ADDRESS",
+        ] {
+            if let Ok(value) = std::env::var(key) {
+                set(key, value);
+            }
+        }
+        set("CI", "true".to_owned());
+        set("HOME", paths.home().display().to_string());
+        for level in levels {
+            level
+                .iter()
+                .for_each(|(key, value)| set(key, value.clone()));
+        }
+        for ours in [&spec.inputs_env, &self.outputs, &self.results] {
+            ours.iter().for_each(|(key, value)| set(key, value.clone()));
+        }
+        if let Ok(directory) = std::env::var(CREDENTIALS) {
+            set(CREDENTIALS, directory);
+        }
+        set("NIXACTIONS", "true".to_owned());
+        set("NIXACTIONS_RUN", spec.run.to_string());
+        set("NIXACTIONS_WORKFLOW", spec.workflow.to_string());
+        set("NIXACTIONS_JOB", spec.job.to_string());
+        set(
+            "NIXACTIONS_WORKSPACE",
+            paths.workspace().display().to_string(),
+        );
+        if let Some((step, _)) = step {
+            set("NIXACTIONS_STEP", step.name.clone());
+        }
+        if let Some(hooks) = &spec.hooks {
+            set("NIXACTIONS_EXECUTOR", hooks.executor.clone());
+            set(
+                "NIXACTIONS_EXECUTOR_DIRECTORY",
+                hooks.directory.display().to_string(),
+            );
+            set(
+                "NIXACTIONS_STEPS",
+                spec.files_directory
+                    .join("steps.json")
+                    .display()
+                    .to_string(),
+            );
+        }
+        place.into_iter().for_each(|(key, value)| set(key, value));
+        if spec.hooks.as_ref().is_some_and(|hooks| hooks.of_workspace) {
+            env.remove("NIXACTIONS_JOB");
+        }
+        if !self.path.is_empty() {
+            let base = env.get("PATH").cloned().unwrap_or_default();
+            env.insert(
+                "PATH".to_owned(),
+                self.path
+                    .iter()
+                    .map(String::as_str)
+                    .chain([base.as_str()])
+                    .collect::<Vec<_>>()
+                    .join(":"),
+            );
+        }
+        env
+    }
+}

@@ -1,0 +1,63 @@
+//! The job's gate: what its needs left, and whether it may start.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    ids::JobName, paths::JobPaths, record::Conclusion, spec::JobSpec, status::Need, store,
+};
+
+/// A finished need with its outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeedResult {
+    /// The need as the status algebra sees it.
+    pub need: Need,
+    /// What its steps wrote to `$NIXACTIONS_OUTPUT`.
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// Reads what the job's needs left. PID 1 starts a job when its needs are over, so a need without a
+/// result was killed before it could leave one, which is a failure that may count as success; or
+/// systemd dropped it after a failure of its own needs, which skips it.
+pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
+    spec.needs.iter().map(|job| read(spec, job)).collect()
+}
+
+fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
+    let paths = JobPaths::new(&spec.jobs_directory, job);
+    match store::read_result(&paths) {
+        Ok(Some(result)) => NeedResult {
+            need: Need {
+                job: job.clone(),
+                conclusion: result.record.conclusion,
+                failed: result.failed,
+            },
+            outputs: result.record.outputs,
+        },
+        Ok(None) | Err(_) => {
+            // Its event file says that it was started, and not dropped.
+            let (conclusion, failed) = match store::has_started(&paths) {
+                true if spec.tolerated_needs.contains(job) => (Conclusion::Success, false),
+                true => (Conclusion::Failure, true),
+                false => (Conclusion::Skipped, true),
+            };
+            NeedResult {
+                need: Need {
+                    job: job.clone(),
+                    conclusion,
+                    failed,
+                },
+                outputs: BTreeMap::new(),
+            }
+        }
+    }
+}
+
+/// Returns the content of `$NIXACTIONS_NEEDS`: `{job: {result, outputs}}`.
+pub fn needs_json(needs: &[NeedResult]) -> serde_json::Value {
+    let entry = |need: &NeedResult| {
+        let value =
+            serde_json::json!({ "result": need.need.conclusion.as_str(), "outputs": need.outputs });
+        (need.need.job.to_string(), value)
+    };
+    serde_json::Value::Object(needs.iter().map(entry).collect())
+}

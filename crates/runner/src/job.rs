@@ -1,0 +1,485 @@
+//! The life of a job, from its gate to its result. What it does in between is in `attempt` and
+//! `step`.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    io::{self, Write as _},
+    mem::MaybeUninit,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use nix::{sys::prctl::set_dumpable, unistd::geteuid};
+use rustix::fs::{Mode, OFlags, RawDir, open};
+
+use super::{
+    gate::{self, NeedResult},
+    journal::{Journal, Priority},
+    port::Port,
+    process::Processes,
+    secrets,
+    signals::Signals,
+    slots,
+};
+use crate::{
+    error::describe,
+    event::EventKind,
+    grace::{CLEANUP_GRACE, start_timeout},
+    paths::{JobPaths, MatrixPaths},
+    record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
+    spec::JobSpec,
+    status::{self, Condition, Gate},
+    store,
+};
+
+/// The exit status of a runner whose job failed.
+const EXIT_FAILURE: u8 = 1;
+/// The exit status of a runner that could not leave its result (sysexits.h, `EX_IOERR`).
+const EXIT_NO_RESULT: u8 = 74;
+/// The exit status of a runner whose job was cancelled.
+const EXIT_CANCELLED: u8 = 130;
+
+/// Runs the job whose directory this is. The exit status that it returns is for systemd alone: 0
+/// lets `Requires=` go on.
+pub fn main(directory: PathBuf) -> u8 {
+    match run(&JobPaths::at(directory)) {
+        Ok(Conclusion::Success | Conclusion::Skipped) => 0,
+        Ok(Conclusion::Failure) => EXIT_FAILURE,
+        Ok(Conclusion::Cancelled) => EXIT_CANCELLED,
+        Err(error) => {
+            // Standard error goes to the journal under the job's unit.
+            let _ = writeln!(io::stderr(), "nixactions-runner: {}", describe(&error));
+            EXIT_NO_RESULT
+        }
+    }
+}
+
+/// Why a runner could not even leave a result.
+#[derive(Debug, thiserror::Error)]
+enum RunnerError {
+    #[error("failed to hide from the steps")]
+    Hide(#[source] io::Error),
+    #[error("failed to catch signals")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    #[error("the job has been started before; it is not run twice")]
+    StartedBefore,
+}
+
+fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
+    // Steps are processes of the same user: from here on they cannot trace the runner, nor read its
+    // memory or what it has open (PR_SET_DUMPABLE(2const)). The programs that it executes can be
+    // traced again.
+    set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
+    let signals = Signals::new().map_err(RunnerError::Signals)?;
+    let mut spec: JobSpec = store::read_document(&paths.spec())?;
+    let mut port = Port::take(&paths.events())?.ok_or(RunnerError::StartedBefore)?;
+    port.note(EventKind::RunnerStarted {
+        job: spec.job.clone(),
+        pid: std::process::id(),
+        uid: geteuid().as_raw(),
+    });
+    let fields = [
+        ("SYSLOG_IDENTIFIER", spec.job.as_str()),
+        ("NIXACTIONS_RUN", spec.run.as_str()),
+        ("NIXACTIONS_WORKFLOW", spec.workflow.as_str()),
+        ("NIXACTIONS_JOB", spec.job.as_str()),
+    ];
+    // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a
+    // user's manager.
+    let mut journal = Journal::new(&fields);
+    let secrets = secrets::take(&mut spec, &mut journal.masker);
+    let processes = Processes::new(signals, journal, spec.shared_directory.join("killed"));
+    let mut job = Job {
+        needs: gate::needs(&spec),
+        spec: &spec,
+        paths,
+        processes,
+        port,
+        record: JobRecord {
+            started_at: Some(Timestamp::now()),
+            ..JobRecord::new(spec.unit.clone())
+        },
+        cleanup_until: None,
+        warned: BTreeSet::new(),
+        deadline: None,
+        state: Conclusion::Success,
+        inherits: false,
+    };
+    match secrets {
+        Ok(()) => {
+            job.say_why_copied();
+            job.live();
+        }
+        Err(error) => job.end(Conclusion::Failure, describe(&error)),
+    }
+    job.leave_result()
+}
+
+/// A job that is being run.
+pub(super) struct Job<'a> {
+    pub(super) spec: &'a JobSpec,
+    pub(super) paths: &'a JobPaths,
+    pub(super) needs: Vec<NeedResult>,
+    pub(super) processes: Processes,
+    /// The way to the run.
+    port: Port,
+    pub(super) record: JobRecord,
+    /// The job's state over its steps so far, as their gates see it.
+    pub(super) state: Conclusion,
+    /// Whether the step that failed the job leaves it to the job to try again.
+    pub(super) inherits: bool,
+    /// What the log has been warned of that needs no second warning.
+    warned: BTreeSet<String>,
+    /// When the job's own time is over.
+    pub(super) deadline: Option<Instant>,
+    /// When the time for `always()` and `cancelled()` steps is over; set by the first cancellation
+    /// or timeout.
+    pub(super) cleanup_until: Option<Instant>,
+}
+
+impl Job<'_> {
+    /// Goes through the job's life and leaves the outcome in its record.
+    fn live(&mut self) {
+        let Some(condition) = self.pass_gate() else {
+            return;
+        };
+        let (slots, waited) = match self.slots() {
+            Ok(held) => held,
+            Err(Some(error)) => {
+                return self.end(Conclusion::Failure, format!("no slot to run in: {error}"));
+            }
+            Err(None) => {
+                let (outcome, reason) = self.stopped();
+                return self.end(outcome, reason);
+            }
+        };
+        // What freed the slot may have been a cancellation, whose signal to this job is still to
+        // come.
+        if waited && self.pass_gate().is_none() {
+            return;
+        }
+        self.record.started_at = Some(Timestamp::now());
+        self.deadline = self
+            .spec
+            .timeout
+            .map(|timeout| Instant::now() + timeout.duration());
+        self.run_if(condition.as_deref());
+        self.processes.finish();
+        self.annotate();
+        self.tell();
+        self.clean_up();
+        // Before the slot is the next one's: to whoever compares their records, no more than the
+        // slots ran at once.
+        self.record.finished_at = Some(Timestamp::now());
+        drop(slots);
+    }
+
+    /// Says why the workspace, which was to be mounted, is a copy.
+    fn say_why_copied(&mut self) {
+        if let Some(reason) = self
+            .spec
+            .mount_source
+            .then(|| fs::read_to_string(self.paths.overlay_copied()).ok())
+            .flatten()
+        {
+            self.processes.journal.note(
+                &format!("{reason}; the workspace is a copy of the source tree"),
+                Priority::Warning,
+            );
+        }
+    }
+
+    /// Runs the job, unless its condition in bash is not true: until that is known it has not
+    /// started.
+    fn run_if(&mut self, condition: Option<&str>) {
+        let prepared = self.prepare();
+        if let (Some(condition), Ok(environment)) = (condition, &prepared)
+            && !self.holds_in_the_end(condition, environment)
+        {
+            return;
+        }
+        self.record.attempts = 1;
+        self.emit(EventKind::JobStarted {
+            job: self.spec.job.clone(),
+        });
+        self.attempts(prepared);
+    }
+
+    /// Returns the condition in bash, if any, that a job has which may start; ends one that may
+    /// not.
+    fn pass_gate(&mut self) -> Option<Option<String>> {
+        match self.gate() {
+            Gate::Run => return Some(None),
+            Gate::Ask(condition) => return Some(Some(condition)),
+            Gate::Skip(reason) => self.end(Conclusion::Skipped, reason),
+            Gate::Cancel(reason) => self.end(Conclusion::Cancelled, reason),
+        }
+        None
+    }
+
+    fn gate(&self) -> Gate {
+        let condition = Condition::parse(self.spec.condition.as_deref());
+        let needs: Vec<_> = self.needs.iter().map(|need| need.need.clone()).collect();
+        let flag = |name: &str| self.spec.shared_directory.join(name).exists();
+        if flag("killed") {
+            return Gate::Cancel("the run was killed".to_owned());
+        }
+        let gate = status::job_gate(&condition, &needs, self.cancelled().as_deref());
+        status::matrix_gate(&condition, gate, self.matrix_cancelled())
+    }
+
+    /// Waits for a slot of the job's matrix and one of the run, where the manager does not count
+    /// running jobs itself. Returns them, and whether it had to wait; `Err(None)` when stopped
+    /// meanwhile.
+    fn slots(&mut self) -> Result<(Vec<slots::Slot>, bool), Option<io::Error>> {
+        let of_run = self
+            .spec
+            .slots
+            .map(|count| (self.spec.shared_directory.join("slots"), count));
+        let of_matrix = self.spec.matrix.as_ref().and_then(|matrix| {
+            Some((
+                MatrixPaths::at(matrix.directory.clone()).slots(),
+                matrix.slots?,
+            ))
+        });
+        // The matrix' first: who waits for it holds up nobody else of the run. All take them in
+        // this order, so nobody waits in a circle.
+        let wanted = of_matrix.into_iter().chain(of_run);
+        let mut patience = slots::Patience::new(
+            self.spec
+                .timeout
+                .map(|timeout| start_timeout(timeout.duration())),
+        );
+        let signals = &mut self.processes.signals;
+        let held = wanted.map(|(slots, count)| {
+            slots::acquire(&slots, count, signals, &mut patience)
+                .map_err(Some)?
+                .ok_or(None)
+        });
+        let held = held.collect::<Result<Vec<_>, _>>()?;
+        Ok((held, patience.end()))
+    }
+
+    /// Returns why the run is being cancelled, if it is: the flag holds the reason where nobody has
+    /// asked for it.
+    fn cancelled(&self) -> Option<String> {
+        let flag = self.spec.shared_directory.join("cancelled");
+        match fs::read_to_string(flag) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(reason) if !reason.is_empty() => Some(reason),
+            Ok(_) | Err(_) => Some(status::RUN_CANCELLED.to_owned()),
+        }
+    }
+
+    /// Returns why the job's matrix group is being cancelled, if it is.
+    fn matrix_cancelled(&self) -> Option<String> {
+        let matrix = self.spec.matrix.as_ref()?;
+        fs::read_to_string(MatrixPaths::at(matrix.directory.clone()).cancelled()).ok()
+    }
+
+    /// Returns how a job ends that was told to, and why. The supervisor raises a flag before it
+    /// signals anybody; without one somebody stopped this job alone.
+    fn stopped(&self) -> (Conclusion, String) {
+        if let Some(reason) = self.cancelled() {
+            return (Conclusion::Cancelled, reason);
+        }
+        if self.spec.shared_directory.join("killed").exists() {
+            return (Conclusion::Cancelled, status::RUN_CANCELLED.to_owned());
+        }
+        match self.matrix_cancelled() {
+            Some(reason) => (Conclusion::Cancelled, reason),
+            None => (Conclusion::Failure, status::UNIT_STOPPED.to_owned()),
+        }
+    }
+
+    /// Takes in that the runner was asked to cancel, between steps.
+    pub(super) fn notice_cancellation(&mut self) {
+        if self.processes.signals.cancelled() && self.state != Conclusion::Cancelled {
+            self.cancel();
+        }
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+            && self.cleanup_until.is_none()
+        {
+            self.time_out();
+        }
+    }
+
+    pub(super) fn cancel(&mut self) {
+        self.state = Conclusion::Cancelled;
+        self.cleanup_until
+            .get_or_insert(Instant::now() + CLEANUP_GRACE);
+        if self.record.outcome != Conclusion::Success {
+            return;
+        }
+        let (outcome, reason) = self.stopped();
+        self.record.outcome = outcome;
+        self.record.reason = Some(reason);
+    }
+
+    pub(super) fn time_out(&mut self) {
+        self.state = Conclusion::Cancelled;
+        self.cleanup_until
+            .get_or_insert(Instant::now() + CLEANUP_GRACE);
+        let seconds = self.spec.timeout.map_or(0.0, f64::from);
+        if self.record.outcome == Conclusion::Success {
+            self.record.outcome = Conclusion::Failure;
+            self.record.reason = Some(format!("timeout: the job took longer than {seconds} s"));
+        }
+    }
+
+    /// Records a failure; the first is the job's reason.
+    pub(super) fn fail(&mut self, reason: String) {
+        self.state = status::after_step(self.state, Conclusion::Failure);
+        if self.record.outcome == Conclusion::Success {
+            self.record.outcome = Conclusion::Failure;
+            self.record.reason = Some(reason);
+        }
+    }
+
+    /// Records how a job ends that has not started.
+    pub(super) fn end(&mut self, outcome: Conclusion, reason: String) {
+        self.record.started_at = None;
+        self.processes
+            .journal
+            .note(&format!("{outcome}: {reason}"), Priority::Info);
+        self.record.outcome = outcome;
+        self.record.reason = Some(reason);
+    }
+
+    /// Writes a warning to the log, unless it is there already.
+    pub(super) fn warn_once(&mut self, warning: String) {
+        if !self.warned.contains(&warning) {
+            self.processes.journal.note(&warning, Priority::Warning);
+            self.warned.insert(warning);
+        }
+    }
+
+    /// Warns of variables that are not taken, since the engine sets them itself.
+    pub(super) fn warn_of_dropped(&mut self, source: &str, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        self.warn_once(format!(
+            "{source}: not taken, as the engine sets it itself: {}",
+            names.join(", ")
+        ));
+    }
+
+    /// Notes an event, to be told when the job next waits for something: each time wakes up the
+    /// supervisor and whoever follows the run.
+    pub(super) fn emit(&mut self, event: EventKind) {
+        self.port.note(event);
+    }
+
+    /// Tells what has happened so far. Due before anything that may take time.
+    pub(super) fn tell(&mut self) {
+        if let Err(error) = self.port.tell() {
+            self.processes.journal.note(
+                &format!("{}; no more events of this job are kept", describe(&error)),
+                Priority::Warning,
+            );
+        }
+    }
+
+    /// Removes what the job made in its workspace, unless somebody may want to look at it after a
+    /// failure. The directories stay: an ext4 without a journal spares inodes just freed, and each
+    /// removal makes the next few seconds' creations expensive.
+    fn clean_up(&mut self) {
+        if matches!(
+            self.record.outcome,
+            Conclusion::Success | Conclusion::Skipped
+        ) {
+            // Removed through a mount, each file of the source tree would have to be marked as
+            // removed.
+            empty(
+                &if self.spec.mount_source && !self.paths.overlay_copied().exists() {
+                    self.paths.changes()
+                } else {
+                    self.paths.workspace()
+                },
+            );
+            empty(&self.paths.home());
+        }
+        empty(&self.spec.files_directory);
+    }
+
+    /// Removes all that an attempt has made, so that the next finds nothing of it.
+    pub(super) fn remove_work(&self) {
+        empty(&self.spec.files_directory);
+        if self.spec.mount_source {
+            // A mount cannot be removed.
+            empty(&self.paths.workspace());
+        } else {
+            let _ = store::remove_tree(&self.paths.workspace());
+        }
+        let _ = store::remove_tree(&self.paths.home());
+    }
+
+    /// Removes the artifacts that an attempt has saved.
+    pub(super) fn remove_artifacts(&self) {
+        for output in &self.spec.outputs {
+            empty(&self.paths.artifact(&output.name));
+        }
+    }
+
+    /// Writes the result, which is what dependents and the supervisor see.
+    fn leave_result(mut self) -> Result<Conclusion, RunnerError> {
+        self.hide_secrets();
+        self.cut_record();
+        let lost = self.processes.journal.lost;
+        if lost > 0 {
+            self.processes.journal.note(
+                &format!(
+                    "{lost} lines were lost: journald did not take them, its own log says why"
+                ),
+                Priority::Warning,
+            );
+        }
+        self.record.conclusion = status::conclude(self.record.outcome, self.spec.continue_on_error);
+        self.record.finished_at.get_or_insert_with(Timestamp::now);
+        self.record.usage = self.processes.cgroup.usage();
+        self.record.log_lines = self.processes.journal.sent;
+        let conclusion = self.record.conclusion;
+        let failed =
+            conclusion == Conclusion::Failure || self.needs.iter().any(|need| need.need.failed);
+        let result = JobResult {
+            version: RESULT_VERSION,
+            failed,
+            record: self.record,
+        };
+        self.port.end(self.spec.job.clone(), result)?;
+        Ok(conclusion)
+    }
+}
+
+/// Removes all that lies in a directory, as far as possible: what is left is in nobody's way,
+/// retention removes it with the run.
+fn empty(directory: &Path) {
+    let Ok(opened) = open(
+        directory,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) else {
+        return;
+    };
+    // As a rule there is little or nothing: readdir(3) would take 32 KiB for it.
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(opened, &mut buffer);
+    let mut names = Vec::new();
+    while let Some(Ok(entry)) = entries.next() {
+        names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+    }
+    names
+        .iter()
+        .filter(|name| *name != "." && *name != "..")
+        .for_each(|name| _ = store::remove_tree(&directory.join(name)));
+}

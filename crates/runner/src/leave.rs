@@ -1,0 +1,131 @@
+//! What a job leaves beside its artifacts, with its secrets hidden: annotations, reasons, outputs.
+
+use std::fs;
+
+use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker, needs};
+use crate::{
+    bounds,
+    error::describe,
+    event::EventKind,
+    record::{JobRecord, StepRecord},
+    spec::StepSpec,
+    store,
+};
+
+impl Job<'_> {
+    /// Takes in what has been said of places in the source since this was last called.
+    pub(super) fn annotate(&mut self) {
+        for mut annotation in self.processes.commands.annotations() {
+            let masker = &self.processes.journal.masker;
+            hide(masker, &mut annotation.message);
+            [&mut annotation.title, &mut annotation.file]
+                .into_iter()
+                .flatten()
+                .for_each(|text| _ = hide(masker, text));
+            self.emit(EventKind::Annotation {
+                job: self.spec.job.clone(),
+                annotation: annotation.clone(),
+            });
+            self.record.annotations.push(annotation);
+        }
+    }
+
+    /// Keeps what an attempt at a step wrote to its summary, in the place of what one before it
+    /// did.
+    pub(super) fn keep_summary(
+        &mut self,
+        index: usize,
+        step: &StepSpec,
+        attempt: u32,
+        files: &StepFiles,
+    ) {
+        let path = self.paths.summary(index);
+        let kept = match files.summary() {
+            Ok(text) if text.is_empty() => {
+                if attempt > 1 {
+                    // As a rule there is none.
+                    let _ = fs::remove_file(path);
+                }
+                return;
+            }
+            Ok(text) => {
+                let text = self.processes.journal.masker.text(&text);
+                store::write_atomically(&path, text.as_bytes(), 0o644, false)
+                    .map_err(|error| describe(&error))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(reason) = kept {
+            self.processes.journal.note(
+                &format!("step {}: its summary is not kept: {reason}", step.name),
+                Priority::Warning,
+            );
+        }
+    }
+
+    /// Cuts the job's record to what a job may leave.
+    pub(super) fn cut_record(&mut self) {
+        for cut in bounds::cut_record(&mut self.record, self.spec.steps.len()) {
+            let text = format!("cut what the job leaves: {cut}");
+            self.processes.journal.note(&text, Priority::Warning);
+        }
+    }
+
+    /// Hides secrets in the job's record: dependents and everybody who reads the run's record see
+    /// it.
+    pub(super) fn hide_secrets(&mut self) {
+        let names = hide_in_record(&self.processes.journal.masker, &mut self.record);
+        if !names.is_empty() {
+            let text = format!(
+                "outputs that may hold secrets are not handed on: {}",
+                names.join(", ")
+            );
+            self.processes.journal.note(&text, Priority::Warning);
+        }
+        let alike = needs::alike(&self.record.outputs);
+        if !alike.is_empty() {
+            let text = format!(
+                "outputs that no variable of a dependent can tell apart are in $NIXACTIONS_NEEDS only: {}",
+                alike.join(", ")
+            );
+            self.processes.journal.note(&text, Priority::Warning);
+        }
+    }
+}
+
+/// Hides secrets in a job's record. Takes out the outputs that held any, as GitHub does, and
+/// returns their names: a dependent could do nothing with `***`.
+fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
+    record
+        .reason
+        .iter_mut()
+        .for_each(|reason| _ = hide(masker, reason));
+    record
+        .steps
+        .iter_mut()
+        .for_each(|step| hide_in_step(masker, step));
+    let mut names = Vec::new();
+    record.outputs.retain(|name, value| {
+        let holds = hide(masker, value);
+        if holds {
+            names.push(name.clone());
+        }
+        !holds
+    });
+    names
+}
+
+/// Hides secrets in what a step's record says beside its name, which is the plan's.
+pub(super) fn hide_in_step(masker: &Masker, step: &mut StepRecord) {
+    step.reason
+        .iter_mut()
+        .for_each(|reason| _ = hide(masker, reason));
+}
+
+/// Hides secrets in a text; returns whether there were any.
+fn hide(masker: &Masker, text: &mut String) -> bool {
+    let hidden = masker.text(text).into_owned();
+    let changed = hidden != *text;
+    *text = hidden;
+    changed
+}

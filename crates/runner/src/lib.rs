@@ -1,0 +1,38 @@
+//! The job runner: the one process that a job's unit starts.
+//!
+//! It reads the job's spec and nothing else of the run but its needs' results; evaluates the gate,
+//! prepares the workspace, runs the steps, saves artifacts and tells how the job ended. It is
+//! synchronous and small: thousands of these start in a run. It knows nothing of D-Bus, and of
+//! systemd only its unit's cgroup and journald's socket.
+
+mod attempt;
+mod cgroup;
+mod commands;
+mod condition;
+mod env;
+mod files;
+mod fit;
+mod gate;
+mod job;
+mod journal;
+mod leave;
+mod mask;
+mod needs;
+mod output;
+mod port;
+mod process;
+mod provider;
+mod retry;
+mod secrets;
+mod signals;
+mod slots;
+mod step;
+mod workspace;
+
+use nixactions_core::{
+    bounds, error, event, grace, ids, log, paths, record, settings, spec, status,
+};
+use nixactions_store as store;
+use nixactions_store::programs;
+
+pub use job::main;

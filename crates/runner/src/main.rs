@@ -1,0 +1,50 @@
+//! The `nixactions-runner` program, which systemd starts for each job.
+//!
+//! With glibc it is entered by C's `main`: what the standard library does before its own, to tell
+//! of a stack that overflows, takes longer than all else that a runner does before its job. Its
+//! standard streams are systemd's, and SIGPIPE the runner's own business.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
+
+use std::{
+    env,
+    io::{self, Write},
+    path::Path,
+};
+
+/// The exit status of one who calls it by hand.
+const EXIT_USAGE: u8 = 2;
+
+fn run() -> u8 {
+    let mut arguments = env::args_os().skip(1);
+    match (arguments.next(), arguments.next()) {
+        (Some(directory), None) if Path::new(&directory).is_absolute() => {
+            nixactions_runner::main(directory.into())
+        }
+        _ => {
+            // Where nobody can be told, the exit status says it.
+            let _ = writeln!(
+                io::stderr(),
+                "nixactions-runner: systemd starts it, with the directory of a job; `nixactions run` runs workflows"
+            );
+            EXIT_USAGE
+        }
+    }
+}
+
+// glibc hands the arguments to the standard library all the same (`std::env::args`).
+#[cfg(all(target_env = "gnu", not(test)))]
+#[expect(unsafe_code, reason = "C calls it by this name")]
+#[unsafe(no_mangle)]
+extern "C" fn main(
+    _argc: std::ffi::c_int,
+    _argv: *const *const std::ffi::c_char,
+) -> std::ffi::c_int {
+    run().into()
+}
+
+#[cfg(any(not(target_env = "gnu"), test))]
+fn main() -> std::process::ExitCode {
+    run().into()
+}

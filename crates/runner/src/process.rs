@@ -1,0 +1,503 @@
+//! One process of a step: started, listened to, and ended in time.
+//!
+//! Ending is GitHub's sequence: SIGINT, after 7.5 s SIGTERM, after 2.5 s SIGKILL to all that is
+//! left of the step. A single thread polls the pipes and the signals; nothing here waits without a
+//! deadline.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    fmt, io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::{Command, Stdio},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{Signal, killpg},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use super::{
+    cgroup::Cgroup,
+    commands::{Commands, Stopped},
+    journal::{Journal, Priority},
+    output::{Chunk, Kept, Sink, Stream},
+    signals::Signals,
+};
+use crate::grace::{INTERRUPT_GRACE, TERMINATE_GRACE};
+
+/// How often the kill flag of the run is looked for while a step runs.
+const FLAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many chunks are read of a pipe in a row: more than it can hold (pipe(7)).
+const PUMPS: usize = 32;
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Exited(i32),
+    /// A signal ended it; whether it dumped core.
+    Signaled(Signal, bool),
+    /// It could not be started.
+    NotStarted(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit status {code}"),
+            Self::Signaled(signal, core) => write!(
+                f,
+                "killed by {signal}{}",
+                if *core { ", core dumped" } else { "" }
+            ),
+            Self::NotStarted(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Why a process was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It ended by itself.
+    Not,
+    /// Its own deadline passed.
+    StepTimeout,
+    /// The job's deadline passed.
+    JobTimeout,
+    /// The job was cancelled.
+    Cancelled,
+    /// The time for cleaning up after a cancellation is over.
+    CleanupOver,
+}
+
+/// What a process may take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// When the step's own time is over.
+    pub step: Option<Instant>,
+    /// When the job's is.
+    pub job: Option<Instant>,
+    /// When the time for cleaning up is; set once the job is cancelled, and then a first
+    /// cancellation is no news.
+    pub cleanup: Option<Instant>,
+}
+
+/// What all processes of a job share.
+pub struct Processes {
+    /// The runner's signals.
+    pub signals: Signals,
+    /// The job's cgroup.
+    pub cgroup: Cgroup,
+    /// Where lines go.
+    pub journal: Journal,
+    /// What steps say by workflow commands.
+    pub commands: Commands,
+    /// Whether the run was killed: nothing more is started.
+    pub killed: bool,
+    streams: Vec<Stream>,
+    buffer: Vec<u8>,
+    kill_flag: std::path::PathBuf,
+}
+
+impl Processes {
+    /// Takes the runner's signals, cgroup and journal; `kill_flag` is the file whose presence means
+    /// kill.
+    pub fn new(signals: Signals, journal: Journal, kill_flag: std::path::PathBuf) -> Self {
+        Self {
+            signals,
+            cgroup: Cgroup::own(),
+            journal,
+            commands: Commands::default(),
+            killed: false,
+            streams: Vec::new(),
+            buffer: Vec::new(),
+            kill_flag,
+        }
+    }
+
+    /// Runs a command to its end, in a process group of its own, its output going to the journal
+    /// under the name of this step and attempt.
+    pub fn run(
+        &mut self,
+        command: &mut Command,
+        step: Option<(&str, u32)>,
+        limits: Limits,
+    ) -> (Ended, Stop) {
+        if let Some((name, attempt)) = step {
+            self.commands.begin(name, attempt);
+        }
+        let streams = |out, err| {
+            let stopped = Stopped::default();
+            let stream = |pipe, name, priority| {
+                let fields = Journal::stream_fields(step, name);
+                Stream::new(pipe, fields, priority, stopped.clone())
+            };
+            [
+                stream(out, "stdout", Priority::Info),
+                stream(err, "stderr", Priority::Notice),
+            ]
+        };
+        self.run_to(command, limits, streams).0
+    }
+
+    /// Runs a command to its end as [`Self::run`] does, keeping what it prints to standard output
+    /// and error. Nothing is left of its process group.
+    pub fn keep(
+        &mut self,
+        command: &mut Command,
+        limits: Limits,
+        kept: [&Rc<RefCell<Kept>>; 2],
+    ) -> (Ended, Stop) {
+        let [out, err] = kept.map(Rc::clone);
+        let (ended, child) = self.run_to(command, limits, |out_pipe, err_pipe| {
+            [Stream::kept(out_pipe, out), Stream::kept(err_pipe, err)]
+        });
+        if let Some(group) = child {
+            // As a rule it is gone.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        // Whatever still holds its pipes has nobody to talk to.
+        self.streams.retain(Stream::is_shown);
+        ended
+    }
+
+    fn run_to(
+        &mut self,
+        command: &mut Command,
+        limits: Limits,
+        streams: impl FnOnce(io::PipeReader, io::PipeReader) -> [Stream; 2],
+    ) -> ((Ended, Stop), Option<Pid>) {
+        let spared = if self.streams.is_empty() {
+            HashSet::new()
+        } else {
+            self.cgroup.others()
+        };
+        let child = match self.spawn(command, streams) {
+            Ok(child) => child,
+            Err(error) => {
+                return (
+                    (Ended::NotStarted(not_started(command, &error)), Stop::Not),
+                    None,
+                );
+            }
+        };
+        let mut stopping = Stopping {
+            group: child,
+            stop: Stop::Not,
+            next: None,
+        };
+        let mut flag_at = Instant::now() + FLAG_INTERVAL;
+        let status = loop {
+            let now = Instant::now();
+            if now >= flag_at {
+                flag_at = now + FLAG_INTERVAL;
+                self.killed |= self.kill_flag.exists();
+            }
+            let ask = if self.killed {
+                Ask::Kill
+            } else {
+                Ask::cancel_if(self.signals.cancelled)
+            };
+            stopping.advance(now, &limits, ask, &self.cgroup, &spared);
+            if let Some(status) = reap(child) {
+                break status;
+            }
+            self.wait(stopping.wake(&limits).map_or(flag_at, |at| at.min(flag_at)));
+        };
+        if stopping.stop != Stop::Not {
+            self.cgroup.kill_others(&spared);
+        }
+        self.drain();
+        ((status, stopping.stop), Some(child))
+    }
+
+    /// Waits, unless the job is to end before that. What earlier steps left running is listened to
+    /// meanwhile.
+    pub fn sleep(&mut self, duration: Duration, limits: &Limits) -> Stop {
+        let until = Instant::now() + duration;
+        loop {
+            let now = Instant::now();
+            self.killed |= self.kill_flag.exists();
+            match () {
+                () if self.killed || self.signals.cancelled() && limits.cleanup.is_none() => {
+                    return Stop::Cancelled;
+                }
+                () if limits.cleanup.is_some_and(|at| now >= at) => return Stop::CleanupOver,
+                () if limits.job.is_some_and(|at| now >= at) => return Stop::JobTimeout,
+                () if now >= until => return Stop::Not,
+                () => {}
+            }
+            let next = [Some(until), limits.job, limits.cleanup]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(until);
+            self.wait(next.min(now + FLAG_INTERVAL));
+        }
+    }
+
+    /// Ends whatever is left of the job and takes in its last lines.
+    pub fn finish(&mut self) {
+        // Also what has closed its output: nothing of the job is to outlive the runner's last word.
+        self.cgroup.kill_others(&HashSet::new());
+        self.drain();
+        let mut sink = Sink {
+            journal: &mut self.journal,
+            commands: &mut self.commands,
+        };
+        for stream in &mut self.streams {
+            stream.finish(&mut sink);
+        }
+        self.streams.clear();
+    }
+
+    fn spawn(
+        &mut self,
+        command: &mut Command,
+        streams: impl FnOnce(io::PipeReader, io::PipeReader) -> [Stream; 2],
+    ) -> io::Result<Pid> {
+        let (out, out_writer) = io::pipe()?;
+        let (err, err_writer) = io::pipe()?;
+        command
+            .stdout(OwnedFd::from(out_writer))
+            .stderr(OwnedFd::from(err_writer))
+            .process_group(0);
+        let child = command.spawn();
+        // The command keeps its ends of the pipes, which would never close.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = child?;
+        for pipe in [&out, &err] {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        self.streams.extend(streams(out, err));
+        Ok(Pid::from_raw(
+            i32::try_from(child.id()).map_err(io::Error::other)?,
+        ))
+    }
+
+    /// Waits for output or a signal, until a time.
+    fn wait(&mut self, until: Instant) {
+        let timeout = until
+            .saturating_duration_since(Instant::now())
+            .as_millis()
+            .saturating_add(1);
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        fds.extend(
+            self.streams
+                .iter()
+                .map(|stream| PollFd::new(stream.fd(), PollFlags::POLLIN)),
+        );
+        // An interrupted or failed poll is followed by a look at everything all the same.
+        let _ = poll(&mut fds, timeout);
+        let ready: Vec<bool> = fds
+            .iter()
+            .skip(1)
+            .map(|fd| fd.any().unwrap_or(false))
+            .collect();
+        self.signals.read();
+        let mut sink = Sink {
+            journal: &mut self.journal,
+            commands: &mut self.commands,
+        };
+        // A secret is named on standard output before it is printed on standard error. So all that
+        // was on the one when the other was read is listened to first.
+        let mut seconds = Vec::new();
+        for (index, stream) in self
+            .streams
+            .iter()
+            .enumerate()
+            .filter(|(index, stream)| ready[*index] && stream.is_second())
+        {
+            let mut bytes = Vec::new();
+            seconds.push((index, stream.read(&mut bytes), bytes));
+        }
+        let is_behind = !seconds.is_empty();
+        for (index, stream) in self
+            .streams
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, stream)| !stream.is_second())
+        {
+            if ready[index] || is_behind {
+                for _ in 0..if is_behind { PUMPS } else { 1 } {
+                    if !stream.pump(&mut self.buffer, &mut sink) {
+                        break;
+                    }
+                }
+            }
+        }
+        for (index, chunk, bytes) in seconds {
+            match chunk {
+                Chunk::Bytes { is_flood } => {
+                    _ = self.streams[index].pass_on(&bytes, is_flood, &mut sink)
+                }
+                Chunk::None => {}
+                Chunk::End => self.streams[index].finish(&mut sink),
+            }
+        }
+        self.streams.retain(Stream::is_open);
+    }
+
+    /// Takes in what the pipes hold now, but no more than they can hold: a process left behind may
+    /// write for ever.
+    fn drain(&mut self) {
+        let mut sink = Sink {
+            journal: &mut self.journal,
+            commands: &mut self.commands,
+        };
+        for stream in &mut self.streams {
+            for _ in 0..PUMPS {
+                if !stream.pump(&mut self.buffer, &mut sink) {
+                    break;
+                }
+            }
+        }
+        self.streams.retain(Stream::is_open);
+    }
+}
+
+/// How far the ending of a process has come.
+struct Stopping {
+    group: Pid,
+    stop: Stop,
+    /// The next signal and when it is due.
+    next: Option<(Instant, Signal)>,
+}
+
+/// What somebody asks of a process that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// Nothing.
+    Nothing,
+    /// To end. Asked again it changes nothing: the supervisor repeats itself when it has been
+    /// restarted.
+    Cancel,
+    /// To be gone.
+    Kill,
+}
+
+impl Ask {
+    fn cancel_if(cancelled: bool) -> Self {
+        if cancelled {
+            Self::Cancel
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+impl Stopping {
+    /// Sends what is due.
+    fn advance(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        ask: Ask,
+        cgroup: &Cgroup,
+        spared: &HashSet<i32>,
+    ) {
+        if ask == Ask::Kill {
+            if self.stop == Stop::Not {
+                self.stop = Stop::Cancelled;
+            }
+            self.next = Some((now, Signal::SIGKILL));
+        } else if self.stop == Stop::Not {
+            self.stop = match () {
+                // What cleans up after a cancellation or timeout goes on.
+                () if ask == Ask::Cancel && limits.cleanup.is_none() => Stop::Cancelled,
+                () if limits.cleanup.is_some_and(|at| now >= at) => Stop::CleanupOver,
+                () if limits.job.is_some_and(|at| now >= at) => Stop::JobTimeout,
+                () if limits.step.is_some_and(|at| now >= at) => Stop::StepTimeout,
+                () => Stop::Not,
+            };
+            match self.stop {
+                Stop::Not => {}
+                Stop::CleanupOver => self.next = Some((now, Signal::SIGKILL)),
+                Stop::StepTimeout | Stop::JobTimeout | Stop::Cancelled => {
+                    self.next = Some((now, Signal::SIGINT))
+                }
+            }
+        }
+        while let Some((at, signal)) = self.next.filter(|(at, _)| now >= *at) {
+            // The group may be gone already; what is left is found in the cgroup.
+            let _ = killpg(self.group, signal);
+            self.next = match signal {
+                Signal::SIGINT => Some((at + INTERRUPT_GRACE, Signal::SIGTERM)),
+                Signal::SIGTERM => Some((at + TERMINATE_GRACE, Signal::SIGKILL)),
+                _ => {
+                    cgroup.kill_others(spared);
+                    None
+                }
+            };
+        }
+    }
+
+    /// Returns when something is due next.
+    fn wake(&self, limits: &Limits) -> Option<Instant> {
+        let pending = self.next.map(|(at, _)| at);
+        if self.stop == Stop::Not {
+            [limits.step, limits.job, limits.cleanup]
+                .into_iter()
+                .flatten()
+                .min()
+        } else {
+            pending
+        }
+    }
+}
+
+/// Returns how the child ended, if it has. Processes it orphaned are PID 1's to take in.
+fn reap(child: Pid) -> Option<Ended> {
+    loop {
+        return match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => Some(Ended::Exited(code)),
+            Ok(WaitStatus::Signaled(_, signal, core)) => Some(Ended::Signaled(signal, core)),
+            Ok(_) => None,
+            Err(Errno::EINTR) => continue,
+            // No such child: it was reaped elsewhere, which only a bug can do. Say so rather than
+            // wait for ever.
+            Err(_) => Some(Ended::NotStarted("its end was not seen".to_owned())),
+        };
+    }
+}
+
+fn not_started(command: &Command, error: &io::Error) -> String {
+    let program = command.get_program().to_string_lossy();
+    let directory_gone = command.get_current_dir().is_some_and(|dir| !dir.is_dir());
+    match error.kind() {
+        io::ErrorKind::NotFound if directory_gone => {
+            format!(
+                "its working directory `{}` does not exist",
+                command
+                    .get_current_dir()
+                    .unwrap_or_else(|| ".".as_ref())
+                    .display()
+            )
+        }
+        io::ErrorKind::NotFound if std::path::Path::new(&*program).exists() => {
+            format!("the interpreter of `{program}` does not exist")
+        }
+        io::ErrorKind::NotFound if !program.contains('/') => {
+            format!("executable `{program}` is in no directory of PATH")
+        }
+        io::ErrorKind::NotFound => format!("executable `{program}` does not exist"),
+        io::ErrorKind::ArgumentListTooLong => {
+            format!("`{program}` has longer arguments than a process takes")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("`{program}` is not executable by the job's user")
+        }
+        _ => format!("`{program}` could not be started: {error}"),
+    }
+}

@@ -1,0 +1,104 @@
+//! Attempts at a job, and the waits between attempts.
+//!
+//! A step that fails is tried again by the innermost retry that is set: its own, else that of its
+//! job, which goes through all the steps anew in a fresh workspace. It is the runner that waits, so
+//! a wait outlives both the supervisor and a systemd that is re-executed.
+
+use std::collections::HashSet;
+
+use super::{
+    commands::Commands, env::Environment, job::Job, journal::Priority, workspace::WorkspaceError,
+};
+use crate::{error::describe, event::EventKind, record::Conclusion, settings::Retry, status};
+
+impl Job<'_> {
+    /// Goes through the steps until they succeed or there are no more attempts, beginning in the
+    /// workspace that has been made; then saves the artifacts.
+    pub(super) fn attempts(&mut self, mut prepared: Result<Environment, WorkspaceError>) {
+        loop {
+            match prepared {
+                Ok(mut environment) => {
+                    if self.provide(&mut environment) {
+                        self.steps(&mut environment);
+                    } else {
+                        // A provider is no step that could say otherwise.
+                        self.inherits = true;
+                    }
+                }
+                Err(error) => return self.fail(describe(&error)),
+            }
+            let is_saved = self.record.outcome == Conclusion::Success;
+            if is_saved {
+                self.save();
+            }
+            let attempt = self.record.attempts;
+            let is_over = self.state == Conclusion::Cancelled || self.processes.killed;
+            let retry = self
+                .spec
+                .retry
+                .filter(|retry| self.inherits && !is_over && attempt < retry.max_attempts);
+            let Some(retry) = retry else {
+                if !is_saved {
+                    self.save();
+                }
+                return;
+            };
+            // What it has failed of is no longer how it ends, whether there will be another attempt
+            // or a cancellation.
+            self.record.outcome = Conclusion::Success;
+            let reason = self.record.reason.take();
+            if self
+                .wait_to_retry("the job", &reason, attempt, &retry)
+                .is_some()
+            {
+                return self.save();
+            }
+            self.reset();
+            self.record.attempts += 1;
+            self.emit(EventKind::JobRetried {
+                job: self.spec.job.clone(),
+                attempt: attempt + 1,
+            });
+            self.tell();
+            prepared = self.prepare();
+        }
+    }
+
+    /// Waits until the next attempt is due. Returns how what has failed ends instead, where the job
+    /// is to end first.
+    pub(super) fn wait_to_retry(
+        &mut self,
+        what: &str,
+        reason: &Option<String>,
+        attempt: u32,
+        retry: &Retry,
+    ) -> Option<(Conclusion, String)> {
+        let wait = status::retry_wait(retry, attempt);
+        let reason = reason.as_deref().unwrap_or("failed");
+        let (next, of) = (attempt + 1, retry.max_attempts);
+        let note = format!(
+            "{what}: {reason}; attempt {next} of {of} follows in {} s",
+            wait.as_secs_f64()
+        );
+        self.processes.journal.note(&note, Priority::Warning);
+        self.tell();
+        let stop = self.processes.sleep(wait, &self.limits(None));
+        self.ended_by(stop, None)
+    }
+
+    /// Forgets the attempt, with all that is left of it.
+    fn reset(&mut self) {
+        self.processes.cgroup.kill_others(&HashSet::new());
+        self.processes.finish();
+        self.remove_work();
+        self.remove_artifacts();
+        (0..self.spec.steps.len())
+            .for_each(|index| _ = std::fs::remove_file(self.paths.summary(index)));
+        self.record.outputs.clear();
+        self.record.steps.clear();
+        self.record.annotations.clear();
+        self.processes.commands = Commands::default();
+        self.state = Conclusion::Success;
+        self.inherits = false;
+    }
+}

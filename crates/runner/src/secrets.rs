@@ -1,0 +1,55 @@
+//! The secrets that a job is given by systemd: its credentials (<https://systemd.io/CREDENTIALS/>).
+//!
+//! One of them may be the run's secret variables, which outrank the plan's; all others are for the
+//! steps. All are masked.
+
+use std::{fs, path::PathBuf};
+
+use super::mask::{Masker, TooMuch};
+use crate::{
+    settings::Env,
+    spec::{JobSpec, SECRETS_CREDENTIAL},
+    store::{self, StoreError},
+};
+
+/// Why a job cannot be given its secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// systemd has given it none.
+    #[error("its secret variables were not handed to it: there is no $CREDENTIALS_DIRECTORY")]
+    Missing,
+    /// They cannot be read.
+    #[error("its credentials cannot be read")]
+    Unreadable(#[source] StoreError),
+    /// There are too many.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+}
+
+/// Takes in the secret variables, and hides them and all other credentials from now on.
+///
+/// # Errors
+/// Fails where a credential cannot be read or hidden.
+pub fn take(spec: &mut JobSpec, masker: &mut Masker) -> Result<(), SecretsError> {
+    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
+        return if spec.has_secrets {
+            Err(SecretsError::Missing)
+        } else {
+            Ok(())
+        };
+    };
+    let unreadable = |source| SecretsError::Unreadable(StoreError::io("read", &directory, source));
+    for entry in fs::read_dir(&directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.ends_with(SECRETS_CREDENTIAL) {
+            let variables: Env = store::read_json(&path).map_err(SecretsError::Unreadable)?;
+            variables
+                .values()
+                .try_for_each(|value| masker.add(value.as_bytes()))?;
+            spec.overrides.extend(variables);
+        } else {
+            masker.add(&fs::read(&path).map_err(unreadable)?)?;
+        }
+    }
+    Ok(())
+}

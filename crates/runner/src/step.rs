@@ -1,0 +1,283 @@
+//! One step: its command, its environment, and what its end means.
+
+use std::{ffi::OsString, path::PathBuf, process, time::Instant};
+
+use jiff::Timestamp;
+
+use super::{
+    env::Environment,
+    files::{StepFiles, Written, write_anew},
+    job::Job,
+    journal::Priority,
+    process::{Ended, Limits, Stop},
+};
+use crate::{
+    event::EventKind,
+    programs,
+    record::{Conclusion, StepRecord},
+    settings::Seconds,
+    spec::{Command, StepSpec},
+    status,
+};
+
+/// Variables that a step cannot set for later ones: what writes to `$NIXACTIONS_ENV` may be the
+/// output of a program, and these would make every later program run code of its choice.
+const REFUSED: [&str; 1] = ["NODE_OPTIONS"];
+
+/// How one attempt at a step ended.
+struct Tried {
+    outcome: Conclusion,
+    reason: Option<String>,
+    exit_code: Option<i32>,
+    /// What it wrote for later steps: taken in once there is no further attempt.
+    written: Option<Written>,
+}
+
+impl Tried {
+    fn failed(reason: String) -> Self {
+        Self {
+            outcome: Conclusion::Failure,
+            reason: Some(reason),
+            exit_code: None,
+            written: None,
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Runs one step, again and again where it has a retry of its own.
+    pub(super) fn step(
+        &mut self,
+        index: usize,
+        step: &StepSpec,
+        environment: &mut Environment,
+    ) -> StepRecord {
+        let started_at = Timestamp::now();
+        let own = step.retry.over(None);
+        // A step that is tried once only is told which attempt at the job this is.
+        let mut attempt = if own.is_some() {
+            1
+        } else {
+            self.record.attempts
+        };
+        let mut tried = loop {
+            self.emit(EventKind::StepStarted {
+                job: self.spec.job.clone(),
+                index,
+                name: step.name.clone(),
+                attempt,
+            });
+            let tried = self.attempt(index, step, attempt, environment);
+            let retry = own.filter(|retry| {
+                tried.outcome == Conclusion::Failure && attempt < retry.max_attempts
+            });
+            let Some(retry) = retry else { break tried };
+            if let Some((outcome, reason)) = self.wait_to_retry(
+                &format!("step {}", step.name),
+                &tried.reason,
+                attempt,
+                &retry,
+            ) {
+                break Tried {
+                    outcome,
+                    reason: Some(reason),
+                    ..tried
+                };
+            }
+            attempt += 1;
+        };
+        if let Some(written) = tried.written.take() {
+            let mut written = written;
+            written.env.retain(|(key, _)| {
+                let is_refused = REFUSED.iter().any(|name| name.eq_ignore_ascii_case(key));
+                if is_refused {
+                    self.processes.journal.note(
+                        &format!("step {}: `{key}` cannot be set by $NIXACTIONS_ENV, as on GitHub: set it in `env`", step.name),
+                        Priority::Error,
+                    );
+                }
+                !is_refused
+            });
+            let dropped = environment.extend(self.spec, written.env, written.path);
+            self.warn_of_dropped(&format!("step {}: $NIXACTIONS_ENV", step.name), &dropped);
+            self.record.outputs.extend(written.outputs);
+        }
+        if let Some(reason) = &tried.reason {
+            self.processes
+                .journal
+                .note(&format!("step {}: {reason}", step.name), Priority::Error);
+        }
+        StepRecord {
+            name: step.name.clone(),
+            outcome: tried.outcome,
+            conclusion: status::conclude(tried.outcome, step.continue_on_error),
+            exit_code: tried.exit_code,
+            reason: tried.reason,
+            attempts: attempt,
+            started_at: Some(started_at),
+            finished_at: Some(Timestamp::now()),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        index: usize,
+        step: &StepSpec,
+        attempt: u32,
+        environment: &Environment,
+    ) -> Tried {
+        let files = match StepFiles::create(&self.spec.files_directory, index, attempt) {
+            Ok(files) => files,
+            Err(error) => return Tried::failed(format!("its files cannot be made: {error}")),
+        };
+        let variables = environment.of_step(self.spec, self.paths, index, attempt, &files);
+        let mut command = match self.command(
+            index,
+            step,
+            variables.get("PATH").map_or("", String::as_str),
+        ) {
+            Ok(command) => command,
+            Err(reason) => return Tried::failed(reason),
+        };
+        self.give(&mut command, variables, environment);
+        let limits = self.limits(step.timeout);
+        self.tell();
+        let (ended, stop) = self
+            .processes
+            .run(&mut command, Some((&step.name, attempt)), limits);
+        self.keep_summary(index, step, attempt, &files);
+        let exit_code = if let Ended::Exited(code) = ended {
+            Some(code)
+        } else {
+            None
+        };
+        if let Some((outcome, reason)) = self.ended_by(stop, step.timeout) {
+            return Tried {
+                outcome,
+                reason: Some(reason),
+                exit_code,
+                written: None,
+            };
+        }
+        match (ended, files.read()) {
+            (Ended::Exited(0), Ok(written)) => Tried {
+                outcome: Conclusion::Success,
+                reason: None,
+                exit_code,
+                written: Some(written),
+            },
+            (Ended::Exited(0), Err(error)) => Tried {
+                exit_code,
+                ..Tried::failed(error.to_string())
+            },
+            (ended, written) => Tried {
+                exit_code,
+                written: written.ok(),
+                ..Tried::failed(ended.to_string())
+            },
+        }
+    }
+
+    fn command(
+        &self,
+        index: usize,
+        step: &StepSpec,
+        path: &str,
+    ) -> Result<process::Command, String> {
+        let mut command = match &step.command {
+            Command::Run(argv) => {
+                let (program, arguments) = argv.split_first().ok_or("has no command")?;
+                let mut command = process::Command::new(find(program, path));
+                command.args(arguments);
+                command
+            }
+            Command::Bash(script) => self.bash(&index.to_string(), script, path)?,
+        };
+        let workspace = self.paths.workspace();
+        command.current_dir(
+            step.workdir
+                .as_ref()
+                .map_or(workspace.clone(), |workdir| workspace.join(workdir)),
+        );
+        Ok(command)
+    }
+
+    /// Returns the command of a script, which is written to a file of this name.
+    pub(super) fn bash(
+        &self,
+        name: &str,
+        script: &str,
+        path: &str,
+    ) -> Result<process::Command, String> {
+        let file = self.spec.files_directory.join(name).with_extension("sh");
+        write_anew(&file, script.as_bytes())
+            .map_err(|error| format!("its script cannot be written: {error}"))?;
+        let mut command = process::Command::new(find("bash", path));
+        command
+            .args(["--noprofile", "--norc", "-eo", "pipefail"])
+            .arg(file);
+        Ok(command)
+    }
+
+    /// Returns what a process of a step may take that has this timeout.
+    pub(super) fn limits(&self, timeout: Option<Seconds>) -> Limits {
+        Limits {
+            step: timeout.map(|timeout| Instant::now() + timeout.duration()),
+            job: self.deadline.filter(|_| self.cleanup_until.is_none()),
+            cleanup: self.cleanup_until,
+        }
+    }
+
+    /// Takes in why a process was asked to end: how its step ends by that, unless nobody asked.
+    pub(super) fn ended_by(
+        &mut self,
+        stop: Stop,
+        timeout: Option<Seconds>,
+    ) -> Option<(Conclusion, String)> {
+        let cancelled = |reason: &str| Some((Conclusion::Cancelled, reason.to_owned()));
+        match stop {
+            Stop::Not => None,
+            Stop::StepTimeout => {
+                let seconds = timeout.map_or(0.0, f64::from);
+                Some((
+                    Conclusion::Failure,
+                    format!("timeout: took longer than {seconds} s"),
+                ))
+            }
+            Stop::JobTimeout => {
+                self.time_out();
+                cancelled("the job's time was over")
+            }
+            Stop::Cancelled => {
+                self.notice_cancellation();
+                self.cancel();
+                cancelled("cancelled")
+            }
+            Stop::CleanupOver => cancelled("the time for cleaning up was over"),
+        }
+    }
+}
+
+/// Returns the record of a step that does not run.
+pub(super) fn skipped(step: &StepSpec, reason: String) -> StepRecord {
+    StepRecord {
+        name: step.name.clone(),
+        outcome: Conclusion::Skipped,
+        conclusion: Conclusion::Skipped,
+        exit_code: None,
+        reason: Some(reason),
+        attempts: 0,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+/// Returns a program's path as the shell would find it. Looked up here rather than by exec, which
+/// would then have to fork the slow way.
+pub(super) fn find(program: &str, path: &str) -> OsString {
+    if program.contains('/') {
+        return program.into();
+    }
+    programs::find(programs::directories(path.as_ref()), program)
+        .map_or(program.into(), PathBuf::into_os_string)
+}

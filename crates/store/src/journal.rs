@@ -1,0 +1,574 @@
+//! A run's log lines in the journal: which journal, what to ask journalctl(1) for, and what its
+//! answer means.
+//!
+//! The journal is read through `journalctl -o export`: every systemd has it, it needs no C library,
+//! and it writes three times as many lines a second as with `-o json`. Starts no process itself:
+//! [`JournalQuery::command`] says what to start, [`JournalQuery::parse`] reads its output.
+//!
+//! Anybody on the host may send lines that claim to be a run's. What counts is `_SYSTEMD_UNIT=`,
+//! which journald itself sets (systemd.journal-fields(7)): a line belongs to the job whose unit
+//! sent it. journald does not know the unit of a process that has ended before journald looks at
+//! it, as a runner's may have that sends its last line. Such a line is believed where it has the
+//! `_PID=` and `_UID=` of the job's runner, which the kernel tells journald. Run ids are unique in a state directory only, so lines from before and after the run
+//! are not its own either.
+
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    collections::HashMap,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    RunDir,
+    files::read_document,
+    result::{Runner, read_runner},
+};
+use crate::{
+    ids::{JobName, RunId},
+    log::{LogLine, Mark, Stream},
+    names::UnitName,
+    paths::JobPaths,
+    programs,
+    spec::{ManagerKind, RunSpec},
+};
+
+/// The fields that are read.
+const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,NIXACTIONS_COMMAND,\
+                      _PID,_UID,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
+/// How long after the run's end journald may still be writing its lines down.
+const JOURNALD_LAG: SignedDuration = SignedDuration::from_secs(10);
+/// systemd's messages of this priority (warning) or a graver one are shown.
+const MANAGER_PRIORITY: u8 = 4;
+
+/// Where a run's log lines are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalSource {
+    /// The host's journal, as root reads it.
+    System,
+    /// The journals that the user may read.
+    User,
+    /// The journal of a private manager, kept with the run.
+    Directory(PathBuf),
+}
+
+/// A question for a run's log lines.
+#[derive(Debug, Clone)]
+pub struct JournalQuery {
+    run: RunId,
+    job: Option<JobName>,
+    source: JournalSource,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    runners: Runners,
+}
+
+/// The runners of a run's jobs, as far as they have been asked for.
+#[derive(Debug, Clone)]
+struct Runners {
+    /// The run's directory of jobs.
+    jobs: PathBuf,
+    known: RefCell<HashMap<JobName, Runner>>,
+}
+
+impl Runners {
+    fn new(jobs: PathBuf) -> Self {
+        Self {
+            jobs,
+            known: RefCell::default(),
+        }
+    }
+
+    /// Returns whether a process was the job's runner. A runner that is not known yet has sent
+    /// nothing after which it could be gone.
+    fn has(&self, job: &JobName, process: Runner) -> bool {
+        let mut known = self.known.borrow_mut();
+        if let Some(runner) = known.get(job) {
+            return *runner == process;
+        }
+        let read = read_runner(&JobPaths::new(&self.jobs, job));
+        read.is_some_and(|runner| {
+            known.insert(job.clone(), runner);
+            runner == process
+        })
+    }
+}
+
+/// From where on lines are read, and whether to wait for more.
+#[derive(Debug, Clone, Copy)]
+pub struct Mode<'a> {
+    /// Wait for lines that are yet to come.
+    pub follow: bool,
+    /// Read what comes after the line with this cursor; everything of the run where absent.
+    pub after: Option<&'a str>,
+}
+
+/// One entry of journalctl's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JournalEntry {
+    /// Where it stands in the journal.
+    pub cursor: String,
+    /// The log lines in it, where they are shown: several, of a step that printed faster than
+    /// journald takes entries.
+    pub lines: Vec<LogLine>,
+}
+
+impl JournalQuery {
+    /// Returns the question for a run's lines, or those of one of its jobs. Where the run's spec is
+    /// missing or cannot be read, the journal is taken that runs of the caller usually log to.
+    pub fn of(run: &RunDir, job: Option<&JobName>) -> Self {
+        let spec: Option<RunSpec> = read_document(&run.spec()).ok();
+        let source = match spec.as_ref().map(|spec| spec.manager) {
+            Some(ManagerKind::Embedded) => JournalSource::Directory(run.journal()),
+            Some(ManagerKind::System) => JournalSource::System,
+            Some(ManagerKind::User) => JournalSource::User,
+            None if run.journal().exists() => JournalSource::Directory(run.journal()),
+            None if nix::unistd::geteuid().is_root() => JournalSource::System,
+            None => JournalSource::User,
+        };
+        let since = spec
+            .map(|spec| spec.created_at)
+            .or_else(|| run.record_so_far().ok().map(|record| record.started_at));
+        Self {
+            run: run.id().clone(),
+            job: job.cloned(),
+            source,
+            since: since.filter(|since| *since > Timestamp::UNIX_EPOCH),
+            until: None,
+            runners: Runners::new(run.jobs()),
+        }
+    }
+
+    /// Asks for nothing that was sent after the run's end.
+    #[must_use]
+    pub fn until(mut self, end: Option<Timestamp>) -> Self {
+        self.until = end;
+        self
+    }
+
+    /// Returns where the lines are read.
+    pub fn source(&self) -> &JournalSource {
+        &self.source
+    }
+
+    /// Returns the journalctl that answers; its output is for [`Self::parse`].
+    pub fn command(&self, mode: Mode<'_>) -> Command {
+        let mut command = Command::new(programs::program("journalctl"));
+        command
+            .args(["--output=export", "--no-pager"])
+            .arg(format!("--output-fields={FIELDS}"));
+        match &self.source {
+            JournalSource::System => {
+                command.arg("--system");
+            }
+            // Without persistent storage users have no journal of their own, and `--user` would
+            // show nothing at all.
+            JournalSource::User => {}
+            JournalSource::Directory(path) => {
+                command.arg(format!("--directory={}", path.display()));
+            }
+        }
+        if mode.follow {
+            command.args(["--follow", "--no-tail"]);
+        }
+        match (mode.after, self.since) {
+            (Some(cursor), _) => {
+                command.arg(format!("--after-cursor={cursor}"));
+            }
+            (None, Some(since)) => {
+                command.arg(format!("--since={}", at_seconds(since)));
+            }
+            (None, None) => {}
+        }
+        // journalctl refuses `--until` together with `--follow`.
+        if let (Some(until), false) = (self.until, mode.follow) {
+            command.arg(format!("--until={}", at_seconds(until + JOURNALD_LAG)));
+        }
+        command.arg(format!("NIXACTIONS_RUN={}", self.run));
+        if let Some(job) = &self.job {
+            command.arg(format!("NIXACTIONS_JOB={job}"));
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Reads the first entry of a part of journalctl's output; returns it and how many bytes it
+    /// took. `None` where it has not come whole yet.
+    pub fn parse(&self, bytes: &[u8]) -> Option<(JournalEntry, usize)> {
+        let mut start = 0;
+        loop {
+            let (fields, used) = Fields::read(&bytes[start..])?;
+            start += used;
+            if let Some(cursor) = fields.text("__CURSOR") {
+                return Some((
+                    JournalEntry {
+                        cursor: cursor.into_owned(),
+                        lines: self.lines(&fields).unwrap_or_default(),
+                    },
+                    start,
+                ));
+            }
+        }
+    }
+
+    fn lines(&self, fields: &Fields<'_>) -> Option<Vec<LogLine>> {
+        let at = fields
+            .time("_SOURCE_REALTIME_TIMESTAMP")
+            .or_else(|| fields.time("__REALTIME_TIMESTAMP"))?;
+        if self.until.is_some_and(|until| at > until) || self.since.is_some_and(|since| at < since)
+        {
+            return None;
+        }
+        let priority = fields.number("PRIORITY").unwrap_or(6);
+        let (job, stream) = match fields.sender(&self.run, self.source == JournalSource::User)? {
+            Sender::Job(job) => (job, fields.text("NIXACTIONS_STREAM")),
+            Sender::Manager => (fields.only_job()?, None),
+            Sender::Unknown => {
+                let job = fields.only_job()?;
+                let sender = Runner {
+                    pid: fields.number("_PID")?,
+                    uid: fields.number("_UID")?,
+                };
+                if !self.runners.has(&job, sender) {
+                    return None;
+                }
+                (job, fields.text("NIXACTIONS_STREAM"))
+            }
+        };
+        if self.job.as_ref().is_some_and(|wanted| *wanted != job) {
+            return None;
+        }
+        let stream = match stream.as_deref() {
+            Some("stdout") => Stream::Stdout,
+            Some("stderr") => Stream::Stderr,
+            Some("runner") => Stream::Runner,
+            Some(_) => return None,
+            None if fields.tells(priority) => Stream::Manager,
+            None => return None,
+        };
+        let step = fields
+            .text("NIXACTIONS_STEP")
+            .filter(|step| !step.is_empty())
+            .map(Cow::into_owned);
+        let message = fields.text("MESSAGE").unwrap_or_default();
+        let mark = fields
+            .text("NIXACTIONS_COMMAND")
+            .and_then(|name| Mark::parse(&name));
+        let attempt = fields.number("NIXACTIONS_ATTEMPT");
+        let line = |message: &str| LogLine {
+            at,
+            job: job.clone(),
+            step: step.clone(),
+            attempt,
+            stream,
+            priority,
+            mark,
+            message: message.to_owned(),
+        };
+        // What others say in several lines stays together.
+        let is_group = matches!(stream, Stream::Stdout | Stream::Stderr);
+        Some(if is_group {
+            message.split('\n').map(line).collect()
+        } else {
+            vec![line(&message)]
+        })
+    }
+}
+
+/// Returns the time as systemd.time(7) reads it, rounded down.
+fn at_seconds(time: Timestamp) -> String {
+    format!("@{}", time.as_second())
+}
+
+/// Who sent an entry, as journald saw it.
+enum Sender {
+    /// A process of the job's unit.
+    Job(JobName),
+    /// The service manager, about a unit.
+    Manager,
+    /// journald does not say: the process was gone when journald looked at it.
+    Unknown,
+}
+
+/// The fields of one entry (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>).
+#[derive(Debug)]
+struct Fields<'a>(Vec<(&'a [u8], &'a [u8])>);
+
+impl<'a> Fields<'a> {
+    /// Reads fields up to the empty line that ends an entry; returns them and how many bytes they
+    /// took. `None` where they have not come whole yet.
+    fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        let mut fields = Vec::with_capacity(16);
+        let mut rest = bytes;
+        loop {
+            let end = rest.iter().position(|byte| *byte == b'\n')?;
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            if line.is_empty() {
+                return Some((Self(fields), bytes.len() - rest.len()));
+            }
+            if let Some(equals) = line.iter().position(|byte| *byte == b'=') {
+                fields.push((&line[..equals], &line[equals + 1..]));
+            } else if line
+                .iter()
+                .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+            {
+                // A value that is no printable text: its length, itself, a line end.
+                let length = u64::from_le_bytes(*rest.first_chunk()?);
+                let length = usize::try_from(length).ok()?;
+                let value = rest.get(8..)?.get(..length)?;
+                rest = rest.get(8 + length + 1..)?;
+                fields.push((line, value));
+            }
+            // Any other line is journalctl's own, as `-- Boot … --`.
+        }
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.0
+            .iter()
+            .filter(move |(field, _)| *field == name.as_bytes())
+            .map(|(_, value)| *value)
+    }
+
+    /// Returns a field's value; the last one where it has several.
+    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.values(name).last().map(String::from_utf8_lossy)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.text(name)?.parse().ok()
+    }
+
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        Timestamp::from_microsecond(self.number(name)?).ok()
+    }
+
+    fn jobs(&self) -> impl Iterator<Item = JobName> {
+        self.values("NIXACTIONS_JOB")
+            .filter_map(|job| std::str::from_utf8(job).ok()?.parse().ok())
+    }
+
+    /// Returns the job that the entry claims to belong to, if it claims to belong to one only.
+    fn only_job(&self) -> Option<JobName> {
+        let mut jobs = self.jobs();
+        let first = jobs.next()?;
+        jobs.all(|other| other == first).then_some(first)
+    }
+
+    /// Returns who sent the entry; `None` where it is somebody whom the run does not concern. A
+    /// user's own manager may have units of any name, which count for a run of that manager only.
+    fn sender(&self, run: &RunId, is_users: bool) -> Option<Sender> {
+        let (own, other) = if is_users {
+            ("_SYSTEMD_USER_UNIT", "_SYSTEMD_UNIT")
+        } else {
+            ("_SYSTEMD_UNIT", "_SYSTEMD_USER_UNIT")
+        };
+        let unit = self.text(own);
+        let sent_by = |name: &str| unit.as_deref() == Some(name);
+        if unit.is_none() && !self.has(other) {
+            return Some(Sender::Unknown);
+        }
+        if sent_by("init.scope") {
+            return Some(Sender::Manager);
+        }
+        self.jobs()
+            .find(|job| sent_by(UnitName::job(run, job).as_str()))
+            .map(Sender::Job)
+    }
+
+    /// Returns whether an entry that is no output of the job says something worth showing. That the
+    /// runner of a failed job exited, and that the unit's start has failed or was not tried, is
+    /// what the job's record says better; what the manager ignores is no concern of the job's.
+    fn tells(&self, priority: u8) -> bool {
+        let message = self.text("MESSAGE").unwrap_or_default();
+        let told = self.text("UNIT_RESULT").as_deref() == Some("exit-code")
+            || self.has("JOB_RESULT")
+            || self.has("EXIT_CODE");
+        priority <= MANAGER_PRIORITY && !told && !message.contains(", ignoring")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(job: Option<&str>) -> JournalQuery {
+        let job = job.map(|job| job.parse().unwrap());
+        let time = |seconds| Some(Timestamp::from_second(seconds).unwrap());
+        JournalQuery {
+            run: "ci-1".parse().unwrap(),
+            job,
+            source: JournalSource::System,
+            since: time(1000),
+            until: time(2000),
+            runners: Runners {
+                jobs: PathBuf::new(),
+                known: RefCell::new(HashMap::from([(
+                    "build".parse().unwrap(),
+                    Runner { pid: 7, uid: 8 },
+                )])),
+            },
+        }
+    }
+
+    fn entry(fields: &str) -> Vec<u8> {
+        format!("__CURSOR=s=1;i=2\n__REALTIME_TIMESTAMP=1500000000\n{fields}\n\n").into_bytes()
+    }
+
+    fn line(fields: &str) -> Option<LogLine> {
+        let bytes = entry(fields);
+        let (entry, used) = query(None).parse(&bytes).unwrap();
+        assert_eq!((entry.cursor.as_str(), used), ("s=1;i=2", bytes.len()));
+        assert!(entry.lines.len() <= 1);
+        entry.lines.into_iter().next()
+    }
+
+    const OUTPUT: &str = "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB=build\n_PID=7\n_UID=8";
+
+    #[test]
+    fn an_entry_of_the_jobs_unit_is_its_line() {
+        let line = line(&format!(
+            "{OUTPUT}\n_SYSTEMD_UNIT=nixactions-ci-1-build.service\nMESSAGE=a=b\nPRIORITY=5\nNIXACTIONS_STEP=compile\n\
+             NIXACTIONS_ATTEMPT=2\n_SOURCE_REALTIME_TIMESTAMP=1499000000\n_BOOT_ID=x"
+        ));
+        let expected = LogLine {
+            at: Timestamp::from_second(1499).unwrap(),
+            job: "build".parse().unwrap(),
+            step: Some("compile".into()),
+            attempt: Some(2),
+            stream: Stream::Stdout,
+            priority: 5,
+            mark: None,
+            message: "a=b".into(),
+        };
+        assert_eq!(line, Some(expected));
+    }
+
+    #[test]
+    fn binary_values_are_read_whole_and_partial_entries_wait() {
+        let mut bytes = entry(&format!("{OUTPUT}\nMESSAGE\n@@"));
+        let at = bytes.iter().position(|byte| *byte == b'@').unwrap();
+        let value = b"\x1b[1mhi\n\n\xff=";
+        bytes.splice(
+            at..at + 2,
+            [&(value.len() as u64).to_le_bytes()[..], value].concat(),
+        );
+        let (entry, used) = query(None).parse(&bytes).unwrap();
+        let messages: Vec<&str> = entry
+            .lines
+            .iter()
+            .map(|line| line.message.as_str())
+            .collect();
+        assert_eq!(
+            messages,
+            ["\u{1b}[1mhi", "", "\u{fffd}="],
+            "each line of the step's is one"
+        );
+        assert_eq!(used, bytes.len());
+        for length in 0..bytes.len() {
+            assert_eq!(query(None).parse(&bytes[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn lines_belong_to_the_job_whose_unit_sent_them() {
+        let sent_by = |unit: &str, jobs: &[&str]| {
+            let jobs: String = jobs
+                .iter()
+                .map(|job| format!("\nNIXACTIONS_JOB={job}"))
+                .collect();
+            line(&format!(
+                "NIXACTIONS_STREAM=stdout\nMESSAGE=m\n_SYSTEMD_UNIT={unit}{jobs}"
+            ))
+            .map(|line| line.job.to_string())
+        };
+        let build = "nixactions-ci-1-build.service";
+        assert_eq!(sent_by(build, &["build"]).as_deref(), Some("build"));
+        assert_eq!(
+            sent_by(build, &["build", "build"]).as_deref(),
+            Some("build")
+        );
+        assert_eq!(
+            sent_by(build, &["deploy", "build"]).as_deref(),
+            Some("build"),
+            "forged"
+        );
+        assert_eq!(sent_by(build, &["deploy"]), None, "forged");
+        assert_eq!(sent_by("session-1.scope", &["build"]), None, "forged");
+        let users = format!("{OUTPUT}\n_SYSTEMD_UNIT=user@1.service\n_SYSTEMD_USER_UNIT={build}");
+        assert!(line(&users).is_none(), "a user's unit of the same name");
+        let query = JournalQuery {
+            source: JournalSource::User,
+            ..query(None)
+        };
+        assert_eq!(query.parse(&entry(&users)).unwrap().0.lines.len(), 1);
+    }
+
+    #[test]
+    fn a_sender_that_is_gone_is_believed_where_it_was_the_jobs_runner() {
+        let sent_by = |job: &str, pid: u32, uid: u32| {
+            line(&format!(
+                "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB={job}\n_PID={pid}\n_UID={uid}"
+            ))
+            .is_some()
+        };
+        assert!(sent_by("build", 7, 8));
+        assert!(!sent_by("build", 9, 8), "another process of the job");
+        assert!(!sent_by("build", 7, 9), "a process that has its number now");
+        assert!(!sent_by("deploy", 7, 8), "its runner is not known");
+    }
+
+    #[test]
+    fn the_manager_is_heard_when_it_says_something() {
+        let said = |more: &str| {
+            let fields = format!(
+                "NIXACTIONS_JOB=build\n_SYSTEMD_UNIT=init.scope\nMESSAGE=it failed\n{more}"
+            );
+            line(&fields).map(|line| line.stream)
+        };
+        assert_eq!(said("PRIORITY=4"), Some(Stream::Manager));
+        assert_eq!(
+            said("PRIORITY=4\nUNIT_RESULT=oom-kill"),
+            Some(Stream::Manager)
+        );
+        assert_eq!(said("PRIORITY=4\nUNIT_RESULT=exit-code"), None);
+        assert_eq!(said("PRIORITY=3\nJOB_RESULT=failed"), None);
+        assert_eq!(said("PRIORITY=4\nEXIT_CODE=killed"), None);
+        assert_eq!(said("PRIORITY=6"), None);
+    }
+
+    #[test]
+    fn lines_of_another_time_or_job_are_not_the_runs() {
+        assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=999000000")).is_none());
+        assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=2001000000")).is_none());
+        let (other, _) = query(Some("test")).parse(&entry(OUTPUT)).unwrap();
+        assert_eq!(
+            other,
+            JournalEntry {
+                cursor: "s=1;i=2".into(),
+                lines: Vec::new()
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_no_entry_is_passed_over() {
+        assert_eq!(query(None).parse(b"-- No entries --\n"), None);
+        assert_eq!(query(None).parse(b"FOO=1\n\n"), None);
+        let bytes = [&b"-- Boot 1 --\n\n"[..], &entry(OUTPUT)].concat();
+        let (entry, used) = query(None).parse(&bytes).unwrap();
+        assert_eq!(entry.lines.len(), 1);
+        assert_eq!(used, bytes.len());
+    }
+}

@@ -1,0 +1,412 @@
+//! Runs that ended without a word: what their jobs had told, and the record that is closed for
+//! them.
+//!
+//! A machine that goes down in good order ends its runs as it ends everything. One that loses its
+//! power leaves runs without a record; whoever looks at them next closes it.
+
+use jiff::Timestamp;
+
+use super::{
+    EventTail, EventWriter, Liveness, RunDir, StoreError, files, has_started, read_result,
+};
+use crate::{
+    bounds,
+    event::{Event, EventKind},
+    ids::JobName,
+    names::UnitName,
+    plan::Plan,
+    record::{Conclusion, JobRecord, StepRecord},
+    spec::JobSpec,
+    status,
+};
+
+/// Why a run ended with the machine.
+const REASON: &str = "lost: the machine went down";
+/// Why a job of it did not run.
+const NEVER_STARTED: &str = "the machine went down before it started";
+/// Why a step of it has no end.
+const UNFINISHED: &str = "its runner ended before it did";
+
+impl RunDir {
+    /// Returns what a job's own events tell of it, where it left no result. The step that was
+    /// running ended as the job did, with this outcome. A runner that had no room for a result had
+    /// none for its events either: `unwritten_since` is when such a one began.
+    pub fn told_by(
+        &self,
+        job: &JobName,
+        unit: &UnitName,
+        outcome: Conclusion,
+        unwritten_since: Option<Timestamp>,
+    ) -> JobRecord {
+        let mut record = JobRecord::new(unit.to_string());
+        let mut running: Option<(usize, StepRecord)> = None;
+        let events = self.events_of(job);
+        for event in events.into_iter().filter(|event| event.is_told_by(job)) {
+            match event.event {
+                EventKind::JobStarted { .. } => {
+                    record.started_at.get_or_insert(event.at);
+                    record.attempts = 1;
+                }
+                EventKind::JobRetried { attempt, .. } => {
+                    record.attempts = attempt;
+                    running = None;
+                    record.steps.clear();
+                    record.annotations.clear();
+                }
+                EventKind::StepStarted {
+                    index,
+                    name,
+                    attempt,
+                    ..
+                } => {
+                    let began = running
+                        .take()
+                        .filter(|(of, _)| *of == index)
+                        .and_then(|(_, step)| step.started_at)
+                        .unwrap_or(event.at);
+                    running = Some((index, unfinished(name, outcome, attempt, began)));
+                }
+                EventKind::StepFinished { step, .. } => {
+                    running = None;
+                    record.steps.push(step);
+                }
+                EventKind::Annotation { annotation, .. } => record.annotations.push(annotation),
+                _ => {}
+            }
+        }
+        if record.attempts == 0 && unwritten_since.is_some() && self.job(job).events().exists() {
+            (record.started_at, record.attempts) = (unwritten_since, 1);
+        }
+        if let Some((index, step)) = running {
+            let spec: Option<JobSpec> = files::read_document(&self.job(job).spec()).ok();
+            let tolerated = spec.is_some_and(|spec| {
+                spec.steps
+                    .get(index)
+                    .is_some_and(|step| step.continue_on_error)
+            });
+            record.steps.push(StepRecord {
+                conclusion: status::conclude(step.outcome, tolerated),
+                ..step
+            });
+        }
+        record
+    }
+
+    /// Returns what a job's own file of events holds, as far as it is read.
+    fn events_of(&self, job: &JobName) -> Vec<Event> {
+        let mut tail = EventTail::untrusted(self.job(job).events());
+        let mut events = Vec::new();
+        // What cannot be read tells nothing.
+        while let Ok(news) = tail.read() {
+            events.extend(news.events);
+            if !news.more {
+                break;
+            }
+        }
+        events
+    }
+
+    /// Closes the record of a run that the machine took with it when it went down. Any other run is
+    /// left alone.
+    ///
+    /// # Errors
+    /// Fails when the run's directory cannot be read or written.
+    pub fn close_lost(&self) -> Result<(), StoreError> {
+        if self.liveness() != Liveness::Lost || !self.is_of_an_earlier_boot() {
+            return Ok(());
+        }
+        let Some(_lock) = self.lock_supervisor()? else {
+            return Ok(());
+        };
+        // Somebody else may have done it meanwhile.
+        if self.record().exists() {
+            return Ok(());
+        }
+        let past = self.load_events()?;
+        let cancelled = past
+            .iter()
+            .any(|event| matches!(event.event, EventKind::CancelRequested { .. }));
+        // When it ended is not known; this is when it was last known to go on.
+        let at = past.last().map_or_else(Timestamp::now, |event| event.at);
+        let mut record = self.record_so_far()?;
+        let missing = self
+            .job_names()?
+            .into_iter()
+            .filter(|job| !record.jobs.contains_key(job));
+        let plan: Option<Plan> = files::read_document(&self.plan()).ok();
+        let ended = missing.map(|job| {
+            let planned = plan.as_ref().and_then(|plan| plan.jobs.get(&job));
+            let tolerated = planned.is_some_and(|job| job.continue_on_error);
+            let mut record = self.lost_job(&job, at, tolerated, cancelled);
+            bounds::cut_record(&mut record, planned.map_or(0, |job| job.steps.len()));
+            EventKind::JobFinished { record, job }
+        });
+        let mut events: Vec<Event> = ended.map(|event| Event { at, event }).collect();
+        let conclusion = if cancelled {
+            Conclusion::Cancelled
+        } else {
+            Conclusion::Failure
+        };
+        events.push(Event {
+            at,
+            event: EventKind::RunFinished {
+                conclusion,
+                reason: Some(REASON.to_owned()),
+            },
+        });
+        EventWriter::open(&self.events(), 0o600)?.append(&events)?;
+        events.iter().for_each(|event| event.apply(&mut record));
+        self.release_reserve();
+        files::write_json(&self.record(), &record, 0o600, true)
+    }
+
+    fn lost_job(
+        &self,
+        job: &JobName,
+        at: Timestamp,
+        tolerated: bool,
+        cancelled: bool,
+    ) -> JobRecord {
+        let paths = self.job(job);
+        let unit = UnitName::job(self.id(), job);
+        if let Ok(Some(left)) = read_result(&paths) {
+            return JobRecord {
+                unit: unit.to_string(),
+                ..left.record
+            };
+        }
+        let (outcome, reason) = match has_started(&paths) {
+            false => (Conclusion::Cancelled, NEVER_STARTED),
+            true if cancelled => (Conclusion::Cancelled, REASON),
+            true => (Conclusion::Failure, REASON),
+        };
+        let conclusion = status::conclude(outcome, tolerated);
+        let record = self.told_by(job, &unit, outcome, None);
+        JobRecord {
+            outcome,
+            conclusion,
+            reason: Some(reason.to_owned()),
+            finished_at: Some(at),
+            ..record
+        }
+    }
+}
+
+/// Returns the record of a step whose runner ended before it; when and with what it ended itself,
+/// nobody knows.
+fn unfinished(name: String, of_job: Conclusion, attempts: u32, began: Timestamp) -> StepRecord {
+    let outcome = if of_job == Conclusion::Cancelled {
+        Conclusion::Cancelled
+    } else {
+        Conclusion::Failure
+    };
+    StepRecord {
+        name,
+        outcome,
+        conclusion: outcome,
+        exit_code: None,
+        reason: Some(UNFINISHED.to_owned()),
+        attempts,
+        started_at: Some(began),
+        finished_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::SystemTime};
+
+    use super::*;
+    use crate::record::JobResult;
+    use crate::{StateDir, create_job};
+
+    fn event(event: EventKind) -> Event {
+        Event {
+            at: Timestamp::from_second(1).unwrap(),
+            event,
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_running_is_told_with_those_that_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let run = state.create_run(&"ci".parse().unwrap()).unwrap();
+        let job: JobName = "j".parse().unwrap();
+        create_job(&run.job(&job), &[]).unwrap();
+        let unit = UnitName::job(run.id(), &job);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let started = |second, index, name: &str, attempt| Event {
+            at: at(second),
+            event: EventKind::StepStarted {
+                job: job.clone(),
+                index,
+                name: name.to_owned(),
+                attempt,
+            },
+        };
+        let done = StepRecord {
+            outcome: Conclusion::Success,
+            finished_at: Some(at(2)),
+            reason: None,
+            ..unfinished("a".into(), Conclusion::Failure, 1, at(1))
+        };
+        let finished = Event {
+            at: at(2),
+            event: EventKind::StepFinished {
+                job: job.clone(),
+                index: 0,
+                step: done.clone(),
+            },
+        };
+        let mut events = EventWriter::open(&run.job(&job).events(), 0o600).unwrap();
+        let told = |outcome| run.told_by(&job, &unit, outcome, None).steps;
+
+        events
+            .append(&[
+                event(EventKind::JobStarted { job: job.clone() }),
+                started(1, 0, "a", 1),
+            ])
+            .unwrap();
+        assert_eq!(
+            told(Conclusion::Failure),
+            [unfinished("a".into(), Conclusion::Failure, 1, at(1))]
+        );
+        events.append(&[finished]).unwrap();
+        assert_eq!(told(Conclusion::Failure), [done]);
+        events
+            .append(&[started(3, 1, "b", 1), started(4, 1, "b", 2)])
+            .unwrap();
+        let cut = told(Conclusion::Cancelled).pop().unwrap();
+        assert_eq!(
+            (cut.name.as_str(), cut.outcome, cut.conclusion),
+            ("b", Conclusion::Cancelled, Conclusion::Cancelled)
+        );
+        assert_eq!(
+            (
+                cut.attempts,
+                cut.started_at,
+                cut.finished_at,
+                cut.reason.as_deref()
+            ),
+            (2, Some(at(3)), None, Some(UNFINISHED))
+        );
+        events
+            .append(&[event(EventKind::JobRetried {
+                job: job.clone(),
+                attempt: 2,
+            })])
+            .unwrap();
+        assert_eq!(told(Conclusion::Failure), []);
+    }
+
+    #[test]
+    fn a_run_that_a_reboot_has_ended_gets_a_truthful_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let run = state.create_run(&"ci".parse().unwrap()).unwrap();
+        let names = ["done", "left", "running", "tolerated", "waiting"]
+            .map(|name| name.parse::<JobName>().unwrap());
+        let [done, left, running, tolerated, waiting] = &names;
+        let plan = r#"{ "version": 1, "name": "ci", "jobs": { "done": { "steps": [{ "bash": "x" }] }, "left": { "steps": [{ "bash": "x" }] },
+            "running": { "steps": [{ "bash": "x" }] }, "tolerated": { "continueOnError": true, "steps": [{ "bash": "x" }] },
+            "waiting": { "needs": ["running"], "steps": [{ "bash": "x" }] } } }"#;
+        fs::write(run.plan(), plan).unwrap();
+        fs::write(run.spec(), "{}").unwrap();
+        names
+            .iter()
+            .for_each(|name| create_job(&run.job(name), &[]).unwrap());
+        let success = JobRecord::new("unit".to_owned());
+        let mut events = EventWriter::open(&run.events(), 0o600).unwrap();
+        let created = EventKind::RunCreated {
+            run: run.id().clone(),
+            workflow: "ci".parse().unwrap(),
+            jobs: 5,
+            rerun_of: None,
+        };
+        let finished = EventKind::JobFinished {
+            job: done.clone(),
+            record: success.clone(),
+        };
+        events.append(&[event(created), event(finished)]).unwrap();
+        for name in [left, running, tolerated] {
+            let started = event(EventKind::JobStarted { job: name.clone() });
+            EventWriter::open(&run.job(name).events(), 0o600)
+                .unwrap()
+                .append(&[started])
+                .unwrap();
+        }
+        let result = JobResult {
+            version: 1,
+            failed: false,
+            record: success,
+        };
+        let ended = event(EventKind::RunnerEnded {
+            job: left.clone(),
+            result,
+        });
+        EventWriter::open(&run.job(left).events(), 0o600)
+            .unwrap()
+            .append(&[ended])
+            .unwrap();
+
+        run.close_lost().unwrap();
+        assert!(
+            !run.record().exists(),
+            "it is as young as a run that goes on"
+        );
+        fs::File::options()
+            .write(true)
+            .open(run.events())
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let lock = run.lock_supervisor().unwrap();
+        run.close_lost().unwrap();
+        assert!(!run.record().exists(), "it has a supervisor");
+        drop(lock);
+        run.close_lost().unwrap();
+
+        let record = run.load_record().unwrap();
+        assert_eq!(
+            (record.conclusion, record.reason.as_deref()),
+            (Some(Conclusion::Failure), Some(REASON))
+        );
+        assert_eq!(record.finished_at, Some(Timestamp::from_second(1).unwrap()));
+        let of = |job: &JobName| {
+            (
+                record.jobs[job].outcome,
+                record.jobs[job].conclusion,
+                record.jobs[job].reason.as_deref(),
+            )
+        };
+        assert_eq!(of(done), (Conclusion::Success, Conclusion::Success, None));
+        assert_eq!(of(left), (Conclusion::Success, Conclusion::Success, None));
+        assert_eq!(
+            of(running),
+            (Conclusion::Failure, Conclusion::Failure, Some(REASON))
+        );
+        assert_eq!(
+            of(tolerated),
+            (Conclusion::Failure, Conclusion::Success, Some(REASON))
+        );
+        assert_eq!(
+            of(waiting),
+            (
+                Conclusion::Cancelled,
+                Conclusion::Cancelled,
+                Some(NEVER_STARTED)
+            )
+        );
+        assert_eq!(
+            (record.jobs[running].attempts, record.jobs[waiting].attempts),
+            (1, 0)
+        );
+        assert_eq!(run.liveness(), Liveness::Finished);
+        assert_eq!(
+            run.record_so_far().unwrap(),
+            record,
+            "the record is a fold over the events"
+        );
+    }
+}

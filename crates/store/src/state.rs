@@ -1,0 +1,398 @@
+//! The state directory and the run directories in it.
+
+use std::{
+    io,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+use super::{EventTail, RunLock, StoreError, files, make_dir, remove_tree};
+use crate::{
+    event::{Event, EventKind},
+    ids::{JobName, RunId, WorkflowName},
+    paths::RunPaths,
+    record::RunRecord,
+};
+
+/// The version of the layout.
+const LAYOUT_VERSION: u32 = 1;
+
+/// The room that is set aside for a record, in bytes: a part of its own and one for each job.
+const RECORD_BYTES: u64 = 64 << 10;
+const RECORD_BYTES_PER_JOB: u64 = 1 << 10;
+
+/// Where runs are kept.
+#[derive(Debug, Clone)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Opens a state directory to make runs in it, creating it where it is absent.
+    ///
+    /// # Errors
+    /// Fails when it cannot be created or written, or is of a newer version.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        let state =
+            Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
+        if state.0.starts_with("/dev/shm") {
+            // `RemoveIPC=` (systemd.exec(5)), which `DynamicUser=` implies.
+            return Err(StoreError::Swept { path: state.0 });
+        }
+        std::fs::create_dir_all(path).map_err(|source| StoreError::io("create", path, source))?;
+        if !state.check_version()? {
+            files::write_json(&state.version_file(), &LAYOUT_VERSION, 0o644, false)?;
+        }
+        make_dir(&state.runs_dir(), 0o700)?;
+        Ok(state)
+    }
+
+    /// Opens a state directory to read it.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read, or is of a newer version. One that is absent is empty.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let state =
+            Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
+        state.check_version()?;
+        Ok(state)
+    }
+
+    /// Returns its path, absolute.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the directory of a new run in a state directory that nobody else works in.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn create_run(&self, workflow: &WorkflowName) -> Result<RunDir, StoreError> {
+        self.begin_run(workflow, 0).map(|(run, _)| run)
+    }
+
+    /// Makes the directory of a new run whose number is higher than this one, with the lock that is
+    /// to be held until the run goes on; two callers at once get two runs.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn begin_run(
+        &self,
+        workflow: &WorkflowName,
+        number: u64,
+    ) -> Result<(RunDir, RunLock), StoreError> {
+        let last = self
+            .runs()?
+            .iter()
+            .map(RunId::split)
+            .filter(|(name, _)| *name == workflow.as_str())
+            .map(|(_, n)| n)
+            .max();
+        let mut number = last
+            .unwrap_or(0)
+            .max(self.last_removed(workflow))
+            .max(number)
+            + 1;
+        loop {
+            let id = RunId::new(workflow, number);
+            let path = self.runs_dir().join(id.as_str());
+            match std::fs::create_dir(&path) {
+                Ok(()) => {
+                    let run = RunDir {
+                        id,
+                        paths: RunPaths::new(path),
+                    };
+                    match run.begin() {
+                        Ok(Some(lock)) => return Ok((run, lock)),
+                        // Somebody has removed it as one that was left unfinished.
+                        Ok(None) => number += 1,
+                        Err(_) if !run.path().exists() => number += 1,
+                        Err(error) => {
+                            let _ = remove_tree(run.path());
+                            return Err(error);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(StoreError::io("create", &path, error)),
+            }
+        }
+    }
+
+    /// Returns the ids of all runs, by workflow and number.
+    ///
+    /// # Errors
+    /// Fails when the directory cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let path = self.runs_dir();
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        let mut runs = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| StoreError::io("read", &path, source))?;
+            runs.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<RunId>().ok()),
+            );
+        }
+        runs.sort_by(|a, b| a.split().cmp(&b.split()));
+        Ok(runs)
+    }
+
+    /// Returns the run with this id.
+    ///
+    /// # Errors
+    /// Fails when the text is no run id, or there is no such run; then with the nearest known.
+    pub fn run(&self, text: &str) -> Result<RunDir, StoreError> {
+        let id: RunId = text.parse().map_err(|source| StoreError::BadRunId {
+            text: text.to_owned(),
+            source,
+        })?;
+        let path = self.runs_dir().join(id.as_str());
+        match std::fs::metadata(&path) {
+            Ok(_) => Ok(RunDir {
+                id,
+                paths: RunPaths::new(path),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let known = self.runs()?;
+                let nearest = known
+                    .iter()
+                    .map(|run| (strsim::jaro(run.as_str(), text), run))
+                    .filter(|(score, _)| *score > 0.7);
+                let nearest = nearest
+                    .max_by(|a, b| a.0.total_cmp(&b.0))
+                    .map(|(_, run)| run.to_string());
+                Err(StoreError::NoRun {
+                    run: text.to_owned(),
+                    state: self.0.clone(),
+                    nearest,
+                })
+            }
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
+    /// Closes the records of the runs that the machine took with it when it went down.
+    ///
+    /// # Errors Fails when the directory cannot be read. A run that cannot be closed, since it is
+    /// somebody else's, stays as it is.
+    pub fn close_lost(&self) -> Result<(), StoreError> {
+        for id in self.runs()? {
+            let run = RunDir {
+                paths: RunPaths::new(self.runs_dir().join(id.as_str())),
+                id,
+            };
+            // Where it cannot be written it is shown as lost.
+            let _ = run.close_lost();
+        }
+        Ok(())
+    }
+
+    fn runs_dir(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    fn version_file(&self) -> PathBuf {
+        self.0.join("version")
+    }
+
+    /// Returns whether there is a version file; fails when it is a newer one.
+    fn check_version(&self) -> Result<bool, StoreError> {
+        let path = self.version_file();
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().parse() == Ok(LAYOUT_VERSION) => Ok(true),
+            Ok(text) => Err(StoreError::Newer {
+                path: self.0.clone(),
+                found: text.trim().chars().take(20).collect(),
+                known: LAYOUT_VERSION,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+}
+
+/// The directory of one run.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    id: RunId,
+    paths: RunPaths,
+}
+
+impl Deref for RunDir {
+    type Target = RunPaths;
+    fn deref(&self) -> &RunPaths {
+        &self.paths
+    }
+}
+
+impl RunDir {
+    /// Locks a directory that has just been made, and makes what belongs into it. `None` where
+    /// somebody else has locked it, to remove it.
+    fn begin(&self) -> Result<Option<RunLock>, StoreError> {
+        let Some(lock) = self.lock_start()? else {
+            return Ok(None);
+        };
+        make_dir(&self.control(), 0o700)?;
+        make_dir(&self.shared(), 0o755)?;
+        make_dir(&self.jobs(), 0o755)?;
+        Ok(Some(lock))
+    }
+
+    /// Returns the run directory at a path, whose last component is the run's id.
+    ///
+    /// # Errors
+    /// Fails when that is no run id.
+    pub fn at(path: &Path) -> Result<Self, StoreError> {
+        let text = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let id = text
+            .parse()
+            .map_err(|source| StoreError::BadRunId { text, source })?;
+        Ok(Self {
+            id,
+            paths: RunPaths::new(path.to_owned()),
+        })
+    }
+
+    /// Returns the run's id.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// Sets room aside for the final record, so that it can be written when the disk is full by
+    /// then.
+    ///
+    /// # Errors
+    /// Fails when there is no such room now.
+    pub fn reserve(&self, jobs: usize) -> Result<(), StoreError> {
+        let path = self.reserve_file();
+        let size = RECORD_BYTES + RECORD_BYTES_PER_JOB * jobs as u64;
+        let reserve = || -> io::Result<()> {
+            let file = std::fs::File::create(&path)?;
+            Ok(nix::fcntl::posix_fallocate(
+                &file,
+                0,
+                size.try_into().unwrap_or(i64::MAX),
+            )?)
+        };
+        reserve().map_err(|source| StoreError::io("reserve room in", &path, source))
+    }
+
+    /// Gives back what [`Self::reserve`] set aside.
+    pub fn release_reserve(&self) {
+        // What cannot be removed is no use, but no harm either.
+        let _ = std::fs::remove_file(self.reserve_file());
+    }
+
+    fn reserve_file(&self) -> PathBuf {
+        self.path().join("record.reserve")
+    }
+
+    /// Asks the supervisor to cancel the run, or to kill it where it is being cancelled already.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn request_cancel(&self, by: &str, kill: bool) -> Result<(), StoreError> {
+        let name = if kill { "kill" } else { "cancel" };
+        files::write_atomically(&self.control().join(name), by.as_bytes(), 0o600, false)
+    }
+
+    /// Returns who asked for the run to be cancelled (`kill`: killed), if anybody did.
+    pub fn cancel_requested(&self, kill: bool) -> Option<String> {
+        std::fs::read_to_string(self.control().join(if kill { "kill" } else { "cancel" })).ok()
+    }
+
+    /// Tells the supervisor that the run is to end in favour of another, for this reason.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's reason.
+    pub fn supersede(&self, reason: &str) -> Result<(), StoreError> {
+        files::write_atomically(
+            &self.control().join("superseded"),
+            reason.as_bytes(),
+            0o600,
+            false,
+        )
+    }
+
+    /// Returns why the run is to end in favour of another, if it is.
+    pub fn superseded(&self) -> Option<String> {
+        std::fs::read_to_string(self.control().join("superseded")).ok()
+    }
+
+    /// Returns the names of the run's jobs, as far as they can be known: from its plan, else from
+    /// what has happened.
+    ///
+    /// # Errors
+    /// Fails when neither can be read.
+    pub fn job_names(&self) -> Result<Vec<JobName>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Names {
+            jobs: std::collections::BTreeMap<JobName, serde::de::IgnoredAny>,
+        }
+        if let Ok(names) = files::read_json::<Names>(&self.plan()) {
+            return Ok(names.jobs.into_keys().collect());
+        }
+        let mut names: Vec<JobName> = self.load_record()?.jobs.into_keys().collect();
+        if let Ok(entries) = std::fs::read_dir(self.jobs()) {
+            names.extend(
+                entries
+                    .flatten()
+                    .filter_map(|entry| entry.file_name().to_str()?.parse().ok()),
+            );
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Returns the run's events so far.
+    ///
+    /// # Errors
+    /// Fails when they cannot be read.
+    pub fn load_events(&self) -> Result<Vec<Event>, StoreError> {
+        EventTail::new(self.events()).read_own()
+    }
+
+    /// Returns the run's record: the final one, or what the events tell so far.
+    ///
+    /// # Errors
+    /// Fails when neither can be read.
+    pub fn load_record(&self) -> Result<RunRecord, StoreError> {
+        match files::read_document(&self.record()) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.record_so_far()
+            }
+            other => other,
+        }
+    }
+
+    /// Returns the record that the events tell so far.
+    ///
+    /// # Errors
+    /// Fails when the events cannot be read.
+    pub fn record_so_far(&self) -> Result<RunRecord, StoreError> {
+        let events = self.load_events()?;
+        let (workflow, _) = self.id.split();
+        let workflow = workflow.parse().map_err(|source| StoreError::BadRunId {
+            text: self.id.to_string(),
+            source,
+        })?;
+        let started = events
+            .iter()
+            .find(|event| matches!(event.event, EventKind::RunCreated { .. }))
+            .map(|event| event.at);
+        let mut record =
+            Event::empty_record(self.id.clone(), workflow, started.unwrap_or_default());
+        events.iter().for_each(|event| event.apply(&mut record));
+        Ok(record)
+    }
+}
