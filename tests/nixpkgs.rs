@@ -240,7 +240,7 @@ fn test_programs(package: &Package) -> Vec<PathBuf> {
             package
                 .test
                 .iter()
-                .filter(|flag| !flag.starts_with("--package")),
+                .filter(|flag| *flag != "--workspace" && !flag.starts_with("--exclude")),
         )
         .current_dir(repository())
         .output_within(LONG);

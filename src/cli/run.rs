@@ -32,6 +32,13 @@ const ENDING: Duration = Duration::from_secs(5);
 const ENDING_POLL: Duration = Duration::from_millis(1);
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
+    // NixActions' bash compiler knows it.
+    if std::env::var_os("NIXACTIONS_KEEP_WORKSPACE").is_some() {
+        say(
+            "warning: NIXACTIONS_KEEP_WORKSPACE has no effect: the workspace of a failed job is \
+             always kept, and that of another is not",
+        );
+    }
     block_on(async {
         let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
         let (plan, building) = args.target.built(state).await?;
