@@ -10,8 +10,8 @@
 {
   # static { NAME = value; … }
   #
-  # Gives these values. They are in the store, where everybody can read them, and masked all the
-  # same: what is no secret is better in `env`.
+  # Gives these values. They are in the store, where everybody can read them, so they are not
+  # secret: the engine does not mask what follows the comment that is printed first.
   static =
     values:
     let
@@ -23,7 +23,9 @@
       text = "cat ${
         pkgs.writeTextFile {
           name = "variables";
-          text = lib.concatStrings (lib.mapAttrsToList export checked);
+          text = lib.concatStrings (
+            [ "# nixactions: not secret\n" ] ++ lib.mapAttrsToList export checked
+          );
         }
       }";
     };

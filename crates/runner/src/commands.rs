@@ -4,9 +4,11 @@
 //! Knows what a line means, and how many annotations are kept. Knows nothing of pipes and the
 //! journal.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
-use super::journal::Priority;
+use memchr::memchr;
+
+use super::{files, journal::Priority};
 use crate::{
     bounds::{ANNOTATIONS_MAX, TEXT_MAX, cut_text},
     log::Mark,
@@ -26,12 +28,21 @@ pub enum Heard {
     Hide(Vec<u8>),
     /// This text is shown in its place, of this level and as this command.
     Say(String, Option<Priority>, Mark),
+    /// Nothing that is shown but a warning: the command is outdated.
+    Warn(&'static str),
 }
 
 /// The token that ends a `::stop-commands::`, while commands are stopped. The two streams of an
 /// attempt at a step share one, and nothing else does: what an earlier step left running stops its
 /// own commands only.
 pub type Stopped = Rc<RefCell<Option<Vec<u8>>>>;
+
+/// How much of outputs is taken of one step by `::set-output`, in bytes: what a file may have.
+const SET_MAX: usize = files::FILE_MAX as usize;
+const SET_OUTPUT: &str =
+    "`::set-output` is outdated: write `NAME=VALUE` to the file $NIXACTIONS_OUTPUT";
+const SAVE_STATE: &str =
+    "`::save-state` is outdated and has no effect: no later step reads what it saves";
 
 /// What has been heard of the running step, and of its job so far.
 #[derive(Debug, Default)]
@@ -41,6 +52,10 @@ pub struct Commands {
     of_step: [usize; 3],
     of_job: usize,
     annotations: Vec<Annotation>,
+    /// What the step has set by `::set-output`.
+    outputs: Vec<(String, String)>,
+    /// The outdated commands that were warned of.
+    warned: BTreeSet<&'static str>,
 }
 
 impl Commands {
@@ -50,6 +65,12 @@ impl Commands {
             self.of_step = [0; 3];
         }
         step.clone_into(&mut self.step);
+        self.outputs.clear();
+    }
+
+    /// Takes the outputs that the step has set by `::set-output`.
+    pub fn outputs(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.outputs)
     }
 
     /// Takes the annotations that were made since this was last asked.
@@ -94,6 +115,10 @@ impl Commands {
             b"error" => Some(self.annotate(AnnotationLevel::Error, properties, &text(data))),
             b"warning" => Some(self.annotate(AnnotationLevel::Warning, properties, &text(data))),
             b"notice" => Some(self.annotate(AnnotationLevel::Notice, properties, &text(data))),
+            b"set-output" => self.set_output(properties, text(data)),
+            b"save-state" if property(properties, b"name").is_some() => {
+                Some(self.outdated(SAVE_STATE))
+            }
             // A token that is a command's name would be used up by that command.
             b"stop-commands"
                 if !data.is_empty()
@@ -103,6 +128,28 @@ impl Commands {
                 Some(Heard::Done)
             }
             _ => None,
+        }
+    }
+
+    /// Takes in an output as GitHub does, where the command has a name for it.
+    fn set_output(&mut self, properties: &[u8], value: String) -> Option<Heard> {
+        let name = property(properties, b"name")?;
+        if !files::is_name(&name) || value.contains('\0') {
+            return None;
+        }
+        let size = |(name, value): &(String, String)| name.len() + value.len();
+        let all: usize = self.outputs.iter().map(size).sum();
+        if all + name.len() + value.len() <= SET_MAX {
+            self.outputs.push((name, value));
+        }
+        Some(self.outdated(SET_OUTPUT))
+    }
+
+    fn outdated(&mut self, warning: &'static str) -> Heard {
+        if self.warned.insert(warning) {
+            Heard::Warn(warning)
+        } else {
+            Heard::Done
         }
     }
 
@@ -163,7 +210,7 @@ impl Commands {
 }
 
 /// The names of all commands that are listened to.
-const NAMES: [&[u8]; 8] = [
+const NAMES: [&[u8]; 10] = [
     b"add-mask",
     b"group",
     b"endgroup",
@@ -172,7 +219,19 @@ const NAMES: [&[u8]; 8] = [
     b"warning",
     b"notice",
     b"stop-commands",
+    b"set-output",
+    b"save-state",
 ];
+
+/// Returns the value of one of a command's properties, if it has one.
+fn property(properties: &[u8], name: &[u8]) -> Option<String> {
+    properties.split(|byte| *byte == b',').find_map(|property| {
+        let equals = memchr(b'=', property)?;
+        let is_it = property[..equals].trim_ascii().eq_ignore_ascii_case(name);
+        let value = unescape(&property[equals + 1..], true);
+        (is_it && !value.is_empty()).then(|| String::from_utf8_lossy(&value).into_owned())
+    })
+}
 
 /// Replaces the escapes of a command's data, or of one of its properties, by what they stand for.
 fn unescape(data: &[u8], property: bool) -> Vec<u8> {
@@ -298,6 +357,43 @@ mod tests {
             hear(&mut commands, b"::add-mask::a::b%0Ac%3A"),
             Some(Heard::Hide(b"a::b\nc%3A".to_vec()))
         );
+    }
+
+    #[test]
+    fn outdated_commands_are_taken_with_one_warning_each() {
+        let mut commands = Commands::default();
+        commands.begin("a", 1);
+        assert_eq!(
+            hear(&mut commands, b"::set-output name=key::a%0Ab"),
+            Some(Heard::Warn(SET_OUTPUT))
+        );
+        assert_eq!(
+            hear(&mut commands, b"::SET-output name=other::::x"),
+            Some(Heard::Done)
+        );
+        assert_eq!(
+            hear(&mut commands, b"::save-state name=x::1"),
+            Some(Heard::Warn(SAVE_STATE))
+        );
+        for line in [
+            &b"::set-output::x"[..],
+            b"::set-output name=::x",
+            b"::set-output name=a b::x",
+            b"::save-state::x",
+        ] {
+            assert_eq!(hear(&mut commands, line), None);
+        }
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(
+            commands.outputs(),
+            [pair("key", "a\nb"), pair("other", "::x")]
+        );
+        hear(&mut commands, b"::set-output name=key::gone");
+        commands.begin("b", 1);
+        assert_eq!(commands.outputs(), []);
+        let big = [b"::set-output name=big::".to_vec(), vec![b'x'; SET_MAX]].concat();
+        assert_eq!(hear(&mut commands, &big), Some(Heard::Done));
+        assert_eq!(commands.outputs(), [], "it is more than a file may have");
     }
 
     #[test]

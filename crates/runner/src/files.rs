@@ -263,7 +263,8 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
     Ok(out)
 }
 
-fn is_name(text: &str) -> bool {
+/// Returns whether a text may name a variable or an output.
+pub fn is_name(text: &str) -> bool {
     let mut chars = text.chars();
     chars
         .next()

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn many_short_variables_count_with_their_pointers() {
-        let mut all: BTreeMap<String, String> = (0..400_000)
+        let mut all: BTreeMap<String, String> = (0..150_000)
             .map(|n| (format!("V{n}"), String::new()))
             .collect();
         assert!(!kernel_takes(&all, &[]));

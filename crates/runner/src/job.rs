@@ -93,7 +93,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
     // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a
     // user's manager.
     let mut journal = Journal::new(&fields);
-    let secrets = secrets::take(&mut spec, &mut journal.masker);
+    let secrets = secrets::take(&mut spec, &mut journal);
     let processes = Processes::new(signals, journal, spec.shared_directory.join("killed"));
     let mut job = Job {
         needs: gate::needs(&spec),

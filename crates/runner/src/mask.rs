@@ -1,36 +1,115 @@
 //! Hides secrets in what a job prints and leaves: each becomes `***`.
 //!
 //! What is looked for are the *lines* of a value, as on GitHub, without the blanks around them; so
-//! nothing that is looked for lies across two lines of output. All of it is looked for at once (Aho
+//! nothing that is looked for lies across two lines of output. So are the forms that programs make
+//! of a value, such as Base64. All of it is looked for at once (Aho
 //! and Corasick's automaton), and all that is found is hidden, also where one secret begins, ends
 //! or lies within another. Knows nothing of where values come from.
 
-use std::{borrow::Cow, cell::OnceCell, collections::BTreeSet};
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeSet, fmt};
 
 use aho_corasick::AhoCorasick;
 
+use super::forms;
+
 /// What stands for a secret.
 const MASK: &[u8] = b"***";
-/// A line of a secret that is shorter is not looked for, in bytes: `1`, `no` or `{` would be found
-/// everywhere.
-const PART_MIN: usize = 3;
+/// A value or a line of it that is shorter is not looked for, in characters: `1`, `no` or `{` would
+/// be found everywhere.
+const PART_MIN: usize = 4;
+/// Words that are not looked for either, in lower case: they say what many lines of a log say.
+const COMMON: [&str; 48] = [
+    "true",
+    "false",
+    "null",
+    "none",
+    "never",
+    "always",
+    "auto",
+    "enabled",
+    "disabled",
+    "default",
+    "test",
+    "tests",
+    "testing",
+    "build",
+    "release",
+    "debug",
+    "info",
+    "warn",
+    "warning",
+    "error",
+    "main",
+    "master",
+    "develop",
+    "development",
+    "staging",
+    "production",
+    "local",
+    "localhost",
+    "linux",
+    "latest",
+    "stable",
+    "http",
+    "https",
+    "root",
+    "user",
+    "admin",
+    "nobody",
+    "name",
+    "value",
+    "data",
+    "file",
+    "path",
+    "home",
+    "host",
+    "port",
+    "text",
+    "json",
+    "yaml",
+];
 /// A longer line of a secret is looked for in pieces of this many bytes, which bounds how much of a
 /// line is held back.
 const PIECE: usize = 1024;
 /// How much is looked for at most, in bytes: the automaton takes several times that in memory.
 const ALL_MAX: usize = 4 << 20;
 
+/// How much of that may be forms of values.
+const FORMS_MAX: usize = 1 << 20;
+
 /// There is more to be hidden than can be looked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {} MiB of values are to be masked", ALL_MAX >> 20)]
 pub struct TooMuch;
 
+/// Why a value is not hidden, or not in all its forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// It is too short.
+    Short,
+    /// It is a common word.
+    Common,
+    /// Its forms are too many or too long.
+    Forms,
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => write!(f, "is not masked: it has fewer than {PART_MIN} characters"),
+            Self::Common => f.write_str("is not masked: it is a common word"),
+            Self::Forms => f.write_str("is masked only as it stands: it is too long for its forms"),
+        }
+    }
+}
+
 /// All that is to be hidden.
 #[derive(Debug, Default)]
 pub struct Masker {
     parts: BTreeSet<Vec<u8>>,
-    /// The length of all parts together.
+    /// The length of all parts together, and of those of them that are forms.
     size: usize,
+    forms: usize,
     /// The length of the longest part.
     longest: usize,
     /// Made when it is first needed after something was added.
@@ -38,14 +117,28 @@ pub struct Masker {
 }
 
 impl Masker {
-    /// Hides a value from now on: each of its lines that is not too short.
+    /// Hides a value from now on: each of its lines that is neither short nor a common word, and
+    /// the forms of the value. Says where that is less than all of it.
     ///
     /// # Errors
     /// Fails when there is too much to be hidden; then the value is not.
-    pub fn add(&mut self, value: &[u8]) -> Result<(), TooMuch> {
-        lines(value)
-            .filter(|line| line.len() >= PART_MIN)
-            .try_for_each(|line| self.add_line(line))
+    pub fn add(&mut self, value: &[u8]) -> Result<Option<Limited>, TooMuch> {
+        let mut limited = None;
+        let mut is_hidden = false;
+        for line in lines(value) {
+            match why_open(line) {
+                Some(why) => limited = Some(why),
+                None => {
+                    self.add_line(line)?;
+                    is_hidden = true;
+                }
+            }
+        }
+        if is_hidden {
+            // Of several lines some are always short.
+            limited = self.add_forms(value);
+        }
+        Ok(limited)
     }
 
     /// Hides what a step asked for by `::add-mask::`: a single line however short it is.
@@ -54,10 +147,27 @@ impl Masker {
     /// Fails when there is too much to be hidden; then the value is not.
     pub fn add_asked_for(&mut self, value: &[u8]) -> Result<(), TooMuch> {
         let mut all = lines(value);
-        match (all.next(), all.next()) {
-            (Some(line), None) => self.add_line(line),
-            _ => self.add(value),
+        if let (Some(line), None) = (all.next(), all.next())
+            && why_open(line).is_some()
+        {
+            return self.add_line(line);
         }
+        self.add(value).map(drop)
+    }
+
+    fn add_forms(&mut self, value: &[u8]) -> Option<Limited> {
+        let value = value.trim_ascii();
+        if value.len() > forms::VALUE_MAX {
+            return Some(Limited::Forms);
+        }
+        let hidden = lines(value).filter(|line| why_open(line).is_none());
+        for form in forms::forms(value, hidden) {
+            self.forms += form.len();
+            if self.forms > FORMS_MAX || self.add_line(&form).is_err() {
+                return Some(Limited::Forms);
+            }
+        }
+        None
     }
 
     fn add_line(&mut self, line: &[u8]) -> Result<(), TooMuch> {
@@ -175,6 +285,19 @@ fn spans(search: &AhoCorasick, bytes: &[u8], hidden: usize) -> Vec<(usize, usize
     spans
 }
 
+/// Returns why a line is not looked for, if it is not.
+fn why_open(line: &[u8]) -> Option<Limited> {
+    // No common word is so long.
+    let text = String::from_utf8_lossy(&line[..line.len().min(64)]);
+    if text.chars().count() < PART_MIN {
+        Some(Limited::Short)
+    } else if COMMON.contains(&text.to_ascii_lowercase().as_str()) {
+        Some(Limited::Common)
+    } else {
+        None
+    }
+}
+
 /// Returns the lines of a value that are not blank, without the blanks around them.
 fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
@@ -193,7 +316,7 @@ mod tests {
         let mut masker = Masker::default();
         values
             .iter()
-            .for_each(|value| masker.add(value.as_bytes()).unwrap());
+            .for_each(|value| _ = masker.add(value.as_bytes()).unwrap());
         masker
     }
 
@@ -232,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_begins_ends_or_lies_within_another_leaves_nothing_of_either() {
-        let masker = masker(&["secret", "secretly", "lying", "tly"]);
+        let masker = masker(&["secret", "secretly", "lying", "etly"]);
         assert_eq!(
             masker.text("a secret, secretly; secretlying."),
             "a ***, ***; ***."
@@ -256,6 +379,56 @@ mod tests {
     }
 
     #[test]
+    fn short_values_and_common_words_are_left_open() {
+        let mut masker = Masker::default();
+        for (value, limited) in [
+            ("true", Some(Limited::Common)),
+            (" Test\n", Some(Limited::Common)),
+            ("123", Some(Limited::Short)),
+            ("äöü", Some(Limited::Short)),
+            ("}\n{", Some(Limited::Short)),
+            ("", None),
+            ("1234", None),
+            ("true\nhunter2", None),
+        ] {
+            assert_eq!(masker.add(value.as_bytes()), Ok(limited), "{value:?}");
+        }
+        assert_eq!(
+            masker.text("passed=true test 123 1234 hunter2"),
+            "passed=true test 123 *** ***"
+        );
+        masker.add_asked_for(b"true").unwrap();
+        assert_eq!(masker.text("passed=true"), "passed=***");
+    }
+
+    #[test]
+    fn the_forms_of_a_value_are_hidden() {
+        let mut masker = Masker::default();
+        assert_eq!(masker.add(b"hunter2 alpha/beta"), Ok(None));
+        masker.add_asked_for(b"it's \"quoted\"").unwrap();
+        for (text, hidden) in [
+            (
+                "https://u:hunter2%20alpha%2Fbeta@host/",
+                "https://u:***@host/",
+            ),
+            // base64 of `user:hunter2 alpha/beta`, and of that with a line's end.
+            (
+                "Basic dXNlcjpodW50ZXIyIGFscGhhL2JldGE=",
+                "Basic dXNlcjp***E=",
+            ),
+            ("dXNlcjpodW50ZXIyIGFscGhhL2JldGEK", "dXNlcjp***EK"),
+            (r#"{"a":"it's \"quoted\""}"#, r#"{"a":"***"}"#),
+            (r#"'it'\''s "quoted"'"#, "'***'"),
+        ] {
+            assert_eq!(masker.text(text), hidden);
+        }
+        assert_eq!(
+            masker.add(&[b'x'; forms::VALUE_MAX + 1]),
+            Ok(Some(Limited::Forms))
+        );
+    }
+
+    #[test]
     fn too_much_is_refused() {
         let mut masker = Masker::default();
         let line = |n: usize| format!("{n:01000}").into_bytes();
@@ -267,7 +440,7 @@ mod tests {
         /// A plain search, position by position, says what is to be hidden.
         #[test]
         fn what_is_hidden_does_not_depend_on_how_it_comes(
-            values in prop::collection::vec("[ab]{3,6}", 1..5), text in "[abc]{0,60}", part in 1usize..20,
+            values in prop::collection::vec("[ab]{4,7}", 1..5), text in "[abc]{0,60}", part in 1usize..20,
         ) {
             let refs: Vec<&str> = values.iter().map(String::as_str).collect();
             let masker = masker(&refs);

@@ -106,6 +106,8 @@ pub enum Chunk {
 /// Standard output or error of a process.
 #[derive(Debug)]
 pub struct Stream {
+    /// What tells it from others.
+    pub id: u64,
     pipe: io::PipeReader,
     uses: Use,
     open: bool,
@@ -130,6 +132,7 @@ impl Stream {
             is_flood: false,
         };
         Self {
+            id: 0,
             pipe,
             uses: Use::Shown(shown),
             open: true,
@@ -139,6 +142,7 @@ impl Stream {
     /// Wraps the reading end of a pipe, which must not block; what comes is kept.
     pub fn kept(pipe: io::PipeReader, kept: Rc<RefCell<Kept>>) -> Self {
         Self {
+            id: 0,
             pipe,
             uses: Use::Kept(kept),
             open: true,
@@ -166,22 +170,14 @@ impl Stream {
         matches!(&self.uses, Use::Shown(shown) if shown.priority == Priority::Notice)
     }
 
-    /// Reads at most one chunk and passes it on. Returns whether there may be more right now.
-    pub fn pump(&mut self, buffer: &mut Vec<u8>, sink: &mut Sink<'_>) -> bool {
-        match self.read(buffer) {
-            Chunk::Bytes { is_flood } => self.pass_on(buffer, is_flood, sink),
-            Chunk::None => false,
-            Chunk::End => {
-                self.finish(sink);
-                false
-            }
-        }
+    /// Returns whether what was held back of a line may be a command, and its rest with it.
+    pub fn holds_command(&self) -> bool {
+        matches!(&self.uses, Use::Shown(shown) if shown.held.trim_ascii_start().starts_with(b":"))
     }
 
-    /// Reads at most one chunk, in the place of what the buffer held.
+    /// Reads at most one chunk, behind what the buffer holds.
     pub fn read(&self, buffer: &mut Vec<u8>) -> Chunk {
         // Not zeroed before: that alone would cost a job that prints little all the buffer's pages.
-        buffer.clear();
         buffer.reserve(CHUNK);
         loop {
             return match read(&self.pipe, spare_capacity(buffer)) {
@@ -387,6 +383,7 @@ impl Shown {
     fn heard(&self, heard: Heard, sink: &mut Sink<'_>) {
         match heard {
             Heard::Done => {}
+            Heard::Warn(text) => sink.journal.note(text, Priority::Warning),
             Heard::Hide(value) => {
                 if let Err(error) = sink.journal.masker.add_asked_for(&value) {
                     sink.journal

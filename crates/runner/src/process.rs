@@ -28,17 +28,15 @@ use nix::{
 use super::{
     cgroup::Cgroup,
     commands::{Commands, Stopped},
+    interleave::{self, Order, PUMPS},
     journal::{Journal, Priority},
-    output::{Chunk, Kept, Sink, Stream},
+    output::{Kept, Sink, Stream},
     signals::Signals,
 };
 use crate::grace::{INTERRUPT_GRACE, TERMINATE_GRACE};
 
 /// How often the kill flag of the run is looked for while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How many chunks are read of a pipe in a row: more than it can hold (pipe(7)).
-const PUMPS: usize = 32;
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +103,8 @@ pub struct Processes {
     /// Whether the run was killed: nothing more is started.
     pub killed: bool,
     streams: Vec<Stream>,
-    buffer: Vec<u8>,
+    /// Which of the streams have something to read; made with the first.
+    order: Option<Order>,
     kill_flag: std::path::PathBuf,
 }
 
@@ -120,7 +119,7 @@ impl Processes {
             commands: Commands::default(),
             killed: false,
             streams: Vec::new(),
-            buffer: Vec::new(),
+            order: None,
             kill_flag,
         }
     }
@@ -268,6 +267,16 @@ impl Processes {
     ) -> io::Result<Pid> {
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
+        for pipe in [&out, &err] {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        // Before the child can write: else the order of what it writes at once is not known.
+        let order = match &mut self.order {
+            Some(order) => order,
+            none => none.insert(Order::new()?),
+        };
+        let [out, err] = streams(out, err);
+        let streams = [order.add(out)?, order.add(err)?];
         command
             .stdout(OwnedFd::from(out_writer))
             .stderr(OwnedFd::from(err_writer))
@@ -276,10 +285,7 @@ impl Processes {
         // The command keeps its ends of the pipes, which would never close.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = child?;
-        for pipe in [&out, &err] {
-            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        }
-        self.streams.extend(streams(out, err));
+        self.streams.extend(streams);
         Ok(Pid::from_raw(
             i32::try_from(child.id()).map_err(io::Error::other)?,
         ))
@@ -294,76 +300,38 @@ impl Processes {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
         fds.extend(
-            self.streams
+            self.order
                 .iter()
-                .map(|stream| PollFd::new(stream.fd(), PollFlags::POLLIN)),
+                .map(|order| PollFd::new(order.fd(), PollFlags::POLLIN)),
         );
         // An interrupted or failed poll is followed by a look at everything all the same.
         let _ = poll(&mut fds, timeout);
-        let ready: Vec<bool> = fds
-            .iter()
-            .skip(1)
-            .map(|fd| fd.any().unwrap_or(false))
-            .collect();
         self.signals.read();
-        let mut sink = Sink {
-            journal: &mut self.journal,
-            commands: &mut self.commands,
-        };
-        // A secret is named on standard output before it is printed on standard error. So all that
-        // was on the one when the other was read is listened to first.
-        let mut seconds = Vec::new();
-        for (index, stream) in self
-            .streams
-            .iter()
-            .enumerate()
-            .filter(|(index, stream)| ready[*index] && stream.is_second())
-        {
-            let mut bytes = Vec::new();
-            seconds.push((index, stream.read(&mut bytes), bytes));
-        }
-        let is_behind = !seconds.is_empty();
-        for (index, stream) in self
-            .streams
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, stream)| !stream.is_second())
-        {
-            if ready[index] || is_behind {
-                for _ in 0..if is_behind { PUMPS } else { 1 } {
-                    if !stream.pump(&mut self.buffer, &mut sink) {
-                        break;
-                    }
-                }
-            }
-        }
-        for (index, chunk, bytes) in seconds {
-            match chunk {
-                Chunk::Bytes { is_flood } => {
-                    _ = self.streams[index].pass_on(&bytes, is_flood, &mut sink)
-                }
-                Chunk::None => {}
-                Chunk::End => self.streams[index].finish(&mut sink),
-            }
-        }
-        self.streams.retain(Stream::is_open);
+        self.listen();
     }
 
     /// Takes in what the pipes hold now, but no more than they can hold: a process left behind may
     /// write for ever.
     fn drain(&mut self) {
+        for _ in 0..PUMPS {
+            if !self.listen() {
+                break;
+            }
+        }
+    }
+
+    /// Takes in some of what the pipes hold. Returns whether there was anything.
+    fn listen(&mut self) -> bool {
+        let Some(order) = &self.order else {
+            return false;
+        };
         let mut sink = Sink {
             journal: &mut self.journal,
             commands: &mut self.commands,
         };
-        for stream in &mut self.streams {
-            for _ in 0..PUMPS {
-                if !stream.pump(&mut self.buffer, &mut sink) {
-                    break;
-                }
-            }
-        }
+        let heard = interleave::listen(&mut self.streams, order, &mut sink);
         self.streams.retain(Stream::is_open);
+        heard
     }
 }
 

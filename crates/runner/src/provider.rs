@@ -12,12 +12,15 @@ use super::{
     env::{Environment, Level},
     job::Job,
     journal::{Journal, LINE_MAX, Priority},
+    mask::TooMuch,
     output::Kept,
     process::Ended,
     step::find,
 };
 use crate::settings::{Argv, Seconds};
 
+/// The comment by which a provider says that what follows is no secret: it is not masked.
+const NOT_SECRET: &str = "# nixactions: not secret";
 /// How much a provider may print, in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
 /// How much of what it says to standard error is shown, in bytes.
@@ -85,10 +88,19 @@ impl Job<'_> {
         let parsed = parse(&out.bytes);
         // What it complains of may name what it has printed, so that is hidden first. Of garbage
         // nothing is known to be a value.
+        let mut limited = Vec::new();
         let hidden = parsed
             .iter()
             .flatten()
-            .try_for_each(|(_, value)| self.processes.journal.masker.add(value.as_bytes()));
+            .filter(|variable| variable.is_secret)
+            .try_for_each(|Variable { name, value, .. }| {
+                let why = self.processes.journal.masker.add(value.as_bytes())?;
+                limited.extend(why.map(|why| format!("the value of `{name}` {why}")));
+                Ok::<(), TooMuch>(())
+            });
+        limited
+            .into_iter()
+            .for_each(|warning| self.warn_once(warning));
         self.complain(&err.borrow());
         if let Some((_, reason)) = self.ended_by(stop, timeout) {
             return Err(reason);
@@ -100,6 +112,10 @@ impl Job<'_> {
         }
         hidden.map_err(|error| error.to_string())?;
         let parsed = parsed.map_err(|error| error.to_string())?;
+        let parsed = parsed
+            .into_iter()
+            .map(|variable| (variable.name, variable.value))
+            .collect();
         let dropped = environment.provide(self.spec, level, parsed);
         self.warn_of_dropped(&format!("provider `{}`", argv.join(" ")), &dropped);
         Ok(())
@@ -124,6 +140,15 @@ impl Job<'_> {
     }
 }
 
+/// A variable that a provider printed.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    name: String,
+    value: String,
+    /// Whether it is masked.
+    is_secret: bool,
+}
+
 /// What is wrong with a line that a provider printed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} of its output {what}")]
@@ -133,7 +158,7 @@ struct BadLine {
 }
 
 /// Parses `export NAME="value"` lines; of a name that comes twice the later value is last.
-fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, BadLine> {
+fn parse(bytes: &[u8]) -> Result<Vec<Variable>, BadLine> {
     let newlines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
     let text = std::str::from_utf8(bytes).map_err(|error| BadLine {
         line: newlines(&bytes[..error.valid_up_to()]),
@@ -141,12 +166,15 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, BadLine> {
     })?;
     let mut pairs = Vec::new();
     let mut rest = text;
+    let mut is_secret = true;
     while !rest.is_empty() {
         let line = newlines(&bytes[..text.len() - rest.len()]);
         let bad = |what| BadLine { line, what };
         let start = rest.trim_start_matches([' ', '\t', '\r']);
         if start.is_empty() || start.starts_with(['\n', '#']) {
-            rest = start.split_once('\n').map_or("", |(_, after)| after);
+            let (comment, after) = start.split_once('\n').unwrap_or((start, ""));
+            is_secret &= comment.trim_end() != NOT_SECRET;
+            rest = after;
             continue;
         }
         let assignment = start
@@ -177,7 +205,11 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, BadLine> {
                 "has a value that is longer than the 128 KiB that a process can be given",
             ));
         }
-        pairs.push((name.to_owned(), value));
+        pairs.push(Variable {
+            name: name.to_owned(),
+            value,
+            is_secret,
+        });
     }
     Ok(pairs)
 }
@@ -255,7 +287,7 @@ mod tests {
         parse(text.as_bytes())
             .unwrap()
             .into_iter()
-            .map(|(name, value)| format!("{name}={value}"))
+            .map(|variable| format!("{}={}", variable.name, variable.value))
             .collect()
     }
 
@@ -283,6 +315,17 @@ mod tests {
         );
         assert_eq!(values("export A=1\nexport A=2"), ["A=1", "A=2"]);
         assert_eq!(values(""), [""; 0]);
+    }
+
+    #[test]
+    fn what_follows_the_comment_is_not_secret() {
+        let text = "export A=1\n# nixactions: not secret, perhaps\nexport B=2\n# nixactions: not secret\nexport C=3\n#\nexport D=4";
+        let secret: Vec<bool> = parse(text.as_bytes())
+            .unwrap()
+            .iter()
+            .map(|variable| variable.is_secret)
+            .collect();
+        assert_eq!(secret, [true, true, false, false]);
     }
 
     #[test]

@@ -5,7 +5,10 @@
 
 use std::{fs, path::PathBuf};
 
-use super::mask::{Masker, TooMuch};
+use super::{
+    journal::{Journal, Priority},
+    mask::{Limited, Masker, TooMuch},
+};
 use crate::{
     settings::Env,
     spec::{JobSpec, SECRETS_CREDENTIAL},
@@ -30,7 +33,21 @@ pub enum SecretsError {
 ///
 /// # Errors
 /// Fails where a credential cannot be read or hidden.
-pub fn take(spec: &mut JobSpec, masker: &mut Masker) -> Result<(), SecretsError> {
+pub fn take(spec: &mut JobSpec, journal: &mut Journal) -> Result<(), SecretsError> {
+    let mut limited = Vec::new();
+    let taken = take_all(spec, &mut journal.masker, &mut limited);
+    // Said once all of them are hidden.
+    for (name, why) in limited {
+        journal.note(&format!("the value of `{name}` {why}"), Priority::Warning);
+    }
+    taken
+}
+
+fn take_all(
+    spec: &mut JobSpec,
+    masker: &mut Masker,
+    limited: &mut Vec<(String, Limited)>,
+) -> Result<(), SecretsError> {
     let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
         return if spec.has_secrets {
             Err(SecretsError::Missing)
@@ -43,12 +60,15 @@ pub fn take(spec: &mut JobSpec, masker: &mut Masker) -> Result<(), SecretsError>
         let path = entry.map_err(unreadable)?.path();
         if path.ends_with(SECRETS_CREDENTIAL) {
             let variables: Env = store::read_json(&path).map_err(SecretsError::Unreadable)?;
-            variables
-                .values()
-                .try_for_each(|value| masker.add(value.as_bytes()))?;
+            for (name, value) in &variables {
+                let why = masker.add(value.as_bytes())?;
+                limited.extend(why.map(|why| (name.clone(), why)));
+            }
             spec.overrides.extend(variables);
         } else {
-            masker.add(&fs::read(&path).map_err(unreadable)?)?;
+            let why = masker.add(&fs::read(&path).map_err(unreadable)?)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            limited.extend(why.map(|why| (name.into_owned(), why)));
         }
     }
     Ok(())

@@ -146,6 +146,7 @@ impl Job<'_> {
             .processes
             .run(&mut command, Some((&step.name, attempt)), limits);
         self.keep_summary(index, step, attempt, &files);
+        let said = self.processes.commands.outputs();
         let exit_code = if let Ended::Exited(code) = ended {
             Some(code)
         } else {
@@ -159,7 +160,12 @@ impl Job<'_> {
                 written: None,
             };
         }
-        match (ended, files.read()) {
+        // As on GitHub, the file is read when the step is over, so it outranks what was said before.
+        let read = files.read().map(|mut written| {
+            written.outputs.splice(0..0, said);
+            written
+        });
+        match (ended, read) {
             (Ended::Exited(0), Ok(written)) => Tried {
                 outcome: Conclusion::Success,
                 reason: None,

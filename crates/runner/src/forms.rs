@@ -1,0 +1,190 @@
+//! The forms in which a secret is found again: as programs encode it for others.
+//!
+//! As GitHub's runner does, so that a header of `user:secret` or a URL with a password is masked as
+//! well: Base64, percent escapes, and what JSON, XML and shells make of special characters. Where a
+//! secret begins within a Base64 text is not known, so each of the three alignments is a form: those
+//! characters of it that the secret alone decides. Pure.
+
+use std::collections::BTreeSet;
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+/// The longest value whose forms are looked for, in bytes: longer ones are no passwords or keys.
+pub const VALUE_MAX: usize = 16 << 10;
+/// A form that is shorter would be found everywhere, in bytes.
+const FORM_MIN: usize = 4;
+/// How many characters base64(1) and openssl(1) write in a line.
+const WRAPPED: [usize; 2] = [76, 64];
+
+/// What RFC 3986 leaves as it is.
+const URI: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+/// The same within a path.
+const URI_PATH: &AsciiSet = &URI.remove(b'/');
+
+/// Returns the forms of a value other than the value itself: Base64 of the whole, the other forms of
+/// each of these lines of it.
+pub fn forms<'a>(value: &[u8], lines: impl Iterator<Item = &'a [u8]>) -> BTreeSet<Vec<u8>> {
+    let mut forms = BTreeSet::new();
+    base64(value, &mut forms);
+    lines.for_each(|line| escaped(line, &mut forms));
+    forms.retain(|form| form.len() >= FORM_MIN && form != value);
+    forms
+}
+
+fn base64(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    for before in 0..3 {
+        let text = [&[0; 2][..before], value].concat();
+        // Six bits a character: those of what comes before or after are not known.
+        let (first, end) = ((before * 8).div_ceil(6), text.len() * 8 / 6);
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            let encoded = engine.encode(&text).into_bytes();
+            let known = encoded.get(first..end).unwrap_or_default();
+            forms.insert(known.to_owned());
+            for width in WRAPPED {
+                if before == 0 && known.len() > width {
+                    forms.extend(known.chunks(width).map(<[u8]>::to_owned));
+                }
+            }
+        }
+    }
+}
+
+fn escaped(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    for set in [URI, URI_PATH] {
+        let upper = percent_encode(line, set).to_string();
+        forms.insert(lower_escapes(&upper).into_bytes());
+        forms.insert(upper.replace("%20", "+").into_bytes());
+        forms.insert(upper.into_bytes());
+    }
+    let replaced = |pairs: &[(u8, &str)]| {
+        let mut out = Vec::with_capacity(line.len());
+        for byte in line {
+            match pairs.iter().find(|(special, _)| special == byte) {
+                Some((_, escape)) => out.extend_from_slice(escape.as_bytes()),
+                None => out.push(*byte),
+            }
+        }
+        out
+    };
+    // Within JSON, `/` may be escaped or not.
+    let json = [(b'"', "\\\""), (b'\\', "\\\\"), (b'\t', "\\t")];
+    forms.insert(replaced(&json));
+    forms.insert(replaced(&[&json[..], &[(b'/', "\\/")]].concat()));
+    let xml = [
+        (b'&', "&amp;"),
+        (b'<', "&lt;"),
+        (b'>', "&gt;"),
+        (b'"', "&quot;"),
+    ];
+    forms.insert(replaced(&xml));
+    for apostrophe in ["&apos;", "&#39;", "&#x27;"] {
+        forms.insert(replaced(&[&xml[..], &[(b'\'', apostrophe)]].concat()));
+    }
+    // In single quotes, in double quotes, and word by word (bash(1), "QUOTING").
+    forms.insert(replaced(&[(b'\'', "'\\''")]));
+    forms.insert(replaced(&[(b'\'', "'\"'\"'")]));
+    forms.insert(replaced(&[
+        (b'"', "\\\""),
+        (b'\\', "\\\\"),
+        (b'$', "\\$"),
+        (b'`', "\\`"),
+    ]));
+    let is_plain = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(byte) || !byte.is_ascii()
+    };
+    let backslashed = line.iter().flat_map(|byte| {
+        let escape = (!is_plain(byte)).then_some(b'\\');
+        escape.into_iter().chain([*byte])
+    });
+    forms.insert(backslashed.collect());
+}
+
+/// Returns percent escapes in lower case.
+fn lower_escapes(text: &str) -> String {
+    let mut left = 0;
+    text.chars()
+        .map(|c| {
+            if c == '%' {
+                left = 2;
+                return c;
+            }
+            let is_escape = left > 0;
+            left -= i32::from(is_escape);
+            if is_escape { c.to_ascii_lowercase() } else { c }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(value: &[u8]) -> BTreeSet<Vec<u8>> {
+        forms(value, [value].into_iter())
+    }
+
+    fn has(value: &str, form: &str) -> bool {
+        of(value.as_bytes()).contains(form.as_bytes())
+    }
+
+    #[test]
+    fn what_urls_json_xml_and_shells_make_of_a_secret_is_known() {
+        for (value, form) in [
+            ("p@ss/w rd", "p%40ss%2Fw%20rd"),
+            ("p@ss/w rd", "p%40ss%2fw%20rd"),
+            ("p@ss/w rd", "p%40ss%2Fw+rd"),
+            ("p@ss/w rd", "p%40ss/w%20rd"),
+            ("ü&x=1", "%C3%BC%26x%3D1"),
+            ("a\"b\\c", "a\\\"b\\\\c"),
+            ("a/b\"c", "a\\/b\\\"c"),
+            ("a<b>&'c", "a&lt;b&gt;&amp;&#39;c"),
+            ("it's mine", "it'\\''s mine"),
+            ("it's mine", "it'\"'\"'s mine"),
+            ("it's $5", "it\\'s\\ \\$5"),
+            ("say \"$x\"", "say \\\"\\$x\\\""),
+        ] {
+            assert!(has(value, form), "{form}");
+        }
+    }
+
+    #[test]
+    fn base64_that_is_wrapped_is_known_line_by_line() {
+        let value = "k".repeat(200);
+        let encoded = STANDARD_NO_PAD.encode(&value);
+        assert!(has(&value, &encoded[76..152]));
+        assert!(has(&value, &encoded[64..128]));
+    }
+
+    #[test]
+    fn a_plain_word_has_no_forms_but_base64() {
+        assert_eq!(of(b"hunter2alpha").len(), 3);
+    }
+
+    proptest! {
+        /// Whatever stands before and after, one of the forms is found.
+        #[test]
+        fn base64_is_found_in_each_alignment(
+            before in prop::collection::vec(any::<u8>(), 0..9),
+            secret in prop::collection::vec(any::<u8>(), 4..40),
+            after in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let text = [before.clone(), secret.clone(), after].concat();
+            let encoded = STANDARD_NO_PAD.encode(text).into_bytes();
+            let forms = of(&secret);
+            let found = forms.iter().filter_map(|form| memchr::memmem::find(&encoded, form).map(|at| (at, form.len())));
+            // All but the characters that hold bits of its neighbours too.
+            let (first, end) = ((before.len() * 8).div_ceil(6), (before.len() + secret.len()) * 8 / 6);
+            prop_assert!(found.into_iter().any(|(at, length)| at <= first && at + length >= end));
+        }
+    }
+}
