@@ -4,10 +4,7 @@
 //! for success: then systemd itself drops what a failure makes pointless, and no runner ever has to
 //! explain a job that never started. Every other job starts its runner, whose gate decides.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     JobPaths, ManagerKind, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
@@ -453,91 +450,6 @@ pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static
         properties.push(("LoadCredentialEncrypted", Value::Pairs(encrypted)));
     }
     properties
-}
-
-/// The first systemd that gives a unit the host's network where it may not make one (seen: 252
-/// makes one, 257 does not).
-const NETWORK_NEEDS_LEAVE: u32 = 253;
-
-/// What a manager can do besides what its version says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Abilities {
-    /// The cgroup controllers that it can use (cgroups(7)).
-    pub controllers: BTreeSet<String>,
-    /// Whether it has CAP_NET_ADMIN (capabilities(7)), without which systemd makes no network of a
-    /// unit's own.
-    pub network: bool,
-}
-
-/// Returns what will not hold on this manager, as warnings that say what follows.
-pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
-    let version = context.features.version;
-    let executors = context
-        .plan
-        .executors
-        .values()
-        .filter_map(|executor| match executor {
-            Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => {
-                Some(properties)
-            }
-            Executor::Hooks { .. } => None,
-        });
-    let all: Vec<&Env> = executors
-        .chain(context.plan.jobs.values().map(|job| &job.properties))
-        .collect();
-    let missing: BTreeSet<_> = all
-        .iter()
-        .flat_map(|properties| sandbox::missing(properties, version))
-        .collect();
-    let old = missing.into_iter().map(|(name, since)| {
-        format!("`{name}` needs systemd {since}, this is {version}; jobs run without it")
-    });
-    let limits: BTreeSet<_> = all
-        .iter()
-        .flat_map(|properties| properties.keys())
-        .filter_map(|name| Some((name, controller(name)?)))
-        .collect();
-    let void = limits
-        .into_iter()
-        .filter(|(_, controller)| !abilities.controllers.contains(*controller));
-    old.chain(void.map(|(name, controller)| {
-        format!(
-            "the cgroup controller `{controller}` is not available here; jobs run without `{name}`"
-        )
-    }))
-    .chain(shared_network(&all, abilities, version))
-    .collect()
-}
-
-/// Returns the warning that jobs get the host's network after all. A user's manager makes networks
-/// in a user namespace.
-fn shared_network(all: &[&Env], abilities: &Abilities, version: u32) -> Option<String> {
-    let is_shared = !abilities.network
-        && version >= NETWORK_NEEDS_LEAVE
-        && all
-            .iter()
-            .any(|properties| sandbox::has_own_network(properties));
-    is_shared.then(|| "the manager lacks CAP_NET_ADMIN; jobs run without `PrivateNetwork`, with the host's network".to_owned())
-}
-
-/// Returns the cgroup controller that enforces a property (systemd.resource-control(5)).
-fn controller(property: &str) -> Option<&'static str> {
-    const CONTROLLERS: [(&str, &str); 7] = [
-        ("Memory", "memory"),
-        ("CPUQuota", "cpu"),
-        ("CPUWeight", "cpu"),
-        ("StartupCPUWeight", "cpu"),
-        ("IO", "io"),
-        ("Tasks", "pids"),
-        ("Allowed", "cpuset"),
-    ];
-    let not_cgroup = property == "MemoryDenyWriteExecute"
-        || property == "MemoryKSM"
-        || property.starts_with("IOScheduling");
-    CONTROLLERS
-        .iter()
-        .find(|(prefix, _)| !not_cgroup && property.starts_with(prefix))
-        .map(|(_, controller)| *controller)
 }
 
 /// Returns what a job sees where.

@@ -8,6 +8,7 @@ mod sandbox;
 mod spec;
 mod supervisor;
 mod value;
+mod warnings;
 
 pub use compile::*;
 pub use file::{command_line, sections};
@@ -18,3 +19,4 @@ pub use sandbox::home_inside;
 pub use spec::{job_spec, step_name};
 pub use supervisor::supervisor;
 pub use value::*;
+pub use warnings::{Abilities, warnings};

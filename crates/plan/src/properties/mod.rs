@@ -5,11 +5,13 @@
 //! and isolates a job; what the engine itself decides (what is executed, when, for how long, where
 //! its output goes) is not among it. Knows nothing of D-Bus beyond the types.
 
+mod known;
 mod table;
 mod values;
 
 use super::fault::{Refusal, nearest, quoted};
-pub use table::{KNOWN, Property};
+pub use known::KNOWN;
+pub use table::Property;
 
 /// A value with the D-Bus type that systemd demands.
 #[derive(Debug, Clone, PartialEq, Eq)]
