@@ -11,6 +11,7 @@ on_managers!(ids_are_unique_and_given_back on embedded_262, system_252, system_2
 on_managers!(ids_of_services_are_not_taken on system_252, system_262);
 on_managers!(runs_at_once_share_no_ids on embedded_252, embedded_262, system_252, system_262);
 on_managers!(what_a_killed_manager_left_is_given_back on embedded_257, embedded_262);
+on_managers!(what_the_engine_makes_does_not_follow_an_umask on embedded_257, embedded_262, system_252, system_262, user_262);
 on_managers!(without_nss_systemd_the_user_is_systemds on embedded_262, system_252, system_262);
 
 const NONE: [&str; 0] = [];
@@ -215,4 +216,28 @@ fn without_nss_systemd_the_user_is_systemds(manager: &Manager) {
         .output_within(nixactions_harness::SOON);
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("nss-systemd"), "{said}");
+}
+
+fn what_the_engine_makes_does_not_follow_an_umask(manager: &Manager) {
+    let make = "umask; mkdir -p dist/deep; echo made > dist/deep/file; stat -c %a dist/deep/file";
+    let plan = json!({ "version": 1, "name": "umask", "jobs": {
+        "make": with(bash(make), json!({ "outputs": { "dist": "dist" }, "properties": { "UMask": "0077" } })),
+        "take": with(bash("cat dist/deep/file; stat -c %a dist/deep/file; cat source"), json!({ "needs": ["make"], "inputs": ["dist"] })),
+    } });
+    manager.write("tree/source", "given\n");
+    let plan = manager.plan(&plan).display().to_string();
+    let kind = match manager.kind() {
+        Kind::System => "system",
+        Kind::User => "user",
+        Kind::Embedded => "embedded",
+    };
+    // The caller's is nobody else's business either.
+    let script =
+        "umask 077; exec nixactions run --manager=\"$1\" --output=json --source=tree \"$2\"";
+    let run = manager
+        .start_command(manager.command(&["bash", "-ec", script, "bash", kind, &plan]))
+        .end()
+        .exits(0);
+    assert_eq!(run.lines("make"), ["0077", "600"], "{run}");
+    assert_eq!(run.lines("take"), ["made", "600", "given"], "{run}");
 }

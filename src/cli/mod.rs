@@ -34,6 +34,7 @@ use std::{
 };
 
 use clap::{Parser, error::ContextValue};
+use nix::sys::stat::{Mode, umask};
 
 use args::{Cli, Command};
 pub use exit::{CliError, Exit, tell};
@@ -59,6 +60,9 @@ pub fn main() -> ExitCode {
     if let Err(error) = interrupts::reset() {
         return exit_of(Err(CliError::Runtime(error)));
     }
+    // What of a run is for others is read by jobs, whose users are not the caller; all else of it lies
+    // in a directory that only the caller can enter.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -20,6 +20,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{Signal, killpg},
+        stat::{Mode, umask},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -37,6 +38,9 @@ use crate::grace::{INTERRUPT_GRACE, TERMINATE_GRACE};
 
 /// How often the kill flag of the run is looked for while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The umask of the runner itself: others have to read what it makes, whatever the unit's is.
+const OWN_UMASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,10 +110,12 @@ pub struct Processes {
     /// Which of the streams have something to read; made with the first.
     order: Option<Order>,
     kill_flag: std::path::PathBuf,
+    /// The umask of the unit, which is that of the steps.
+    umask: Mode,
 }
 
 impl Processes {
-    /// Takes the runner's signals, cgroup and journal; `kill_flag` is the file whose presence means
+    /// Takes the runner's signals, cgroup and journal, and keeps the unit's umask for the steps; `kill_flag` is the file whose presence means
     /// kill.
     pub fn new(signals: Signals, journal: Journal, kill_flag: std::path::PathBuf) -> Self {
         Self {
@@ -121,6 +127,7 @@ impl Processes {
             streams: Vec::new(),
             order: None,
             kill_flag,
+            umask: umask(OWN_UMASK),
         }
     }
 
@@ -281,7 +288,9 @@ impl Processes {
             .stdout(OwnedFd::from(out_writer))
             .stderr(OwnedFd::from(err_writer))
             .process_group(0);
+        umask(self.umask);
         let child = command.spawn();
+        umask(OWN_UMASK);
         // The command keeps its ends of the pipes, which would never close.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = child?;
