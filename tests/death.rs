@@ -19,6 +19,7 @@ on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, sy
 on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
 on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
 on_managers!(what_a_killed_runner_sent_is_shown on system_252, system_262, user_262);
+on_managers!(a_run_whose_manager_is_killed_has_a_record on embedded, embedded_262);
 on_managers!(a_crash_is_told_as_one on embedded, system_252, system_257, system_262, user_262);
 on_managers!(a_run_whose_directory_is_removed_ends on embedded, system_252, system_262, user_262);
 on_managers!(a_supervisor_that_finds_the_record_ends_well on system_252, system_262);
@@ -235,4 +236,25 @@ fn a_supervisor_that_finds_the_record_ends_well(manager: &Manager) {
         directory,
     ];
     manager.command(&command).ok();
+}
+
+fn a_run_whose_manager_is_killed_has_a_record(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "orphan", "jobs": {
+        "j": bash("touch started; sleep 98951"),
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "started");
+    let killed = *manager.private_managers().last().expect("it has a manager");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(killed), Signal::SIGKILL)
+        .expect("it is ours");
+    let run = run.end().exits(3);
+    assert_eq!(run.record["conclusion"], "failure", "{run}");
+    let reason = "lost: the run's manager was killed";
+    assert_eq!(run.record["reason"], reason, "{run}");
+    assert_eq!(
+        (run.reason("j"), run.verdict("after")),
+        (reason, "cancelled/cancelled".to_owned()),
+        "{run}"
+    );
 }

@@ -154,11 +154,11 @@ fn a_killed_manager_leaves_a_run_that_is_known_to_be_lost(manager: &Manager) {
     before.assert_restored(manager, &[]);
     let show = manager.nixactions(&["show", &run.id]).ok();
     assert!(
-        show.contains("lost") && show.contains("waits was running for"),
+        show.contains("lost: the run's manager was killed"),
         "{show}"
     );
-    let (code, stderr) = manager.refused(&["cancel", &run.id]);
-    assert_eq!(code, 3, "{stderr}");
+    let (_, stderr) = manager.refused(&["cancel", &run.id]);
+    assert!(stderr.contains("finished"), "{stderr}");
     // A new run is not disturbed.
     manager
         .run(

@@ -1,15 +1,18 @@
 //! `nixactions attach`: follows a run that somebody else started.
 
 use super::{
-    CliError, Exit, FollowOptions, Interrupt, Shown, args::AttachArgs, block_on, output::renderer,
-    run::to_the_end,
+    CliError, Exit, FollowOptions, Interrupt, Shown,
+    args::AttachArgs,
+    block_on,
+    output::renderer,
+    run::{close_lost, to_the_end},
 };
 use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
     // Where it cannot be written it is lost as before.
-    let _ = run.close_lost();
+    close_lost(&run);
     if run.liveness() == Liveness::Incomplete {
         return Err(CliError::NeverStarted {
             run: args.run.clone(),

@@ -2,13 +2,17 @@
 
 use std::io::Write;
 
-use super::{CliError, Exit, args::CancelArgs, run::liveness};
+use super::{
+    CliError, Exit,
+    args::CancelArgs,
+    run::{close_lost, liveness},
+};
 use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
     // Where it cannot be written it is lost as before.
-    let _ = run.close_lost();
+    close_lost(&run);
     let id = run.id();
     match liveness(&run) {
         Liveness::Finished => {

@@ -134,6 +134,17 @@ pub(super) fn liveness(run: &RunDir) -> Liveness {
     }
 }
 
+/// Closes the record of a run that nobody looks after any more: the machine took it with it, or its
+/// private manager was killed. Where it cannot be written the run is lost as before.
+pub(super) fn close_lost(run: &RunDir) {
+    let _ = run.close_lost();
+    let is_embedded = read_document::<RunSpec>(&run.spec())
+        .is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
+    if is_embedded && !run.record().exists() && embedded::has_ended(run.path()) {
+        let _ = run.close_without_manager();
+    }
+}
+
 /// Follows a run as long as somebody looks after it.
 pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<Exit, CliError> {
     let is_embedded = read_document::<RunSpec>(&run.spec())
@@ -142,7 +153,11 @@ pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<E
         matches!(liveness(run), Liveness::Running | Liveness::Finished)
             && (!is_embedded || embedded::is_alive(run.path()))
     };
-    match follow(run, options, alive).await {
+    let followed = follow(run, options, alive).await;
+    if matches!(followed, Err(CliError::Lost { .. })) {
+        close_lost(run);
+    }
+    match followed {
         Err(CliError::Lost { run: id }) => Err(match embedded::failure(run.path()) {
             Some(source) if is_embedded => CliError::ManagerGone { run: id, source },
             _ => CliError::Lost { run: id },

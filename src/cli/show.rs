@@ -13,6 +13,7 @@ use super::{
     args::ShowArgs,
     list::{State, local, manager_word, state_of},
     output::colour,
+    run::close_lost,
     summary,
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
     // Where it cannot be written it is lost as before.
-    let _ = run.close_lost();
+    close_lost(&run);
     let record = run.load_record()?;
     let mut out = io::BufWriter::new(io::stdout());
     if args.json {

@@ -5,7 +5,7 @@
 
 use crate::{
     event::{Event, EventKind},
-    record::{Annotation, JobRecord, StepRecord},
+    record::{Annotation, Conclusion, JobRecord, RunRecord, StepRecord},
 };
 
 /// How much is read of a job's events, in bytes, and how long one of its lines may be.
@@ -22,6 +22,9 @@ const OUTPUTS_MAX: usize = 1 << 20;
 pub const ANNOTATIONS_MAX: usize = 50;
 /// The longest text of an annotation, and the longest reason or name of a step, in bytes.
 pub const TEXT_MAX: usize = 4096;
+
+/// The longest reason of a job in a record that is shortened, in bytes.
+const SHORT_TEXT: usize = 200;
 
 /// Cuts a text to a number of bytes, on a whole character. Returns whether it was longer.
 pub fn cut_text(text: &mut String, max: usize) -> bool {
@@ -85,6 +88,21 @@ pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
         cut.push(format!("texts of more than {TEXT_MAX} bytes"));
     }
     cut
+}
+
+/// Shortens a run's record to what fits into little room, for a disk that is full: of each job its
+/// end and the beginning of its reason remain. The run has failed then.
+pub fn shorten(record: &mut RunRecord) {
+    record.conclusion = Some(Conclusion::Failure);
+    record.reason = Some("disk is full: the record is shortened".to_owned());
+    for job in record.jobs.values_mut() {
+        job.outputs.clear();
+        job.annotations.clear();
+        job.steps.clear();
+        if let Some(reason) = &mut job.reason {
+            cut_text(reason, SHORT_TEXT);
+        }
+    }
 }
 
 fn cut_annotation(annotation: &mut Annotation) -> bool {
@@ -233,6 +251,22 @@ mod tests {
     }
 
     const NONE: [String; 0] = [];
+
+    #[test]
+    fn a_shortened_record_needs_less_than_what_is_set_aside_for_a_job() {
+        let mut job = JobRecord::new("nixactions-ci-1-build.service".into());
+        job.reason = Some("y".repeat(TEXT_MAX));
+        job.outputs.insert("a".into(), "z".repeat(1 << 20));
+        let at = Timestamp::UNIX_EPOCH;
+        let mut run = Event::empty_record("ci-1".parse().unwrap(), "ci".parse().unwrap(), at);
+        for number in 0..100 {
+            let name = format!("job-{number}").parse().unwrap();
+            run.jobs.insert(name, job.clone());
+        }
+        shorten(&mut run);
+        assert_eq!(run.conclusion, Some(Conclusion::Failure));
+        assert!(serde_json::to_vec(&run).unwrap().len() < 100 << 10);
+    }
 
     #[test]
     fn a_job_tells_no_more_than_it_may() {

@@ -20,10 +20,33 @@ use crate::{
     status,
 };
 
-/// Why a run ended with the machine.
-const REASON: &str = "lost: the machine went down";
-/// Why a job of it did not run.
-const NEVER_STARTED: &str = "the machine went down before it started";
+/// What a run was lost with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// The machine went down.
+    Machine,
+    /// Its private manager was killed.
+    Manager,
+}
+
+impl Loss {
+    /// Returns why the run, and a job that was running, ended.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Machine => "lost: the machine went down",
+            Self::Manager => "lost: the run's manager was killed",
+        }
+    }
+
+    /// Returns why a job did not run.
+    fn never_started(self) -> &'static str {
+        match self {
+            Self::Machine => "the machine went down before it started",
+            Self::Manager => "the run's manager was killed before it started",
+        }
+    }
+}
+
 /// Why a step of it has no end.
 const UNFINISHED: &str = "its runner ended before it did";
 
@@ -115,6 +138,18 @@ impl RunDir {
         if self.liveness() != Liveness::Lost || !self.is_of_an_earlier_boot() {
             return Ok(());
         }
+        self.close_without_supervisor(Loss::Machine)
+    }
+
+    /// Closes the record of a run whose manager has ended, so that nobody will take it over.
+    ///
+    /// # Errors
+    /// Fails when the run's directory cannot be read or written.
+    pub fn close_without_manager(&self) -> Result<(), StoreError> {
+        self.close_without_supervisor(Loss::Manager)
+    }
+
+    fn close_without_supervisor(&self, loss: Loss) -> Result<(), StoreError> {
         let Some(_lock) = self.lock_supervisor()? else {
             return Ok(());
         };
@@ -137,7 +172,7 @@ impl RunDir {
         let ended = missing.map(|job| {
             let planned = plan.as_ref().and_then(|plan| plan.jobs.get(&job));
             let tolerated = planned.is_some_and(|job| job.continue_on_error);
-            let mut record = self.lost_job(&job, at, tolerated, cancelled);
+            let mut record = self.lost_job(&job, at, tolerated, cancelled, loss);
             bounds::cut_record(&mut record, planned.map_or(0, |job| job.steps.len()));
             EventKind::JobFinished { record, job }
         });
@@ -151,7 +186,7 @@ impl RunDir {
             at,
             event: EventKind::RunFinished {
                 conclusion,
-                reason: Some(REASON.to_owned()),
+                reason: Some(loss.reason().to_owned()),
             },
         });
         EventWriter::open(&self.events(), 0o600)?.append(&events)?;
@@ -166,6 +201,7 @@ impl RunDir {
         at: Timestamp,
         tolerated: bool,
         cancelled: bool,
+        loss: Loss,
     ) -> JobRecord {
         let paths = self.job(job);
         let unit = UnitName::job(self.id(), job);
@@ -176,9 +212,9 @@ impl RunDir {
             };
         }
         let (outcome, reason) = match has_started(&paths) {
-            false => (Conclusion::Cancelled, NEVER_STARTED),
-            true if cancelled => (Conclusion::Cancelled, REASON),
-            true => (Conclusion::Failure, REASON),
+            false => (Conclusion::Cancelled, loss.never_started()),
+            true if cancelled => (Conclusion::Cancelled, loss.reason()),
+            true => (Conclusion::Failure, loss.reason()),
         };
         let conclusion = status::conclude(outcome, tolerated);
         let record = self.told_by(job, &unit, outcome, None);
@@ -370,7 +406,7 @@ mod tests {
         let record = run.load_record().unwrap();
         assert_eq!(
             (record.conclusion, record.reason.as_deref()),
-            (Some(Conclusion::Failure), Some(REASON))
+            (Some(Conclusion::Failure), Some(Loss::Machine.reason()))
         );
         assert_eq!(record.finished_at, Some(Timestamp::from_second(1).unwrap()));
         let of = |job: &JobName| {
@@ -384,18 +420,26 @@ mod tests {
         assert_eq!(of(left), (Conclusion::Success, Conclusion::Success, None));
         assert_eq!(
             of(running),
-            (Conclusion::Failure, Conclusion::Failure, Some(REASON))
+            (
+                Conclusion::Failure,
+                Conclusion::Failure,
+                Some(Loss::Machine.reason())
+            )
         );
         assert_eq!(
             of(tolerated),
-            (Conclusion::Failure, Conclusion::Success, Some(REASON))
+            (
+                Conclusion::Failure,
+                Conclusion::Success,
+                Some(Loss::Machine.reason())
+            )
         );
         assert_eq!(
             of(waiting),
             (
                 Conclusion::Cancelled,
                 Conclusion::Cancelled,
-                Some(NEVER_STARTED)
+                Some(Loss::Machine.never_started())
             )
         );
         assert_eq!(

@@ -116,6 +116,11 @@ pub fn is_alive(run_dir: &Path) -> bool {
     is_locked(run_dir) || living_pid(run_dir).is_some()
 }
 
+/// Returns whether a run had a manager, and it is gone.
+pub fn has_ended(run_dir: &Path) -> bool {
+    State::read(run_dir).is_some() && !is_alive(run_dir)
+}
+
 /// Returns why a run's manager is gone, if it did not end because the supervisor was done: `None`
 /// while it lives.
 ///

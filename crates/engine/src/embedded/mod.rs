@@ -48,7 +48,7 @@ use std::{
 use nix::{sys::signal::SigmaskHow, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
-pub use alive::{failure, is_alive, kill};
+pub use alive::{failure, has_ended, is_alive, kill};
 pub use check::{Bus, Versions, check};
 pub use error::{EmbeddedError, Missing};
 

@@ -660,7 +660,15 @@ impl<'a> Engine<'a> {
         // Room for the record was set aside when the run was made, for a disk that is full by now.
         self.run.release_reserve();
         self.flush();
-        store::write_json(&self.run.record(), &self.record, 0o600, true)?;
+        let path = self.run.record();
+        match store::write_json(&path, &self.record, 0o600, true) {
+            Err(error) if error.is_full() => {
+                tracing::error!("{}, shortening the record", describe(&error));
+                bounds::shorten(&mut self.record);
+                store::write_json(&path, &self.record, 0o600, true)?;
+            }
+            written => written?,
+        }
         Ok(())
     }
 
