@@ -199,6 +199,9 @@ pub struct JobSpec {
     /// Whether that is mounted by the job's unit before the runner starts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mount_source: bool,
+    /// Whether its processes are kept from signalling, tracing and reaching others by Landlock.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confine: bool,
     /// How many of the run's jobs may run at once, where the runner itself must see to it with
     /// locks.
     pub slots: Option<u32>,

@@ -17,6 +17,7 @@ use nix::{sys::prctl::set_dumpable, unistd::geteuid};
 use rustix::fs::{Mode, OFlags, RawDir, open};
 
 use super::{
+    confine,
     gate::{self, NeedResult},
     journal::{Journal, Priority},
     port::Port,
@@ -63,6 +64,8 @@ pub fn main(directory: PathBuf) -> u8 {
 enum RunnerError {
     #[error("failed to hide from the steps")]
     Hide(#[source] io::Error),
+    #[error("failed to keep the job's processes apart from others")]
+    Confine(#[source] landlock::RulesetError),
     #[error("failed to catch signals")]
     Signals(#[source] io::Error),
     #[error(transparent)]
@@ -78,6 +81,9 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
     set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
     let signals = Signals::new().map_err(RunnerError::Signals)?;
     let mut spec: JobSpec = store::read_document(&paths.spec())?;
+    if spec.confine {
+        confine::confine().map_err(RunnerError::Confine)?;
+    }
     let mut port = Port::take(&paths.events())?.ok_or(RunnerError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
         job: spec.job.clone(),

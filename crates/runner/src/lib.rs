@@ -9,6 +9,7 @@ mod attempt;
 mod cgroup;
 mod commands;
 mod condition;
+mod confine;
 mod env;
 mod files;
 mod fit;

@@ -526,6 +526,17 @@ pub fn is_privileged(executor: &Executor) -> bool {
     )
 }
 
+/// Returns whether a job is kept apart from the host and from other jobs.
+pub(super) fn is_sandboxed(executor: &Executor) -> bool {
+    matches!(
+        executor,
+        Executor::Systemd {
+            sandbox: Sandbox::Strict | Sandbox::Relaxed,
+            ..
+        }
+    )
+}
+
 /// Returns the paths of a job in a run.
 pub fn job_paths(run: &RunSpec, job: &JobName) -> JobPaths {
     RunPaths::new(run.directory.clone()).job(job)

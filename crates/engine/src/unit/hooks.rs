@@ -148,6 +148,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         job_env_from: Vec::new(),
         has_secrets: run.secrets.is_some(),
         mount_source: false,
+        confine: false,
         job_env: Env::new(),
         inputs_env: run.inputs.clone(),
         overrides: run.overrides.clone(),

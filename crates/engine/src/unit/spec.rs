@@ -5,7 +5,7 @@
 use super::{
     Command, Context, InputSpec, JobSpec, MatrixSpec, OutputSpec, RunPaths, SPEC_VERSION, StepSpec,
     UnitName,
-    compile::{copies_source, mounts_source, step_timeout, view},
+    compile::{copies_source, is_sandboxed, mounts_source, step_timeout, view},
     hooks, inputs, matrix,
 };
 use crate::{
@@ -48,6 +48,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         continue_on_error: job.continue_on_error,
         copy_source: run.has_source && copies_source(&context.executor(job)),
         mount_source: mounts_source(run, &context.executor(job)),
+        confine: is_sandboxed(&context.executor(job)),
         slots: context.bound().filter(|_| !context.features.concurrency),
         matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
             directory: paths.matrix(&matrix.group).path().to_owned(),
