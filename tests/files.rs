@@ -6,6 +6,7 @@ use nixactions_harness::{CommandExt as _, Kind, Manager, bash, on_shared_manager
 use serde_json::json;
 
 on_shared_managers!(
+    artifacts_with_parts_that_their_owner_may_not_read_survive,
     a_job_has_the_source_tree_for_itself,
     artifacts_reach_the_jobs_that_take_them_in,
     artifacts_cannot_be_made_to_leak,
@@ -442,4 +443,50 @@ fn what_a_step_puts_where_the_runner_writes_next_is_replaced(manager: &Manager) 
     let run = manager.run(&plan, &NONE).exits(0);
     assert_eq!(run.lines("j"), ["2, none, precious"], "{run}");
     assert_eq!(run.job("j")["outputs"], json!({ "OUT": "1" }), "{run}");
+}
+
+fn artifacts_with_parts_that_their_owner_may_not_read_survive(manager: &Manager) {
+    let make = "umask 022; mkdir -p made/closed/inner made/writable made/listed made/deep/a/b; cd made
+        for f in none closed/inner/x writable/x listed/x deep/a/b/x; do echo $f > $f; done; echo hidden > unread; ln none twin
+        chmod 000 none closed/inner closed; chmod 200 unread; chmod 300 writable; chmod 400 listed; chmod 000 deep/a/b deep/a";
+    let see = "stat -c '%a %n' made/none made/twin made/unread made/closed made/writable made/listed made/deep/a
+        chmod -R u+rwX made; stat -c %h made/none; cat made/none made/unread made/*/x made/closed/inner/x made/deep/a/b/x";
+    let output = |path: &str| json!({ "outputs": { "made": path } });
+    let needs = json!({ "needs": ["make"], "inputs": ["made"] });
+    for executor in ["strict", "none"] {
+        let plan = json!({ "version": 1, "name": "closed", "executors": { "it": { "type": "systemd", "sandbox": executor } }, "jobs": {
+            "make": with(with(bash(make), output("made")), json!({ "executor": "it" })),
+            "see": with(with(bash(see), needs.clone()), json!({ "executor": "it" })) } });
+        let run = manager.run(&plan, &[""; 0]).exits(0);
+        let expected = [
+            "0 made/none",
+            "0 made/twin",
+            "200 made/unread",
+            "0 made/closed",
+            "300 made/writable",
+            "400 made/listed",
+            "0 made/deep/a",
+            "2",
+            "none",
+            "hidden",
+            "listed/x",
+            "writable/x",
+            "closed/inner/x",
+            "deep/a/b/x",
+        ];
+        assert_eq!(run.lines("see"), expected, "{executor}: {run}");
+    }
+    // A path that leads through closed directories, of a job that has failed, whose workspace stays.
+    let plan = json!({ "version": 1, "name": "through", "jobs": {
+        "make": with(with(bash(&format!("{make}; exit 3")), output("made/deep/a/b/x")), json!({ "continueOnError": true })),
+        "see": with(bash("stat -c %a made/deep/a; chmod -R u+rwX made; cat made/deep/a/b/x"), needs) } });
+    let run = manager.run(&plan, &[""; 0]).exits(0);
+    assert_eq!(run.lines("see"), ["0", "deep/a/b/x"], "{run}");
+    if manager.kind() != Kind::Embedded || manager.machine().is_some() {
+        let path = manager
+            .run_dir(&run.id)
+            .join("jobs/make/work/workspace/made/deep/a");
+        let mode = std::fs::metadata(path).expect("it stays").permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0);
+    }
 }

@@ -179,6 +179,7 @@ fn copy_for_job(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), OverlayErr
         modes: ModePolicy::Keep,
         take_from: None,
         stop: None,
+        unlock: false,
     }
     .all();
     copied

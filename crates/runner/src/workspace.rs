@@ -109,6 +109,7 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
                 modes: ModePolicy::Keep,
                 take_from: None,
                 stop: None,
+                unlock: false,
             };
             copy.all().map_err(WorkspaceError::Source)?;
         }
@@ -226,6 +227,7 @@ fn save_tree(
         modes: ModePolicy::Open,
         take_from,
         stop: None,
+        unlock: true,
     };
     let copied = copy.one(relative)?;
     if let Some(copied) = &copied {
@@ -242,6 +244,7 @@ fn restore_tree(saved: &Path, to: &Path) -> Result<(), StoreError> {
         modes: ModePolicy::Restore(&modes),
         take_from: None,
         stop: None,
+        unlock: false,
     };
     copy.all().map(drop)
 }

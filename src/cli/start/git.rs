@@ -197,6 +197,7 @@ fn replace_link(
         modes: ModePolicy::Open,
         take_from: None,
         stop: Some(mark.raw()),
+        unlock: false,
     };
     let copied = copy.all().map_err(SourceError::Copy)?;
     let copied = copied.modes.0.into_iter();
@@ -246,6 +247,7 @@ fn put_together(
             modes: ModePolicy::Open,
             take_from: None,
             stop: Some(mark.raw()),
+            unlock: false,
         };
         let copied = copy.named(&names).map_err(SourceError::Copy)?;
         modes.0.extend(

@@ -420,6 +420,7 @@ fn copy(from: &Path, to: &Path, mark: &Mark) -> Result<(), StoreError> {
         modes: ModePolicy::Keep,
         take_from: None,
         stop: Some(mark.raw()),
+        unlock: false,
     }
     .all()
     .map(drop)

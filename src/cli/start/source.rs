@@ -98,6 +98,7 @@ impl Source {
             modes: ModePolicy::Open,
             take_from: None,
             stop: Some(mark.raw()),
+            unlock: false,
         };
         let mut notes = Vec::new();
         let mut copied;

@@ -11,7 +11,8 @@ use std::{
 
 use rustix::{
     fs::{
-        FallocateFlags, SeekFrom, Stat, copy_file_range, fallocate, ftruncate, ioctl_ficlone, seek,
+        FallocateFlags, FileType, SeekFrom, Stat, Timespec, Timestamps, copy_file_range, fallocate,
+        ftruncate, ioctl_ficlone, seek,
     },
     io::{Errno, Result},
 };
@@ -167,4 +168,27 @@ fn is_unable(error: Errno) -> bool {
             | Errno::BADF
             | Errno::TXTBSY
     )
+}
+
+/// Returns what a file is called that cannot be copied; `None` for one that can.
+pub(super) fn special(kind: FileType) -> Option<&'static str> {
+    match kind {
+        FileType::RegularFile | FileType::Directory | FileType::Symlink => None,
+        FileType::Fifo => Some("a named pipe"),
+        FileType::Socket => Some("a socket"),
+        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
+        FileType::Unknown => Some("of an unknown type"),
+    }
+}
+
+/// Returns the time of last modification, as it is set.
+pub(super) fn times(stat: &Stat) -> Timestamps {
+    let modified = Timespec {
+        tv_sec: stat.st_mtime,
+        tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    };
+    Timestamps {
+        last_access: modified,
+        last_modification: modified,
+    }
 }

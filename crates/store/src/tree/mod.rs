@@ -9,6 +9,7 @@
 
 mod content;
 mod modes;
+mod unlock;
 mod walk;
 
 use std::{
@@ -40,6 +41,9 @@ pub struct TreeCopy<'a> {
     pub take_from: Option<&'a Path>,
     /// A number that ends the copy, with an error, soon after it is not zero any more.
     pub stop: Option<&'a AtomicUsize>,
+    /// Whether files and directories that their owner, who copies them, may not read are opened for
+    /// as long as that takes.
+    pub unlock: bool,
 }
 
 /// What a copy has come to.
@@ -79,7 +83,7 @@ impl TreeCopy<'_> {
             walk.add_all();
             return walk.run().map(Some);
         }
-        match walk.kind(relative)?.map(walk::special) {
+        match walk.kind(relative)?.map(content::special) {
             None => Ok(None),
             Some(Some(kind)) => Err(StoreError::Special {
                 path: self.from.join(relative),

@@ -52,6 +52,7 @@ impl Dirs {
             modes,
             take_from: None,
             stop: None,
+            unlock: false,
         }
         .all()
         .unwrap()
@@ -79,6 +80,7 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
         modes: ModePolicy::Open,
         take_from: None,
         stop: None,
+        unlock: false,
     };
     let modes = opened.one(Path::new("a")).unwrap().unwrap().modes;
     assert_eq!(mode(dirs.to("a/b/secret")), 0o644);
@@ -92,6 +94,7 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
         modes: ModePolicy::Restore(&modes),
         take_from: None,
         stop: None,
+        unlock: false,
     }
     .all()
     .unwrap();
@@ -240,6 +243,7 @@ fn what_is_no_file_is_left_out_by_name() {
         modes: ModePolicy::Keep,
         take_from: None,
         stop: None,
+        unlock: false,
     };
     let error = copy.one(Path::new("d/pipe")).unwrap_err();
     assert!(
@@ -270,6 +274,7 @@ fn no_link_is_followed_on_either_side() {
         modes: ModePolicy::Keep,
         take_from: None,
         stop: None,
+        unlock: false,
     };
     assert!(matches!(
         copy.one(Path::new("link/secret")),
@@ -334,6 +339,7 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
                 modes: ModePolicy::Keep,
                 take_from: None,
                 stop: None,
+                unlock: false,
             };
             match copy.one(Path::new("d/secret")) {
                 Ok(None) => whole += 1,
@@ -366,6 +372,7 @@ fn what_may_be_taken_is_not_copied() {
         modes: ModePolicy::Open,
         take_from: Some(&dirs.from("")),
         stop: None,
+        unlock: false,
     };
     let copied = copy.one(Path::new("dist")).unwrap().unwrap();
     assert_eq!(

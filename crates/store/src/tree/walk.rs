@@ -14,16 +14,17 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps},
+    fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat, Timestamps},
     io::Errno,
 };
 
 use super::{
     Copied, StoreError, TreeCopy,
-    content::Means,
+    content::{Means, special, times},
     failed, make_directory, make_directory_in,
     modes::{SETGID, surviving},
     open_directory, open_root,
+    unlock::{self, Unlocked},
 };
 
 /// The most threads that copy one tree.
@@ -39,17 +40,6 @@ struct Task {
     directory: PathBuf,
     /// All, where there is no list.
     names: Option<Vec<(OsString, FileType)>>,
-}
-
-/// Returns what a file is called that cannot be copied; `None` for one that can.
-pub(super) fn special(kind: FileType) -> Option<&'static str> {
-    match kind {
-        FileType::RegularFile | FileType::Directory | FileType::Symlink => None,
-        FileType::Fifo => Some("a named pipe"),
-        FileType::Socket => Some("a socket"),
-        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
-        FileType::Unknown => Some("of an unknown type"),
-    }
 }
 
 /// What one thread has done.
@@ -94,12 +84,15 @@ pub(super) struct Walk<'a> {
     means: Means,
     /// The first copy of each file that has several names, by device and inode.
     links: Mutex<HashMap<(u64, u64), PathBuf>>,
+    /// The mode that each such file had when it was first met.
+    modes: Mutex<HashMap<(u64, u64), u32>>,
     queue: Mutex<Queue>,
     changed: Condvar,
     /// What the calling thread has done.
     own: Part,
     /// The directories that lead to what was added.
     parents: HashSet<PathBuf>,
+    unlocked: Unlocked,
 }
 
 /// The open directories that a task works in.
@@ -120,24 +113,26 @@ impl<'a> Walk<'a> {
             take_from: copy.take_from.map(open_root).transpose()?,
             means: Means::default(),
             links: Mutex::default(),
+            modes: Mutex::default(),
             queue: Mutex::default(),
             changed: Condvar::new(),
             own: Part::default(),
             parents: HashSet::new(),
+            unlocked: Unlocked::default(),
         })
     }
 
     /// Returns what lies at a path; `None` where there is nothing.
     pub fn kind(&self, relative: &Path) -> Result<Option<FileType>, StoreError> {
-        let stat = open_directory(&self.from, relative.parent().unwrap_or(Path::new(""))).and_then(
-            |directory| {
+        let stat = self
+            .open_from(relative.parent().unwrap_or(Path::new("")))
+            .and_then(|directory| {
                 fs::statat(
                     &directory,
                     relative.file_name().unwrap_or_default(),
                     AtFlags::SYMLINK_NOFOLLOW,
                 )
-            },
-        );
+            });
         match stat {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -189,11 +184,12 @@ impl<'a> Walk<'a> {
         if !self.make_parents(parent.parent().unwrap_or(Path::new("")))? {
             return Ok(false);
         }
-        let stat = match open_directory(&self.from, parent).and_then(fs::fstat) {
+        let mut stat = match self.open_from(parent).and_then(fs::fstat) {
             Ok(stat) => stat,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
             Err(error) => return Err(failed("open", &self.copy.from.join(parent), error)),
         };
+        stat.st_mode = self.unlocked.mode_before(parent, stat.st_mode);
         let (mode, note) = self.copy.modes.mode(parent, stat.st_mode, true);
         let made = make_directory(&self.to, parent, 0o700 | mode & !SETGID);
         if made.map_err(|error| failed("create", &self.copy.to.join(parent), error))? {
@@ -216,6 +212,12 @@ impl<'a> Walk<'a> {
 
     /// Copies all that was added.
     pub fn run(mut self) -> Result<Copied, StoreError> {
+        let copied = self.copy_all();
+        self.unlocked.lock_again(&self.from);
+        copied
+    }
+
+    fn copy_all(&mut self) -> Result<Copied, StoreError> {
         let mut own = std::mem::take(&mut self.own);
         while own.copied.entries < ALONE {
             let Some(task) = self.queue().tasks.pop_front() else {
@@ -295,7 +297,8 @@ impl<'a> Walk<'a> {
         }
         let place = Place {
             relative,
-            from: open_directory(&self.from, relative)
+            from: self
+                .open_from(relative)
                 .map_err(|error| failed("open", &self.copy.from.join(relative), error))?,
             to: open_directory(&self.to, relative)
                 .map_err(|error| failed("open", &self.copy.to.join(relative), error))?,
@@ -310,6 +313,15 @@ impl<'a> Walk<'a> {
                 .iter()
                 .try_for_each(|(name, kind)| self.entry(&place, name, *kind, part)),
             None => self.list(&place, part),
+        }
+    }
+
+    /// Opens a directory that is copied.
+    fn open_from(&self, relative: &Path) -> rustix::io::Result<OwnedFd> {
+        if self.copy.unlock {
+            self.unlocked.directory(&self.from, relative)
+        } else {
+            open_directory(&self.from, relative)
         }
     }
 
@@ -455,12 +467,15 @@ impl<'a> Walk<'a> {
         // Should something else lie there by now: neither follow a link, nor wait for a pipe.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let from = match fs::openat(&place.from, name, flags, Mode::empty()) {
-            Ok(from) => from,
+        let opened = match fs::openat(&place.from, name, flags, Mode::empty()) {
+            Err(Errno::ACCESS) if self.copy.unlock => unlock::file(&place.from, name),
+            opened => opened.and_then(|from| fs::fstat(&from).map(|stat| (from, stat))),
+        };
+        let (from, stat) = match opened {
+            Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(false),
             Err(error) => return Err(failed("open", &source(), error)),
         };
-        let stat = fs::fstat(&from).map_err(|error| failed("read", &source(), error))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::RegularFile {
             part.copied.skipped.push((
@@ -468,6 +483,13 @@ impl<'a> Walk<'a> {
                 special(kind).unwrap_or("changed while it was copied"),
             ));
             return Ok(false);
+        }
+        let mut stat = stat;
+        if stat.st_nlink > 1 {
+            // Its mode may be another by now: a file is taken by its first name.
+            let mut modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = modes.entry((stat.st_dev, stat.st_ino));
+            stat.st_mode = *first.or_insert(stat.st_mode);
         }
         let (mode, note) = self.copy.modes.mode(relative, stat.st_mode, false);
         if note {
@@ -572,17 +594,5 @@ impl<'a> Walk<'a> {
                 .map_err(|error| failed("set the mode of", &self.copy.to.join(&path), error))?;
         }
         Ok(())
-    }
-}
-
-/// Returns the time of last modification, as it is set.
-fn times(stat: &Stat) -> Timestamps {
-    let modified = Timespec {
-        tv_sec: stat.st_mtime,
-        tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
-    };
-    Timestamps {
-        last_access: modified,
-        last_modification: modified,
     }
 }
