@@ -1,0 +1,182 @@
+//! A job is over: what it came to, by its own word and by systemd's.
+
+use super::*;
+
+impl Engine<'_> {
+    pub(super) async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
+        let Some(ix) = self.job_of(&removed.unit) else {
+            return Ok(());
+        };
+        if !matches!(self.progress.place(ix), Place::Submitted(_)) {
+            return Ok(());
+        }
+        // What its needs come to is known only when they have, and that of its executor's setup is
+        // not theirs.
+        if removed.result == JobResult::Dependency
+            && !self.needs_are_finished(ix)
+            && unit::executor_of(&self.context, ix).is_some()
+        {
+            self.called_off.insert(ix);
+            return Ok(());
+        }
+        if removed.result == JobResult::Canceled
+            || removed.result == JobResult::Done
+                && !matches!(
+                    store::read_result(&self.run.job(self.context.graph.name(ix))),
+                    Ok(Some(_))
+                )
+        {
+            // Somebody stopped the unit: it is over when systemd says so, not when its start was
+            // called off.
+            let states = self.manager.list(&[&removed.unit]).await?;
+            if states.iter().any(crate::systemd::UnitState::is_pending) {
+                return Ok(());
+            }
+            // Stopping a unit stops those that require it, before it has itself come to its end.
+            if self.has_never_started(ix) {
+                self.called_off.insert(ix);
+                return Ok(());
+            }
+        }
+        self.finish_job(ix, removed.result).await
+    }
+
+    /// Records how a job ended: by its own result, or by systemd's word where it left none.
+    pub(super) async fn finish_job(
+        &mut self,
+        ix: JobIx,
+        result: JobResult,
+    ) -> Result<(), SuperviseError> {
+        let (name, job) = self.context.job(ix);
+        let unit = UnitName::job(&self.context.run.run, name);
+        let left: Option<LeftResult> = match store::read_result(&self.run.job(name)) {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::warn!(nixactions_job = %name, "{}, taking systemd's word for it", describe(&error));
+                None
+            }
+        };
+        // A runner exits as its result says. A job can write its own result, and end its runner
+        // before that does.
+        let is_contradicted = |left: &LeftResult| {
+            matches!(result, JobResult::Failed | JobResult::Timeout)
+                && matches!(
+                    left.record.conclusion,
+                    Conclusion::Success | Conclusion::Skipped
+                )
+        };
+        let left = left.filter(|left| !is_contradicted(left));
+        let past = self.watch.remove(ix);
+        let is_skipped =
+            Condition::parse(job.condition.as_deref()).implies_success() && self.is_blocked(ix);
+        // The signal of a cancellation may end a runner before it can say why its job does not run.
+        let result = if is_skipped && left.is_none() && self.has_never_started(ix) {
+            JobResult::Dependency
+        } else {
+            result
+        };
+        let setup = if is_skipped || !self.has_never_started(ix) {
+            None
+        } else {
+            self.setup_failure(ix)
+        };
+        let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
+        let end = if is_clear {
+            None
+        } else {
+            self.manager.service_end(unit.as_str()).await?
+        };
+        // A runner that systemd stops, since the kernel killed a step for its memory or the time
+        // was over, tells of a stop only.
+        let is_from_outside =
+            self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
+        let mut record = match left {
+            Some(left) if !is_from_outside => self.unless_shutdown(left.record).await?,
+            left => {
+                let left = left.map(|left| left.record);
+                let own = left
+                    .as_ref()
+                    .and_then(|left| left.reason.as_deref())
+                    .filter(|reason| reason.starts_with("step "));
+                let words = end.as_ref().map(|end| end.words(own));
+                let group = self
+                    .matrix_reason(ix)
+                    .filter(|_| result != JobResult::Dependency && self.cancel == Cancel::No);
+                let cancelled = self.cancel != Cancel::No || group.is_some();
+                let (outcome, reason) = self.progress.judge(
+                    self.context.graph,
+                    ix,
+                    &result,
+                    words.as_deref(),
+                    cancelled,
+                );
+                let (outcome, reason) = match setup {
+                    Some(setup) => (
+                        if cancelled {
+                            Conclusion::Cancelled
+                        } else {
+                            Conclusion::Failure
+                        },
+                        setup,
+                    ),
+                    None => (outcome, group.unwrap_or(reason)),
+                };
+                let conclusion = status::conclude(outcome, job.continue_on_error);
+                let began = end.as_ref().and_then(ServiceEnd::unwritten_since);
+                let record = left.unwrap_or_else(|| self.run.told_by(name, &unit, outcome, began));
+                JobRecord {
+                    outcome,
+                    conclusion,
+                    reason: Some(reason),
+                    ..record
+                }
+            }
+        };
+        record.unit = unit.to_string();
+        record.finished_at.get_or_insert_with(Timestamp::now);
+        if record.outcome == Conclusion::Skipped
+            && Condition::parse(job.condition.as_deref()).implies_success()
+        {
+            // A runner takes a need without a result for failed; here it is known which were
+            // skipped.
+            record.reason = self
+                .progress
+                .why_blocked(self.context.graph, ix)
+                .or(record.reason);
+        }
+        if result == JobResult::Dependency {
+            // No runner was there to say so in the job's log.
+            let reason = record.reason.as_deref().unwrap_or("systemd dropped it");
+            tracing::info!(nixactions_run = %self.context.run.run, nixactions_job = %name, nixactions_stream = "runner", "{}: {reason}", record.outcome);
+        }
+        if !is_clear {
+            self.manager.reset_failed(unit.as_str()).await?;
+        }
+        self.unmount(ix);
+        self.take_in(past);
+        for cut in bounds::cut_record(&mut record, job.steps.len()) {
+            self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
+        }
+        self.started.remove(&ix);
+        self.release_user(ix);
+        self.asked.remove(&ix);
+        let finished_wave = self.progress.finish(ix, record.conclusion);
+        self.finished(ix, record);
+        self.fail_fast(ix).await?;
+        match finished_wave {
+            // The slices of the last jobs go with the run's.
+            Some(wave) if !self.progress.is_done() => Ok(self
+                .manager
+                .stop(&UnitName::wave(&self.context.run.run, wave))
+                .await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Unmounts a job's workspace, where it has one that is mounted.
+    pub(super) fn unmount(&self, ix: JobIx) {
+        if self.context.run.mounts_source {
+            overlay::unmount(&self.run.job(self.context.graph.name(ix)));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A supervisor takes a run over, and compares its view with that of systemd.
+
+use super::*;
+
+impl Engine<'_> {
+    /// Replays what the last supervisor knew, and compares it with what systemd knows.
+    pub(super) async fn take_over(&mut self, past: &[Event]) -> Result<(), SuperviseError> {
+        let graph = self.context.graph;
+        let mut waves: Vec<(u32, Vec<JobIx>)> = Vec::new();
+        let mut told: BTreeMap<JobIx, usize> = BTreeMap::new();
+        for event in past {
+            event
+                .told_by()
+                .and_then(|job| graph.ix(job))
+                .into_iter()
+                .for_each(|ix| *told.entry(ix).or_default() += 1);
+            match &event.event {
+                EventKind::JobsSubmitted { wave, jobs } => {
+                    waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect()))
+                }
+                EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
+                EventKind::CancelRequested { kill: false, .. } => {
+                    self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE)
+                }
+                EventKind::CancelRequested { kill: true, .. } => self.cancel = Cancel::Killed,
+                EventKind::MatrixCancelled { group, job } => self.note_cancelled(group, job),
+                EventKind::Warning { message } => _ = self.warned.insert(message.clone()),
+                EventKind::JobFinished { .. }
+                | EventKind::RunnerStarted { .. }
+                | EventKind::RunnerEnded { .. }
+                | EventKind::GroupWaiting { .. }
+                | EventKind::GroupEntered { .. }
+                | EventKind::RunCreated { .. }
+                | EventKind::SupervisorStarted { .. }
+                | EventKind::JobRetried { .. }
+                | EventKind::StepStarted { .. }
+                | EventKind::StepFinished { .. }
+                | EventKind::Annotation { .. }
+                | EventKind::RunFinished { .. } => {}
+            }
+        }
+        let is_new = waves.is_empty();
+        let loaded = if is_new {
+            Vec::new()
+        } else {
+            self.loaded().await?
+        };
+        for (wave, jobs) in waves {
+            // The line is written before the call: whether PID 1 got it is to be seen from the
+            // wave's slice, which stays until we stop it, or from any job that has left a trace.
+            let main = UnitName::wave(&self.context.run.run, wave);
+            let known = loaded.iter().any(|unit| unit.name == main.as_str());
+            let traced = jobs
+                .iter()
+                .any(|ix| store::has_started(&self.run.job(graph.name(*ix))));
+            if known || traced {
+                self.progress.submitted(wave, &jobs);
+                for ix in jobs {
+                    self.watch_job(ix, told.get(&ix).copied().unwrap_or(0))?;
+                }
+            }
+        }
+        for (job, ended) in &self.record.jobs {
+            if let Some(ix) = graph.ix(job) {
+                self.progress.finish(ix, ended.conclusion);
+                self.started.remove(&ix);
+                self.watch.remove(ix);
+            }
+        }
+        if is_new {
+            return Ok(());
+        }
+        // The last supervisor may have died between an event and what follows from it.
+        match self.cancel {
+            Cancel::No => {}
+            Cancel::Ending(_) => self.cancel_jobs().await?,
+            Cancel::Killed => self.kill().await?,
+        }
+        for group in self.cancelled_groups.keys().cloned().collect::<Vec<_>>() {
+            self.cancel_group(&group).await?;
+        }
+        for ix in self.progress.failed_jobs().collect::<Vec<_>>() {
+            self.fail_fast(ix).await?;
+        }
+        self.reconcile().await
+    }
+
+    pub(super) async fn loaded(&self) -> Result<Vec<crate::systemd::UnitState>, SuperviseError> {
+        let run = &self.context.run.run;
+        let slice = UnitName::run_slice(run);
+        // A backslash stands for itself here, unlike in glob(7).
+        let children = format!("{}-*.slice", slice.as_str().trim_end_matches(".slice"));
+        let jobs = format!("{}*.service", self.unit_prefix);
+        Ok(self.manager.list(&[&jobs, &children]).await?)
+    }
+
+    /// Finishes the jobs that systemd has finished without our noticing.
+    pub(super) async fn reconcile(&mut self) -> Result<(), SuperviseError> {
+        let loaded = self.loaded().await?;
+        let running: std::collections::HashSet<&str> = loaded
+            .iter()
+            .filter(|unit| unit.is_pending())
+            .map(|unit| unit.name.as_str())
+            .collect();
+        let pending: Vec<JobIx> = self.progress.pending().collect();
+        for ix in pending {
+            let unit = UnitName::job(&self.context.run.run, self.context.graph.name(ix));
+            if running.contains(unit.as_str()) {
+                continue;
+            }
+            let never_started = self.has_never_started(ix);
+            if never_started && !self.needs_are_finished(ix) {
+                self.called_off.insert(ix);
+            } else {
+                let unseen = || JobResult::Unknown("unseen".to_owned());
+                let result = if never_started && self.is_blocked(ix) {
+                    JobResult::Dependency
+                } else {
+                    unseen()
+                };
+                self.finish_job(ix, result).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records the jobs that were called off and whose needs have ended by now.
+    pub(super) async fn settle(&mut self) -> Result<(), SuperviseError> {
+        while let Some(ix) = self
+            .called_off
+            .iter()
+            .copied()
+            .find(|ix| self.needs_are_finished(*ix))
+        {
+            self.called_off.remove(&ix);
+            let result = if self.is_blocked(ix) {
+                JobResult::Dependency
+            } else {
+                JobResult::Canceled
+            };
+            self.finish_job(ix, result).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_never_started(&self, ix: JobIx) -> bool {
+        !store::has_started(&self.run.job(self.context.graph.name(ix)))
+    }
+
+    pub(super) fn needs_are_finished(&self, ix: JobIx) -> bool {
+        self.progress.is_ready(self.context.graph, ix)
+    }
+
+    pub(super) fn is_blocked(&self, ix: JobIx) -> bool {
+        self.progress.why_blocked(self.context.graph, ix).is_some()
+    }
+}

@@ -1,0 +1,84 @@
+//! The two programs as files: side by side, and what each of them is linked with.
+
+use std::{os::unix::fs::PermissionsExt, process::Command};
+
+#[test]
+fn a_program_without_its_runner_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, plan) = (dir.path().join("nixactions"), dir.path().join("plan.json"));
+    // By another process: what a test beside this one starts just then would hold the file open for
+    // writing, and nobody could execute it.
+    assert!(
+        Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_nixactions"))
+            .arg(&program)
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::fs::write(
+        &plan,
+        r#"{ "version": 1, "name": "ci", "jobs": { "a": { "steps": [{ "bash": "true" }] } } }"#,
+    )
+    .unwrap();
+    let state = dir.path().join("state");
+    let refused = |what: &str| {
+        let output = Command::new(&program)
+            .arg("--state-dir")
+            .arg(&state)
+            .arg("run")
+            .arg(&plan)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr)
+            .unwrap()
+            .replace(dir.path().to_str().unwrap(), "<dir>");
+        let expected = format!(
+            "error: `<dir>/nixactions-runner` {what}\nhint: install the two programs of nixactions together\n"
+        );
+        assert_eq!(
+            (output.status.code(), err, state.exists()),
+            (Some(3), expected, false)
+        );
+    };
+    refused("does not exist: it belongs beside `nixactions`");
+    let runner = dir.path().join("nixactions-runner");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nixactions-runner"), &runner).unwrap();
+    refused("is a link: the program itself belongs beside `nixactions`");
+    std::fs::remove_file(&runner).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_nixactions-runner"), &runner).unwrap();
+    std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refused("cannot be executed: look at its mode, and at the options of its mount");
+}
+
+#[test]
+fn the_runner_is_for_systemd_to_start() {
+    for arguments in [&[][..], &["--help"], &["/a", "/b"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_nixactions-runner"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && err.contains("`nixactions run` runs workflows"),
+            "{err}"
+        );
+    }
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn a_runner_loads_no_library_but_that_of_c() {
+    // Each library more is time that every job takes to start.
+    let output = Command::new("ldd")
+        .arg(env!("CARGO_BIN_EXE_nixactions-runner"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let libraries: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once(" => "))
+        .map(|(name, _)| name.trim())
+        .collect();
+    assert_eq!(libraries, ["libc.so.6"], "{text}");
+}
