@@ -1,13 +1,56 @@
-//! What a job can do to processes: to its own, and to others.
+//! The escape suite: a step that plays each attack on its runner, on other jobs and on the machine,
+//! and reports each; and what a job may do to its own processes.
 #![cfg(target_arch = "x86_64")]
 
-use nixactions_harness::{Manager, bash, on_managers, on_shared_managers};
+use nixactions_harness::{Manager, bash, on_managers, on_shared_managers, with};
 use serde_json::json;
 
-on_shared_managers!(a_job_may_trace_its_own);
+on_shared_managers!(
+    a_strict_job_escapes_by_no_attack,
+    a_relaxed_job_escapes_by_no_attack,
+    a_job_may_trace_its_own,
+);
 on_managers!(a_job_that_signals_all_reaches_its_own_only on embedded_257, system_252, system_262, user_262);
 
 const NONE: [&str; 0] = [];
+
+/// How many attacks there are at least, so that none is lost by a mistake in the script.
+const ATTACKS: usize = 80;
+
+fn a_strict_job_escapes_by_no_attack(manager: &Manager) {
+    attack(manager, "strict");
+}
+
+fn a_relaxed_job_escapes_by_no_attack(manager: &Manager) {
+    attack(manager, "relaxed");
+}
+
+fn attack(manager: &Manager, level: &str) {
+    let script = include_str!("escape/attacks.pl");
+    let attacks = format!("cat > attacks.pl <<'END'\n{script}\nEND\nperl attacks.pl $PPID");
+    let listen = "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0) && bind(S, pack_sockaddr_un(\"\\0nixactions-escape\")) \
+        && listen(S, 1) or die $!; open(F, \">listening\"); close F; for (1 .. 600) { exit if -e \"../../stop\"; select(undef, undef, undef, 0.05) }'";
+    let plan = json!({ "version": 1, "name": "escape", "maxParallel": 3,
+        "executors": { "it": { "type": "systemd", "sandbox": level } },
+        "jobs": {
+            "need": with(bash("echo thing > thing"), json!({ "executor": "it", "outputs": { "thing": "thing" } })),
+            "busy": with(bash(listen), json!({ "executor": "it" })),
+            "evil": with(bash(&attacks), json!({ "executor": "it", "needs": ["need"], "inputs": ["thing"] })),
+        } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("busy", "listening");
+    run.wait_for_event("jobFinished", Some("evil"));
+    std::fs::write(run.dir().join("jobs/busy/stop"), "").expect("the run directory is ours");
+    let run = run.end().exits(0);
+    let lines = run.lines("evil");
+    let fell: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.starts_with("HELD "))
+        .collect();
+    assert_eq!(fell.len(), 1, "{fell:#?}");
+    assert!(fell[0].starts_with("END "), "{fell:#?}");
+    assert!(lines.len() > ATTACKS, "{} attacks", lines.len() - 1);
+}
 
 fn a_job_may_trace_its_own(manager: &Manager) {
     // A child that is attached to, as gdb, strace and the leak check of AddressSanitizer do.
