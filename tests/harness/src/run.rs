@@ -400,6 +400,16 @@ impl Run<'_> {
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
+    /// Returns whether a client of the test's own follows it.
+    pub fn has_client(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Returns whether its final record is there.
+    pub fn has_ended(&self) -> bool {
+        self.dir().join("record.json").exists()
+    }
+
     /// Waits until the run and its client have ended.
     pub fn end(mut self) -> Finished {
         let client = self.client.take().map(|mut client| {

@@ -1,0 +1,198 @@
+//! Random workflows: which jobs there are, what each needs, asks for and does, as values that
+//! proptest makes and as a plan.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use proptest::{collection::vec, prelude::*};
+use serde_json::{Value, json};
+
+/// The condition of a job or step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Success,
+    Failure,
+    Always,
+    Cancelled,
+}
+
+/// The matrix groups: jobs of the first are cancelled when one of them fails, those of the second
+/// are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    FailFast,
+    GoesOn,
+}
+
+/// What the program of a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Does {
+    Succeed,
+    /// Succeed after a tenth of a second, so that a disturbance finds the step running.
+    Sleep,
+    Fail,
+}
+
+/// A step of a job.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub does: Does,
+    pub tolerated: bool,
+    pub condition: Condition,
+}
+
+/// A job; its name is `j` and its index.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Indexes of earlier jobs.
+    pub needs: Vec<usize>,
+    pub condition: Condition,
+    pub tolerated: bool,
+    pub steps: Vec<Step>,
+    pub group: Option<Group>,
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        8 => Just(Condition::Success),
+        2 => Just(Condition::Always),
+        2 => Just(Condition::Failure),
+        1 => Just(Condition::Cancelled),
+    ]
+}
+
+fn group() -> impl Strategy<Value = Option<Group>> {
+    prop_oneof![4 => Just(None), 2 => Just(Some(Group::FailFast)), 1 => Just(Some(Group::GoesOn))]
+}
+
+fn does() -> impl Strategy<Value = Does> {
+    prop_oneof![5 => Just(Does::Succeed), 4 => Just(Does::Sleep), 1 => Just(Does::Fail)]
+}
+
+/// Returns DAGs of a few jobs with all that the rules speak of.
+pub fn dag() -> impl Strategy<Value = Vec<Job>> {
+    let step = (does(), prop::bool::weighted(0.3), condition()).prop_map(
+        |(does, tolerated, condition)| Step {
+            does,
+            tolerated,
+            condition,
+        },
+    );
+    let job = (
+        vec(any::<prop::sample::Index>(), 0..4),
+        condition(),
+        prop::bool::weighted(0.2),
+        vec(step, 1..4),
+        group(),
+    );
+    // A job that asks for anything but success keeps systemd from dropping the jobs before it, so
+    // some DAGs have none.
+    (vec(job, 1..26), prop::bool::weighted(0.4)).prop_map(|(jobs, all_on_success)| {
+        let finish = |(index, (needs, condition, tolerated, steps, group)): (
+            usize,
+            (Vec<prop::sample::Index>, _, _, _, _),
+        )| {
+            let mut needs: Vec<usize> = if index == 0 {
+                Vec::new()
+            } else {
+                needs.iter().map(|need| need.index(index)).collect()
+            };
+            needs.sort_unstable();
+            needs.dedup();
+            let condition = if all_on_success {
+                Condition::Success
+            } else {
+                condition
+            };
+            Job {
+                needs,
+                condition,
+                tolerated,
+                steps,
+                group,
+            }
+        };
+        jobs.into_iter().enumerate().map(finish).collect()
+    })
+}
+
+/// Returns DAGs of so many jobs, of one step each, that need some of the `near` jobs before them.
+/// Few jobs fail, so that most of them have to run, and many are wrong where one begins too early.
+pub fn large_dag(jobs: Range<usize>, near: Range<usize>) -> impl Strategy<Value = Vec<Job>> {
+    let needs = vec(any::<prop::sample::Index>(), 0..4);
+    let job = (
+        needs,
+        condition(),
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.03),
+        group(),
+    );
+    (vec(job, jobs), near, prop::bool::weighted(0.4)).prop_map(|(jobs, near, all_on_success)| {
+        let finish = |(index, (needs, condition, tolerated, fails, group)): (
+            usize,
+            (Vec<prop::sample::Index>, _, _, _, _),
+        )| {
+            let first = index.saturating_sub(near);
+            let mut needs: Vec<usize> = if index == 0 {
+                Vec::new()
+            } else {
+                needs
+                    .iter()
+                    .map(|need| first + need.index(index - first))
+                    .collect()
+            };
+            needs.sort_unstable();
+            needs.dedup();
+            let condition = if all_on_success {
+                Condition::Success
+            } else {
+                condition
+            };
+            Job {
+                needs,
+                condition,
+                tolerated,
+                steps: vec![Step {
+                    does: if fails { Does::Fail } else { Does::Succeed },
+                    tolerated: false,
+                    condition: Condition::Success,
+                }],
+                group,
+            }
+        };
+        jobs.into_iter().enumerate().map(finish).collect()
+    })
+}
+
+pub fn plan(jobs: &[Job], parallel: u32, group_parallel: Option<u32>) -> Value {
+    let text = |condition: Condition| match condition {
+        Condition::Success => "success()",
+        Condition::Failure => "failure()",
+        Condition::Always => "always()",
+        Condition::Cancelled => "cancelled()",
+    };
+    let matrix = |group: Group| {
+        let fail_fast = group == Group::FailFast;
+        json!({ "group": format!("{group:?}"), "failFast": fail_fast, "maxParallel": group_parallel })
+    };
+    let one = |(index, job): (usize, &Job)| {
+        let step = |step: &Step| {
+            let run = match step.does {
+                Does::Succeed => json!(["true"]),
+                Does::Sleep => json!(["sleep", "0.1"]),
+                Does::Fail => json!(["false"]),
+            };
+            json!({ "run": run, "continueOnError": step.tolerated, "condition": text(step.condition) })
+        };
+        let needs: Vec<String> = job.needs.iter().map(|need| format!("j{need}")).collect();
+        let steps: Vec<Value> = job.steps.iter().map(step).collect();
+        let mut value = json!({ "needs": needs, "condition": text(job.condition), "continueOnError": job.tolerated, "steps": steps, "executor": "bare" });
+        if let Some(group) = job.group {
+            value["matrix"] = matrix(group);
+        }
+        (format!("j{index}"), value)
+    };
+    let jobs: BTreeMap<String, Value> = jobs.iter().enumerate().map(one).collect();
+    // The sandbox has no part in the rules, and is the largest cost of a job.
+    let executors = json!({ "bare": { "type": "systemd", "sandbox": "none", "copyRepo": false } });
+    json!({ "version": 1, "name": "random", "maxParallel": parallel, "executors": executors, "jobs": jobs })
+}
