@@ -19,6 +19,7 @@
 
 mod canary;
 mod evaluator;
+mod left;
 mod machine;
 mod manager;
 mod nix_inside;

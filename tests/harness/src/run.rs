@@ -515,55 +515,6 @@ impl Finished {
         found.unwrap_or_else(|| panic!("`{job}` printed no `{name}=` in {self}"))
     }
 
-    /// Panics unless all of the run is gone but its directory: units, slices, control groups and
-    /// processes, and its private manager.
-    pub fn leaves_nothing(&self, manager: &Manager) {
-        let slice = format!("nixactions-{}", self.id.replace('-', "\\x2d"));
-        let service = format!("nixactions-{}", self.id);
-        wait_for(
-            SOON,
-            &format!("the processes of {} to be gone", self.id),
-            || {
-                let is_of_run = |pid: &i32| {
-                    let groups = field(*pid, "cgroup");
-                    let parts = groups.split(['/', '\n']);
-                    manager.holds(*pid)
-                        && parts
-                            .into_iter()
-                            .any(|part| part.starts_with(&slice) || part.starts_with(&service))
-                };
-                processes().iter().all(|pid| !is_of_run(pid)).then_some(())
-            },
-        );
-        if let Some(machine) = manager.machine() {
-            wait_for(
-                SOON,
-                &format!("the control groups of {} to be gone", self.id),
-                || {
-                    let mut found = Vec::new();
-                    groups(&machine.cgroup(), &mut |name| {
-                        found.push(name.starts_with(&slice) || name.starts_with(&service))
-                    });
-                    (!found.contains(&true)).then_some(())
-                },
-            );
-        }
-        if manager.kind() != Kind::Embedded {
-            // A backslash stands for itself here, unlike in glob(7).
-            let patterns = [format!("{service}*"), format!("{slice}*")];
-            wait_for(
-                SOON,
-                &format!("the units of {} to be unloaded", self.id),
-                || {
-                    patterns
-                        .iter()
-                        .all(|pattern| manager.units(pattern).is_empty())
-                        .then_some(())
-                },
-            );
-        }
-    }
-
     /// Panics with all there is unless the client ended with this exit status.
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self}");
@@ -582,19 +533,6 @@ impl fmt::Display for Finished {
             .iter()
             .try_for_each(|event| writeln!(f, "{event}"))?;
         write!(f, "--- stderr\n{}---", self.stderr)
-    }
-}
-
-/// Calls `visit` with the name of each control group below `directory`.
-fn groups(directory: &Path, visit: &mut impl FnMut(&str)) {
-    for entry in fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-    {
-        visit(&entry.file_name().to_string_lossy());
-        groups(&entry.path(), visit);
     }
 }
 
