@@ -66,7 +66,10 @@ impl Repository {
             .strip_prefix(b"gitdir: ")
             .map(|target| Path::new(OsStr::from_bytes(target.trim_ascii_end())))
             .ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))?;
-        let found = tree.join(target).canonicalize().map_err(unreadable)?;
+        let target = tree.join(target);
+        let found = target.canonicalize().map_err(|error| {
+            SourceError::Copy(StoreError::io("follow `.git` to", &target, error))
+        })?;
         Ok(if points_back(&found, tree) {
             Self::At(found)
         } else {
