@@ -17,6 +17,7 @@ on_managers!(the_configurations_of_the_documentation_are_good on system_262);
 on_managers!(the_virtual_machine_is_evaluated_as_far_as_it_goes on system_262);
 on_managers!(systemd_calls_the_services_little_exposed on system_262);
 on_managers!(systemd_finds_no_fault_with_the_units on system_252, system_257, system_262);
+on_managers!(systemd_finds_the_fault_of_a_broken_unit on system_252, system_257, system_262);
 
 /// Configurations are written by the name that stands here, and evaluated by the name that they
 /// have in the machine.
@@ -266,27 +267,37 @@ fn systemd_finds_no_fault_with_the_units(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     for name in configurations() {
         let units = nix.build(&nixos(&configuration(&name), "files"));
-        let output = manager
-            .command(&[
-                "sh",
-                "-c",
-                &format!(
-                    "systemd-analyze verify --man=no {}/nixactions*",
-                    units.display()
-                ),
-            ])
-            .output_within(SOON);
-        let said = String::from_utf8_lossy(&output.stderr);
-        // What the configuration names is not there to be found.
-        let said: Vec<_> = said
-            .lines()
-            .filter(|line| line.contains("nixactions") && !line.contains("tell-somebody"))
-            .collect();
+        let faults = faults(manager, &format!("{}/nixactions*", units.display()));
+        assert_eq!(faults, None, "{name}");
+    }
+}
+
+fn systemd_finds_the_fault_of_a_broken_unit(manager: &Manager) {
+    for (broken, said) in [
+        ("RestrictAdressFamilies=AF_UNIX", "RestrictAdressFamilies"),
+        ("Type=nonsense", "nonsense"),
+        ("ExecStartPre=/not/there", "/not/there"),
+    ] {
+        let text = format!("[Service]\nExecStart=/bin/true\n{broken}\n");
+        let unit = manager.write("nixactions-broken.service", &text);
+        let faults = faults(manager, &unit.display().to_string());
         assert!(
-            output.status.success() && said.is_empty(),
-            "{name}: {said:#?}"
+            faults.as_ref().is_some_and(|faults| faults.contains(said)),
+            "{broken}: {faults:?}"
         );
     }
+}
+
+/// Returns what systemd-analyze(1) says against units, or `None` if it finds no fault.
+///
+/// Without `--recursive-errors=` it says what it finds, but exits with 0. With `no` it fails for
+/// each fault of these units and leaves out the units that they name, which are not there.
+fn faults(manager: &Manager, units: &str) -> Option<String> {
+    let verify = "systemd-analyze verify --man=no --recursive-errors=no";
+    let output = manager
+        .command(&["sh", "-c", &format!("{verify} {units}")])
+        .output_within(SOON);
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// Of ten, by systemd-analyze(1): "OK" is up to 4.9, and what runs as root and makes directories
