@@ -1,17 +1,19 @@
-//! Every property of the checked set, started on the systemd of this machine: what the plan
-//! accepts, systemd must accept.
+//! Every property of the checked set, started on the systemd of a machine: what the plan accepts,
+//! systemd must accept.
 //!
-//! Ignored by default: it starts units on the system bus, so it belongs into a machine or namespace
-//! of its own, as root. `cargo test --test properties_systemd -- --ignored`. The peer is
-//! `systemd-run --property=`: PID 1 must understand the same of both.
+//! The test speaks to the machine's bus from outside. The peer is `systemd-run --property=`: PID 1
+//! must understand the same of both.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{collections::HashMap, fmt::Write as _, fs, process::Command, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, fs, time::Duration};
 
 use futures_util::StreamExt as _;
 use nixactions::plan::properties::{self, KNOWN, PropertyValue, UnitProperty};
+use nixactions_harness::{Machine, Manager, on_managers};
 use zbus::{OwnedObjectPath, Variant};
+
+on_managers!(systemd_takes_every_property_of_the_checked_set on system_252, system_257, system_262);
 
 type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
 
@@ -20,7 +22,7 @@ type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
     default_service = "org.freedesktop.systemd1",
     default_path = "/org/freedesktop/systemd1"
 )]
-trait Manager {
+trait Systemd {
     fn subscribe(&self) -> zbus::Result<()>;
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
@@ -85,7 +87,7 @@ fn variant(value: &PropertyValue) -> Variant<'_> {
 /// Starts `true` with these properties; returns how that went.
 async fn start(
     connection: &zbus::Connection,
-    manager: &ManagerProxy<'_>,
+    manager: &SystemdProxy<'_>,
     unit: &str,
     sent: &[UnitProperty],
 ) -> Result<(), String> {
@@ -134,8 +136,9 @@ async fn start(
 }
 
 /// Returns what PID 1 wrote down of a transient unit that is still loaded, and stops it.
-fn understood(unit: &str) -> Vec<String> {
-    let text = fs::read_to_string(format!("/run/systemd/transient/{unit}")).unwrap_or_default();
+fn understood(machine: &Machine, unit: &str) -> Vec<String> {
+    let written = machine.file(format!("/run/systemd/transient/{unit}"));
+    let text = fs::read_to_string(written).unwrap_or_default();
     let mut lines: Vec<_> = text
         .lines()
         .filter(|line| {
@@ -147,40 +150,48 @@ fn understood(unit: &str) -> Vec<String> {
         .collect();
     lines.retain(|line| !line.is_empty() && !line.starts_with(['[', '"']));
     lines.sort();
-    Command::new("systemctl")
-        .args(["--quiet", "stop", unit])
-        .output()
-        .unwrap();
+    machine.run(&["systemctl", "--quiet", "stop", unit]);
     lines
 }
 
 /// Lets `systemd-run` start `true` with a property; returns what PID 1 understood, or `None` if
 /// that refused it.
-fn peer(unit: &str, property: &str, base: Option<&(&str, &str)>) -> Option<Vec<String>> {
-    let mut command = Command::new("systemd-run");
-    command.args([
-        "--quiet",
-        "--unit",
-        unit,
-        "-p",
-        "Type=oneshot",
-        "-p",
-        "RemainAfterExit=yes",
-        "-p",
-        property,
-    ]);
-    if let Some((name, value)) = base {
-        command.args(["-p", &format!("{name}={value}")]);
+fn peer(
+    machine: &Machine,
+    unit: &str,
+    property: &str,
+    base: Option<&(&str, &str)>,
+) -> Option<Vec<String>> {
+    let mut arguments: Vec<String> = ["systemd-run", "--quiet", "--unit", unit]
+        .map(str::to_owned)
+        .into();
+    for property in ["Type=oneshot", "RemainAfterExit=yes", property] {
+        arguments.push(format!("--property={property}"));
     }
-    let output = command.arg("/bin/true").output().unwrap();
-    output.status.success().then(|| understood(unit))
+    if let Some((name, value)) = base {
+        arguments.push(format!("--property={name}={value}"));
+    }
+    arguments.push("/bin/true".to_owned());
+    let output = machine.command(&arguments).output().unwrap();
+    output.status.success().then(|| understood(machine, unit))
 }
 
-#[tokio::test(flavor = "current_thread")]
-#[ignore = "starts units on the system bus; needs root and a systemd of its own"]
-async fn systemd_takes_every_property_of_the_checked_set() {
-    let connection = zbus::Connection::system().await.unwrap();
-    let manager = ManagerProxy::new(&connection).await.unwrap();
+fn systemd_takes_every_property_of_the_checked_set(manager: &Manager) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(every_property(manager.machine().unwrap()));
+}
+
+async fn every_property(machine: &Machine) {
+    let bus = machine.file("/run/dbus/system_bus_socket");
+    let address = format!("unix:path={}", bus.display());
+    let connection = zbus::connection::Builder::address(address.as_str())
+        .build()
+        .await
+        .unwrap();
+    let manager = SystemdProxy::new(&connection).await.unwrap();
     manager.subscribe().await.unwrap();
     let version = manager.version().await.unwrap();
     let number: u32 = version
@@ -205,7 +216,7 @@ async fn systemd_takes_every_property_of_the_checked_set() {
             }
             let unit = format!("nixactions-property-{i}-{j}.service");
             let result = start(&connection, &manager, &unit, &sent).await;
-            let ours = understood(&unit);
+            let ours = understood(machine, &unit);
             count += 1;
             match (&result, number >= since) {
                 (Ok(()), true) | (Err(_), false) => {}
@@ -221,6 +232,7 @@ async fn systemd_takes_every_property_of_the_checked_set() {
             if let (Ok(()), Some(theirs)) = (
                 result,
                 peer(
+                    machine,
                     &unit,
                     &format!("{}={example}", known.name),
                     base.get(known.name),
