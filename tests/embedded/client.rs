@@ -2,10 +2,19 @@
 //!
 //! `client STATE_DIR RUN_DIR RUN [--keep PATH]… [--stay] -- SUPERVISOR…` prints PID 1's id and how
 //! long the call took. With `--stay` it then waits to be killed. `client --check` prints what the
-//! manager would be made of.
+//! manager would be made of. `client --hold` takes all inotify instances that there are, prints
+//! their number, and gives them back when its input ends.
 
-use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    iter,
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
 
+use nix::sys::inotify::{InitFlags, Inotify};
 use nixactions::{
     embedded::{self, Boot, EmbeddedError},
     unit::{TransientUnit, UnitName, Value},
@@ -32,6 +41,12 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
 fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {
     if arguments.first().is_some_and(|word| word == "--check") {
         println!("{:?}", embedded::check()?);
+        return Ok(());
+    }
+    if arguments.first().is_some_and(|word| word == "--hold") {
+        let held: Vec<_> = iter::from_fn(|| Inotify::init(InitFlags::IN_CLOEXEC).ok()).collect();
+        println!("{}", held.len());
+        io::copy(&mut io::stdin(), &mut io::sink()).expect("it is a pipe");
         return Ok(());
     }
     let (state_dir, run_dir) = (PathBuf::from(&arguments[0]), PathBuf::from(&arguments[1]));
@@ -76,6 +91,7 @@ fn run(arguments: &[OsString]) -> Result<(), EmbeddedError> {
         supervisor: &supervisor,
         extra_paths: &extra_paths,
         private_file: None,
+        say: |said| eprintln!("note: {said}"),
     };
     let pid = embedded::boot(&boot)?;
     println!("{pid} {:?}", started.elapsed());

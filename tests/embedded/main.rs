@@ -11,6 +11,7 @@
 )]
 
 mod client;
+mod instances;
 mod run;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use instances::a_start_waits_for_inotify_instances;
 use libtest_mimic::{Arguments, Trial};
 use nix::sys::inotify::{InitFlags, Inotify};
 use nixactions::embedded;
@@ -52,7 +54,7 @@ macro_rules! tests {
     ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
 }
 
-const TESTS: [(&str, fn()); 18] = tests![
+const TESTS: [(&str, fn()); 19] = tests![
     nothing_of_the_host_is_touched_and_nothing_is_left,
     outlives_a_client_that_is_killed,
     outlives_its_terminal,
@@ -65,6 +67,7 @@ const TESTS: [(&str, fn()); 18] = tests![
     kill_ends_every_process,
     a_run_has_one_manager,
     up_to_twenty_managers_live_side_by_side,
+    a_start_waits_for_inotify_instances,
     kept_paths_stay_visible_below_tmp_and_run,
     all_of_tmp_can_be_kept,
     what_is_missing_is_named_all_at_once,

@@ -12,7 +12,10 @@ mod rerun;
 mod secrets;
 mod source;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 use nix::unistd::{AccessFlags, eaccess};
@@ -424,11 +427,17 @@ async fn launch(
                 supervisor: &supervisor,
                 extra_paths: &[spec.runner()],
                 private_file,
+                say: note,
             };
             embedded::boot(&boot)?;
         }
     }
     Ok(notes)
+}
+
+/// Tells the user what the start has to wait for.
+fn note(said: &str) {
+    let _ = writeln!(io::stderr(), "note: {said}");
 }
 
 /// Writes all that a run begins with. Returns what the caller should know, and the secrets that are

@@ -22,7 +22,6 @@ use nix::{
     pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt},
     sched::{CloneFlags, unshare},
     sys::{
-        inotify::{InitFlags, Inotify},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
@@ -34,7 +33,7 @@ use super::{
     alive::{self, State},
     cgroup::Cgroup,
     error::{At, StageError},
-    mounts, read_spec,
+    instances, mounts, read_spec,
     trim::trim,
 };
 use crate::store;
@@ -63,12 +62,16 @@ fn run() -> Result<(), Report> {
     let mut console = Console::open(&spec.run_dir.join("manager.log"))?;
     spec.console = console.pty.as_ref().map(|pty| pty.path.clone());
 
-    probe_inotify()?;
+    let reserved = instances::reserve(|said| {
+        let _ = writeln!(console.log, "{said}");
+        tell(&Report::Waiting(said.to_owned()));
+    })?;
     let cgroup = Cgroup::create(
         &spec.run,
         &spec.run_dir.join(mounts::PRIVATE).join("cgroup"),
     )?;
     let started = start(&spec, &cgroup);
+    drop(reserved);
     let mut child = match started {
         Ok(child) => child,
         Err(error) => {
@@ -137,24 +140,20 @@ fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
         .unwrap_or_else(|error| StageError::other("understand PID 1", error)))
 }
 
-/// Checks that the kernel still gives out inotify instances: root has 128 by default, a manager
-/// takes four or more, and systemd without them ends at once.
-fn probe_inotify() -> Result<(), StageError> {
-    let probe: Result<Vec<Inotify>, _> = (0..6)
-        .map(|_| Inotify::init(InitFlags::IN_CLOEXEC))
-        .collect();
-    probe.at("make inotify instances").map(drop)
-}
-
 /// Writes the answer and closes standard output, on which the client waits. That there is none any
 /// more is no fault.
 fn answer(report: &Report) {
-    let mut output = io::stdout();
-    let _ = serde_json::to_writer(&mut output, report);
-    let _ = output.flush();
+    tell(report);
     if let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
         let _ = dup2_stdout(null);
     }
+}
+
+/// Writes to the client, if there still is one.
+fn tell(report: &Report) {
+    let mut output = io::stdout();
+    let _ = serde_json::to_writer(&mut output, report);
+    let _ = output.flush();
 }
 
 /// Closes what the client had open: a pipe or lock of its caller must not stay held for as long as

@@ -26,6 +26,7 @@ mod cgroup;
 mod check;
 mod error;
 mod init;
+mod instances;
 mod mounts;
 mod namespace;
 mod pid1;
@@ -41,7 +42,7 @@ use std::{
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Child, ChildStdout, Command, ExitCode, Stdio},
     thread,
 };
 
@@ -80,6 +81,8 @@ pub struct Boot<'a> {
     pub extra_paths: &'a [PathBuf],
     /// A file below its /run, and what it holds: for root alone, and gone with the manager.
     pub private_file: Option<(&'a Path, &'a str)>,
+    /// Tells the user, in one phrase, for what the start has to wait.
+    pub say: fn(&str),
 }
 
 /// What the stages are told; it goes down as JSON on standard input.
@@ -99,10 +102,12 @@ struct Spec {
     console: Option<PathBuf>,
 }
 
-/// What a stage answers: one line of JSON on its standard output.
+/// What a stage answers: JSON on its standard output. All but `Waiting` are the last.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum Report {
+    /// The start goes on when something is free.
+    Waiting(String),
     /// PID 1 has been started.
     Started(i32),
     /// Another manager of this run is alive.
@@ -169,16 +174,23 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
     let unblocked = mask.thread_set_mask();
     let mut child = child.map_err(failed)?;
     unblocked.map_err(|errno| failed(errno.into()))?;
-    let answer = converse(&mut child, &spec).map_err(failed);
+    let answer = send(&mut child, &spec).map_err(failed);
     // Whoever outlives the other: a client that goes on collects its child, else init does.
     thread::spawn(move || child.wait());
-    match serde_json::from_slice(&answer?) {
-        Ok(Report::Started(pid)) => Ok(Pid::from_raw(pid)),
-        Ok(Report::Busy) => Err(EmbeddedError::Busy {
+    let mut reports = serde_json::Deserializer::from_reader(answer?).into_iter();
+    let report = loop {
+        match reports.next() {
+            Some(Ok(Report::Waiting(said))) => (boot.say)(&said),
+            report => break report,
+        }
+    };
+    match report {
+        Some(Ok(Report::Started(pid))) => Ok(Pid::from_raw(pid)),
+        Some(Ok(Report::Busy)) => Err(EmbeddedError::Busy {
             run: boot.run.clone(),
         }),
-        Ok(Report::Failed(error)) => Err(EmbeddedError::Stage(error)),
-        Err(_) => Err(EmbeddedError::Silent),
+        Some(Ok(Report::Failed(error))) => Err(EmbeddedError::Stage(error)),
+        _ => Err(EmbeddedError::Silent),
     }
 }
 
@@ -195,24 +207,27 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
 
 /// Writes the spec to a stage and returns all that it answers; it ends when the stage closes its
 /// output.
-fn converse(child: &mut std::process::Child, spec: &Spec) -> io::Result<Vec<u8>> {
+fn converse(child: &mut Child, spec: &Spec) -> io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    send(child, spec)?.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// Writes the spec to a stage and returns its output.
+fn send(child: &mut Child, spec: &Spec) -> io::Result<ChildStdout> {
     let mut input = child
         .stdin
         .take()
         .expect("invariant: standard input is a pipe");
-    let mut output = child
-        .stdout
-        .take()
-        .expect("invariant: standard output is a pipe");
     // A stage that died early says so by an empty answer, not by a broken pipe.
     let _ = input.write_all(&serde_json::to_vec(spec)?);
-    drop(input);
-    let mut answer = Vec::new();
-    output.read_to_end(&mut answer)?;
-    Ok(answer)
+    Ok(child
+        .stdout
+        .take()
+        .expect("invariant: standard output is a pipe"))
 }
 
-/// Reads the spec that [`converse`] wrote.
+/// Reads the spec that [`send`] wrote.
 fn read_spec() -> Result<Spec, StageError> {
     serde_json::from_reader(io::stdin())
         .map_err(|error| StageError::other("read what to boot", error))
