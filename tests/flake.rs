@@ -168,7 +168,7 @@ fn the_package_is_made_of_the_lock_file_and_little_else(manager: &Manager) {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         package,
-        json!({ "pname": "nixactions", "version": version, "mainProgram": "nixactions", "lock": true, "docs": ["plan.schema.json"],
+        json!({ "pname": "nixactions", "version": version, "mainProgram": "nixactions", "lock": true, "docs": ["plan.schema.json", "properties.md"],
                 "src": ["Cargo.lock", "Cargo.toml", "benches", "build.rs", "clippy.toml", "crates", "docs", "fuzz", "src", "tests"] })
     );
 }

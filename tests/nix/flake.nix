@@ -54,6 +54,9 @@
             install -D --mode=444 "$8" "$out/share/zsh/site-functions/_$2"
           }
         '';
+        rustc = (evaluated final).rustc // {
+          version = "1.89.0";
+        };
         dbus = final.systemd;
         gitMinimal = final.git;
         mkShell = arguments: final.runCommand "shell" { } "touch $out" // arguments;

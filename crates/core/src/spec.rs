@@ -190,6 +190,10 @@ pub struct JobSpec {
     /// so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerated_needs: Vec<JobName>,
+    /// Those of its needs whose workspace is made by a hook: where that fails, systemd never starts
+    /// their runners, and they have failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooked_needs: Vec<JobName>,
     /// Its condition, as in the plan.
     pub condition: Option<String>,
     /// Whether a failure counts as success.

@@ -271,6 +271,16 @@ pub struct Job {
     pub steps: Vec<Step>,
 }
 
+impl Job {
+    /// Returns the most steps that the record of this job may have: its own, or the hooks of a
+    /// custom executor, one for each artifact and three around them.
+    pub fn steps_max(&self) -> usize {
+        self.steps
+            .len()
+            .max(3 + self.inputs.len() + self.outputs.len())
+    }
+}
+
 /// An artifact that a job takes in: a name, or a name and where to put it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]

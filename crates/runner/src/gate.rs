@@ -38,6 +38,7 @@ fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
             let (conclusion, failed) = match store::has_started(&paths) {
                 true if spec.tolerated_needs.contains(job) => (Conclusion::Success, false),
                 true => (Conclusion::Failure, true),
+                false if spec.hooked_needs.contains(job) => (Conclusion::Failure, true),
                 false => (Conclusion::Skipped, true),
             };
             NeedResult {

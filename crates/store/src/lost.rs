@@ -173,7 +173,7 @@ impl RunDir {
             let planned = plan.as_ref().and_then(|plan| plan.jobs.get(&job));
             let tolerated = planned.is_some_and(|job| job.continue_on_error);
             let mut record = self.lost_job(&job, at, tolerated, cancelled, loss);
-            bounds::cut_record(&mut record, planned.map_or(0, |job| job.steps.len()));
+            bounds::cut_record(&mut record, planned.map_or(0, |job| job.steps_max()));
             EventKind::JobFinished { record, job }
         });
         let mut events: Vec<Event> = ended.map(|event| Event { at, event }).collect();

@@ -137,6 +137,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         files_directory: paths.hook(executor, hook).work().join("files"),
         needs: Vec::new(),
         tolerated_needs: Vec::new(),
+        hooked_needs: Vec::new(),
         condition: (hook == WorkspaceHook::Cleanup).then(|| "always()".to_owned()),
         continue_on_error: false,
         copy_source: false,

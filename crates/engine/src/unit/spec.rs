@@ -44,6 +44,13 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             .filter(|(_, need)| need.continue_on_error)
             .map(|(need, _)| need.clone())
             .collect(),
+        hooked_needs: context
+            .graph
+            .needs(ix)
+            .iter()
+            .filter(|need| hooks::executor_of(context, **need).is_some())
+            .map(|need| context.graph.name(*need).clone())
+            .collect(),
         condition: job.condition.clone(),
         continue_on_error: job.continue_on_error,
         copy_source: run.has_source && copies_source(&context.executor(job)),

@@ -154,7 +154,7 @@ impl Engine<'_> {
         }
         self.unmount(ix);
         self.take_in(past);
-        for cut in bounds::cut_record(&mut record, job.steps.len()) {
+        for cut in bounds::cut_record(&mut record, job.steps_max()) {
             self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
         }
         self.started.remove(&ix);

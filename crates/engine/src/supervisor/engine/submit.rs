@@ -116,7 +116,7 @@ impl Engine<'_> {
     pub(super) fn watch_job(&mut self, ix: JobIx, known: usize) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let paths = self.run.job(name);
-        let steps = job.steps.len();
+        let steps = job.steps_max();
         Ok(self
             .watch
             .add(ix, name, steps, known, &paths.out(), paths.events())?)
