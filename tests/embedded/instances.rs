@@ -37,7 +37,7 @@ pub fn a_start_waits_for_inotify_instances() {
     let mut client = as_another(&run.client("ready"));
     let said = line(client.stderr.as_mut().unwrap());
     assert!(
-        said.starts_with("note: waiting up to 60 s for 5 inotify"),
+        said.starts_with("note: waiting up to 60 s for 6 inotify"),
         "{said}"
     );
     assert!(run.log().contains("waiting up to 60 s"), "{}", run.log());

@@ -13,8 +13,8 @@ use nix::{
 
 use super::error::{At, StageError};
 
-/// The instances that are reserved for one run.
-const NEEDED: usize = 5;
+/// The instances that a run holds: systemd has four, D-Bus one and the supervisor one.
+const NEEDED: usize = 6;
 /// The wait for other runs to give theirs back. Short enough that a caller does not take it for
 /// a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
