@@ -125,7 +125,7 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
         ),
         (
             "{ ci.package = (import <nixpkgs> { }).coreutils; }",
-            "services.nixactions.workflows.ci.package: `coreutils` is no workflow",
+            "services.nixactions.workflows.ci.package: `coreutils` is not a workflow",
         ),
         (
             "{ ci = { package = (import <nixpkgs> { }).coreutils; settings = { }; }; }",

@@ -23,9 +23,7 @@
       text = "cat ${
         pkgs.writeTextFile {
           name = "variables";
-          text = lib.concatStrings (
-            [ "# nixactions: not secret\n" ] ++ lib.mapAttrsToList export checked
-          );
+          text = lib.concatStrings ([ "# nixactions: not secret\n" ] ++ lib.mapAttrsToList export checked);
         }
       }";
     };

@@ -46,6 +46,8 @@ use crate::{
 const PROBE: &str = "workspace-probe";
 /// The same, where systemd will mount.
 const PROBE_IN_PID1: &str = "workspace-probe-in-pid1";
+/// How that ends where this process may not go there.
+const NOT_ENTERED: u8 = 2;
 /// The subcommand of the process whose user namespace is taken for its mapping.
 const NAMESPACE: &str = "user-namespace";
 
@@ -95,7 +97,10 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
         (NAMESPACE, None) => hold_namespace(),
         (MOUNT_COMMAND, Some(job)) => mount_for_job(&JobPaths::at(job.into())),
         (PROBE, Some(directory)) => probe(Path::new(directory)),
-        (PROBE_IN_PID1, Some(directory)) => enter_pid1().and_then(|()| probe(Path::new(directory))),
+        (PROBE_IN_PID1, Some(directory)) => match enter_pid1() {
+            Ok(()) => probe(Path::new(directory)),
+            Err(_) => return Some(ExitCode::from(NOT_ENTERED)),
+        },
         _ => return None,
     };
     Some(match result {
@@ -110,16 +115,26 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
 
 /// Returns whether workspaces can be mounted below a directory, which must be writable: the kernel
 /// can do it, with this file system, and so may we. It is tried, in the mount namespace of the
-/// systemd that is `running`; one that is still to be booted will have ours.
+/// systemd that is `running`; one that is still to be booted will have ours. A service with few
+/// rights may not enter systemd's: then it is tried in its own, and a job that cannot mount after
+/// all copies the tree.
 pub fn works_below(directory: &Path, running: bool) -> bool {
-    let status = Command::new(OWN_PROGRAM)
-        .arg(if running { PROBE_IN_PID1 } else { PROBE })
-        .arg(directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|status| status.success())
+    let try_it = |probe: &str| {
+        Command::new(OWN_PROGRAM)
+            .arg(probe)
+            .arg(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .ok()
+            .and_then(|status| status.code())
+    };
+    match running.then(|| try_it(PROBE_IN_PID1)) {
+        None => try_it(PROBE) == Some(0),
+        Some(code) if code == Some(NOT_ENTERED.into()) => try_it(PROBE) == Some(0),
+        Some(code) => code == Some(0),
+    }
 }
 
 /// Unmounts a job's workspace, if it is mounted. What the job has changed stays in
