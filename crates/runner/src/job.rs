@@ -90,6 +90,9 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         pid: std::process::id(),
         uid: geteuid().as_raw(),
     });
+    // Before the gate looks for the flag of a cancellation: the supervisor raises the flag, then
+    // signals each runner that has told something. So none falls between.
+    port.tell()?;
     let fields = [
         ("SYSLOG_IDENTIFIER", spec.job.as_str()),
         ("NIXACTIONS_RUN", spec.run.as_str()),
