@@ -8,9 +8,12 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    io::{self, Read},
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
 use super::{repository::Repository, source::SourceError};
@@ -51,12 +54,17 @@ pub(super) struct Listed {
     pub links: Vec<(PathBuf, PathBuf)>,
     /// What the caller should know.
     pub notes: Vec<String>,
+    /// Whether a signal has come, which ends git.
+    mark: Mark,
 }
 
 impl Listed {
     /// Lists the tree at a root, with the repositories in it.
-    pub fn of(root: &Path) -> Result<Self, SourceError> {
-        let mut listed = Self::default();
+    pub fn of(root: &Path, mark: &Mark) -> Result<Self, SourceError> {
+        let mut listed = Self {
+            mark: mark.clone(),
+            ..Self::default()
+        };
         listed.add(root, Path::new(""))?;
         Ok(listed)
     }
@@ -68,6 +76,7 @@ impl Listed {
             return self.add_plainly(root, tree, found);
         }
         let output = git(
+            &self.mark,
             &directory,
             &[
                 "ls-files",
@@ -294,7 +303,8 @@ pub(super) fn git_command() -> Command {
     command
 }
 
-fn git(directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
+/// Runs git, unless a signal comes: then git is killed.
+fn git(mark: &Mark, directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
     // A repository of another user's is read here, and nothing of its configuration is executed by
     // ls-files.
     let mut command = git_command();
@@ -302,7 +312,7 @@ fn git(directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
         .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
         .arg(directory)
         .args(arguments);
-    let output = command.output().map_err(SourceError::NoGit)?;
+    let output = output(command, mark).map_err(SourceError::NoGit)?;
     if output.status.success() {
         return Ok(output);
     }
@@ -311,6 +321,48 @@ fn git(directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
         directory: directory.to_owned(),
         message,
     })
+}
+
+/// How often is looked whether git has ended, or a signal has come.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Returns what a command has printed; kills it when a signal has come.
+fn output(mut command: Command, mark: &Mark) -> io::Result<Output> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let pipes = (child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        let stdout = scope.spawn(|| read(pipes.0));
+        let stderr = scope.spawn(|| read(pipes.1));
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if mark.check().is_err() {
+                child.kill()?;
+            }
+            thread::sleep(LOOK);
+        };
+        let text =
+            |reader: thread::ScopedJoinHandle<'_, Vec<u8>>| reader.join().unwrap_or_default();
+        Ok(Output {
+            status,
+            stdout: text(stdout),
+            stderr: text(stderr),
+        })
+    })
+}
+
+/// Reads a pipe to its end.
+fn read(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What cannot be read any more is missed by the caller, who sees the exit status.
+    pipe.into_iter()
+        .for_each(|mut pipe| _ = pipe.read_to_end(&mut bytes));
+    bytes
 }
 
 /// Returns where a repository borrows objects from, which jobs may not see

@@ -103,7 +103,7 @@ impl Source {
         let mut notes = Vec::new();
         let mut copied;
         if self.is_repository {
-            let listed = Listed::of(&self.root)?;
+            let listed = Listed::of(&self.root, mark)?;
             copied = copy.named(&listed.paths).map_err(SourceError::Copy)?;
             listed.complete(&tree, &mut copied.modes, mark)?;
             notes.extend(listed.notes);
