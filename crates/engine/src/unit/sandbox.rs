@@ -169,6 +169,7 @@ pub(super) fn properties(
         properties.extend([
             flag("PrivateDevices"),
             flag("ProtectKernelLogs"),
+            flag("ProtectKernelTunables"),
             flag("ProtectKernelModules"),
             flag("ProtectControlGroups"),
             (
