@@ -73,6 +73,11 @@ impl Cgroup {
         })
     }
 
+    /// Returns where this process finds the cgroup.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Moves the calling process into the cgroup.
     pub fn enter(&self) -> Result<(), StageError> {
         fs::write(self.path.join("cgroup.procs"), "0").at("enter the run's cgroup")

@@ -33,10 +33,14 @@ use super::{
     alive::{self, State},
     cgroup::Cgroup,
     error::{At, StageError},
-    instances, mounts, read_spec,
+    instances::{self, Turn},
+    mounts, read_spec,
     trim::trim,
 };
 use crate::store;
+
+/// Milliseconds between two looks at a manager that comes up, while other starts wait for their turn.
+const TURN_PAUSE: u8 = 3;
 
 /// Runs the stage.
 pub(super) fn main() -> ExitCode {
@@ -70,15 +74,14 @@ fn run() -> Result<(), Report> {
         &spec.run,
         &spec.run_dir.join(mounts::PRIVATE).join("cgroup"),
     )?;
-    let started = start(&spec, &cgroup);
-    drop(reserved);
-    let mut child = match started {
+    let mut child = match start(&spec, &cgroup) {
         Ok(child) => child,
         Err(error) => {
             clear_up(&spec, &cgroup, &mut console);
             return Err(error.into());
         }
     };
+    let turn = reserved.hand_over(cgroup.path());
     let pid = child.id().cast_signed();
     let noted = State::started(pid).and_then(|state| state.write(&spec.run_dir).map(|()| state));
     let mut state = match noted {
@@ -91,7 +94,7 @@ fn run() -> Result<(), Report> {
         }
     };
     answer(&Report::Started(pid));
-    let status = wait(&mut child, &mut console, &signals);
+    let status = wait(&mut child, &mut console, &signals, turn);
     if let Some(status) = status.filter(|status| !status.success()) {
         state.ended = Some(status.to_string());
         if let Err(error) = state.write(&spec.run_dir) {
@@ -196,7 +199,12 @@ fn block_signals() -> Result<SignalFd, StageError> {
 }
 
 /// Waits for the end of PID 1, keeping what it says.
-fn wait(child: &mut Child, console: &mut Console, signals: &SignalFd) -> Option<ExitStatus> {
+fn wait(
+    child: &mut Child,
+    console: &mut Console,
+    signals: &SignalFd,
+    mut turn: Turn,
+) -> Option<ExitStatus> {
     loop {
         match child.try_wait() {
             Ok(None) => {}
@@ -211,7 +219,12 @@ fn wait(child: &mut Child, console: &mut Console, signals: &SignalFd) -> Option<
         if let Some(pty) = &console.pty {
             fds.push(PollFd::new(pty.master.as_fd(), PollFlags::POLLIN));
         }
-        let _ = poll(&mut fds, PollTimeout::NONE);
+        let timeout = if turn.goes_on() {
+            PollTimeout::from(TURN_PAUSE)
+        } else {
+            PollTimeout::NONE
+        };
+        let _ = poll(&mut fds, timeout);
         console.drain();
         while let Ok(Some(_)) = signals.read_signal() {}
     }

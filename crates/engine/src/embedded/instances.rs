@@ -1,8 +1,15 @@
 //! Waits for the inotify instances that a manager needs. The kernel gives root 128 by default, and
 //! systemd without them ends at once.
+//!
+//! Managers that start at the same moment take turns: the instances of one are free between the
+//! look at them and the moment when its systemd makes them, and another would count them too.
 
 use std::{
-    io, thread,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,21 +22,116 @@ use super::error::{At, StageError};
 
 /// The instances that a run holds: systemd has four, D-Bus one and the supervisor one.
 const NEEDED: usize = 6;
+/// The instances that a manager holds soon after its start: those of systemd and D-Bus.
+const HELD_SOON: usize = 5;
+/// The instances that stay free beside the needed ones: supervisors of earlier starts, and clients,
+/// take theirs a little later.
+const SPARE: usize = 4;
 /// The wait for other runs to give theirs back. Short enough that a caller does not take it for
 /// a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a start keeps its turn at most, should its manager not come up.
+const TURN: Duration = Duration::from_secs(5);
+/// Held by the start whose turn it is.
+const TURN_LOCK: &str = "/run/nixactions-embedded.lock";
 
-/// Takes the instances that a manager needs, so that no other run takes them while PID 1 starts;
-/// they are free again when the result is dropped. Where they are short, it says so once and waits
-/// for a while.
-pub(super) fn reserve(say: impl FnMut(&str)) -> Result<Vec<Inotify>, StageError> {
-    let make = || Inotify::init(InitFlags::IN_CLOEXEC).map_err(io::Error::from);
-    reserve_with(make, PATIENCE, PAUSE, say).at("make inotify instances")
+/// The turn of a start, and the instances that are set aside for its manager.
+pub(super) struct Reserved {
+    /// `None` where /run cannot be written: starts do not take turns there.
+    turn: Option<File>,
+    instances: Vec<Inotify>,
+}
+
+/// Waits for this start's turn and takes the instances that a manager needs, so that nothing else
+/// takes them while PID 1 starts. Where they are short, it says so once and waits for a while.
+pub(super) fn reserve(say: impl FnMut(&str)) -> Result<Reserved, StageError> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(TURN_LOCK)
+        .ok();
+    let make = || {
+        if let Some(lock) = &lock {
+            lock.try_lock()?;
+        }
+        let instance = || Inotify::init(InitFlags::IN_CLOEXEC).map_err(io::Error::from);
+        let mut instances = (0..NEEDED + SPARE)
+            .map(|_| instance())
+            .collect::<io::Result<Vec<_>>>()
+            .inspect_err(|_| {
+                // The start that waits lets others have their turn.
+                let _ = lock.as_ref().map(File::unlock);
+            })?;
+        instances.truncate(NEEDED);
+        Ok(instances)
+    };
+    let instances = reserve_with(make, PATIENCE, PAUSE, say).at("make inotify instances")?;
+    Ok(Reserved {
+        turn: lock,
+        instances,
+    })
+}
+
+impl Reserved {
+    /// Frees the instances for the manager that was just started in this cgroup. The turn ends when
+    /// the manager holds its own.
+    pub fn hand_over(self, cgroup: &Path) -> Turn {
+        drop(self.instances);
+        Turn {
+            lock: self.turn,
+            cgroup: cgroup.to_owned(),
+            deadline: Instant::now() + TURN,
+        }
+    }
+}
+
+/// The turn of a start whose manager comes up.
+pub(super) struct Turn {
+    lock: Option<File>,
+    cgroup: PathBuf,
+    deadline: Instant,
+}
+
+impl Turn {
+    /// Ends the turn if the manager holds its instances, or has had its time. Returns whether the
+    /// turn goes on: then the caller asks again soon.
+    pub fn goes_on(&mut self) -> bool {
+        let over = || held_in(&self.cgroup) >= HELD_SOON || Instant::now() >= self.deadline;
+        if self.lock.is_some() && over() {
+            self.lock = None;
+        }
+        self.lock.is_some()
+    }
+}
+
+/// Returns the number of inotify instances that the processes of a cgroup, and of those below it,
+/// have open.
+fn held_in(cgroup: &Path) -> usize {
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let own: usize = processes
+        .lines()
+        .filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok())
+        .flat_map(|descriptors| descriptors.flatten())
+        .filter(|descriptor| {
+            fs::read_link(descriptor.path())
+                .is_ok_and(|target| target.as_os_str() == "anon_inode:inotify")
+        })
+        .count();
+    let below: usize = fs::read_dir(cgroup)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| held_in(&entry.path()))
+        .sum();
+    own + below
 }
 
 fn reserve_with<T>(
-    mut make: impl FnMut() -> io::Result<T>,
+    mut make: impl FnMut() -> io::Result<Vec<T>>,
     patience: Duration,
     pause: Duration,
     mut say: impl FnMut(&str),
@@ -37,17 +139,18 @@ fn reserve_with<T>(
     let started = Instant::now();
     let mut told = false;
     loop {
-        // Those of an attempt that fails go back at once: two that hold some and wait for more
-        // would wait for each other.
-        let error = match (0..NEEDED).map(|_| make()).collect() {
+        // An attempt that fails gives its instances back at once: two starts that hold some and
+        // wait for more would wait for each other.
+        let error = match make() {
             Ok(instances) => return Ok(instances),
             Err(error) => error,
         };
-        let short = io::Error::raw_os_error(&error) == Some(Errno::EMFILE as i32);
-        if !short || started.elapsed() >= patience {
+        let short = error.raw_os_error() == Some(Errno::EMFILE as i32);
+        let others_turn = error.kind() == io::ErrorKind::WouldBlock;
+        if !(short || others_turn) || started.elapsed() >= patience {
             return Err(error);
         }
-        if !told {
+        if short && !told {
             told = true;
             say(&format!(
                 "waiting up to {} s for {NEEDED} inotify instances; their limit is \
@@ -55,7 +158,7 @@ fn reserve_with<T>(
                 patience.as_secs()
             ));
         }
-        thread::sleep(pause);
+        thread::sleep(if others_turn { pause / 40 } else { pause });
     }
 }
 
@@ -74,10 +177,13 @@ mod tests {
         }
     }
 
-    fn take(free: &Rc<Cell<usize>>) -> io::Result<Instance> {
-        let left = free.get().checked_sub(1).ok_or(Errno::EMFILE)?;
-        free.set(left);
-        Ok(Instance(Rc::clone(free)))
+    fn take(free: &Rc<Cell<usize>>) -> io::Result<Vec<Instance>> {
+        let one = || {
+            let left = free.get().checked_sub(1).ok_or(Errno::EMFILE)?;
+            free.set(left);
+            Ok(Instance(Rc::clone(free)))
+        };
+        (0..NEEDED).map(|_| one()).collect()
     }
 
     #[test]
@@ -88,7 +194,7 @@ mod tests {
         let say = |text: &str| said.push(text.to_owned());
         let make = || {
             asked += 1;
-            if asked == 3 * NEEDED {
+            if asked == 3 {
                 // Another run has ended.
                 free.set(free.get() + 1);
             }
@@ -114,12 +220,27 @@ mod tests {
         let mut asked = 0;
         let refuse = || {
             asked += 1;
-            Err::<(), _>(Errno::ENOMEM.into())
+            Err::<Vec<()>, _>(Errno::ENOMEM.into())
         };
         let patience = Duration::from_secs(60);
         let say = |said: &str| panic!("{said}");
         let error = reserve_with(refuse, patience, Duration::ZERO, say).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::ENOMEM as i32));
         assert_eq!(asked, 1);
+    }
+
+    #[test]
+    fn waits_silently_for_the_turn_of_another_start() {
+        let mut asked = 0;
+        let make = || {
+            asked += 1;
+            if asked < 3 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(vec![()])
+        };
+        let say = |said: &str| panic!("{said}");
+        let reserved = reserve_with(make, Duration::from_secs(60), Duration::ZERO, say);
+        assert_eq!(reserved.unwrap().len(), 1);
     }
 }
