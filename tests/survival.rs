@@ -1,5 +1,5 @@
-//! What a run survives: the end of its client, its supervisor, a runner; a reloaded systemd, a full
-//! disk, and company.
+//! What a run survives: the end of its client, its supervisor, a runner; a reloaded systemd, and
+//! company.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,6 @@ on_shared_managers!(
     many_runs_at_once_keep_apart,
 );
 // Mounting is for root, and in a machine.
-on_managers!(a_full_disk_is_told_and_recorded on embedded_257, embedded_262, system_252, system_257, system_262);
 on_managers!(runs_of_two_state_directories_go_on_at_once on embedded_262, system_252, system_257, system_262, user_262);
 on_managers!(a_supervisor_that_hangs_is_replaced on system_252, system_257, system_262, user_262);
 on_managers!(a_reloaded_or_reexecuted_systemd_goes_on on embedded, system_252, system_257, system_262, user_262);
@@ -426,70 +425,6 @@ fn nothing_that_a_job_forks_outlives_it(manager: &Manager) {
         "{run}"
     );
     run.leaves_nothing(manager);
-}
-
-fn a_full_disk_is_told_and_recorded(manager: &Manager) {
-    manager
-        .command(&[
-            "sh",
-            "-c",
-            "mkdir -p /srv/full && mount -t tmpfs -o size=6m,mode=755 tmpfs /srv/full",
-        ])
-        .ok();
-    let plan = json!({ "version": 1, "name": "full", "maxParallel": 1, "jobs": {
-        "good": bash("true"),
-        "fills": with(bash("dd if=/dev/zero of=fill bs=64k 2>&1 | tail -1; exit 1"), json!({ "needs": ["good"] })),
-        "after": with(bash("true"), json!({ "needs": ["fills"] })),
-        "always": with(bash("echo x > file"), json!({ "needs": ["fills"], "condition": "always()" })),
-    } });
-    let path = manager.plan(&plan).display().to_string();
-    let run = manager.start_command(manager.nixactions(&[
-        "run",
-        &path,
-        "--output=json",
-        "--state-dir=/srv/full",
-    ]));
-    let id = run.id().to_owned();
-    let run = run.end().exits(1);
-    let record = manager
-        .nixactions(&["show", &id, "--json", "--state-dir=/srv/full"])
-        .json();
-    assert_eq!(record["conclusion"], "failure", "{record:#}");
-    let verdicts = ["good", "fills", "after", "always"]
-        .map(|job| record["jobs"][job]["conclusion"].as_str().unwrap_or("none"));
-    // The last one has no room to make its file; whether its runner can say so is a matter of
-    // bytes.
-    assert_eq!(
-        verdicts,
-        ["success", "failure", "skipped", "failure"],
-        "{record:#}"
-    );
-    let always = &record["jobs"]["always"];
-    assert_eq!(
-        (always["attempts"].as_u64(), always["startedAt"].is_string()),
-        (Some(1), true),
-        "{record:#}"
-    );
-    run.leaves_nothing(manager);
-
-    let before = fs::read_dir(manager.file("/srv/full/runs"))
-        .expect("it is there")
-        .count();
-    let (code, stderr) = manager.refused(&["run", &path, "--state-dir=/srv/full"]);
-    assert_eq!(code, 3, "{stderr}");
-    assert!(
-        stderr.to_lowercase().contains("no space left") || stderr.contains("storage"),
-        "{stderr}"
-    );
-    assert!(stderr.contains("hint: free some space"), "{stderr}");
-    assert_eq!(
-        fs::read_dir(manager.file("/srv/full/runs"))
-            .expect("it is there")
-            .count(),
-        before,
-        "half a run was left"
-    );
-    manager.command(&["umount", "--lazy", "/srv/full"]).ok();
 }
 
 /// Their units would be of the same names.

@@ -86,12 +86,21 @@ pub fn check(jobs: &[Job], run: &Finished, marks: &Marks) -> Result<(), TestCase
             .unwrap_or("none")
     };
     let was_cancelled = run.record["conclusion"] == "cancelled";
+    // Such a run fails, whatever its jobs have come to, and is given up like a cancelled one.
+    let reason = run.record["reason"].as_str().unwrap_or_default();
+    let ran_out = reason.starts_with("disk is full: ");
+    prop_assert!(marks.disk_full || !ran_out, "there was room in {}", run);
+    let was_lost = reason.starts_with("lost: ");
+    prop_assert!(marks.lost || !was_lost, "it had its manager: {}", run);
     let any_failed = (0..jobs.len()).any(|index| conclusion(index) == "failure");
-    let code = if was_cancelled {
-        130
+    let (concluded, code) = if was_cancelled {
+        ("cancelled", 130)
+    } else if any_failed || ran_out || was_lost {
+        ("failure", 1)
     } else {
-        i32::from(any_failed)
+        ("success", 0)
     };
+    prop_assert_eq!(&run.record["conclusion"], concluded, "{}", run);
     prop_assert!(
         marks.cancelled || !was_cancelled,
         "nobody cancelled {}",
@@ -125,12 +134,9 @@ pub fn check(jobs: &[Job], run: &Finished, marks: &Marks) -> Result<(), TestCase
         if marks.lost {
             allowed.extend(["skipped/skipped", "cancelled/cancelled"]);
         }
-        if marks.disk_full && (was_cancelled || sibling_failed) {
-            // A runner without room leaves no word of its needs, so the cancellation is the reason.
-            allowed.push("cancelled/cancelled");
-        }
-        if was_cancelled || sibling_failed {
-            allowed.extend(when_cancelled(job, &needs, was_cancelled));
+        let run_ends = was_cancelled || ran_out;
+        if run_ends || sibling_failed {
+            allowed.extend(when_cancelled(job, &needs, run_ends));
         } else if !broken {
             let ran = record["steps"]
                 .as_array()
@@ -156,14 +162,7 @@ pub fn check(jobs: &[Job], run: &Finished, marks: &Marks) -> Result<(), TestCase
             index,
             run
         );
-        // A runner without room for its events leaves its times to systemd, whose clock calls are
-        // not those of the need.
-        let needs = if marks.disk_full {
-            &[][..]
-        } else {
-            &job.needs[..]
-        };
-        for need in needs {
+        for need in &job.needs {
             let need = &run.job(&name(*need))["finishedAt"];
             // Skipped jobs have no beginning; PID 1 drops them while their needs are still being
             // recorded.

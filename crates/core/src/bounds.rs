@@ -91,17 +91,20 @@ pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
 }
 
 /// Shortens a run's record to what fits into little room, for a disk that is full: of each job its
-/// end and the beginning of its reason remain. The run has failed then.
+/// end and the beginning of its reason remain. The run has failed then; why is for the caller to
+/// say.
 pub fn shorten(record: &mut RunRecord) {
     record.conclusion = Some(Conclusion::Failure);
-    record.reason = Some("disk is full: the record is shortened".to_owned());
-    for job in record.jobs.values_mut() {
-        job.outputs.clear();
-        job.annotations.clear();
-        job.steps.clear();
-        if let Some(reason) = &mut job.reason {
-            cut_text(reason, SHORT_TEXT);
-        }
+    record.jobs.values_mut().for_each(shorten_job);
+}
+
+/// Shortens a job's record as [`shorten`] does.
+pub fn shorten_job(job: &mut JobRecord) {
+    job.outputs.clear();
+    job.annotations.clear();
+    job.steps.clear();
+    if let Some(reason) = &mut job.reason {
+        cut_text(reason, SHORT_TEXT);
     }
 }
 

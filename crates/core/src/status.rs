@@ -167,6 +167,15 @@ pub const UNIT_STOPPED: &str = "its unit was stopped";
 /// The reason of a job that was cancelled with its run.
 pub const RUN_CANCELLED: &str = "the run was cancelled";
 
+/// The reason of a job that was cancelled with its matrix, where the disk had no room to say which
+/// job of it failed.
+pub const MATRIX_CANCELLED: &str = "another job of its matrix failed";
+
+/// Returns the reason of what failed since the disk is full; `error` is what could not be done.
+pub fn disk_is_full(error: &str) -> String {
+    format!("disk is full: {error}")
+}
+
 /// Returns what an outcome counts as.
 pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
     if outcome == Conclusion::Failure && continue_on_error {

@@ -27,6 +27,7 @@ use super::{
     slots,
 };
 use crate::{
+    bounds,
     error::describe,
     event::EventKind,
     grace::{CLEANUP_GRACE, start_timeout},
@@ -289,7 +290,13 @@ impl Job<'_> {
     /// Returns why the job's matrix group is being cancelled, if it is.
     fn matrix_cancelled(&self) -> Option<String> {
         let matrix = self.spec.matrix.as_ref()?;
-        fs::read_to_string(MatrixPaths::at(matrix.directory.clone()).cancelled()).ok()
+        let reason =
+            fs::read_to_string(MatrixPaths::at(matrix.directory.clone()).cancelled()).ok()?;
+        Some(if reason.is_empty() {
+            status::MATRIX_CANCELLED.to_owned()
+        } else {
+            reason
+        })
     }
 
     /// Returns how a job ends that was told to, and why. The supervisor raises a flag before it
@@ -457,13 +464,29 @@ impl Job<'_> {
         self.record.finished_at.get_or_insert_with(Timestamp::now);
         self.record.usage = self.processes.cgroup.usage();
         self.record.log_lines = self.processes.journal.sent;
+        match self.tell_end() {
+            Err(error) if error.is_full() => {
+                // Room for this much was set aside. What the job has made is not handed on, so it
+                // has not succeeded.
+                bounds::shorten_job(&mut self.record);
+                self.record.outcome = Conclusion::Failure;
+                self.record.conclusion =
+                    status::conclude(self.record.outcome, self.spec.continue_on_error);
+                self.record.reason = Some(status::disk_is_full(&describe(&error)));
+                Ok(self.tell_end()?)
+            }
+            told => Ok(told?),
+        }
+    }
+
+    /// Tells how the job ended, and returns what that counts as.
+    fn tell_end(&mut self) -> Result<Conclusion, store::StoreError> {
         let conclusion = self.record.conclusion;
-        let failed =
-            conclusion == Conclusion::Failure || self.needs.iter().any(|need| need.need.failed);
         let result = JobResult {
             version: RESULT_VERSION,
-            failed,
-            record: self.record,
+            failed: conclusion == Conclusion::Failure
+                || self.needs.iter().any(|need| need.need.failed),
+            record: self.record.clone(),
         };
         self.port.end(self.spec.job.clone(), result)?;
         Ok(conclusion)

@@ -73,11 +73,12 @@ impl Port {
     ///
     /// # Errors
     /// Fails with the system's reason: nobody knows then how the job ended.
-    pub(super) fn end(mut self, job: JobName, result: JobResult) -> Result<(), StoreError> {
+    pub(super) fn end(&mut self, job: JobName, result: JobResult) -> Result<(), StoreError> {
         if self.is_over {
             self.untold.clear();
         }
+        self.is_over = true;
         self.note(EventKind::RunnerEnded { job, result });
-        self.events.append(&self.untold)
+        self.events.append_last(&self.untold)
     }
 }

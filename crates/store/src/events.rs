@@ -8,6 +8,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, fallocate},
+};
 
 use super::{
     StoreError,
@@ -18,50 +22,71 @@ use crate::{
     event::{Event, EventKind},
 };
 
+/// The room that a job's file of events has from the beginning, in bytes: most jobs tell less.
+pub(super) const FIRST_ROOM: u64 = 8 << 10;
+/// The part of its room that is kept for the last event, which tells how the job ended.
+const LAST_WORD: u64 = 4 << 10;
+
+/// Sets room aside in a file beyond its end (fallocate(2)): so many bytes from its beginning.
+///
+/// # Errors
+/// Fails where the disk is full. A file system that cannot do so is no error.
+pub(super) fn set_aside(file: &File, bytes: u64) -> io::Result<()> {
+    let bytes = bytes.try_into().unwrap_or(i64::MAX);
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
+        Err(errno @ (Errno::ENOSPC | Errno::EDQUOT)) => Err(errno.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Appends events to a file.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
     file: File,
     length: u64,
+    /// Whether the last line is torn, and is to be ended before the next one.
+    torn: bool,
+    /// How much of the file has its room on disk, from its beginning, where room is kept for the
+    /// last event.
+    set_aside: Option<u64>,
 }
 
 impl EventWriter {
     /// Opens the file for appending, making it where it is absent. A torn last line of a writer
-    /// that died is ended, so that it spoils only itself.
+    /// that died is ended with the next event, so that it spoils only itself.
     ///
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn open(path: &Path, mode: u32) -> Result<Self, StoreError> {
-        let open = || -> io::Result<(File, u64)> {
-            let mut file = OpenOptions::new()
+        let open = || -> io::Result<(File, u64, bool)> {
+            let file = OpenOptions::new()
                 .append(true)
                 .read(true)
                 .create(true)
                 .mode(mode)
                 .open(path)?;
-            let mut length = file.metadata()?.len();
+            let length = file.metadata()?.len();
+            let mut last = *b"\n";
             if length > 0 {
                 use std::os::unix::fs::FileExt;
-                let mut last = [0];
                 file.read_exact_at(&mut last, length - 1)?;
-                if last != *b"\n" {
-                    file.write_all(b"\n")?;
-                    length += 1;
-                }
             }
-            Ok((file, length))
+            Ok((file, length, last != *b"\n"))
         };
-        let (file, length) = open().map_err(|source| StoreError::io("open", path, source))?;
+        let (file, length, torn) = open().map_err(|source| StoreError::io("open", path, source))?;
         Ok(Self {
             path: path.to_owned(),
             file,
             length,
+            torn,
+            set_aside: None,
         })
     }
 
-    /// Takes a file that is open for appending, and that nobody has written to; `None` where
-    /// somebody has. The path is for errors only.
+    /// Takes a job's file of events, which is open for appending and which nobody has written to;
+    /// `None` where somebody has. It keeps room for the job's last event. The path is for errors
+    /// only.
     ///
     /// # Errors
     /// Fails with the system's reason, or where it is no file.
@@ -78,25 +103,62 @@ impl EventWriter {
             path: path.to_owned(),
             file,
             length: 0,
+            torn: false,
+            set_aside: Some(FIRST_ROOM),
         }))
     }
 
-    /// Appends events in one write.
+    /// Appends events in one write, and keeps the room for the last event where that is kept.
     ///
     /// # Errors Fails with the system's reason, most likely that the disk is full; a part that was
     /// written is taken back.
     pub fn append(&mut self, events: &[Event]) -> Result<(), StoreError> {
+        self.write(events, LAST_WORD)
+    }
+
+    /// Appends the last events, for which room was kept.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_last(&mut self, events: &[Event]) -> Result<(), StoreError> {
+        self.write(events, 0)
+    }
+
+    fn write(&mut self, events: &[Event], keep: u64) -> Result<(), StoreError> {
         let mut bytes = Vec::with_capacity(256 * events.len());
+        if self.torn {
+            bytes.push(b'\n');
+        }
         for event in events {
             serde_json::to_writer(&mut bytes, event).expect("invariant: an event is always JSON");
             bytes.push(b'\n');
         }
-        self.file.write_all(&bytes).map_err(|source| {
-            // Best effort: a torn line is skipped by readers all the same.
-            let _ = self.file.set_len(self.length);
+        let end = self.length + bytes.len() as u64;
+        let write = || -> io::Result<Option<u64>> {
+            let mut set_aside_now = self.set_aside;
+            if let Some(room) = self.set_aside
+                && end + keep > room
+            {
+                set_aside(&self.file, end + keep)?;
+                set_aside_now = Some(end + keep);
+            }
+            (&self.file).write_all(&bytes)?;
+            Ok(set_aside_now)
+        };
+        self.set_aside = write().map_err(|source| {
+            // Best effort: a torn line is skipped by readers all the same. It does not touch what
+            // was set aside, for the file has not grown.
+            if self
+                .file
+                .metadata()
+                .is_ok_and(|meta| meta.len() > self.length)
+            {
+                let _ = self.file.set_len(self.length);
+            }
             StoreError::io("append to", &self.path, source)
         })?;
-        self.length += bytes.len() as u64;
+        self.length = end;
+        self.torn = false;
         Ok(())
     }
 }

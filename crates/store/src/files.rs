@@ -89,6 +89,24 @@ pub fn write_atomically(
     })
 }
 
+/// Raises a flag: a file whose presence tells something, with a reason as its content. On a full
+/// disk the file is empty; readers know what an empty one means.
+///
+/// # Errors
+/// Fails with the path and the system's reason.
+pub fn raise_flag(path: &Path, reason: &str, mode: u32) -> Result<(), StoreError> {
+    let raised = write_atomically(path, reason.as_bytes(), mode, false);
+    if !raised.as_ref().is_err_and(StoreError::is_full) {
+        return raised;
+    }
+    // Most file systems have room for an entry in a directory where they have none for a block.
+    let raise = || -> io::Result<()> {
+        let file = File::create(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))
+    };
+    raise().map_err(|source| StoreError::io("create", path, source))
+}
+
 /// Reads a document that this program wrote.
 ///
 /// # Errors

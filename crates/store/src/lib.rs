@@ -62,9 +62,10 @@ pub use building::Building;
 #[cfg(feature = "runs")]
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{Complaint, EventTail, EventWriter, News};
+
 pub use files::{
-    open_untrusted, read_document, read_json, read_untrusted_json, write_atomically, write_json,
-    write_json_plainly,
+    open_untrusted, raise_flag, read_document, read_json, read_untrusted_json, write_atomically,
+    write_json, write_json_plainly,
 };
 #[cfg(feature = "runs")]
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
@@ -251,11 +252,13 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
 
 /// Makes the file of a job's events, which systemd opens for the job's runner: nobody but the run's
 /// owner can write to it by its path, and everybody whom it is shown can read it, whatever the
-/// job's umask. One that is there already is left as it is.
+/// job's umask. It has room for what a small job tells, so that a disk which is full by then does
+/// not keep a runner from saying that it has begun. One that is there already is left as it is.
 fn make_events(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt;
     let make = || -> io::Result<()> {
         let file = std::fs::File::create_new(path)?;
+        events::set_aside(&file, events::FIRST_ROOM)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o644))
     };
     match make() {

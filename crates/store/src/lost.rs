@@ -189,10 +189,22 @@ impl RunDir {
                 reason: Some(loss.reason().to_owned()),
             },
         });
-        EventWriter::open(&self.events(), 0o600)?.append(&events)?;
+        let mut writer = EventWriter::open(&self.events(), 0o600)?;
+        let told = writer.append(&events);
         events.iter().for_each(|event| event.apply(&mut record));
+        match files::write_json(&self.record(), &record, 0o600, true) {
+            Err(error) if error.is_full() => {
+                bounds::shorten(&mut record);
+                self.write_in_reserve(&record)?;
+            }
+            written => written?,
+        }
         self.release_reserve();
-        files::write_json(&self.record(), &record, 0o600, true)
+        if told.is_err() {
+            // What of it does not fit now is in the record.
+            let _ = writer.append(&events);
+        }
+        Ok(())
     }
 
     fn lost_job(

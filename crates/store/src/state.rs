@@ -1,8 +1,9 @@
 //! The state directory and the run directories in it.
 
 use std::{
-    io,
+    io::{self, Write},
     ops::Deref,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -286,6 +287,35 @@ impl RunDir {
         reserve().map_err(|source| StoreError::io("reserve room in", &path, source))
     }
 
+    /// Writes the final record into the room that [`Self::reserve`] set aside, so that nothing else
+    /// can take that room meanwhile. Texts are left out as far as it takes.
+    ///
+    /// # Errors
+    /// Fails when there is no such room, or the record does not fit into it.
+    pub fn write_in_reserve(&self, record: &RunRecord) -> Result<(), StoreError> {
+        let path = self.reserve_file();
+        let write = || -> io::Result<()> {
+            let mut file = std::fs::OpenOptions::new().write(true).open(&path)?;
+            let room = file.metadata()?.len();
+            let mut bytes = serde_json::to_vec(record)?;
+            if bytes.len() as u64 >= room {
+                let mut bare = record.clone();
+                bare.jobs.values_mut().for_each(|job| job.reason = None);
+                bytes = serde_json::to_vec(&bare)?;
+            }
+            bytes.push(b'\n');
+            if bytes.len() as u64 > room {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            file.write_all(&bytes)?;
+            file.set_len(bytes.len() as u64)?;
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            file.sync_data()?;
+            std::fs::rename(&path, self.record())
+        };
+        write().map_err(|source| StoreError::io("write", &self.record(), source))
+    }
+
     /// Gives back what [`Self::reserve`] set aside.
     pub fn release_reserve(&self) {
         // What cannot be removed is no use, but no harm either.
@@ -302,12 +332,19 @@ impl RunDir {
     /// Fails with the path and the system's reason.
     pub fn request_cancel(&self, by: &str, kill: bool) -> Result<(), StoreError> {
         let name = if kill { "kill" } else { "cancel" };
-        files::write_atomically(&self.control().join(name), by.as_bytes(), 0o600, false)
+        files::raise_flag(&self.control().join(name), by, 0o600)
     }
 
     /// Returns who asked for the run to be cancelled (`kill`: killed), if anybody did.
     pub fn cancel_requested(&self, kill: bool) -> Option<String> {
-        std::fs::read_to_string(self.control().join(if kill { "kill" } else { "cancel" })).ok()
+        let request = self.control().join(if kill { "kill" } else { "cancel" });
+        let by = std::fs::read_to_string(request).ok()?;
+        // The disk had no room for the name.
+        Some(if by.is_empty() {
+            "somebody".to_owned()
+        } else {
+            by
+        })
     }
 
     /// Tells the supervisor that the run is to end in favour of another, for this reason.
@@ -315,17 +352,18 @@ impl RunDir {
     /// # Errors
     /// Fails with the path and the system's reason.
     pub fn supersede(&self, reason: &str) -> Result<(), StoreError> {
-        files::write_atomically(
-            &self.control().join("superseded"),
-            reason.as_bytes(),
-            0o600,
-            false,
-        )
+        files::raise_flag(&self.control().join("superseded"), reason, 0o600)
     }
 
     /// Returns why the run is to end in favour of another, if it is.
     pub fn superseded(&self) -> Option<String> {
-        std::fs::read_to_string(self.control().join("superseded")).ok()
+        let reason = std::fs::read_to_string(self.control().join("superseded")).ok()?;
+        // The disk had no room for the reason.
+        Some(if reason.is_empty() {
+            "cancelled by a newer run".to_owned()
+        } else {
+            reason
+        })
     }
 
     /// Returns the names of the run's jobs, as far as they can be known: from its plan, else from

@@ -6,7 +6,7 @@
 use crate::{
     graph::{Graph, JobIx},
     record::Conclusion,
-    status,
+    status::{self, Need},
     systemd::JobResult,
 };
 
@@ -343,6 +343,20 @@ impl Progress {
                 words.unwrap_or("its runner left no result").to_owned(),
             ),
         }
+    }
+
+    /// Returns the needs of a job that are finished, as its gate sees them.
+    pub fn needs(&self, graph: &Graph, ix: JobIx) -> Vec<Need> {
+        let has_failed = |ix: JobIx| self.place(ix) == Place::Finished(Conclusion::Failure);
+        let need = |need: &JobIx| match self.place(*need) {
+            Place::Finished(conclusion) => Some(Need {
+                job: graph.name(*need).clone(),
+                conclusion,
+                failed: has_failed(*need) || graph.ancestors(*need).any(has_failed),
+            }),
+            Place::Waiting | Place::Submitted(_) => None,
+        };
+        graph.needs(ix).iter().filter_map(need).collect()
     }
 
     /// Returns why `success()` is false for a job, as far as its needs are finished.

@@ -20,16 +20,19 @@ pub struct ServiceEnd {
     main: String,
     /// When its main process was started that could not write down how it went.
     unwritten_since: Option<Timestamp>,
+    /// When its main process ended.
+    ended: Option<Timestamp>,
 }
 
 impl ServiceEnd {
-    /// Takes a service's `Result`, `ExecMainCode`, `ExecMainStatus` and `ExecMainStartTimestamp`,
-    /// which is in microseconds.
-    pub fn new(result: &str, code: i32, status: i32, started: u64) -> Self {
-        let is_unwritten = code == CLD_EXITED && status == EX_IOERR && started > 0;
-        let started = i64::try_from(started)
-            .ok()
-            .and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    /// Takes a service's `Result`, `ExecMainCode`, `ExecMainStatus`, `ExecMainStartTimestamp` and
+    /// `ExecMainExitTimestamp`, which are in microseconds.
+    pub fn new(result: &str, code: i32, status: i32, started: u64, ended: u64) -> Self {
+        let is_unwritten = code == CLD_EXITED && status == EX_IOERR;
+        let time = |micros: u64| {
+            let micros = i64::try_from(micros).ok().filter(|micros| *micros > 0)?;
+            Timestamp::from_microsecond(micros).ok()
+        };
         let signal = || {
             Signal::try_from(status)
                 .map_or_else(|_| status.to_string(), |signal| signal.to_string())
@@ -54,8 +57,14 @@ impl ServiceEnd {
         Self {
             result: result.to_owned(),
             main,
-            unwritten_since: started.filter(|_| is_unwritten),
+            unwritten_since: time(started).filter(|_| is_unwritten),
+            ended: time(ended),
         }
+    }
+
+    /// Returns when its main process ended, where it had one.
+    pub fn ended(&self) -> Option<Timestamp> {
+        self.ended
     }
 
     /// Returns when a runner began that could not write down how it went; `None` for any other.
@@ -86,7 +95,7 @@ mod tests {
 
     #[test]
     fn ends_are_told_in_systemds_words() {
-        let words = |result, code, status| ServiceEnd::new(result, code, status, 1).words(None);
+        let words = |result, code, status| ServiceEnd::new(result, code, status, 1, 2).words(None);
         assert_eq!(
             words("oom-kill", CLD_KILLED, 9),
             "oom-kill: killed by SIGKILL"
@@ -110,7 +119,7 @@ mod tests {
         );
         assert_eq!(words("timeout", 0, 0), "timeout");
         assert_eq!(words("timeout", CLD_EXITED, 1), "timeout");
-        let oom = ServiceEnd::new("oom-kill", CLD_EXITED, 1, 1);
+        let oom = ServiceEnd::new("oom-kill", CLD_EXITED, 1, 1, 2);
         assert_eq!(
             oom.words(Some("step test: killed by SIGKILL")),
             "oom-kill: step test: killed by SIGKILL"
@@ -119,7 +128,7 @@ mod tests {
 
     #[test]
     fn only_an_exit_is_the_services_own() {
-        let outside = |result| ServiceEnd::new(result, 0, 0, 0).is_from_outside();
+        let outside = |result| ServiceEnd::new(result, 0, 0, 0, 0).is_from_outside();
         assert!(
             [
                 "oom-kill",

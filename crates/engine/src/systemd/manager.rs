@@ -383,6 +383,7 @@ impl Manager {
                 code,
                 status,
                 service.exec_main_start_timestamp().await?,
+                service.exec_main_exit_timestamp().await?,
             ))
         };
         service.await.map(Some).map_err(failed)

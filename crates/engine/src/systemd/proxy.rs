@@ -85,4 +85,7 @@ pub(super) trait Service {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn exec_main_start_timestamp(&self) -> zbus::Result<u64>;
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn exec_main_exit_timestamp(&self) -> zbus::Result<u64>;
 }

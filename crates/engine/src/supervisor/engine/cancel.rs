@@ -108,7 +108,7 @@ impl Engine<'_> {
         let flag = self.run.cancelled();
         let reason = self.failure.as_deref().unwrap_or_default();
         if !flag.exists()
-            && let Err(error) = store::write_atomically(&flag, reason.as_bytes(), 0o644, false)
+            && let Err(error) = store::raise_flag(&flag, reason, 0o644)
         {
             tracing::warn!(
                 "{}, jobs that start from now on are not cancelled by themselves",
@@ -121,8 +121,9 @@ impl Engine<'_> {
     pub(super) async fn kill(&mut self) -> Result<(), SuperviseError> {
         self.cancel = Cancel::Killed;
         self.flush();
-        for flag in [self.run.cancelled(), self.run.killed()] {
-            if let Err(error) = store::write_atomically(&flag, b"", 0o644, false) {
+        let failure = self.failure.clone().unwrap_or_default();
+        for (flag, reason) in [(self.run.cancelled(), &*failure), (self.run.killed(), "")] {
+            if let Err(error) = store::raise_flag(&flag, reason, 0o644) {
                 tracing::warn!(
                     "{}, jobs that start from now on are not cancelled by themselves",
                     describe(&error)

@@ -67,14 +67,10 @@ impl Engine<'_> {
         };
         let left = left.filter(|left| !is_contradicted(left));
         let past = self.watch.remove(ix);
-        let is_skipped =
-            Condition::parse(job.condition.as_deref()).implies_success() && self.is_blocked(ix);
-        // The signal of a cancellation may end a runner before it can say why its job does not run.
-        let result = if is_skipped && left.is_none() && self.has_never_started(ix) {
-            JobResult::Dependency
-        } else {
-            result
-        };
+        let gate = self.gate(ix);
+        let is_skipped = matches!(gate, Gate::Skip(_));
+        // A signal, or a full disk, may keep a runner from saying why its job does not run.
+        let is_dropped = result == JobResult::Dependency || is_skipped && left.is_none();
         let setup = if is_skipped || !self.has_never_started(ix) {
             None
         } else {
@@ -90,6 +86,11 @@ impl Engine<'_> {
         // was over, tells of a stop only.
         let is_from_outside =
             self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
+        // A job that runs in spite of a cancellation, and could not say how it went.
+        let is_untold = matches!(gate, Gate::Run | Gate::Ask(_))
+            && end
+                .as_ref()
+                .is_some_and(|end| end.unwritten_since().is_some());
         let mut record = match left {
             Some(left) if !is_from_outside => self.unless_shutdown(left.record).await?,
             left => {
@@ -101,15 +102,19 @@ impl Engine<'_> {
                 let words = end.as_ref().map(|end| end.words(own));
                 let group = self
                     .matrix_reason(ix)
-                    .filter(|_| result != JobResult::Dependency && self.cancel == Cancel::No);
-                let cancelled = self.cancel != Cancel::No || group.is_some();
-                let (outcome, reason) = self.progress.judge(
-                    self.context.graph,
-                    ix,
-                    &result,
-                    words.as_deref(),
-                    cancelled,
-                );
+                    .filter(|_| !is_dropped && !is_untold && self.cancel == Cancel::No);
+                let cancelled =
+                    !is_untold && (self.cancel != Cancel::No || self.matrix_reason(ix).is_some());
+                let (outcome, reason) = match &gate {
+                    Gate::Skip(reason) if is_dropped => (Conclusion::Skipped, reason.clone()),
+                    _ => self.progress.judge(
+                        self.context.graph,
+                        ix,
+                        &result,
+                        words.as_deref(),
+                        cancelled,
+                    ),
+                };
                 let (outcome, reason) = match setup {
                     Some(setup) => (
                         if cancelled {
@@ -133,7 +138,11 @@ impl Engine<'_> {
             }
         };
         record.unit = unit.to_string();
-        record.finished_at.get_or_insert_with(Timestamp::now);
+        // What needs it may have begun before the supervisor was told of its end.
+        let ended = end.as_ref().and_then(ServiceEnd::ended);
+        record
+            .finished_at
+            .get_or_insert_with(|| ended.unwrap_or_else(Timestamp::now));
         if record.outcome == Conclusion::Skipped
             && Condition::parse(job.condition.as_deref()).implies_success()
         {
@@ -144,7 +153,7 @@ impl Engine<'_> {
                 .why_blocked(self.context.graph, ix)
                 .or(record.reason);
         }
-        if result == JobResult::Dependency {
+        if is_dropped {
             // No runner was there to say so in the job's log.
             let reason = record.reason.as_deref().unwrap_or("systemd dropped it");
             tracing::info!(nixactions_run = %self.context.run.run, nixactions_job = %name, nixactions_stream = "runner", "{}: {reason}", record.outcome);
@@ -171,6 +180,16 @@ impl Engine<'_> {
                 .await?),
             _ => Ok(()),
         }
+    }
+
+    /// Returns what a job's gate says, as far as its needs are finished.
+    pub(super) fn gate(&self, ix: JobIx) -> Gate {
+        let condition = Condition::parse(self.context.job(ix).1.condition.as_deref());
+        let needs = self.progress.needs(self.context.graph, ix);
+        let cancelled = self.failure.as_deref().unwrap_or(status::RUN_CANCELLED);
+        let cancelled = (self.cancel != Cancel::No).then_some(cancelled);
+        let gate = status::job_gate(&condition, &needs, cancelled);
+        status::matrix_gate(&condition, gate, self.matrix_reason(ix))
     }
 
     /// Unmounts a job's workspace, where it has one that is mounted.

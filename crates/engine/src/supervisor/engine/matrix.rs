@@ -98,11 +98,10 @@ impl Engine<'_> {
         let Some(cancelled) = self.cancelled_groups.get(group) else {
             return Ok(());
         };
-        if let Err(error) = store::write_atomically(
+        if let Err(error) = store::raise_flag(
             &self.run.matrix(group).cancelled(),
-            cancelled.reason.as_bytes(),
+            &cancelled.reason,
             0o644,
-            false,
         ) {
             tracing::warn!(
                 "{}, jobs of the matrix that start from now on are not cancelled",

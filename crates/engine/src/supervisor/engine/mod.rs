@@ -42,7 +42,7 @@ use crate::{
     plan::Plan,
     programs,
     record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
-    status::{self, Condition},
+    status::{self, Condition, Gate},
     store::{self, EventWriter, GroupLock, JobUsers, RunDir},
     systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
     unit::{self, Context, Features, RunSpec, UnitName},
@@ -54,6 +54,9 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
 /// PID 1 runs them by itself, and each look at single events takes time from them.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_FROM: usize = 32;
+/// How long a record that cannot be written is tried again, and after which pauses.
+const RECORD_DEADLINE: Duration = Duration::from_secs(30);
+const RECORD_RETRY: Duration = Duration::from_secs(1);
 /// How long the run's slice is waited for at the end.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -80,6 +83,8 @@ pub struct Engine<'a> {
     cancelled_groups: BTreeMap<String, CancelledGroup>,
     /// Why the run failed as a whole: its timeout, or trouble of our own.
     failure: Option<String>,
+    /// Why PID 1 is given no more jobs.
+    refused: Option<String>,
     deadline: Option<Instant>,
     /// The lock of the run's concurrency group.
     group: Option<GroupLock>,
@@ -139,6 +144,7 @@ impl<'a> Engine<'a> {
             cancel: Cancel::No,
             cancelled_groups: BTreeMap::new(),
             failure: None,
+            refused: None,
             status: StatusLine::ready(),
             users: users(&context),
             job_users: BTreeMap::new(),
@@ -306,11 +312,6 @@ impl<'a> Engine<'a> {
 
     /// Leaves nothing behind but the record.
     async fn close(mut self) -> Result<(), SuperviseError> {
-        let cancelled = self.cancel != Cancel::No && self.failure.is_none();
-        let mut conclusion = status::run_conclusion(self.progress.conclusions(), cancelled);
-        if self.failure.is_some() {
-            conclusion = Conclusion::Failure;
-        }
         if self.progress.has_submitted() {
             self.clean_up_executors().await?;
             self.stop_slice().await?;
@@ -330,22 +331,65 @@ impl<'a> Engine<'a> {
                 runtime.display()
             );
         }
+        self.end_record();
+        self.tell(true);
+        self.write_record().await
+    }
+
+    /// Notes how the run ended. One that could not write down what happened has failed.
+    fn end_record(&mut self) {
+        if let Err(error) = self.try_flush()
+            && error.is_full()
+        {
+            let reason = status::disk_is_full(&describe(&error));
+            tracing::error!("{reason}");
+            self.failure.get_or_insert(reason);
+        }
+        let cancelled = self.cancel != Cancel::No && self.failure.is_none();
+        let mut conclusion = status::run_conclusion(self.progress.conclusions(), cancelled);
+        if self.failure.is_some() {
+            conclusion = Conclusion::Failure;
+        }
         let reason = self.failure.clone().or_else(|| self.superseded.clone());
         self.emit(EventKind::RunFinished { conclusion, reason });
         self.flush();
-        self.tell(true);
-        // Room for the record was set aside when the run was made, for a disk that is full by now.
-        self.run.release_reserve();
-        self.flush();
-        let path = self.run.record();
-        match store::write_json(&path, &self.record, 0o600, true) {
-            Err(error) if error.is_full() => {
-                tracing::error!("{}, shortening the record", describe(&error));
-                bounds::shorten(&mut self.record);
-                store::write_json(&path, &self.record, 0o600, true)?;
+    }
+
+    /// Writes the record. Room for it was set aside when the run was made, for a disk that is full
+    /// by now; a record that needs more is shortened. Where neither can be written, the supervisor
+    /// tries again for a while. systemd would start a new one for ever.
+    async fn write_record(mut self) -> Result<(), SuperviseError> {
+        let deadline = Instant::now() + RECORD_DEADLINE;
+        loop {
+            let written = match store::write_json(&self.run.record(), &self.record, 0o600, true) {
+                Err(error) if error.is_full() => {
+                    tracing::error!("{}, shortening the record", describe(&error));
+                    self.failure
+                        .get_or_insert(status::disk_is_full(&describe(&error)));
+                    bounds::shorten(&mut self.record);
+                    self.record.reason.clone_from(&self.failure);
+                    self.run.write_in_reserve(&self.record)
+                }
+                written => written,
+            };
+            match written {
+                Ok(()) => break,
+                Err(error) if Instant::now() < deadline => {
+                    tracing::error!("{}, trying again", describe(&error));
+                    tokio::time::sleep(RECORD_RETRY).await;
+                }
+                Err(error) => {
+                    tracing::error!(
+                        "{}, leaving the record to the next look at the run",
+                        describe(&error)
+                    );
+                    return Ok(());
+                }
             }
-            written => written?,
         }
+        self.run.release_reserve();
+        // What of it does not fit now is in the record.
+        self.flush();
         Ok(())
     }
 
@@ -400,13 +444,17 @@ impl<'a> Engine<'a> {
 
     /// Writes the events that are not on disk yet; they are kept and tried again where that fails.
     fn flush(&mut self) {
-        if self.unwritten.is_empty() {
-            return;
+        if let Err(error) = self.try_flush() {
+            tracing::warn!("{}, trying again with the next event", describe(&error));
         }
-        match self.writer.append(&self.unwritten) {
-            Ok(()) => self.unwritten.clear(),
-            Err(error) => tracing::warn!("{}, trying again with the next event", describe(&error)),
+    }
+
+    fn try_flush(&mut self) -> Result<(), store::StoreError> {
+        if !self.unwritten.is_empty() {
+            self.writer.append(&self.unwritten)?;
+            self.unwritten.clear();
         }
+        Ok(())
     }
 
     /// Takes in what a job told.

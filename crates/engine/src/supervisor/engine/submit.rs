@@ -9,6 +9,7 @@ use crate::{
     graph::JobIx,
     ids::JobName,
     record::{Conclusion, JobRecord},
+    status::{self, Gate},
     store,
     supervisor::progress::Place,
     unit::{self, UnitName},
@@ -17,11 +18,15 @@ use crate::{
 impl Engine<'_> {
     /// Submits the next wave where there is room for one.
     pub(super) async fn submit(&mut self) -> Result<(), SuperviseError> {
+        if self.refused.is_some() {
+            self.drop_ready();
+            return Ok(());
+        }
         let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else {
             return Ok(());
         };
         if let Err(error) = self.prepare_jobs(number, &jobs) {
-            return self.fail_rest(describe(&error)).await;
+            return self.fail_rest(reason_of(&error)).await;
         }
         let names: Vec<JobName> = jobs
             .iter()
@@ -31,7 +36,11 @@ impl Engine<'_> {
             wave: number,
             jobs: names,
         });
-        self.flush();
+        if let Err(error) = self.try_flush() {
+            // After a crash nobody would know that PID 1 has them.
+            self.unwritten.pop();
+            return self.fail_rest(reason_of(&error)).await;
+        }
         for ix in &jobs {
             self.watch_job(*ix, 0)?;
         }
@@ -71,18 +80,30 @@ impl Engine<'_> {
         }
     }
 
-    /// Fails the run, and all jobs that PID 1 does not know.
+    /// Fails the run: PID 1 gets no more jobs, for this reason.
     async fn fail_rest(&mut self, reason: String) -> Result<(), SuperviseError> {
-        for ix in self
-            .context
-            .graph
-            .jobs()
-            .filter(|ix| self.progress.place(*ix) == Place::Waiting)
-            .collect::<Vec<_>>()
-        {
-            self.give_up(ix, Conclusion::Failure, &reason);
-        }
+        self.refused = Some(reason.clone());
+        self.drop_ready();
         self.fail(reason).await
+    }
+
+    /// Records the jobs that PID 1 does not get and whose needs have finished: those that would run
+    /// have failed.
+    fn drop_ready(&mut self) {
+        let Some(refused) = self.refused.clone() else {
+            return;
+        };
+        // In topological order, so that dependents find their needs finished.
+        for ix in self.context.graph.jobs() {
+            if self.progress.place(ix) != Place::Waiting || !self.needs_are_finished(ix) {
+                continue;
+            }
+            match self.gate(ix) {
+                Gate::Skip(reason) => self.give_up(ix, Conclusion::Skipped, &reason),
+                Gate::Cancel(reason) => self.give_up(ix, Conclusion::Cancelled, &reason),
+                Gate::Run | Gate::Ask(_) => self.give_up(ix, Conclusion::Failure, &refused),
+            }
+        }
     }
 
     /// Writes what the jobs of a wave find when they start.
@@ -126,14 +147,25 @@ impl Engine<'_> {
     pub(super) fn give_up(&mut self, ix: JobIx, outcome: Conclusion, reason: &str) {
         let job = self.context.graph.name(ix).clone();
         let unit = UnitName::job(&self.context.run.run, &job).to_string();
+        let tolerated = self.context.job(ix).1.continue_on_error;
         let record = JobRecord {
             outcome,
-            conclusion: outcome,
+            conclusion: status::conclude(outcome, tolerated),
             reason: Some(reason.to_owned()),
             ..JobRecord::new(unit)
         };
         self.watch.remove(ix);
         self.progress.finish(ix, record.conclusion);
         self.finished(ix, record);
+    }
+}
+
+/// Returns why the run fails, where this keeps PID 1 from getting its jobs.
+fn reason_of(error: &store::StoreError) -> String {
+    let said = describe(error);
+    if error.is_full() {
+        status::disk_is_full(&said)
+    } else {
+        said
     }
 }

@@ -70,6 +70,10 @@ impl Engine<'_> {
         if is_new {
             return Ok(());
         }
+        // What the flag says beside a request is why the run failed as a whole.
+        self.failure = std::fs::read_to_string(self.run.cancelled())
+            .ok()
+            .filter(|reason| !reason.is_empty() && self.cancel != Cancel::No);
         // The last supervisor may have died between an event and what follows from it.
         match self.cancel {
             Cancel::No => {}

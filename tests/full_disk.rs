@@ -1,0 +1,140 @@
+//! What becomes of a run when the disk of its state directory is full.
+
+use std::fs;
+
+use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, with};
+use serde_json::json;
+
+on_managers!(a_full_disk_is_told_and_recorded on embedded_257, embedded_262, system_252, system_257, system_262);
+on_managers!(a_full_disk_that_keeps_back_a_wave_fails_the_run on embedded_262, system_252, system_262, user_262);
+
+fn a_full_disk_is_told_and_recorded(manager: &Manager) {
+    manager
+        .command(&[
+            "sh",
+            "-c",
+            "mkdir -p /srv/full && mount -t tmpfs -o size=6m,mode=755 tmpfs /srv/full",
+        ])
+        .ok();
+    let plan = json!({ "version": 1, "name": "full", "maxParallel": 1, "jobs": {
+        "good": bash("true"),
+        "fills": with(bash("dd if=/dev/zero of=fill bs=64k 2>&1 | tail -1; exit 1"), json!({ "needs": ["good"] })),
+        "after": with(bash("true"), json!({ "needs": ["fills"] })),
+        "always": with(bash("echo x > file"), json!({ "needs": ["fills"], "condition": "always()" })),
+    } });
+    let path = manager.plan(&plan).display().to_string();
+    let run = manager.start_command(manager.nixactions(&[
+        "run",
+        &path,
+        "--output=json",
+        "--state-dir=/srv/full",
+    ]));
+    let id = run.id().to_owned();
+    let run = run.end().exits(1);
+    let record = manager
+        .nixactions(&["show", &id, "--json", "--state-dir=/srv/full"])
+        .json();
+    assert_eq!(record["conclusion"], "failure", "{record:#}");
+    let verdicts = ["good", "fills", "after", "always"]
+        .map(|job| record["jobs"][job]["conclusion"].as_str().unwrap_or("none"));
+    // The last one has no room to make its file. Its runner has room to say so.
+    assert_eq!(
+        verdicts,
+        ["success", "failure", "skipped", "failure"],
+        "{record:#}"
+    );
+    let always = &record["jobs"]["always"];
+    assert_eq!(
+        (always["attempts"].as_u64(), always["startedAt"].is_string()),
+        (Some(1), true),
+        "{record:#}"
+    );
+    let reason = always["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("step "), "{record:#}");
+    run.leaves_nothing(manager);
+
+    let before = fs::read_dir(manager.file("/srv/full/runs"))
+        .expect("it is there")
+        .count();
+    let (code, stderr) = manager.refused(&["run", &path, "--state-dir=/srv/full"]);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(
+        stderr.to_lowercase().contains("no space left") || stderr.contains("storage"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("hint: free some space"), "{stderr}");
+    assert_eq!(
+        fs::read_dir(manager.file("/srv/full/runs"))
+            .expect("it is there")
+            .count(),
+        before,
+        "half a run was left"
+    );
+    manager.command(&["umount", "--lazy", "/srv/full"]).ok();
+}
+
+/// The jobs that PID 1 does not get end by the rules: only those fail that would run.
+fn a_full_disk_that_keeps_back_a_wave_fails_the_run(manager: &Manager) {
+    let state = manager.open_directory("small").display().to_string();
+    manager.machine().expect("there is one").run(&[
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=24m,mode=777",
+        "tmpfs",
+        &state,
+    ]);
+    let fill = "dd if=/dev/zero of=fill bs=64k 2>&1 | tail -1; exit 1";
+    let mut jobs = serde_json::Map::from_iter([("a00".to_owned(), bash(fill))]);
+    // The first wave has 65 jobs, so the last five of these are in the second.
+    for number in 1..70 {
+        let more =
+            json!({ "needs": ["a00"], "condition": "always()", "continueOnError": number == 68 });
+        jobs.insert(format!("a{number:02}"), with(bash("true"), more));
+    }
+    for (name, need, condition) in [
+        ("after-failure", "a69", "success()"),
+        ("after-tolerated", "a68", "success()"),
+        ("on-failure", "a69", "failure()"),
+        ("on-cancellation", "a69", "cancelled()"),
+    ] {
+        let more = json!({ "needs": [need], "condition": condition });
+        jobs.insert(name.to_owned(), with(bash("true"), more));
+    }
+    let plan = json!({ "version": 1, "name": "waves", "maxParallel": 1, "jobs": jobs });
+    let path = manager.plan(&plan).display().to_string();
+    let state_dir = format!("--state-dir={state}");
+    let run =
+        manager.start_command(manager.nixactions(&["run", &path, "--output=json", &state_dir]));
+    let id = run.id().to_owned();
+    run.end().exits(1);
+    let record = manager
+        .nixactions(&["show", &id, "--json", &state_dir])
+        .json();
+    assert_eq!(record["conclusion"], "failure", "{record:#}");
+    let reason = record["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("disk is full: failed to "), "{record:#}");
+    for (job, expected) in [
+        ("a00", "failure/failure"),
+        ("a68", "failure/success"),
+        ("a69", "failure/failure"),
+        ("after-failure", "skipped/skipped"),
+        ("after-tolerated", "failure/failure"),
+        ("on-failure", "failure/failure"),
+        ("on-cancellation", "skipped/skipped"),
+    ] {
+        let of = |key: &str| {
+            record["jobs"][job][key]
+                .as_str()
+                .unwrap_or("none")
+                .to_owned()
+        };
+        let ended = format!("{}/{}", of("outcome"), of("conclusion"));
+        assert_eq!(ended, expected, "{job}: {record:#}");
+    }
+    manager
+        .machine()
+        .expect("there is one")
+        .run(&["umount", "--lazy", &state]);
+}
