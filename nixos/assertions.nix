@@ -2,6 +2,8 @@
 { config, lib, ... }:
 let
   cfg = config.services.nixactions;
+  inherit (cfg) retention;
+  workflows = lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows;
 
   ofWorkflow =
     name: workflow:
@@ -26,6 +28,15 @@ let
 in
 {
   config = lib.mkIf cfg.enable {
-    assertions = lib.concatLists (lib.mapAttrsToList ofWorkflow cfg.workflows);
+    assertions =
+      lib.concatLists (lib.mapAttrsToList ofWorkflow workflows)
+      ++ lib.singleton {
+        assertion =
+          !retention.enable
+          || retention.runs != null
+          || retention.maxAge != null
+          || retention.maxSize != null;
+        message = "services.nixactions.retention: no bound: set `runs`, `maxAge` or `maxSize`, or `enable = false` to keep all runs";
+      };
   };
 }

@@ -2,8 +2,9 @@
 # is for its users.
 #
 #   options.nix      services.nixactions.*
-# workflow.nix     services.nixactions.workflows.<name>.*; the options of a workflow itself are
-# those of ../nix/options
+#   workflow.nix     services.nixactions.workflows.<name>.*; the options of a workflow itself are
+#                    those of ../nix/options
+#   values.nix       types of these options
 #   assertions.nix   what types alone cannot say
 #   units.nix        options -> units
 #   sandbox.nix      what the services may do

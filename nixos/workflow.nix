@@ -7,6 +7,15 @@ let
     inherit (nixactions) executors;
     types = import ../nix/types.nix { inherit lib; };
   };
+  values = import ./values.nix { inherit lib; };
+  units =
+    when:
+    lib.mkOption {
+      type = lib.types.listOf lib.types.nonEmptyStr;
+      default = [ ];
+      example = [ "tell-somebody@%n.service" ];
+      description = "The units that systemd starts when ${when}.";
+    };
   # Nix copies a path to the store, where everybody can read it, and the service would run with the
   # files of that day for ever.
   sourceTree = lib.mkOptionType {
@@ -27,6 +36,13 @@ let
 in
 {
   options = {
+    enable = lib.mkOption {
+      type = lib.types.bool;
+      default = true;
+      example = false;
+      description = "Whether there are a service and a timer of this workflow.";
+    };
+
     package = lib.mkOption {
       type = lib.types.nullOr lib.types.package;
       default = null;
@@ -69,6 +85,85 @@ in
         the machine was off at such a time, the workflow runs once when the machine is on again.
         While a run goes on, no other run starts. Without a schedule, only `systemctl start` runs
         the workflow.
+      '';
+    };
+
+    randomizedDelay = lib.mkOption {
+      type = lib.types.nullOr values.timeSpan;
+      default = null;
+      example = "30min";
+      description = ''
+        The longest random delay of a scheduled run, `RandomizedDelaySec=` of
+        {manpage}`systemd.timer(5)`, so that many machines do not start at the same moment.
+      '';
+    };
+
+    persistent = lib.mkOption {
+      type = lib.types.bool;
+      default = true;
+      example = false;
+      description = ''
+        Whether a run that was missed while the machine was off is made up for when it is on again,
+        `Persistent=` of {manpage}`systemd.timer(5)`.
+      '';
+    };
+
+    inputs = lib.mkOption {
+      type = lib.types.attrsOf values.scalar;
+      default = { };
+      example = {
+        release = "nightly";
+        dryRun = true;
+      };
+      description = "The workflow's inputs, as `nixactions run --input` takes them.";
+    };
+
+    env = lib.mkOption {
+      type = lib.types.attrsOf values.scalar;
+      default = { };
+      example = {
+        LEVEL = 3;
+      };
+      description = ''
+        Variables of all steps. They are stronger than the workflow's own. Everybody can read them;
+        secrets belong in `secretFiles`.
+      '';
+    };
+
+    environmentFiles = lib.mkOption {
+      type = lib.types.listOf values.secretFile;
+      default = [ ];
+      example = [ "/etc/nixactions/ci.env" ];
+      description = ''
+        Files of `K=V` lines with variables of all steps. Each run reads them when it starts. Their
+        values are kept with the run, and are not masked.
+      '';
+    };
+
+    secretFiles = lib.mkOption {
+      type = lib.types.listOf values.secretFile;
+      default = [ ];
+      example = [ "/run/secrets/ci.env" ];
+      description = ''
+        Files of `K=V` lines with secret variables of all steps. Each run reads them when it starts.
+        Their values are masked in the log, and are not kept with the run.
+      '';
+    };
+
+    onSuccess = units "a run has succeeded";
+
+    onFailure = units "a run has failed or was cancelled";
+
+    serviceConfig = lib.mkOption {
+      type = lib.types.attrsOf lib.types.raw;
+      default = { };
+      example = {
+        SuccessExitStatus = 130;
+        TimeoutStopSec = "1min";
+      };
+      description = ''
+        More settings of the service, see {manpage}`systemd.service(5)`. They do not apply to the
+        jobs, which are units of their own.
       '';
     };
 

@@ -144,6 +144,18 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.workflows.ci.source",
         ),
         (
+            "{ ci = { secretFiles = [ ./secrets.env ]; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "everybody can read the store: name a file outside of it",
+        ),
+        (
+            "{ ci = { environmentFiles = [ \"${builtins.toFile \"e\" \"\"}\" ]; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "everybody can read the store: name a file outside of it",
+        ),
+        (
+            "{ ci = { schedule = \"daily\"; randomizedDelay = \"soon\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.randomizedDelay",
+        ),
+        (
             "{ ci.shedule = \"daily\"; }",
             "services.nixactions.workflows.ci.shedule",
         ),
@@ -158,6 +170,37 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
     ];
     for (wrong, expected) in cases {
         let said = nix.eval_fails(&workflows(wrong));
+        assert!(said.contains(expected), "{wrong}: {said}");
+    }
+    for (wrong, expected) in [
+        ("retention.runs = 0;", "services.nixactions.retention.runs"),
+        (
+            "retention.maxAge = \"0d\";",
+            "services.nixactions.retention.maxAge",
+        ),
+        (
+            "retention.maxSize = \"much\";",
+            "services.nixactions.retention.maxSize",
+        ),
+        (
+            "retention = { runs = null; maxAge = null; maxSize = null; };",
+            "services.nixactions.retention: no bound: set `runs`, `maxAge` or `maxSize`",
+        ),
+        (
+            "limits.memoryMax = \"0\";",
+            "services.nixactions.limits.memoryMax",
+        ),
+        (
+            "limits.cpuQuota = \"4\";",
+            "services.nixactions.limits.cpuQuota",
+        ),
+        (
+            "limits.cpuWeight = 0;",
+            "services.nixactions.limits.cpuWeight",
+        ),
+    ] {
+        let module = format!("{{ services.nixactions = {{ enable = true; {wrong} }}; }}");
+        let said = nix.eval_fails(&nixos(&module, "units"));
         assert!(said.contains(expected), "{wrong}: {said}");
     }
 }

@@ -14,6 +14,8 @@ on_managers!(the_result_of_the_service_is_the_conclusion_of_the_run on system_26
 on_managers!(the_timer_starts_one_run_after_the_other on system_262);
 on_managers!(stopping_the_service_cancels_the_run on system_262);
 on_managers!(a_killed_client_leaves_the_run_alone on system_262);
+on_managers!(old_runs_are_removed_by_the_timers_service on system_262);
+on_managers!(inputs_variables_and_secrets_of_the_module_reach_the_jobs on system_262);
 on_managers!(jobs_get_the_source_tree_as_they_do_without_a_sandbox on system_262);
 
 /// Puts the units of a module into place, on a machine with Nix' daemon.
@@ -208,4 +210,73 @@ fn jobs_get_the_source_tree_as_they_do_without_a_sandbox(manager: &Manager) {
         .output_within(RUN_DEADLINE);
     let record = manager.run_of("ci-1").record();
     assert_eq!(record["conclusion"], "success", "{record:#}");
+}
+
+fn old_runs_are_removed_by_the_timers_service(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let module = r#"{ services.nixactions = {
+        enable = true;
+        retention.runs = 1;
+        workflows.ci.settings.jobs.a.steps = [ { bash = "exit 0"; } ];
+        workflows.bad = { settings = { name = "ci"; jobs.a.steps = [ { bash = "exit 1"; } ]; }; };
+    }; }"#;
+    install(manager, &nix, module);
+    // ci-1 and ci-3 succeed, ci-2 fails.
+    for (workflow, succeeds) in [("ci", true), ("bad", false), ("ci", true), ("ci", true)] {
+        let unit = format!("nixactions@{workflow}");
+        let mut start = manager.systemctl(&["start", "--wait", &unit]);
+        if succeeds {
+            start.ok();
+        } else {
+            start.fails();
+        }
+    }
+    manager.systemctl(&["start", "nixactions-clean.timer"]).ok();
+    let next = manager
+        .systemctl(&["list-timers", "--no-legend", "nixactions-clean.timer"])
+        .ok();
+    assert!(next.contains("nixactions-clean.service"), "{next}");
+    manager.systemctl(&["start", "nixactions-clean"]).ok();
+    let runs = fs::read_dir(manager.file("/var/lib/nixactions/runs")).expect("runs are there");
+    let mut runs: Vec<_> = runs
+        .map(|run| {
+            let run = run.expect("it can be read");
+            run.file_name().to_string_lossy().into_owned()
+        })
+        .collect();
+    runs.sort();
+    assert_eq!(
+        runs,
+        ["ci-2", "ci-4"],
+        "the newest failure and success stay"
+    );
+}
+
+fn inputs_variables_and_secrets_of_the_module_reach_the_jobs(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let secrets = manager.write("secrets.env", "TOKEN=not-for-the-log\n");
+    let plain = manager.write("plain.env", "PLAIN=from a file\n");
+    let options = format!(
+        "inputs.price = \"$5 %n\"; env.LEVEL = 3; environmentFiles = [ {:?} ]; secretFiles = [ {:?} ];",
+        plain.display().to_string(),
+        secrets.display().to_string()
+    );
+    let settings = r#"{ inputs.price.default = "0"; jobs.a.steps = [ { bash = ''
+        echo "$INPUT_PRICE, $LEVEL, $PLAIN, $TOKEN"
+        test "$TOKEN" = not-for-the-log
+    ''; } ]; }"#;
+    install(manager, &nix, &workflow(settings, &options));
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .ok();
+    let log = manager
+        .command(&[
+            "journalctl",
+            "--no-pager",
+            "--unit=nixactions@ci",
+            "--output=cat",
+        ])
+        .ok();
+    assert!(log.contains("$5 %n, 3, from a file, ***"), "{log}");
+    assert!(!log.contains("not-for-the-log"), "{log}");
 }

@@ -349,6 +349,9 @@ pub struct CleanArgs {
     /// Keep the newest runs that fit into this size together, such as 512M or 10G
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,
+    /// Keep the newest success and the newest failure of each workflow, whatever their age
+    #[arg(long)]
+    pub keep_latest: bool,
     /// Only list the runs that would be removed
     #[arg(long, short = 'n')]
     pub dry_run: bool,

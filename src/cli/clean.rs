@@ -31,6 +31,7 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
         keep: args.keep,
         before,
         size,
+        latest: args.keep_latest,
     };
     state.close_lost()?;
     let mut out = std::io::stdout().lock();

@@ -36,6 +36,7 @@ let
     after = texts;
     wantedBy = texts;
     onFailure = texts;
+    onSuccess = texts;
     unitConfig = section;
   };
 
@@ -92,6 +93,7 @@ let
           Wants = toString unit.wants;
           After = toString unit.after;
           OnFailure = toString unit.onFailure;
+          OnSuccess = toString unit.onSuccess;
         }
         // unit.unitConfig
       )}

@@ -4,12 +4,15 @@
 //! A run that goes is first renamed out of the runs, so that nobody finds half of one, and its
 //! number is not given again. What a removal that was killed has left is removed by the next.
 
-use std::{fs, io::ErrorKind};
+use std::{collections::HashSet, fs, io::ErrorKind};
 
 use jiff::Timestamp;
 
 use super::{Liveness, RunDir, StateDir, StoreError, disk_usage, files, make_dir, remove_tree};
-use crate::ids::WorkflowName;
+use crate::{
+    ids::{RunId, WorkflowName},
+    record::Conclusion,
+};
 
 /// Which runs may go: those that all of it applies to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +24,8 @@ pub struct Retention {
     pub before: Option<Timestamp>,
     /// Runs stay as long as all runs together take no more room, in bytes.
     pub size: Option<u64>,
+    /// The newest success and the newest failure of each workflow stay.
+    pub latest: bool,
 }
 
 impl StateDir {
@@ -44,8 +49,16 @@ impl StateDir {
                 (run, liveness)
             })
             .collect();
+        let latest = if retention.latest {
+            latest(&runs)
+        } else {
+            HashSet::new()
+        };
         let mut expired = Vec::new();
         for (place, (run, liveness)) in runs.iter().enumerate() {
+            if latest.contains(run.id()) {
+                continue;
+            }
             // Sorted by workflow and number: those after it are newer.
             let newer = runs[place + 1..]
                 .iter()
@@ -149,6 +162,19 @@ impl StateDir {
     }
 }
 
+/// Returns the newest success and the newest failure of each workflow.
+fn latest(runs: &[(RunDir, Liveness)]) -> HashSet<RunId> {
+    let mut seen = HashSet::new();
+    // Sorted by workflow and number: of two runs, the later one is newer.
+    let newest = runs.iter().rev().filter_map(|(run, _)| {
+        let conclusion = run.load_record().ok()?.conclusion?;
+        let counts = matches!(conclusion, Conclusion::Success | Conclusion::Failure);
+        let is_first = seen.insert((run.id().split().0.to_owned(), conclusion.to_string()));
+        (counts && is_first).then(|| run.id().clone())
+    });
+    newest.collect()
+}
+
 /// Returns the runs that must go, of those that may, so that all together take no more room.
 fn beyond(all: &[(RunDir, Liveness)], may_go: Vec<RunDir>, size: u64) -> Vec<RunDir> {
     // A run that cannot be measured takes no room that could be won.
@@ -170,7 +196,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::{event::Event, record::Conclusion};
+    use crate::event::Event;
 
     fn run(state: &StateDir, workflow: &str, finished: Option<i64>) -> RunDir {
         let run = state.create_run(&workflow.parse().unwrap()).unwrap();
@@ -195,7 +221,7 @@ mod tests {
                 Retention {
                     keep,
                     before,
-                    size: None,
+                    ..Retention::default()
                 },
                 RunDir::liveness,
             )
@@ -324,5 +350,37 @@ mod tests {
         fs::create_dir_all(dir.path().join("trash/ci-1.77/jobs")).unwrap();
         state.empty_trash();
         assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_newest_success_and_failure_of_each_workflow_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        for (workflow, conclusion) in [
+            ("ci", Conclusion::Failure),
+            ("ci", Conclusion::Failure),
+            ("ci", Conclusion::Success),
+            ("ci", Conclusion::Success),
+            ("ci", Conclusion::Cancelled),
+            ("docs", Conclusion::Success),
+        ] {
+            let run = run(&state, workflow, Some(10));
+            let mut record = run.load_record().unwrap();
+            record.conclusion = Some(conclusion);
+            files::write_json(&run.record(), &record, 0o600, false).unwrap();
+        }
+        let retention = Retention {
+            keep: Some(0),
+            latest: true,
+            ..Retention::default()
+        };
+        let mut expired: Vec<_> = state
+            .expired(retention, RunDir::liveness)
+            .unwrap()
+            .iter()
+            .map(|run| run.id().to_string())
+            .collect();
+        expired.sort();
+        assert_eq!(expired, ["ci-1", "ci-3", "ci-5"]);
     }
 }

@@ -1,0 +1,57 @@
+# Types of this module's own options.
+{ lib }:
+let
+  matching =
+    name: description: pattern:
+    lib.mkOptionType {
+      inherit name description;
+      descriptionClass = "noun";
+      check = value: builtins.isString value && builtins.match pattern value != null;
+      merge = lib.mergeEqualOption;
+    };
+  number = "[0-9]+([.][0-9]+)?";
+in
+{
+  # As systemd's MemoryMax= takes it, and `nixactions clean --max-size`.
+  size = matching "size" ''size such as "512M" or "10G"'' "0*[1-9][0-9]*[KMGT]";
+  sizeOrShare =
+    matching "sizeOrShare"
+      ''size such as "512M" or "10G", or a share of the machine's memory such as "50%"''
+      "0*[1-9][0-9]*[KMGT]|0*[1-9][0-9]?%|100%";
+  cpuQuota =
+    matching "cpuQuota" ''time of one CPU in percent, such as "400%" for four CPUs''
+      "0*[1-9][0-9]*%";
+  tasks =
+    matching "tasks" ''number of tasks such as "4096", or a share of the machine's such as "20%"''
+      "0*[1-9][0-9]*|0*[1-9][0-9]?%";
+  age = matching "age" ''age such as "12h", "30d" or "2w"'' "0*[1-9][0-9]*(h|d|w)";
+  timeSpan =
+    matching "timeSpan" ''time span of systemd.time(7) such as "30min" or "1h 30min"''
+      "${number} ?(us|ms|s|sec|m|min|h|hr|d|day|days|w|week|weeks)?( ${number} ?(us|ms|s|sec|m|min|h|hr|d|day|days|w|week|weeks))*";
+  weight = lib.types.ints.between 1 10000;
+
+  # A file that systemd or the run reads when it starts. Nix would copy a path into the store.
+  secretFile = lib.mkOptionType {
+    name = "secretFile";
+    description = "absolute path outside the store, as a text";
+    descriptionClass = "noun";
+    check =
+      value: builtins.isString value && builtins.match "/.*" value != null || builtins.isPath value;
+    merge =
+      loc: defs:
+      let
+        value = lib.mergeEqualOption loc defs;
+      in
+      if builtins.isPath value || lib.hasPrefix "${builtins.storeDir}/" value then
+        throw "${lib.showOption loc}: everybody can read the store: name a file outside of it, as a text, as in `\"/run/secrets/ci.env\"`${lib.options.showDefs defs}"
+      else
+        value;
+  };
+
+  # The value of a variable or an input.
+  scalar = lib.types.oneOf [
+    lib.types.str
+    lib.types.int
+    lib.types.bool
+  ];
+}
