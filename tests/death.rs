@@ -17,6 +17,7 @@ use serde_json::json;
 on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, system_262, user_262);
 on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_262);
 on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
+on_managers!(a_job_may_take_its_time_after_its_wait_for_a_slot on system_252, system_257);
 on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
 on_managers!(what_a_killed_runner_sent_is_shown on system_252, system_262, user_262);
 on_managers!(a_run_whose_manager_is_killed_has_a_record on embedded, embedded_262);
@@ -166,6 +167,29 @@ fn a_runner_that_hangs_is_ended_by_systemd(manager: &Manager) {
         "{run}"
     );
     run.leaves_nothing(manager);
+}
+
+/// Before systemd 258, a job waits for its slot with its start begun. What PID 1 gives the start
+/// then counts from the end of the wait, also where the runner is not the main process.
+fn a_job_may_take_its_time_after_its_wait_for_a_slot(manager: &Manager) {
+    for (name, retry) in [
+        ("once", json!(null)),
+        ("tried", json!({ "maxAttempts": 2 })),
+    ] {
+        for job in ["a", "b"] {
+            manager.write(
+                format!("/etc/systemd/system/nixactions-{name}-1-{job}.service.d/99-test.conf"),
+                "[Service]\nTimeoutStartSec=5s\n",
+            );
+        }
+        manager.systemctl(&["daemon-reload"]).ok();
+        let plan = json!({ "version": 1, "name": name, "maxParallel": 1, "retry": retry, "jobs": {
+            "a": bash("sleep 3"),
+            "b": bash("sleep 3"),
+        } });
+        let run = manager.run(&plan, &NONE).exits(0);
+        assert_eq!(run.id, format!("{name}-1"));
+    }
 }
 
 fn a_crash_is_told_as_one(manager: &Manager) {

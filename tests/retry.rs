@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Manager, SOON, Signal, bash, on_managers, on_shared_managers, with,
+    CommandExt as _, Finished, Manager, SOON, Signal, Skip, bash, on_managers, on_shared_managers,
+    or_skip, with,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +16,13 @@ on_shared_managers!(
     a_wait_ends_with_a_cancellation,
     a_jobs_retry_covers_all_that_fails_it,
     a_wait_outlives_the_supervisor,
+    a_killed_runner_is_retried,
+    a_runner_that_is_killed_each_time_fails_with_the_reason,
+    a_killed_runner_of_a_cancelled_job_is_not_retried,
+    a_runner_killed_before_its_job_began_is_retried,
+    memory_that_ran_out_is_a_failure_to_retry,
 );
+on_managers!(a_step_cannot_end_the_process_above_its_runner on embedded, embedded_257, system_252, system_262, user_262);
 on_managers!(a_wait_outlives_a_reexecuted_systemd on embedded, system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
@@ -350,4 +357,204 @@ fn a_jobs_retry_covers_all_that_fails_it(manager: &Manager) {
     }
     assert_eq!(attempts(run.job("provider")), 2, "{run}");
     assert_eq!(attempts(run.job("artifact")), 2, "{run}");
+}
+
+fn retried(run: &Finished) -> Vec<u64> {
+    let events = run.events.iter().map(|event| &event["event"]);
+    events
+        .filter(|event| event["type"] == "jobRetried")
+        .filter_map(|event| event["attempt"].as_u64())
+        .collect()
+}
+
+/// A step that kills its runner in the first attempt, and what was left of that by the second.
+fn a_killed_runner_is_retried(manager: &Manager) {
+    let script = "echo $NIXACTIONS_ATTEMPT:$(ls -A .; ls -A ~):$(pgrep -c -f '^sleep 98961')
+        touch left $HOME/left; echo N$NIXACTIONS_ATTEMPT=x >> $NIXACTIONS_OUTPUT
+        (trap '' HUP INT TERM; exec setsid sleep 98961) > /dev/null 2>&1 &
+        if [ $NIXACTIONS_ATTEMPT = 1 ]; then sleep 0.2; kill -9 $PPID; sleep 98962; fi";
+    let retry = json!({ "maxAttempts": 3, "minTime": 0.5 });
+    let plan = json!({ "version": 1, "name": "killed", "maxParallel": 2, "jobs": {
+        "inside": { "retry": retry, "outputs": { "left": "left" }, "steps": [
+            { "name": "before", "bash": "echo before" },
+            { "name": "it", "bash": script },
+        ] },
+        "outside": with(bash("touch here; [ $NIXACTIONS_ATTEMPT = 2 ] || sleep 98963"), json!({ "retry": retry })),
+        "after": with(
+            bash("echo $NEEDS_INSIDE_RESULT-$NEEDS_INSIDE_N1-$NEEDS_INSIDE_N2"),
+            json!({ "needs": ["inside", "outside"], "inputs": ["left"] }),
+        ),
+        "no-failure": with(bash("true"), json!({ "needs": ["inside"], "condition": "failure()" })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("outside", "here");
+    assert!(run.kill_runner("outside"), "there is none");
+    let run = run.end().exits(0);
+    assert_eq!(tried(&run, "inside"), (2, vec![2, 2]), "{run}");
+    assert_eq!(tried(&run, "outside"), (2, vec![2]), "{run}");
+    assert_eq!(
+        run.lines("inside"),
+        ["before", "1::0", "before", "2::0"],
+        "{run}"
+    );
+    assert_eq!(run.lines("after"), ["success--x"], "{run}");
+    assert_eq!(run.verdict("no-failure"), "skipped/skipped", "{run}");
+    assert_eq!(retried(&run), [2, 2], "{run}");
+    let logs = manager.nixactions(&["logs", &run.id, "outside"]).ok();
+    assert!(
+        logs.contains("its runner was killed by SIGKILL; attempt 2 of 3 follows in 0.5 s"),
+        "{logs}"
+    );
+    run.leaves_nothing(manager);
+}
+
+fn a_runner_that_is_killed_each_time_fails_with_the_reason(manager: &Manager) {
+    let script = "echo $NIXACTIONS_ATTEMPT; sleep 0.3; kill -9 $PPID; sleep 98964";
+    let plan = json!({ "version": 1, "name": "each", "jobs": {
+        "j": { "retry": { "maxAttempts": 2, "minTime": 0.1 }, "steps": [
+            { "name": "first", "bash": "true" },
+            { "name": "it", "bash": script },
+        ] },
+        "off": { "retry": { "maxAttempts": 2 }, "steps": [
+            { "name": "it", "bash": script, "retry": null },
+        ] },
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+        "report": with(bash("echo $NEEDS_J_RESULT"), json!({ "needs": ["j"], "condition": "failure()" })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(
+        (run.verdict("j"), run.reason("j")),
+        ("failure/failure".to_owned(), "signal: killed by SIGKILL"),
+        "{run}"
+    );
+    assert_eq!(tried(&run, "j"), (2, vec![2, 2]), "{run}");
+    assert_eq!(
+        run.steps("j"),
+        [
+            "first success/success",
+            "it failure/failure: its runner ended before it did"
+        ],
+        "{run}"
+    );
+    assert_eq!(run.lines("j"), ["1", "2"], "{run}");
+    assert_eq!(
+        (tried(&run, "off"), run.reason("off")),
+        ((1, vec![1]), "signal: killed by SIGKILL"),
+        "{run}"
+    );
+    assert_eq!(run.reason("after"), "need `j` failed", "{run}");
+    assert_eq!(run.lines("report"), ["failure"], "{run}");
+    assert_eq!(retried(&run), [2], "{run}");
+    run.leaves_nothing(manager);
+}
+
+/// A runner that does not survive its cancellation, one that a cancellation finds stopped, and one
+/// whose unit somebody stops.
+fn a_killed_runner_of_a_cancelled_job_is_not_retried(manager: &Manager) {
+    let retry = json!({ "retry": { "maxAttempts": 5, "minTime": 0.05 } });
+    let stopped = bash("touch started; sleep 98965");
+    let plan = json!({ "version": 1, "name": "ends", "maxParallel": 4, "jobs": {
+        "killed": with(bash("trap 'kill -9 $PPID; sleep 98966' INT; touch started; sleep 98967 & wait; wait"), retry.clone()),
+        "frozen": with(bash("touch started; kill -STOP $PPID; sleep 98968"), retry.clone()),
+        "stopped": with(stopped, retry),
+        "always": with(bash("true"), json!({ "needs": ["killed", "frozen"], "condition": "always()" })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    for job in ["killed", "frozen", "stopped"] {
+        run.wait_for_file(job, "started");
+    }
+    let unit = format!("nixactions-{}-stopped.service", run.id());
+    manager.systemctl(&["stop", &unit]).ok();
+    run.wait_for_event("jobFinished", Some("stopped"));
+    let start = Instant::now();
+    manager.nixactions(&["cancel", run.id()]).ok();
+    let run = run.end().exits(130);
+    assert!(start.elapsed() < Duration::from_secs(30), "{run}");
+    assert_eq!(
+        (run.verdict("stopped"), run.reason("stopped")),
+        ("failure/failure".to_owned(), "its unit was stopped"),
+        "{run}"
+    );
+    for job in ["killed", "frozen"] {
+        assert_eq!(run.verdict(job), "cancelled/cancelled", "{job} of {run}");
+    }
+    for job in ["killed", "frozen", "stopped"] {
+        assert_eq!(tried(&run, job).0, 1, "{job} of {run}");
+    }
+    assert_eq!(run.reason("frozen"), "the run was cancelled", "{run}");
+    assert_eq!(run.verdict("always"), "success/success", "{run}");
+    assert_eq!(retried(&run), [0; 0], "{run}");
+    run.leaves_nothing(manager);
+}
+
+/// A runner that asks its job's condition, and one that waits for its second attempt.
+fn a_runner_killed_before_its_job_began_is_retried(manager: &Manager) {
+    let retry =
+        |wait: f64| json!({ "retry": { "maxAttempts": 3, "minTime": wait, "maxTime": wait } });
+    let plan = json!({ "version": 1, "name": "early", "maxParallel": 2, "jobs": {
+        "asks": with(
+            with(bash("echo $NIXACTIONS_ATTEMPT"), retry(0.1)),
+            json!({ "condition": "[ -e ../asked ] || { touch ../asked here; sleep 98969; }" }),
+        ),
+        "waits": with(bash("touch here; echo $NIXACTIONS_ATTEMPT; [ $NIXACTIONS_ATTEMPT = 3 ]"), retry(5.0)),
+        "after": with(bash("true"), json!({ "needs": ["asks", "waits"] })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("asks", "here");
+    assert!(run.kill_runner("asks"), "there is none");
+    run.wait_for_event("stepFinished", Some("waits"));
+    assert!(run.kill_runner("waits"), "there is none");
+    let run = run.end().exits(0);
+    assert_eq!(
+        (run.lines("asks"), run.lines("waits")),
+        (vec!["2"], vec!["1", "2", "3"]),
+        "{run}"
+    );
+    assert_eq!(attempts(run.job("waits")), 3, "{run}");
+    run.leaves_nothing(manager);
+}
+
+/// Where Landlock scopes signals, a step reaches its runner and nothing above.
+fn a_step_cannot_end_the_process_above_its_runner(manager: &Manager) {
+    let release = manager.command(&["uname", "-r"]).ok();
+    let mut numbers = release.split('.').filter_map(|part| part.parse().ok());
+    let kernel: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    or_skip!(
+        (kernel >= (6, 12))
+            .then_some(())
+            .ok_or_else(|| Skip::new("this kernel's Landlock does not scope signals"))
+    );
+    // The process above need not be seen: it is tried by its number as well.
+    let script = "echo $NIXACTIONS_ATTEMPT; [ $NIXACTIONS_ATTEMPT = 1 ] || exit 0
+        above=$(ps -o ppid= $PPID || echo $((PPID - 1)))
+        for signal in STOP TERM KILL; do kill -$signal $above $((PPID - 1)) $((PPID - 2)) && echo \"sent $signal\"; done 2>/dev/null
+        if (: > /proc/$above/mem) 2>/dev/null; then echo wrote; fi
+        sleep 0.3; kill -9 -1; sleep 98970";
+    let plan = json!({ "version": 1, "name": "above", "jobs": {
+        "j": with(bash(script), json!({ "retry": { "maxAttempts": 2, "minTime": 0.1 } })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(tried(&run, "j"), (2, vec![2]), "{run}");
+    assert_eq!(run.lines("j"), ["1", "2"], "{run}");
+}
+
+/// Without a memory controller: what systemd-oomd(8) notes on a control group, which systemd takes
+/// for the kernel's word. It ends no job that has a retry; the step that was killed fails.
+fn memory_that_ran_out_is_a_failure_to_retry(manager: &Manager) {
+    let script = "touch here; [ $NIXACTIONS_ATTEMPT = 2 ] || sleep 98971";
+    let plan = json!({ "version": 1, "name": "memory", "jobs": {
+        "j": with(bash(script), json!({ "retry": { "maxAttempts": 2, "minTime": 0.1 } })),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "here");
+    let unit = format!("nixactions-{}-j.service", run.id());
+    let policy = manager
+        .systemctl(&["show", "--property=OOMPolicy", "--value", &unit])
+        .ok();
+    assert_eq!(policy, "continue\n");
+    manager
+        .command(&["pkill", "-KILL", "-f", "^sleep 98971"])
+        .ok();
+    let run = run.end().exits(0);
+    assert_eq!(tried(&run, "j"), (2, vec![2]), "{run}");
 }

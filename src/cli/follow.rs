@@ -51,12 +51,14 @@ pub enum Interrupt {
     Detach,
 }
 
-/// Returns whether nobody knows how many lines a job sent: its runner was killed before it could
-/// say. One that says that its job failed has sent a line at least.
+/// Returns whether nobody knows how many lines a job sent: a runner of it was killed before it could
+/// say. One that says that its job failed has sent a line at least, and so has one that says that
+/// its job was tried again.
 fn is_uncounted(record: &JobRecord) -> bool {
     record.log_lines == 0
         && record.started_at.is_some()
-        && matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled)
+        && (record.attempts > 1
+            || matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled))
 }
 
 /// What is shown of a run.

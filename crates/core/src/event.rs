@@ -64,7 +64,7 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
-    /// A job's steps failed, and its runner begins another attempt at them.
+    /// An attempt at a job failed, or its runner was killed, and another attempt begins.
     JobRetried {
         /// The job.
         job: JobName,
@@ -99,7 +99,8 @@ pub enum EventKind {
         /// What it said.
         annotation: Annotation,
     },
-    /// A job's runner began. Stands in the job's own file only, as its first line.
+    /// A job's runner began. Stands in the job's own file only: as its first line, and once more for
+    /// each runner that follows one that was killed.
     RunnerStarted {
         /// The job.
         job: JobName,

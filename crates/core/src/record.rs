@@ -205,7 +205,8 @@ pub struct JobRecord {
     /// What its steps said of places in the source; at most 10 of a level and step, and 50 in all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<Annotation>,
-    /// How many lines its runner sent to the journal.
+    /// How many lines its runner sent to the journal; 0 where a runner was killed before it could
+    /// say.
     #[serde(default)]
     pub log_lines: u64,
     /// Its place in a matrix.

@@ -17,14 +17,21 @@ use nix::{
 
 use crate::record::Usage;
 
-/// The directory of our cgroup, where there is one that tells its processes.
+/// Our cgroup.
 #[derive(Debug)]
-pub struct Cgroup(Option<PathBuf>);
+pub struct Cgroup {
+    /// Its directory, where there is one that tells its processes.
+    path: Option<PathBuf>,
+    /// The processes that are no others: this one, and the one above.
+    own: Vec<Pid>,
+    /// How many of its processes the kernel had killed for memory when this was last looked at.
+    oom_kills: u64,
+}
 
 impl Cgroup {
     /// Finds the cgroup of this process: the unified hierarchy, or systemd's own on a host with the
-    /// legacy one.
-    pub fn own() -> Self {
+    /// legacy one. `above` is the process above a runner, if there is one.
+    pub fn own(above: Option<Pid>) -> Self {
         let text = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
         let candidates = text.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':');
@@ -42,30 +49,61 @@ impl Cgroup {
                 _ => None,
             }
         });
-        Self(
-            candidates
-                .flatten()
-                .map(PathBuf::from)
-                .find(|path| path.join("cgroup.procs").exists()),
-        )
-    }
-
-    /// Returns all processes but this one.
-    pub fn others(&self) -> HashSet<i32> {
-        let Some(path) = &self.0 else {
-            return HashSet::new();
+        let path = candidates
+            .flatten()
+            .map(PathBuf::from)
+            .find(|path| path.join("cgroup.procs").exists());
+        let mut cgroup = Self {
+            path,
+            own: above.into_iter().chain([Pid::this()]).collect(),
+            oom_kills: 0,
         };
-        let own = std::process::id().to_string();
-        let text = read(&path.join("cgroup.procs")).unwrap_or_default();
-        text.lines()
-            .filter(|line| *line != own)
-            .filter_map(|line| line.parse().ok())
-            .filter(|pid| *pid > 0)
-            .collect()
+        if above.is_some() {
+            // Those of an earlier attempt say nothing of this one.
+            cgroup.ran_out();
+        }
+        cgroup
     }
 
-    /// Kills all processes but this one and those to be spared, until none is left; gives up after
-    /// many rounds, since PID 1 kills the rest when the runner ends.
+    /// Returns whether the kernel has killed a process for want of memory since this was last asked.
+    pub fn ran_out(&mut self) -> bool {
+        let events = self.path.as_ref().map(|path| path.join("memory.events"));
+        let text = events.and_then(|path| read(&path).ok()).unwrap_or_default();
+        let kills = text
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+            .unwrap_or(0);
+        kills > std::mem::replace(&mut self.oom_kills, kills)
+    }
+
+    /// Returns all processes but this one and the one above.
+    pub fn others(&self) -> HashSet<i32> {
+        self.read_others().unwrap_or_default()
+    }
+
+    /// Returns all processes but this one and the one above; `None` where the cgroup does not tell.
+    fn read_others(&self) -> Option<HashSet<i32>> {
+        let text = read(&self.path.as_ref()?.join("cgroup.procs")).ok()?;
+        let others = text
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .filter(|pid| *pid > 0 && !self.own.contains(&Pid::from_raw(*pid)));
+        Some(others.collect())
+    }
+
+    /// Kills all processes but this one and the one above. Returns how many there were; `None` where
+    /// the cgroup does not tell.
+    pub fn kill_all(&self) -> Option<usize> {
+        let others = self.read_others()?;
+        for pid in &others {
+            // It may have ended meanwhile.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        Some(others.len())
+    }
+
+    /// Kills all processes but this one, the one above and those to be spared, until none is left;
+    /// gives up after many rounds, since PID 1 kills the rest when the runner ends.
     pub fn kill_others(&self, spared: &HashSet<i32>) {
         for _ in 0..1000 {
             let left: Vec<i32> = self.others().difference(spared).copied().collect();
@@ -83,7 +121,7 @@ impl Cgroup {
 
     /// Returns what the job consumed so far.
     pub fn usage(&self) -> Usage {
-        let Some(path) = &self.0 else {
+        let Some(path) = &self.path else {
             return Usage::default();
         };
         let cpu = read(&path.join("cpu.stat")).ok();
@@ -110,4 +148,30 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::with_capacity(4 << 10);
     File::open(path)?.read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kill_for_memory_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let events = directory.path().join("memory.events");
+        let mut cgroup = Cgroup {
+            path: Some(directory.path().to_owned()),
+            own: Vec::new(),
+            oom_kills: 0,
+        };
+        assert!(!cgroup.ran_out(), "there is no memory controller");
+        let mut write = |kills: u32| {
+            let text = format!("low 0\nhigh 0\nmax 9\noom 9\noom_kill {kills}\noom_group_kill 0\n");
+            std::fs::write(&events, text).unwrap();
+            cgroup.ran_out()
+        };
+        assert!(!write(0));
+        assert!(write(1));
+        assert!(!write(1));
+        assert!(write(3));
+    }
 }

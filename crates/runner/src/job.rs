@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs,
-    io::{self, Write as _},
+    io::{self, PipeWriter, Write as _},
     mem::MaybeUninit,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -17,9 +17,11 @@ use nix::{sys::prctl::set_dumpable, unistd::geteuid};
 use rustix::fs::{Mode, OFlags, RawDir, open};
 
 use super::{
+    cgroup::Cgroup,
     confine,
     gate::{self, NeedResult},
     journal::{Journal, Priority},
+    parent::{self, Past, Side, Tie},
     port::Port,
     process::Processes,
     secrets,
@@ -49,14 +51,21 @@ const EXIT_CANCELLED: u8 = 130;
 /// lets `Requires=` go on.
 pub fn main(directory: PathBuf) -> u8 {
     match run(&JobPaths::at(directory)) {
-        Ok(Conclusion::Success | Conclusion::Skipped) => 0,
-        Ok(Conclusion::Failure) => EXIT_FAILURE,
-        Ok(Conclusion::Cancelled) => EXIT_CANCELLED,
+        Ok(status) => status,
         Err(error) => {
             // Standard error goes to the journal under the job's unit.
             let _ = writeln!(io::stderr(), "nixactions-runner: {}", describe(&error));
             EXIT_NO_RESULT
         }
+    }
+}
+
+/// Returns the exit status of a runner whose job came to this.
+pub(super) fn exit_status(conclusion: Conclusion) -> u8 {
+    match conclusion {
+        Conclusion::Success | Conclusion::Skipped => 0,
+        Conclusion::Failure => EXIT_FAILURE,
+        Conclusion::Cancelled => EXIT_CANCELLED,
     }
 }
 
@@ -67,6 +76,8 @@ enum RunnerError {
     Hide(#[source] io::Error),
     #[error("failed to keep the job's processes apart from others")]
     Confine(#[source] landlock::RulesetError),
+    #[error("failed to start the runner below its parent")]
+    Fork(#[source] io::Error),
     #[error("failed to catch signals")]
     Signals(#[source] io::Error),
     #[error(transparent)]
@@ -75,17 +86,34 @@ enum RunnerError {
     StartedBefore,
 }
 
-fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
+fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     // Steps are processes of the same user: from here on they cannot trace the runner, nor read its
     // memory or what it has open (PR_SET_DUMPABLE(2const)). The programs that it executes can be
     // traced again.
     set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
-    let signals = Signals::new().map_err(RunnerError::Signals)?;
     let mut spec: JobSpec = store::read_document(&paths.spec())?;
+    let tie = match spec.retry.filter(|retry| retry.max_attempts > 1) {
+        None => None,
+        Some(retry) => {
+            match parent::stand_above(&spec, &retry, paths).map_err(RunnerError::Fork)? {
+                Side::Parent(status) => return Ok(status),
+                Side::Runner(tie) => Some(tie),
+            }
+        }
+    };
+    let signals = Signals::new().map_err(RunnerError::Signals)?;
+    tie.iter()
+        .try_for_each(Tie::listen)
+        .map_err(RunnerError::Signals)?;
+    let (above, asks, past) = match tie {
+        Some(tie) => (Some(tie.above), Some(tie.asks), tie.past),
+        None => (None, None, None),
+    };
     if spec.confine {
         confine::confine().map_err(RunnerError::Confine)?;
     }
-    let mut port = Port::take(&paths.events())?.ok_or(RunnerError::StartedBefore)?;
+    let port = Port::take(&paths.events(), past.is_some())?;
+    let mut port = port.ok_or(RunnerError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
         job: spec.job.clone(),
         pid: std::process::id(),
@@ -104,13 +132,16 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
     // user's manager.
     let mut journal = Journal::new(&fields);
     let secrets = secrets::take(&mut spec, &mut journal);
-    let processes = Processes::new(signals, journal, spec.shared_directory.join("killed"));
+    let kill_flag = spec.shared_directory.join("killed");
+    let processes = Processes::new(signals, Cgroup::own(above), journal, kill_flag);
     let mut job = Job {
         needs: gate::needs(&spec),
         spec: &spec,
         paths,
         processes,
         port,
+        asks,
+        past,
         record: JobRecord {
             started_at: Some(Timestamp::now()),
             ..JobRecord::new(spec.unit.clone())
@@ -128,7 +159,7 @@ fn run(paths: &JobPaths) -> Result<Conclusion, RunnerError> {
         }
         Err(error) => job.end(Conclusion::Failure, describe(&error)),
     }
-    job.leave_result()
+    job.leave_result().map(exit_status)
 }
 
 /// A job that is being run.
@@ -139,6 +170,10 @@ pub(super) struct Job<'a> {
     pub(super) processes: Processes,
     /// The way to the run.
     port: Port,
+    /// The way to the process above the runner, where there is one.
+    asks: Option<PipeWriter>,
+    /// Where the runner follows one that was killed, how far that came.
+    past: Option<Past>,
     pub(super) record: JobRecord,
     /// The job's state over its steps so far, as their gates see it.
     pub(super) state: Conclusion,
@@ -174,12 +209,22 @@ impl Job<'_> {
         if waited && self.pass_gate().is_none() {
             return;
         }
-        self.record.started_at = Some(Timestamp::now());
+        let now = Timestamp::now();
+        let started_at = self
+            .past
+            .and_then(|past| past.started_at)
+            .map_or(now, |at| at.min(now));
+        self.record.started_at = Some(started_at);
+        // The time of an attempt whose runner was killed is the job's as well.
+        let spent = now.duration_since(started_at).unsigned_abs();
         self.deadline = self
             .spec
             .timeout
-            .map(|timeout| Instant::now() + timeout.duration());
-        self.run_if(condition.as_deref());
+            .map(|timeout| Instant::now() + timeout.duration().saturating_sub(spent));
+        match self.past.zip(self.spec.retry) {
+            None => self.run_if(condition.as_deref()),
+            Some((past, retry)) => self.go_on(past, &retry, condition.as_deref()),
+        }
         self.processes.finish();
         self.annotate();
         self.tell();
@@ -207,14 +252,15 @@ impl Job<'_> {
 
     /// Runs the job, unless its condition in bash is not true: until that is known it has not
     /// started.
-    fn run_if(&mut self, condition: Option<&str>) {
+    pub(super) fn run_if(&mut self, condition: Option<&str>) {
         let prepared = self.prepare();
         if let (Some(condition), Ok(environment)) = (condition, &prepared)
             && !self.holds_in_the_end(condition, environment)
         {
             return;
         }
-        self.record.attempts = 1;
+        // More than one where a runner was killed before this.
+        self.record.attempts = self.record.attempts.max(1);
         self.emit(EventKind::JobStarted {
             job: self.spec.job.clone(),
         });
@@ -265,6 +311,7 @@ impl Job<'_> {
             self.spec
                 .timeout
                 .map(|timeout| start_timeout(timeout.duration())),
+            self.asks.take(),
         );
         let signals = &mut self.processes.signals;
         let held = wanted.map(|(slots, count)| {
@@ -463,7 +510,10 @@ impl Job<'_> {
         self.record.conclusion = status::conclude(self.record.outcome, self.spec.continue_on_error);
         self.record.finished_at.get_or_insert_with(Timestamp::now);
         self.record.usage = self.processes.cgroup.usage();
-        self.record.log_lines = self.processes.journal.sent;
+        // Nobody knows how many lines a runner sent that was killed.
+        if self.past.is_none() {
+            self.record.log_lines = self.processes.journal.sent;
+        }
         match self.tell_end() {
             Err(error) if error.is_full() => {
                 // Room for this much was set aside. What the job has made is not handed on, so it

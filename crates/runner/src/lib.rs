@@ -1,6 +1,7 @@
-//! The job runner: the one process that a job's unit starts.
+//! The job runner, which a job's unit starts.
 //!
-//! It reads the job's spec and nothing else of the run but its needs' results; evaluates the gate,
+//! Above the runner of a job that has a `retry` stands one more process (`parent`). The runner
+//! reads the job's spec and nothing else of the run but its needs' results; evaluates the gate,
 //! prepares the workspace, runs the steps, saves artifacts and tells how the job ended. It is
 //! synchronous and small: thousands of these start in a run. It knows nothing of D-Bus, and of
 //! systemd only its unit's cgroup and journald's socket.
@@ -22,6 +23,7 @@ mod leave;
 mod mask;
 mod needs;
 mod output;
+mod parent;
 mod port;
 mod process;
 mod provider;

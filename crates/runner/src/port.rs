@@ -28,19 +28,24 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// Takes over what systemd handed the runner: the file of events, whose path is for errors
-    /// only. `None` where the job has been started before.
+    /// Takes over what systemd handed the runner: the file of events, which has this path. `None`
+    /// where the job has been started before, unless the runner follows one that was killed.
     ///
     /// # Errors
     /// Fails where standard output is not a file.
-    pub(super) fn take(path: &Path) -> Result<Option<Self>, StoreError> {
+    pub(super) fn take(path: &Path, follows: bool) -> Result<Option<Self>, StoreError> {
         let take = || -> io::Result<_> {
             let file = io::stdout().as_fd().try_clone_to_owned()?;
             dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
             Ok(file)
         };
         let file = take().map_err(|source| StoreError::io("take over", path, source))?;
-        Ok(EventWriter::of_new(file.into(), path)?.map(|events| Self {
+        let events = if follows {
+            Some(EventWriter::of_old(file.into(), path)?)
+        } else {
+            EventWriter::of_new(file.into(), path)?
+        };
+        Ok(events.map(|events| Self {
             events,
             is_over: false,
             untold: Vec::new(),

@@ -42,6 +42,9 @@ const FLAG_INTERVAL: Duration = Duration::from_secs(1);
 /// The umask of the runner itself: others have to read what it makes, whatever the unit's is.
 const OWN_UMASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
 
+/// How a process ended that the kernel killed for want of memory.
+pub const OUT_OF_MEMORY: &str = "killed by SIGKILL, out of memory";
+
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
@@ -49,6 +52,8 @@ pub enum Ended {
     Exited(i32),
     /// A signal ended it; whether it dumped core.
     Signaled(Signal, bool),
+    /// The kernel killed it, or another process of the job, for want of memory.
+    OutOfMemory,
     /// It could not be started.
     NotStarted(String),
 }
@@ -62,6 +67,7 @@ impl fmt::Display for Ended {
                 "killed by {signal}{}",
                 if *core { ", core dumped" } else { "" }
             ),
+            Self::OutOfMemory => f.write_str(OUT_OF_MEMORY),
             Self::NotStarted(reason) => f.write_str(reason),
         }
     }
@@ -117,10 +123,15 @@ pub struct Processes {
 impl Processes {
     /// Takes the runner's signals, cgroup and journal, and keeps the unit's umask for the steps; `kill_flag` is the file whose presence means
     /// kill.
-    pub fn new(signals: Signals, journal: Journal, kill_flag: std::path::PathBuf) -> Self {
+    pub fn new(
+        signals: Signals,
+        cgroup: Cgroup,
+        journal: Journal,
+        kill_flag: std::path::PathBuf,
+    ) -> Self {
         Self {
             signals,
-            cgroup: Cgroup::own(),
+            cgroup,
             journal,
             commands: Commands::default(),
             killed: false,
@@ -223,6 +234,12 @@ impl Processes {
         if stopping.stop != Stop::Not {
             self.cgroup.kill_others(&spared);
         }
+        let is_killed = matches!(status, Ended::Signaled(Signal::SIGKILL, _));
+        let status = if is_killed && stopping.stop == Stop::Not && self.cgroup.ran_out() {
+            Ended::OutOfMemory
+        } else {
+            status
+        };
         self.drain();
         ((status, stopping.stop), Some(child))
     }

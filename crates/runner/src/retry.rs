@@ -7,7 +7,8 @@
 use std::collections::HashSet;
 
 use super::{
-    commands::Commands, env::Environment, job::Job, journal::Priority, workspace::WorkspaceError,
+    commands::Commands, env::Environment, job::Job, journal::Priority, parent::Past,
+    process::OUT_OF_MEMORY, workspace::WorkspaceError,
 };
 use crate::{error::describe, event::EventKind, record::Conclusion, settings::Retry, status};
 
@@ -53,15 +54,45 @@ impl Job<'_> {
             {
                 return self.save();
             }
-            self.reset();
-            self.record.attempts += 1;
-            self.emit(EventKind::JobRetried {
-                job: self.spec.job.clone(),
-                attempt: attempt + 1,
-            });
-            self.tell();
+            self.begin_anew(attempt + 1);
             prepared = self.prepare();
         }
+    }
+
+    /// Goes on with a job whose runner was killed: with its next attempt, as after any failure.
+    pub(super) fn go_on(&mut self, past: Past, retry: &Retry, condition: Option<&str>) {
+        let end = if past.is_out_of_memory {
+            OUT_OF_MEMORY.to_owned()
+        } else {
+            format!("killed by {}", past.signal)
+        };
+        let reason = Some(format!("its runner was {end}"));
+        if past.started_at.is_some() {
+            self.record.attempts = past.attempt;
+        }
+        if self
+            .wait_to_retry("the job", &reason, past.attempt, retry)
+            .is_some()
+        {
+            return self.save();
+        }
+        self.begin_anew(past.attempt + 1);
+        if past.started_at.is_none() {
+            return self.run_if(condition);
+        }
+        let prepared = self.prepare();
+        self.attempts(prepared);
+    }
+
+    /// Begins another attempt, of which nothing is there yet.
+    fn begin_anew(&mut self, attempt: u32) {
+        self.reset();
+        self.record.attempts = attempt;
+        self.emit(EventKind::JobRetried {
+            job: self.spec.job.clone(),
+            attempt,
+        });
+        self.tell();
     }
 
     /// Waits until the next attempt is due. Returns how what has failed ends instead, where the job

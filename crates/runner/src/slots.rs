@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, PipeWriter, Read},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     time::{Duration, Instant},
@@ -21,7 +21,7 @@ use nix::{
 
 use sd_notify::NotifyState;
 
-use super::signals::Signals;
+use super::{parent, signals::Signals};
 
 /// How long a waiting job sleeps at most before it looks again, in milliseconds, should a
 /// notification be missed.
@@ -33,15 +33,19 @@ const LOOK_AGAIN: u16 = 2000;
 pub struct Patience {
     /// What PID 1 gives a start; none where that is unbounded.
     limit: Option<Duration>,
+    /// The way to the process above, where there is one: PID 1 listens to that only.
+    above: Option<PipeWriter>,
     told: Instant,
     waited: bool,
 }
 
 impl Patience {
-    /// Returns the patience of PID 1 with a start that has just begun.
-    pub fn new(limit: Option<Duration>) -> Self {
+    /// Returns the patience of PID 1 with a start that has just begun. `above` is the way to the
+    /// process above, where there is one.
+    pub fn new(limit: Option<Duration>, above: Option<PipeWriter>) -> Self {
         Self {
             limit,
+            above,
             told: Instant::now(),
             waited: false,
         }
@@ -68,13 +72,21 @@ impl Patience {
 
     fn ask(&mut self) {
         let Some(limit) = self.limit else { return };
-        // Without an answer the job may be ended too early, which PID 1 then says.
-        let _ = sd_notify::notify(&[NotifyState::Custom(&format!(
-            "EXTEND_TIMEOUT_USEC={}",
-            limit.as_micros()
-        ))]);
+        match &self.above {
+            Some(above) => parent::ask(above),
+            None => ask_for(limit),
+        }
         self.told = Instant::now();
     }
+}
+
+/// Asks PID 1 for so much time from now on.
+pub fn ask_for(limit: Duration) {
+    // Without an answer the job may be ended too early, which PID 1 then says.
+    let _ = sd_notify::notify(&[NotifyState::Custom(&format!(
+        "EXTEND_TIMEOUT_USEC={}",
+        limit.as_micros()
+    ))]);
 }
 
 /// A slot that is held until this is dropped.

@@ -66,13 +66,8 @@ impl EventWriter {
                 .create(true)
                 .mode(mode)
                 .open(path)?;
-            let length = file.metadata()?.len();
-            let mut last = *b"\n";
-            if length > 0 {
-                use std::os::unix::fs::FileExt;
-                file.read_exact_at(&mut last, length - 1)?;
-            }
-            Ok((file, length, last != *b"\n"))
+            let (length, torn) = end(&file)?;
+            Ok((file, length, torn))
         };
         let (file, length, torn) = open().map_err(|source| StoreError::io("open", path, source))?;
         Ok(Self {
@@ -106,6 +101,27 @@ impl EventWriter {
             torn: false,
             set_aside: Some(FIRST_ROOM),
         }))
+    }
+
+    /// Takes a job's file of events, which is open for appending, from a process that wrote to it
+    /// and has ended. A torn last line of that one is ended with the next event.
+    ///
+    /// # Errors
+    /// Fails with the system's reason, or where what lies at the path is no file.
+    pub fn of_old(file: File, path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::io("read", path, source);
+        // What is open cannot be read.
+        let readable =
+            open_untrusted(path)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let (length, torn) = end(&readable).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length,
+            torn,
+            // There may be more, which is not lost.
+            set_aside: Some(FIRST_ROOM.max(length)),
+        })
     }
 
     /// Appends events in one write, and keeps the room for the last event where that is kept.
@@ -161,6 +177,17 @@ impl EventWriter {
         self.torn = false;
         Ok(())
     }
+}
+
+/// Returns the length of a file, and whether its last line is torn.
+fn end(file: &File) -> io::Result<(u64, bool)> {
+    use std::os::unix::fs::FileExt;
+    let length = file.metadata()?.len();
+    let mut last = *b"\n";
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    Ok((length, last != *b"\n"))
 }
 
 /// What is wrong with a file of events.

@@ -9,13 +9,11 @@
 //! which journald itself sets (systemd.journal-fields(7)): a line belongs to the job whose unit
 //! sent it. journald does not know the unit of a process that has ended before journald looks at
 //! it, as a runner's may have that sends its last line. Such a line is believed where it has the
-//! `_PID=` and `_UID=` of the job's runner, which the kernel tells journald. Run ids are unique in a state directory only, so lines from before and after the run
-//! are not its own either.
+//! `_PID=` and `_UID=` of a runner of the job, which the kernel tells journald. Run ids are unique
+//! in a state directory only, so lines from before and after the run are not its own either.
 
 use std::{
     borrow::Cow,
-    cell::RefCell,
-    collections::HashMap,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -25,13 +23,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     RunDir,
     files::read_document,
-    result::{Runner, read_runner},
+    runners::{Runner, Runners},
 };
 use crate::{
     ids::{JobName, RunId},
     log::{LogLine, Mark, Stream},
     names::UnitName,
-    paths::JobPaths,
     programs,
     spec::{ManagerKind, RunSpec},
 };
@@ -64,37 +61,6 @@ pub struct JournalQuery {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     runners: Runners,
-}
-
-/// The runners of a run's jobs, as far as they have been asked for.
-#[derive(Debug, Clone)]
-struct Runners {
-    /// The run's directory of jobs.
-    jobs: PathBuf,
-    known: RefCell<HashMap<JobName, Runner>>,
-}
-
-impl Runners {
-    fn new(jobs: PathBuf) -> Self {
-        Self {
-            jobs,
-            known: RefCell::default(),
-        }
-    }
-
-    /// Returns whether a process was the job's runner. A runner that is not known yet has sent
-    /// nothing after which it could be gone.
-    fn has(&self, job: &JobName, process: Runner) -> bool {
-        let mut known = self.known.borrow_mut();
-        if let Some(runner) = known.get(job) {
-            return *runner == process;
-        }
-        let read = read_runner(&JobPaths::new(&self.jobs, job));
-        read.is_some_and(|runner| {
-            known.insert(job.clone(), runner);
-            runner == process
-        })
-    }
 }
 
 /// From where on lines are read, and whether to wait for more.
@@ -412,13 +378,7 @@ mod tests {
             source: JournalSource::System,
             since: time(1000),
             until: time(2000),
-            runners: Runners {
-                jobs: PathBuf::new(),
-                known: RefCell::new(HashMap::from([(
-                    "build".parse().unwrap(),
-                    Runner { pid: 7, uid: 8 },
-                )])),
-            },
+            runners: Runners::known("build", Runner { pid: 7, uid: 8 }),
         }
     }
 

@@ -40,6 +40,8 @@ mod remove;
 mod result;
 #[cfg(feature = "runs")]
 mod retention;
+#[cfg(feature = "runs")]
+mod runners;
 mod secrets;
 #[cfg(feature = "runs")]
 mod state;

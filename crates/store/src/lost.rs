@@ -68,7 +68,7 @@ impl RunDir {
             match event.event {
                 EventKind::JobStarted { .. } => {
                     record.started_at.get_or_insert(event.at);
-                    record.attempts = 1;
+                    record.attempts = record.attempts.max(1);
                 }
                 EventKind::JobRetried { attempt, .. } => {
                     record.attempts = attempt;

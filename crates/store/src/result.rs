@@ -3,12 +3,7 @@
 //! systemd opens that file for the runner, and no step can write to it (`runner::port`). A runner
 //! that was killed has left no last line, or a torn one.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use super::{StoreError, files::open_untrusted};
 use crate::{
@@ -24,30 +19,6 @@ const FIRST: usize = 4 << 10;
 /// Returns whether a job's runner has begun, as far as it came to say so.
 pub fn has_started(job: &JobPaths) -> bool {
     std::fs::symlink_metadata(job.events()).is_ok_and(|meta| meta.len() > 0)
-}
-
-/// The process that a job's runner is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Runner {
-    /// Its id.
-    pub pid: u32,
-    /// Its user's.
-    pub uid: u32,
-}
-
-/// Returns which process the job's runner is, as far as it came to say so: in the first line.
-pub(super) fn read_runner(job: &JobPaths) -> Option<Runner> {
-    let file = open_untrusted(&job.events()).ok()??;
-    let mut bytes = Vec::with_capacity(FIRST);
-    file.take(FIRST as u64).read_to_end(&mut bytes).ok()?;
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    match serde_json::from_slice(&bytes[..end]).ok()? {
-        Event {
-            event: EventKind::RunnerStarted { pid, uid, .. },
-            ..
-        } => Some(Runner { pid, uid }),
-        _ => None,
-    }
 }
 
 /// Returns how a job's runner says that the job ended; `None` where it did not come to say so.

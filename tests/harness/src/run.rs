@@ -376,7 +376,15 @@ impl Run<'_> {
                     .lines()
                     .any(|line| line.ends_with(&unit))
         };
-        let runner = processes().into_iter().find(is_runner);
+        let runners: Vec<i32> = processes().into_iter().filter(is_runner).collect();
+        // Above the runner of a job with a `retry` is a process of the same program.
+        let is_above = |pid: i32| {
+            let parent = format!("PPid:\t{pid}\n");
+            runners
+                .iter()
+                .any(|other| field(*other, "status").contains(&parent))
+        };
+        let runner = runners.iter().copied().find(|pid| !is_above(*pid));
         runner.is_some_and(|pid| kill(Pid::from_raw(pid), signal).is_ok())
     }
 

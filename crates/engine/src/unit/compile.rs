@@ -349,6 +349,10 @@ fn job_unit(
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));
     }
+    if tries_again(context.plan, job) {
+        // By default, systemd stops a unit of which the kernel has killed a process for memory.
+        properties.push(("OOMPolicy", Value::Str("continue".into())));
+    }
     if mounts_source(run, &context.executor(job)) {
         // It has full privileges, but sees what the job does, until it enters systemd's own mount
         // namespace: there the job lies where the host has it.
@@ -395,6 +399,17 @@ fn job_unit(
         name: UnitName::job(&run.run, name),
         properties,
     }
+}
+
+/// Returns whether a job, or a step of it, is tried again after a failure.
+fn tries_again(plan: &Plan, job: &Job) -> bool {
+    let of_job = job.retry.over(plan.retry.over(None));
+    let of_steps = job.steps.iter().map(|step| step.retry.over(None));
+    [of_job]
+        .into_iter()
+        .chain(of_steps)
+        .flatten()
+        .any(|retry| retry.max_attempts > 1)
 }
 
 /// Returns whether a job is to have a user made for it: it is sandboxed, and its plan says nothing of

@@ -1,0 +1,354 @@
+//! The process above the runner of a job that has a `retry`: the main process of the job's unit.
+//!
+//! When the main process of a unit ends, systemd starts or drops the jobs that come after. So no
+//! attempt could follow a runner that was killed. Here the main process is a small parent, and the
+//! runner is its child. The parent waits. It hands on the signals that ask a runner to end, and the
+//! runner's requests for more time. When a signal has killed the runner, and nobody has asked the
+//! job to end, the parent ends all that is left of the attempt and forks the next runner, which
+//! makes the next attempt. When no attempt is left, the parent ends by the same signal, and systemd
+//! says so.
+//!
+//! The parent has read the job's spec, which the job's steps can read as well. It holds no secrets:
+//! the runner takes those after the fork. The parent does not enter the job's Landlock domain, so no
+//! step can signal it (from Linux 6.12 on); like a runner, it cannot be traced.
+
+use std::{
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal, kill, raise},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid, fork, getppid},
+};
+
+use super::{cgroup::Cgroup, job::exit_status, slots::ask_for};
+use crate::{
+    event::EventKind,
+    grace::start_timeout,
+    paths::JobPaths,
+    settings::{Retry, Setting},
+    spec::{JobSpec, StepSpec},
+    store::{self, EventTail},
+};
+
+/// How long what is left of an attempt is waited for: SIGKILL does not reach a process that waits
+/// for a disk.
+const CLEAR_DEADLINE: Duration = Duration::from_secs(10);
+/// The wait between two looks at what is left.
+const CLEAR_WAIT: Duration = Duration::from_millis(1);
+/// What a shell adds to the number of the signal that ended a program.
+const EXIT_SIGNAL: u8 = 128;
+
+/// Which of the two processes this is.
+pub(super) enum Side {
+    /// The parent, and the job is over; with the exit status that is due.
+    Parent(u8),
+    /// A runner.
+    Runner(Tie),
+}
+
+/// What ties a runner to its parent.
+pub(super) struct Tie {
+    /// The parent's process id.
+    pub(super) above: Pid,
+    /// Takes a byte for each request for more time.
+    pub(super) asks: PipeWriter,
+    /// Where the runner follows one that was killed, how far that came.
+    pub(super) past: Option<Past>,
+}
+
+impl Tie {
+    /// Lets the signals through that the parent waits for. Due once the runner catches them.
+    ///
+    /// # Errors
+    /// Fails with the system's reason.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        Ok(handled().thread_unblock()?)
+    }
+}
+
+/// Asks the parent, which systemd listens to, for more time.
+pub(super) fn ask(mut asks: &PipeWriter) {
+    // Without an answer the job may be ended too early, which PID 1 then says.
+    let _ = asks.write(&[0]);
+}
+
+/// How far a job had come when its runner was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Past {
+    /// What killed the runner.
+    pub(super) signal: Signal,
+    /// Whether the kernel did so for want of memory.
+    pub(super) is_out_of_memory: bool,
+    /// The attempt that this ended, from 1.
+    pub(super) attempt: u32,
+    /// When the job started, if it had.
+    pub(super) started_at: Option<Timestamp>,
+}
+
+/// Returns the signals that the parent waits for, in place of being ended by them.
+fn handled() -> SigSet {
+    [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGPIPE,
+        Signal::SIGCHLD,
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// Forks a runner, and another one for each that is killed, as long as the job's retry allows.
+/// Returns in each runner, and in the parent once the job is over.
+///
+/// # Errors
+/// Fails where not even the first runner can be forked.
+pub(super) fn stand_above(spec: &JobSpec, retry: &Retry, paths: &JobPaths) -> io::Result<Side> {
+    let handled = handled();
+    handled.thread_block()?;
+    let mut parent = Parent {
+        signals: SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
+        cgroup: Cgroup::own(None),
+        paths,
+        retry,
+        steps: &spec.steps,
+        limit: spec
+            .timeout
+            .map(|timeout| start_timeout(timeout.duration())),
+        kill_flag: spec.shared_directory.join("killed"),
+        attempt: 1,
+        is_stopping: false,
+    };
+    let mut past: Option<Past> = None;
+    loop {
+        let (asks, asker) = io::pipe()?;
+        let child = match (fork_runner(), past) {
+            (Ok(ForkResult::Parent { child }), _) => child,
+            (Ok(ForkResult::Child), past) => {
+                return Ok(Side::Runner(Tie {
+                    above: getppid(),
+                    asks: asker,
+                    past,
+                }));
+            }
+            (Err(error), None) => return Err(error.into()),
+            // How the last runner ended is what there is to say.
+            (Err(_), Some(past)) => return Ok(Side::Parent(end_by(past.signal))),
+        };
+        drop(asker);
+        let signal = match parent.wait(child, asks) {
+            End::Exited(status) => return Ok(Side::Parent(status)),
+            End::Killed(signal) => signal,
+        };
+        if let Ok(Some(result)) = store::read_result(paths) {
+            // It had said its last word.
+            return Ok(Side::Parent(exit_status(result.record.conclusion)));
+        }
+        past = parent.next(signal);
+        if past.is_none() {
+            return Ok(Side::Parent(end_by(signal)));
+        }
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "fork(2) copies the calling thread only, and this process has no other one yet"
+)]
+fn fork_runner() -> nix::Result<ForkResult> {
+    unsafe { fork() }
+}
+
+/// Ends this process by a signal. Returns the exit status that is due where that has no effect: in a
+/// PID namespace of its own (`PrivatePIDs=`), the first process is spared.
+fn end_by(signal: Signal) -> u8 {
+    let _ = handled().thread_unblock();
+    let _ = raise(signal);
+    EXIT_SIGNAL + signal as u8
+}
+
+/// How a runner ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Exited(u8),
+    Killed(Signal),
+}
+
+/// What the runners of a job told of it.
+struct Told {
+    /// The last attempt.
+    attempt: u32,
+    /// When the job started.
+    started_at: Option<Timestamp>,
+    /// The step that had begun and not ended.
+    running: Option<usize>,
+}
+
+struct Parent<'a> {
+    signals: SignalFd,
+    cgroup: Cgroup,
+    paths: &'a JobPaths,
+    retry: &'a Retry,
+    steps: &'a [StepSpec],
+    /// What PID 1 gives the start of the unit.
+    limit: Option<Duration>,
+    /// The file whose presence means that the run was killed.
+    kill_flag: PathBuf,
+    /// The attempt that the runner is to make.
+    attempt: u32,
+    /// Whether the job was asked to end.
+    is_stopping: bool,
+}
+
+impl Parent<'_> {
+    /// Waits for the end of the runner, and hands on what comes meanwhile.
+    fn wait(&mut self, runner: Pid, asks: PipeReader) -> End {
+        let mut asks = Some(asks);
+        loop {
+            self.hand_on(Some(runner));
+            if let Some(end) = reap(runner) {
+                return end;
+            }
+            let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let readers = asks.iter().map(AsFd::as_fd);
+            fds.extend(readers.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            // An interrupted poll is followed by a look at everything all the same.
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            let is_asked = fds
+                .get(1)
+                .and_then(PollFd::revents)
+                .is_some_and(|events| !events.is_empty());
+            if is_asked {
+                asks = asks.and_then(|asks| self.ask_for_more(asks));
+            }
+        }
+    }
+
+    /// Asks systemd for more time; gives up the pipe of a runner that has ended.
+    fn ask_for_more(&self, mut asks: PipeReader) -> Option<PipeReader> {
+        asks.read(&mut [0; 64]).ok().filter(|read| *read > 0)?;
+        self.limit.into_iter().for_each(ask_for);
+        Some(asks)
+    }
+
+    /// Takes in the signals that have come, and hands on those that ask to end. A runner that is
+    /// stopped takes no other signal than SIGCONT (signal(7)).
+    fn hand_on(&mut self, runner: Option<Pid>) {
+        while let Ok(Some(come)) = self.signals.read_signal() {
+            let signal = i32::try_from(come.ssi_signo)
+                .ok()
+                .and_then(|number| Signal::try_from(number).ok());
+            let Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) = signal else {
+                continue;
+            };
+            self.is_stopping = true;
+            for signal in [signal, Signal::SIGCONT] {
+                // It may have ended meanwhile.
+                runner.into_iter().for_each(|pid| _ = kill(pid, signal));
+            }
+        }
+    }
+
+    /// Returns what the next runner goes on from after one that this signal killed, and ends all
+    /// that is left of that one's attempt. `None` where there is to be no further attempt.
+    fn next(&mut self, signal: Signal) -> Option<Past> {
+        let is_out_of_memory = signal == Signal::SIGKILL && self.cgroup.ran_out();
+        let told = self.told();
+        // One that was killed before it told of its attempt has used it up all the same.
+        let attempt = told.attempt.max(self.attempt);
+        let is_step_off = told
+            .running
+            .and_then(|index| self.steps.get(index))
+            .is_some_and(|step| step.retry == Setting::Off);
+        if attempt >= self.retry.max_attempts || is_step_off || !self.may_go_on() || !self.clear() {
+            return None;
+        }
+        self.attempt = attempt + 1;
+        self.may_go_on().then_some(Past {
+            signal,
+            is_out_of_memory,
+            attempt,
+            started_at: told.started_at,
+        })
+    }
+
+    /// Returns what the runners told of.
+    fn told(&self) -> Told {
+        let mut told = Told {
+            attempt: 1,
+            started_at: None,
+            running: None,
+        };
+        let mut tail = EventTail::untrusted(self.paths.events());
+        loop {
+            // What cannot be read was not told.
+            let news = tail.read().unwrap_or_default();
+            for event in news.events {
+                match event.event {
+                    EventKind::JobStarted { .. } => {
+                        told.started_at.get_or_insert(event.at);
+                    }
+                    EventKind::JobRetried { attempt, .. } => {
+                        told.attempt = attempt;
+                        told.running = None;
+                    }
+                    EventKind::StepStarted { index, .. } => told.running = Some(index),
+                    EventKind::StepFinished { .. } => told.running = None,
+                    _ => {}
+                }
+            }
+            if !news.more {
+                return told;
+            }
+        }
+    }
+
+    /// Returns whether nobody has asked the job to end.
+    fn may_go_on(&mut self) -> bool {
+        self.hand_on(None);
+        !self.is_stopping && !self.kill_flag.exists()
+    }
+
+    /// Ends all other processes of the job; returns whether none is left.
+    fn clear(&self) -> bool {
+        let until = Instant::now() + CLEAR_DEADLINE;
+        loop {
+            match self.cgroup.kill_all() {
+                Some(0) => return true,
+                Some(_) if Instant::now() < until => thread::sleep(CLEAR_WAIT),
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// Returns how the runner ended, if it has. Also takes in the ends of processes that are nobody's:
+/// in a PID namespace of its own, this process is the first.
+fn reap(runner: Pid) -> Option<End> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) if pid == runner => {
+                return Some(End::Exited(u8::try_from(status).unwrap_or(u8::MAX)));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == runner => {
+                return Some(End::Killed(signal));
+            }
+            Ok(WaitStatus::StillAlive) => return None,
+            Ok(_) | Err(Errno::EINTR) => {}
+            // A signal without a name, or no such child.
+            Err(_) => return Some(End::Exited(u8::MAX)),
+        }
+    }
+}
