@@ -562,7 +562,7 @@ fn failure_while_setting_up_is_told_to_the_client_and_leaves_nothing() {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert!(
         text(&output).contains("to the mount namespace: Operation not permitted")
-            || text(&output).contains("keep mounts from the host: "),
+            || text(&output).contains("keep mounts away from the host: "),
         "{}",
         text(&output)
     );

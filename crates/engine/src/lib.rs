@@ -1,6 +1,6 @@
-//! The engine: a plan becomes transient units, and a supervisor sees them through.
+//! The engine: it turns a plan into transient units, and a supervisor watches over them.
 //!
-//! Knows nothing of the command line and of how a run is shown.
+//! It knows nothing of the command line or of how a run is shown.
 
 pub mod embedded;
 pub mod overlay;

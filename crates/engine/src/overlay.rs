@@ -1,15 +1,15 @@
-//! Workspaces that cost the same whatever the size of the source tree: overlay mounts (overlayfs in
-//! the kernel's documentation).
+//! Workspaces whose cost does not depend on the size of the source tree: overlay mounts (see
+//! overlayfs in the kernel's documentation).
 //!
-//! The run's one copy of the source tree is the lower layer of all its jobs' workspaces; what a job
-//! changes goes into a layer of its own. Files of the copy belong to root, and must look as if they
-//! were the job's: an id-mapped mount (mount_setattr(2)) of the copy gives them to the job's user,
-//! who is known only when systemd has started the job's unit. So it is that unit's `ExecStartPre=`
-//! that mounts, with full privileges, outside of the job's sandbox and before anything of the job's
-//! runs; the job's own processes never have more than the sandbox gives them. The supervisor
-//! unmounts when the job is over.
+//! The run has one copy of the source tree, which is the lower layer of all its jobs' workspaces.
+//! The changes of a job go into a layer of its own. The files of the copy belong to root and must
+//! appear to belong to the job: an id-mapped mount (mount_setattr(2)) gives them to the job's user.
+//! systemd chooses that user when it starts the job's unit. So the unit's `ExecStartPre=` mounts
+//! the workspace, with full privileges, outside of the job's sandbox and before any process of the
+//! job runs. The job's own processes never have more rights than the sandbox gives them. The
+//! supervisor unmounts the workspace when the job is over.
 //!
-//! Knows the layout of the run directory, and nothing of plans and records.
+//! This module knows the layout of the run directory, and nothing of plans and records.
 
 use std::{
     env,
@@ -42,22 +42,22 @@ use crate::{
     unit::{JobPaths, MOUNT_COMMAND, RunPaths},
 };
 
-/// The subcommand that finds out whether all this works.
+/// The subcommand that tests whether workspaces can be mounted.
 const PROBE: &str = "workspace-probe";
-/// The same, where systemd will mount.
+/// The same test in systemd's mount namespace.
 const PROBE_IN_PID1: &str = "workspace-probe-in-pid1";
-/// How that ends where this process may not go there.
+/// The exit status of that test if this process may not enter the namespace.
 const NOT_ENTERED: u8 = 2;
-/// The subcommand of the process whose user namespace is taken for its mapping.
+/// The subcommand of the process whose user namespace provides a mapping.
 const NAMESPACE: &str = "user-namespace";
 
-/// This very program. The kernel follows this link to the file itself, so it also leads there in a
-/// mount namespace that has nothing, or something else, where the program lies.
+/// This very program. The kernel follows this link to the file itself, so it also works in a mount
+/// namespace that lacks the program's path or has another file there.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// Where systemd keeps the ids of users that exist as long as a unit.
+/// The directory where systemd keeps the ids of dynamic users.
 const DYNAMIC_USERS: &str = "/run/systemd/dynamic-uid";
-/// Some user who is not root.
+/// A user other than root.
 const NOBODY: Ids = Ids {
     user: 65534,
     group: 65534,
@@ -70,7 +70,7 @@ struct Ids {
     group: u32,
 }
 
-/// What could not be done, and why.
+/// The operation that failed, and its cause.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {action}")]
 struct OverlayError {
@@ -91,7 +91,7 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     }
 }
 
-/// Runs what a process of this module was started for; `None` if it was started for something else.
+/// Runs a subcommand of this module. Returns `None` for any other subcommand.
 pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     let result = match (argv.get(1)?.to_str()?, argv.get(2)) {
         (NAMESPACE, None) => hold_namespace(),
@@ -106,18 +106,18 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     Some(match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where nobody can be told, the exit status says it.
+            // Standard error may be closed; the exit status then tells of the failure.
             let _ = writeln!(io::stderr(), "nixactions: {}", describe(&error));
             ExitCode::FAILURE
         }
     })
 }
 
-/// Returns whether workspaces can be mounted below a directory, which must be writable: the kernel
-/// can do it, with this file system, and so may we. It is tried, in the mount namespace of the
-/// systemd that is `running`; one that is still to be booted will have ours. A service with few
-/// rights may not enter systemd's: then it is tried in its own, and a job that cannot mount after
-/// all copies the tree.
+/// Returns whether workspaces can be mounted below a directory: the kernel and the file system
+/// support it, and this process may do it. The directory must be writable. A test mount is made, in
+/// the mount namespace of systemd if it is `running`; a systemd that is still to be booted will
+/// have this process's namespace. A service with few rights may not enter systemd's namespace and
+/// tests in its own. If a job then cannot mount, it copies the tree.
 pub fn works_below(directory: &Path, running: bool) -> bool {
     let try_it = |probe: &str| {
         Command::new(OWN_PROGRAM)
@@ -137,29 +137,29 @@ pub fn works_below(directory: &Path, running: bool) -> bool {
     }
 }
 
-/// Unmounts a job's workspace, if it is mounted. What the job has changed stays in
-/// [`JobPaths::changes`].
+/// Unmounts a job's workspace, if it is mounted. The job's changes stay in [`JobPaths::changes`].
 pub fn unmount(job: &JobPaths) {
     if !job.overlay().exists() {
         return;
     }
     for path in [job.workspace(), job.overlay_source()] {
-        // Nothing may be mounted there (any more): that is all that is wanted.
+        // This fails if nothing is mounted, which is the goal.
         let _ = umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     }
-    // What the kernel kept there is of no use now; what stays goes with the run.
+    // The kernel's files there are of no use now. Files that cannot be removed go with the run.
     let _ = fs::remove_dir_all(job.overlay());
 }
 
-/// Enters systemd's mount namespace. A command of a unit gets one of its own even with full
-/// privileges (`PrivateTmp=`); what is mounted in systemd's is there when it makes the runner's.
+/// Enters systemd's mount namespace. A command of a unit has its own mount namespace even with full
+/// privileges (`PrivateTmp=`). systemd makes the runner's namespace from its own, so the runner
+/// sees mounts that are made there.
 fn enter_pid1() -> Result<(), OverlayError> {
     let namespace = File::open("/proc/1/ns/mnt").at("find the mount namespace of systemd")?;
     setns(namespace, CloneFlags::CLONE_NEWNS).at("enter the mount namespace of systemd")
 }
 
-/// Mounts the workspace of the job whose unit is being started. Where it cannot be, the job gets a
-/// copy of the source tree to fill its workspace from; where that fails as well, the reason is left
+/// Mounts the workspace of the job whose unit is being started. If that fails, the job gets a copy
+/// of the source tree to fill its workspace from. If that fails as well, a file holds the reason
 /// for the job's runner, which has a record to put it in.
 fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
     enter_pid1()?;
@@ -170,21 +170,21 @@ fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
         mount_workspace(&lower, job, ids).or_else(|error| {
             copy_for_job(&lower, job, ids)?;
             fs::write(job.overlay_copied(), describe(&error))
-                .at("say why the workspace is not mounted")
+                .at("record why the workspace is not mounted")
         })
     });
     match made {
         Ok(()) => Ok(()),
         Err(error) => fs::write(job.overlay_error(), describe(&error))
-            .at("say why the workspace is not mounted"),
+            .at("record why the workspace is not mounted"),
     }
 }
 
-/// Copies `lower` for a job of this user to where it would be mounted: from there the runner fills
-/// a workspace that is empty.
+/// Copies `lower` for a job of this user to the place of the mount. The runner fills an empty
+/// workspace from there.
 fn copy_for_job(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), OverlayError> {
     for path in [job.workspace(), job.overlay_source()] {
-        // Nothing may be mounted there, as is wanted.
+        // This fails if nothing is mounted, which is the goal.
         let _ = umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         directory(&path, 0o755)?;
     }
@@ -208,7 +208,7 @@ fn copy_for_job(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), OverlayErr
     give_away(&job.overlay_source(), ids).at("give the source tree to the job's user")
 }
 
-/// Makes a user the owner of a tree that nobody else can change.
+/// Makes a user the owner of a tree that no other process can change.
 fn give_away(tree: &Path, ids: Ids) -> io::Result<()> {
     let mut left = vec![tree.to_owned()];
     while let Some(path) = left.pop() {
@@ -219,7 +219,7 @@ fn give_away(tree: &Path, ids: Ids) -> io::Result<()> {
                 left.push(entry?.path());
             }
         } else if meta.is_file() {
-            // To change the owner takes away what was set-user-ID.
+            // chown(2) clears the set-user-ID bit, so set the mode again.
             fs::set_permissions(&path, meta.permissions())?;
         }
     }
@@ -257,7 +257,7 @@ fn mount_workspace(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), Overlay
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .at("mount the source tree")?;
-    // Relative paths, since in mount options some characters mean something.
+    // The paths are relative, since some characters have a meaning in mount options.
     env::set_current_dir(job.path()).at(format!("go to `{}`", job.path().display()))?;
     let relative = |path: PathBuf| {
         path.strip_prefix(job.path())
@@ -266,9 +266,9 @@ fn mount_workspace(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), Overlay
             .to_string()
     };
     let options = format!(
-        // A job may rename directories of the source tree. Nothing of a workspace has to outlive a
-        // crash: without `volatile` each unmount would write all that is in memory of the file
-        // system to disk.
+        // `redirect_dir` lets a job rename directories of the source tree. A workspace need not
+        // survive a crash: without `volatile` each unmount would write the whole file system's data
+        // in memory to disk.
         "lowerdir={},upperdir={},workdir={},redirect_dir=on,index=off,metacopy=off,volatile",
         relative(job.overlay_source()),
         relative(job.changes()),
@@ -289,12 +289,13 @@ fn directory(path: &Path, mode: u32) -> Result<(), OverlayError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     };
-    // Whatever the umask is.
+    // The umask must not reduce the mode.
     made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
         .at(format!("make `{}`", path.display()))
 }
 
-/// Returns the ids of the user that systemd names to a unit's processes; root where it names none.
+/// Returns the ids of the user that systemd names to a unit's processes, or root's if it names
+/// none.
 fn ids_of(user: Option<&str>) -> Result<Ids, OverlayError> {
     let Some(name) = user.filter(|name| *name != "root") else {
         return Ok(Ids { user: 0, group: 0 });
@@ -305,8 +306,8 @@ fn ids_of(user: Option<&str>) -> Result<Ids, OverlayError> {
             group: id,
         });
     }
-    // The host need not be set up to look these up by name (nss-systemd(8)). Each is a file named
-    // by the id, which holds the name.
+    // The host may lack the setup to look up dynamic users by name (nss-systemd(8)). systemd keeps
+    // a file for each, named by the id; it holds the name.
     for entry in fs::read_dir(DYNAMIC_USERS).into_iter().flatten().flatten() {
         let id = entry
             .file_name()
@@ -330,8 +331,7 @@ fn ids_of(user: Option<&str>) -> Result<Ids, OverlayError> {
     }
 }
 
-/// Returns a user namespace in which root is the given user: its mapping is all that is wanted of
-/// it.
+/// Returns a user namespace whose mapping makes root the given user. Only its mapping is used.
 fn mapping(ids: Ids) -> Result<OwnedFd, OverlayError> {
     let action = "make a user namespace";
     let mut child = Command::new(OWN_PROGRAM)
@@ -354,26 +354,26 @@ fn mapping(ids: Ids) -> Result<OwnedFd, OverlayError> {
     };
     let mut namespace = namespace;
     let opened = namespace();
-    // It ends when its standard input does; it is waited for so that no process is left of it.
+    // The child ends when its standard input closes. Waiting for it leaves no zombie.
     drop(child.stdin.take());
     let _ = child.wait();
     opened.at(action)
 }
 
-/// Enters a user namespace of its own, says so, and stays until nobody wants it any more.
+/// Enters a new user namespace, reports it, and holds it until standard input closes.
 fn hold_namespace() -> Result<(), OverlayError> {
     unshare(CloneFlags::CLONE_NEWUSER).at("make a user namespace")?;
     let mut output = io::stdout();
     output
         .write_all(b"\n")
         .and_then(|()| output.flush())
-        .at("say that it is made")?;
+        .at("report the user namespace")?;
     io::copy(&mut io::stdin(), &mut io::sink())
         .map(drop)
-        .at("wait")
+        .at("wait for the end of standard input")
 }
 
-/// Makes a mount read-only, and maps its owners by a user namespace's mapping.
+/// Makes a mount read-only, and maps its owners as a user namespace does.
 #[expect(
     unsafe_code,
     reason = "mount_setattr(2) is wrapped neither by std nor by the crates nix, rustix and libc"
@@ -401,8 +401,8 @@ fn set_attributes(tree: impl AsFd, mapping: Option<&OwnedFd>) -> io::Result<()> 
         propagation: 0,
         namespace,
     };
-    // SAFETY: the path is a string that ends with a null byte, the attributes are of the size that
-    // is told, both live until the call returns, and the kernel only reads them.
+    // SAFETY: the path is a string that ends with a null byte, the size is that of the attributes,
+    // both live until the call returns, and the kernel only reads them.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -420,8 +420,8 @@ fn set_attributes(tree: impl AsFd, mapping: Option<&OwnedFd>) -> io::Result<()> 
     }
 }
 
-/// Mounts a workspace in a mount namespace of its own, with which it goes away, and looks whether a
-/// file of the tree can be given away.
+/// Mounts a workspace in a mount namespace of its own, which goes away with the process, and checks
+/// that the files of the tree belong to another user.
 fn probe(directory: &Path) -> Result<(), OverlayError> {
     let look = || -> Result<(), OverlayError> {
         unshare(CloneFlags::CLONE_NEWNS).at("make a mount namespace")?;
@@ -432,7 +432,7 @@ fn probe(directory: &Path) -> Result<(), OverlayError> {
             MsFlags::MS_PRIVATE | MsFlags::MS_REC,
             None::<&str>,
         )
-        .at("keep mounts to ourselves")?;
+        .at("make mounts private")?;
         let (lower, job) = (directory.join("lower"), JobPaths::at(directory.join("job")));
         for path in [directory, &lower, job.path(), &job.work(), &job.overlay()] {
             DirBuilder::new()
@@ -444,13 +444,15 @@ fn probe(directory: &Path) -> Result<(), OverlayError> {
         fs::write(lower.join("file"), "").at("make a file")?;
         mount_workspace(&lower, &job, NOBODY)?;
         let file = job.workspace().join("file");
-        let owner = fs::metadata(&file).at("look at a file")?.uid();
-        // It must be possible to make it the user's own, as by changing its mode.
+        let owner = fs::metadata(&file)
+            .at("read the attributes of a file")?
+            .uid();
+        // The user must be able to make a copy of the file, for example by changing its mode.
         fs::set_permissions(&file, Permissions::from_mode(0o600)).at("copy a file up")?;
         if owner == NOBODY.user {
             Ok(())
         } else {
-            Err(Errno::EPERM).at("map owners")
+            Err(Errno::EPERM).at("map the owners of files")
         }
     };
     let result = look();

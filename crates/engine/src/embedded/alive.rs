@@ -1,5 +1,5 @@
-//! Whether a run's manager lives, what it lacks, and how to end it by force. Works from any process
-//! as root.
+//! Tells whether a run's manager lives and why it ended, and kills it. Works from any process of
+//! root.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,22 +22,23 @@ const STATE: &str = "manager.json";
 /// The version of `manager.json` that is written.
 const STATE_VERSION: u32 = 1;
 
-/// What `manager.json` holds.
+/// The contents of `manager.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct State {
     version: u32,
-    /// PID 1, as seen from outside.
+    /// The process id of PID 1, as seen from outside.
     pid: i32,
-    /// When it started, in clock ticks since boot (proc_pid_stat(5)): ids are used again.
+    /// The start time of PID 1, in clock ticks since boot (proc_pid_stat(5)). It tells PID 1 from a
+    /// later process with the same id.
     start_time: u64,
-    /// How it ended, if not well.
+    /// How PID 1 ended, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
 }
 
-/// A write lock on a whole file, of the kind that belongs to the open file, not to the process
-/// (fcntl(2)): who asks about it need not take it.
+/// A write lock on a whole file. It belongs to the open file and not to the process (fcntl(2)), so
+/// another process can test it without taking it.
 const LOCKED: flock = flock {
     l_type: F_WRLCK as i16,
     l_whence: SEEK_SET as i16,
@@ -46,7 +47,8 @@ const LOCKED: flock = flock {
     l_pid: 0,
 };
 
-/// Takes the lock that says that a manager lives, until the file is closed. `None`: it is taken.
+/// Takes the lock that marks a manager as alive, until the file is closed. Returns `None` if
+/// another process holds the lock.
 pub(super) fn lock(run_dir: &Path) -> io::Result<Option<File>> {
     let file = File::create(run_dir.join(LOCK))?;
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&LOCKED)) {
@@ -76,7 +78,7 @@ impl State {
         })
     }
 
-    /// Writes it into a run directory, all or nothing.
+    /// Writes the state into a run directory, all or nothing.
     pub fn write(&self, run_dir: &Path) -> io::Result<()> {
         let new = run_dir.join("manager.json.new");
         let mut file = File::create(&new)?;
@@ -91,13 +93,13 @@ impl State {
     }
 }
 
-/// Returns PID 1's id if that very process still lives.
+/// Returns the id of PID 1 if that same process still lives.
 fn living_pid(run_dir: &Path) -> Option<Pid> {
     let state = State::read(run_dir)?;
     (start_time(state.pid) == Some(state.start_time)).then(|| Pid::from_raw(state.pid))
 }
 
-/// Reads a process's start time, the 22nd field of its `stat`; the second may hold spaces and
+/// Reads a process's start time, the 22nd field of its `stat`. The second field may hold spaces and
 /// parentheses. A zombie counts as gone.
 fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -112,20 +114,20 @@ fn start_time(pid: i32) -> Option<u64> {
 
 /// Returns whether a run's manager is alive: PID 1, or the process that clears up after it.
 pub fn is_alive(run_dir: &Path) -> bool {
-    // The second question matters when the process that holds the lock was itself killed.
+    // PID 1 can outlive the process that holds the lock, if somebody kills that process.
     is_locked(run_dir) || living_pid(run_dir).is_some()
 }
 
-/// Returns whether a run had a manager, and it is gone.
+/// Returns whether a run had a manager that is now gone.
 pub fn has_ended(run_dir: &Path) -> bool {
     State::read(run_dir).is_some() && !is_alive(run_dir)
 }
 
-/// Returns why a run's manager is gone, if it did not end because the supervisor was done: `None`
-/// while it lives.
+/// Returns why a run's manager failed. Returns `None` while it lives, and after it ended because
+/// the supervisor was done.
 ///
-/// [`boot`](super::boot) returns before systemd has tried all that it needs; who waits for the
-/// supervisor asks this.
+/// [`boot`](super::boot) returns before systemd has started everything, so a client that waits for
+/// the supervisor calls this.
 pub fn failure(run_dir: &Path) -> Option<EmbeddedError> {
     let status = State::read(run_dir)?.ended?;
     let log = run_dir.join("manager.log");
@@ -137,9 +139,9 @@ pub fn failure(run_dir: &Path) -> Option<EmbeddedError> {
     })
 }
 
-/// Kills a run's PID 1, and with it every process of the run. Returns whether there was one.
+/// Kills a run's PID 1, and with it every process of the run. Returns whether PID 1 was alive.
 ///
-/// The last resort: nothing of the run can write a record or finish a job.
+/// This is the last resort: no process of the run can write a record or finish a job afterwards.
 pub fn kill(run_dir: &Path) -> Result<bool, EmbeddedError> {
     let Some(pid) = living_pid(run_dir) else {
         return Ok(false);

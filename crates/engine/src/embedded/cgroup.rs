@@ -1,9 +1,9 @@
-//! The run's cgroup: made below the caller's own, so that a container's limits hold for it; removed
-//! when PID 1 is gone.
+//! The run's cgroup. It lies below the caller's own cgroup, so the limits of a container hold for
+//! the run. It is removed after PID 1 has ended.
 //!
-//! The hierarchy is mounted afresh for this and held by a file descriptor alone: wherever the
-//! machine has mounted its own, and even if it has not or only read-only (as Docker does). See
-//! cgroups(7).
+//! The hierarchy is mounted anew and held only by a file descriptor. So it does not matter where
+//! the machine has mounted its own hierarchy, whether it has one, or whether it is read-only (as in
+//! Docker). See cgroups(7).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -26,12 +26,12 @@ use super::{
 };
 use crate::ids::RunId;
 
-/// The controllers that units can have limits by.
+/// The controllers that limits of units need.
 pub(super) const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
-/// How long the kernel may take to let go of a cgroup whose processes are dead.
+/// How long the kernel may take to release a cgroup whose processes are dead.
 const REMOVAL: Duration = Duration::from_secs(5);
 
-/// A cgroup of a run, and the one it lies in.
+/// A run's cgroup and its parent.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     /// Keeps the detached mount alive.
@@ -44,7 +44,7 @@ impl Cgroup {
     /// Makes a cgroup for a run. `mount_point` is an empty directory, used for a moment.
     pub fn create(run: &RunId, mount_point: &Path) -> Result<Self, StageError> {
         let hierarchy = open_hierarchy(mount_point)?;
-        // Paths through the descriptor reach the mount although it is in no namespace.
+        // Paths through the descriptor reach the mount although no namespace contains it.
         let root = PathBuf::from(format!("/proc/self/fd/{}", hierarchy.as_raw_fd()));
         let parent = root.join(own_cgroup().at("read `/proc/self/cgroup`")?);
         sweep(&parent);
@@ -59,8 +59,8 @@ impl Cgroup {
         let (made, path) = path.expect("invariant: the numbers do not end");
         made.at("make the run's cgroup")?;
         for controller in CONTROLLERS {
-            // Fails below a cgroup that has processes; what is missing then the supervisor warns
-            // of.
+            // This fails below a cgroup that has processes. The supervisor warns about controllers
+            // that are missing.
             let _ = fs::write(
                 parent.join("cgroup.subtree_control"),
                 format!("+{controller}"),
@@ -73,7 +73,7 @@ impl Cgroup {
         })
     }
 
-    /// Returns where this process finds the cgroup.
+    /// Returns the path of the cgroup, as seen by this process.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -83,12 +83,12 @@ impl Cgroup {
         fs::write(self.path.join("cgroup.procs"), "0").at("enter the run's cgroup")
     }
 
-    /// Moves the calling process back to where it came from.
+    /// Moves the calling process back to its former cgroup.
     pub fn leave(&self) -> Result<(), StageError> {
         fs::write(self.parent.join("cgroup.procs"), "0").at("leave the run's cgroup")
     }
 
-    /// Removes the cgroup and those below. Its processes must have ended.
+    /// Removes the cgroup and the cgroups below it. Their processes must have ended.
     pub fn remove(&self) -> io::Result<()> {
         let deadline = Instant::now() + REMOVAL;
         loop {
@@ -104,8 +104,8 @@ impl Cgroup {
     }
 }
 
-/// Mounts a cgroup2 hierarchy and returns its root. The mount is in no namespace when this returns,
-/// and ends when the file is closed.
+/// Mounts a cgroup2 hierarchy and returns its root. No namespace contains the mount when this
+/// returns, and the kernel drops the mount when the file is closed.
 fn open_hierarchy(mount_point: &Path) -> Result<File, StageError> {
     let home = Place::current().at("open the mount namespace")?;
     unshare(CloneFlags::CLONE_NEWNS).at("unshare the mount namespace")?;
@@ -115,7 +115,7 @@ fn open_hierarchy(mount_point: &Path) -> Result<File, StageError> {
 }
 
 fn mount_hierarchy(mount_point: &Path) -> Result<File, StageError> {
-    namespace::make_slave().at("keep mounts from the host")?;
+    namespace::make_slave().at("keep mounts away from the host")?;
     mount_cgroup2(mount_point)?;
     let root = OpenOptions::new()
         .read(true)
@@ -126,7 +126,7 @@ fn mount_hierarchy(mount_point: &Path) -> Result<File, StageError> {
     Ok(root)
 }
 
-/// Mounts the cgroup2 hierarchy, from the caller's cgroup namespace's root down.
+/// Mounts the cgroup2 hierarchy from the root of the caller's cgroup namespace down.
 pub(super) fn mount_cgroup2(target: &Path) -> Result<(), StageError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(
@@ -137,8 +137,7 @@ pub(super) fn mount_cgroup2(target: &Path) -> Result<(), StageError> {
         None::<&str>,
     )
     .at("mount a cgroup2 hierarchy")?;
-    // There is one superblock for all mounts of it; a container's first mount of it may have made
-    // it read-only.
+    // All mounts share one superblock, and a container's first mount may have made it read-only.
     if statvfs(target).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY)) {
         mount(
             None::<&str>,
@@ -152,14 +151,15 @@ pub(super) fn mount_cgroup2(target: &Path) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Returns the caller's cgroup, relative to the hierarchy's root as its namespace shows it.
+/// Returns the caller's cgroup, relative to the root that its cgroup namespace shows.
 fn own_cgroup() -> io::Result<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup")?;
     let path = text
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
         .unwrap_or("");
-    // `/..` is a cgroup outside the namespace; its root is then the nearest.
+    // `/..` stands for a cgroup outside the namespace. The namespace's root is then the nearest
+    // one.
     Ok(if path.starts_with("..") {
         PathBuf::new()
     } else {
@@ -167,8 +167,8 @@ fn own_cgroup() -> io::Result<PathBuf> {
     })
 }
 
-/// Removes what runs have left whose clearing-up process was killed: cgroups without processes,
-/// named after a process that is gone.
+/// Removes the cgroups of earlier runs whose clearing-up process was killed. Such a cgroup has no
+/// processes and bears the id of a dead process in its name.
 fn sweep(parent: &Path) {
     for path in fs::read_dir(parent)
         .into_iter()

@@ -1,6 +1,6 @@
-//! What the machine must have for a private manager: programs, privileges, kernel features.
+//! Checks what a private manager needs from the machine: programs, privileges, kernel features.
 //!
-//! Tries nothing out: whether a container may really mount is seen when it is tried.
+//! It tries nothing out. Only the start of a manager shows whether a container may really mount.
 
 use std::{
     fs,
@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::error::{EmbeddedError, Missing};
 use crate::programs;
 
-/// The oldest systemd that will do.
+/// The oldest supported version of systemd.
 const LEAST_SYSTEMD: u32 = 252;
-/// The namespaces that are made, by their names in /proc/PID/ns.
+/// The namespaces of a private manager, by their names in /proc/PID/ns.
 const NAMESPACES: [&str; 5] = ["cgroup", "ipc", "mnt", "pid", "uts"];
 /// CAP_SYS_ADMIN's bit, see linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
@@ -44,17 +44,17 @@ pub(super) struct Programs {
     pub bus: Bus,
 }
 
-/// The implementation of D-Bus that is there.
+/// The D-Bus implementation of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Bus {
-    /// dbus-daemon(1), taken where both are there.
+    /// dbus-daemon(1). It is preferred where the machine has both.
     Daemon(PathBuf),
     /// dbus-broker-launch(1).
     Broker(PathBuf),
 }
 
-/// What was found on the machine.
+/// The versions and programs found on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
     /// systemd's version.
@@ -63,7 +63,8 @@ pub struct Versions {
     pub bus: Bus,
 }
 
-/// Returns what a private manager would be made of, or an error that names all that is missing.
+/// Returns the programs that a private manager would use, or an error that names everything
+/// missing.
 pub fn check() -> Result<Versions, EmbeddedError> {
     let programs = requirements()?;
     let output = Command::new(&programs.systemd)
@@ -107,7 +108,7 @@ pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
     if !geteuid().is_root() {
         miss(
             "root's privileges",
-            "run it as root, or where a user manager is reachable (`--manager user`)",
+            "run it as root, or use a reachable user manager (`--manager user`)",
         );
     } else if !has_capability(CAP_SYS_ADMIN) {
         miss(
@@ -172,8 +173,8 @@ pub(super) fn requirements() -> Result<Programs, EmbeddedError> {
     }
 }
 
-/// Returns the canonical path: the directories searched may be links that the private /run does not
-/// have. What was brought along counts where the host has none.
+/// Returns the canonical path, since the searched directories may be links that the private /run
+/// lacks. The programs that this package brings along are used if the host has none.
 fn executable(dirs: &[&str], name: &str) -> Option<PathBuf> {
     let brought = programs::brought().flat_map(|bin| [bin.join("../lib/systemd"), bin]);
     programs::find(dirs.iter().map(PathBuf::from).chain(brought), name)?
@@ -187,7 +188,7 @@ fn has_capability(bit: u32) -> bool {
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .unwrap_or("0");
-    // Without /proc nothing is known; that itself is reported.
+    // Without /proc the capabilities are unknown. The missing /proc is reported by itself.
     status.is_empty()
         || u64::from_str_radix(effective.trim(), 16).is_ok_and(|set| set & (1 << bit) != 0)
 }
@@ -197,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_from_what_systemd_prints() {
+    fn systemds_version_is_read_from_its_output() {
         assert_eq!(version("systemd 252 (252.39-1~deb12u2)\n+PAM"), Some(252));
         assert_eq!(version("systemd 258~rc1 (258~rc1-1)"), Some(258));
         assert_eq!(version("systemd"), None);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_known_by_what_no_link_leads_away_from() {
+    fn program_paths_are_canonical() {
         let found = executable(&["/nowhere", "/proc/self/root/bin"], "sh").unwrap();
         assert_eq!(found, found.canonicalize().unwrap());
         assert!(!found.starts_with("/proc"));

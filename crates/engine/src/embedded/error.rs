@@ -1,4 +1,4 @@
-//! What can go wrong when a private manager is started, and what to do about it.
+//! The errors of starting a private manager, with hints for the user.
 
 use std::{
     fmt, io,
@@ -9,31 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::RunId;
 
-/// Something the embedded manager needs and does not find.
+/// A requirement of the embedded manager that the machine does not meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// What is missing, as a phrase with the name in backticks.
+    /// The requirement, as a phrase with the name in backticks.
     pub what: String,
-    /// What to do, as an imperative phrase.
+    /// The remedy, as an imperative phrase.
     pub hint: String,
 }
 
-/// A private manager could not be started. Nothing of it is left running.
+/// The reason why a private manager could not be started. No process of it is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// The machine lacks something; all of it is listed.
+    /// The machine does not meet these requirements.
     #[error("the embedded manager cannot run here: missing {}", list(.0))]
     Missing(Vec<Missing>),
-    /// systemd is installed, but is too old.
+    /// The installed systemd is too old.
     #[error("systemd {found} is too old for the embedded manager, at least {least} is needed")]
     TooOld {
         /// The version found.
         found: u32,
-        /// The oldest that will do.
+        /// The oldest supported version.
         least: u32,
     },
     /// A manager of the same run is alive.
-    #[error("run `{run}` has a living manager already")]
+    #[error("run `{run}` already has a living manager")]
     Busy {
         /// The run.
         run: RunId,
@@ -41,27 +41,27 @@ pub enum EmbeddedError {
     /// A file operation failed before anything was started.
     #[error("failed to {action} `{}`", path.display())]
     Io {
-        /// What was tried.
+        /// The operation, as a verb.
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// A step in setting up the namespaces failed.
     #[error(transparent)]
     Stage(#[from] StageError),
-    /// The private systemd ended by itself, not because the supervisor was done.
+    /// The private systemd ended although the supervisor was not done.
     #[error("the run's private systemd ended: {status}{}", last_line(.said))]
     Ended {
         /// Its exit status, or the signal that killed it.
         status: String,
-        /// What it said outside of the journal.
+        /// The output of systemd that is not in the journal.
         said: String,
-        /// The file where that is kept.
+        /// The file that holds this output.
         log: PathBuf,
     },
-    /// The process that sets up the namespaces ended without a word.
+    /// The process that sets up the namespaces ended without an answer.
     #[error("the embedded manager's first process ended without an answer")]
     Silent,
 }
@@ -75,7 +75,7 @@ impl EmbeddedError {
         }
     }
 
-    /// Returns what the user can do, one phrase each.
+    /// Returns what the user can do, one phrase for each remedy.
     pub fn hints(&self) -> Vec<String> {
         const INOTIFY: &str =
             "raise the limit on inotify instances: `sysctl fs.inotify.max_user_instances=1024`";
@@ -92,14 +92,14 @@ impl EmbeddedError {
             Self::TooOld { .. } => "install a newer systemd (on Debian: bookworm or later)",
             Self::Busy { .. } => "attach to it, or cancel it",
             Self::Stage(error) if error.is_denied() => {
-                "in a container, give it CAP_SYS_ADMIN and leave to mount: `docker run --privileged`, or `--cap-add SYS_ADMIN \
+                "in a container, give it CAP_SYS_ADMIN and the right to mount: `docker run --privileged`, or `--cap-add SYS_ADMIN \
                  --security-opt apparmor=unconfined --security-opt seccomp=unconfined`"
             }
             Self::Stage(error) if error.errno == Some(nix::libc::EMFILE) => INOTIFY,
             Self::Ended { said, .. } if said.contains("Too many open files") => INOTIFY,
             Self::Ended { log, .. } => return vec![format!("see `{}`", log.display())],
             Self::Silent => {
-                "is the `nixactions` binary readable by root at the path it was started from?"
+                "check that root can read the `nixactions` binary at the path it was started from"
             }
             Self::Io { .. } | Self::Stage(_) => return Vec::new(),
         };
@@ -115,9 +115,9 @@ fn list(missing: &[Missing]) -> String {
         .join(", ")
 }
 
-/// Returns what systemd said last before the note that it ended, as a part of a sentence.
+/// Returns the last line that systemd printed before it reported its end, as a part of a sentence.
 fn last_line(said: &str) -> String {
-    // Lines in colour are shouts to the console that repeat what was said before.
+    // Coloured lines only repeat an earlier message for the console.
     let lines = said.lines().filter(|line| {
         !line.starts_with("PID 1 ended")
             && !line.starts_with("Exiting PID 1")
@@ -130,7 +130,7 @@ fn last_line(said: &str) -> String {
         .unwrap_or_default()
 }
 
-/// A step that failed in another process than the caller's.
+/// A failed step of another process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageError {
@@ -162,7 +162,8 @@ impl StageError {
     }
 }
 
-// It has travelled as text, so there is no source to hand on: the cause is part of the sentence.
+// The error came as text from another process, so there is no source: the cause is part of the
+// message.
 impl fmt::Display for StageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "failed to {}: {}", self.step, self.message)

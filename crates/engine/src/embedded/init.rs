@@ -1,9 +1,9 @@
-//! The process beside the private manager: it makes the run's cgroup, starts PID 1, keeps what that
-//! says on its console, waits for its end, and removes what the kernel does not: the cgroup and the
-//! private /tmp.
+//! The process beside the private manager. It makes the run's cgroup, starts PID 1, keeps PID 1's
+//! console output, and waits for its end. Then it removes the cgroup and the private /tmp, which
+//! the kernel does not remove.
 //!
-//! It survives the client and its terminal. Were it killed, the manager would go on; only the
-//! clearing up is lost.
+//! It survives the client and the client's terminal. If it is killed, the manager goes on, and
+//! nothing clears up.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -39,7 +39,7 @@ use super::{
 };
 use crate::store;
 
-/// Milliseconds between two looks at a manager that comes up, while other starts wait for their turn.
+/// Milliseconds between two checks of a starting manager, while other starts wait for their turn.
 const TURN_PAUSE: u8 = 3;
 
 /// Runs the stage.
@@ -56,9 +56,9 @@ pub(super) fn main() -> ExitCode {
 
 fn run() -> Result<(), Report> {
     let mut spec = read_spec()?;
-    // Fails only for the leader of a process group, which then has nothing to leave.
+    // This fails only if the process leads a process group. It then has no session to leave.
     let _ = setsid();
-    // Signals meant for the client's session must not part this process from its work.
+    // Signals meant for the client's session must not end this process.
     let signals = block_signals()?;
     let Some(_lock) = alive::lock(&spec.run_dir).at("lock the run directory")? else {
         return Err(Report::Busy);
@@ -90,7 +90,7 @@ fn run() -> Result<(), Report> {
             let _ = child.kill();
             let _ = child.wait();
             clear_up(&spec, &cgroup, &mut console);
-            return Err(StageError::new("note the manager's process id", &error).into());
+            return Err(StageError::new("record the manager's process id", &error).into());
         }
     };
     answer(&Report::Started(pid));
@@ -98,7 +98,7 @@ fn run() -> Result<(), Report> {
     if let Some(status) = status.filter(|status| !status.success()) {
         state.ended = Some(status.to_string());
         if let Err(error) = state.write(&spec.run_dir) {
-            let _ = writeln!(console.log, "failed to note the end: {error}");
+            let _ = writeln!(console.log, "failed to record the end of PID 1: {error}");
         }
     }
     clear_up(&spec, &cgroup, &mut console);
@@ -111,8 +111,8 @@ impl From<StageError> for Report {
     }
 }
 
-/// Starts the process that becomes PID 1 of a new pid namespace, inside the cgroup, and returns
-/// when it is systemd.
+/// Starts the process that becomes PID 1 of a new pid namespace, inside the cgroup. Returns when
+/// that process has become systemd.
 fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
     unshare(CloneFlags::CLONE_NEWPID).at("unshare the pid namespace")?;
     cgroup.enter()?;
@@ -124,7 +124,8 @@ fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
-    // Whatever came of it: the cgroup can be removed only when this process is not in it.
+    // The cgroup can be removed only after this process has left it, so leave even if the start
+    // failed.
     let left = cgroup.leave();
     let mut child = child.at("start PID 1")?;
     if let Err(error) = left {
@@ -132,19 +133,19 @@ fn start(spec: &Spec, cgroup: &Cgroup) -> Result<Child, StageError> {
         let _ = child.wait();
         return Err(error);
     }
-    // It answers when something failed; its output is closed without a word when it becomes
+    // PID 1 answers only if a step failed. Its output closes without an answer when it becomes
     // systemd.
-    let said = super::converse(&mut child, spec).at("hear of PID 1")?;
+    let said = super::converse(&mut child, spec).at("read the answer of PID 1")?;
     if said.is_empty() {
         return Ok(child);
     }
     let _ = child.wait();
     Err(serde_json::from_slice(&said)
-        .unwrap_or_else(|error| StageError::other("understand PID 1", error)))
+        .unwrap_or_else(|error| StageError::other("parse the answer of PID 1", error)))
 }
 
-/// Writes the answer and closes standard output, on which the client waits. That there is none any
-/// more is no fault.
+/// Writes the answer and closes standard output, because the client waits for that. The client may
+/// be gone.
 fn answer(report: &Report) {
     tell(report);
     if let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
@@ -159,8 +160,8 @@ fn tell(report: &Report) {
     let _ = output.flush();
 }
 
-/// Closes what the client had open: a pipe or lock of its caller must not stay held for as long as
-/// the run.
+/// Closes the descriptors inherited from the client: a pipe or lock of its caller must not stay
+/// open until the run ends.
 fn close_inherited() {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")
         .map(|entries| {
@@ -187,7 +188,8 @@ pub(super) fn for_the_client() -> SigSet {
     .collect()
 }
 
-/// Blocks what a terminal or an impatient user sends, and makes the end of the child readable.
+/// Blocks the signals that a terminal or an impatient user sends, and makes the child's end
+/// readable.
 fn block_signals() -> Result<SignalFd, StageError> {
     let mut blocked = for_the_client();
     blocked.add(Signal::SIGCHLD);
@@ -198,7 +200,7 @@ fn block_signals() -> Result<SignalFd, StageError> {
         .at("make a signalfd")
 }
 
-/// Waits for the end of PID 1, keeping what it says.
+/// Waits for the end of PID 1 and writes its output to the log.
 fn wait(
     child: &mut Child,
     console: &mut Console,
@@ -230,7 +232,8 @@ fn wait(
     }
 }
 
-/// Removes what outlives the namespaces. A failure is noted in the log: nobody is there to be told.
+/// Removes everything that outlives the namespaces. A failure goes to the log, since no client
+/// waits any more.
 fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
     console.drain();
     if let Err(error) = cgroup.remove() {
@@ -248,17 +251,17 @@ fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
     }
 }
 
-/// What is /dev/console inside, and the file that keeps it.
+/// The terminal that is /dev/console inside, and the file that keeps its output.
 struct Console {
     log: File,
-    /// `None` on a machine without pseudo terminals: PID 1 then has no console.
+    /// `None` on a machine without pseudo terminals. PID 1 then has no console.
     pty: Option<Pty>,
 }
 
 struct Pty {
     master: PtyMaster,
     path: PathBuf,
-    /// Held open, or the master would report an end whenever PID 1 closes its console for a while.
+    /// Stays open; otherwise the master reports an end whenever PID 1 closes its console.
     _slave: File,
 }
 
@@ -271,7 +274,7 @@ impl Console {
         })
     }
 
-    /// Writes all that is there to be read into the log.
+    /// Copies all available output into the log.
     fn drain(&mut self) {
         let Some(pty) = &mut self.pty else { return };
         let mut buffer = [0; 4096];

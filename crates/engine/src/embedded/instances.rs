@@ -1,8 +1,9 @@
 //! Waits for the inotify instances that a manager needs. The kernel gives root 128 by default, and
-//! systemd without them ends at once.
+//! systemd ends at once without its instances.
 //!
-//! Managers that start at the same moment take turns: the instances of one are free between the
-//! look at them and the moment when its systemd makes them, and another would count them too.
+//! Managers that start at the same moment take turns. There is a gap between the check for free
+//! instances and the moment when systemd makes its own; another start must not count the same
+//! instances in that gap.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,31 +21,32 @@ use nix::{
 
 use super::error::{At, StageError};
 
-/// The instances that a run holds: systemd has four, D-Bus one and the supervisor one.
+/// The instances that a run holds: four of systemd, one of D-Bus, one of the supervisor.
 const NEEDED: usize = 6;
 /// The instances that a manager holds soon after its start: those of systemd and D-Bus.
 const HELD_SOON: usize = 5;
-/// The instances that stay free beside the needed ones: supervisors of earlier starts, and clients,
-/// take theirs a little later.
+/// The instances that must stay free beside the needed ones. Supervisors of earlier starts, and
+/// clients, take theirs a little later.
 const SPARE: usize = 4;
-/// The wait for other runs to give theirs back. Short enough that a caller does not take it for
-/// a hang.
+/// How long a start waits for other runs to release their instances. It is short, so that a caller
+/// does not take the wait for a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a start keeps its turn at most, should its manager not come up.
+/// How long a start keeps its turn at most, if its manager does not come up.
 const TURN: Duration = Duration::from_secs(5);
-/// Held by the start whose turn it is.
+/// The start that has its turn holds this lock.
 const TURN_LOCK: &str = "/run/nixactions-embedded.lock";
 
-/// The turn of a start, and the instances that are set aside for its manager.
+/// A start's turn, and the instances reserved for its manager.
 pub(super) struct Reserved {
-    /// `None` where /run cannot be written: starts do not take turns there.
+    /// `None` where /run is not writable. Starts take no turns there.
     turn: Option<File>,
     instances: Vec<Inotify>,
 }
 
-/// Waits for this start's turn and takes the instances that a manager needs, so that nothing else
-/// takes them while PID 1 starts. Where they are short, it says so once and waits for a while.
+/// Waits for this start's turn and takes the instances that a manager needs, so that no other
+/// process takes them while PID 1 starts. If there are too few, it says so once and waits for a
+/// while.
 pub(super) fn reserve(say: impl FnMut(&str)) -> Result<Reserved, StageError> {
     let lock = OpenOptions::new()
         .create(true)
@@ -62,7 +64,7 @@ pub(super) fn reserve(say: impl FnMut(&str)) -> Result<Reserved, StageError> {
             .map(|_| instance())
             .collect::<io::Result<Vec<_>>>()
             .inspect_err(|_| {
-                // The start that waits lets others have their turn.
+                // A start that waits for instances gives up its turn.
                 let _ = lock.as_ref().map(File::unlock);
             })?;
         instances.truncate(NEEDED);
@@ -77,7 +79,7 @@ pub(super) fn reserve(say: impl FnMut(&str)) -> Result<Reserved, StageError> {
 
 impl Reserved {
     /// Frees the instances for the manager that was just started in this cgroup. The turn ends when
-    /// the manager holds its own.
+    /// the manager holds its own instances.
     pub fn hand_over(self, cgroup: &Path) -> Turn {
         drop(self.instances);
         Turn {
@@ -88,7 +90,7 @@ impl Reserved {
     }
 }
 
-/// The turn of a start whose manager comes up.
+/// The turn of a start whose manager is coming up.
 pub(super) struct Turn {
     lock: Option<File>,
     cgroup: PathBuf,
@@ -96,8 +98,8 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Ends the turn if the manager holds its instances, or has had its time. Returns whether the
-    /// turn goes on: then the caller asks again soon.
+    /// Ends the turn if the manager holds its instances or its time is over. Returns whether the
+    /// turn goes on; the caller then calls again soon.
     pub fn goes_on(&mut self) -> bool {
         let over = || held_in(&self.cgroup) >= HELD_SOON || Instant::now() >= self.deadline;
         if self.lock.is_some() && over() {
@@ -107,8 +109,7 @@ impl Turn {
     }
 }
 
-/// Returns the number of inotify instances that the processes of a cgroup, and of those below it,
-/// have open.
+/// Returns the number of inotify instances that are open in a cgroup and in the cgroups below it.
 fn held_in(cgroup: &Path) -> usize {
     let processes = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     let own: usize = processes
@@ -139,8 +140,8 @@ fn reserve_with<T>(
     let started = Instant::now();
     let mut told = false;
     loop {
-        // An attempt that fails gives its instances back at once: two starts that hold some and
-        // wait for more would wait for each other.
+        // A failed attempt gives its instances back at once. Otherwise two starts that each hold
+        // some would wait for each other.
         let error = match make() {
             Ok(instances) => return Ok(instances),
             Err(error) => error,
@@ -168,7 +169,7 @@ mod tests {
 
     use std::{cell::Cell, rc::Rc};
 
-    /// An instance of a kernel that has only so many.
+    /// An instance of a kernel with a limited number of them.
     struct Instance(Rc<Cell<usize>>);
 
     impl Drop for Instance {
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_wait_for_what_waiting_does_not_help() {
+    fn gives_up_at_once_for_any_other_error() {
         let mut asked = 0;
         let refuse = || {
             asked += 1;

@@ -1,25 +1,26 @@
-//! The embedded manager: where no systemd is reachable, root gets a private one in fresh
-//! namespaces, one a run.
+//! The embedded manager. Where no systemd is reachable, root gets a private one in fresh
+//! namespaces, one for each run.
 //!
 //! ```text
-//! client ──spawn──> nixactions embedded RUN        (init.rs) own session; makes the run's cgroup, waits, removes it
-//!                   └─ new pid namespace ─> nixactions embedded-pid1 RUN   (pid1.rs) mounts, then becomes systemd
-//!                                           ├─ systemd-journald, dbus-daemon         (units.rs)
-//!                                           └─ nixactions-RUN.service: the supervisor; when it ends, PID 1 exits
+//! client
+//! └─ nixactions embedded RUN            own session; makes and removes the run's cgroup (init.rs)
+//!    └─ nixactions embedded-pid1 RUN    new pid namespace; mounts, then becomes systemd (pid1.rs)
+//!       ├─ systemd-journald, dbus-daemon                                           (units.rs)
+//!       └─ nixactions-RUN.service       the supervisor; when it ends, PID 1 exits
 //! ```
 //!
-//! It lives as long as the supervisor's unit, whatever becomes of the client. The mount, pid, ipc,
-//! uts and cgroup namespaces are its own; network and users are the host's. It sees the host's root
-//! file system, with its own /dev, /proc, /run, /tmp, /var/tmp and /var/log, and none of the host's
-//! units and settings. When PID 1 is gone, the kernel takes the processes and the mounts; what
-//! remains is in the run directory:
+//! The manager lives as long as the supervisor's unit, whatever happens to the client. It has its
+//! own mount, pid, ipc, uts and cgroup namespaces, and shares network and users with the host. It
+//! sees the host's root file system, but has its own /dev, /proc, /run, /tmp, /var/tmp and
+//! /var/log, and sees none of the host's units and settings. When PID 1 ends, the kernel removes
+//! the processes and the mounts. These files stay in the run directory:
 //!
-//! - `journal/`: the journal, for `journalctl -D`; while it is written and afterwards
-//! - `manager.log`: what PID 1 had to say before there was a journal and after it
-//! - `manager.lock`: locked for as long as the manager lives; `manager.json`: its process id
-//! - `manager/`: /tmp and the like; removed when the run is over
+//! - `journal/`: the journal, for `journalctl -D`, both during the run and afterwards
+//! - `manager.log`: the output of PID 1 before the journal starts and after it ends
+//! - `manager.lock`: locked while the manager lives; `manager.json`: its process id
+//! - `manager/`: the private /tmp and so on; removed when the run is over
 //!
-//! A shell inside, for a look: `nsenter -at PID`. Knows nothing of plans, jobs and units of jobs.
+//! To look inside: `nsenter -at PID`. This module knows nothing of plans, jobs and units of jobs.
 
 mod alive;
 mod cgroup;
@@ -64,49 +65,50 @@ const INIT: &str = "embedded";
 /// The hidden subcommand of the process that becomes PID 1.
 const PID1: &str = "embedded-pid1";
 
-/// What is to be booted.
+/// The settings of a private manager.
 #[derive(Debug, Clone, Copy)]
 pub struct Boot<'a> {
-    /// The run that the manager is for.
+    /// The run.
     pub run: &'a RunId,
-    /// The state directory; visible inside at the same path.
+    /// The state directory. It is visible inside at the same path.
     pub state_dir: &'a Path,
-    /// The run's directory; it must exist. Visible inside at the same path.
+    /// The run's directory. It must exist, and is visible inside at the same path.
     pub run_dir: &'a Path,
-    /// The supervisor's unit, which must be of Type=notify and be restarted when it fails; its
-    /// program by the absolute path. When it exits with 0, PID 1 exits too.
+    /// The supervisor's unit. It must be of Type=notify, name its program by an absolute path, and
+    /// be restarted when it fails. When it exits with 0, PID 1 exits too.
     pub supervisor: &'a TransientUnit,
-    /// Further paths that must stay visible inside, even when they lie below /tmp or /run (the
-    /// source tree).
+    /// Further paths that must stay visible inside even if they lie below /tmp or /run (the source
+    /// tree).
     pub extra_paths: &'a [PathBuf],
-    /// A file below its /run, and what it holds: for root alone, and gone with the manager.
+    /// A file below the private /run, and its contents. Only root can read it, and it goes with the
+    /// manager.
     pub private_file: Option<(&'a Path, &'a str)>,
-    /// Tells the user, in one phrase, for what the start has to wait.
+    /// Tells the user, in one phrase, why the start has to wait.
     pub say: fn(&str),
 }
 
-/// What the stages are told; it goes down as JSON on standard input.
+/// The instructions for the stages, sent as JSON on standard input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Spec {
     run: RunId,
     run_dir: PathBuf,
-    /// What stands in the supervisor's `[Unit]` and `[Service]`.
+    /// The supervisor's settings in `[Unit]` and in `[Service]`.
     supervisor: (String, String),
     /// Absolute paths that stay visible.
     keep: Vec<PathBuf>,
     programs: check::Programs,
     /// A file below /run that only root may read.
     private_file: Option<(PathBuf, String)>,
-    /// The terminal that is to be /dev/console inside.
+    /// The terminal that becomes /dev/console inside.
     console: Option<PathBuf>,
 }
 
-/// What a stage answers: JSON on its standard output. All but `Waiting` are the last.
+/// The answer of a stage: JSON on its standard output. Every answer but `Waiting` is the last one.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum Report {
-    /// The start goes on when something is free.
+    /// The start waits until something is free.
     Waiting(String),
     /// PID 1 has been started.
     Started(i32),
@@ -119,9 +121,9 @@ enum Report {
 /// Starts a private manager for a run and returns the process id of its PID 1, as seen from
 /// outside.
 ///
-/// Returns when PID 1 has been executed, which is before the supervisor runs. The manager does not
-/// depend on the caller from then on. The program that calls this must hand its arguments to
-/// [`entry`] first of all.
+/// Returns when PID 1 has been executed, before the supervisor runs. From then on the manager does
+/// not depend on the caller. The calling program must pass its arguments to [`entry`] before
+/// anything else.
 pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
     let exe = std::env::current_exe().map_err(|source| {
         EmbeddedError::io("find this program's own file", "/proc/self/exe", source)
@@ -135,7 +137,7 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
         .chain(boot.extra_paths.iter().map(PathBuf::as_path))
         .chain(program)
     {
-        // Both names: a link that leads out of /tmp would itself be gone.
+        // Keep both names: a link out of /tmp would itself be gone.
         keep.push(canonical(path)?);
         keep.push(
             std::path::absolute(path).map_err(|source| EmbeddedError::io("find", path, source))?,
@@ -164,18 +166,18 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    // Until it has a session of its own, a terminal signals it together with this process. It is
-    // born with these signals blocked, and keeps them so.
+    // Until the child has a session of its own, a terminal signals it together with this process.
+    // So the child is born with these signals blocked, and keeps them blocked.
     let mask = init::for_the_client()
         .thread_swap_mask(SigmaskHow::SIG_BLOCK)
         .map_err(|errno| failed(errno.into()))?;
     let child = command.spawn();
-    // What has come meanwhile comes now.
+    // Unblocking delivers the signals that came in the meantime.
     let unblocked = mask.thread_set_mask();
     let mut child = child.map_err(failed)?;
     unblocked.map_err(|errno| failed(errno.into()))?;
     let answer = send(&mut child, &spec).map_err(failed);
-    // Whoever outlives the other: a client that goes on collects its child, else init does.
+    // Collects the child if the client outlives it. Otherwise init does.
     thread::spawn(move || child.wait());
     let mut reports = serde_json::Deserializer::from_reader(answer?).into_iter();
     let report = loop {
@@ -194,9 +196,9 @@ pub fn boot(boot: &Boot<'_>) -> Result<Pid, EmbeddedError> {
     }
 }
 
-/// Runs one of the hidden stages if the arguments (with the program's name first) ask for it.
+/// Runs one of the hidden stages if the arguments (with the program's name first) name one.
 ///
-/// To be called at the start of `main`, before any thread is started: the stages enter namespaces.
+/// Call this at the start of `main`, before any thread starts: the stages enter namespaces.
 pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     match argv.get(1)?.to_str()? {
         INIT => Some(init::main()),
@@ -205,7 +207,7 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     }
 }
 
-/// Writes the spec to a stage and returns all that it answers; it ends when the stage closes its
+/// Writes the spec to a stage and returns its whole answer, which ends when the stage closes its
 /// output.
 fn converse(child: &mut Child, spec: &Spec) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
@@ -219,7 +221,7 @@ fn send(child: &mut Child, spec: &Spec) -> io::Result<ChildStdout> {
         .stdin
         .take()
         .expect("invariant: standard input is a pipe");
-    // A stage that died early says so by an empty answer, not by a broken pipe.
+    // A stage that died early shows itself by an empty answer, not by a broken pipe.
     let _ = input.write_all(&serde_json::to_vec(spec)?);
     Ok(child
         .stdout
@@ -230,10 +232,11 @@ fn send(child: &mut Child, spec: &Spec) -> io::Result<ChildStdout> {
 /// Reads the spec that [`send`] wrote.
 fn read_spec() -> Result<Spec, StageError> {
     serde_json::from_reader(io::stdin())
-        .map_err(|error| StageError::other("read what to boot", error))
+        .map_err(|error| StageError::other("read the boot specification", error))
 }
 
-/// Makes what the run directory must hold: the journal's place and the private /tmp and the like.
+/// Makes the directories of a run that its manager needs: for the journal, the private /tmp and so
+/// on.
 fn make_directories(run_dir: &Path) -> Result<(), EmbeddedError> {
     for (name, mode) in mounts::DIRECTORIES {
         let path = run_dir.join(name);
@@ -241,7 +244,7 @@ fn make_directories(run_dir: &Path) -> Result<(), EmbeddedError> {
             .recursive(true)
             .mode(*mode)
             .create(&path);
-        // The umask must not decide who can write to /tmp.
+        // The umask must not decide which users can write to /tmp.
         made.and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(*mode)))
             .map_err(|source| EmbeddedError::io("make", path, source))?;
     }

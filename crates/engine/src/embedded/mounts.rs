@@ -1,8 +1,8 @@
-//! The file system as a private manager sees it: the host's root, with its own kernel file systems,
+//! The file system that a private manager sees: the host's root with private kernel file systems,
 //! /run, /tmp and logs.
 //!
-//! Everything is mounted in place, in the caller's mount namespace. What lies below a place that is
-//! covered and must stay visible is opened first and bound back afterwards.
+//! Everything is mounted in place, in the caller's mount namespace. A path that must stay visible
+//! below a covered place is opened first and bound back afterwards.
 
 use std::{
     ffi::OsStr,
@@ -28,10 +28,10 @@ use super::{
 };
 use crate::store;
 
-/// The directory in the run directory that is removed when the run is over.
+/// The part of the run directory that is removed when the run is over.
 pub(super) const PRIVATE: &str = "manager";
 
-/// Directories that the run directory must have, with their modes; parents first.
+/// The directories that the run directory must have, with their modes. Parents come first.
 pub(super) const DIRECTORIES: &[(&str, u32)] = &[
     ("journal", 0o755),
     (PRIVATE, 0o700),
@@ -43,7 +43,8 @@ pub(super) const DIRECTORIES: &[(&str, u32)] = &[
     ("manager/lib-systemd", 0o755),
 ];
 
-/// Directories of the host that are covered by one of the run directory's; if the host has them.
+/// Directories of the host, each with the directory of the run that covers it. A directory that the
+/// host lacks is left out.
 const COVERED: [(&str, &str); 4] = [
     ("/tmp", "manager/tmp"),
     ("/var/tmp", "manager/var-tmp"),
@@ -51,20 +52,20 @@ const COVERED: [(&str, &str); 4] = [
     ("/var/lib/systemd", "manager/lib-systemd"),
 ];
 
-/// Directories whose contents would be read or executed by systemd, though they are the host's;
-/// covered if not empty.
+/// Directories whose contents systemd would read or execute, although they belong to the host. They
+/// are covered if not empty.
 const HIDDEN: [&str; 2] = ["/etc/systemd", "/usr/lib/systemd/system-shutdown"];
 
-/// Devices of the host that are there inside, if the host has them. Those of the second line are
-/// what builds in virtual machines and containers use. No disk, and not the kernel's log.
+/// Devices of the host that exist inside, if the host has them. Builds in virtual machines and
+/// containers use `fuse`, `kvm` and `net/tun`. Disks and the kernel's log are left out.
 const DEVICES: [&str; 9] = [
     "null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun",
 ];
 
-/// Where a host without systemd has the locks of ids.
+/// The directory with the locks of user ids, on a host without systemd.
 const OWN_LOCKS: &str = "/run/nixactions/dynamic-uid";
 
-/// Links in /run that programs of NixOS are found by.
+/// Links in /run through which NixOS finds its programs.
 const RUN_LINKS: [&str; 3] = [
     "/run/current-system",
     "/run/booted-system",
@@ -75,15 +76,15 @@ const NO_EXEC: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
     .union(MsFlags::MS_NOEXEC);
 
-/// Mounts all. The caller is PID 1 of its pid namespace, and alone in its mount, ipc and cgroup
-/// namespaces.
+/// Mounts everything. The caller must be PID 1 of its pid namespace, and alone in its mount, ipc
+/// and cgroup namespaces.
 pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
-    namespace::make_slave().at("keep mounts from the host")?;
-    namespace::leave_chroot().at("make the root directory the namespace's")?;
+    namespace::make_slave().at("keep mounts away from the host")?;
+    namespace::leave_chroot().at("make the root directory the root of the mount namespace")?;
     let host = Host::open(spec)?;
 
     mount_new("proc", "/proc", NO_EXEC, None)?;
-    // Not namespaced, so not for PID 1 and not for jobs to set.
+    // These files are not namespaced, so neither PID 1 nor jobs may write to them.
     for path in ["/proc/sys", "/proc/sysrq-trigger"]
         .map(Path::new)
         .into_iter()
@@ -98,8 +99,8 @@ pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
         Some("mode=755"),
     )?;
     fill_run(spec, &host)?;
-    // The kernel lets a user namespace, such as systemd-nspawn's, mount a proc of its own only
-    // where one can be seen in full; the one on /proc has parts covered.
+    // In a user namespace, such as systemd-nspawn's, the kernel lets a process mount a proc only
+    // where a full one is visible. Parts of the one on /proc are covered.
     let full = "/run/nixactions/proc";
     fs::DirBuilder::new()
         .mode(0o700)
@@ -123,9 +124,9 @@ pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
     for kept in &host.kept {
         kept.bind_back()?;
     }
-    // As on a booted machine; systemd leaves this to who starts it in a container. It mounts a
-    // unit's credentials in a namespace of their own, and they reach the unit only if /run is
-    // shared. The host is behind the slave above.
+    // A booted machine shares its mounts; in a container, systemd leaves this to the container
+    // manager. systemd mounts the credentials of a unit in a separate namespace, and they reach the
+    // unit only if /run is shared. The slave mount above keeps all of it from the host.
     mount(
         None::<&str>,
         "/",
@@ -136,7 +137,7 @@ pub(super) fn set_up(spec: &Spec) -> Result<(), StageError> {
     .at("share mounts with units")
 }
 
-/// What is taken from the host before it is covered.
+/// The parts of the host that are opened before they are covered.
 struct Host {
     journal: File,
     covers: Vec<(File, PathBuf)>,
@@ -155,12 +156,12 @@ impl Host {
         let mut covers = Vec::new();
         let mut places: Vec<PathBuf> = ["/run", "/dev"].map(PathBuf::from).to_vec();
         for (target, source) in COVERED {
-            // By the canonical path: /var/tmp may be a link to /tmp, and must then not be covered
+            // Uses the canonical path: /var/tmp may be a link to /tmp, which must not be covered
             // twice.
             let Ok(target) = Path::new(target).canonicalize() else {
                 continue;
             };
-            // Who asks for all of /tmp to stay visible gets it.
+            // A caller can ask for all of /tmp to stay visible.
             if !places.contains(&target) && !spec.keep.contains(&target) {
                 covers.push((open_path(&spec.run_dir.join(source))?, target.clone()));
                 places.push(target);
@@ -192,9 +193,9 @@ impl Host {
     }
 }
 
-/// Opens the directories by which the ids of jobs' users are each given out once on a host, whichever
-/// manager runs the jobs; with where they are inside. Where they cannot be had, ids are the
-/// manager's own.
+/// Opens the directories of user ids, so that all managers of a host together give each id only
+/// once. Returns them with their paths inside. Where they cannot be opened, each manager gives out
+/// ids by itself.
 fn users_directories() -> Vec<(&'static str, File)> {
     let locks = if Path::new("/run/systemd").exists() {
         store::LOCKS
@@ -265,8 +266,8 @@ fn write_private(path: &Path, text: &str) -> Result<(), StageError> {
         .at(at())
 }
 
-/// Returns the host's machine id, or a new one where that is not set: systemd would take it for a
-/// first boot.
+/// Returns the host's machine id, or a new one if the host has none: without an id, systemd would
+/// assume a first boot.
 fn machine_id() -> std::io::Result<String> {
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let id = id.trim();
@@ -279,10 +280,11 @@ fn machine_id() -> std::io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.replace('-', ""))
 }
 
-/// Mounts a sysfs without what the host has mounted in its own. Read-only, which also tells systemd
+/// Mounts a sysfs without the host's mounts inside it. It is read-only, which also tells systemd
 /// that there is no udev.
 fn mount_sysfs() -> Result<(), StageError> {
-    // By a detour: the kernel refuses a file system where the very same one is mounted.
+    // The kernel refuses to mount a file system over the very same one, so mount it elsewhere and
+    // move it.
     let detour = "/run/nixactions/sys";
     fs::create_dir(detour).at(format_args!("make `{detour}`"))?;
     mount_new("sysfs", detour, NO_EXEC | MsFlags::MS_RDONLY, None)?;
@@ -333,7 +335,7 @@ fn fill_dev(host: &Host) -> Result<(), StageError> {
         MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
         Some("mode=1777"),
     )?;
-    // The kernel may be without.
+    // The kernel may lack mqueue.
     let _ = mount_new("mqueue", "/dev/mqueue", NO_EXEC, None);
     Ok(())
 }
@@ -348,8 +350,8 @@ struct Kept {
 }
 
 impl Kept {
-    /// Opens those of the paths that lie below one of the places; what lies below another kept path
-    /// comes with that.
+    /// Opens the paths that lie below one of the places. A path below another kept path comes with
+    /// that one.
     fn all(keep: &[PathBuf], places: &[PathBuf]) -> Result<Vec<Self>, StageError> {
         let mut paths: Vec<(&PathBuf, &PathBuf)> = keep
             .iter()
@@ -399,8 +401,8 @@ impl Kept {
         })
     }
 
-    /// Makes the path anew, its parents no more accessible than on the host, and binds what it was
-    /// onto it.
+    /// Makes the path anew and binds the opened source onto it. Its parents are no more accessible
+    /// than on the host.
     fn bind_back(&self) -> Result<(), StageError> {
         for (parent, meta) in self.parents.iter().filter(|(parent, _)| !parent.is_dir()) {
             let made = fs::create_dir(parent)
@@ -440,7 +442,7 @@ fn mount_new(
         .at(format_args!("mount {kind} on `{target}`"))
 }
 
-/// Binds what was opened, with the mounts below it.
+/// Binds an opened file or directory, with the mounts below it.
 fn bind(source: &File, target: &Path) -> Result<(), StageError> {
     let source = format!("/proc/self/fd/{}", source.as_raw_fd());
     mount(

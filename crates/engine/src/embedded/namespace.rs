@@ -1,9 +1,9 @@
-//! Moving about in mount namespaces, also when the process was started in a chroot, as build
-//! environments are.
+//! Moves the process between mount namespaces, also if it was started in a chroot, as in build
+//! environments.
 //!
-//! To enter a mount namespace, even the one that the process is in, leads to that namespace's root
-//! directory and so out of a chroot (setns(2)). That is the way to the root here, and what has to
-//! be undone elsewhere.
+//! Entering a mount namespace, even the current one, moves the process to that namespace's root
+//! directory and so out of a chroot (setns(2)). [`make_slave`] uses this to reach the root;
+//! [`Place::enter`] undoes it.
 
 use std::{env, fs::File, io, os::unix::fs::MetadataExt};
 
@@ -20,7 +20,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Returns where the process is.
+    /// Returns the current place of the process.
     pub fn current() -> io::Result<Self> {
         Ok(Self {
             namespace: File::open("/proc/self/ns/mnt")?,
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-/// Lets mounts and unmounts of the host come into the current mount namespace and none of it go
+/// Lets mounts and unmounts of the host come into the current mount namespace, and lets none go
 /// out.
 pub(super) fn make_slave() -> io::Result<()> {
     let here = Place::current()?;
@@ -51,8 +51,9 @@ pub(super) fn make_slave() -> io::Result<()> {
     here.enter()
 }
 
-/// Makes the root directory the root of the current mount namespace, if it is not: the kernel gives
-/// no user namespace to a process in a chroot. The mount namespace must be the process's own.
+/// Makes the root directory of the process the root of its mount namespace, if it is not: the
+/// kernel gives no user namespace to a process in a chroot. The mount namespace must belong to this
+/// process alone.
 pub(super) fn leave_chroot() -> io::Result<()> {
     let Place { namespace, root } = Place::current()?;
     let was = root.metadata()?;
@@ -62,7 +63,8 @@ pub(super) fn leave_chroot() -> io::Result<()> {
         return Ok(());
     }
     fchdir(&root)?;
-    // A mount can be moved, a directory can not. Its name leads to the mount on top of it.
+    // Only a mount can be moved, not a directory. The directory's name leads to the mount on top of
+    // it.
     mount(
         Some("."),
         ".",

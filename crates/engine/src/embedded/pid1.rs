@@ -23,9 +23,9 @@ use super::{
     mounts, read_spec, units,
 };
 
-/// What no process of a run may do, root's neither: load modules, set the clock, touch the hardware
-/// and the audit system. These are the whole machine's, and systemd would load modules as it
-/// starts.
+/// Capabilities that no process of a run may have, not even root's: loading modules, setting the
+/// clock, and access to the hardware and the audit system. They affect the whole machine, and
+/// systemd would load modules when it starts.
 const DROPPED: [CapabilitySet; 7] = [
     CapabilitySet::SYS_MODULE,
     CapabilitySet::SYS_TIME,
@@ -36,10 +36,10 @@ const DROPPED: [CapabilitySet; 7] = [
     CapabilitySet::BLOCK_SUSPEND,
 ];
 
-/// Runs the stage. Returns only when it failed.
+/// Runs the stage. Returns only if it failed.
 pub(super) fn main() -> ExitCode {
-    // Executing systemd replaces standard output; the answer to a failure of just that goes through
-    // a copy. It is closed on success, and that is how the other side knows.
+    // Executing systemd replaces standard output, so a failure to execute it goes through a copy.
+    // On success the copy is closed, and the other side sees the end.
     let Ok(answer) = io::stdout().as_fd().try_clone_to_owned() else {
         return ExitCode::FAILURE;
     };
@@ -69,14 +69,14 @@ fn become_systemd() -> Result<Infallible, StageError> {
 }
 
 fn drop_capabilities() {
-    // All of this fails only where the container lacks the right to; it then lacks these
+    // These calls fail only if the container lacks the right to make them. It then lacks the
     // capabilities as well.
     for capability in DROPPED {
         let _ = remove_capability_from_bounding_set(capability);
     }
     if let Ok(mut sets) = capabilities(None) {
-        // What root inherits, it keeps in spite of the bounding set, and container managers are
-        // generous with it.
+        // Root keeps its inheritable capabilities in spite of the bounding set, and container
+        // managers often set them.
         sets.inheritable = CapabilitySet::empty();
         let _ = set_capabilities(None, sets);
     }
@@ -92,20 +92,20 @@ fn execute(spec: &Spec, hostname: &str) -> io::Error {
         ])
         .env_clear()
         .envs([
-            // Tells systemd that the kernel, the clock and the devices are not its own, and that
-            // its exit is one.
+            // Tells systemd that it does not own the kernel, the clock and the devices, and that it
+            // may exit.
             ("container", "nixactions"),
             (
                 "PATH",
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             ),
-            // 257 and later would ask a terminal for its size and wait for an answer.
+            // systemd 257 and later would ask a terminal for its size and wait for an answer.
             ("TERM", "dumb"),
             ("SYSTEMD_COLORS", "0"),
             ("SYSTEMD_UNIT_PATH", units::UNIT_PATH),
             ("SYSTEMD_GENERATOR_PATH", units::NO_GENERATORS),
             ("SYSTEMD_ENVIRONMENT_GENERATOR_PATH", units::NO_GENERATORS),
-            // The kernel's command line is the host's. The name stays what it is, whatever
+            // The kernel's command line belongs to the host. The host name stays as it is, whatever
             // /etc/hostname says.
             (
                 "SYSTEMD_PROC_CMDLINE",

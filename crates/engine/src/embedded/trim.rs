@@ -1,5 +1,5 @@
-//! Gives back the disk space that a journal holds in reserve: journald allocates 8 MiB for the
-//! shortest of runs.
+//! Gives back the disk space that a journal reserves: journald allocates 8 MiB even for the
+//! shortest run.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,13 +9,13 @@ use std::{
 
 use nix::fcntl::{FallocateFlags, fallocate};
 
-/// The largest file that is looked at, in bytes; a larger one is full of messages.
+/// The largest file to trim, in bytes. A larger one is full of messages.
 const MAX_FILE: u64 = 16 << 20;
-/// The size of what is looked at, in bytes: a page, and a block of most file systems.
+/// The size of a block, in bytes: a page, and a block of most file systems.
 const BLOCK: usize = 4096;
 
-/// Turns the empty blocks of the journal files below a directory into holes, which read as they
-/// did. Nobody may be writing to them.
+/// Turns the empty blocks of the journal files below a directory into holes, which read the same.
+/// No process may be writing to the files.
 pub(super) fn trim(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_blocks_are_given_back_and_the_content_stays() {
+    fn trimming_frees_empty_blocks_and_keeps_the_content() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let mut content = vec![0; 40 * BLOCK + 5];

@@ -1,27 +1,27 @@
-//! The few units and settings that a private manager has, as text. Pure.
+//! The units and settings of a private manager, as text. Pure.
 //!
-//! The host's units and settings are out of its sight, so all that a transient unit refers to must
-//! be here.
+//! The manager does not see the host's units and settings, so everything that a transient unit
+//! refers to must be here.
 
 use std::{ffi::OsStr, path::Path};
 
 use super::{Spec, check::Bus};
 use crate::unit::command_line;
 
-/// Where the manager looks for units. The first two are where it puts those that it is given over
-/// the bus: without them, a daemon-reload would lose every transient unit.
+/// The directories in which the manager looks for units. It writes transient units to the first
+/// two; without these, a daemon-reload would lose every transient unit.
 pub(super) const UNIT_PATH: &str =
     "/run/systemd/system.control:/run/systemd/transient:/run/systemd/system";
-/// A directory that is not there: no generator of the host is to run.
+/// A directory that does not exist, so that the manager runs no generator of the host.
 pub(super) const NO_GENERATORS: &str = "/run/nixactions/no-generators";
-/// An empty directory, to be mounted over what must not be seen.
+/// An empty directory that is mounted over hidden ones.
 pub(super) const EMPTY: &str = "/run/nixactions/empty";
-/// The machine's id inside.
+/// The machine's id, as seen inside.
 pub(super) const MACHINE_ID: &str = "/run/nixactions/machine-id";
 
 const BUS_CONFIG: &str = "/run/nixactions/dbus.conf";
 
-/// Targets that units with default dependencies need or are ordered against (systemd.unit(5),
+/// Targets that units with default dependencies require or are ordered against (systemd.unit(5),
 /// systemd.special(7)).
 const TARGETS: [&str; 8] = [
     "basic",
@@ -52,11 +52,11 @@ pub(super) fn files(spec: &Spec) -> Vec<(String, String)> {
         unit("systemd-journald.service", journald_service(&spec.programs.journald)),
         (BUS_CONFIG.to_owned(), BUS_CONFIG_TEXT.to_owned()),
         ("/run/nixactions/dbus-services/org.freedesktop.systemd1.service".to_owned(), BUS_SYSTEMD.to_owned()),
-        // Settings of the host come before these in the order of names, so these win.
+        // These settings win: their names sort after those of the host.
         ("/run/systemd/system.conf.d/zz-nixactions.conf".to_owned(), SYSTEM_CONF.to_owned()),
         ("/run/systemd/journald.conf.d/zz-nixactions.conf".to_owned(), JOURNALD_CONF.to_owned()),
-        // Tells journald to write to /var/log at once: systemd-journal-flush.service(8) is not here
-        // to do so.
+        // Tells journald to write to /var/log at once. Usually systemd-journal-flush.service(8)
+        // does so.
         ("/run/systemd/journal/flushed".to_owned(), String::new()),
     ];
     for name in TARGETS {
@@ -77,19 +77,19 @@ fn default_target(supervisor: &str) -> String {
     )
 }
 
-/// Adds to the supervisor's own settings what the manager needs that is there for it alone.
+/// Adds the settings that only an embedded manager needs to those of the supervisor.
 fn supervisor_service(spec: &Spec) -> String {
-    // PID 1 ends with the supervisor. That is restarted when it fails, as often as it takes; except
-    // when it cannot be executed at all (203, systemd.exec(5)). Not by SuccessAction= or
-    // OnSuccess=: for systemd 252, a service that is being restarted has succeeded in between. With
-    // all privileges, for the supervisor itself has few.
+    // PID 1 ends with the supervisor. systemd restarts a supervisor that fails, without limit,
+    // unless it cannot be executed at all (203, systemd.exec(5)). SuccessAction= and OnSuccess= do
+    // not work here: systemd 252 counts a service between two restarts as successful. The command
+    // needs full privileges, since the supervisor has few.
     let exit = format!(
         "case $SERVICE_RESULT-$EXIT_STATUS in success-*) code=0;; *-203) code=203;; *) exit 0;; esac; exec {} --force exit $code",
         spec.programs.systemctl.display()
     );
     let exit = command_line(["/bin/sh", "-c", &exit].map(OsStr::new).into_iter());
-    // A shutdown waits for it, and for the bus it is told by how its jobs end: else there would be
-    // no record.
+    // A shutdown waits for the supervisor, and for the bus that tells it how its jobs end.
+    // Otherwise the run would have no record.
     let (unit, service) = &spec.supervisor;
     format!(
         "\
@@ -141,7 +141,7 @@ fn dbus_service(bus: &Bus) -> String {
             .into_iter(),
         ),
     };
-    // Not Type=notify: not every build of dbus-daemon can, and the socket is there before it
+    // Not Type=notify: some builds of dbus-daemon lack it, and the socket exists before the service
     // anyway.
     format!(
         "\
@@ -162,7 +162,7 @@ LimitNOFILE=65536
 
 const BUS_CONFIG_OPTION: &str = "--config-file=/run/nixactions/dbus.conf";
 
-/// The limits are those of a session bus: a DAG of thousands of units is one message.
+/// The limits of a session bus: a DAG of thousands of units is one message.
 const BUS_CONFIG_TEXT: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -197,7 +197,7 @@ const BUS_CONFIG_TEXT: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD
 </busconfig>
 "#;
 
-/// Makes a call to systemd that comes before it is on the bus wait for it, instead of fail.
+/// Makes a call to systemd wait until systemd is on the bus, instead of fail.
 const BUS_SYSTEMD: &str =
     "[D-BUS Service]\nName=org.freedesktop.systemd1\nExec=/bin/false\nUser=root\n";
 
@@ -233,9 +233,8 @@ Service=systemd-journald.service
 
 fn journald_service(program: &Path) -> String {
     let command = command_line([program.as_os_str()].into_iter());
-    // Without the audit capabilities: the kernel's audit messages are the host's. A full log store
-    // must not lose the streams of running jobs when journald is restarted, hence the file
-    // descriptor store.
+    // The audit capabilities are left out: the kernel's audit messages belong to the host. The file
+    // descriptor store keeps the output of running jobs when journald restarts on a full log store.
     format!(
         "\
 [Unit]
@@ -269,8 +268,8 @@ KExecWatchdogSec=0
 DefaultTimeoutStopSec=90s
 ";
 
-/// All of a run's output is kept, as one journal: up to a bound, whatever the disk's size, so that
-/// a run's log does not depend on how full the disk is.
+/// The journal keeps all output of a run in one place. Its bound does not depend on the disk's
+/// size, so that a run's log does not depend on how full the disk is.
 const JOURNALD_CONF: &str = "\
 [Journal]
 Storage=persistent
@@ -297,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_unit_named_in_the_units_is_there() {
+    fn units_refer_only_to_units_that_exist() {
         let spec = Spec {
             private_file: None,
             run: "ci-1".parse().unwrap(),

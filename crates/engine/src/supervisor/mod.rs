@@ -1,8 +1,8 @@
-//! The supervisor: `nixactions-<run>.service`, one a run.
+//! The supervisor: `nixactions-<run>.service`, one for each run.
 //!
-//! It submits the DAG, merges what jobs tell into `events.jsonl`, handles cancellation and
-//! timeouts, and writes the record. PID 1 runs the jobs: when the supervisor dies, systemd restarts
-//! it and it takes the run over from the run directory, and the jobs never notice. It knows nothing
+//! It submits the DAG, merges the events of jobs into `events.jsonl`, handles cancellation and
+//! timeouts, and writes the record. PID 1 runs the jobs. When the supervisor dies, systemd restarts
+//! it, and it takes the run over from the run directory; the jobs do not notice. It knows nothing
 //! of terminals.
 
 mod engine;
@@ -31,19 +31,19 @@ pub enum SuperviseError {
     /// The run directory cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// systemd does not do what it is asked for.
+    /// A call to systemd failed.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
-    /// The stored plan is not what was validated.
-    #[error("the stored plan is no DAG any more")]
+    /// The stored plan is not valid any more.
+    #[error("the stored plan is not a valid DAG")]
     Graph(#[from] GraphError),
-    /// Somebody removed the run directory, or what it cannot do without.
+    /// Somebody removed the run directory, or a file that the supervisor needs.
     #[error("`{}` was removed while the run went on", .0.display())]
     Removed(PathBuf),
-    /// Another supervisor lives.
-    #[error("the run has a supervisor already")]
+    /// Another supervisor of the run lives.
+    #[error("the run already has a supervisor")]
     Taken,
-    /// The thread that waits for the concurrency group is not there.
+    /// The thread that waits for the concurrency group failed.
     #[error("failed to wait for the concurrency group")]
     Thread(#[source] io::Error),
     /// Signals cannot be handled.
@@ -51,14 +51,14 @@ pub enum SuperviseError {
     Signals(#[source] io::Error),
 }
 
-/// Supervises a run until its record is written. A run that has one is left alone, one whose
-/// directory was removed is stopped.
+/// Supervises a run until its record is written. It leaves a run with a record alone, and stops a
+/// run whose directory was removed.
 ///
-/// # Errors Fails when the run directory or systemd cannot be used; systemd starts the supervisor
-/// again then.
+/// # Errors
+/// Fails when the run directory or systemd cannot be used; systemd then restarts the supervisor.
 pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
     let run = RunDir::at(directory)?;
-    // What is not there will not be there after a restart either; what cannot be read may.
+    // A missing file stays missing after a restart, but an unreadable one may become readable.
     let is_gone = |path: &Path| path.try_exists().is_ok_and(|there| !there);
     if [&run.spec(), &run.plan(), &run.control()]
         .into_iter()
@@ -67,8 +67,8 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         return abandon(&run).await;
     }
     if run.record().exists() {
-        // Without this word systemd takes an early end for a failure, and starts the supervisor
-        // again and again.
+        // Without this message systemd takes an early end for a failure, and restarts the
+        // supervisor again and again.
         drop(StatusLine::ready());
         return Ok(());
     }
@@ -86,16 +86,16 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         .await
 }
 
-/// Stops what goes on of a run whose directory was removed: there is nothing left to go by, and
-/// nowhere to put a record. An embedded manager ends with this process anyway.
+/// Stops the jobs of a run whose directory was removed. The plan is gone, and so is the place for a
+/// record. An embedded manager ends with this process anyway.
 async fn abandon(run: &RunDir) -> Result<(), SuperviseError> {
     tracing::error!(
         "`{}` was removed while the run went on, stopping its jobs",
         run.path().display()
     );
     drop(StatusLine::ready());
-    // Which manager it is stood in the directory; root asked for another one than the system's at
-    // most by name.
+    // The directory named the manager. Root uses another one than the system's only if asked to by
+    // name.
     let kind = if nix::unistd::geteuid().is_root() {
         ManagerKind::System
     } else {

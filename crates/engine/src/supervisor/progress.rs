@@ -1,7 +1,7 @@
 //! How far a run has come: pure bookkeeping over jobs, owned by the supervisor.
 //!
-//! Knows which jobs were submitted and how each ended, which wave comes next, and what systemd's
-//! words mean for a job that left no result. Knows nothing of D-Bus, files or time.
+//! It knows which jobs were submitted and how each ended, which wave comes next, and what systemd's
+//! results mean for a job that left no result. It knows nothing of D-Bus, files or time.
 
 use crate::{
     graph::{Graph, JobIx},
@@ -10,18 +10,18 @@ use crate::{
     systemd::JobResult,
 };
 
-/// How many jobs PID 1 has at most beyond those that may run at once. More cost it more each (a
-/// layered DAG of 2,000 on 262: 9 ms a job with 256, 11 with 1,000), and fewer make more waves than
-/// are worth it.
+/// How many jobs PID 1 has at most beyond those that may run at once. With more, each job costs PID
+/// 1 more (a layered DAG of 2,000 on 262: 9 ms a job with 256, 11 with 1,000). With fewer, there
+/// are more waves than pay off.
 const BACKLOG: usize = 256;
 
-/// The least of that, and how many times the jobs that may run at once: whenever a bounded slice
-/// has room again, PID 1 tries each job that waits for it, and before systemd 258 such a job is a
-/// process.
+/// The minimum of the backlog, and its multiple of the jobs that may run at once. Whenever a
+/// bounded slice has room again, PID 1 tries each job that waits for it, and before systemd 258
+/// such a job is a process.
 const BACKLOG_MIN: usize = 64;
 const BACKLOG_FACTOR: usize = 8;
 
-/// How many jobs PID 1 may have at a time: of the run, and of each matrix that is bounded itself.
+/// How many jobs PID 1 may have at a time, for the run and for each matrix with a bound of its own.
 #[derive(Debug)]
 pub struct Queue {
     run: Bound,
@@ -37,8 +37,8 @@ struct Bound {
 }
 
 impl Queue {
-    /// Returns the queue of a run of which `max_parallel` jobs may run at once; `group_of` tells of
-    /// each job which matrix it belongs to, of those whose own such numbers are `groups`.
+    /// Returns the queue of a run that runs up to `max_parallel` jobs at once. `groups` holds the
+    /// bounds of the matrices that have one, and `group_of` the index of each job's matrix in it.
     pub fn new(max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {
         Self {
             run: Bound::new(max_parallel),
@@ -60,7 +60,7 @@ impl Bound {
     }
 }
 
-/// What PID 1 has: the run's jobs, and those of each matrix.
+/// The load of PID 1: the run's jobs, and those of each matrix.
 struct Loads<'a> {
     queue: &'a Queue,
     run: Load,
@@ -76,16 +76,16 @@ impl<'a> Loads<'a> {
         }
     }
 
-    /// Adds a job; `is_ready` tells whether all it needs has finished.
+    /// Adds a job. `is_ready` says whether all its needs have finished.
     fn add(&mut self, ix: JobIx, is_ready: bool) {
         let group = self.queue.group_of[ix.index()].map(|group| &mut self.groups[group]);
-        // One that its matrix holds back takes no place of the run.
+        // A job that its matrix holds back takes no slot of the run.
         self.run
             .add(is_ready && group.as_ref().is_none_or(|group| group.has_place()));
         group.into_iter().for_each(|group| group.add(is_ready));
     }
 
-    /// Returns whether one more may be added.
+    /// Returns whether one more job may be added.
     fn takes(&self, ix: JobIx, is_ready: bool) -> bool {
         let group = self.queue.group_of[ix.index()].map(|group| &self.groups[group]);
         self.run
@@ -98,10 +98,10 @@ impl<'a> Loads<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Load {
     bound: Bound,
-    /// Those that nothing else holds back than how many may run at once.
+    /// Jobs that wait only for a free slot.
     ready: usize,
     all: usize,
-    /// Whether there is room for a worthwhile number of jobs that cannot run at once.
+    /// Whether there is room for enough waiting jobs to be worth a wave.
     refills: bool,
 }
 
@@ -124,19 +124,19 @@ impl Load {
         self.ready < self.bound.at_once
     }
 
-    /// Returns how many do not run.
+    /// Returns how many jobs do not run.
     fn waiting(&self) -> usize {
         self.all - self.ready.min(self.bound.at_once)
     }
 
-    /// Returns whether one more may be added: it would run at once, or there is room for it to
+    /// Returns whether one more job may be added: it would run at once, or there is room for it to
     /// wait.
     fn takes(&self, is_ready: bool) -> bool {
         is_ready && self.has_place() || self.refills && self.waiting() < self.bound.backlog
     }
 }
 
-/// Where a job is.
+/// The place of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// PID 1 does not know it yet.
@@ -151,18 +151,18 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Progress {
     places: Vec<Place>,
-    /// The wave of each job that was submitted.
+    /// The wave of each submitted job.
     waves: Vec<Option<u32>>,
     finished: usize,
     failed: usize,
     submitted: usize,
     next_wave: u32,
-    /// How many unfinished jobs each wave still has.
+    /// The number of unfinished jobs of each wave.
     unfinished: Vec<usize>,
 }
 
 impl Progress {
-    /// Returns the state in which nothing has happened.
+    /// Returns the state of a run before its start.
     pub fn new(graph: &Graph) -> Self {
         Self {
             places: vec![Place::Waiting; graph.len()],
@@ -175,7 +175,7 @@ impl Progress {
         }
     }
 
-    /// Returns where a job is.
+    /// Returns the place of a job.
     pub fn place(&self, ix: JobIx) -> Place {
         self.places[ix.index()]
     }
@@ -185,17 +185,17 @@ impl Progress {
         self.finished
     }
 
-    /// Returns how many have not.
+    /// Returns how many jobs have not finished.
     pub fn unfinished(&self) -> usize {
         self.places.len() - self.finished
     }
 
-    /// Returns whether PID 1 was ever given jobs.
+    /// Returns whether PID 1 ever got jobs of the run.
     pub fn has_submitted(&self) -> bool {
         self.next_wave > 0
     }
 
-    /// Returns how many jobs concluded failure.
+    /// Returns how many jobs failed.
     pub fn failed(&self) -> usize {
         self.failed
     }
@@ -205,7 +205,7 @@ impl Progress {
         self.finished == self.places.len()
     }
 
-    /// Returns the jobs that PID 1 knows and that have not finished.
+    /// Returns the unfinished jobs that PID 1 knows.
     pub fn pending(&self) -> impl Iterator<Item = JobIx> + '_ {
         self.places
             .iter()
@@ -214,7 +214,7 @@ impl Progress {
             .map(|(index, _)| JobIx(index as u32))
     }
 
-    /// Returns whether all that a job needs has finished.
+    /// Returns whether all needs of a job have finished.
     pub fn is_ready(&self, graph: &Graph, ix: JobIx) -> bool {
         graph
             .needs(ix)
@@ -222,8 +222,8 @@ impl Progress {
             .all(|need| matches!(self.place(*need), Place::Finished(_)))
     }
 
-    /// Returns the jobs to submit next, in topological order: those that can run at once, and where
-    /// half of a backlog is free, those that fill it.
+    /// Returns the jobs to submit next, in topological order: the jobs that can run at once, and,
+    /// if half of the backlog is free, enough jobs to fill it.
     pub fn next_wave(&self, graph: &Graph, queue: &Queue) -> Option<(u32, Vec<JobIx>)> {
         if self.submitted == self.places.len() {
             return None;
@@ -238,9 +238,9 @@ impl Progress {
         let mut jobs = Vec::new();
         let mut taken = vec![false; self.places.len()];
         for ix in graph.jobs().filter(|ix| self.place(*ix) == Place::Waiting) {
-            // Not those that wait for a job of an earlier wave: a unit that is ordered after
-            // another keeps it loaded, that one those before it, and so on to the first. PID 1
-            // would hold all finished jobs of a run, and walk through them.
+            // Leaves out jobs that wait for a job of an earlier wave. A unit that is ordered after
+            // another keeps that one loaded, which keeps its own predecessors loaded, and so on.
+            // PID 1 would hold all finished jobs of a run, and walk through them.
             let is_ready = self.is_ready(graph, ix);
             let comes_next = || {
                 graph.needs(ix).iter().all(|need| {
@@ -257,7 +257,7 @@ impl Progress {
         (!jobs.is_empty()).then_some((self.next_wave, jobs))
     }
 
-    /// Notes that PID 1 has these jobs.
+    /// Notes that PID 1 got these jobs.
     pub fn submitted(&mut self, wave: u32, jobs: &[JobIx]) {
         let slot = wave as usize;
         if self.unfinished.len() <= slot {
@@ -274,7 +274,7 @@ impl Progress {
         self.next_wave = self.next_wave.max(wave + 1);
     }
 
-    /// Notes that a job finished. Returns its wave where it was the wave's last.
+    /// Notes that a job finished. Returns its wave if the job was the wave's last.
     pub fn finish(&mut self, ix: JobIx, conclusion: Conclusion) -> Option<u32> {
         let before = std::mem::replace(&mut self.places[ix.index()], Place::Finished(conclusion));
         if !matches!(before, Place::Finished(_)) {
@@ -295,7 +295,7 @@ impl Progress {
         }
     }
 
-    /// Returns the jobs that concluded failure.
+    /// Returns the failed jobs.
     pub fn failed_jobs(&self) -> impl Iterator<Item = JobIx> + '_ {
         let failed = self
             .places
@@ -316,8 +316,8 @@ impl Progress {
         })
     }
 
-    /// Returns how a job ended that left no result that counts, and why: `words` is what systemd
-    /// says of its service's end.
+    /// Returns how a job ended that left no valid result, and why. `words` is systemd's description
+    /// of its service's end.
     pub fn judge(
         &self,
         graph: &Graph,
@@ -377,8 +377,8 @@ mod tests {
     use super::*;
     use crate::plan::Plan;
 
-    /// Returns the graph of `count` jobs, and one that needs the first and one that needs the last
-    /// of them.
+    /// Returns a graph of `count` jobs, and two more: one needs the first of them, the other needs
+    /// the last.
     fn graph(count: usize) -> Graph {
         let step = serde_json::json!([{ "bash": "true" }]);
         let mut jobs: serde_json::Map<_, _> = (0..count)
@@ -424,13 +424,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wave_waits_for_no_job_of_an_earlier_one() {
+    fn a_wave_has_no_job_that_waits_for_an_earlier_wave() {
         let graph = graph(98);
         let queue = Queue::new(2, vec![None; 100], &[]);
         let mut progress = Progress::new(&graph);
         let named =
             |jobs: &[JobIx], name: &str| jobs.iter().any(|ix| graph.name(*ix).as_str() == name);
-        // With its need.
+        // Its need comes along.
         let first = submit(&mut progress, &graph, &queue);
         assert!(
             !named(&first, "z-first") && named(&first, "j0000"),
@@ -451,7 +451,7 @@ mod tests {
         let step = serde_json::json!([{ "bash": "true" }]);
         let jobs: serde_json::Map<_, _> = (0..400)
             .map(|n| {
-                // One job that all of a backlog waits for, and a chain of others beside it.
+                // A backlog that waits for one job, and a chain of other jobs beside it.
                 let needs: &[String] = &match n {
                     0 => vec![],
                     1..=300 => vec!["j0000".to_owned()],
@@ -486,9 +486,9 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_matrix_takes_no_more_places_than_it_may() {
+    fn a_bounded_matrix_takes_only_its_own_slots() {
         let graph = graph(100);
-        // All but the last 20 of the layer.
+        // All jobs of the layer but the last 20.
         let in_group = |ix: &JobIx| graph.name(*ix).as_str() < "j0080";
         let group_of = graph.jobs().map(|ix| in_group(&ix).then_some(0)).collect();
         let queue = Queue::new(2, group_of, &[1]);
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_that_is_bounded_holds_up_nobody_but_its_dependents() {
+    fn a_bounded_matrix_delays_only_its_dependents() {
         let graph = graph(200);
         let in_group = |ix: &JobIx| graph.name(*ix).as_str().starts_with('j');
         let group_of = graph.jobs().map(|ix| in_group(&ix).then_some(0)).collect();

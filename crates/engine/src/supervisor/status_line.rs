@@ -1,4 +1,5 @@
-//! What systemd is told of the run: `systemctl status` shows it live (sd_notify(3), `STATUS=`).
+//! The status line that the supervisor sends to systemd: `systemctl status` shows it (sd_notify(3),
+//! `STATUS=`).
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +7,12 @@ use sd_notify::NotifyState;
 
 use crate::ids::RunId;
 
-/// How often the status is sent at most: each costs PID 1 a wake-up and a signal on the bus.
+/// The least time between two status lines: each costs PID 1 a wake-up and a signal on the bus.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// How many running jobs are named.
+/// How many running jobs the line names.
 const NAMED: usize = 8;
 
-/// Sends the status now and then.
+/// Sends the status line from time to time.
 #[derive(Debug)]
 pub struct StatusLine {
     last: String,
@@ -19,9 +20,9 @@ pub struct StatusLine {
 }
 
 impl StatusLine {
-    /// Says that the supervisor is ready.
+    /// Tells systemd that the supervisor is ready.
     pub fn ready() -> Self {
-        // Without a manager that listens there is nobody to tell.
+        // This fails if no manager listens.
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         Self {
             last: String::new(),
@@ -29,8 +30,7 @@ impl StatusLine {
         }
     }
 
-    /// Sends a status where it is new and due. Returns when to come back with one that was not due
-    /// yet.
+    /// Sends a new status line if one is due. If it is not due yet, returns when to call again.
     pub fn update(&mut self, text: String, force: bool) -> Option<Instant> {
         if text == self.last {
             return None;
@@ -39,7 +39,7 @@ impl StatusLine {
         if !force && Instant::now() < due {
             return Some(due);
         }
-        // Without a manager that listens there is nobody to tell.
+        // This fails if no manager listens.
         let _ = sd_notify::notify(&[NotifyState::Status(&text)]);
         self.last = text;
         self.sent_at = Instant::now();
@@ -47,7 +47,7 @@ impl StatusLine {
     }
 }
 
-/// Says again and again that the process is not stuck, as its unit's `WatchdogSec=` asks for.
+/// Feeds the watchdog of the supervisor's unit (`WatchdogSec=`).
 pub async fn feed_watchdog() {
     let Some(deadline) = sd_notify::watchdog_enabled() else {
         return;
@@ -59,7 +59,7 @@ pub async fn feed_watchdog() {
     }
 }
 
-/// Puts counts and running jobs into one line.
+/// Returns the line with counts and running jobs.
 pub fn text<'a>(
     finished: usize,
     failed: usize,
@@ -85,7 +85,7 @@ pub fn text<'a>(
     text
 }
 
-/// Says what the run waits for before it begins.
+/// Returns the line of a run that waits for its group.
 pub fn waiting(group: &str, held_by: Option<&RunId>) -> String {
     held_by.map_or_else(
         || format!("waiting for group `{group}`"),

@@ -1,4 +1,4 @@
-//! What changes in the run directory: requests to the supervisor, and the events of running jobs.
+//! Watches the run directory for requests to the supervisor and for events of running jobs.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +16,7 @@ use crate::{
     store::{Complaint, EventTail, News, StoreError},
 };
 
-/// Something to look at.
+/// A change to handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// A request lies in the control directory.
@@ -33,16 +33,16 @@ pub struct Watch {
     stream: EventStream<Vec<u8>>,
     jobs: HashMap<WatchDescriptor, JobIx>,
     watched: HashMap<JobIx, Watched>,
-    /// The jobs of which there was more to be read than one look takes in.
+    /// The jobs with more unread events than one read takes.
     again: VecDeque<JobIx>,
 }
 
-/// What a job told.
+/// New events of a job.
 #[derive(Debug, Default)]
 pub struct TellTale {
-    /// What happened.
+    /// The events.
     pub events: Vec<Event>,
-    /// What was left out of what it wrote, and why; each is told once.
+    /// Why parts of the job's output were left out. Each reason is given once.
     pub warnings: Vec<String>,
 }
 
@@ -50,17 +50,17 @@ struct Watched {
     descriptor: WatchDescriptor,
     job: JobName,
     tail: EventTail,
-    /// How many of the events that come next are known already.
+    /// How many of the next events are known already.
     known: usize,
     allowance: Allowance,
-    /// Whether it was said that lines of it were passed over, and that something was left out.
+    /// Whether warnings were given: of skipped lines, and of events left out.
     told: [bool; 2],
 }
 
 impl Watched {
-    /// Returns what the job tells that is new.
+    /// Returns the job's new events.
     fn read(&mut self) -> (TellTale, News) {
-        // A job may have put anything in the place of its file; then it has no events.
+        // A job may have put any file in the place of its events. It then has no events.
         let mut news = self.tail.read().unwrap_or_default();
         let mut warnings = Vec::new();
         for complaint in &news.complaints {
@@ -79,7 +79,7 @@ impl Watched {
             .collect();
         if self.allowance.exceeded && !std::mem::replace(&mut self.told[1], true) {
             warnings.push(format!(
-                "events of job `{}`: it tells more than a job may; the rest is cut or left out",
+                "events of job `{}`: the job writes more than allowed; the rest is cut or left out",
                 self.job
             ));
         }
@@ -118,8 +118,8 @@ impl Watch {
         })
     }
 
-    /// Watches the events of a job of so many steps, of which an earlier supervisor has passed on
-    /// the first `known`.
+    /// Watches the events of a job with so many steps. An earlier supervisor has passed on the
+    /// first `known` of them.
     ///
     /// # Errors
     /// Fails with the system's reason; the limit is `fs.inotify.max_user_watches`.
@@ -152,7 +152,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Ends the watch of a job and returns what it still had to tell.
+    /// Ends the watch of a job and returns its unread events.
     pub fn remove(&mut self, ix: JobIx) -> TellTale {
         let Some(mut watched) = self.watched.remove(&ix) else {
             return TellTale::default();
@@ -167,12 +167,12 @@ impl Watch {
                 break;
             }
         }
-        // The directory may be gone, and the watch with it.
+        // This fails if the directory is gone, and the watch with it.
         let _ = self.watches.remove(watched.descriptor);
         all
     }
 
-    /// Returns what a job tells that is new.
+    /// Returns the new events of a job.
     pub fn events(&mut self, ix: JobIx) -> TellTale {
         let Some(watched) = self.watched.get_mut(&ix) else {
             return TellTale::default();
@@ -182,7 +182,7 @@ impl Watch {
             self.again.push_back(ix);
         }
         if news.over {
-            // Nothing that it writes from now on wakes anybody up.
+            // Its further output must not wake the supervisor.
             let _ = self.watches.remove(watched.descriptor.clone());
         }
         told
@@ -208,8 +208,8 @@ impl Watch {
             }
             match self.jobs.get(&event.wd) {
                 Some(ix) => return Change::Job(*ix),
-                // Not a job's: the control directory, or a job that was removed meanwhile; a look
-                // too many does no harm.
+                // The watch belongs to the control directory, or to a job that was removed in the
+                // meantime. Checking the control directory without need does no harm.
                 None => return Change::Control,
             }
         }

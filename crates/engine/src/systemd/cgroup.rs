@@ -1,5 +1,5 @@
-//! What the manager can do: the cgroup controllers it was given (cgroups(7)), and whether it can
-//! make networks.
+//! The abilities of a manager: the cgroup controllers that it was given (cgroups(7)), and whether
+//! it can make networks.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -9,15 +9,15 @@ use crate::unit::Abilities;
 /// CAP_NET_ADMIN's bit, see linux/capability.h.
 const CAP_NET_ADMIN: u32 = 12;
 
-/// Returns what a manager can do that the caller is a unit of.
+/// Returns the abilities of a manager. The caller must run in one of its units.
 pub fn abilities(scope: Scope) -> Abilities {
-    // Those of PID 1: the supervisor, which asks, has given up most of its own.
+    // The capabilities of PID 1: the supervisor calls this, and has given up most of its own.
     let status = fs::read_to_string("/proc/1/status").unwrap_or_default();
     let bounding = status
         .lines()
         .find_map(|line| line.strip_prefix("CapBnd:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // Where it cannot be told nothing is said.
+    // An unknown set gives no warning.
     let network =
         scope == Scope::User || bounding.is_none_or(|mask| mask & (1 << CAP_NET_ADMIN) != 0);
     Abilities {
@@ -26,9 +26,8 @@ pub fn abilities(scope: Scope) -> Abilities {
     }
 }
 
-/// Returns the controllers of the unified hierarchy that a manager can use: the system's has those
-/// of the root, a user's those that were delegated to it. None on a host with the legacy
-/// hierarchies.
+/// Returns the controllers of the unified hierarchy that a manager can use: all of the root for the
+/// system's manager, the delegated ones for a user's. A host with the legacy hierarchies has none.
 fn controllers(scope: Scope) -> BTreeSet<String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path = match scope {
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_users_manager_has_what_was_delegated_to_it() {
+    fn a_users_manager_has_the_delegated_controllers() {
         let path = "/user.slice/user-1000.slice/user@1000.service/nixactions.slice/nixactions-ci-1.service";
         assert_eq!(
             delegated(path),

@@ -1,4 +1,4 @@
-//! From typed property values to variants of the wire.
+//! Converts typed property values to D-Bus variants.
 
 use serde::{Serialize, Serializer};
 use zbus::{
@@ -12,13 +12,13 @@ use crate::{
     unit::{TransientUnit, Value},
 };
 
-/// `MS_REC`: a bound directory comes with what is mounted below it (mount(2)), as `BindPaths=` does
-/// by default.
+/// `MS_REC`: a bound directory includes the mounts below it (mount(2)), as with `BindPaths=` by
+/// default.
 const RECURSIVE: u64 = 0x4000;
 
-/// Units as `StartTransientUnit` takes them beside the main one. Each is converted when it is
-/// written: the variants of a thousand units at once would be the most memory that a run ever
-/// takes.
+/// The units that `StartTransientUnit` takes beside the main one. Each is converted only when it is
+/// written: the variants of a thousand units at once would need more memory than anything else in a
+/// run.
 #[derive(Debug)]
 pub(super) struct Aux<'a>(pub &'a [TransientUnit]);
 
@@ -36,7 +36,7 @@ impl Serialize for Aux<'_> {
     }
 }
 
-/// Returns a unit's properties as `StartTransientUnit` takes them.
+/// Returns a unit's properties in the form of `StartTransientUnit`.
 pub(super) fn properties(unit: &TransientUnit) -> Properties<'_> {
     unit.properties
         .iter()

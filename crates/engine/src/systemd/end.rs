@@ -7,7 +7,7 @@ use nix::{
     sys::signal::Signal,
 };
 
-/// What a runner exits with that could not write down how it went (sysexits.h).
+/// The exit status of a runner that could not record its job's result (sysexits.h).
 const EX_IOERR: i32 = 74;
 
 /// How a service's last run ended.
@@ -16,9 +16,9 @@ pub struct ServiceEnd {
     /// Its `Result`: `success`, `exit-code`, `signal`, `core-dump`, `watchdog`, `timeout`,
     /// `oom-kill`, …
     result: String,
-    /// What its main process ended with, in words; empty where that is not known.
+    /// How its main process ended, in words. Empty if unknown.
     main: String,
-    /// When its main process was started that could not write down how it went.
+    /// The start of a main process that could not record its job's result.
     unwritten_since: Option<Timestamp>,
     /// When its main process ended.
     ended: Option<Timestamp>,
@@ -38,17 +38,17 @@ impl ServiceEnd {
                 .map_or_else(|_| status.to_string(), |signal| signal.to_string())
         };
         let main = match code {
-            // EXIT_CREDENTIALS: the log has which.
+            // EXIT_CREDENTIALS: the log names the credential.
             CLD_EXITED if status == 243 => "its credentials could not be loaded".to_owned(),
-            // The runner could not write to the run's directory, and the log has why.
+            // The runner could not write to the run's directory. The log has the cause.
             CLD_EXITED if status == EX_IOERR => {
-                "its runner could not write down how it went; its log says why, as a full disk"
+                "its runner could not record the result; the log has the cause, such as a full disk"
                     .to_owned()
             }
             CLD_EXITED if status >= 200 => {
                 format!("systemd could not start its runner (exit status {status})")
             }
-            // That of a service which systemd has stopped tells nothing.
+            // The exit status of a service that systemd stopped says nothing.
             CLD_EXITED if result == "exit-code" => format!("exit status {status}"),
             CLD_KILLED => format!("killed by {}", signal()),
             CLD_DUMPED => format!("killed by {}, core dumped", signal()),
@@ -67,19 +67,20 @@ impl ServiceEnd {
         self.ended
     }
 
-    /// Returns when a runner began that could not write down how it went; `None` for any other.
+    /// Returns the start of a runner that could not record its job's result; `None` for any other
+    /// end.
     pub fn unwritten_since(&self) -> Option<Timestamp> {
         self.unwritten_since
     }
 
-    /// Returns whether something else than its own exit ended the service: the kernel, systemd, or
-    /// somebody's signal. What the service says of itself is then not the whole story.
+    /// Returns whether the kernel, systemd or a signal ended the service, and not its own exit. The
+    /// service's own result is then incomplete.
     pub fn is_from_outside(&self) -> bool {
         !matches!(self.result.as_str(), "success" | "exit-code")
     }
 
-    /// Returns it in words. `own` is what the service itself said of its end, if it could: more
-    /// than its exit status tells.
+    /// Returns the end in words. `own` is the service's own description of its end, if it left one.
+    /// It tells more than the exit status.
     pub fn words(&self, own: Option<&str>) -> String {
         match own {
             Some(own) if !own.is_empty() => format!("{}: {own}", self.result),
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_told_in_systemds_words() {
+    fn ends_are_described_in_systemds_words() {
         let words = |result, code, status| ServiceEnd::new(result, code, status, 1, 2).words(None);
         assert_eq!(
             words("oom-kill", CLD_KILLED, 9),
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_exit_is_the_services_own() {
+    fn only_an_exit_comes_from_the_service_itself() {
         let outside = |result| ServiceEnd::new(result, 0, 0, 0, 0).is_from_outside();
         assert!(
             [

@@ -1,4 +1,4 @@
-//! A connection to a manager, and the calls we make.
+//! A connection to a manager of systemd, and the calls that the engine makes.
 
 use std::{
     fmt,
@@ -16,14 +16,13 @@ use super::{
 };
 use crate::unit::{ManagerKind, TransientUnit, UnitName};
 
-/// How long a call may take. PID 1 is single-threaded, and a reload of a large system takes
-/// seconds.
+/// The deadline of a call. PID 1 is single-threaded, and a reload of a large system takes seconds.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// How long a manager is left alone that has not answered.
+/// The pause before the next call to a manager that did not answer.
 const ABSENCE: Duration = Duration::from_millis(50);
 
-/// Which of the managers on a host.
+/// One of the managers of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// PID 1, on the system bus.
@@ -53,7 +52,7 @@ impl fmt::Display for Scope {
 /// How a job of systemd's queue ended (the `result` of `JobRemoved`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobResult {
-    /// What was asked for was done.
+    /// The job did what was requested.
     Done,
     /// The unit failed.
     Failed,
@@ -63,7 +62,7 @@ pub enum JobResult {
     Canceled,
     /// The job timed out.
     Timeout,
-    /// Any other word of systemd's.
+    /// Any other result.
     Unknown(String),
 }
 
@@ -89,12 +88,12 @@ pub struct Removed {
     pub result: JobResult,
 }
 
-/// What a manager tells by itself.
+/// A signal of a manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// A job left its queue.
     Removed(Removed),
-    /// It is there again, after it has re-executed itself; what it told meanwhile is lost.
+    /// The manager is back after it re-executed itself. The signals in between are lost.
     Back,
 }
 
@@ -105,12 +104,12 @@ pub struct UnitState {
     pub name: String,
     /// `active`, `activating`, `deactivating`, `inactive`, `failed`, …
     pub active: String,
-    /// Whether a job is queued for it or running.
+    /// Whether a job for it is queued or running.
     pub queued: bool,
 }
 
 impl UnitState {
-    /// Returns whether the unit is still to run or running.
+    /// Returns whether the unit runs or is still to run.
     pub fn is_pending(&self) -> bool {
         self.queued
             || matches!(
@@ -128,8 +127,8 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Connects to a manager over its bus. Not over systemd's private socket: there it signs with a
-    /// well-known name.
+    /// Connects to a manager over its bus. Does not use systemd's private socket: there the
+    /// manager's messages carry a well-known name as sender.
     ///
     /// # Errors
     /// Fails when there is no bus or no manager on it.
@@ -159,7 +158,7 @@ impl Manager {
             .proxy
             .version()
             .await
-            .map_err(call("tell its version"))?;
+            .map_err(call("report its version"))?;
         let digits: String = text
             .chars()
             .skip_while(|c| !c.is_ascii_digit())
@@ -168,7 +167,7 @@ impl Manager {
         Ok(digits.parse().unwrap_or(0))
     }
 
-    /// Returns whether the manager is going down, and its units with it.
+    /// Returns whether the manager is shutting down, and its units with it.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
@@ -177,19 +176,20 @@ impl Manager {
             .proxy
             .system_state()
             .await
-            .map_err(call("tell its state"))?
+            .map_err(call("report its state"))?
             == "stopping")
     }
 
-    /// Opens the stream of what the manager tells, and asks it to: else nothing is signalled.
+    /// Opens the stream of the manager's signals, and subscribes to them: otherwise the manager
+    /// sends none.
     ///
-    /// The stream is emptied by a task of its own. A connection whose stream is full stops reading,
-    /// and so would never see the answer to a call that its user waits for meanwhile.
+    /// A separate task empties the stream. A connection with a full stream stops reading, and so
+    /// would never see the answer to a call that its user waits for.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
     pub async fn signals(&self) -> Result<UnboundedReceiver<Told>, SystemdError> {
-        // At once: each answer is waited for by a run that has not begun.
+        // All three at once, since a run that has not begun waits for each answer.
         let (removed, owners, subscribed) = tokio::join!(
             self.proxy.receive_job_removed(),
             self.proxy.inner().receive_owner_changed(),
@@ -224,11 +224,11 @@ impl Manager {
         Ok(receiver)
     }
 
-    /// Creates `main` and `aux` at once and starts `main`; all or nothing. A manager that
-    /// re-executes itself meanwhile is asked again, if it has not taken them.
+    /// Creates `main` and `aux` together and starts `main`; all or nothing. A manager that
+    /// re-executes itself in the meantime is asked again, unless it has created them.
     ///
     /// # Errors
-    /// Fails when a property is not accepted, or a unit of one of the names is loaded.
+    /// Fails when a property is invalid, or a unit with one of the names is loaded.
     pub async fn start(
         &self,
         main: &TransientUnit,
@@ -256,7 +256,7 @@ impl Manager {
         }
     }
 
-    /// Asks for a unit to be stopped; one that is not loaded is stopped already.
+    /// Asks the manager to stop a unit. A unit that is not loaded counts as stopped.
     ///
     /// # Errors
     /// Fails when the manager refuses.
@@ -271,7 +271,7 @@ impl Manager {
     }
 
     /// Sends a signal to a unit's main process, or to all of its processes. A unit without
-    /// processes is no error.
+    /// processes is not an error.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
@@ -281,7 +281,7 @@ impl Manager {
             .kill_unit(unit, if main_only { "main" } else { "all" }, signal)
             .await
         {
-            // It has ended, or has not begun: whoever asked looks again.
+            // The unit has ended or has not begun. The caller checks again.
             Err(zbus::Error::MethodError(..)) => Ok(()),
             other => other.map_err(call_unit("signal", unit)),
         }
@@ -329,8 +329,7 @@ impl Manager {
         Ok(listed.into_iter().map(state).collect())
     }
 
-    /// Returns whether a unit is loaded, in whatever state it is. A manager that re-executes itself
-    /// is waited for.
+    /// Returns whether a unit is loaded, in any state. Waits for a manager that re-executes itself.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
@@ -352,7 +351,7 @@ impl Manager {
         }
     }
 
-    /// Returns how a service's last run ended; `None` where it is not loaded or has never run.
+    /// Returns how a service's last run ended; `None` if it is not loaded or has never run.
     ///
     /// # Errors
     /// Fails when the manager does not answer.
@@ -366,7 +365,7 @@ impl Manager {
             Err(error) if error.is_no_such_unit() => return Ok(None),
             other => other?,
         };
-        let failed = call_unit("tell the result of", unit);
+        let failed = call_unit("report the result of", unit);
         let service = async {
             let service = ServiceProxy::builder(&self.connection)
                 .path(path)

@@ -1,6 +1,6 @@
 //! The D-Bus adapter: a systemd manager as a typed value (org.freedesktop.systemd1(5)).
 //!
-//! Knows units and their properties, nothing of plans or runs.
+//! It knows units and their properties, and nothing of plans or runs.
 
 mod cgroup;
 mod convert;
@@ -14,7 +14,7 @@ pub use manager::{JobResult, Manager, Removed, Scope, Told, UnitState};
 
 use crate::unit::UnitName;
 
-/// What can go wrong between us and a manager.
+/// The errors of calls to a manager.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemdError {
     /// There is no bus, or no manager on it.
@@ -22,21 +22,21 @@ pub enum SystemdError {
     Unreachable {
         /// Which manager.
         scope: Scope,
-        /// Why.
+        /// The cause.
         source: zbus::Error,
     },
     /// The manager did not answer in time.
     #[error("systemd did not answer within {seconds} s when asked to {what}")]
     Timeout {
-        /// What was asked.
+        /// The request, as a phrase.
         what: String,
-        /// How long was waited.
+        /// The deadline, in seconds.
         seconds: u64,
     },
     /// The manager refused units.
     #[error("failed to start unit `{unit}`")]
     Start {
-        /// The unit that was to be started.
+        /// The main unit of the call.
         unit: UnitName,
         /// The manager's reason.
         source: zbus::Error,
@@ -44,7 +44,7 @@ pub enum SystemdError {
     /// Another call failed.
     #[error("systemd failed to {what}")]
     Call {
-        /// What was asked.
+        /// The request, as a phrase.
         what: String,
         /// The manager's reason.
         source: zbus::Error,
@@ -60,7 +60,7 @@ impl SystemdError {
         matches!(self, Self::Call { source: zbus::Error::MethodError(name, ..), .. } if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit")
     }
 
-    /// Returns whether nobody took the call, as when a manager re-executes itself, or said so.
+    /// Returns whether no manager answered the call, for example while it re-executes itself.
     pub fn is_unanswered(&self) -> bool {
         use zbus::fdo::Error as Bus;
         let (Self::Start {
@@ -76,7 +76,7 @@ impl SystemdError {
         };
         matches!(
             **error,
-            // Where nobody has its name, the bus tries to start it.
+            // The bus tries to start a name without an owner, and reports its failure.
             Bus::NoReply(_)
                 | Bus::Disconnected(_)
                 | Bus::NameHasNoOwner(_)
@@ -86,7 +86,7 @@ impl SystemdError {
         )
     }
 
-    /// Returns what the user can do about it.
+    /// Returns what the user can do about the error.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { scope: Scope::System, .. } => {
@@ -96,7 +96,7 @@ impl SystemdError {
                 Some("log in through PAM or `machinectl shell`, or let root run `loginctl enable-linger`; or run as root".to_owned())
             }
             Self::Start { source: zbus::Error::MethodError(name, ..), .. } if name.as_str() == "org.freedesktop.systemd1.UnitExists" => {
-                Some("a unit of this name is loaded already, as that of a run in another state directory: try again, `systemctl status` shows it".to_owned())
+                Some("a unit of this name is loaded already, possibly by a run in another state directory: try again, or see `systemctl status`".to_owned())
             }
             Self::Start { source: zbus::Error::FDO(error), .. }
                 if matches!(**error, zbus::fdo::Error::AccessDenied(_) | zbus::fdo::Error::InteractiveAuthorizationRequired(_)) =>

@@ -1,4 +1,5 @@
-//! The manager's interface as we use it (org.freedesktop.systemd1(5), "The Manager Object").
+//! The part of the manager's D-Bus interface that the engine uses (org.freedesktop.systemd1(5),
+//! "The Manager Object").
 
 use zbus::{OwnedObjectPath, Variant, proxy};
 

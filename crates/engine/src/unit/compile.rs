@@ -1,8 +1,8 @@
-//! From a graph and a run to transient units: names, order, sandbox, limits.
+//! Compiles a graph and a run into transient units: names, order, sandbox, limits.
 //!
-//! The order of a DAG is `After=`. `Requires=` is added only between jobs whose whole future asks
-//! for success: then systemd itself drops what a failure makes pointless, and no runner ever has to
-//! explain a job that never started. Every other job starts its runner, whose gate decides.
+//! `After=` orders the jobs. `Requires=` is added only between jobs whose dependents all run on
+//! success alone. systemd itself then drops the dependents of a failed job, and no runner starts
+//! only to say that its job is skipped. Every other job starts its runner, whose gate decides.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,17 +17,17 @@ use crate::{
     status::Condition,
 };
 
-/// The longest a job may take where its plan says nothing: GitHub's 360 minutes
+/// The timeout of a job without one in its plan: GitHub's 360 minutes
 /// (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes>).
 pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
 /// The subcommand that mounts a job's workspace.
 pub const MOUNT_COMMAND: &str = "workspace";
-/// The limit of core dumps at which the kernel makes none, in bytes: 0 is for files only, and a
-/// program that core dumps are piped to (systemd-coredump(8)) would still get them, and log the
-/// process' environment. 1 ends those as well, and is too small for any file (core(5)).
+/// The limit of core dumps at which the kernel makes none, in bytes. With 0, a program that core
+/// dumps are piped to (systemd-coredump(8)) still gets them and logs the process' environment. With
+/// 1, the pipe gets nothing either, and no core file fits (core(5)).
 const CORE_NONE: u64 = 1;
 
-/// What the manager at hand can do.
+/// The features of a manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// Its major version.
@@ -37,7 +37,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// Returns what a systemd of this version can do.
+    /// Returns the features of a systemd of this version.
     pub fn of_version(version: u32) -> Self {
         Self {
             version,
@@ -49,14 +49,14 @@ impl Features {
 /// The units of one call to `StartTransientUnit`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wave {
-    /// The slice without processes that pulls the jobs in and keeps them loaded until it is
+    /// The slice without processes that pulls the jobs in and keeps them loaded until the slice is
     /// stopped.
     pub main: TransientUnit,
-    /// The run's slice and those of its matrix groups, where this is the first wave, and the jobs.
+    /// The jobs. In the first wave also the run's slice and those of its matrix groups.
     pub aux: Vec<TransientUnit>,
 }
 
-/// A plan, its graph and the run of it: what units are compiled from.
+/// The input of the compiler: a plan, its graph and a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The validated plan.
@@ -65,7 +65,7 @@ pub struct Context<'a> {
     pub graph: &'a Graph,
     /// The run.
     pub run: &'a RunSpec,
-    /// What the manager can do.
+    /// The features of the manager.
     pub features: Features,
 }
 
@@ -82,17 +82,17 @@ impl<'a> Context<'a> {
         )
     }
 
-    /// Returns how many of the run's jobs may run at once, where that is fewer than there are.
+    /// Returns the bound on jobs that run at once, if the run has more jobs than that.
     pub fn bound(&self) -> Option<u32> {
         Some(self.run.max_parallel).filter(|most| (*most as usize) < self.graph.len())
     }
 
-    /// Returns the executor a job runs on.
+    /// Returns the executor of a job.
     pub fn executor(&self, job: &Job) -> Executor {
         executor(self.plan, job)
     }
 
-    /// Returns the longest a job may take.
+    /// Returns the timeout of a job.
     pub fn job_timeout(&self, job: &Job) -> Option<Duration> {
         match job.timeout {
             Setting::Inherit => Some(DEFAULT_JOB_TIMEOUT),
@@ -102,7 +102,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Returns for each job whether it and all that comes after it run on success alone.
+/// Returns for each job whether it and all its direct and indirect dependents run on success alone.
 pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
     let mut pure = vec![false; graph.len()];
     for ix in graph.jobs().rev() {
@@ -119,8 +119,9 @@ pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
     pure
 }
 
-/// Compiles one wave: `jobs` in topological order, whose needs are among them or finished; `pure`
-/// tells which may use `Requires=`, `users` are those that were made for jobs.
+/// Compiles one wave. `jobs` is in topological order, and their needs are among them or finished.
+/// `pure` tells which jobs may use `Requires=`, and `users` holds the users that were made for
+/// jobs.
 pub fn wave(
     context: &Context<'_>,
     number: u32,
@@ -136,8 +137,8 @@ pub fn wave(
     let mut names = Vec::with_capacity(jobs.len() + slices.len());
     if number == 0 {
         aux.push(run_slice(context, slices.len()));
-        // Wanted, so that they are active before the jobs that are counted in them, and stay so in
-        // later waves.
+        // The main unit wants these slices, so that they are active before their jobs start and
+        // stay active in later waves.
         for (group, (name, max_parallel)) in &slices {
             names.push(name.to_string());
             aux.push(matrix_slice(run, group, name, *max_parallel));
@@ -182,7 +183,7 @@ pub fn wave(
 
 fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
     let run = context.run;
-    // The slices in it count as well.
+    // The matrix slices inside the run's slice count as well.
     let groups = u32::try_from(groups).unwrap_or(u32::MAX);
     let max_parallel = context
         .bound()
@@ -235,7 +236,7 @@ pub(super) fn micros(duration: Option<Duration>) -> Value {
     }))
 }
 
-/// Returns the properties of a service that a runner is the main process of.
+/// Returns the properties of a service whose main process is a runner.
 pub(super) fn service(
     description: String,
     slice: String,
@@ -251,8 +252,8 @@ pub(super) fn service(
         ("CollectMode", Value::Str("inactive-or-failed".into())),
         ("Slice", Value::Str(slice)),
         ("ExecStart", Value::Exec(argv)),
-        // systemd opens the file before the sandbox is built and the user is changed: the runner has
-        // it, and no process of the job can open it for writing.
+        // systemd opens the file before it builds the sandbox and changes the user. So the runner
+        // has the file, and no process of the job can open it for writing.
         (
             "StandardOutputFileToAppend",
             Value::Str(paths.events().display().to_string()),
@@ -265,10 +266,10 @@ pub(super) fn service(
             "TimeoutStopUSec",
             micros(Some(start_timeout(Duration::ZERO))),
         ),
-        // Each time PID 1 finds the slice full it counts as a start: by `ConcurrencySoftMax=` a job
-        // that waits long would fail.
+        // PID 1 counts each attempt to start a job in a full slice as a start. With
+        // `ConcurrencySoftMax=`, a job that waits for long would reach the limit and fail.
         ("StartLimitIntervalUSec", Value::U64(0)),
-        // 0 would leave journald's own limit in force: systemd hands on only what is set.
+        // 0 would leave journald's own limit in force, since systemd passes on only nonzero values.
         ("LogRateLimitIntervalUSec", Value::U64(1)),
         ("LogRateLimitBurst", Value::U32(u32::MAX)),
         ("LogExtraFields", fields),
@@ -292,7 +293,7 @@ fn job_unit(
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string())
             .collect()
     };
-    // Those of earlier waves have finished, and their units are gone.
+    // Needs of earlier waves have finished, and their units are unloaded.
     let mut after = unit_names(
         &mut context
             .graph
@@ -309,14 +310,14 @@ fn job_unit(
         .as_ref()
         .and_then(|matrix| slices.get(matrix.group.as_str()))
         .map(|(name, _)| name.clone());
-    // What becomes of a need whose failure counts as success must not be left to systemd: killed,
+    // systemd must not decide over a need whose failure counts as success: if the need is killed,
     // its unit has failed.
     let decides = |need: &JobIx| {
         pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error
     };
     let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
-    // Where jobs wait for slots with their start begun they ask for more time. A user's manager
-    // they cannot reach: its socket is hidden.
+    // Before systemd 258, a job waits for its slot while it starts, and asks systemd for more time.
+    // Under a user's manager it cannot ask, since the notify socket is hidden.
     let is_unreachable = !context.features.concurrency && run.manager == ManagerKind::User;
     let timeout = context
         .job_timeout(job)
@@ -335,7 +336,7 @@ fn job_unit(
         log_fields(run, Some(name)),
         &own,
     );
-    // Not `Requires=`, by which a later wave would start anew what has failed.
+    // Not `Requires=`: a later wave would restart a failed setup.
     let setup = hooks::executor_of(context, ix)
         .map(|executor| UnitName::hook(&run.run, executor, WorkspaceHook::Setup).to_string());
     after.extend(setup.clone());
@@ -354,8 +355,8 @@ fn job_unit(
         properties.push(("OOMPolicy", Value::Str("continue".into())));
     }
     if mounts_source(run, &context.executor(job)) {
-        // It has full privileges, but sees what the job does, until it enters systemd's own mount
-        // namespace: there the job lies where the host has it.
+        // The command has full privileges, but sees the job's file system until it enters systemd's
+        // mount namespace. There the job's directory has its path on the host.
         let argv = [
             view.program.display().to_string(),
             MOUNT_COMMAND.to_owned(),
@@ -412,8 +413,8 @@ fn tries_again(plan: &Plan, job: &Job) -> bool {
         .any(|retry| retry.max_attempts > 1)
 }
 
-/// Returns whether a job is to have a user made for it: it is sandboxed, and its plan says nothing of
-/// users. A user's own manager knows but one.
+/// Returns whether a job needs a user made for it: it is sandboxed, and its plan names no user. A
+/// user's own manager can use no other user.
 pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
     let (_, job) = context.job(ix);
     match context.executor(job) {
@@ -431,7 +432,7 @@ pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
     }
 }
 
-/// Returns the properties by which a job is given secrets. A core dump would hold them, so it
+/// Returns the properties that give a job its secrets. A core dump would hold secrets, so the job
 /// leaves none, unless the plan says otherwise.
 pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static str, Value)> {
     let run = context.run.secrets.iter().map(|secrets| {
@@ -467,7 +468,7 @@ pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static
     properties
 }
 
-/// Returns what a job sees where.
+/// Returns the paths of a job, as the job sees them.
 pub(super) fn view(context: &Context<'_>, ix: JobIx) -> sandbox::View {
     let (name, job) = context.job(ix);
     let level = if let Executor::Systemd { sandbox, .. } = context.executor(job) {
@@ -478,7 +479,7 @@ pub(super) fn view(context: &Context<'_>, ix: JobIx) -> sandbox::View {
     sandbox::view(context.run, level, name)
 }
 
-/// Returns the artifacts a job takes in, each with the ancestor that saves it.
+/// Returns the artifacts that a job restores, each with the ancestor that saves it.
 pub fn inputs<'a>(
     context: &'a Context<'_>,
     ix: JobIx,
@@ -492,7 +493,7 @@ pub fn inputs<'a>(
     })
 }
 
-/// Merges environment levels, the stronger last.
+/// Merges levels of environment variables. Later levels win.
 pub fn merged(levels: &[&Env]) -> Env {
     levels
         .iter()
@@ -501,13 +502,12 @@ pub fn merged(levels: &[&Env]) -> Env {
         .collect()
 }
 
-/// Returns a step's timeout under what its job and workflow say: there is none to inherit, a job
-/// bounds its steps anyway.
+/// Returns a step's timeout. There is none to inherit, since its job bounds it anyway.
 pub(super) fn step_timeout(step: Setting<Seconds>) -> Option<Seconds> {
     step.over(None)
 }
 
-/// Returns the executor a job runs on.
+/// Returns the executor of a job.
 pub fn executor(plan: &Plan, job: &Job) -> Executor {
     job.executor
         .as_ref()
@@ -530,7 +530,7 @@ pub fn mounts_source(run: &RunSpec, executor: &Executor) -> bool {
     run.has_source && run.mounts_source && copies_source(executor)
 }
 
-/// Returns whether a job is run as the manager's own user.
+/// Returns whether a job runs as the manager's own user.
 pub fn is_privileged(executor: &Executor) -> bool {
     matches!(
         executor,
@@ -541,7 +541,7 @@ pub fn is_privileged(executor: &Executor) -> bool {
     )
 }
 
-/// Returns whether a job is kept apart from the host and from other jobs.
+/// Returns whether a job is isolated from the host and from other jobs.
 pub(super) fn is_sandboxed(executor: &Executor) -> bool {
     matches!(
         executor,

@@ -1,11 +1,11 @@
-//! A transient unit as the text of a unit file (systemd.unit(5), systemd.syntax(7)), for a manager
-//! that is booted with it.
+//! Renders a transient unit as the text of a unit file (systemd.unit(5), systemd.syntax(7)), for a
+//! manager that boots with it.
 
 use std::{ffi::OsStr, fmt::Write, os::unix::ffi::OsStrExt};
 
 use super::{TransientUnit, Value};
 
-/// The capabilities that are given out, by their bits (capabilities(7)).
+/// The capabilities that the engine's units use, by their bits (capabilities(7)).
 const CAPABILITIES: [(u32, &str); 4] = [
     (1, "CAP_DAC_OVERRIDE"),
     (2, "CAP_DAC_READ_SEARCH"),
@@ -13,7 +13,7 @@ const CAPABILITIES: [(u32, &str); 4] = [
     (21, "CAP_SYS_ADMIN"),
 ];
 
-/// The settings of a service that stand in `[Unit]`.
+/// The settings of a service that belong in `[Unit]`.
 const OF_UNIT: [&str; 5] = [
     "Description",
     "Documentation",
@@ -37,8 +37,8 @@ pub fn sections(unit: &TransientUnit) -> (String, String) {
     (head, service)
 }
 
-/// Returns a property as a unit file has it: what is a number of microseconds or a mask on the bus
-/// has other words there.
+/// Returns a property in the form of a unit file. Microseconds and masks are numbers on the bus,
+/// but have other names and values in a unit file.
 fn setting(name: &str, value: &Value) -> (String, String) {
     match (name.strip_suffix("USec"), value) {
         (Some(name), Value::U64(u64::MAX)) => (format!("{name}Sec"), "infinity".to_owned()),
@@ -61,8 +61,8 @@ fn text(name: &str, value: &Value) -> String {
     }
 }
 
-/// Returns a value for `ExecStart=` that executes just these words: no variable, specifier or `;`
-/// is expanded.
+/// Returns a value for `ExecStart=` that executes exactly these words: systemd expands no variable,
+/// specifier or `;`.
 pub fn command_line<'a>(mut words: impl Iterator<Item = &'a OsStr>) -> String {
     let mut line = String::from(":");
     if let Some(program) = words.next() {
@@ -75,7 +75,8 @@ pub fn command_line<'a>(mut words: impl Iterator<Item = &'a OsStr>) -> String {
     line
 }
 
-/// Quotes a word by systemd.syntax(7); a percent sign is doubled against specifiers.
+/// Quotes a word according to systemd.syntax(7). Doubles percent signs, so that they are not
+/// specifiers.
 fn quoted(word: &OsStr) -> String {
     let mut text = String::from("\"");
     for byte in word.as_bytes() {
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_against_every_expansion() {
+    fn quoted_words_are_not_expanded() {
         let words: Vec<OsString> = ["/bin/echo", "a b", "50%", "$HOME", ";", "q\"\\", "\u{e9}\n"]
             .map(Into::into)
             .to_vec();
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_have_the_words_of_a_unit_file() {
+    fn settings_are_written_as_in_a_unit_file() {
         let unit = TransientUnit {
             name: crate::unit::UnitName::supervisor(&"ci-1".parse().unwrap()),
             properties: vec![

@@ -1,8 +1,8 @@
-//! Executors of the user's own: what their hooks are to the engine.
+//! The user's own executors: compiles their hooks.
 //!
-//! A job's hooks are the steps of that job, so they are timed, cancelled, retried, logged and
-//! recorded as any steps; what the plan says of the steps goes to them as a file. The hooks of a
-//! workspace are each a service with one step, which the same runner runs.
+//! A job's hooks become the steps of that job, so they are timed, cancelled, retried, logged and
+//! recorded like any steps. A file gives them the plan's own steps. Each workspace hook is a
+//! service with one step, which the same runner runs.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn argv_of(hook: WorkspaceHook, executor: &Executor) -> Option<&Argv> {
     }
 }
 
-/// Returns the executors that have this hook and a job.
+/// Returns the executors that have this hook and at least one job.
 pub fn executors_with<'a>(
     context: &Context<'a>,
     hook: WorkspaceHook,
@@ -66,7 +66,7 @@ pub fn executors_with<'a>(
         .filter(move |name| is_used(name))
 }
 
-/// Returns whether an executor consists of hooks.
+/// Returns whether an executor uses hooks.
 pub fn has_hooks(context: &Context<'_>, executor: &str) -> bool {
     matches!(
         context.plan.executors.get(executor),
@@ -74,7 +74,7 @@ pub fn has_hooks(context: &Context<'_>, executor: &str) -> bool {
     )
 }
 
-/// Returns the executor of a job whose workspace is made by a hook.
+/// Returns the executor of a job, if a hook sets up its workspace.
 pub fn executor_of<'a>(context: &Context<'a>, ix: JobIx) -> Option<&'a str> {
     let name = context.job(ix).1.executor.as_deref()?;
     context
@@ -85,7 +85,7 @@ pub fn executor_of<'a>(context: &Context<'a>, ix: JobIx) -> Option<&'a str> {
         .map(|_| name)
 }
 
-/// Compiles the service of a workspace's hook.
+/// Compiles the service of a workspace hook.
 pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> TransientUnit {
     let run = context.run;
     let directory = RunPaths::new(run.directory.clone()).hook(executor, hook);
@@ -98,7 +98,7 @@ pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         run.run,
         hook.name()
     );
-    // Beside the run's slice, which counts what is active in it.
+    // The service lies beside the run's slice, not in it: the slice counts its active units.
     let mut properties = service(
         description,
         ROOT_SLICE.to_owned(),
@@ -108,7 +108,7 @@ pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         &directory,
     );
     properties.extend(secrets(context, None));
-    // It stays active, so that a later wave's jobs find it so.
+    // The setup stays active, so that the jobs of later waves find it active.
     properties.push(("RemainAfterExit", Value::Bool(hook == WorkspaceHook::Setup)));
     TransientUnit {
         name: UnitName::hook(&run.run, executor, hook),
@@ -116,7 +116,7 @@ pub fn hook_unit(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
     }
 }
 
-/// Returns what the runner of a workspace's hook is told.
+/// Returns the instructions for the runner of a workspace hook.
 pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> Option<JobSpec> {
     let (run, plan) = (context.run, context.plan);
     let argv = argv_of(hook, plan.executors.get(executor)?)?;
@@ -129,7 +129,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         version: SPEC_VERSION,
         run: run.run.clone(),
         workflow: run.workflow.clone(),
-        // Its lines are told apart by the executor's name, which has the form of a job's.
+        // The executor's name, which is a valid job name, tells the hook's output apart.
         job: executor.parse().ok()?,
         unit: UnitName::hook(&run.run, executor, hook).to_string(),
         jobs_directory: paths.jobs(),
@@ -169,7 +169,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
     })
 }
 
-/// Makes the hooks of its executor a job's steps, where it has hooks.
+/// Replaces a job's steps with its executor's hooks, if the executor has hooks.
 pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut JobSpec) {
     let Executor::Hooks {
         setup_job,
@@ -245,7 +245,7 @@ fn step(name: &str, argv: &Argv, condition: Option<&str>, env: Env) -> StepSpec 
     }
 }
 
-/// Returns a job's steps as the plan has them, each with its name.
+/// Returns a job's steps as in the plan, each with its name.
 fn described(job: &Job) -> serde_json::Value {
     let steps = job.steps.iter().enumerate().map(|(index, step)| {
         let mut value = json!(step);

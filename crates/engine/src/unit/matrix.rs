@@ -1,10 +1,9 @@
-//! Matrix groups: what their jobs share. The validator has seen to it that all jobs of a group
-//! agree on it.
+//! Matrix groups: the settings that their jobs share. The validator has checked that all jobs of a
+//! group agree on them.
 //!
-//! From systemd 258 on a group with `maxParallel` is a slice of its own below the run's, and PID 1
-//! counts a job in both. A slice that is active counts as one in the slice above (measured on 262),
-//! so the run's own bound is raised by the number of groups, and no job may start before these
-//! slices have.
+//! From systemd 258 on, a group with `maxParallel` has a slice of its own below the run's, and PID
+//! 1 counts a job in both. An active slice counts as one unit in its parent (measured on 262). So
+//! the run's bound is raised by the number of groups, and no job may start before these slices.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ use crate::{
     plan::{Env, Matrix, Plan},
 };
 
-/// Returns a plan's matrix groups by name, each as its jobs describe it.
+/// Returns a plan's matrix groups by name, with the settings from their jobs.
 pub fn matrix_groups(plan: &Plan) -> BTreeMap<&str, &Matrix> {
     plan.jobs
         .values()
@@ -36,7 +35,7 @@ pub fn matrix_jobs(context: &Context<'_>, group: &str) -> Vec<JobIx> {
     context.graph.jobs().filter(is_of_group).collect()
 }
 
-/// Returns the variables in which steps see a job's place in its matrix: `MATRIX_<K>`.
+/// Returns the variables that hold a job's matrix values for its steps: `MATRIX_<K>`.
 pub(super) fn variables(matrix: &Matrix) -> Env {
     matrix
         .values
@@ -45,7 +44,7 @@ pub(super) fn variables(matrix: &Matrix) -> Env {
         .collect()
 }
 
-/// Returns the slices of the groups that PID 1 is to bound, by group, each with its bound.
+/// Returns the slices of the groups with a bound, by group, each with its bound.
 pub(super) fn slices<'a>(context: &Context<'a>) -> BTreeMap<&'a str, (UnitName, u32)> {
     if !context.features.concurrency {
         return BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Pure: a graph and a run become transient units and job specs.
+//! Turns a graph and a run into transient units and job specs. Pure.
 
 mod compile;
 mod file;

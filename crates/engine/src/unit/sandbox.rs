@@ -1,8 +1,8 @@
-//! The sandbox of a job: which unit properties each level sets (systemd.exec(5)).
+//! The sandbox of a job: the unit properties of each level (systemd.exec(5)).
 //!
-//! Chosen by cost, measured property by property (`docs/sandbox.md` has the table): a user of the
-//! job's own without capabilities makes some `Protect*=` settings redundant, and those left out
-//! here cost more than they protect.
+//! The properties were chosen by their measured cost (`docs/sandbox.md` has the table). A user of
+//! the job's own without capabilities makes some `Protect*=` settings redundant, and the ones left
+//! out here cost more than they protect.
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// System calls that no build needs and that widen the kernel's attack surface; as a deny-list they
-/// cost nothing measurable, where the allow-list `@system-service` costs 2 to 3 ms a job.
+/// System calls that no build needs and that widen the kernel's attack surface. As a deny-list they
+/// cost nothing measurable; the allow-list `@system-service` costs 2 to 3 ms a job.
 const DENIED_CALLS: [&str; 12] = [
     "@clock",
     "@cpu-emulation",
@@ -28,32 +28,34 @@ const DENIED_CALLS: [&str; 12] = [
     "@reboot",
     "@swap",
     "bpf",
-    // Of @debug; ptrace(2) is allowed: a job may trace its own processes, and reaches no others.
+    // A part of @debug. Its ptrace(2) stays allowed: a job may trace its own processes, and reaches
+    // no others.
     "perf_event_open",
     "userfaultfd",
 ];
 
-/// What programs talk to each other, to the network and to the kernel's side of it by; others are
-/// little used, and so are their faults little known.
+/// The socket families for programs, the network and the kernel's network settings. The others are
+/// rarely used, so faults in them are rarely found.
 const ADDRESS_FAMILIES: [&str; 4] = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"];
 
-/// `EPERM`: a denied call fails, it does not kill.
+/// `EPERM`: a denied call fails and does not kill its process.
 pub(super) const EPERM: i32 = 1;
 
-/// Directories that a sandboxed job sees empty or has its own of, but for what is bound into them.
+/// Directories of which a sandboxed job sees an empty or private version. Only bound paths appear
+/// in them.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];
 
-/// Where a sandboxed job sees its run. It is the same in all runs, wherever the state directory and
-/// the programs lie, so that what a build remembers of its paths serves the next run as well; and it
-/// is short, since the path of a socket has 108 bytes (unix(7)).
+/// The path of its run in a sandboxed job. It does not depend on the run, the state directory or
+/// the programs, so that paths which a build records stay valid in the next run. It is short, since
+/// the path of a socket has 108 bytes (unix(7)).
 const INSIDE: &str = "/run/nixactions";
 
-/// The job's own directory there.
+/// The name of the job's own directory there.
 const OWN: &str = "job";
 
-/// What of the host's /run a sandboxed job sees, read-only, where the host has it: what it takes to
-/// log, to look up users and hosts, and to find NixOS's programs and drivers. No service of the host
-/// listens in these but journald and NixOS's name service cache.
+/// The parts of the host's /run that a sandboxed job can read, if the host has them. Programs need
+/// them to log, to look up users and hosts, and to find NixOS's programs and drivers. Only journald
+/// and NixOS's name service cache listen on sockets in them.
 const RUN: [&str; 10] = [
     "/run/systemd/journal",
     "/run/userdb",
@@ -67,27 +69,27 @@ const RUN: [&str; 10] = [
     "/run/NetworkManager/resolv.conf",
 ];
 
-/// Where systemd takes notifications (sd_notify(3)).
+/// The socket for notifications to systemd (sd_notify(3)).
 const NOTIFY: &str = "/run/systemd/notify";
 
-/// Where a job finds the run's files and the programs.
+/// The paths of the run's files and programs, as a job sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
     /// The job's own directory, as the job sees it.
     pub own: PathBuf,
-    /// The run's directory, as the job sees it: what is shared, and what its needs left.
+    /// The run's directory, as the job sees it: shared files, and results of its needs.
     pub directory: PathBuf,
     /// The runner's program, as the job sees it.
     pub runner: PathBuf,
-    /// The other program, as commands of the job's unit see it.
+    /// The program `nixactions`, as commands of the job's unit see it.
     pub program: PathBuf,
-    /// Where the runner makes the files that it and the steps tell each other things by, on a
-    /// tmpfs: they may hold secrets.
+    /// The directory for files with which the runner and the steps exchange values. It is on a
+    /// tmpfs, since the values may be secrets.
     pub files: PathBuf,
 }
 
-/// Returns what a job of this level sees where. Without a sandbox it sees the host's file system,
-/// with everything of the run where it is.
+/// Returns the paths of a job at this level. Without a sandbox, a job sees the host's file system
+/// and the host's paths.
 pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
     if level == Sandbox::None {
         return View {
@@ -107,24 +109,24 @@ pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
         directory: inside.to_owned(),
         runner: inside.join("bin").join(RUNNER),
         program: inside.join("bin/nixactions"),
-        // A tmpfs of the job's own, which goes with it.
+        // A private tmpfs that goes with the job.
         files: inside.join("files"),
     }
 }
 
-/// What else a job needs.
+/// Further needs of a job.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Needs<'a> {
-    /// The user that was made for it; else systemd makes one.
+    /// The user that was made for the job. If `None`, systemd makes one.
     pub user: Option<&'a str>,
-    /// To run the program `nixactions` before its runner.
+    /// Whether the unit runs the program `nixactions` before its runner.
     pub program: bool,
-    /// To notify systemd.
+    /// Whether the runner notifies systemd.
     pub notify: bool,
 }
 
-/// Returns the properties of a level: `own` is the job's directory, `visible` what it may read of
-/// the run.
+/// Returns the properties of a level. `own` is the job's directory, and `visible` holds the paths
+/// of the run that the job may read.
 pub(super) fn properties(
     run: &RunSpec,
     level: Sandbox,
@@ -140,15 +142,16 @@ pub(super) fn properties(
     let mut properties = Vec::with_capacity(24);
     match (run.manager, needs.user) {
         (ManagerKind::System | ManagerKind::Embedded, None) => properties.push(flag("DynamicUser")),
-        // What `DynamicUser=` implies, but for the filter of `RestrictSUIDSGID=`, under which
-        // openat2(2) and setgid directories fail: what a job may write to is mounted nosuid.
+        // The settings that `DynamicUser=` implies, without the filter of `RestrictSUIDSGID=`:
+        // under it, openat2(2) and setgid directories fail. Writable paths of a job are mounted
+        // nosuid.
         (ManagerKind::System | ManagerKind::Embedded, Some(user)) => properties.extend([
             text("User", user),
             text("ProtectSystem", "strict"),
             flag("PrivateTmp"),
             flag("RemoveIPC"),
         ]),
-        // A user's manager may build mount namespaces only inside a user namespace.
+        // A user's manager can build mount namespaces only inside a user namespace.
         (ManagerKind::User, _) => properties.extend([
             flag("PrivateUsers"),
             text("ProtectSystem", "strict"),
@@ -160,8 +163,7 @@ pub(super) fn properties(
         flag("NoNewPrivileges"),
         ("CapabilityBoundingSet", Value::U64(0)),
     ]);
-    // It is mounted where the host may have nothing; then only root, or who has a /dev of its own,
-    // can make the place.
+    // The host may lack the mount point. Only root can then make it, or a unit with a private /dev.
     if run.manager != ManagerKind::User || level == Sandbox::Strict {
         properties.push(flag("PrivateIPC"));
     }
@@ -203,7 +205,7 @@ pub(super) fn properties(
         .map(|path| Bind::new(path, &inside(path)))
         .collect();
     if run.manager == ManagerKind::User {
-        // To the system's manager these belong to root; here the job's user is their owner.
+        // Under the system's manager these files belong to root. Here the job's user owns them.
         readable.extend([own.out(), own.spec()].map(|path| {
             let rest = path.strip_prefix(own.path()).unwrap_or(&path);
             Bind::new(&path, &view.own.join(rest))
@@ -224,7 +226,7 @@ pub(super) fn properties(
     let mut empty = vec![
         own_tmpfs(Path::new("/run"), "ro,mode=0755"),
         own_tmpfs(&view.files, "mode=1777"),
-        // Shared memory has names there that all of the host see; `PrivateIPC=` is about others.
+        // /dev/shm has names that all processes of the host see. `PrivateIPC=` does not cover it.
         own_tmpfs(Path::new("/dev/shm"), "mode=1777"),
     ];
     let is_hidden = HIDDEN
@@ -244,8 +246,8 @@ pub(super) fn properties(
     properties
 }
 
-/// Adds the plan's own properties. As in a unit file, a later setting replaces an earlier one and
-/// adds to a list. What this systemd does not know yet is left out; [`missing`] says so.
+/// Adds the plan's own properties. As in a unit file, a later setting replaces an earlier one, or
+/// adds to a list. Properties that this systemd does not know are left out; [`missing`] lists them.
 pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, version: u32) {
     for (name, text) in extra {
         let parsed = parse(name, text).unwrap_or_default();
@@ -258,7 +260,7 @@ pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, v
     }
 }
 
-/// Returns whether properties say what a job's user is.
+/// Returns whether properties set a job's user.
 pub(super) fn names_user(extra: &Env) -> bool {
     ["User", "Group", "DynamicUser"]
         .iter()
@@ -270,7 +272,7 @@ pub fn home_inside() -> PathBuf {
     JobPaths::at(Path::new(INSIDE).join(OWN)).home()
 }
 
-/// Returns whether properties ask for a network of the job's own.
+/// Returns whether properties ask for a private network.
 pub(super) fn has_own_network(extra: &Env) -> bool {
     let asked = extra
         .get("PrivateNetwork")
@@ -281,8 +283,8 @@ pub(super) fn has_own_network(extra: &Env) -> bool {
         .any(|property| property.value == PropertyValue::Bool(true))
 }
 
-/// Returns the properties that a systemd of this version does not know, each with the version it
-/// came with.
+/// Returns the properties that a systemd of this version does not know, each with the version that
+/// introduced it.
 pub(super) fn missing(extra: &Env, version: u32) -> impl Iterator<Item = (&'static str, u32)> + '_ {
     let parsed = extra
         .iter()

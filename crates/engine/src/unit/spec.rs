@@ -1,6 +1,7 @@
-//! From a plan to what each runner is told of its job (`nixactions_core::spec`).
+//! Compiles a plan into the instructions for each runner (`nixactions_core::spec`).
 //!
-//! A runner reads its own spec only, so everything it needs of the plan is resolved here once.
+//! A runner reads only its own spec, so the spec holds everything that the runner needs of the
+//! plan.
 
 use super::{
     Command, Context, InputSpec, JobSpec, MatrixSpec, OutputSpec, RunPaths, SPEC_VERSION, StepSpec,
@@ -13,10 +14,10 @@ use crate::{
     plan::{Seconds, Step},
 };
 
-/// How much of a nameless step's script is its name, in characters.
+/// The length of a nameless step's name, in characters of its script.
 const STEP_NAME_CHARS: usize = 40;
 
-/// Resolves what the plan says of a job.
+/// Returns the instructions for the runner of a job.
 pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
     let run = context.run;
     let (name, job) = context.job(ix);
@@ -124,8 +125,7 @@ pub(super) fn step_spec(index: usize, step: &Step) -> StepSpec {
     }
 }
 
-/// Returns what a step is called: as its plan says, or else by its executable, or by the beginning
-/// of its script.
+/// Returns a step's name: the plan's, or else its executable or the beginning of its script.
 pub fn step_name(index: usize, step: &Step) -> String {
     if let Some(name) = &step.name {
         return name.clone();
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nameless_step_is_called_by_what_it_does_and_a_name_that_is_cut_says_so() {
+    fn a_nameless_step_is_named_after_its_script_and_a_cut_name_is_marked() {
         let name = |json: serde_json::Value| step_name(1, &serde_json::from_value(json).unwrap());
         assert_eq!(
             name(serde_json::json!({ "run": ["/nix/store/x/bin/compile", "-v"] })),

@@ -1,10 +1,10 @@
-//! The supervisor's unit, the same under every manager: what it may do, and what becomes of it when
-//! it dies or hangs.
+//! The supervisor's unit: its rights, and its restart after it died or hung. The unit is the same
+//! under every manager.
 //!
-//! It runs as root and reads what jobs wrote, so it has few rights. They are those that need no
-//! mount namespace: one costs a run 8 to 10 ms on systemd 262, and would not keep from anything a
-//! process that may ask systemd for units. What it keeps: to read and write files whoever owns
-//! them, and to unmount workspaces where they are mounted.
+//! The supervisor runs as root and reads files that jobs wrote, so it has few rights. Only
+//! restrictions without a mount namespace are used: such a namespace costs a run 8 to 10 ms on
+//! systemd 262, and would not stop a process that may ask systemd for units. The supervisor keeps
+//! the rights to read and write any user's files, and to unmount workspaces if they are mounted.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use super::{
     sandbox::EPERM,
 };
 
-/// After how long without a word from the supervisor it is replaced: longer than a slow disk may
-/// hold one up.
+/// systemd replaces a supervisor that has been silent for this long. A slow disk may hold one up
+/// for less.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH` and `CAP_FOWNER` (capabilities(7)): the state directory
-/// may lie in a user's home, and a job's files belong to its user.
+/// `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH` and `CAP_FOWNER` (capabilities(7)): the state
+/// directory may lie in a user's home, and a job's files belong to the job's user.
 const FILES: u64 = 1 << 1 | 1 << 2 | 1 << 3;
 /// `CAP_SYS_ADMIN`: to unmount.
 const UNMOUNT: u64 = 1 << 21;
 
-/// System calls that it has no use for.
+/// System calls that the supervisor does not use.
 const DENIED_CALLS: [&str; 13] = [
     "@clock",
     "@cpu-emulation",
@@ -43,7 +43,7 @@ const DENIED_CALLS: [&str; 13] = [
     "bpf",
     "userfaultfd",
 ];
-/// Those of `@mount` but for `umount2`.
+/// The system calls of `@mount`, without `umount2`.
 const DENIED_MOUNTS: [&str; 9] = [
     "fsconfig",
     "fsmount",
@@ -69,7 +69,8 @@ pub fn supervisor(run: &RunSpec) -> TransientUnit {
         ("NotifyAccess", Value::Str("main".into())),
         ("CollectMode", Value::Str("inactive-or-failed".into())),
         ("Slice", Value::Str(ROOT_SLICE.into())),
-        // So that at a shutdown the bus stops after it: over the bus it is told how its jobs end.
+        // At a shutdown the bus stops after the supervisor, which learns over the bus how its jobs
+        // end.
         ("After", Value::StrList(vec!["dbus.service".to_owned()])),
         (
             "ExecStart",
@@ -79,12 +80,12 @@ pub fn supervisor(run: &RunSpec) -> TransientUnit {
                 run.directory.display().to_string(),
             ]),
         ),
-        // Holds the lock of the run's concurrency group while the supervisor is being restarted.
+        // Holds the lock of the run's concurrency group during a restart of the supervisor.
         ("FileDescriptorStoreMax", Value::U32(1)),
         ("Restart", Value::Str("on-failure".into())),
         ("RestartUSec", Value::U64(100_000)),
         ("StartLimitIntervalUSec", Value::U64(0)),
-        // One that hangs is replaced as one that died is; it need not leave a core.
+        // systemd replaces a supervisor that hangs like one that died. A core dump is not needed.
         ("WatchdogUSec", micros(Some(WATCHDOG))),
         ("WatchdogSignal", Value::I32(Signal::SIGKILL as i32)),
         ("KillMode", Value::Str("mixed".into())),
@@ -98,8 +99,8 @@ pub fn supervisor(run: &RunSpec) -> TransientUnit {
     }
 }
 
-/// Returns what the supervisor may do. A user's manager cannot give out less than it has itself, but
-/// for what seccomp(2) does.
+/// Returns the supervisor's rights. A user's manager can only restrict system calls (seccomp(2)),
+/// since it cannot give out less than it has.
 fn rights(run: &RunSpec) -> Vec<(&'static str, Value)> {
     let flag = |name| (name, Value::Bool(true));
     let mut denied: Vec<String> = DENIED_CALLS.map(str::to_owned).to_vec();
@@ -115,7 +116,7 @@ fn rights(run: &RunSpec) -> Vec<(&'static str, Value)> {
         flag("RestrictRealtime"),
         flag("RestrictSUIDSGID"),
         ("RestrictNamespaces", Value::U64(0)),
-        // The bus, journald and systemd itself.
+        // To reach the bus, journald and systemd.
         (
             "RestrictAddressFamilies",
             Value::Filter(true, vec!["AF_UNIX".to_owned()]),
@@ -133,7 +134,7 @@ fn rights(run: &RunSpec) -> Vec<(&'static str, Value)> {
             ("CapabilityBoundingSet", Value::U64(FILES | unmount)),
             ("DevicePolicy", Value::Str("closed".into())),
             flag("ProtectHostname"),
-            // Only a privileged manager may lower it (proc_pid_oom_score_adj(5)).
+            // Only a privileged manager may lower the score (proc_pid_oom_score_adj(5)).
             ("OOMScoreAdjust", Value::I32(-500)),
         ]);
     }

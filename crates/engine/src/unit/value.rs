@@ -1,14 +1,14 @@
-//! The typed values of unit properties, as `StartTransientUnit` wants them
+//! The typed values of unit properties, as `StartTransientUnit` takes them
 //! (org.freedesktop.systemd1(5)).
 //!
-//! Knows nothing of D-Bus: the `systemd` layer turns each variant into a variant of the wire.
+//! This module knows nothing of D-Bus: `systemd` converts each value to a D-Bus variant.
 
 use std::{fmt, path::Path};
 
 use super::UnitName;
 use crate::plan::properties::PropertyValue;
 
-/// A property's value; the comment names the D-Bus signature.
+/// The value of a property. The comments name the D-Bus signatures.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `b`
@@ -27,7 +27,7 @@ pub enum Value {
     BytesList(Vec<Vec<u8>>),
     /// `a(sasb)`: the executable and its argv.
     Exec(Vec<String>),
-    /// `a(sasas)`: as before, run with full privileges and outside of the sandbox, whatever the
+    /// `a(sasas)`: the same, run with full privileges and outside of the sandbox, whatever the
     /// unit's other properties say.
     ExecPrivileged(Vec<String>),
     /// `a(ss)`
@@ -36,23 +36,23 @@ pub enum Value {
     Binds(Vec<Bind>),
     /// `(bas)`: whether the list allows, and the list.
     Filter(bool, Vec<String>),
-    /// A property of the plan's, as it was checked, with the text it was written as.
+    /// A checked property of the plan, with its original text.
     Checked(PropertyValue, String),
 }
 
-/// A file or directory, with what is mounted below it, that a unit sees somewhere.
+/// A file or directory, with the mounts below it, that is bound into a unit's view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
-    /// Where it lies.
+    /// Its path on the host.
     pub source: String,
-    /// Where the unit sees it.
+    /// Its path in the unit.
     pub target: String,
     /// Whether it may be missing.
     pub optional: bool,
 }
 
 impl Bind {
-    /// Binds what must be there.
+    /// Binds a path that must exist.
     pub(super) fn new(source: &Path, target: &Path) -> Self {
         Self {
             source: source.display().to_string(),
@@ -61,7 +61,7 @@ impl Bind {
         }
     }
 
-    /// Binds, at its own path, what may be there.
+    /// Binds a path to itself, if it exists.
     pub(super) fn where_there(path: &str) -> Self {
         Self {
             source: path.to_owned(),
@@ -84,17 +84,17 @@ impl fmt::Display for Bind {
     }
 }
 
-/// A unit to be made by `StartTransientUnit`.
+/// A unit for `StartTransientUnit`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransientUnit {
     /// Its name.
     pub name: UnitName,
-    /// Its properties, in the order they are set.
+    /// Its properties, in the order in which they are set.
     pub properties: Vec<(&'static str, Value)>,
 }
 
 impl TransientUnit {
-    /// Returns the program that it starts.
+    /// Returns the program of the unit's `ExecStart=`.
     pub fn program(&self) -> Option<&str> {
         self.properties.iter().find_map(|(name, value)| {
             let Value::Exec(argv) = value else {
@@ -140,7 +140,7 @@ impl fmt::Display for Value {
 }
 
 impl fmt::Display for TransientUnit {
-    /// Writes the unit as a unit file would say it, for golden tests and `check`.
+    /// Writes the unit like a unit file, for golden tests and `check`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[{}]", self.name)?;
         self.properties

@@ -1,25 +1,26 @@
-//! What a plan asks for that the manager at hand does not do.
+//! Warnings about properties of a plan that the manager does not support.
 
 use std::collections::BTreeSet;
 
 use super::{Context, sandbox};
 use crate::plan::{Env, Executor};
 
-/// The first systemd that gives a unit the host's network where it may not make one (seen: 252
-/// makes one, 257 does not).
+/// The first systemd that gives a unit the host's network if it cannot make a private one (seen:
+/// 252 makes one, 257 does not).
 const NETWORK_NEEDS_LEAVE: u32 = 253;
 
-/// What a manager can do besides what its version says.
+/// The abilities of a manager that do not follow from its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abilities {
-    /// The cgroup controllers that it can use (cgroups(7)).
+    /// The cgroup controllers of the manager (cgroups(7)).
     pub controllers: BTreeSet<String>,
-    /// Whether it has CAP_NET_ADMIN (capabilities(7)), without which systemd makes no network of a
-    /// unit's own.
+    /// Whether the manager has CAP_NET_ADMIN (capabilities(7)). Without it, systemd makes no
+    /// private network for a unit.
     pub network: bool,
 }
 
-/// Returns what will not hold on this manager, as warnings that say what follows.
+/// Returns warnings about properties that have no effect on this manager, each with its
+/// consequence.
 pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
     let version = context.features.version;
     let executors = context
@@ -59,8 +60,8 @@ pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
     .collect()
 }
 
-/// Returns the warning that jobs get the host's network after all. A user's manager makes networks
-/// in a user namespace.
+/// Returns a warning if jobs that ask for a private network get the host's. A user's manager makes
+/// networks in a user namespace.
 fn shared_network(all: &[&Env], abilities: &Abilities, version: u32) -> Option<String> {
     let is_shared = !abilities.network
         && version >= NETWORK_NEEDS_LEAVE

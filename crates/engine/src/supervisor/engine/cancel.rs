@@ -1,7 +1,7 @@
-//! The end that somebody asks for: requests in the control directory, timeouts, signals.
+//! Ends a run early, on requests in the control directory, timeouts and signals.
 //!
-//! A first request cancels, a second one kills. What jobs then still run is the status algebra's
-//! business, how a step is ended the runner's.
+//! The first request cancels the run, the second one kills it. The status algebra decides which
+//! jobs still run after that, and the runner ends its steps.
 
 use std::time::{Duration, Instant};
 
@@ -17,31 +17,31 @@ use crate::{
     unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE, UnitName},
 };
 
-/// How long a cancelled job is waited for before it is killed.
+/// How long a cancelled job may take before it is killed.
 pub(super) const CANCEL_DEADLINE: Duration = Duration::from_secs(
     INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5,
 );
 
-/// How long a runner that is asked to end may tell nothing: it ends its step first.
+/// How long a runner may stay silent after a request to end: it ends its step first.
 const REACTION: Duration =
     Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + 10);
 
-/// How far a cancellation has come.
+/// The state of a cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cancel {
-    /// Nobody asked.
+    /// No cancellation was requested.
     No,
-    /// Jobs are ending; killed at this time.
+    /// Jobs are ending. Those left at this time are killed.
     Ending(Instant),
     /// Jobs were killed.
     Killed,
 }
 
 impl Engine<'_> {
-    /// Answers the requests in the control directory.
+    /// Handles the requests in the control directory.
     pub(super) async fn control(&mut self) -> Result<(), SuperviseError> {
         if !self.run.control().exists() {
-            // The next supervisor finds nothing to take over, and stops what goes on.
+            // The next supervisor finds no directory to take over, and stops the running jobs.
             return Err(SuperviseError::Removed(self.run.path().to_owned()));
         }
         if self.superseded.is_none()
@@ -64,7 +64,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Cancels the run, or kills it where it is being cancelled already.
+    /// Cancels the run, or kills it if it is being cancelled already.
     pub(super) async fn request(&mut self, by: &str, kill: bool) -> Result<(), SuperviseError> {
         match self.cancel {
             Cancel::No if !kill => {
@@ -99,19 +99,20 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Raises the flag that starting runners look for, then signals the running ones: none can fall
-    /// between.
+    /// Raises the flag that starting runners look for, then signals the running ones, so that no
+    /// runner is missed.
     pub(super) async fn cancel_jobs(&mut self) -> Result<(), SuperviseError> {
         self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE);
         self.flush();
-        // Of one that nobody asked for, jobs are told why. An earlier supervisor may have told them.
+        // The flag tells jobs the reason, unless a user asked for the cancellation. An earlier
+        // supervisor may have raised the flag.
         let flag = self.run.cancelled();
         let reason = self.failure.as_deref().unwrap_or_default();
         if !flag.exists()
             && let Err(error) = store::raise_flag(&flag, reason, 0o644)
         {
             tracing::warn!(
-                "{}, jobs that start from now on are not cancelled by themselves",
+                "{}, jobs that start from now on do not see the cancellation",
                 describe(&error)
             );
         }
@@ -125,7 +126,7 @@ impl Engine<'_> {
         for (flag, reason) in [(self.run.cancelled(), &*failure), (self.run.killed(), "")] {
             if let Err(error) = store::raise_flag(&flag, reason, 0o644) {
                 tracing::warn!(
-                    "{}, jobs that start from now on are not cancelled by themselves",
+                    "{}, jobs that start from now on do not see the cancellation",
                     describe(&error)
                 );
             }
@@ -137,12 +138,12 @@ impl Engine<'_> {
         self.signal_running(|_| true, main_only, signal).await
     }
 
-    /// Signals those running units of the run that are wanted. A runner that has not begun yet sees
-    /// the flag, raised before, by itself: it would be ended by a signal that it does not catch
-    /// yet, also where its job is to clean up.
+    /// Signals the running units of the run that `wanted` selects. A runner that has not begun yet
+    /// gets no signal: it does not catch the signal yet, and would end even if it has to clean up.
+    /// It sees the flag, which was raised before.
     ///
-    /// A runner that is asked to end ends its step within the grace, and tells so. One that does
-    /// not is taken for stopped, see [`Self::kill_mute`].
+    /// A runner that is asked to end ends its step within the grace and reports it. A runner that
+    /// does not is taken for stopped, see [`Self::kill_mute`].
     pub(super) async fn signal_running(
         &mut self,
         wanted: impl Fn(&str) -> bool,
@@ -150,7 +151,7 @@ impl Engine<'_> {
         signal: Signal,
     ) -> Result<(), SuperviseError> {
         for unit in self.loaded().await? {
-            // What systemd is stopping has been told so.
+            // A unit that systemd is stopping has its signal already.
             let has_begun = !main_only
                 || self
                     .job_of(&unit.name)
@@ -162,7 +163,7 @@ impl Engine<'_> {
                     .kill(&unit.name, main_only, signal as i32)
                     .await?;
                 if main_only {
-                    // A stopped process takes no other signal than this (signal(7)).
+                    // A stopped process handles SIGTERM only after SIGCONT (signal(7)).
                     self.manager
                         .kill(&unit.name, true, Signal::SIGCONT as i32)
                         .await?;
@@ -176,13 +177,14 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Returns when the next runner must have told something that was asked to end.
+    /// Returns the earliest time by which a runner that was asked to end must have reported
+    /// something.
     pub(super) fn reaction_deadline(&self) -> Option<Instant> {
         self.asked.values().min().copied()
     }
 
-    /// Kills the jobs whose runners were asked to end and have told nothing since: a step may have
-    /// stopped them, and does so again.
+    /// Kills the jobs whose runners were asked to end and have reported nothing since: a step may
+    /// have stopped its runner, and may do so again.
     pub(super) async fn kill_mute(&mut self, now: Instant) -> Result<(), SuperviseError> {
         let is_late = |(ix, until): (&JobIx, &Instant)| (now >= *until).then_some(*ix);
         let mute: Vec<JobIx> = self.asked.iter().filter_map(is_late).collect();
@@ -198,9 +200,9 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Returns a job's record, as that of a cancelled one where its unit was stopped because all
-    /// are: at a shutdown systemd stops the jobs and the supervisor at once, and a runner cannot
-    /// tell that from a stop of its own unit.
+    /// Returns a job's record. The record becomes that of a cancelled job if all units are being
+    /// stopped: at a shutdown systemd stops the jobs and the supervisor together, and a runner
+    /// cannot tell that from a stop of its own unit.
     pub(super) async fn unless_shutdown(
         &mut self,
         record: JobRecord,

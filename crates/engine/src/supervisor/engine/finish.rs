@@ -1,4 +1,4 @@
-//! A job is over: what it came to, by its own word and by systemd's.
+//! Determines how a finished job ended, from the job's own result and from systemd's.
 
 use super::*;
 
@@ -10,8 +10,8 @@ impl Engine<'_> {
         if !matches!(self.progress.place(ix), Place::Submitted(_)) {
             return Ok(());
         }
-        // What its needs come to is known only when they have, and that of its executor's setup is
-        // not theirs.
+        // A job's needs decide its own outcome, so wait for them. The setup of its executor is not
+        // one of its needs.
         if removed.result == JobResult::Dependency
             && !self.needs_are_finished(ix)
             && unit::executor_of(&self.context, ix).is_some()
@@ -26,13 +26,13 @@ impl Engine<'_> {
                     Ok(Some(_))
                 )
         {
-            // Somebody stopped the unit: it is over when systemd says so, not when its start was
-            // called off.
+            // Somebody stopped the unit. The job ends when its unit has ended, not when its start
+            // was called off.
             let states = self.manager.list(&[&removed.unit]).await?;
             if states.iter().any(crate::systemd::UnitState::is_pending) {
                 return Ok(());
             }
-            // Stopping a unit stops those that require it, before it has itself come to its end.
+            // Stopping a unit also stops the units that require it, before the first one has ended.
             if self.has_never_started(ix) {
                 self.called_off.insert(ix);
                 return Ok(());
@@ -41,7 +41,7 @@ impl Engine<'_> {
         self.finish_job(ix, removed.result).await
     }
 
-    /// Records how a job ended: by its own result, or by systemd's word where it left none.
+    /// Records how a job ended: by its own result, or by systemd's if it left none.
     pub(super) async fn finish_job(
         &mut self,
         ix: JobIx,
@@ -52,12 +52,12 @@ impl Engine<'_> {
         let left: Option<LeftResult> = match store::read_result(&self.run.job(name)) {
             Ok(left) => left,
             Err(error) => {
-                tracing::warn!(nixactions_job = %name, "{}, taking systemd's word for it", describe(&error));
+                tracing::warn!(nixactions_job = %name, "{}, using systemd's result", describe(&error));
                 None
             }
         };
-        // A runner exits as its result says. A job can write its own result, and end its runner
-        // before that does.
+        // A runner's exit status agrees with its result. A job that forges a result and then kills
+        // its runner gives a result that disagrees.
         let is_contradicted = |left: &LeftResult| {
             matches!(result, JobResult::Failed | JobResult::Timeout)
                 && matches!(
@@ -82,8 +82,8 @@ impl Engine<'_> {
         } else {
             self.manager.service_end(unit.as_str()).await?
         };
-        // A runner that systemd stops, since the kernel killed a step for its memory or the time
-        // was over, tells of a stop only.
+        // systemd stops a runner after the kernel killed a step for its memory, or after a timeout.
+        // The runner then reports only that it was stopped.
         let is_from_outside =
             self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
         // A job that runs in spite of a cancellation, and could not say how it went.
@@ -146,15 +146,15 @@ impl Engine<'_> {
         if record.outcome == Conclusion::Skipped
             && Condition::parse(job.condition.as_deref()).implies_success()
         {
-            // A runner takes a need without a result for failed; here it is known which were
-            // skipped.
+            // A runner takes a need without a result for a failed one. The supervisor knows which
+            // needs were skipped.
             record.reason = self
                 .progress
                 .why_blocked(self.context.graph, ix)
                 .or(record.reason);
         }
         if is_dropped {
-            // No runner was there to say so in the job's log.
+            // The job had no runner to write this to the job's log.
             let reason = record.reason.as_deref().unwrap_or("systemd dropped it");
             tracing::info!(nixactions_run = %self.context.run.run, nixactions_job = %name, nixactions_stream = "runner", "{}: {reason}", record.outcome);
         }
@@ -173,7 +173,7 @@ impl Engine<'_> {
         self.finished(ix, record);
         self.fail_fast(ix).await?;
         match finished_wave {
-            // The slices of the last jobs go with the run's.
+            // The slices of the last wave go with the run's slice.
             Some(wave) if !self.progress.is_done() => Ok(self
                 .manager
                 .stop(&UnitName::wave(&self.context.run.run, wave))
@@ -192,7 +192,7 @@ impl Engine<'_> {
         status::matrix_gate(&condition, gate, self.matrix_reason(ix))
     }
 
-    /// Unmounts a job's workspace, where it has one that is mounted.
+    /// Unmounts a job's workspace, if it is mounted.
     pub(super) fn unmount(&self, ix: JobIx) {
         if self.context.run.mounts_source {
             overlay::unmount(&self.run.job(self.context.graph.name(ix)));

@@ -1,9 +1,9 @@
-//! The run's turn in its concurrency group: taken before anything is submitted, held until the
-//! supervisor's unit has ended.
+//! The run's turn in its concurrency group. The run takes its turn before it submits anything, and
+//! holds it until the supervisor's unit has ended.
 //!
-//! The lock's descriptor also lies in systemd's store of the unit (sd_pid_notify_with_fds(3)): a
-//! supervisor that is killed and started again finds it there, and nobody else can have had the
-//! group meanwhile. With the unit, or systemd itself, it is gone.
+//! The descriptor of the lock is also in systemd's file descriptor store of the unit
+//! (sd_pid_notify_with_fds(3)). A supervisor that is killed and restarted finds it there, and no
+//! other run can have entered the group in between. The store goes with the unit, or with systemd.
 
 use std::{os::fd::AsFd, time::Instant};
 
@@ -22,22 +22,21 @@ use crate::{
     supervisor::{progress::Place, status_line, watch::Change},
 };
 
-/// What ends the wait for the group.
+/// The end of the wait for the group.
 enum Turn {
     Come(GroupLock),
-    /// The run is not to begin, for this reason.
+    /// The run must not begin, for this reason.
     Never(String),
 }
 
 impl Engine<'_> {
-    /// Waits for the run's turn. Returns whether it came; else all jobs have been recorded as
-    /// cancelled.
+    /// Waits for the run's turn. Returns whether the turn came. If not, all jobs have been recorded
+    /// as cancelled.
     pub(super) async fn enter_group(&mut self) -> Result<bool, SuperviseError> {
         let Some(concurrency) = &self.context.plan.concurrency else {
             return Ok(true);
         };
-        // Whatever lies in the store is the lock, and stays open with us: a descriptor needs no
-        // owner for that.
+        // The only stored descriptor is the lock. It stays open in this process and needs no owner.
         let entered = self
             .run
             .load_events()?
@@ -58,9 +57,9 @@ impl Engine<'_> {
                 {
                     Arrival::Entered(lock) => Turn::Come(lock),
                     Arrival::Waits { .. } | Arrival::Replaced { .. } if entered => {
-                        // Its jobs may be running: what can be done is to end them.
+                        // The run's jobs may be running, so end them.
                         self.ask_group(&group, ConcurrencyGroup::leave).await?;
-                        self.fail(format!("another run took its concurrency group `{name}` while it had no supervisor")).await?;
+                        self.fail(format!("another run entered the concurrency group `{name}` while this run had no supervisor")).await?;
                         return Ok(true);
                     }
                     Arrival::Replaced { by } => {
@@ -88,7 +87,7 @@ impl Engine<'_> {
                 );
                 if let Err(error) = stored {
                     tracing::warn!(
-                        "{}, the group is free while the supervisor is being restarted",
+                        "{}, the group is free during a restart of the supervisor",
                         describe(&error)
                     );
                 }
@@ -108,7 +107,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Starts the time that the run may take: when it was made, or when its turn came.
+    /// Starts the run's timeout. It counts from the time when the run was made, or when its turn
+    /// came.
     pub(super) fn start_clock(&mut self) -> Result<(), StoreError> {
         let Setting::Value(seconds) = self.context.plan.timeout else {
             return Ok(());
@@ -132,8 +132,8 @@ impl Engine<'_> {
     async fn wait_for_turn(&mut self, group: ConcurrencyGroup) -> Result<Turn, SuperviseError> {
         let (sender, mut come) = tokio::sync::oneshot::channel();
         let run = self.run.id().clone();
-        // A thread of its own, for the wait cannot be called off; it ends with the process. What it
-        // is given then is dropped.
+        // The wait blocks and cannot be interrupted, so it has a thread of its own that ends with
+        // the process. A turn that comes after the wait was given up is dropped.
         let wait = move || drop(sender.send((group.wait(&run), group)));
         std::thread::Builder::new()
             .name("group".to_owned())
@@ -163,8 +163,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Asks the group on another thread: others may be changing it, and the watchdog does not wait
-    /// for them.
+    /// Asks the group on another thread: other processes may hold its lock, and feeding the
+    /// watchdog must not wait for them.
     async fn ask_group<T: Send + 'static>(
         &self,
         group: &ConcurrencyGroup,
@@ -184,7 +184,7 @@ impl Engine<'_> {
             .map_or("", |concurrency| &concurrency.group)
     }
 
-    /// Returns why the run is not to begin any more, if it is not.
+    /// Returns why the run must not begin any more, if there is a reason.
     fn ended_before(&mut self) -> Option<String> {
         if let Some(reason) = self.run.superseded() {
             self.superseded = Some(reason.clone());
@@ -205,9 +205,9 @@ impl Engine<'_> {
         "the run was cancelled".to_owned()
     }
 
-    /// Records every job as cancelled, for nothing of the run was started.
+    /// Records every job as cancelled, because no part of the run was started.
     fn never_begin(&mut self, reason: &str) {
-        // Nothing is left to be cancelled.
+        // No job is left to cancel.
         self.cancel = Cancel::Killed;
         let waiting: Vec<JobIx> = self
             .context

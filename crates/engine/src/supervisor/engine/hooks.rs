@@ -1,9 +1,9 @@
-//! The hooks around all jobs of an executor: made before the first, told where they failed, cleaned
-//! up after the last.
+//! The hooks around all jobs of an executor: the setup before the first job, the cleanup after the
+//! last.
 //!
-//! The setup is in the DAG: the executor's jobs are ordered after its service and are not started
-//! unless it has succeeded. The cleanup is the supervisor's, so that it comes after failures and
-//! cancellations as well.
+//! The setup is part of the DAG: the executor's jobs are ordered after the setup's service and
+//! start only if it succeeded. The supervisor starts the cleanup, so that it also runs after
+//! failures and cancellations.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -19,11 +19,11 @@ use crate::{
     unit::{self, CLEANUP_GRACE, RunSpec, UnitName, WorkspaceHook},
 };
 
-/// How long the hooks that clean up are waited for, and their services beyond their own time.
+/// How long cleanup hooks, and their services beyond their own time, may take.
 const CLEANUP_DEADLINE: Duration = Duration::from_secs(CLEANUP_GRACE.as_secs() + 60);
 
 impl Engine<'_> {
-    /// Writes what the hooks find when they start.
+    /// Writes the files that the hooks need when they start.
     pub(super) fn prepare_hooks(&self) -> Result<(), store::StoreError> {
         for hook in [WorkspaceHook::Setup, WorkspaceHook::Cleanup] {
             for executor in unit::executors_with(&self.context, hook) {
@@ -33,7 +33,7 @@ impl Engine<'_> {
                 }
             }
         }
-        // Jobs whose executor has neither share a directory all the same.
+        // Jobs of an executor without these hooks still share a directory.
         for executor in self.context.plan.executors.keys() {
             let shared = self.run.executor(executor);
             if unit::has_hooks(&self.context, executor) && !shared.exists() {
@@ -43,14 +43,14 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Returns why a job cannot run whose executor has no workspace.
+    /// Returns why a job cannot run, if the setup of its executor failed.
     pub(super) fn setup_failure(&self, ix: JobIx) -> Option<String> {
         let executor = unit::executor_of(&self.context, ix)?;
         let reason = self.hook_failure(executor, WorkspaceHook::Setup)?;
         Some(format!("setupWorkspace of executor `{executor}`: {reason}"))
     }
 
-    /// Returns why a hook has not succeeded.
+    /// Returns why a hook did not succeed.
     fn hook_failure(&self, executor: &str, hook: WorkspaceHook) -> Option<String> {
         match store::read_result(&self.run.hook(executor, hook)) {
             Ok(Some(left)) if left.record.conclusion == Conclusion::Success => None,
@@ -70,8 +70,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Lets each executor clean up that was set up, or that needs no setup; ends the services of
-    /// the setups.
+    /// Cleans up each executor that was set up or that needs no setup, and ends the services of the
+    /// setups.
     pub(super) async fn clean_up_executors(&mut self) -> Result<(), SuperviseError> {
         let run: &RunSpec = self.context.run;
         let setups: BTreeSet<&str> =
@@ -91,11 +91,8 @@ impl Engine<'_> {
         for executor in &cleanups {
             let unit = unit::hook_unit(&self.context, executor, WorkspaceHook::Cleanup);
             if let Err(error) = self.manager.start(&unit, &[]).await {
-                // Most likely it has begun already, for the supervisor before this one.
-                tracing::warn!(
-                    "{}, waiting for it where it runs all the same",
-                    describe(&error)
-                );
+                // Most likely an earlier supervisor has started it.
+                tracing::warn!("{}, waiting for it if it runs already", describe(&error));
                 if !self
                     .manager
                     .list(&[unit.name.as_str()])
@@ -111,7 +108,7 @@ impl Engine<'_> {
         match tokio::time::timeout(CLEANUP_DEADLINE, self.ended(pending)).await {
             Ok(ended) => ended?,
             Err(_) => tracing::warn!(
-                "hooks that clean up did not end within {} s, leaving them to systemd",
+                "the cleanup hooks did not end within {} s, leaving them to systemd",
                 CLEANUP_DEADLINE.as_secs()
             ),
         }

@@ -1,8 +1,8 @@
-//! Matrix groups: what their jobs share, and the end of a group one of whose jobs has failed
-//! (`failFast`).
+//! Matrix groups: the files that their jobs share, and the end of a group after one of its jobs
+//! failed (`failFast`).
 //!
-//! As in a cancelled run, a flag is raised before the running jobs are signalled: a runner that
-//! starts from then on sees it.
+//! As in a cancelled run, a flag is raised before the running jobs are signalled, so that a runner
+//! that starts later sees it.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ use crate::{
     unit::{self, Context, UnitName},
 };
 
-/// Returns how many jobs may wait in PID 1, of the run and of each of its groups.
+/// Returns how many jobs may wait in PID 1, for the run and for each of its groups.
 pub(super) fn queue(context: &Context<'_>) -> Queue {
     let groups = unit::matrix_groups(context.plan);
     let bounded: Vec<(&str, u32)> = groups
@@ -48,12 +48,12 @@ pub(super) fn queue(context: &Context<'_>) -> Queue {
 #[derive(Debug)]
 pub(super) struct CancelledGroup {
     reason: String,
-    /// When what is left of it is killed; none once that is done.
+    /// When the rest of the group is killed; `None` once that is done.
     deadline: Option<Instant>,
 }
 
 impl Engine<'_> {
-    /// Makes what the jobs of each group share.
+    /// Makes the files that the jobs of each group share.
     pub(super) fn prepare_matrices(&self) -> Result<(), StoreError> {
         for (group, matrix) in unit::matrix_groups(self.context.plan) {
             let slots = matrix
@@ -64,8 +64,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Cancels the other jobs of a matrix whose job has failed, where that is the first failure in
-    /// it and the matrix asks for it.
+    /// Cancels the other jobs of a matrix after its first failed job, if the matrix asks for it.
     pub(super) async fn fail_fast(&mut self, ix: JobIx) -> Result<(), SuperviseError> {
         let (job, plan) = self.context.job(ix);
         let Some(matrix) = plan.matrix.as_ref().filter(|matrix| matrix.fail_fast) else {
@@ -92,8 +91,8 @@ impl Engine<'_> {
         self.cancel_group(group).await
     }
 
-    /// Raises the flag that starting runners of a group that is being cancelled look for, then
-    /// signals the running ones.
+    /// Raises the flag that starting runners of a cancelled group look for, then signals the
+    /// running ones.
     pub(super) async fn cancel_group(&mut self, group: &str) -> Result<(), SuperviseError> {
         let Some(cancelled) = self.cancelled_groups.get(group) else {
             return Ok(());
@@ -104,14 +103,14 @@ impl Engine<'_> {
             0o644,
         ) {
             tracing::warn!(
-                "{}, jobs of the matrix that start from now on are not cancelled",
+                "{}, jobs of the matrix that start from now on do not see the cancellation",
                 describe(&error)
             );
         }
         self.signal_matrix(group, true, Signal::SIGTERM).await
     }
 
-    /// Takes in that a group is being cancelled.
+    /// Notes that a group is being cancelled.
     pub(super) fn note_cancelled(&mut self, group: &str, job: &JobName) {
         let reason = status::fail_fast_reason(job, group);
         let deadline = Some(Instant::now() + CANCEL_DEADLINE);
@@ -128,7 +127,7 @@ impl Engine<'_> {
             .map(|cancelled| cancelled.reason.clone())
     }
 
-    /// Returns when the next group is to be killed that does not end by itself.
+    /// Returns when the next cancelled group is to be killed.
     pub(super) fn matrix_deadline(&self) -> Option<Instant> {
         self.cancelled_groups
             .values()
@@ -136,7 +135,7 @@ impl Engine<'_> {
             .min()
     }
 
-    /// Kills what is left of the groups whose time is over.
+    /// Kills the remaining jobs of groups whose time is over.
     pub(super) async fn kill_late_matrices(&mut self, now: Instant) -> Result<(), SuperviseError> {
         let is_late =
             |cancelled: &CancelledGroup| cancelled.deadline.is_some_and(|deadline| now >= deadline);

@@ -1,5 +1,5 @@
-//! The supervisor's loop: one owner of the run's state, told by systemd's signals, the run
-//! directory and the clock.
+//! The supervisor's loop. It is the one owner of the run's state, and learns of changes from
+//! systemd's signals, the run directory and the clock.
 
 mod cancel;
 mod finish;
@@ -48,16 +48,17 @@ use crate::{
     unit::{self, Context, Features, RunSpec, UnitName},
 };
 
-/// How often everything is compared with systemd's own view, should a signal be missed.
+/// How often the supervisor compares its state with systemd's, in case it missed a signal.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
-/// For how long is gathered what happens in a run with many jobs to come, and how many make it one:
-/// PID 1 runs them by itself, and each look at single events takes time from them.
+/// How long the supervisor collects events before it handles them, while at least `GATHER_FROM`
+/// jobs are unfinished. PID 1 runs these jobs by itself, and handling each event alone would take
+/// time from them.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_FROM: usize = 32;
 /// How long a record that cannot be written is tried again, and after which pauses.
 const RECORD_DEADLINE: Duration = Duration::from_secs(30);
 const RECORD_RETRY: Duration = Duration::from_secs(1);
-/// How long the run's slice is waited for at the end.
+/// How long the supervisor waits for the run's slice to stop at the end.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A run under supervision.
@@ -75,29 +76,29 @@ pub struct Engine<'a> {
     queue: Queue,
     pure: Vec<bool>,
     started: BTreeSet<JobIx>,
-    /// Jobs that systemd no longer means to start, though their needs go on: what became of them is
-    /// known when those have ended.
+    /// Jobs that systemd will not start any more, although their needs still run. Their outcome is
+    /// known when the needs have ended.
     called_off: BTreeSet<JobIx>,
     cancel: Cancel,
     /// The matrix groups that are being cancelled.
     cancelled_groups: BTreeMap<String, CancelledGroup>,
-    /// Why the run failed as a whole: its timeout, or trouble of our own.
+    /// Why the run failed as a whole: its timeout, or an error of the supervisor.
     failure: Option<String>,
     /// Why PID 1 is given no more jobs.
     refused: Option<String>,
     deadline: Option<Instant>,
     /// The lock of the run's concurrency group.
     group: Option<GroupLock>,
-    /// Why the run ends in favour of another.
+    /// Why the run ends in favour of another one.
     superseded: Option<String>,
-    /// The jobs whose runners were asked to end and have told nothing since, and until when they
-    /// may.
+    /// The jobs whose runners were asked to end and have reported nothing since, each with its
+    /// deadline.
     asked: BTreeMap<JobIx, Instant>,
-    /// What was warned of already.
+    /// The warnings that were given already.
     warned: BTreeSet<String>,
-    /// Where jobs' users are made; `None` where systemd makes them.
+    /// The users of jobs that this process makes; `None` where systemd makes them.
     users: Option<JobUsers>,
-    /// The users of jobs that are not over.
+    /// The users of unfinished jobs.
     job_users: BTreeMap<JobIx, String>,
     terminate: SignalStream,
     interrupt: SignalStream,
@@ -106,7 +107,7 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// Takes a run over: a new one, or one whose supervisor died.
+    /// Takes over a run: a new one, or one whose supervisor died.
     ///
     /// # Errors
     /// Fails when the run directory or systemd cannot be used.
@@ -209,15 +210,15 @@ impl<'a> Engine<'a> {
             .min();
             let wake = wake.unwrap_or(reconcile_at);
             if self.progress.unfinished() >= GATHER_FROM {
-                // On purpose not the runtime's sleep: what comes meanwhile stays in its sockets,
-                // and wakes up nobody.
+                // This blocks the whole thread on purpose: events wait in their sockets and wake up
+                // nothing.
                 std::thread::sleep(GATHER);
             }
             tokio::select! {
                 told = self.told.recv() => {
                     let Some(told) = told else { return Err(crate::systemd::SystemdError::Closed.into()) };
                     self.told(told).await?;
-                    // What is there already is taken in at once, so that it is written at once.
+                    // Handles all waiting events at once, so that they are written at once.
                     while let Ok(more) = self.told.try_recv() {
                         self.told(more).await?;
                     }
@@ -254,7 +255,7 @@ impl<'a> Engine<'a> {
         self.close().await
     }
 
-    /// Writes down how a job ended.
+    /// Records how a job ended.
     fn finished(&mut self, ix: JobIx, mut record: JobRecord) {
         let (job, plan) = self.context.job(ix);
         record.matrix = plan.matrix.as_ref().map(|matrix| MatrixRecord {
@@ -271,7 +272,7 @@ impl<'a> Engine<'a> {
         });
     }
 
-    /// Returns the job of a unit, if it is one's.
+    /// Returns the job of a unit, if the unit belongs to one.
     fn job_of(&self, unit: &str) -> Option<JobIx> {
         let name = unit
             .strip_prefix(&self.unit_prefix)?
@@ -282,7 +283,7 @@ impl<'a> Engine<'a> {
     async fn told(&mut self, told: Told) -> Result<(), SuperviseError> {
         match told {
             Told::Removed(removed) => self.job_removed(removed).await,
-            // What it told nobody before is to be seen.
+            // Signals were lost in the meantime, so compare with systemd's view.
             Told::Back => self.reconcile().await,
         }
     }
@@ -310,7 +311,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Leaves nothing behind but the record.
+    /// Closes the run and leaves only its record behind.
     async fn close(mut self) -> Result<(), SuperviseError> {
         if self.progress.has_submitted() {
             self.clean_up_executors().await?;
@@ -320,7 +321,7 @@ impl<'a> Engine<'a> {
         if let Some(users) = &self.users {
             users.remove_all();
         }
-        // Those of jobs that ended when no supervisor was there.
+        // Unmounts the workspaces of jobs that ended while no supervisor lived.
         self.context.graph.jobs().for_each(|ix| self.unmount(ix));
         let runtime = &self.context.run.runtime_directory;
         if let Err(error) = store::remove_tree(runtime)
@@ -393,7 +394,7 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Waits until systemd has done what was asked of these units.
+    /// Waits until systemd has started or stopped these units.
     async fn ended(&mut self, mut units: BTreeSet<String>) -> Result<(), SuperviseError> {
         while !units.is_empty() {
             match self.told.recv().await {
@@ -442,7 +443,8 @@ impl<'a> Engine<'a> {
         self.unwritten.push(event);
     }
 
-    /// Writes the events that are not on disk yet; they are kept and tried again where that fails.
+    /// Writes the events that are not on disk yet. If that fails, it keeps them and tries again
+    /// later.
     fn flush(&mut self) {
         if let Err(error) = self.try_flush() {
             tracing::warn!("{}, trying again with the next event", describe(&error));
@@ -457,7 +459,7 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Takes in what a job told.
+    /// Takes in the events and warnings of a job.
     fn take_in(&mut self, told: TellTale) {
         self.unwritten.extend(told.events);
         told.warnings
@@ -465,7 +467,7 @@ impl<'a> Engine<'a> {
             .for_each(|warning| self.warn(warning));
     }
 
-    /// Warns of something once, also where an earlier supervisor has done so.
+    /// Gives a warning once, even if an earlier supervisor gave it.
     fn warn(&mut self, message: String) {
         if self.warned.insert(message.clone()) {
             self.emit(EventKind::Warning { message });
@@ -490,7 +492,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Returns where the users of a run's jobs are made, if any of them is to have one.
+/// Returns the users of a run's jobs, if any job needs one.
 fn users(context: &Context<'_>) -> Option<JobUsers> {
     context
         .graph

@@ -1,4 +1,4 @@
-//! What PID 1 is given next: the jobs of a wave, and what they find when they start.
+//! Submits the next jobs to PID 1, and writes the files that they need when they start.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Engine<'_> {
-    /// Submits the next wave where there is room for one.
+    /// Submits the next wave if there is room for one.
     pub(super) async fn submit(&mut self) -> Result<(), SuperviseError> {
         if self.refused.is_some() {
             self.drop_ready();
@@ -53,7 +53,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Makes the users of a wave's jobs, where they are not systemd's to make.
+    /// Makes the users of a wave's jobs, unless systemd makes them.
     fn take_users(&mut self, jobs: &[JobIx]) -> BTreeMap<JobIx, String> {
         let mut taken = BTreeMap::new();
         let wanted = jobs
@@ -73,7 +73,7 @@ impl Engine<'_> {
         taken
     }
 
-    /// Takes in that a job is over, and its user with it.
+    /// Notes that a job is over, and removes its user.
     pub(super) fn release_user(&mut self, ix: JobIx) {
         if let (Some(user), Some(users)) = (self.job_users.remove(&ix), &mut self.users) {
             users.release(user);
@@ -106,7 +106,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Writes what the jobs of a wave find when they start.
+    /// Writes the files that the jobs of a wave need when they start.
     fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
         if number == 0
             && let Some(count) = self
@@ -127,13 +127,13 @@ impl Engine<'_> {
                 &paths,
                 &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
             )?;
-            // The job starts when all of the wave is written.
+            // A plain write suffices: the job starts only after the whole wave is written.
             store::write_json_plainly(&paths.spec(), &unit::job_spec(&self.context, *ix), 0o644)?;
         }
         Ok(())
     }
 
-    /// Watches what a job tells, of which the first `known` events have been passed on.
+    /// Watches a job's events. The first `known` of them have been passed on already.
     pub(super) fn watch_job(&mut self, ix: JobIx, known: usize) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let paths = self.run.job(name);

@@ -1,9 +1,9 @@
-//! A supervisor takes a run over, and compares its view with that of systemd.
+//! Takes over a run from an earlier supervisor, and compares the supervisor's view with systemd's.
 
 use super::*;
 
 impl Engine<'_> {
-    /// Replays what the last supervisor knew, and compares it with what systemd knows.
+    /// Replays the events of earlier supervisors, and compares the result with systemd's view.
     pub(super) async fn take_over(&mut self, past: &[Event]) -> Result<(), SuperviseError> {
         let graph = self.context.graph;
         let mut waves: Vec<(u32, Vec<JobIx>)> = Vec::new();
@@ -46,8 +46,9 @@ impl Engine<'_> {
             self.loaded().await?
         };
         for (wave, jobs) in waves {
-            // The line is written before the call: whether PID 1 got it is to be seen from the
-            // wave's slice, which stays until we stop it, or from any job that has left a trace.
+            // The event is written before the call, so PID 1 may not have the wave. It has the wave
+            // if the wave's slice is loaded, which stays until the supervisor stops it, or if any
+            // of its jobs left a trace.
             let main = UnitName::wave(&self.context.run.run, wave);
             let known = loaded.iter().any(|unit| unit.name == main.as_str());
             let traced = jobs
@@ -74,7 +75,7 @@ impl Engine<'_> {
         self.failure = std::fs::read_to_string(self.run.cancelled())
             .ok()
             .filter(|reason| !reason.is_empty() && self.cancel != Cancel::No);
-        // The last supervisor may have died between an event and what follows from it.
+        // The last supervisor may have died between an event and its consequences.
         match self.cancel {
             Cancel::No => {}
             Cancel::Ending(_) => self.cancel_jobs().await?,
@@ -92,13 +93,13 @@ impl Engine<'_> {
     pub(super) async fn loaded(&self) -> Result<Vec<crate::systemd::UnitState>, SuperviseError> {
         let run = &self.context.run.run;
         let slice = UnitName::run_slice(run);
-        // A backslash stands for itself here, unlike in glob(7).
+        // Unlike in glob(7), a backslash stands for itself here.
         let children = format!("{}-*.slice", slice.as_str().trim_end_matches(".slice"));
         let jobs = format!("{}*.service", self.unit_prefix);
         Ok(self.manager.list(&[&jobs, &children]).await?)
     }
 
-    /// Finishes the jobs that systemd has finished without our noticing.
+    /// Finishes the jobs that have ended in systemd without the supervisor's notice.
     pub(super) async fn reconcile(&mut self) -> Result<(), SuperviseError> {
         let loaded = self.loaded().await?;
         let running: std::collections::HashSet<&str> = loaded
@@ -128,7 +129,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Records the jobs that were called off and whose needs have ended by now.
+    /// Records the jobs that were called off and whose needs have ended since.
     pub(super) async fn settle(&mut self) -> Result<(), SuperviseError> {
         while let Some(ix) = self
             .called_off
