@@ -406,7 +406,7 @@ fn a_run_has_one_manager() {
     assert_eq!(
         text(&output),
         format!(
-            "error: run `{}` has a living manager already\nhint: attach to it, or cancel it\n",
+            "error: run `{}` already has a living manager\nhint: attach to it, or cancel it\n",
             run.id
         )
     );
