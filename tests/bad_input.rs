@@ -289,7 +289,7 @@ fn a_step_that_cannot_be_executed_fails_its_job_alone(manager: &Manager) {
         ),
         (
             "unknown",
-            "executable `no-such-program` is in no directory of PATH".to_owned(),
+            "executable `no-such-program` was not found in PATH".to_owned(),
         ),
         (
             "plain",

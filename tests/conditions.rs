@@ -64,10 +64,10 @@ fn a_bash_condition_decides_by_its_exit_status(manager: &Manager) {
         [
             "condition `[ -e nowhere ]` was false",
             "condition `exit 254` was false",
-            "condition `exit 255` could not be told: exit status 255",
-            "condition `kill -9 $$` could not be told: killed by SIGKILL",
-            "condition `true` could not be told: executable `bash` is in no directory of PATH",
-            "step beyond: condition `kill -TERM $$` could not be told: killed by SIGTERM",
+            "condition `exit 255` could not be evaluated: exit status 255",
+            "condition `kill -9 $$` could not be evaluated: killed by SIGKILL",
+            "condition `true` could not be evaluated: executable `bash` was not found in PATH",
+            "step beyond: condition `kill -TERM $$` could not be evaluated: killed by SIGTERM",
         ],
         "{run}"
     );
@@ -77,8 +77,8 @@ fn a_bash_condition_decides_by_its_exit_status(manager: &Manager) {
             "zero success/success",
             "one skipped/skipped: condition `exit 1` was false",
             "most skipped/skipped: condition `exit 254` was false",
-            "tolerated failure/success: condition `exit 255` could not be told: exit status 255",
-            "beyond failure/failure: condition `kill -TERM $$` could not be told: killed by SIGTERM",
+            "tolerated failure/success: condition `exit 255` could not be evaluated: exit status 255",
+            "beyond failure/failure: condition `kill -TERM $$` could not be evaluated: killed by SIGTERM",
             "after skipped/skipped: an earlier step failed",
         ],
         "{run}"
@@ -204,7 +204,7 @@ fn a_condition_that_takes_too_long_or_is_cancelled_is_ended(manager: &Manager) {
     );
     assert_eq!(
         run.reason("step"),
-        "step slow: condition `sleep 98802` could not be told: timeout: took longer than 1 s",
+        "step slow: condition `sleep 98802` could not be evaluated: timeout: took longer than 1 s",
         "{run}"
     );
     assert_eq!(

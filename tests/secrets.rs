@@ -417,7 +417,7 @@ fn a_mask_is_heard_however_long_it_is_and_before_the_other_stream(manager: &Mana
     let logs = manager.nixactions(&["logs", &run.id, "huge"]).ok();
     assert!(
         logs.contains(
-            "`::add-mask::` has more than a mebibyte, which cannot be hidden; the line is left out"
+            "`::add-mask::` has more than 1 MiB, which cannot be hidden; the line is left out"
         ),
         "{logs}"
     );

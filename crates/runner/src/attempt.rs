@@ -1,4 +1,4 @@
-//! One attempt at a job: its workspace, its steps in their order, and the artifacts it leaves.
+//! One attempt at a job: makes the workspace, runs the steps in order, and saves the artifacts.
 
 use std::time::Instant;
 
@@ -20,11 +20,11 @@ use crate::{
 };
 
 impl Job<'_> {
-    /// Makes the workspace and all that lies in it before the first step, and the environment that
-    /// goes with it.
+    /// Makes the workspace and the files that exist before the first step. Returns the environment
+    /// for the steps.
     pub(super) fn prepare(&mut self) -> Result<Environment, WorkspaceError> {
         workspace::prepare(self.spec, self.paths)?;
-        // `$NIXACTIONS_NEEDS` is promised to every step.
+        // Every step has `$NIXACTIONS_NEEDS`.
         let needs_file = self.spec.files_directory.join("needs.json");
         write_anew(
             &needs_file,
@@ -53,7 +53,7 @@ impl Job<'_> {
         Ok(environment)
     }
 
-    /// Goes through the steps.
+    /// Runs the steps.
     pub(super) fn steps(&mut self, environment: &mut Environment) {
         let spec = self.spec;
         for (index, step) in spec.steps.iter().enumerate() {
@@ -80,7 +80,7 @@ impl Job<'_> {
             }
             if record.conclusion == Conclusion::Failure {
                 let reason = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
-                // The first failure is the job's, so it decides who tries again.
+                // The first failed step decides whether the job retries.
                 if self.record.outcome == Conclusion::Success {
                     self.inherits = step.retry.is_inherit();
                 }
@@ -99,8 +99,8 @@ impl Job<'_> {
         self.notice_cancellation();
     }
 
-    /// Saves the artifacts, also of a job that failed if they are there; a missing one fails a job
-    /// that succeeded.
+    /// Saves the artifacts that exist, also of a failed job. A missing artifact fails a job that
+    /// succeeded.
     pub(super) fn save(&mut self) {
         if self.processes.killed {
             return;
@@ -110,7 +110,7 @@ impl Job<'_> {
             self.tell();
         }
         for output in &spec.outputs {
-            // The workspace of a job that succeeds is removed next.
+            // The workspace of a successful job is removed next, so files may be moved out of it.
             let done = self.record.outcome == Conclusion::Success;
             match workspace::save(spec, self.paths, output, done) {
                 Ok(warnings) => warnings
@@ -119,7 +119,7 @@ impl Job<'_> {
                 Err(WorkspaceError::Missing { .. })
                     if self.record.outcome != Conclusion::Success => {}
                 Err(error) => {
-                    // Another attempt may make it.
+                    // Another attempt may make the artifact.
                     self.inherits |= matches!(error, WorkspaceError::Missing { .. });
                     let reason = describe(&error);
                     self.processes.journal.note(&reason, Priority::Error);

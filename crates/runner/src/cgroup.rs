@@ -1,7 +1,7 @@
-//! The job's own cgroup: who is in it, and what it consumed (cgroups(7)).
+//! The job's own cgroup: its processes, and the resources that it consumed (cgroups(7)).
 //!
-//! Everything a job forks stays in its unit's cgroup, whatever it does about sessions and parents,
-//! so that is where "all that is left" is read from.
+//! All processes of a job stay in its unit's cgroup, whatever they do with sessions and parents. So
+//! the cgroup lists all remaining processes of the job.
 
 use std::{
     collections::HashSet,
@@ -96,7 +96,7 @@ impl Cgroup {
     pub fn kill_all(&self) -> Option<usize> {
         let others = self.read_others()?;
         for pid in &others {
-            // It may have ended meanwhile.
+            // The process may have ended in the meantime.
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
         Some(others.len())
@@ -111,15 +111,15 @@ impl Cgroup {
                 return;
             }
             for pid in left {
-                // It may have ended meanwhile.
+                // The process may have ended in the meantime.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            // A zombie is not listed any more, so its parent's wait is nothing to wait for here.
+            // The cgroup lists no zombies, so there is no need to wait for a parent to reap one.
             std::thread::yield_now();
         }
     }
 
-    /// Returns what the job consumed so far.
+    /// Returns the resources that the job has consumed so far.
     pub fn usage(&self) -> Usage {
         let Some(path) = &self.path else {
             return Usage::default();
@@ -142,8 +142,8 @@ impl Cgroup {
     }
 }
 
-/// Reads a file of the kernel's, which does not say how long it is: without room for it, it would
-/// be read in small parts.
+/// Reads a file of the kernel, which does not report its length. Without a buffer of sufficient
+/// size, it would be read in small parts.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::with_capacity(4 << 10);
     File::open(path)?.read_to_string(&mut text)?;

@@ -1,8 +1,8 @@
-//! Workflow commands in what a step prints: `::error file=a.rs,line=1::text`, as GitHub documents
-//! them (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>).
+//! Workflow commands in a step's output: `::error file=a.rs,line=1::text`, as documented by GitHub
+//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>).
 //!
-//! Knows what a line means, and how many annotations are kept. Knows nothing of pipes and the
-//! journal.
+//! This module knows the meaning of a line and the bounds on annotations. It knows nothing of pipes
+//! and the journal.
 
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
@@ -15,46 +15,46 @@ use crate::{
     record::{Annotation, AnnotationLevel},
 };
 
-/// How many annotations of a level are kept of a step, and how many of a job: GitHub's bounds.
+/// How many annotations of each level a step and a job may have: GitHub's bounds.
 const OF_STEP: usize = 10;
 const OF_JOB: usize = ANNOTATIONS_MAX;
 
-/// What a line that is a command comes to.
+/// The effect of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Nothing that is shown.
+    /// The line is not shown.
     Done,
-    /// This value is to be hidden from now on.
+    /// The line is not shown, and this value is hidden from now on.
     Hide(Vec<u8>),
-    /// This text is shown in its place, of this level and as this command.
+    /// This text is shown in place of the line, with this level and mark.
     Say(String, Option<Priority>, Mark),
-    /// Nothing that is shown but a warning: the command is outdated.
+    /// The line is not shown, and this warning tells that the command is outdated.
     Warn(&'static str),
 }
 
 /// The token that ends a `::stop-commands::`, while commands are stopped. The two streams of an
-/// attempt at a step share one, and nothing else does: what an earlier step left running stops its
-/// own commands only.
+/// attempt at a step share it, and no other stream does. So a process that an earlier step left
+/// behind stops only its own commands.
 pub type Stopped = Rc<RefCell<Option<Vec<u8>>>>;
 
-/// How much of outputs is taken of one step by `::set-output`, in bytes: what a file may have.
+/// How many bytes of outputs a step may set by `::set-output`: as many as a file may have.
 const SET_MAX: usize = files::FILE_MAX as usize;
 const SET_OUTPUT: &str =
     "`::set-output` is outdated: write `NAME=VALUE` to the file $NIXACTIONS_OUTPUT";
 const SAVE_STATE: &str =
     "`::save-state` is outdated and has no effect: no later step reads what it saves";
 
-/// What has been heard of the running step, and of its job so far.
+/// The commands of the running step, and the annotations of its job so far.
 #[derive(Debug, Default)]
 pub struct Commands {
     step: String,
-    /// How many annotations the step has made, by level.
+    /// The number of the step's annotations, by level.
     of_step: [usize; 3],
     of_job: usize,
     annotations: Vec<Annotation>,
-    /// What the step has set by `::set-output`.
+    /// The outputs that the step set by `::set-output`.
     outputs: Vec<(String, String)>,
-    /// The outdated commands that were warned of.
+    /// The outdated commands for which a warning was given.
     warned: BTreeSet<&'static str>,
 }
 
@@ -68,18 +68,19 @@ impl Commands {
         self.outputs.clear();
     }
 
-    /// Takes the outputs that the step has set by `::set-output`.
+    /// Takes the outputs that the step set by `::set-output`.
     pub fn outputs(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.outputs)
     }
 
-    /// Takes the annotations that were made since this was last asked.
+    /// Takes the annotations made since the last call.
     pub fn annotations(&mut self) -> Vec<Annotation> {
         std::mem::take(&mut self.annotations)
     }
 
-    /// Listens to a line of a stream. `None` where it is no command, and is shown as it is. What is
-    /// to be hidden is hidden even where commands are stopped: better a line too few than a secret.
+    /// Handles a line of a stream. Returns `None` if the line is not a command, and is shown as it
+    /// is. `::add-mask::` works even while commands are stopped: a lost line is better than a shown
+    /// secret.
     pub fn hear(&mut self, line: &[u8], stopped: &Stopped) -> Option<Heard> {
         let line = line.trim_ascii_start();
         let rest = line.strip_prefix(b"::")?;
@@ -101,8 +102,7 @@ impl Commands {
             }
         }
         let text = |data: &[u8]| String::from_utf8_lossy(&unescape(data, false)).into_owned();
-        // As on GitHub, upper and lower case are the same in the names of commands and of their
-        // properties.
+        // As on GitHub, the names of commands and properties ignore case.
         match name.to_ascii_lowercase().as_slice() {
             b"add-mask" => Some(Heard::Hide(unescape(data, false))),
             b"group" => Some(Heard::Say(text(data), None, Mark::Group)),
@@ -119,7 +119,7 @@ impl Commands {
             b"save-state" if property(properties, b"name").is_some() => {
                 Some(self.outdated(SAVE_STATE))
             }
-            // A token that is a command's name would be used up by that command.
+            // A token that is a command's name is refused: that command would consume it.
             b"stop-commands"
                 if !data.is_empty()
                     && !NAMES.iter().any(|name| name.eq_ignore_ascii_case(data)) =>
@@ -131,7 +131,7 @@ impl Commands {
         }
     }
 
-    /// Takes in an output as GitHub does, where the command has a name for it.
+    /// Stores an output as GitHub does, if the command names it.
     fn set_output(&mut self, properties: &[u8], value: String) -> Option<Heard> {
         let name = property(properties, b"name")?;
         if !files::is_name(&name) || value.contains('\0') {
@@ -209,7 +209,7 @@ impl Commands {
     }
 }
 
-/// The names of all commands that are listened to.
+/// The names of all known commands.
 const NAMES: [&[u8]; 10] = [
     b"add-mask",
     b"group",
@@ -223,7 +223,7 @@ const NAMES: [&[u8]; 10] = [
     b"save-state",
 ];
 
-/// Returns the value of one of a command's properties, if it has one.
+/// Returns the value of a command's property, if the command has it.
 fn property(properties: &[u8], name: &[u8]) -> Option<String> {
     properties.split(|byte| *byte == b',').find_map(|property| {
         let equals = memchr(b'=', property)?;
@@ -233,7 +233,7 @@ fn property(properties: &[u8], name: &[u8]) -> Option<String> {
     })
 }
 
-/// Replaces the escapes of a command's data, or of one of its properties, by what they stand for.
+/// Decodes the escapes in a command's data or in one of its properties.
 fn unescape(data: &[u8], property: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len());
     let mut rest = data;
@@ -259,7 +259,7 @@ fn unescape(data: &[u8], property: bool) -> Vec<u8> {
     out
 }
 
-/// Cuts text that is longer than is kept.
+/// Cuts text to the length that is kept.
 fn cut(text: &str) -> String {
     let mut text = text.to_owned();
     cut_text(&mut text, TEXT_MAX);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_shown_as_it_is() {
+    fn lines_that_are_not_commands_are_shown_unchanged() {
         let mut commands = Commands::default();
         for line in [
             "plain",
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn outdated_commands_are_taken_with_one_warning_each() {
+    fn outdated_commands_work_with_one_warning_each() {
         let mut commands = Commands::default();
         commands.begin("a", 1);
         assert_eq!(
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(commands.outputs(), []);
         let big = [b"::set-output name=big::".to_vec(), vec![b'x'; SET_MAX]].concat();
         assert_eq!(hear(&mut commands, &big), Some(Heard::Done));
-        assert_eq!(commands.outputs(), [], "it is more than a file may have");
+        assert_eq!(commands.outputs(), [], "larger than a file may be");
     }
 
     #[test]
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(
             hear("::stop-commands::error", &stopped),
             None,
-            "it would never end"
+            "the token could never come"
         );
         assert_eq!(hear("::stop-commands::t-1", &stopped), Some(Heard::Done));
         for line in ["::error::x", "::t-2::", "::stop-commands::t-3"] {
@@ -413,19 +413,19 @@ mod tests {
         assert_eq!(
             hear("::add-mask::x", &stopped),
             Some(Heard::Hide(b"x".to_vec())),
-            "a secret is a secret"
+            "secrets are hidden even while commands are stopped"
         );
         let other = Stopped::default();
         assert!(
             hear("::error::x", &other).is_some(),
-            "that of another step is not stopped"
+            "the commands of another step are not stopped"
         );
         assert_eq!(hear("::t-1::", &stopped), Some(Heard::Done));
         assert!(hear("::error::x", &stopped).is_some());
     }
 
     #[test]
-    fn as_many_annotations_are_kept_as_on_github() {
+    fn annotations_are_bounded_as_on_github() {
         let mut commands = Commands::default();
         for step in 0..4 {
             commands.begin(&step.to_string(), 1);

@@ -1,7 +1,7 @@
-//! Conditions in bash: asked in the job's environment and workspace, once all before has succeeded.
+//! Conditions in bash. They run in the job's environment and workspace, once everything before them
+//! has succeeded.
 //!
-//! Exit status 0 is true and 1 to 254 is false. Whatever else a condition ends with tells neither,
-//! and is a failure.
+//! Exit status 0 is true, and 1 to 254 is false. Any other end is a failure of the condition.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use crate::{
     status,
 };
 
-/// Where a condition is asked.
+/// The surroundings of a condition.
 struct Question<'a> {
     /// The name of its script.
     file: String,
-    /// The step, where it is one's.
+    /// The step, if the condition belongs to one.
     step: Option<&'a str>,
-    /// The longest it may take, beside the job's own time.
+    /// The condition's timeout, beside the job's own.
     timeout: Option<Seconds>,
     variables: BTreeMap<String, String>,
     environment: &'a Environment,
 }
 
 impl Job<'_> {
-    /// Asks the job's own condition. Where it is not true, the job's record says what became of the
-    /// job.
+    /// Evaluates the job's own condition, with retries. If it is not true, the job's record holds
+    /// the outcome.
     pub(super) fn holds_in_the_end(&mut self, condition: &str, environment: &Environment) -> bool {
         let mut attempt = 1;
         loop {
@@ -53,8 +53,8 @@ impl Job<'_> {
         }
     }
 
-    /// Asks the job's condition. Records how the job ends where it does not run; an error is why
-    /// the condition could not be told.
+    /// Evaluates the job's condition once. Records the outcome if the job does not run. An error
+    /// says why the condition has no value.
     fn holds(&mut self, condition: &str, environment: &Environment) -> Result<bool, String> {
         let question = Question {
             file: "condition".to_owned(),
@@ -67,7 +67,7 @@ impl Job<'_> {
             Ok(true) => return Ok(true),
             Ok(false) => self.end(Conclusion::Skipped, status::was_false(condition)),
             Err((_, reason)) if self.record.outcome == Conclusion::Success => return Err(reason),
-            // The cancellation or timeout that ended the condition is recorded as the job's.
+            // The job's record already has the cancellation or timeout that ended the condition.
             Err(_) => {}
         }
         Ok(false)
@@ -104,7 +104,7 @@ impl Job<'_> {
         }
     }
 
-    /// Asks a condition. An error is how what asks for it ends, and why.
+    /// Evaluates a condition. An error is the outcome of its job or step, and the reason.
     fn ask(
         &mut self,
         condition: &str,
@@ -113,7 +113,10 @@ impl Job<'_> {
         let failed = |what: String| {
             (
                 Conclusion::Failure,
-                format!("{} could not be told: {what}", status::condition(condition)),
+                format!(
+                    "{} could not be evaluated: {what}",
+                    status::condition(condition)
+                ),
             )
         };
         let path = question.variables.get("PATH").map_or("", String::as_str);

@@ -1,9 +1,10 @@
-//! The environment of a step: which level sets what, strongest last.
+//! The environment of a step, built from levels; later levels win.
 //!
-//! PLAN's order: what the workflow's providers print, workflow env, the same of the job, what
-//! earlier steps wrote to `$NIXACTIONS_ENV`, the same of the step, then the caller's overrides.
-//! The engine's own variables are set last, so nothing that a user names can replace one: inputs,
-//! matrix values, needs, and the variables that tell a step where it is.
+//! The order of PLAN: the output of the workflow's providers, the workflow's `env`, the same two of
+//! the job, the values that earlier steps wrote to `$NIXACTIONS_ENV`, the same two of the step,
+//! then the caller's overrides. The engine's own variables come last, so no name that a user
+//! chooses can replace one: inputs, matrix values, needs, and the variables that tell a step its
+//! place.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,43 +15,43 @@ use super::{
 };
 use crate::{paths::JobPaths, programs, settings::Env, spec::JobSpec};
 
-/// The variable that tells steps where their credentials are.
+/// The variable with the directory of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
-/// Whose environment it is.
+/// The owner of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// That of the workflow's providers.
+    /// The providers of the workflow.
     Workflow,
-    /// That of the job: of its providers and its condition.
+    /// The job: its providers and its condition.
     Job,
-    /// That of the step at this position.
+    /// The step at this position.
     Step(usize),
 }
 
-/// The environment of a job's steps as it grows.
+/// The environment of a job's steps, as it grows.
 #[derive(Debug, Default)]
 pub struct Environment {
-    /// What providers printed: those of the workflow, of the job, and of each step.
+    /// The output of providers: of the workflow, of the job, and of each step.
     workflow_from: Env,
     job_from: Env,
     steps_from: BTreeMap<usize, Env>,
-    /// What earlier steps wrote to `$NIXACTIONS_ENV`.
+    /// The values that earlier steps wrote to `$NIXACTIONS_ENV`.
     written: BTreeMap<String, String>,
-    /// What earlier steps wrote to `$NIXACTIONS_PATH`, the latest first.
+    /// The directories that earlier steps wrote to `$NIXACTIONS_PATH`, the latest first.
     path: Vec<String>,
-    /// How the needs concluded, and `$NIXACTIONS_NEEDS`.
+    /// The conclusions of the needs, and `$NIXACTIONS_NEEDS`.
     results: Env,
     /// The outputs of the needs.
     outputs: Env,
 }
 
-/// Names of variables that a user gave and the engine sets itself. Each is dropped.
+/// Names of variables that a user gave although the engine sets them. Their values are dropped.
 pub type Dropped = Vec<String>;
 
 impl Environment {
-    /// Starts from what the job's needs left. Also returns a warning for each name of an output
-    /// that cannot be a variable.
+    /// Returns the environment from the results of the job's needs. Also returns a warning for each
+    /// output whose name cannot be a variable.
     pub fn new(needs: &[NeedResult], needs_file: &Path) -> (Self, Vec<String>) {
         let needs::Variables {
             mut results,
@@ -69,8 +70,7 @@ impl Environment {
         (environment, warnings)
     }
 
-    /// Takes in what a provider of this level printed; a later one's value replaces an earlier
-    /// one's.
+    /// Adds the output of a provider of this level. A later value replaces an earlier one.
     pub fn provide(&mut self, spec: &JobSpec, level: Level, env: Vec<(String, String)>) -> Dropped {
         let (dropped, env) = self.apart(spec, env);
         let from = match level {
@@ -82,8 +82,8 @@ impl Environment {
         dropped
     }
 
-    /// Takes in what a step wrote for later ones. As on GitHub, a step cannot change the variables
-    /// that tell later ones where they are.
+    /// Adds the values that a step wrote for later ones. As on GitHub, a step cannot change the
+    /// variables that tell later steps their place.
     pub fn extend(
         &mut self,
         spec: &JobSpec,
@@ -101,7 +101,7 @@ impl Environment {
         dropped
     }
 
-    /// Tells variables that the engine sets itself from the others.
+    /// Separates the variables that the engine sets itself from the others.
     fn apart(&self, spec: &JobSpec, env: Vec<(String, String)>) -> (Dropped, Env) {
         let is_ours = |key: &str| {
             key == "NIXACTIONS"
@@ -117,12 +117,12 @@ impl Environment {
         (ours, others.into_iter().collect())
     }
 
-    /// Returns whether a variable is the output of a need, whose value is in `$NIXACTIONS_NEEDS`.
+    /// Returns whether a variable is an output of a need. Its value is also in `$NIXACTIONS_NEEDS`.
     pub fn is_output(&self, name: &str) -> bool {
         self.outputs.contains_key(name)
     }
 
-    /// Returns whether a variable is one that every step is promised.
+    /// Returns whether every step is guaranteed this variable.
     pub fn is_promised(&self, name: &str) -> bool {
         matches!(name, "PATH" | "HOME" | "CI" | "NIXACTIONS" | CREDENTIALS)
             || name.starts_with("NIXACTIONS_")
@@ -130,7 +130,7 @@ impl Environment {
             || self.results.contains_key(name)
     }
 
-    /// Returns the environment of the job as such: what its condition sees.
+    /// Returns the environment of the job itself, for its condition.
     pub fn of_job(&self, spec: &JobSpec, paths: &JobPaths) -> BTreeMap<String, String> {
         self.build(spec, paths, Level::Job, [])
     }
@@ -145,7 +145,8 @@ impl Environment {
         self.build(spec, paths, level, [])
     }
 
-    /// Returns the environment of a step before it has files to write to: what its condition sees.
+    /// Returns the environment of a step's condition: that of the step, without the files to write
+    /// to.
     pub fn of_condition(
         &self,
         spec: &JobSpec,
@@ -177,7 +178,8 @@ impl Environment {
         )
     }
 
-    /// Puts the levels on top of each other; `place` is what else tells a step where it is.
+    /// Puts the levels on top of each other. `place` holds further variables about the step's
+    /// place.
     fn build<'a>(
         &self,
         spec: &JobSpec,
@@ -208,8 +210,8 @@ impl Environment {
         };
         set("PATH", spec.path.clone());
         set("LANG", "C.UTF-8".to_owned());
-        // Where systemd knows none: to bash it would be that of the user database, which may let
-        // nobody in.
+        // If systemd sets no shell, bash would take the one of the user database, which may forbid
+        // logins.
         set("SHELL", programs::shell(&spec.path).display().to_string());
         for key in [
             "USER",

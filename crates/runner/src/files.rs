@@ -1,10 +1,9 @@
 //! The files that a step may write: `$NIXACTIONS_ENV`, `_PATH`, `_OUTPUT`, `_SUMMARY`, and their
 //! GitHub names.
 //!
-//! `K=V` lines or `K<<DELIM` heredocs, as on GitHub
+//! They hold `K=V` lines or `K<<DELIM` heredocs, as on GitHub
 //! (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#environment-files>).
-//! A step may have put anything there, so a bad line is an error that names the line and never its
-//! value.
+//! A step may write anything, so the error about a bad line names the line and never its value.
 
 use std::{
     fs,
@@ -18,55 +17,55 @@ use crate::{error::describe, store};
 /// The largest file that is read, in bytes: GitHub's bound for outputs.
 pub const FILE_MAX: u64 = 1 << 20;
 
-/// What is wrong with a file that a step wrote.
+/// A fault in a file that a step wrote.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read as a plain file.
+    /// The file cannot be read as a plain file.
     #[error("{name}: cannot be read ({reason})")]
     Unreadable {
-        /// The variable that named it.
+        /// The variable that names the file.
         name: &'static str,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// It is too large.
+    /// The file is too large.
     #[error("{name}: has more than {FILE_MAX} bytes")]
     TooLarge {
-        /// The variable that named it.
+        /// The variable that names the file.
         name: &'static str,
     },
-    /// A line is neither form.
+    /// A line has neither form.
     #[error("{name}, line {line}: {what}")]
     Line {
-        /// The variable that named it.
+        /// The variable that names the file.
         name: &'static str,
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The fault, as a phrase.
         what: &'static str,
     },
 }
 
-/// The four files of one attempt of a step; gone with this, since what a step writes there may be
-/// secret.
+/// The four files of an attempt at a step. They are removed when this is dropped, since their
+/// contents may be secret.
 #[derive(Debug)]
 pub struct StepFiles {
-    /// What their paths have in common.
+    /// The common part of their paths.
     stem: PathBuf,
 }
 
-/// What a step wrote.
+/// The contents of a step's files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Variables for later steps.
     pub env: Vec<(String, String)>,
-    /// Directories to go before `PATH`, in the order they were written.
+    /// Directories for the front of `PATH`, in the order in which the step wrote them.
     pub path: Vec<String>,
     /// Outputs of the job.
     pub outputs: Vec<(String, String)>,
 }
 
-/// The variables that name each file, ours first, and its file name.
+/// The variables that name each file, ours first, and the file's name.
 const NAMES: [(&[&str], &str); 4] = [
     (&["NIXACTIONS_ENV", "JOB_ENV", "GITHUB_ENV"], "env"),
     (&["NIXACTIONS_PATH", "GITHUB_PATH"], "path"),
@@ -74,7 +73,7 @@ const NAMES: [(&[&str], &str); 4] = [
     (&["NIXACTIONS_SUMMARY", "GITHUB_STEP_SUMMARY"], "summary"),
 ];
 
-/// Returns whether a variable is one that names a file of a step.
+/// Returns whether a variable names a file of a step.
 pub fn is_file_variable(name: &str) -> bool {
     NAMES.iter().any(|(names, _)| names.contains(&name))
 }
@@ -94,7 +93,7 @@ impl StepFiles {
         Ok(own)
     }
 
-    /// Returns the variables that tell a step where its files are.
+    /// Returns the variables that name the step's files.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
         NAMES
             .into_iter()
@@ -105,10 +104,9 @@ impl StepFiles {
         self.stem.with_extension(file)
     }
 
-    /// Reads what the step wrote.
+    /// Reads the files of the step.
     ///
-    /// # Errors
-    /// Fails at the first line that is of neither form.
+    /// Fails at the first line that has neither form.
     pub fn read(&self) -> Result<Written, FileError> {
         let path = self.text("NIXACTIONS_PATH", "path")?;
         Ok(Written {
@@ -126,10 +124,9 @@ impl StepFiles {
         })
     }
 
-    /// Reads what the step wrote to its summary, which need not be UTF-8.
+    /// Reads the step's summary, which need not be UTF-8.
     ///
-    /// # Errors
-    /// Fails where it is too large, or no file any more.
+    /// Fails if the file is too large, or is not a file any more.
     pub fn summary(&self) -> Result<String, FileError> {
         self.bytes("NIXACTIONS_SUMMARY", "summary")
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -152,7 +149,7 @@ impl StepFiles {
         use io::Read;
         let unreadable = |reason: String| FileError::Unreadable { name, reason };
         let path = self.path(file);
-        // As most are left.
+        // Most files stay empty.
         if path
             .symlink_metadata()
             .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
@@ -160,7 +157,7 @@ impl StepFiles {
             return Ok(Vec::new());
         }
         let opened = store::open_untrusted(&path).map_err(|error| match error {
-            // Where the file lies is nothing that a reader of the reason could look at.
+            // The path means nothing to readers of the message.
             store::StoreError::NotPlain { .. } => {
                 unreadable("not a plain file of reasonable size".to_owned())
             }
@@ -184,14 +181,14 @@ impl StepFiles {
 impl Drop for StepFiles {
     fn drop(&mut self) {
         for (_, file) in NAMES {
-            // What a step has put in a file's place goes with all that the job leaves.
+            // If a step made a directory in a file's place, it is removed with the rest of the job.
             let _ = fs::remove_file(self.path(file));
         }
     }
 }
 
-/// Writes a file of the runner's where steps may write as well. What one has put in its place, a
-/// link or a pipe, is not followed or waited for: it goes.
+/// Writes a file of the runner in a directory where steps may write as well. A link or pipe that a
+/// step put in the file's place is removed: it is neither followed nor waited for.
 ///
 /// # Errors
 /// Fails with the system's reason.
@@ -213,7 +210,7 @@ pub fn write_anew(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-/// Parses `K=V` lines and `K<<DELIM` heredocs; of a name that comes twice the later value is last.
+/// Parses `K=V` lines and `K<<DELIM` heredocs. If a name occurs twice, the later value comes last.
 fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, FileError> {
     let mut out = Vec::new();
     let mut lines = text.split('\n').enumerate();
@@ -234,8 +231,8 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
                     return Err(bad("has no delimiter after `<<`"));
                 }
                 let mut value: Vec<&str> = Vec::new();
-                // A carriage return belongs to the value, unless the file has them at the ends of
-                // all its lines.
+                // A carriage return belongs to the value, unless all lines of the file end with
+                // one.
                 let value = loop {
                     match lines.next() {
                         Some((_, end)) if end == delimiter => break value.join("\n"),
@@ -244,7 +241,7 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
                             break text.strip_suffix('\r').unwrap_or(&text).to_owned();
                         }
                         Some((_, part)) => value.push(part),
-                        None => return Err(bad("begins a value whose delimiter never comes")),
+                        None => return Err(bad("begins a value without its end delimiter")),
                     }
                 };
                 (key, value)
@@ -263,7 +260,7 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
     Ok(out)
 }
 
-/// Returns whether a text may name a variable or an output.
+/// Returns whether a text is a valid name of a variable or an output.
 pub fn is_name(text: &str) -> bool {
     let mut chars = text.chars();
     chars
@@ -313,7 +310,7 @@ mod tests {
         );
         assert_eq!(
             parse("A<<EOF\nsecret\n").unwrap_err(),
-            "F, line 1: begins a value whose delimiter never comes"
+            "F, line 1: begins a value without its end delimiter"
         );
         assert_eq!(
             parse("1=secret\n").unwrap_err(),

@@ -1,8 +1,8 @@
-//! What a process can be given: the kernel bounds one variable, and all of them together.
+//! Fits the environment of a process to the kernel's limits.
 //!
-//! Linux takes one argument or `NAME=value` of at most 128 KiB, and all arguments and variables
+//! Linux takes arguments and `NAME=value` variables of at most 128 KiB each, and all of them
 //! together up to a quarter of the stack's limit (execve(2), "Limits on size of arguments and
-//! environment"). What does not fit stays out, so that a job is started all the same.
+//! environment"). Variables that do not fit are left out, so that the process still starts.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -11,27 +11,27 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::{env::Environment, job::Job};
 use crate::settings::ARG_BYTES_MAX;
 
-/// The least and the most that Linux takes of arguments and variables together, in bytes.
+/// The least and the greatest limit of Linux on arguments and variables together, in bytes.
 const ALL_MIN: u64 = 128 << 10;
 const ALL_MAX: u64 = 6 << 20;
-/// What the kernel adds: the program's path, and that of its interpreter.
+/// The paths that the kernel adds: of the program and of its interpreter.
 const PATHS: usize = 2 * 4096;
-/// What each argument and variable takes beside its text: its final NUL and its pointer.
+/// The overhead of each argument and variable: its final NUL and its pointer.
 const EACH: usize = 1 + size_of::<usize>();
 
 /// A variable that is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct LeftOut {
     name: String,
-    /// How many bytes its value has.
+    /// The length of its value, in bytes.
     bytes: usize,
-    /// Whether it is too long by itself; else all together are too much.
+    /// Whether it is too long by itself. If not, all variables together are too long.
     is_too_long: bool,
 }
 
 impl Job<'_> {
-    /// Gives a command its variables, and nothing else of the runner's. The log says once of each
-    /// variable that does not fit.
+    /// Gives a command its variables, and nothing else of the runner's environment. Logs each
+    /// variable that does not fit once.
     pub(super) fn give(
         &mut self,
         command: &mut Command,
@@ -72,15 +72,16 @@ impl Job<'_> {
     }
 }
 
-/// Returns how much a process can be given, in bytes.
+/// Returns the limit of this process on arguments and variables together, in bytes.
 fn room() -> usize {
     let stack = getrlimit(Resource::RLIMIT_STACK).map_or(ALL_MIN, |(soft, _)| soft / 4);
     usize::try_from(stack.clamp(ALL_MIN, ALL_MAX)).unwrap_or(usize::MAX)
 }
 
-/// Takes out the variables that a process cannot be given beside its arguments: those that are too
-/// long alone, then the longest outputs until there is room for the process' own commands as
-/// well, then the longest others but the kept until the kernel takes the rest.
+/// Takes out the variables that do not fit beside the process' arguments. First it takes those that
+/// are too long by themselves. Then it takes the longest outputs, until there is room for the
+/// process' own commands as well. Last it takes the longest other variables that are not `kept`,
+/// until the kernel takes the rest.
 fn fit(
     variables: &mut BTreeMap<String, String>,
     arguments: usize,
@@ -135,7 +136,7 @@ fn fit(
     left_out
 }
 
-/// Returns how much a command's arguments take, its program's name included.
+/// Returns the size of a command's arguments, including its program's name.
 fn arguments(command: &Command) -> usize {
     command
         .get_args()
@@ -159,7 +160,7 @@ mod tests {
             .collect()
     }
 
-    /// What execve(2) itself takes with these variables.
+    /// Returns whether execve(2) takes these variables.
     fn kernel_takes(variables: &BTreeMap<String, String>, arguments: &[String]) -> bool {
         let mut command = Command::new("/bin/true");
         command.args(arguments).env_clear().envs(variables);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_variable_fits_as_far_as_the_kernel_takes_it() {
+    fn the_limit_of_one_variable_is_the_kernels() {
         let most = ARG_BYTES_MAX - "A=".len() - 1;
         for (size, fits) in [(most, true), (most + 1, false)] {
             let mut all = variables(&[("A", size), ("B", 1)]);
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn all_together_fit_as_far_as_the_kernel_takes_them() {
+    fn the_limit_of_all_variables_is_the_kernels() {
         let sizes: Vec<(String, usize)> = (0..80).map(|n| (format!("V{n}"), 100_000)).collect();
         let sizes: Vec<(&str, usize)> = sizes
             .iter()
@@ -191,7 +192,7 @@ mod tests {
         assert!(!kernel_takes(&all, &arguments));
         let left_out = fit(&mut all, taken, room(), |_| false, |_| false);
         assert!(kernel_takes(&all, &arguments));
-        // No more is left out than must be.
+        // Only as many variables as necessary are left out.
         let last = left_out.last().unwrap();
         all.insert(last.name.clone(), "x".repeat(last.bytes));
         assert!(!kernel_takes(&all, &arguments));
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_go_first_the_longest_first_and_leave_room_for_commands() {
+    fn longest_outputs_are_left_out_first_and_leave_room_for_commands() {
         let room = 400_000;
         let is_output = |name: &str| name.starts_with('O');
         let mut all = variables(&[

@@ -1,9 +1,9 @@
-//! The forms in which a secret is found again: as programs encode it for others.
+//! The encoded forms of a secret in the output of programs.
 //!
-//! As GitHub's runner does, so that a header of `user:secret` or a URL with a password is masked as
-//! well: Base64, percent escapes, and what JSON, XML and shells make of special characters. Where a
-//! secret begins within a Base64 text is not known, so each of the three alignments is a form: those
-//! characters of it that the secret alone decides. Pure.
+//! Like GitHub's runner, this masks a header of `user:secret` or a URL with a password as well:
+//! Base64, percent escapes, and the escapes of JSON, XML and shells. The position of a secret
+//! within a Base64 text is unknown, so each of the three alignments is a form. It consists of the
+//! characters that depend on the secret alone. Pure.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,14 @@ use base64::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-/// The longest value whose forms are looked for, in bytes: longer ones are no passwords or keys.
+/// The longest value with forms, in bytes. Longer values are not passwords or keys.
 pub const VALUE_MAX: usize = 16 << 10;
-/// A form that is shorter would be found everywhere, in bytes.
+/// The shortest form, in bytes. A shorter one would match everywhere.
 const FORM_MIN: usize = 4;
-/// How many characters base64(1) and openssl(1) write in a line.
+/// The line lengths of base64(1) and openssl(1), in characters.
 const WRAPPED: [usize; 2] = [76, 64];
 
-/// What RFC 3986 leaves as it is.
+/// The characters that RFC 3986 does not escape.
 const URI: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -29,8 +29,8 @@ const URI: &AsciiSet = &NON_ALPHANUMERIC
 /// The same within a path.
 const URI_PATH: &AsciiSet = &URI.remove(b'/');
 
-/// Returns the forms of a value other than the value itself: Base64 of the whole, the other forms of
-/// each of these lines of it.
+/// Returns the forms of a value other than the value itself: Base64 of the whole value, and the
+/// other forms of each of these lines.
 pub fn forms<'a>(value: &[u8], lines: impl Iterator<Item = &'a [u8]>) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::new();
     base64(value, &mut forms);
@@ -42,7 +42,8 @@ pub fn forms<'a>(value: &[u8], lines: impl Iterator<Item = &'a [u8]>) -> BTreeSe
 fn base64(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     for before in 0..3 {
         let text = [&[0; 2][..before], value].concat();
-        // Six bits a character: those of what comes before or after are not known.
+        // Each character holds six bits. Characters that share bits with the text before or after
+        // are unknown.
         let (first, end) = ((before * 8).div_ceil(6), text.len() * 8 / 6);
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             let encoded = engine.encode(&text).into_bytes();
@@ -74,7 +75,7 @@ fn escaped(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
         }
         out
     };
-    // Within JSON, `/` may be escaped or not.
+    // JSON may escape `/` or not.
     let json = [(b'"', "\\\""), (b'\\', "\\\\"), (b'\t', "\\t")];
     forms.insert(replaced(&json));
     forms.insert(replaced(&[&json[..], &[(b'/', "\\/")]].concat()));
@@ -88,7 +89,7 @@ fn escaped(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     for apostrophe in ["&apos;", "&#39;", "&#x27;"] {
         forms.insert(replaced(&[&xml[..], &[(b'\'', apostrophe)]].concat()));
     }
-    // In single quotes, in double quotes, and word by word (bash(1), "QUOTING").
+    // In single quotes, in double quotes, and unquoted (bash(1), "QUOTING").
     forms.insert(replaced(&[(b'\'', "'\\''")]));
     forms.insert(replaced(&[(b'\'', "'\"'\"'")]));
     forms.insert(replaced(&[
@@ -107,7 +108,7 @@ fn escaped(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     forms.insert(backslashed.collect());
 }
 
-/// Returns percent escapes in lower case.
+/// Returns the text with its percent escapes in lower case.
 fn lower_escapes(text: &str) -> String {
     let mut left = 0;
     text.chars()
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_urls_json_xml_and_shells_make_of_a_secret_is_known() {
+    fn forms_include_the_escapes_of_urls_json_xml_and_shells() {
         for (value, form) in [
             ("p@ss/w rd", "p%40ss%2Fw%20rd"),
             ("p@ss/w rd", "p%40ss%2fw%20rd"),
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_that_is_wrapped_is_known_line_by_line() {
+    fn forms_include_the_lines_of_wrapped_base64() {
         let value = "k".repeat(200);
         let encoded = STANDARD_NO_PAD.encode(&value);
         assert!(has(&value, &encoded[76..152]));
@@ -166,12 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_word_has_no_forms_but_base64() {
+    fn a_plain_word_has_only_base64_forms() {
         assert_eq!(of(b"hunter2alpha").len(), 3);
     }
 
     proptest! {
-        /// Whatever stands before and after, one of the forms is found.
+        /// One of the forms is found, whatever stands before and after the secret.
         #[test]
         fn base64_is_found_in_each_alignment(
             before in prop::collection::vec(any::<u8>(), 0..9),
@@ -182,7 +183,7 @@ mod tests {
             let encoded = STANDARD_NO_PAD.encode(text).into_bytes();
             let forms = of(&secret);
             let found = forms.iter().filter_map(|form| memchr::memmem::find(&encoded, form).map(|at| (at, form.len())));
-            // All but the characters that hold bits of its neighbours too.
+            // It covers all characters that hold no bits of the neighbours.
             let (first, end) = ((before.len() * 8).div_ceil(6), (before.len() + secret.len()) * 8 / 6);
             prop_assert!(found.into_iter().any(|(at, length)| at <= first && at + length >= end));
         }

@@ -1,4 +1,4 @@
-//! The job's gate: what its needs left, and whether it may start.
+//! The job's gate: reads the results of its needs, and decides whether it may start.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::{
 /// A finished need with its outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeedResult {
-    /// The need as the status algebra sees it.
+    /// The need, as the status algebra takes it.
     pub need: Need,
-    /// What its steps wrote to `$NIXACTIONS_OUTPUT`.
+    /// The outputs of its steps.
     pub outputs: BTreeMap<String, String>,
 }
 
-/// Reads what the job's needs left. PID 1 starts a job when its needs are over, so a need without a
-/// result was killed before it could leave one, which is a failure that may count as success; or
-/// systemd dropped it after a failure of its own needs, which skips it.
+/// Reads the results of the job's needs. PID 1 starts a job when its needs are over. So a need
+/// without a result was killed before it could write one, which is a failure that may count as
+/// success. Or systemd dropped it after a failure of its own needs, which skips it.
 pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
     spec.needs.iter().map(|job| read(spec, job)).collect()
 }
@@ -34,7 +34,7 @@ fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
             outputs: result.record.outputs,
         },
         Ok(None) | Err(_) => {
-            // Its event file says that it was started, and not dropped.
+            // The event file shows that the need was started, and not dropped.
             let (conclusion, failed) = match store::has_started(&paths) {
                 true if spec.tolerated_needs.contains(job) => (Conclusion::Success, false),
                 true => (Conclusion::Failure, true),

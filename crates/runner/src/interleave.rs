@@ -1,11 +1,11 @@
-//! The order in which the lines of several pipes are passed on.
+//! The order in which lines of several pipes are passed on.
 //!
-//! Standard output and error are two pipes, and the kernel does not tell the order of what was
-//! written to different pipes. epoll(7) tells which of them had something first. What is in several
-//! pipes at once is passed on in small pieces in turns, that which was ready first first: what a
-//! step writes to both by turns comes out so, as `set -x` does with a script. But a secret that a
-//! step names on standard output before it prints it on standard error must be hidden there. So
-//! where standard output has such a command, all of it goes first.
+//! Standard output and error are two pipes, and the kernel does not record the order of writes to
+//! different pipes. epoll(7) reports the pipe first that had data first. Data in several pipes at
+//! once is passed on in small pieces, by turns, starting with the pipe that was ready first. So
+//! lines that a step writes to both by turns keep their order, as with `set -x` in a script. But if
+//! a step names a secret on standard output before it prints it on standard error, the secret must
+//! be hidden there. So if standard output has such a command, all of standard output goes first.
 
 use std::{
     io,
@@ -20,16 +20,16 @@ use nix::{
 
 use super::output::{Chunk, Sink, Stream};
 
-/// How many chunks are read of a pipe in a row: more than it can hold (pipe(7)).
+/// How many chunks of a pipe are read in a row: more than a pipe can hold (pipe(7)).
 pub const PUMPS: usize = 32;
-/// How often more is looked for before what came is passed on.
+/// How many times new data is collected before it is passed on.
 const ROUNDS: usize = 32;
-/// How many streams are looked at in a turn.
+/// How many ready streams one look reports.
 const AT_ONCE: usize = 64;
-/// A piece of several lines has at most so many bytes. One line of a larger one is a piece too.
+/// The bound on a piece of several lines, in bytes. A longer line is a piece by itself.
 const PIECE: usize = 4096;
 
-/// Tells which streams have something to read, in the order in which they got it.
+/// Reports the streams with data, in the order in which they got it.
 #[derive(Debug)]
 pub struct Order {
     epoll: Epoll,
@@ -37,7 +37,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// Returns one without streams.
+    /// Returns an order without streams.
     ///
     /// # Errors
     /// Fails with the system's reason.
@@ -48,7 +48,7 @@ impl Order {
         })
     }
 
-    /// Takes in a stream, which leaves by being closed.
+    /// Adds a stream. Closing the stream removes it.
     ///
     /// # Errors
     /// Fails with the system's reason.
@@ -60,12 +60,12 @@ impl Order {
         Ok(stream)
     }
 
-    /// Returns what is to be polled for whether there is something to read.
+    /// Returns the descriptor that is readable when a stream has data.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
 
-    /// Returns the places of the streams that have something to read now, or have ended.
+    /// Returns the positions of the streams that have data now or have ended.
     pub fn ready(&self, streams: &[Stream]) -> Vec<usize> {
         let mut events = [EpollEvent::empty(); AT_ONCE];
         let count = self
@@ -79,12 +79,12 @@ impl Order {
     }
 }
 
-/// What was read of a stream.
+/// The data read from a stream.
 #[derive(Debug)]
 struct Part {
     index: usize,
     bytes: Vec<u8>,
-    /// How far it has been passed on.
+    /// How many bytes have been passed on.
     at: usize,
     is_flood: bool,
     has_ended: bool,
@@ -106,11 +106,11 @@ impl Part {
     }
 }
 
-/// Reads the streams that are ready and passes on what came. Returns whether there was anything.
+/// Reads the streams that are ready and passes on their data. Returns whether there was any.
 pub fn listen(streams: &mut [Stream], order: &Order, sink: &mut Sink<'_>) -> bool {
     let mut parts: Vec<Part> = Vec::new();
-    // What has come meanwhile is taken in as well, and epoll forgets the streams that have nothing
-    // any more: else they would stand before those that have something first next time.
+    // Later rounds collect new data. They also make epoll forget the drained streams, which would
+    // otherwise precede streams with newer data next time.
     for _ in 0..ROUNDS {
         let ready = order.ready(streams);
         if ready.is_empty() {
@@ -124,7 +124,7 @@ pub fn listen(streams: &mut [Stream], order: &Order, sink: &mut Sink<'_>) -> boo
         let (seconds, mut firsts): (Vec<usize>, Vec<usize>) = ready
             .into_iter()
             .partition(|index| streams[*index].is_second());
-        // What was on standard output when standard error was read must be known before that is
+        // The data on standard output up to this moment must be handled before standard error is
         // passed on.
         let is_behind = !seconds.is_empty();
         for index in seconds {
@@ -198,7 +198,7 @@ fn read(streams: &[Stream], index: usize, chunks: usize, parts: &mut Vec<Part>) 
     }
 }
 
-/// Returns how long the next piece is: a line, or as many as fit where there is more.
+/// Returns the length of the next piece: one long line, or as many lines as fit.
 fn piece(bytes: &[u8]) -> usize {
     let Some(line) = memchr(b'\n', bytes).map(|at| at + 1) else {
         return bytes.len();
@@ -209,7 +209,7 @@ fn piece(bytes: &[u8]) -> usize {
     memrchr(b'\n', &bytes[..PIECE]).map_or(line, |at| at + 1)
 }
 
-/// Returns whether a command that names a secret may stand in a text.
+/// Returns whether a text may contain a command that names a secret.
 fn has_mask(bytes: &[u8]) -> bool {
     const COMMAND: &[u8] = b"::add-mask";
     memmem::find_iter(bytes, b"::").any(|at| {
@@ -234,7 +234,7 @@ mod tests {
         journal::{Journal, Priority},
     };
 
-    /// A standard output and error, and a journal that says what it was sent.
+    /// A standard output and error, and a journal that records its entries.
     struct World {
         streams: Vec<Stream>,
         order: Order,
@@ -266,7 +266,7 @@ mod tests {
             }
         }
 
-        /// Writes to the streams by turns: `>` is standard error.
+        /// Writes lines to the streams in this order. A `>` marks standard error.
         fn write(&mut self, lines: &[&str]) {
             for line in lines {
                 match line.strip_prefix('>') {
@@ -277,7 +277,7 @@ mod tests {
             }
         }
 
-        /// Returns what is passed on.
+        /// Returns the lines that are passed on.
         fn heard(&mut self) -> Vec<String> {
             let mut commands = Commands::default();
             let mut sink = Sink {
@@ -300,13 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_to_both_by_turns_comes_out_by_turns() {
+    fn lines_written_to_both_streams_by_turns_keep_their_order() {
         let mut world = World::new();
         world.write(&["1", ">2", "3", ">4"]);
         assert_eq!(world.heard(), ["1", "2", "3", "4"]);
         world.write(&[">+ a", "a", ">+ b", "b", "c"]);
         assert_eq!(world.heard(), ["+ a", "a", "+ b", "b", "c"]);
-        // Each by itself, in any order.
+        // Single lines, to either stream.
         for round in 0..20 {
             world.write(&[if round % 3 == 0 { ">e" } else { "o" }]);
             assert_eq!(world.heard().len(), 1);
@@ -334,7 +334,7 @@ mod tests {
         let lines: Vec<String> = (0..2000).map(|n| format!("line {n}")).collect();
         world.write(&lines.iter().map(String::as_str).collect::<Vec<_>>());
         world.write(&[">end"]);
-        // The socket holds few datagrams.
+        // The socket holds few datagrams, so a thread reads them.
         let journald = world.journald.try_clone().unwrap();
         journald.set_nonblocking(false).unwrap();
         let reader = std::thread::spawn(move || {

@@ -1,5 +1,4 @@
-//! The life of a job, from its gate to its result. What it does in between is in `attempt` and
-//! `step`.
+//! The life of a job, from its gate to its result. `attempt` and `step` hold the part in between.
 
 use std::{
     collections::BTreeSet,
@@ -42,18 +41,18 @@ use crate::{
 
 /// The exit status of a runner whose job failed.
 const EXIT_FAILURE: u8 = 1;
-/// The exit status of a runner that could not leave its result (sysexits.h, `EX_IOERR`).
+/// The exit status of a runner that could not record its job's result (sysexits.h, `EX_IOERR`).
 const EXIT_NO_RESULT: u8 = 74;
 /// The exit status of a runner whose job was cancelled.
 const EXIT_CANCELLED: u8 = 130;
 
-/// Runs the job whose directory this is. The exit status that it returns is for systemd alone: 0
-/// lets `Requires=` go on.
+/// Runs the job of this directory. Only systemd reads the returned exit status: 0 lets jobs start
+/// that have `Requires=` on this one.
 pub fn main(directory: PathBuf) -> u8 {
     match run(&JobPaths::at(directory)) {
         Ok(status) => status,
         Err(error) => {
-            // Standard error goes to the journal under the job's unit.
+            // systemd connects standard error to the journal, under the job's unit.
             let _ = writeln!(io::stderr(), "nixactions-runner: {}", describe(&error));
             EXIT_NO_RESULT
         }
@@ -69,12 +68,12 @@ pub(super) fn exit_status(conclusion: Conclusion) -> u8 {
     }
 }
 
-/// Why a runner could not even leave a result.
+/// The reason why a runner could not record a result.
 #[derive(Debug, thiserror::Error)]
 enum RunnerError {
-    #[error("failed to hide from the steps")]
+    #[error("failed to protect the runner from the steps")]
     Hide(#[source] io::Error),
-    #[error("failed to keep the job's processes apart from others")]
+    #[error("failed to isolate the job's processes")]
     Confine(#[source] landlock::RulesetError),
     #[error("failed to start the runner below its parent")]
     Fork(#[source] io::Error),
@@ -82,14 +81,14 @@ enum RunnerError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Store(#[from] store::StoreError),
-    #[error("the job has been started before; it is not run twice")]
+    #[error("the job was started before; a job runs only once")]
     StartedBefore,
 }
 
 fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
-    // Steps are processes of the same user: from here on they cannot trace the runner, nor read its
-    // memory or what it has open (PR_SET_DUMPABLE(2const)). The programs that it executes can be
-    // traced again.
+    // Steps run as the same user. From here on, they cannot trace the runner, read its memory, or
+    // use its open files (PR_SET_DUMPABLE(2const)). The programs that it executes can be traced
+    // again.
     set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
     let mut spec: JobSpec = store::read_document(&paths.spec())?;
     let tie = match spec.retry.filter(|retry| retry.max_attempts > 1) {
@@ -119,8 +118,9 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         pid: std::process::id(),
         uid: geteuid().as_raw(),
     });
-    // Before the gate looks for the flag of a cancellation: the supervisor raises the flag, then
-    // signals each runner that has told something. So none falls between.
+    // The runner reports its start before the gate checks the flag of a cancellation. The
+    // supervisor raises the flag first, then signals each runner that has reported its start. So no
+    // runner misses a cancellation.
     port.tell()?;
     let fields = [
         ("SYSLOG_IDENTIFIER", spec.job.as_str()),
@@ -128,8 +128,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         ("NIXACTIONS_WORKFLOW", spec.workflow.as_str()),
         ("NIXACTIONS_JOB", spec.job.as_str()),
     ];
-    // journald adds `LogExtraFields=` only while it still finds the sender alive, and never for a
-    // user's manager.
+    // journald adds `LogExtraFields=` only while the sender lives, and never for a user's manager.
     let mut journal = Journal::new(&fields);
     let secrets = secrets::take(&mut spec, &mut journal);
     let kill_flag = spec.shared_directory.join("killed");
@@ -162,34 +161,34 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     job.leave_result().map(exit_status)
 }
 
-/// A job that is being run.
+/// A running job.
 pub(super) struct Job<'a> {
     pub(super) spec: &'a JobSpec,
     pub(super) paths: &'a JobPaths,
     pub(super) needs: Vec<NeedResult>,
     pub(super) processes: Processes,
-    /// The way to the run.
+    /// The connection to the run.
     port: Port,
     /// The way to the process above the runner, where there is one.
     asks: Option<PipeWriter>,
     /// Where the runner follows one that was killed, how far that came.
     past: Option<Past>,
     pub(super) record: JobRecord,
-    /// The job's state over its steps so far, as their gates see it.
+    /// The state of the job after its steps so far, for the gates of later steps.
     pub(super) state: Conclusion,
-    /// Whether the step that failed the job leaves it to the job to try again.
+    /// Whether the step that failed the job leaves the retry to the job.
     pub(super) inherits: bool,
-    /// What the log has been warned of that needs no second warning.
+    /// The warnings that were logged and need not be repeated.
     warned: BTreeSet<String>,
-    /// When the job's own time is over.
+    /// The end of the job's own timeout.
     pub(super) deadline: Option<Instant>,
-    /// When the time for `always()` and `cancelled()` steps is over; set by the first cancellation
-    /// or timeout.
+    /// The end of the time for `always()` and `cancelled()` steps. The first cancellation or
+    /// timeout sets it.
     pub(super) cleanup_until: Option<Instant>,
 }
 
 impl Job<'_> {
-    /// Goes through the job's life and leaves the outcome in its record.
+    /// Runs the job from its gate to its end, and leaves the outcome in its record.
     fn live(&mut self) {
         let Some(condition) = self.pass_gate() else {
             return;
@@ -197,15 +196,17 @@ impl Job<'_> {
         let (slots, waited) = match self.slots() {
             Ok(held) => held,
             Err(Some(error)) => {
-                return self.end(Conclusion::Failure, format!("no slot to run in: {error}"));
+                return self.end(
+                    Conclusion::Failure,
+                    format!("failed to get a slot: {error}"),
+                );
             }
             Err(None) => {
                 let (outcome, reason) = self.stopped();
                 return self.end(outcome, reason);
             }
         };
-        // What freed the slot may have been a cancellation, whose signal to this job is still to
-        // come.
+        // A cancellation may have freed the slot, with this job's own signal still to come.
         if waited && self.pass_gate().is_none() {
             return;
         }
@@ -229,13 +230,13 @@ impl Job<'_> {
         self.annotate();
         self.tell();
         self.clean_up();
-        // Before the slot is the next one's: to whoever compares their records, no more than the
-        // slots ran at once.
+        // Set the end time before releasing the slot, so that records never show more jobs at once
+        // than slots.
         self.record.finished_at = Some(Timestamp::now());
         drop(slots);
     }
 
-    /// Says why the workspace, which was to be mounted, is a copy.
+    /// Logs why the workspace is a copy and not a mount.
     fn say_why_copied(&mut self) {
         if let Some(reason) = self
             .spec
@@ -250,8 +251,7 @@ impl Job<'_> {
         }
     }
 
-    /// Runs the job, unless its condition in bash is not true: until that is known it has not
-    /// started.
+    /// Runs the job if its condition in bash is true. The job counts as started only after that.
     pub(super) fn run_if(&mut self, condition: Option<&str>) {
         let prepared = self.prepare();
         if let (Some(condition), Ok(environment)) = (condition, &prepared)
@@ -267,8 +267,8 @@ impl Job<'_> {
         self.attempts(prepared);
     }
 
-    /// Returns the condition in bash, if any, that a job has which may start; ends one that may
-    /// not.
+    /// Passes the gate. Returns the job's condition in bash, if any, or ends a job that may not
+    /// start.
     fn pass_gate(&mut self) -> Option<Option<String>> {
         match self.gate() {
             Gate::Run => return Some(None),
@@ -290,9 +290,9 @@ impl Job<'_> {
         status::matrix_gate(&condition, gate, self.matrix_cancelled())
     }
 
-    /// Waits for a slot of the job's matrix and one of the run, where the manager does not count
-    /// running jobs itself. Returns them, and whether it had to wait; `Err(None)` when stopped
-    /// meanwhile.
+    /// Waits for a slot of the job's matrix and one of the run, if the manager does not count
+    /// running jobs itself. Returns the slots and whether the job had to wait, or `Err(None)` if it
+    /// was stopped.
     fn slots(&mut self) -> Result<(Vec<slots::Slot>, bool), Option<io::Error>> {
         let of_run = self
             .spec
@@ -304,8 +304,8 @@ impl Job<'_> {
                 matrix.slots?,
             ))
         });
-        // The matrix' first: who waits for it holds up nobody else of the run. All take them in
-        // this order, so nobody waits in a circle.
+        // Take the slot of the matrix first: a job that waits for it then blocks no other job of
+        // the run. All jobs take them in this order, so there is no deadlock.
         let wanted = of_matrix.into_iter().chain(of_run);
         let mut patience = slots::Patience::new(
             self.spec
@@ -323,8 +323,8 @@ impl Job<'_> {
         Ok((held, patience.end()))
     }
 
-    /// Returns why the run is being cancelled, if it is: the flag holds the reason where nobody has
-    /// asked for it.
+    /// Returns why the run is being cancelled, if it is. The flag holds the reason, unless a user
+    /// asked for the cancellation.
     fn cancelled(&self) -> Option<String> {
         let flag = self.spec.shared_directory.join("cancelled");
         match fs::read_to_string(flag) {
@@ -346,8 +346,8 @@ impl Job<'_> {
         })
     }
 
-    /// Returns how a job ends that was told to, and why. The supervisor raises a flag before it
-    /// signals anybody; without one somebody stopped this job alone.
+    /// Returns how a stopped job ends, and why. The supervisor raises a flag before it sends
+    /// signals. Without a flag, somebody stopped this job alone.
     fn stopped(&self) -> (Conclusion, String) {
         if let Some(reason) = self.cancelled() {
             return (Conclusion::Cancelled, reason);
@@ -361,7 +361,7 @@ impl Job<'_> {
         }
     }
 
-    /// Takes in that the runner was asked to cancel, between steps.
+    /// Notes a cancellation that came between steps.
     pub(super) fn notice_cancellation(&mut self) {
         if self.processes.signals.cancelled() && self.state != Conclusion::Cancelled {
             self.cancel();
@@ -398,7 +398,7 @@ impl Job<'_> {
         }
     }
 
-    /// Records a failure; the first is the job's reason.
+    /// Records a failure. The first failure is the job's reason.
     pub(super) fn fail(&mut self, reason: String) {
         self.state = status::after_step(self.state, Conclusion::Failure);
         if self.record.outcome == Conclusion::Success {
@@ -407,7 +407,7 @@ impl Job<'_> {
         }
     }
 
-    /// Records how a job ends that has not started.
+    /// Records the outcome of a job that did not start.
     pub(super) fn end(&mut self, outcome: Conclusion, reason: String) {
         self.record.started_at = None;
         self.processes
@@ -417,7 +417,7 @@ impl Job<'_> {
         self.record.reason = Some(reason);
     }
 
-    /// Writes a warning to the log, unless it is there already.
+    /// Logs a warning once.
     pub(super) fn warn_once(&mut self, warning: String) {
         if !self.warned.contains(&warning) {
             self.processes.journal.note(&warning, Priority::Warning);
@@ -425,25 +425,25 @@ impl Job<'_> {
         }
     }
 
-    /// Warns of variables that are not taken, since the engine sets them itself.
+    /// Warns about variables that are ignored because the engine sets them.
     pub(super) fn warn_of_dropped(&mut self, source: &str, names: &[String]) {
         if names.is_empty() {
             return;
         }
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         self.warn_once(format!(
-            "{source}: not taken, as the engine sets it itself: {}",
+            "{source}: ignored, because the engine sets them: {}",
             names.join(", ")
         ));
     }
 
-    /// Notes an event, to be told when the job next waits for something: each time wakes up the
-    /// supervisor and whoever follows the run.
+    /// Notes an event, to be written when the job next waits: each write wakes up the supervisor
+    /// and every client that follows the run.
     pub(super) fn emit(&mut self, event: EventKind) {
         self.port.note(event);
     }
 
-    /// Tells what has happened so far. Due before anything that may take time.
+    /// Writes the noted events. Call this before anything that may take time.
     pub(super) fn tell(&mut self) {
         if let Err(error) = self.port.tell() {
             self.processes.journal.note(
@@ -453,16 +453,15 @@ impl Job<'_> {
         }
     }
 
-    /// Removes what the job made in its workspace, unless somebody may want to look at it after a
-    /// failure. The directories stay: an ext4 without a journal spares inodes just freed, and each
-    /// removal makes the next few seconds' creations expensive.
+    /// Removes the job's files from its workspace, unless a user may want to look at them after a
+    /// failure. The directories stay: an ext4 without a journal avoids inodes that were freed
+    /// recently, so each removal makes the creations of the next few seconds expensive.
     fn clean_up(&mut self) {
         if matches!(
             self.record.outcome,
             Conclusion::Success | Conclusion::Skipped
         ) {
-            // Removed through a mount, each file of the source tree would have to be marked as
-            // removed.
+            // Removing through the mount would mark each file of the source tree as removed.
             empty(
                 &if self.spec.mount_source && !self.paths.overlay_copied().exists() {
                     self.paths.changes()
@@ -475,11 +474,11 @@ impl Job<'_> {
         empty(&self.spec.files_directory);
     }
 
-    /// Removes all that an attempt has made, so that the next finds nothing of it.
+    /// Removes all files of an attempt, so that the next one starts without them.
     pub(super) fn remove_work(&self) {
         empty(&self.spec.files_directory);
         if self.spec.mount_source {
-            // A mount cannot be removed.
+            // A mount point cannot be removed.
             empty(&self.paths.workspace());
         } else {
             let _ = store::remove_tree(&self.paths.workspace());
@@ -487,23 +486,21 @@ impl Job<'_> {
         let _ = store::remove_tree(&self.paths.home());
     }
 
-    /// Removes the artifacts that an attempt has saved.
+    /// Removes the artifacts of an attempt.
     pub(super) fn remove_artifacts(&self) {
         for output in &self.spec.outputs {
             empty(&self.paths.artifact(&output.name));
         }
     }
 
-    /// Writes the result, which is what dependents and the supervisor see.
+    /// Writes the result for dependents and the supervisor.
     fn leave_result(mut self) -> Result<Conclusion, RunnerError> {
         self.hide_secrets();
         self.cut_record();
         let lost = self.processes.journal.lost;
         if lost > 0 {
             self.processes.journal.note(
-                &format!(
-                    "{lost} lines were lost: journald did not take them, its own log says why"
-                ),
+                &format!("{lost} lines were lost: journald did not take them, see its own log"),
                 Priority::Warning,
             );
         }
@@ -543,8 +540,8 @@ impl Job<'_> {
     }
 }
 
-/// Removes all that lies in a directory, as far as possible: what is left is in nobody's way,
-/// retention removes it with the run.
+/// Removes the contents of a directory, as far as possible. Remaining files harm nothing: retention
+/// removes them with the run.
 fn empty(directory: &Path) {
     let Ok(opened) = open(
         directory,
@@ -553,7 +550,7 @@ fn empty(directory: &Path) {
     ) else {
         return;
     };
-    // As a rule there is little or nothing: readdir(3) would take 32 KiB for it.
+    // Most directories hold little or nothing, and readdir(3) would allocate 32 KiB for each.
     let mut buffer = [MaybeUninit::uninit(); 1024];
     let mut entries = RawDir::new(opened, &mut buffer);
     let mut names = Vec::new();

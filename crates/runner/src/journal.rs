@@ -1,7 +1,8 @@
-//! Lines to the journal, over its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
+//! Sends lines to the journal, over its native protocol
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
-//! The runner tags each line with its run, job, step, attempt and stream. Knows nothing of
-//! processes.
+//! The runner tags each line with its run, job, step, attempt and stream. This module knows nothing
+//! of processes.
 
 use std::{
     io::{self, IoSlice, Write as _},
@@ -12,25 +13,25 @@ use std::{
 
 use super::mask::Masker;
 
-/// Where journald listens.
+/// The socket of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// The longest part of a line that is sent as one entry, in bytes: journald's own bound for streams
-/// (`LineMax=`, journald.conf(5)).
+/// The longest part of a line that is sent as one entry, in bytes. It is journald's own bound for
+/// streams (`LineMax=`, journald.conf(5)).
 pub const LINE_MAX: usize = 48 * 1024;
-/// How many bytes a character of UTF-8 has at most.
+/// The largest number of bytes of a UTF-8 character.
 pub const CHAR_MAX: usize = 4;
-/// How long a full socket is waited for before a line counts as lost.
+/// How long to wait for room in a full socket before a line counts as lost.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Levels of syslog(3) as the journal's `PRIORITY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Priority {
-    /// Something failed.
+    /// A failure.
     Error = 3,
-    /// Something is wrong, but goes on.
+    /// A problem that does not stop the job.
     Warning = 4,
-    /// Worth a look: standard error.
+    /// Standard error.
     Notice = 5,
     /// Standard output.
     Info = 6,
@@ -41,20 +42,20 @@ pub enum Priority {
 /// Sends lines to journald and counts them.
 #[derive(Debug)]
 pub struct Journal {
-    /// Connected with the first line: most jobs print little, and many nothing.
+    /// Connected with the first line: many jobs print nothing.
     socket: Option<io::Result<UnixDatagram>>,
     common: Vec<u8>,
-    /// What is hidden in what the runner says; whoever sends lines of others masks them himself.
+    /// Hides secrets in the runner's own lines. Callers mask the lines of others themselves.
     pub masker: Masker,
-    /// How many lines journald took.
+    /// The number of lines that journald took.
     pub sent: u64,
-    /// How many lines it did not take.
+    /// The number of lines that journald did not take.
     pub lost: u64,
 }
 
 impl Journal {
-    /// Returns a way to the journal. `fields` go with every line. Where there is no journald, lines
-    /// go to standard error.
+    /// Returns a connection to the journal. It adds `fields` to every line. Without a journald,
+    /// lines go to standard error.
     pub fn new(fields: &[(&str, &str)]) -> Self {
         let mut common = Vec::new();
         fields
@@ -69,7 +70,7 @@ impl Journal {
         }
     }
 
-    /// Returns a way to somebody else than journald.
+    /// Returns a connection to a socket other than journald's.
     #[cfg(test)]
     pub fn to(socket: UnixDatagram) -> Self {
         Self {
@@ -78,8 +79,9 @@ impl Journal {
         }
     }
 
-    /// Returns the fields of a stream, in the protocol's form, to be handed to [`Self::line`] again
-    /// and again. `step` is the step and its attempt; what runs for the job as a whole has none.
+    /// Returns the fields of a stream, in the protocol's form, for repeated use with
+    /// [`Self::line`]. `step` is the step and its attempt, or `None` for output of the job as a
+    /// whole.
     pub fn stream_fields(step: Option<(&str, u32)>, stream: &str) -> Vec<u8> {
         let mut fields = Vec::new();
         if let Some((name, attempt)) = step {
@@ -90,14 +92,14 @@ impl Journal {
         fields
     }
 
-    /// Sends one line, without its newline; at most [`LINE_MAX`] bytes.
+    /// Sends one line of at most [`LINE_MAX`] bytes, without its newline.
     pub fn line(&mut self, text: &[u8], priority: Priority, stream_fields: &[u8]) {
-        // A line holds no newline, so the short form serves even where it is not UTF-8.
+        // A line has no newline, so the short form works even if it is not UTF-8.
         self.send(text, 1, [b"MESSAGE=", text], priority, stream_fields);
     }
 
-    /// Sends several lines as one entry, without the newline after the last; at most [`LINE_MAX`]
-    /// bytes.
+    /// Sends several lines as one entry of at most [`LINE_MAX`] bytes, without the newline after
+    /// the last.
     pub fn lines(&mut self, text: &[u8], count: u64, priority: Priority, stream_fields: &[u8]) {
         let head = [b"MESSAGE\n".as_slice(), &(text.len() as u64).to_le_bytes()].concat();
         self.send(text, count, [&head, text], priority, stream_fields);
@@ -115,7 +117,7 @@ impl Journal {
             self.socket = Some(connect());
         }
         let Some(Ok(socket)) = &self.socket else {
-            // Without a journal there may be nobody who reads this, either.
+            // Standard error may be closed as well.
             let _ = io::stderr().write_all(&[text, b"\n"].concat());
             self.lost += count;
             return;
@@ -148,7 +150,7 @@ impl Journal {
         }
     }
 
-    /// Sends a line of the runner's own.
+    /// Sends a line of the runner itself.
     pub fn note(&mut self, text: &str, priority: Priority) {
         let mut fields = Vec::new();
         push_field(&mut fields, "NIXACTIONS_STREAM", "runner");
@@ -159,8 +161,8 @@ impl Journal {
     }
 }
 
-/// Returns a line in parts of at most [`LINE_MAX`] bytes, which no character lies across; of an
-/// empty line one that is empty.
+/// Splits a line between characters into parts of at most [`LINE_MAX`] bytes. An empty line has one
+/// empty part.
 pub fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     iter::from_fn(move || {
@@ -171,8 +173,8 @@ pub fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns where the first part of a line ends: at [`LINE_MAX`] bytes, or before the character that
-/// lies across.
+/// Returns the end of a line's first part: [`LINE_MAX`] bytes, or the start of the character that
+/// crosses this limit.
 pub fn part_end(line: &[u8]) -> usize {
     if line.len() <= LINE_MAX {
         return line.len();
@@ -181,7 +183,7 @@ pub fn part_end(line: &[u8]) -> usize {
         .rev()
         .find(|at| line[*at] & 0xc0 != 0x80)
         .unwrap_or(LINE_MAX);
-    // What is no UTF-8 has no characters.
+    // Bytes that are not UTF-8 have no characters.
     let next = &line[start..line.len().min(start + CHAR_MAX)];
     let across = next
         .utf8_chunks()
@@ -201,7 +203,7 @@ fn connect() -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Sends one datagram, waiting for room in the socket but not for ever.
+/// Sends one datagram. Waits for room in the socket, up to a deadline.
 fn send(socket: &UnixDatagram, parts: &[IoSlice<'_>]) -> io::Result<()> {
     use nix::sys::socket::{MsgFlags, UnixAddr, sendmsg};
     use std::os::fd::AsRawFd;
@@ -214,7 +216,7 @@ fn send(socket: &UnixDatagram, parts: &[IoSlice<'_>]) -> io::Result<()> {
     }
 }
 
-/// Appends a field; a value with a newline takes the protocol's long form.
+/// Appends a field. A value with a newline takes the protocol's long form.
 fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     if value.contains('\n') {
@@ -248,7 +250,7 @@ mod tests {
             let line = [&vec![b'a'; LINE_MAX - before], text.as_bytes(), b"bbb"].concat();
             assert_eq!(whole(&line)[0], LINE_MAX - first, "{text} {before}");
         }
-        // No UTF-8: bytes without a beginning, a beginning without its end, too few bytes.
+        // Invalid UTF-8: bytes without a beginning, a beginning without its end, too few bytes.
         assert_eq!(whole(&[0x80; LINE_MAX + 9]), [LINE_MAX, 9]);
         assert_eq!(
             whole(&[&[b'a'; LINE_MAX - 1][..], b"\xe2b"].concat()),

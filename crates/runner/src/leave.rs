@@ -1,4 +1,4 @@
-//! What a job leaves beside its artifacts, with its secrets hidden: annotations, reasons, outputs.
+//! The annotations, reasons and outputs of a job, with secrets hidden.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Job<'_> {
-    /// Takes in what has been said of places in the source since this was last called.
+    /// Moves new annotations of steps into the job's record.
     pub(super) fn annotate(&mut self) {
         for mut annotation in self.processes.commands.annotations() {
             let masker = &self.processes.journal.masker;
@@ -30,8 +30,7 @@ impl Job<'_> {
         }
     }
 
-    /// Keeps what an attempt at a step wrote to its summary, in the place of what one before it
-    /// did.
+    /// Keeps the summary of an attempt at a step, in place of an earlier attempt's.
     pub(super) fn keep_summary(
         &mut self,
         index: usize,
@@ -43,7 +42,7 @@ impl Job<'_> {
         let kept = match files.summary() {
             Ok(text) if text.is_empty() => {
                 if attempt > 1 {
-                    // As a rule there is none.
+                    // This fails if there is no summary, as is usual.
                     let _ = fs::remove_file(path);
                 }
                 return;
@@ -63,21 +62,21 @@ impl Job<'_> {
         }
     }
 
-    /// Cuts the job's record to what a job may leave.
+    /// Cuts the job's record to the allowed size.
     pub(super) fn cut_record(&mut self) {
         for cut in bounds::cut_record(&mut self.record, self.spec.steps.len()) {
-            let text = format!("cut what the job leaves: {cut}");
+            let text = format!("cut the job's record: {cut}");
             self.processes.journal.note(&text, Priority::Warning);
         }
     }
 
-    /// Hides secrets in the job's record: dependents and everybody who reads the run's record see
+    /// Hides secrets in the job's record, since dependents and all readers of the run's record see
     /// it.
     pub(super) fn hide_secrets(&mut self) {
         let names = hide_in_record(&self.processes.journal.masker, &mut self.record);
         if !names.is_empty() {
             let text = format!(
-                "outputs that may hold secrets are not handed on: {}",
+                "outputs that may hold secrets are not passed on: {}",
                 names.join(", ")
             );
             self.processes.journal.note(&text, Priority::Warning);
@@ -85,7 +84,7 @@ impl Job<'_> {
         let alike = needs::alike(&self.record.outputs);
         if !alike.is_empty() {
             let text = format!(
-                "outputs that no variable of a dependent can tell apart are in $NIXACTIONS_NEEDS only: {}",
+                "outputs that would have the same variable in a dependent are only in $NIXACTIONS_NEEDS: {}",
                 alike.join(", ")
             );
             self.processes.journal.note(&text, Priority::Warning);
@@ -93,8 +92,8 @@ impl Job<'_> {
     }
 }
 
-/// Hides secrets in a job's record. Takes out the outputs that held any, as GitHub does, and
-/// returns their names: a dependent could do nothing with `***`.
+/// Hides secrets in a job's record. Like GitHub, removes the outputs that held one, since `***` is
+/// of no use to a dependent. Returns their names.
 fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
     record
         .reason
@@ -115,14 +114,14 @@ fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
     names
 }
 
-/// Hides secrets in what a step's record says beside its name, which is the plan's.
+/// Hides secrets in a step's record, except in the step's name, which comes from the plan.
 pub(super) fn hide_in_step(masker: &Masker, step: &mut StepRecord) {
     step.reason
         .iter_mut()
         .for_each(|reason| _ = hide(masker, reason));
 }
 
-/// Hides secrets in a text; returns whether there were any.
+/// Hides secrets in a text. Returns whether there were any.
 fn hide(masker: &Masker, text: &mut String) -> bool {
     let hidden = masker.text(text).into_owned();
     let changed = hidden != *text;

@@ -26,7 +26,7 @@ fn run() -> u8 {
             // Where nobody can be told, the exit status says it.
             let _ = writeln!(
                 io::stderr(),
-                "nixactions-runner: systemd starts it, with the directory of a job; `nixactions run` runs workflows"
+                "nixactions-runner: systemd starts this program with the directory of a job; `nixactions run` runs workflows"
             );
             EXIT_USAGE
         }

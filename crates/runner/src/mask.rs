@@ -1,10 +1,9 @@
-//! Hides secrets in what a job prints and leaves: each becomes `***`.
+//! Hides secrets in the output and the results of a job: each becomes `***`.
 //!
-//! What is looked for are the *lines* of a value, as on GitHub, without the blanks around them; so
-//! nothing that is looked for lies across two lines of output. So are the forms that programs make
-//! of a value, such as Base64. All of it is looked for at once (Aho
-//! and Corasick's automaton), and all that is found is hidden, also where one secret begins, ends
-//! or lies within another. Knows nothing of where values come from.
+//! The masker searches for each *line* of a value, as on GitHub, without surrounding blanks, so a
+//! match never crosses two lines of output. It also searches for encoded forms of the value, such
+//! as Base64. One search finds them all at once (Aho and Corasick's automaton). Every match is
+//! hidden, also if secrets overlap. This module does not know where values come from.
 
 use std::{borrow::Cow, cell::OnceCell, collections::BTreeSet, fmt};
 
@@ -12,12 +11,12 @@ use aho_corasick::AhoCorasick;
 
 use super::forms;
 
-/// What stands for a secret.
+/// The replacement of a secret.
 const MASK: &[u8] = b"***";
-/// A value or a line of it that is shorter is not looked for, in characters: `1`, `no` or `{` would
-/// be found everywhere.
+/// The shortest value, or line of a value, that is masked, in characters: `1`, `no` or `{` would
+/// match everywhere.
 const PART_MIN: usize = 4;
-/// Words that are not looked for either, in lower case: they say what many lines of a log say.
+/// Common words of logs, in lower case. They are not masked either.
 const COMMON: [&str; 48] = [
     "true",
     "false",
@@ -68,16 +67,16 @@ const COMMON: [&str; 48] = [
     "json",
     "yaml",
 ];
-/// A longer line of a secret is looked for in pieces of this many bytes, which bounds how much of a
+/// A longer line of a secret is split into pieces of this many bytes, which bounds how much of a
 /// line is held back.
 const PIECE: usize = 1024;
-/// How much is looked for at most, in bytes: the automaton takes several times that in memory.
+/// The bound on all masked values, in bytes. The automaton takes several times that in memory.
 const ALL_MAX: usize = 4 << 20;
 
-/// How much of that may be forms of values.
+/// The part of this bound that forms may take.
 const FORMS_MAX: usize = 1 << 20;
 
-/// There is more to be hidden than can be looked for.
+/// The error of too many values to mask.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {} MiB of values are to be masked", ALL_MAX >> 20)]
 pub struct TooMuch;
@@ -85,11 +84,11 @@ pub struct TooMuch;
 /// Why a value is not hidden, or not in all its forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
-    /// It is too short.
+    /// The value is too short.
     Short,
-    /// It is a common word.
+    /// The value is a common word.
     Common,
-    /// Its forms are too many or too long.
+    /// The value has too many forms, or they are too long.
     Forms,
 }
 
@@ -98,30 +97,31 @@ impl fmt::Display for Limited {
         match self {
             Self::Short => write!(f, "is not masked: it has fewer than {PART_MIN} characters"),
             Self::Common => f.write_str("is not masked: it is a common word"),
-            Self::Forms => f.write_str("is masked only as it stands: it is too long for its forms"),
+            Self::Forms => f.write_str(
+                "is masked in its plain form only: it is too long for its encoded forms",
+            ),
         }
     }
 }
 
-/// All that is to be hidden.
+/// The values to hide.
 #[derive(Debug, Default)]
 pub struct Masker {
     parts: BTreeSet<Vec<u8>>,
-    /// The length of all parts together, and of those of them that are forms.
+    /// The length of all parts together, and of the forms among them.
     size: usize,
     forms: usize,
     /// The length of the longest part.
     longest: usize,
-    /// Made when it is first needed after something was added.
+    /// Built at the first search after a value was added.
     search: OnceCell<Option<AhoCorasick>>,
 }
 
 impl Masker {
-    /// Hides a value from now on: each of its lines that is neither short nor a common word, and
-    /// the forms of the value. Says where that is less than all of it.
+    /// Hides a value from now on: the forms of the value, and each of its lines that is neither
+    /// short nor a common word. Returns the reason if a part of the value is not hidden.
     ///
-    /// # Errors
-    /// Fails when there is too much to be hidden; then the value is not.
+    /// Fails if there are too many values. The value is then not hidden.
     pub fn add(&mut self, value: &[u8]) -> Result<Option<Limited>, TooMuch> {
         let mut limited = None;
         let mut is_hidden = false;
@@ -135,16 +135,15 @@ impl Masker {
             }
         }
         if is_hidden {
-            // Of several lines some are always short.
+            // Some lines of a value with several lines are always short, so this needs no warning.
             limited = self.add_forms(value);
         }
         Ok(limited)
     }
 
-    /// Hides what a step asked for by `::add-mask::`: a single line however short it is.
+    /// Hides a value of `::add-mask::` from now on: a single line, however short, or several lines.
     ///
-    /// # Errors
-    /// Fails when there is too much to be hidden; then the value is not.
+    /// Fails if there are too many values. The value is then not hidden.
     pub fn add_asked_for(&mut self, value: &[u8]) -> Result<(), TooMuch> {
         let mut all = lines(value);
         if let (Some(line), None) = (all.next(), all.next())
@@ -173,7 +172,7 @@ impl Masker {
     fn add_line(&mut self, line: &[u8]) -> Result<(), TooMuch> {
         let mut rest = line;
         while !rest.is_empty() {
-            // No piece may be so short that it is found everywhere.
+            // A very short piece would match everywhere.
             let (piece, more) = rest.split_at(if rest.len() < 2 * PIECE {
                 rest.len()
             } else {
@@ -194,7 +193,7 @@ impl Masker {
         Ok(())
     }
 
-    /// Returns how many bytes of an unfinished line must be held back: a secret may have begun in
+    /// Returns how many bytes of an unfinished line must be held back, since a secret may start in
     /// them.
     pub fn held_back(&self) -> usize {
         self.longest.saturating_sub(1)
@@ -204,12 +203,12 @@ impl Masker {
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match self.bytes(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
-            // What is looked for need not be text, so what is left of a character need not be one.
+            // Masked bytes need not be text: a match may cut a character.
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
 
-    /// Returns bytes with their secrets hidden; scans them once where there are none.
+    /// Returns bytes with their secrets hidden. Scans the bytes only once if there are none.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let mut out = Vec::new();
         if self.hide(bytes, 0, bytes.len(), &mut out) == Hidden::Nothing {
@@ -219,10 +218,10 @@ impl Masker {
         }
     }
 
-    /// Appends the first `cut` bytes with their secrets hidden. Of the bytes the first `hidden`
-    /// belong to a secret whose mask has been written; returned is how many there are of those
-    /// after `cut`. What is not the end of a line is to be followed by [`Self::held_back`] bytes at
-    /// least. Where nothing is hidden nothing is appended.
+    /// Appends the first `cut` bytes with their secrets hidden, or nothing if there are none. The
+    /// first `hidden` of the bytes belong to a secret whose mask has been written. Returns how many
+    /// bytes after `cut` belong to such a secret. Unless the line ends at `cut`, at least
+    /// [`Self::held_back`] bytes must follow it.
     pub fn hide(&self, bytes: &[u8], hidden: usize, cut: usize, out: &mut Vec<u8>) -> Hidden {
         let Some(search) = self.search() else {
             return Hidden::Nothing;
@@ -246,7 +245,7 @@ impl Masker {
     }
 
     fn search(&self) -> Option<&AhoCorasick> {
-        // The number of states is bounded by the size, which is far below what it takes.
+        // The size bounds the number of states far below the automaton's limit.
         self.search
             .get_or_init(|| {
                 (!self.parts.is_empty())
@@ -256,25 +255,25 @@ impl Masker {
     }
 }
 
-/// What [`Masker::hide`] did.
+/// The result of [`Masker::hide`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hidden {
-    /// There is nothing to hide; nothing was written.
+    /// There was nothing to hide, and nothing was written.
     Nothing,
-    /// Something was; of the bytes after the cut so many belong to a secret whose mask has been
+    /// Secrets were hidden. So many bytes after the cut belong to a secret whose mask has been
     /// written.
     Upto(usize),
 }
 
-/// Returns where secrets lie, in their order, those that touch as one; the first `hidden` bytes are
-/// one that is known.
+/// Returns the positions of secrets in order, with overlapping and adjacent ones merged. The first
+/// `hidden` bytes are a known one.
 fn spans(search: &AhoCorasick, bytes: &[u8], hidden: usize) -> Vec<(usize, usize)> {
     let mut spans: Vec<(usize, usize)> = if hidden > 0 {
         vec![(0, hidden)]
     } else {
         Vec::new()
     };
-    // They come by their ends.
+    // The matches are sorted by their ends.
     for found in search.find_overlapping_iter(bytes) {
         let (mut start, end) = (found.start(), found.end());
         while let Some(last) = spans.pop_if(|last| last.1 >= start) {
@@ -285,9 +284,9 @@ fn spans(search: &AhoCorasick, bytes: &[u8], hidden: usize) -> Vec<(usize, usize
     spans
 }
 
-/// Returns why a line is not looked for, if it is not.
+/// Returns why a line is not masked, if it is not.
 fn why_open(line: &[u8]) -> Option<Limited> {
-    // No common word is so long.
+    // All common words are shorter.
     let text = String::from_utf8_lossy(&line[..line.len().min(64)]);
     if text.chars().count() < PART_MIN {
         Some(Limited::Short)
@@ -298,7 +297,7 @@ fn why_open(line: &[u8]) -> Option<Limited> {
     }
 }
 
-/// Returns the lines of a value that are not blank, without the blanks around them.
+/// Returns the lines of a value that are not blank, without surrounding blanks.
 fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|byte| matches!(byte, b'\n' | b'\r'))
@@ -320,7 +319,7 @@ mod tests {
         masker
     }
 
-    /// Masks text as a stream does whose line comes in parts.
+    /// Masks text that comes in parts, as a stream does.
     fn in_parts(masker: &Masker, text: &[u8], part: usize) -> Vec<u8> {
         let (mut out, mut held, mut hidden) = (Vec::new(), Vec::new(), 0);
         let mut step = |held: &mut Vec<u8>, cut: usize| {
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_a_value_is_hidden_but_blank_and_short_ones() {
+    fn all_lines_but_short_ones_are_hidden() {
         let masker = masker(&["{\n  \"key\": 1\r\n\n}\n", "hunter2", "ab"]);
         assert_eq!(masker.text("{ \"key\": 1 hunter2x ab }"), "{ *** ***x ab }");
         assert!(matches!(
@@ -354,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_begins_ends_or_lies_within_another_leaves_nothing_of_either() {
+    fn overlapping_secrets_are_hidden_whole() {
         let masker = masker(&["secret", "secretly", "lying", "etly"]);
         assert_eq!(
             masker.text("a secret, secretly; secretlying."),
@@ -363,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_asks_for_may_be_short_and_a_long_line_is_hidden_whole() {
+    fn add_mask_hides_short_values_and_long_lines() {
         let mut masker = Masker::default();
         masker.add_asked_for(b" x ").unwrap();
         masker.add_asked_for(b"a\nlonger").unwrap();
@@ -379,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn short_values_and_common_words_are_left_open() {
+    fn short_values_and_common_words_are_not_hidden() {
         let mut masker = Masker::default();
         for (value, limited) in [
             ("true", Some(Limited::Common)),
@@ -411,7 +410,7 @@ mod tests {
                 "https://u:hunter2%20alpha%2Fbeta@host/",
                 "https://u:***@host/",
             ),
-            // base64 of `user:hunter2 alpha/beta`, and of that with a line's end.
+            // base64 of `user:hunter2 alpha/beta`, and of the same with a newline.
             (
                 "Basic dXNlcjpodW50ZXIyIGFscGhhL2JldGE=",
                 "Basic dXNlcjp***E=",
@@ -429,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_refused() {
+    fn too_many_values_are_refused() {
         let mut masker = Masker::default();
         let line = |n: usize| format!("{n:01000}").into_bytes();
         let refused = (0..5000).map(|n| masker.add(&line(n))).find(Result::is_err);
@@ -437,15 +436,15 @@ mod tests {
     }
 
     proptest! {
-        /// A plain search, position by position, says what is to be hidden.
+        /// A plain search at every position gives the expected result.
         #[test]
-        fn what_is_hidden_does_not_depend_on_how_it_comes(
+        fn masking_does_not_depend_on_how_output_is_split(
             values in prop::collection::vec("[ab]{4,7}", 1..5), text in "[abc]{0,60}", part in 1usize..20,
         ) {
             let refs: Vec<&str> = values.iter().map(String::as_str).collect();
             let masker = masker(&refs);
             let mut hidden = vec![false; text.len()];
-            // Those that touch are hidden as one, as a `c` never is.
+            // Adjacent secrets become one mask; a `c` is never hidden.
             for value in &refs {
                 for at in 0..text.len() {
                     if text[at..].starts_with(value) {
@@ -462,7 +461,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(masker.text(&text), expected.as_str());
-            // Two that touch where a part ends have a mask each.
+            // Adjacent secrets at the end of a part have one mask each.
             let mut parts = String::from_utf8(in_parts(&masker, text.as_bytes(), part)).unwrap();
             while parts.contains("******") {
                 parts = parts.replace("******", "***");

@@ -1,10 +1,10 @@
-//! The variables in which a job sees what its needs left: `NEEDS_<JOB>_RESULT` and
+//! The variables with the results and outputs of a job's needs: `NEEDS_<JOB>_RESULT` and
 //! `NEEDS_<JOB>_<KEY>`.
 //!
-//! Several names can come to one variable: outputs `a-b` and `a_b`, the output `sec_result` of
-//! `unit_test` and the result of `unit-test-sec`. A result always has its variable. An output that
-//! meets a result, or another output, has none, with a warning: a job must not choose the value
-//! that another job's name stands for. All of them are in `$NIXACTIONS_NEEDS`.
+//! Several outputs may have the same variable: outputs `a-b` and `a_b`, or the output `sec_result`
+//! of `unit_test` and the result of `unit-test-sec`. A result always has its variable. An output
+//! whose variable is taken by a result or another output has none, and the log has a warning: a job
+//! must not choose the value of another job's variable. `$NIXACTIONS_NEEDS` holds all of them.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::settings::{Env, upper};
 /// How many names a warning lists.
 const LISTED: usize = 10;
 
-/// What a job sees of its needs.
+/// The variables of a job's needs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Variables {
-    /// How the needs concluded.
+    /// The conclusions of the needs.
     pub results: Env,
-    /// Their outputs.
+    /// The outputs of the needs.
     pub outputs: Env,
-    /// What has no variable, and why.
+    /// The outputs without a variable, each with the reason.
     pub warnings: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ pub fn variables(needs: &[NeedResult]) -> Variables {
                     if is_name(key) {
                         "its value has a NUL"
                     } else {
-                        "its name is not one of a variable"
+                        "its name is not a valid variable name"
                     }
                 ));
                 continue;
@@ -74,9 +74,9 @@ pub fn variables(needs: &[NeedResult]) -> Variables {
         let result = needs
             .iter()
             .find(|need| variable(need, "RESULT") == name)
-            .map(|need| format!(", as the result of job `{}` is", need.need.job));
+            .map(|need| format!(", the variable of the result of job `{}`", need.need.job));
         warnings.push(format!(
-            "{} left out of the environment: {} be `{name}`{}; look in $NIXACTIONS_NEEDS",
+            "{} left out of the environment: {} be `{name}`{}; see $NIXACTIONS_NEEDS",
             match &all[..] {
                 [one] => format!("output {one} is"),
                 all => format!("outputs {} are", all.join(" and ")),
@@ -101,8 +101,7 @@ pub fn variables(needs: &[NeedResult]) -> Variables {
     }
 }
 
-/// Returns the names of a job's outputs that its dependents cannot tell apart from each other, or
-/// from the job's result.
+/// Returns the outputs of a job whose variable is taken by another output or by the job's result.
 pub fn alike(outputs: &Env) -> Vec<String> {
     let mut by_variable: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for key in outputs.keys() {
@@ -119,8 +118,8 @@ fn variable(need: &NeedResult, key: &str) -> String {
     format!("NEEDS_{}_{}", upper(need.need.job.as_str()), upper(key))
 }
 
-/// Returns whether a text can be part of a variable's name. The result of a job that was killed or
-/// forged may hold anything.
+/// Returns whether a text can be part of a variable's name. The result of a killed or forged job
+/// may hold anything.
 fn is_name(key: &str) -> bool {
     !key.is_empty()
         && key
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_keeps_its_variable_whatever_outputs_are_called() {
+    fn a_result_keeps_its_variable_against_outputs() {
         let of = variables(&[
             need(
                 "unit_test",
@@ -171,15 +170,15 @@ mod tests {
             of.warnings,
             [
                 "output `result` of job `unit_test` is left out of the environment: it would be \
-                 `NEEDS_UNIT_TEST_RESULT`, as the result of job `unit_test` is; look in $NIXACTIONS_NEEDS",
+                 `NEEDS_UNIT_TEST_RESULT`, the variable of the result of job `unit_test`; see $NIXACTIONS_NEEDS",
                 "output `sec_result` of job `unit_test` is left out of the environment: it would be \
-                 `NEEDS_UNIT_TEST_SEC_RESULT`, as the result of job `unit-test-sec` is; look in $NIXACTIONS_NEEDS",
+                 `NEEDS_UNIT_TEST_SEC_RESULT`, the variable of the result of job `unit-test-sec`; see $NIXACTIONS_NEEDS",
             ]
         );
     }
 
     #[test]
-    fn outputs_that_meet_have_no_variable() {
+    fn outputs_with_the_same_variable_have_none() {
         let of = variables(&[
             need("a", &[("x-y", "1"), ("x_y", "2"), ("z", "3")]),
             need("a-x", &[("y", "4")]),
@@ -193,9 +192,9 @@ mod tests {
             of.warnings,
             [
                 "outputs `x-y` of job `a` and `x_y` of job `a` and `y` of job `a-x` are left out of the \
-                 environment: all would be `NEEDS_A_X_Y`; look in $NIXACTIONS_NEEDS",
+                 environment: all would be `NEEDS_A_X_Y`; see $NIXACTIONS_NEEDS",
                 "outputs `K` of job `b` and `k` of job `b` are left out of the environment: all would be \
-                 `NEEDS_B_K`; look in $NIXACTIONS_NEEDS",
+                 `NEEDS_B_K`; see $NIXACTIONS_NEEDS",
             ]
         );
         assert_eq!(
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_variable_breaks_nothing() {
+    fn invalid_names_and_values_are_left_out() {
         let of = variables(&[need(
             "a",
             &[("x=y", "1"), ("n", "a\0b"), ("good", "2"), ("", "3")],
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_outputs_that_meet_make_few_warnings() {
+    fn a_thousand_conflicting_outputs_give_few_warnings() {
         let keys: Vec<(String, String)> = (0..1000)
             .map(|n| (format!("k-{n}"), format!("k_{n}")))
             .collect();

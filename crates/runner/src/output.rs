@@ -1,10 +1,10 @@
-//! The pipes of running steps: split into lines, listened to for commands, masked, sent to the
-//! journal.
+//! The pipes of running steps: splits their data into lines, handles commands, masks secrets, and
+//! sends the lines to the journal.
 //!
-//! A step's pipes stay open as long as anything it left behind holds them, so lines that come later
-//! still go out under the step that wrote them. What of a line has not come yet is held back, up to
-//! a bound: a line of 100 MB is sent in parts. Each line is an entry of the journal, unless a step
-//! prints faster than journald takes entries: then as many as have come at once share one.
+//! A step's pipes stay open as long as a process that it left behind holds them, so later lines
+//! still go out under this step. The beginning of an unfinished line is held back, up to a bound: a
+//! line of 100 MB is sent in parts. Each line is an entry of the journal, unless a step prints
+//! faster than journald takes entries. Then lines that came together share an entry.
 
 use std::{
     borrow::Cow,
@@ -26,44 +26,44 @@ use super::{
     mask::Hidden,
 };
 
-/// How much is read at once, in bytes: a pipe's default capacity (pipe(7)).
+/// How many bytes are read at once: the default capacity of a pipe (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
-/// From how much on in a pipe, in bytes, whoever writes to it is too fast for journald: a full pipe
-/// holds less than its capacity where what is written does not fill its pages.
+/// With so many bytes in a pipe, its writer is too fast for journald. A full pipe holds less than
+/// its capacity if the written pieces do not fill its pages.
 const FLOOD: usize = CHUNK / 2;
-/// How many lines of a flood go into one entry of the journal at most, and how many bytes:
-/// `journalctl -o json` leaves values out that have 4096 or more (journalctl(1)).
+/// The bounds on a journal entry of a flood, in lines and in bytes. `journalctl -o json` leaves out
+/// values of 4096 bytes or more (journalctl(1)).
 const GROUP_LINES: u64 = 32;
 const GROUP_BYTES: usize = 4000;
 
-/// The longest workflow command that is heard, in bytes.
+/// The longest workflow command, in bytes.
 const COMMAND_MAX: usize = 1 << 20;
 
-/// Where a step's output goes.
+/// The destination of a step's output.
 #[derive(Debug)]
 pub struct Sink<'a> {
-    /// The journal, and what is hidden on the way there.
+    /// The journal, and the secrets to hide.
     pub journal: &'a mut Journal,
-    /// What is listened to.
+    /// Handles the workflow commands.
     pub commands: &'a mut Commands,
 }
 
-/// Output that is kept rather than shown.
+/// Output that is kept and not shown.
 #[derive(Debug)]
 pub struct Kept {
-    /// What came.
+    /// The output.
     pub bytes: Vec<u8>,
-    /// How much is kept, in bytes.
+    /// The bound on the kept output, in bytes.
     pub limit: usize,
-    /// Whether there was more.
+    /// Whether there was more output.
     pub more: bool,
-    /// Whether what comes beyond is not even read: the writer is told by a broken pipe.
+    /// Whether reading stops at the bound. The writer then gets a broken pipe.
     pub ends: bool,
 }
 
 impl Kept {
-    /// Returns an empty one.
+    /// Returns an empty buffer.
     pub fn new(limit: usize, ends: bool) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Self {
             bytes: Vec::new(),
@@ -73,7 +73,7 @@ impl Kept {
         }))
     }
 
-    /// Takes bytes in; returns whether the pipe is to be read on.
+    /// Takes in bytes. Returns whether to read on.
     fn take(&mut self, bytes: &[u8]) -> bool {
         let room = (self.limit - self.bytes.len()).min(bytes.len());
         self.bytes.extend_from_slice(&bytes[..room]);
@@ -82,31 +82,31 @@ impl Kept {
     }
 }
 
-/// What becomes of a stream's bytes.
+/// The use of a stream's bytes.
 #[derive(Debug)]
 enum Use {
     Shown(Shown),
     Kept(Rc<RefCell<Kept>>),
 }
 
-/// What was read of a stream.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chunk {
-    /// These bytes; a flood where there were many at once.
+    /// New bytes.
     Bytes {
-        /// Whether it is one.
+        /// Whether there were many at once.
         is_flood: bool,
     },
-    /// Nothing yet.
+    /// There are no bytes yet.
     None,
-    /// Nothing any more.
+    /// The stream has ended.
     End,
 }
 
 /// Standard output or error of a process.
 #[derive(Debug)]
 pub struct Stream {
-    /// What tells it from others.
+    /// The id of the stream.
     pub id: u64,
     pipe: io::PipeReader,
     uses: Use,
@@ -114,7 +114,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Wraps the reading end of a pipe, which must not block; its lines are sent to the journal.
+    /// Wraps the reading end of a pipe, whose lines are sent to the journal. The pipe must not
+    /// block.
     pub fn new(
         pipe: io::PipeReader,
         fields: Vec<u8>,
@@ -139,7 +140,7 @@ impl Stream {
         }
     }
 
-    /// Wraps the reading end of a pipe, which must not block; what comes is kept.
+    /// Wraps the reading end of a pipe, whose data is kept. The pipe must not block.
     pub fn kept(pipe: io::PipeReader, kept: Rc<RefCell<Kept>>) -> Self {
         Self {
             id: 0,
@@ -149,35 +150,35 @@ impl Stream {
         }
     }
 
-    /// Returns whether there may be more.
+    /// Returns whether the stream may have more data.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Returns whether its lines are sent to the journal.
+    /// Returns whether the stream's lines are sent to the journal.
     pub fn is_shown(&self) -> bool {
         matches!(self.uses, Use::Shown(_))
     }
 
-    /// Returns the pipe, to be polled.
+    /// Returns the pipe, for polling.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
-    /// Returns whether it is standard error. What names a secret comes by standard output, so that
-    /// is listened to first.
+    /// Returns whether the stream is standard error. Commands that name secrets come over standard
+    /// output, so that stream is handled first.
     pub fn is_second(&self) -> bool {
         matches!(&self.uses, Use::Shown(shown) if shown.priority == Priority::Notice)
     }
 
-    /// Returns whether what was held back of a line may be a command, and its rest with it.
+    /// Returns whether the unfinished line may be a command.
     pub fn holds_command(&self) -> bool {
         matches!(&self.uses, Use::Shown(shown) if shown.held.trim_ascii_start().starts_with(b":"))
     }
 
-    /// Reads at most one chunk, behind what the buffer holds.
+    /// Reads at most one chunk, and appends it to the buffer.
     pub fn read(&self, buffer: &mut Vec<u8>) -> Chunk {
-        // Not zeroed before: that alone would cost a job that prints little all the buffer's pages.
+        // The buffer is not zeroed, so that a job which prints little does not touch all its pages.
         buffer.reserve(CHUNK);
         loop {
             return match read(&self.pipe, spare_capacity(buffer)) {
@@ -191,7 +192,7 @@ impl Stream {
         }
     }
 
-    /// Passes on what was read. Returns whether there may be more right now.
+    /// Passes on data that was read. Returns whether more may be ready now.
     pub fn pass_on(&mut self, bytes: &[u8], is_flood: bool, sink: &mut Sink<'_>) -> bool {
         match &mut self.uses {
             Use::Shown(shown) => {
@@ -203,7 +204,7 @@ impl Stream {
         self.open
     }
 
-    /// Sends what came without a newline, and closes.
+    /// Sends the unfinished line, and closes the stream.
     pub fn finish(&mut self, sink: &mut Sink<'_>) {
         if let Use::Shown(shown) = &mut self.uses {
             shown.end(sink);
@@ -212,19 +213,19 @@ impl Stream {
     }
 }
 
-/// The way of a stream's lines to the journal.
+/// The state of a stream whose lines go to the journal.
 #[derive(Debug)]
 struct Shown {
     fields: Vec<u8>,
     priority: Priority,
     stopped: Stopped,
-    /// The beginning of a line whose end has not come yet, or what is left of it.
+    /// The unsent beginning of an unfinished line.
     held: Vec<u8>,
-    /// How many bytes of it belong to a secret whose mask has been sent.
+    /// How many of these bytes belong to a secret whose mask has been sent.
     hidden: usize,
-    /// Whether parts of that line have been sent.
+    /// Whether parts of the line have been sent.
     within: bool,
-    /// Whether the rest of that line is left out.
+    /// Whether the rest of the line is left out.
     is_skipped: bool,
     /// Whether lines come faster than journald takes them one by one.
     is_flood: bool,
@@ -254,14 +255,14 @@ impl Shown {
             && self.held.len() < COMMAND_MAX
             && self.held.trim_ascii_start().starts_with(b"::")
         {
-            // A command is heard as a whole.
+            // A command is handled only as a whole.
             return;
         }
-        // A secret may have begun in what comes last, or a character.
+        // The last bytes may be the beginning of a secret or of a character.
         while self.held.len() >= LINE_MAX + sink.journal.masker.held_back().max(CHAR_MAX) {
             if !self.within && is_mask(&self.held) {
                 sink.journal
-                    .note("`::add-mask::` has more than a mebibyte, which cannot be hidden; the line is left out", Priority::Warning);
+                    .note("`::add-mask::` has more than 1 MiB, which cannot be hidden; the line is left out", Priority::Warning);
                 (self.within, self.is_skipped) = (true, true);
                 self.held.clear();
                 return;
@@ -271,7 +272,7 @@ impl Shown {
         }
     }
 
-    /// Sends what is held, whose end has come.
+    /// Sends the held line, which is complete.
     fn end_line(&mut self, sink: &mut Sink<'_>) {
         if self.is_skipped {
             self.held.clear();
@@ -294,7 +295,7 @@ impl Shown {
         }
     }
 
-    /// Sends the first bytes of what is held: a part of a line.
+    /// Sends the first bytes of the held line.
     fn part(&mut self, cut: usize, sink: &mut Sink<'_>) {
         let mut out = Vec::new();
         match sink
@@ -305,7 +306,7 @@ impl Shown {
             Hidden::Nothing => self.send(&self.held[..cut], sink.journal),
             Hidden::Upto(more) => {
                 self.hidden = more;
-                // Where all of it belongs to a secret its mask has been sent.
+                // If all of these bytes belong to a secret, its mask has been sent.
                 if !out.is_empty() {
                     self.send(&out, sink.journal);
                 }
@@ -314,7 +315,7 @@ impl Shown {
         self.held.drain(..cut);
     }
 
-    /// Takes whole lines in. A command changes what is hidden in the lines after it.
+    /// Handles whole lines. A command changes the secrets for the lines after it.
     fn lines(&mut self, lines: &[u8], sink: &mut Sink<'_>) {
         let mut sent = 0;
         if memmem::find(lines, b"::").is_some() {
@@ -331,7 +332,7 @@ impl Shown {
         self.plain(&lines[sent..], sink);
     }
 
-    /// Sends lines, which are looked through for secrets all at once.
+    /// Sends lines, after one search for secrets in all of them.
     fn plain(&self, lines: &[u8], sink: &mut Sink<'_>) {
         if lines.is_empty() {
             return;
@@ -345,7 +346,7 @@ impl Shown {
         }
     }
 
-    /// Sends lines, several to an entry.
+    /// Sends lines, several in each entry.
     fn grouped(&self, lines: Lines<'_>, journal: &mut Journal) {
         let (mut group, mut count) = (Vec::with_capacity(GROUP_BYTES), 0);
         let flush = |group: &mut Vec<u8>, count: &mut u64, journal: &mut Journal| {
@@ -387,7 +388,7 @@ impl Shown {
             Heard::Hide(value) => {
                 if let Err(error) = sink.journal.masker.add_asked_for(&value) {
                     sink.journal
-                        .note(&format!("{error}, a value is shown"), Priority::Warning);
+                        .note(&format!("{error}; a value is shown"), Priority::Warning);
                 }
             }
             Heard::Say(text, priority, mark) => {
@@ -399,7 +400,7 @@ impl Shown {
                     b"\n",
                 ]
                 .concat();
-                // An empty text is a line all the same.
+                // An empty text is still a line.
                 for line in text.split('\n') {
                     send(
                         trimmed(line.as_bytes()),
@@ -427,7 +428,7 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Returns whether a line begins as the command that names a secret.
+/// Returns whether a line starts with the command that names a secret.
 fn is_mask(line: &[u8]) -> bool {
     const COMMAND: &[u8] = b"::add-mask";
     line.trim_ascii_start()
@@ -435,19 +436,18 @@ fn is_mask(line: &[u8]) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(COMMAND))
 }
 
-/// Returns a line without what else than a newline ends it.
+/// Returns a line without a final carriage return.
 fn trimmed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Returns whether journalctl(1) shows a line: of an entry that it does not take for text it shows
-/// the size only.
+/// Returns whether journalctl(1) shows a line. It shows only the size of an entry that is not text.
 fn is_printable(line: &[u8]) -> bool {
     let is_text = |text: &str| {
         let mut after_escape = false;
         text.chars().all(|c| {
             let starts = std::mem::replace(&mut after_escape, c == '\x1b');
-            // Colours it leaves out.
+            // journalctl leaves out colours.
             if starts {
                 c == '['
             } else {
@@ -458,7 +458,7 @@ fn is_printable(line: &[u8]) -> bool {
     std::str::from_utf8(line).is_ok_and(is_text)
 }
 
-/// Sends one line, in parts where it is long.
+/// Sends one line, in parts if it is long.
 fn send(line: &[u8], priority: Priority, fields: &[u8], journal: &mut Journal) {
     parts(line).for_each(|part| journal.line(part, priority, fields));
 }
@@ -469,7 +469,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the entries that a stream makes of what comes in chunks of this size.
+    /// Returns the journal entries of a stream whose data comes in chunks of this size.
     fn entries(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
         let (ours, journald) = UnixDatagram::pair().unwrap();
         journald.set_nonblocking(true).unwrap();
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_between_characters_and_loses_none() {
+    fn a_long_line_is_split_between_characters_without_loss() {
         let text = format!("xy{}", "\u{e9}\u{20ac}\u{1f600}".repeat(LINE_MAX / 4));
         for size in [1000, 4096, CHUNK, text.len()] {
             let entries = entries(format!("{text}\r\nnext\r\n").as_bytes(), size);
@@ -524,15 +524,12 @@ mod tests {
                         .all(|part| part.len() <= LINE_MAX && std::str::from_utf8(part).is_ok()),
                 "{size}"
             );
-            assert!(
-                parts.concat() == text.as_bytes(),
-                "{size}: something was lost"
-            );
+            assert!(parts.concat() == text.as_bytes(), "{size}: data was lost");
         }
     }
 
     #[test]
-    fn a_carriage_return_within_a_line_stays_wherever_it_is_cut() {
+    fn a_carriage_return_within_a_line_stays_at_every_split() {
         for at in LINE_MAX - 2..=LINE_MAX + 4 {
             let mut text = vec![b'a'; LINE_MAX + 3000];
             text[at] = b'\r';
@@ -542,7 +539,7 @@ mod tests {
                     "{at} {size}"
                 );
             }
-            // It may also be the line's end.
+            // The same at the end of the line.
             let ends = &text[..=at];
             for size in [1, 1000, CHUNK] {
                 assert!(
@@ -554,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn what_journalctl_would_not_show_is_not_put_to_other_lines() {
+    fn lines_that_journalctl_hides_share_no_entry() {
         for line in ["", "text\twith tabs", "ünï ✓", "\x1b[1;31mred\x1b[0m"] {
             assert!(is_printable(line.as_bytes()), "{line:?}");
         }
@@ -572,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_as_many_lines_as_newlines_between_them() {
+    fn lines_are_split_at_newlines() {
         let lines = |text: &'static str| {
             Lines(Some(text.as_bytes()))
                 .map(|line| std::str::from_utf8(line).unwrap())

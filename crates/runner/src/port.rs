@@ -1,9 +1,9 @@
-//! The runner's way to its run: events, and as the last of them how the job ended.
+//! The runner's connection to its run. It carries events; the last event is the job's result.
 //!
 //! systemd opens the job's file of events before it builds the sandbox and changes the user, and
-//! hands it to the runner as standard output. The runner takes it from there at once, so no step
-//! inherits it; and no step can open it, since it belongs to the run's owner and what a runner has
-//! open is hidden from its steps. So the run believes what stands there.
+//! passes it to the runner as standard output. The runner takes the file from there at once, so no
+//! step inherits it. No step can open it either: it belongs to the run's owner, and steps cannot
+//! see the runner's open files. So the run trusts the events.
 
 use std::{io, os::fd::AsFd, path::Path};
 
@@ -17,13 +17,13 @@ use crate::{
     store::{EventWriter, StoreError},
 };
 
-/// What the runner tells its run by.
+/// The connection of a runner.
 #[derive(Debug)]
 pub(super) struct Port {
     events: EventWriter,
-    /// Whether that has failed: then no more is told but how the job ends.
+    /// Whether a write has failed. After that, only the job's result is written.
     is_over: bool,
-    /// Events that are still to be told.
+    /// Events that are not written yet.
     untold: Vec<Event>,
 }
 
@@ -31,8 +31,7 @@ impl Port {
     /// Takes over what systemd handed the runner: the file of events, which has this path. `None`
     /// where the job has been started before, unless the runner follows one that was killed.
     ///
-    /// # Errors
-    /// Fails where standard output is not a file.
+    /// Fails if standard output is not a file.
     pub(super) fn take(path: &Path, follows: bool) -> Result<Option<Self>, StoreError> {
         let take = || -> io::Result<_> {
             let file = io::stdout().as_fd().try_clone_to_owned()?;
@@ -52,7 +51,7 @@ impl Port {
         }))
     }
 
-    /// Notes an event, to be told later.
+    /// Notes an event, to be written later.
     pub(super) fn note(&mut self, event: EventKind) {
         self.untold.push(Event {
             at: Timestamp::now(),
@@ -60,9 +59,8 @@ impl Port {
         });
     }
 
-    /// Tells what was noted. Once that has failed, nothing more is told but how the job ends.
+    /// Writes the noted events. After a failure, only the job's result is written.
     ///
-    /// # Errors
     /// Fails with the system's reason, the first time only.
     pub(super) fn tell(&mut self) -> Result<(), StoreError> {
         let untold = std::mem::take(&mut self.untold);
@@ -74,10 +72,9 @@ impl Port {
             .inspect_err(|_| self.is_over = true)
     }
 
-    /// Tells how the job ended, which is the last that is told.
+    /// Writes the job's result as the last event.
     ///
-    /// # Errors
-    /// Fails with the system's reason: nobody knows then how the job ended.
+    /// Fails with the system's reason. The result is then unknown to the run.
     pub(super) fn end(&mut self, job: JobName, result: JobResult) -> Result<(), StoreError> {
         if self.is_over {
             self.untold.clear();

@@ -1,8 +1,8 @@
-//! One process of a step: started, listened to, and ended in time.
+//! Runs one process of a step, takes its output, and ends it in time.
 //!
-//! Ending is GitHub's sequence: SIGINT, after 7.5 s SIGTERM, after 2.5 s SIGKILL to all that is
-//! left of the step. A single thread polls the pipes and the signals; nothing here waits without a
-//! deadline.
+//! Processes are ended as on GitHub: SIGINT, after 7.5 s SIGTERM, after another 2.5 s SIGKILL to
+//! all remaining processes of the step. A single thread polls the pipes and the signals. Every wait
+//! has a deadline.
 
 use std::{
     cell::RefCell,
@@ -36,10 +36,11 @@ use super::{
 };
 use crate::grace::{INTERRUPT_GRACE, TERMINATE_GRACE};
 
-/// How often the kill flag of the run is looked for while a step runs.
+/// How often the runner checks the run's kill flag while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The umask of the runner itself: others have to read what it makes, whatever the unit's is.
+/// The umask of the runner itself: other users must be able to read its files, whatever the unit's
+/// umask is.
 const OWN_UMASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
 
 /// How a process ended that the kernel killed for want of memory.
@@ -50,7 +51,7 @@ pub const OUT_OF_MEMORY: &str = "killed by SIGKILL, out of memory";
 pub enum Ended {
     /// It exited with this status.
     Exited(i32),
-    /// A signal ended it; whether it dumped core.
+    /// A signal ended it. The flag tells whether it dumped core.
     Signaled(Signal, bool),
     /// The kernel killed it, or another process of the job, for want of memory.
     OutOfMemory,
@@ -88,41 +89,41 @@ pub enum Stop {
     CleanupOver,
 }
 
-/// What a process may take.
+/// The time limits of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
-    /// When the step's own time is over.
+    /// The end of the step's own time.
     pub step: Option<Instant>,
-    /// When the job's is.
+    /// The end of the job's time.
     pub job: Option<Instant>,
-    /// When the time for cleaning up is; set once the job is cancelled, and then a first
-    /// cancellation is no news.
+    /// The end of the time for cleaning up. It is set once the job is cancelled; further
+    /// cancellations then change nothing.
     pub cleanup: Option<Instant>,
 }
 
-/// What all processes of a job share.
+/// The state that all processes of a job share.
 pub struct Processes {
     /// The runner's signals.
     pub signals: Signals,
     /// The job's cgroup.
     pub cgroup: Cgroup,
-    /// Where lines go.
+    /// The journal for output lines.
     pub journal: Journal,
-    /// What steps say by workflow commands.
+    /// The workflow commands of steps.
     pub commands: Commands,
-    /// Whether the run was killed: nothing more is started.
+    /// Whether the run was killed. No further process is started then.
     pub killed: bool,
     streams: Vec<Stream>,
-    /// Which of the streams have something to read; made with the first.
+    /// Reports the streams with data. It is made with the first stream.
     order: Option<Order>,
     kill_flag: std::path::PathBuf,
-    /// The umask of the unit, which is that of the steps.
+    /// The umask of the unit, for the steps.
     umask: Mode,
 }
 
 impl Processes {
-    /// Takes the runner's signals, cgroup and journal, and keeps the unit's umask for the steps; `kill_flag` is the file whose presence means
-    /// kill.
+    /// Takes the runner's signals, cgroup and journal, and keeps the unit's umask for the steps.
+    /// The run is killed if the file `kill_flag` exists.
     pub fn new(
         signals: Signals,
         cgroup: Cgroup,
@@ -142,8 +143,8 @@ impl Processes {
         }
     }
 
-    /// Runs a command to its end, in a process group of its own, its output going to the journal
-    /// under the name of this step and attempt.
+    /// Runs a command to its end, in its own process group. Its output goes to the journal under
+    /// this step and attempt.
     pub fn run(
         &mut self,
         command: &mut Command,
@@ -167,8 +168,8 @@ impl Processes {
         self.run_to(command, limits, streams).0
     }
 
-    /// Runs a command to its end as [`Self::run`] does, keeping what it prints to standard output
-    /// and error. Nothing is left of its process group.
+    /// Runs a command to its end like [`Self::run`], but keeps its standard output and error.
+    /// Leaves no process of its process group.
     pub fn keep(
         &mut self,
         command: &mut Command,
@@ -180,10 +181,10 @@ impl Processes {
             [Stream::kept(out_pipe, out), Stream::kept(err_pipe, err)]
         });
         if let Some(group) = child {
-            // As a rule it is gone.
+            // This fails if the group has ended, as is usual.
             let _ = killpg(group, Signal::SIGKILL);
         }
-        // Whatever still holds its pipes has nobody to talk to.
+        // Processes that still hold the command's pipes have no reader any more.
         self.streams.retain(Stream::is_shown);
         ended
     }
@@ -244,8 +245,8 @@ impl Processes {
         ((status, stopping.stop), Some(child))
     }
 
-    /// Waits, unless the job is to end before that. What earlier steps left running is listened to
-    /// meanwhile.
+    /// Waits, unless the job must end before that. Meanwhile it takes the output of processes that
+    /// earlier steps left behind.
     pub fn sleep(&mut self, duration: Duration, limits: &Limits) -> Stop {
         let until = Instant::now() + duration;
         loop {
@@ -269,9 +270,10 @@ impl Processes {
         }
     }
 
-    /// Ends whatever is left of the job and takes in its last lines.
+    /// Ends all remaining processes of the job and takes their last lines.
     pub fn finish(&mut self) {
-        // Also what has closed its output: nothing of the job is to outlive the runner's last word.
+        // Also ends processes that closed their output: no process of the job may outlive the
+        // runner.
         self.cgroup.kill_others(&HashSet::new());
         self.drain();
         let mut sink = Sink {
@@ -294,7 +296,8 @@ impl Processes {
         for pipe in [&out, &err] {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
-        // Before the child can write: else the order of what it writes at once is not known.
+        // Added before the child can write. Otherwise the order of its first lines would be
+        // unknown.
         let order = match &mut self.order {
             Some(order) => order,
             none => none.insert(Order::new()?),
@@ -308,7 +311,7 @@ impl Processes {
         umask(self.umask);
         let child = command.spawn();
         umask(OWN_UMASK);
-        // The command keeps its ends of the pipes, which would never close.
+        // The command holds the writing ends of the pipes. Dropping them here lets the pipes close.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = child?;
         self.streams.extend(streams);
@@ -317,7 +320,7 @@ impl Processes {
         ))
     }
 
-    /// Waits for output or a signal, until a time.
+    /// Waits until output, a signal, or the given time.
     fn wait(&mut self, until: Instant) {
         let timeout = until
             .saturating_duration_since(Instant::now())
@@ -330,14 +333,14 @@ impl Processes {
                 .iter()
                 .map(|order| PollFd::new(order.fd(), PollFlags::POLLIN)),
         );
-        // An interrupted or failed poll is followed by a look at everything all the same.
+        // An interrupted or failed poll does no harm, since everything is checked afterwards.
         let _ = poll(&mut fds, timeout);
         self.signals.read();
         self.listen();
     }
 
-    /// Takes in what the pipes hold now, but no more than they can hold: a process left behind may
-    /// write for ever.
+    /// Takes the data that the pipes hold now, but no more than they can hold: a remaining process
+    /// may write for ever.
     fn drain(&mut self) {
         for _ in 0..PUMPS {
             if !self.listen() {
@@ -346,7 +349,7 @@ impl Processes {
         }
     }
 
-    /// Takes in some of what the pipes hold. Returns whether there was anything.
+    /// Takes some of the data in the pipes. Returns whether there was any.
     fn listen(&mut self) -> bool {
         let Some(order) = &self.order else {
             return false;
@@ -361,23 +364,22 @@ impl Processes {
     }
 }
 
-/// How far the ending of a process has come.
+/// The progress of ending a process.
 struct Stopping {
     group: Pid,
     stop: Stop,
-    /// The next signal and when it is due.
+    /// The next signal and its time.
     next: Option<(Instant, Signal)>,
 }
 
-/// What somebody asks of a process that runs.
+/// A request to a running process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ask {
-    /// Nothing.
+    /// No request.
     Nothing,
-    /// To end. Asked again it changes nothing: the supervisor repeats itself when it has been
-    /// restarted.
+    /// To end. A repeated request changes nothing: a restarted supervisor repeats it.
     Cancel,
-    /// To be gone.
+    /// To end at once.
     Kill,
 }
 
@@ -392,7 +394,7 @@ impl Ask {
 }
 
 impl Stopping {
-    /// Sends what is due.
+    /// Sends the next signal if it is due.
     fn advance(
         &mut self,
         now: Instant,
@@ -408,7 +410,7 @@ impl Stopping {
             self.next = Some((now, Signal::SIGKILL));
         } else if self.stop == Stop::Not {
             self.stop = match () {
-                // What cleans up after a cancellation or timeout goes on.
+                // A process that cleans up after a cancellation or timeout goes on.
                 () if ask == Ask::Cancel && limits.cleanup.is_none() => Stop::Cancelled,
                 () if limits.cleanup.is_some_and(|at| now >= at) => Stop::CleanupOver,
                 () if limits.job.is_some_and(|at| now >= at) => Stop::JobTimeout,
@@ -424,7 +426,7 @@ impl Stopping {
             }
         }
         while let Some((at, signal)) = self.next.filter(|(at, _)| now >= *at) {
-            // The group may be gone already; what is left is found in the cgroup.
+            // The group may be gone already. The cgroup lists the remaining processes.
             let _ = killpg(self.group, signal);
             self.next = match signal {
                 Signal::SIGINT => Some((at + INTERRUPT_GRACE, Signal::SIGTERM)),
@@ -437,7 +439,7 @@ impl Stopping {
         }
     }
 
-    /// Returns when something is due next.
+    /// Returns the time of the next action.
     fn wake(&self, limits: &Limits) -> Option<Instant> {
         let pending = self.next.map(|(at, _)| at);
         if self.stop == Stop::Not {
@@ -451,7 +453,7 @@ impl Stopping {
     }
 }
 
-/// Returns how the child ended, if it has. Processes it orphaned are PID 1's to take in.
+/// Returns how the child ended, if it has ended. PID 1 reaps the processes that it orphaned.
 fn reap(child: Pid) -> Option<Ended> {
     loop {
         return match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
@@ -459,9 +461,9 @@ fn reap(child: Pid) -> Option<Ended> {
             Ok(WaitStatus::Signaled(_, signal, core)) => Some(Ended::Signaled(signal, core)),
             Ok(_) => None,
             Err(Errno::EINTR) => continue,
-            // No such child: it was reaped elsewhere, which only a bug can do. Say so rather than
-            // wait for ever.
-            Err(_) => Some(Ended::NotStarted("its end was not seen".to_owned())),
+            // There is no such child: only a bug can have reaped it elsewhere. Report this rather
+            // than wait for ever.
+            Err(_) => Some(Ended::NotStarted("the runner missed its end".to_owned())),
         };
     }
 }
@@ -483,7 +485,7 @@ fn not_started(command: &Command, error: &io::Error) -> String {
             format!("the interpreter of `{program}` does not exist")
         }
         io::ErrorKind::NotFound if !program.contains('/') => {
-            format!("executable `{program}` is in no directory of PATH")
+            format!("executable `{program}` was not found in PATH")
         }
         io::ErrorKind::NotFound => format!("executable `{program}` does not exist"),
         io::ErrorKind::ArgumentListTooLong => {

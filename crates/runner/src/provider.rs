@@ -1,10 +1,10 @@
-//! Providers: executables of the plan that print variables, as `export NAME="value"` lines. Their
+//! Providers: executables of the plan that print variables as `export NAME="value"` lines. Their
 //! values are secret.
 //!
-//! All of a job are run before its first step, in the job's sandbox, workspace and environment: the
-//! workflow's, the job's, then each step's. What they print is read as bash would read it, and
-//! strictly: what is neither an assignment nor a comment is an error that names the line and never
-//! what stands in it.
+//! All providers of a job run before its first step, in the job's sandbox, workspace and
+//! environment: the workflow's, the job's, then each step's. The runner reads their output as bash
+//! would, but strictly. A line that is neither an assignment nor a comment is an error. The error
+//! names the line and never its contents.
 
 use std::{process, time::Duration};
 
@@ -19,21 +19,20 @@ use super::{
 };
 use crate::settings::{Argv, Seconds};
 
-/// The comment by which a provider says that what follows is no secret: it is not masked.
+/// The comment that a provider prints before values that are not secret. They are not masked.
 const NOT_SECRET: &str = "# nixactions: not secret";
-/// How much a provider may print, in bytes.
+/// The bound on a provider's output, in bytes.
 const OUTPUT_MAX: usize = 1 << 20;
-/// How much of what it says to standard error is shown, in bytes.
+/// The bound on the shown standard error of a provider, in bytes.
 const ERROR_MAX: usize = 64 << 10;
-/// The longest a provider may take.
+/// The timeout of a provider.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest value that a process can be given beside its name, in bytes (execve(2),
-/// `MAX_ARG_STRLEN`).
+/// The longest value of a variable beside its name, in bytes (execve(2), `MAX_ARG_STRLEN`).
 const VALUE_MAX: usize = (128 << 10) - 2;
 
 impl Job<'_> {
-    /// Runs all providers. `false` where the job has failed or was ended by that; then its record
-    /// says why.
+    /// Runs all providers. Returns `false` if that failed or ended the job; the job's record then
+    /// has the reason.
     pub(super) fn provide(&mut self, environment: &mut Environment) -> bool {
         let spec = self.spec;
         let steps = spec
@@ -86,8 +85,8 @@ impl Job<'_> {
             .keep(&mut command, self.limits(timeout), [&out, &err]);
         let out = out.borrow();
         let parsed = parse(&out.bytes);
-        // What it complains of may name what it has printed, so that is hidden first. Of garbage
-        // nothing is known to be a value.
+        // A provider's messages may contain values that it printed, so hide these first. Invalid
+        // output has no known values.
         let mut limited = Vec::new();
         let hidden = parsed
             .iter()
@@ -121,7 +120,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Shows what a provider said to standard error.
+    /// Shows a provider's standard error.
     fn complain(&mut self, said: &Kept) {
         let fields = Journal::stream_fields(None, "stderr");
         let journal = &mut self.processes.journal;
@@ -133,23 +132,23 @@ impl Job<'_> {
         }
         if said.more {
             journal.note(
-                &format!("the provider said more than {ERROR_MAX} bytes to standard error; the rest is not shown"),
+                &format!("the provider wrote more than {ERROR_MAX} bytes to standard error; the rest is not shown"),
                 Priority::Warning,
             );
         }
     }
 }
 
-/// A variable that a provider printed.
+/// A variable in a provider's output.
 #[derive(Debug, PartialEq, Eq)]
 struct Variable {
     name: String,
     value: String,
-    /// Whether it is masked.
+    /// Whether the value is masked.
     is_secret: bool,
 }
 
-/// What is wrong with a line that a provider printed.
+/// A fault in a line of a provider's output.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} of its output {what}")]
 struct BadLine {
@@ -157,7 +156,7 @@ struct BadLine {
     what: &'static str,
 }
 
-/// Parses `export NAME="value"` lines; of a name that comes twice the later value is last.
+/// Parses `export NAME="value"` lines. If a name occurs twice, the later value comes last.
 fn parse(bytes: &[u8]) -> Result<Vec<Variable>, BadLine> {
     let newlines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
     let text = std::str::from_utf8(bytes).map_err(|error| BadLine {
@@ -214,8 +213,8 @@ fn parse(bytes: &[u8]) -> Result<Vec<Variable>, BadLine> {
     Ok(pairs)
 }
 
-/// Reads a word as bash does (bash(1), "QUOTING"), up to a blank or the end of the line; returns
-/// its value and what follows.
+/// Reads a word as bash does (bash(1), "QUOTING"), up to a blank or the end of the line. Returns
+/// its value and the remaining text.
 fn word(text: &str) -> Result<(String, &str), &'static str> {
     const EXPANDED: &str =
         "has a `$` or backquote that bash would expand: write `\\$`, or use single quotes";
@@ -246,7 +245,7 @@ fn word(text: &str) -> Result<(String, &str), &'static str> {
             }
             '$' | '`' => return Err(EXPANDED),
             ';' | '&' | '|' | '<' | '>' | '(' | ')' => {
-                return Err("has a character that only quotes make part of a value");
+                return Err("has a character that must be quoted");
             }
             c => {
                 value.push(c);
@@ -257,7 +256,7 @@ fn word(text: &str) -> Result<(String, &str), &'static str> {
     Ok((value, rest))
 }
 
-/// Reads what stands in double quotes, which have been opened; returns what follows them.
+/// Reads the rest of a text in double quotes. Returns the text after the closing quote.
 fn double_quoted<'a>(
     text: &'a str,
     value: &mut String,
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_comment_is_not_secret() {
+    fn values_after_the_comment_are_not_secret() {
         let text = "export A=1\n# nixactions: not secret, perhaps\nexport B=2\n# nixactions: not secret\nexport C=3\n#\nexport D=4";
         let secret: Vec<bool> = parse(text.as_bytes())
             .unwrap()
@@ -334,7 +333,7 @@ mod tests {
         assert_eq!(bad(b"export A=1\n\nsecret\n"), (3, form));
         assert_eq!(bad(b"A=secret\n"), (1, form));
         assert_eq!(bad(b"exportA=secret\n"), (1, form));
-        // A value of several lines counts.
+        // The lines of a value with several lines count.
         assert_eq!(
             bad(b"export A='1\n2\n3'\nexport 1A=secret"),
             (4, "has no variable's name after `export`")
@@ -370,7 +369,7 @@ mod tests {
         }
         assert_eq!(
             bad(b"export A=a;b"),
-            (1, "has a character that only quotes make part of a value")
+            (1, "has a character that must be quoted")
         );
         assert_eq!(bad(b"export A='a\0b'"), (1, "has a NUL in its value"));
         assert!(

@@ -1,8 +1,8 @@
 //! Attempts at a job, and the waits between attempts.
 //!
-//! A step that fails is tried again by the innermost retry that is set: its own, else that of its
-//! job, which goes through all the steps anew in a fresh workspace. It is the runner that waits, so
-//! a wait outlives both the supervisor and a systemd that is re-executed.
+//! The innermost retry applies to a failed step: its own, else that of its job, which repeats all
+//! steps in a fresh workspace. The runner itself waits between attempts, so a wait survives the
+//! death of the supervisor and a systemd that re-executes itself.
 
 use std::collections::HashSet;
 
@@ -13,8 +13,8 @@ use super::{
 use crate::{error::describe, event::EventKind, record::Conclusion, settings::Retry, status};
 
 impl Job<'_> {
-    /// Goes through the steps until they succeed or there are no more attempts, beginning in the
-    /// workspace that has been made; then saves the artifacts.
+    /// Runs the steps until they succeed or no attempt is left, starting in the prepared workspace.
+    /// Then saves the artifacts.
     pub(super) fn attempts(&mut self, mut prepared: Result<Environment, WorkspaceError>) {
         loop {
             match prepared {
@@ -22,7 +22,7 @@ impl Job<'_> {
                     if self.provide(&mut environment) {
                         self.steps(&mut environment);
                     } else {
-                        // A provider is no step that could say otherwise.
+                        // A provider has no retry of its own.
                         self.inherits = true;
                     }
                 }
@@ -44,8 +44,8 @@ impl Job<'_> {
                 }
                 return;
             };
-            // What it has failed of is no longer how it ends, whether there will be another attempt
-            // or a cancellation.
+            // The failure of this attempt is not the job's outcome: another attempt or a
+            // cancellation follows.
             self.record.outcome = Conclusion::Success;
             let reason = self.record.reason.take();
             if self
@@ -117,7 +117,7 @@ impl Job<'_> {
         self.ended_by(stop, None)
     }
 
-    /// Forgets the attempt, with all that is left of it.
+    /// Removes everything that is left of the attempt.
     fn reset(&mut self) {
         self.processes.cgroup.kill_others(&HashSet::new());
         self.processes.finish();

@@ -1,7 +1,7 @@
-//! The secrets that a job is given by systemd: its credentials (<https://systemd.io/CREDENTIALS/>).
+//! The secrets that systemd gives a job: its credentials (<https://systemd.io/CREDENTIALS/>).
 //!
-//! One of them may be the run's secret variables, which outrank the plan's; all others are for the
-//! steps. All are masked.
+//! One credential may hold the run's secret variables, which outrank the plan's. All others are for
+//! the steps. The runner masks all of them.
 
 use std::{fs, path::PathBuf};
 
@@ -15,28 +15,27 @@ use crate::{
     store::{self, StoreError},
 };
 
-/// Why a job cannot be given its secrets.
+/// The reason why a job cannot get its secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// systemd has given it none.
-    #[error("its secret variables were not handed to it: there is no $CREDENTIALS_DIRECTORY")]
+    /// systemd gave the job no credentials.
+    #[error("the job did not get its secret variables: $CREDENTIALS_DIRECTORY is not set")]
     Missing,
-    /// They cannot be read.
-    #[error("its credentials cannot be read")]
+    /// The credentials cannot be read.
+    #[error("failed to read the job's credentials")]
     Unreadable(#[source] StoreError),
-    /// There are too many.
+    /// There are too many values to mask.
     #[error(transparent)]
     TooMuch(#[from] TooMuch),
 }
 
-/// Takes in the secret variables, and hides them and all other credentials from now on.
+/// Takes the secret variables, and masks them and all other credentials from now on.
 ///
-/// # Errors
-/// Fails where a credential cannot be read or hidden.
+/// Fails if a credential cannot be read or masked.
 pub fn take(spec: &mut JobSpec, journal: &mut Journal) -> Result<(), SecretsError> {
     let mut limited = Vec::new();
     let taken = take_all(spec, &mut journal.masker, &mut limited);
-    // Said once all of them are hidden.
+    // Warn only after all of them are masked.
     for (name, why) in limited {
         journal.note(&format!("the value of `{name}` {why}"), Priority::Warning);
     }

@@ -1,9 +1,9 @@
-//! Signals as something to poll: SIGTERM and SIGINT ask the runner to cancel, SIGCHLD says that a
-//! process ended.
+//! Makes signals pollable. SIGTERM and SIGINT ask the runner to cancel, and SIGCHLD reports the end
+//! of a process.
 //!
-//! They are caught, not blocked: a child inherits the mask (the standard library leaves it alone)
-//! and would be deaf to the very signals that are to end it, while caught signals have their
-//! default action again once it is executed (execve(2)).
+//! The signals are caught, not blocked. A child inherits the signal mask (the standard library does
+//! not change it) and would not get the signals that should end it. Caught signals have their
+//! default action again after execve(2).
 
 use std::{
     io::{self, Read},
@@ -20,19 +20,19 @@ use std::{
 use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
-/// The runner's signals, told by a byte each.
+/// The runner's signals. Each writes a byte to a socket.
 #[derive(Debug)]
 pub struct Signals {
-    /// Has a byte for each signal of any kind.
+    /// Gets a byte for each signal of any kind.
     any: UnixStream,
-    /// Whether one that asks to cancel has come.
+    /// Whether a signal asked to cancel.
     cancel: Arc<AtomicBool>,
-    /// Whether the runner was asked to cancel, as far as it has looked.
+    /// Whether the runner was asked to cancel, as of the last read.
     pub cancelled: bool,
 }
 
 impl Signals {
-    /// Catches the signals; must come first in the process.
+    /// Catches the signals. Call this before anything else in the process.
     ///
     /// # Errors
     /// Fails with the system's reason.
@@ -40,11 +40,11 @@ impl Signals {
         let (any, any_writer) = UnixStream::pair()?;
         any.set_nonblocking(true)?;
         let cancel = Arc::new(AtomicBool::new(false));
-        // What wakes up comes last, so that what it wakes up for is there by then.
+        // The handler that wakes the runner is registered last, so that the flag is set before.
         for signal in [SIGTERM, SIGINT] {
             flag::register(signal, Arc::clone(&cancel))?;
         }
-        // Whoever writes is told by an error, and steps are to have its default.
+        // Writers get an error instead of SIGPIPE, and steps get the default action.
         flag::register(SIGPIPE, Arc::default())?;
         for signal in [SIGTERM, SIGINT, SIGCHLD, SIGHUP] {
             pipe::register(signal, any_writer.try_clone()?)?;
@@ -56,25 +56,25 @@ impl Signals {
         })
     }
 
-    /// Returns the descriptor, to be polled.
+    /// Returns the descriptor, for polling.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.any.as_fd()
     }
 
-    /// Takes in what has arrived.
+    /// Takes in the signals that have arrived.
     pub fn read(&mut self) {
         drain(&mut self.any);
         self.cancelled |= self.cancel.load(Ordering::SeqCst);
     }
 
-    /// Returns whether the runner was asked to cancel, looking anew.
+    /// Reads new signals, and returns whether the runner was asked to cancel.
     pub fn cancelled(&mut self) -> bool {
         self.read();
         self.cancelled
     }
 }
 
-/// Reads all there is.
+/// Reads all available bytes.
 fn drain(stream: &mut UnixStream) {
     let mut buffer = [0; 64];
     loop {

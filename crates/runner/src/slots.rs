@@ -1,8 +1,8 @@
 //! `maxParallel` on a systemd before 258: each running job holds one of N file locks (flock(2)).
 //!
 //! The kernel releases a lock when its holder dies, however it dies. One more lock is the queue:
-//! its holder alone looks for a free slot, so that a thousand waiting jobs do not all wake up for
-//! each that ends.
+//! only its holder looks for a free slot. So the end of one job does not wake up a thousand waiting
+//! ones.
 
 use std::{
     fs::File,
@@ -23,15 +23,15 @@ use sd_notify::NotifyState;
 
 use super::{parent, signals::Signals};
 
-/// How long a waiting job sleeps at most before it looks again, in milliseconds, should a
-/// notification be missed.
+/// The longest sleep of a waiting job before it looks again, in milliseconds, in case it missed a
+/// notification.
 const LOOK_AGAIN: u16 = 2000;
 
 /// Keeps PID 1 from taking the wait for a slot for a start that hangs (sd_notify(3),
-/// `EXTEND_TIMEOUT_USEC=`): the time that a job may take begins when it has its slot.
+/// `EXTEND_TIMEOUT_USEC=`). The job's timeout begins when it has its slot.
 #[derive(Debug)]
 pub struct Patience {
-    /// What PID 1 gives a start; none where that is unbounded.
+    /// PID 1's time limit for a start; `None` if there is none.
     limit: Option<Duration>,
     /// The way to the process above, where there is one: PID 1 listens to that only.
     above: Option<PipeWriter>,
@@ -51,7 +51,7 @@ impl Patience {
         }
     }
 
-    /// Asks for more in time, while the job waits.
+    /// Asks for more time before the limit, while the job waits.
     fn renew(&mut self) {
         self.waited = true;
         if self
@@ -62,7 +62,7 @@ impl Patience {
         }
     }
 
-    /// Asks for the whole time once the wait, if there was one, is over; returns whether there was.
+    /// Asks for the whole time again after a wait. Returns whether there was a wait.
     pub fn end(mut self) -> bool {
         if self.waited {
             self.ask();
@@ -82,18 +82,18 @@ impl Patience {
 
 /// Asks PID 1 for so much time from now on.
 pub fn ask_for(limit: Duration) {
-    // Without an answer the job may be ended too early, which PID 1 then says.
+    // Without an answer PID 1 may end the job too early. It then reports a timeout.
     let _ = sd_notify::notify(&[NotifyState::Custom(&format!(
         "EXTEND_TIMEOUT_USEC={}",
         limit.as_micros()
     ))]);
 }
 
-/// A slot that is held until this is dropped.
+/// A slot, held until this is dropped.
 #[derive(Debug)]
 pub struct Slot(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
-/// Waits for a slot. `None` when the job is cancelled meanwhile.
+/// Waits for a slot. Returns `None` if the job is cancelled in the meantime.
 ///
 /// # Errors
 /// Fails with the system's reason.
@@ -106,7 +106,8 @@ pub fn acquire(
     let Some(_queue) = wait_in_queue(&slots.join("queue"), signals, patience)? else {
         return Ok(None);
     };
-    // A slot's file is opened once: to close it would look to the watch like its holder's end.
+    // Each slot's file is opened only once: closing it would look like the end of its holder to the
+    // watch.
     let mut files = Vec::new();
     for number in 0..count {
         match try_lock(File::open(slots.join(number.to_string()))?)? {
@@ -134,12 +135,12 @@ pub fn acquire(
         if sleep(watch.as_fd(), signals, patience)? {
             return Ok(None);
         }
-        // What has been notified is answered by looking at every slot.
+        // Drops the notifications, since the next round checks every slot.
         let _ = watch.read_events();
     }
 }
 
-/// Takes a slot's lock, or gives the file back where somebody else holds it.
+/// Takes a slot's lock, or returns the file if another job holds the lock.
 fn try_lock(file: File) -> io::Result<Result<Slot, File>> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Ok(Slot(lock))),
@@ -148,8 +149,9 @@ fn try_lock(file: File) -> io::Result<Result<Slot, File>> {
     }
 }
 
-/// Waits for the queue's lock. A blocking flock(2) is first come, first served and wakes one waiter
-/// only, but cannot be polled beside signals; so a thread waits for it and tells through a pipe.
+/// Waits for the queue's lock. A blocking flock(2) is first come, first served, and wakes only one
+/// waiter, but it cannot be polled beside signals. So a thread waits for it and reports through a
+/// pipe.
 fn wait_in_queue(
     path: &Path,
     signals: &mut Signals,
@@ -169,7 +171,7 @@ fn wait_in_queue(
             lock
         })?;
     loop {
-        // On a cancellation the process ends soon, and the thread with it.
+        // After a cancellation the process ends soon, and the thread with it.
         if sleep(told.as_fd(), signals, patience)? {
             return Ok(None);
         }
@@ -184,8 +186,8 @@ fn wait_in_queue(
     }
 }
 
-/// Sleeps until something can be read, a signal comes, or it is time to look again. Returns whether
-/// the job was cancelled.
+/// Sleeps until there is something to read, a signal comes, or it is time to look again. Returns
+/// whether the job was cancelled.
 fn sleep(fd: BorrowedFd<'_>, signals: &mut Signals, patience: &mut Patience) -> io::Result<bool> {
     if signals.cancelled() {
         return Ok(true);

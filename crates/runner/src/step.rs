@@ -1,4 +1,4 @@
-//! One step: its command, its environment, and what its end means.
+//! Runs one step: its command, its environment, and its outcome.
 
 use std::{ffi::OsString, path::PathBuf, process, time::Instant};
 
@@ -20,16 +20,16 @@ use crate::{
     status,
 };
 
-/// Variables that a step cannot set for later ones: what writes to `$NIXACTIONS_ENV` may be the
-/// output of a program, and these would make every later program run code of its choice.
+/// Variables that a step cannot set for later ones. The output of a program may end up in
+/// `$NIXACTIONS_ENV`, and these variables would let it run its own code in every later program.
 const REFUSED: [&str; 1] = ["NODE_OPTIONS"];
 
-/// How one attempt at a step ended.
+/// The result of one attempt at a step.
 struct Tried {
     outcome: Conclusion,
     reason: Option<String>,
     exit_code: Option<i32>,
-    /// What it wrote for later steps: taken in once there is no further attempt.
+    /// The values that the step wrote for later ones. They count only after the last attempt.
     written: Option<Written>,
 }
 
@@ -45,7 +45,7 @@ impl Tried {
 }
 
 impl Job<'_> {
-    /// Runs one step, again and again where it has a retry of its own.
+    /// Runs one step, several times if it has a retry of its own.
     pub(super) fn step(
         &mut self,
         index: usize,
@@ -54,7 +54,7 @@ impl Job<'_> {
     ) -> StepRecord {
         let started_at = Timestamp::now();
         let own = step.retry.over(None);
-        // A step that is tried once only is told which attempt at the job this is.
+        // A step without a retry sees the number of the job's attempt.
         let mut attempt = if own.is_some() {
             1
         } else {
@@ -160,7 +160,7 @@ impl Job<'_> {
                 written: None,
             };
         }
-        // As on GitHub, the file is read when the step is over, so it outranks what was said before.
+        // As on GitHub, the file is read at the end of the step, so it outranks `::set-output`.
         let read = files.read().map(|mut written| {
             written.outputs.splice(0..0, said);
             written
@@ -208,7 +208,7 @@ impl Job<'_> {
         Ok(command)
     }
 
-    /// Returns the command of a script, which is written to a file of this name.
+    /// Writes a script to a file of this name, and returns its command.
     pub(super) fn bash(
         &self,
         name: &str,
@@ -225,7 +225,7 @@ impl Job<'_> {
         Ok(command)
     }
 
-    /// Returns what a process of a step may take that has this timeout.
+    /// Returns the limits of a step's process with this timeout.
     pub(super) fn limits(&self, timeout: Option<Seconds>) -> Limits {
         Limits {
             step: timeout.map(|timeout| Instant::now() + timeout.duration()),
@@ -234,7 +234,8 @@ impl Job<'_> {
         }
     }
 
-    /// Takes in why a process was asked to end: how its step ends by that, unless nobody asked.
+    /// Returns the outcome of a step whose process was asked to end, and updates the job. Returns
+    /// `None` if the process ended by itself.
     pub(super) fn ended_by(
         &mut self,
         stop: Stop,
@@ -278,8 +279,7 @@ pub(super) fn skipped(step: &StepSpec, reason: String) -> StepRecord {
     }
 }
 
-/// Returns a program's path as the shell would find it. Looked up here rather than by exec, which
-/// would then have to fork the slow way.
+/// Returns a program's path as a shell would find it. A lookup by exec would make the fork slower.
 pub(super) fn find(program: &str, path: &str) -> OsString {
     if program.contains('/') {
         return program.into();

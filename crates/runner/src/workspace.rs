@@ -1,5 +1,5 @@
-//! The job's workspace: made, filled with the source tree and its artifacts, and what it leaves
-//! saved from it.
+//! The job's workspace: makes it, fills it with the source tree and artifacts, and saves artifacts
+//! from it.
 
 use std::{
     fs, io,
@@ -13,28 +13,29 @@ use crate::{
     store::{self, Copied, ModePolicy, Modes, StoreError, TreeCopy},
 };
 
-/// The copy of a tree below an artifact's or source's directory, and the manifest beside it.
+/// The names of a copied tree in the directory of an artifact or source, and of the manifest beside
+/// it.
 const TREE: &str = "tree";
 const MODES: &str = "modes.json";
 
-/// What can go wrong with a workspace or artifact.
+/// The errors of workspaces and artifacts.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// A directory cannot be made.
     #[error("failed to make the workspace")]
     Make(#[source] io::Error),
-    /// It could not be mounted before the runner started.
+    /// The workspace could not be mounted before the runner started.
     #[error("failed to mount the workspace: {0}")]
     Mount(String),
     /// The source tree cannot be copied.
     #[error("failed to copy the source tree")]
     Source(#[source] StoreError),
-    /// An artifact that is to be restored is not there.
+    /// An artifact to restore does not exist.
     #[error("artifact `{name}` was not saved by job `{from}`")]
     NotSaved {
         /// The artifact.
         name: String,
-        /// The job that should have.
+        /// The job that should have saved it.
         from: String,
     },
     /// An artifact cannot be restored.
@@ -42,10 +43,10 @@ pub enum WorkspaceError {
     Restore {
         /// The artifact.
         name: String,
-        /// Why.
+        /// The cause.
         source: StoreError,
     },
-    /// An artifact that is to be saved is not there.
+    /// An artifact to save does not exist.
     #[error("artifact `{name}`: `{path}` does not exist in the workspace")]
     Missing {
         /// The artifact.
@@ -66,22 +67,21 @@ pub enum WorkspaceError {
     Save {
         /// The artifact.
         name: String,
-        /// Why.
+        /// The cause.
         source: StoreError,
     },
 }
 
 /// Makes the workspace, `$HOME` and the directory of files, and copies the source tree.
 ///
-/// # Errors
-/// Fails with what could not be made or copied.
+/// Fails at the first file that cannot be made or copied.
 pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
     if let Some(reason) = spec.mount_source.then(|| unmounted(paths)).flatten() {
         return Err(WorkspaceError::Mount(reason));
     }
     for directory in [paths.workspace(), paths.home()] {
         match fs::create_dir(&directory) {
-            // It is mounted.
+            // The workspace is mounted.
             Err(error)
                 if error.kind() == io::ErrorKind::AlreadyExists
                     && spec.mount_source
@@ -101,8 +101,8 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
             .next()
             .is_none();
         if is_empty {
-            // An earlier attempt was removed from it. Only root can mount it anew, and a second
-            // attempt is rare enough to copy for.
+            // An earlier attempt was removed from the mount. Only root can mount it anew, and
+            // second attempts are rare enough to copy.
             let copy = TreeCopy {
                 from: &paths.overlay_source(),
                 to: &workspace,
@@ -122,8 +122,7 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
 
 /// Restores one artifact.
 ///
-/// # Errors
-/// Fails when the artifact is not there or cannot be copied.
+/// Fails if the artifact does not exist or cannot be copied.
 pub fn restore(spec: &JobSpec, paths: &JobPaths, input: &InputSpec) -> Result<(), WorkspaceError> {
     let artifact = JobPaths::new(&spec.jobs_directory, &input.from).artifact(&input.name);
     if !artifact.join(MODES).exists() {
@@ -136,8 +135,8 @@ pub fn restore(spec: &JobSpec, paths: &JobPaths, input: &InputSpec) -> Result<()
         name: input.name.clone(),
         source,
     };
-    // What another job saved, or the source tree, may have put a link there that leads out of the
-    // workspace.
+    // The source tree or another job's artifact may contain a link at this path that leads out of
+    // the workspace.
     let path = store::plain(&input.path);
     let workspace = paths.workspace();
     store::make_beneath(&workspace, &path).map_err(|error| match error {
@@ -150,11 +149,10 @@ pub fn restore(spec: &JobSpec, paths: &JobPaths, input: &InputSpec) -> Result<()
     restore_tree(&artifact, &workspace.join(path)).map_err(failed)
 }
 
-/// Saves one artifact; returns what of it was left out, as warnings. A workspace that is `done`
-/// with is not needed any more: files may be taken out of it.
+/// Saves one artifact. Returns a warning for each file that was left out. If `done`, nobody needs
+/// the workspace any more, and files may be moved out of it.
 ///
-/// # Errors
-/// Fails when it is not there, or cannot be copied; then nothing of it is kept.
+/// Fails if the artifact does not exist or cannot be copied. Then no part of it is kept.
 pub fn save(
     spec: &JobSpec,
     paths: &JobPaths,
@@ -170,8 +168,7 @@ pub fn save(
     let take = done && !spec.outputs.iter().any(overlaps);
     let artifact = paths.artifact(&output.name);
     let (name, path) = (output.name.clone(), output.path.clone());
-    // In a mount nothing can be renamed out of it, but what the job has made lies beside it as
-    // well.
+    // Files cannot be renamed out of a mount, but the job's changes also lie beside it.
     let taken_from = if spec.mount_source {
         paths.changes()
     } else {
@@ -197,16 +194,16 @@ pub fn save(
         Err(_) if !workspace.exists() => Err(WorkspaceError::Missing { name, path }),
         Err(StoreError::ThroughLink { .. }) => Err(WorkspaceError::ThroughLink { name, path }),
         Err(source) => {
-            // Half an artifact is none, and only takes room; that it is missing is seen from its
-            // manifest.
+            // An incomplete artifact is useless and only takes space. Its missing manifest marks it
+            // as incomplete.
             let _ = store::remove_tree(&artifact.join(TREE));
             Err(WorkspaceError::Save { name, source })
         }
     }
 }
 
-/// Copies a path into an artifact's directory; the manifest comes last and says that it is
-/// complete.
+/// Copies a path into an artifact's directory. The manifest is written last and marks the artifact
+/// as complete.
 fn save_tree(
     from: &Path,
     artifact: &Path,
@@ -215,7 +212,7 @@ fn save_tree(
 ) -> Result<Option<Copied>, StoreError> {
     let tree = artifact.join(TREE);
     if tree.exists() {
-        // An earlier attempt's.
+        // An earlier attempt left this one.
         let removed =
             store::remove_tree(&tree).and_then(|()| fs::remove_file(artifact.join(MODES)));
         removed.map_err(|error| StoreError::io("replace", artifact, error))?;
@@ -249,7 +246,7 @@ fn restore_tree(saved: &Path, to: &Path) -> Result<(), StoreError> {
     copy.all().map(drop)
 }
 
-/// Returns why the job's unit could not mount the workspace, if it could not.
+/// Returns why the job's unit could not mount the workspace, if that failed.
 fn unmounted(paths: &JobPaths) -> Option<String> {
     fs::read_to_string(paths.overlay_error()).ok()
 }
