@@ -44,7 +44,7 @@ def texts:
   with_entries(
     .key as $name
     | if $name | test("\\A[A-Za-z_][A-Za-z0-9_]*\\z") | not then
-        fail("`\($name)` is no name of a variable: rename it, or choose with `variables = { NAME = \"\($name)\"; }`")
+        fail("invalid variable name `\($name)`: rename it, or choose with `variables = { NAME = \"\($name)\"; }`")
       else . end
     | .value |= (
         type as $type

@@ -1,8 +1,8 @@
-//! CI workflows as systemd units: a plan becomes a DAG of transient units, PID 1 runs it, a record
-//! comes out.
+//! CI workflows as systemd units. A plan becomes a DAG of transient units, PID 1 runs it, and the
+//! result is a record.
 //!
-//! The crates and their layers, lowest last; imports point down only, and modules of one layer never
-//! import each other (cargo and `tests/layers.rs` hold this):
+//! The crates and their layers, lowest last. Imports point down only, and modules of one layer
+//! never import each other (cargo and `tests/layers.rs` check this):
 //!
 //! ```text
 //! src/             the program `nixactions`
@@ -18,7 +18,7 @@
 //! crates/core/     what the programs tell each other, and the status algebra; no I/O
 //! ```
 
-// They panic where nobody reads the output, or where its disk is full.
+// These macros panic if the reader of the output is gone or its disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;

@@ -70,7 +70,7 @@ fn clean_removes_finished_runs_only(manager: &Manager) {
 
     for (arguments, said) in [
         (vec!["clean"], "--keep"),
-        (vec!["clean", "--older-than=soon"], "`soon` is no age"),
+        (vec!["clean", "--older-than=soon"], "invalid age `soon`"),
         (vec!["clean", "--max-size=much"], "invalid size `much`"),
     ] {
         let (code, stderr) = manager.refused(&arguments);

@@ -50,7 +50,7 @@ pub enum Command {
     Run(RunArgs),
     /// Run a run again, or only its failed jobs
     Rerun(RerunArgs),
-    /// List the faults of a workflow, or tell what it would do; start nothing
+    /// List the faults of a workflow, or describe what it would do; start nothing
     Check(CheckArgs),
     /// Draw a workflow's jobs and their needs
     Graph(GraphArgs),
@@ -64,14 +64,14 @@ pub enum Command {
         after_help = "Examples:\n  nixactions show ci-42\n  nixactions show ci-42 --json | jq '.jobs.build.usage'"
     )]
     Show(ShowArgs),
-    /// Show the lines that the jobs of a run printed
+    /// Show the output of a run's jobs
     #[command(
         after_help = "Examples:\n  nixactions logs ci-42\n  nixactions logs ci-42 build -f\n\nThe same with systemd's own tool:\n  \
                             journalctl NIXACTIONS_RUN=ci-42 NIXACTIONS_JOB=build\nA run of an embedded manager has a journal of its own:\n  \
                             journalctl -D <state dir>/runs/ci-42/journal"
     )]
     Logs(LogsArgs),
-    /// Follow a run that is going on; Ctrl-C does not end the run
+    /// Follow a run until it ends; Ctrl-C does not end the run
     #[command(
         after_help = "Examples:\n  nixactions run plan.json --detach\n  nixactions attach ci-42\n\nCtrl-C ends `attach` and not the run; \
                             `nixactions cancel` ends the run. The exit status is that of `nixactions run`."

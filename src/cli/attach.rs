@@ -1,4 +1,4 @@
-//! `nixactions attach`: follows a run that somebody else started.
+//! `nixactions attach`: follows a run that was started elsewhere.
 
 use super::{
     CliError, Exit, FollowOptions, Interrupt, Shown,
@@ -11,7 +11,7 @@ use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
-    // Where it cannot be written it is lost as before.
+    // If the record cannot be written, the run stays lost.
     close_lost(&run);
     if run.liveness() == Liveness::Incomplete {
         return Err(CliError::NeverStarted {

@@ -1,4 +1,4 @@
-//! `nixactions cancel`: asks a run's supervisor, through the run directory, to end it.
+//! `nixactions cancel`: asks a run's supervisor to end the run, through the run directory.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::store::{Liveness, StateDir};
 
 pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
-    // Where it cannot be written it is lost as before.
+    // If the record cannot be written, the run stays lost.
     close_lost(&run);
     let id = run.id();
     match liveness(&run) {
@@ -37,7 +37,7 @@ pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError
         }
         Liveness::Running => {}
     }
-    // As with Ctrl-C, the second request kills.
+    // As with Ctrl-C, the second request kills the run.
     let kill = args.kill || run.cancel_requested(false).is_some();
     run.request_cancel("nixactions cancel", kill)?;
     let doing = if kill { "killing" } else { "cancelling" };

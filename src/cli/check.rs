@@ -1,4 +1,4 @@
-//! `nixactions check`: says what is wrong with a plan, or what it would do; starts nothing.
+//! `nixactions check`: lists the faults of a plan, or describes what it would do. Starts nothing.
 
 use std::io::{self, Write};
 
@@ -25,16 +25,16 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
         .write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes())
         .map_err(CliError::Output)?;
     if has_sandbox(&plan) && !store::are_looked_up() {
-        // That nobody reads it is no reason to fail.
+        // A closed standard error must not fail the check.
         let _ = writeln!(io::stderr(), "note: {DYNAMIC_USERS}");
     }
     Ok(Exit::Success)
 }
 
-/// What it means to jobs that users are not looked up by systemd.
-const DYNAMIC_USERS: &str = "this host does not look up users by systemd (`passwd:` and `group:` in /etc/nsswitch.conf lack `systemd`, of nss-systemd(8)); run by root, jobs get users by `DynamicUser=`: to programs that look in the user database they have no home, and openat2(2) and setgid directories fail";
+/// The note about a host on which systemd does not look up users.
+const DYNAMIC_USERS: &str = "this host does not look up users through systemd (`passwd:` and `group:` in /etc/nsswitch.conf lack `systemd`, see nss-systemd(8)); jobs of root get users by `DynamicUser=`: programs that look in the user database find no home for them, and openat2(2) and setgid directories fail";
 
-/// Returns whether any job is to have a user of its own.
+/// Returns whether any job gets a user of its own.
 fn has_sandbox(plan: &Plan) -> bool {
     plan.jobs.values().any(|job| {
         matches!(

@@ -1,6 +1,5 @@
-//! `nixactions clean`: removes runs that are over, with their artifacts and, where they keep one
-//! themselves, their journals. It may be called at any moment: what goes on, or is just being
-//! started, stays.
+//! `nixactions clean`: removes finished runs, with their artifacts and, for embedded managers,
+//! their journals. It may be called at any moment: it never removes a run that goes on or starts.
 
 use std::{
     io::Write,
@@ -19,9 +18,9 @@ use crate::{
     unit::{ManagerKind, RunSpec, UnitName},
 };
 
-/// For how long a run that has ended may keep its supervisor or manager, which then ends as well.
+/// How long a finished run may keep its supervisor or manager, which end soon after it.
 const ENDING: Duration = Duration::from_secs(10);
-/// How often is looked whether it has.
+/// The time between two checks for their end.
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError> {
@@ -63,12 +62,13 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
     Ok(Exit::Success)
 }
 
-/// Removes a run; returns whether it is gone. One that has just ended is waited for.
+/// Removes a run. Returns whether it is gone. Waits for a run that has just ended.
 fn remove(state: &StateDir, run: &RunDir) -> Result<bool, StoreError> {
     let end = Instant::now() + ENDING;
     loop {
         match has_ended(run) {
-            // Its record says so; its manager's word is only needed for a run without one.
+            // The run's record says that it has ended. Only a run without a record needs its
+            // manager's answer.
             None if !embedded::is_alive(run.path()) && state.remove(run, false)? => {
                 return Ok(true);
             }
@@ -83,8 +83,9 @@ fn remove(state: &StateDir, run: &RunDir) -> Result<bool, StoreError> {
     }
 }
 
-/// Returns whether nothing of a run goes on that has no record, as its manager says. `None` for a
-/// run that has a record, or never began. A manager that cannot be asked may still run its jobs.
+/// Returns whether a run without a record has ended, as its manager reports. Returns `None` for a
+/// run that has a record or never began. If the manager does not answer, the run may still have
+/// running jobs.
 fn has_ended(run: &RunDir) -> Option<bool> {
     if liveness(run) != Liveness::Lost {
         return None;
@@ -112,14 +113,14 @@ fn has_ended(run: &RunDir) -> Option<bool> {
     })
 }
 
-/// Returns a size, as `10G` or `512M` say it.
+/// Parses a size such as `10G` or `512M`.
 fn bytes(text: &str) -> Result<u64, CliError> {
     plan::size(text).ok_or_else(|| CliError::BadSize {
         text: text.to_owned(),
     })
 }
 
-/// Returns the moment that lies so far back, as `7d` or `12h` say it.
+/// Parses an age such as `7d` or `12h`, and returns the moment that long ago.
 fn moment(text: &str) -> Result<jiff::Timestamp, CliError> {
     let bad = || CliError::BadAge {
         text: text.to_owned(),
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_written_as_people_do() {
+    fn ages_have_a_number_and_a_unit() {
         for good in ["7d", "12h", "2w", "90 min", "1d 12h", "0s"] {
             assert!(moment(good).unwrap() <= jiff::Timestamp::now(), "{good}");
         }

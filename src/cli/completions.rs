@@ -1,4 +1,4 @@
-//! `nixactions completions`: a shell's completion script.
+//! `nixactions completions`: prints a shell's completion script.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! How the program ends: what can go wrong, which exit status that is, and how it is told.
+//! The program's errors, their exit statuses, and their messages.
 
 use std::{error::Error, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
@@ -17,13 +17,13 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// The workflow succeeded, or the command did what it was asked.
+    /// The workflow or the command succeeded.
     Success = 0,
     /// The workflow failed.
     Failure = 1,
-    /// Bad usage or a bad plan: nothing was started.
+    /// Bad usage or a bad plan. Nothing was started.
     Usage = 2,
-    /// systemd or I/O trouble.
+    /// An error of systemd or of a file operation.
     Trouble = 3,
     /// The workflow was cancelled: 128 + SIGINT.
     Cancelled = 130,
@@ -36,7 +36,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// Returns the exit status of `run` and `attach` for a run that ended like this.
+    /// Returns the exit status of `run` and `attach` for this record.
     pub fn of(record: &RunRecord) -> Self {
         match record.conclusion {
             Some(Conclusion::Success | Conclusion::Skipped) => Self::Success,
@@ -47,22 +47,22 @@ impl Exit {
     }
 }
 
-/// What ends the program early.
+/// The errors that end the program early.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Something is wrong with the run directory.
+    /// The run directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no plan from Nix.
+    /// Nix did not give a plan.
     #[error(transparent)]
     Language(#[from] LanguageError),
     /// A run was not started.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The supervisor gave up.
+    /// The supervisor failed.
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
-    /// The state directory has no default here.
+    /// There is no default for the state directory.
     #[error("no state directory: neither `XDG_STATE_HOME` nor `HOME` is set to an absolute path")]
     NoStateDir,
     /// The run has no such job.
@@ -70,12 +70,12 @@ pub enum CliError {
     NoJob {
         /// The run.
         run: String,
-        /// What was asked for.
+        /// The requested job.
         job: String,
-        /// What might have been meant.
+        /// A suggestion, if a job has a similar name.
         hint: Option<String>,
     },
-    /// There is nothing to cancel any more.
+    /// The run has ended, so there is nothing to cancel.
     #[error("run `{run}` is already finished: {conclusion}")]
     AlreadyFinished {
         /// The run.
@@ -89,30 +89,30 @@ pub enum CliError {
         /// The run.
         run: String,
     },
-    /// Nobody looks after the run any more.
+    /// The run has no supervisor any more.
     #[error("run `{run}` is lost: its supervisor is gone and left no record")]
     Lost {
         /// The run.
         run: String,
     },
-    /// The run's own manager is gone, and the run with it.
-    #[error("run `{run}` is lost: it has no manager any more")]
+    /// The run's own manager ended, and the run with it.
+    #[error("run `{run}` is lost: its manager has ended")]
     ManagerGone {
         /// The run.
         run: String,
         /// How the manager ended.
         source: EmbeddedError,
     },
-    /// An age that is none.
-    #[error("`{text}` is no age")]
+    /// The age cannot be parsed.
+    #[error("invalid age `{text}`")]
     BadAge {
-        /// What was given.
+        /// The given text.
         text: String,
     },
-    /// A size that is none.
+    /// The size cannot be parsed.
     #[error("invalid size `{text}`")]
     BadSize {
-        /// What was given.
+        /// The given text.
         text: String,
     },
     /// Somebody removed the run's directory.
@@ -124,16 +124,16 @@ pub enum CliError {
     /// journalctl cannot be started.
     #[error("failed to start `journalctl`")]
     Journal(#[source] io::Error),
-    /// journalctl gave up.
+    /// journalctl failed.
     #[error("`journalctl` failed: {message}")]
     JournalFailed {
-        /// What it said.
+        /// Its error message.
         message: String,
     },
     /// A file or directory that the user named cannot be written.
     #[error("failed to write `{}`", path.display())]
     Write {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
@@ -147,7 +147,7 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// Returns the exit status: the one table of them.
+    /// Returns the exit status. This is the only table of exit statuses.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
@@ -191,7 +191,7 @@ impl CliError {
         }
     }
 
-    /// Returns what the user can do about it.
+    /// Returns what the user can do about the error.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
@@ -208,19 +208,19 @@ impl CliError {
                 Some("write a number and a unit, as in `512M` or `10G`".to_owned())
             }
             Self::AlreadyFinished { run, .. } | Self::NeverStarted { run } => {
-                Some(format!("`nixactions show {run}` tells what is known of it"))
+                Some(format!("see `nixactions show {run}`"))
             }
             Self::Lost { run } | Self::ManagerGone { run, .. } => Some(format!(
-                "`nixactions show {run}` tells what it got done, `nixactions logs {run}` what it said"
+                "`nixactions show {run}` shows its finished jobs, `nixactions logs {run}` its output"
             )),
             Self::Removed { .. } => Some(
-                "its supervisor stops the jobs; to end a run, `nixactions cancel` it".to_owned(),
+                "its supervisor stops the jobs; use `nixactions cancel` to end a run".to_owned(),
             ),
-            Self::Journal(_) => {
-                Some("journalctl belongs to systemd; logs cannot be read without it".to_owned())
-            }
+            Self::Journal(_) => Some(
+                "install journalctl, a part of systemd: logs cannot be read without it".to_owned(),
+            ),
             Self::JournalFailed { message } if message.contains("permission") => {
-                Some("run as root, or be in the group `systemd-journal`".to_owned())
+                Some("run as root, or as a member of the group `systemd-journal`".to_owned())
             }
             Self::JournalFailed { .. }
             | Self::Write { .. }
@@ -229,7 +229,7 @@ impl CliError {
         }
     }
 
-    /// Returns whether it is told in several lines, in which what comes from outside has been
+    /// Returns whether the message has several lines, in which text from outside is already
     /// escaped.
     fn has_lines(&self) -> bool {
         match self {
@@ -238,7 +238,7 @@ impl CliError {
                 | StartError::Unsupported(_)
                 | StartError::Environment(_)
                 | StartError::Manager(ManagerError::None { .. })
-                // What others say of what went wrong.
+                // git's own messages.
                 | StartError::Source(SourceError::Git { .. }),
             )
             | Self::JournalFailed { .. } => true,
@@ -247,14 +247,14 @@ impl CliError {
         }
     }
 
-    /// Returns whether the reader of our output has gone: no trouble of ours.
+    /// Returns whether the reader of the output is gone, which is not a fault.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
-/// Returns an error with its causes, each stated once, and its hint, as it is told to the user:
-/// what arguments, plans and others have said is escaped.
+/// Returns the message for the user: the error, each cause once, and the hint. Text from arguments,
+/// plans and other programs is escaped.
 pub fn tell(error: &CliError, hint: Option<&str>) -> String {
     let safe = |text: &str| {
         if error.has_lines() {
@@ -276,7 +276,7 @@ pub fn tell(error: &CliError, hint: Option<&str>) -> String {
         next = cause.source();
     }
     if let Some(hint) = hint {
-        // Those of several things that are wrong have a line each.
+        // The hints of several faults have one line each.
         let hint = if matches!(error, CliError::Start(_)) {
             escaped_lines(hint)
         } else {
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_with_its_causes_once_and_its_hint() {
+    fn an_error_shows_each_cause_once_and_its_hint() {
         let source = io::Error::from(io::ErrorKind::PermissionDenied);
         let error = CliError::from(StoreError::Io {
             action: "read",
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_error_repeats_is_escaped() {
+    fn errors_escape_text_from_outside() {
         let odd = "x\x1b[2J\rerror:\nhint: no".to_owned();
         let shown = r"x\x1b[2J\x0derror:\x0ahint: no";
         let error = CliError::NoJob {

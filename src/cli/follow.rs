@@ -1,8 +1,8 @@
-//! Follows a run to its end: the loop that `run`, `attach` and `logs -f` share.
+//! Follows a run to its end: the loop of `run`, `attach` and `logs -f`.
 //!
-//! Events and the end are read from the run directory, lines from the journal. Both are only read:
-//! a client that is killed changes nothing. Knows nothing of managers and buses: whether anybody
-//! still looks after the run, its caller says.
+//! It reads events and the end from the run directory, and lines from the journal. It writes to
+//! neither, so killing a client changes nothing. It knows nothing of managers and buses: the caller
+//! says whether the run still has a supervisor.
 
 use std::{
     collections::BTreeMap,
@@ -23,31 +23,31 @@ use crate::{
     store::{EventTail, JournalEntry, JournalQuery, Mode, RunDir, read_document},
 };
 
-/// A run that is over sooner needs no journalctl that waits for more.
+/// The time before a journalctl is started that waits for more lines. A shorter run needs none.
 const FOLLOW_AFTER: Duration = Duration::from_millis(50);
-/// For how long journald may keep a line from its readers: a quarter of a second, and what
+/// How long journald may keep a line from its readers: a quarter of a second, plus the time that
 /// journalctl needs to wake up.
 const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(500);
-/// How often the screen is brought up to date.
+/// The time between two updates of the screen.
 const TICK: Duration = Duration::from_millis(100);
-/// How often is asked whether the run still has somebody who looks after it, and how often in a row
+/// How often the client checks whether the run still has a supervisor, and how many times in a row
 /// the answer must be no.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_NO: u32 = 3;
-/// How long lines are waited for that the record says were sent.
+/// How long the client waits for lines that the record counts.
 const LINES_DEADLINE: Duration = Duration::from_secs(5);
-/// The waits between two looks for them.
+/// The first and the longest wait between two reads for them.
 const LINES_WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
-/// How often a journalctl that ends by itself is started again.
+/// How often a journalctl that ends by itself is restarted.
 const JOURNAL_TRIES: u32 = 5;
 
-/// What Ctrl-C does.
+/// The effect of Ctrl-C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
-    /// It cancels the run; a second one kills it; a third one leaves. So does SIGTERM where this
-    /// program is a service; elsewhere that ends this program, and the run goes on.
+    /// The first one cancels the run, the second one kills it, the third one leaves it. In a
+    /// service, SIGTERM does the same. Elsewhere SIGTERM ends this program, and the run goes on.
     Cancel,
-    /// It leaves the run alone and ends the following.
+    /// It ends the following and does not affect the run.
     Detach,
 }
 
@@ -61,35 +61,33 @@ fn is_uncounted(record: &JobRecord) -> bool {
             || matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled))
 }
 
-/// What is shown of a run.
+/// The parts of a run that are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {
-    /// What happens and what is printed, and in the end how it went.
+    /// Events, output and the result.
     Everything,
-    /// What is printed, by all jobs or one.
+    /// The output of all jobs or of one.
     Lines(Option<JobName>),
 }
 
-/// How a run is followed.
+/// The options of following a run.
 pub struct FollowOptions {
-    /// What shows it.
+    /// The renderer.
     pub renderer: Box<dyn Renderer>,
-    /// What Ctrl-C does.
+    /// The effect of Ctrl-C.
     pub interrupt: Interrupt,
-    /// The signals that were caught since before the run was made; where absent, they are from now
-    /// on.
+    /// The signals caught since before the run was made. If `None`, they are caught from now on.
     pub interrupts: Option<Interrupts>,
-    /// What is shown.
+    /// The parts that are shown.
     pub shown: Shown,
-    /// Whether the run has just been started, so that there is no past to read first.
+    /// Whether the run was just started, so that there is no earlier output to read.
     pub fresh: bool,
 }
 
-/// Follows a run until it has ended, and returns the exit status that is due to its conclusion.
-/// `alive` says whether the run's supervisor, or a manager that will restart it, is still there.
+/// Follows a run until it has ended, and returns the exit status for its conclusion. `alive` tells
+/// whether the run's supervisor is there, or a manager that will restart it.
 ///
-/// # Errors
-/// Fails when the run directory cannot be read, or the run is lost.
+/// Fails if the run directory cannot be read, or the run is lost.
 pub async fn follow(
     run: &RunDir,
     mut options: FollowOptions,
@@ -123,7 +121,7 @@ pub async fn follow(
             _ = ticks.tick() => {
                 follower.tick()?;
                 if asked.elapsed() >= ALIVE_EVERY {
-                    // An answer that does not come is none.
+                    // No answer in time counts as yes.
                     let answer = timeout(ALIVE_EVERY, alive()).await.unwrap_or(true);
                     asked = Instant::now();
                     no = if answer { 0 } else { no + 1 };
@@ -136,15 +134,15 @@ pub async fn follow(
     }
 }
 
-/// Where lines come from at the moment.
+/// The current source of lines.
 enum Source {
-    /// From nowhere before this moment.
+    /// No source before this moment.
     From(Instant),
-    /// From a journalctl that reads what there is.
+    /// A journalctl that reads the existing lines.
     Past(Lines),
-    /// From a journalctl that waits for more.
+    /// A journalctl that waits for more lines.
     Live(Lines),
-    /// From nowhere: the journal cannot be read.
+    /// No source: the journal cannot be read.
     None,
 }
 
@@ -161,7 +159,7 @@ impl Source {
     }
 }
 
-/// How a run, or the one job that is of interest, ended.
+/// The end of a run, or of the one job that is followed.
 struct End {
     record: Option<RunRecord>,
     jobs: BTreeMap<JobName, JobRecord>,
@@ -172,7 +170,7 @@ struct Follower<'a> {
     renderer: Box<dyn Renderer>,
     interrupt: Interrupt,
     shown: Shown,
-    /// Whether what had been printed before the following began has been read, or cannot be.
+    /// Whether the output from before the following began has been read, or cannot be read.
     caught_up: bool,
     query: JournalQuery,
     tail: EventTail,
@@ -182,10 +180,9 @@ struct Follower<'a> {
     cursor: Option<String>,
     last_line: Option<Timestamp>,
     interrupts: u32,
-    /// Whether nobody reads our output any more; the run is followed for its exit status all the
-    /// same.
+    /// Whether the reader of our output is gone. The run is still followed, for its exit status.
     mute: bool,
-    /// The end of the one job that is of interest.
+    /// The end of the one job that is followed.
     job_end: Option<(JobName, JobRecord)>,
 }
 
@@ -222,9 +219,9 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Looks into the run directory; returns the end where it has come.
+    /// Reads the run directory. Returns the end if the run or job has ended.
     fn look(&mut self) -> Result<Option<End>, CliError> {
-        // The record is written last: once it is there, so are all events.
+        // The record is written last, so if it exists, all events are there.
         let over = self.run.record().exists();
         for event in self.tail.read_own()? {
             match (&self.shown, &event.event) {
@@ -257,7 +254,7 @@ impl<'a> Follower<'a> {
         }))
     }
 
-    /// Takes in what was read from the journal.
+    /// Takes in lines from the journal.
     fn read(
         &mut self,
         more: Result<bool, CliError>,
@@ -274,13 +271,13 @@ impl<'a> Follower<'a> {
                 self.caught_up = true;
                 self.start(true)
             }
-            // It never ends by itself, unless somebody ends it.
+            // This journalctl ends only if somebody ends it.
             (Source::Live(_), Ok(false)) => Ok(Source::From(Instant::now() + FOLLOW_AFTER)),
             (_, Err(error)) => Err(error),
         };
         self.source = match next {
             Ok(next) => next,
-            // The journal of an embedded manager may not be there yet.
+            // The journal of an embedded manager may not exist yet.
             Err(CliError::JournalFailed { .. }) if self.tries < JOURNAL_TRIES => {
                 self.caught_up = true;
                 self.tries += 1;
@@ -319,7 +316,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Shows what can be shown by now.
+    /// Shows everything that is complete by now.
     fn show(&mut self) -> Result<(), CliError> {
         let now = Timestamp::now();
         let until = match (&self.source, &self.shown) {
@@ -327,7 +324,7 @@ impl<'a> Follower<'a> {
             (Source::From(_) | Source::Past(_) | Source::Live(_), _) if self.caught_up => {
                 now - JOURNALD_LATENCY
             }
-            // The past is known up to the last line that has been read.
+            // The past is known up to the last line that was read.
             (Source::From(_) | Source::Past(_) | Source::Live(_), _) => {
                 self.last_line.unwrap_or(Timestamp::MIN)
             }
@@ -376,19 +373,19 @@ impl<'a> Follower<'a> {
     fn cannot_read(&mut self, error: &CliError) -> Result<(), CliError> {
         let told = tell(error, error.hint().as_deref());
         self.notice(&format!(
-            "warning: the log cannot be read, showing what happens without it\n{told}"
+            "warning: the log cannot be read, showing only the run's events\n{told}"
         ))
     }
 
-    /// Does what an interruption asks for; returns the exit status where it ends the following.
+    /// Handles a signal. Returns the exit status if the signal ends the following.
     fn interrupted(&mut self, signal: Signal) -> Result<Option<Exit>, CliError> {
         let id = self.run.id();
         let by = match signal {
             Signal::SIGINT => "Ctrl-C",
             other => other.as_str(),
         };
-        // Stopping a service is meant for the run; any other program that ends a client means the
-        // client alone.
+        // Stopping a service means its run. A program that ends any other client means only the
+        // client.
         if matches!(signal, Signal::SIGHUP | Signal::SIGQUIT) {
             signal_hook::low_level::emulate_default_handler(signal as i32)
                 .map_err(CliError::Runtime)?;
@@ -403,7 +400,7 @@ impl<'a> Follower<'a> {
             (Interrupt::Cancel, 1) => {
                 self.run.request_cancel(by, false)?;
                 self.notice(&format!(
-                    "{id}: cancelling; running steps get 10 s to end, then what is `always()` or `cancelled()` runs. Ctrl-C again kills all."
+                    "{id}: cancelling; running steps get 10 s to end, then jobs and steps with `always()` or `cancelled()` run. Ctrl-C again kills all."
                 ))?;
                 Ok(None)
             }
@@ -415,7 +412,7 @@ impl<'a> Follower<'a> {
                 Ok(None)
             }
             (Interrupt::Cancel, _) => {
-                self.leave(&format!("{id}: left while it was being killed; `nixactions show {id}` tells how it ended"))?;
+                self.leave(&format!("{id}: left while it was being killed; `nixactions show {id}` shows how it ended"))?;
                 Ok(Some(Exit::Cancelled))
             }
             (Interrupt::Detach, _) => {
@@ -432,10 +429,10 @@ impl<'a> Follower<'a> {
         self.render(|renderer| renderer.finish(None))
     }
 
-    /// Shows the rest: what is in the journal and has not come yet, then how the run ended.
+    /// Shows the rest of the journal, and then the result of the run.
     async fn end(mut self, end: End, interrupts: &mut Interrupts) -> Result<Exit, CliError> {
         self.source = match self.source {
-            // It is where it is told apart from a journal that was never asked.
+            // Keeps the information that the journal cannot be read.
             Source::None => Source::None,
             // Ends the journalctl that waits.
             _ => Source::From(Instant::now()),
@@ -455,7 +452,7 @@ impl<'a> Follower<'a> {
         Ok(record.as_ref().map_or(Exit::Success, Exit::of))
     }
 
-    /// Reads lines until there are as many as the jobs' records say.
+    /// Reads lines until there are as many as the jobs' records count.
     async fn rest(&mut self, end: &End) -> Result<(), CliError> {
         let deadline = Instant::now() + LINES_DEADLINE;
         let mut wait = LINES_WAIT.0;
@@ -465,7 +462,7 @@ impl<'a> Follower<'a> {
             .filter(|record| is_uncounted(record))
             .filter_map(|record| record.finished_at)
             .max();
-        // By then journald has what was sent.
+        // After that, journald has all lines that were sent.
         let left = last
             .map(|at| JOURNALD_LATENCY - Timestamp::now().duration_since(at))
             .filter(|left| left.is_positive());
@@ -481,13 +478,15 @@ impl<'a> Follower<'a> {
                     return Ok(());
                 }
                 let noun = if missing == 1 { "line" } else { "lines" };
-                return self.notice(&format!("warning: {missing} log {noun} did not come out of the journal; showing the rest"));
+                return self.notice(&format!(
+                    "warning: {missing} log {noun} did not appear in the journal; showing the rest"
+                ));
             }
             match self.once().await {
                 Ok(()) => uncounted = false,
-                // Nobody has promised any.
+                // No record counts further lines.
                 Err(_) if missing == 0 => return Ok(()),
-                // It may be that nothing has been written to the journal yet.
+                // The journal may still be empty.
                 Err(CliError::JournalFailed { message })
                     if !message.contains("permission") && Instant::now() < deadline => {}
                 Err(error @ (CliError::Journal(_) | CliError::JournalFailed { .. })) => {
@@ -502,7 +501,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads what there is in the journal after the last line, and shows what it makes known.
+    /// Reads the lines in the journal after the last one, and shows what is complete.
     async fn once(&mut self) -> Result<(), CliError> {
         let mut lines = Lines::start(
             &self.query,
@@ -527,14 +526,14 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Shows what is known of a run that nobody looks after any more.
+    /// Shows the known part of a lost run.
     async fn lost(mut self, interrupts: &mut Interrupts) -> Result<Exit, CliError> {
-        // It may have ended while it was asked for.
+        // The run may have ended in the meantime.
         if let Some(end) = self.look()? {
             return self.end(end, interrupts).await;
         }
         self.source = Source::None;
-        // What cannot be read now, nobody waits for.
+        // Errors do not matter here: there is no later chance to read the log.
         let _ = self.once().await;
         while let Some(item) = self.order.next_of_rest() {
             self.item(&item)?;

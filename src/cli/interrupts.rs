@@ -1,8 +1,9 @@
-//! The signals that end a command early, from before it makes anything until a run is followed.
+//! The signals that end a command early. They are caught before the command makes anything, until
+//! its run is followed.
 //!
-//! While a run is started, a signal only leaves a mark: the start looks for it at each step and
-//! takes back all that it has made. From the moment that the run goes on, a signal waits for the
-//! command that follows the run. So no signal falls between.
+//! During a start, a signal only leaves a mark. The start checks the mark at each step and removes
+//! everything that it made. After the run has started, a signal waits for the code that follows the
+//! run. So no signal is lost.
 
 use std::{
     io,
@@ -20,7 +21,7 @@ use nix::{
 use signal_hook::flag;
 use tokio::signal::unix::{self, SignalKind};
 
-/// The bit mask of the signals that a process was started with ignored (proc_pid_status(5)).
+/// The mask of the signals that are ignored from the start of a process (proc_pid_status(5)).
 const IGNORED: &str = "SigIgn:";
 
 /// A signal came before a run was started.
@@ -33,10 +34,9 @@ pub struct Interrupted(pub Signal);
 pub struct Mark(Arc<AtomicUsize>);
 
 impl Mark {
-    /// Fails when a signal has come.
+    /// Returns an error if a signal has come.
     ///
-    /// # Errors
-    /// Fails with the last signal that has come.
+    /// Fails with the last signal.
     pub fn check(&self) -> Result<(), Interrupted> {
         let number = i32::try_from(self.0.load(Ordering::SeqCst)).unwrap_or_default();
         match Signal::try_from(number) {
@@ -45,7 +45,7 @@ impl Mark {
         }
     }
 
-    /// Returns the number of the last signal that has come, or zero, for code that may not wait.
+    /// Returns the number of the last signal or zero, for code that cannot wait.
     pub fn raw(&self) -> &AtomicUsize {
         &self.0
     }
@@ -56,13 +56,12 @@ impl Mark {
 pub struct Interrupts {
     streams: Vec<(Signal, unix::Signal)>,
     mark: Mark,
-    /// Whether the signals that say nothing about a run end this program again, as they do where
-    /// no program handles them.
+    /// Whether the signals that do not concern a run end this program again, as without a handler.
     defaults: Arc<AtomicBool>,
 }
 
 impl Interrupts {
-    /// Catches all signals that end a program. To be called before anything is made.
+    /// Catches all signals that end a program. Call this before the command makes anything.
     ///
     /// # Errors
     /// Fails when the system refuses a handler.
@@ -81,7 +80,7 @@ impl Interrupts {
         ] {
             let number = signal as i32;
             let of_terminal = matches!(signal, Signal::SIGHUP | Signal::SIGQUIT);
-            // A client that was started with nohup(1) goes on without its terminal.
+            // A client started with nohup(1) goes on without its terminal.
             if of_terminal && ignored & (1 << (number - 1)) != 0 {
                 continue;
             }
@@ -97,7 +96,7 @@ impl Interrupts {
         Ok(interrupts)
     }
 
-    /// Catches Ctrl-C alone: any other signal ends this program.
+    /// Catches only Ctrl-C. Any other signal ends this program.
     ///
     /// # Errors
     /// Fails when the system refuses a handler.
@@ -116,8 +115,7 @@ impl Interrupts {
 
     /// Waits for a future of a start, unless a signal comes first.
     ///
-    /// # Errors
-    /// Fails with the signal that has come.
+    /// Fails with the signal.
     pub async fn unless<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
         let mark = self.mark.clone();
         mark.check()?;
@@ -127,13 +125,13 @@ impl Interrupts {
         }
     }
 
-    /// Says that the run goes on by itself: from now on a terminal that is closed ends only this
+    /// Notes that the run goes on by itself: from now on, closing the terminal ends only this
     /// program.
     pub fn started(&self) {
         self.defaults.store(true, Ordering::SeqCst);
     }
 
-    /// Waits for a signal that has not been waited for before.
+    /// Waits for the next signal.
     pub async fn recv(&mut self) -> Signal {
         std::future::poll_fn(|context| {
             for (signal, stream) in &mut self.streams {
@@ -147,23 +145,22 @@ impl Interrupts {
     }
 }
 
-/// Undoes what the caller of this program may have done to signals, which would pass through
-/// execve(2): signals that are blocked never come, and where SIGCHLD is ignored nobody can wait for
-/// a child.
+/// Resets signal settings of this program's caller, which pass through execve(2). Blocked signals
+/// would never come, and while SIGCHLD is ignored, no process can wait for a child.
 ///
 /// # Errors
 /// Fails when the system refuses a handler.
 pub fn reset() -> io::Result<()> {
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     if ignored() & (1 << (libc::SIGCHLD - 1)) != 0 {
-        // With a handler, whatever it does, the kernel keeps children until they are waited for;
-        // and execve(2) sets the default in place of a handler.
+        // With any handler, the kernel keeps children until they are waited for. execve(2) replaces
+        // a handler by the default action.
         flag::register(libc::SIGCHLD, Arc::default())?;
     }
     Ok(())
 }
 
-/// Returns the set of signals that are ignored now; none where that cannot be read.
+/// Returns the set of ignored signals, or none if it cannot be read.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix(IGNORED));

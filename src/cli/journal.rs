@@ -1,4 +1,4 @@
-//! Log lines as they come out of a journalctl(1) process, which lives no longer than its reader.
+//! Reads log lines from a journalctl(1) process, which ends with its reader.
 
 use std::process::Stdio;
 
@@ -10,15 +10,15 @@ use tokio::{
 use super::CliError;
 use crate::store::{JournalEntry, JournalQuery, Mode};
 
-/// How much of journalctl's complaints is kept, in bytes.
+/// How much of journalctl's error messages is kept, in bytes.
 const COMPLAINT_MAX: u64 = 4096;
 
-/// A journalctl that answers a query.
+/// A running journalctl.
 pub(super) struct Lines {
     query: JournalQuery,
     child: Child,
     stdout: BufReader<ChildStdout>,
-    /// The beginning of an entry whose rest has not come yet.
+    /// The beginning of an incomplete entry.
     partial: Vec<u8>,
 }
 
@@ -26,7 +26,7 @@ impl Lines {
     /// Starts a journalctl.
     pub(super) fn start(query: &JournalQuery, mode: Mode<'_>) -> Result<Self, CliError> {
         let mut command = Command::from(query.command(mode));
-        // In a process group of its own, so that Ctrl-C ends nobody but whom it is meant for.
+        // journalctl gets its own process group, so that Ctrl-C does not end it.
         command
             .process_group(0)
             .stdin(Stdio::null())
@@ -44,7 +44,7 @@ impl Lines {
         })
     }
 
-    /// Waits for entries and adds those that are there; returns whether there may be more. May be
+    /// Waits for entries and adds the available ones. Returns whether there may be more. May be
     /// dropped while it waits.
     pub(super) async fn batch(
         &mut self,
@@ -56,7 +56,7 @@ impl Lines {
             return Ok(false);
         }
         let length = bytes.len();
-        // As a rule whole entries come, and nothing need be copied.
+        // Usually whole entries come, and nothing is copied.
         let kept = !self.partial.is_empty();
         if kept {
             self.partial.extend_from_slice(bytes);
@@ -76,7 +76,7 @@ impl Lines {
         Ok(true)
     }
 
-    /// Reads what journalctl complained of, and whether it failed.
+    /// Reads journalctl's error messages, and fails if it failed.
     async fn ended(&mut self) -> Result<(), CliError> {
         let mut message = Vec::new();
         if let Some(stderr) = self.child.stderr.take() {

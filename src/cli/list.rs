@@ -1,4 +1,4 @@
-//! `nixactions list`: the runs of a state directory, read from their directories alone.
+//! `nixactions list`: lists the runs of a state directory, from their directories alone.
 
 use std::io::Write;
 
@@ -16,14 +16,14 @@ use crate::{
     unit::{ManagerKind, RunSpec},
 };
 
-/// Where a run stands, in one word.
+/// The state of a run, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// It has ended.
     Ended(Conclusion),
     /// It goes on.
     Running,
-    /// It waits for another run of its concurrency group.
+    /// It waits for another run in its concurrency group.
     Waiting,
     /// It is being cancelled.
     Cancelling,
@@ -59,7 +59,7 @@ impl State {
     }
 }
 
-/// What is listed of a run.
+/// A row of the list.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -76,7 +76,7 @@ struct Row {
     jobs_total: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     manager: Option<ManagerKind>,
-    /// The run that it waits for.
+    /// The run that this one waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<RunId>,
 }
@@ -91,7 +91,7 @@ pub(super) fn main(args: &ListArgs, state: &StateDir) -> Result<Exit, CliError> 
     for id in state.runs()? {
         match state.run(id.as_str()) {
             Ok(run) => rows.push(row(&run)),
-            // It has been removed since.
+            // The run was removed in the meantime.
             Err(StoreError::NoRun { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -194,7 +194,7 @@ fn row(run: &RunDir) -> Row {
     }
 }
 
-/// Returns where a run stands, its record so far, and what is going on.
+/// Returns a run's state, its record so far, and its progress.
 fn known(run: &RunDir) -> Result<(State, RunRecord, Progress), StoreError> {
     let record = run.load_record()?;
     if let Some(conclusion) = record.conclusion
@@ -208,7 +208,7 @@ fn known(run: &RunDir) -> Result<(State, RunRecord, Progress), StoreError> {
     Ok((state_of(run, &progress), record, progress))
 }
 
-/// Returns where a run that has no final record stands.
+/// Returns the state of a run without a final record.
 pub(super) fn state_of(run: &RunDir, progress: &Progress) -> State {
     match liveness(run) {
         Liveness::Incomplete => State::Incomplete,
@@ -231,7 +231,7 @@ pub(super) fn manager_word(manager: ManagerKind) -> &'static str {
     }
 }
 
-/// Returns a time as the clock on the wall shows it.
+/// Returns a time in the local time zone.
 pub(super) fn local(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system())
         .strftime("%Y-%m-%d %H:%M:%S")

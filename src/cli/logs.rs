@@ -1,4 +1,4 @@
-//! `nixactions logs`: what the jobs of a run printed.
+//! `nixactions logs`: shows the output of a run's jobs.
 
 use super::{
     CliError, Exit, FollowOptions, Interrupt, Shown, args::LogsArgs, block_on, follow,
@@ -42,7 +42,7 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
     Ok(Exit::Success)
 }
 
-/// Shows what there is; returns how many lines that was.
+/// Shows the existing lines. Returns their number.
 async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<usize, CliError> {
     let record = run.load_record()?;
     if record.finished_at.is_some()
@@ -51,7 +51,7 @@ async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<us
             .values()
             .all(|job| job.log_lines == 0 && job.started_at.is_none())
     {
-        // Nothing ever ran; there may not even be a journal.
+        // No job ever ran, and there may be no journal.
         return Ok(0);
     }
     let query = JournalQuery::of(run, job).until(record.finished_at);
@@ -77,7 +77,7 @@ async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<us
     }
 }
 
-/// Returns the job of the run that was named, or an error with the nearest.
+/// Returns the named job, or an error with the nearest name.
 fn known_job(run: &RunDir, text: &str) -> Result<JobName, CliError> {
     let known = run.job_names()?;
     if let Some(job) = known.iter().find(|job| job.as_str() == text) {

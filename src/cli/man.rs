@@ -1,4 +1,4 @@
-//! `nixactions man`: the manual pages, made of the command line's own texts.
+//! `nixactions man`: writes the manual pages, made of the command line's own texts.
 
 use std::io::Write;
 

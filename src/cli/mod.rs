@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand, and the only place that wires layers together.
+//! The command line: one file for each subcommand, and the only place that connects the layers.
 
 pub mod args;
 mod attach;
@@ -45,8 +45,8 @@ use crate::{embedded, error::escaped, overlay, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {
-    // What only units call is no command of the user's; and processes that start by the thousand,
-    // or before there is a root file system, do without a command line parser.
+    // Subcommands for units are not commands for users. Processes that start by the thousand, or
+    // before there is a root file system, skip the command line parser.
     let argv: Vec<OsString> = env::args_os().collect();
     match argv.as_slice() {
         [_, command, directory] if command == "supervise" => {
@@ -60,14 +60,14 @@ pub fn main() -> ExitCode {
     if let Err(error) = interrupts::reset() {
         return exit_of(Err(CliError::Runtime(error)));
     }
-    // What of a run is for others is read by jobs, whose users are not the caller; all else of it lies
-    // in a directory that only the caller can enter.
+    // Some files of a run are read by jobs, which run as other users. All other files lie in a
+    // directory that only the caller can enter.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let error = escaped_arguments(error);
-            // What clap cannot print, nobody can be told.
+            // If standard error is closed, only the exit status can report the error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
@@ -75,8 +75,8 @@ pub fn main() -> ExitCode {
     exit_of(dispatch(&cli))
 }
 
-/// Returns clap's error with the arguments escaped that it repeats. A tip that would repeat such a
-/// one as it is goes.
+/// Returns clap's error with its arguments escaped. Drops a tip that would repeat such an argument
+/// unescaped.
 fn escaped_arguments(mut error: clap::Error) -> clap::Error {
     let context: Vec<_> = error
         .context()
@@ -107,7 +107,7 @@ fn escaped_arguments(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Tells an error, and returns the exit status.
+/// Reports an error, and returns the exit status.
 fn exit_of(result: Result<Exit, CliError>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
@@ -137,7 +137,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
     }
 }
 
-/// Returns the state directory that was named, or the caller's own.
+/// Returns the state directory from the command line, or the caller's own.
 fn state_dir(cli: &Cli) -> Result<PathBuf, CliError> {
     if let Some(path) = &cli.state_dir {
         return Ok(path.clone());
@@ -152,8 +152,7 @@ fn state_dir(cli: &Cli) -> Result<PathBuf, CliError> {
     .ok_or(CliError::NoStateDir)
 }
 
-/// Returns a user's state directory (XDG Base Directory Specification: paths that are not absolute
-/// are ignored).
+/// Returns a user's state directory (XDG Base Directory Specification: relative paths are ignored).
 fn default_state_dir(xdg: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
     let absolute = |path: Option<&Path>| {
         path.filter(|path| path.is_absolute())
@@ -163,7 +162,7 @@ fn default_state_dir(xdg: Option<&Path>, home: Option<&Path>) -> Option<PathBuf>
     state.map(|state| state.join("nixactions"))
 }
 
-/// Runs the client's event loop: one thread, since it only waits.
+/// Runs the client's event loop on one thread, since the client mostly waits.
 fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,5 +1,4 @@
-//! What the service manager is told that runs this program as a service of its own (`Type=notify`,
-//! sd_notify(3)). Where there is none, nobody is told.
+//! Notifies the service manager if this program is a service itself (`Type=notify`, sd_notify(3)).
 
 use std::env;
 
@@ -7,8 +6,8 @@ use sd_notify::NotifyState;
 
 use crate::store::RunDir;
 
-/// Returns whether a service manager has started this program itself: systemd says by
-/// `$SYSTEMD_EXEC_PID` whom it has started (systemd.exec(5)), others only that somebody listens.
+/// Returns whether a service manager started this very program. systemd sets `$SYSTEMD_EXEC_PID` to
+/// its process id (systemd.exec(5)); other managers only set a notify socket.
 pub(super) fn is_service() -> bool {
     match env::var("SYSTEMD_EXEC_PID") {
         Ok(pid) => pid == std::process::id().to_string(),
@@ -16,13 +15,13 @@ pub(super) fn is_service() -> bool {
     }
 }
 
-/// Says that the run has been started.
+/// Reports that the run has started.
 pub(super) fn started(run: &RunDir) {
     let status = format!("{0} goes on; `nixactions attach {0}` follows it", run.id());
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// Says how the run has ended, as far as that is known.
+/// Reports how the run has ended, if known.
 pub(super) fn ended(run: &RunDir) {
     let conclusion = run.load_record().ok().and_then(|record| record.conclusion);
     let conclusion = conclusion.map_or_else(

@@ -1,4 +1,4 @@
-//! Chooses how a run is shown: the format that was asked for, and what standard output is.
+//! Chooses the renderer of a run: by the requested format and by the kind of standard output.
 
 use std::io::{self, BufWriter, IsTerminal, Write as _};
 
@@ -10,8 +10,8 @@ use crate::{
     report::{Json, Live, Renderer, Size, Structured, Text},
 };
 
-/// Tells the user something beside what a command is for. Where standard error is closed or full,
-/// the command goes on without it.
+/// Prints a message beside the command's actual output. If standard error is closed or full, the
+/// command goes on without it.
 pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -26,7 +26,7 @@ pub(super) fn colour() -> bool {
     on_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Returns what shows a run on standard output. `live`: with a live view, where it is a terminal.
+/// Returns the renderer for standard output. With `live`, it shows a live view on a terminal.
 pub fn renderer(output: Output, run: &RunId, live: bool) -> Box<dyn Renderer> {
     let out = BufWriter::with_capacity(64 << 10, io::stdout());
     match output {

@@ -1,4 +1,4 @@
-//! `nixactions rerun`: starts a run from what another one left, and follows it to its end.
+//! `nixactions rerun`: starts a run again from an earlier one, and follows it to its end.
 
 use std::path::Path;
 

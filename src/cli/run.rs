@@ -26,13 +26,13 @@ use crate::{
     unit::{ManagerKind, RunSpec},
 };
 
-/// For how long the supervisor or the manager of a run that is over is waited for, and how often is
-/// looked.
+/// How long the client waits for the supervisor or manager of a finished run to end, and how often
+/// it checks.
 const ENDING: Duration = Duration::from_secs(5);
 const ENDING_POLL: Duration = Duration::from_millis(1);
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
-    // NixActions' bash compiler knows it.
+    // The variable of NixActions' bash compiler.
     if std::env::var_os("NIXACTIONS_KEEP_WORKSPACE").is_some() {
         say(
             "warning: NIXACTIONS_KEEP_WORKSPACE has no effect: the workspace of a failed job is \
@@ -58,7 +58,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     })
 }
 
-/// Returns the manager that was asked for.
+/// Returns the requested manager.
 pub(super) fn choice(manager: ManagerArg) -> Choice {
     match manager {
         ManagerArg::Auto => Choice::Auto,
@@ -68,8 +68,8 @@ pub(super) fn choice(manager: ManagerArg) -> Choice {
     }
 }
 
-/// Shows a run that has just been started, to its end unless it is to be left alone. Signals that
-/// have come since it was started count.
+/// Follows a run that was just started to its end, unless the run is detached. Signals since the
+/// start count.
 pub(super) async fn show(
     started: Result<Started, StartError>,
     interrupts: Interrupts,
@@ -84,7 +84,7 @@ pub(super) async fn show(
     })?;
     let (run, _lock) = (started.run, started.lock);
     interrupts.started();
-    // Nothing waits for this, and what cannot be closed is shown as lost.
+    // Failures do not matter here: a run that cannot be closed is shown as lost.
     let _ = StateDir::open(state).and_then(|state| state.close_lost());
     for note in &started.notes {
         say(&format!("{}: {}", run.id(), escaped(note)));
@@ -114,19 +114,19 @@ pub(super) async fn show(
     exit
 }
 
-/// Ends this program as a signal does that no program handles, where that is what the signal asks
-/// for: Ctrl-C has an exit status of its own, and so has a service that is stopped.
+/// Ends this program like an unhandled signal does. Ctrl-C, and the stop of a service, have exit
+/// statuses of their own instead.
 fn end_by(signal: Signal) {
     if signal == Signal::SIGINT || signal == Signal::SIGTERM && notify::is_service() {
         return;
     }
     say(&Interrupted(signal).to_string());
-    // Where that fails, this program ends with the exit status of Ctrl-C.
+    // If this fails, the program ends with the exit status of Ctrl-C.
     let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
 }
 
-/// Returns what is known of a run: what its directory tells, and, where it has a manager of its
-/// own, whether that has ended.
+/// Returns whether a run lives, from its directory and, if it has a private manager, from whether
+/// that has failed.
 pub(super) fn liveness(run: &RunDir) -> Liveness {
     match run.liveness() {
         Liveness::Running if embedded::failure(run.path()).is_some() => Liveness::Lost,
@@ -134,8 +134,8 @@ pub(super) fn liveness(run: &RunDir) -> Liveness {
     }
 }
 
-/// Closes the record of a run that nobody looks after any more: the machine took it with it, or its
-/// private manager was killed. Where it cannot be written the run is lost as before.
+/// Closes the record of a lost run: the machine was restarted, or the run's private manager was
+/// killed. If the record cannot be written, the run stays lost.
 pub(super) fn close_lost(run: &RunDir) {
     let _ = run.close_lost();
     let is_embedded = read_document::<RunSpec>(&run.spec())
@@ -145,7 +145,7 @@ pub(super) fn close_lost(run: &RunDir) {
     }
 }
 
-/// Follows a run as long as somebody looks after it.
+/// Follows a run while it has a supervisor.
 pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<Exit, CliError> {
     let is_embedded = read_document::<RunSpec>(&run.spec())
         .is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
@@ -166,8 +166,8 @@ pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<E
     }
 }
 
-/// Waits until the supervisor of a run that is over, and a manager of its own, have ended: then
-/// whatever the caller does with the run's directory meets nobody in it.
+/// Waits until the supervisor of a finished run and its private manager have ended. Then no process
+/// uses the run's directory any more.
 async fn manager_ended(run: &RunDir) {
     let end = Instant::now() + ENDING;
     while Instant::now() < end

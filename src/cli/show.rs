@@ -1,4 +1,4 @@
-//! `nixactions show`: a run's record, or what is known of it so far, from its directory alone.
+//! `nixactions show`: shows a run's record, or its state so far, from its directory alone.
 
 use std::{
     io::{self, Write},
@@ -26,7 +26,7 @@ use crate::{
 
 pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
-    // Where it cannot be written it is lost as before.
+    // If the record cannot be written, the run stays lost.
     close_lost(&run);
     let record = run.load_record()?;
     let mut out = io::BufWriter::new(io::stdout());
@@ -100,8 +100,7 @@ fn show(
     writeln!(out, "\nLogs: nixactions logs {id} [JOB]")
 }
 
-/// Returns where a job's artifacts lie, of those that were saved: a manifest beside the tree says
-/// so (`runner`).
+/// Returns the paths of a job's saved artifacts. Each has a manifest beside its tree (`runner`).
 fn saved(artifacts: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(artifacts)
         .into_iter()
@@ -116,8 +115,7 @@ fn saved(artifacts: &Path) -> Vec<PathBuf> {
     saved
 }
 
-/// Writes the steps of the jobs that have something to tell: those that did not simply succeed, or
-/// all of them where there are few.
+/// Writes the steps of jobs that did not simply succeed, or of all jobs if there are few.
 fn failed_steps(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Result<()> {
     use crate::record::Conclusion::Success;
     let few = record.jobs.len() <= 10;
@@ -136,7 +134,7 @@ fn failed_steps(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Re
     Ok(())
 }
 
-/// Writes what steps said of places in the source.
+/// Writes the annotations of steps.
 fn annotations(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Result<()> {
     let mut all = record
         .jobs
@@ -179,7 +177,7 @@ fn annotations(out: &mut dyn Write, record: &RunRecord, colour: bool) -> io::Res
     Ok(())
 }
 
-/// Writes what is known of a run that has not ended.
+/// Writes the state of an unfinished run.
 fn live_head(
     out: &mut dyn Write,
     run: &RunDir,
@@ -205,7 +203,7 @@ fn live_head(
             .try_for_each(|waiting| writeln!(out, "  {waiting}"))?,
         State::Lost => writeln!(
             out,
-            "  its supervisor is gone and left no record; what follows is what it got done"
+            "  its supervisor is gone and left no record; these are its finished jobs"
         )?,
         _ => {}
     }

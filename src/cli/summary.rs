@@ -1,5 +1,5 @@
-//! `nixactions show --summary`: what the steps of a run wrote to `$NIXACTIONS_SUMMARY`, as
-//! Markdown.
+//! `nixactions show --summary`: prints the Markdown that a run's steps wrote to
+//! `$NIXACTIONS_SUMMARY`.
 
 use std::io::{self, Read, Write};
 
@@ -9,8 +9,8 @@ use crate::{
     store::{RunDir, open_untrusted},
 };
 
-/// How much is read of a step's summary, in bytes: a runner keeps no more, but a job may have put
-/// anything there.
+/// The largest part of a step's summary that is read, in bytes. A runner keeps no more, but a job
+/// may have put any file there.
 const SUMMARY_MAX: u64 = 2 << 20;
 
 /// Writes the summaries of all steps, below a heading for each job that has any.
@@ -26,7 +26,7 @@ pub(super) fn write(out: &mut dyn Write, run: &RunDir, record: &RunRecord) -> io
             if number == 0 {
                 writeln!(out, "## {name}\n")?;
             }
-            // It is shown on terminals too.
+            // Terminals show it too, so escape it.
             text.lines()
                 .try_for_each(|line| writeln!(out, "{}", clean(line, false)))?;
         }

@@ -18,13 +18,13 @@ pub(super) fn main(directory: &Path) -> Result<Exit, CliError> {
 }
 
 /// Sends the supervisor's own messages to the journal with their priorities, or to standard error
-/// where there is none.
+/// if there is no journal.
 fn log_to_journal() {
     let filter =
         EnvFilter::try_from_env("NIXACTIONS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     match tracing_journald::layer() {
-        // Without a prefix, so that a field has the name that the jobs' runners give it.
+        // Without a prefix, so that the fields have the same names as those of the jobs' runners.
         Ok(journal) => registry
             .with(
                 journal

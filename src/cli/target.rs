@@ -1,4 +1,4 @@
-//! From the target on the command line to a plan: read, evaluated, or built.
+//! Turns the target on the command line into a plan: reads, evaluates or builds it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl TargetArgs {
-    /// Returns what is meant.
+    /// Returns the target.
     fn target(&self) -> Result<Target, CliError> {
         let pairs = |values: &[String], make: fn(String, String) -> Argument| -> Vec<Argument> {
             values
@@ -31,7 +31,7 @@ impl TargetArgs {
         Ok(Target::of(named).map_err(crate::language::LanguageError::from)?)
     }
 
-    /// Returns the plan, for which nothing is built.
+    /// Returns the plan, without a build.
     pub(super) async fn plan(&self) -> Result<Plan, CliError> {
         let plan = match self.target()? {
             Target::Plan(path) => plan::load(&path),
@@ -45,8 +45,8 @@ impl TargetArgs {
         Ok(plan.map_err(StartError::from)?)
     }
 
-    /// Returns where the plan lies, which is built for it if it comes from Nix. Then the place of
-    /// the build is to be held until the run keeps what was built itself.
+    /// Returns the path of the plan, and builds a plan that comes from Nix. The caller must hold
+    /// the build's location until the run itself keeps the build.
     pub(super) async fn built(
         &self,
         state: &Path,

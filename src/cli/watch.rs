@@ -1,5 +1,5 @@
-//! Waits for a directory to change: by looking at short intervals at first, then by inotify(7), or
-//! by looking now and then where the system has no watch left to give.
+//! Waits for a directory to change. It polls at short intervals at first, then uses inotify(7), or
+//! polls at longer intervals if the system has no watch left.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,14 +11,14 @@ use futures_util::{Stream, StreamExt};
 use inotify::{Inotify, WatchMask};
 use tokio::time::sleep;
 
-/// For how long is looked before a watch is made, and how often: to give a watch back takes the
-/// kernel up to 20 ms, half of what a short run takes.
+/// How long it polls before it makes a watch, and how often. The kernel takes up to 20 ms to remove
+/// a watch, half the time of a short run.
 const FIRST: Duration = Duration::from_millis(250);
 const FIRST_POLL: Duration = Duration::from_millis(1);
-/// For how long changes are gathered after that: nobody sees so small a difference, and each look
+/// How long it collects changes after that. Users do not notice so small a delay, and each look
 /// takes time from the jobs.
 const GATHER: Duration = Duration::from_millis(20);
-/// How often is looked where nobody tells.
+/// The interval of polls without a watch.
 const POLL: Duration = Duration::from_millis(100);
 
 /// A watch on a directory's files.
@@ -44,8 +44,8 @@ impl Watch {
         }
     }
 
-    /// Waits until a file of the directory has been written, made or replaced; it may also wake up
-    /// for nothing.
+    /// Waits until a file of the directory has been written, made or replaced. May return without a
+    /// change.
     pub(super) async fn changed(&mut self) {
         match &mut self.events {
             Events::NotYet if self.began.elapsed() < FIRST => sleep(FIRST_POLL).await,
@@ -70,7 +70,7 @@ fn inotify(directory: &Path) -> std::io::Result<Pin<Box<dyn Stream<Item = ()>>>>
         directory,
         WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::DELETE_SELF,
     )?;
-    // What has changed is seen by reading; that something has is enough.
+    // The caller reads the changes itself, so the events need no details.
     Ok(Box::pin(
         inotify
             .into_event_stream([0; 4096])?

@@ -322,7 +322,7 @@ fn what_cannot_be_loaded_fails_its_step_and_says_no_value(world: &World) {
     );
     failed(
         "name",
-        "name.yaml: `a key` is no name of a variable: rename it, or choose with `variables = { NAME = \"a key\"; }`",
+        "name.yaml: invalid variable name `a key`: rename it, or choose with `variables = { NAME = \"a key\"; }`",
     );
     failed(
         "number",

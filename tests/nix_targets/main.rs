@@ -537,7 +537,7 @@ fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
         &run.stderr,
         &[
             "warning: `/nix/store/",
-            "cannot be kept from Nix's garbage collector",
+            "from Nix's garbage collector",
             "jobs that have not begun and a rerun will fail",
         ],
     );

@@ -41,14 +41,14 @@ fn a_program_without_its_runner_starts_nothing() {
             (Some(3), expected, false)
         );
     };
-    refused("does not exist: it belongs beside `nixactions`");
+    refused("does not exist: it must lie beside `nixactions`");
     let runner = dir.path().join("nixactions-runner");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nixactions-runner"), &runner).unwrap();
-    refused("is a link: the program itself belongs beside `nixactions`");
+    refused("is a link: the program itself must lie beside `nixactions`");
     std::fs::remove_file(&runner).unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_nixactions-runner"), &runner).unwrap();
     std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o644)).unwrap();
-    refused("cannot be executed: look at its mode, and at the options of its mount");
+    refused("cannot be executed: check its mode and the options of its mount");
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Variable>, BadLine> {
         };
         if name.len() + value.len() > VALUE_MAX {
             return Err(bad(
-                "has a value that is longer than the 128 KiB that a process can be given",
+                "has a value that is longer than the 128 KiB that a process can take",
             ));
         }
         pairs.push(Variable {

@@ -1,4 +1,4 @@
-//! What the caller adds to a plan's environment: `--env`, `--secret-env-file`, `--env-file`, the
+//! The caller's additions to a plan's environment: `--env`, `--secret-env-file`, `--env-file`, the
 //! variables that the plan names, and inputs.
 
 use std::{
@@ -11,11 +11,10 @@ use std::{
 
 use crate::plan::{Env, InputError, Plan, resolve_inputs, set_by_engine};
 
-/// Variables of the caller that never reach a job: they say who the caller is, not what the job
-/// needs.
+/// Variables of the caller that never reach a job, since they describe the caller.
 const NEVER_PASSED: [&str; 5] = ["PATH", "HOME", "USER", "SHELL", "TMPDIR"];
 
-/// What is wrong with what the caller added.
+/// A fault in the caller's additions.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     /// `--env` or `--input` without `=`.
@@ -23,21 +22,21 @@ pub enum EnvironmentError {
     NoValue {
         /// The option.
         option: &'static str,
-        /// What was given, up to where a value might begin.
+        /// The given text, up to where a value might begin.
         text: String,
     },
-    /// A name that is none.
-    #[error("`{name}` is no name of a variable")]
+    /// The name is invalid.
+    #[error("invalid variable name `{name}`")]
     BadName {
         /// The name.
         name: String,
     },
-    /// A value that no process can be given.
+    /// A process cannot take the value.
     #[error("variable `{name}` {what}")]
     BadValue {
         /// The variable.
         name: String,
-        /// What is wrong with its value.
+        /// The fault of its value.
         what: &'static str,
     },
     /// A variable that the engine sets itself.
@@ -45,40 +44,40 @@ pub enum EnvironmentError {
     Taken {
         /// The variable.
         name: String,
-        /// Where or from what the engine sets it.
+        /// The source of the engine's value, or its place.
         reason: &'static str,
     },
     /// The environment file cannot be read.
     #[error("failed to read `{path}`: {reason}")]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: String,
         /// The system's reason.
         reason: String,
     },
-    /// A line of the environment file.
+    /// A line of the environment file is invalid.
     #[error("`{path}`, line {line}: {what}")]
     BadLine {
-        /// Which file.
+        /// The file.
         path: String,
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it; never its value.
+        /// The fault, without the value.
         what: &'static str,
     },
     /// All secret variables together are too large.
-    #[error("the secret variables have {size} bytes, at most {SECRETS_MAX} can be handed to a job")]
+    #[error("the secret variables have {size} bytes, a job can take at most {SECRETS_MAX}")]
     TooManySecrets {
-        /// Their size, as they are handed on.
+        /// Their size as JSON.
         size: usize,
     },
-    /// An input.
+    /// An input is invalid.
     #[error(transparent)]
     Input(#[from] InputError),
 }
 
 impl EnvironmentError {
-    /// Returns what the user can do about it.
+    /// Returns what the user can do about the fault.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Input(InputError::Unknown { hint, .. }) => hint.as_deref(),
@@ -98,34 +97,33 @@ impl EnvironmentError {
     }
 }
 
-/// The longest `NAME=value` that a process can be given, in bytes (execve(2), `MAX_ARG_STRLEN`).
+/// The longest `NAME=value` that a process can take, in bytes (execve(2), `MAX_ARG_STRLEN`).
 const VALUE_MAX: usize = 128 * 1024;
 
-/// How large the secret variables may be, in bytes as JSON: what systemd loads of a unit's
-/// credentials (systemd.exec(5), `LoadCredential=`), with some room for others.
+/// The largest size of all secret variables, in bytes as JSON. systemd bounds a unit's credentials
+/// (systemd.exec(5), `LoadCredential=`); this leaves some room for others.
 const SECRETS_MAX: usize = 512 << 10;
 
-/// The largest environment file that is read, in bytes: far more than a process can be given.
+/// The largest environment file, in bytes. A process can take far less.
 const FILE_MAX: u64 = 16 << 20;
 
-/// What the caller adds to a run.
+/// The caller's additions to a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Additions {
     /// Variables that outrank the plan's.
     pub overrides: Env,
-    /// Those of them that are secret; none is among the others.
+    /// The secret ones among these variables. No variable is in both.
     pub secrets: Env,
-    /// The names of those that were taken from the caller's own environment.
+    /// The names of variables from the caller's own environment.
     pub taken: Vec<String>,
     /// `INPUT_<K>` variables.
     pub inputs: Env,
 }
 
-/// Collects what the caller adds: the strongest last, `--env` over `--secret-env-file` over
-/// `--env-file` over the caller's own variables.
+/// Collects the caller's additions. `--env` outranks `--secret-env-file`, which outranks
+/// `--env-file`, which outranks the caller's own variables.
 ///
-/// # Errors
-/// Fails with every fault at once.
+/// Fails with all faults at once.
 pub fn collect(
     plan: &Plan,
     env: &[String],
@@ -203,7 +201,7 @@ pub fn collect(
     }
 }
 
-/// Returns the caller's variables that a plan names: each key of an `env`, and `passEnv`.
+/// Returns the variables that a plan names, in an `env` or in `passEnv`.
 fn named(plan: &Plan) -> BTreeSet<&str> {
     let jobs = plan.jobs.values().flat_map(|job| {
         job.env
@@ -247,7 +245,7 @@ fn check_value(name: &str, value: &str) -> Option<EnvironmentError> {
     let what = if value.contains('\0') {
         "has a NUL in its value"
     } else if name.len() + value.len() + 2 > VALUE_MAX {
-        "is longer than the 128 KiB that a process can be given"
+        "is longer than the 128 KiB that a process can take"
     } else {
         return None;
     };
@@ -257,7 +255,7 @@ fn check_value(name: &str, value: &str) -> Option<EnvironmentError> {
     })
 }
 
-/// Reads a file of `NAME=value` lines; comments, empty lines, `export ` before a name and quotes
+/// Reads a file of `NAME=value` lines. Comments, empty lines, `export ` before a name and quotes
 /// around a value are allowed.
 fn read_file(path: &Path) -> Result<Vec<(String, String)>, EnvironmentError> {
     let shown = path.display().to_string();
@@ -312,8 +310,8 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, EnvironmentError> {
     Ok(pairs)
 }
 
-/// Removes quotes as a shell would: nothing is special in single quotes, a backslash is in double
-/// quotes.
+/// Removes quotes as a shell does. Nothing is special in single quotes; in double quotes a
+/// backslash is.
 fn unquote(value: &str) -> Option<String> {
     if let Some(rest) = value.strip_prefix('\'') {
         return rest.strip_suffix('\'').map(str::to_owned);

@@ -1,8 +1,8 @@
-//! What git says of a source tree: which files belong to it, and where its repository is.
+//! Asks git about a source tree: its files, and the place of its repository.
 //!
 //! Submodules and repositories in the tree are listed by their own rules. The repository of a
-//! linked worktree, and of a submodule in one, lies outside of the tree; in the copy it becomes one
-//! of the copy's own.
+//! linked worktree, and of a submodule in one, lies outside of the tree. The copy gets a repository
+//! of its own instead.
 
 use std::{
     env,
@@ -23,11 +23,10 @@ use crate::{
     store::{ModePolicy, Modes, StoreError, TreeCopy},
 };
 
-/// The name of a repository in its tree, be it a directory or a file that says where it is.
+/// The name of a repository in its tree: a directory, or a file that names one.
 pub(super) const GIT: &str = ".git";
 
-/// What belongs to one worktree alone, beside the repository that it shares
-/// (gitrepository-layout(5)).
+/// The files of one worktree, beside the shared repository (gitrepository-layout(5)).
 const OF_WORKTREE: [&str; 6] = [
     "HEAD",
     "ORIG_HEAD",
@@ -36,25 +35,26 @@ const OF_WORKTREE: [&str; 6] = [
     "modules",
     "worktrees",
 ];
-/// What ties a linked worktree to its place.
+/// The files that tie a linked worktree to its place.
 const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "modules"];
 
-/// What there is to copy of a source tree.
+/// The contents of a source tree to copy.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// Paths relative to the root; a directory stands for all below it.
+    /// Paths relative to the root. A directory stands for everything below it.
     pub paths: Vec<PathBuf>,
-    /// The trees whose repository must be put together, relative to the root, each with where the
-    /// repository is.
+    /// The trees whose repository lies outside, relative to the root, each with the path of the
+    /// repository.
     pub outside: Vec<(PathBuf, PathBuf)>,
-    /// The files that say where a repository in the root is, each with where that is relative to
+    /// The files that name a repository in the root, each with that repository's path relative to
     /// the file's directory.
     pub inside: Vec<(PathBuf, PathBuf)>,
-    /// The links in repositories of the tree that are replaced by what they lead to, out of it.
+    /// The links in the tree's repositories that lead out of the tree. The copy gets their targets
+    /// instead.
     pub links: Vec<(PathBuf, PathBuf)>,
-    /// What the caller should know.
+    /// Notes for the caller.
     pub notes: Vec<String>,
-    /// Whether a signal has come, which ends git.
+    /// The mark of a signal, which ends git.
     mark: Mark,
 }
 
@@ -95,7 +95,7 @@ impl Listed {
             .collect();
         paths.dedup();
         for path in paths {
-            // git names a directory only where it holds another repository.
+            // git lists a directory only if it holds another repository.
             if fs::symlink_metadata(root.join(&path)).is_ok_and(|meta| meta.is_dir())
                 && root.join(&path).join(GIT).exists()
             {
@@ -144,7 +144,7 @@ impl Listed {
         Ok(())
     }
 
-    /// Adds all that lies in a tree whose repository is not its own, and says so.
+    /// Adds all files of a tree whose `.git` names a foreign repository, with a note about it.
     fn add_plainly(&mut self, root: &Path, tree: &Path, foreign: &Path) -> Result<(), SourceError> {
         let directory = root.join(tree);
         let entries = fs::read_dir(&directory)
@@ -160,8 +160,7 @@ impl Listed {
         Ok(())
     }
 
-    /// Completes a copy of the tree with the repositories that could not be copied as they lie
-    /// there.
+    /// Adds the repositories to a copy of the tree that need more than a plain copy.
     pub fn complete(&self, copy: &Path, modes: &mut Modes, mark: &Mark) -> Result<(), SourceError> {
         for (file, target) in &self.inside {
             let text = [b"gitdir: ", target.as_os_str().as_bytes(), b"\n"].concat();
@@ -185,7 +184,7 @@ impl Listed {
     }
 }
 
-/// Puts what a link leads to in its place.
+/// Replaces a link by its target.
 fn replace_link(
     found: &Path,
     root: &Path,
@@ -216,7 +215,7 @@ fn replace_link(
     Ok(())
 }
 
-/// Makes a repository of its own of the one that a worktree shares.
+/// Makes an independent repository from the shared one of a worktree.
 fn put_together(
     worktree: &Path,
     target: &Path,
@@ -234,7 +233,7 @@ fn put_together(
     fs::create_dir(target).map_err(|error| failed("create", target, error))?;
     let shared = match fs::read(worktree.join("commondir")) {
         Ok(text) => Some(worktree.join(OsStr::from_bytes(text.trim_ascii_end()))),
-        // A submodule's: it is whole.
+        // The repository of a submodule is complete.
         Err(_) => None,
     };
     let parts = shared
@@ -267,7 +266,7 @@ fn put_together(
                 .map(|(path, mode)| (place.join(path), mode)),
         );
     }
-    // It may have been bare, or have named another tree as its own.
+    // The repository may have been bare, or have named another tree.
     let config = target.join("config");
     for arguments in [
         &["core.bare", "false"][..],
@@ -280,7 +279,7 @@ fn put_together(
             .output()
             .map_err(SourceError::NoGit)?
             .status;
-        // 5: there was nothing to unset (git-config(1)).
+        // Exit status 5: there was nothing to unset (git-config(1)).
         if !status.success() && status.code() != Some(5) {
             return Err(SourceError::Git {
                 directory: target.to_owned(),
@@ -291,8 +290,8 @@ fn put_together(
     Ok(())
 }
 
-/// Returns a call of git that knows nothing of a repository that its caller may be working in: a
-/// hook names that by `GIT_DIR` and the like.
+/// Returns a git command that ignores the repository of the caller. A git hook names that one in
+/// `GIT_DIR` and similar variables.
 pub(super) fn git_command() -> Command {
     let mut command = Command::new(programs::program("git"));
     for (name, _) in env::vars_os() {
@@ -303,10 +302,10 @@ pub(super) fn git_command() -> Command {
     command
 }
 
-/// Runs git, unless a signal comes: then git is killed.
+/// Runs git, and kills it if a signal comes.
 fn git(mark: &Mark, directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
-    // A repository of another user's is read here, and nothing of its configuration is executed by
-    // ls-files.
+    // The repository may belong to another user. It is only read: ls-files executes nothing of its
+    // configuration.
     let mut command = git_command();
     command
         .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
@@ -323,10 +322,10 @@ fn git(mark: &Mark, directory: &Path, arguments: &[&str]) -> Result<Output, Sour
     })
 }
 
-/// How often is looked whether git has ended, or a signal has come.
+/// The time between two checks for git's end or a signal.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Returns what a command has printed; kills it when a signal has come.
+/// Returns a command's output. Kills the command if a signal comes.
 fn output(mut command: Command, mark: &Mark) -> io::Result<Output> {
     let mut child = command
         .stdin(Stdio::null())
@@ -359,13 +358,13 @@ fn output(mut command: Command, mark: &Mark) -> io::Result<Output> {
 /// Reads a pipe to its end.
 fn read(pipe: Option<impl Read>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What cannot be read any more is missed by the caller, who sees the exit status.
+    // Reading may fail; the caller checks the exit status.
     pipe.into_iter()
         .for_each(|mut pipe| _ = pipe.read_to_end(&mut bytes));
     bytes
 }
 
-/// Returns where a repository borrows objects from, which jobs may not see
+/// Returns the path from which a repository borrows objects, which jobs may not see
 /// (gitrepository-layout(5)).
 pub(super) fn borrowed(root: &Path) -> Option<PathBuf> {
     let text = fs::read(root.join(GIT).join("objects/info/alternates")).ok()?;

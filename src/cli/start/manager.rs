@@ -8,16 +8,16 @@ use crate::{
     unit::ManagerKind,
 };
 
-/// What the caller asked for.
+/// The requested manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// The first that is there.
+    /// The first available one.
     Auto,
     /// This one.
     Only(ManagerKind),
 }
 
-/// A manager that can be used; an embedded one is booted later.
+/// A usable manager. An embedded one is booted later.
 #[derive(Debug)]
 pub enum Chosen {
     /// A manager that is running.
@@ -36,33 +36,32 @@ impl Chosen {
     }
 }
 
-/// Why there is no manager.
+/// The reason why there is no manager.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagerError {
-    /// The one that was asked for is not there.
+    /// The requested manager is not available.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
-    /// The embedded one cannot be had.
+    /// An embedded manager is not possible.
     #[error(transparent)]
     Embedded(#[from] embedded::EmbeddedError),
-    /// None of the three.
+    /// None of the three is available.
     #[error(
         "there is no systemd manager to run the units\n  system: {system}\n  user: {user}\n  embedded: {embedded}"
     )]
     None {
-        /// Why not the system's.
+        /// The reason against the system's.
         system: String,
-        /// Why not the user's.
+        /// The reason against the user's.
         user: String,
-        /// Why not an embedded one.
+        /// The reason against an embedded one.
         embedded: String,
     },
 }
 
-/// Finds the manager: the system's for root, else the user's, else for root an embedded one.
+/// Chooses the manager: for root the system's or an embedded one, for others the user's.
 ///
-/// # Errors
-/// Fails with what is missing of each.
+/// Fails with the reasons against each manager.
 pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
     let connect = async |kind: ManagerKind| {
         Manager::connect(Scope::from(kind))
@@ -76,8 +75,8 @@ pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
         }
         Choice::Only(kind) => Ok(connect(kind).await?),
         Choice::Auto if nix::unistd::geteuid().is_root() => {
-            // sd_booted(3): without it nothing answers on the bus, and a bus alone would only be
-            // waited for.
+            // sd_booted(3): without systemd no manager answers, and a bus without a manager would
+            // only cost time.
             let system = if Path::new("/run/systemd/system").exists() {
                 connect(ManagerKind::System).await
             } else {
@@ -89,7 +88,7 @@ pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
                     Ok(_) => Ok(Chosen::Embedded),
                     Err(missing) => Err(ManagerError::None {
                         system: tell(&error),
-                        user: "not used by root unless asked for with `--manager user`".to_owned(),
+                        user: "root uses it only with `--manager user`".to_owned(),
                         embedded: tell(&missing),
                     }),
                 },
@@ -98,7 +97,7 @@ pub async fn choose(choice: Choice) -> Result<Chosen, ManagerError> {
         Choice::Auto => match connect(ManagerKind::User).await {
             Ok(chosen) => Ok(chosen),
             Err(error) => Err(ManagerError::None {
-                system: "needs root (or polkit's leave with `--manager system`)".to_owned(),
+                system: "needs root (or permission from polkit with `--manager system`)".to_owned(),
                 user: format!(
                     "{}; log in through PAM, or let root run `loginctl enable-linger`",
                     tell(&error)

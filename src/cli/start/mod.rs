@@ -1,7 +1,8 @@
-//! The start of a run: from a plan and what the caller adds to a run directory and a supervisor.
+//! The start of a run: turns a plan and the caller's additions into a run directory and a
+//! supervisor.
 //!
-//! Everything that can be refused is refused before anything is made; what was made is removed
-//! again where the start fails half-way.
+//! All faults are reported before anything is made. If the start fails later, its files are removed
+//! again.
 
 mod environment;
 mod git;
@@ -47,14 +48,14 @@ use crate::{
     unit::{self, ManagerKind, RUNNER, RunSpec, SPEC_VERSION, UnitName},
 };
 
-/// What is to be run, and how.
+/// The settings of a new run.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The plan: a file, or a directory that holds `plan.json`.
     pub plan: &'a Path,
-    /// Where runs are kept.
+    /// The state directory.
     pub state_dir: &'a Path,
-    /// Which manager.
+    /// The requested manager.
     pub manager: Choice,
     /// `--env K=V`.
     pub env: &'a [String],
@@ -73,27 +74,27 @@ pub struct Request<'a> {
 pub struct Started {
     /// Its directory.
     pub run: RunDir,
-    /// Who runs its units.
+    /// The manager of its units.
     pub manager: ManagerKind,
-    /// What the caller should know.
+    /// Notes for the caller.
     pub notes: Vec<String>,
     /// Keeps the run from being removed before it has been followed to its end.
     pub lock: Option<RunLock>,
 }
 
-/// Why a run was not started.
+/// The reasons why a run was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The plan is bad.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The plan needs what is not executed yet.
-    #[error("this version does not execute all that the plan needs\n{}", lines(.0))]
+    /// The plan needs a feature that this version lacks.
+    #[error("the plan needs features that this version lacks\n{}", lines(.0))]
     Unsupported(Vec<Fault>),
-    /// The plan is no DAG.
+    /// The plan is not a DAG.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// What the caller adds is bad.
+    /// The caller's additions are invalid.
     #[error("{}", escaped_faults(.0))]
     Environment(Vec<EnvironmentError>),
     /// There is no manager.
@@ -117,12 +118,12 @@ pub enum StartError {
     /// A signal came before the run was started.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
-    /// The runner's program is not where it belongs, or no program.
+    /// The runner's program is missing, or cannot be executed.
     #[error("`{}` {what}", path.display())]
     NoRunner {
-        /// Where it belongs.
+        /// Its expected path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault, as a phrase.
         what: &'static str,
     },
     /// This program or the current directory cannot be found.
@@ -131,8 +132,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Returns the exit status that is due: a bad plan or request is bad usage, all else is
-    /// trouble.
+    /// Returns the exit status: bad usage for a bad plan or request, trouble for everything else.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Plan(PlanError::Faulty { .. } | PlanError::Read { .. })
@@ -160,7 +160,7 @@ impl StartError {
         }
     }
 
-    /// Returns what the user can do about it.
+    /// Returns what the user can do about the error.
     pub fn hint(&self) -> Option<String> {
         let hints = |error: &embedded::EmbeddedError| {
             Some(error.hints().join("\n      ")).filter(|text| !text.is_empty())
@@ -204,7 +204,7 @@ fn lines(faults: &[impl std::fmt::Display]) -> String {
         .join("\n")
 }
 
-/// As [`lines`], of faults that repeat what was given.
+/// Like [`lines`], for faults that contain text of the caller.
 fn escaped_faults(faults: &[EnvironmentError]) -> String {
     faults
         .iter()
@@ -215,9 +215,9 @@ fn escaped_faults(faults: &[EnvironmentError]) -> String {
 
 /// Starts a run.
 ///
-/// # Errors Fails with everything that is wrong with the plan or the request, and then nothing is
-/// started or left behind; or with what the system refused; or with the signal that has come before
-/// the run was started.
+/// # Errors
+/// Fails with all faults of the plan or the request, with an error of the system, or with a signal
+/// that came before the run was started. Nothing is started or left behind then.
 pub async fn start(
     request: &Request<'_>,
     interrupts: &mut Interrupts,
@@ -320,16 +320,16 @@ pub async fn start(
     }
 }
 
-/// Removes what was made for a run that was not started.
+/// Removes the files of a run that was not started.
 fn take_back(run: &RunDir, spec: &RunSpec) {
     store::forget_secrets(spec.secrets.as_ref());
-    // What cannot be removed is at least no run with a record.
+    // If that fails, the run at least has no record.
     let _ = store::remove_tree(run.path());
 }
 
-/// Makes the directory of a new run, with the lock that is to be held until the run goes on. Its
-/// id is one that no run of another state directory has on the manager: their units would be of the
-/// same names.
+/// Makes the directory of a new run, with a lock to hold until the run goes on. Its id differs from
+/// those of other state directories' runs on the manager: otherwise their units would have the same
+/// names.
 async fn create_run(
     state: &StateDir,
     workflow: &WorkflowName,
@@ -339,7 +339,7 @@ async fn create_run(
     let Chosen::Running(_, manager) = chosen else {
         return Ok((run, lock));
     };
-    // The supervisor's unit is there as long as any of the run.
+    // The supervisor's unit is loaded as long as any unit of the run.
     while manager
         .is_loaded(&UnitName::supervisor(run.id()))
         .await
@@ -353,27 +353,27 @@ async fn create_run(
     Ok((run, lock))
 }
 
-/// Returns this program's file, beside which the runner's must be.
+/// Returns this program's file. The runner's program must lie beside it.
 fn this_program() -> Result<PathBuf, StartError> {
     let program =
         std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
     let path = program.with_file_name(RUNNER);
     let what = match std::fs::symlink_metadata(&path) {
-        // Jobs may not see where it leads.
+        // Jobs may not see the link's target.
         Ok(meta) if meta.is_symlink() => {
-            "is a link: the program itself belongs beside `nixactions`"
+            "is a link: the program itself must lie beside `nixactions`"
         }
         Ok(meta) if meta.is_file() && eaccess(&path, AccessFlags::X_OK).is_ok() => {
             return Ok(program);
         }
-        Ok(_) => "cannot be executed: look at its mode, and at the options of its mount",
-        Err(_) => "does not exist: it belongs beside `nixactions`",
+        Ok(_) => "cannot be executed: check its mode and the options of its mount",
+        Err(_) => "does not exist: it must lie beside `nixactions`",
     };
     Err(StartError::NoRunner { path, what })
 }
 
-/// Returns the directory of a run on a tmpfs (file-hierarchy(7)); it stands by itself, so that
-/// nothing is left when it is removed.
+/// Returns a run's directory on a tmpfs (file-hierarchy(7)). It has no parent of ours, so that
+/// nothing is left after its removal.
 fn runtime_directory(manager: ManagerKind, run: &RunId) -> PathBuf {
     let base = match manager {
         ManagerKind::System | ManagerKind::Embedded => PathBuf::from("/run"),
@@ -385,18 +385,15 @@ fn runtime_directory(manager: ManagerKind, run: &RunId) -> PathBuf {
     base.join(format!("nixactions-{run}"))
 }
 
-/// What a new run begins with.
+/// The origin of a new run's files.
 enum Origin<'a> {
     /// A source tree, or none.
     Tree(Option<&'a Source>),
-    /// What another run left.
+    /// An earlier run.
     Run(&'a Reuse),
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all of it is what a run is made of"
-)]
+#[expect(clippy::too_many_arguments, reason = "a run needs all of these parts")]
 async fn launch(
     state: &StateDir,
     run: &RunDir,
@@ -409,7 +406,8 @@ async fn launch(
     mark: &Mark,
 ) -> Result<Vec<String>, StartError> {
     let prepared = prepare(run, spec, plan, graph, origin, secrets, mark);
-    // Whatever else went wrong: git, say, got the same signal. From here on the run goes on.
+    // A signal comes first among the errors, since it may have caused others, such as git's. From
+    // here on the run goes on.
     mark.check()?;
     let (notes, handed_over) = prepared?;
     match chosen {
@@ -435,13 +433,13 @@ async fn launch(
     Ok(notes)
 }
 
-/// Tells the user what the start has to wait for.
+/// Tells the user why the start has to wait.
 fn note(said: &str) {
     let _ = writeln!(io::stderr(), "note: {said}");
 }
 
-/// Writes all that a run begins with. Returns what the caller should know, and the secrets that are
-/// to be handed to an embedded manager.
+/// Writes the files of a new run. Returns notes for the caller, and the secrets for an embedded
+/// manager.
 #[expect(
     clippy::type_complexity,
     reason = "a private file is a path and its text"
@@ -490,8 +488,8 @@ fn prepare(
     Ok((notes, handed_over))
 }
 
-/// Returns `PATH` of the jobs: what the host has of the usual places, NixOS's among them, and what
-/// was brought along; never the caller's.
+/// Returns `PATH` of the jobs: the usual directories that the host has, including NixOS's, and the
+/// directories of programs that this package brings along. Never the caller's `PATH`.
 fn default_path() -> String {
     const NIXOS: [&str; 2] = ["/run/wrappers/bin", "/run/current-system/sw/bin"];
     const USUAL: [&str; 7] = [

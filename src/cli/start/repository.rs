@@ -1,9 +1,9 @@
-//! Where the repository of a source tree is, and whether it may be copied with the tree.
+//! Finds the repository of a source tree, and decides whether it may be copied with the tree.
 //!
 //! A tree may be hostile, and root may copy it. Its `.git` can name any repository of the host. So
-//! a file `.git` is followed only to a worktree's or submodule's repository that points back, since
-//! only its owner can make it do so. A link is followed only to what everybody may read, or what
-//! belongs to the tree's owner, who is not root.
+//! a file `.git` is followed only to the repository of a worktree or submodule that points back,
+//! since only that repository's owner can make it do so. A link is followed only to a place that
+//! everybody may read, or that belongs to the tree's owner if that is not root.
 
 use std::{
     ffi::OsStr,
@@ -21,25 +21,24 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Where the repository of a tree is.
+/// The place of a tree's repository.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Repository {
-    /// Nowhere.
+    /// There is no repository.
     None,
-    /// In the tree, as a directory. Some of its parts are links that lead out of the tree and may
-    /// be followed: each with where it leads.
+    /// A directory in the tree. Some of its parts are links that lead out of the tree and may be
+    /// followed; each is listed with its target.
     Here(Vec<(PathBuf, PathBuf)>),
     /// At this path, which a file or link names.
     At(PathBuf),
-    /// At this path, which the tree has no right to name.
+    /// At this path, which the tree may not name.
     Foreign(PathBuf),
 }
 
 impl Repository {
     /// Finds the repository of a tree.
     ///
-    /// # Errors
-    /// Fails when its file `.git` cannot be read, or names nothing.
+    /// Fails if the file `.git` cannot be read, or names nothing.
     pub fn of(tree: &Path) -> Result<Self, SourceError> {
         let place = tree.join(GIT);
         let unreadable = |error| SourceError::Copy(StoreError::io("read", &place, error));
@@ -78,8 +77,8 @@ impl Repository {
     }
 }
 
-/// Returns whether a repository names a tree as its own: that of a linked worktree, which lies in
-/// the repository that it shares, or that of a submodule (gitrepository-layout(5)).
+/// Returns whether a repository names a tree as its own: the repository of a linked worktree, which
+/// lies in the shared one, or the repository of a submodule (gitrepository-layout(5)).
 fn points_back(repository: &Path, tree: &Path) -> bool {
     let Ok(tree) = tree.canonicalize() else {
         return false;
@@ -110,8 +109,8 @@ fn points_back(repository: &Path, tree: &Path) -> bool {
     is_back && shared.is_some_and(|shared| repository.parent() == Some(&shared.join("worktrees")))
 }
 
-/// Returns whether a tree may lead to a place by a link: it belongs to the tree's owner, or, where
-/// that is root, whom everybody may have misled, everybody may read it.
+/// Returns whether a tree may link to a place: everybody may read the place, or it belongs to the
+/// tree's owner, unless that is root, whom others may have misled.
 fn is_open(place: &Path, tree: &Path) -> bool {
     let owner = |path: &Path| fs::metadata(path).map(|meta| meta.uid()).ok();
     let of_others = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
@@ -124,7 +123,7 @@ fn is_open(place: &Path, tree: &Path) -> bool {
                     .all(|path| of_others(path) & 0o001 != 0))
 }
 
-/// Returns the links right in a repository that lead out of its tree and may be followed.
+/// Returns the links directly in a repository that lead out of its tree and may be followed.
 fn links(tree: &Path, repository: &Path) -> Vec<(PathBuf, PathBuf)> {
     let root = tree.canonicalize().unwrap_or_else(|_| tree.to_owned());
     let entries = fs::read_dir(repository).into_iter().flatten().flatten();
@@ -169,7 +168,7 @@ mod tests {
         let back = format!("{}\n", path("tree/.git").display());
         fs::write(worktree.join("gitdir"), &back).unwrap();
         assert_eq!(name(at), Repository::At(worktree));
-        // One that points back, and shares with a repository that knows nothing of it.
+        // It points back, but the shared repository does not know it.
         let fake = "fake/worktrees/w";
         fs::write(path(fake).join("gitdir"), &back).unwrap();
         fs::write(
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_only_to_what_all_may_read_or_the_owner_has() {
+    fn a_link_is_followed_only_to_public_or_own_places() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();

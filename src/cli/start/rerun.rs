@@ -1,5 +1,5 @@
-//! A run from what another one left: the same plan, source tree, inputs and variables, and of jobs
-//! that need not run again, their results and artifacts.
+//! Starts a run from an earlier one: with the same plan, source tree, inputs and variables, and
+//! with the results and artifacts of the jobs that do not run again.
 
 use std::path::{Path, PathBuf};
 
@@ -21,35 +21,35 @@ use crate::{
     unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
 };
 
-/// Which jobs run again, besides those that need them.
+/// The jobs that run again, besides their dependents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// All.
+    /// All jobs.
     All,
-    /// Those that did not succeed.
+    /// The jobs that did not succeed.
     Failed,
-    /// This one.
+    /// This job.
     Job(String),
 }
 
-/// What is to be run again, and how.
+/// The settings of a rerun.
 #[derive(Debug)]
 pub struct RerunRequest<'a> {
     /// The run.
     pub run: &'a str,
-    /// Which of its jobs.
+    /// The jobs to run.
     pub which: Which,
-    /// Which manager; that of the run where absent.
+    /// The manager. If `None`, the manager of the earlier run.
     pub manager: Option<Choice>,
-    /// `--env K=V`, over what the run was given.
+    /// `--env K=V`, in addition to the variables of the earlier run.
     pub env: &'a [String],
     /// `--env-file F`, likewise.
     pub env_files: &'a [PathBuf],
-    /// `--secret-env-file F`: nothing keeps what the run was given.
+    /// `--secret-env-file F`. The earlier run's secrets are not kept.
     pub secret_env_files: &'a [PathBuf],
 }
 
-/// Why a run cannot be run again.
+/// The reasons why a run cannot be run again.
 #[derive(Debug, thiserror::Error)]
 pub enum RerunError {
     /// It has not ended.
@@ -58,33 +58,33 @@ pub enum RerunError {
     /// It was never started.
     #[error("run `{0}` was never started: it has no run.json")]
     NeverStarted(RunId),
-    /// `--failed`, and nothing did.
+    /// `--failed` was given, but no job failed.
     #[error("no job of run `{0}` has failed or was cancelled")]
     NothingFailed(RunId),
-    /// Secret variables that it was given and this one is not.
+    /// The earlier run had secret variables that this one lacks.
     #[error("run `{run}` was given secret variables, which are not kept: {}", names.join(", "))]
     Secrets {
         /// The run.
         run: RunId,
-        /// Those that are missing.
+        /// The missing ones.
         names: Vec<String>,
     },
-    /// What it ran is not there any more.
-    #[error("what run `{run}` ran is not there any more: Nix has collected `{}`", path.display())]
+    /// Nix has removed a program of the run.
+    #[error("a program of run `{run}` does not exist any more: Nix has collected `{}`", path.display())]
     Collected {
         /// The run.
         run: RunId,
         /// A program of its plan.
         path: PathBuf,
     },
-    /// `--job`, and there is none of that name.
+    /// `--job` names an unknown job.
     #[error("run `{run}` has no job `{job}`")]
     NoJob {
         /// The run.
         run: RunId,
-        /// What was asked for.
+        /// The requested job.
         job: String,
-        /// The jobs that there are.
+        /// The known jobs.
         known: Vec<JobName>,
     },
 }
@@ -118,7 +118,7 @@ impl RerunError {
     }
 }
 
-/// What a new run takes over from an older one.
+/// The parts that a new run takes over from an earlier one.
 #[derive(Debug)]
 pub struct Reuse {
     from: RunDir,
@@ -127,10 +127,9 @@ pub struct Reuse {
     jobs: Vec<(JobName, Vec<String>, JobRecord, bool)>,
 }
 
-/// Starts a run from what another one left.
+/// Starts a run from an earlier one.
 ///
-/// # Errors
-/// Fails when there is no such run, or it cannot be run again; else as [`super::start`].
+/// Fails if there is no such run, or it cannot be run again, and otherwise like [`super::start`].
 pub async fn rerun(
     request: &RerunRequest<'_>,
     state_dir: &Path,
@@ -161,7 +160,7 @@ pub async fn rerun(
         .into());
     }
     let old: RunSpec = store::read_document(&from.spec())?;
-    // Inputs were checked when the run was made; nothing of the caller's environment is taken
+    // Inputs were checked at the start of the earlier run. The caller's environment is not read
     // again.
     let without_inputs = Plan {
         inputs: Default::default(),
@@ -263,8 +262,8 @@ pub async fn rerun(
     }
 }
 
-/// Returns what the jobs that run again execute on this machine. What a container or a hook's place
-/// has cannot be seen from here.
+/// Returns the programs that the jobs of the new run execute on this machine. Programs in a
+/// container, or in the place of a hook, cannot be checked from here.
 fn programs<'a>(plan: &'a Plan, graph: &Graph, again: &[bool]) -> Vec<&'a Path> {
     let jobs = graph
         .jobs()
@@ -277,7 +276,7 @@ fn programs<'a>(plan: &'a Plan, graph: &Graph, again: &[bool]) -> Vec<&'a Path> 
         .collect()
 }
 
-/// Returns for each job whether it runs again: as on GitHub, with all that needs it.
+/// Returns for each job whether it runs again. As on GitHub, this includes all its dependents.
 fn selection(graph: &Graph, record: &RunRecord, which: &Which) -> Result<Vec<bool>, RerunError> {
     let conclusion = |ix: JobIx| record.jobs.get(graph.name(ix)).map(|job| job.conclusion);
     let seeds: Vec<JobIx> = match which {
@@ -341,7 +340,7 @@ impl Reuse {
             }
             let mut ended = ended.clone();
             ended.reused_from.get_or_insert_with(|| record.run.clone());
-            // Its lines are in that run's log.
+            // The job's lines are in the earlier run's log.
             ended.log_lines = 0;
             let outputs = plan
                 .jobs
@@ -357,13 +356,13 @@ impl Reuse {
         }
     }
 
-    /// Returns the run that it is taken from.
+    /// Returns the earlier run.
     pub(super) fn run(&self) -> &RunId {
         self.from.id()
     }
 
-    /// Fills the new run's directory, and returns the events of the jobs that have ended before it
-    /// begins.
+    /// Fills the new run's directory, and returns the events of the jobs that ended in the earlier
+    /// run.
     pub(super) fn fill(
         &self,
         run: &RunDir,
@@ -411,7 +410,7 @@ impl Reuse {
     }
 }
 
-/// Copies a directory of a run as it is; blocks are shared where the file system can.
+/// Copies a directory of a run. Shares blocks if the file system can.
 fn copy(from: &Path, to: &Path, mark: &Mark) -> Result<(), StoreError> {
     std::fs::create_dir_all(to).map_err(|source| StoreError::io("create", to, source))?;
     TreeCopy {
@@ -485,11 +484,10 @@ mod tests {
     ];
 
     #[test]
-    fn what_failed_runs_again_with_all_that_needs_it() {
+    fn failed_jobs_run_again_with_their_dependents() {
         assert_eq!(again(&FAILED, &Which::All), "abcde");
         assert_eq!(again(&FAILED, &Which::Failed), "bce");
-        // A dependent that succeeded all the same, as with `always()`, saw a result that may
-        // change.
+        // A dependent that succeeded anyway, as with `always()`, saw a result that may change.
         assert_eq!(
             again(
                 &[
@@ -503,7 +501,7 @@ mod tests {
             ),
             "bc"
         );
-        // A run that was lost has no record of what it did not get to.
+        // A lost run has no records of the jobs that it did not finish.
         assert_eq!(
             again(&[("a", Success), ("b", Success)], &Which::Failed),
             "cde"
@@ -511,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_runs_again_with_all_that_needs_it() {
+    fn a_job_runs_again_with_its_dependents() {
         assert_eq!(again(&FAILED, &Which::Job("b".into())), "bc");
         assert_eq!(again(&FAILED, &Which::Job("d".into())), "d");
         let error = selection(&graph(), &record(&FAILED), &Which::Job("x".into())).unwrap_err();

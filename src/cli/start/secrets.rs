@@ -1,9 +1,9 @@
-//! Where a run's secret variables lie: in memory, readable for the manager alone, and never in the
-//! run's directory.
+//! The place of a run's secret variables: in memory, readable only for the manager, and never in
+//! the run's directory.
 //!
 //! The system's and a user's manager share their runtime directory with the client, which writes
-//! the file there. An embedded manager has a /run of its own: the file goes down to it with what
-//! else it is told, through a pipe.
+//! the file there. An embedded manager has a /run of its own, so it gets the file through the pipe
+//! with its other instructions.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,12 @@ use crate::{
     unit::{ManagerKind, RunSpec, Secrets},
 };
 
-/// Returns what a run's spec says of its secret variables, which are to lie beside `runtime`;
-/// `None` where there are none.
+/// Returns the secrets of a run's spec, in a file beside `runtime`, or `None` if there are none.
 pub(super) fn of(runtime: &Path, run: &RunId, secrets: &Env) -> Option<Secrets> {
     if secrets.is_empty() {
         return None;
     }
-    // Run ids are unique in a state directory only.
+    // Run ids are unique only within a state directory.
     let name = format!(
         "{run}.{}.{}",
         std::process::id(),
@@ -32,8 +31,8 @@ pub(super) fn of(runtime: &Path, run: &RunId, secrets: &Env) -> Option<Secrets> 
     })
 }
 
-/// Writes the secret variables where the manager finds them, or returns the file that an embedded
-/// one is to write itself.
+/// Writes the secret variables for the manager, or returns the file that an embedded manager must
+/// write itself.
 pub(super) fn hand_over(
     spec: &RunSpec,
     secrets: &Env,

@@ -1,7 +1,8 @@
-//! The snapshot of the source tree: taken once a run, so that what jobs see does not change while
-//! they run.
+//! The snapshot of the source tree. It is taken once for each run, so that the source does not
+//! change under running jobs.
 //!
-//! What git would not ignore, plus `.git` (PLAN's `copyRepo`). git itself says what that is.
+//! It holds all files that git does not ignore, plus `.git` (PLAN's `copyRepo`). git itself lists
+//! these files.
 
 use std::path::{Path, PathBuf};
 
@@ -13,29 +14,29 @@ use crate::{
     unit::ManagerKind,
 };
 
-/// What can go wrong with a snapshot.
+/// The errors of a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// git cannot be started.
-    #[error("failed to start git, which says what belongs to the source tree")]
+    #[error("failed to start git, which lists the files of the source tree")]
     NoGit(#[source] std::io::Error),
-    /// git refused.
+    /// git failed.
     #[error("git failed in `{}`: {message}", directory.display())]
     Git {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
-        /// What it said.
+        /// git's error message.
         message: String,
     },
     /// A file cannot be copied.
     #[error("failed to copy the source tree")]
     Copy(#[source] StoreError),
-    /// `--source` is no directory.
-    #[error("source `{}` is no directory", .0.display())]
+    /// `--source` is not a directory.
+    #[error("source `{}` is not a directory", .0.display())]
     NotADirectory(PathBuf),
 }
 
-/// A tree up to this size is copied by each job: that takes no longer than to mount it.
+/// The largest tree that each job copies. For such a tree, a copy takes no longer than a mount.
 const COPIED_ENTRIES: u64 = 256;
 const COPIED_BYTES: u64 = 16 << 20;
 
@@ -47,12 +48,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// Finds the tree: the directory that was named, or the repository that the current directory
-    /// lies in. `None` where neither is there; a directory that is no repository is copied only
-    /// when it was named.
+    /// Finds the tree: the named directory, or the repository around the current directory. Returns
+    /// `None` if there is neither. A directory without a repository is copied only if it is named.
     ///
-    /// # Errors
-    /// Fails when the named directory is none.
+    /// Fails if the named path is not a directory.
     pub fn find(named: Option<&Path>, current: &Path) -> Result<Option<Self>, SourceError> {
         if let Some(named) = named {
             let root = named
@@ -75,13 +74,13 @@ impl Source {
         }))
     }
 
-    /// Copies the tree into the run directory. A small one is made readable for the jobs' users,
-    /// with its real modes beside it, and each job copies it. A larger one is, if it can be, mounted,
-    /// so that a job costs the same whatever its size: then it keeps its real modes, since it will
-    /// look as if it were the job's own. A user's own manager may not mount what its jobs see.
+    /// Copies the tree into the run directory. The jobs copy a small tree: it is made readable for
+    /// their users, with its real modes beside it. A larger tree is mounted if possible, so that
+    /// the cost of a job does not depend on its size. It keeps its real modes, since the mount
+    /// makes it appear to belong to the job. A user's own manager may not mount a tree for its
+    /// jobs.
     ///
-    /// # Errors
-    /// Fails when git does, a file cannot be copied, or a signal has come.
+    /// Fails if git fails, a file cannot be copied, or a signal has come.
     pub fn snapshot(
         &self,
         run: &RunDir,
@@ -109,14 +108,14 @@ impl Source {
             notes.extend(listed.notes);
             notes.extend(git::borrowed(&self.root).map(|from| {
                 format!(
-                    "the repository borrows objects from `{}`, which jobs may not see; `git repack -a -d` makes it whole",
+                    "the repository borrows objects from `{}`, which jobs may not see; `git repack -a -d` copies them into it",
                     from.display()
                 )
             }));
         } else {
             copied = copy.all().map_err(SourceError::Copy)?;
         }
-        // What git itself keeps in a repository, as its sockets, nobody misses.
+        // git's own files in a repository, such as sockets, are left out without a note.
         let missed = copied
             .skipped
             .iter()
@@ -145,8 +144,8 @@ impl Source {
 /// A run's copy of the source tree.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Whether the jobs' workspaces are to be mounted over it.
+    /// Whether the jobs' workspaces are mounted over it.
     pub mounted: bool,
-    /// What the caller should know.
+    /// Notes for the caller.
     pub notes: Vec<String>,
 }

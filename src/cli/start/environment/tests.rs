@@ -1,4 +1,4 @@
-//! The rules of variables and inputs, with texts that people write.
+//! The rules of variables and inputs, with texts as users write them.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn env_outranks_env_file_outranks_the_caller() {
 }
 
 #[test]
-fn secret_variables_stand_apart_from_the_others() {
+fn secret_variables_are_kept_apart_from_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let (file, secret) = (dir.path().join("env"), dir.path().join("secret"));
     std::fs::write(&file, "A=file\nB=file\n").unwrap();
@@ -105,7 +105,7 @@ fn secret_variables_stand_apart_from_the_others() {
 }
 
 #[test]
-fn inputs_are_checked_and_all_faults_told_at_once() {
+fn all_faults_of_inputs_are_reported_at_once() {
     let faults = collect(
         &plan(PLAN),
         &["=x".into(), "A".into()],
@@ -119,7 +119,7 @@ fn inputs_are_checked_and_all_faults_told_at_once() {
     assert_eq!(
         texts,
         [
-            "`` is no name of a variable",
+            "invalid variable name ``",
             "`--env A` is not of the form NAME=value",
             "the plan has no input `z`",
             "input `c` is required",
@@ -181,7 +181,7 @@ fn inputs_reach_steps_with_their_defaults() {
 }
 
 #[test]
-fn values_that_no_process_can_be_given_are_refused() {
+fn values_that_no_process_can_take_are_refused() {
     let faults = collect(
         &plan(PLAN),
         &[format!("A={}", "x".repeat(200 << 10)), "B=a\0b".into()],
@@ -195,7 +195,7 @@ fn values_that_no_process_can_be_given_are_refused() {
 }
 
 #[test]
-fn a_bad_line_of_an_env_file_is_told_without_its_value() {
+fn a_bad_line_of_an_env_file_is_reported_without_its_value() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("env");
     std::fs::write(&file, "A=1\nsecret\n").unwrap();
@@ -218,7 +218,7 @@ fn a_bad_line_of_an_env_file_is_told_without_its_value() {
 }
 
 #[test]
-fn what_is_not_text_is_told_with_its_place() {
+fn values_that_are_not_utf8_are_reported_with_their_place() {
     use std::os::unix::ffi::OsStringExt;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("env");
@@ -245,7 +245,7 @@ fn what_is_not_text_is_told_with_its_place() {
 }
 
 #[test]
-fn a_file_that_does_not_end_is_not_read_to_its_end() {
+fn an_endless_file_is_refused() {
     let faults = collect(
         &plan(PLAN),
         &[],
