@@ -194,8 +194,7 @@ fn a_user_of_a_daemon_keeps_runs_as_well(manager: &Manager) {
         .output_within(SOON);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success()
-            && stderr.contains("from Nix's garbage collector (nix-store: "),
+        output.status.success() && stderr.contains("from Nix's garbage collector (nix-store: "),
         "{stderr}"
     );
     go_on(manager, {

@@ -248,7 +248,8 @@ fn cancel_leaves_a_request_for_the_supervisor() {
 fn cancel_of_a_run_that_has_ended_says_how() {
     let dir = tempfile::tempdir().unwrap();
     let run = finished_run(&state(dir.path()), 0, Conclusion::Success);
-    let expected = "error: run `ci-1` is already finished: success\nhint: see `nixactions show ci-1`\n";
+    let expected =
+        "error: run `ci-1` is already finished: success\nhint: see `nixactions show ci-1`\n";
     assert_eq!(
         told(dir.path(), &["cancel", "ci-1"]),
         (2, String::new(), expected.into())
