@@ -235,13 +235,13 @@ fn bad_arguments_start_nothing(manager: &Manager) {
             manager,
             &[command, "../../etc"],
             2,
-            &["`../../etc` is no run id"],
+            &["invalid run id `../../etc`"],
         );
         refused(
             manager,
             &[command, "no-number"],
             2,
-            &["`no-number` is no run id", "-<number>"],
+            &["invalid run id `no-number`", "-<number>"],
         );
     }
     refused(

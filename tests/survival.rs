@@ -362,7 +362,7 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
     );
     assert_eq!(
         run.steps("victim"),
-        ["it failure/failure: its runner ended before it did"],
+        ["it failure/failure: the job's runner ended before the step"],
         "{run}"
     );
     assert_eq!(
@@ -375,7 +375,7 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
     assert_eq!(run.verdict("tolerated"), "failure/success", "{run}");
     assert_eq!(
         run.steps("tolerated"),
-        ["it failure/success: its runner ended before it did"],
+        ["it failure/success: the job's runner ended before the step"],
         "{run}"
     );
     assert_eq!(

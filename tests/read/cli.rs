@@ -194,11 +194,11 @@ fn wrong_runs_and_jobs_get_the_nearest_name() {
         ),
         (
             &["attach", "../x"],
-            "error: `../x` is no run id\n  because: run id does not end in `-<number>`, as in `ci-42`\n",
+            "error: invalid run id `../x`\n  because: run id does not end in `-<number>`, as in `ci-42`\n",
         ),
         (
             &["cancel", "ci"],
-            "error: `ci` is no run id\n  because: run id does not end in `-<number>`, as in `ci-42`\n",
+            "error: invalid run id `ci`\n  because: run id does not end in `-<number>`, as in `ci-42`\n",
         ),
         (
             &["logs", "ci-1", "biuld"],

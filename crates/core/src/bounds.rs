@@ -1,32 +1,33 @@
-//! How much a job may add to what is kept of its run.
+//! Limits on the data that a job adds to its run's events and record.
 //!
-//! A job's code is not trusted, and its result and its events may be forged. Whatever of them
-//! enters the run's events and its record is cut to these bounds. Pure.
+//! A job's code is not trusted: a job can forge its result and its events. This module cuts them to
+//! size before they enter the run's events and record. It is pure.
 
 use crate::{
     event::{Event, EventKind},
     record::{Annotation, Conclusion, JobRecord, RunRecord, StepRecord},
 };
 
-/// How much is read of a job's events, in bytes, and how long one of its lines may be.
+/// The most bytes that are read of a job's events.
 pub const EVENTS_MAX: u64 = 16 << 20;
-/// See [`EVENTS_MAX`].
+/// The most bytes that are read of one line of a job's events.
 pub const LINE_MAX: usize = 8 << 20;
-/// What a job's events may add to those of its run, in bytes.
+/// The most bytes that a job's events may add to the events of its run.
 const TOLD_MAX: usize = 4 << 20;
-/// What an event takes beside its texts, in bytes.
+/// The assumed size of an event without its texts, in bytes.
 const EVENT_BYTES: usize = 256;
-/// The names and values of a job's outputs, in bytes: GitHub's bound.
+/// The most bytes of the names and values of a job's outputs (GitHub's limit).
 const OUTPUTS_MAX: usize = 1 << 20;
-/// How many annotations a job may have: GitHub's bound.
+/// The most annotations of one job (GitHub's limit).
 pub const ANNOTATIONS_MAX: usize = 50;
-/// The longest text of an annotation, and the longest reason or name of a step, in bytes.
+/// The longest text of an annotation, reason of a step or name of a step, in bytes.
 pub const TEXT_MAX: usize = 4096;
 
-/// The longest reason of a job in a record that is shortened, in bytes.
+/// The longest reason of a job in a shortened record, in bytes.
 const SHORT_TEXT: usize = 200;
 
-/// Cuts a text to a number of bytes, on a whole character. Returns whether it was longer.
+/// Cuts a text to at most `max` bytes without splitting a character. Returns whether the text was
+/// longer.
 pub fn cut_text(text: &mut String, max: usize) -> bool {
     if text.len() <= max {
         return false;
@@ -41,8 +42,8 @@ pub fn cut_text(text: &mut String, max: usize) -> bool {
     true
 }
 
-/// Cuts a record to the bounds; `steps` is how many steps the job has. Returns what was cut, in
-/// words.
+/// Cuts a record to the limits. `steps` is the job's number of steps. Returns one phrase for each
+/// kind of data that was cut.
 pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
     let mut cut = Vec::new();
     let mut room = OUTPUTS_MAX;
@@ -72,7 +73,7 @@ pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
     }
     if record.steps.len() > steps {
         record.steps.truncate(steps);
-        cut.push("more steps than it has".to_owned());
+        cut.push("more steps than the job has".to_owned());
     }
     let mut is_long = record
         .reason
@@ -90,15 +91,14 @@ pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
     cut
 }
 
-/// Shortens a run's record to what fits into little room, for a disk that is full: of each job its
-/// end and the beginning of its reason remain. The run has failed then; why is for the caller to
-/// say.
+/// Shortens a run's record so that it fits on a full disk. Each job keeps its end and the beginning
+/// of its reason. The run counts as failed, and the caller sets the reason.
 pub fn shorten(record: &mut RunRecord) {
     record.conclusion = Some(Conclusion::Failure);
     record.jobs.values_mut().for_each(shorten_job);
 }
 
-/// Shortens a job's record as [`shorten`] does.
+/// Shortens a job's record, like [`shorten`].
 pub fn shorten_job(job: &mut JobRecord) {
     job.outputs.clear();
     job.annotations.clear();
@@ -129,18 +129,18 @@ fn cut_step(step: &mut StepRecord) -> bool {
     cut_text(&mut step.name, TEXT_MAX) | reason
 }
 
-/// What a job's events may still add to its run's.
+/// The data that a job's events may still add to the events of its run.
 #[derive(Debug)]
 pub struct Allowance {
     steps: usize,
     annotations: usize,
     bytes: usize,
-    /// Whether something was left out or cut.
+    /// Whether an event was left out or cut.
     pub exceeded: bool,
 }
 
 impl Allowance {
-    /// Returns that of a job with so many steps, which has told nothing yet.
+    /// Returns the full allowance of a job with `steps` steps.
     pub fn new(steps: usize) -> Self {
         Self {
             steps,
@@ -150,8 +150,8 @@ impl Allowance {
         }
     }
 
-    /// Returns what is kept of the next event that the job tells; it depends on the events before,
-    /// and on nothing else.
+    /// Returns the part of the job's next event that is kept, if any. The result depends only on
+    /// the events before.
     pub fn admit(&mut self, mut event: Event) -> Option<Event> {
         let (is_whole, texts) = match &mut event.event {
             EventKind::Annotation { annotation, .. } => {
@@ -186,7 +186,7 @@ impl Allowance {
         };
         self.exceeded |= !is_whole;
         let size = texts + EVENT_BYTES;
-        // What comes after the first that does not fit does not fit either.
+        // Once an event does not fit, all later events are left out, too.
         let Some(left) = self.bytes.checked_sub(size) else {
             self.bytes = 0;
             self.exceeded = true;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_on_whole_characters() {
+    fn cutting_a_text_never_splits_a_character() {
         let mut text = "é".repeat(10);
         assert!(!cut_text(&mut text, 20));
         assert!(cut_text(&mut text, 12));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_cut_to_what_a_job_may_add() {
+    fn a_record_is_cut_to_the_limits() {
         let mut record = JobRecord::new("u".into());
         record.annotations = vec![annotation(&"x".repeat(1 << 20)); 70];
         record.reason = Some("y".repeat(1 << 20));
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(
             record.outputs.keys().collect::<Vec<_>>(),
             ["a", "c"],
-            "what fits stays"
+            "outputs that fit stay"
         );
         let size = serde_json::to_vec(&record).unwrap().len();
         assert!(size < (1 << 20), "{size}");
@@ -256,7 +256,7 @@ mod tests {
     const NONE: [String; 0] = [];
 
     #[test]
-    fn a_shortened_record_needs_less_than_what_is_set_aside_for_a_job() {
+    fn a_shortened_record_takes_less_than_1_kib_a_job() {
         let mut job = JobRecord::new("nixactions-ci-1-build.service".into());
         job.reason = Some("y".repeat(TEXT_MAX));
         job.outputs.insert("a".into(), "z".repeat(1 << 20));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_tells_no_more_than_it_may() {
+    fn events_beyond_the_allowance_are_left_out() {
         let job: crate::ids::JobName = "j".parse().unwrap();
         let mut allowance = Allowance::new(1);
         let started = |index| {
@@ -285,7 +285,10 @@ mod tests {
         };
         assert!(allowance.admit(started(0)).is_some());
         assert!(!allowance.exceeded);
-        assert!(allowance.admit(started(1)).is_none(), "it has one step");
+        assert!(
+            allowance.admit(started(1)).is_none(),
+            "the job has only one step"
+        );
         assert!(allowance.exceeded);
         let annotated = || {
             event(EventKind::Annotation {

@@ -1,4 +1,4 @@
-//! Errors as text. Knows none of them.
+//! Errors and foreign text as printable text. Knows no error type.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,8 @@ pub fn describe(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Returns text from outside as it may be told on one line: all of it is seen, and a terminal obeys
-/// nothing of it.
+/// Escapes foreign text for output on one line. Every character stays visible, and the terminal
+/// interprets none as a command.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
@@ -24,20 +24,20 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// As [`escaped`], but newlines stay: for text of several lines of our own.
+/// Like [`escaped`], but keeps newlines, for our own texts of several lines.
 pub fn escaped_lines(text: &str) -> String {
     text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns whether a terminal obeys a character rather than showing it, the marks among them that
-/// change the order in which others are shown (Unicode UAX 9). Only a tab does no harm.
+/// Returns whether a terminal interprets a character instead of showing it. The marks that change
+/// the order of other characters (Unicode UAX 9) count, too. The tab does not: it is harmless.
 pub fn is_obeyed(c: char) -> bool {
     c != '\t' && c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Returns JSON with the characters escaped that a terminal obeys and that JSON lets pass. They can
-/// stand in texts only, where an escape means the same.
+/// Escapes the characters in JSON that a terminal interprets and that JSON leaves unescaped. They
+/// can occur only inside strings, where the escape means the same character.
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
     if json.bytes().all(|byte| byte < 0x7f) {
         return Cow::Borrowed(json);
@@ -54,7 +54,7 @@ pub fn escaped_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Returns a character as an escape.
+/// Returns the escape sequence of a character.
 pub fn escape(c: char) -> String {
     match u32::from(c) {
         code @ 0..=0xff => format!("\\x{code:02x}"),
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_an_escaped_text_is_obeyed_or_lost() {
+    fn escaping_disarms_a_text_and_loses_nothing() {
         assert!(matches!(
             escaped("a\tb \u{e9}"),
             Cow::Borrowed("a\tb \u{e9}")
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn json_for_a_terminal_means_the_same_and_is_not_obeyed() {
+    fn escaping_json_keeps_its_meaning_and_disarms_it() {
         let all: String = ('\0'..='\u{ffff}').collect();
         let json = serde_json::to_string(&all).unwrap();
         let shown = escaped_json(&json);

@@ -1,4 +1,4 @@
-//! Events: what happens in a run, one JSON object a line.
+//! The events of a run, one JSON object a line.
 //!
 //! A run's `events.jsonl` is the single source of its record: [`RunRecord`] is a fold over it
 //! ([`Event::apply`]). A job's own `events.jsonl` holds the same type. Knows nothing of files or
@@ -14,17 +14,17 @@ use crate::{
     record::{Annotation, Conclusion, JobRecord, JobResult, RECORD_VERSION, RunRecord, StepRecord},
 };
 
-/// One thing that happened, and when.
+/// An event and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Event {
-    /// When it happened.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What happened.
+    /// The event itself.
     pub event: EventKind,
 }
 
-/// What can happen in a run.
+/// The kinds of events in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     tag = "type",
@@ -33,26 +33,26 @@ pub struct Event {
     deny_unknown_fields
 )]
 pub enum EventKind {
-    /// The run directory was made; nothing has been started yet.
+    /// The client made the run directory and has started nothing yet.
     RunCreated {
         /// The run's id.
         run: RunId,
         /// The workflow's name.
         workflow: WorkflowName,
-        /// How many jobs the plan has.
+        /// The number of jobs in the plan.
         jobs: usize,
-        /// The run that is run again.
+        /// The run that this run repeats.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rerun_of: Option<RunId>,
     },
-    /// A supervisor took the run over: the first, or one that systemd started after the last one
-    /// died.
+    /// A supervisor took over the run: the first one, or one that systemd started after the last
+    /// one died.
     SupervisorStarted {
-        /// Its process id, as its manager sees it.
+        /// The supervisor's process id, as its manager sees it.
         pid: u32,
     },
-    /// The supervisor is about to submit these jobs in one call. After a crash this line says which
-    /// jobs PID 1 may know.
+    /// The supervisor is about to submit these jobs in one call. After a crash, this event tells
+    /// which jobs PID 1 may know.
     JobsSubmitted {
         /// The wave's number, from 0.
         wave: u32,
@@ -82,84 +82,86 @@ pub enum EventKind {
         /// The attempt, from 1.
         attempt: u32,
     },
-    /// A step of a job ended or was skipped, after all its attempts; once for each attempt at the
-    /// job.
+    /// A step of a job ended or was skipped, after all its attempts. The event occurs once for each
+    /// attempt of the job.
     StepFinished {
         /// The job.
         job: JobName,
         /// The step's position, from 0.
         index: usize,
-        /// How it ended.
+        /// The step as it ended.
         step: StepRecord,
     },
-    /// A step said something of a place in the source.
+    /// A step reported on a place in the source.
     Annotation {
         /// The job.
         job: JobName,
-        /// What it said.
+        /// The report.
         annotation: Annotation,
     },
-    /// A job's runner began. Stands in the job's own file only: as its first line, and once more for
-    /// each runner that follows one that was killed.
+    /// A job's runner started. This event stands only in the job's own file: as its first line, and
+    /// again for each runner that follows a killed one.
     RunnerStarted {
         /// The job.
         job: JobName,
-        /// The runner's process id, as it sees it.
+        /// The runner's process id, as the runner sees it.
         pid: u32,
-        /// Its user's id, as it sees it.
+        /// The runner's user id, as the runner sees it.
         uid: u32,
     },
-    /// A job's runner says how the job ended. Stands in the job's own file only, as its last line.
+    /// A job's runner reports the job's end. This event stands only in the job's own file, as its
+    /// last line.
     RunnerEnded {
         /// The job.
         job: JobName,
-        /// What it leaves for dependents and the supervisor.
+        /// The result, for the dependents and the supervisor.
         result: JobResult,
     },
-    /// A job ended, was skipped, or was found to have been killed.
+    /// A job ended or was skipped, or the supervisor found it killed.
     JobFinished {
         /// The job.
         job: JobName,
-        /// How it ended.
+        /// The job as it ended.
         record: JobRecord,
     },
-    /// Somebody asked for the run to end.
+    /// A person or a program asked for the end of the run.
     CancelRequested {
-        /// Who or what: `client`, `nixactions cancel`, `timeout`, `SIGTERM`, `shutdown`.
+        /// The origin: `client`, `nixactions cancel`, `timeout`, `SIGTERM` or `shutdown`.
         by: String,
-        /// Whether the jobs were killed outright.
+        /// Whether the jobs were killed at once.
         kill: bool,
     },
     /// The run waits for another run of its concurrency group to end.
     GroupWaiting {
         /// The group.
         group: String,
-        /// The run that holds it, where that is known.
+        /// The run that holds the group, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         held_by: Option<RunId>,
     },
-    /// It is the run's turn in its concurrency group.
+    /// The run entered its concurrency group.
     GroupEntered {
         /// The group.
         group: String,
     },
-    /// A job failed, and so the other jobs of its matrix group are cancelled (`failFast`).
+    /// A job failed, and its matrix group has `failFast`: the other jobs of the group are
+    /// cancelled.
     MatrixCancelled {
         /// The group.
         group: String,
         /// The job that failed.
         job: JobName,
     },
-    /// A warning about the run as a whole, such as a limit that does not hold here.
+    /// A warning about the whole run, such as a limit that does not work on this host.
     Warning {
-        /// What and what follows from it.
+        /// The problem and its consequence.
         message: String,
     },
-    /// The run ended; nothing of it is left in any cgroup.
+    /// The run ended. None of its processes is left in a cgroup.
     RunFinished {
-        /// How.
+        /// The run's conclusion.
         conclusion: Conclusion,
-        /// Why, where the jobs do not show it.
+        /// The reason, if the jobs do not show it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -181,13 +183,13 @@ impl Event {
         }
     }
 
-    /// Returns whether this is an event that a job may tell of itself: what a job's own file holds
-    /// beside these is not believed.
+    /// Returns whether the job `name` may report this event. The supervisor ignores all other
+    /// events in that job's own file.
     pub fn is_told_by(&self, name: &JobName) -> bool {
         self.told_by() == Some(name)
     }
 
-    /// Returns the job that tells this of itself, where one does.
+    /// Returns the job that reports this event, if jobs report such events.
     pub fn told_by(&self) -> Option<&JobName> {
         match &self.event {
             EventKind::JobStarted { job }
@@ -199,9 +201,8 @@ impl Event {
         }
     }
 
-    /// Applies the event to the record it belongs to. An event that is applied twice changes
-    /// nothing the second time, so a supervisor that repeats its last line after a crash does no
-    /// harm.
+    /// Applies the event to the record of its run. Applying an event twice changes nothing, so a
+    /// supervisor may repeat its last line after a crash.
     pub fn apply(&self, record: &mut RunRecord) {
         match &self.event {
             EventKind::JobFinished { job, record: ended } => {

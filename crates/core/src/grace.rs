@@ -1,19 +1,19 @@
-//! How long each party of a cancellation waits for another: steps, jobs, runners.
+//! The waits of a cancellation, for steps, jobs and runners.
 //!
 //! A step gets SIGINT, then SIGTERM, then SIGKILL. Knows nothing of processes.
 
 use std::time::Duration;
 
-/// How long a step gets after SIGINT, until SIGTERM.
+/// The time from SIGINT to SIGTERM, for a step.
 pub const INTERRUPT_GRACE: Duration = Duration::from_millis(7500);
-/// How long a step gets after SIGTERM, until SIGKILL.
+/// The time from SIGTERM to SIGKILL, for a step.
 pub const TERMINATE_GRACE: Duration = Duration::from_millis(2500);
-/// How long `always()` and `cancelled()` work may take after a cancellation.
+/// The time that `always()` and `cancelled()` work may take after a cancellation.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(300);
-/// What PID 1 waits beyond all that, before it ends a runner that hangs.
+/// The time that PID 1 adds to all these waits before it ends a hanging runner.
 pub const RUNNER_SLACK: Duration = Duration::from_secs(30);
 
-/// Returns what PID 1 waits for a job that may take so long.
+/// Returns the time after which PID 1 ends a job with this timeout.
 pub fn start_timeout(timeout: Duration) -> Duration {
     timeout + INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK
 }

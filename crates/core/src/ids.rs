@@ -1,27 +1,27 @@
-//! Identifiers of the domain, each a type of its own, checked once at the boundary.
+//! The identifiers of the domain. Each has a type of its own and is checked once, at the boundary.
 //!
-//! Knows nothing of units, files or plans: how a name is escaped for systemd is `names`'
-//! business, where it lies on disk is `store`'s.
+//! Knows nothing of units, files or plans: `names` escapes names for systemd, and `store` knows
+//! their places on disk.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The form of a job's or workflow's name, as a regular expression for the JSON Schema.
+/// The form of the name of a job or workflow, as a regular expression for the JSON Schema.
 pub const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*$";
-/// The form of a run's id.
+/// The form of a run's id, as a regular expression.
 pub const RUN_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*-[1-9][0-9]*$";
 
-/// The longest job or workflow name, in bytes. systemd bounds a unit name at 255 bytes, of which
-/// `nixactions-<workflow>-<n>-<job>.service` must leave room for both (systemd.unit(5)).
+/// The longest name of a job or workflow, in bytes. systemd limits a unit's name to 255 bytes
+/// (systemd.unit(5)), and `nixactions-<workflow>-<n>-<job>.service` holds two names.
 pub const NAME_MAX: usize = 100;
-/// The longest a workflow's name and that of one of its jobs or executors may be together, in
-/// bytes: systemd names a private `/tmp` after the unit, with 56 bytes around it in a file name of
-/// at most 255, of which `nixactions-<workflow>-<n>-<executor>.cleanup.service` takes 29 and ten
-/// digits. A unit with a longer name does not start (seen on 252).
+/// The most bytes that the names of a workflow and of one of its jobs or executors may have
+/// together. systemd derives the name of a private `/tmp` from the unit's name. It adds 56 bytes,
+/// and a file name has at most 255. `nixactions-<workflow>-<n>-<executor>.cleanup.service` takes 29
+/// more and ten digits. A unit with a longer name does not start (seen on 252).
 pub const NAMES_MAX: usize = 160;
 
-/// A name that does not have the form its kind demands.
+/// The error of a name that does not have the form of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The name is the empty string.
@@ -36,7 +36,7 @@ pub enum NameError {
     /// A later character is not allowed.
     #[error("name has the character `{0}`, only letters, digits, `_` and `-` are allowed")]
     Character(char),
-    /// A run id does not end in `-<number>`.
+    /// The run id does not end in `-<number>`.
     #[error("run id does not end in `-<number>`, as in `ci-42`")]
     RunNumber,
 }
@@ -107,7 +107,7 @@ name_type! {
     JobName, NAME_PATTERN, NAME_MAX
 }
 name_type! {
-    /// The name of a workflow (the plan's `name`), of the same form as a job's.
+    /// The name of a workflow (the plan's `name`). It has the form of a job's name.
     WorkflowName, NAME_PATTERN, NAME_MAX
 }
 name_type! {
@@ -146,7 +146,7 @@ impl TryFrom<String> for RunId {
 }
 
 impl RunId {
-    /// Returns the id of the `number`th run of a workflow; runs are numbered from 1.
+    /// Returns the id of the `number`th run of a workflow. The first run has number 1.
     pub fn new(workflow: &WorkflowName, number: u64) -> Self {
         Self(format!("{workflow}-{number}"))
     }

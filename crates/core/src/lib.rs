@@ -1,7 +1,7 @@
-//! What the programs of nixactions tell each other, and the decisions that they share.
+//! The types that client, supervisor and runner share, and the decisions that they share.
 //!
-//! Client, supervisor and runner meet in files and in the journal; these are the types of what lies
-//! there. Knows nothing of how it is read and written: no module here does any I/O.
+//! The three programs communicate through files and the journal. This crate holds the types of that
+//! data. It knows nothing of reading or writing: no module here does any I/O.
 
 pub mod bounds;
 pub mod error;

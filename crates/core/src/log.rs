@@ -1,21 +1,21 @@
-//! One line of a job's output, as it is read back from the journal.
+//! One line of a job's output, as read back from the journal.
 //!
-//! Knows nothing of how it is stored (`store::journal`) or shown (`report`).
+//! Knows nothing of storage (`store::journal`) or display (`report`).
 
 use jiff::Timestamp;
 
 use crate::ids::JobName;
 
-/// Where a line came from.
+/// The origin of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// A step's standard output.
     Stdout,
     /// A step's standard error.
     Stderr,
-    /// The job's runner itself.
+    /// The job's runner.
     Runner,
-    /// systemd, about the job's unit.
+    /// systemd, reporting on the job's unit.
     Manager,
 }
 
@@ -31,25 +31,25 @@ impl Stream {
     }
 }
 
-/// What a line is beside text: which workflow command the step gave with it.
+/// The workflow command that a step gave with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// A group begins; the text is its title.
     Group,
     /// A group ends.
     EndGroup,
-    /// An annotation of this level.
+    /// An `::error::` annotation.
     Error,
-    /// An annotation of this level.
+    /// A `::warning::` annotation.
     Warning,
-    /// An annotation of this level.
+    /// A `::notice::` annotation.
     Notice,
-    /// For debugging.
+    /// A message for debugging.
     Debug,
 }
 
 impl Mark {
-    /// All there are.
+    /// All marks.
     const ALL: [Self; 6] = [
         Self::Group,
         Self::EndGroup,
@@ -71,7 +71,7 @@ impl Mark {
         }
     }
 
-    /// Returns the command of that name.
+    /// Returns the mark with the name of a command.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mark| mark.as_str() == text)
     }
@@ -80,21 +80,21 @@ impl Mark {
 /// One line of a job's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// When it was sent.
+    /// The time at which the line was sent.
     pub at: Timestamp,
-    /// The job it belongs to.
+    /// The line's job.
     pub job: JobName,
-    /// The step that printed it; absent where it is about the job as a whole.
+    /// The step that printed the line. Absent if the line is about the whole job.
     pub step: Option<String>,
     /// The step's attempt, from 1.
     pub attempt: Option<u32>,
-    /// Where it came from.
+    /// The origin of the line.
     pub stream: Stream,
-    /// Its syslog priority: 0 (emergency) to 7 (debug).
+    /// The syslog priority: 0 (emergency) to 7 (debug).
     pub priority: u8,
-    /// Which workflow command it was.
+    /// The workflow command of the line, if any.
     pub mark: Option<Mark>,
-    /// The text, without its line end. What was no UTF-8 has been replaced; control characters are
-    /// all there.
+    /// The text without its line end. Invalid UTF-8 has been replaced. Control characters have been
+    /// kept.
     pub message: String,
 }

@@ -1,22 +1,22 @@
-//! Unit names: the one place where names are escaped for systemd.
+//! Unit names. Only this module escapes names for systemd.
 //!
-//! A dash in a slice's name nests it (systemd.slice(5)), so the run's id is escaped there as
-//! `systemd-escape` does; service names take it as it is. Jobs cannot hold a `.` or start with a
-//! digit, so no two names of one run meet.
+//! A dash in a slice's name nests the slice (systemd.slice(5)). Slice names therefore hold the
+//! run's id escaped as by `systemd-escape`. Service names hold the id as it stands. A job's name
+//! contains no `.` and does not start with a digit, so all unit names of a run differ.
 
 use std::fmt;
 
 use crate::ids::{JobName, RunId};
 use crate::spec::WorkspaceHook;
 
-/// The name of a systemd unit, with its type's ending.
+/// The name of a systemd unit, with the suffix of its type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitName(String);
 
 /// The longest name of a unit, in bytes (systemd.unit(5)).
 const UNIT_NAME_MAX: usize = 255;
 
-/// The slice below which everything of every run lies.
+/// The slice that holds everything of all runs.
 pub const ROOT_SLICE: &str = "nixactions.slice";
 
 impl UnitName {
@@ -30,8 +30,8 @@ impl UnitName {
         Self(format!("nixactions-{run}-{job}.service"))
     }
 
-    /// Returns the name of the service that makes the workspace of an executor with hooks, or
-    /// cleans it up. No job has a dot in its name.
+    /// Returns the name of the service that runs a workspace hook of an executor. It differs from
+    /// all jobs' names, as these contain no dot.
     pub fn hook(run: &RunId, executor: &str, hook: WorkspaceHook) -> Self {
         Self(format!(
             "nixactions-{run}-{executor}.{}.service",
@@ -44,8 +44,8 @@ impl UnitName {
         Self(format!("nixactions-{}.slice", escape(run.as_str())))
     }
 
-    /// Returns the name of the slice unit that pulls one wave of jobs in: a child of the run's
-    /// slice without processes.
+    /// Returns the name of the slice unit that pulls in one wave of jobs. It is a child of the
+    /// run's slice and holds no processes.
     pub fn wave(run: &RunId, wave: u32) -> Self {
         Self(format!(
             "nixactions-{}-jobs{wave}.slice",
@@ -53,8 +53,8 @@ impl UnitName {
         ))
     }
 
-    /// Returns the name of the slice that bounds a matrix group: a child of the run's slice.
-    /// `number` stands for a group whose name is too long for a unit's.
+    /// Returns the name of the slice that limits a matrix group, a child of the run's slice.
+    /// `number` replaces a group whose name is too long for a unit's name.
     pub fn matrix(run: &RunId, number: usize, group: &str) -> Self {
         let name = |part: &str| format!("nixactions-{}-matrix{part}.slice", escape(run.as_str()));
         Self(

@@ -1,5 +1,5 @@
-//! Where everything of a run lies: pure path arithmetic, shared by the units that bind directories
-//! and the code that reads and writes them (`store`, whose head draws the whole tree).
+//! The paths of all files of a run. Pure path arithmetic, for the units that bind directories and
+//! for the code that reads and writes them (`store`, whose module docs draw the whole tree).
 
 use std::path::{Path, PathBuf};
 
@@ -21,73 +21,74 @@ impl RunPaths {
         &self.0
     }
 
-    /// Returns where the plan lies.
+    /// Returns the path of the plan.
     pub fn plan(&self) -> PathBuf {
         self.0.join("plan.json")
     }
 
-    /// Returns where the run's spec lies.
+    /// Returns the path of the run's spec.
     pub fn spec(&self) -> PathBuf {
         self.0.join("run.json")
     }
 
-    /// Returns the link to what Nix has built the plan as, where it has.
+    /// Returns the path of the link to the plan in the Nix store. It exists only if Nix built the
+    /// plan.
     pub fn workflow(&self) -> PathBuf {
         self.0.join("workflow")
     }
 
-    /// Returns where events are appended.
+    /// Returns the path of the run's events.
     pub fn events(&self) -> PathBuf {
         self.0.join("events.jsonl")
     }
 
-    /// Returns where the final record is written.
+    /// Returns the path of the final record.
     pub fn record(&self) -> PathBuf {
         self.0.join("record.json")
     }
 
-    /// Returns the directory of requests to the supervisor.
+    /// Returns the directory for requests to the supervisor.
     pub fn control(&self) -> PathBuf {
         self.0.join("control")
     }
 
-    /// Returns what every job of the run may read.
+    /// Returns the directory that every job of the run may read.
     pub fn shared(&self) -> PathBuf {
         self.0.join("shared")
     }
 
-    /// Returns the flag whose presence tells runners that the run is being cancelled.
+    /// Returns the flag file that tells the runners of the run's cancellation.
     pub fn cancelled(&self) -> PathBuf {
         self.0.join("shared/cancelled")
     }
 
-    /// Returns the flag whose presence tells runners to start nothing any more.
+    /// Returns the flag file that tells the runners to start nothing more.
     pub fn killed(&self) -> PathBuf {
         self.0.join("shared/killed")
     }
 
-    /// Returns the copy of the source tree.
+    /// Returns the directory of the copied source tree.
     pub fn source(&self) -> PathBuf {
         self.0.join("shared/source")
     }
 
-    /// Returns the tree in the copy of the source tree.
+    /// Returns the tree itself inside [`Self::source`].
     pub fn source_tree(&self) -> PathBuf {
         self.0.join("shared/source/tree")
     }
 
-    /// Returns the locks of which each running job holds one, where the manager does not count
-    /// itself.
+    /// Returns the directory of the locks that limit the number of running jobs. Each running job
+    /// holds one lock. Runs use them if the manager cannot limit the number itself.
     pub fn slots(&self) -> PathBuf {
         self.0.join("shared/slots")
     }
 
-    /// Returns what the jobs of a matrix group share.
+    /// Returns the paths that the jobs of a matrix group share.
     pub fn matrix(&self, group: &str) -> MatrixPaths {
         MatrixPaths(self.0.join("shared/matrix").join(group))
     }
 
-    /// Returns the directory of all jobs.
+    /// Returns the directory that holds the jobs' directories.
     pub fn jobs(&self) -> PathBuf {
         self.0.join("jobs")
     }
@@ -97,13 +98,12 @@ impl RunPaths {
         self.0.join("executors").join(executor).join("shared")
     }
 
-    /// Returns the paths of the hook that makes an executor's workspace, or of the one that cleans
-    /// it up: those of a job.
+    /// Returns the paths of an executor's workspace hook. They are laid out like those of a job.
     pub fn hook(&self, executor: &str, hook: WorkspaceHook) -> JobPaths {
         JobPaths::at(self.0.join("executors").join(executor).join(hook.word()))
     }
 
-    /// Returns where the journal of an embedded manager lies.
+    /// Returns the path of an embedded manager's journal.
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
     }
@@ -119,7 +119,7 @@ impl RunPaths {
 pub struct MatrixPaths(PathBuf);
 
 impl MatrixPaths {
-    /// Returns the paths of the group whose directory this is.
+    /// Returns the paths of the group with this directory.
     pub fn at(directory: PathBuf) -> Self {
         Self(directory)
     }
@@ -129,14 +129,14 @@ impl MatrixPaths {
         &self.0
     }
 
-    /// Returns the flag whose presence tells the group's runners that it is being cancelled; it
-    /// holds the reason.
+    /// Returns the flag file that tells the group's runners of its cancellation. It holds the
+    /// reason.
     pub fn cancelled(&self) -> PathBuf {
         self.0.join("cancelled")
     }
 
-    /// Returns the locks of which each running job of the group holds one, where the manager does
-    /// not count itself.
+    /// Returns the directory of the locks that limit the group's number of running jobs. Each
+    /// running job holds one lock. Runs use them if the manager cannot limit the number itself.
     pub fn slots(&self) -> PathBuf {
         self.0.join("slots")
     }
@@ -152,91 +152,91 @@ impl JobPaths {
         Self(jobs.join(job.as_str()))
     }
 
-    /// Returns the paths of the job whose directory this is.
+    /// Returns the paths of the job with this directory.
     pub fn at(directory: PathBuf) -> Self {
         Self(directory)
     }
 
-    /// Returns the job's directory, which only its owner can change.
+    /// Returns the job's directory. Only its owner can change it.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Returns where the job's spec lies.
+    /// Returns the path of the job's spec.
     pub fn spec(&self) -> PathBuf {
         self.0.join("spec.json")
     }
 
-    /// Returns what the job's dependents may read, and the job itself cannot change.
+    /// Returns the directory that the job's dependents may read. The job itself cannot change it.
     pub fn out(&self) -> PathBuf {
         self.0.join("out")
     }
 
-    /// Returns where the runner keeps what the step at this position wrote to its summary. Steps
-    /// can write there, too: all that it says is a step's word.
+    /// Returns the file in which the runner keeps the summary of the step with this index. Steps
+    /// can write there, too, so the content is as trustworthy as a step.
     pub fn summary(&self, index: usize) -> PathBuf {
         self.0.join(format!("work/summary-{index}.md"))
     }
 
-    /// Returns where the runner's events go, the last of which is how the job ended. systemd opens
-    /// the file for the runner; nothing else in a sandboxed job can write to it.
+    /// Returns the file for the runner's events. The last event holds the job's result. systemd
+    /// opens the file for the runner, and no other process of a sandboxed job can write to it.
     pub fn events(&self) -> PathBuf {
         self.0.join("out/events.jsonl")
     }
 
-    /// Returns the directory of its artifacts.
+    /// Returns the directory of the job's artifacts.
     pub fn artifacts(&self) -> PathBuf {
         self.0.join("artifacts")
     }
 
-    /// Returns where one of its artifacts is saved.
+    /// Returns the place of one saved artifact.
     pub fn artifact(&self, name: &str) -> PathBuf {
         self.0.join("artifacts").join(name)
     }
 
-    /// Returns the directory of the job's own.
+    /// Returns the directory that belongs to the job.
     pub fn work(&self) -> PathBuf {
         self.0.join("work")
     }
 
-    /// Returns the workspace its steps run in.
+    /// Returns the workspace, in which the job's steps run.
     pub fn workspace(&self) -> PathBuf {
         self.0.join("work/workspace")
     }
 
-    /// Returns what the job has changed of the source tree, where its workspace is mounted over
-    /// that.
+    /// Returns the directory of the job's changes to the source tree. It is used if the workspace
+    /// is mounted over that tree.
     pub fn changes(&self) -> PathBuf {
         self.0.join("work/changes")
     }
 
-    /// Returns the directory of what is mounted, which the job cannot change; it is there as long
-    /// as the workspace is mounted.
+    /// Returns the directory of the mounts. The job cannot change it. It exists as long as the
+    /// workspace is mounted.
     pub fn overlay(&self) -> PathBuf {
         self.0.join("overlay")
     }
 
-    /// Returns where the run's source tree is mounted with the job's user as its owner.
+    /// Returns the mount point of the run's source tree with the job's user as its owner.
     pub fn overlay_source(&self) -> PathBuf {
         self.0.join("overlay/source")
     }
 
-    /// Returns the kernel's own directory of the mount.
+    /// Returns the work directory of the overlay, which only the kernel uses.
     pub fn overlay_work(&self) -> PathBuf {
         self.0.join("overlay/work")
     }
 
-    /// Returns where the reason lies why the workspace could not be mounted.
+    /// Returns the file with the reason why the workspace could not be mounted.
     pub fn overlay_error(&self) -> PathBuf {
         self.0.join("overlay/error")
     }
 
-    /// Returns where the reason lies why the workspace is filled with a copy, and not mounted.
+    /// Returns the file with the reason why the workspace is a copy instead of a mount.
     pub fn overlay_copied(&self) -> PathBuf {
         self.0.join("overlay/copied")
     }
 
-    /// Returns its `$HOME`.
+    /// Returns the job's `$HOME`.
     pub fn home(&self) -> PathBuf {
         self.0.join("work/home")
     }

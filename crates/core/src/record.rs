@@ -1,7 +1,7 @@
-//! What is kept of a run: conclusions, and the records of runs, jobs and steps.
+//! The records of runs, jobs and steps, and their conclusions.
 //!
-//! These are the types of `record.json`, of a job's result and of the events. Knows nothing
-//! of where they are written (`store`) nor of how a conclusion is reached (`status`).
+//! These are the types of `record.json`, of a job's result and of the events. Knows nothing of
+//! their files (`store`) and not how a conclusion is reached (`status`).
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::ids::{JobName, RunId, WorkflowName};
 
-/// A document that is kept on disk and says of which version it is.
+/// A document on disk that states its version.
 pub trait Versioned: DeserializeOwned {
-    /// The version that this program writes, and the only one there has been.
+    /// The version that this program writes. No other version exists yet.
     const VERSION: u32;
 
     /// Returns the document's own version.
@@ -22,18 +22,18 @@ pub trait Versioned: DeserializeOwned {
 /// The version of `record.json` that this program writes.
 pub const RECORD_VERSION: u32 = 1;
 
-/// How a run, job or step ended. An *outcome* is what happened; a *conclusion* is what it counts
-/// as, after `continueOnError` (GitHub's terms).
+/// The end of a run, job or step. An *outcome* is the end itself. A *conclusion* is the end after
+/// `continueOnError` (GitHub's terms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Conclusion {
-    /// All that had to be done was done.
+    /// Everything succeeded.
     Success,
-    /// Something failed, was killed, or ran out of time.
+    /// A part failed, was killed or ran out of time.
     Failure,
-    /// It was stopped because its run was cancelled.
+    /// The run was cancelled.
     Cancelled,
-    /// It was not run: its condition was false.
+    /// The condition was false, so nothing ran.
     Skipped,
 }
 
@@ -55,41 +55,42 @@ impl std::fmt::Display for Conclusion {
     }
 }
 
-/// What a job consumed, read from its cgroup (cgroups(7)); a field that the kernel does not account
-/// is absent.
+/// The resources that a job consumed, read from its cgroup (cgroups(7)). A field is absent if the
+/// kernel does not account for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usage {
     /// CPU time of all the job's processes, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
-    /// The most memory the job's cgroup held at once, in bytes.
+    /// The peak of the memory in the job's cgroup, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
 }
 
-/// One step of a job, as it ended.
+/// One finished step of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StepRecord {
-    /// The step's name; where the plan gives none, its executable or the beginning of its script.
+    /// The step's name. A step without a name in the plan has the name of its executable or the
+    /// beginning of its script.
     pub name: String,
-    /// What happened.
+    /// The end of the step itself.
     pub outcome: Conclusion,
-    /// What it counts as.
+    /// The end after `continueOnError`.
     pub conclusion: Conclusion,
-    /// The exit status of its last attempt; absent where it never ran or was ended by a signal.
+    /// The exit status of the last attempt. Absent if the step never ran or a signal ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Why it did not succeed.
+    /// The reason why the step did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often it was tried; 0 where it was skipped.
+    /// The number of attempts. 0 if the step was skipped.
     pub attempts: u32,
-    /// When its first attempt began.
+    /// The start of the first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When its last attempt ended.
+    /// The end of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
 }
@@ -100,12 +101,12 @@ pub struct StepRecord {
 pub struct MatrixRecord {
     /// The group.
     pub group: String,
-    /// What tells it from the group's other jobs.
+    /// The values that distinguish the job from the others of its group.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, String>,
 }
 
-/// How grave an annotation is.
+/// The severity of an annotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AnnotationLevel {
@@ -128,38 +129,38 @@ impl AnnotationLevel {
     }
 }
 
-/// What a step said of a place in the source by `::error file=…::` and its like.
+/// A step's report on a place in the source, by `::error file=…::` and similar commands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Annotation {
-    /// How grave it is.
+    /// The severity.
     pub level: AnnotationLevel,
-    /// The step that said it.
+    /// The step that made the report.
     pub step: String,
-    /// What it said.
+    /// The text of the report.
     pub message: String,
-    /// Its title.
+    /// The title of the report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The file it is about.
+    /// The file of the place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The line, from 1.
+    /// The first line of the place, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
-    /// The last line.
+    /// The last line of the place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_line: Option<u32>,
-    /// The column, from 1.
+    /// The first column of the place, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<u32>,
-    /// The last column.
+    /// The last column of the place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_column: Option<u32>,
 }
 
 impl Annotation {
-    /// Returns the place as compilers write it: `file:line:column`, as far as it is known.
+    /// Returns the place as compilers write it, `file:line:column`. Unknown parts are left out.
     pub fn place(&self) -> Option<String> {
         let mut place = self.file.clone()?;
         for number in [self.line, self.line.and(self.column)]
@@ -172,53 +173,54 @@ impl Annotation {
     }
 }
 
-/// One job of a run, as it ended.
+/// One finished job of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobRecord {
-    /// The systemd unit the job ran in.
+    /// The systemd unit of the job.
     pub unit: String,
-    /// What happened.
+    /// The end of the job itself.
     pub outcome: Conclusion,
-    /// What it counts as.
+    /// The end after `continueOnError`.
     pub conclusion: Conclusion,
-    /// Why it did not succeed, or why it was skipped.
+    /// The reason why the job did not succeed or was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often it was tried; 0 where it never started.
+    /// The number of attempts. 0 if the job never started.
     pub attempts: u32,
-    /// When its runner began.
+    /// The start of the job's runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// The end of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// What its steps wrote to `$NIXACTIONS_OUTPUT`.
+    /// The outputs that the job's steps wrote to `$NIXACTIONS_OUTPUT`.
     #[serde(default)]
     pub outputs: BTreeMap<String, String>,
-    /// What it consumed.
+    /// The resources that the job consumed.
     #[serde(default)]
     pub usage: Usage,
-    /// Its steps in their order; those never reached are absent.
+    /// The job's steps in their order. Steps that were never reached are absent.
     #[serde(default)]
     pub steps: Vec<StepRecord>,
-    /// What its steps said of places in the source; at most 10 of a level and step, and 50 in all.
+    /// The annotations of the job's steps: at most 10 for each level and step, and at most 50 in
+    /// all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<Annotation>,
-    /// How many lines its runner sent to the journal; 0 where a runner was killed before it could
-    /// say.
+    /// The number of lines that the job's runner sent to the journal. 0 if a killed runner did not
+    /// report the number.
     #[serde(default)]
     pub log_lines: u64,
-    /// Its place in a matrix.
+    /// The job's place in a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixRecord>,
-    /// The run in which it ran, where that is not this one.
+    /// The run in which the job ran, if that is another run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reused_from: Option<RunId>,
 }
 
 impl JobRecord {
-    /// Returns the record of a job that did nothing yet, and so succeeded so far.
+    /// Returns the record of a job that has not run any step yet, with the conclusion success.
     pub fn new(unit: String) -> Self {
         Self {
             unit,
@@ -249,38 +251,38 @@ pub struct RunRecord {
     pub run: RunId,
     /// The workflow's name.
     pub workflow: WorkflowName,
-    /// How the run ended; absent while it is going on.
+    /// The end of the run. Absent while the run goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<Conclusion>,
-    /// Why the run ended as it did, where that is not to be seen from its jobs (a timeout, an I/O
-    /// error).
+    /// The reason of the conclusion, if the jobs do not show it (a timeout, an I/O error).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The run that was run again.
+    /// The run that this run repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<RunId>,
-    /// When the run was made.
+    /// The time at which the client made the run.
     pub started_at: Timestamp,
-    /// When its record was written; absent while it is going on.
+    /// The time at which the supervisor wrote the record. Absent while the run goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// The jobs that have ended, by name.
+    /// The finished jobs by name.
     pub jobs: BTreeMap<JobName, JobRecord>,
 }
 
-/// The version of results that this program writes.
+/// The version of job results that this program writes.
 pub const RESULT_VERSION: u32 = 1;
 
-/// What a runner leaves behind for its dependents and the supervisor: the last of the
+/// The result that a runner leaves for its dependents and the supervisor. It is in the last of the
 /// job's events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobResult {
     /// [`RESULT_VERSION`].
     pub version: u32,
-    /// Whether this job or one of its ancestors concluded failure: what `failure()` asks.
+    /// Whether this job or one of its ancestors concluded failure. The condition `failure()` reads
+    /// this.
     pub failed: bool,
-    /// How the job ended.
+    /// The finished job.
     pub record: JobRecord,
 }
 

@@ -1,6 +1,6 @@
-//! What a plan says and a runner is told alike: variables, times, retries.
+//! Settings that plans and job specs have in common: variables, times, retries.
 //!
-//! Knows nothing of the plan they stand in.
+//! Knows nothing of plans and specs.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ pub type Env = BTreeMap<String, String>;
 /// An executable and its arguments.
 pub type Argv = Vec<String>;
 
-/// The most bytes of one argument or one `K=V` of an environment, its final NUL included: Linux'
-/// MAX_ARG_STRLEN (execve(2)).
+/// The most bytes of one argument or of one `K=V` in an environment, with its final NUL:
+/// MAX_ARG_STRLEN of Linux (execve(2)).
 pub const ARG_BYTES_MAX: usize = 128 << 10;
 
-/// Returns a name in the form it has inside of variables: upper case, `_` for `-`.
+/// Returns a name in the form for variables: in upper case, with `_` for `-`.
 pub fn upper(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")
 }
@@ -76,15 +76,15 @@ impl From<Wait> for f64 {
     }
 }
 
-/// A setting that a narrower level inherits, overrides, or (`null`) switches off.
+/// A setting that a level inherits, overrides or switches off (`null`).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Setting<T> {
-    /// Absent: what the level above says.
+    /// The field is absent: the value of the outer level holds.
     #[default]
     Inherit,
-    /// `null`: none, whatever the level above says.
+    /// The field is `null`: no value holds.
     Off,
-    /// A value of this level's own.
+    /// The field has a value, which holds.
     Value(T),
 }
 
@@ -94,7 +94,7 @@ impl<T> Setting<T> {
         matches!(self, Self::Inherit)
     }
 
-    /// Returns what holds at this level when `outer` holds above it.
+    /// Returns the value at this level, given the value of the outer level.
     pub fn over(self, outer: Option<T>) -> Option<T> {
         match self {
             Self::Inherit => outer,
@@ -119,7 +119,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
     }
 }
 
-/// How the wait between attempts grows.
+/// The growth of the wait between attempts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -141,7 +141,7 @@ pub struct Retry {
     /// The number of attempts in all.
     #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub max_attempts: u32,
-    /// How the wait grows.
+    /// The growth of the wait.
     #[serde(default)]
     pub backoff: Backoff,
     /// The first wait, in seconds. 0 means no wait.
@@ -162,7 +162,7 @@ fn one_minute() -> Wait {
 
 #[cfg(feature = "schema")]
 mod schema {
-    //! The parts of the plan's JSON Schema that serde's attributes do not tell.
+    //! The parts of the plan's JSON Schema that serde's attributes cannot express.
 
     use std::borrow::Cow;
 
@@ -184,7 +184,7 @@ mod schema {
             "Wait".into()
         }
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({ "type": "number", "minimum": 0, "maximum": Seconds::MAX, "description": "A number of seconds to wait; 0 is no wait." })
+            json_schema!({ "type": "number", "minimum": 0, "maximum": Seconds::MAX, "description": "A number of seconds to wait. 0 means no wait." })
         }
     }
 

@@ -1,6 +1,7 @@
-//! What a run and a job are told: `run.json` for the supervisor, `spec.json` for each runner.
+//! The specs of a run and of a job: `run.json` for the supervisor, `spec.json` for each runner.
 //!
-//! A runner reads its own spec only, so everything it needs of the plan is resolved in it.
+//! A runner reads only its own spec. The spec therefore holds everything of the plan that the job
+//! needs.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -16,8 +17,8 @@ use crate::{
 /// The version of `run.json` and `spec.json`.
 pub const SPEC_VERSION: u32 = 1;
 
-/// The runner's program. It stands by itself since it starts for each job, and a program that holds
-/// nothing else starts in half the time.
+/// The name of the runner's program. It is a program of its own because every job starts it, and a
+/// small program starts in half the time.
 pub const RUNNER: &str = "nixactions-runner";
 
 /// The kind of systemd manager that runs the units.
@@ -32,8 +33,8 @@ pub enum ManagerKind {
     Embedded,
 }
 
-/// A run as it was asked for: the content of `run.json`. Its values may be secret; the file is its
-/// owner's alone.
+/// The spec of a run: the content of `run.json`. Its values may be secret, so only the owner can
+/// read the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunSpec {
@@ -43,60 +44,60 @@ pub struct RunSpec {
     pub run: RunId,
     /// The workflow's name.
     pub workflow: WorkflowName,
-    /// Who runs the units.
+    /// The manager that runs the units.
     pub manager: ManagerKind,
-    /// When the run was made.
+    /// The time at which the client made the run.
     pub created_at: Timestamp,
-    /// The program whose `supervise` subcommand the supervisor's unit runs; [`RUNNER`] lies beside
-    /// it.
+    /// The program for the supervisor's unit, called with `supervise`. [`RUNNER`] lies beside it.
     pub program: PathBuf,
     /// The directory of the run.
     pub directory: PathBuf,
-    /// The state directory it lies in, which jobs do not see.
+    /// The state directory around it. Jobs do not see the state directory.
     pub state_directory: PathBuf,
-    /// The run's directory on a tmpfs, which goes with the run: what must not reach a disk.
+    /// The run's directory on a tmpfs, for data that must not reach a disk. It is removed with the
+    /// run.
     pub runtime_directory: PathBuf,
-    /// Variables that outrank the plan's: `--env`, `--env-file`, and those taken from the caller.
+    /// Variables that override the plan's: `--env`, `--env-file` and those taken from the caller.
     pub overrides: Env,
-    /// Where the secret variables lie while the run goes on; outside of the run's directory.
+    /// The secret variables, while the run goes on. They lie outside the run's directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Secrets>,
     /// `INPUT_<K>` variables.
     pub inputs: Env,
-    /// `PATH` of the jobs.
+    /// The `PATH` of the jobs.
     pub path: String,
     /// Whether a copy of the source tree lies in the run's `shared/source`.
     pub has_source: bool,
-    /// Whether the jobs' workspaces are mounted over that copy, rather than each having a copy of
-    /// its own.
+    /// Whether the jobs' workspaces are mounted over that copy. If not, each job gets a copy of its
+    /// own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mounts_source: bool,
-    /// How many jobs may run at once.
+    /// The most jobs that may run at once.
     pub max_parallel: u32,
 }
 
 impl RunSpec {
-    /// Returns the program that the jobs' units run.
+    /// Returns the program for the jobs' units.
     pub fn runner(&self) -> PathBuf {
         self.program.with_file_name(RUNNER)
     }
 }
 
-/// The secret variables of a run: what is known of them without knowing them.
+/// The names of a run's secret variables and the file with their values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Secrets {
-    /// The file that holds them, in memory only; jobs get it by `LoadCredential=`. Gone when the
-    /// run is over.
+    /// The file with the values. It lies in memory, jobs get it by `LoadCredential=`, and it is
+    /// removed at the end of the run.
     pub file: PathBuf,
-    /// Their names.
+    /// The names of the variables.
     pub names: Vec<String>,
 }
 
-/// The credential that holds a run's secret variables, as a JSON object of names and values.
+/// The credential with a run's secret variables, a JSON object of names and values.
 pub const SECRETS_CREDENTIAL: &str = "nixactions.env";
 
-/// An artifact that a job takes in.
+/// An artifact that a job restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InputSpec {
@@ -104,7 +105,7 @@ pub struct InputSpec {
     pub name: String,
     /// The job that saves it.
     pub from: JobName,
-    /// Where in the workspace it is restored.
+    /// The destination in the workspace.
     pub path: String,
 }
 
@@ -114,37 +115,37 @@ pub struct InputSpec {
 pub struct OutputSpec {
     /// The artifact's name.
     pub name: String,
-    /// Where in the workspace it lies.
+    /// The path in the workspace.
     pub path: String,
 }
 
-/// A step, with everything inherited resolved.
+/// A step with all inherited settings resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StepSpec {
-    /// Its name, never empty.
+    /// The step's name, never empty.
     pub name: String,
-    /// What is executed: argv, or a script.
+    /// The command: argv, or a script.
     pub command: Command,
-    /// Its variables.
+    /// The step's variables.
     pub env: Env,
-    /// Providers of its variables.
+    /// Providers of the step's variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_from: Vec<Argv>,
-    /// Where in the workspace it runs.
+    /// The directory in the workspace in which the step runs.
     pub workdir: Option<String>,
-    /// Its condition, as in the plan.
+    /// The step's condition, as in the plan.
     pub condition: Option<String>,
     /// Whether a failure counts as success.
     pub continue_on_error: bool,
-    /// The longest it may take.
+    /// The longest time that the step may take.
     pub timeout: Option<Seconds>,
-    /// Its own retry; where it inherits, a failure of it is its job's to try again.
+    /// The step's own retry. If the step inherits, a failure of it repeats the whole job.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub retry: Setting<Retry>,
 }
 
-/// What a step executes.
+/// The command of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Command {
@@ -154,17 +155,18 @@ pub enum Command {
     Bash(String),
 }
 
-/// A job's matrix group, as far as its runner must know it.
+/// The parts of a job's matrix group that its runner needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MatrixSpec {
-    /// What the group's jobs share.
+    /// The directory that the group's jobs share.
     pub directory: PathBuf,
-    /// How many of them may run at once, where the runner itself must see to it with locks.
+    /// The most jobs of the group that may run at once. Absent if there is no limit or
+    /// systemd enforces it. If present, the runners enforce it with locks.
     pub slots: Option<u32>,
 }
 
-/// A job as its runner gets it: the content of `spec.json`.
+/// The spec of a job for its runner: the content of `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobSpec {
@@ -178,41 +180,43 @@ pub struct JobSpec {
     pub job: JobName,
     /// The job's unit.
     pub unit: String,
-    /// The run's `jobs` directory: needs lie beside the job.
+    /// The run's `jobs` directory. The needs' directories are in it, too.
     pub jobs_directory: PathBuf,
     /// The run's `shared` directory.
     pub shared_directory: PathBuf,
-    /// The directory of scripts and of the files that steps write for the runner, which makes it.
+    /// The directory for scripts and for the files that steps write for the runner. The runner
+    /// makes it.
     pub files_directory: PathBuf,
-    /// Its direct needs.
+    /// The job's direct needs.
     pub needs: Vec<JobName>,
-    /// Those of its needs whose failure counts as success: killed, they leave no result that says
-    /// so.
+    /// The needs whose failure counts as success. A killed need leaves no result that would tell
+    /// this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerated_needs: Vec<JobName>,
-    /// Those of its needs whose workspace is made by a hook: where that fails, systemd never starts
-    /// their runners, and they have failed.
+    /// The needs whose workspace is made by a hook. If the hook fails, systemd never starts their
+    /// runners, and the needs count as failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooked_needs: Vec<JobName>,
-    /// Its condition, as in the plan.
+    /// The job's condition, as in the plan.
     pub condition: Option<String>,
     /// Whether a failure counts as success.
     pub continue_on_error: bool,
-    /// Whether its workspace starts with a copy of the source tree.
+    /// Whether the workspace starts with a copy of the source tree.
     pub copy_source: bool,
-    /// Whether that is mounted by the job's unit before the runner starts.
+    /// Whether the job's unit mounts that copy before the runner starts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mount_source: bool,
-    /// Whether its processes are kept from signalling, tracing and reaching others by Landlock.
+    /// Whether Landlock keeps the job's processes from signalling, tracing and reaching other
+    /// processes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confine: bool,
-    /// How many of the run's jobs may run at once, where the runner itself must see to it with
-    /// locks.
+    /// The most jobs of the run that may run at once. Absent if there is no limit or
+    /// systemd enforces it. If present, the runners enforce it with locks.
     pub slots: Option<u32>,
-    /// Its matrix group.
+    /// The job's matrix group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixSpec>,
-    /// `PATH` of its steps.
+    /// The `PATH` of the steps.
     pub path: String,
     /// The workflow's variables.
     pub workflow_env: Env,
@@ -226,23 +230,23 @@ pub struct JobSpec {
     pub job_env_from: Vec<Argv>,
     /// `INPUT_<K>` and `MATRIX_<K>` variables.
     pub inputs_env: Env,
-    /// Variables that outrank all others.
+    /// Variables that override all others.
     pub overrides: Env,
-    /// Whether secret ones come with the job's credentials.
+    /// Whether the job's credentials hold secret variables.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_secrets: bool,
-    /// The longest the job may take.
+    /// The longest time that the job may take.
     pub timeout: Option<Seconds>,
-    /// How often its steps are tried, and with which waits.
+    /// The job's retry: the number of attempts and the waits between them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// Artifacts restored before the first step.
+    /// Artifacts that are restored before the first step.
     pub inputs: Vec<InputSpec>,
-    /// Artifacts saved after the last one.
+    /// Artifacts that are saved after the last step.
     pub outputs: Vec<OutputSpec>,
-    /// Its steps.
+    /// The job's steps.
     pub steps: Vec<StepSpec>,
-    /// What its executor's hooks, which are its steps then, are told.
+    /// The data for the executor's hooks. If present, the hooks are the job's steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<HooksSpec>,
 }
@@ -263,26 +267,26 @@ impl Versioned for JobSpec {
     }
 }
 
-/// What the hooks of an executor are told.
+/// The data for the hooks of an executor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HooksSpec {
     /// The executor's name.
     pub executor: String,
-    /// A directory that all its hooks share.
+    /// A directory that all hooks of the executor share.
     pub directory: PathBuf,
-    /// Whether it is for all jobs of the executor, and of none.
+    /// Whether this hook serves the executor's workspace. If not, it serves one job.
     pub of_workspace: bool,
-    /// The steps as the plan has them, by job: the content of `$NIXACTIONS_STEPS`.
+    /// The steps as in the plan, by job: the content of `$NIXACTIONS_STEPS`.
     pub steps: BTreeMap<JobName, serde_json::Value>,
 }
 
-/// A hook around all jobs of an executor.
+/// A hook that runs once for all jobs of an executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkspaceHook {
     /// `setupWorkspace`, before the executor's first job.
     Setup,
-    /// `cleanupWorkspace`, after its last.
+    /// `cleanupWorkspace`, after the executor's last job.
     Cleanup,
 }
 
@@ -295,7 +299,7 @@ impl WorkspaceHook {
         }
     }
 
-    /// Returns the plan's name of it.
+    /// Returns the hook's name in the plan.
     pub fn name(self) -> &'static str {
         match self {
             Self::Setup => "setupWorkspace",

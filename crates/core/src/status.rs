@@ -1,6 +1,6 @@
-//! The status algebra: what may start, what is skipped, what a failure means.
+//! The rules for starting, skipping and cancelling jobs and steps, and for their conclusions.
 //!
-//! Pure functions over conclusions, after GitHub's status functions
+//! Pure functions over conclusions, like GitHub's status functions
 //! (<https://docs.github.com/en/actions/reference/workflows-and-actions/expressions#status-check-functions>).
 //! Knows nothing of processes, units or files.
 
@@ -12,23 +12,23 @@ use crate::{
     settings::{Backoff, Retry},
 };
 
-/// When a job or step runs.
+/// The condition of a job or step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// `success()`, the default: nothing before it failed, was cancelled or skipped.
+    /// `success()`, the default: everything before it succeeded.
     Success,
     /// `failure()`: something before it failed.
     Failure,
-    /// `always()`: in any case.
+    /// `always()`: no condition.
     Always,
     /// `cancelled()`: the run is being cancelled.
     Cancelled,
-    /// Bash, asked after an implicit `success()`.
+    /// A bash text, evaluated after an implicit `success()`.
     Bash(String),
 }
 
 impl Condition {
-    /// Returns the condition that a plan's text means; absent is `success()`.
+    /// Returns the condition of a plan's text. An absent text means `success()`.
     pub fn parse(text: Option<&str>) -> Self {
         match text.map(str::trim) {
             None | Some("success()" | "") => Self::Success,
@@ -39,22 +39,22 @@ impl Condition {
         }
     }
 
-    /// Returns whether it holds only when everything before succeeded.
+    /// Returns whether the condition requires that everything before succeeded.
     pub fn implies_success(&self) -> bool {
         matches!(self, Self::Success | Self::Bash(_))
     }
 }
 
-/// What a gate decides.
+/// The decision of a gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
-    /// It runs.
+    /// The job or step runs.
     Run,
-    /// It runs if this bash exits 0.
+    /// The job or step runs if this bash text exits 0.
     Ask(String),
-    /// It is skipped, for this reason.
+    /// The job or step is skipped, for this reason.
     Skip(String),
-    /// It is cancelled before it started, for this reason.
+    /// The job or step is cancelled before its start, for this reason.
     Cancel(String),
 }
 
@@ -63,14 +63,14 @@ pub enum Gate {
 pub struct Need {
     /// The job.
     pub job: JobName,
-    /// What it counts as.
+    /// The job's conclusion.
     pub conclusion: Conclusion,
-    /// Whether it or one of its ancestors concluded failure.
+    /// Whether the job or one of its ancestors concluded failure.
     pub failed: bool,
 }
 
-/// Decides whether a job runs, once all its needs are finished. `cancelled` is why the run is being
-/// cancelled, if it is.
+/// Decides whether a job runs, once all its needs are finished. `cancelled` is the reason of the
+/// run's cancellation, if there is one.
 pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: Option<&str>) -> Gate {
     match (condition, cancelled) {
         (Condition::Always, _) | (Condition::Cancelled, Some(_)) => Gate::Run,
@@ -90,8 +90,8 @@ pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: Option<&str>) 
     }
 }
 
-/// Decides whether a job of a matrix runs whose group is being cancelled, for this reason: cleaning
-/// up goes on, as in a cancelled run.
+/// Decides whether a job of a matrix runs. `cancelled` is the reason of the group's cancellation,
+/// if there is one. As in a cancelled run, jobs that clean up still run.
 pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>) -> Gate {
     match (gate, cancelled) {
         (Gate::Run | Gate::Ask(_), Some(reason))
@@ -103,15 +103,15 @@ pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>)
     }
 }
 
-/// Returns why the jobs of a matrix group are cancelled once one of them has failed.
+/// Returns the reason for cancelling a matrix group in which `job` has failed.
 pub fn fail_fast_reason(job: &JobName, group: &str) -> String {
     format!("job `{job}` of matrix `{group}` failed")
 }
 
-/// The longest part of a condition that a reason shows, in characters.
+/// The longest part of a condition in a reason, in characters.
 const SHOWN_CHARS: usize = 80;
 
-/// Returns how a reason names a condition: in one line, and cut where it is long.
+/// Returns a condition as reasons name it: in one line, and cut if it is long.
 pub fn condition(text: &str) -> String {
     let mut shown = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((cut, _)) = shown.char_indices().nth(SHOWN_CHARS) {
@@ -121,12 +121,12 @@ pub fn condition(text: &str) -> String {
     format!("condition `{shown}`")
 }
 
-/// Returns the reason of what is skipped because its condition is false.
+/// Returns the reason for skipping a job or step whose condition is false.
 pub fn was_false(text: &str) -> String {
     format!("{} was false", condition(text))
 }
 
-/// Returns why `success()` is false over these needs, or `None` where it is true.
+/// Returns the reason why `success()` is false over these needs, or `None` if it is true.
 pub fn blocked<'a>(needs: impl Iterator<Item = (&'a JobName, Conclusion)>) -> Option<String> {
     let mut first = None;
     for (job, conclusion) in needs {
@@ -141,8 +141,8 @@ pub fn blocked<'a>(needs: impl Iterator<Item = (&'a JobName, Conclusion)>) -> Op
     first
 }
 
-/// Decides whether a step runs. `so_far` is the job's state over its earlier steps: success,
-/// failure, or cancelled (also by the job's own timeout).
+/// Decides whether a step runs. `so_far` is the job's state after its earlier steps. The job's own
+/// timeout counts as cancelled.
 pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
     let holds = match condition {
         Condition::Always => true,
@@ -162,21 +162,21 @@ pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
     }
 }
 
-/// The reason of a job that was stopped alone, by somebody beside its run's supervisor.
+/// The reason of a job whose unit was stopped by someone other than the run's supervisor.
 pub const UNIT_STOPPED: &str = "its unit was stopped";
 /// The reason of a job that was cancelled with its run.
 pub const RUN_CANCELLED: &str = "the run was cancelled";
 
-/// The reason of a job that was cancelled with its matrix, where the disk had no room to say which
-/// job of it failed.
+/// The reason of a job that was cancelled with its matrix group, if the disk had no room for the
+/// name of the failed job.
 pub const MATRIX_CANCELLED: &str = "another job of its matrix failed";
 
-/// Returns the reason of what failed since the disk is full; `error` is what could not be done.
+/// Returns the reason of a failure on a full disk. `error` tells the failed action.
 pub fn disk_is_full(error: &str) -> String {
     format!("disk is full: {error}")
 }
 
-/// Returns what an outcome counts as.
+/// Returns the conclusion of an outcome.
 pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
     if outcome == Conclusion::Failure && continue_on_error {
         Conclusion::Success
@@ -185,7 +185,7 @@ pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
     }
 }
 
-/// Returns how long is waited after attempt `attempt` (from 1) has failed, until the next.
+/// Returns the wait after the failure of attempt `attempt` (from 1).
 pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
     let (min, max) = (f64::from(retry.min_time), f64::from(retry.max_time));
     let factor = match retry.backoff {
@@ -194,14 +194,14 @@ pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
         Backoff::Constant => 1.0,
     };
     if min == 0.0 {
-        // The factor may be infinite by now.
+        // The factor may have become infinite.
         return Duration::ZERO;
     }
     Duration::from_secs_f64((min * factor).min(max))
 }
 
-/// Returns the job's state after one more step. A failure is never forgotten, and a cancellation
-/// outranks it for the gates of later steps.
+/// Returns the job's state after one more step. A failure stays. A cancellation outranks a failure
+/// in the gates of later steps.
 pub fn after_step(so_far: Conclusion, step: Conclusion) -> Conclusion {
     match (so_far, step) {
         (Conclusion::Cancelled, _) | (_, Conclusion::Cancelled) => Conclusion::Cancelled,
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn success_needs_every_need_to_succeed() {
+    fn success_requires_that_every_need_succeeded() {
         let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, None);
         assert_eq!(gate(&[]), Gate::Run);
         assert_eq!(gate(&[need("a", Success), need("b", Success)]), Gate::Run);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_looks_at_all_ancestors() {
+    fn failure_considers_all_ancestors() {
         let skipped_after_failure = Need {
             failed: true,
             ..need("a", Skipped)
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_run_cancels_what_has_not_started() {
+    fn a_cancelled_run_cancels_jobs_that_have_not_started() {
         assert_eq!(
             job_gate(
                 &Condition::Success,
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_matrix_cancels_what_would_run_and_lets_cleaning_run() {
+    fn a_cancelled_matrix_cancels_pending_jobs_and_still_cleans_up() {
         let reason = fail_fast_reason(&"b".parse().unwrap(), "test");
         assert_eq!(reason, "job `b` of matrix `test` failed");
         let gate = |condition, gate| matrix_gate(&condition, gate, Some(reason.clone()));
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_follow_the_state_of_the_earlier_ones() {
+    fn the_state_of_earlier_steps_decides_on_a_step() {
         assert_eq!(step_gate(&Condition::Success, Success), Gate::Run);
         assert_eq!(
             step_gate(&Condition::Success, Failure),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn continue_on_error_turns_a_failure_into_success_and_nothing_else() {
+    fn continue_on_error_turns_only_failure_into_success() {
         assert_eq!(conclude(Failure, true), Success);
         assert_eq!(conclude(Failure, false), Failure);
         assert_eq!(conclude(Cancelled, true), Cancelled);
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_between_attempts_grow_as_the_backoff_says_up_to_the_longest() {
+    fn waits_between_attempts_follow_the_backoff_up_to_max_time() {
         let waits = |backoff: &str| -> Vec<f64> {
             let json = format!(
                 r#"{{ "maxAttempts": 9, "backoff": "{backoff}", "minTime": 1.5, "maxTime": 10 }}"#
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_of_0_stays_0_however_often_it_was_waited() {
+    fn a_wait_of_0_stays_0_after_any_number_of_attempts() {
         let retry: Retry =
             serde_json::from_value(serde_json::json!({ "maxAttempts": 9999, "minTime": 0 }))
                 .unwrap();

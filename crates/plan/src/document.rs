@@ -1,6 +1,6 @@
-//! From bytes to a JSON value, with every key that stands twice in its object.
+//! Parses bytes into a JSON value and reports every key that occurs twice in an object.
 //!
-//! Knows nothing of plans. serde_json alone would keep the last of two equal keys without a word.
+//! Knows nothing of plans. serde_json alone would silently keep the last of two equal keys.
 
 use std::fmt;
 
@@ -12,10 +12,11 @@ use super::fault::{At, Fault, Refusal, Sink, quoted};
 /// The most bytes a plan may have: 64 MiB.
 pub const PLAN_BYTES_MAX: u64 = 64 << 20;
 
-/// Returns the value of a JSON text; duplicate keys go to `sink`, of which the last one holds.
+/// Returns the value of a JSON text. Reports duplicate keys to `sink` and keeps the last value of
+/// each.
 ///
 /// # Errors
-/// The one fault that makes the text no JSON.
+/// The text is not JSON. The fault tells where.
 pub(super) fn parse(bytes: &[u8], sink: &mut Sink) -> Result<Value, Fault> {
     if bytes.len() as u64 > PLAN_BYTES_MAX {
         return Err(too_large(bytes.len() as u64));

@@ -1,6 +1,6 @@
-//! Faults: what is wrong with a plan, where, and what would be right.
+//! Faults: the place of a problem in a plan, the text found there, and the text expected there.
 //!
-//! Knows nothing of plans: a place is a path in some JSON.
+//! Knows nothing of plans. A place is a path in any JSON.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -8,22 +8,22 @@ use serde_json::Value;
 
 use crate::error::escaped;
 
-/// How many faults are kept and shown; the rest is counted.
+/// The number of faults that are kept and shown. Further faults are only counted.
 pub const FAULTS_SHOWN: usize = 100;
 
-/// How much of a text a fault repeats, in characters.
+/// The longest part of a foreign text that a fault repeats, in characters.
 const FOUND_MAX: usize = 60;
 
-/// One thing that is wrong with a plan.
+/// A fault of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where: a JSON path such as `$.jobs.build.steps[0].run`.
+    /// The place, as a JSON path such as `$.jobs.build.steps[0].run`.
     pub path: String,
-    /// What stands there.
+    /// The content of the place.
     pub found: String,
-    /// What may stand there.
+    /// The content that the place may have.
     pub expected: String,
-    /// What probably helps.
+    /// Advice that probably helps.
     pub hint: Option<String>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All that is wrong with a plan; never empty.
+/// All faults of a plan, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults {
     shown: Vec<Fault>,
@@ -54,7 +54,7 @@ impl Faults {
         &self.shown
     }
 
-    /// Returns how many faults there are, the ones that are not shown included.
+    /// Returns the number of all faults, shown or not.
     pub fn total(&self) -> usize {
         self.total
     }
@@ -86,23 +86,23 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Why there is no plan.
+/// The error of a plan that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The file cannot be read.
+    /// The system could not read the file.
     #[error("failed to read the plan `{}`", path.display())]
     Read {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
     /// The plan has faults.
     #[error("the plan `{}` has {}:\n{faults}", escaped(&path.display().to_string()), count(faults.total()))]
     Faulty {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The faults.
         faults: Faults,
     },
 }
@@ -115,8 +115,8 @@ fn count(faults: usize) -> String {
     }
 }
 
-/// A place in JSON, as a chain of borrowed segments on the stack: free to make, written out only
-/// for a fault.
+/// A place in JSON, as a chain of borrowed segments on the stack. Making it is free. Only a fault
+/// writes it as text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
     parent: Option<&'a At<'a>>,
@@ -130,7 +130,7 @@ enum Segment<'a> {
     Index(usize),
 }
 
-/// A segment of a place that is kept. Ordered as faults are shown.
+/// A segment of a stored place. Its order is the order in which faults are shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     Key(String),
@@ -198,7 +198,7 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// What a check says of a value that it refuses.
+/// A failed check of a value, not yet bound to a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub found: String,
@@ -224,7 +224,7 @@ impl Refusal {
 
     /// Returns the fault at a place.
     pub(super) fn at(self, at: &At<'_>) -> Fault {
-        // What stands in the plan is repeated in all of them.
+        // All three may repeat text of the plan.
         let [path, found, expected] =
             [at.to_string(), self.found, self.expected].map(|text| escaped(&text).into_owned());
         Fault {
@@ -240,26 +240,26 @@ impl Refusal {
     }
 }
 
-/// Collects faults. What follows from a structural fault alone is dropped.
+/// Collects faults. Drops a fault that only follows from a structural fault.
 #[derive(Debug, Default)]
 pub(super) struct Sink {
     kept: Vec<(Vec<Step>, Fault)>,
     total: usize,
-    /// Where placeholders stand, and fields that were left out.
+    /// The places of placeholders and of fields that were left out.
     broken: Vec<Vec<Step>>,
 }
 
 impl Sink {
-    /// Adds a fault; `refusal` is only made if the fault is to be shown.
+    /// Adds a fault. Calls `refusal` only if the fault is to be shown.
     pub(super) fn add(&mut self, at: &At<'_>, refusal: impl FnOnce() -> Refusal) {
         if self.is_full() {
-            // Only counted, without asking what it follows from: there may be millions.
+            // Count the fault without comparing places: there may be millions of faults.
             self.total += 1;
             return;
         }
         let place = at.steps();
-        // A fault at or below a broken place is about the placeholder there; one above may be due
-        // to what is missing below.
+        // A fault at or below a broken place concerns the placeholder there. A fault above it may
+        // come from the missing parts.
         if !self
             .broken
             .iter()
@@ -269,8 +269,8 @@ impl Sink {
         }
     }
 
-    /// Adds a structural fault. What is wrong at, below or right above `broken` from now on is
-    /// taken to follow from it.
+    /// Adds a structural fault. Later faults at, below or right above `broken` count as its
+    /// consequences.
     pub(super) fn add_structural(
         &mut self,
         at: &At<'_>,
@@ -295,7 +295,7 @@ impl Sink {
         self.kept.len() >= FAULTS_SHOWN
     }
 
-    /// Adds the fault of a check that failed.
+    /// Adds the fault of a failed check.
     pub(super) fn check(&mut self, at: &At<'_>, result: Result<(), Refusal>) {
         if let Err(refusal) = result {
             self.add(at, || refusal);
@@ -325,7 +325,7 @@ impl Sink {
     }
 }
 
-/// Returns a text in quotes, control characters escaped, long ones cut.
+/// Returns a text in quotes. Escapes control characters and cuts a long text.
 pub(super) fn quoted(text: &str) -> String {
     let end = text
         .char_indices()
@@ -343,7 +343,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// Returns a short text for a value.
+/// Returns a short description of a value.
 pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),
@@ -355,7 +355,7 @@ pub(super) fn shown(value: &Value) -> String {
             } else {
                 "an object"
             };
-            // A large value is not worth writing out.
+            // Do not write out a large value.
             let small = match value {
                 Value::Array(items) => {
                     items.len() <= 8
@@ -374,7 +374,7 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-/// Returns the candidate that is closest to `name`, if one is close enough to be meant.
+/// Returns the candidate closest to `name`, if it is close enough.
 pub(super) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -408,7 +408,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Returns the hint that names the nearest candidate, or all of them if they are few.
+/// Returns a hint with the nearest candidate, or with all candidates if they are few.
 pub(super) fn suggest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
@@ -429,7 +429,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_quotes_keys_that_are_not_plain() {
+    fn a_path_quotes_unusual_keys() {
         let jobs = At::ROOT.key("jobs");
         let job = jobs.key("test-linux");
         assert_eq!(
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_close_and_never_far() {
+    fn nearest_returns_only_close_names() {
         assert_eq!(nearest("biuld", ["build", "bill", "test"]), Some("build"));
         assert_eq!(
             nearest("continue-on-error", ["condition", "continueOnError"]),

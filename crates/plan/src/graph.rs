@@ -1,7 +1,8 @@
-//! The graph of a plan's jobs: who needs whom, in a stable topological order.
+//! The graph of a plan's jobs and their needs, in a stable topological order.
 //!
-//! Pure. Knows nothing of conditions, conclusions, units or how jobs are run. A [`JobIx`] is dense
-//! and topological: a job's needs all have smaller indices than the job itself, and of jobs that
+//! Pure. Knows nothing of conditions, conclusions and units, and not how jobs run. A [`JobIx`] is
+//! dense and topological: all needs of a job have smaller indices than the job. If two jobs may
+//! stand in either order, the lesser name stands first.
 //! could stand in either order the one with the lesser name stands first.
 
 use std::{collections::HashMap, fmt, ops::Range};
@@ -25,19 +26,20 @@ impl fmt::Display for JobIx {
     }
 }
 
-/// A plan whose jobs have no topological order. Validation reports the same faults with their
-/// paths.
+/// The error of a plan whose jobs have no topological order. Validation reports the same faults
+/// with their paths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// A job needs one that the plan does not have.
+    /// A job needs a job that is not in the plan.
     #[error("job `{job}` needs `{need}`, which is not a job of the plan")]
     UnknownNeed {
         /// The job.
         job: JobName,
-        /// What it needs.
+        /// The missing need.
         need: JobName,
     },
-    /// Jobs need each other: each needs the next, the last needs the first.
+    /// Jobs need each other in a circle. Each job needs the next one, and the last job needs the
+    /// first.
     #[error("jobs need each other: {}", show_cycle(.0))]
     Cycle(Vec<JobName>),
 }
@@ -95,9 +97,9 @@ impl Graph {
     /// Returns the graph of a plan's jobs.
     ///
     /// # Errors
-    /// A need that is not a job of the plan, or a cycle.
+    /// The plan has a cycle, or a need that is not a job of the plan.
     pub fn new(plan: &Plan) -> Result<Self, GraphError> {
-        // Jobs are numbered by name first (`BTreeMap` order), then by topological place.
+        // Number the jobs by name first (`BTreeMap` order), then by topological place.
         let by_rank: Vec<&JobName> = plan.jobs.keys().collect();
         let ranks: HashMap<&str, u32> = by_rank
             .iter()
@@ -160,22 +162,22 @@ impl Graph {
         })
     }
 
-    /// Returns how many jobs there are.
+    /// Returns the number of jobs.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Returns whether there is no job.
+    /// Returns whether the graph has no jobs.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Returns all jobs, each after the jobs it needs.
+    /// Returns all jobs. Each job stands after its needs.
     pub fn jobs(&self) -> impl DoubleEndedIterator<Item = JobIx> + ExactSizeIterator + use<> {
         (0..self.names.len() as u32).map(JobIx)
     }
 
-    /// Returns the names of all jobs; a [`JobIx`] is a place in this slice.
+    /// Returns the names of all jobs. A [`JobIx`] is an index into this slice.
     pub fn names(&self) -> &[JobName] {
         &self.names
     }
@@ -185,7 +187,7 @@ impl Graph {
         &self.names[ix.index()]
     }
 
-    /// Returns the job of a name.
+    /// Returns the job with a name.
     pub fn ix(&self, name: &JobName) -> Option<JobIx> {
         let rank = self
             .by_name
@@ -204,20 +206,20 @@ impl Graph {
         self.dependents.get(ix)
     }
 
-    /// Returns how many needs all jobs have together.
+    /// Returns the number of needs of all jobs together.
     pub fn edges(&self) -> usize {
         self.needs.items.len()
     }
 
-    /// Returns the jobs that a job needs, directly or not, each after all that need it
-    /// (descending).
+    /// Returns the jobs that a job needs, directly or indirectly, in descending order. Each stands
+    /// after all jobs that need it.
     pub fn ancestors(&self, ix: JobIx) -> Ancestors<'_> {
         let mut marks = Marks::new(ix.index());
         self.needs(ix).iter().for_each(|need| marks.set(*need));
         Ancestors { graph: self, marks }
     }
 
-    /// Returns the jobs that need a job, directly or not, in ascending order.
+    /// Returns the jobs that need a job, directly or indirectly, in ascending order.
     pub fn descendants(&self, ix: JobIx) -> Vec<JobIx> {
         let mut marked = vec![false; self.len()];
         self.dependents(ix)
@@ -235,7 +237,7 @@ impl Graph {
         found
     }
 
-    /// Returns whether `job` needs `need`, directly or not. A job does not reach itself.
+    /// Returns whether `job` needs `need`, directly or indirectly. A job does not reach itself.
     pub fn reaches(&self, job: JobIx, need: JobIx) -> bool {
         need < job
             && self
@@ -249,7 +251,7 @@ impl Graph {
 #[derive(Debug)]
 pub struct Ancestors<'a> {
     graph: &'a Graph,
-    /// The jobs that were met but not yet returned.
+    /// The jobs that were found but not yet returned.
     marks: Marks,
 }
 
@@ -258,8 +260,7 @@ impl Iterator for Ancestors<'_> {
 
     fn next(&mut self) -> Option<JobIx> {
         let next = self.marks.pop()?;
-        // A need has a smaller index than its job, so nothing that is marked now was returned
-        // already.
+        // A need has a smaller index than its job, so no newly marked job has been returned before.
         self.graph
             .needs(next)
             .iter()
@@ -268,7 +269,7 @@ impl Iterator for Ancestors<'_> {
     }
 }
 
-/// A set of jobs from which the last one is taken first.
+/// A set of jobs that returns the last job first.
 #[derive(Debug)]
 struct Marks(Vec<u64>);
 
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn order_is_topological_and_by_name_within_a_choice() {
+    fn order_is_topological_then_by_name() {
         let graph = Graph::new(&plan(&[
             ("z", &[]),
             ("a", &["z"]),
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn ancestors_and_descendants_are_transitive_and_met_once() {
+    fn ancestors_and_descendants_are_transitive_and_unique() {
         let graph = Graph::new(&plan(&[
             ("a", &[]),
             ("b", &["a"]),
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn no_job_is_a_graph_too() {
+    fn a_plan_without_jobs_has_an_empty_graph() {
         assert!(Graph::new(&plan(&[])).unwrap().is_empty());
     }
 }

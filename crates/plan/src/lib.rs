@@ -1,7 +1,7 @@
-//! The plan: what Nix compiles and the orchestrator runs.
+//! The plan. Nix compiles it, and the engine runs it.
 //!
-//! [`load`] and [`parse`] return a plan that has no fault, or every fault at once: what is not
-//! JSON, what does not fit the schema (`structure`), and what the fields mean together
+//! [`load`] and [`parse`] return a plan without faults, or all faults at once: text that is not
+//! JSON, values that do not fit the schema (`structure`), and fields that contradict each other
 //! (`validate`). Knows nothing of units, runs or the host.
 
 mod document;

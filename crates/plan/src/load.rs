@@ -1,4 +1,4 @@
-//! From a file or bytes to a plan that is known to be good.
+//! Loads a plan from a file or bytes and checks it.
 
 use std::{
     fs::File,
@@ -13,13 +13,13 @@ use super::{
     structure, validate,
 };
 
-/// The plan's file in a directory that holds one.
+/// The name of the plan's file in a directory.
 const PLAN_FILE: &str = "plan.json";
 
 /// Reads a plan from a file, or from `plan.json` in a directory.
 ///
 /// # Errors
-/// The file cannot be read, or the plan has faults.
+/// The system cannot read the file, or the plan has faults.
 pub fn load(path: &Path) -> Result<Plan, PlanError> {
     let path = if path.is_dir() {
         path.join(PLAN_FILE)
@@ -39,7 +39,7 @@ pub fn load(path: &Path) -> Result<Plan, PlanError> {
     parse(&bytes).map_err(|faults| PlanError::Faulty { path, faults })
 }
 
-/// Reads a file unless it is too large, of which no more is read than it takes to know.
+/// Reads a file. Stops reading as soon as the file exceeds the limit.
 fn read(path: &Path) -> io::Result<Result<Vec<u8>, Fault>> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -47,7 +47,7 @@ fn read(path: &Path) -> io::Result<Result<Vec<u8>, Fault>> {
         return Ok(Err(document::too_large(size)));
     }
     let mut bytes = Vec::with_capacity(size as usize + 1);
-    // A pipe tells no size.
+    // A pipe has no size.
     file.take(PLAN_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(Ok(bytes))
 }
@@ -55,7 +55,7 @@ fn read(path: &Path) -> io::Result<Result<Vec<u8>, Fault>> {
 /// Returns the plan of a JSON text.
 ///
 /// # Errors
-/// Every fault of the plan at once.
+/// All faults of the plan at once.
 pub fn parse(bytes: &[u8]) -> Result<Plan, Faults> {
     let mut sink = Sink::default();
     let mut value = document::parse(bytes, &mut sink)?;
@@ -64,14 +64,14 @@ pub fn parse(bytes: &[u8]) -> Result<Plan, Faults> {
         .and_then(serde_json::Value::as_u64)
         .filter(|version| *version > u64::from(PLAN_VERSION))
     {
-        // Nothing else can be said of a plan of the future.
+        // Nothing else is known about a newer version of the plan.
         let refusal = Refusal::new(version.to_string(), format!("version {PLAN_VERSION}"))
             .hint(format!("this program reads version {PLAN_VERSION} only; the plan was compiled for a newer one"));
         return Err(refusal.at(&At::ROOT.key("version")).into());
     }
     structure::check(&mut value, &mut sink);
     if sink.is_full() {
-        // What else is wrong would not be shown.
+        // Further faults would not be shown.
         return sink
             .finish(())
             .map(|()| unreachable!("invariant: a full sink has faults"));
@@ -81,8 +81,8 @@ pub fn parse(bytes: &[u8]) -> Result<Plan, Faults> {
             validate::check(&plan, &mut sink);
             sink.finish(plan)
         }
-        // The schema and the model are made of the same types; where the model is stricter, its own
-        // words must do.
+        // The schema and the model come from the same types. Where the model is stricter, the fault
+        // repeats serde's message.
         Err(error) => Err(Refusal::new(error.to_string(), "a plan")
             .at(&At::ROOT)
             .into()),

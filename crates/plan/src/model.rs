@@ -1,7 +1,7 @@
-//! The serde model of a plan: the shape of the JSON, field by field.
+//! The serde model of a plan: the shape of its JSON, field by field.
 //!
-//! The JSON Schema is generated from these types. What fields mean together (cycles, duplicate
-//! artifacts, unknown executors) is `validate`'s business.
+//! schemars generates the JSON Schema from these types. `validate` checks the fields against each
+//! other (cycles, duplicate artifacts, unknown executors).
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf};
 
@@ -54,7 +54,7 @@ pub struct Plan {
     /// The time limit of the whole run, in seconds. `null` removes it.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub timeout: Setting<Seconds>,
-    /// How many jobs may run at once. The default is the number of CPUs.
+    /// The most jobs that may run at once. The default is the number of CPUs.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_parallel: Option<u32>,
@@ -114,7 +114,7 @@ pub struct Concurrency {
     pub cancel_in_progress: bool,
 }
 
-/// How much of the host a job sees.
+/// The isolation of a job from the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Sandbox {
@@ -128,7 +128,7 @@ pub enum Sandbox {
     None,
 }
 
-/// Where and how jobs run.
+/// The place in which jobs run, and its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "type",
@@ -142,7 +142,7 @@ pub enum Executor {
         /// Whether the workspace starts with a copy of the source tree.
         #[serde(default = "yes")]
         copy_repo: bool,
-        /// How much of the host a job sees.
+        /// The isolation of a job from the host.
         #[serde(default)]
         sandbox: Sandbox,
         /// Unit properties (systemd.exec(5), systemd.resource-control(5)) of the executor's jobs.
@@ -272,8 +272,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// Returns the most steps that the record of this job may have: its own, or the hooks of a
-    /// custom executor, one for each artifact and three around them.
+    /// Returns the most steps that the record of this job may have. These are the job's own steps,
+    /// or an executor's hooks: one for each artifact and three more.
     pub fn steps_max(&self) -> usize {
         self.steps
             .len()
@@ -281,13 +281,13 @@ impl Job {
     }
 }
 
-/// An artifact that a job takes in: a name, or a name and where to put it.
+/// An artifact that a job restores: its name, or its name and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactInput {
     /// The artifact's name.
     pub name: String,
-    /// Where in the workspace it is restored.
+    /// The directory in the workspace below which it is restored.
     pub path: String,
 }
 
@@ -356,7 +356,7 @@ pub struct Matrix {
     /// Whether a failed job cancels the other jobs of the matrix.
     #[serde(default = "yes")]
     pub fail_fast: bool,
-    /// How many of the group may run at once.
+    /// The most jobs of the group that may run at once.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_parallel: Option<u32>,
@@ -385,7 +385,7 @@ impl From<MatrixValue> for serde_json::Value {
 }
 
 impl fmt::Display for MatrixValue {
-    /// Writes a text as it stands, and anything else as JSON writes it.
+    /// Writes a text as it stands and any other value as JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             serde_json::Value::String(text) => f.write_str(text),

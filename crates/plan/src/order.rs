@@ -1,6 +1,6 @@
-//! Order and cycles in a graph of needs.
+//! The order of a graph of needs, and its cycles.
 //!
-//! Knows nodes only as numbers; what they are called is the caller's business.
+//! Knows nodes only as numbers. The caller knows their names.
 
 use std::{
     cmp::Reverse,
@@ -9,8 +9,8 @@ use std::{
 
 use petgraph::{algo::kosaraju_scc, graph::DiGraph};
 
-/// Returns the nodes so that each follows all it needs, lesser ones first where there is a choice;
-/// `None` for a cycle.
+/// Returns the nodes in an order in which each node follows all its needs. Among nodes that may
+/// come next, the least one comes first. Returns `None` for a cycle.
 pub(crate) fn topological(needs: &[Vec<u32>]) -> Option<Vec<u32>> {
     let mut dependents: Vec<Vec<u32>> = vec![Vec::new(); needs.len()];
     let mut missing: Vec<usize> = Vec::with_capacity(needs.len());
@@ -39,10 +39,10 @@ pub(crate) fn topological(needs: &[Vec<u32>]) -> Option<Vec<u32>> {
     (order.len() == needs.len()).then_some(order)
 }
 
-/// Returns one cycle, the shortest through its least node, of every knot of nodes that need each
-/// other, in the order of those least nodes. `needs[n]` are the nodes that `n` needs. Each node of
-/// a cycle needs the next one, and the last needs the first. A node that needs itself is a cycle of
-/// one.
+/// Returns one cycle for every strongly connected component: the shortest cycle through the
+/// component's least node. `needs[n]` are the nodes that `n` needs. Each node of a cycle needs the
+/// next one, and the last node needs the first. A node that needs itself is a cycle of one. The
+/// cycles are sorted by their least nodes.
 pub(crate) fn cycles(needs: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let edges: usize = needs.iter().map(Vec::len).sum();
     let mut graph = DiGraph::<(), (), u32>::with_capacity(needs.len(), edges);
@@ -66,7 +66,7 @@ pub(crate) fn cycles(needs: &[Vec<u32>]) -> Vec<Vec<u32>> {
     found
 }
 
-/// Returns the shortest way from `start` back to itself, which must exist.
+/// Returns the shortest way from `start` back to itself. The caller guarantees that there is one.
 fn shortest(needs: &[Vec<u32>], start: u32) -> Vec<u32> {
     let mut came_from = vec![u32::MAX; needs.len()];
     let mut queue = VecDeque::from([start]);
@@ -100,8 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn every_knot_shows_its_shortest_cycle_in_the_direction_of_needs() {
-        // 0 -> 1 -> 2 -> 0 with a detour 1 -> 3 -> 2; 4 needs itself; 5 only leads in.
+    fn every_component_shows_its_shortest_cycle_in_the_direction_of_needs() {
+        // 0 -> 1 -> 2 -> 0 with a detour 1 -> 3 -> 2. 4 needs itself.
+        // 5 needs 0 and 4, but is in no cycle.
         let needs = [vec![1], vec![3, 2], vec![0], vec![2], vec![4], vec![0, 4]];
         assert_eq!(cycles(&needs), [vec![0, 1, 2], vec![4]]);
     }

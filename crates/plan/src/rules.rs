@@ -1,15 +1,15 @@
-//! The form of single values: names, paths, variables, executables, conditions.
+//! Checks of single values: names, paths, variables, executables, conditions.
 //!
-//! Each rule looks at one text alone; what values mean together is `validate`'s.
+//! Each rule looks at one text alone. `validate` checks values against each other.
 
 use nixactions_core::settings::ARG_BYTES_MAX;
 pub(super) use nixactions_core::settings::upper;
 
 use super::fault::{Refusal, nearest, quoted};
 
-/// The most bytes of a step's, an artifact's or a group's name.
+/// The most bytes in the name of a step, an artifact or a group.
 const LABEL_MAX: usize = 200;
-/// The most bytes of a path and of one of its components (path_resolution(7)).
+/// The most bytes in a path, and in one of its components (path_resolution(7)).
 const PATH_MAX: usize = 4095;
 const COMPONENT_MAX: usize = 255;
 
@@ -28,7 +28,7 @@ const STATUS_FUNCTIONS: &[&str] = &["success", "failure", "always", "cancelled"]
 
 type Checked = Result<(), Refusal>;
 
-/// A step's name: a short text that fits into a line of a log.
+/// Checks a step's name: a short text for one line of a log.
 pub(super) fn step_name(name: &str) -> Checked {
     let expected = || format!("a text of 1 to {LABEL_MAX} bytes without control characters");
     if name.trim().is_empty() {
@@ -48,7 +48,7 @@ pub(super) fn step_name(name: &str) -> Checked {
     Ok(())
 }
 
-/// A name that is also used as a file's name: of an artifact, a matrix or a concurrency group.
+/// Checks the name of an artifact, a matrix or a concurrency group. Files have these names, too.
 pub(super) fn file_name(name: &str) -> Checked {
     let bad = name.trim().is_empty()
         || name.starts_with('.')
@@ -63,7 +63,7 @@ pub(super) fn file_name(name: &str) -> Checked {
     Ok(())
 }
 
-/// A credential's name: a file's name in `$CREDENTIALS_DIRECTORY`.
+/// Checks a credential's name, which names a file in `$CREDENTIALS_DIRECTORY`.
 pub(super) fn credential_name(name: &str) -> Checked {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if name.is_empty()
@@ -79,13 +79,13 @@ pub(super) fn credential_name(name: &str) -> Checked {
     if name.starts_with("nixactions.") {
         return Err(Refusal::new(
             quoted(name),
-            "a name that does not start with `nixactions.`, as the engine's own do",
+            "a name that does not start with `nixactions.` (the engine's own names do)",
         ));
     }
     Ok(())
 }
 
-/// A path inside the workspace.
+/// Checks a path inside the workspace.
 pub(super) fn workspace_path(path: &str) -> Checked {
     const EXPECTED: &str = "a path inside the workspace";
     let refuse = |hint: &str| Err(Refusal::new(quoted(path), EXPECTED).hint(hint));
@@ -94,7 +94,7 @@ pub(super) fn workspace_path(path: &str) -> Checked {
     } else if path.starts_with('/') {
         refuse("the path must not be absolute")
     } else if path.contains('\0') {
-        refuse("a path has no NUL character")
+        refuse("the path must not contain a NUL character")
     } else if path.split('/').any(|component| component == "..") {
         refuse("the path must not contain `..`")
     } else if path.len() > PATH_MAX
@@ -108,7 +108,7 @@ pub(super) fn workspace_path(path: &str) -> Checked {
     }
 }
 
-/// An absolute path on the host.
+/// Checks an absolute path on the host.
 pub(super) fn host_path(path: &str) -> Checked {
     let bad = !path.starts_with('/')
         || path.contains('\0')
@@ -121,24 +121,25 @@ pub(super) fn host_path(path: &str) -> Checked {
     }
 }
 
-/// The executable of an argv: an absolute path, or a bare name that is looked up in `PATH`.
+/// Checks the executable of an argv: an absolute path, or a bare name that is looked up in `PATH`.
 pub(super) fn executable(path: &str) -> Checked {
     const EXPECTED: &str = "an absolute path, or a bare name that is looked up in PATH";
     if path.is_empty() {
         return Err(Refusal::new("an empty text", EXPECTED));
     }
     if path.contains('/') && !path.starts_with('/') {
-        return Err(Refusal::new(quoted(path), EXPECTED)
-            .hint("a program of the workspace is run with `bash`"));
+        return Err(
+            Refusal::new(quoted(path), EXPECTED).hint("run a program of the workspace with `bash`")
+        );
     }
     if path.contains(char::is_whitespace) && !path.starts_with('/') {
         return Err(Refusal::new(quoted(path), EXPECTED)
-            .hint("each argument is an item of its own; a command line is run with `bash`"));
+            .hint("write each argument as an item of its own, or run a command line with `bash`"));
     }
     argument(path)
 }
 
-/// An argument of an executable.
+/// Checks an argument of an executable.
 pub(super) fn argument(text: &str) -> Checked {
     if text.contains('\0') {
         return Err(Refusal::new(
@@ -155,7 +156,7 @@ pub(super) fn argument(text: &str) -> Checked {
     Ok(())
 }
 
-/// A script.
+/// Checks a script.
 pub(super) fn script(text: &str) -> Checked {
     if text.trim().is_empty() {
         return Err(Refusal::new("an empty script", "the text of a script"));
@@ -169,7 +170,7 @@ pub(super) fn script(text: &str) -> Checked {
     Ok(())
 }
 
-/// The name of a variable.
+/// Checks the name of a variable.
 pub(super) fn variable_name(name: &str) -> Checked {
     let mut bytes = name.bytes();
     let good = bytes
@@ -185,7 +186,7 @@ pub(super) fn variable_name(name: &str) -> Checked {
     Ok(())
 }
 
-/// The value of a variable.
+/// Checks the value of a variable.
 pub(super) fn variable_value(name: &str, value: &str) -> Checked {
     if value.contains('\0') {
         return Err(Refusal::new(
@@ -193,19 +194,19 @@ pub(super) fn variable_value(name: &str, value: &str) -> Checked {
             "a value without NUL characters",
         ));
     }
-    // `K=V` and a NUL are one string to the kernel.
+    // To the kernel, `K=V` and a NUL are one string.
     let bytes = name.len() + value.len() + 2;
     if bytes > ARG_BYTES_MAX {
         return Err(Refusal::new(
             format!("{} bytes", value.len()),
             format!("at most {} bytes", ARG_BYTES_MAX - name.len() - 2),
         )
-        .hint("the kernel takes no longer variable; put the text into a file"));
+        .hint("the kernel limits the size of a variable; put the text into a file"));
     }
     Ok(())
 }
 
-/// A variable that a plan sets: not one that the engine sets itself.
+/// Checks that the engine does not set this variable itself.
 pub(super) fn own_variable(name: &str) -> Checked {
     if name == "NIXACTIONS" || name.starts_with("NIXACTIONS_") || ENGINE_OWN.contains(&name) {
         return Err(Refusal::new(
@@ -216,7 +217,7 @@ pub(super) fn own_variable(name: &str) -> Checked {
     Ok(())
 }
 
-/// A variable that is taken from the caller.
+/// Checks the name of a variable that a run takes from its caller.
 pub(super) fn passed_variable(name: &str) -> Checked {
     variable_name(name)?;
     own_variable(name)?;
@@ -225,12 +226,12 @@ pub(super) fn passed_variable(name: &str) -> Checked {
             format!("the variable `{name}`"),
             "a variable other than PATH, HOME, USER, SHELL and TMPDIR",
         )
-        .hint("a job has its own; set it in `env`"));
+        .hint("each job gets its own value; set it in `env`"));
     }
     Ok(())
 }
 
-/// A condition: a status function, or bash that is not meant to be one.
+/// Checks a condition: a status function, or bash that does not look like a misspelt one.
 pub(super) fn condition(text: &str) -> Checked {
     const EXPECTED: &str = "`success()`, `failure()`, `always()`, `cancelled()` or bash";
     let refuse = |hint: String| Err(Refusal::new(quoted(text), EXPECTED).hint(hint));
@@ -245,7 +246,7 @@ pub(super) fn condition(text: &str) -> Checked {
         ));
     }
     if text.contains("${{") {
-        return refuse("there are no `${{ }}` expressions; write bash".to_owned());
+        return refuse("`${{ }}` expressions do not exist here; write bash".to_owned());
     }
     if STATUS_FUNCTIONS
         .iter()
@@ -253,8 +254,8 @@ pub(super) fn condition(text: &str) -> Checked {
     {
         return Ok(());
     }
-    // `word()` alone is no bash either; `word` alone would be a command that is not there, and skip
-    // without a word.
+    // `word()` alone is not valid bash either. `word` alone would be a missing command, which would
+    // silently skip the job.
     let word = trimmed.split('(').next().unwrap_or_default().trim_end();
     let call: String = trimmed.chars().filter(|c| !c.is_whitespace()).collect();
     let is_word = !word.is_empty()
@@ -268,7 +269,7 @@ pub(super) fn condition(text: &str) -> Checked {
             .find(|known| *known == word));
         return match near.or_else(|| (word == "canceled").then_some("cancelled")) {
             Some(near) => refuse(format!("did you mean `{near}()`?")),
-            None => refuse(format!("there is no status function `{word}()`")),
+            None => refuse(format!("unknown status function `{word}()`")),
         };
     }
     if let Some(function) = STATUS_FUNCTIONS
@@ -288,7 +289,7 @@ pub(super) fn condition(text: &str) -> Checked {
     Ok(())
 }
 
-/// Returns whether `function()` stands in the text as a word of its own.
+/// Returns whether the text contains `function()` as a separate word.
 fn has_call(text: &str, function: &str) -> bool {
     text.match_indices(function).any(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -300,13 +301,13 @@ fn has_call(text: &str, function: &str) -> bool {
     })
 }
 
-/// Returns the variable in which steps see an input: `INPUT_<K>`, in upper case and with `_` for
-/// `-`.
+/// Returns the variable that holds an input in the steps: `INPUT_<K>`, in upper case and with `_`
+/// for `-`.
 pub fn input_variable(input: &str) -> String {
     format!("INPUT_{}", upper(input))
 }
 
-/// Returns the variable in which a job sees one of its matrix values: `MATRIX_<K>`, in upper case
+/// Returns the variable that holds a matrix value in the job's steps: `MATRIX_<K>`, in upper case
 /// and with `_` for `-`.
 pub fn matrix_variable(key: &str) -> String {
     format!("MATRIX_{}", upper(key))
@@ -346,7 +347,7 @@ mod tests {
         assert_eq!(hint(condition("Always ( )")), "did you mean `always()`?");
         assert_eq!(
             hint(condition("failed()")),
-            "there is no status function `failed()`"
+            "unknown status function `failed()`"
         );
         assert_eq!(hint(condition("always")), "did you mean `always()`?");
         assert_eq!(
@@ -359,7 +360,7 @@ mod tests {
         );
         assert_eq!(
             hint(condition("${{ success() }}")),
-            "there are no `${{ }}` expressions; write bash"
+            "`${{ }}` expressions do not exist here; write bash"
         );
         assert_eq!(hint(condition(" ")), "leave `condition` out");
     }

@@ -1,5 +1,5 @@
-//! The JSON Schema of a plan: generated from the model, the source of `docs/plan.schema.json` and
-//! of the structural check.
+//! The JSON Schema of a plan, generated from the model. `docs/plan.schema.json` and the structural
+//! check come from it.
 
 use schemars::{Schema, generate::SchemaSettings};
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub fn schema() -> Schema {
     schema
 }
 
-/// Returns the JSON Schema as text, as `docs/plan.schema.json` holds it.
+/// Returns the JSON Schema as text: the content of `docs/plan.schema.json`.
 pub fn schema_text() -> String {
     let mut text = format!("{:#}", schema().as_value());
     text.push('\n');

@@ -1,8 +1,8 @@
 //! The structural check: a walk of the JSON along the schema.
 //!
-//! Knows no field of a plan, only the schema's keywords. A value that does not fit is reported and
-//! replaced by a placeholder that does, so that the model can be built and checked for what else is
-//! wrong with the plan.
+//! Knows no field of a plan, only the schema's keywords. It reports a value that does not fit and
+//! replaces the value by a placeholder that fits. The model can then be built and checked for
+//! further faults.
 
 mod compiler;
 
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::ids;
 
-/// What a name must be, in words.
+/// The form of a name, in words.
 pub(super) const NAME_FORM: &str =
     "a name of letters, digits, `_` and `-` that starts with a letter or `_`";
-/// What stands for a text that is missing or not one.
+/// The placeholder of a text.
 const PLACEHOLDER: &str = "placeholder";
 
 static PLAN: LazyLock<Node> = LazyLock::new(|| {
@@ -30,13 +30,13 @@ static PLAN: LazyLock<Node> = LazyLock::new(|| {
         .expect("invariant: the schema has only keywords that are known here")
 });
 
-/// Reports all that does not fit the schema, and replaces it.
+/// Reports all values that do not fit the schema, and replaces them.
 pub(super) fn check(plan: &mut Value, sink: &mut Sink) {
     PLAN.check(plan, &At::ROOT, sink);
 }
 
-/// Returns the fields of the objects at a path, by the names of fields; `*` stands for each key of
-/// a map.
+/// Returns the names of the fields of the objects at a path. A path consists of field names. `*`
+/// stands for each key of a map.
 pub(super) fn fields(path: &[&str]) -> Vec<&'static str> {
     let at = |node: &'static Node, key: &&str| match node {
         Node::Object(fields) => fields.get(*key).map(|field| &field.node),
@@ -49,7 +49,7 @@ pub(super) fn fields(path: &[&str]) -> Vec<&'static str> {
     }
 }
 
-/// A schema, made ready for the walk.
+/// A schema, prepared for the walk.
 #[derive(Debug, Clone)]
 enum Node {
     Any,
@@ -156,7 +156,7 @@ impl Node {
                     }
                     kind => {
                         let kinds = Self::OneOf(variants.keys().cloned().collect());
-                        // Which other fields there may be is not known.
+                        // The other fields of the object are unknown without its kind.
                         sink.add_structural(&at.key(tag), at, || {
                             kind.map_or_else(|| missing(&kinds), |kind| kinds.refusal(kind))
                         });
@@ -195,7 +195,7 @@ impl Node {
         }
     }
 
-    /// Returns how a value of the wrong type should probably be written.
+    /// Returns a hint on the probable spelling of a value with a wrong type.
     fn rewrite(&self, value: &Value) -> Option<String> {
         match (self, value) {
             (Self::Text, Value::Bool(_) | Value::Number(_)) => {
@@ -223,7 +223,7 @@ impl Node {
         }
     }
 
-    /// Returns what may stand here, in words.
+    /// Describes the values that fit.
     fn describe(&self) -> String {
         match self {
             Self::Any => "any value".to_owned(),
@@ -300,7 +300,7 @@ impl Node {
             Self::Object(fields) => Value::Object(required_fields(fields)),
             Self::Map { .. } => Value::Object(Map::new()),
             Self::Tagged { tag, variants } => {
-                // The variant that demands least.
+                // Take the variant with the fewest required fields.
                 let simplest = variants.iter().min_by_key(|(_, fields)| {
                     fields.values().filter(|field| field.required).count()
                 });
@@ -364,7 +364,7 @@ fn unknown(key: &str, fields: &BTreeMap<String, Field>) -> Refusal {
         .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
 }
 
-/// Returns the one of these fields that is probably meant by a name.
+/// Returns the field that the author of a plan probably meant by a name.
 pub(super) fn meant<'a>(
     name: &str,
     fields: impl IntoIterator<Item = &'a str> + Clone,
@@ -375,7 +375,7 @@ pub(super) fn meant<'a>(
         .or_else(|| nearest(name, fields.clone()))
 }
 
-/// Returns the field that GitHub Actions and others call `name`.
+/// Returns our field for a name from GitHub Actions and similar systems.
 fn elsewhere(name: &str) -> Option<&'static str> {
     Some(match name {
         "if" | "when" | "only" => "condition",
@@ -410,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schema_of_this_build_is_understood_whole() {
+    fn the_compiler_understands_the_whole_schema() {
         Compiler::new(schema().as_value()).compile_root().unwrap();
     }
 

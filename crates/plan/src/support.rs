@@ -1,13 +1,12 @@
-//! What a plan may say but the engine does not execute yet. Such a plan is refused by name, never
-//! run wrongly.
+//! Finds the parts of a valid plan that the engine cannot run yet. The engine refuses such a plan
+//! and names these parts.
 
 use super::{
     fault::{At, Fault},
     model::{Executor, Plan},
 };
 
-/// Returns each construct of a valid plan that the engine does not execute yet; empty if it can be
-/// run.
+/// Returns a fault for each part of a plan that the engine cannot run yet.
 pub fn unsupported(plan: &Plan) -> Vec<Fault> {
     let root = At::ROOT;
     let mut found = Found(Vec::new());
@@ -38,7 +37,7 @@ impl Found {
         self.add(
             at,
             &format!("`{kind}`"),
-            "`systemd` or `hooks`, as it is not executed yet",
+            "`systemd` or `hooks` (the engine cannot run it yet)",
         );
     }
 }
@@ -55,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn each_construct_that_is_not_executed_is_named() {
+    fn unsupported_parts_are_named() {
         let plan = r#"{ "version": 1, "name": "a",
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "fine": { "type": "systemd" } },
             "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#;
@@ -64,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_executed() {
+    fn all_other_parts_are_supported() {
         let plan = r#"{ "version": 1, "name": "a", "env": { "A": "b" }, "envFrom": [["/p"]], "passEnv": ["B"], "inputs": { "x": { "type": "string" } }, "retry": { "maxAttempts": 2 }, "timeout": 5,
             "maxParallel": 2, "concurrency": { "group": "g", "cancelInProgress": true }, "executors": { "fine": { "type": "systemd", "sandbox": "none", "copyRepo": false, "properties": { "MemoryMax": "1G" } },
                 "own": { "type": "hooks", "executeJob": ["/x"] } },

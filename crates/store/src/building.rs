@@ -1,7 +1,8 @@
-//! What is built for a run that has no directory yet: a place for the link that keeps it.
+//! Places for the results of builds whose run has no directory yet. Each place holds the link that
+//! keeps a result in Nix's store.
 //!
-//! Each place is locked (flock(2)) by the process that builds there. What is not, a process that
-//! was killed has left.
+//! The process that builds locks its place (flock(2)). An unlocked place is left over from a killed
+//! process.
 
 use std::{
     fs::{self, File},
@@ -13,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{StateDir, StoreError, make_dir, remove_tree};
 
-/// A place for a build; it is removed with this.
+/// A place for a build. Dropping the value removes the place.
 #[derive(Debug)]
 pub struct Building {
     path: PathBuf,
@@ -21,23 +22,23 @@ pub struct Building {
 }
 
 impl StateDir {
-    /// Makes a place for a build, and removes what others have left.
+    /// Makes a place for a build and removes the places of killed processes.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn building(&self) -> Result<Building, StoreError> {
         let all = self.path().join("building");
         make_dir(&all, 0o700)?;
         for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
             if let Some(_lock) = lock(&entry.path()) {
-                // Somebody else may be at it just now.
+                // Another process may be removing the same place.
                 let _ = remove_tree(&entry.path());
             }
         }
         for number in 0.. {
             let path = all.join(format!("{}.{number}", std::process::id()));
             match fs::create_dir(&path) {
-                // Somebody who removes what was left may have been faster.
+                // Another process may have removed the new place as a leftover.
                 Ok(()) => match lock(&path) {
                     Some(lock) if path.exists() => return Ok(Building { path, _lock: lock }),
                     _ => {}
@@ -51,7 +52,7 @@ impl StateDir {
 }
 
 impl Building {
-    /// Returns where the link to what was built is to be.
+    /// Returns the path for the link to the result.
     pub fn link(&self) -> PathBuf {
         self.path.join("result")
     }
@@ -59,12 +60,12 @@ impl Building {
 
 impl Drop for Building {
     fn drop(&mut self) {
-        // What cannot be removed now, the next build removes.
+        // The next build removes a place that cannot be removed now.
         let _ = remove_tree(&self.path);
     }
 }
 
-/// Locks a directory, unless somebody else has.
+/// Locks a directory, unless another process has locked it.
 fn lock(path: &Path) -> Option<Flock<File>> {
     Flock::lock(File::open(path).ok()?, FlockArg::LockExclusiveNonblock).ok()
 }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builds_have_places_of_their_own_and_what_was_left_is_removed() {
+    fn builds_have_places_of_their_own_and_leftovers_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         let left = dir.path().join("building/1.0");

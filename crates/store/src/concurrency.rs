@@ -1,15 +1,15 @@
-//! Concurrency groups: at most one run of a group at a time in a state directory, and at most one
-//! that waits.
+//! Concurrency groups. In a state directory, at most one run of a group goes on and at most one
+//! waits.
 //!
 //! ```text
-//! <state>/concurrency/<group>/lock     locked by the run that goes on; its id, for those who ask
-//! <state>/concurrency/<group>/waiting  the id of the run that waits
-//! <state>/concurrency/<group>/queue    locked while somebody changes the two
+//! <state>/concurrency/<group>/lock     locked by the run that goes on; holds the run's id
+//! <state>/concurrency/<group>/waiting  the id of the waiting run
+//! <state>/concurrency/<group>/queue    locked while a process changes the two files above
 //! ```
 //!
-//! The lock is one of an open file description (fcntl_locking(2)): the kernel gives it back when
-//! the last process has closed it, however that ends. What keeps it over a supervisor's restart is
-//! its caller's to see to. Knows nothing of what a run does in the meantime.
+//! The lock belongs to an open file description (fcntl_locking(2)). The kernel releases it when the
+//! last process has closed the description, however that process ends. The caller keeps the
+//! description open over a supervisor's restart. This module knows nothing of the work of a run.
 
 use std::{
     fs::{File, OpenOptions},
@@ -26,11 +26,11 @@ use nix::{
 use super::{RunDir, StateDir, StoreError, files, liveness::write_lock, make_dir};
 use crate::{ids::RunId, spec::RunSpec};
 
-/// How long the run whose turn it is gets to notice, before it is asked for again; and how long a
-/// lock is left alone that somebody else has.
+/// The time that the next run gets to take a free group before the group is checked again. Also the
+/// pause between two attempts to get a lock.
 const ITS_TURN: Duration = Duration::from_millis(20);
-/// How long another may change the group, and how long the run whose turn it is may take to notice:
-/// either may have been stopped.
+/// The longest wait for another process that changes the group, and for the next run to take a free
+/// group. The process or run may have been stopped.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A concurrency group of a state directory.
@@ -41,7 +41,7 @@ pub struct ConcurrencyGroup {
     patience: Duration,
 }
 
-/// The lock of a group, held until the last copy of it is closed.
+/// The lock of a group. It is held until the last copy of the open file is closed.
 #[derive(Debug)]
 pub struct GroupLock(File);
 
@@ -52,28 +52,28 @@ impl GroupLock {
     }
 }
 
-/// What becomes of a run that comes to a group.
+/// The result of a run's arrival at a group.
 #[derive(Debug)]
 pub enum Arrival {
-    /// It goes on.
+    /// The run goes on and holds the group.
     Entered(GroupLock),
-    /// It waits for the run that holds the group.
+    /// The run waits for the run that holds the group.
     Waits {
-        /// That run, as far as it is known.
+        /// The run that holds the group, if known.
         holder: Option<RunId>,
     },
-    /// A newer run waits already.
+    /// A newer run waits already, so the run must end.
     Replaced {
-        /// That run.
+        /// The newer run.
         by: RunId,
     },
 }
 
 impl ConcurrencyGroup {
-    /// Opens a group, making it where it is new.
+    /// Opens a group and creates it if it is new.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn open(state: &Path, group: &str) -> Result<Self, StoreError> {
         let all = state.join("concurrency");
         make_dir(&all, 0o700)?;
@@ -87,21 +87,21 @@ impl ConcurrencyGroup {
         })
     }
 
-    /// Comes to the group: takes it where it is free; else waits for it in the place of an older
-    /// run that did, which is told, and tells the run that holds it to end where
-    /// `cancel_in_progress`. A run that waits already keeps its place. Blocks for as long as others
-    /// change the group.
+    /// Arrives at the group with a run. A free group is taken at once. Otherwise the run waits: it
+    /// replaces an older waiting run and tells that run to end. With `cancel_in_progress` it also
+    /// tells the run that holds the group to end. A run that waits already keeps its place. This
+    /// call blocks while other processes change the group.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason, or when others take too long.
+    /// Fails with the path and the system's error, or if other processes take too long.
     pub fn arrive(&self, run: &RunId, cancel_in_progress: bool) -> Result<Arrival, StoreError> {
         let deadline = Instant::now() + self.patience;
         loop {
             let queue = self.queue()?;
             let waiting = self.waiting().filter(|waiting| waiting != run);
             if let Some(lock) = lock(&self.path.join("lock"), Wait::No)? {
-                // Between the end of one run and the next it is the turn of the one that waits, if
-                // it is still there to take it, and does.
+                // The group is free, but another run waits for it. Leave the group to that run, if
+                // it is alive and takes the group in time.
                 if waiting
                     .as_ref()
                     .is_some_and(|waiting| self.is_alive(waiting))
@@ -143,11 +143,11 @@ impl ConcurrencyGroup {
         }
     }
 
-    /// Waits until the group is free; blocks. `None` where the run's place was taken by another
+    /// Blocks until the group is free. Returns `None` if another run took this run's place
     /// meanwhile.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn wait(&self, run: &RunId) -> Result<Option<GroupLock>, StoreError> {
         let Some(lock) = lock(&self.path.join("lock"), Wait::Always)? else {
             return Ok(None);
@@ -160,10 +160,10 @@ impl ConcurrencyGroup {
         Ok(Some(lock))
     }
 
-    /// Gives up the run's place among those that wait.
+    /// Gives up the run's place if the run waits.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn leave(&self, run: &RunId) -> Result<(), StoreError> {
         let _queue = self.queue()?;
         if self.waiting().as_ref() == Some(run) {
@@ -217,7 +217,7 @@ impl ConcurrencyGroup {
         })
     }
 
-    /// Returns whether a run was made after another one that is still there.
+    /// Returns whether a run was made after another run that still exists.
     fn is_newer(&self, run: &RunId, than: &RunId) -> bool {
         let made = |id: &RunId| {
             files::read_document::<RunSpec>(&self.run(id)?.spec())
@@ -229,11 +229,11 @@ impl ConcurrencyGroup {
             .is_some_and(|(run, than)| run > than)
     }
 
-    /// Tells a run to end in favour of another. One that is gone cannot be told, and need not.
+    /// Tells a run to end in favour of another one. Does nothing if the run is gone.
     fn tell(&self, id: &RunId, reason: &str) {
         let told = self.run(id).map(|run| run.supersede(reason));
         if let Some(Err(error)) = told {
-            tracing::warn!(run = %id, "{}, it goes on", crate::error::describe(&error));
+            tracing::warn!(run = %id, "{}, the run goes on", crate::error::describe(&error));
         }
     }
 }
@@ -242,7 +242,7 @@ fn read_id(path: &Path) -> Option<RunId> {
     std::fs::read_to_string(path).ok()?.parse().ok()
 }
 
-/// How long a lock is waited for that somebody else has.
+/// The time to wait for a lock that another process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     No,
@@ -250,7 +250,8 @@ enum Wait {
     Always,
 }
 
-/// Locks a file, making it where it is absent. `None` where it is locked and not waited for.
+/// Locks a file and creates it if it is absent. Returns `None` if the file is locked and `wait` is
+/// [`Wait::No`].
 fn lock(path: &Path, wait: Wait) -> Result<Option<GroupLock>, StoreError> {
     let file = OpenOptions::new()
         .read(true)
@@ -292,7 +293,7 @@ mod tests {
         spec::{ManagerKind, SPEC_VERSION},
     };
 
-    /// Makes a run that is as new as its number and has a supervisor.
+    /// Makes a run whose age follows from its number, with a supervisor.
     fn run(state: &Path, number: i64) -> (RunDir, RunLock) {
         let run = StateDir::create(state)
             .unwrap()
@@ -336,7 +337,7 @@ mod tests {
             (holder.as_ref(), two.superseded(), one.superseded()),
             (Some(one.id()), None, None)
         );
-        // Twice the same, as after a restart of its supervisor.
+        // Arrive twice, as after a restart of the run's supervisor.
         assert!(matches!(
             group.arrive(two.id(), false).unwrap(),
             Arrival::Waits { .. }
@@ -349,7 +350,7 @@ mod tests {
             (two.superseded().as_deref(), one.superseded()),
             (Some("replaced by ci-3"), None)
         );
-        // The order in which they were made counts, not that in which they come.
+        // The order of creation counts, not the order of arrival.
         assert!(
             matches!(group.arrive(two.id(), false).unwrap(), Arrival::Replaced { by } if by == *three.id())
         );
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_run_that_is_gone_holds_up_nobody() {
+    fn a_dead_waiting_run_does_not_block_the_group() {
         let dir = tempfile::tempdir().unwrap();
         let group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         let [(one, _a), (two, gone), (three, _c)] = [1, 2, 3].map(|number| run(dir.path(), number));
@@ -404,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_somebody_is_changing_for_ever_is_given_up() {
+    fn waiting_for_a_change_of_the_group_ends() {
         let dir = tempfile::tempdir().unwrap();
         let mut group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         group.patience = Duration::from_millis(50);
@@ -430,7 +431,7 @@ mod tests {
             panic!("it was free")
         };
         group.arrive(two.id(), false).unwrap();
-        // `two` lives, and is stopped.
+        // The run `two` is alive, but stopped.
         drop(held);
         assert!(matches!(
             group.arrive(three.id(), false).unwrap(),
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_waits_no_more() {
+    fn a_run_that_leaves_waits_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         let [(one, _a), (two, _b)] = [1, 2].map(|number| run(dir.path(), number));

@@ -1,4 +1,4 @@
-//! `events.jsonl`: appended one whole line at a time, read while it grows.
+//! `events.jsonl`: a file to which whole lines are appended while others read it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -22,15 +22,15 @@ use crate::{
     event::{Event, EventKind},
 };
 
-/// The room that a job's file of events has from the beginning, in bytes: most jobs tell less.
+/// The disk space that a job's file of events gets at its creation, in bytes. Most jobs need less.
 pub(super) const FIRST_ROOM: u64 = 8 << 10;
-/// The part of its room that is kept for the last event, which tells how the job ended.
+/// The part of that space that is kept for the last event, which holds the job's result.
 const LAST_WORD: u64 = 4 << 10;
 
-/// Sets room aside in a file beyond its end (fallocate(2)): so many bytes from its beginning.
+/// Reserves the disk space of a file's first `bytes` bytes, also beyond its end (fallocate(2)).
 ///
 /// # Errors
-/// Fails where the disk is full. A file system that cannot do so is no error.
+/// Fails if the disk is full. Succeeds on a file system that cannot reserve space.
 pub(super) fn set_aside(file: &File, bytes: u64) -> io::Result<()> {
     let bytes = bytes.try_into().unwrap_or(i64::MAX);
     match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
@@ -45,19 +45,19 @@ pub struct EventWriter {
     path: PathBuf,
     file: File,
     length: u64,
-    /// Whether the last line is torn, and is to be ended before the next one.
+    /// Whether the last line is torn. The next write ends it first.
     torn: bool,
-    /// How much of the file has its room on disk, from its beginning, where room is kept for the
-    /// last event.
+    /// The number of bytes from the file's beginning whose disk space is reserved. `None` means
+    /// that no space is kept for the last event.
     set_aside: Option<u64>,
 }
 
 impl EventWriter {
-    /// Opens the file for appending, making it where it is absent. A torn last line of a writer
-    /// that died is ended with the next event, so that it spoils only itself.
+    /// Opens the file for appending and creates it if it is absent. If a dead writer left a torn
+    /// last line, the next event ends that line, so that no other line is damaged.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn open(path: &Path, mode: u32) -> Result<Self, StoreError> {
         let open = || -> io::Result<(File, u64, bool)> {
             let file = OpenOptions::new()
@@ -79,12 +79,11 @@ impl EventWriter {
         })
     }
 
-    /// Takes a job's file of events, which is open for appending and which nobody has written to;
-    /// `None` where somebody has. It keeps room for the job's last event. The path is for errors
-    /// only.
+    /// Takes a job's file of events that is open for appending. Returns `None` if the file is not
+    /// empty. The writer keeps disk space for the job's last event. The path is only for errors.
     ///
     /// # Errors
-    /// Fails with the system's reason, or where it is no file.
+    /// The system refuses, or the descriptor does not belong to a plain file.
     pub fn of_new(file: File, path: &Path) -> Result<Option<Self>, StoreError> {
         let meta = file
             .metadata()
@@ -103,14 +102,14 @@ impl EventWriter {
         }))
     }
 
-    /// Takes a job's file of events, which is open for appending, from a process that wrote to it
-    /// and has ended. A torn last line of that one is ended with the next event.
+    /// Takes over a job's file of events, open for appending, from a process that has ended. If
+    /// that process left a torn last line, the next event ends that line.
     ///
     /// # Errors
-    /// Fails with the system's reason, or where what lies at the path is no file.
+    /// The system refuses, or the path is not a plain file.
     pub fn of_old(file: File, path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::io("read", path, source);
-        // What is open cannot be read.
+        // The given descriptor cannot be read.
         let readable =
             open_untrusted(path)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let (length, torn) = end(&readable).map_err(failed)?;
@@ -119,23 +118,23 @@ impl EventWriter {
             file,
             length,
             torn,
-            // There may be more, which is not lost.
+            // More space may be reserved. That space stays reserved.
             set_aside: Some(FIRST_ROOM.max(length)),
         })
     }
 
-    /// Appends events in one write, and keeps the room for the last event where that is kept.
+    /// Appends events in one write. Does not use the space that is kept for the last event.
     ///
-    /// # Errors Fails with the system's reason, most likely that the disk is full; a part that was
-    /// written is taken back.
+    /// # Errors
+    /// The system refuses, most likely because the disk is full. A partly written line is removed.
     pub fn append(&mut self, events: &[Event]) -> Result<(), StoreError> {
         self.write(events, LAST_WORD)
     }
 
-    /// Appends the last events, for which room was kept.
+    /// Appends the last events, in the space that is kept for them.
     ///
     /// # Errors
-    /// As [`Self::append`].
+    /// Fails like [`Self::append`].
     pub fn append_last(&mut self, events: &[Event]) -> Result<(), StoreError> {
         self.write(events, 0)
     }
@@ -162,8 +161,8 @@ impl EventWriter {
             Ok(set_aside_now)
         };
         self.set_aside = write().map_err(|source| {
-            // Best effort: a torn line is skipped by readers all the same. It does not touch what
-            // was set aside, for the file has not grown.
+            // Removing the torn line may fail. Readers skip such a line. If the file has not grown,
+            // do not truncate it: that would release the reserved space.
             if self
                 .file
                 .metadata()
@@ -179,7 +178,7 @@ impl EventWriter {
     }
 }
 
-/// Returns the length of a file, and whether its last line is torn.
+/// Returns the length of a file and whether its last line is torn.
 fn end(file: &File) -> io::Result<(u64, bool)> {
     use std::os::unix::fs::FileExt;
     let length = file.metadata()?.len();
@@ -190,69 +189,70 @@ fn end(file: &File) -> io::Result<(u64, bool)> {
     Ok((length, last != *b"\n"))
 }
 
-/// What is wrong with a file of events.
+/// A problem in a file of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Complaint {
-    /// A line is no event: torn by a crash, or written by a job.
+    /// A line is not an event: a crash tore the line, or a job wrote it.
     #[error("line {line} is damaged; the rest is used")]
     Damaged {
-        /// Which, from 1.
+        /// The line's number, from 1.
         line: u64,
     },
-    /// A line is of a version that this program does not know.
+    /// The line has a version that this program does not know.
     #[error(
         "line {line} has version {version}, which this program does not know; the rest is used"
     )]
     OtherVersion {
-        /// Which, from 1.
+        /// The line's number, from 1.
         line: u64,
-        /// Its version.
+        /// The line's version.
         version: u32,
     },
-    /// A line of a job is longer than is read.
-    #[error("line {line} is longer than {LINE_MAX} bytes; what comes from there on is ignored")]
+    /// A line of a job's file exceeds the limit.
+    #[error("line {line} is longer than {LINE_MAX} bytes; that line and the rest are ignored")]
     LongLine {
-        /// Which, from 1.
+        /// The line's number, from 1.
         line: u64,
     },
-    /// A job has written more than is read, or has had the file read in vain too often.
-    #[error("there is more than the {EVENTS_MAX} bytes that are read; the rest is ignored")]
+    /// A job's file exceeds the limit, or was read without result too often.
+    #[error("the file exceeds the {EVENTS_MAX} bytes that are read; the rest is ignored")]
     TooMuch,
 }
 
-/// What a look into a file of events brought.
+/// The result of one look into a file of events.
 #[derive(Debug, Default)]
 pub struct News {
-    /// The events that have been appended since the last look.
+    /// The events that were appended since the last look.
     pub events: Vec<Event>,
-    /// What is wrong with what was read.
+    /// The problems in the new part.
     pub complaints: Vec<Complaint>,
-    /// Whether there is more to be read at once.
+    /// Whether more can be read at once.
     pub more: bool,
-    /// Whether nothing more is ever read of this file.
+    /// Whether this reader will never read more of the file.
     pub over: bool,
 }
 
-/// Reads the events of a file that may still be growing, and may not exist yet.
+/// Reads the events of a file. The file may still grow, and it may not exist yet.
 ///
-/// A line without a `version` is of version 1; a program that writes another says so in each line.
+/// A line without a `version` has version 1. Programs that write other versions state them in each
+/// line.
 #[derive(Debug)]
 pub struct EventTail {
     path: PathBuf,
     file: Option<File>,
     partial: Vec<u8>,
     lines: u64,
-    /// How many bytes may still be read; `None` without a bound.
+    /// The number of bytes that may still be read. `None` means no limit.
     room: Option<u64>,
     over: bool,
 }
 
-/// How much is read in one go, in bytes, and how much of a job's file in one look: nobody else
-/// waits for longer.
+/// The size of one read, and the most bytes of a job's file in one look. The second limit bounds
+/// the wait of other jobs.
 const READ: u64 = 64 << 10;
 const LOOK: usize = 1 << 20;
-/// What a look at a job's file counts for that brings less, in bytes: a job that has its file
-/// looked at in vain, again and again, comes to an end of it.
+/// The least number of bytes that one look at a job's file counts for. It ends a job that makes us
+/// look at its file again and again without result.
 const LOOK_MIN: u64 = 512;
 
 impl EventTail {
@@ -268,8 +268,8 @@ impl EventTail {
         }
     }
 
-    /// Returns a reader at the beginning of a file that a job may have written: what is read of it
-    /// is bounded.
+    /// Returns a reader at the beginning of a file that a job may have written. Such a reader has
+    /// limits.
     pub fn untrusted(path: PathBuf) -> Self {
         Self {
             room: Some(EVENTS_MAX),
@@ -277,11 +277,11 @@ impl EventTail {
         }
     }
 
-    /// Returns what has been appended since the last look. A line that is not yet complete waits
-    /// for the next look; a line that is no event is passed over.
+    /// Returns the events that were appended since the last look. An incomplete line waits for the
+    /// next look. A line that is not an event is skipped.
     ///
     /// # Errors
-    /// Fails when the file cannot be read.
+    /// The file cannot be read.
     pub fn read(&mut self) -> Result<News, StoreError> {
         let mut news = News::default();
         if self.over {
@@ -338,11 +338,11 @@ impl EventTail {
         Ok(news)
     }
 
-    /// Returns all that is there, of a file that this program wrote. What is wrong with it stands
-    /// among the events, as warnings.
+    /// Returns all events of a file that this program wrote. Problems appear among the events, as
+    /// warnings.
     ///
     /// # Errors
-    /// Fails when the file cannot be read.
+    /// The file cannot be read.
     pub fn read_own(&mut self) -> Result<Vec<Event>, StoreError> {
         let News {
             mut events,
@@ -359,7 +359,7 @@ impl EventTail {
                 message: format!("`{}`: {complaint}", name.display()),
             },
         });
-        // Where there is an end it stays the last.
+        // If the run's last event is there, it stays the last.
         let end = events.len().saturating_sub(1);
         events.splice(end..end, warnings);
         Ok(events)
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_line_is_told_and_the_rest_used() {
+    fn a_damaged_line_is_reported_and_the_rest_used() {
         let newer = r#"{"version":2,"at":"2026-01-01T00:00:00Z","event":{"type":"new"}}"#;
         let (_dir, path) = file(&format!("{STARTED}\n{{torn\n{newer}\n{STARTED}\n{{part"));
         let news = EventTail::untrusted(path.clone()).read().unwrap();
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_in_vain_come_to_an_end() {
+    fn looks_without_result_are_limited() {
         let (_dir, path) = file("");
         let mut tail = EventTail::untrusted(path);
         let looks = (1..).find(|_| tail.read().unwrap().over).unwrap();
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn own_events_have_no_bound() {
+    fn own_events_have_no_limit() {
         let (_dir, path) = file("");
         let mut writer = EventWriter::open(&path, 0o600).unwrap();
         let message = "x".repeat(LINE_MAX + 1);

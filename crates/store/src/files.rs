@@ -1,5 +1,5 @@
-//! Reading and writing single files safely: atomically, and without trusting what a job may have
-//! put in their place.
+//! Reads and writes single files safely: atomically, and without trust in files that a job may have
+//! replaced.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::StoreError;
 use crate::record::Versioned;
 
-/// The largest file that is read from a directory a job can write to, in bytes.
+/// The largest file that is read from a directory in which a job can write, in bytes.
 const UNTRUSTED_MAX: u64 = 64 << 20;
-/// How much of a small file is read at once, in bytes.
+/// The size of the first read of a small file, in bytes.
 const READ_AT_ONCE: usize = 4 << 10;
 
-/// Writes a JSON file so that readers see the old content or the new, never a part of it, and a
-/// crash leaves one of both (write, fsync where `durable`, rename; rename(2)).
+/// Writes a JSON file atomically (rename(2)). Readers see the old content or the new content, and
+/// so does a crash. With `durable`, the content reaches the disk first (fsync(2)).
 ///
 /// # Errors
-/// Fails with the path and the system's reason; no partial file is left.
+/// Fails with the path and the system's error. No partial file is left.
 pub fn write_json<T: Serialize>(
     path: &Path,
     value: &T,
@@ -35,10 +35,11 @@ pub fn write_json<T: Serialize>(
     write_atomically(path, &bytes, mode, durable)
 }
 
-/// Writes a JSON file that nobody reads before it is whole, and so needs no detour by another name.
+/// Writes a JSON file without a temporary file, for files that nothing reads before they are
+/// complete.
 ///
 /// # Errors
-/// Fails with the path and the system's reason.
+/// Fails with the path and the system's error.
 pub fn write_json_plainly<T: Serialize>(
     path: &Path,
     value: &T,
@@ -57,10 +58,10 @@ pub fn write_json_plainly<T: Serialize>(
     write().map_err(|source| StoreError::io("write", path, source))
 }
 
-/// Writes bytes as [`write_json`] does.
+/// Writes bytes like [`write_json`].
 ///
 /// # Errors
-/// Fails with the path and the system's reason; no partial file is left.
+/// Fails with the path and the system's error. No partial file is left.
 pub fn write_atomically(
     path: &Path,
     bytes: &[u8],
@@ -83,23 +84,23 @@ pub fn write_atomically(
         std::fs::rename(&temporary, path)
     };
     write().map_err(|source| {
-        // The file may not even be there; what matters is the first error.
+        // The temporary file may not exist. Report the first error only.
         let _ = std::fs::remove_file(&temporary);
         StoreError::io("write", path, source)
     })
 }
 
-/// Raises a flag: a file whose presence tells something, with a reason as its content. On a full
-/// disk the file is empty; readers know what an empty one means.
+/// Raises a flag: a file whose presence is the message and whose content is the reason. On a full
+/// disk the file is empty. Readers know the meaning of an empty one.
 ///
 /// # Errors
-/// Fails with the path and the system's reason.
+/// Fails with the path and the system's error.
 pub fn raise_flag(path: &Path, reason: &str, mode: u32) -> Result<(), StoreError> {
     let raised = write_atomically(path, reason.as_bytes(), mode, false);
     if !raised.as_ref().is_err_and(StoreError::is_full) {
         return raised;
     }
-    // Most file systems have room for an entry in a directory where they have none for a block.
+    // Most full file systems still have room for an entry in a directory, though not for a block.
     let raise = || -> io::Result<()> {
         let file = File::create(path)?;
         file.set_permissions(std::fs::Permissions::from_mode(mode))
@@ -110,7 +111,7 @@ pub fn raise_flag(path: &Path, reason: &str, mode: u32) -> Result<(), StoreError
 /// Reads a document that this program wrote.
 ///
 /// # Errors
-/// Fails when the file is absent, unreadable, of another version, or not of the type's form.
+/// The file is absent, unreadable, of another version or not of the type's form.
 pub fn read_document<T: Versioned>(path: &Path) -> Result<T, StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
     document(path, &bytes)
@@ -119,17 +120,17 @@ pub fn read_document<T: Versioned>(path: &Path) -> Result<T, StoreError> {
 /// Reads a JSON file that this program wrote and that has no version.
 ///
 /// # Errors
-/// Fails when the file is absent, unreadable, or not of the type's form.
+/// The file is absent, unreadable or not of the type's form.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::io("read", path, source))?;
     parse(path, &bytes)
 }
 
-/// Reads a JSON file from a directory that a job can write to: a link, a pipe, a device or a giant
-/// is not followed, waited for or loaded. `None` where there is no such file.
+/// Reads a JSON file from a directory in which a job can write. It follows no link, waits for no
+/// pipe or device, and loads no huge file. Returns `None` if the file does not exist.
 ///
 /// # Errors
-/// Fails when what lies there is no plain file of reasonable size, or not of the type's form.
+/// The path is not a plain file of reasonable size, or the content is not of the type's form.
 pub fn read_untrusted_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     match read_untrusted(path, UNTRUSTED_MAX)? {
         Some(bytes) => parse(path, &bytes).map(Some),
@@ -141,9 +142,9 @@ fn read_untrusted(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> 
     let Some(file) = open_untrusted(path)? else {
         return Ok(None);
     };
-    // Room for most that is read so: without it, it would come in small parts.
+    // A buffer of this size holds most of these files. Without it, many small reads would follow.
     let mut bytes = Vec::with_capacity(READ_AT_ONCE);
-    // It may have grown since it was opened.
+    // The file may have grown since it was opened.
     file.take(max + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| StoreError::io("read", path, source))?;
@@ -155,11 +156,11 @@ fn read_untrusted(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> 
     Ok(Some(bytes))
 }
 
-/// Opens a plain file for reading in a directory that a job can write to; `None` where there is
-/// none. How much is read of it is for the caller to bound.
+/// Opens a plain file for reading, in a directory in which a job can write. Returns `None` if the
+/// file does not exist. The caller limits the size that it reads.
 ///
 /// # Errors
-/// Fails when what lies there is no plain file.
+/// The path is not a plain file.
 pub fn open_untrusted(path: &Path) -> Result<Option<File>, StoreError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match OpenOptions::new()
@@ -169,7 +170,7 @@ pub fn open_untrusted(path: &Path) -> Result<Option<File>, StoreError> {
     {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // A link, to open(2) with `O_NOFOLLOW`.
+        // open(2) with `O_NOFOLLOW` reports a link by this error.
         Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
             return Err(StoreError::NotPlain {
                 path: path.to_owned(),
@@ -188,8 +189,8 @@ pub fn open_untrusted(path: &Path) -> Result<Option<File>, StoreError> {
     Ok(Some(file))
 }
 
-/// Takes a document in. Its version is looked at first where the document does not read as one of
-/// this program's: a newer one may have fields that are not known here.
+/// Parses a document. If the document does not parse, its version decides on the error: a newer
+/// document may have unknown fields.
 fn document<T: Versioned>(path: &Path, bytes: &[u8]) -> Result<T, StoreError> {
     let other = |found| StoreError::OtherVersion {
         path: path.to_owned(),
@@ -209,7 +210,7 @@ fn document<T: Versioned>(path: &Path, bytes: &[u8]) -> Result<T, StoreError> {
     }
 }
 
-/// Returns the version that a document says it has, whatever else is in it.
+/// Returns the version in a document and ignores all other fields.
 pub(super) fn version(bytes: &[u8]) -> Option<u32> {
     #[derive(Deserialize)]
     struct Head {

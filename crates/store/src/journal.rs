@@ -1,16 +1,17 @@
-//! A run's log lines in the journal: which journal, what to ask journalctl(1) for, and what its
-//! answer means.
+//! A run's log lines in the journal: the choice of the journal, the call of journalctl(1), and the
+//! meaning of its output.
 //!
-//! The journal is read through `journalctl -o export`: every systemd has it, it needs no C library,
-//! and it writes three times as many lines a second as with `-o json`. Starts no process itself:
-//! [`JournalQuery::command`] says what to start, [`JournalQuery::parse`] reads its output.
+//! The journal is read through `journalctl -o export`. Every systemd has journalctl, it needs no C
+//! library, and this format gives three times as many lines a second as `-o json`. This module
+//! starts no process: [`JournalQuery::command`] builds the call, and [`JournalQuery::parse`] reads
+//! the output.
 //!
-//! Anybody on the host may send lines that claim to be a run's. What counts is `_SYSTEMD_UNIT=`,
-//! which journald itself sets (systemd.journal-fields(7)): a line belongs to the job whose unit
-//! sent it. journald does not know the unit of a process that has ended before journald looks at
-//! it, as a runner's may have that sends its last line. Such a line is believed where it has the
-//! `_PID=` and `_UID=` of a runner of the job, which the kernel tells journald. Run ids are unique
-//! in a state directory only, so lines from before and after the run are not its own either.
+//! Any process on the host may send lines that claim to belong to a run. journald itself sets
+//! `_SYSTEMD_UNIT=` (systemd.journal-fields(7)), so a line belongs to the job whose unit that field
+//! names. The field is missing if the process ended before journald looked at it. A runner's last
+//! line may be such a line. It counts as the job's if `_PID=` and `_UID=`, which journald gets from
+//! the kernel, are those of a runner of the job. Run ids are unique only in one state directory, so
+//! lines from before and after the run are ignored, too.
 
 use std::{
     borrow::Cow,
@@ -36,12 +37,12 @@ use crate::{
 /// The fields that are read.
 const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,NIXACTIONS_COMMAND,\
                       _PID,_UID,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
-/// How long after the run's end journald may still be writing its lines down.
+/// The longest time after a run's end in which journald may still write down its lines.
 const JOURNALD_LAG: SignedDuration = SignedDuration::from_secs(10);
-/// systemd's messages of this priority (warning) or a graver one are shown.
+/// The lowest priority of systemd's messages that are shown (warning).
 const MANAGER_PRIORITY: u8 = 4;
 
-/// Where a run's log lines are kept.
+/// The place of a run's log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalSource {
     /// The host's journal, as root reads it.
@@ -52,7 +53,7 @@ pub enum JournalSource {
     Directory(PathBuf),
 }
 
-/// A question for a run's log lines.
+/// A query for a run's log lines.
 #[derive(Debug, Clone)]
 pub struct JournalQuery {
     run: RunId,
@@ -63,28 +64,28 @@ pub struct JournalQuery {
     runners: Runners,
 }
 
-/// From where on lines are read, and whether to wait for more.
+/// The start of a query, and whether it waits for further lines.
 #[derive(Debug, Clone, Copy)]
 pub struct Mode<'a> {
-    /// Wait for lines that are yet to come.
+    /// Wait for further lines.
     pub follow: bool,
-    /// Read what comes after the line with this cursor; everything of the run where absent.
+    /// Start after the line with this cursor. Without a cursor, start with the run.
     pub after: Option<&'a str>,
 }
 
-/// One entry of journalctl's answer.
+/// One entry of journalctl's output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JournalEntry {
-    /// Where it stands in the journal.
+    /// The entry's place in the journal.
     pub cursor: String,
-    /// The log lines in it, where they are shown: several, of a step that printed faster than
-    /// journald takes entries.
+    /// The shown log lines of the entry. A step that prints faster than journald takes entries has
+    /// several lines in one entry.
     pub lines: Vec<LogLine>,
 }
 
 impl JournalQuery {
-    /// Returns the question for a run's lines, or those of one of its jobs. Where the run's spec is
-    /// missing or cannot be read, the journal is taken that runs of the caller usually log to.
+    /// Returns the query for the lines of a run or of one of its jobs. If the run's spec cannot be
+    /// read, the query uses the journal to which runs of the caller usually log.
     pub fn of(run: &RunDir, job: Option<&JobName>) -> Self {
         let spec: Option<RunSpec> = read_document(&run.spec()).ok();
         let source = match spec.as_ref().map(|spec| spec.manager) {
@@ -108,19 +109,19 @@ impl JournalQuery {
         }
     }
 
-    /// Asks for nothing that was sent after the run's end.
+    /// Leaves out the lines that were sent after the run's end.
     #[must_use]
     pub fn until(mut self, end: Option<Timestamp>) -> Self {
         self.until = end;
         self
     }
 
-    /// Returns where the lines are read.
+    /// Returns the place of the lines.
     pub fn source(&self) -> &JournalSource {
         &self.source
     }
 
-    /// Returns the journalctl that answers; its output is for [`Self::parse`].
+    /// Returns the call of journalctl. [`Self::parse`] reads its output.
     pub fn command(&self, mode: Mode<'_>) -> Command {
         let mut command = Command::new(programs::program("journalctl"));
         command
@@ -130,8 +131,8 @@ impl JournalQuery {
             JournalSource::System => {
                 command.arg("--system");
             }
-            // Without persistent storage users have no journal of their own, and `--user` would
-            // show nothing at all.
+            // Leave out `--user`: without persistent storage, users have no journal of their own,
+            // and `--user` would show nothing.
             JournalSource::User => {}
             JournalSource::Directory(path) => {
                 command.arg(format!("--directory={}", path.display()));
@@ -164,8 +165,8 @@ impl JournalQuery {
         command
     }
 
-    /// Reads the first entry of a part of journalctl's output; returns it and how many bytes it
-    /// took. `None` where it has not come whole yet.
+    /// Reads the first entry of a part of journalctl's output. Returns the entry and its length in
+    /// bytes, or `None` if the entry is incomplete.
     pub fn parse(&self, bytes: &[u8]) -> Option<(JournalEntry, usize)> {
         let mut start = 0;
         loop {
@@ -237,7 +238,7 @@ impl JournalQuery {
             mark,
             message: message.to_owned(),
         };
-        // What others say in several lines stays together.
+        // A step's text of several lines becomes several lines. Other texts stay whole.
         let is_group = matches!(stream, Stream::Stdout | Stream::Stderr);
         Some(if is_group {
             message.split('\n').map(line).collect()
@@ -247,18 +248,18 @@ impl JournalQuery {
     }
 }
 
-/// Returns the time as systemd.time(7) reads it, rounded down.
+/// Returns the time in the form of systemd.time(7), rounded down to seconds.
 fn at_seconds(time: Timestamp) -> String {
     format!("@{}", time.as_second())
 }
 
-/// Who sent an entry, as journald saw it.
+/// The sender of an entry, as journald saw it.
 enum Sender {
     /// A process of the job's unit.
     Job(JobName),
-    /// The service manager, about a unit.
+    /// The service manager, reporting on a unit.
     Manager,
-    /// journald does not say: the process was gone when journald looked at it.
+    /// Unknown to journald: the process was gone when journald looked at it.
     Unknown,
 }
 
@@ -267,8 +268,8 @@ enum Sender {
 struct Fields<'a>(Vec<(&'a [u8], &'a [u8])>);
 
 impl<'a> Fields<'a> {
-    /// Reads fields up to the empty line that ends an entry; returns them and how many bytes they
-    /// took. `None` where they have not come whole yet.
+    /// Reads fields up to the empty line at the end of an entry. Returns the fields and their
+    /// length in bytes, or `None` if the entry is incomplete.
     fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let mut fields = Vec::with_capacity(16);
         let mut rest = bytes;
@@ -285,14 +286,14 @@ impl<'a> Fields<'a> {
                 .iter()
                 .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
             {
-                // A value that is no printable text: its length, itself, a line end.
+                // A value that is not printable text: its length, the value, a line end.
                 let length = u64::from_le_bytes(*rest.first_chunk()?);
                 let length = usize::try_from(length).ok()?;
                 let value = rest.get(8..)?.get(..length)?;
                 rest = rest.get(8 + length + 1..)?;
                 fields.push((line, value));
             }
-            // Any other line is journalctl's own, as `-- Boot … --`.
+            // journalctl writes other lines of its own, such as `-- Boot … --`.
         }
     }
 
@@ -303,7 +304,7 @@ impl<'a> Fields<'a> {
             .map(|(_, value)| *value)
     }
 
-    /// Returns a field's value; the last one where it has several.
+    /// Returns the value of a field, or the last value if there are several.
     fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         self.values(name).last().map(String::from_utf8_lossy)
     }
@@ -325,15 +326,15 @@ impl<'a> Fields<'a> {
             .filter_map(|job| std::str::from_utf8(job).ok()?.parse().ok())
     }
 
-    /// Returns the job that the entry claims to belong to, if it claims to belong to one only.
+    /// Returns the job that the entry claims to belong to, if the entry claims only one job.
     fn only_job(&self) -> Option<JobName> {
         let mut jobs = self.jobs();
         let first = jobs.next()?;
         jobs.all(|other| other == first).then_some(first)
     }
 
-    /// Returns who sent the entry; `None` where it is somebody whom the run does not concern. A
-    /// user's own manager may have units of any name, which count for a run of that manager only.
+    /// Returns the sender of the entry, or `None` if the sender does not belong to the run. A
+    /// user's own manager may have units of any name, so these count only for runs of that manager.
     fn sender(&self, run: &RunId, is_users: bool) -> Option<Sender> {
         let (own, other) = if is_users {
             ("_SYSTEMD_USER_UNIT", "_SYSTEMD_UNIT")
@@ -353,9 +354,9 @@ impl<'a> Fields<'a> {
             .map(Sender::Job)
     }
 
-    /// Returns whether an entry that is no output of the job says something worth showing. That the
-    /// runner of a failed job exited, and that the unit's start has failed or was not tried, is
-    /// what the job's record says better; what the manager ignores is no concern of the job's.
+    /// Returns whether a message of the manager is worth showing. The job's record already tells
+    /// that the runner of a failed job exited, and that a unit's start failed or was skipped.
+    /// Settings that the manager ignores do not concern the job.
     fn tells(&self, priority: u8) -> bool {
         let message = self.text("MESSAGE").unwrap_or_default();
         let told = self.text("UNIT_RESULT").as_deref() == Some("exit-code")
@@ -433,7 +434,7 @@ mod tests {
         assert_eq!(
             messages,
             ["\u{1b}[1mhi", "", "\u{fffd}="],
-            "each line of the step's is one"
+            "each line of the step becomes a line"
         );
         assert_eq!(used, bytes.len());
         for length in 0..bytes.len() {
@@ -476,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_is_gone_is_believed_where_it_was_the_jobs_runner() {
+    fn a_dead_sender_counts_if_it_was_the_jobs_runner() {
         let sent_by = |job: &str, pid: u32, uid: u32| {
             line(&format!(
                 "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB={job}\n_PID={pid}\n_UID={uid}"
@@ -486,11 +487,11 @@ mod tests {
         assert!(sent_by("build", 7, 8));
         assert!(!sent_by("build", 9, 8), "another process of the job");
         assert!(!sent_by("build", 7, 9), "a process that has its number now");
-        assert!(!sent_by("deploy", 7, 8), "its runner is not known");
+        assert!(!sent_by("deploy", 7, 8), "the job's runner is unknown");
     }
 
     #[test]
-    fn the_manager_is_heard_when_it_says_something() {
+    fn only_telling_messages_of_the_manager_are_shown() {
         let said = |more: &str| {
             let fields = format!(
                 "NIXACTIONS_JOB=build\n_SYSTEMD_UNIT=init.scope\nMESSAGE=it failed\n{more}"
@@ -509,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_another_time_or_job_are_not_the_runs() {
+    fn lines_of_another_time_or_job_are_ignored() {
         assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=999000000")).is_none());
         assert!(line(&format!("{OUTPUT}\n_SOURCE_REALTIME_TIMESTAMP=2001000000")).is_none());
         let (other, _) = query(Some("test")).parse(&entry(OUTPUT)).unwrap();
@@ -523,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_passed_over() {
+    fn text_that_is_not_an_entry_is_skipped() {
         assert_eq!(query(None).parse(b"-- No entries --\n"), None);
         assert_eq!(query(None).parse(b"FOO=1\n\n"), None);
         let bytes = [&b"-- Boot 1 --\n\n"[..], &entry(OUTPUT)].concat();

@@ -1,27 +1,30 @@
-//! The run directory: where everything of a run lies on disk, and how it is read and written.
+//! The run directory: the files of a run on disk, and the code that reads and writes them.
 //!
 //! ```text
 //! <state>/version                      the layout's version
-//! <state>/concurrency/<group>/         who holds a concurrency group, and who waits for it
-//! <state>/numbers/<workflow>           the highest number of a run that was removed
+//! <state>/concurrency/<group>/         the run that holds a concurrency group, and the waiting run
+//! <state>/numbers/<workflow>           the highest number of a removed run
 //! <state>/trash/                       runs that are being removed
 //! <state>/building/                    workflows that Nix builds for runs to come
-//! <state>/runs/<run>/                  0700: nobody but its owner gets below it by path
-//!     plan.json  run.json              what was asked for (run.json may hold secrets)
-//!     workflow                         a link to where the plan comes from, if that is Nix's store, which keeps it there
-//!     events.jsonl  record.json        what happened
-//!     start.lock                       held by the client that starts the run, then by all that follow it
+//! <state>/runs/<run>/                  0700: only its owner can reach the files in it
+//!     plan.json  run.json              the request (run.json may hold secrets)
+//!     workflow                         a link to the plan in Nix's store, if it comes from there;
+//!                                      the link keeps the plan in the store
+//!     events.jsonl  record.json        the events and the final record
+//!     start.lock                       held by the client that starts the run, later shared by
+//!                                      all clients that follow it
 //!     supervisor.lock                  held by the run's supervisor while it lives
 //!     control/                         requests to the supervisor: cancel, kill, superseded
-//!     shared/                          bound read-only into every job: cancelled, source/, slots/, matrix/<group>/
-//!     jobs/<job>/spec.json             the job as its runner gets it
-//!     jobs/<job>/out/                  its runner's alone, its dependents read: events.jsonl
-//!     jobs/<job>/artifacts/<name>/     the job writes, the jobs that take the artifact in read
-//!     jobs/<job>/work/                 the job's own: workspace, home
+//!     shared/                          bound read-only into every job: cancelled, source/, slots/,
+//!                                      matrix/<group>/
+//!     jobs/<job>/spec.json             the job's spec for its runner
+//!     jobs/<job>/out/                  events.jsonl: written by the runner, read by dependents
+//!     jobs/<job>/artifacts/<name>/     written by the job, read by the jobs that restore it
+//!     jobs/<job>/work/                 the job's own workspace and home
 //! ```
 //!
-//! Knows nothing of systemd. A job may have replaced anything it can write to, so what lies there
-//! is read with care.
+//! Knows nothing of systemd. A job may have replaced any file that it can write to, so this crate
+//! reads such files with care.
 
 #[cfg(feature = "runs")]
 mod building;
@@ -89,89 +92,89 @@ use crate::{
     spec::WorkspaceHook,
 };
 
-/// What can go wrong with files.
+/// The errors of files.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The system refused.
+    /// The system refused an action.
     #[error("failed to {action} `{}`", path.display())]
     Io {
-        /// What was tried.
+        /// The action, as a verb.
         action: &'static str,
-        /// On what.
+        /// The path of the action.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file is not of the form it must have.
+    /// A file does not have the form of its type.
     #[error("`{}` is malformed", path.display())]
     Malformed {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
-    /// Something else lies where a plain file is expected.
+    /// The path is not a plain file of reasonable size.
     #[error("`{}` is not a plain file of reasonable size", path.display())]
     NotPlain {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// A link lies on the way to a path.
+    /// A component of the path is a link.
     #[error("`{}` leads through a link", path.display())]
     ThroughLink {
-        /// The path as far as the link.
+        /// The path up to the link.
         path: PathBuf,
     },
-    /// A path is neither a file, a directory nor a link.
+    /// The path is neither a file, a directory nor a link.
     #[error("`{}` is {kind}, which cannot be copied", path.display())]
     Special {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What it is.
+        /// The kind of the file, in words.
         kind: &'static str,
     },
-    /// The state directory lies where systemd removes what the jobs' users leave.
-    #[error("state directory `{}` is below `/dev/shm`, where systemd removes what belongs to a job's user when the job ends", path.display())]
+    /// systemd removes the files of the jobs' users in this place.
+    #[error("state directory `{}` is below `/dev/shm`, where systemd removes the files of a job's user when the job ends", path.display())]
     Swept {
         /// The state directory.
         path: PathBuf,
     },
-    /// A document is of another version than this program reads.
+    /// A document has a version other than the one that this program reads.
     #[error("`{}` has version {found}, this program knows version {known}", path.display())]
     OtherVersion {
-        /// Which file.
+        /// The path of the document.
         path: PathBuf,
-        /// Its version.
+        /// The document's version.
         found: u32,
-        /// The version that is known.
+        /// The version that this program reads.
         known: u32,
     },
-    /// The state directory was written by a newer program.
+    /// A newer program wrote the state directory.
     #[error("state directory `{}` has version {found}, this program knows version {known}", path.display())]
     Newer {
         /// The state directory.
         path: PathBuf,
-        /// Its version.
+        /// The version of the state directory.
         found: String,
-        /// The newest version known.
+        /// The newest version that this program knows.
         known: u32,
     },
-    /// No run has this id.
+    /// The state directory has no run with this id.
     #[error("no run `{run}` in `{}`", state.display())]
     NoRun {
-        /// What was asked for.
+        /// The requested id.
         run: String,
         /// The state directory.
         state: PathBuf,
-        /// The nearest known id.
+        /// The nearest existing id.
         nearest: Option<String>,
     },
-    /// What was given is no run id at all.
-    #[error("`{text}` is no run id")]
+    /// The text is not a run id.
+    #[error("invalid run id `{text}`")]
     BadRunId {
-        /// What was given.
+        /// The text.
         text: String,
-        /// Why it is none.
+        /// The reason.
         source: NameError,
     },
 }
@@ -191,7 +194,7 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 
-    /// Returns what the user can do about it.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -201,20 +204,20 @@ impl StoreError {
                 Some("free some space, or name another directory with `--state-dir`".to_owned())
             }
             Self::Swept { .. } => {
-                Some("name another `--state-dir`; for one in memory, below `/run`".to_owned())
+                Some("name another `--state-dir`; a directory in memory can be below `/run`".to_owned())
             }
             Self::Newer { found, .. } if found.parse::<u32>().is_err() => Some(
-                "its file `version` is damaged, or not of this program; name another `--state-dir`"
+                "its file `version` is damaged or belongs to another program; name another `--state-dir`"
                     .to_owned(),
             ),
             Self::Newer { .. } => {
                 Some("use the newer program, or another `--state-dir`".to_owned())
             }
             Self::OtherVersion { found, known, .. } if found > known => {
-                Some("use the newer program, which wrote it".to_owned())
+                Some("use the newer program that wrote it".to_owned())
             }
             Self::OtherVersion { .. } => {
-                Some("it is damaged: no program wrote this version".to_owned())
+                Some("the file is damaged: no program wrote this version".to_owned())
             }
             Self::NoRun {
                 nearest: Some(nearest),
@@ -234,11 +237,11 @@ impl StoreError {
 }
 
 /// Makes the directories that a job needs before its unit starts. The job's user is not known yet
-/// (`DynamicUser=`), so what it writes to is open to all; nobody gets there by path, since the
-/// run's directory is its owner's alone.
+/// (`DynamicUser=`), so any user may write to the job's directories. Other users still cannot reach
+/// them, because only the owner can enter the run's directory.
 ///
 /// # Errors
-/// Fails with the path and the system's reason.
+/// Fails with the path and the system's error.
 pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> {
     make_dir(job.path(), 0o755)?;
     make_dir(&job.out(), 0o755)?;
@@ -252,10 +255,10 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
         .try_for_each(|name| make_dir(&job.artifact(name), 0o777))
 }
 
-/// Makes the file of a job's events, which systemd opens for the job's runner: nobody but the run's
-/// owner can write to it by its path, and everybody whom it is shown can read it, whatever the
-/// job's umask. It has room for what a small job tells, so that a disk which is full by then does
-/// not keep a runner from saying that it has begun. One that is there already is left as it is.
+/// Makes the file of a job's events, which systemd opens for the job's runner. By path, only the
+/// run's owner can write to the file. Every process that sees the file can read it, whatever the
+/// job's umask is. The file gets the disk space for the events of a small job, so that a runner can
+/// report its start even if the disk is full by then. An existing file stays as it is.
 fn make_events(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt;
     let make = || -> io::Result<()> {
@@ -271,11 +274,11 @@ fn make_events(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Makes the directories that the hooks of an executor need: one that they share, and those of the
-/// hooks around all its jobs.
+/// Makes the directories that an executor's hooks need: one that all hooks share, and those of the
+/// workspace hooks.
 ///
 /// # Errors
-/// Fails with the path and the system's reason.
+/// Fails with the path and the system's error.
 pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError> {
     let shared = run.executor(executor);
     std::fs::create_dir_all(&shared).map_err(|source| StoreError::io("create", &shared, source))?;
@@ -284,11 +287,11 @@ pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError>
         .try_for_each(|hook| create_job(&run.hook(executor, hook), &[]))
 }
 
-/// Makes the locks of which each running job holds one (`maxParallel` on a systemd that does not
-/// count units itself).
+/// Makes the lock files that limit the running jobs: each running job holds one. Runs need them for
+/// `maxParallel` if systemd does not limit units itself.
 ///
 /// # Errors
-/// Fails with the path and the system's reason.
+/// Fails with the path and the system's error.
 pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
     make_dir(directory, 0o755)?;
     let names = (0..count)
@@ -301,10 +304,11 @@ pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
     })
 }
 
-/// Makes what the jobs of a matrix group share, with locks where the group is bounded by them.
+/// Makes the directory that the jobs of a matrix group share. `slots` is the number of locks, if
+/// locks limit the group.
 ///
 /// # Errors
-/// Fails with the path and the system's reason.
+/// Fails with the path and the system's error.
 pub fn create_matrix(matrix: &MatrixPaths, slots: Option<u32>) -> Result<(), StoreError> {
     matrix
         .path()
@@ -314,8 +318,8 @@ pub fn create_matrix(matrix: &MatrixPaths, slots: Option<u32>) -> Result<(), Sto
     slots.map_or(Ok(()), |count| create_slots(&matrix.slots(), count))
 }
 
-/// Makes a directory with exactly this mode, whatever the umask; one that is there already is left
-/// as it is.
+/// Makes a directory with exactly this mode, whatever the umask is. An existing directory stays as
+/// it is.
 fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     match std::fs::DirBuilder::new().mode(mode).create(path) {

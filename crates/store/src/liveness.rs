@@ -1,9 +1,9 @@
-//! Whether somebody looks after a run, asked of the kernel rather than of a bus: its supervisor
-//! holds a lock for as long as it lives, also in a namespace of its own, and cannot fail to give it
-//! back. The client that starts the run holds another one until the run goes on.
+//! Tells whether a run is alive, by locks instead of a bus. A supervisor holds a lock as long as it
+//! lives, also in a namespace of its own, and the kernel always releases the lock. The client that
+//! starts a run holds another lock until the run goes on.
 //!
-//! The lock is one of an open file description (fcntl_locking(2)), which, unlike that of flock(2),
-//! can be asked for without being taken.
+//! The locks belong to open file descriptions (fcntl_locking(2)). Unlike the locks of flock(2),
+//! they can be tested without being taken.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,65 +21,67 @@ use nix::{
 
 use super::{RunDir, StoreError};
 
-/// For how long after a run's last event its supervisor may just be being restarted.
+/// The longest time after a run's last event in which systemd may still be restarting the
+/// supervisor.
 const RESTART: Duration = Duration::from_secs(10);
 
-/// For how long after it was made a run may wait for its first supervisor: a large source tree is
-/// copied before.
+/// The longest time after a run's creation in which its first supervisor may still start. The
+/// client copies a large source tree first.
 const START: Duration = Duration::from_secs(600);
 
-/// What a run directory without a final record tells of its run.
+/// The state of a run, as far as its directory shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
-    /// There is a final record.
+    /// The final record exists.
     Finished,
-    /// It goes on, as far as can be told.
+    /// The run goes on, as far as the directory shows.
     Running,
-    /// It was never started: it has no spec, and no client starts it.
+    /// The run never started: it has no spec, and no client is starting it.
     Incomplete,
-    /// Its supervisor is gone and left no record.
+    /// The supervisor is gone and left no record.
     Lost,
 }
 
-/// A lock on a run, of its supervisor or of a client; held until it is dropped.
+/// A lock on a run, held by its supervisor or a client until it is dropped.
 #[derive(Debug)]
 pub struct RunLock(File);
 
 impl RunLock {
-    /// Turns the lock of a client that starts the run into one of a client that follows it, of
-    /// which there may be several.
+    /// Turns the lock of the client that starts the run into the lock of a client that follows it.
+    /// Several clients may hold the latter.
     ///
     /// # Errors
-    /// Fails with the system's reason.
+    /// The system refuses.
     pub fn share(self) -> io::Result<Self> {
         fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock_of(libc::F_RDLCK)))?;
         Ok(self)
     }
 }
 
-/// The names of their files in the run's directory.
+/// The names of the lock files in the run's directory.
 const SUPERVISOR: &str = "supervisor.lock";
 const CLIENT: &str = "start.lock";
 
 impl RunDir {
-    /// Becomes the run's one supervisor; `None` where it has one.
+    /// Takes the lock of the run's only supervisor. Returns `None` if the run has a supervisor.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn lock_supervisor(&self) -> Result<Option<RunLock>, StoreError> {
         self.lock(SUPERVISOR)
     }
 
-    /// Becomes the one client that starts the run, or that removes it; `None` where there is one.
+    /// Takes the lock of the only client that starts or removes the run. Returns `None` if another
+    /// client holds it.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn lock_start(&self) -> Result<Option<RunLock>, StoreError> {
         self.lock(CLIENT)
     }
 
-    /// Keeps the run from being removed while a client follows it. `None` where it is being started
-    /// or removed, or cannot be locked.
+    /// Protects the run from removal while a client follows it. Returns `None` if another client is
+    /// starting or removing the run, or if locking fails.
     pub fn lock_follower(&self) -> Option<RunLock> {
         let file = File::open(self.path().join(CLIENT)).ok()?;
         RunLock(file).share().ok()
@@ -102,8 +104,7 @@ impl RunDir {
         }
     }
 
-    /// Returns whether a supervisor holds the run's lock; `None` where the run never had one that
-    /// took it.
+    /// Returns whether a supervisor holds the run's lock, or `None` if no supervisor ever took it.
     pub fn is_supervised(&self) -> Option<bool> {
         Some(self.held(SUPERVISOR)? != libc::F_UNLCK)
     }
@@ -113,7 +114,7 @@ impl RunDir {
         self.held(CLIENT) == Some(libc::F_WRLCK)
     }
 
-    /// Returns the type of the lock on a file that keeps others from having it alone.
+    /// Returns the type of the lock on a file that prevents an exclusive lock.
     fn held(&self, name: &str) -> Option<i32> {
         let file = File::open(self.path().join(name)).ok()?;
         let mut lock = write_lock();
@@ -121,8 +122,8 @@ impl RunDir {
         Some(i32::from(lock.l_type))
     }
 
-    /// Returns what the directory tells of the run: a client that starts it, a supervisor that
-    /// holds its lock, or events that are younger than the machine's start.
+    /// Returns the state of the run. A run goes on if a client is starting it, if a supervisor
+    /// holds its lock, or if its last event is recent and not older than the machine's boot.
     pub fn liveness(&self) -> Liveness {
         match self.liveness_without_client() {
             Liveness::Finished => Liveness::Finished,
@@ -131,7 +132,7 @@ impl RunDir {
         }
     }
 
-    /// As [`Self::liveness`], of a run that no client is starting.
+    /// Like [`Self::liveness`], for a run that no client is starting.
     pub(super) fn liveness_without_client(&self) -> Liveness {
         if self.record().exists() {
             return Liveness::Finished;
@@ -143,18 +144,18 @@ impl RunDir {
             (Some(true), _) => Liveness::Running,
             _ if self.is_of_an_earlier_boot() => Liveness::Lost,
             (Some(false), Some(age)) if age > RESTART => Liveness::Lost,
-            // The client was killed before it started one, or systemd stopped it before it could
-            // write a line.
+            // The client was killed before it started a supervisor, or systemd stopped the
+            // supervisor before the first event.
             (None, Some(age)) if age > START => Liveness::Lost,
             (Some(false) | None, _) => Liveness::Running,
         }
     }
 
-    /// Returns when the run ended, or when something was last heard of it.
+    /// Returns the time of the run's end, or of the last sign of life.
     pub(super) fn ended(&self) -> Option<Timestamp> {
         let record = self.load_record().ok();
         let said = record.and_then(|record| record.finished_at);
-        // A job may have said that it ended in a future that never comes.
+        // The record may contain a time in the future, from a job.
         let said = said.filter(|end| *end <= Timestamp::now());
         said.or_else(|| {
             let age = jiff::SignedDuration::try_from(self.age()?).ok()?;
@@ -162,12 +163,12 @@ impl RunDir {
         })
     }
 
-    /// Returns whether the machine was started since anything was last heard of the run.
+    /// Returns whether the machine has booted since the run's last sign of life.
     pub(super) fn is_of_an_earlier_boot(&self) -> bool {
         self.age().zip(booted()).is_some_and(|(age, up)| age > up)
     }
 
-    /// Returns how long ago something was last heard of the run.
+    /// Returns the time since the run's last sign of life.
     fn age(&self) -> Option<Duration> {
         let modified = |path| {
             std::fs::metadata(path)
@@ -181,7 +182,7 @@ impl RunDir {
     }
 }
 
-/// Returns a lock of a whole file for one holder.
+/// Returns an exclusive lock on a whole file.
 pub(super) fn write_lock() -> libc::flock {
     lock_of(libc::F_WRLCK)
 }
@@ -196,7 +197,7 @@ fn lock_of(kind: i32) -> libc::flock {
     }
 }
 
-/// Returns how long ago the kernel started (proc_uptime(5)).
+/// Returns the time since the kernel's start (proc_uptime(5)).
 fn booted() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/uptime").ok()?;
     Duration::try_from_secs_f64(text.split(' ').next()?.parse().ok()?).ok()
@@ -240,14 +241,17 @@ mod tests {
         assert_eq!(run.liveness(), Liveness::Incomplete);
         let other = run.lock_follower();
         drop(lock);
-        assert!(!state.remove(&run, false).unwrap(), "it is followed");
+        assert!(
+            !state.remove(&run, false).unwrap(),
+            "a client follows the run"
+        );
         drop(other);
         assert!(state.remove(&run, false).unwrap());
         assert!(!run.path().exists());
     }
 
     #[test]
-    fn a_run_whose_supervisor_is_gone_for_long_is_lost() {
+    fn a_run_without_a_supervisor_for_long_is_lost() {
         let (_dir, run) = run();
         assert_eq!(run.liveness(), Liveness::Incomplete);
         std::fs::write(run.spec(), "{}").unwrap();
@@ -255,7 +259,7 @@ mod tests {
         assert_eq!(
             run.liveness(),
             Liveness::Running,
-            "a supervisor is still to come"
+            "a supervisor may still start"
         );
         let lock = run.lock_supervisor().unwrap();
         assert_eq!(run.liveness(), Liveness::Running);
@@ -263,7 +267,7 @@ mod tests {
         assert_eq!(
             run.liveness(),
             Liveness::Running,
-            "it may be being restarted"
+            "systemd may be restarting the supervisor"
         );
         let old = SystemTime::now() - RESTART * 2;
         File::options()
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_never_got_a_supervisor_is_lost_in_the_end() {
+    fn a_run_that_never_got_a_supervisor_is_finally_lost() {
         let (_dir, run) = run();
         std::fs::write(run.spec(), "{}").unwrap();
         std::fs::write(run.events(), "").unwrap();
@@ -291,13 +295,17 @@ mod tests {
                 .unwrap()
         };
         set(START / 2);
-        assert_eq!(run.liveness(), Liveness::Running, "one is still to come");
+        assert_eq!(
+            run.liveness(),
+            Liveness::Running,
+            "a supervisor may still start"
+        );
         set(START * 2);
         assert_eq!(run.liveness(), Liveness::Lost);
     }
 
     #[test]
-    fn no_run_survives_the_machine() {
+    fn a_reboot_ends_every_run() {
         let (_dir, run) = run();
         std::fs::write(run.spec(), "{}").unwrap();
         std::fs::write(run.events(), "").unwrap();

@@ -1,8 +1,7 @@
-//! Runs that ended without a word: what their jobs had told, and the record that is closed for
-//! them.
+//! Closes the records of runs that ended without one, from the events of their jobs.
 //!
-//! A machine that goes down in good order ends its runs as it ends everything. One that loses its
-//! power leaves runs without a record; whoever looks at them next closes it.
+//! An orderly shutdown ends the runs like everything else. A machine that loses its power leaves
+//! runs without a record. The next command that looks at such a run closes it.
 
 use jiff::Timestamp;
 
@@ -20,17 +19,17 @@ use crate::{
     status,
 };
 
-/// What a run was lost with.
+/// The cause of a run's loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
     /// The machine went down.
     Machine,
-    /// Its private manager was killed.
+    /// The run's private manager was killed.
     Manager,
 }
 
 impl Loss {
-    /// Returns why the run, and a job that was running, ended.
+    /// Returns the reason for the end of the run and of its running jobs.
     fn reason(self) -> &'static str {
         match self {
             Self::Machine => "lost: the machine went down",
@@ -38,7 +37,7 @@ impl Loss {
         }
     }
 
-    /// Returns why a job did not run.
+    /// Returns the reason of a job that never started.
     fn never_started(self) -> &'static str {
         match self {
             Self::Machine => "the machine went down before it started",
@@ -47,13 +46,13 @@ impl Loss {
     }
 }
 
-/// Why a step of it has no end.
-const UNFINISHED: &str = "its runner ended before it did";
+/// The reason of a step without an end.
+const UNFINISHED: &str = "the job's runner ended before the step";
 
 impl RunDir {
-    /// Returns what a job's own events tell of it, where it left no result. The step that was
-    /// running ended as the job did, with this outcome. A runner that had no room for a result had
-    /// none for its events either: `unwritten_since` is when such a one began.
+    /// Returns a job's record from the job's own events, for a job without a result. The step that
+    /// was running gets the outcome of the job. A runner that had no room on the disk for a result
+    /// had no room for events either. `unwritten_since` is the start of such a runner.
     pub fn told_by(
         &self,
         job: &JobName,
@@ -115,11 +114,11 @@ impl RunDir {
         record
     }
 
-    /// Returns what a job's own file of events holds, as far as it is read.
+    /// Returns the readable events in a job's own file.
     fn events_of(&self, job: &JobName) -> Vec<Event> {
         let mut tail = EventTail::untrusted(self.job(job).events());
         let mut events = Vec::new();
-        // What cannot be read tells nothing.
+        // Use the events up to the first error.
         while let Ok(news) = tail.read() {
             events.extend(news.events);
             if !news.more {
@@ -129,11 +128,11 @@ impl RunDir {
         events
     }
 
-    /// Closes the record of a run that the machine took with it when it went down. Any other run is
-    /// left alone.
+    /// Closes the record of a run that ended when the machine went down. Leaves any other run
+    /// alone.
     ///
     /// # Errors
-    /// Fails when the run's directory cannot be read or written.
+    /// The run's directory cannot be read or written.
     pub fn close_lost(&self) -> Result<(), StoreError> {
         if self.liveness() != Liveness::Lost || !self.is_of_an_earlier_boot() {
             return Ok(());
@@ -141,10 +140,10 @@ impl RunDir {
         self.close_without_supervisor(Loss::Machine)
     }
 
-    /// Closes the record of a run whose manager has ended, so that nobody will take it over.
+    /// Closes the record of a run whose manager has ended. No supervisor will take over such a run.
     ///
     /// # Errors
-    /// Fails when the run's directory cannot be read or written.
+    /// The run's directory cannot be read or written.
     pub fn close_without_manager(&self) -> Result<(), StoreError> {
         self.close_without_supervisor(Loss::Manager)
     }
@@ -153,7 +152,7 @@ impl RunDir {
         let Some(_lock) = self.lock_supervisor()? else {
             return Ok(());
         };
-        // Somebody else may have done it meanwhile.
+        // Another process may have closed the record meanwhile.
         if self.record().exists() {
             return Ok(());
         }
@@ -161,7 +160,7 @@ impl RunDir {
         let cancelled = past
             .iter()
             .any(|event| matches!(event.event, EventKind::CancelRequested { .. }));
-        // When it ended is not known; this is when it was last known to go on.
+        // The time of the end is unknown. This is the last sign of life.
         let at = past.last().map_or_else(Timestamp::now, |event| event.at);
         let mut record = self.record_so_far()?;
         let missing = self
@@ -201,7 +200,7 @@ impl RunDir {
         }
         self.release_reserve();
         if told.is_err() {
-            // What of it does not fit now is in the record.
+            // Events that do not fit now are still in the record.
             let _ = writer.append(&events);
         }
         Ok(())
@@ -240,8 +239,7 @@ impl RunDir {
     }
 }
 
-/// Returns the record of a step whose runner ended before it; when and with what it ended itself,
-/// nobody knows.
+/// Returns the record of a step whose runner ended before the step. The step's own end is unknown.
 fn unfinished(name: String, of_job: Conclusion, attempts: u32, began: Timestamp) -> StepRecord {
     let outcome = if of_job == Conclusion::Cancelled {
         Conclusion::Cancelled
@@ -276,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_was_running_is_told_with_those_that_ended() {
+    fn a_running_step_is_recorded_beside_the_finished_ones() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         let run = state.create_run(&"ci".parse().unwrap()).unwrap();
@@ -349,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_a_reboot_has_ended_gets_a_truthful_record() {
+    fn a_run_that_a_reboot_ended_gets_a_truthful_record() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         let run = state.create_run(&"ci".parse().unwrap()).unwrap();
@@ -401,7 +399,7 @@ mod tests {
         run.close_lost().unwrap();
         assert!(
             !run.record().exists(),
-            "it is as young as a run that goes on"
+            "the run is as young as one that goes on"
         );
         fs::File::options()
             .write(true)
@@ -411,7 +409,7 @@ mod tests {
             .unwrap();
         let lock = run.lock_supervisor().unwrap();
         run.close_lost().unwrap();
-        assert!(!run.record().exists(), "it has a supervisor");
+        assert!(!run.record().exists(), "the run has a supervisor");
         drop(lock);
         run.close_lost().unwrap();
 

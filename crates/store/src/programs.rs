@@ -1,8 +1,7 @@
-//! Where the programs are that are executed: on the host, or where a package has brought them
-//! along.
+//! The paths of the programs to execute, on the host or in a package that comes with ours.
 //!
-//! The host's come first: its journalctl reads its journal, its systemd fits its kernel. Knows none
-//! of the programs.
+//! The host's programs come first: its journalctl reads its journal, and its systemd fits its
+//! kernel. Knows none of the programs.
 
 use std::{
     env,
@@ -12,21 +11,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Directories with programs that were brought along, as in `PATH`. The package for Nix sets it
-/// (nix/package.nix), since a machine may have nothing but Nix; there is no wrapper to do so,
-/// because systemd starts the supervisor and the jobs by this program's own path.
+/// The directories of the programs that come with the package, in the form of `PATH`. The Nix
+/// package sets this (nix/package.nix), since a machine may have nothing but Nix. A wrapper could
+/// not set it: systemd starts the supervisor and the jobs by the path of this program itself.
 const BROUGHT: Option<&str> = option_env!("NIXACTIONS_PROGRAMS");
 
-/// Returns the directories with programs that were brought along.
+/// Returns the directories of the programs that come with the package.
 pub fn brought() -> impl Iterator<Item = PathBuf> {
     directories(BROUGHT.unwrap_or_default().as_ref())
         .collect::<Vec<_>>()
         .into_iter()
 }
 
-/// Returns what is to be executed for a program of this name: the path that the caller's `PATH` or
-/// what was brought along leads to; else the bare name, which fails as any program does that is not
-/// there.
+/// Returns the command for a program: its path in the caller's `PATH` or in the package's
+/// directories. If neither has the program, returns the bare name, and executing it fails as usual.
 pub fn program(name: &str) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     find(directories(&path).chain(brought()), name).map_or(name.into(), PathBuf::into_os_string)
@@ -37,8 +35,8 @@ pub fn find(mut directories: impl Iterator<Item = PathBuf>, name: &str) -> Optio
     directories.find_map(|directory| Some(directory.join(name)).filter(|path| is_executable(path)))
 }
 
-/// Returns the shell of a user who has this `PATH`: bash, which also runs the steps that are
-/// scripts, or what every system has.
+/// Returns the shell of a user with this `PATH`: bash, which also runs the script steps, or else
+/// the shell that every system has.
 pub fn shell(path: &str) -> PathBuf {
     find(directories(path.as_ref()), "bash").unwrap_or_else(|| "/bin/sh".into())
 }
@@ -70,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_nowhere_keeps_its_name() {
+    fn a_missing_program_keeps_its_name() {
         assert_eq!(program("no-such-program"), "no-such-program");
         assert!(Path::new(&program("sh")).is_absolute());
     }

@@ -1,8 +1,8 @@
-//! Trees are removed and measured here, however deep they are, in linear time and with a single
-//! descriptor open: a job may have nested directories until no path reaches the last.
+//! Removes and measures trees of any depth, in linear time and with one open descriptor. A job may
+//! have nested directories so deeply that no path reaches the last one.
 //!
-//! The walk goes up again by `..`, and looks whether that leads where it came from. No link is
-//! followed.
+//! The walk goes up by `..` and checks that it arrives in the directory that it came from. It
+//! follows no link.
 
 use std::{
     collections::HashSet,
@@ -20,26 +20,26 @@ use rustix::{
     io::Errno,
 };
 
-/// What the owner needs to list a directory and to change what lies in it.
+/// The permissions that the owner needs to list and change a directory.
 const ALL_OF_OWNER: u32 = 0o700;
-/// The size of what `st_blocks` counts, in bytes (inode(7)).
+/// The unit of `st_blocks`, in bytes (inode(7)).
 const BLOCK: u64 = 512;
 
-/// What is done to the entries of a tree; the directory that holds them is open.
+/// The actions on the entries of a tree. The parent directory of an entry is open.
 trait Visitor {
-    /// Whether directories are opened for their owner first.
+    /// Whether the walk first gives the owner access to a directory.
     const UNLOCKS: bool;
-    /// Takes in what is no directory.
+    /// Handles an entry that is not a directory.
     fn file(&mut self, directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<()>;
-    /// Takes in a directory; all below it has been visited.
+    /// Handles a directory after all its entries.
     fn directory(&mut self, parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()>;
 }
 
-/// Removes a file or tree, also below directories that a job made unwritable. A file that is gone
-/// already does no harm.
+/// Removes a file or tree, also below directories that a job made unwritable. Ignores files that
+/// are already gone.
 ///
 /// # Errors
-/// Fails with the system's reason for the first that could not be removed.
+/// The system refuses to remove an entry. The error is that of the first one.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     struct Remove;
     impl Visitor for Remove {
@@ -62,10 +62,10 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns the room that a tree takes on its disk, in bytes. A file of several names counts once.
+/// Returns the disk space of a tree, in bytes. A file with several names counts once.
 ///
 /// # Errors
-/// Fails with the system's reason where a directory cannot be read.
+/// A directory cannot be read.
 pub fn disk_usage(path: &Path) -> io::Result<u64> {
     struct Measure {
         bytes: u64,
@@ -99,17 +99,17 @@ pub fn disk_usage(path: &Path) -> io::Result<u64> {
     Ok(measure.bytes)
 }
 
-/// A directory that the walk is in or below.
+/// A directory on the path from the root to the walk's current place.
 struct Level {
-    /// Its name in the directory above.
+    /// The directory's name in its parent.
     name: OsString,
-    /// Which directory it is: device and inode.
+    /// The directory's device and inode.
     id: (u64, u64),
-    /// The directories in it that have not been visited.
+    /// The directory's children that have not been visited.
     left: Vec<OsString>,
 }
 
-/// Visits all that lies below a directory, which itself is not visited.
+/// Visits everything below a directory, but not the directory itself.
 fn walk<V: Visitor>(root: &Path, visitor: &mut V) -> rustix::io::Result<()> {
     let mut current = open(CWD, root.as_os_str(), V::UNLOCKS)?;
     let mut levels = vec![enter(&current, OsString::new(), visitor)?];
@@ -120,7 +120,7 @@ fn walk<V: Visitor>(root: &Path, visitor: &mut V) -> rustix::io::Result<()> {
                     levels.push(enter(&child, name, visitor)?);
                     current = child;
                 }
-                // Another process removes the same tree.
+                // Another process is removing the same tree.
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno),
             }
@@ -130,7 +130,7 @@ fn walk<V: Visitor>(root: &Path, visitor: &mut V) -> rustix::io::Result<()> {
         if let (Some(done), Some(above)) = (done, levels.last()) {
             let parent = open(&current, OsStr::new(".."), false)?;
             if id(&fs::fstat(&parent)?) != above.id {
-                // A directory was moved meanwhile.
+                // Another process moved a directory.
                 return Err(Errno::STALE);
             }
             current = parent;
@@ -140,7 +140,7 @@ fn walk<V: Visitor>(root: &Path, visitor: &mut V) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Visits the files of a directory, and notes its directories.
+/// Visits the files of a directory and notes its directories.
 fn enter<V: Visitor>(
     directory: &OwnedFd,
     name: OsString,
@@ -151,7 +151,7 @@ fn enter<V: Visitor>(
         id: id(&fs::fstat(directory)?),
         left: Vec::new(),
     };
-    // All names first: what is removed while a directory is read may hide another.
+    // Read all names first: removing an entry while the directory is read may hide another one.
     let mut files = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
@@ -180,12 +180,12 @@ fn enter<V: Visitor>(
     Ok(level)
 }
 
-/// Opens a directory; for its owner first, where that is wanted and allowed.
+/// Opens a directory. With `unlock`, first gives its owner access, if the system allows that.
 fn open(parent: impl AsFd, name: &OsStr, unlock: bool) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if unlock {
-        // This descriptor takes no permission, and names the directory whatever becomes of its
-        // name.
+        // Opening with `O_PATH` needs no permission. The descriptor keeps naming this directory if
+        // its name changes.
         let place = fs::openat(
             &parent,
             name,
@@ -194,7 +194,7 @@ fn open(parent: impl AsFd, name: &OsStr, unlock: bool) -> rustix::io::Result<Own
         )?;
         let mode = fs::fstat(&place)?.st_mode & 0o7777;
         if mode & ALL_OF_OWNER != ALL_OF_OWNER {
-            // Where that is refused, opening it says why.
+            // If this fails, opening the directory reports the reason.
             let path = format!("/proc/self/fd/{}", place.as_raw_fd());
             let _ = fs::chmod(path, Mode::from_raw_mode(mode | ALL_OF_OWNER));
         }
@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    /// Nests directories in each other; the last holds a file. No path reaches it.
+    /// Nests directories in each other. The last one holds a file that no path can reach.
     fn nest(root: &Path, levels: usize) {
         let mut current = open(CWD, root.as_os_str(), false).unwrap();
         for _ in 0..levels {
@@ -236,11 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_deeper_than_descriptors_and_paths_reach_is_measured_and_removed() {
+    fn a_tree_too_deep_for_descriptors_and_paths_is_measured_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         std::fs::create_dir(&root).unwrap();
-        // More than a process may have files open, and more than PATH_MAX has bytes.
+        // This exceeds the number of files that a process may open, and the bytes of PATH_MAX.
         nest(&root, 2_500);
         disk_usage(&root).unwrap();
         remove_tree(&root).unwrap();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_directories_are_removed_and_files_are_measured_once() {
+    fn unwritable_directories_are_removed_and_files_are_measured_once() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         let closed = root.join("closed/again");

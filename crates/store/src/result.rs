@@ -1,7 +1,7 @@
-//! What a job's runner left: how the job ended, as the last line of the job's events.
+//! Reads the result of a job's runner: the last line of the job's events.
 //!
-//! systemd opens that file for the runner, and no step can write to it (`runner::port`). A runner
-//! that was killed has left no last line, or a torn one.
+//! systemd opens that file for the runner, and no step can write to it (`runner::port`). A killed
+//! runner leaves a torn last line, or no result.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
@@ -13,18 +13,18 @@ use crate::{
     record::{JobResult, RESULT_VERSION},
 };
 
-/// How much of the file's end is read first, in bytes: as a rule the line is shorter.
+/// The size of the first read at the file's end, in bytes. The last line is usually shorter.
 const FIRST: usize = 4 << 10;
 
-/// Returns whether a job's runner has begun, as far as it came to say so.
+/// Returns whether a job's runner has reported its start.
 pub fn has_started(job: &JobPaths) -> bool {
     std::fs::symlink_metadata(job.events()).is_ok_and(|meta| meta.len() > 0)
 }
 
-/// Returns how a job's runner says that the job ended; `None` where it did not come to say so.
+/// Returns the result of a job's runner, or `None` if the runner has not reported one.
 ///
 /// # Errors
-/// Fails where the job's events cannot be read, or are of another version.
+/// The job's events cannot be read, or the result has another version.
 pub fn read_result(job: &JobPaths) -> Result<Option<JobResult>, StoreError> {
     let path = job.events();
     let Some(file) = open_untrusted(&path)? else {
@@ -39,7 +39,7 @@ pub fn read_result(job: &JobPaths) -> Result<Option<JobResult>, StoreError> {
             event: EventKind::RunnerEnded { result, .. },
             ..
         }) => checked(result, &path).map(Some),
-        // What else it may be is for those to say who read all events.
+        // The readers of all events report other lines and damaged lines.
         Ok(_) | Err(_) => Ok(None),
     }
 }
@@ -55,7 +55,7 @@ fn checked(result: JobResult, path: &Path) -> Result<JobResult, StoreError> {
     })
 }
 
-/// Returns the last line of a file, where that is complete and not too long.
+/// Returns the last line of a file, if the line is complete and not too long.
 fn last_line(file: &File) -> io::Result<Option<Vec<u8>>> {
     let length = file.metadata()?.len();
     let mut size = FIRST;
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(left(b""), None);
         assert_eq!(left(&line), Some(small.clone()));
         assert_eq!(left(&[b"{}\n", &line[..]].concat()), Some(small));
-        assert_eq!(left(&line[..line.len() - 1]), None, "it is torn");
+        assert_eq!(left(&line[..line.len() - 1]), None, "the line is torn");
         assert_eq!(left(&[&line[..], b"{}\n"].concat()), None);
         let (large, line) = result(1 << 20);
         assert_eq!(left(&[b"{}\n", &line[..]].concat()), Some(large));

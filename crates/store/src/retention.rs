@@ -1,8 +1,8 @@
-//! Which runs are kept, and how the others are removed, whoever else is at work in the state
+//! Selects the runs to keep and removes the others, while other processes may work in the state
 //! directory.
 //!
-//! A run that goes is first renamed out of the runs, so that nobody finds half of one, and its
-//! number is not given again. What a removal that was killed has left is removed by the next.
+//! A removal first renames the run out of the runs, so that no process finds half a run. The number
+//! of a removed run is not reused. The next removal also removes the leftovers of a killed one.
 
 use std::{collections::HashSet, fs, io::ErrorKind};
 
@@ -14,26 +14,26 @@ use crate::{
     record::Conclusion,
 };
 
-/// Which runs may go: those that all of it applies to.
+/// The conditions for removing a run. A run may be removed if it meets all of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
-    /// How many runs of each workflow stay, the newest. A run that never began is not counted, and
-    /// does not stay for it.
+    /// The number of runs of each workflow to keep, newest first. A run that never began does not
+    /// count, and this condition does not keep it.
     pub keep: Option<usize>,
-    /// Runs stay that ended after this moment.
+    /// Keep the runs that ended after this time.
     pub before: Option<Timestamp>,
-    /// Runs stay as long as all runs together take no more room, in bytes.
+    /// Keep all runs as long as all of them together take no more than this disk space, in bytes.
     pub size: Option<u64>,
-    /// The newest success and the newest failure of each workflow stay.
+    /// Whether to keep the newest success and the newest failure of each workflow.
     pub latest: bool,
 }
 
 impl StateDir {
-    /// Returns the runs that may go, the oldest first. `liveness` says what becomes of a run; one
-    /// that goes on stays.
+    /// Returns the runs that may be removed, the oldest first. `liveness` returns the state of a
+    /// run. A run that goes on is kept.
     ///
     /// # Errors
-    /// Fails when the runs cannot be listed.
+    /// The runs cannot be listed.
     pub fn expired(
         &self,
         retention: Retention,
@@ -42,7 +42,7 @@ impl StateDir {
         let runs: Vec<(RunDir, Liveness)> = self
             .runs()?
             .iter()
-            // One that is gone meanwhile needs no removal.
+            // A run that is gone meanwhile needs no removal.
             .filter_map(|id| self.run(id.as_str()).ok())
             .map(|run| {
                 let liveness = liveness(&run);
@@ -59,7 +59,7 @@ impl StateDir {
             if latest.contains(run.id()) {
                 continue;
             }
-            // Sorted by workflow and number: those after it are newer.
+            // The list is sorted by workflow and number, so newer runs follow.
             let newer = runs[place + 1..]
                 .iter()
                 .take_while(|(other, _)| other.id().split().0 == run.id().split().0)
@@ -86,18 +86,19 @@ impl StateDir {
         })
     }
 
-    /// Removes a run that has ended or never began, or one of any kind where `nothing_goes_on` of
-    /// it, as its manager says. Returns whether it was removed: a run that a client is starting,
-    /// or that has a supervisor, is not, nor one that is gone already.
+    /// Removes a run that has ended or never began. With `nothing_goes_on`, the manager has told
+    /// that no unit of the run is left, and the run may have any state. Returns whether the run was
+    /// removed. A run with a supervisor or with a client that is starting it is not removed, nor is
+    /// a run that is gone.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn remove(&self, run: &RunDir, nothing_goes_on: bool) -> Result<bool, StoreError> {
         let held = |lock| match lock {
             Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
             other => other,
         };
-        // Both are held until the end: a client or supervisor that wakes up late finds no place.
+        // Hold both locks until the end: a late client or supervisor must not find the directory.
         let Some(_start) = held(run.lock_start())? else {
             return Ok(false);
         };
@@ -125,19 +126,19 @@ impl StateDir {
         Ok(true)
     }
 
-    /// Removes what earlier removals have left.
+    /// Removes the leftovers of earlier removals.
     pub fn empty_trash(&self) {
         for entry in fs::read_dir(self.path().join("trash"))
             .into_iter()
             .flatten()
             .flatten()
         {
-            // Somebody else may be at it just now.
+            // Another process may be removing the same tree.
             let _ = remove_tree(&entry.path());
         }
     }
 
-    /// Returns the highest number of a run of this workflow that was removed.
+    /// Returns the highest number of a removed run of this workflow.
     pub(super) fn last_removed(&self, workflow: &WorkflowName) -> u64 {
         let text = fs::read_to_string(self.path().join("numbers").join(workflow.as_str()))
             .unwrap_or_default();
@@ -165,7 +166,7 @@ impl StateDir {
 /// Returns the newest success and the newest failure of each workflow.
 fn latest(runs: &[(RunDir, Liveness)]) -> HashSet<RunId> {
     let mut seen = HashSet::new();
-    // Sorted by workflow and number: of two runs, the later one is newer.
+    // The list is sorted by workflow and number, so the later one of two runs is newer.
     let newest = runs.iter().rev().filter_map(|(run, _)| {
         let conclusion = run.load_record().ok()?.conclusion?;
         let counts = matches!(conclusion, Conclusion::Success | Conclusion::Failure);
@@ -175,9 +176,10 @@ fn latest(runs: &[(RunDir, Liveness)]) -> HashSet<RunId> {
     newest.collect()
 }
 
-/// Returns the runs that must go, of those that may, so that all together take no more room.
+/// Returns those of the removable runs that must go so that all runs together take no more than
+/// `size` bytes.
 fn beyond(all: &[(RunDir, Liveness)], may_go: Vec<RunDir>, size: u64) -> Vec<RunDir> {
-    // A run that cannot be measured takes no room that could be won.
+    // A run that cannot be measured counts as empty.
     let room = |run: &RunDir| disk_usage(run.path()).unwrap_or(0);
     let mut total: u64 = all.iter().map(|(run, _)| room(run)).sum();
     let mut go = Vec::new();
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_each_workflow_and_what_goes_on_are_kept() {
+    fn the_newest_of_each_workflow_and_running_runs_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         for (workflow, finished) in [
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_run_is_gone_with_all_that_jobs_made_and_its_number_stays_its_own() {
+    fn a_removed_run_leaves_no_files_and_its_number_is_not_reused() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         let run = run(&state, "ci", Some(1));
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_never_began_goes_whatever_stays_and_takes_no_place() {
+    fn keep_neither_keeps_nor_counts_a_run_that_never_began() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         run(&state, "ci", Some(10));
@@ -296,13 +298,13 @@ mod tests {
         assert_eq!(ids(&state, Some(1), None), ["ci-2"]);
         assert!(
             ids(&state, None, Some(15)) == ["ci-1"],
-            "it is not that old"
+            "the run is not that old"
         );
         assert!(state.remove(&begun, false).unwrap());
     }
 
     #[test]
-    fn a_lost_run_goes_when_its_manager_says_that_nothing_goes_on() {
+    fn a_lost_run_is_removed_if_its_manager_has_no_unit_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         let lost = run(&state, "ci", None);
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_until_the_others_take_no_more_room() {
+    fn the_oldest_runs_are_removed_until_the_others_fit() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         for finished in [Some(30), Some(10), None, Some(20)] {
@@ -340,11 +342,11 @@ mod tests {
         };
         assert_eq!(size(5 << 20), [""; 0]);
         assert_eq!(size(5 << 19), ["ci-2", "ci-4"]);
-        assert_eq!(size(0), ["ci-2", "ci-4", "ci-1"], "what goes on stays");
+        assert_eq!(size(0), ["ci-2", "ci-4", "ci-1"], "a running run stays");
     }
 
     #[test]
-    fn what_a_removal_that_was_killed_has_left_is_removed() {
+    fn leftovers_of_a_killed_removal_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         fs::create_dir_all(dir.path().join("trash/ci-1.77/jobs")).unwrap();
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_success_and_failure_of_each_workflow_stay() {
+    fn the_newest_success_and_failure_of_each_workflow_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
         for (workflow, conclusion) in [

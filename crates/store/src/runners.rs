@@ -1,23 +1,23 @@
-//! Which processes are the runners of a run's jobs: lines in the journal are believed of them alone.
+//! Knows the processes of a run's runners, as only their lines in the journal are believed.
 //!
-//! Runners say so in their jobs' events, which no step can write to. A job has one runner, and
-//! another one for each that was killed and followed by an attempt.
+//! Each runner reports its process in its job's events, which no step can write to. A job has one
+//! runner, and a further one for each killed runner that another attempt follows.
 
 use std::{cell::RefCell, collections::HashMap, fs, path::PathBuf};
 
 use super::EventTail;
 use crate::{event::EventKind, ids::JobName, paths::JobPaths};
 
-/// The process that a job's runner is.
+/// The process of a job's runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Runner {
-    /// Its id.
+    /// The process id.
     pub pid: u32,
-    /// Its user's.
+    /// The user id of the process.
     pub uid: u32,
 }
 
-/// The runners of a run's jobs, as far as they have been asked for.
+/// The runners of a run's jobs, as far as callers needed them.
 #[derive(Debug, Clone)]
 pub(super) struct Runners {
     /// The run's directory of jobs.
@@ -25,11 +25,11 @@ pub(super) struct Runners {
     known: RefCell<HashMap<JobName, Known>>,
 }
 
-/// What is known of the runners of a job.
+/// The known runners of a job.
 #[derive(Debug, Clone, Default)]
 struct Known {
     runners: Vec<Runner>,
-    /// How long the job's events were that say so, in bytes.
+    /// The length of the job's events when they were read, in bytes.
     length: u64,
 }
 
@@ -42,8 +42,8 @@ impl Runners {
         }
     }
 
-    /// Returns whether a process is or was a runner of the job. A runner that is not known yet has
-    /// sent nothing after which it could be gone.
+    /// Returns whether a process is or was a runner of the job. A runner reports its process before
+    /// it sends its first line, so an unknown process is not a runner.
     pub fn has(&self, job: &JobName, process: Runner) -> bool {
         let mut known = self.known.borrow_mut();
         let known = known.entry(job.clone()).or_default();
@@ -53,7 +53,7 @@ impl Runners {
         known.runners.contains(&process)
     }
 
-    /// Returns runners of which this one is known, of this job.
+    /// Returns runners with one known runner of one job.
     #[cfg(test)]
     pub fn known(job: &str, runner: Runner) -> Self {
         let known = Known {
@@ -68,7 +68,7 @@ impl Runners {
 }
 
 impl Known {
-    /// Reads the job's events, where they have grown.
+    /// Reads the job's events if they have grown.
     fn update(&mut self, events: PathBuf) {
         let length = fs::symlink_metadata(&events).map_or(0, |meta| meta.len());
         if length == self.length {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_runner_of_a_job_is_known_once_it_has_begun() {
+    fn each_runner_of_a_job_is_known_after_its_start() {
         let jobs = tempfile::tempdir().unwrap();
         let job: JobName = "j".parse().unwrap();
         let events = JobPaths::new(jobs.path(), &job).events();

@@ -1,5 +1,5 @@
-//! The file of a run's secret variables, which lies outside of the run's directory, in memory, as
-//! long as the run goes on.
+//! The file of a run's secret variables. It lies in memory, outside the run's directory, and exists
+//! only while the run goes on.
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -11,10 +11,10 @@ use std::{
 use super::StoreError;
 use crate::{settings::Env, spec::Secrets};
 
-/// Writes the file, and makes its directory where it is the first.
+/// Writes the file, and first makes its directory if that is missing.
 ///
 /// # Errors
-/// Fails with the path and the system's reason.
+/// Fails with the path and the system's error.
 pub fn write_secrets(path: &Path, secrets: &Env) -> Result<(), StoreError> {
     if let Some(directory) = path.parent() {
         match DirBuilder::new().mode(0o700).create(directory) {
@@ -36,10 +36,10 @@ pub fn write_secrets(path: &Path, secrets: &Env) -> Result<(), StoreError> {
     write().map_err(|source| StoreError::io("write", path, source))
 }
 
-/// Removes the file of a run that is over.
+/// Removes the file at the end of the run.
 pub fn forget_secrets(secrets: Option<&Secrets>) {
     if let Some(secrets) = secrets {
-        // It may be gone already; else it is gone with the next boot.
+        // The file may be gone already. If it cannot be removed, the next boot removes it.
         let _ = std::fs::remove_file(&secrets.file);
     }
 }

@@ -18,19 +18,19 @@ use crate::{
 /// The version of the layout.
 const LAYOUT_VERSION: u32 = 1;
 
-/// The room that is set aside for a record, in bytes: a part of its own and one for each job.
+/// The disk space that is reserved for a record, in bytes: a fixed part and a part for each job.
 const RECORD_BYTES: u64 = 64 << 10;
 const RECORD_BYTES_PER_JOB: u64 = 1 << 10;
 
-/// Where runs are kept.
+/// The directory in which runs are kept.
 #[derive(Debug, Clone)]
 pub struct StateDir(PathBuf);
 
 impl StateDir {
-    /// Opens a state directory to make runs in it, creating it where it is absent.
+    /// Opens a state directory to make runs in it. Creates the directory if it is absent.
     ///
     /// # Errors
-    /// Fails when it cannot be created or written, or is of a newer version.
+    /// The directory cannot be created or written, or it has a newer version.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
         let state =
             Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
@@ -46,10 +46,10 @@ impl StateDir {
         Ok(state)
     }
 
-    /// Opens a state directory to read it.
+    /// Opens a state directory for reading. An absent directory counts as empty.
     ///
     /// # Errors
-    /// Fails when it cannot be read, or is of a newer version. One that is absent is empty.
+    /// The directory cannot be read, or it has a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let state =
             Self(std::path::absolute(path).map_err(|source| StoreError::io("find", path, source))?);
@@ -57,24 +57,24 @@ impl StateDir {
         Ok(state)
     }
 
-    /// Returns its path, absolute.
+    /// Returns the absolute path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Makes the directory of a new run in a state directory that nobody else works in.
+    /// Makes the directory of a new run in a state directory that no other process uses.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn create_run(&self, workflow: &WorkflowName) -> Result<RunDir, StoreError> {
         self.begin_run(workflow, 0).map(|(run, _)| run)
     }
 
-    /// Makes the directory of a new run whose number is higher than this one, with the lock that is
-    /// to be held until the run goes on; two callers at once get two runs.
+    /// Makes the directory of a new run with a number above `number`. Also returns the lock to hold
+    /// until the run goes on. Two calls at the same time get two runs.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn begin_run(
         &self,
         workflow: &WorkflowName,
@@ -103,7 +103,7 @@ impl StateDir {
                     };
                     match run.begin() {
                         Ok(Some(lock)) => return Ok((run, lock)),
-                        // Somebody has removed it as one that was left unfinished.
+                        // Another process removed the new directory as an unfinished run.
                         Ok(None) => number += 1,
                         Err(_) if !run.path().exists() => number += 1,
                         Err(error) => {
@@ -121,7 +121,7 @@ impl StateDir {
     /// Returns the ids of all runs, by workflow and number.
     ///
     /// # Errors
-    /// Fails when the directory cannot be read.
+    /// The directory cannot be read.
     pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
         let path = self.runs_dir();
         let entries = match std::fs::read_dir(&path) {
@@ -146,7 +146,8 @@ impl StateDir {
     /// Returns the run with this id.
     ///
     /// # Errors
-    /// Fails when the text is no run id, or there is no such run; then with the nearest known.
+    /// The text is not a run id, or the run does not exist. The second error names the nearest
+    /// existing run.
     pub fn run(&self, text: &str) -> Result<RunDir, StoreError> {
         let id: RunId = text.parse().map_err(|source| StoreError::BadRunId {
             text: text.to_owned(),
@@ -177,17 +178,17 @@ impl StateDir {
         }
     }
 
-    /// Closes the records of the runs that the machine took with it when it went down.
+    /// Closes the records of the runs that ended when the machine went down.
     ///
-    /// # Errors Fails when the directory cannot be read. A run that cannot be closed, since it is
-    /// somebody else's, stays as it is.
+    /// # Errors
+    /// The directory cannot be read. A run of another user, which cannot be closed, stays as it is.
     pub fn close_lost(&self) -> Result<(), StoreError> {
         for id in self.runs()? {
             let run = RunDir {
                 paths: RunPaths::new(self.runs_dir().join(id.as_str())),
                 id,
             };
-            // Where it cannot be written it is shown as lost.
+            // A run that cannot be written is shown as lost.
             let _ = run.close_lost();
         }
         Ok(())
@@ -201,7 +202,7 @@ impl StateDir {
         self.0.join("version")
     }
 
-    /// Returns whether there is a version file; fails when it is a newer one.
+    /// Returns whether the version file exists. Fails if its version is newer.
     fn check_version(&self) -> Result<bool, StoreError> {
         let path = self.version_file();
         match std::fs::read_to_string(&path) {
@@ -232,8 +233,8 @@ impl Deref for RunDir {
 }
 
 impl RunDir {
-    /// Locks a directory that has just been made, and makes what belongs into it. `None` where
-    /// somebody else has locked it, to remove it.
+    /// Locks a new run directory and fills it. Returns `None` if another process has locked the
+    /// directory to remove it.
     fn begin(&self) -> Result<Option<RunLock>, StoreError> {
         let Some(lock) = self.lock_start()? else {
             return Ok(None);
@@ -244,10 +245,10 @@ impl RunDir {
         Ok(Some(lock))
     }
 
-    /// Returns the run directory at a path, whose last component is the run's id.
+    /// Returns the run directory at a path. The last component of the path is the run's id.
     ///
     /// # Errors
-    /// Fails when that is no run id.
+    /// The last component is not a run id.
     pub fn at(path: &Path) -> Result<Self, StoreError> {
         let text = path
             .file_name()
@@ -268,11 +269,10 @@ impl RunDir {
         &self.id
     }
 
-    /// Sets room aside for the final record, so that it can be written when the disk is full by
-    /// then.
+    /// Reserves disk space for the final record, so that the record can be written to a full disk.
     ///
     /// # Errors
-    /// Fails when there is no such room now.
+    /// The disk does not have that space.
     pub fn reserve(&self, jobs: usize) -> Result<(), StoreError> {
         let path = self.reserve_file();
         let size = RECORD_BYTES + RECORD_BYTES_PER_JOB * jobs as u64;
@@ -287,11 +287,11 @@ impl RunDir {
         reserve().map_err(|source| StoreError::io("reserve room in", &path, source))
     }
 
-    /// Writes the final record into the room that [`Self::reserve`] set aside, so that nothing else
-    /// can take that room meanwhile. Texts are left out as far as it takes.
+    /// Writes the final record into the space that [`Self::reserve`] reserved, so that no other
+    /// file can take that space meanwhile. Leaves texts out if the record is too large.
     ///
     /// # Errors
-    /// Fails when there is no such room, or the record does not fit into it.
+    /// The run has no reserved space, or the record does not fit into it.
     pub fn write_in_reserve(&self, record: &RunRecord) -> Result<(), StoreError> {
         let path = self.reserve_file();
         let write = || -> io::Result<()> {
@@ -316,9 +316,9 @@ impl RunDir {
         write().map_err(|source| StoreError::io("write", &self.record(), source))
     }
 
-    /// Gives back what [`Self::reserve`] set aside.
+    /// Releases the space that [`Self::reserve`] reserved.
     pub fn release_reserve(&self) {
-        // What cannot be removed is no use, but no harm either.
+        // A reserve that cannot be removed does no harm.
         let _ = std::fs::remove_file(self.reserve_file());
     }
 
@@ -326,36 +326,37 @@ impl RunDir {
         self.path().join("record.reserve")
     }
 
-    /// Asks the supervisor to cancel the run, or to kill it where it is being cancelled already.
+    /// Asks the supervisor to cancel the run, or with `kill` to kill a run that is being cancelled.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn request_cancel(&self, by: &str, kill: bool) -> Result<(), StoreError> {
         let name = if kill { "kill" } else { "cancel" };
         files::raise_flag(&self.control().join(name), by, 0o600)
     }
 
-    /// Returns who asked for the run to be cancelled (`kill`: killed), if anybody did.
+    /// Returns the origin of the request to cancel the run (with `kill`: to kill it), if there is
+    /// one.
     pub fn cancel_requested(&self, kill: bool) -> Option<String> {
         let request = self.control().join(if kill { "kill" } else { "cancel" });
         let by = std::fs::read_to_string(request).ok()?;
         // The disk had no room for the name.
         Some(if by.is_empty() {
-            "somebody".to_owned()
+            "an unknown client".to_owned()
         } else {
             by
         })
     }
 
-    /// Tells the supervisor that the run is to end in favour of another, for this reason.
+    /// Tells the supervisor to end the run in favour of another run, for this reason.
     ///
     /// # Errors
-    /// Fails with the path and the system's reason.
+    /// Fails with the path and the system's error.
     pub fn supersede(&self, reason: &str) -> Result<(), StoreError> {
         files::raise_flag(&self.control().join("superseded"), reason, 0o600)
     }
 
-    /// Returns why the run is to end in favour of another, if it is.
+    /// Returns the reason for ending the run in favour of another run, if there is one.
     pub fn superseded(&self) -> Option<String> {
         let reason = std::fs::read_to_string(self.control().join("superseded")).ok()?;
         // The disk had no room for the reason.
@@ -366,11 +367,11 @@ impl RunDir {
         })
     }
 
-    /// Returns the names of the run's jobs, as far as they can be known: from its plan, else from
-    /// what has happened.
+    /// Returns the names of the run's jobs: those of the plan, or without a plan those in the
+    /// record and the run's directory.
     ///
     /// # Errors
-    /// Fails when neither can be read.
+    /// Neither the plan nor the record can be read.
     pub fn job_names(&self) -> Result<Vec<JobName>, StoreError> {
         #[derive(serde::Deserialize)]
         struct Names {
@@ -393,7 +394,7 @@ impl RunDir {
     }
 
     /// Returns the run's events so far.
-    ///
+    /// Returns the run's events so far.
     /// # Errors
     /// Fails when they cannot be read.
     pub fn load_events(&self) -> Result<Vec<Event>, StoreError> {

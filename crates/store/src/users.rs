@@ -1,15 +1,15 @@
-//! The users of jobs: for each a user and a group of its own, that exist as long as the job.
+//! The users of jobs. Each job gets a user and a group of its own while it runs.
 //!
-//! They are JSON records in /run/userdb (<https://systemd.io/USER_RECORD/>), which nss-systemd(8)
-//! looks up, so that `User=` takes them by name. `DynamicUser=` would do the same without records,
-//! but with a system call filter under which openat2(2) and setgid directories fail, without a home
-//! and without a shell.
+//! The users are JSON records in /run/userdb (<https://systemd.io/USER_RECORD/>). nss-systemd(8)
+//! looks them up there, so `User=` accepts their names. `DynamicUser=` would do the same without
+//! records. But its system call filter breaks openat2(2) and setgid directories, and its users have
+//! no home and no shell.
 //!
-//! Ids are of systemd's range for dynamic users: outside of it journald would make a journal file
-//! for each id (<https://systemd.io/UIDS-GIDS/>). A record claims an id, since it is created
-//! exclusively; systemd, before it gives an id to a unit, looks whether somebody has it, and locks
-//! a file for as long as the unit has it, which is looked at here. So neither gives out what the
-//! other has. An embedded manager has the machine's directories.
+//! The ids are in systemd's range for dynamic users: for each id outside that range, journald would
+//! make a journal file of its own (<https://systemd.io/UIDS-GIDS/>). Two rules keep us and systemd
+//! from using the same id. We create each record exclusively, and systemd looks for a user with an
+//! id before it gives the id to a unit. systemd locks a file while a unit has the id, and we test
+//! that lock. An embedded manager uses the machine's directories.
 //!
 //! Knows nothing of units.
 
@@ -32,18 +32,18 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 
-/// Where the records lie.
+/// The directory of the records.
 pub const RECORDS: &str = "/run/userdb";
-/// Where systemd locks a file for each id that one of its units has.
+/// The directory in which systemd locks a file for each id that a unit has.
 pub const LOCKS: &str = "/run/systemd/dynamic-uid";
 
 /// systemd's range for dynamic users.
 const IDS: RangeInclusive<u32> = 61184..=65519;
-/// For how long an id is not given out again: what is left of a job's processes ends meanwhile.
+/// The time before an id is used again. The rest of a job's processes ends in this time.
 const REST: Duration = Duration::from_secs(10);
 const PREFIX: &str = "nixactions-";
 
-/// A user record; systemd ignores fields that it does not know.
+/// A user record. systemd ignores fields that it does not know.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UserRecord {
@@ -53,7 +53,7 @@ struct UserRecord {
     home_directory: PathBuf,
     shell: PathBuf,
     locked: bool,
-    /// The directory of the run that the user is for.
+    /// The directory of the user's run.
     nixactions_run: PathBuf,
 }
 
@@ -72,17 +72,17 @@ pub struct JobUsers {
     run: PathBuf,
     home: PathBuf,
     shell: PathBuf,
-    /// Where the search for a free id goes on.
+    /// The next id to try.
     next: u32,
-    /// Ids that others have for good.
+    /// The ids of the host's own users and groups.
     foreign: BTreeSet<u32>,
-    /// Users that are over, and since when.
+    /// Released users, each with the time of its release.
     resting: Vec<(Instant, String)>,
 }
 
 impl JobUsers {
-    /// Returns the users of a run, all with this home and shell; `None` where such users would not
-    /// be looked up, or their ids do not exist. That is tried.
+    /// Returns the users of a run, with this home and shell. Makes a user to test this host.
+    /// Returns `None` if the host does not look such users up, or if their ids do not exist.
     pub fn of_run(run: &Path, home: &Path, shell: &Path) -> Option<Self> {
         if !are_looked_up() || !exist(&fs::read_to_string("/proc/self/uid_map").ok()?) {
             return None;
@@ -111,10 +111,10 @@ impl JobUsers {
         found.then_some(users)
     }
 
-    /// Makes a user for a job; returns its name.
+    /// Makes a user for a job and returns its name.
     ///
     /// # Errors
-    /// Fails when all ids are taken, or a record cannot be written.
+    /// All ids are taken, or a record cannot be written.
     pub fn take(&mut self) -> Result<String, StoreError> {
         self.wake();
         for _ in IDS {
@@ -138,17 +138,17 @@ impl JobUsers {
         Err(StoreError::io("make a user in", Path::new(RECORDS), none))
     }
 
-    /// Takes in that a job is over: after a while its user is nobody's.
+    /// Notes that a job has ended. After a while its user is removed.
     pub fn release(&mut self, name: String) {
         self.resting.push((Instant::now(), name));
     }
 
-    /// Removes all users of the run, whose jobs are over, also of a supervisor before this one.
+    /// Removes all users of the run after its jobs, also the users that an earlier supervisor made.
     pub fn remove_all(&self) {
         remove_users(&self.run);
     }
 
-    /// Removes the users that have rested.
+    /// Removes the users that were released long enough ago.
     fn wake(&mut self) {
         let is_over = |(since, _): &mut (Instant, String)| since.elapsed() > REST;
         for (_, name) in self.resting.extract_if(.., is_over) {
@@ -156,7 +156,7 @@ impl JobUsers {
         }
     }
 
-    /// Writes the records of a user, unless somebody has the id.
+    /// Writes the records of a user. Returns `false` if the id is taken.
     fn claim(&self, name: &str, id: u32) -> io::Result<bool> {
         let user = UserRecord {
             user_name: name.to_owned(),
@@ -180,12 +180,12 @@ impl JobUsers {
                 .into_iter()
                 .try_for_each(|kind| symlink(format!("{name}.{kind}"), file(&id.to_string(), kind)))
         });
-        // Only now: a systemd that takes the id after this finds the record.
+        // Test the lock after writing: a systemd that takes the id later finds the record.
         let is_free = written.and_then(|()| is_unlocked(id));
         if !matches!(is_free, Ok(true)) {
             remove(name);
         }
-        // What another has left half removed is not to stop anybody.
+        // A user that another process has partly removed counts as taken.
         match is_free {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             other => other,
@@ -211,9 +211,9 @@ pub fn id_of_user(name: &str) -> Option<u32> {
         .map(|record| record.uid)
 }
 
-/// Removes all users of a run, whose jobs are over.
+/// Removes all users of a run after its jobs.
 pub fn remove_users(run: &Path) {
-    // Its directory may go by another name as well.
+    // The run's directory may have another name, too.
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     for (name, record) in records() {
         if record.nixactions_run == run || real(&record.nixactions_run) == real(run) {
@@ -222,8 +222,8 @@ pub fn remove_users(run: &Path) {
     }
 }
 
-/// Removes the users of runs that are over without having removed them: their manager was killed.
-/// To be called where the runs' directories are seen.
+/// Removes the users of ended runs that did not remove them because their manager was killed. Call
+/// this where the runs' directories are visible.
 pub fn sweep_users() {
     for (name, record) in records() {
         let run = &record.nixactions_run;
@@ -250,9 +250,8 @@ fn exist(uid_map: &str) -> bool {
     })
 }
 
-/// Returns whether a user is found by its name. Of a program with a C library of its own, as from
-/// Nix, the modules of the host may be out of reach, but not of systemd: there the host's own
-/// program is asked.
+/// Returns whether a user is found by name. A program with a C library of its own, such as one from
+/// Nix, may not find the host's modules. systemd does, so the host's getent(1) decides then.
 fn is_found(name: &str) -> bool {
     let asked = || {
         Command::new("getent")
@@ -305,11 +304,11 @@ fn records() -> impl Iterator<Item = (String, UserRecord)> {
     })
 }
 
-/// Removes a user; its claim goes last.
+/// Removes a user. The record that claims the id goes last.
 fn remove(name: &str) {
     let id = name.strip_prefix(PREFIX).unwrap_or_default();
     for (name, kind) in [(id, "user"), (id, "group"), (name, "group"), (name, "user")] {
-        // What is not there needs not be removed.
+        // Ignore files that do not exist.
         let _ = fs::remove_file(file(name, kind));
     }
 }
@@ -319,7 +318,7 @@ mod tests {
     use super::exist;
 
     #[test]
-    fn ids_exist_where_the_user_namespace_maps_all_of_them() {
+    fn ids_exist_if_the_user_namespace_maps_all_of_them() {
         assert!(exist("         0          0 4294967295\n"));
         assert!(exist("0 100000 65536\n"));
         assert!(exist("0 1000 1\n1 100000 65536\n"));

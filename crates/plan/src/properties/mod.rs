@@ -1,9 +1,10 @@
-//! The unit properties that a plan may set, and their values as StartTransientUnit wants them.
+//! The unit properties that a plan may set, and their values for StartTransientUnit.
 //!
 //! Names and texts are those of unit files and of `systemd-run --property=` (systemd.exec(5),
-//! systemd.resource-control(5)), except that an empty text is no value. What a plan may set limits
-//! and isolates a job; what the engine itself decides (what is executed, when, for how long, where
-//! its output goes) is not among it. Knows nothing of D-Bus beyond the types.
+//! systemd.resource-control(5)), but an empty text is invalid here. A plan may set the properties
+//! that limit and isolate a job. It may not set the properties that the engine decides on: the
+//! command, its start, its time limit, the destination of its output. Knows nothing of D-Bus beyond
+//! the types.
 
 mod known;
 mod table;
@@ -13,7 +14,7 @@ use super::fault::{Refusal, nearest, quoted};
 pub use known::KNOWN;
 pub use table::Property;
 
-/// A value with the D-Bus type that systemd demands.
+/// A value with the D-Bus type that systemd requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PropertyValue {
     /// `b`
@@ -45,13 +46,13 @@ pub enum PropertyValue {
 /// A bind mount, `(ssbt)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindMount {
-    /// What is mounted.
+    /// The path that is mounted.
     pub source: String,
-    /// Where.
+    /// The path of the mount point.
     pub destination: String,
-    /// Whether a source that is not there is no error.
+    /// Whether systemd ignores a missing source.
     pub ignore_missing: bool,
-    /// Whether mounts below it come along: MS_REC, or 0.
+    /// Whether the mounts below the source are mounted, too (MS_REC).
     pub recursive: bool,
 }
 
@@ -69,7 +70,7 @@ pub struct IpPrefix {
     pub family: i32,
     /// 4 or 16 bytes.
     pub address: Vec<u8>,
-    /// How many of its bits count.
+    /// The length of the prefix, in bits.
     pub length: u32,
 }
 
@@ -98,39 +99,39 @@ impl PropertyValue {
 pub struct UnitProperty {
     /// The property as the plan names it.
     pub source: &'static str,
-    /// Its name on D-Bus, which may differ: `CPUQuota` is `CPUQuotaPerSecUSec`.
+    /// The property's name on D-Bus. It may differ: `CPUQuota` is `CPUQuotaPerSecUSec`.
     pub name: &'static str,
-    /// Its value.
+    /// The property's value.
     pub value: PropertyValue,
-    /// The first version of systemd that takes it; an older one refuses the whole unit.
+    /// The first version of systemd that accepts the property. An older one refuses the whole unit.
     pub since: u32,
 }
 
-/// Why a property is refused.
+/// The reason for refusing a property.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PropertyError {
-    /// There is no such property in the checked set.
+    /// The checked set does not have the property.
     #[error("unknown property")]
     Unknown {
-        /// The nearest one that there is.
+        /// The nearest property of the set.
         near: Option<&'static str>,
     },
-    /// It is systemd's, but not the plan's to set.
+    /// systemd has the property, but a plan may not set it.
     #[error("property that a plan may not set")]
     Forbidden {
-        /// What to do instead.
+        /// Advice on a replacement.
         hint: &'static str,
     },
-    /// The value is not of the property's kind.
+    /// The value does not fit the property.
     #[error("expected {expected}")]
     Value {
-        /// What it may be.
+        /// The values that fit.
         expected: String,
     },
 }
 
 impl PropertyError {
-    /// Returns what a fault says of it.
+    /// Returns the error as a refusal for a fault.
     pub(super) fn refusal(self, name: &str, value: &str) -> Refusal {
         const A_KNOWN_ONE: &str = "a unit property that limits or isolates a job";
         match self {
@@ -147,10 +148,10 @@ impl PropertyError {
     }
 }
 
-/// Returns what is sent for a property; most are one D-Bus property, `Limit*=` are two.
+/// Returns the D-Bus properties for a property. Most have one, and `Limit*=` have two.
 ///
 /// # Errors
-/// The property is not in the checked set, or the value is not of its kind.
+/// The property is not in the checked set, or the value does not fit it.
 pub fn parse(name: &str, value: &str) -> Result<Vec<UnitProperty>, PropertyError> {
     let Some(property) = KNOWN.iter().find(|known| known.name == name) else {
         return Err(match table::forbidden(name) {
@@ -179,7 +180,8 @@ pub fn parse(name: &str, value: &str) -> Result<Vec<UnitProperty>, PropertyError
         .collect())
 }
 
-/// Returns a number of bytes, as `512M` or `10G` (powers of 1024, systemd.syntax(7)).
+/// Returns the number of bytes in a text such as `512M` or `10G` (powers of 1024,
+/// systemd.syntax(7)).
 pub fn size(text: &str) -> Option<u64> {
     values::size(text, 1024)
 }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_within_reason_and_unique() {
+    fn names_are_unique() {
         let mut names: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
         names.sort_unstable();
         names.dedup();
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_good_and_nonsense_is_not() {
+    fn examples_are_accepted_and_nonsense_is_refused() {
         for known in KNOWN {
             for example in known.examples {
                 parse(known.name, example)
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_become_what_systemd_counts_in() {
+    fn limits_are_converted_to_the_units_of_systemd() {
         assert_eq!(
             one("MemoryMax", "4G"),
             ("MemoryMax", PropertyValue::U64(4 << 30))
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_forbidden_properties_say_what_helps() {
+    fn unknown_and_forbidden_properties_come_with_advice() {
         assert_eq!(
             parse("MemroyMax", "1"),
             Err(PropertyError::Unknown {
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_forms_say_since_when() {
+    fn newer_forms_state_their_first_version() {
         assert_eq!(parse("PrivateTmp", "yes").unwrap()[0].since, 252);
         let disconnected = &parse("PrivateTmp", "disconnected").unwrap()[0];
         assert_eq!(

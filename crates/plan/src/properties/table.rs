@@ -1,43 +1,44 @@
-//! The checked set: each property, its kind, and since when systemd has it.
+//! The kinds of the checked properties: the texts that fit and their D-Bus values.
 
 use super::{PropertyValue, values};
 
 /// A property that a plan may set.
 #[derive(Debug, Clone, Copy)]
 pub struct Property {
-    /// Its name.
+    /// The property's name.
     pub name: &'static str,
-    /// What its text may be.
+    /// The kind of the property's texts.
     pub(super) kind: Kind,
-    /// The first version of systemd that takes it; 252 for those that are older.
+    /// The first version of systemd that accepts the property. 252 stands for 252 and all older
+    /// ones.
     pub since: u32,
-    /// Good values.
+    /// Texts that fit.
     pub examples: &'static [&'static str],
 }
 
 impl Property {
-    /// Returns what its text may be, in words.
+    /// Describes the texts that fit.
     pub fn expected(&self) -> String {
         self.kind.describe()
     }
 }
 
-/// What the text of a property may be, and what becomes of it.
+/// The kind of a property's texts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Bool,
-    /// A boolean, or one of some words, which are sent under another name and have versions of
-    /// their own.
+    /// A boolean or one of some words. The words are sent under another name, and each has a first
+    /// version of its own.
     BoolOr(&'static str, &'static [(&'static str, u32)]),
     OneOf(&'static [&'static str]),
     /// Words that are sent as numbers.
     Coded(&'static [(&'static str, i32)]),
     I32(i32, i32),
-    /// At least so many bytes, a percentage of the memory, or `infinity`.
-    /// With the name under which a percentage is sent.
+    /// At least this number of bytes, a percentage of the memory, or `infinity`. The name is that
+    /// of the D-Bus property for percentages.
     Memory(u64, &'static str),
     Tasks,
-    /// 1 to 10000, or `idle` where that is a weight.
+    /// 1 to 10000, or `idle` if the property allows it.
     Weight {
         idle: bool,
     },
@@ -45,7 +46,7 @@ pub(super) enum Kind {
     CpuQuotaPeriod,
     TimerSlack,
     Mode,
-    /// With the name of the soft limit.
+    /// A soft and a hard limit. The name is that of the D-Bus property for the soft one.
     Limit(Unit, &'static str),
     BitMask,
     Paths,
@@ -63,12 +64,12 @@ pub(super) enum Kind {
     User,
     Users,
     Device,
-    /// A device or file and a number: bytes a second, or operations.
+    /// The path of a device or file, and a number of bytes or operations a second.
     DeviceRate(Unit),
     DeviceWeight,
 }
 
-/// What a limit counts.
+/// The unit that a limit counts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Unit {
     Bytes,
@@ -76,7 +77,7 @@ pub(super) enum Unit {
     Seconds,
 }
 
-/// A D-Bus property.
+/// A D-Bus property to send.
 pub(super) struct Sent {
     pub(super) name: &'static str,
     pub(super) value: PropertyValue,
@@ -84,7 +85,7 @@ pub(super) struct Sent {
 }
 
 impl Kind {
-    /// Returns what is sent for a text; `None` if the text is not of this kind.
+    /// Returns the D-Bus properties for a text, or `None` if the text is not of this kind.
     pub(super) fn sent(self, name: &'static str, text: &str) -> Option<Vec<Sent>> {
         use PropertyValue as V;
         let text = text.trim();
@@ -253,7 +254,7 @@ impl Kind {
         }
     }
 
-    /// Returns what a text of this kind may be, in words.
+    /// Describes the texts of this kind.
     pub(super) fn describe(self) -> String {
         match self {
             Self::Bool => "`yes` or `no`".to_owned(),
@@ -275,23 +276,23 @@ impl Kind {
                 "a time such as `10min`, `infinity`, or a soft and a hard limit such as `1min:2min`".to_owned()
             }
             Self::BitMask => "indices such as `0-3 8`".to_owned(),
-            Self::Paths => "absolute paths, each perhaps after `-` or `+`".to_owned(),
+            Self::Paths => "absolute paths, each optionally after `-` or `+`".to_owned(),
             Self::Path => "an absolute path".to_owned(),
             Self::BindMounts => "bind mounts such as `/source:/destination`".to_owned(),
-            Self::TemporaryFileSystems => "absolute paths, each perhaps with options such as `/scratch:size=1G`".to_owned(),
+            Self::TemporaryFileSystems => "absolute paths, each optionally with options, such as `/scratch:size=1G`".to_owned(),
             Self::IpPrefixes => "addresses such as `10.0.0.0/8`, `any`, `localhost`, `link-local` or `multicast`".to_owned(),
-            Self::AddressFamilies => "address families such as `AF_UNIX AF_INET`, perhaps after `~`".to_owned(),
-            Self::Interfaces => "network interfaces such as `lo`, perhaps after `~`".to_owned(),
-            Self::SystemCalls => "system calls or groups such as `@system-service`, perhaps after `~`".to_owned(),
+            Self::AddressFamilies => "address families such as `AF_UNIX AF_INET`, optionally after `~`".to_owned(),
+            Self::Interfaces => "network interfaces such as `lo`, optionally after `~`".to_owned(),
+            Self::SystemCalls => "system calls or groups such as `@system-service`, optionally after `~`".to_owned(),
             Self::Architectures => "architectures such as `native`".to_owned(),
             Self::Errno => "an error such as `EPERM`, its number, or `kill`".to_owned(),
             Self::Namespaces => {
-                "`yes`, `no`, or some of `cgroup`, `ipc`, `net`, `mnt`, `pid`, `user`, `uts`, `time`, perhaps after `~`".to_owned()
+                "`yes`, `no`, or some of `cgroup`, `ipc`, `net`, `mnt`, `pid`, `user`, `uts`, `time`, optionally after `~`".to_owned()
             }
-            Self::Capabilities => "capabilities such as `CAP_CHOWN CAP_KILL`, perhaps after `~`".to_owned(),
+            Self::Capabilities => "capabilities such as `CAP_CHOWN CAP_KILL`, optionally after `~`".to_owned(),
             Self::User => "a user's or group's name or number".to_owned(),
             Self::Users => "names or numbers of groups".to_owned(),
-            Self::Device => "a device and how it may be used, such as `/dev/kvm rw`".to_owned(),
+            Self::Device => "a device and its access modes, such as `/dev/kvm rw`".to_owned(),
             Self::DeviceRate(_) => "a path and a number, such as `/var 10M`".to_owned(),
             Self::DeviceWeight => "a path and a weight from 1 to 10000, such as `/var 200`".to_owned(),
         }
@@ -324,12 +325,12 @@ fn count(text: &str) -> Option<u64> {
     }
 }
 
-/// Returns hundredths of a percent as a part of `u32::MAX`, as systemd scales them.
+/// Converts hundredths of a percent to systemd's scale, in which `u32::MAX` is 100 %.
 fn scale(hundredths: u64) -> Option<u32> {
     (hundredths <= 10_000).then(|| ((hundredths * u64::from(u32::MAX) + 5_000) / 10_000) as u32)
 }
 
-/// Returns at least one word, each made into an item.
+/// Parses the words of a text, at least one, into items.
 fn list<T>(text: &str, item: impl FnMut(&str) -> Option<T>) -> Option<Vec<T>> {
     let items = values::words(text)?
         .iter()
@@ -339,7 +340,7 @@ fn list<T>(text: &str, item: impl FnMut(&str) -> Option<T>) -> Option<Vec<T>> {
     (!items.is_empty()).then_some(items)
 }
 
-/// Returns a list that allows, or after `~` denies.
+/// Parses a list of items to allow, or after `~` to deny.
 fn filter(text: &str, item: impl FnMut(&str) -> Option<String>) -> Option<PropertyValue> {
     let (allow, items) = text
         .strip_prefix('~')
@@ -359,14 +360,14 @@ fn ticked<'a>(words: impl Iterator<Item = &'a str>) -> String {
         .join(", ")
 }
 
-/// Returns what to do instead of setting a property of systemd that a plan may not set.
+/// Returns advice for a property of systemd that a plan may not set.
 pub(super) fn forbidden(name: &str) -> Option<&'static str> {
     let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     Some(match name {
         "Environment" | "EnvironmentFile" | "EnvironmentFiles" | "PassEnvironment"
-        | "UnsetEnvironment" => "variables are set by `env`, `envFrom` and `passEnv`",
+        | "UnsetEnvironment" => "set variables by `env`, `envFrom` and `passEnv`",
         "WorkingDirectory" => "use a step's `workdir`",
-        "TimeoutStopSec" | "TimeoutStopUSec" => "how long a job may take to stop is fixed",
+        "TimeoutStopSec" | "TimeoutStopUSec" => "the engine sets the time that a job has to stop",
         "Type" | "RemainAfterExit" | "GuessMainPID" | "PIDFile" | "BusName" | "NotifyAccess"
         | "CollectMode" | "Slice" | "Delegate" => "the engine sets it",
         "Description"
@@ -380,7 +381,7 @@ pub(super) fn forbidden(name: &str) -> Option<&'static str> {
         | "Conflicts"
         | "DefaultDependencies" => "the engine sets it; order jobs with `needs`",
         _ if is(&["Exec"]) && !matches!(name, "ExecPaths") => {
-            "what a job executes stands in its `steps`"
+            "put the commands of a job into its `steps`"
         }
         _ if is(&[
             "Timeout",
@@ -405,7 +406,7 @@ pub(super) fn forbidden(name: &str) -> Option<&'static str> {
             "use `retry` and `continueOnError`"
         }
         _ if is(&["Kill", "SendSIG", "FinalKill", "WatchdogSignal"]) => {
-            "how a job is stopped is fixed"
+            "the engine decides how to stop a job"
         }
         _ if is(&["Standard", "Syslog", "Log", "TTY"]) => "a job's output goes to the journal",
         _ if is(&["LoadCredential", "SetCredential", "ImportCredential"]) => {

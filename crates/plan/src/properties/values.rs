@@ -1,5 +1,5 @@
-//! The texts of property values, read as systemd reads them in unit files (systemd.syntax(7),
-//! systemd.time(7)).
+//! Parsers for the texts of property values. They follow systemd's parsers for unit files
+//! (systemd.syntax(7), systemd.time(7)).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,8 +10,8 @@ const CPU_MAX: usize = 8191;
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
 
-/// Splits at white space, with quotes and backslashes as in unit files; `None` for an open quote or
-/// a last backslash.
+/// Splits a text at white space, with quotes and backslashes as in unit files. Returns `None` for
+/// an unclosed quote or a backslash at the end.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -33,7 +33,7 @@ pub(super) fn words(text: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
-/// `yes`, `no` and their other spellings.
+/// Parses `yes`, `no` and their other spellings.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
@@ -42,14 +42,14 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Digits alone, which `str::parse` does not insist on.
+/// Parses a number of digits only. `str::parse` accepts a sign, too.
 pub(super) fn number(text: &str) -> Option<u64> {
     text.bytes()
         .all(|b| b.is_ascii_digit())
         .then(|| text.parse().ok())?
 }
 
-/// Bytes: a number with one of the suffixes K, M, G, T, P, E, to the base 1024 or 1000.
+/// Parses bytes: a number with one of the suffixes K, M, G, T, P, E, to the base 1024 or 1000.
 pub(super) fn size(text: &str, base: u64) -> Option<u64> {
     let text = text.trim();
     let (digits, exponent) = match text.char_indices().next_back()? {
@@ -71,7 +71,7 @@ pub(super) fn size(text: &str, base: u64) -> Option<u64> {
     u64::try_from(u128::from(number(whole)?).checked_mul(unit)? + part).ok()
 }
 
-/// A percentage in hundredths: `12.5%` is 1250.
+/// Parses a percentage into hundredths: `12.5%` is 1250.
 pub(super) fn percent(text: &str) -> Option<u64> {
     let (whole, fraction) = text
         .strip_suffix('%')
@@ -83,7 +83,8 @@ pub(super) fn percent(text: &str) -> Option<u64> {
     number(whole)?.checked_mul(100)?.checked_add(hundredths)
 }
 
-/// A time span in microseconds: numbers with units such as `1min 30s`; without a unit, seconds.
+/// Parses a time span into microseconds. Numbers may have units, as in `1min 30s`. A number without
+/// a unit means seconds.
 pub(super) fn microseconds(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     if rest.is_empty() {
@@ -120,7 +121,7 @@ pub(super) fn microseconds(text: &str) -> Option<u64> {
     (total < 1e18).then_some(total.round() as u64)
 }
 
-/// Indices as in `0-3 8,10`, as a bit mask with the lowest index first.
+/// Parses indices as in `0-3 8,10` into a bit mask with the lowest index first.
 pub(super) fn bit_mask(text: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
     for range in text
@@ -138,7 +139,7 @@ pub(super) fn bit_mask(text: &str) -> Option<Vec<u8>> {
     (!mask.is_empty()).then_some(mask)
 }
 
-/// An absolute path.
+/// Parses an absolute path.
 pub(super) fn path(text: &str) -> Option<&str> {
     let good = text.starts_with('/')
         && !text.contains('\0')
@@ -149,13 +150,13 @@ pub(super) fn path(text: &str) -> Option<&str> {
     good.then_some(text)
 }
 
-/// A path that may be preceded by `-` (ignored if missing) and `+` (below the unit's root).
+/// Checks a path after an optional `-` (ignored if missing) and `+` (below the unit's root).
 pub(super) fn marked_path(text: &str) -> Option<&str> {
     let bare = text.strip_prefix('-').unwrap_or(text);
     path(bare.strip_prefix('+').unwrap_or(bare)).map(|_| text)
 }
 
-/// `[-]SOURCE[:DESTINATION[:rbind|norbind]]`.
+/// Parses `[-]SOURCE[:DESTINATION[:rbind|norbind]]`.
 pub(super) fn bind_mount(word: &str) -> Option<BindMount> {
     let (ignore_missing, word) = word
         .strip_prefix('-')
@@ -176,7 +177,7 @@ pub(super) fn bind_mount(word: &str) -> Option<BindMount> {
     })
 }
 
-/// An address, `ADDRESS/LENGTH`, or one of systemd's names for some of them.
+/// Parses an address, `ADDRESS/LENGTH`, or one of systemd's names for groups of addresses.
 pub(super) fn ip_prefixes(word: &str) -> Option<Vec<IpPrefix>> {
     fn prefix(address: IpAddr, length: u32) -> IpPrefix {
         match address {
@@ -217,7 +218,7 @@ pub(super) fn ip_prefixes(word: &str) -> Option<Vec<IpPrefix>> {
     }
 }
 
-/// A user's or group's name or number.
+/// Parses the name or number of a user or group.
 pub(super) fn user(text: &str) -> Option<&str> {
     let mut bytes = text.bytes();
     let by_name = bytes
@@ -232,7 +233,7 @@ pub(super) fn user(text: &str) -> Option<&str> {
     (by_name || by_number).then_some(text)
 }
 
-/// Capabilities by name, as a bit mask; `~` means all but these.
+/// Parses names of capabilities into a bit mask. `~` inverts the mask.
 pub(super) fn capabilities(text: &str) -> Option<u64> {
     // In the order of linux/capability.h.
     const NAMES: &[&str] = &[
@@ -292,8 +293,8 @@ pub(super) fn capabilities(text: &str) -> Option<u64> {
     Some(if invert { !mask } else { mask })
 }
 
-/// Kinds of namespaces that may be made, as clone(2) flags: `yes` is none of them, `no` all, a list
-/// these, `~` all but these.
+/// Parses the kinds of namespaces that a job may create into clone(2) flags. `yes` means none, `no`
+/// means all, a list means the listed kinds, and `~` inverts the list.
 pub(super) fn namespaces(text: &str) -> Option<u64> {
     const KINDS: &[(&str, u64)] = &[
         ("cgroup", 0x0200_0000),
@@ -306,7 +307,8 @@ pub(super) fn namespaces(text: &str) -> Option<u64> {
         ("time", 0x80),
     ];
     if let Some(restrict) = boolean(text) {
-        // All bits, as newer versions know more kinds; each looks at those that it knows.
+        // Set all bits, as newer versions know more kinds. Each version looks only at the bits that
+        // it knows.
         return Some(if restrict { 0 } else { u64::MAX });
     }
     let (invert, list) = text
@@ -319,7 +321,7 @@ pub(super) fn namespaces(text: &str) -> Option<u64> {
     Some(if invert { !flags } else { flags })
 }
 
-/// The name or number of an error of a system call, or `kill`.
+/// Parses the name or number of a system call's error, or `kill`.
 pub(super) fn errno(text: &str) -> Option<i32> {
     match text {
         "EPERM" => Some(1),
@@ -337,7 +339,7 @@ pub(super) fn errno(text: &str) -> Option<i32> {
     }
 }
 
-/// A system call or a group of them, each perhaps with `:` and an error.
+/// Checks the name of a system call or of a group of them, with an optional `:` and error.
 pub(super) fn system_call(word: &str) -> Option<&str> {
     const GROUPS: &[&str] = &[
         "aio",

@@ -1,4 +1,4 @@
-//! Makes a JSON Schema ready for the walk.
+//! Prepares a JSON Schema for the walk.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Field, Node};
 use crate::ids::NAME_PATTERN;
 
-/// Reads a JSON Schema, as far as schemars makes use of it for the model.
+/// Reads the parts of JSON Schema that schemars uses for the model.
 pub(super) struct Compiler<'a> {
     root: &'a Value,
     definitions: Option<&'a Map<String, Value>>,
@@ -28,7 +28,7 @@ impl<'a> Compiler<'a> {
     fn compile(&self, schema: &Value) -> Result<Node, String> {
         let object = schema
             .as_object()
-            .ok_or_else(|| format!("no object: {schema}"))?;
+            .ok_or_else(|| format!("not an object: {schema}"))?;
         const KEYWORDS: &[&str] = &[
             "$defs",
             "$ref",
@@ -96,8 +96,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Compiles `oneOf` and `anyOf`: texts, objects told apart by a constant field, or values of
-    /// different types.
+    /// Compiles `oneOf` and `anyOf`: texts, objects with a constant field that tells their kind, or
+    /// values of different types.
     fn alternatives(&self, variants: &[Value]) -> Result<Node, String> {
         let tagged: Option<Vec<(String, String)>> = variants.iter().map(tag_of).collect();
         if let Some(tags) = tagged {
@@ -105,7 +105,9 @@ impl<'a> Compiler<'a> {
             for ((_, kind), variant) in tags.iter().zip(variants) {
                 match self.compile(variant)? {
                     Node::Object(fields) => by_kind.insert(kind.clone(), fields),
-                    other => return Err(format!("a tagged variant that is no object: {other:?}")),
+                    other => {
+                        return Err(format!("a tagged variant that is not an object: {other:?}"));
+                    }
                 };
             }
             return Ok(Node::Tagged {

@@ -1,4 +1,4 @@
-//! Artifacts: who outputs them, who takes them in, and where they are restored.
+//! Checks artifacts: the jobs that output them, the jobs that restore them, and the places.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,7 +24,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
                 let first = names.name(*first);
                 sink.add(&at, || {
                     Refusal::new(
-                        format!("an artifact that `{first}` outputs too"),
+                        format!("an artifact that `{first}` outputs, too"),
                         "a name of its own for each artifact",
                     )
                 });
@@ -32,8 +32,8 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
             others.push(rank as u32);
         }
     }
-    // A job that is missing, or whose needs or outputs are broken or misspelt, would make good
-    // inputs look bad.
+    // If a job is missing, or its needs or outputs are broken or misspelt, correct inputs would
+    // look wrong.
     let sources_are_known = !sink.any_broken(|place| match place {
         [Step::Key(jobs), _, Step::Key(field), ..] if jobs == "jobs" => {
             matches!(
@@ -87,7 +87,7 @@ fn no_source(
     names: &Names<'_>,
     producers: &HashMap<&str, Vec<u32>>,
 ) -> Refusal {
-    const EXPECTED: &str = "an artifact of a job that this one needs, directly or not";
+    const EXPECTED: &str = "an artifact of a job that this job needs, directly or indirectly";
     match sources {
         [] => {
             let mut known: Vec<_> = producers.keys().copied().collect();
@@ -117,8 +117,8 @@ fn no_source(
     }
 }
 
-/// Inputs that would be restored to the same place. An artifact comes back under the path it was
-/// saved from.
+/// Reports inputs with the same destination. An artifact is restored under the path from which it
+/// was saved.
 fn check_destinations(
     plan: &Plan,
     names: &Names<'_>,
@@ -159,7 +159,7 @@ fn check_destinations(
                     destination.join("/")
                 };
                 let found = format!(
-                    "{}, restored to {} as inputs[{first}], {}, is",
+                    "{}, restored to {} like inputs[{first}], {}",
                     quoted(&input.name),
                     quoted(&place),
                     quoted(name)
@@ -172,7 +172,7 @@ fn check_destinations(
     }
 }
 
-/// Which jobs are ancestors of which, as far as artifacts ask for it.
+/// The indirect needs among jobs that share artifacts.
 #[derive(Default)]
 struct Reached {
     indirect: BTreeSet<(u32, u32)>,
@@ -184,8 +184,8 @@ impl Reached {
             || self.indirect.contains(&(job, source))
     }
 
-    /// Looks the indirect needs up, 64 sources a sweep over all needs: 5,000 jobs take milliseconds
-    /// and no square of memory.
+    /// Finds the indirect needs in sweeps over all jobs, 64 sources a sweep. 5,000 jobs take
+    /// milliseconds, and the memory grows linearly.
     fn new(plan: &Plan, names: &Names<'_>, producers: &HashMap<&str, Vec<u32>>) -> Self {
         let mut asked: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (rank, job) in plan.jobs.values().enumerate() {
@@ -204,7 +204,7 @@ impl Reached {
         if asked.is_empty() {
             return Self { indirect };
         }
-        // With a cycle one sweep over all, in the order of names, may not be enough.
+        // With a cycle, one sweep in the order of names may not be enough.
         let order = order::topological(&names.needs);
         let again = order.is_none();
         let order = order.unwrap_or_else(|| (0..names.needs.len() as u32).collect());
@@ -218,7 +218,7 @@ impl Reached {
         let mut reached = vec![0_u64; order.len()];
         let mut is_source = vec![0_u64; order.len()];
         for batch in sources.chunks(64) {
-            // What stands before all sources or after all that ask is of no concern.
+            // Skip the jobs before all sources and after all jobs that ask.
             let first = if again { 0 } else { place[batch[0] as usize] };
             let last = batch
                 .iter()

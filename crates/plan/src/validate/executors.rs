@@ -1,4 +1,4 @@
-//! Executors: where jobs run.
+//! Checks executors and their settings.
 
 use super::jobs::check_properties;
 use crate::{
@@ -14,9 +14,7 @@ pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
         let at = at.key(name);
         if name == DEFAULT_EXECUTOR {
             let refusal = Refusal::new(format!("the name `{DEFAULT_EXECUTOR}`"), "another name");
-            sink.add(&at, || {
-                refusal.hint("it is what jobs without an executor run on")
-            });
+            sink.add(&at, || refusal.hint("jobs without an `executor` use it"));
         } else if let Err(error) = JobName::try_from(name.clone()) {
             sink.add(&at, || {
                 Refusal::new(quoted(name), NAME_FORM).hint(error.to_string())

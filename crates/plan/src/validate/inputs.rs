@@ -1,4 +1,4 @@
-//! Inputs: what the plan declares, and what a caller gives.
+//! Checks inputs: their declarations in the plan and the values from a caller.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
         }
         if let Some(other) = variables.insert(rules::input_variable(name), name) {
             let found = format!(
-                "an input that is seen as `{}`, as `{other}` is",
+                "an input with the variable `{}`, which `{other}` has, too",
                 rules::input_variable(name)
             );
             sink.add(&at, || {
@@ -55,11 +55,11 @@ fn check_options(input: &Input, at: &At<'_>, sink: &mut Sink) {
     }
     match (input.kind, input.options.is_empty()) {
         (InputType::Choice, true) => sink.add(&at_options, || {
-            Refusal::new("no options", "what a choice may be")
+            Refusal::new("no options", "the options of the `choice`")
         }),
         (InputType::String | InputType::Number | InputType::Boolean, false) => {
             sink.add(&at_options, || {
-                Refusal::new("options", "none, as only a `choice` has options")
+                Refusal::new("options", "none (only a `choice` has options)")
             });
         }
         _ => {}
@@ -82,10 +82,10 @@ fn check_default(name: &str, input: &Input, default: &Value) -> Result<(), Refus
     };
     if !fits {
         let expected = match input.kind {
-            InputType::String => "a text, as `type` is `string`",
+            InputType::String => "a text (`type` is `string`)",
             InputType::Choice => "one of the options",
-            InputType::Number => "a number, as `type` is `number`",
-            InputType::Boolean => "true or false, as `type` is `boolean`",
+            InputType::Number => "a number (`type` is `number`)",
+            InputType::Boolean => "true or false (`type` is `boolean`)",
         };
         return Err(Refusal::new(shown(default), expected));
     }
@@ -123,40 +123,40 @@ fn text_of(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What is wrong with one `--input K=V`, or with one that is missing.
+/// The error of an `--input K=V`, or of a missing one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// The plan declares no such input.
+    /// The plan does not declare the input.
     #[error("the plan has no input `{name}`")]
     Unknown {
-        /// The input.
+        /// The name of the input.
         name: String,
-        /// The declared one that is probably meant, or all of them.
+        /// The nearest declared input, or all declared inputs.
         hint: Option<String>,
     },
-    /// The value does not fit.
+    /// The value does not fit the input.
     #[error("input `{name}` is {found}, expected {expected}")]
     Unfit {
-        /// The input.
+        /// The name of the input.
         name: String,
-        /// What was given.
+        /// The given value.
         found: String,
-        /// What may be given.
+        /// The values that fit.
         expected: String,
     },
-    /// A required input was not given.
+    /// The caller did not give a required input.
     #[error("input `{name}` is required")]
     Missing {
-        /// The input.
+        /// The name of the input.
         name: String,
     },
 }
 
-/// Returns the `INPUT_<K>` variables of a run: what was given, else the defaults. An input without
-/// either has none.
+/// Returns the `INPUT_<K>` variables of a run, from the given values and the defaults. An input
+/// without either has no variable.
 ///
 /// # Errors
-/// Everything that is unknown, does not fit or is missing.
+/// All inputs that are unknown, do not fit or are missing.
 pub fn resolve_inputs(
     plan: &Plan,
     given: &BTreeMap<String, String>,

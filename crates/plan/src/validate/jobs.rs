@@ -1,4 +1,4 @@
-//! Jobs: their needs, their settings, and what a matrix group shares.
+//! Checks jobs: their needs, their settings and their matrix groups.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -13,8 +13,8 @@ use crate::{
 /// The jobs of a plan, numbered by name, and their needs.
 pub(super) struct Names<'a> {
     by_rank: Vec<&'a JobName>,
-    /// What each job needs, in ascending order, without what is unknown, repeated or the job
-    /// itself.
+    /// The needs of each job in ascending order. Unknown needs, repeated needs and the job itself
+    /// are left out.
     pub(super) needs: Vec<Vec<u32>>,
     /// `NEEDS_<JOB>_` of every job.
     needs_variables: HashSet<String>,
@@ -73,7 +73,7 @@ impl<'a> Names<'a> {
         self.by_rank[rank as usize]
     }
 
-    /// Checks that a variable is none that the engine derives from this plan.
+    /// Checks that the engine does not derive this variable from the plan.
     pub(super) fn free_variable(&self, name: &str) -> Result<(), Refusal> {
         match self.source_of(name) {
             Some(source) => Err(Refusal::new(
@@ -84,7 +84,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Returns the part of this plan that the engine sets a variable from.
+    /// Returns the part of the plan from which the engine sets a variable.
     pub(super) fn source_of(&self, name: &str) -> Option<&'static str> {
         let is_of_needs = || {
             name.starts_with("NEEDS_")
@@ -108,7 +108,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
     if plan.jobs.is_empty() {
         sink.add(at, || Refusal::new("an empty object", "at least one job"));
     }
-    // They may be there, but be of a wrong type, or misspelt.
+    // The executors may have a wrong type, or their key may be misspelt.
     let executors_are_known = !plan.executors.is_empty()
         || !sink.any_broken(|place| matches!(place, [Step::Key(field)] if meant(field, fields(&[])) == Some("executors")));
     for ((name, job), needs) in plan.jobs.iter().zip(&names.needs) {
@@ -185,7 +185,7 @@ fn check_executor(plan: &Plan, executor: &str, at: &At<'_>, sink: &mut Sink) {
     }
 }
 
-/// Says which needs are not those of another job, each once.
+/// Reports each need that is not another job of the plan, and each repeated need.
 fn check_needs(plan: &Plan, name: &JobName, job: &Job, at: &At<'_>, sink: &mut Sink) {
     let mut seen: BTreeMap<&JobName, usize> = BTreeMap::new();
     for (i, need) in job.needs.iter().enumerate() {
@@ -220,7 +220,7 @@ fn check_needs(plan: &Plan, name: &JobName, job: &Job, at: &At<'_>, sink: &mut S
     }
 }
 
-/// Checks that what needs leave can be told apart: `a-b` and `a_b` would both be
+/// Checks that the variables of the needs differ. `a-b` and `a_b` would both get
 /// `NEEDS_A_B_RESULT`.
 fn check_needs_variables(job: &Job, at: &At<'_>, sink: &mut Sink) {
     let mut seen: HashMap<String, &JobName> = HashMap::new();
@@ -229,7 +229,7 @@ fn check_needs_variables(job: &Job, at: &At<'_>, sink: &mut Sink) {
         match seen.get(&variable) {
             Some(other) if *other != need => sink.add(&at.index(i), || {
                 let found = format!(
-                    "`{need}`, whose result is seen as `{variable}`, as that of `{other}` is"
+                    "`{need}`, whose result has the variable `{variable}`, like the result of `{other}`"
                 );
                 Refusal::new(found, "needs with variables of their own")
                     .hint(format!("give `{need}` or `{other}` another name"))
@@ -261,7 +261,7 @@ fn check_cycles(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
     }
 }
 
-/// What all jobs of a matrix group must agree on.
+/// Checks that all jobs of a matrix group have the same settings of the group.
 fn check_matrix_groups(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
     let mut groups: BTreeMap<&str, (&JobName, &Matrix)> = BTreeMap::new();
     for (name, job) in &plan.jobs {
@@ -298,7 +298,7 @@ fn check_matrix_groups(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
     }
 }
 
-/// Each value of a matrix is a variable of the job's steps.
+/// Checks the values of a matrix. Each becomes a variable of the job's steps.
 fn check_matrix_values(matrix: &Matrix, at: &At<'_>, sink: &mut Sink) {
     let mut variables: BTreeMap<String, &str> = BTreeMap::new();
     for (key, value) in &matrix.values {
@@ -313,7 +313,7 @@ fn check_matrix_values(matrix: &Matrix, at: &At<'_>, sink: &mut Sink) {
         if let Some(other) = variables.get(&variable) {
             sink.add(&at, || {
                 Refusal::new(
-                    format!("a value that is seen as `{variable}`, as `{other}` is"),
+                    format!("a value with the variable `{variable}`, which `{other}` has, too"),
                     "a value with a variable of its own",
                 )
             });

@@ -1,7 +1,7 @@
-//! What the fields of a plan mean together: every fault of meaning, all at once.
+//! Checks the fields of a plan against each other and reports all faults at once.
 //!
-//! Runs over a model whose structure was checked; where the structure is broken, placeholders
-//! stand, and checks that would only repeat the damage are left out.
+//! Checks a model that the structural check has passed. Placeholders stand for broken parts, and
+//! checks that would only report a placeholder are left out.
 
 mod artifacts;
 mod executors;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::ids::NAMES_MAX;
 
-/// Reports all that is wrong with what a plan means.
+/// Reports all faults in the meaning of a plan.
 pub(super) fn check(plan: &Plan, sink: &mut Sink) {
     let root = At::ROOT;
     let names = jobs::Names::new(plan);
@@ -41,7 +41,7 @@ pub(super) fn check(plan: &Plan, sink: &mut Sink) {
     artifacts::check(plan, &names, &root.key("jobs"), sink);
 }
 
-/// Returns which of these variables the engine sets itself in the jobs of a plan, each with the
+/// Returns the variables among these that the engine sets in the jobs of a plan, each with the
 /// reason.
 pub fn set_by_engine<'a>(
     plan: &Plan,
@@ -58,7 +58,7 @@ pub fn set_by_engine<'a>(
         .collect()
 }
 
-/// Variables that the plan sets.
+/// Checks variables that the plan sets.
 fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
     for (name, value) in env {
         let at = at.key(name);
@@ -72,32 +72,32 @@ fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
     }
 }
 
-/// Providers of variables.
+/// Checks providers of variables.
 fn env_from(providers: &[Argv], at: &At<'_>, sink: &mut Sink) {
     for (i, provider) in providers.iter().enumerate() {
         argv(provider, &at.index(i), sink);
     }
 }
 
-/// The name of a job or an executor, of which and the workflow's a unit's name is made.
+/// Checks the length of a job's or executor's name. A unit's name holds it and the workflow's name.
 fn unit_name(plan: &Plan, name: &str, at: &At<'_>, sink: &mut Sink) {
     let workflow = plan.name.as_str();
     let both = workflow.len() + name.len();
     if both > NAMES_MAX {
         sink.add(at, || {
             let found = format!(
-                "a name that makes {both} bytes with the workflow's, {}",
+                "a name that has {both} bytes together with the workflow's, {}",
                 quoted(workflow)
             );
             Refusal::new(
                 found,
-                format!("at most {NAMES_MAX} bytes, as both are in the name of a unit"),
+                format!("at most {NAMES_MAX} bytes (a unit's name holds both)"),
             )
         });
     }
 }
 
-/// An executable and its arguments.
+/// Checks an executable and its arguments.
 fn argv(argv: &[String], at: &At<'_>, sink: &mut Sink) {
     if argv.is_empty() {
         sink.add(at, || {
@@ -127,7 +127,7 @@ fn retry(retry: Setting<Retry>, at: &At<'_>, sink: &mut Sink) {
                 "a `maxTime` that is not less than `minTime`",
             );
             if max == 60.0 {
-                refusal.hint("where absent, `maxTime` is 60")
+                refusal.hint("`maxTime` defaults to 60")
             } else {
                 refusal
             }
@@ -135,7 +135,7 @@ fn retry(retry: Setting<Retry>, at: &At<'_>, sink: &mut Sink) {
     }
 }
 
-/// Returns the fault of a name that is not defined.
+/// Returns the refusal of a name that is not defined.
 fn unknown<'a>(
     name: &str,
     expected: &str,

@@ -1,4 +1,4 @@
-//! Steps: what they run, where, when and with which variables.
+//! Checks steps: their commands, directories, conditions and variables.
 
 use super::jobs::Names;
 use crate::{

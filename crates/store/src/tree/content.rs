@@ -1,8 +1,8 @@
-//! The content of one file, from one descriptor to another, by the cheapest way there is.
+//! Copies the content of one file between two descriptors, by the cheapest means.
 //!
-//! Blocks are shared where the file system can (ioctl_ficlone(2)); holes stay holes; small files go
-//! through a buffer, which is quicker than copy_file_range(2) for them. What a file system cannot
-//! do is tried once per copy of a tree.
+//! The copy shares blocks if the file system can (ioctl_ficlone(2)), and it keeps holes. Small
+//! files go through a buffer, which is faster for them than copy_file_range(2). A means that fails
+//! because the file system lacks it is tried once for each copy of a tree.
 
 use std::{
     os::fd::OwnedFd,
@@ -17,14 +17,14 @@ use rustix::{
     io::{Errno, Result},
 };
 
-/// Up to this size a file is read into the buffer and written from it.
+/// The largest file that is copied through the buffer.
 pub(super) const BUFFER: usize = 128 << 10;
-/// The most that one copy_file_range(2) is asked for.
+/// The most bytes of one copy_file_range(2) call.
 const RANGE: usize = 1 << 30;
 /// The unit of `st_blocks` (stat(3type)).
 const BLOCK: u64 = 512;
 
-/// What the file systems at hand can do, as far as it is known.
+/// The means that the file systems have, as far as known.
 #[derive(Debug)]
 pub(super) struct Means {
     clone: AtomicBool,
@@ -41,8 +41,8 @@ impl Default for Means {
 }
 
 impl Means {
-    /// Copies all of a file into an empty one. `stat` is the source's; a file that shrinks
-    /// meanwhile is copied as far as it goes.
+    /// Copies a whole file into an empty file. `stat` describes the source. If the source shrinks
+    /// meanwhile, the copy ends with it.
     pub fn copy(
         &self,
         from: &OwnedFd,
@@ -69,8 +69,8 @@ impl Means {
             return self.copy_sparse(from, to, size, buffer);
         }
         if size > BUFFER as u64 {
-            // All at once or not at all: a full disk is found before the work is done. Not every
-            // file system can.
+            // Reserve the whole size first, so that a full disk is noticed before the work. Not
+            // every file system can do this.
             match fallocate(to, FallocateFlags::KEEP_SIZE, 0, size) {
                 Err(error) if !is_unable(error) => return Err(error),
                 _ => {}
@@ -79,7 +79,7 @@ impl Means {
         self.copy_range(from, to, 0, size, buffer)
     }
 
-    /// Copies the parts that hold data, and leaves the holes.
+    /// Copies the parts of a file that hold data, and keeps the holes.
     fn copy_sparse(
         &self,
         from: &OwnedFd,
@@ -92,7 +92,7 @@ impl Means {
         while at < size {
             let start = match seek(from, SeekFrom::Data(at)) {
                 Ok(start) => start,
-                // Nothing but a hole follows.
+                // Only a hole follows.
                 Err(Errno::NXIO) => break,
                 Err(error) if is_unable(error) => {
                     return self.copy_range(from, to, at, size, buffer);
@@ -154,8 +154,8 @@ fn retried(mut call: impl FnMut() -> Result<usize>) -> Result<usize> {
     }
 }
 
-/// Returns whether an error says that there is no such means here, rather than that it failed. A
-/// sandbox's filter says `EPERM`.
+/// Returns whether an error means that a means is missing, rather than that the means failed. A
+/// sandbox's system call filter reports `EPERM`.
 fn is_unable(error: Errno) -> bool {
     matches!(
         error,
@@ -170,7 +170,8 @@ fn is_unable(error: Errno) -> bool {
     )
 }
 
-/// Returns what a file is called that cannot be copied; `None` for one that can.
+/// Returns the kind of a file that cannot be copied, in words, or `None` for a file that can be
+/// copied.
 pub(super) fn special(kind: FileType) -> Option<&'static str> {
     match kind {
         FileType::RegularFile | FileType::Directory | FileType::Symlink => None,
@@ -181,7 +182,7 @@ pub(super) fn special(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// Returns the time of last modification, as it is set.
+/// Returns the modification time in the form in which it is set.
 pub(super) fn times(stat: &Stat) -> Timestamps {
     let modified = Timespec {
         tv_sec: stat.st_mtime,

@@ -1,11 +1,11 @@
 //! Copies of file trees, for workspaces and artifacts.
 //!
-//! Trees are walked by directory descriptors and no link is ever followed, whoever changes them
-//! meanwhile. What is the same file stays so (hard links), holes stay holes, blocks are shared
-//! where the file system can. A copy that another user must read is *opened*: its modes let others
-//! read, and a manifest keeps the real ones.
+//! The walk uses directory descriptors and never follows a link, whatever other processes change
+//! meanwhile. A copy keeps hard links and holes, and it shares blocks if the file system can. A
+//! copy that another user must read is *opened*: its modes let others read, and a manifest keeps
+//! the real modes.
 //!
-//! Knows nothing of what the trees are for.
+//! Knows nothing of the purpose of the trees.
 
 mod content;
 mod modes;
@@ -28,55 +28,56 @@ use self::walk::Walk;
 use super::StoreError;
 pub use modes::{ModePolicy, Modes};
 
-/// What a copy is made of, and how.
+/// A request to copy a tree.
 #[derive(Debug, Clone, Copy)]
 pub struct TreeCopy<'a> {
-    /// The directory that is copied from.
+    /// The directory that is copied.
     pub from: &'a Path,
-    /// The directory that is copied to; it is there.
+    /// The existing directory that receives the copy.
     pub to: &'a Path,
-    /// What happens to modes.
+    /// The treatment of modes.
     pub modes: ModePolicy<'a>,
-    /// A directory like `from`, whose files may be taken by renaming them, where that can be done.
+    /// A directory like `from` whose files are renamed into the copy if possible, instead of
+    /// copied.
     pub take_from: Option<&'a Path>,
-    /// A number that ends the copy, with an error, soon after it is not zero any more.
+    /// A number that stops the copy, with an error, soon after the number becomes non-zero.
     pub stop: Option<&'a AtomicUsize>,
-    /// Whether files and directories that their owner, who copies them, may not read are opened for
-    /// as long as that takes.
+    /// Whether the copy temporarily opens files and directories that their owner, the copying user,
+    /// may not read.
     pub unlock: bool,
 }
 
-/// What a copy has come to.
+/// The result of a copy.
 #[derive(Debug, Default)]
 pub struct Copied {
-    /// The real modes of what was opened.
+    /// The real modes of the opened files and directories.
     pub modes: Modes,
-    /// What was left out, each with what it is.
+    /// The paths that were left out, each with the kind of the file.
     pub skipped: Vec<(PathBuf, &'static str)>,
-    /// How many files, links and directories were made.
+    /// The number of files, links and directories that were made.
     pub entries: u64,
-    /// The size of the files.
+    /// The total size of the files, in bytes.
     pub bytes: u64,
 }
 
 impl TreeCopy<'_> {
-    /// Copies everything below `from`. What lies at `to` already is replaced, directories are
-    /// merged.
+    /// Copies everything below `from`. Replaces existing files in `to` and merges directories.
     ///
     /// # Errors
-    /// Fails at the first file that cannot be copied, with its path.
+    /// A file cannot be copied. The error names the first such path.
     pub fn all(&self) -> Result<Copied, StoreError> {
         let mut walk = Walk::new(self)?;
         walk.add_all();
         walk.run()
     }
 
-    /// Copies one path (a file, a link, or a directory with all below it) to the same place, making
-    /// the directories that lead there with the modes they have. `None` where there is no such
-    /// path.
+    /// Copies one path (a file, a link, or a directory with everything below it) to the same place.
+    /// Makes the parent directories with their original modes. Returns `None` if the path does not
+    /// exist.
     ///
-    /// # Errors Fails at the first file that cannot be copied, with its path; also where a link
-    /// leads to it, or it is no file at all.
+    /// # Errors
+    /// A file cannot be copied, the path leads through a link, or the path is a special file. The
+    /// error names the first such path.
     pub fn one(&self, relative: &Path) -> Result<Option<Copied>, StoreError> {
         let mut walk = Walk::new(self)?;
         if relative.file_name().is_none() {
@@ -96,11 +97,11 @@ impl TreeCopy<'_> {
         }
     }
 
-    /// Copies files and directories by name: `names` are relative, and none lies below another.
-    /// What is gone is passed over.
+    /// Copies files and directories by name. The names are relative, and none lies below another
+    /// one. Skips names that are gone.
     ///
     /// # Errors
-    /// Fails at the first file that cannot be copied, with its path.
+    /// A file cannot be copied. The error names the first such path.
     pub fn named(&self, names: &[PathBuf]) -> Result<Copied, StoreError> {
         let mut walk = Walk::new(self)?;
         names.iter().try_for_each(|name| walk.add(name))?;
@@ -108,11 +109,10 @@ impl TreeCopy<'_> {
     }
 }
 
-/// Makes the directories of a relative path below a directory, where they are not there; none of
-/// them is reached through a link.
+/// Makes the missing directories of a relative path below a directory, without following links.
 ///
 /// # Errors
-/// Fails at the first that cannot be made, or where a link or file is in the way.
+/// A directory cannot be made, or a link or file is in the way.
 pub fn make_beneath(root: &Path, relative: &Path) -> Result<(), StoreError> {
     let directory = open_root(root)?;
     let mut part = PathBuf::new();
@@ -124,7 +124,7 @@ pub fn make_beneath(root: &Path, relative: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Returns a path in a tree in its plain form: `dist/` and `./dist` name the same place.
+/// Returns a relative path in normal form: `dist/` and `./dist` name the same place.
 pub fn plain(path: &str) -> PathBuf {
     Path::new(path)
         .components()
@@ -136,16 +136,16 @@ fn open_root(path: &Path) -> Result<OwnedFd, StoreError> {
     open_in(CWD, path.as_os_str(), OFlags::RDONLY).map_err(|error| failed("open", path, error))
 }
 
-/// Opens a directory below another, component by component, so that no link is followed: what
-/// openat2(2) does by itself is denied in a job (`RestrictSUIDSGID=`, systemd.exec(5)). A link on
-/// the way, or at its end, is `ELOOP`. The path has no `..`.
+/// Opens a directory below another one, component by component, so that no link is followed.
+/// openat2(2) could do this in one call, but jobs may not use it (`RestrictSUIDSGID=`,
+/// systemd.exec(5)). A link in the path or at its end gives `ELOOP`. The path has no `..`.
 fn open_directory(root: &OwnedFd, relative: &Path) -> rustix::io::Result<OwnedFd> {
     let Some(name) = relative.file_name() else {
         return open_in(root, OsStr::new("."), OFlags::RDONLY);
     };
     let mut above: Option<OwnedFd> = None;
     for part in relative.parent().into_iter().flat_map(Path::components) {
-        // To go through a directory one need not be allowed to read it.
+        // Passing through a directory does not need read permission.
         above = Some(open_in(
             above.as_ref().unwrap_or(root),
             part.as_os_str(),
@@ -155,7 +155,7 @@ fn open_directory(root: &OwnedFd, relative: &Path) -> rustix::io::Result<OwnedFd
     open_in(above.as_ref().unwrap_or(root), name, OFlags::RDONLY)
 }
 
-/// Opens a directory by its name in another.
+/// Opens a directory by its name in another directory.
 fn open_in(parent: impl AsFd, name: &OsStr, access: OFlags) -> rustix::io::Result<OwnedFd> {
     let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match fs::openat(&parent, name, flags, Mode::empty()) {
@@ -169,7 +169,7 @@ fn is_link(parent: impl AsFd, name: &OsStr) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
-/// Makes a directory below another whose parent is there; returns whether it was made now.
+/// Makes a directory in an existing parent below `root`. Returns whether the directory is new.
 fn make_directory(root: &OwnedFd, relative: &Path, mode: u32) -> rustix::io::Result<bool> {
     let parent = open_directory(root, relative.parent().unwrap_or(Path::new("")))?;
     make_directory_in(&parent, relative.file_name().unwrap_or_default(), mode)

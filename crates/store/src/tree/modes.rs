@@ -1,7 +1,7 @@
-//! The manifest of an opened tree: the real modes of what was given others to read.
+//! The manifest of an opened tree: the real modes of the files that others may read meanwhile.
 //!
-//! A file's name is bytes, and JSON holds text: what is not UTF-8, and the percent sign, is written
-//! as `%XX`.
+//! The name of a file is bytes, but JSON holds text. Bytes that are not UTF-8, and the percent
+//! sign, are written as `%XX`.
 
 use std::{
     collections::BTreeMap,
@@ -18,19 +18,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::StoreError;
 
-/// The permissions that survive a copy: the set-user-ID and sticky bits do not, and the
-/// set-group-ID bit only of a directory, where it says whose group new files get.
+/// The permission bits that survive a copy. The set-user-ID and sticky bits do not. The
+/// set-group-ID bit survives only on directories, where it decides on the group of new files.
 const PERMISSIONS: u32 = 0o777;
 /// The set-group-ID bit.
 pub(super) const SETGID: u32 = 0o2000;
 
-/// Returns the mode of a file or directory as far as it survives a copy.
+/// Returns the part of a mode that survives a copy.
 pub(super) fn surviving(mode: u32, is_directory: bool) -> u32 {
     mode & (PERMISSIONS | if is_directory { SETGID } else { 0 })
 }
 
-/// The modes of an opened tree that differ from what lies on disk, by path relative to the tree's
-/// root.
+/// The real modes in an opened tree that differ from the modes on disk, by path relative to the
+/// tree's root.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modes(pub BTreeMap<PathBuf, u32>);
 
@@ -48,18 +48,18 @@ impl<'de> Deserialize<'de> for Modes {
             .map(|(text, mode)| Some((decode(&text)?, mode)))
             .collect::<Option<_>>();
         decoded.map(Self).ok_or_else(|| {
-            D::Error::custom("a path has a `%` that no two hexadecimal digits follow")
+            D::Error::custom("a path has a `%` without two hexadecimal digits after it")
         })
     }
 }
 
 impl Modes {
-    /// Gives what was opened its real modes back, in a tree that nobody else can change.
+    /// Restores the real modes in a tree that no other user can change.
     ///
     /// # Errors
-    /// Fails at the first mode that cannot be set.
+    /// A mode cannot be set.
     pub fn set(&self, tree: &Path) -> Result<(), StoreError> {
-        // The deepest first: a directory may end up closed to us.
+        // Set the modes of the deepest paths first: a mode may close a directory to us.
         self.0.iter().rev().try_for_each(|(path, mode)| {
             let path = tree.join(path);
             fs::set_permissions(&path, Permissions::from_mode(*mode))
@@ -68,20 +68,20 @@ impl Modes {
     }
 }
 
-/// How modes are treated by a copy.
+/// The treatment of modes in a copy.
 #[derive(Debug, Clone, Copy)]
 pub enum ModePolicy<'a> {
-    /// As they are.
+    /// Keep the modes.
     Keep,
-    /// Opened for others to read; the real ones go into the manifest that the copy returns.
+    /// Open the copy for others to read. The real modes go into the returned manifest.
     Open,
-    /// As the manifest says, else as they are.
+    /// Use the modes of the manifest, and keep the modes of other files.
     Restore(&'a Modes),
 }
 
 impl ModePolicy<'_> {
-    /// Returns the mode that the copy of a file or directory gets, and whether the real one must be
-    /// noted.
+    /// Returns the mode for the copy of a file or directory, and whether the manifest must note the
+    /// real mode.
     pub(super) fn mode(self, relative: &Path, mode: u32, is_directory: bool) -> (u32, bool) {
         let real = surviving(mode, is_directory);
         match self {

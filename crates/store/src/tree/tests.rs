@@ -1,4 +1,4 @@
-//! Trees are copied whole and true to what they were; never out of their root.
+//! Tests that copies of trees are complete and never leave their root.
 
 use std::{
     ffi::OsString,
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::{Copied, ModePolicy, Modes, StoreError, TreeCopy, make_beneath};
 
-/// Two directories, beside each other.
+/// Two directories beside each other.
 struct Dirs {
     dir: TempDir,
 }
@@ -70,7 +70,7 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
     dirs.write("a/tool", 0o755);
     dirs.write("a/closed", 0o400);
     dirs.write("a/setuid", 0o755);
-    // In a sandbox these tests themselves may not make such a file (`RestrictSUIDSGID=`).
+    // If a sandbox forbids it (`RestrictSUIDSGID=`), this test cannot make such a file.
     let _ = fs::set_permissions(dirs.from("a/setuid"), Permissions::from_mode(0o4755));
     symlink("/nowhere", dirs.from("a/link")).unwrap();
     fs::set_permissions(dirs.from("a/b"), Permissions::from_mode(0o500)).unwrap();
@@ -223,7 +223,7 @@ fn large_trees_are_copied_whole() {
 }
 
 #[test]
-fn what_is_no_file_is_left_out_by_name() {
+fn special_files_are_left_out_and_named() {
     let dirs = Dirs::new();
     dirs.write("d/file", 0o644);
     mkfifo(&dirs.from("d/pipe"), Mode::S_IRWXU).unwrap();
@@ -280,8 +280,8 @@ fn no_link_is_followed_on_either_side() {
         copy.one(Path::new("link/secret")),
         Err(StoreError::ThroughLink { .. })
     ));
-    // A file is replaced, a link in the place of a file too; one in the place of a directory is
-    // refused.
+    // The copy replaces a file or link in the place of a file. It refuses a link in the place of a
+    // directory.
     symlink(outside.join("victim"), dirs.to("file")).unwrap();
     dirs.write("file", 0o644);
     copy.one(Path::new("file")).unwrap();
@@ -304,7 +304,7 @@ fn no_link_is_followed_on_either_side() {
 }
 
 #[test]
-fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
+fn a_directory_that_becomes_a_link_is_not_followed() {
     let dirs = Dirs::new();
     let outside = dirs.dir.path().join("back");
     fs::write(outside.join("secret"), "secret").unwrap();
@@ -346,7 +346,7 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
                 Err(StoreError::ThroughLink { .. }) => refused += 1,
                 other => panic!("{other:?}"),
             }
-            // As a link it is copied as one.
+            // The entry was a link and was copied as one.
             let _ = copy.one(Path::new("d"));
             assert!(!to.path().join("d/secret").exists() || to.path().join("d").is_symlink());
         }
@@ -359,7 +359,7 @@ fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
 }
 
 #[test]
-fn what_may_be_taken_is_not_copied() {
+fn files_to_take_are_renamed_instead_of_copied() {
     let dirs = Dirs::new();
     dirs.write("dist/a/large", 0o600);
     dirs.write("dist/tool", 0o755);

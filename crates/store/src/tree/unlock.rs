@@ -1,8 +1,8 @@
-//! What its owner may not read, opened for a copy: its mode lets the owner in for as long as that
-//! takes, and then is what it was.
+//! Temporarily opens files that their owner may not read. A changed mode lets the owner in during
+//! the copy, and then the old mode is restored.
 //!
-//! A mode is changed through a descriptor that names the very file, never by its path, so no link
-//! is followed.
+//! The mode is changed through a descriptor of the very file, never by path, so no link is
+//! followed.
 
 use std::{
     ffi::OsStr,
@@ -19,25 +19,25 @@ use rustix::{
 
 use super::open_directory;
 
-/// What the owner needs to list a directory and to open what lies in it.
+/// The permissions that the owner needs to list and enter a directory.
 const LIST: u32 = 0o500;
-/// What the owner needs to read a file.
+/// The permission that the owner needs to read a file.
 const READ: u32 = 0o400;
 
 /// A directory that was opened.
 struct Opened {
     path: PathBuf,
-    /// Its mode before.
+    /// The old mode.
     mode: u32,
     id: (u64, u64),
 }
 
-/// The directories of a tree that are open for as long as it is copied.
+/// The directories of a tree that are open during a copy.
 #[derive(Default)]
 pub(super) struct Unlocked(Mutex<Vec<Opened>>);
 
 impl Unlocked {
-    /// Opens a directory below a root for reading, and for its owner where that is needed.
+    /// Opens a directory below a root for reading, and first gives its owner access if needed.
     pub fn directory(&self, root: &OwnedFd, relative: &Path) -> rustix::io::Result<OwnedFd> {
         let directory = match (open_directory(root, relative), relative.file_name()) {
             (Err(Errno::ACCESS), Some(name)) => {
@@ -62,18 +62,19 @@ impl Unlocked {
         fs::openat(&directory, ".", flags, Mode::empty())
     }
 
-    /// Returns the mode that a directory had before.
+    /// Returns the old mode of a directory.
     pub fn mode_before(&self, relative: &Path, now: u32) -> u32 {
         let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = opened.iter().find(|opened| opened.path == relative);
         before.map_or(now, |opened| opened.mode)
     }
 
-    /// Gives all directories their modes back, the last first: it lies in no other.
+    /// Restores the modes of all directories. The last opened directory comes first, because no
+    /// other one lies in it.
     pub fn lock_again(&self, root: &OwnedFd) {
         let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(Opened { path, mode, id }) = opened.pop() {
-            // What is gone, or in whose place something else lies by now, needs no mode.
+            // Skip a directory that is gone or has been replaced.
             if let Ok(directory) = open_directory(root, &path)
                 && fs::fstat(&directory).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == id)
             {
@@ -83,7 +84,7 @@ impl Unlocked {
     }
 }
 
-/// Opens a file that its owner may not read; returns it with what was known of it before.
+/// Opens a file that its owner may not read. Returns it with its old `stat`.
 pub(super) fn file(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<(OwnedFd, Stat)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = fs::openat(directory, name, flags, Mode::empty())?;
@@ -98,7 +99,7 @@ pub(super) fn file(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<(Ow
     Ok((file?, stat))
 }
 
-/// Returns whether the mode of a file keeps out this very user: root goes by no mode.
+/// Returns whether a mode can keep this user out. It can if the user owns the file and is not root.
 fn is_own(stat: &Stat) -> bool {
     let user = geteuid();
     !user.is_root() && stat.st_uid == user.as_raw()
@@ -108,8 +109,7 @@ fn set(file: &OwnedFd, mode: u32) -> rustix::io::Result<()> {
     fs::chmod(path_of(file), Mode::from_raw_mode(mode & 0o7777))
 }
 
-/// Returns a path that leads to an open file, for calls that take no descriptor of its kind
-/// (`O_PATH`, open(2)).
+/// Returns a path to an open file, for calls that do not accept an `O_PATH` descriptor (open(2)).
 fn path_of(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }

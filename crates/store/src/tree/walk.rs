@@ -1,8 +1,8 @@
-//! The walk over a tree that is copied: directories are tasks, which several threads take from one
-//! queue.
+//! Walks over a tree and copies it. Directories are tasks in one queue, and several threads take
+//! them.
 //!
-//! Most of a copy's time goes to making files, which a kernel does for several directories at once.
-//! A small tree is copied by the calling thread alone.
+//! Most of a copy's time goes into creating files, and the kernel can do that in several
+//! directories at once. The calling thread copies a small tree alone.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -29,20 +29,20 @@ use super::{
 
 /// The most threads that copy one tree.
 const THREADS_MAX: usize = 8;
-/// A tree of fewer entries is copied by one thread.
+/// One thread copies a tree with fewer entries than this.
 const ALONE: u64 = 128;
-/// How many files of one directory make a task.
+/// The number of files of one directory in a task.
 const CHUNK: usize = 256;
 
-/// A part of the work: what lies in a directory, or some of it.
+/// A part of the work: the entries of a directory, or some of them.
 #[derive(Debug)]
 struct Task {
     directory: PathBuf,
-    /// All, where there is no list.
+    /// The entries to copy. `None` means all.
     names: Option<Vec<(OsString, FileType)>>,
 }
 
-/// What one thread has done.
+/// The results of one thread.
 #[derive(Default)]
 struct Part {
     copied: Copied,
@@ -50,7 +50,7 @@ struct Part {
     buffer: Vec<u8>,
 }
 
-/// A directory that gets its mode and time when all that belongs into it is there.
+/// A new directory. It gets its mode and times after all its entries are there.
 struct Made {
     path: PathBuf,
     mode: u32,
@@ -70,32 +70,32 @@ impl Part {
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
-    /// How many threads are at work, and may yet add tasks.
+    /// The number of working threads. They may still add tasks.
     busy: usize,
     error: Option<StoreError>,
 }
 
-/// A copy that is being made.
+/// A running copy.
 pub(super) struct Walk<'a> {
     copy: &'a TreeCopy<'a>,
     from: OwnedFd,
     to: OwnedFd,
     take_from: Option<OwnedFd>,
     means: Means,
-    /// The first copy of each file that has several names, by device and inode.
+    /// The first copy of each file with several names, by device and inode.
     links: Mutex<HashMap<(u64, u64), PathBuf>>,
-    /// The mode that each such file had when it was first met.
+    /// The first known mode of each such file.
     modes: Mutex<HashMap<(u64, u64), u32>>,
     queue: Mutex<Queue>,
     changed: Condvar,
-    /// What the calling thread has done.
+    /// The results of the calling thread.
     own: Part,
-    /// The directories that lead to what was added.
+    /// The parent directories of the added paths.
     parents: HashSet<PathBuf>,
     unlocked: Unlocked,
 }
 
-/// The open directories that a task works in.
+/// The open directories of a task.
 struct Place<'a> {
     relative: &'a Path,
     from: OwnedFd,
@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Returns what lies at a path; `None` where there is nothing.
+    /// Returns the file type at a path, or `None` if the path does not exist.
     pub fn kind(&self, relative: &Path) -> Result<Option<FileType>, StoreError> {
         let stat = self
             .open_from(relative.parent().unwrap_or(Path::new("")))
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Adds everything.
+    /// Adds the whole tree.
     pub fn add_all(&mut self) {
         self.push(Task {
             directory: PathBuf::new(),
@@ -148,7 +148,7 @@ impl<'a> Walk<'a> {
         });
     }
 
-    /// Adds a path, and makes the directories that lead there.
+    /// Adds a path and makes its parent directories.
     pub fn add(&mut self, relative: &Path) -> Result<(), StoreError> {
         let (Some(name), Some(parent)) = (relative.file_name(), relative.parent()) else {
             return Ok(());
@@ -175,8 +175,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Makes the directories that lead somewhere. `false` where they are gone, or no directories
-    /// any more.
+    /// Makes a directory and its parents. Returns `false` if one of them is gone or no longer a
+    /// directory.
     fn make_parents(&mut self, parent: &Path) -> Result<bool, StoreError> {
         if parent.as_os_str().is_empty() || self.parents.contains(parent) {
             return Ok(true);
@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// Copies all that was added.
+    /// Copies everything that was added.
     pub fn run(mut self) -> Result<Copied, StoreError> {
         let copied = self.copy_all();
         self.unlocked.lock_again(&self.from);
@@ -247,11 +247,11 @@ impl<'a> Walk<'a> {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // A thread that panicked left no task half taken.
+        // A thread that panicked left no half-taken task.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes tasks until there are none and nobody can add any.
+    /// Takes tasks until the queue is empty and no thread can add more.
     fn work(&self) -> Part {
         let mut part = Part::default();
         let mut queue = self.queue();
@@ -259,7 +259,7 @@ impl<'a> Walk<'a> {
             if queue.error.is_some() {
                 break;
             }
-            // The newest first: a walk in depth keeps the queue short.
+            // Take the newest task: a depth-first walk keeps the queue short.
             let Some(task) = queue.tasks.pop_back() else {
                 if queue.busy == 0 {
                     break;
@@ -302,7 +302,7 @@ impl<'a> Walk<'a> {
                 .map_err(|error| failed("open", &self.copy.from.join(relative), error))?,
             to: open_directory(&self.to, relative)
                 .map_err(|error| failed("open", &self.copy.to.join(relative), error))?,
-            // It holds only what differs; what is not there is copied.
+            // This tree holds only the files that differ. Other files are copied.
             take_from: self
                 .take_from
                 .as_ref()
@@ -316,7 +316,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Opens a directory that is copied.
+    /// Opens a directory of the source.
     fn open_from(&self, relative: &Path) -> rustix::io::Result<OwnedFd> {
         if self.copy.unlock {
             self.unlocked.directory(&self.from, relative)
@@ -369,7 +369,7 @@ impl<'a> Walk<'a> {
         } else {
             match fs::statat(&place.from, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => Some(stat),
-                // Gone since it was listed.
+                // The entry is gone since the directory was listed.
                 Err(Errno::NOENT) => return Ok(()),
                 Err(error) => return Err(failed("read", &source(), error)),
             }
@@ -436,8 +436,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Makes something, in the place of a file or link that is in the way. A link is never written
-    /// through.
+    /// Makes an entry. Removes a file or link that is in the way, and never writes through a link.
     fn replacing<T>(
         &self,
         place: &Place<'_>,
@@ -455,7 +454,7 @@ impl<'a> Walk<'a> {
         made.map_err(|error| failed(action, &self.copy.to.join(relative), error))
     }
 
-    /// Copies or takes a file. `false` where there is none any more.
+    /// Copies or takes a file. Returns `false` if the file is gone.
     fn file(
         &self,
         place: &Place<'_>,
@@ -464,7 +463,7 @@ impl<'a> Walk<'a> {
         part: &mut Part,
     ) -> Result<bool, StoreError> {
         let source = || self.copy.from.join(relative);
-        // Should something else lie there by now: neither follow a link, nor wait for a pipe.
+        // The entry may have changed: follow no link and wait for no pipe.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = match fs::openat(&place.from, name, flags, Mode::empty()) {
@@ -486,7 +485,8 @@ impl<'a> Walk<'a> {
         }
         let mut stat = stat;
         if stat.st_nlink > 1 {
-            // Its mode may be another by now: a file is taken by its first name.
+            // Use the first known mode: taking the file by its first name may have changed its
+            // mode.
             let mut modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
             let first = modes.entry((stat.st_dev, stat.st_ino));
             stat.st_mode = *first.or_insert(stat.st_mode);
@@ -506,7 +506,7 @@ impl<'a> Walk<'a> {
             self.contents(place, name, relative, &from, &stat, mode, part)?;
             return Ok(true);
         }
-        // Held until the file is whole: another thread may meet its other name.
+        // Hold the lock until the file is complete: another thread may find the file's other name.
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = links.get(&(stat.st_dev, stat.st_ino)) {
             let directory = open_directory(&self.to, first.parent().unwrap_or(Path::new("")));
@@ -523,7 +523,7 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// Takes a file by renaming it, where it may be taken and that can be done.
+    /// Takes a file by renaming it, if possible.
     fn take(
         &self,
         place: &Place<'_>,
@@ -547,7 +547,7 @@ impl<'a> Walk<'a> {
 
     #[expect(
         clippy::too_many_arguments,
-        reason = "all that is known of one file by now"
+        reason = "the file's place, metadata and open descriptor"
     )]
     fn contents(
         &self,
@@ -566,7 +566,7 @@ impl<'a> Walk<'a> {
         })?;
         let copy = || {
             self.means.copy(from, &to, stat, &mut part.buffer)?;
-            // What it was made with went through the umask.
+            // The umask changed the mode at the file's creation.
             fs::fchmod(&to, Mode::from_raw_mode(mode))?;
             // Build tools compare times.
             fs::futimens(&to, &times(stat))
@@ -575,7 +575,8 @@ impl<'a> Walk<'a> {
         copy().map_err(|error| failed("copy", &self.copy.from.join(relative), error))
     }
 
-    /// Sets the modes and times of the directories, the deepest first: one may end up closed to us.
+    /// Sets the modes and times of the directories, the deepest first: a mode may close a directory
+    /// to us.
     fn finish_directories(&self, mut directories: Vec<Made>) -> Result<(), StoreError> {
         directories.sort_by(|a, b| b.path.cmp(&a.path));
         for Made { path, mode, times } in directories {
@@ -583,7 +584,7 @@ impl<'a> Walk<'a> {
                 let directory = open_directory(&self.to, &path)?;
                 fs::futimens(&directory, &times)?;
                 match fs::fchmod(&directory, Mode::from_raw_mode(mode)) {
-                    // A sandbox may forbid it (`RestrictSUIDSGID=`, systemd.exec(5)).
+                    // A sandbox may forbid this (`RestrictSUIDSGID=`, systemd.exec(5)).
                     Err(Errno::PERM) if mode & SETGID != 0 => {
                         fs::fchmod(&directory, Mode::from_raw_mode(mode & !SETGID))
                     }
