@@ -1,4 +1,4 @@
-//! What runs inside a machine: the measurements, and the floor.
+//! The part of the benchmark that runs inside a machine: the measurements of both sides.
 
 use std::{
     fs,
@@ -20,14 +20,14 @@ use serde_json::Value as Json;
 
 use crate::{DISK, PROGRAM, STATE, plans, trees};
 
-/// How often each side is measured, in turns.
+/// The number of measurements of each side. The sides take turns.
 const ROUNDS: usize = 9;
 
 /// Measures one group and prints its lines.
 pub fn main(arguments: &[String]) -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("dag") => dag(),
-        // The floor alone, for profilers.
+        // Measure the floor alone, for profilers.
         Some("floor") => println!(
             "{}",
             seconds(floor(&plans::layers(1000, 10, "none"), &["/bin/true"]))
@@ -55,8 +55,9 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Measures both sides in turns and returns the medians of ours, of the other's, and of the ratio
-/// of each turn: a change of the machine's mood meets both sides of a turn, but not all turns.
+/// Measures both sides in turns. Returns the median of our times, the median of the other's times
+/// and the median of the ratio in each turn. A change of the machine's speed affects both sides of
+/// a turn.
 pub fn in_turns(
     rounds: usize,
     mut ours: impl FnMut() -> f64,
@@ -89,7 +90,7 @@ fn dag() {
                 || run(&plan),
                 || self::floor(&plan, &["/bin/sh", "-c", "/bin/true; exit 0"]),
             );
-            let what = "the same against units that start one process, as a runner does";
+            let what = "the same against units that start one process, like a runner";
             report(what, seconds(ours), seconds(other), ratio, 1.3);
             let mut on_disk = client(&plan);
             on_disk.args(["--state-dir", DISK]);
@@ -198,7 +199,7 @@ fn lines() {
         );
         time
     };
-    // As a service whose lines carry the same fields of its unit, as every line of a job does.
+    // Run the peer as a service whose lines carry the same fields as the lines of a job.
     let mut service = vec![
         "--quiet".to_owned(),
         "--wait".to_owned(),
@@ -258,7 +259,7 @@ fn matrix() {
     }
 }
 
-/// Runs a command until journald has written all it was sent.
+/// Runs a command and waits until journald has written all its lines.
 fn synced(command: &mut Command) -> f64 {
     let start = Instant::now();
     timed(command);
@@ -266,7 +267,7 @@ fn synced(command: &mut Command) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Returns what the steps of a run have printed to standard output, as the journal has it.
+/// Returns the standard output of a run's steps, as stored in the journal.
 fn printed(run: &str) -> String {
     let matches = [
         "NIXACTIONS_STREAM=stdout",
@@ -302,12 +303,12 @@ fn client(plan: &Json) -> Command {
     command
 }
 
-/// Returns how long a whole `nixactions run` takes, from its start to its exit code.
+/// Returns the time of a whole `nixactions run`, from its start to its exit.
 fn run(plan: &Json) -> f64 {
     timed(&mut client(plan))
 }
 
-/// Returns how long a command takes, which must succeed.
+/// Returns the time of a command. The command must succeed.
 pub fn timed(command: &mut Command) -> f64 {
     let start = Instant::now();
     let status = command
@@ -318,8 +319,8 @@ pub fn timed(command: &mut Command) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Submits the same units with a command in the runner's place, in one raw call, and returns how
-/// long they take.
+/// Submits the same units in one raw call, with `command` instead of the runner, and returns their
+/// time.
 fn floor(plan: &Json, command: &[&str]) -> f64 {
     let plan: Plan = serde_json::from_value(plan.clone()).expect("the plan is valid");
     let graph = Graph::new(&plan).expect("the plan is a DAG");
@@ -354,8 +355,8 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         .expect("a runtime");
     let elapsed = runtime.block_on(async {
         let manager = Manager::connect(Scope::System).await.expect("the machine's systemd answers");
-        let mut signals = manager.signals().await.expect("it sends signals");
-        let features = Features::of_version(manager.version().await.expect("it tells its version"));
+        let mut signals = manager.signals().await.expect("the machine's systemd sends signals");
+        let features = Features::of_version(manager.version().await.expect("the machine's systemd has a version"));
         let context = Context { plan: &plan, graph: &graph, run: &spec, features };
         let jobs: Vec<_> = graph.jobs().collect();
         let pure = unit::pure_success(&plan, &graph);
@@ -384,12 +385,12 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         }
         elapsed
     });
-    // Its directory stays: to remove it would make the next seconds' files ten times as expensive,
-    // ours among them.
+    // Keep the run's directory: removing it would make creating files ten times as expensive for
+    // some seconds, also for our side.
     elapsed.as_secs_f64()
 }
 
-/// Returns the peak resident memory of the supervisor that is running, in KiB.
+/// Returns the peak resident memory of the running supervisor, in KiB.
 fn supervisor_peak() -> Option<u64> {
     let output = Command::new("systemctl")
         .args([

@@ -1,12 +1,12 @@
-//! What a run costs, as ratios to a floor or a peer that is measured in the same run, on the same
-//! machine, in turns.
+//! Measures the cost of runs as ratios to a floor or a peer. Both are measured in the same run, on
+//! the same machine, in turns.
 //!
 //! `cargo bench --bench systemd` boots systemd 252 and 262 from Debian's packages (`.ci/roots`
-//! makes them) and prints a table; `cargo bench --bench systemd -- dag one 262` measures only those
-//! groups, on that systemd. Nothing here is a test: times depend on the machine, ratios hardly.
+//! makes them) and prints a table. `cargo bench --bench systemd -- dag one 262` measures only those
+//! groups, on that systemd. These are not tests: times depend on the machine, but ratios hardly do.
 //!
-//! This program is also what runs inside the machines (`inside`), so that the floor is submitted by
-//! the same code.
+//! The same program also runs inside the machines (`inside`), so that the same code submits the
+//! floor.
 
 mod inside;
 mod plans;
@@ -20,7 +20,7 @@ use std::{
 
 use nixactions_harness::{Machine, Root, Suite};
 
-/// Groups that can be named on the command line.
+/// The groups of measurements, for the command line.
 const GROUPS: [&str; 9] = [
     "dag",
     "size",
@@ -32,16 +32,16 @@ const GROUPS: [&str; 9] = [
     "workspace",
     "artifact",
 ];
-/// Whose systemd is measured: the oldest and the newest that is tested.
+/// The systems whose systemd is measured: the oldest and the newest tested one.
 const SUITES: [Suite; 2] = [Suite::Bookworm, Suite::Forky];
-/// Where this program and the one under test lie inside a machine.
+/// The paths of this program and of the measured programs inside a machine.
 const BENCH: &str = "/usr/bin/nixactions-bench";
 const PROGRAM: &str = "/usr/bin/nixactions";
 const RUNNER: &str = "/usr/bin/nixactions-runner";
-/// The state directory. In memory: what a new file costs on a disk differs between file systems by
-/// more than all else that is measured.
+/// The state directory, in memory. On disks, the cost of a new file differs between file systems
+/// more than anything else that is measured.
 const STATE: &str = "/var/lib/nixactions";
-/// A directory on the host's disk, for what is measured there.
+/// A directory on the host's disk, for measurements on a disk.
 const DISK: &str = "/srv/disk";
 
 fn main() -> ExitCode {
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
     }
     println!(
         "{:<9} {:<58} {:>12} {:>12} {:>7} {:>7}",
-        "systemd", "what", "ours", "floor/peer", "ratio", "bound"
+        "systemd", "measurement", "ours", "floor/peer", "ratio", "bound"
     );
     let mut held = true;
     for suite in SUITES.into_iter().filter(is_wanted) {
@@ -112,7 +112,7 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
     let version = root.suite().systemd();
     let mut held = true;
     for group in groups {
-        // A measurement takes as long as it takes.
+        // Measurements have no time limit.
         let output = machine
             .command(&[BENCH, "inside", group])
             .stderr(Stdio::inherit())
@@ -124,7 +124,7 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
             output.status
         );
         for line in String::from_utf8_lossy(&output.stdout).lines() {
-            // What is measured inside comes as tab-separated columns.
+            // Inside, each result is a line of tab-separated columns.
             let columns: Vec<&str> = line.split('\t').collect();
             let [what, ours, floor, ratio, bound] = columns.as_slice() else {
                 println!("{version:<9} {line}");

@@ -1,8 +1,8 @@
-//! The plans that are measured.
+//! The plans for the measurements.
 
 use serde_json::{Value, json};
 
-/// Returns a plan of one-step jobs in layers: each job needs all jobs of the layer before.
+/// Returns a plan of one-step jobs in layers. Each job needs all jobs of the layer before.
 pub fn layers(jobs: usize, width: usize, sandbox: &str) -> Value {
     let job = |index: usize| {
         let layer = index / width;
@@ -47,8 +47,8 @@ pub fn one(sandbox: &str, argv: &[&str]) -> Value {
     )
 }
 
-/// Returns a plan of one job that prints 300,000 lines, of which each hundredth names a secret
-/// where there are any.
+/// Returns a plan of one job that prints 300,000 lines. If there are secrets, every hundredth line
+/// contains one.
 pub fn printing(secrets: usize) -> Value {
     let print = "BEGIN { for (i = 0; i < 300000; i++)
         print \"line \" i \": some text, as long as a compiler's\" (i % 100 ? \"\" : \" with secret-value-\" i / 100 % 100 + 1 \"-of-many\") }";

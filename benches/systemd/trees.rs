@@ -1,5 +1,5 @@
-//! What large trees cost: workspaces over a source tree, and artifacts between jobs, against `cp
-//! -a` of the same on the same disk.
+//! Measures large trees: workspaces over a source tree, and artifacts between jobs. The peer is `cp
+//! -a` of the same files on the same disk.
 
 use std::{fs, path::Path, process::Command};
 
@@ -13,15 +13,15 @@ use crate::{
 
 /// The state directory, on the same disk.
 const STATE: &str = "/srv/disk/state";
-/// How often each side is measured: a copy of a gigabyte takes seconds.
+/// The number of measurements of each side. A copy of a gigabyte takes seconds.
 const ROUNDS: usize = 3;
-/// The jobs among which the cost of a workspace is divided.
+/// The number of jobs over which the cost of a workspace is averaged.
 const JOBS: usize = 8;
-/// A tree of one gigabyte.
+/// The files of a tree of one gigabyte.
 const FILES: usize = 50_000;
 const FILE_SIZE: usize = 20 << 10;
 
-/// Measures what a workspace costs a job, by the times in the record.
+/// Measures the cost of a job's workspace by the times in the record.
 pub fn workspace() {
     let (large, small) = (format!("{DISK}/large"), format!("{DISK}/small"));
     tree(&large, FILES);
@@ -53,9 +53,9 @@ pub fn workspace() {
     );
 }
 
-/// Measures an artifact of one gigabyte from one job to the next, by the times in the record: from
-/// the end of the step that makes it to the end of its job, and from the start of the next job to
-/// that of its step.
+/// Measures the transfer of an artifact of one gigabyte between two jobs, by the times in the
+/// record. The first part lasts from the end of the step that makes the artifact to the end of its
+/// job. The second part lasts from the start of the next job to the start of its step.
 pub fn artifact() {
     let ours = || {
         let record = run(&pass(), None);
@@ -65,7 +65,7 @@ pub fn artifact() {
             + (step("take", "startedAt") - job("take", "startedAt"))
     };
     let file = format!("{DISK}/file");
-    // It is as fresh as that of the job when it is copied.
+    // Write the file anew before each copy, as the job does.
     let theirs = || {
         timed(Command::new("dd").args([
             "if=/dev/zero",
@@ -89,14 +89,14 @@ pub fn artifact() {
     );
 }
 
-/// Returns how long a run of a plan takes over a source tree.
+/// Returns the time of a run of a plan over a source tree.
 fn own_copy(plan: &Value, source: &str) -> f64 {
     let time = timed(&mut client(plan, Some(source)));
     remove("state");
     time
 }
 
-/// Returns what a job costs over a source tree, from the end of the one before to its own.
+/// Returns the cost of a job over a source tree, from the end of the job before to its own end.
 fn a_job(source: &str) -> f64 {
     let record = run(&jobs(JOBS + 1), Some(source));
     let end = |job: usize| at(&record["jobs"][format!("j{job}")]["finishedAt"]);
@@ -108,11 +108,11 @@ fn at(time: &Value) -> f64 {
     let time: Timestamp = time
         .as_str()
         .and_then(|text| text.parse().ok())
-        .expect("the record has it");
+        .expect("the record has this time");
     time.as_microsecond() as f64 / 1e6
 }
 
-/// Makes a tree of that many files, all in all of their size.
+/// Makes a tree of `files` files, each of `FILE_SIZE` bytes.
 fn tree(root: &str, files: usize) {
     let content = vec![b'x'; FILE_SIZE];
     for file in 0..files {
@@ -124,8 +124,8 @@ fn tree(root: &str, files: usize) {
     }
 }
 
-/// Returns a chain of jobs, so that nothing of their cost is hidden by running side by side. The
-/// first lets the disk come to rest.
+/// Returns a chain of jobs, so that no job hides its cost by running beside another. The first job
+/// syncs the disk.
 fn jobs(count: usize) -> Value {
     let needs = |job: usize| {
         if job == 0 {
@@ -170,29 +170,29 @@ fn client(plan: &Value, source: Option<&str>) -> Command {
     command
 }
 
-/// Runs a plan and returns its record; what it left is removed, so that the next finds as much
-/// room.
+/// Runs a plan and returns its record. Removes the state directory, so that each run finds the same
+/// free space.
 fn run(plan: &Value, source: Option<&str>) -> Value {
     timed(&mut client(plan, source));
-    let name = plan["name"].as_str().expect("it has one");
+    let name = plan["name"].as_str().expect("the plan has a name");
     let text = fs::read_to_string(format!("{STATE}/runs/{name}-1/record.json"))
         .expect("the run left a record");
     remove("state");
-    serde_json::from_str(&text).expect("it is JSON")
+    serde_json::from_str(&text).expect("the record is JSON")
 }
 
-/// Returns how long `cp -a` takes.
+/// Returns the time of `cp -a`.
 fn copy(from: &str) -> f64 {
     let time = timed(Command::new("cp").args(["-a", from, &format!("{DISK}/copy")]));
     remove("copy");
     time
 }
 
-/// Removes what lies there, and lets the disk come to rest before the next measurement.
+/// Removes a file or directory and syncs the disk before the next measurement.
 fn remove(name: &str) {
     let path = Path::new(DISK).join(name);
     fs::remove_dir_all(&path)
         .or_else(|_| fs::remove_file(&path))
-        .expect("it is ours");
+        .expect("this program can remove its own files");
     timed(&mut Command::new("sync"));
 }

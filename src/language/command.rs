@@ -1,4 +1,4 @@
-//! Nix's programs: where they are, and how they are run to their end.
+//! Finds Nix's programs and runs them.
 
 use std::{
     env,
@@ -16,18 +16,18 @@ use tokio::{
 use super::LanguageError;
 use crate::programs;
 
-/// Where Nix is looked for besides PATH: a service's has none of these.
+/// The directories in which Nix is looked for after PATH. The PATH of a service has none of them.
 pub(super) const PLACES: [&str; 2] = [
     "/run/current-system/sw/bin",
     "/nix/var/nix/profiles/default/bin",
 ];
 
-/// What becomes of Nix's standard error.
+/// The destination of Nix's standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// It is the caller's.
+    /// The caller's standard error.
     User,
-    /// It is kept.
+    /// A buffer.
     Nobody,
 }
 
@@ -39,11 +39,10 @@ pub(super) struct Nix {
     builds_nothing: bool,
 }
 
-/// Nix' setting without which an evaluation may build; its name is in what Nix says where it is
-/// needed.
+/// The setting that lets Nix build during an evaluation. Nix names the setting if it would need it.
 const MAY_BUILD: &str = "allow-import-from-derivation";
 
-/// How it ended.
+/// The end of a program.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub status: ExitStatus,
@@ -52,7 +51,7 @@ pub(super) struct Ended {
 }
 
 impl Nix {
-    /// Returns one of the programs that are as old as Nix: `nix-build` and the like.
+    /// Returns one of the classic programs, such as `nix-build`.
     pub(super) fn program(program: &'static str) -> Self {
         Self {
             program,
@@ -61,12 +60,12 @@ impl Nix {
         }
     }
 
-    /// Returns a command of `nix`, for which nothing need be configured.
+    /// Returns a command of `nix`. It needs no configuration.
     pub(super) fn command(name: &str) -> Self {
         Self::program("nix").args(["--extra-experimental-features", "nix-command flakes", name])
     }
 
-    /// Lets it fail where it would build something in order to evaluate.
+    /// Makes the program fail instead of building something for the evaluation.
     pub(super) fn building_nothing(self) -> Self {
         Self {
             builds_nothing: true,
@@ -74,7 +73,7 @@ impl Nix {
         }
     }
 
-    /// Returns whether it builds nothing.
+    /// Returns whether the program may not build anything.
     pub(super) fn builds_nothing(&self) -> bool {
         self.builds_nothing
     }
@@ -94,7 +93,8 @@ impl Nix {
         self.args([argument])
     }
 
-    /// Returns whether it fails since it would have to build; evaluates once more for it.
+    /// Returns whether the program failed because it would have to build. Runs the evaluation once
+    /// more to find out.
     pub(super) async fn would_build(&self) -> Result<bool, LanguageError> {
         if !self.builds_nothing {
             return Ok(false);
@@ -110,7 +110,7 @@ impl Nix {
         }
     }
 
-    /// Runs it to its end. A signal that asks this program to end asks Nix.
+    /// Runs the program to its end. Passes SIGINT and SIGTERM on to Nix.
     pub(super) async fn run(&self, told: Told) -> Result<Ended, LanguageError> {
         let failed = |source| LanguageError::Start {
             program: self.program,
@@ -146,14 +146,14 @@ impl Nix {
                 _ = terminations.recv() => signal::Signal::SIGTERM,
             };
             interrupted = true;
-            // It may just have ended; and where a terminal has told it as well, twice is no more
-            // than once.
+            // Nix may have ended just now. If the terminal has signalled Nix, too, the second
+            // signal changes nothing.
             _ = pid.map(|pid| signal::kill(pid, number));
         }
     }
 }
 
-/// Returns where a program lies.
+/// Returns the path of a program.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     programs::find(

@@ -1,5 +1,5 @@
-//! What keeps a workflow's store paths: an indirect root of Nix's garbage collector, a link that
-//! Nix knows of. When the link is removed, so is what it protected, by the next collection.
+//! Keeps a workflow's store paths by an indirect root of Nix's garbage collector: a link that Nix
+//! knows. After the link is removed, the next collection may remove the paths.
 
 use std::{
     io::ErrorKind,
@@ -11,21 +11,21 @@ use super::{
     command::{Nix, Told},
 };
 
-/// Where Nix keeps what it builds.
+/// The directory of Nix's store.
 const STORE: &str = "/nix/store";
 
-/// Why a path in the store cannot be kept.
+/// The error of keeping a path in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// Nix was not there, or was interrupted.
+    /// Nix is missing or was interrupted.
     #[error(transparent)]
     Nix(#[from] LanguageError),
-    /// Nix has refused.
+    /// Nix refused.
     #[error("nix-store: {0}")]
     Refused(String),
 }
 
-/// Returns the path in the store that a file is, or lies below.
+/// Returns the store path that a file is or lies in.
 pub fn store_path(file: &Path) -> Option<PathBuf> {
     let real = file.canonicalize().ok()?;
     match real.strip_prefix(STORE).ok()?.components().next()? {
@@ -34,13 +34,13 @@ pub fn store_path(file: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Returns whether a file lies in the store by its name, in what is not there any more.
+/// Returns whether a file's path leads into a store path that Nix has collected.
 pub fn is_collected(file: &Path) -> bool {
     let name = file
         .strip_prefix(STORE)
         .ok()
         .and_then(|below| below.components().next());
-    // Only where it is known, and for all that there is a link of that name.
+    // A store path may be a dangling link, so ask for the link itself. Other errors tell nothing.
     name.is_some_and(|name| {
         Path::new(STORE)
             .join(name)
@@ -49,14 +49,14 @@ pub fn is_collected(file: &Path) -> bool {
     })
 }
 
-/// Makes a link to a path in the store that keeps it, and all that it refers to, from being
-/// collected, as long as the link is there. There is no moment at which neither what has kept it so
-/// far nor the link does.
+/// Makes a link to a store path. While the link exists, Nix does not collect the path or the paths
+/// that it refers to. The path is protected without a gap: the link exists before the earlier
+/// protection ends.
 ///
 /// # Errors
-/// Fails when there is no Nix, or it refuses. Then there is no link.
+/// Nix is missing or refuses. Then there is no link.
 pub async fn keep(path: &Path, link: &Path) -> Result<(), KeepError> {
-    // A path that is there need not be fetched, and one that is not would be of no use any more.
+    // Do not fetch the path: an existing path needs no fetching, and a missing one is useless here.
     let nix = Nix::program("nix-store").args(["--option", "substitute", "false", "--realise"]);
     let nix = nix.arg(path).arg("--add-root").arg(link).arg("--indirect");
     let ended = nix.run(Told::Nobody).await?;

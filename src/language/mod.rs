@@ -1,7 +1,7 @@
-//! Workflows in Nix: from what the user names to a plan, and from there to what is built and kept.
+//! Workflows in Nix: turns the user's target into a plan, builds it and keeps it.
 //!
-//! Nix does all of it, in processes of its own whose standard error is the caller's, untouched.
-//! Knows nothing of runs, and of terminals only that they are Nix's own business.
+//! Nix runs in processes of its own, and its standard error goes to the caller unchanged. Knows
+//! nothing of runs, and leaves terminals to Nix.
 
 mod command;
 mod keep;
@@ -13,80 +13,80 @@ use std::{io, path::PathBuf, process::ExitStatus};
 pub use keep::{KeepError, is_collected, keep, store_path};
 pub use target::{Argument, Named, Target, TargetError, Workflow};
 
-/// Why there is no plan from Nix.
+/// The error of getting a plan from Nix.
 #[derive(Debug, thiserror::Error)]
 pub enum LanguageError {
-    /// What the user named cannot be run.
+    /// The target cannot be run.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// There is no Nix.
-    #[error("there is no Nix: `{program}` is in no directory of PATH{}, nor in {}", unset(*.has_path), command::PLACES.join(" or "))]
+    /// Nix is missing.
+    #[error("Nix is missing: found `{program}` neither in PATH{} nor in {}", unset(*.has_path), command::PLACES.join(" or "))]
     Missing {
-        /// The program of Nix that was looked for.
+        /// The missing program.
         program: &'static str,
-        /// Whether PATH is set at all.
+        /// Whether PATH is set.
         has_path: bool,
     },
-    /// Nix cannot be started, or not be waited for.
+    /// Nix could not be started or waited for.
     #[error("failed to run `{program}`")]
     Start {
         /// The program of Nix.
         program: &'static str,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// Nix has failed, and said why.
+    /// Nix failed and has printed the reason.
     #[error("Nix did not {action} {workflow}, {status}; nothing was started")]
     Failed {
-        /// What it was to do: evaluate or build.
+        /// The failed action, as a verb: evaluate or build.
         action: &'static str,
-        /// What was asked for.
+        /// The requested workflow.
         workflow: Workflow,
-        /// How it ended.
+        /// The status with which Nix ended.
         status: ExitStatus,
     },
-    /// Nix would have to build something before it knows the workflow, where nothing is built.
+    /// Nix must build something to evaluate the workflow, but this command builds nothing.
     #[error(
         "evaluating {workflow} needs something to be built first (import from derivation), and \
          nothing is built here"
     )]
     NeedsBuild {
-        /// The workflow that the user asked for.
+        /// The requested workflow.
         workflow: Workflow,
     },
-    /// Nix was ended with this program.
+    /// Nix was interrupted together with this program.
     #[error("interrupted; nothing was started")]
     Interrupted,
-    /// A file or flake does not have this workflow, or has several and none was named.
-    #[error("{workflow} is no workflow{}", listed(.workflow, .known))]
+    /// The file or flake does not have this workflow, or has several and the user named none.
+    #[error("{workflow} is not a workflow{}", listed(.workflow, .known))]
     NoWorkflow {
-        /// What was asked for.
+        /// The requested workflow.
         workflow: Workflow,
-        /// Those that there are.
+        /// The existing workflows.
         known: Vec<Workflow>,
     },
-    /// What was built has no plan.
-    #[error("{workflow} is no workflow: `{}` has no plan.json", path.display())]
+    /// The build result has no plan.
+    #[error("{workflow} is not a workflow: `{}` has no plan.json", path.display())]
     NoPlan {
-        /// What was asked for.
+        /// The requested workflow.
         workflow: Workflow,
-        /// What was built.
+        /// The path of the build result.
         path: PathBuf,
     },
 }
 
 impl LanguageError {
-    /// Returns what the user can do about it.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Target(error) => error.hint(),
             Self::Missing { has_path: false, .. } => Some("set PATH, with the directory that has Nix's programs".to_owned()),
             Self::Missing { .. } => Some(
-                "install Nix (https://nixos.org/download, or the package `nix-bin`); what is built runs without it: `nixactions run plan.json`"
+                "install Nix (https://nixos.org/download, or the package `nix-bin`); a built plan runs without Nix: `nixactions run plan.json`"
                     .to_owned(),
             ),
             Self::NoWorkflow { known, .. } => Some(match known.first() {
-                Some(first) => format!("name one of them, as in `{}`", first.on_the_command_line()),
+                Some(first) => format!("name a workflow, as in `{}`", first.on_the_command_line()),
                 None => RETURNED.to_owned(),
             }),
             Self::NeedsBuild { workflow } => Some(format!(
@@ -95,7 +95,7 @@ impl LanguageError {
                 workflow.on_the_command_line()
             )),
             Self::NoPlan { path, .. } if !path.exists() => {
-                Some("Nix keeps what it builds in another place here; jobs need it in /nix/store, which a Nix that is installed for all has".to_owned())
+                Some("this Nix has its store in another place; jobs need it in /nix/store, where a Nix for all users has it".to_owned())
             }
             Self::NoPlan { .. } => Some(RETURNED.to_owned()),
             Self::Start { .. } | Self::Failed { .. } | Self::Interrupted => None,
@@ -103,17 +103,17 @@ impl LanguageError {
     }
 }
 
-/// What a workflow is, for who wants to run something else.
-const RETURNED: &str = "a workflow is what `mkWorkflow` returns: `nixactions.mkWorkflow { … }`";
+/// The definition of a workflow, as a hint.
+const RETURNED: &str = "make a workflow by `nixactions.mkWorkflow { … }`";
 
-/// Says which workflows there are.
+/// Returns the end of an error's text, which lists the existing workflows.
 fn listed(workflow: &Workflow, known: &[Workflow]) -> String {
     match known {
-        [] if workflow.is_whole_file() => ", nor a set of workflows".to_owned(),
-        [] => "; there is none beside it either".to_owned(),
+        [] if workflow.is_whole_file() => ", and not a set of workflows either".to_owned(),
+        [] => "; there are no others in its place".to_owned(),
         known => {
             format!(
-                "; those that there are: {}",
+                "; known: {}",
                 known
                     .iter()
                     .map(|known| format!("`{}`", known.name()))
@@ -124,7 +124,7 @@ fn listed(workflow: &Workflow, known: &[Workflow]) -> String {
     }
 }
 
-/// Says that there is no PATH.
+/// Returns a remark for an unset PATH.
 fn unset(has_path: bool) -> &'static str {
-    if has_path { "" } else { ", which is not set" }
+    if has_path { "" } else { " (PATH is not set)" }
 }

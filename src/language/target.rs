@@ -1,5 +1,5 @@
-//! What is meant by a target: a plan or what was built, a .nix file, or a flake reference.
-//! `docs/nix.md` has the rules.
+//! Resolves a target: a plan, a build result, a .nix file or a flake reference. `docs/nix.md` has
+//! the rules.
 
 use std::{
     fmt, fs,
@@ -9,12 +9,12 @@ use std::{
 
 use crate::error::escaped;
 
-/// The files that make a directory a target, the first that is there counts.
+/// The files that make a directory a target. The first existing one counts.
 const PLAN: &str = "plan.json";
 const FLAKE: &str = "flake.nix";
 const FILE: &str = "default.nix";
 
-/// What the attribute of a flake is called that none was named of.
+/// The attribute of a flake if the user names none.
 const DEFAULT: &str = "default";
 
 /// A value for an argument of a file's function.
@@ -26,23 +26,23 @@ pub enum Argument {
     Text(String, String),
 }
 
-/// What the user has named.
+/// The user's words for a target.
 #[derive(Debug, Clone, Copy)]
 pub struct Named<'a> {
     /// The target.
     pub target: &'a Path,
     /// The attribute of a .nix file.
     pub attribute: Option<&'a str>,
-    /// The arguments of its function.
+    /// The arguments for the file's function.
     pub arguments: &'a [Argument],
 }
 
-/// What is meant by it.
+/// A resolved target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A plan: a file, or a directory that holds plan.json.
     Plan(PathBuf),
-    /// What Nix makes a plan of.
+    /// A workflow from which Nix makes a plan.
     Workflow(Workflow),
 }
 
@@ -53,68 +53,68 @@ pub enum Workflow {
     Flake {
         /// The flake.
         reference: String,
-        /// The attribute, as `nix build` looks for it.
+        /// The attribute, in the form for `nix build`.
         attribute: String,
     },
-    /// What a file evaluates to, or an attribute of that.
+    /// The value of a file, or an attribute of the value.
     File {
         /// The file.
         path: PathBuf,
-        /// The attribute, as `nix-build` looks for it.
+        /// The attribute, in the form for `nix-build`.
         attribute: Option<String>,
-        /// The arguments of its function.
+        /// The arguments for the file's function.
         arguments: Vec<Argument>,
     },
 }
 
-/// Why nothing is meant by it.
+/// The error of a target that cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// There is no such file, and it is no flake reference.
+    /// The target does not exist, and it does not look like a flake reference.
     #[error(
-        "there is nothing to run called `{}`\n  a plan, a built workflow or a .nix file: no such file or directory\n  \
-         a flake reference: it would have a `#`, or begin with a scheme such as `github:`", escaped(&target.display().to_string())
+        "found nothing to run named `{}`\n  as a plan, a built workflow or a .nix file: no such file or directory\n  \
+         as a flake reference: no `#` and no scheme such as `github:`", escaped(&target.display().to_string())
     )]
     Nothing {
-        /// What was named.
+        /// The target.
         target: PathBuf,
-        /// What might have been meant.
+        /// A guess at the intended target.
         hint: Option<String>,
     },
-    /// It is a link to what is not there any more.
-    #[error("`{}` is a link to `{}`, which is not there any more", target.display(), to.display())]
+    /// The target is a dangling link.
+    #[error("`{}` is a link to `{}`, which does not exist", target.display(), to.display())]
     Dangling {
-        /// What was named.
+        /// The target.
         target: PathBuf,
-        /// Where it leads.
+        /// The destination of the link.
         to: PathBuf,
     },
-    /// The directory holds nothing of that kind.
-    #[error("there is nothing to run in the directory `{}`: no {}", directory.display(), tried.join(", no "))]
+    /// The directory has none of the files that make it a target.
+    #[error("nothing to run in the directory `{}`: no {}", directory.display(), tried.join(", no "))]
     Empty {
         /// The directory.
         directory: PathBuf,
-        /// What was looked for.
+        /// The files that were looked for.
         tried: Vec<&'static str>,
     },
-    /// Options that are for something else.
+    /// The user gave options that fit only .nix files.
     #[error("`{}` is {what}: `--attr`, `--arg` and `--argstr` are for .nix files", target.display())]
     NoFile {
-        /// What was named.
+        /// The target.
         target: PathBuf,
-        /// What it is.
+        /// The kind of the target.
         what: &'static str,
-        /// What does what was wanted.
+        /// Advice on the right option.
         hint: &'static str,
     },
 }
 
 impl TargetError {
-    /// Returns what the user can do about it.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Nothing { hint, .. } => hint.clone(),
-            Self::Dangling { .. } => Some("where Nix has collected it, build it again".to_owned()),
+            Self::Dangling { .. } => Some("if Nix has collected it, build it again".to_owned()),
             Self::Empty { .. } => None,
             Self::NoFile { hint, .. } => Some((*hint).to_owned()),
         }
@@ -122,11 +122,11 @@ impl TargetError {
 }
 
 impl Target {
-    /// Returns what is meant. What exists is what it is; only what does not can be a flake
-    /// reference.
+    /// Resolves a target. An existing path is what it is on disk. Only a missing path can be a
+    /// flake reference.
     ///
     /// # Errors
-    /// Fails with what was tried.
+    /// The target cannot be resolved. The error tells what was tried.
     pub fn of(named: Named<'_>) -> Result<Self, TargetError> {
         let target = named.target;
         let is_for_file = named.attribute.is_some() || !named.arguments.is_empty();
@@ -160,25 +160,24 @@ impl Target {
             unless_for_file(
                 Self::Workflow(flake),
                 "a flake reference",
-                "an attribute of a flake stands behind the `#`, as in `.#ci`",
+                "write the attribute of a flake after the `#`, as in `.#ci`",
             )
         };
         let plan = |path: PathBuf| {
             unless_for_file(
                 Self::Plan(path),
                 "a plan",
-                "inputs of a workflow are given by `--input`",
+                "give the inputs of a workflow by `--input`",
             )
         };
         let is_there = |name: &str| target.join(name).exists();
 
         if target.is_dir() {
             match target.canonicalize().ok().as_deref().and_then(Path::to_str) {
-                // Of a file's options it follows that the file is meant, as for nix-build.
+                // Options for a file select the file, as in nix-build.
                 _ if is_for_file && is_there(FILE) => file(target.join(FILE)),
                 _ if is_there(PLAN) => plan(target.to_owned()),
-                // By its whole path, since a relative one might be the name of a flake in a
-                // registry.
+                // Use the absolute path: a relative one might be the name of a flake in a registry.
                 Some(directory) if is_there(FLAKE) => flake(directory, ""),
                 _ if is_there(FILE) => file(target.join(FILE)),
                 _ => Err(TargetError::Empty {
@@ -218,14 +217,14 @@ impl Target {
     }
 }
 
-/// Returns whether there is something, also where it may not be looked at: whoever reads it will
-/// say so.
+/// Returns whether a path exists. An unreadable path counts as existing, and reading it reports the
+/// error.
 fn is_something(path: &Path) -> bool {
     use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     !matches!(fs::metadata(path), Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput))
 }
 
-/// Returns whether a text begins as a URL does (RFC 3986).
+/// Returns whether a text begins with a scheme, like a URL (RFC 3986).
 fn has_scheme(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -235,7 +234,7 @@ fn has_scheme(text: &str) -> bool {
     })
 }
 
-/// Asks whether an attribute of the flake in the current directory was meant.
+/// Returns a hint if the target may name an attribute of the flake in the current directory.
 fn flake_here(target: &Path) -> Option<String> {
     let name = target.to_str().filter(|name| {
         name.chars()
@@ -243,12 +242,11 @@ fn flake_here(target: &Path) -> Option<String> {
     })?;
     Path::new(FLAKE)
         .exists()
-        .then(|| format!("here is a flake: did you mean `.#{name}`?"))
+        .then(|| format!("the current directory has a flake: did you mean `.#{name}`?"))
 }
 
 impl Workflow {
-    /// Returns the same with another attribute in the place of its own; of a file without any, the
-    /// file itself.
+    /// Returns this workflow with another attribute. An empty path stands for the whole file.
     pub(super) fn with_attribute(&self, path: &[String]) -> Self {
         let is_plain = |name: &str| {
             !name.is_empty()
@@ -279,7 +277,7 @@ impl Workflow {
         }
     }
 
-    /// Returns its attribute; of a file without any, the file.
+    /// Returns the attribute, or the path of a file without an attribute.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Flake { attribute, .. }
@@ -295,7 +293,7 @@ impl Workflow {
         }
     }
 
-    /// Returns whether it is a file without an attribute.
+    /// Returns whether the workflow is a file without an attribute.
     pub(super) fn is_whole_file(&self) -> bool {
         matches!(
             self,
@@ -306,7 +304,7 @@ impl Workflow {
         )
     }
 
-    /// Returns how it is written in a shell, without arguments for its function.
+    /// Returns the workflow in the form for a shell, without the arguments for its function.
     pub(super) fn on_the_command_line(&self) -> String {
         let written = |word: &str| {
             if word.contains(['"', '\'']) {
@@ -325,7 +323,8 @@ impl Workflow {
         }
     }
 
-    /// Returns how it is named on the command line, without arguments for its function.
+    /// Returns the workflow in the form of the command line, without the arguments for its
+    /// function.
     fn as_arguments(&self) -> String {
         match self {
             Self::Flake {
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_a_flake_reference_if_it_looks_like_one() {
+    fn a_missing_path_is_a_flake_reference_if_it_looks_like_one() {
         for (text, reference, attribute) in [
             (".#ci", ".", "ci"),
             ("#ci", ".", "ci"),
@@ -405,14 +404,14 @@ mod tests {
         for text in ["ci", "plan.json", "./ci", "workflows/ci.nix", "1a:b", ""] {
             let told = of(Path::new(text)).unwrap_err().to_string();
             assert!(
-                told.starts_with(&format!("there is nothing to run called `{text}`\n")),
+                told.starts_with(&format!("found nothing to run named `{text}`\n")),
                 "{told}"
             );
         }
     }
 
     #[test]
-    fn what_exists_is_what_it_is() {
+    fn an_existing_path_is_taken_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
         let put = |name: &str| {
@@ -432,7 +431,7 @@ mod tests {
         assert_eq!(
             told,
             format!(
-                "`{}` is a link to `/nix/store/gone`, which is not there any more",
+                "`{}` is a link to `/nix/store/gone`, which does not exist",
                 link.display()
             )
         );
@@ -446,7 +445,7 @@ mod tests {
         assert_eq!(
             of(&all).unwrap_err().to_string(),
             format!(
-                "there is nothing to run in the directory `{}`: no plan.json, no flake.nix, no default.nix",
+                "nothing to run in the directory `{}`: no plan.json, no flake.nix, no default.nix",
                 all.display()
             )
         );

@@ -1,4 +1,4 @@
-//! A workflow of Nix: evaluated to its plan, or built.
+//! Evaluates a workflow of Nix to its plan, or builds it.
 
 use std::{
     fmt::Write as _,
@@ -11,16 +11,16 @@ use super::{
     target::Argument,
 };
 
-/// What of a workflow is its plan.
+/// The attribute of a workflow that holds its plan.
 const PLAN: &str = "plan";
 
-/// What of a workflow is itself, and a set of workflows does not have: Nix would evaluate and build
-/// all that a set or list holds.
+/// The attribute of a workflow that holds the workflow itself. A set of workflows does not have the
+/// attribute. Without it, Nix would evaluate and build everything in a set or list.
 const ITSELF: &str = "out";
 
-/// Returns the paths of the workflows that there are where the path `wanted` leads to from `set`,
-/// or as near to it as there is anything; or null where it leads to a workflow, or to what cannot
-/// be evaluated.
+/// A Nix expression that finds workflows. It follows the path `wanted` from `set`. It returns null
+/// if the path leads to a workflow or to a value that cannot be evaluated. Otherwise it returns the
+/// paths of the workflows there, or of those nearest to that place.
 const WORKFLOWS: &str = r#"
     let is = value: builtins.isAttrs value && value ? plan && value ? extend;
         may = value: builtins.tryEval (is value);
@@ -37,10 +37,10 @@ const WORKFLOWS: &str = r#"
     in walk from set wanted [ ]"#;
 
 impl Workflow {
-    /// Evaluates the workflow and returns its plan's text. Nothing is built for it.
+    /// Evaluates the workflow and returns the text of its plan. Nothing is built.
     ///
     /// # Errors
-    /// Fails when Nix does, which has said why, or there is no such workflow.
+    /// The evaluation fails, and Nix has printed the reason, or the workflow does not exist.
     pub async fn plan(&self) -> Result<Vec<u8>, LanguageError> {
         let nix = match self {
             Self::Flake { .. } => Nix::command("eval")
@@ -52,8 +52,8 @@ impl Workflow {
         }
         .building_nothing();
         let plan = self.told(&nix, "evaluate").await?;
-        // A set may have what is called so, and is no plan: a workflow, for one, which is its path
-        // as a text.
+        // A set may have an attribute of this name that is not a plan. For example, a workflow
+        // evaluates to its path as a text.
         if plan.starts_with(b"{") {
             Ok(plan)
         } else {
@@ -64,11 +64,11 @@ impl Workflow {
         }
     }
 
-    /// Builds the workflow and returns what was built, a path in the store. `link` will lead there,
-    /// and keeps it from being collected from the moment that it is there.
+    /// Builds the workflow and returns the store path of the result. The new `link` leads to the
+    /// result and keeps Nix from collecting it.
     ///
     /// # Errors
-    /// Fails when Nix does, which has said why, or there is no such workflow.
+    /// The build fails, and Nix has printed the reason, or the workflow does not exist.
     pub async fn build(&self, link: &Path) -> Result<PathBuf, LanguageError> {
         let nix = match self {
             Self::Flake { .. } => Nix::command("build")
@@ -100,7 +100,7 @@ impl Workflow {
         }
     }
 
-    /// Evaluates a file to the derivation of one workflow, kept by a link of its own.
+    /// Evaluates a file to the derivation of one workflow. A second link keeps the derivation.
     async fn instantiate(&self, link: &Path) -> Result<PathBuf, LanguageError> {
         let link = link.with_extension("drv");
         let nix = Nix::program("nix-instantiate")
@@ -108,7 +108,7 @@ impl Workflow {
             .arg("--add-root")
             .arg(&link)
             .arg("--indirect");
-        // A line each.
+        // Nix prints one line for each derivation.
         match self
             .told(&nix, "evaluate")
             .await?
@@ -124,9 +124,8 @@ impl Workflow {
         }
     }
 
-    /// Runs a program of Nix before the user's eyes, and returns what it printed to standard
-    /// output. Where it fails, the error says what is at the bottom of it: that there is no such
-    /// workflow, or none was named.
+    /// Runs a program of Nix whose standard error the user sees, and returns its standard output.
+    /// If the program fails, the error tells whether the workflow does not exist or was not named.
     async fn told(&self, nix: &Nix, action: &'static str) -> Result<Vec<u8>, LanguageError> {
         let ended = nix.run(Told::User).await?;
         if ended.status.success() {
@@ -150,8 +149,8 @@ impl Workflow {
         }
     }
 
-    /// Returns the workflows that there are in the place of this one; `None` where this one is
-    /// there, or it cannot be known.
+    /// Returns the workflows that exist in the place of this one. Returns `None` if this workflow
+    /// exists, or if the answer is unknown.
     async fn others(&self, builds_nothing: bool) -> Result<Option<Vec<Self>>, LanguageError> {
         let wanted = |attribute: &str| match parts(attribute)
             .iter()
@@ -167,13 +166,13 @@ impl Workflow {
                 attribute,
             } => {
                 let names = wanted(attribute);
-                // A flake's outputs may be named from their beginning on.
+                // The path of a flake's output may also start at `packages`.
                 let function = format!(
                     "all: let call = value: value; names = {names}; own = all.${{builtins.currentSystem}} or {{ }};
                      whole = builtins.head names == \"packages\" && !(own ? packages); from = if whole then [ \"packages\" ] else [ ];
                      set = if whole then all else own; wanted = if whole then builtins.tail names else names; in {WORKFLOWS}"
                 );
-                // The system is not known otherwise.
+                // Only an impure evaluation knows the system.
                 Nix::command("eval").args([
                     "--json",
                     "--impure",
@@ -219,7 +218,7 @@ impl Workflow {
         let known = known.map(|known| known.iter().map(|path| self.with_attribute(path)).collect());
         match self {
             Self::Flake { .. } if known.is_some() => {
-                // It may be no package, and a workflow all the same.
+                // The attribute may be a workflow without being a package.
                 let nix = Nix::command("eval")
                     .args(["--json"])
                     .args(self.arguments())
@@ -232,7 +231,7 @@ impl Workflow {
         }
     }
 
-    /// Returns the arguments of Nix's programs that name the workflow.
+    /// Returns the arguments that name the workflow for Nix's programs.
     fn arguments(&self) -> Vec<String> {
         match self {
             Self::Flake {
@@ -263,7 +262,7 @@ impl Workflow {
         }
     }
 
-    /// Returns an attribute of this one.
+    /// Returns the workflow's attribute `name`.
     fn inner(&self, name: &str) -> Self {
         let below = |attribute: &str| format!("{attribute}.{name}");
         match self.clone() {
@@ -291,8 +290,8 @@ impl Workflow {
     }
 }
 
-/// Returns the definition of `call`, which calls a function with those arguments that it takes, as
-/// Nix does it, where it has all it needs.
+/// Returns the definition of the Nix function `call`. Like Nix, it calls a function with those
+/// arguments that the function takes, if none is missing.
 fn call(arguments: &[Argument]) -> String {
     let mut given = String::new();
     for argument in arguments {
@@ -309,8 +308,7 @@ fn call(arguments: &[Argument]) -> String {
     )
 }
 
-/// Returns the names that an attribute's path is made of, as Nix reads it: a dot within quotes
-/// parts nothing.
+/// Splits an attribute's path into names, like Nix. A dot within quotes does not split.
 fn parts(attribute: &str) -> Vec<String> {
     let (mut parts, mut is_quoted) = (Vec::new(), false);
     let mut part = String::new();
@@ -327,7 +325,7 @@ fn parts(attribute: &str) -> Vec<String> {
     parts
 }
 
-/// Returns a text as Nix writes it.
+/// Returns a text as a Nix string.
 fn quoted(text: &str) -> String {
     format!(
         "\"{}\"",
@@ -342,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workflow_is_named_as_nix_wants_it() {
+    fn a_workflow_is_named_in_the_form_of_each_nix_program() {
         let flake = Workflow::Flake {
             reference: "github:o/r".into(),
             attribute: "ci".into(),
@@ -390,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_within_quotes_parts_nothing() {
+    fn a_dot_within_quotes_does_not_split() {
         assert_eq!(parts("a.b"), ["a", "b"]);
         assert_eq!(parts("\"a.b\".c"), ["a.b", "c"]);
         assert_eq!(parts(""), [""; 0]);

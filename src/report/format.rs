@@ -1,4 +1,4 @@
-//! Numbers as people read them, padding, and the few colours that are used.
+//! Formats numbers for people, pads columns, and applies the few colours.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::record::Conclusion;
 pub struct Duration(pub f64);
 
 impl Duration {
-    /// Returns the time between two moments, where both are known.
+    /// Returns the time between two moments, if both are known.
     pub fn between(start: Option<Timestamp>, end: Option<Timestamp>) -> Option<Self> {
         Some(Self(end?.duration_since(start?).as_secs_f64().max(0.0)))
     }
@@ -53,7 +53,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Returns the text in a style, or as it is.
+/// Returns the text in a style if `colour` is set, and the plain text otherwise.
 pub fn paint(text: impl fmt::Display, style: Style, colour: bool) -> String {
     if colour {
         text.style(style).to_string()
@@ -77,14 +77,15 @@ pub fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A table of words: columns as wide as their widest cell, the last one as it is.
+/// A table of words. Each column is as wide as its widest cell. The last cell of a row is not
+/// padded.
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<(String, Option<Style>)>>,
 }
 
 impl Table {
-    /// Returns a table with these column heads.
+    /// Returns a table with these column titles.
     pub fn new(heads: &[&str]) -> Self {
         let bold = Some(Style::new().bold());
         Self {
@@ -97,12 +98,12 @@ impl Table {
         }
     }
 
-    /// Adds a row; as many cells as there are heads.
+    /// Adds a row with a cell for each column.
     pub fn row(&mut self, cells: Vec<(String, Option<Style>)>) {
         self.rows.push(cells);
     }
 
-    /// Returns whether there is nothing but heads.
+    /// Returns whether the table has only titles.
     pub fn is_empty(&self) -> bool {
         self.rows.len() <= 1
     }
@@ -110,7 +111,7 @@ impl Table {
     /// Writes the table.
     ///
     /// # Errors
-    /// Fails when `out` does.
+    /// Fails if writing to `out` fails.
     pub fn write(&self, out: &mut dyn std::io::Write, colour: bool) -> std::io::Result<()> {
         use unicode_width::UnicodeWidthStr;
         let columns = self.rows.first().map_or(0, Vec::len);

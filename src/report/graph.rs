@@ -1,7 +1,7 @@
 //! A plan's graph for people and programs: a text tree, Graphviz, Mermaid, and the explanation that
 //! `check` prints.
 //!
-//! Knows nothing of runs: what is drawn is what the plan says.
+//! Knows nothing of runs: it draws only the plan.
 
 mod explain;
 
@@ -14,11 +14,11 @@ use crate::{
 pub use explain::explain;
 use explain::{counted, layers, one_line, other_than_success, some_of};
 
-/// How deep the tree is indented before it goes on at the margin.
+/// The deepest indentation of the tree. Deeper subtrees go on at the margin.
 const DEPTH_MAX: usize = 24;
 
-/// Returns the jobs as a tree: each job once, below the need that is deepest in the graph; its
-/// other needs stand behind it.
+/// Returns the jobs as a tree. Each job stands once, below the need that is deepest in the graph.
+/// The job's other needs stand behind its name.
 pub fn tree(plan: &Plan, graph: &Graph) -> String {
     let layers = layers(graph);
     let mut children: Vec<Vec<JobIx>> = vec![Vec::new(); graph.len()];
@@ -39,7 +39,7 @@ pub fn tree(plan: &Plan, graph: &Graph) -> String {
         counted(graph.len(), "job"),
         counted(graph.edges(), "need")
     );
-    // Subtrees that are too deep to be indented go on at the margin, after all others.
+    // Subtrees that are too deep go on at the margin, after all others.
     let mut next = 0;
     while let Some((root, after)) = roots.get(next).copied() {
         next += 1;
@@ -88,7 +88,7 @@ pub fn tree(plan: &Plan, graph: &Graph) -> String {
     text
 }
 
-/// Returns the graph in Graphviz' language. Edges to jobs that also run after a failure are dashed.
+/// Returns the graph in Graphviz's language. x dashed.
 pub fn dot(plan: &Plan, graph: &Graph) -> String {
     let mut text = format!(
         "digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n",
@@ -122,11 +122,12 @@ pub fn dot(plan: &Plan, graph: &Graph) -> String {
     text
 }
 
-/// Returns the graph in Mermaid's language. Edges to jobs that also run after a failure are dotted.
+/// Returns the graph in Mermaid's language. The edges to jobs with a condition other
+/// than `success()` are dotted.
 pub fn mermaid(plan: &Plan, graph: &Graph) -> String {
     let mut text = String::from("flowchart LR\n");
     for job in graph.jobs() {
-        // Nodes are numbered, as words such as `end` are no names there.
+        // Number the nodes: Mermaid does not accept words such as `end` as names.
         let _ = writeln!(
             text,
             "  j{job}[{}]",
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_does_not_run_out_of_the_page() {
+    fn a_long_chain_goes_on_at_the_margin() {
         let jobs: Vec<_> = (0..3000)
             .map(|n| {
                 let needs = if n == 0 {
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_as_people_do() {
+    fn times_are_written_in_hours_minutes_and_seconds() {
         for (seconds, text) in [
             (0.5, "0.5s"),
             (59.0, "59s"),

@@ -1,5 +1,5 @@
-//! One JSON object a line: the events as they stand in `events.jsonl`, and the log lines in the
-//! same form.
+//! Renders one JSON object a line: the events as in `events.jsonl`, and the log lines in the same
+//! form.
 
 use std::io::{self, Write};
 

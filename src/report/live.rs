@@ -1,11 +1,10 @@
-//! The live view on a terminal: log lines scroll above, a status area at the bottom shows what is
-//! running.
+//! The live view on a terminal. Log lines scroll above a status area, which shows the running jobs.
 //!
-//! indicatif does not serve here: it pads every line it prints to the terminal's width, so that a
-//! window made narrower shows each twice, and takes a tab for nothing. What is needed is little:
-//! erase the area, print, draw it again, in one write. No mode of the terminal is changed, so there
-//! is nothing to restore but the area itself, and a client that is killed leaves the terminal
-//! usable. Knows neither the clock nor the terminal: both are asked through functions it is given.
+//! indicatif does not fit here: it pads every printed line to the terminal's width, so a window
+//! that becomes narrower shows each line twice, and it counts a tab as nothing. The view needs
+//! little: it erases the area, prints, and draws the area again, in one write. It changes no mode
+//! of the terminal. Only the area must be removed at the end, and a killed client leaves the
+//! terminal usable. Knows neither the clock nor the terminal: it gets functions that ask both.
 
 use std::io::{self, Write};
 
@@ -39,14 +38,13 @@ pub struct Live<W, C, S> {
     progress: Progress,
     run: String,
     colour: bool,
-    /// The widths of the status area's lines as they stand on the terminal.
+    /// The widths of the status area's lines on the terminal.
     drawn: Vec<usize>,
     ticks: usize,
 }
 
 impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
-    /// Returns a renderer for a run on a terminal, which is asked for its size anew at each
-    /// drawing.
+    /// Returns a renderer for a run on a terminal. Each drawing asks for the terminal's size again.
     pub fn new(terminal: W, run: &str, colour: bool, clock: C, size: S) -> Self {
         let text = Text::new(Vec::new(), colour);
         Self {
@@ -62,13 +60,12 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
         }
     }
 
-    /// Erases the status area, prints the lines that have come, and draws the area again, unless it
-    /// is not wanted any more.
+    /// Erases the status area and prints the new lines. Draws the area again if `area` is set.
     fn draw(&mut self, area: bool) -> io::Result<()> {
         let size = (self.size)();
         let mut bytes = erase(&self.drawn, size.columns).into_bytes();
         bytes.append(self.text.out());
-        // Before anything is known there is nothing to draw.
+        // Before the first event there is nothing to draw.
         let known = self.progress.created.is_some() || !self.progress.running.is_empty();
         let lines = if area && known {
             self.area(size)
@@ -82,7 +79,7 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
         self.terminal.flush()
     }
 
-    /// Returns the lines of the status area with their widths; each fits into one row.
+    /// Returns the lines of the status area with their widths. Each line fits into one row.
     fn area(&self, size: Size) -> Vec<(String, usize)> {
         let now = (self.clock)();
         let elapsed = |since: Timestamp| {
@@ -95,7 +92,7 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
             let width = line.width();
             (paint(line, style, self.colour), width)
         };
-        // Those that run longest are what one waits for.
+        // Show the jobs that have been running longest first: the user waits for these.
         let mut running: Vec<_> = self.progress.running.iter().collect();
         running.sort_by_key(|(_, running)| running.since);
         let hidden = if running.len() > most {
@@ -161,8 +158,8 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
     }
 }
 
-/// Returns what erases an area whose lines have these widths, on a terminal that may have become
-/// narrower since and has wrapped them.
+/// Returns the control sequence that erases an area whose lines have these widths. The terminal may
+/// have become narrower since then and wrapped the lines.
 fn erase(widths: &[usize], columns: usize) -> String {
     if widths.is_empty() {
         return String::new();
@@ -199,7 +196,7 @@ fn truncate(text: &str, columns: usize) -> String {
 impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Renderer for Live<W, C, S> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         self.progress.apply(event);
-        // That a job has started is to be seen below.
+        // The status area already shows the started job.
         if matches!(event.event, EventKind::JobStarted { .. }) {
             Ok(())
         } else {

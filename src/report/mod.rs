@@ -1,7 +1,7 @@
-//! A run as people and programs see it: events, log lines and records become text.
+//! Turns a run's events, log lines and records into text, for people and for programs.
 //!
-//! Pure: everything is written to an [`std::io::Write`] or returned. Knows nothing of files,
-//! journals, or where a terminal is.
+//! Pure: all output goes to an [`std::io::Write`] or is returned. Knows nothing of files, journals
+//! or the place of a terminal.
 
 mod format;
 mod graph;
@@ -29,41 +29,41 @@ pub use text::Text;
 
 use crate::{event::Event, log::LogLine, record::RunRecord};
 
-/// Shows a run while it goes on. What is given to it comes in the order in which it is to be shown.
+/// Shows a run while it goes on. The caller passes events and lines in the order of their display.
 pub trait Renderer {
     /// Shows an event.
     ///
     /// # Errors
-    /// Fails when its output does; `BrokenPipe` where nobody reads it any more.
+    /// Fails if writing fails, with `BrokenPipe` if the reader is gone.
     fn event(&mut self, event: &Event) -> io::Result<()>;
 
     /// Shows a line of a job's output.
     ///
     /// # Errors
-    /// As [`Self::event`].
+    /// Fails like [`Self::event`].
     fn line(&mut self, line: &LogLine) -> io::Result<()>;
 
-    /// Shows what the client itself has to say, such as what Ctrl-C does. It is no part of the run,
-    /// so by default it goes to stderr.
+    /// Shows a message of the client itself, for example on the effect of Ctrl-C. The message is
+    /// not a part of the run, so it goes to stderr by default.
     ///
     /// # Errors
-    /// As [`Self::event`].
+    /// Fails like [`Self::event`].
     fn notice(&mut self, text: &str) -> io::Result<()> {
         use io::Write;
         writeln!(io::stderr(), "{text}")
     }
 
-    /// Brings what was given so far before the reader's eyes. Called after each batch, and some
-    /// times a second.
+    /// Makes everything so far visible. The caller calls this after each batch and several times a
+    /// second.
     ///
     /// # Errors
-    /// As [`Self::event`].
+    /// Fails like [`Self::event`].
     fn tick(&mut self) -> io::Result<()>;
 
-    /// Shows how the run ended, and gives back the terminal. `None`: the run goes on without this
-    /// client.
+    /// Shows the end of the run and restores the terminal. `None` means that the run goes on
+    /// without this client.
     ///
     /// # Errors
-    /// As [`Self::event`].
+    /// Fails like [`Self::event`].
     fn finish(&mut self, record: Option<&RunRecord>) -> io::Result<()>;
 }

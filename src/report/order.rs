@@ -1,10 +1,9 @@
-//! Puts events and log lines, which arrive on two ways at two speeds, into the order in which they
-//! happened.
+//! Sorts events and log lines by time. They arrive on two ways with two delays.
 //!
-//! Events are there at once; journald tells its readers of a line up to a quarter of a second late.
-//! Shown as they arrive, a job would end before it spoke. So everything waits until nothing earlier
-//! can be on its way any more, and the end of a job waits for as many of its lines as its record
-//! says there are. Knows no clock: times are given to it.
+//! Events arrive at once. journald reports a line up to a quarter of a second late. In the order of
+//! arrival, a job would end before its last lines. So everything waits until nothing earlier can
+//! arrive any more. The end of a job also waits for the number of lines in its record. Knows no
+//! clock: the caller passes the times.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -20,35 +19,35 @@ use crate::{
     record::JobRecord,
 };
 
-/// How long the end of a job waits while none of its missing lines come, in seconds.
+/// The longest wait of a job's end without a new line, in seconds.
 const PATIENCE: f64 = 2.0;
 
-/// What happened, or what was printed.
+/// An event or a log line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
-    /// Something happened. Boxed, since lines are by far the most and need less room.
+    /// An event. It is boxed, since most items are lines, which are smaller.
     Event(Box<Event>),
-    /// A job printed a line.
+    /// A line that a job printed.
     Line(LogLine),
 }
 
-/// Events and lines on their way to the reader.
+/// The events and lines that have not been shown yet.
 #[derive(Debug, Default)]
 pub struct Order {
     queue: BTreeMap<(Timestamp, u64), Item>,
     pushed: u64,
     seen: HashMap<JobName, u64>,
-    /// What jobs told of themselves, by time and kind.
+    /// The events that jobs reported themselves, by time and kind.
     told: HashSet<(JobName, Timestamp, Discriminant<EventKind>)>,
     ended: HashMap<JobName, u64>,
-    /// Since when lines have been missed, and none has come. Once patience has run out, nothing
-    /// waits until one does.
+    /// The start of a wait for missing lines, if no line has arrived since. After the patience has
+    /// run out, nothing waits until a line arrives.
     blocked_since: Option<Timestamp>,
 }
 
 impl Order {
-    /// Takes an event in. A supervisor that took the run over may tell again what jobs told the one
-    /// before; that is dropped, as is a second end of the same job.
+    /// Adds an event. A second supervisor may repeat events of jobs. Repeated events and a second
+    /// end of a job are dropped.
     pub fn event(&mut self, event: Event) {
         if let Some(job) = event.told_by()
             && !self
@@ -66,7 +65,7 @@ impl Order {
         self.push(event.at, Item::Event(Box::new(event)));
     }
 
-    /// Takes a line in.
+    /// Adds a line.
     pub fn line(&mut self, line: LogLine) {
         if counts(&line) {
             *self.seen.entry(line.job.clone()).or_default() += 1;
@@ -80,8 +79,8 @@ impl Order {
         self.pushed += 1;
     }
 
-    /// Returns the next thing to show, of those that happened before `until`; `now` is the clock's
-    /// time.
+    /// Returns the next item to show, among those that happened before `until`. `now` is the
+    /// current time.
     pub fn next(&mut self, until: Timestamp, now: Timestamp) -> Option<Item> {
         let entry = self.queue.first_entry()?;
         if entry.key().0 > until {
@@ -99,12 +98,12 @@ impl Order {
         Some(entry.remove())
     }
 
-    /// Returns the next thing to show when nothing more will come.
+    /// Returns the next item to show, if nothing more will arrive.
     pub fn next_of_rest(&mut self) -> Option<Item> {
         self.queue.pop_first().map(|(_, item)| item)
     }
 
-    /// Returns how many lines of these jobs have not come yet.
+    /// Returns the number of lines of these jobs that have not arrived yet.
     pub fn missing<'a>(&self, jobs: impl IntoIterator<Item = (&'a JobName, &'a JobRecord)>) -> u64 {
         let missing = |(job, record): (&JobName, &JobRecord)| {
             record
@@ -115,7 +114,7 @@ impl Order {
     }
 }
 
-/// Returns whether the line is one of those that the runner counted.
+/// Returns whether the runner counted this line.
 fn counts(line: &LogLine) -> bool {
     line.stream != crate::log::Stream::Manager
 }
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn late_lines_come_before_the_end_of_their_job_and_what_followed() {
+    fn late_lines_come_before_the_end_of_their_job_and_later_items() {
         let mut order = Order::default();
         order.event(started(1, "a"));
         order.event(finished(10, "a", 2));
@@ -193,7 +192,7 @@ mod tests {
         assert_eq!(
             names(&mut order, 100, 200),
             ["one"],
-            "a second line is on its way"
+            "a second line is still to arrive"
         );
         order.line(line(12, "b", "three"));
         order.line(line(6, "a", "two"));
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_younger_than_the_watermark_is_shown() {
+    fn nothing_after_until_is_shown() {
         let mut order = Order::default();
         order.event(started(10, "a"));
         assert!(names(&mut order, 9, 10).is_empty());
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_never_come_hold_nothing_up_for_ever() {
+    fn missing_lines_do_not_block_for_ever() {
         let mut order = Order::default();
         order.event(finished(10, "a", 5));
         assert!(names(&mut order, 100, 1000).is_empty());
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_second_supervisor_tells_again_is_shown_once() {
+    fn events_that_a_second_supervisor_repeats_are_shown_once() {
         let mut order = Order::default();
         for millis in [10, 10, 11] {
             order.event(started(millis, "a"));
@@ -262,7 +261,7 @@ mod tests {
         assert_eq!(
             order.missing([(&a, &record(2)), (&b, &record(4))]),
             4,
-            "too many of one job make up for none of another"
+            "surplus lines of one job do not count for another"
         );
     }
 }

@@ -1,6 +1,6 @@
-//! Where a run stands: a fold over its events, for the live view, `list` and `show`.
+//! The progress of a run: a fold over its events, for the live view, `list` and `show`.
 //!
-//! The record ([`Event::apply`]) tells what has ended; this tells what is going on.
+//! The record ([`Event::apply`]) holds the finished jobs, and this holds the running ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,18 +19,18 @@ use crate::{
 /// A job that is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// When its runner started.
+    /// The start of the job's runner.
     pub since: Timestamp,
-    /// The step it is at, and the attempt.
+    /// The current step and its attempt.
     pub step: Option<(String, u32)>,
 }
 
-/// What a run waits for before it begins.
+/// The reason why a run has not begun yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its concurrency group.
+    /// The run's concurrency group.
     pub group: String,
-    /// The run that holds the group, where that is known.
+    /// The run that holds the group, if known.
     pub held_by: Option<RunId>,
 }
 
@@ -43,42 +43,42 @@ impl fmt::Display for Waiting {
     }
 }
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// How many jobs the plan has, once known.
+    /// The number of jobs in the plan, if known.
     pub total: Option<usize>,
-    /// When the run was made.
+    /// The time at which the run was made.
     pub created: Option<Timestamp>,
-    /// The jobs that are running.
+    /// The running jobs.
     pub running: BTreeMap<JobName, Running>,
-    /// How many jobs have ended, by conclusion.
+    /// The number of finished jobs, by conclusion.
     pub ended: BTreeMap<Conclusion, usize>,
-    /// Who asked for the run to be cancelled, and whether to kill it.
+    /// The origin of the request to cancel the run, and whether to kill it.
     pub cancelled: Option<(String, bool)>,
-    /// How many supervisors the run has had.
+    /// The number of supervisors that the run has had.
     pub supervisors: u32,
-    /// What it waits for, where it has not begun.
+    /// The group that the run waits for before it begins.
     pub waiting: Option<Waiting>,
-    /// What the supervisor warned of.
+    /// The warnings of the supervisor.
     pub warnings: Vec<String>,
     finished: BTreeSet<JobName>,
 }
 
 impl Progress {
-    /// Returns where a run with these events stands.
+    /// Returns the progress of a run with these events.
     pub fn of(events: &[Event]) -> Self {
         let mut progress = Self::default();
         events.iter().for_each(|event| progress.apply(event));
         progress
     }
 
-    /// Returns how many jobs have ended.
+    /// Returns the number of finished jobs.
     pub fn done(&self) -> usize {
         self.finished.len()
     }
 
-    /// Takes one more event in. One that is repeated after a supervisor's crash changes nothing.
+    /// Adds an event. An event that a supervisor repeats after a crash changes nothing.
     pub fn apply(&mut self, event: &Event) {
         match &event.event {
             EventKind::RunCreated { jobs, .. } => {

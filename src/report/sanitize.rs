@@ -1,8 +1,8 @@
-//! Text of jobs made safe for a terminal.
+//! Makes the text of jobs safe for a terminal.
 //!
-//! What a job prints may be hostile, or just a progress bar: it must not move the cursor, set
-//! titles, answer queries or hide other lines. Colours (SGR sequences) may pass; all else that a
-//! terminal would obey is dropped or shown as an escape.
+//! The output of a job may be hostile, or just a progress bar. It must not move the cursor, set
+//! titles, answer queries or hide other lines. Colours (SGR sequences) may pass. All other
+//! sequences that a terminal interprets are dropped or shown as escapes.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -10,11 +10,11 @@ use anstyle_parse::{Params, Parser, Perform};
 
 use crate::error::{escape, is_obeyed};
 
-/// Returns the text as it may be shown on one line. `colour`: SGR sequences stay, and end with the
+/// Returns the text in a safe form for one line. With `colour`, SGR sequences stay and end with the
 /// line.
 ///
-/// Of a line that was drawn over with carriage returns the last state is shown, as a terminal would
-/// show it.
+/// If carriage returns make a line overwrite itself, the result is the last state, as on a
+/// terminal.
 pub fn clean(text: &str, colour: bool) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
         return Cow::Borrowed(text);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_pass_only_where_they_may_and_end_with_the_line() {
+    fn colours_pass_only_if_allowed_and_end_with_the_line() {
         assert_eq!(
             clean("\x1b[1;31mred\x1b[0m!", true),
             "\x1b[1;31mred\x1b[0m!"
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_dropped() {
+    fn sequences_that_a_terminal_interprets_are_dropped() {
         for colour in [true, false] {
             assert_eq!(clean("a\x1b[2Jb\x1b[10;10Hc\x1b[?25ld", colour), "abcd");
             assert_eq!(

@@ -16,14 +16,14 @@ use crate::{
     record::{RunRecord, Usage},
 };
 
-/// Renders a run as one line an event or log line.
+/// Renders a run as one line for each event or log line.
 #[derive(Debug)]
 pub struct Structured<W> {
     out: W,
     workflow: String,
 }
 
-/// What stands in parentheses after the message.
+/// The details in parentheses after the message.
 #[derive(Default)]
 struct Details(Vec<String>);
 
@@ -142,7 +142,7 @@ impl<W: Write> Renderer for Structured<W> {
                     details,
                 )
             }
-            // The line that it was has been shown.
+            // The line of the annotation has been shown.
             EventKind::Annotation { .. } => Ok(()),
             EventKind::JobFinished { job, record } => {
                 let details = none

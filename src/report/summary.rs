@@ -1,5 +1,4 @@
-//! A run that has ended, or stands where it stands: its table of jobs, its steps, its one-line
-//! verdict.
+//! Shows the state or end of a run: a table of its jobs, their steps, and a verdict of one line.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +16,7 @@ use crate::{
     record::{Conclusion, JobRecord, RunRecord, StepRecord},
 };
 
-/// The most jobs of which the table shows those too that simply succeeded.
+/// The most jobs for a table that also shows jobs with plain success.
 const ALL_JOBS_MAX: usize = 40;
 
 fn conclusion_cell(outcome: Conclusion, conclusion: Conclusion) -> (String, Option<Style>) {
@@ -27,8 +26,8 @@ fn conclusion_cell(outcome: Conclusion, conclusion: Conclusion) -> (String, Opti
     (conclusion.to_string(), Some(conclusion_style(conclusion)))
 }
 
-/// Returns the table of jobs. Of many jobs only those that did not simply succeed are listed,
-/// unless `all` is asked for.
+/// Returns the table of jobs. If there are many jobs, the table leaves out those with plain
+/// success, unless `all` is set.
 pub fn jobs_table(jobs: &BTreeMap<JobName, JobRecord>, all: bool) -> Table {
     let mut table = Table::new(&["JOB", "CONCLUSION", "DURATION", "CPU", "MEMORY", "REASON"]);
     let all = all || jobs.len() <= ALL_JOBS_MAX;
@@ -38,7 +37,7 @@ pub fn jobs_table(jobs: &BTreeMap<JobName, JobRecord>, all: bool) -> Table {
             all || job.outcome != Conclusion::Success || job.conclusion != Conclusion::Success
         })
         .collect();
-    // In the order in which they ran; those that never did come last.
+    // Sort by the start. Jobs that never started come last.
     rows.sort_by_key(|(_, job)| (job.started_at.is_none(), job.started_at));
     for (name, job) in rows {
         let or_dash = |text: Option<String>| (text.unwrap_or_else(|| "-".to_owned()), None);
@@ -64,7 +63,7 @@ pub fn jobs_table(jobs: &BTreeMap<JobName, JobRecord>, all: bool) -> Table {
     table
 }
 
-/// Returns what there is to say of a job: why it ended as it did, and where it ran.
+/// Returns a note on a job: the reason of its end, and the run that it was reused from.
 fn note(job: &JobRecord) -> String {
     let reason = job
         .reason
@@ -81,7 +80,7 @@ fn note(job: &JobRecord) -> String {
         .join("; ")
 }
 
-/// Returns how many jobs ended how, as `2 success, 1 failure`.
+/// Returns the number of jobs for each conclusion, as in `2 success, 1 failure`.
 pub fn tally(ended: &BTreeMap<Conclusion, usize>) -> String {
     let parts: Vec<String> = ended
         .iter()
@@ -90,10 +89,10 @@ pub fn tally(ended: &BTreeMap<Conclusion, usize>) -> String {
     parts.join(", ")
 }
 
-/// Writes a job's steps, a line each.
+/// Writes one line for each step of a job.
 ///
 /// # Errors
-/// Fails when `out` does.
+/// Fails if writing to `out` fails.
 pub fn steps_lines(out: &mut dyn Write, steps: &[StepRecord], colour: bool) -> io::Result<()> {
     for step in steps {
         let (word, style) = conclusion_cell(step.outcome, step.conclusion);
@@ -115,7 +114,7 @@ pub fn steps_lines(out: &mut dyn Write, steps: &[StepRecord], colour: bool) -> i
     Ok(())
 }
 
-/// Returns the run's one-line verdict.
+/// Returns the verdict on the run in one line.
 pub fn verdict(record: &RunRecord, colour: bool) -> String {
     let mut ended = BTreeMap::new();
     for job in record.jobs.values() {

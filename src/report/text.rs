@@ -1,6 +1,6 @@
-//! Plain lines: what jobs print, prefixed by the job, and what happens to them.
+//! Renders a run as plain lines: the output of the jobs, prefixed by their names, and their events.
 //!
-//! `build | …` is what the job printed, `build : …` is said about it.
+//! `build | …` is a line that the job printed. `build : …` is a message about the job.
 
 use std::{
     borrow::Cow,
@@ -23,7 +23,7 @@ use crate::{
     record::{Conclusion, JobRecord, RunRecord, StepRecord},
 };
 
-/// The widest column of job names; longer names push their own lines aside.
+/// The widest column of job names. Longer names shift only their own lines.
 const WIDTH_MAX: usize = 24;
 
 /// Renders a run as plain lines.
@@ -34,15 +34,15 @@ pub struct Text<W> {
     width: usize,
     run: String,
     supervisors: u32,
-    /// What each job's runner said last: it tells of a failed step itself, for those who read the
-    /// journal alone.
+    /// The last message of each job's runner. A runner reports a failed step itself, for readers of
+    /// the journal alone.
     notes: HashMap<JobName, String>,
-    /// The jobs that are in a group of lines, and whose step's it is.
+    /// The jobs inside a group of lines, each with the step that opened the group.
     groups: HashMap<JobName, Option<String>>,
 }
 
 impl<W: Write> Text<W> {
-    /// Returns a renderer; `colour` says whether `out` takes SGR sequences.
+    /// Returns a renderer. `colour` tells whether `out` accepts SGR sequences.
     pub fn new(out: W, colour: bool) -> Self {
         Self {
             out,
@@ -55,7 +55,7 @@ impl<W: Write> Text<W> {
         }
     }
 
-    /// Returns what it writes to.
+    /// Returns the writer.
     pub fn out(&mut self) -> &mut W {
         &mut self.out
     }
@@ -66,14 +66,14 @@ impl<W: Write> Text<W> {
         paint(text, Style::new().color(job_colour(job)), self.colour)
     }
 
-    /// Says something about a job.
+    /// Writes a message about a job.
     fn about(&mut self, job: &JobName, text: &str) -> io::Result<()> {
         let prefix = self.prefix(job, ':');
         writeln!(self.out, "{prefix} {text}")
     }
 
-    /// Returns how a line is shown that may begin, end or stand in a group. A group ends with its
-    /// step at the latest.
+    /// Returns a line as shown. The line may begin or end a group or stand inside one. The end of a
+    /// step also ends its group.
     fn grouped<'a>(&mut self, line: &LogLine, message: Cow<'a, str>) -> Cow<'a, str> {
         if self
             .groups
@@ -148,7 +148,7 @@ impl<W: Write> Text<W> {
             .reason
             .as_deref()
             .map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
-        // A runner that was not let in has said so.
+        // A runner that did not start its steps has reported this itself.
         if self
             .notes
             .remove(job)
@@ -165,7 +165,7 @@ impl<W: Write> Text<W> {
     }
 }
 
-/// Returns why a step ended as it did, as `: …`; empty where there is nothing to say.
+/// Returns the reason for the end of a step as `: …`, or an empty text without a reason.
 fn step_reason(step: &StepRecord) -> String {
     match (&step.reason, step.exit_code) {
         (Some(reason), _) => format!(": {}", clean(reason, false)),
@@ -174,7 +174,7 @@ fn step_reason(step: &StepRecord) -> String {
     }
 }
 
-/// Returns a colour that stays with the job.
+/// Returns a colour for a job, always the same for the same name.
 fn job_colour(job: &JobName) -> owo_colors::AnsiColors {
     use owo_colors::AnsiColors::{Blue, BrightBlue, BrightCyan, BrightMagenta, Cyan, Magenta};
     let hash = job.as_str().bytes().fold(0u32, |hash, byte| {
@@ -225,7 +225,7 @@ impl<W: Write> Renderer for Text<W> {
                 )
             }
             EventKind::StepFinished { job, step, .. } => self.step_finished(job, step),
-            // The line that it was has been shown.
+            // The line of the annotation has been shown.
             EventKind::Annotation { .. } => Ok(()),
             EventKind::JobFinished { job, record } => self.job_finished(job, record),
             EventKind::CancelRequested { by, kill } => {

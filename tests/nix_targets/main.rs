@@ -212,8 +212,8 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
         says(
             &stderr,
             &[
-                "is no workflow; those that there are: `ci`, `nightly`\n",
-                "hint: name one of them, as in `",
+                "is not a workflow; known: `ci`, `nightly`\n",
+                "hint: name a workflow, as in `",
                 "#ci`",
             ],
         );
@@ -223,7 +223,7 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
     for target in [".#nope", ".#tool"] {
         let (code, stderr) = refused(manager, &nix, &["check", target]);
         assert!(
-            code == 2 && stderr.contains("is no workflow; those that there are: `ci`, `nightly`\n"),
+            code == 2 && stderr.contains("is not a workflow; known: `ci`, `nightly`\n"),
             "{stderr}"
         );
     }
@@ -232,9 +232,9 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
     says(
         &stderr,
         &[
-            "`.#tool` is no workflow: `/nix/store/",
+            "`.#tool` is not a workflow: `/nix/store/",
             "has no plan.json",
-            "hint: a workflow is what `mkWorkflow` returns",
+            "hint: make a workflow by `nixactions.mkWorkflow",
         ],
     );
     let system = format!("packages.{}-linux", std::env::consts::ARCH);
@@ -244,14 +244,12 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
         says(
             &stderr,
             &[&format!(
-                "`.#{system}.zz` is no workflow; those that there are: `{system}.ci`, `{system}.nightly`\n"
+                "`.#{system}.zz` is not a workflow; known: `{system}.ci`, `{system}.nightly`\n"
             )],
         );
         let (code, stderr) = refused(manager, &nix, &[command, ".#a.b"]);
         assert!(
-            code == 2
-                && stderr
-                    .contains("`.#a.b` is no workflow; those that there are: `ci`, `nightly`\n"),
+            code == 2 && stderr.contains("`.#a.b` is not a workflow; known: `ci`, `nightly`\n"),
             "{stderr}"
         );
     }
@@ -350,7 +348,7 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
             &["run", "ci.nix", "-A", "nope"],
             2,
             &[
-                "`ci.nix -A nope` is no workflow; those that there are: `ci`, `nightly`",
+                "`ci.nix -A nope` is not a workflow; known: `ci`, `nightly`",
                 "as in `ci.nix -A ci`",
             ],
         ),
@@ -358,7 +356,7 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
             &["check", "ci.nix"],
             2,
             &[
-                "`ci.nix` is no workflow; those that there are: `ci`, `nightly`",
+                "`ci.nix` is not a workflow; known: `ci`, `nightly`",
                 "as in `ci.nix -A ci`",
             ],
         ),
@@ -366,7 +364,7 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
             &["run", "ci.nix", "-A", "tool"],
             2,
             &[
-                "`ci.nix -A tool` is no workflow: `/nix/store/",
+                "`ci.nix -A tool` is not a workflow: `/nix/store/",
                 "has no plan.json",
             ],
         ),
@@ -374,7 +372,7 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
             &["run", "nope"],
             2,
             &[
-                "there is nothing to run called `nope`",
+                "found nothing to run named `nope`",
                 "no such file or directory",
                 "it would have a `#`",
             ],
@@ -382,9 +380,7 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
         (
             &["run", "/srv"],
             2,
-            &[
-                "there is nothing to run in the directory `/srv`: no plan.json, no flake.nix, no default.nix",
-            ],
+            &["nothing to run in the directory `/srv`: no plan.json, no flake.nix, no default.nix"],
         ),
     ];
     for (arguments, code, said) in cases {
@@ -400,33 +396,36 @@ const NO_WORKFLOWS: [(&str, &[&str], &[&str]); 9] = [
         "{ only = WORKFLOW; }",
         &[],
         &[
-            "`x.nix` is no workflow; those that there are: `only`\n",
+            "`x.nix` is not a workflow; known: `only`\n",
             "as in `x.nix -A only`",
         ],
     ),
     (
         "{ a = WORKFLOW; b = throw \"not evaluated\"; }",
         &[],
-        &["`x.nix` is no workflow; those that there are: `a`\n"],
+        &["`x.nix` is not a workflow; known: `a`\n"],
     ),
     (
         "[ WORKFLOW ]",
         &[],
         &[
-            "`x.nix` is no workflow, nor a set of workflows\n",
-            "hint: a workflow is what `mkWorkflow` returns",
+            "`x.nix` is not a workflow, and not a set of workflows either\n",
+            "hint: make a workflow by `nixactions.mkWorkflow",
         ],
     ),
     (
         "{ name = \"ci\"; jobs.a.steps = [ { bash = \"true\"; } ]; }",
         &[],
-        &["nor a set of workflows\n", "`nixactions.mkWorkflow { … }`"],
+        &[
+            "and not a set of workflows either\n",
+            "`nixactions.mkWorkflow { … }`",
+        ],
     ),
     (
         "{ x.name = \"ci\"; }",
         &["-A", "x"],
         &[
-            "is no workflow; there is none beside it either\n",
+            "is not a workflow; there are no others in its place\n",
             "`nixactions.mkWorkflow { … }`",
         ],
     ),
@@ -434,27 +433,24 @@ const NO_WORKFLOWS: [(&str, &[&str], &[&str]); 9] = [
         "WORKFLOW",
         &["-A", "x"],
         &[
-            "`x.nix -A x` is no workflow; those that there are: `x.nix`\n",
+            "`x.nix -A x` is not a workflow; known: `x.nix`\n",
             "as in `x.nix`\n",
         ],
     ),
     (
         "{ a.b = WORKFLOW; }",
         &["-A", "a.c"],
-        &["`x.nix -A a.c` is no workflow; those that there are: `a.b`\n"],
+        &["`x.nix -A a.c` is not a workflow; known: `a.b`\n"],
     ),
     (
         "{ \"a.b\" = WORKFLOW; }",
         &["-A", "a"],
-        &[
-            "those that there are: `\"a.b\"`\n",
-            "as in `x.nix -A '\"a.b\"'`",
-        ],
+        &["known: `\"a.b\"`\n", "as in `x.nix -A '\"a.b\"'`"],
     ),
     (
         "{ plan = WORKFLOW; }",
         &[],
-        &["`x.nix` is no workflow; those that there are: `plan`\n"],
+        &["`x.nix` is not a workflow; known: `plan`\n"],
     ),
 ];
 
@@ -492,7 +488,7 @@ fn a_file_is_the_same_to_all_commands(manager: &Manager) {
     says(
         &stderr,
         &[
-            "there is no Nix: `nix-instantiate` is in no directory of PATH, which is not set, nor in",
+            "Nix is missing: found `nix-instantiate` neither in PATH (PATH is not set) nor in",
             "hint: set PATH",
         ],
     );
@@ -524,8 +520,8 @@ fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
         says(
             &stderr,
             &[
-                "error: there is no Nix: `nix",
-                "` is in no directory of PATH, nor in /run/current-system/sw/bin",
+                "error: Nix is missing: found `nix",
+                "` neither in PATH nor in /run/current-system/sw/bin",
                 "hint: install Nix",
                 "`nixactions run plan.json`",
             ],

@@ -10,10 +10,10 @@ use crate::{
     unit::{self, DEFAULT_JOB_TIMEOUT},
 };
 
-/// How many names a line lists.
+/// The most names in a line.
 const NAMES_MAX: usize = 8;
 
-/// Returns what a good plan will do, job by job in their order.
+/// Returns the explanation of a valid plan, job by job in their order.
 pub fn explain(plan: &Plan, graph: &Graph) -> String {
     let mut text = String::new();
     let layers = layers(graph);
@@ -165,10 +165,7 @@ fn explain_job(
         "timeout",
         &timeout(
             job.timeout,
-            &format!(
-                "{}, as none is set",
-                span(DEFAULT_JOB_TIMEOUT.as_secs_f64())
-            ),
+            &format!("{} (the default)", span(DEFAULT_JOB_TIMEOUT.as_secs_f64())),
         ),
     );
     lines.opt("retry", retry(job.retry));
@@ -189,7 +186,7 @@ fn explain_job(
         let source = sources
             .get(input.name.as_str())
             .copied()
-            .unwrap_or("nobody");
+            .unwrap_or("no job");
         lines.line(
             "takes",
             &format!("{} of {source}, to {}", input.name, input.path),
@@ -198,12 +195,12 @@ fn explain_job(
     for (artifact, path) in &job.outputs {
         let to = takers
             .get(artifact.as_str())
-            .map_or("nobody".to_owned(), |takers| some_of(takers));
+            .map_or("no job".to_owned(), |takers| some_of(takers));
         lines.line("gives", &format!("{artifact} from {path}, to {to}"));
     }
 }
 
-/// Lines of the form `name  value`, one below the other.
+/// Lines of the form `name  value` below each other.
 struct Lines<'a> {
     text: &'a mut String,
     indent: &'static str,
@@ -293,7 +290,7 @@ fn providers(providers: &[Argv]) -> Vec<&str> {
         .collect()
 }
 
-/// Returns the layer of each job: how many jobs stand before it on its longest chain.
+/// Returns the layer of each job: the number of jobs before it on its longest chain.
 pub(super) fn layers(graph: &Graph) -> Vec<u32> {
     let mut layers: Vec<u32> = Vec::with_capacity(graph.len());
     for job in graph.jobs() {
@@ -366,7 +363,7 @@ pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Returns a text on one line, control characters escaped, cut after 60 characters.
+/// Returns a text on one line. Escapes control characters and cuts the text after 60 characters.
 pub(super) fn one_line(text: &str) -> String {
     let mut line: String = text
         .trim()
@@ -407,7 +404,7 @@ fn retry(retry: Setting<Retry>) -> Option<String> {
     }
 }
 
-/// Returns a time as people write it: `1h 30min`.
+/// Returns a time in the form `1h 30min`.
 pub(super) fn span(time: impl Into<f64>) -> String {
     let seconds = time.into();
     let whole = seconds as u64;
