@@ -1,6 +1,6 @@
-# What functions of the library take: a typo, a missing argument or a wrong type is an error that
-# names the function, the argument, and what it knows. An argument is `{ type; }`, with a `default`
-# where it may be left out.
+# Checks the arguments of the library's functions. A typo, a missing argument or a wrong type is an
+# error that names the function, the argument, and the known ones. An argument is `{ type; }`, with
+# a `default` if it is optional.
 {
   lib,
   pkgs,
@@ -9,7 +9,7 @@
   ...
 }:
 let
-  # The options of a step or job that a user may add; only their names are looked at.
+  # The options of a step or job that a user may add. Only their names are used.
   optionsOf =
     level:
     lib.optionalAttrs (level != null) (
@@ -31,8 +31,8 @@ let
   words = import ./words.nix { inherit lib; };
   inherit (words) quoted;
 
-  # Returns a function from the arguments to what `build` makes of them. Options of the `level`,
-  # which something else checks, are passed on where they are given.
+  # Returns a function from the arguments to the result of `build`. Options of the `level` are
+  # passed on if given; another module checks them.
   function =
     name: known: level: build: arguments:
     let
@@ -77,7 +77,7 @@ let
       } ${list}"
     else
       build (lib.mapAttrs value known) (builtins.intersectAttrs options arguments);
-  # What is given is stronger; variables are added to those that are there.
+  # The given options win. Variables are added to existing ones.
   with' =
     built: given:
     built
@@ -87,27 +87,25 @@ let
     };
 in
 rec {
-  # A function of arguments that are all its own.
+  # A function with arguments of its own only.
   plain =
     name: known: build:
     function name known null (settings: _: build settings);
 
-  # An action: it takes the options of a step as well, but for those that make it the action that it
-  # is.
+  # An action. It also takes the options of a step, except for those that define the action.
   action =
     name: known: build:
     function "actions.${name}" known "step" (settings: given: mkAction (with' (build settings) given));
 
-  # A job: it takes the options of a job as well.
+  # A job. It also takes the options of a job.
   job =
     name: known: build:
     function "jobs.${name}" known "job" (settings: given: with' (build settings) given);
 
-  # Makes an action without mandatory arguments usable as it is, and callable where some are wanted.
+  # Makes an action without mandatory arguments usable as it is, and callable with arguments.
   withoutArguments = action: action { } // { __functor = _: action; };
 
-  # Returns a package of `pkgs` by the first of its names that is there; asked for only when it is
-  # used.
+  # Returns the first of these packages that `pkgs` has. Evaluated only when it is used.
   package =
     function: names:
     let
@@ -118,8 +116,8 @@ rec {
     else
       pkgs.${name};
 
-  # Returns a word for bash, or several. In double quotes: in single ones shellcheck takes a `$` for
-  # a mistake.
+  # Returns one or several words for bash. They are in double quotes, since shellcheck takes a `$`
+  # in single ones for a mistake.
   quote =
     text:
     let
@@ -136,7 +134,7 @@ rec {
       "\"${lib.escape special text}\"";
   quotes = lib.concatMapStringsSep " " quote;
 
-  # Returns bash that fails with the names of all variables that are not set, or empty.
+  # Returns bash that fails with the names of all variables that are unset or empty.
   requireVariables = names: ''
     names=(${lib.concatStringsSep " " names}) missing=()
     for name in "''${names[@]}"; do

@@ -1,9 +1,9 @@
-# The names of NixActions' bash compiler, from which users come over: those that mean the same here
-# are taken, with a warning that shows the name of today; for the others there is a hint.
-# docs/coming-from-bash-nixactions.md tells it to users, and tests/upstream.rs holds it.
+# The names of NixActions' bash compiler, for users who come from it. Names with the same meaning
+# here work, with a warning that shows today's name. For the others there is a hint.
+# docs/coming-from-bash-nixactions.md documents them, and tests/upstream.rs checks that.
 { lib }:
 rec {
-  # Options by what they belong to: older name -> name.
+  # Options by their owner: older name -> today's name.
   renamed = {
     job = {
       "if" = "condition";
@@ -17,17 +17,17 @@ rec {
     matrix.jobTemplate = "job";
   };
 
-  # Options that change nothing about what is run: what there is instead.
+  # Options that do not affect a run: the replacement.
   ignored.workflow.logging = "how a run is shown is chosen when it is run, by `nixactions run --output text|structured|json` or NIXACTIONS_LOG_FORMAT";
 
-  # Variables of scripts: those of today.
+  # Variables of scripts: today's names.
   variables = {
     JOB_DIR = "NIXACTIONS_WORKSPACE";
     WORKFLOW_ID = "NIXACTIONS_RUN";
     WORKFLOW_NAME = "NIXACTIONS_WORKFLOW";
   };
 
-  # Words of scripts that have no counterpart: what there is instead.
+  # Words of scripts without a counterpart: the replacement.
   missing = {
     NIXACTIONS_ARTIFACTS_DIR = "jobs share no directory: name what a job hands on in its `outputs`, and take it in by the `inputs` of another; hooks of an executor share `$NIXACTIONS_EXECUTOR_DIRECTORY`";
     _log_job = "print to standard output: each line is in the journal with its run, job and step";
@@ -38,8 +38,8 @@ rec {
     save_local_artifact = "name the artifact in the job's `outputs`";
   };
 
-  # What the library had besides: what there is instead.
-  library = lib.mapAttrs (name: instead: throw "nixactions.${name} is not there: ${instead}") {
+  # Other parts of the library: the replacement.
+  library = lib.mapAttrs (name: instead: throw "nixactions.${name} does not exist: ${instead}") {
     logging = "each line of a job is in the journal, with its run, job and step as fields";
     platform = "its functions are those of `nixactions` itself, as in `nixactions.mkWorkflow`";
     retry = "`retry` is an option of workflows, jobs and steps";
@@ -49,7 +49,7 @@ rec {
       (
         name: instead:
         let
-          refuse = throw "executors.${name} is not there: ${instead}";
+          refuse = throw "executors.${name} does not exist: ${instead}";
         in
         {
           _type = refuse;
@@ -65,15 +65,15 @@ rec {
       };
   executorsElsewhere = "jobs run on this machine; a hook executor, `mkExecutor`, may take them to another";
 
-  # Returns whether a word stands in a script, between two expressions.
+  # Returns whether a script contains a word, between two expressions.
   has =
     before: word: after: script:
     lib.hasInfix word script && lib.length (builtins.split "${before}${word}${after}" script) > 1;
   start = "(^|[^A-Za-z0-9_])";
   end = "([^A-Za-z0-9_]|$)";
 
-  # Returns a script in which the older variables are set, with a warning for each. A variable or
-  # function that the script defines is its own.
+  # Returns a script that sets the older variables, with a warning for each. Variables and functions
+  # that the script defines itself are left alone.
   adapt =
     name: script:
     let
@@ -89,7 +89,7 @@ rec {
       word = lib.head gone;
     in
     if gone != [ ] then
-      throw "script `${name}`: `${word}` of NixActions' bash compiler is not there: ${missing.${word}}"
+      throw "script `${name}`: `${word}` of NixActions' bash compiler does not exist: ${missing.${word}}"
     else
       lib.concatMapStrings (variable: ''
         export ${variable}="''${${variable}-''${${variables.${variable}}-}}"

@@ -1,4 +1,4 @@
-# What must build before anything is merged; each is a derivation.
+# The derivations that must build before a merge.
 {
   pkgs,
   package,
@@ -24,7 +24,7 @@ let
       ]
     );
   };
-  # Succeeds where its command does.
+  # Succeeds if its command does.
   check =
     name: tools: command:
     pkgs.runCommand name { nativeBuildInputs = tools; } ''
@@ -44,10 +44,10 @@ in
     statix check
   '';
 
-  # The template's workflow, as `nix flake init -t` gives it.
+  # The template's workflow, as `nix flake init -t` creates it.
   template = import ../templates/default/ci.nix { inherit pkgs nixactions; };
 
-  # The NixOS module on a machine of its own.
+  # The NixOS module on a virtual machine.
   vm-module = import ../vm-tests/module.nix { inherit pkgs; };
 }
 // lib.mapAttrs' (name: lib.nameValuePair "example-${name}") examples

@@ -1,20 +1,20 @@
-# The language: what workflows are written with.
+# The language for workflows.
 #
-# options/            every option, typed and documented; used for workflows and by the NixOS module
-# types.nix           the types of options (record.nix, steps.nix); words.nix is how their errors
-# name things
-# mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command that
-# runs it
-# mk-action.nix       a step's options -> a derivation of what it runs (program.nix,
-# write-script.nix)
-#   mk-executor.nix     hooks -> an executor; executors.nix has those that come with systemd
+#   options/            every option, typed and documented, for workflows and for the NixOS module
+#   types.nix           the types of options (with record.nix and steps.nix)
+#   words.nix           the wording of errors
+#   mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command that
+#                       runs it
+#   mk-action.nix       the options of a step -> a derivation of its program (program.nix,
+#                       write-script.nix)
+#   mk-executor.nix     hooks -> an executor; executors.nix has the ones that come with systemd
 #   mk-matrix-jobs.nix  one job and a matrix -> jobs
-#   actions/ env-providers/ jobs/   what others would write as well: plain functions over the above
-#   arguments.nix       how those check what they are given
-#   bash-compiler.nix   the names that users of NixActions' bash compiler bring along
-#   variables.nix       how those hand on secrets; variables.jq
+#   actions/ env-providers/ jobs/   plain functions that return steps, providers and jobs
+#   arguments.nix       checks the arguments of these functions
+#   bash-compiler.nix   the names of NixActions' bash compiler
+#   variables.nix       passes secrets on to later steps; variables.jq has the formats
 #
-# It needs nixpkgs' `lib` of release 24.05 or newer, and of `pkgs` the functions that build a script.
+# It needs the `lib` of nixpkgs 24.05 or newer, and the functions of `pkgs` that build a script.
 # `nixactions` is the package whose command runs the plan.
 {
   pkgs,
@@ -54,7 +54,7 @@ in
     jobs
     ;
 
-  # The packages of Linux, as users of NixActions' bash compiler know them.
+  # The packages for Linux, under the name of NixActions' bash compiler.
   linuxPkgs = pkgs;
 
   # The Markdown of docs/options.md.

@@ -1,5 +1,5 @@
-# The executors that come with systemd. Each function's set may be empty, and `local` and `systemd`
-# need not be called; `name` tells apart those with different settings.
+# The executors that come with systemd. Each function's argument may be empty, and `local` and
+# `systemd` need not be called. `name` distinguishes executors with different settings.
 {
   lib,
   types,
@@ -21,7 +21,7 @@ let
       inherit (settings) name;
       plan = compile settings;
     };
-  # May be called, and need not be.
+  # Can be used with or without a call.
   callable = make: make { } // { __functor = _: make; };
   older = import ./bash-compiler.nix { inherit lib; };
 in
@@ -38,7 +38,7 @@ older.executors
     )
   );
 
-  # The same without settings of systemd's.
+  # The same without systemd settings.
   local = callable (
     executor "local" (settings: {
       type = "systemd";
@@ -46,13 +46,13 @@ older.executors
     })
   );
 
-  # Jobs are containers of systemd-nspawn(1) with a root file system of their own.
+  # Jobs are containers of systemd-nspawn(1) with their own root file system.
   nspawn = executor "nspawn" (settings: {
     type = "nspawn";
     root = "${settings.root}";
     inherit (settings) copyRepo network properties;
   });
 
-  # The name that NixActions' users know it by.
+  # Its name in NixActions' bash compiler.
   nixosContainer = nspawn;
 }

@@ -1,6 +1,6 @@
-# An action: the options of a step, and a derivation of what it runs. In a workflow they are checked
-# as those of any step, with the job's name in the errors; the derivation, which checks them by
-# itself, is built without one.
+# An action: the options of a step, and a derivation of its program. A workflow checks these options
+# like those of any step, with the job's name in the errors. The derivation checks them by itself
+# and is built outside of a workflow.
 {
   types,
   program,
@@ -18,7 +18,7 @@ else
     ] arguments;
     built = program "action `${name}`" step;
   in
-  # As lazy as can be: a workflow asks for `action` alone.
+  # As lazy as possible: a workflow uses only `action`.
   {
     type = "derivation";
     action = arguments;

@@ -1,4 +1,4 @@
-# An executor of the user's own: hooks as bash, each built as actions are.
+# An executor of the user: hooks in bash, each built like an action.
 {
   lib,
   types,
@@ -35,8 +35,8 @@ let
         }
     );
 
-  # The script of a function: what it returns for each job, or each of its artifacts. Functions are
-  # given what NixActions' bash compiler gives them.
+  # The script of a function: its result for each job, or for each of the job's artifacts. The
+  # functions get the same arguments as in NixActions' bash compiler.
   textOf =
     jobs: hook: function:
     let
@@ -78,7 +78,7 @@ let
   planOf =
     jobs:
     if settings.executeJob == null then
-      throw "mkExecutor `${name}`: `executeJob` is missing: it runs a job's steps, and nothing else does"
+      throw "mkExecutor `${name}`: `executeJob` is missing: only this hook runs a job's steps"
     else
       {
         type = "hooks";
@@ -89,7 +89,7 @@ in
 {
   _type = "executor";
   inherit name;
-  # By which executors of one name are compared.
+  # The key that compares executors of the same name.
   plan = if lib.any lib.isFunction (lib.attrValues hooks) then settings else planOf [ ];
   inherit planOf;
 }

@@ -35,8 +35,8 @@ let
       lib.cartesianProduct matrix
     )
   );
-  # An entry adds to all combinations whose original values it does not change; one that fits
-  # nowhere is a combination of its own.
+  # An entry is added to all combinations whose original values it does not change. An entry that
+  # fits no combination becomes one.
   add =
     state: entry:
     let
@@ -59,7 +59,7 @@ let
   } include;
   all = map (combination: combination.values) state.found ++ state.added;
 
-  # Names of jobs are letters, digits, `_` and `-`.
+  # Job names consist of letters, digits, `_` and `-`.
   plain =
     value:
     lib.concatStrings (
@@ -99,7 +99,7 @@ let
       };
 in
 if empty != [ ] then
-  throw "${matrix'}, `${lib.head empty}`: it has no values, so there is no combination: give it some, or take it away"
+  throw "${matrix'}, `${lib.head empty}`: it has no values, so there is no combination: give it some, or remove it"
 else if unknown != [ ] then
   throw "${matrix'}, exclude: it has no key `${lib.head unknown}`: ${words.hint (lib.head unknown) keys}"
 else if all == [ ] then

@@ -1,5 +1,5 @@
-# A workflow: its options are checked and compiled to a plan, and both to a derivation with a
-# command that runs it.
+# A workflow: checks its options, compiles them to a plan, and makes a derivation with the plan and
+# a command that runs it.
 api@{
   lib,
   pkgs,
@@ -20,7 +20,7 @@ let
     else
       throw "${what}: expected a set, as in `{ name = \"ci\"; jobs = { … }; }`, found a ${types.kindOf value}";
 
-  # Extensions may bring others.
+  # Extensions may add further extensions.
   extended =
     workflow:
     let
@@ -30,7 +30,7 @@ let
         if lib.isFunction extension then
           expect "what an extension of ${nameOf workflow} returns" (extension workflow)
         else
-          throw "${nameOf workflow}, extensions: a ${builtins.typeOf extension} is none: it is a function from a workflow to a workflow";
+          throw "${nameOf workflow}, extensions: expected a function from a workflow to a workflow, found a ${builtins.typeOf extension}";
     in
     if extensions == [ ] then
       workflow
@@ -45,7 +45,7 @@ let
     else
       "a workflow without a name";
 
-  # What `lib.optionalAttrs` makes of a job whose condition does not hold.
+  # The result of `lib.optionalAttrs` for a job whose condition is false.
   withoutEmptyJobs =
     workflow:
     let

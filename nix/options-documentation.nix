@@ -1,4 +1,4 @@
-# The options as Markdown: the text of docs/options.md.
+# Renders the options as Markdown: the text of docs/options.md.
 {
   lib,
   types,

@@ -1,4 +1,4 @@
-# nixpkgs with the package in it.
+# nixpkgs with this package.
 final: _: {
   nixactions = final.callPackage ./package.nix { };
 }

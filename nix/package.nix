@@ -10,13 +10,14 @@
   dbus,
   gitMinimal,
   systemd,
-  # Whether `--manager embedded` works on machines that have no systemd: it then comes along.
+  # Whether `--manager embedded` works on machines without systemd. The package then depends on
+  # systemd.
   withEmbedded ? true,
 }:
 let
   manifest = lib.importTOML ../Cargo.toml;
 in
-# Cargo would say it late, of some crate, and after everything before that has been compiled.
+# Cargo would report this late, about some crate, after compiling everything before it.
 lib.throwIf (lib.versionOlder rustc.version manifest.workspace.package.rust-version)
   "nixactions needs Rust ${manifest.workspace.package.rust-version} or newer, and these packages have ${rustc.version}: take nixpkgs 25.11 or newer, or override both `rustc` and `rustPlatform`"
   rustPlatform.buildRustPackage
@@ -24,7 +25,7 @@ lib.throwIf (lib.versionOlder rustc.version manifest.workspace.package.rust-vers
     pname = manifest.package.name;
     inherit (manifest.workspace.package) version;
 
-    # Only what is compiled, so that a change to documents or to the language rebuilds nothing.
+    # Only the compiled files, so that a change to documents or to the language rebuilds nothing.
     src = lib.fileset.toSource {
       root = ../.;
       fileset = lib.fileset.unions [
@@ -50,8 +51,8 @@ lib.throwIf (lib.versionOlder rustc.version manifest.workspace.package.rust-vers
     cargoLock.lockFile = ../Cargo.lock;
     strictDeps = true;
 
-    # Compiled in rather than wrapped around: the supervisor and the jobs are started by systemd, by
-    # the program's own path. The host's programs come first, so that journalctl fits its journal.
+    # Compiled in, not set by a wrapper: systemd starts the supervisor and the jobs by the program's
+    # own path. The host's programs come first, so that journalctl matches its journal.
     env.NIXACTIONS_PROGRAMS = lib.makeBinPath (
       [
         bash
@@ -66,7 +67,8 @@ lib.throwIf (lib.versionOlder rustc.version manifest.workspace.package.rust-vers
 
     nativeBuildInputs = [ installShellFiles ];
 
-    # Those that need neither root nor a systemd. The others boot machines: tests/run.
+    # The tests that need neither root nor a systemd. tests/run runs the others, which boot
+    # machines.
     checkType = "debug"; # the release build's link-time optimization would cost each test program minutes
     cargoTestFlags = [
       "--workspace"

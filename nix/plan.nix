@@ -1,4 +1,4 @@
-# Checked options -> the plan (docs/plan.md). What is as the plan has it by default is left out.
+# Compiles checked options to the plan (docs/plan.md). Leaves out the plan's default values.
 {
   lib,
   types,
@@ -7,7 +7,7 @@
 }:
 config:
 let
-  # What says nothing.
+  # Empty values.
   absent = [
     types.fromAbove
     [ ]
@@ -22,7 +22,7 @@ let
       {
         maxAttempts = value.max_attempts;
         inherit (value) backoff;
-        # As the engine waits; check/retries.nix warns of it.
+        # The wait of the engine; check/retries.nix warns about it.
         minTime = lib.min value.min_time value.max_time;
         maxTime = value.max_time;
       }
@@ -50,8 +50,8 @@ let
       }
     );
 
-  # A script without a name is called as the engine calls one: by the beginning of its first line. A
-  # path in the store is long, and begins with what tells nobody anything.
+  # The name of a script without one, as in the engine: the beginning of its first line. A path in
+  # the store is long, and its beginning says nothing.
   nameOf =
     step:
     let
@@ -112,7 +112,7 @@ let
     given (if executor ? planOf then executor.planOf (map described names) else executor.plan)
   ) (lib.groupBy (name: (executorOf config.jobs.${name}).name) (lib.attrNames config.jobs));
 
-  # A job as hooks that are functions see it.
+  # A job in the form that hooks get as functions.
   described =
     name:
     let

@@ -1,4 +1,4 @@
-# What a step runs, as a derivation: its package, or its script.
+# The program of a step, as a derivation: its package, or its script.
 { writeScript, ... }:
 at: step:
 if step.package != null && step.bash != null then

@@ -1,16 +1,16 @@
-# What options are made of here: sets, lists and maps whose errors name the place and the line as
-# the user knows them.
+# The building blocks of options: sets, lists and maps whose errors name the place and the line as
+# the user wrote them.
 #
-# nixpkgs' own types say `steps."[definition 1-entry 2]"`, take a function for a module, and name a
-# file without its line. These stand on them, and add no `getSubModules`: that would let the module
-# system put its own in their place.
+# nixpkgs' own types print `steps."[definition 1-entry 2]"`, take a function for a module, and name
+# a file without its line. These types build on them. They have no `getSubModules`, since the module
+# system would replace them by its own.
 { lib }:
 let
   words = import ./words.nix { inherit lib; };
   older = import ./bash-compiler.nix { inherit lib; };
 
-  # Returns the file and line where an attribute of a set stands, if that is known. Where a function
-  # of nixpkgs' `lib` has put it there, that function's line would tell nobody anything.
+  # Returns the file and line of a set's attribute, if known. The line is useless if a function of
+  # nixpkgs' `lib` made the attribute.
   placeOf =
     default: name: set:
     let
@@ -36,8 +36,7 @@ let
       };
     }) value;
 
-  # What options are called here that other engines of workflows have by these names, and what there
-  # is for those that are no options.
+  # Names of options in other workflow engines: today's name here, or the replacement.
   elsewhere = {
     after = "needs";
     artifacts = "outputs";
@@ -67,16 +66,16 @@ let
 
   isSet = value: builtins.isAttrs value && !lib.isDerivation value;
 
-  # What errors call a value.
+  # The name of a value in errors.
   kindOf = value: if lib.isFunction value then "function" else builtins.typeOf value;
 
-  # What errors of the module system end with.
+  # The end of the module system's errors.
   shown = lib.options.showDefs;
 in
 rec {
   inherit placeOf definitions kindOf;
 
-  # A set of options: `what` it is, and the module that declares them.
+  # A set of options. `what` is its name, and the module declares its options.
   record =
     what: module:
     let
@@ -86,7 +85,7 @@ rec {
       };
       required = lib.attrNames (lib.filterAttrs (_: option: !option ? default) module.options);
       known = lib.attrNames (lib.filterAttrs (_: option: !(option.internal or false)) module.options);
-      # Older names: those of options, and those that are ignored.
+      # Older names of options, and ignored options.
       renamed = lib.filterAttrs (_: new: module.options ? ${new}) (older.renamed.${what} or { });
       ignored = older.ignored.${what} or { };
       meant =
@@ -97,7 +96,7 @@ rec {
           "what is meant is `${elsewhere.${name}}`"
         else
           instead.${name} or (words.hint name known);
-      # A function that nobody called is the mistake that is made most.
+      # The most common mistake is a function without its call.
       checked =
         loc: definition:
         let
@@ -120,7 +119,7 @@ rec {
           }'"
         else
           definition;
-      # The definition of one attribute, by the name of today.
+      # The definition of one attribute, under today's name.
       current =
         loc: definition:
         let
@@ -136,7 +135,7 @@ rec {
           warn "it has no effect: ${ignored.${name}}" [ ]
         else
           [ definition ];
-      # Nobody knows which of two is meant.
+      # It is unclear which of the two is meant.
       single =
         loc: definition:
         let
@@ -163,7 +162,7 @@ rec {
           missing = lib.filter (name: !lib.any (has name) defs) required;
           name = lib.head missing;
           inherit (lib.head defs) file value;
-          # Some line of it.
+          # The line of any attribute.
           place = if value == { } then file else placeOf file (lib.head (lib.attrNames value)) value;
         in
         if missing == [ ] then
@@ -187,8 +186,8 @@ rec {
       inherit (submodule) getSubOptions;
     };
 
-  # Returns the options of a record that is no option itself: an argument of a function of the
-  # language. What stands in no known line is told by what it is for.
+  # Returns the options of a record that is not an option itself but an argument of a function. If
+  # its line is unknown, errors name the record's use.
   evaluate =
     type: loc: value:
     let
@@ -201,7 +200,7 @@ rec {
       }
     ]).mergedValue;
 
-  # A list whose elements `nameOf` names.
+  # A list whose elements are named by `nameOf`.
   listWith =
     { element, nameOf }:
     lib.mkOptionType {
@@ -234,7 +233,7 @@ rec {
       nameOf = number: _: "entry ${toString number}";
     };
 
-  # A set whose names follow a rule: a type of texts.
+  # A set whose names follow a rule, given as a type of texts.
   attrsOf =
     rule: element:
     let

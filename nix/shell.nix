@@ -1,4 +1,4 @@
-# What the project is worked on with.
+# The development shell.
 { pkgs, package }:
 pkgs.mkShell {
   inputsFrom = [ package ];
@@ -11,12 +11,13 @@ pkgs.mkShell {
     pkgs.nixfmt
     pkgs.statix
 
-    # What examples/run and tests/run execute. Test machines are made of Debian's archive.
+    # The programs that examples/run and tests/run execute. Test machines are made from Debian's
+    # archive.
     pkgs.dbus
     pkgs.git
     pkgs.mmdebstrap
     pkgs.util-linux
   ];
-  # Where tests of the language find nixpkgs. A path itself would be copied to the store.
+  # The path of nixpkgs for tests of the language. A Nix path would be copied to the store.
   env.NIXACTIONS_TEST_NIXPKGS = toString pkgs.path;
 }

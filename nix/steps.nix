@@ -3,8 +3,7 @@
 let
   options = types.record "step" (import ./options/step.nix { inherit lib types; });
 
-  # A step is a set of options; an action, which is such a set as well (mk-action.nix); or a
-  # package.
+  # A step is a set of options, an action (a set as well, see mk-action.nix), or a package.
   definitions =
     { file, value }:
     let
@@ -31,7 +30,7 @@ rec {
     inherit (options) getSubOptions;
   };
 
-  # Errors call a step by its name.
+  # Errors name a step by its name.
   steps = types.listWith {
     element = step;
     nameOf =

@@ -1,14 +1,14 @@
-# The types of options. Each says in its description what is allowed, which is what an error prints.
-# What those of single values refuse is what the engine would refuse (crates/plan/src/rules.rs), here with
-# the line where it stands. record.nix has what is made of values, steps.nix the steps.
+# The types of options. The description of each states the allowed values, and errors print it. The
+# types of single values refuse what the engine would refuse (crates/plan/src/rules.rs), but with
+# the line in the file. record.nix has the types of sets and lists, steps.nix the one of steps.
 { lib }:
 let
-  # A type of values that pass a check; definitions of one value must agree.
+  # A type of values that pass a check. Several definitions of a value must agree.
   checked =
     name: description: check:
     lib.mkOptionType {
       inherit name description check;
-      # Whether it can stand in a longer description as it is.
+      # Whether the description fits into a longer one without parentheses.
       descriptionClass =
         if builtins.match "[^:;,]*" description == null then "nonRestrictiveClause" else "noun";
       merge = lib.mergeEqualOption;
@@ -18,20 +18,20 @@ let
     checked name description (value: builtins.isString value && check value);
 
   length = builtins.stringLength;
-  # Regular expressions are asked last: on long texts Nix' own are slow, or overflow its stack.
+  # Regular expressions are checked last: Nix' own are slow on long texts, or overflow its stack.
   matches =
     pattern: most: value:
     length value <= most && builtins.match pattern value != null;
   contains = part: value: builtins.replaceStrings [ part ] [ "" ] value != value;
-  # Characters by their numbers, four hexadecimal digits each.
+  # Characters by their numbers, of four hexadecimal digits each.
   characters = map (number: builtins.fromJSON "\"\\u${number}\"");
   without = some: builtins.replaceStrings some (map (_: "") some);
-  # What Unicode calls white space.
+  # The white space of Unicode.
   spaces = characters (
     lib.splitString " " "0009 000a 000b 000c 000d 0020 0085 00a0 1680 2000 2001 2002 2003 2004 2005 2006 2007 2008 2009 200a 2028 2029 202f 205f 3000"
   );
   compact = without spaces;
-  # Control characters that are two bytes, which regular expressions do not know.
+  # Control characters of two bytes, which regular expressions do not know.
   controls = characters (
     lib.genList (number: "00${lib.toLower (lib.toHexString (128 + number))}") 32
   );
@@ -50,7 +50,7 @@ let
         if digits == null then 0 else builtins.fromJSON digits * seconds;
     in
     number 1 3600 + number 3 60 + number 5 1;
-  # The most seconds that a plan may state: 100 years.
+  # The largest number of seconds in a plan: 100 years.
   inRange = seconds: seconds > 0 && seconds <= 3155760000;
   isWait = seconds: seconds >= 0 && seconds <= 3155760000;
   isTime =
@@ -60,7 +60,7 @@ let
     else
       (builtins.isInt value || builtins.isFloat value) && fits value;
 
-  # The most that Linux takes of a path, and of each of its components.
+  # The limits of Linux on a path and on each of its components.
   isPath = value: length value <= 4095 && !lib.elem ".." (lib.splitString "/" value);
   hasComponents = value: lib.all (part: length part <= 255) (lib.splitString "/" value);
 
@@ -70,8 +70,8 @@ let
     "always()"
     "cancelled()"
   ];
-  # A status function that is misspelt, or part of an expression, would be a command that is not
-  # there, and skip without a word.
+  # Refuses a misspelt status function, or one within an expression. Bash would take it for a
+  # missing command, and the job would be skipped without an error.
   isCondition =
     value:
     let
@@ -96,14 +96,14 @@ lib.fix (
   import ./record.nix { inherit lib; }
   // import ./steps.nix { inherit lib types; }
   // rec {
-    # How long something takes; in the plan a number of seconds.
+    # A time span. The plan has it as a number of seconds.
     duration =
       checked "duration"
         ''duration: seconds as a number, or a text such as "90s", "30m", "1h" or "1h30m"''
         (isTime inRange)
       // inSeconds;
 
-    # How long is waited, which may be not at all.
+    # The length of a wait, which may be zero.
     wait =
       checked "wait" ''wait: seconds as a number, or a text such as "90s" or "30m"; 0 means no wait'' (
         isTime isWait
@@ -123,8 +123,7 @@ lib.fix (
       value: builtins.isInt value && value > 0 && value <= 4294967295
     );
 
-    # A setting that jobs have from their workflow, and steps from their job, where they have none
-    # of their own.
+    # A setting that jobs inherit from their workflow, and steps from their job, unless they set it.
     inherited =
       type:
       lib.mkOptionType {
@@ -141,9 +140,9 @@ lib.fix (
           in
           if special != null then
             lib.mergeEqualOption loc defs
-          # As with NixActions' bash compiler, where it adds nothing to the level above.
+          # As in NixActions' bash compiler, an empty set changes nothing about the level above.
           else if lib.all (definition: definition.value == { }) defs then
-            lib.warn "`${lib.showOption loc}' is an empty set, which says nothing: leave it away, or set `max_attempts`" fromAbove
+            lib.warn "`${lib.showOption loc}' is an empty set, which has no effect: remove it, or set `max_attempts`" fromAbove
           else
             type.merge loc defs;
         inherit (type) getSubOptions;
@@ -152,7 +151,7 @@ lib.fix (
       _type = "from above";
     };
 
-    # What units, files and variables are made of.
+    # Names that become parts of units, files and variables.
     name =
       text "name" "name: letters, digits, `_` and `-`, the first a letter or `_`, at most 100"
         isName;
@@ -162,12 +161,12 @@ lib.fix (
       text "variableName" "name of a variable: letters, digits and `_`, the first not a digit"
         (matches "[A-Za-z_][A-Za-z0-9_]*" 5000);
 
-    # A text in a line of a log.
+    # A text within a line of a log.
     label = text "label" "text of 1 to 200 bytes on one line without control characters" (
       value: compact value != "" && matches "[^[:cntrl:]]*" 200 value && without controls value == value
     );
 
-    # A name that is also a file's.
+    # A name that is also the name of a file.
     fileName =
       text "fileName"
         "name of 1 to 200 bytes on one line, without `/` and control characters, that does not begin with `.`"
@@ -186,12 +185,12 @@ lib.fix (
       value: lib.hasPrefix "/" value && isPath value
     );
 
-    # The root file system of a container, which is not the host's.
+    # The root file system of a container, which must not be the host's.
     rootPath = text "rootPath" "path of a directory on the host: absolute, without `..`, and not `/`" (
       value: hostPath.check value && builtins.match "[/.]*" value == null
     );
 
-    # The kernel takes no longer one.
+    # The kernel's limit.
     argument = text "argument" "text of less than 123 KiB" (value: length value < 125952);
 
     script = text "script" "text of a script, not blank; that of a file by `builtins.readFile`" (
@@ -203,8 +202,8 @@ lib.fix (
         "condition: `success()`, `failure()`, `always()` or `cancelled()` alone, or a bash script without them"
         isCondition;
 
-    # The value of a variable; numbers and booleans are written as GitHub's are. The kernel takes no
-    # longer one.
+    # The value of a variable. Numbers and booleans are written as on GitHub. The length is limited
+    # by the kernel.
     variable =
       checked "variable" "text of less than 123 KiB, path, number or boolean" (
         value:
@@ -253,7 +252,7 @@ lib.fix (
       merge = lib.mergeOneOption;
     };
 
-    # What `executors` and `mkExecutor` return.
+    # The result of `executors` and `mkExecutor`.
     executor =
       checked "executor" "executor, as `executors.local { }` or `mkExecutor { … }` returns it" (
         value: (value._type or null) == "executor"

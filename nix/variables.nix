@@ -1,6 +1,5 @@
-# How secrets get from where they are kept to the steps of a job. They are only ever in pipes and in
-# a shell's own memory: never on a command line, in a file or in the log. variables.jq has the
-# forms.
+# Passes secrets from their storage to the steps of a job. They exist only in pipes and in a shell's
+# own memory: never on a command line, in a file or in the log. variables.jq has the formats.
 {
   lib,
   types,
@@ -8,11 +7,11 @@
   ...
 }:
 rec {
-  # What scripts made with these need in their `deps`.
+  # The `deps` of scripts made with these functions.
   deps = function: [ (arguments.package function [ "jq" ]) ];
 
-  # A file as an argument: a path of Nix', which is copied to the store, or a text, in which `$NAME`
-  # is expanded when it is used.
+  # A file as an argument: a path, which Nix copies to the store, or a text. `$NAME` in the text is
+  # expanded when it is used.
   file = lib.types.either lib.types.path lib.types.str // {
     description = "file: a path, or text that may begin with a variable, as in \"$CREDENTIALS_DIRECTORY/name\"";
   };
@@ -31,7 +30,7 @@ rec {
     merge = lib.mergeEqualOption;
   };
 
-  # A file of variables. One of the store is taken, since NixActions' bash compiler takes it.
+  # A file of variables. A file in the store is allowed, since NixActions' bash compiler allows it.
   variablesFile = lib.mkOptionType {
     name = "variablesFile";
     inherit (secretFile) description descriptionClass;
@@ -52,7 +51,7 @@ rec {
     value:
     lib.isDerivation value || builtins.isString value && lib.hasPrefix "${builtins.storeDir}/" value;
 
-  # Which fields are taken, and what they are called then; `null` takes all.
+  # The chosen fields and their new names. `null` takes all fields.
   variables = lib.types.nullOr (types.attrsOf types.variableName lib.types.str);
 
   # Returns a word for bash.
@@ -77,15 +76,15 @@ rec {
   # Returns bash that reads variables.
   read =
     {
-      # A word for bash: what errors call it.
+      # The name in errors, as a word for bash.
       source,
-      # A command that prints it.
+      # The command that prints the variables.
       command,
-      # A filter of jq's from what is printed to an object.
+      # The filter of jq that makes an object of the output.
       filter,
       variables ? null,
     }:
-    # A trace ($SHELLOPTS may ask for one) would show values before they are masked.
+    # A trace, which $SHELLOPTS may turn on, would show values before they are masked.
     ''
       set +o xtrace
       printed=$(${command})
@@ -94,7 +93,7 @@ rec {
       })
     '';
 
-  # Returns bash that hands them on to later steps. They are masked first.
+  # Returns bash that masks the variables and then passes them on to later steps.
   toSteps = source: ''
     printf '%s' "$variables" | ${jq source "--raw-output" "masks"}
     printf '%s' "$variables" | ${jq source "--raw-output" "heredocs"} >> "$NIXACTIONS_ENV"
@@ -103,7 +102,7 @@ rec {
     }
   '';
 
-  # Returns bash that prints them as a provider does.
+  # Returns bash that prints the variables as a provider does.
   toExports = source: ''
     printf '%s' "$variables" | ${jq source "--raw-output" "exports"}
   '';

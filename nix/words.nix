@@ -1,10 +1,10 @@
-# How errors name things.
+# The wording of errors.
 { lib }:
 rec {
   quoted = lib.concatMapStringsSep ", " (name: "`${name}`");
 
-  # The names that are near one, the nearest first. Those that differ in half of their length are
-  # not, but for the order of characters.
+  # The names similar to a given one, the most similar first. Names that differ in half of their
+  # length are left out, unless only the order of characters differs.
   near =
     name: known:
     let
@@ -20,8 +20,8 @@ rec {
     in
     lib.sort (a: b: distance a < distance b) (lib.filter isNear known);
 
-  # What was probably meant by a name that there is not: the nearest of those that there are, or
-  # some of them. `none` is said where there are none.
+  # A hint for an unknown name: the most similar known one, or some of the known ones. `none` is the
+  # hint if there are none.
   hintOr =
     none: name: known:
     let
@@ -36,11 +36,11 @@ rec {
 
   hint = hintOr "there is none";
 
-  # A value as it would be written.
+  # A value as a user would write it.
   written =
     value: if value ? _type then value.text else lib.generators.toPretty { multiline = false; } value;
 
-  # A text whose lines are broken anew, at 100 columns; paragraphs stay.
+  # A text with its lines wrapped anew, at 100 columns. Paragraphs stay.
   fill =
     text:
     let
@@ -62,7 +62,7 @@ rec {
     in
     lib.concatMapStringsSep "\n\n" fillParagraph (lib.splitString "\n\n" text);
 
-  # The names that stand more than once in a list.
+  # The names that occur more than once in a list.
   repeated =
     list: lib.attrNames (lib.filterAttrs (_: same: lib.length same > 1) (lib.groupBy lib.id list));
 }

@@ -1,12 +1,12 @@
-# Builds one script, as nixpkgs' writeShellApplication does: bash that stops at the first error,
-# programs in PATH, checked by shellcheck where `pkgs` has it.
+# Builds one script, like nixpkgs' writeShellApplication: bash stops at the first error, programs
+# are in PATH, and shellcheck checks the script if `pkgs` has it.
 { lib, pkgs, ... }:
 let
   older = import ./bash-compiler.nix { inherit lib; };
   shellcheck = pkgs.shellcheck-minimal or pkgs.shellcheck or null;
 in
 {
-  # The executable's name; characters that a store path cannot have become dashes.
+  # The executable's name. Characters that are not allowed in a store path become dashes.
   name,
   text,
   deps ? [ ],

@@ -1,4 +1,4 @@
-# What the options' types alone cannot say; each names its option, and what to do.
+# Checks that the options' types alone cannot make. Each names its option and a remedy.
 { config, lib, ... }:
 let
   cfg = config.services.nixactions;
@@ -17,7 +17,7 @@ let
       }
       {
         assertion = workflow.package == null || workflow.settings == null;
-        message = "${option}: both `package` and `settings`: take one away, or extend the package by its `extend`";
+        message = "${option}: both `package` and `settings`: remove one, or extend the package with its `extend`";
       }
       {
         assertion =

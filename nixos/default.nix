@@ -1,5 +1,5 @@
-# The NixOS module: each workflow is a service, and a timer where it has a schedule. docs/nixos.md
-# is for its users.
+# The NixOS module. Each workflow is a service, with a timer if it has a schedule. docs/nixos.md is
+# the documentation for users.
 #
 #   options.nix      services.nixactions.*
 #   workflow.nix     services.nixactions.workflows.<name>.*; the options of a workflow itself are
@@ -21,7 +21,7 @@
     ./units.nix
   ];
 
-  # The language, for configurations to write steps with: `config.lib.nixactions.mkAction { … }`.
+  # The language, for steps in the configuration: `config.lib.nixactions.mkAction { … }`.
   config.lib.nixactions = import ../nix {
     inherit lib pkgs;
     nixactions = config.services.nixactions.package;

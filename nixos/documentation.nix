@@ -1,5 +1,5 @@
-# The module's options -> the list in docs/nixos.md, which tests/module.rs holds to this. A
-# workflow's own options are documented with the language, not here again.
+# Renders the module's options: the list in docs/nixos.md, which tests/module.rs compares with this.
+# The options of a workflow itself are documented with the language.
 { lib, options }:
 let
   inherit (import ../nix/words.nix { inherit lib; }) fill;
@@ -11,7 +11,7 @@ let
     && !lib.hasInfix ".settings." option.name
   ) (lib.optionAttrSetToDocList options);
 
-  # On its line where it is one, else in a block of its own.
+  # Short values on one line, others in a block.
   code =
     title: value:
     lib.optionalString (value != null) (
@@ -20,7 +20,7 @@ let
       else
         "${title}: `${lib.removeSuffix "\n" value.text}`\n"
     );
-  # The manual's roles, as Markdown knows them.
+  # Roles of the manual, in Markdown.
   plain = text: builtins.replaceStrings [ "{manpage}" "{file}" "{option}" ] [ "" "" "" ] text;
   section =
     option:

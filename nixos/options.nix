@@ -8,7 +8,7 @@
 let
   types = import ../nix/types.nix { inherit lib; };
   values = import ./values.nix { inherit lib; };
-  # A limit of all runs together, or none.
+  # A limit of all runs together, or `null`.
   limit =
     type: example: description:
     lib.mkOption {
@@ -84,7 +84,7 @@ in
     };
 
     workflows = lib.mkOption {
-      # They become names of units.
+      # These names become names of units.
       type = types.attrsOf types.name (
         lib.types.submodule (
           import ./workflow.nix {

@@ -1,24 +1,24 @@
-# What the service of a workflow may do: it makes the run's directory, asks systemd for the run, and
-# then only reads. The jobs are units of their own with a sandbox of their own (docs/sandbox.md);
-# nothing here applies to them. All are defaults, see systemd.exec(5).
+# The sandbox of a workflow's service. The service makes the run's directory, asks systemd for the
+# run, and then only reads. Nothing here applies to the jobs, which are units with a sandbox of
+# their own (docs/sandbox.md). All values are defaults, see systemd.exec(5).
 { lib }:
 lib.mapAttrs (_: lib.mkDefault) {
-  # It speaks to systemd and the journal by sockets and files, and to nobody else.
+  # The service talks to systemd and the journal by sockets and files, and to no other process.
   IPAddressDeny = "any";
   PrivateNetwork = true;
   RestrictAddressFamilies = [ "AF_UNIX" ];
 
   ProtectSystem = "strict";
-  # A run's directory in memory, `/run/nixactions-<run>`, is made before there is a unit to whom it
-  # could belong.
+  # The service makes the run's directory in memory, `/run/nixactions-<run>`, before there is a unit
+  # that could own it.
   ReadWritePaths = [ "/run" ];
   # Not `true`: the source tree may lie in a home.
   ProtectHome = "read-only";
   PrivateTmp = true;
   PrivateDevices = true;
 
-  # Not empty: a source tree may belong to anybody, and its copy keeps the modes; whether workspaces
-  # can be mounted over that copy is tried by mounting one.
+  # Not empty: a source tree may belong to any user, and its copy keeps the modes. A test mount
+  # shows whether workspaces can be mounted over that copy.
   CapabilityBoundingSet = [
     "CAP_CHOWN"
     "CAP_DAC_OVERRIDE"
@@ -27,7 +27,7 @@ lib.mapAttrs (_: lib.mkDefault) {
     "CAP_SETUID"
     "CAP_SYS_ADMIN"
   ];
-  # For the same trial.
+  # For the same test mount.
   RestrictNamespaces = "mnt user";
   SystemCallFilter = [
     "@system-service"

@@ -1,5 +1,5 @@
-# Options -> units. Those of runs are called `nixactions-…` (crates/core/src/names.rs); `nixactions@…` can
-# meet none of them.
+# Turns options into units. The units of runs are called `nixactions-…` (crates/core/src/names.rs),
+# so `nixactions@…` conflicts with none of them.
 {
   config,
   lib,
@@ -16,8 +16,8 @@ let
     ) workflows;
   documentation = [ "man:nixactions(1)" ];
 
-  # A word of a command line: neither specifiers nor variables are expanded (systemd.service(5),
-  # "Command lines").
+  # A word of a command line. systemd expands neither specifiers nor variables in it
+  # (systemd.service(5), "Command lines").
   word = text: lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] (builtins.toJSON "${text}");
 
   # The arguments `--<option>=<name>=<value>` of a set.
@@ -35,13 +35,13 @@ let
     after = [ "network-online.target" ];
     inherit (workflow) onSuccess onFailure;
 
-    # git says what belongs to a source tree. Nix keeps the workflow from being collected; its
-    # daemon does, so that the store is not written to from here.
+    # git lists the files of a source tree. Nix keeps the workflow from being collected; its daemon
+    # does so, and this service does not write to the store.
     path = [ pkgs.gitMinimal ] ++ lib.optional config.nix.enable config.nix.package;
     environment = lib.mkIf config.nix.enable { NIX_REMOTE = lib.mkDefault "daemon"; };
 
-    # A new configuration counts from the next run on. Nobody's run is cancelled by a switch, not
-    # even when its workflow is gone.
+    # Changes apply from the next run. A switch to another configuration cancels no run, even if the
+    # run's workflow is removed.
     restartIfChanged = false;
     stopIfChanged = false;
     unitConfig.X-StopOnRemoval = false;
@@ -54,7 +54,7 @@ let
   };
 
   ours = workflow: {
-    # The service is there as long as the run, and its result is the run's conclusion.
+    # The service lives as long as the run, and its result is the run's conclusion.
     Type = "notify";
     ExecStart = lib.concatStringsSep " " (
       [
@@ -76,14 +76,14 @@ let
     StateDirectory = "nixactions";
     Slice = "nixactions.slice";
 
-    # The client takes SIGTERM as Ctrl-C: the run is cancelled, its steps get 10 s to end and what
-    # cleans up after them 5 min.
+    # The client handles SIGTERM like Ctrl-C: it cancels the run. Running steps get 10 s to end, and
+    # jobs and steps that clean up get 5 min.
     KillMode = "mixed";
     TimeoutStopSec = lib.mkDefault "6min";
-    # Copying a large source tree.
+    # For the copy of a large source tree.
     TimeoutStartSec = lib.mkDefault "10min";
 
-    # What jobs print comes in bursts.
+    # Jobs print in bursts.
     LogRateLimitIntervalSec = lib.mkDefault 0;
   };
 
@@ -100,7 +100,7 @@ let
     };
   };
 
-  # Each bound on its own: a run goes that is beyond any of them.
+  # Each bound applies by itself: a run beyond any of them is removed.
   bounds =
     lib.optional (cfg.retention.maxAge != null) "--older-than=${cfg.retention.maxAge}"
     ++ lib.optional (cfg.retention.runs != null) "--keep=${toString cfg.retention.runs}"
@@ -116,7 +116,7 @@ let
           bound: "${lib.getExe cfg.package} --state-dir=%S/nixactions clean --keep-latest ${bound}"
         ) bounds;
         StateDirectory = "nixactions";
-        # It waits for builds and users.
+        # The removal waits for builds and users.
         Nice = lib.mkDefault 19;
         IOSchedulingClass = lib.mkDefault "idle";
       }
@@ -148,7 +148,7 @@ in
         })
       ];
 
-      # All runs, for limits of their own.
+      # The slice of all runs, for limits of their own.
       slices.nixactions = {
         description = "NixActions runs";
         inherit documentation;

@@ -1,4 +1,4 @@
-# Types of this module's own options.
+# The types of this module's own options.
 { lib }:
 let
   matching =
@@ -12,7 +12,7 @@ let
   number = "[0-9]+([.][0-9]+)?";
 in
 {
-  # As systemd's MemoryMax= takes it, and `nixactions clean --max-size`.
+  # A size, as for systemd's MemoryMax= and for `nixactions clean --max-size`.
   size = matching "size" ''size such as "512M" or "10G"'' "0*[1-9][0-9]*[KMGT]";
   sizeOrShare =
     matching "sizeOrShare"

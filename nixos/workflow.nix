@@ -16,8 +16,8 @@ let
       example = [ "tell-somebody@%n.service" ];
       description = "The units that systemd starts when ${when}.";
     };
-  # Nix copies a path to the store, where everybody can read it, and the service would run with the
-  # files of that day for ever.
+  # Nix copies a path to the store, which everybody can read, and the service would use this copy
+  # for ever.
   sourceTree = lib.mkOptionType {
     name = "sourceTree";
     description = "absolute path as a text, or package";

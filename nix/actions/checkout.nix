@@ -13,16 +13,16 @@ let
     withoutArguments
     ;
 
-  # What git would take for an option is none of these.
+  # A name that git would take for an option is not allowed.
   word = lib.types.strMatching "[^-].*";
 in
 {
   # checkout { repository ? null; ref ? null; path ? "."; depth ? 1; submodules ? false; }
   #
-  # Without arguments: says at which commit the source tree is, and fails where there is none. With
-  # `ref`: checks out this branch, tag or commit of the source tree, whose own changes are lost.
-  # With `repository`: clones it to `path`, at `ref` or its default branch, with `depth` commits of
-  # history (0: all). Leaves the files, and a detached HEAD where something was checked out.
+  # Without arguments: prints the commit of the source tree, and fails if there is none. With `ref`:
+  # checks out this branch, tag or commit of the source tree, and discards the tree's changes. With
+  # `repository`: clones it to `path`, at `ref` or its default branch, with `depth` commits of
+  # history (0: all). Leaves the files, and a detached HEAD after a checkout.
   checkout = withoutArguments (
     action "checkout"
       {
@@ -81,7 +81,7 @@ in
                 ''
                   cd ${at}
                   if ! git rev-parse --quiet --verify HEAD >/dev/null 2>&1; then
-                    echo "error: there is no git repository here: name one by \`repository\`, or use an executor with \`copyRepo\` in a repository" >&2
+                    echo "error: no git repository found: set \`repository\`, or use an executor with \`copyRepo\` in a repository" >&2
                     exit 1
                   fi
                 ''

@@ -1,5 +1,5 @@
-# Actions: steps that others would write as well. docs/actions.md tells them to users. Each takes,
-# beside its own arguments, the options of a step (`workdir`, `condition`, `timeout`, …).
+# Actions: steps that many workflows need. docs/actions.md documents them. Each takes its own
+# arguments and the options of a step (`workdir`, `condition`, `timeout`, …).
 api:
 import ./checkout.nix api
 // import ./environment.nix api

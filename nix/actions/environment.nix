@@ -1,4 +1,4 @@
-# Variables that must be there.
+# Required variables.
 {
   arguments,
   mkAction,
@@ -7,7 +7,7 @@
 {
   # requireEnv [ "API_KEY" … ]
   #
-  # Fails, with the names of all that are missing or empty. Prints no values.
+  # Fails with the names of all variables that are missing or empty. Prints no values.
   requireEnv =
     names:
     mkAction {

@@ -1,5 +1,5 @@
-# npm's commands. They run with the Node.js of an earlier `setupNode` or `nixShell`, else with
-# `nodejs`; never with one of the host's.
+# npm's commands. They run with the Node.js of an earlier `setupNode` or `nixShell`, or else with
+# `nodejs`, but never with the host's.
 {
   lib,
   types,
@@ -42,9 +42,9 @@ in
 {
   # npmInstall { args ? [ ]; nodejs ? pkgs.nodejs; }
   #
-  # Installs the packages of package-lock.json as they stand there (`npm ci`); those of package.json
-  # where there is no lock file. Leaves node_modules/. Scripts of packages are run, unless `args`
-  # has "--ignore-scripts".
+  # Installs the packages of package-lock.json exactly (`npm ci`), or those of package.json if there
+  # is no lock file. Leaves node_modules/. Runs the scripts of packages, unless `args` has
+  # "--ignore-scripts".
   npmInstall = npm "npmInstall" (
     { args, ... }:
     ''

@@ -1,6 +1,5 @@
-# Secrets for the steps that come after: each is masked in all that the job prints from then on, and
-# then handed on by $NIXACTIONS_ENV. What is in the store, where everybody can read it, is only
-# where a secret lies.
+# Secrets for later steps. Each is masked in all later output of the job, and then passed on by
+# $NIXACTIONS_ENV. The store, which everybody can read, holds only the location of a secret.
 {
   lib,
   arguments,
@@ -8,7 +7,7 @@
   ...
 }:
 let
-  # A loader: `command` prints what it reads, `filter` makes an object of it (variables.jq).
+  # A loader. `command` prints the data, and `filter` makes an object of it (variables.jq).
   load =
     name:
     {
@@ -35,7 +34,7 @@ let
         bash = bash settings;
       });
 
-  # One that asks a password manager for an entry.
+  # A loader that asks a password manager for an entry.
   loadEntry =
     name:
     {
@@ -73,8 +72,8 @@ in
 {
   # sopsLoad { file; format ? "yaml"; identity ? null; variables ? null; }
   #
-  # Loads the top level of a file that sops has encrypted. The key comes as sops finds it
-  # ($SOPS_AGE_KEY, $SOPS_AGE_KEY_FILE, a KMS, …), or from the file `identity`.
+  # Loads the top level of a file encrypted by sops. sops finds the key by itself ($SOPS_AGE_KEY,
+  # $SOPS_AGE_KEY_FILE, a KMS, …), or gets it from the file `identity`.
   sopsLoad = load "sopsLoad" {
     known = {
       file.type = variables.file;
@@ -94,7 +93,7 @@ in
 
   # ageDecrypt { file; identity; format ? "dotenv"; variables ? null; }
   #
-  # Loads a file that age has encrypted: `NAME=value` lines, or an object of JSON.
+  # Loads a file encrypted by age: `NAME=value` lines, or a JSON object.
   ageDecrypt = load "ageDecrypt" {
     known = {
       file.type = variables.file;
@@ -122,8 +121,9 @@ in
 
   # vaultLoad { path; addr ? null; variables ? null; }
   #
-  # Loads a secret of HashiCorp Vault's or OpenBao's key-value engine, of either version, as `vault
-  # kv get` names it. Vault takes $VAULT_ADDR, unless `addr` is given, and $VAULT_TOKEN.
+  # Loads a secret of the key-value engine, version 1 or 2, of HashiCorp Vault or OpenBao. `path` is
+  # the argument of `vault kv get`. Vault uses $VAULT_ADDR, unless `addr` is given, and
+  # $VAULT_TOKEN.
   vaultLoad = loadEntry "vaultLoad" {
     known = {
       path = text;
@@ -137,13 +137,13 @@ in
     env = settings: lib.optionalAttrs (settings.addr != null) { VAULT_ADDR = settings.addr; };
     source = settings: "Vault's secret ${settings.path}";
     command = settings: "vault kv get -format=json ${arguments.quote settings.path}";
-    # Version 2 of the engine has the data, with what it knows of them beside, a level deeper.
+    # Version 2 of the engine has the data one level deeper, beside its metadata.
     filter = ''json | .data? | if (.data? | type) == "object" and (.metadata? | type) == "object" then .data else . end'';
   };
 
   # opLoad { vault; item; variables ? null; }
   #
-  # Loads the fields of an entry of 1Password that have a value, by their labels. Its command takes
+  # Loads the fields of a 1Password entry that have a value, by their labels. Its command uses
   # $OP_SERVICE_ACCOUNT_TOKEN.
   opLoad = loadEntry "opLoad" {
     known = {
@@ -166,7 +166,7 @@ in
 
   # bwLoad { itemId; variables ? null; }
   #
-  # Loads the custom fields of an entry of Bitwarden, by their names. Its command takes $BW_SESSION.
+  # Loads the custom fields of a Bitwarden entry, by their names. Its command uses $BW_SESSION.
   bwLoad = loadEntry "bwLoad" {
     known.itemId = text;
     deps = [ [ "bitwarden-cli" ] ];

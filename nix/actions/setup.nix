@@ -1,4 +1,4 @@
-# Tools for the steps that come after: they find them in PATH, before the host's.
+# Tools for later steps, which find them in PATH before the host's.
 {
   lib,
   pkgs,
@@ -15,7 +15,7 @@ let
     } >> "$NIXACTIONS_PATH"
   '';
 
-  # Those of one language: the version that is asked for is an attribute of `pkgs`.
+  # The tools of one language. The requested version is an attribute of `pkgs`.
   setup =
     {
       function,
@@ -78,8 +78,8 @@ in
 
   # setupPython { version ? null; package ? pkgs.python3; }
   #
-  # Adds Python: version "3.11" is `pkgs.python311`. Prints its version. Packages come by
-  # `package = pkgs.python3.withPackages (python: [ python.pytest ])`.
+  # Adds Python: version "3.11" is `pkgs.python311`. Prints its version. `package =
+  # pkgs.python3.withPackages (python: [ python.pytest ])` adds packages.
   setupPython = setup {
     function = "setupPython";
     name = "set up Python";
@@ -106,7 +106,7 @@ in
               "clippy"
               "rustfmt"
             ]
-            # What rustc links with.
+            # The linker of rustc.
             ++ [ pkgs.stdenv.cc ];
         };
       }
@@ -125,8 +125,8 @@ in
 
   # nixShell [ "jq" "python3Packages.requests" pkgs.hello … ]
   #
-  # Adds the programs of packages: of `pkgs` by name, or any. They are built with the workflow;
-  # nothing is fetched when it runs.
+  # Adds the programs of packages, given as packages or as their names in `pkgs`. They are built
+  # with the workflow, and nothing is fetched when the workflow runs.
   nixShell =
     packages:
     let

@@ -1,4 +1,4 @@
-# Artifacts: who saves them, who takes them in, and where they are restored.
+# Artifacts: the jobs that save and restore them, and their paths.
 { lib, ... }:
 {
   config,
@@ -28,7 +28,7 @@ let
     } it too: give each artifact a name of its own"
   ) (lib.filterAttrs (_: jobs: lib.length jobs > 1) producers);
 
-  # What comes after a job, asked for only where an artifact does not come from a direct need.
+  # The ancestors of a job. Evaluated only if an artifact does not come from a direct need.
   descendants = lib.mapAttrs (
     job: _:
     lib.genAttrs (map (entry: entry.key) (
@@ -40,7 +40,7 @@ let
   ) jobs;
   comesFrom = job: producer: lib.elem producer needs.${job} || descendants.${producer} ? ${job};
 
-  # Where a job has a need that there is not, the artifact may be its.
+  # If a need does not exist, the artifact may belong to it.
   needsAreKnown = lib.all (job: lib.all (need: jobs ? ${need} || groups ? ${need}) job.needs) (
     lib.attrValues jobs
   );
@@ -61,15 +61,15 @@ let
           }"
         ]
       else if from == [ name ] then
-        [ "${at name}, input `${input.name}`: it is the job itself that saves it: take it away" ]
+        [ "${at name}, input `${input.name}`: the job saves it itself: remove it" ]
       else
         [
-          "${at name}, input `${input.name}`: job `${lib.head from}` saves it, which need not have finished: add it to `needs`"
+          "${at name}, input `${input.name}`: job `${lib.head from}` saves it, which may not have finished: add it to `needs`"
         ]
     ) jobs.${name}.inputs
     ++ lib.optionals (lib.length jobs.${name}.inputs > 1) (places name);
 
-  # An artifact comes back under the path it was saved from, below the input's.
+  # An artifact is restored under its saved path, below the input's path.
   places =
     name:
     let

@@ -1,6 +1,6 @@
-# What types alone cannot say: every fault of a workflow at once, each with its job and step and
-# what to do about it. The engine would refuse the same (crates/plan/src/validate/), later and without the
-# line. Returns a function that passes its argument on if there is no fault. Works in time
+# Checks that types alone cannot make. Reports every fault of a workflow at once, each with its job
+# and step and a remedy. The engine would refuse the same (crates/plan/src/validate/), but later and
+# without the line. Returns a function that passes its argument on if there is no fault. Takes time
 # proportional to jobs and edges.
 #
 #   needs.nix       what jobs need: unknown jobs, circles
@@ -10,7 +10,7 @@
 #   secrets.nix     warnings of what looks like a secret
 #   retries.nix     warnings of waits that are cut
 api@{ lib, types, ... }:
-# The workflow as it was written, for its lines, and its options.
+# The workflow as the user wrote it, for its lines, and its options.
 workflow: config:
 let
   inherit (config) jobs;
@@ -26,7 +26,7 @@ let
   context = rec {
     inherit config names;
     words = import ../words.nix { inherit lib; };
-    # The beginning of a fault.
+    # The beginning of an error.
     at = name: "job `${name}`${placeOf name}";
     atStep =
       name: number: step:
@@ -36,8 +36,8 @@ let
     groups = lib.groupBy (name: jobs.${name}.matrix.group) (
       lib.filter (name: jobs.${name}.matrix != null) names
     );
-    # The jobs that each job needs, those that there are, each once; those on a matrix are those on
-    # each of its jobs.
+    # The existing jobs that each job needs, each once. A need on a matrix stands for all of its
+    # jobs.
     needs = lib.mapAttrs (
       _: job:
       lib.attrNames (
@@ -58,7 +58,7 @@ let
   faults =
     lib.optional (
       jobs == { }
-    ) "it has no jobs: give it one, as in `jobs.test.steps = [ { bash = \"make check\"; } ]`"
+    ) "it has no jobs: add one, as in `jobs.test.steps = [ { bash = \"make check\"; } ]`"
     ++ checks ./jobs.nix
     ++ checks ./needs.nix
     ++ checks ./artifacts.nix

@@ -1,4 +1,4 @@
-# Jobs by themselves: steps, credentials, matrices, executors, retries.
+# Single jobs: steps, credentials, matrices, executors, retries.
 { lib, ... }:
 {
   config,
@@ -21,16 +21,16 @@ let
     in
     lib.optional (
       stepsOf name == [ ]
-    ) "${at name}: it has no steps: give it one, as in `steps = [ { bash = \"make check\"; } ]`"
+    ) "${at name}: it has no steps: add one, as in `steps = [ { bash = \"make check\"; } ]`"
     ++ lib.optional (
       job.steps != [ ] && job.actions != [ ]
-    ) "${at name}: it has `steps` and `actions`, which is their older name: put all into `steps`"
+    ) "${at name}: it has `steps` and `actions`, the older name of `steps`: put all into `steps`"
     ++
       lib.optional (both != [ ])
         "${at name}, credentials: ${words.quoted both} in `credentialsEncrypted` too: give each a name of its own"
     ++ lib.optional (
       groups ? ${name}
-    ) "${at name}: a matrix is called so too, and `needs` on it could mean both: rename one"
+    ) "${at name}: a matrix has the same name, so `needs` on it could mean both: rename one"
     ++ lib.concatLists (lib.imap1 (number: step: ofStep (atStep name number step) step) (stepsOf name));
 
   ofStep =
@@ -45,7 +45,7 @@ let
       step.deps != [ ] && step.bash == null && step.package != null
     ) "${at}: `deps` are for `bash`: a package brings its own";
 
-  # What the jobs of a matrix must agree on.
+  # The settings that all jobs of a matrix must share.
   ofGroup =
     group: members:
     map (setting: "matrix `${group}`: its jobs have different `${setting}`: give all the same") (
@@ -64,10 +64,10 @@ let
 
   executors =
     let
-      # The jobs that use each.
+      # The jobs that use each executor.
       used = lib.groupBy (job: (executorOf job).name) names;
       executorOf = job: if jobs.${job}.executor == null then config.executor else jobs.${job}.executor;
-      # The first job that uses another than the first.
+      # The first job that uses another executor of that name than the first job.
       other =
         same:
         lib.findFirst (job: (executorOf job).plan != (executorOf (lib.head same)).plan) null (

@@ -1,4 +1,4 @@
-# What jobs need.
+# The needs of jobs.
 { lib, ... }:
 {
   config,
@@ -22,21 +22,19 @@ let
     lib.concatMap (
       need:
       if need == name then
-        [ "${at name}, needs: it is the job itself: take it away" ]
+        [ "${at name}, needs: the job cannot need itself: remove it" ]
       else if lib.elem name (groups.${need} or [ ]) then
-        [ "${at name}, needs: `${need}` is the matrix that it belongs to: take it away" ]
+        [ "${at name}, needs: `${need}` is the matrix of the job itself: remove it" ]
       else
         lib.optional (!jobs ? ${need} && !groups ? ${need})
           "${at name}, needs: there is no job `${need}`: ${
-            words.hintOr "`${name}` is the only one: take it away" need others
+            words.hintOr "`${name}` is the only one: remove it" need others
           }"
     ) written
-    ++ map (need: "${at name}, needs: `${need}` is there twice: take one away") (
-      words.repeated written
-    );
+    ++ map (need: "${at name}, needs: `${need}` is listed twice: remove one") (words.repeated written);
 
-  # Jobs are taken away once their needs are (Kahn's algorithm, a layer at a time); what stays is on
-  # a circle or behind one.
+  # Removes jobs whose needs were removed, layer by layer (Kahn's algorithm). The remaining jobs are
+  # on a circle or behind one.
   start = {
     counts = lib.mapAttrs (_: lib.length) needs;
     ready = lib.filter (job: needs.${job} == [ ]) names;
@@ -61,7 +59,7 @@ let
 
   left = lib.filterAttrs (_: count: count > 0) end.counts;
   follow = job: lib.findFirst (need: left ? ${need}) null needs.${job};
-  # A walk along what is left must come back to where it was.
+  # A walk along the remaining jobs must return to one of them.
   walk = map (entry: entry.key) (
     builtins.genericClosure {
       startSet = [ { key = lib.head (lib.attrNames left); } ];
@@ -72,7 +70,7 @@ let
   circle = lib.drop (lib.lists.findFirstIndex (job: job == back) 0 walk) walk ++ [ back ];
 in
 lib.concatMap ofJob names
-# A job that needs itself was told already.
+# A job that needs itself is reported above.
 ++
   lib.optional (end.done < lib.length names && lib.length circle > 2)
-    "${at back}, needs: jobs need each other in a circle: ${lib.concatStringsSep " -> " circle}: take one of these `needs` away"
+    "${at back}, needs: jobs need each other in a circle: ${lib.concatStringsSep " -> " circle}: remove one of these `needs`"

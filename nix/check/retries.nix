@@ -1,4 +1,4 @@
-# Warnings of first waits that are longer than the longest. The plan has none: plan.nix cuts them.
+# Warns about first waits that are longer than the longest one. plan.nix shortens them.
 { lib, types, ... }:
 {
   config,

@@ -1,4 +1,4 @@
-# Warnings of what looks like a secret where everybody can read it.
+# Warns about likely secrets in places that everybody can read.
 { lib, ... }:
 {
   config,
@@ -9,7 +9,7 @@
   ...
 }:
 let
-  # Names and forms of what is rather kept secret.
+  # Names and forms of likely secrets.
   isNamedSo =
     name:
     builtins.match ".*(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)" (

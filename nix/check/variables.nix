@@ -1,4 +1,4 @@
-# Variables that the engine sets itself, and the inputs of a run, which are variables as well.
+# Variables that the engine sets itself, and the inputs of a run, which become variables too.
 { lib, ... }:
 {
   config,
@@ -23,13 +23,13 @@ let
     "JOB_ENV"
   ] (_: "the engine sets it itself");
   ofInputs = lib.mapAttrs' (
-    name: _: lib.nameValuePair "INPUT_${upper name}" "it is that of the input `${name}`"
+    name: _: lib.nameValuePair "INPUT_${upper name}" "it belongs to the input `${name}`"
   ) inputs;
   ofMatrices = lib.listToAttrs (
     lib.concatMap (
       job:
       lib.optionals (job.matrix != null) (
-        map (key: lib.nameValuePair "MATRIX_${upper key}" "it is that of the matrix' value `${key}`") (
+        map (key: lib.nameValuePair "MATRIX_${upper key}" "it belongs to the matrix' value `${key}`") (
           lib.attrNames job.matrix.values
         )
       )
@@ -45,7 +45,7 @@ let
       else if
         lib.hasPrefix "NEEDS_" name && lib.any (job: lib.hasPrefix "NEEDS_${upper job}_" name) names
       then
-        "it tells how a job's needs ended"
+        "it holds the result of a need"
       else
         null
     );
@@ -80,14 +80,14 @@ let
           builtins.isString default;
     in
     lib.optional (type == "choice" && options == [ ]) (
-      fault "options: a choice needs some: what may be chosen?"
+      fault "options: a `choice` needs some: list the allowed values"
     )
     ++ lib.optional (type != "choice" && options != [ ]) (
-      fault "options: only a choice has them: make it `type = \"choice\"`"
+      fault "options: only a `choice` has options: set `type = \"choice\"`"
     )
-    ++ map (option: fault "options: `${option}` is there twice: take one away") (words.repeated options)
+    ++ map (option: fault "options: `${option}` is listed twice: remove one") (words.repeated options)
     ++ lib.optionals (default != null) (
-      lib.optional input.required (fault "required: it has a default: take one of them away")
+      lib.optional input.required (fault "required: it has a default: remove one of them")
       ++ lib.optional (!fits) (
         fault "default: it is a ${builtins.typeOf default}, and the type `${type}`: make them the same"
       )
@@ -107,7 +107,7 @@ let
         )
       )
     );
-  # Needs whose results could not be told apart; looked for only where there are such jobs.
+  # Needs whose results have the same variable. Evaluated only if there are such jobs.
   areAlike = lib.any (same: lib.length same > 1) (lib.attrValues (lib.groupBy upper names));
   sameNeeds =
     name:
@@ -129,8 +129,7 @@ ofEnv "" config.env
   )
 ) names
 ++ map (
-  name:
-  "passEnv: `${name}`: ${if isJobs name then "a job has its own" else reason name}: take it away"
+  name: "passEnv: `${name}`: ${if isJobs name then "a job has its own" else reason name}: remove it"
 ) (lib.filter (name: isJobs name || isOwn name) config.passEnv)
 ++ lib.concatLists (lib.mapAttrsToList ofInput inputs)
 ++ lib.mapAttrsToList (

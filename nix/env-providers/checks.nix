@@ -1,4 +1,4 @@
-# Providers that give nothing, and fail where something is missing.
+# Providers that set nothing, and fail if something is missing.
 {
   arguments,
   writeScript,
@@ -7,8 +7,8 @@
 {
   # required [ "API_KEY" … ]
   #
-  # Fails before the first step, with the names of all that are missing or empty; earlier providers
-  # and `env` may have set them.
+  # Fails before the first step, with the names of all variables that are missing or empty. Earlier
+  # providers and `env` may set them.
   required =
     names:
     writeScript {

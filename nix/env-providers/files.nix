@@ -1,5 +1,5 @@
-# Variables from files. A relative name is one in the job's workspace; `$CREDENTIALS_DIRECTORY/name`
-# is one of the job's `credentials`.
+# Variables from files. A relative path is in the job's workspace; `$CREDENTIALS_DIRECTORY/name` is
+# one of the job's `credentials`.
 {
   lib,
   arguments,
@@ -8,7 +8,7 @@
   ...
 }:
 let
-  # Bash that goes on if the file is there; if not, it fails or gives nothing.
+  # Bash that goes on if the file exists. Otherwise it fails or sets nothing.
   present = file: required: ''
     if [ ! -e ${file} ]; then
       echo "${
@@ -25,8 +25,8 @@ in
 {
   # file { path; required ? false; }
   #
-  # Gives the variables of a file of `NAME=value` lines, as `.env` files are. The file is not copied
-  # to the store.
+  # Sets the variables of a file of `NAME=value` lines, such as a `.env` file. The file is not
+  # copied to the store.
   file =
     arguments.plain "envProviders.file"
       {
@@ -54,7 +54,7 @@ in
 
   # sops { file; format ? "yaml"; required ? true; identity ? null; }
   #
-  # Gives the variables of a file that sops has encrypted; see `actions.sopsLoad`.
+  # Sets the variables of a file encrypted by sops; see `actions.sopsLoad`.
   sops =
     arguments.plain "envProviders.sops"
       {

@@ -10,8 +10,8 @@
 {
   # static { NAME = value; … }
   #
-  # Gives these values. They are in the store, where everybody can read them, so they are not
-  # secret: the engine does not mask what follows the comment that is printed first.
+  # Sets these values. They are in the store, which everybody can read, so they are not secret. The
+  # script prints a comment first, after which the engine masks nothing.
   static =
     values:
     let
@@ -30,7 +30,7 @@
 
   # command { name; bash; deps ? [ ]; }
   #
-  # Gives one variable: what a script prints, without the line ends after it. It fails as the script
+  # Sets one variable to the output of a script, without trailing newlines. Fails if the script
   # does.
   command =
     arguments.plain "envProviders.command"
@@ -57,7 +57,7 @@
         in
         writeScript {
           name = "env-${name}";
-          # Within single quotes all is as it stands, but for those themselves.
+          # Within single quotes, only single quotes need an escape.
           text = ''
             set +o xtrace
             value=$(${lib.getExe script})

@@ -10,7 +10,8 @@ let
   text.type = lib.types.str;
   optional = default: type: { inherit default type; };
 
-  # Of NixActions' bash compiler, whose function returns jobs: one that builds all images, and more.
+  # In NixActions' bash compiler, this function returns several jobs, and one of them builds all
+  # images.
   pipeline = [
     "artifactName"
     "envProviders"
@@ -61,11 +62,11 @@ in
   # registries ? { };
   #   buildahExtraArgs ? [ ]; buildah ? pkgs.buildah; }
   #
-  # A job that builds an image and pushes it, by all its tags, to `registry`, and to each of
-  # `registries`: `{ "ghcr.io/me" = { username = "GHCR_USER"; password = "GHCR_TOKEN"; }; }`, which
-  # names the variables that hold these. Where they are not set it does not log in. Leaves the job's
-  # output `digest`: the image's in the registry, or where it is not pushed in buildah's own
-  # storage.
+  # A job that builds an image, and pushes it with all its tags to `registry` and to each of
+  # `registries`: `{ "ghcr.io/me" = { username = "GHCR_USER"; password = "GHCR_TOKEN"; }; }` names
+  # the variables that hold the login. Without these variables, it does not log in. Sets the job's
+  # output `digest`: the image's digest in the registry, or in buildah's own storage if it is not
+  # pushed.
   buildahBuildPush = refusePipeline (
     arguments.job "buildahBuildPush"
       {
@@ -98,8 +99,7 @@ in
           local = "${settings.image}:${lib.head settings.tags}";
           name = if settings.name == null then settings.image else settings.name;
           context = "./${settings.context}";
-          # Names of the image where it is pushed to, each with the variables that hold the login
-          # there.
+          # The image's names in the registries, each with the variables of the login.
           login = {
             username = settings.registryUsername;
             password = settings.registryPassword;
@@ -138,13 +138,13 @@ in
             '') settings.tags;
         in
         {
-          # It makes namespaces of its own.
+          # buildah makes namespaces of its own.
           executor = executors.systemd {
             name = "buildah";
             sandbox = "relaxed";
           };
-          # An image's layers are plain directories, and all files belong to the one user that a job
-          # has.
+          # The layers of an image are plain directories, and all files belong to the only user of
+          # the job.
           env = {
             BUILDAH_ISOLATION = "chroot";
             STORAGE_DRIVER = "vfs";
@@ -176,7 +176,7 @@ in
           ++ lib.optional settings.push {
             name = "push ${name}";
             deps = [ settings.buildah ];
-            # What it logs in with is gone with the step.
+            # The login is removed with the step.
             bash = ''
               set +o xtrace
               directory=$(mktemp --directory)

@@ -1,4 +1,4 @@
-# An input of a run, which `--input` sets.
+# An input of a run, set by `--input`.
 { lib, types }:
 {
   options = {

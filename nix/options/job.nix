@@ -1,4 +1,4 @@
-# A job: steps that run one after the other in a workspace of their own.
+# A job: steps that run one after the other in their own workspace.
 { lib, types }:
 let
   common = import ./common.nix { inherit lib types; };

@@ -105,7 +105,7 @@ fn checkout_tells_checks_out_and_clones() {
         ["error: the source tree has no branch, tag or commit nowhere"],
         "{run}"
     );
-    let none = "error: there is no git repository here: name one by `repository`, or use an executor with `copyRepo` in a repository";
+    let none = "error: no git repository found: set `repository`, or use an executor with `copyRepo` in a repository";
     assert_eq!(run.lines("none"), [none], "{run}");
     assert_eq!(
         ["full", "unknown", "none"].map(|job| run.verdict(job)),
