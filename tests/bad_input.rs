@@ -1,4 +1,4 @@
-//! Whatever is wrong with what the user gives is told clearly, and nothing is half-started.
+//! Every fault in the user's input gets a clear error, and nothing is half-started.
 
 use std::{
     fs,
@@ -129,7 +129,7 @@ fn a_bad_plan_starts_nothing(manager: &Manager) {
             "$.jobs.a.steps[2].name",
         ],
     );
-    // What is still to come is refused by name, not run without it.
+    // A feature that is still to come is refused by name. The plan does not run without it.
     let box_ = json!({ "version": 1, "name": "bad", "jobs": { "a": with(bash("true"), json!({ "executor": "box" })) },
         "executors": { "box": { "type": "nspawn", "root": "/nix/store/root" } } });
     refused_file(
@@ -370,7 +370,7 @@ fn a_state_directory_that_cannot_be_used_is_told_of(manager: &Manager) {
         .plan(&json!({ "version": 1, "name": "bad", "jobs": { "j": bash("true") } }))
         .display()
         .to_string();
-    // Of a newer program.
+    // Written by a newer program.
     manager.write("newer/version", "99\n");
     for command in [&["run", &plan][..], &["list"], &["show", "ci-1"]] {
         refused(

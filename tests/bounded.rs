@@ -121,7 +121,7 @@ fn a_damaged_line_is_told_and_the_rest_used(manager: &Manager) {
         shown.contains("line 2 is damaged; the rest is used"),
         "{shown}"
     );
-    // Of another version, it is not guessed at.
+    // A file of another version is not interpreted.
     let record = dir.join("record.json");
     let mut newer: Value =
         serde_json::from_slice(&fs::read(&record).expect("it is there")).expect("it is JSON");

@@ -128,7 +128,7 @@ fn clean_at_any_moment_leaves_alone_what_goes_on(manager: &Manager) {
         run.kill_supervisor();
         assert_eq!(clean(manager, &["--keep=0"]), [""; 0]);
     }
-    // Whatever point of its start a run has come to.
+    // At every point of a run's start.
     let quick =
         manager.plan(&json!({ "version": 1, "name": "quick", "jobs": { "j": bash("true") } }));
     let mut removed = 0;

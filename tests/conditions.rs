@@ -113,7 +113,7 @@ fn a_bash_condition_sees_the_job(manager: &Manager) {
     } });
     let run = manager.run(&plan, &NONE).exits(0);
     assert_eq!(run.verdict("job"), "success/success", "{run}");
-    // What a condition prints is the job's output as well.
+    // The output of a condition is output of its job.
     assert_eq!(run.lines("job"), ["asked", "ran"], "{run}");
     assert_eq!(
         run.steps("job"),

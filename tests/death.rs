@@ -117,7 +117,7 @@ fn a_runner_outlives_a_broken_pipe(manager: &Manager) {
     let script = "kill -PIPE $PPID; sleep 0.1; { yes || echo \"yes: $?\" >&2; } | head -1; (kill -PIPE $BASHPID) || echo \"subshell: $?\"";
     let plan = json!({ "version": 1, "name": "pipe", "jobs": { "j": { "steps": [{ "bash": format!("set +o pipefail; {script}") }] } } });
     let run = manager.run(&plan, &NONE).exits(0);
-    // Of two streams that are written at once, either may be read first.
+    // If two streams are written at once, either may be read first.
     assert_eq!(
         BTreeSet::from_iter(run.lines("j")),
         BTreeSet::from(["y", "yes: 141", "subshell: 141"]),
@@ -139,7 +139,7 @@ fn what_a_killed_runner_sent_is_shown(manager: &Manager) {
 }
 
 fn a_runner_that_hangs_is_ended_by_systemd(manager: &Manager) {
-    // What the unit has of its own is minutes longer than the job's timeout.
+    // The unit's own timeout is minutes longer than the job's.
     let units = if manager.kind() == Kind::User {
         ".config/systemd/user"
     } else {

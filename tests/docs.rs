@@ -130,7 +130,7 @@ fn commands_in_the_documentation_exist() {
         }
     }
     assert!(seen > 10, "the commands are gone");
-    // Those in running text.
+    // The ones in running text.
     for page in PAGES {
         let text = read(page);
         for command in text

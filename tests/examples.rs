@@ -11,9 +11,9 @@ use std::{
 use nixactions_harness::{CommandExt as _, Manager, Skip, on_managers, or_skip};
 use serde_json::Value;
 
-/// What compiling and testing a small crate may take on a loaded machine.
+/// The time limit for compiling and testing a small crate on a loaded machine.
 const BUILD: Duration = Duration::from_secs(15 * 60);
-/// What the project's own checks may.
+/// The time limit for the project's own checks.
 const OWN_CHECKS: Duration = Duration::from_secs(60 * 60);
 
 fn repository() -> &'static Path {
@@ -74,7 +74,7 @@ fn each_example_is_run_by_a_test_of_this_file() {
     let entries = fs::read_dir(repository().join("examples"))
         .unwrap()
         .map(Result::unwrap);
-    // Those in Nix have tests of their own.
+    // Examples in Nix have tests of their own.
     let is_plan =
         |folder: PathBuf| folder.join("plan.json").exists() || folder.join("plan.json.in").exists();
     let mut names: Vec<_> = entries

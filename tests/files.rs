@@ -1,4 +1,4 @@
-//! What jobs find and leave as files: the copy of the source tree, and artifacts.
+//! The files of jobs: the copy of the source tree, and artifacts.
 
 use std::{fs, path::PathBuf};
 
@@ -114,7 +114,7 @@ fn artifacts_reach_the_jobs_that_take_them_in(manager: &Manager) {
         "d 755 in/put/deep ",
         "f 644 in/put/deep/file ",
     ]);
-    // What has no mode of its own has what the manager's umask leaves it.
+    // The manager's umask decides the modes of other files.
     let lines: Vec<_> = run
         .lines("take")
         .into_iter()
@@ -140,7 +140,7 @@ fn artifacts_reach_the_jobs_that_take_them_in(manager: &Manager) {
         "artifact `lost` was not saved by job `failed`",
         "{run}"
     );
-    // Whoever ran it finds the artifacts there afterwards.
+    // The user of the run finds the artifacts there afterwards.
     let kept = manager
         .run_dir(&run.id)
         .join("jobs/make/artifacts/one/tree/deep/file");

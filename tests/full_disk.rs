@@ -1,4 +1,4 @@
-//! What becomes of a run when the disk of its state directory is full.
+//! Runs on a full disk of the state directory.
 
 use std::fs;
 

@@ -195,7 +195,7 @@ fn canaries_are_what_a_booting_systemd_would_remove() {
     ))));
     let canaries = Canaries::put(&manager);
     canaries.assert_alive();
-    // What systemd-tmpfiles-setup.service runs at boot.
+    // The command that systemd-tmpfiles-setup.service runs at boot.
     manager
         .command(&[
             "systemd-tmpfiles",

@@ -232,7 +232,7 @@ fn a_workspace_that_cannot_be_made_fails_the_jobs(manager: &Manager) {
     run.leaves_nothing(manager);
 }
 
-/// What ends just then, systemd tells nobody.
+/// systemd does not report the end of units in that moment.
 fn a_systemd_that_reexecutes_itself_while_hooks_end_is_not_waited_for(manager: &Manager) {
     let reexec = json!(["sh", "-c", "systemctl --no-block daemon-reexec; exit 0"]);
     let executor = json!({ "type": "hooks", "copyRepo": false, "setupWorkspace": reexec, "executeJob": ["true"], "cleanupWorkspace": reexec });

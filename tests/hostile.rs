@@ -49,7 +49,7 @@ fn a_forged_success_starts_nothing(manager: &Manager) {
 }
 
 fn a_runner_that_is_killed_has_failed_for_its_dependents(manager: &Manager) {
-    // What has closed its output is not waited for, and outlives the steps.
+    // The runner does not wait for a process that closed its output. It outlives the steps.
     let linger = "(exec >/dev/null 2>&1 </dev/null; while kill -9 $PPID; do :; done) & true";
     let plan = json!({ "version": 1, "name": "killed", "jobs": {
         "evil": bash(&format!("{linger}; {FORGE}")),

@@ -1,4 +1,4 @@
-//! What systemd's own tools and ours tell of a run, while it goes on and afterwards.
+//! The view of systemd's own tools and ours of a run, during the run and afterwards.
 
 use std::{collections::BTreeSet, fs};
 
@@ -183,7 +183,7 @@ fn the_journal_has_every_line_with_its_fields(manager: &Manager) {
         "other": bash("echo mine"),
     } });
     let run = manager.run(&plan, &NONE).exits(0);
-    // Those of PID 1 and of the runner itself have no step.
+    // Lines of PID 1 and of the runner itself have no step.
     let query = |step: &str| {
         let filters = [
             format!("NIXACTIONS_RUN={}", run.id),

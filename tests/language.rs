@@ -110,7 +110,7 @@ fn each_workflow_becomes_its_plan_or_its_error(evaluator: &Evaluator) {
         let (plan, error) = match result {
             Ok(plan) => {
                 let text = serde_json::to_string_pretty(&plan).unwrap() + "\n";
-                // What Nix takes the engine takes.
+                // The engine accepts every plan that Nix accepts.
                 plan::parse(text.as_bytes())
                     .unwrap_or_else(|faults| panic!("{}: {faults}", folder.display()));
                 (text, String::new())
@@ -174,7 +174,7 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let from_github = fs::read_to_string(repository().join("docs/from-github-actions.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    // What the stand-in for nixpkgs does not have.
+    // Packages that the stand-in for nixpkgs lacks.
     let head = "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" ] (_: given.pkgs.git) // given.pkgs; in";
     let mut seen = 0;
     assert!(

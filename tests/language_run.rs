@@ -35,7 +35,7 @@ fn a_workflow_runs_as_it_is_written(manager: &Manager) {
         "{run}"
     );
     assert!(run.value("build", "there").ends_with("/sub"), "{run}");
-    // What a provider gives is masked.
+    // The values of a provider are masked.
     assert_eq!(run.value("build", "GIVEN"), "***", "{run}");
     assert_eq!(
         run.steps("build"),

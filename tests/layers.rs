@@ -81,7 +81,7 @@ fn runner_reaches_neither_bus_nor_async_nor_command_line_nor_schema() {
         String::from_utf8_lossy(&output.stderr)
     );
     let tree = String::from_utf8_lossy(&output.stdout);
-    // What has been listed already has a mark after its name.
+    // cargo marks packages that it has listed before.
     let names: BTreeSet<_> = tree.split_whitespace().collect();
     assert!(names.contains("nixactions_store"), "{names:?}");
     let unwanted = [

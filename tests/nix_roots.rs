@@ -187,7 +187,7 @@ fn a_user_of_a_daemon_keeps_runs_as_well(manager: &Manager) {
     let path = fs::read_link(manager.run_dir("ci-1").join("workflow")).expect("it is kept");
     assert!(manager.file(&path).exists());
 
-    // Whoever can neither write to the store nor ask the daemon is told.
+    // A user who can neither write to the store nor ask the daemon gets a warning.
     machine.command(&["systemctl", "stop", "nix-daemon"]).ok();
     let output = nix
         .nixactions(&["run".as_ref(), path.as_os_str(), "--detach".as_ref()])

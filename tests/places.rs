@@ -15,7 +15,7 @@ const NONE: [&str; 0] = [];
 /// More files than a job copies, so that the workspace is mounted where it can be.
 const FILES: usize = 300;
 
-/// What is put in a place.
+/// The contents of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Thing {
     Program,

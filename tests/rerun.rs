@@ -150,7 +150,7 @@ fn rerun_has_the_plan_source_inputs_and_variables_of_the_old_run(manager: &Manag
         (vec!["old", "2.0 t info"], vec!["old", "2.0 t debug"]),
         "{new}"
     );
-    // What the old run was is of no matter any more.
+    // The conclusion of the old run does not matter any more.
     fs::remove_dir_all(manager.run_dir(&old.id)).expect("it is ours");
     let newer = rerun(manager, &[&new.id]).end().exits(0);
     assert_eq!(newer.lines("j"), ["old", "2.0 t debug"], "{newer}");

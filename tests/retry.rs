@@ -177,7 +177,7 @@ fn a_job_is_tried_again_in_a_fresh_workspace(manager: &Manager) {
             "{line} in {run}"
         );
     }
-    // What an attempt left running is gone before the next.
+    // Remaining processes of an attempt are gone before the next one.
     assert_eq!(
         lines.iter().filter(|line| **line == "1").count(),
         3,

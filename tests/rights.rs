@@ -1,4 +1,4 @@
-//! What the supervisor may do: it runs as root and reads what jobs wrote.
+//! The rights of the supervisor, which runs as root and reads files of jobs.
 
 use std::{fs, process::Command};
 

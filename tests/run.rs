@@ -197,7 +197,7 @@ fn stronger_levels_of_the_environment_win(manager: &Manager) {
         (run.value("j", "TOKEN"), run.value("j", "UNNAMED")),
         ("token", "unset")
     );
-    // What the caller has of these never reaches a job; what the plan sets does.
+    // The caller's values of these never reach a job; the plan's do.
     assert_eq!(run.value("j", "HOME"), "/nowhere");
     assert_eq!(
         run.lines("j").last(),
@@ -209,7 +209,7 @@ fn stronger_levels_of_the_environment_win(manager: &Manager) {
         "it does not say what it took: {}",
         run.stderr
     );
-    // What the caller gave is nobody else's to read.
+    // Only the caller can read the caller's values.
     assert_eq!(mode(&manager.run_dir(&run.id).join("run.json")), 0o600);
     assert_eq!(
         mode(&manager.run_dir(&run.id))

@@ -1,4 +1,4 @@
-//! What a job cannot do, level by level, and what a plan may open or tighten.
+//! The limits of a job at each level, and how a plan may open or tighten them.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -62,7 +62,7 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
         state = manager.state_dir().display(),
         outside = outside.display(),
         secret = secret.display(),
-        // What a user's job shares with its manager is the user.
+        // A job of a user's manager shares the user with the manager.
         own = if manager.kind() == Kind::User { "job/spec.json" } else { "job/x job/spec.json" },
     );
     let plan = json!({ "version": 1, "name": "strict", "maxParallel": 2, "jobs": {

@@ -140,7 +140,7 @@ export SHORT=no\nexport QUOTED=\"q\\\"u\\\\o\\$te\"\nexport PROGRAM=/nowhere/hun
         ),
         (&json!("of ***"), &json!("***"), &json!("***.rs"))
     );
-    // What is a secret of one job is nothing to another, which may not even know it.
+    // A secret of one job is not masked in another, which may not even know it.
     assert_eq!(run.lines("other"), ["hunter2-alpha"], "{run}");
 
     let secrets = [
@@ -160,7 +160,7 @@ export SHORT=no\nexport QUOTED=\"q\\\"u\\\\o\\$te\"\nexport PROGRAM=/nowhere/hun
         .expect("it is ours")
         .flatten()
     {
-        // What the plan says in the open stands in the plan, and in the specs made of it.
+        // Plain values of the plan are in the plan, and in the specs made from it.
         if !["plan.json", "jobs"].contains(&&*entry.file_name().to_string_lossy()) {
             assert_eq!(holding(&entry.path(), &secrets), NONE, "{run}");
         }
@@ -226,7 +226,7 @@ fn a_secret_is_nowhere_but_with_its_job(manager: &Manager) {
             .for_each(|text| assert!(!lines.contains(text), "a command line has it, {when}"));
     };
     nowhere("while the run goes on");
-    // That the search finds what is there.
+    // The search itself works.
     assert_ne!(holding(&manager.run_dir(run.id()), &["hidden"]), NONE);
     if manager.kind() != Kind::Embedded {
         for unit in [
@@ -271,7 +271,7 @@ fn a_secret_is_nowhere_but_with_its_job(manager: &Manager) {
         code == 2 && stderr.contains("secret variables, which are not kept: GIVEN"),
         "{code}: {stderr}"
     );
-    // Whoever is refused leaves nothing either.
+    // A refused run leaves nothing either.
     let plan = manager.plan(&plan).display().to_string();
     let (code, stderr) = manager.refused(&[
         "run",

@@ -100,7 +100,7 @@ fn a_foreign_repository_is_not_copied(manager: &Manager) {
         echo $PWD/fake/.git > own/worktrees/w/gitdir; echo gitdir: $PWD/own/worktrees/w > fake/.git
         new outer; cp -r file outer/nested; echo '*' > outer/nested/.gitignore",
     );
-    // What belongs to the user whose manager it is may be linked by that user.
+    // A user may link to files of that same user.
     let kinds: &[&str] = if manager.kind() == Kind::User {
         &["file", "fake"]
     } else {

@@ -106,7 +106,7 @@ fn a_run_goes_on_without_its_client(manager: &Manager) {
     let run = run.end();
     dag.has_run_once(&run);
     run.leaves_nothing(manager);
-    // Who attaches later is told everything.
+    // A client that attaches later gets all events.
     let attached = manager
         .start_command(manager.nixactions(&["attach", &run.id, "--output=json"]))
         .end()

@@ -14,7 +14,7 @@ use nixactions::{
 };
 use serde::Deserialize;
 
-/// What the units depend on beside the plan.
+/// The input of the units beside the plan.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Settings {

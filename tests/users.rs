@@ -181,7 +181,7 @@ fn what_a_killed_manager_left_is_given_back(manager: &Manager) {
     }
     let directory = run.dir();
     drop(run);
-    // What waits for the manager's end removes them.
+    // The process that waits for the manager's end removes them.
     nixactions_harness::wait_for(nixactions_harness::SOON, "the records to go", || {
         records(manager).is_empty().then_some(())
     });

@@ -63,7 +63,7 @@ fn a_large_source_tree_is_each_jobs_own(manager: &Manager) {
         echo changed > dirty; chmod 755 secret; touch -d 2001-02-03 dir2/deep/file1; mv dir3 moved; mv moved/deep/file1 .; rm -r dir4; mkdir dir4; echo x > dir4/new
         ln dir5/deep/file1 dir5/deep/linked; ./tool; rm .gitignore; git add -A; git -c user.name=x -c user.email=x@x commit -qm second
         echo AFTER=$(stat -c %a secret) $(date -r dir2/deep/file1 +%F) $(ls moved/deep | wc -l) $(ls dir4) $(stat -c %h dir5/deep/linked) $(git log --format=%s | wc -l)";
-    // What root does to the run's copy is its own doing.
+    // Root may change the run's copy.
     let leak = "touch ../../../../shared/source/tree/dirty 2>/dev/null && echo LEAK; true";
     let confined = bash(&format!("{work}; {leak}"));
     let jobs = json!({

@@ -23,7 +23,7 @@ pub enum Group {
     GoesOn,
 }
 
-/// What the program of a step does.
+/// The program of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Does {
     Succeed,

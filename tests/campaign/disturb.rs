@@ -34,7 +34,7 @@ pub enum Act {
 /// An act, and how many of the run's jobs have finished when it happens.
 pub type Moment = (Index, Act);
 
-/// What the acts permit: how jobs may end otherwise than undisturbed.
+/// The further outcomes of jobs that the disturbances permit.
 #[derive(Debug, Default)]
 pub struct Marks {
     /// Somebody has cancelled the run.
@@ -168,7 +168,7 @@ fn happen(manager: &Manager, run: &mut Run<'_>, act: &Act, marks: &mut Marks) {
 /// where the first was killed.
 pub fn end(manager: &Manager, run: Run<'_>, marks: &Marks) -> Finished {
     if marks.lost {
-        // Whoever finds the run closes its record.
+        // The next command that finds the run closes its record.
         wait_for(RUN_DEADLINE, "the lost run to be found", || {
             let args = ["show", run.id(), "--json"];
             manager.nixactions(&args).output_within(SOON);

@@ -1,4 +1,4 @@
-//! What a case file says: the rule it holds, the plan, and what is expected of its run.
+//! The contents of a case file: the rule, the plan, and the expected run.
 //!
 //! `README.md` beside it tells how a case is written. Knows nothing of managers.
 
@@ -19,7 +19,7 @@ pub struct Case {
     pub rule: String,
     /// Where GitHub's documentation decides, what it says.
     pub github: Option<Source>,
-    /// What runs inside before, by bash, in the case's directory.
+    /// A bash script that runs inside first, in the case's directory.
     pub setup: Option<String>,
     /// Files that are there before, below the case's directory.
     #[serde(default)]
@@ -33,15 +33,15 @@ pub struct Case {
     /// Variables of the caller.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// What happens while it runs, in this order.
+    /// The events during the run, in this order.
     #[serde(default)]
     pub meanwhile: Vec<Meanwhile>,
-    /// What is expected.
+    /// The expectations.
     pub expect: Expect,
     /// More runs, by name, that are started meanwhile.
     #[serde(default)]
     pub runs: BTreeMap<String, Other>,
-    /// What is done with the run when it is over, in this order.
+    /// The commands after the end of the run, in this order.
     #[serde(default)]
     pub then: Vec<Then>,
 }
@@ -52,7 +52,7 @@ pub struct Case {
 pub struct Source {
     /// The page, with its anchor.
     pub page: String,
-    /// What it says there.
+    /// The expected text there.
     pub says: String,
 }
 
@@ -68,7 +68,7 @@ pub struct Other {
     /// More arguments of `nixactions run`.
     #[serde(default)]
     pub args: Vec<String>,
-    /// What is expected of it.
+    /// The expectations.
     pub expect: Expect,
 }
 
@@ -110,12 +110,12 @@ pub struct Then {
     pub exit: i32,
     /// All it prints, where that is said.
     pub prints: Option<String>,
-    /// What its output has in it.
+    /// Texts in its output.
     #[serde(default)]
     pub says: Vec<String>,
 }
 
-/// What is expected of a run.
+/// The expectations on a run.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Expect {
@@ -131,13 +131,13 @@ pub struct Expect {
     pub order: Vec<String>,
     /// How many of the jobs ran at once at most.
     pub peak: Option<usize>,
-    /// What standard error has in it.
+    /// Texts in standard error.
     #[serde(default)]
     pub stderr: Vec<String>,
     /// Entries of the journal, by some of their fields.
     #[serde(default)]
     pub journal: Vec<BTreeMap<String, String>>,
-    /// What is found nowhere: not in the output, the journal, or any file of the run.
+    /// Texts that occur nowhere: not in the output, the journal, or any file of the run.
     #[serde(default)]
     pub nowhere: Vec<String>,
     /// Files below the case's directory when the run is over.

@@ -17,7 +17,7 @@ use crate::{
     play::Place,
 };
 
-/// What a command of the case's has printed.
+/// The output of a command of the case.
 pub struct Spoken {
     /// Its exit status.
     pub exit: i32,
@@ -31,17 +31,17 @@ pub struct Found<'a> {
     pub place: Place<'a>,
     /// The plan.
     pub plan: &'a str,
-    /// What is expected.
+    /// The expectations.
     pub expect: &'a Expect,
     /// The run; none where it was refused.
     pub finished: Option<Finished>,
-    /// What `run` printed to standard error.
+    /// The standard error of `run`.
     pub stderr: String,
     /// The exit status of `run`.
     pub exit: i32,
     /// The commands after it.
     pub then: &'a [Then],
-    /// What they printed.
+    /// Their output.
     pub spoken: Vec<Spoken>,
 }
 

@@ -1,4 +1,4 @@
-//! What a start does where inotify instances are short.
+//! The start of a manager while inotify instances are scarce.
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -25,7 +25,7 @@ pub struct Run {
     pub keep: Vec<PathBuf>,
 }
 
-/// What a client printed when it had booted.
+/// The output of a client after it booted a manager.
 pub struct Booted {
     pub client: Child,
     pub pid: u32,

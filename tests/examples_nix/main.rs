@@ -540,7 +540,7 @@ fn complete_publishes_a_release_and_reports() {
 #[test]
 fn buildah_builds_an_image() {
     let manager = or_skip!(systemd_262());
-    // What tools for images want of a host.
+    // The requirements of image tools on a host.
     fs::create_dir_all(manager.file("/etc/containers")).unwrap();
     fs::write(
         manager.file("/etc/containers/policy.json"),

@@ -10,7 +10,7 @@ use std::{
 
 use nixactions_harness::Manager;
 
-/// What was uploaded: the lines of the request's head, and the file.
+/// An upload: the lines of the request's head, and the file.
 pub type Upload = (Vec<String>, Vec<u8>);
 
 /// Serves in the machine's network: refuses the first request, takes the second. Returns where, and
@@ -23,7 +23,7 @@ pub fn upload_server(manager: &Manager) -> (u16, JoinHandle<Upload>) {
     .unwrap();
     let (send, receive) = mpsc::channel();
     let server = thread::spawn(move || {
-        // Of this thread alone.
+        // For this thread only.
         nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         send.send(listener.local_addr().unwrap().port()).unwrap();

@@ -20,7 +20,7 @@ in_each_world!(
 
 /// A value with all that quotes, masks, heredocs and escapes could stumble over.
 const NASTY: &str = "first-line \"quoted\" $HOME `id` \\n 50%25\n  second-line 'quoted' # no comment\n\nEND0\nEND1\n::stop-commands::x\n{\nüber-last-line\n";
-/// What of it may not be seen.
+/// The parts that must stay hidden.
 const PARTS: [&str; 5] = [
     "first-line",
     "second-line",

@@ -527,7 +527,7 @@ fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
             ],
         );
     }
-    // What is in the store then is not kept, which is said with what follows.
+    // The path in the store is then not kept, and a warning says so.
     let run = nix.run(&[&path]).exits(0);
     says(
         &run.stderr,
