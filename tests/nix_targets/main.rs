@@ -374,7 +374,7 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
             &[
                 "found nothing to run named `nope`",
                 "no such file or directory",
-                "it would have a `#`",
+                "as a flake reference: no `#`",
             ],
         ),
         (
