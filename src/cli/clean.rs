@@ -18,7 +18,7 @@ use crate::{
     unit::{ManagerKind, RunSpec, UnitName},
 };
 
-/// How long a finished run may keep its supervisor or manager, which end soon after it.
+/// The time that a finished run may keep its supervisor or manager, which end soon after it.
 const ENDING: Duration = Duration::from_secs(10);
 /// The time between two checks for their end.
 const LOOK: Duration = Duration::from_millis(10);

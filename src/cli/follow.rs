@@ -25,8 +25,8 @@ use crate::{
 
 /// The time before a journalctl is started that waits for more lines. A shorter run needs none.
 const FOLLOW_AFTER: Duration = Duration::from_millis(50);
-/// How long journald may keep a line from its readers: a quarter of a second, plus the time that
-/// journalctl needs to wake up.
+/// The longest time that journald keeps a line from its readers: a quarter of a second, plus the
+/// time that journalctl needs to wake up.
 const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(500);
 /// The time between two updates of the screen.
 const TICK: Duration = Duration::from_millis(100);
@@ -34,11 +34,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// the answer must be no.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_NO: u32 = 3;
-/// How long the client waits for lines that the record counts.
+/// The longest wait for lines that the record counts.
 const LINES_DEADLINE: Duration = Duration::from_secs(5);
 /// The first and the longest wait between two reads for them.
 const LINES_WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
-/// How often a journalctl that ends by itself is restarted.
+/// The most restarts of a journalctl that ends by itself.
 const JOURNAL_TRIES: u32 = 5;
 
 /// The effect of Ctrl-C.
@@ -271,7 +271,7 @@ impl<'a> Follower<'a> {
                 self.caught_up = true;
                 self.start(true)
             }
-            // This journalctl ends only if somebody ends it.
+            // This journalctl ends only if it is killed.
             (Source::Live(_), Ok(false)) => Ok(Source::From(Instant::now() + FOLLOW_AFTER)),
             (_, Err(error)) => Err(error),
         };

@@ -26,8 +26,8 @@ use crate::{
     unit::{ManagerKind, RunSpec},
 };
 
-/// How long the client waits for the supervisor or manager of a finished run to end, and how often
-/// it checks.
+/// The longest wait for the supervisor or manager of a finished run to end, and the time between
+/// two checks.
 const ENDING: Duration = Duration::from_secs(5);
 const ENDING_POLL: Duration = Duration::from_millis(1);
 

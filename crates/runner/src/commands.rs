@@ -15,7 +15,7 @@ use crate::{
     record::{Annotation, AnnotationLevel},
 };
 
-/// How many annotations of each level a step and a job may have: GitHub's bounds.
+/// The most annotations of each level of a step and of a job: GitHub's bounds.
 const OF_STEP: usize = 10;
 const OF_JOB: usize = ANNOTATIONS_MAX;
 
@@ -37,7 +37,7 @@ pub enum Heard {
 /// behind stops only its own commands.
 pub type Stopped = Rc<RefCell<Option<Vec<u8>>>>;
 
-/// How many bytes of outputs a step may set by `::set-output`: as many as a file may have.
+/// The most bytes of outputs that a step may set by `::set-output`: as many as a file may have.
 const SET_MAX: usize = files::FILE_MAX as usize;
 const SET_OUTPUT: &str =
     "`::set-output` is outdated: write `NAME=VALUE` to the file $NIXACTIONS_OUTPUT";

@@ -20,11 +20,11 @@ use nix::{
 
 use super::output::{Chunk, Sink, Stream};
 
-/// How many chunks of a pipe are read in a row: more than a pipe can hold (pipe(7)).
+/// The most chunks that are read of a pipe in a row: more than a pipe can hold (pipe(7)).
 pub const PUMPS: usize = 32;
-/// How many times new data is collected before it is passed on.
+/// The number of times that new data is collected before it is passed on.
 const ROUNDS: usize = 32;
-/// How many ready streams one look reports.
+/// The most ready streams that one look reports.
 const AT_ONCE: usize = 64;
 /// The bound on a piece of several lines, in bytes. A longer line is a piece by itself.
 const PIECE: usize = 4096;
@@ -84,7 +84,7 @@ impl Order {
 struct Part {
     index: usize,
     bytes: Vec<u8>,
-    /// How many bytes have been passed on.
+    /// The number of bytes that have been passed on.
     at: usize,
     is_flood: bool,
     has_ended: bool,

@@ -347,7 +347,7 @@ impl Job<'_> {
     }
 
     /// Returns how a stopped job ends, and why. The supervisor raises a flag before it sends
-    /// signals. Without a flag, somebody stopped this job alone.
+    /// signals. Without a flag, only this job's unit was stopped.
     fn stopped(&self) -> (Conclusion, String) {
         if let Some(reason) = self.cancelled() {
             return (Conclusion::Cancelled, reason);

@@ -20,7 +20,7 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 pub const LINE_MAX: usize = 48 * 1024;
 /// The largest number of bytes of a UTF-8 character.
 pub const CHAR_MAX: usize = 4;
-/// How long to wait for room in a full socket before a line counts as lost.
+/// The longest wait for room in a full socket before a line counts as lost.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Levels of syslog(3) as the journal's `PRIORITY`.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::gate::NeedResult;
 use crate::settings::{Env, upper};
 
-/// How many names a warning lists.
+/// The most names that a warning lists.
 const LISTED: usize = 10;
 
 /// The variables of a job's needs.

@@ -26,7 +26,7 @@ use super::{
     mask::Hidden,
 };
 
-/// How many bytes are read at once: the default capacity of a pipe (pipe(7)).
+/// The most bytes of one read: the default capacity of a pipe (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
 /// With so many bytes in a pipe, its writer is too fast for journald. A full pipe holds less than
@@ -221,7 +221,7 @@ struct Shown {
     stopped: Stopped,
     /// The unsent beginning of an unfinished line.
     held: Vec<u8>,
-    /// How many of these bytes belong to a secret whose mask has been sent.
+    /// The number of these bytes that belong to a secret whose mask has been sent.
     hidden: usize,
     /// Whether parts of the line have been sent.
     within: bool,

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::grace::{INTERRUPT_GRACE, TERMINATE_GRACE};
 
-/// How often the runner checks the run's kill flag while a step runs.
+/// The time between two checks of the run's kill flag while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The umask of the runner itself: other users must be able to read its files, whatever the unit's

@@ -114,7 +114,7 @@ fn start_time(pid: i32) -> Option<u64> {
 
 /// Returns whether a run's manager is alive: PID 1, or the process that clears up after it.
 pub fn is_alive(run_dir: &Path) -> bool {
-    // PID 1 can outlive the process that holds the lock, if somebody kills that process.
+    // PID 1 can outlive the process that holds the lock, if that process is killed.
     is_locked(run_dir) || living_pid(run_dir).is_some()
 }
 

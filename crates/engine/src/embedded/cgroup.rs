@@ -28,7 +28,7 @@ use crate::ids::RunId;
 
 /// The controllers that limits of units need.
 pub(super) const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
-/// How long the kernel may take to release a cgroup whose processes are dead.
+/// The time that the kernel may take to release a cgroup whose processes are dead.
 const REMOVAL: Duration = Duration::from_secs(5);
 
 /// A run's cgroup and its parent.

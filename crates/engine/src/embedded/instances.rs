@@ -28,11 +28,11 @@ const HELD_SOON: usize = 5;
 /// The instances that must stay free beside the needed ones. Supervisors of earlier starts, and
 /// clients, take theirs a little later.
 const SPARE: usize = 4;
-/// How long a start waits for other runs to release their instances. It is short, so that a caller
-/// does not take the wait for a hang.
+/// The longest wait of a start for other runs to release their instances. It is short, so that a
+/// caller does not take the wait for a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a start keeps its turn at most, if its manager does not come up.
+/// The longest turn of a start, if its manager does not come up.
 const TURN: Duration = Duration::from_secs(5);
 /// The start that has its turn holds this lock.
 const TURN_LOCK: &str = "/run/nixactions-embedded.lock";

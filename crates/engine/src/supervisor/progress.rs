@@ -10,7 +10,7 @@ use crate::{
     systemd::JobResult,
 };
 
-/// How many jobs PID 1 has at most beyond those that may run at once. With more, each job costs PID
+/// The most jobs that PID 1 has beyond those that may run at once. With more, each job costs PID
 /// 1 more (a layered DAG of 2,000 on 262: 9 ms a job with 256, 11 with 1,000). With fewer, there
 /// are more waves than pay off.
 const BACKLOG: usize = 256;
@@ -21,7 +21,8 @@ const BACKLOG: usize = 256;
 const BACKLOG_MIN: usize = 64;
 const BACKLOG_FACTOR: usize = 8;
 
-/// How many jobs PID 1 may have at a time, for the run and for each matrix with a bound of its own.
+/// The most jobs that PID 1 may have at a time, for the run and for each matrix with a bound of its
+/// own.
 #[derive(Debug)]
 pub struct Queue {
     run: Bound,
@@ -29,7 +30,7 @@ pub struct Queue {
     groups: Vec<Bound>,
 }
 
-/// How many jobs may run at once, and how many more PID 1 may have.
+/// The most jobs that may run at once, and the most further jobs of PID 1.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
     at_once: usize,

@@ -9,7 +9,7 @@ use crate::ids::RunId;
 
 /// The least time between two status lines: each costs PID 1 a wake-up and a signal on the bus.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// How many running jobs the line names.
+/// The most running jobs that the line names.
 const NAMED: usize = 8;
 
 /// Sends the status line from time to time.

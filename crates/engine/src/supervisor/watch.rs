@@ -50,7 +50,7 @@ struct Watched {
     descriptor: WatchDescriptor,
     job: JobName,
     tail: EventTail,
-    /// How many of the next events are known already.
+    /// The number of next events that are known already.
     known: usize,
     allowance: Allowance,
     /// Whether warnings were given: of skipped lines, and of events left out.

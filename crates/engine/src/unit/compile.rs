@@ -351,7 +351,7 @@ fn job_unit(
         properties.push(("Requires", Value::StrList(requires)));
     }
     if tries_again(context.plan, job) {
-        // By default, systemd stops a unit of which the kernel has killed a process for memory.
+        // By default, systemd stops a unit after the kernel killed one of its processes for memory.
         properties.push(("OOMPolicy", Value::Str("continue".into())));
     }
     if mounts_source(run, &context.executor(job)) {

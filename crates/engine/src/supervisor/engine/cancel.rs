@@ -17,12 +17,12 @@ use crate::{
     unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE, UnitName},
 };
 
-/// How long a cancelled job may take before it is killed.
+/// The time that a cancelled job may take before it is killed.
 pub(super) const CANCEL_DEADLINE: Duration = Duration::from_secs(
     INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5,
 );
 
-/// How long a runner may stay silent after a request to end: it ends its step first.
+/// The longest silence of a runner after a request to end: it ends its step first.
 const REACTION: Duration =
     Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + 10);
 

@@ -138,7 +138,7 @@ impl Engine<'_> {
             }
         };
         record.unit = unit.to_string();
-        // What needs it may have begun before the supervisor was told of its end.
+        // Dependents may have begun before the supervisor learned of the job's end.
         let ended = end.as_ref().and_then(ServiceEnd::ended);
         record
             .finished_at

@@ -19,7 +19,7 @@ use crate::{
     unit::{self, CLEANUP_GRACE, RunSpec, UnitName, WorkspaceHook},
 };
 
-/// How long cleanup hooks, and their services beyond their own time, may take.
+/// The time limit of cleanup hooks, including their services' own extra time.
 const CLEANUP_DEADLINE: Duration = Duration::from_secs(CLEANUP_GRACE.as_secs() + 60);
 
 impl Engine<'_> {

@@ -48,17 +48,18 @@ use crate::{
     unit::{self, Context, Features, RunSpec, UnitName},
 };
 
-/// How often the supervisor compares its state with systemd's, in case it missed a signal.
+/// The time between two comparisons of the supervisor's state with systemd's, in case it missed a
+/// signal.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long the supervisor collects events before it handles them, while at least `GATHER_FROM`
-/// jobs are unfinished. PID 1 runs these jobs by itself, and handling each event alone would take
-/// time from them.
+/// The time for which the supervisor collects events before it handles them, while at least
+/// `GATHER_FROM` jobs are unfinished. PID 1 runs these jobs by itself, and handling each event
+/// alone would take time from them.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_FROM: usize = 32;
-/// How long a record that cannot be written is tried again, and after which pauses.
+/// The time limit for further attempts to write the record, and the pause between two.
 const RECORD_DEADLINE: Duration = Duration::from_secs(30);
 const RECORD_RETRY: Duration = Duration::from_secs(1);
-/// How long the supervisor waits for the run's slice to stop at the end.
+/// The longest wait for the run's slice to stop at the end.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A run under supervision.
@@ -389,7 +390,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.run.release_reserve();
-        // What of it does not fit now is in the record.
+        // The record holds the events that do not fit on the disk now.
         self.flush();
         Ok(())
     }

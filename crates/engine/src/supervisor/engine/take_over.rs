@@ -71,7 +71,7 @@ impl Engine<'_> {
         if is_new {
             return Ok(());
         }
-        // What the flag says beside a request is why the run failed as a whole.
+        // Beside a request, the flag holds the reason why the run failed as a whole.
         self.failure = std::fs::read_to_string(self.run.cancelled())
             .ok()
             .filter(|reason| !reason.is_empty() && self.cancel != Cancel::No);
