@@ -51,9 +51,8 @@ pub enum Interrupt {
     Detach,
 }
 
-/// Returns whether nobody knows how many lines a job sent: a runner of it was killed before it could
-/// say. One that says that its job failed has sent a line at least, and so has one that says that
-/// its job was tried again.
+/// Returns whether the number of a job's lines is unknown, because one of its runners was killed
+/// before it could report it. A job that reports a failure or a retry has sent at least one line.
 fn is_uncounted(record: &JobRecord) -> bool {
     record.log_lines == 0
         && record.started_at.is_some()

@@ -47,7 +47,7 @@ use crate::{
 const CLEAR_DEADLINE: Duration = Duration::from_secs(10);
 /// The wait between two looks at what is left.
 const CLEAR_WAIT: Duration = Duration::from_millis(1);
-/// What a shell adds to the number of the signal that ended a program.
+/// The number that a shell adds to the signal that ended a program.
 const EXIT_SIGNAL: u8 = 128;
 
 /// Which of the two processes this is.
@@ -58,7 +58,7 @@ pub(super) enum Side {
     Runner(Tie),
 }
 
-/// What ties a runner to its parent.
+/// The link between a runner and its parent.
 pub(super) struct Tie {
     /// The parent's process id.
     pub(super) above: Pid,
@@ -87,7 +87,7 @@ pub(super) fn ask(mut asks: &PipeWriter) {
 /// How far a job had come when its runner was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Past {
-    /// What killed the runner.
+    /// The signal that killed the runner.
     pub(super) signal: Signal,
     /// Whether the kernel did so for want of memory.
     pub(super) is_out_of_memory: bool,

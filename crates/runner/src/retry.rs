@@ -84,7 +84,7 @@ impl Job<'_> {
         self.attempts(prepared);
     }
 
-    /// Begins another attempt, of which nothing is there yet.
+    /// Resets the job and begins another attempt.
     fn begin_anew(&mut self, attempt: u32) {
         self.reset();
         self.record.attempts = attempt;
