@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, with};
-use serde_json::json;
+use nixactions_harness::{CommandExt as _, Kind, Manager, bash, on_managers, with};
+use serde_json::{Value, json};
 
 on_managers!(a_full_disk_is_told_and_recorded on embedded_257, embedded_262, system_252, system_257, system_262);
+on_managers!(a_disk_that_a_log_fills_fails_the_run on embedded_257, embedded_262, system_252, system_262);
 on_managers!(a_full_disk_that_keeps_back_a_wave_fails_the_run on embedded_262, system_252, system_262, user_262);
 
 fn a_full_disk_is_told_and_recorded(manager: &Manager) {
@@ -137,4 +138,57 @@ fn a_full_disk_that_keeps_back_a_wave_fails_the_run(manager: &Manager) {
         .machine()
         .expect("there is one")
         .run(&["umount", "--lazy", &state]);
+}
+
+/// The log of a private manager lies on that disk. A run whose log is cut has failed, each time;
+/// other logs lie elsewhere.
+fn a_disk_that_a_log_fills_fails_the_run(manager: &Manager) {
+    let state = manager.open_directory("log").display().to_string();
+    let machine = manager.machine().expect("there is one");
+    machine.run(&[
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=32m,mode=777",
+        "tmpfs",
+        &state,
+    ]);
+    let state_dir = format!("--state-dir={state}");
+    let text = "a line of a log that is longer than what the disk has room for";
+    let print = format!("seq --format='%g: {text}' 300000");
+    let plan = json!({ "version": 1, "name": "log", "jobs": { "prints": bash(&print) } });
+    let path = manager.plan(&plan).display().to_string();
+    for left in [1, 8, 16] {
+        let fill = format!(
+            "rm -rf {state}/*; head -c {} /dev/zero > {state}/filler",
+            (32 - left) << 20
+        );
+        machine.run(&["sh", "-c", &fill]);
+        let run =
+            manager.start_command(manager.nixactions(&["run", &path, "--output=json", &state_dir]));
+        let id = run.id().to_owned();
+        let run = run.end();
+        let record = fs::read(manager.file(format!("{state}/runs/{id}/record.json")));
+        let record: Value =
+            serde_json::from_slice(&record.expect("it is there")).expect("it is JSON");
+        let (conclusion, code) = if manager.kind() == Kind::Embedded {
+            let reason = record["reason"].as_str().unwrap_or_default();
+            assert!(
+                reason.starts_with("disk is full: "),
+                "{left} MiB: {record:#}"
+            );
+            ("failure", 1)
+        } else {
+            ("success", 0)
+        };
+        assert_eq!(record["conclusion"], conclusion, "{left} MiB: {record:#}");
+        assert_eq!(
+            run.code,
+            Some(code),
+            "{left} MiB: {record:#} {}",
+            run.stderr
+        );
+    }
+    machine.run(&["umount", "--lazy", &state]);
 }

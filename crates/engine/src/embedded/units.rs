@@ -269,7 +269,8 @@ DefaultTimeoutStopSec=90s
 ";
 
 /// The journal keeps all output of a run in one place. Its bound does not depend on the disk's
-/// size, so that a run's log does not depend on how full the disk is.
+/// size, so that a run's log does not depend on how full the disk is. journald
+/// leaves room for the run's own files.
 const JOURNALD_CONF: &str = "\
 [Journal]
 Storage=persistent
@@ -278,7 +279,7 @@ Seal=no
 RateLimitIntervalSec=0
 RateLimitBurst=0
 SystemMaxUse=8G
-SystemKeepFree=64M
+SystemKeepFree=4M
 SystemMaxFileSize=256M
 SystemMaxFiles=1000
 MaxRetentionSec=0

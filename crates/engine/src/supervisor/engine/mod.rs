@@ -5,6 +5,7 @@ mod cancel;
 mod finish;
 mod group;
 mod hooks;
+mod log;
 mod matrix;
 mod submit;
 mod take_over;
@@ -333,6 +334,7 @@ impl<'a> Engine<'a> {
                 runtime.display()
             );
         }
+        self.check_log().await;
         self.end_record();
         self.tell(true);
         self.write_record().await

@@ -1,0 +1,104 @@
+//! Whether a run's own journal has what the jobs printed.
+//!
+//! journald drops its oldest lines where the disk has no room for more, or all lines where it has
+//! none for a journal. It tells nobody. So the lines are counted where the disk is nearly full.
+
+use std::{collections::BTreeMap, io::Read, process::Command, time::Duration};
+
+use nix::sys::statvfs::statvfs;
+use nixactions_core::log::Stream;
+
+use super::*;
+use crate::{
+    store::{JournalQuery, Mode},
+    unit::ManagerKind,
+};
+
+/// With less room than this on the disk, in bytes, journald may have dropped lines: what it leaves
+/// free (`SystemKeepFree=`), and the smallest part in which it takes room.
+const TIGHT: u64 = 16 << 20;
+/// How long journald may take to write down what it has been sent.
+const LAG: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
+impl Engine<'_> {
+    /// Fails the run where its journal had no room for all that its jobs printed.
+    pub(super) async fn check_log(&mut self) {
+        if self.context.run.manager != ManagerKind::Embedded || !self.is_tight() {
+            return;
+        }
+        let deadline = Instant::now() + LAG;
+        loop {
+            let query = JournalQuery::of(&self.run, None);
+            let counted = tokio::task::spawn_blocking(move || count(&query)).await;
+            let missing = self.missing(&counted.unwrap_or_default());
+            if missing == 0 {
+                return;
+            }
+            if Instant::now() > deadline {
+                let noun = if missing == 1 { "line" } else { "lines" };
+                let reason =
+                    status::disk_is_full(&format!("{missing} {noun} of the log had no room"));
+                tracing::error!("{reason}");
+                self.failure.get_or_insert(reason);
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn is_tight(&self) -> bool {
+        // What cannot be asked is taken for a disk with room, as most have.
+        statvfs(self.run.path())
+            .is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() <= TIGHT)
+    }
+
+    /// Returns how many lines of the jobs are not among those that were counted.
+    fn missing(&self, counted: &BTreeMap<JobName, u64>) -> u64 {
+        let jobs = self.record.jobs.iter();
+        let ran = jobs.filter(|(_, record)| record.reused_from.is_none());
+        ran.map(|(job, record)| {
+            let found = counted.get(job).copied().unwrap_or_default();
+            record.log_lines.saturating_sub(found)
+        })
+        .sum()
+    }
+}
+
+/// Counts the lines of each job in the journal; nothing where it cannot be read.
+fn count(query: &JournalQuery) -> BTreeMap<JobName, u64> {
+    let mut counted = BTreeMap::new();
+    // Where journald does not answer, the lines are counted again.
+    let _ = Command::new(programs::program("journalctl"))
+        .arg("--sync")
+        .output();
+    let mode = Mode {
+        follow: false,
+        after: None,
+    };
+    let Ok(mut child) = query
+        .command(mode)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+    else {
+        return counted;
+    };
+    if let Some(mut answer) = child.stdout.take() {
+        let (mut unread, mut part) = (Vec::new(), vec![0; 1 << 20]);
+        while let Ok(size @ 1..) = answer.read(&mut part) {
+            unread.extend_from_slice(&part[..size]);
+            let mut start = 0;
+            while let Some((entry, used)) = query.parse(&unread[start..]) {
+                start += used;
+                for line in entry.lines {
+                    if line.stream != Stream::Manager {
+                        *counted.entry(line.job).or_default() += 1;
+                    }
+                }
+            }
+            unread.drain(..start);
+        }
+    }
+    let _ = child.wait();
+    counted
+}
