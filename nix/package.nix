@@ -66,6 +66,8 @@ lib.throwIf (lib.versionOlder rustc.version manifest.workspace.package.rust-vers
     );
 
     nativeBuildInputs = [ installShellFiles ];
+    # The runner is a static program. Without these archives it would be linked dynamically.
+    buildInputs = lib.optionals stdenv.hostPlatform.isGnu [ stdenv.cc.libc.static ];
 
     # The tests that need neither root nor a systemd. tests/run runs the others, which boot
     # machines.

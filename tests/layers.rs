@@ -66,6 +66,28 @@ fn files_are_short_and_say_what_they_are_for() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
+/// A runner starts in any root file system: it asks for no dynamic linker and no library.
+#[test]
+fn runner_is_a_static_program() {
+    let runner = Path::new(env!("CARGO_BIN_EXE_nixactions-runner"));
+    let output = Command::new("readelf")
+        .args(["--wide", "--program-headers", "--dynamic"])
+        .arg(runner)
+        .output()
+        .expect("binutils are there, where programs are linked");
+    let headers = String::from_utf8_lossy(&output.stdout);
+    assert!(headers.contains("LOAD"), "{headers}");
+    for dynamic in ["INTERP", "(NEEDED)"] {
+        assert!(
+            !headers.contains(dynamic),
+            "is there no `libc.a`? {headers}"
+        );
+    }
+    // It runs with nothing else, and is the program that systemd starts.
+    let output = Command::new(runner).output().expect("it can be started");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
 /// A runner starts for each job, and on any machine: it is small.
 #[test]
 fn runner_reaches_neither_bus_nor_async_nor_command_line_nor_schema() {

@@ -58,6 +58,7 @@ let
       hostPlatform = {
         inherit system;
         isLinux = true;
+        isGnu = false;
       };
     };
     writeTextFile =
