@@ -44,6 +44,7 @@ let
       common step
       // gate step
       // {
+        id = unless null step.id;
         name = unless null (nameOf step);
         workdir = unless null step.workdir;
         run = [ (lib.getExe (program "step" step)) ] ++ step.args;
@@ -85,6 +86,7 @@ let
           credentials
           credentialsEncrypted
           ;
+        outputsFrom = unless null job.outputsFrom;
         matrix = if job.matrix == null then types.fromAbove else matrix job.matrix;
       }
     )

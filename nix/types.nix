@@ -70,26 +70,58 @@ let
     "always()"
     "cancelled()"
   ];
-  # Refuses a misspelt status function, or one within an expression. Bash would take it for a
-  # missing command, and the job would be skipped without an error.
+  expression = import ./expression.nix { inherit lib; };
+  trim =
+    value:
+    let
+      before = lib.findFirst (space: lib.hasPrefix space value) null spaces;
+      after = lib.findFirst (space: lib.hasSuffix space value) null spaces;
+    in
+    if before != null then
+      trim (lib.removePrefix before value)
+    else if after != null then
+      trim (lib.removeSuffix after value)
+    else
+      value;
+  # What a condition is: `{ function; }`, a status function alone; `{ expression; }`, wrapped in
+  # `${{ }}` or with a call of a status function; or `{ bash; }`.
+  conditionOf =
+    value:
+    let
+      whole = if contains "\${{" value then expression.whole (trim value) else null;
+      inner = if whole == null then value else whole;
+    in
+    if lib.elem (trim inner) statusFunctions then
+      { function = trim inner; }
+    else if whole != null || callsStatus inner then
+      { expression = inner; }
+    else
+      { bash = value; };
+  callsStatus =
+    value:
+    contains "(" value
+    &&
+      lib.length (
+        builtins.split "(^|[^A-Za-z0-9_./-])(success|failure|always|cancelled) *[(] *[)]" (
+          builtins.replaceStrings spaces (map (_: " ") spaces) value
+        )
+      ) != 1;
+  # In bash a status function that is misspelt would be a command that is not there, and skip without
+  # a word. What is wrong in an expression is check/expressions.nix' to say.
   isCondition =
     value:
     let
       words = compact value;
     in
-    if lib.elem words statusFunctions then
-      contains words value
-    else
-      words != ""
-      && !contains "\${{" value
-      && !lib.elem (lib.toLower words) (map (lib.removeSuffix "()") statusFunctions)
-      && !matches "[A-Za-z0-9_-]+[(][)]" 1000 words
-      &&
-        lib.length (
-          builtins.split "(^|[^A-Za-z0-9_./-])(success|failure|always|cancelled) *[(] *[)]" (
-            builtins.replaceStrings spaces (map (_: " ") spaces) value
-          )
-        ) == 1;
+    words != ""
+    && (
+      !conditionOf value ? bash
+      ||
+        !contains "\${{" value
+        && !lib.elem (lib.toLower words) (map (lib.removeSuffix "()") statusFunctions)
+        && !lib.elem (lib.toLower words) (map lib.toLower statusFunctions)
+        && !matches "[A-Za-z0-9_-]+[(][)]" 1000 words
+    );
 in
 lib.fix (
   types:
@@ -197,9 +229,10 @@ lib.fix (
       value: compact value != ""
     );
 
+    inherit conditionOf;
     condition =
       text "condition"
-        "condition: `success()`, `failure()`, `always()` or `cancelled()` alone, or a bash script without them"
+        "condition: `success()`, `failure()`, `always()` or `cancelled()`, an expression with them or in one `\${{ }}`, or a bash script without them"
         isCondition;
 
     # The value of a variable. Numbers and booleans are written as on GitHub. The length is limited

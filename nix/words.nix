@@ -62,7 +62,10 @@ rec {
     in
     lib.concatMapStringsSep "\n\n" fillParagraph (lib.splitString "\n\n" text);
 
-  # The names that occur more than once in a list.
+  # A name in the form it has inside of variables.
+  upper = name: lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] name);
+
+  # The names that stand more than once in a list.
   repeated =
     list: lib.attrNames (lib.filterAttrs (_: same: lib.length same > 1) (lib.groupBy lib.id list));
 }

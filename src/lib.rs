@@ -16,6 +16,7 @@
 //! crates/store/    the run directory; without its feature `runs` only what a runner needs
 //! crates/plan/     serde model, validation, JSON Schema; the validated DAG
 //! crates/core/     what the programs tell each other, and the status algebra; no I/O
+//! crates/expression/   GitHub's expressions: their form, checks and values
 //! ```
 
 // These macros panic if the reader of the output is gone or its disk is full.

@@ -7,6 +7,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "language/texts.rs"]
+mod texts;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -23,6 +26,7 @@ use proptest::{
     test_runner::TestRunner,
 };
 use serde_json::{Value, json};
+use texts::texts_of;
 
 /// Makes a test for each Nix of functions `fn name(evaluator: &Evaluator)`.
 macro_rules! on_each_nix {
@@ -253,106 +257,10 @@ fn unchanged_actions_are_not_built_anew(evaluator: &Evaluator) {
     assert_ne!(programs(&before)[1], programs(&script)[1]);
 }
 
-/// Texts that are good in some places and bad in others.
-fn texts() -> Vec<String> {
-    let mut texts: Vec<String> = [
-        "",
-        " ",
-        "\n",
-        ".",
-        "..",
-        "...",
-        "/",
-        "//",
-        "/.",
-        "a",
-        "A1",
-        "_a",
-        "1a",
-        "-a",
-        "a-b",
-        "a_b",
-        "a.b",
-        ".a",
-        "a b",
-        " a",
-        "a\tb",
-        "a\nb",
-        "a\u{1}b",
-        "\u{e9}",
-        "a\u{7f}b",
-        "a\u{80}b",
-        "a\u{85}b",
-        "a\u{9f}b",
-        "a\u{a0}b",
-        "\u{b}\u{c}",
-        "\u{85}",
-        "\u{a0}",
-        "\u{1680}\u{2003}\u{2029}\u{202f}\u{205f}\u{3000}",
-        "\u{200b}",
-        "\u{a0}success()",
-        "true && success\u{a0}()",
-        "a/b",
-        "a/",
-        "./a",
-        "/a",
-        "/a b",
-        "/a/../b",
-        "/a/..",
-        "a/../b",
-        "../a",
-        "a/..",
-        "a..b",
-        "a:b",
-        "a=b",
-        "~",
-        "$A",
-        "PATH",
-        "HOME",
-        "CI",
-        "JOB_ENV",
-        "GITHUB_ENV",
-        "NIXACTIONS",
-        "NIXACTIONS_X",
-        "nixactions.x",
-        "NEEDS_TEST_X",
-        "INPUT_X",
-        "default",
-        "success()",
-        " always() ",
-        "failure()\n",
-        "cancelled()",
-        "canceled()",
-        "Success()",
-        "ALWAYS",
-        "always",
-        "success ()",
-        "success( )",
-        "f1()",
-        "f()",
-        "f() { true; }",
-        "my_success() { :; }; my_success",
-        "success() && true",
-        "true && failure ( )",
-        "! cancelled()",
-        "${{ success() }}",
-        "test -e x",
-        "x=$(success)",
-        "grep success file",
-    ]
-    .map(str::to_owned)
-    .into();
-    texts.extend(
-        [99, 100, 101, 199, 200, 201, 255, 256, 4095, 4096].map(|length| "x".repeat(length)),
-    );
-    texts.extend([255, 256].map(|length| format!("/{}", "x".repeat(length))));
-    texts.push("x/".repeat(2048));
-    texts
-}
-
 /// Returns a plan with a text in one of the places of tests/nix/values.nix.
 fn plan_with(place: &str, text: &str) -> Value {
     let (mut workflow, mut job, mut step) = (json!({}), json!({}), json!({ "bash": "true" }));
+    let mut second = None;
     match place {
         "jobs" => workflow = json!({ "jobs": { text: { "steps": [step] } } }),
         "name" => workflow = json!({ "name": text }),
@@ -365,6 +273,14 @@ fn plan_with(place: &str, text: &str) -> Value {
         "matrix" => job = json!({ "matrix": { "group": "m", "values": { text: "1" } } }),
         "provider" => job = json!({ "envFrom": [[text]] }),
         "condition" => job = json!({ "condition": text }),
+        "stepCondition" => {
+            step = json!({ "bash": "true", "id": "a" });
+            second = Some(json!({ "bash": "true", "condition": text }));
+        }
+        "stepEnv" => step = json!({ "bash": "true", "env": { "A": text } }),
+        "outputFrom" => job = json!({ "outputsFrom": { "a": text } }),
+        "outputFromName" => job = json!({ "outputsFrom": { text: "a" } }),
+        "id" => step = json!({ "bash": "true", "id": text }),
         "output" => job = json!({ "outputs": { text: "x" } }),
         "path" => job = json!({ "outputs": { "x": text } }),
         "credential" => job = json!({ "credentials": { text: "/x" } }),
@@ -374,7 +290,8 @@ fn plan_with(place: &str, text: &str) -> Value {
         "script" => step = json!({ "bash": text }),
         other => panic!("unknown place `{other}`"),
     }
-    let job = with(json!({ "steps": [step] }), job);
+    let steps: Vec<_> = [Some(step), second].into_iter().flatten().collect();
+    let job = with(json!({ "steps": steps }), job);
     with(
         json!({ "version": 1, "name": "ci", "jobs": { "test": job } }),
         workflow,
@@ -382,8 +299,7 @@ fn plan_with(place: &str, text: &str) -> Value {
 }
 
 fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
-    let texts = texts();
-    let list = serde_json::to_string(&texts).unwrap();
+    let list = json!({ "texts": texts_of(""), "expressions": texts_of("condition") }).to_string();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), list).unwrap();
     let values = repository().join("tests/nix/values.nix");
@@ -398,7 +314,7 @@ fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
         .unwrap_or_else(|error| panic!("{error}"));
     let mut wrong = Vec::new();
     for (place, plans) in found.as_object().unwrap() {
-        for (text, plan) in texts.iter().zip(plans.as_array().unwrap()) {
+        for (text, plan) in texts_of(place).iter().zip(plans.as_array().unwrap()) {
             let shown: String = text.chars().take(40).collect();
             let engine = plan::parse(plan_with(place, text).to_string().as_bytes())
                 .map(drop)

@@ -1,5 +1,5 @@
 # Conditions of jobs and steps: `success()` (the default), `failure()`, `always()`, `cancelled()`,
-# or the exit status of a script.
+# an expression of GitHub's language, or the exit status of a script.
 #
 # Look at: The log has the reason for each skipped job and step. Run it with `--input
 # healthy=false`: `deploy` fails, its step `diagnose` and the job `rollback` run, `announce` does
@@ -26,12 +26,13 @@ nixactions.mkWorkflow {
         '';
       }
       {
+        id = "health";
         name = "health";
         bash = ''[ -s current/date ] && [ "$INPUT_HEALTHY" = true ]'';
       }
       {
         name = "diagnose";
-        condition = "failure()";
+        condition = "failure() && steps.health.outcome == 'failure'";
         bash = "ls -l current current/";
       }
       {
@@ -51,7 +52,7 @@ nixactions.mkWorkflow {
     };
     rollback = {
       needs = [ "deploy" ];
-      condition = "failure()";
+      condition = "!cancelled() && needs.deploy.result == 'failure'";
       steps = [
         {
           name = "switch back";

@@ -6,6 +6,7 @@
 #   needs.nix       what jobs need: unknown jobs, circles
 #   artifacts.nix   who saves what, and who takes it in
 #   jobs.nix        jobs and their steps, matrices, executors
+#   expressions.nix expressions in conditions and values
 #   variables.nix   names that the engine itself sets; inputs of a run
 #   secrets.nix     warnings of what looks like a secret
 #   retries.nix     warnings of waits that are cut
@@ -62,7 +63,8 @@ let
     ++ checks ./jobs.nix
     ++ checks ./needs.nix
     ++ checks ./artifacts.nix
-    ++ checks ./variables.nix;
+    ++ checks ./variables.nix
+    ++ checks ./expressions.nix;
 
   warnings =
     checks ./secrets.nix

@@ -31,7 +31,22 @@ let
     ++ lib.optional (
       groups ? ${name}
     ) "${at name}: a matrix has the same name, so `needs` on it could mean both: rename one"
+    ++ sameIds name
     ++ lib.concatLists (lib.imap1 (number: step: ofStep (atStep name number step) step) (stepsOf name));
+
+  # Steps are told apart by their ids, also in variables.
+  sameIds =
+    name:
+    let
+      ids = map (step: step.id) (lib.filter (step: step.id != null) (stepsOf name));
+    in
+    map (id: "${at name}, steps: `${id}` is the id of two: give each an id of its own") (
+      words.repeated ids
+    )
+    ++ lib.mapAttrsToList (
+      variable: same:
+      "${at name}, steps: the outcomes of ${words.quoted same} are one variable, `STEPS_${variable}_OUTCOME`: rename one"
+    ) (lib.filterAttrs (_: same: lib.length same > 1) (lib.groupBy words.upper (lib.unique ids)));
 
   ofStep =
     at: step:

@@ -12,7 +12,7 @@
 }:
 let
   inherit (config) jobs inputs;
-  upper = name: lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] name);
+  inherit (words) upper;
 
   own = lib.genAttrs [
     "NIXACTIONS"
@@ -35,6 +35,7 @@ let
       )
     ) (lib.attrValues jobs)
   );
+  ids = lib.filter (id: id != null) (lib.concatMap (job: map (step: step.id) (stepsOf job)) names);
   taken = own // ofInputs // ofMatrices;
   isOwn = name: own ? ${name} || lib.hasPrefix "NIXACTIONS_" name;
   reason =
@@ -46,6 +47,10 @@ let
         lib.hasPrefix "NEEDS_" name && lib.any (job: lib.hasPrefix "NEEDS_${upper job}_" name) names
       then
         "it holds the result of a need"
+      else if
+        lib.hasPrefix "STEPS_" name && lib.any (id: lib.hasPrefix "STEPS_${upper id}_" name) ids
+      then
+        "it holds the result of a step"
       else
         null
     );

@@ -52,8 +52,9 @@
     default = "success()";
     example = "always()";
     description = ''
-      When the job or step runs: `success()`, `failure()`, `always()`, `cancelled()`, or a bash
-      script. A script is asked only after success. Its exit status 0 runs the job or step.
+      When the job or step runs: `success()`, `failure()`, `always()`, `cancelled()`, an
+      [expression](plan.md#expressions), or a bash script. A script is asked only after success. Its
+      exit status 0 runs the job or step.
     '';
   };
   continueOnError = lib.mkOption {

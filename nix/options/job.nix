@@ -54,6 +54,17 @@ in
         to the workspace.
       '';
     };
+    outputsFrom = lib.mkOption {
+      type = lib.types.nullOr (types.attrsOf types.name types.variable);
+      default = null;
+      example = {
+        version = "v\${{ steps.tag.outputs.version }}";
+      };
+      description = ''
+        The outputs of the job by name, as texts with expressions. The default is all that its steps
+        wrote to `$NIXACTIONS_OUTPUT`.
+      '';
+    };
     properties = lib.mkOption {
       type = lib.types.attrsOf types.variable;
       default = { };

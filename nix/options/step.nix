@@ -6,13 +6,28 @@ in
 {
   options = {
     inherit (common)
-      env
       envFrom
       retry
       timeout
       condition
       continueOnError
       ;
+    env = common.env // {
+      description = ''
+        Variables of the step, stronger than those of its job. Their values may have
+        [expressions](plan.md#expressions). They are in the plan and in the store, where everybody
+        can read them. Use `envFrom` for secrets.
+      '';
+    };
+    id = lib.mkOption {
+      type = lib.types.nullOr types.name;
+      default = null;
+      example = "list";
+      description = ''
+        The id by which later steps of the job see this step: its outputs as `STEPS_<ID>_<KEY>`, and
+        how it ended as `STEPS_<ID>_OUTCOME` and `STEPS_<ID>_CONCLUSION`.
+      '';
+    };
     name = lib.mkOption {
       type = lib.types.nullOr types.label;
       default = null;

@@ -1,6 +1,6 @@
 # For each place where a text may stand in a workflow, and each of some texts: the plan, or null
-# where the language refuses it.
-texts:
+# where the language refuses it. Where expressions may stand, there are more texts.
+{ texts, expressions }:
 let
   pkgs = import ./pkgs.nix { };
   nixactions = import ../../nix { inherit pkgs; };
@@ -27,6 +27,24 @@ let
     root = text: workflow { } { executor = nixactions.executors.nspawn { root = text; }; } { };
     provider = text: workflow { } { envFrom = [ [ text ] ]; } { };
     condition = text: workflow { } { condition = text; } { };
+    stepCondition =
+      text:
+      workflow { } {
+        steps = [
+          {
+            id = "a";
+            bash = "true";
+          }
+          {
+            bash = "true";
+            condition = text;
+          }
+        ];
+      } { };
+    stepEnv = text: workflow { } { } { env.A = text; };
+    outputFrom = text: workflow { } { outputsFrom.a = text; } { };
+    outputFromName = text: workflow { } { outputsFrom.${text} = "a"; } { };
+    id = text: workflow { } { } { id = text; };
     output = text: workflow { } { outputs.${text} = "x"; } { };
     path = text: workflow { } { outputs.x = text; } { };
     credential = text: workflow { } { credentials.${text} = "/x"; } { };
@@ -51,4 +69,19 @@ let
     in
     if tried.success then tried.value else null;
 in
-builtins.mapAttrs (_: place: map (text: planOf (place text)) texts) places
+builtins.mapAttrs (
+  name: place:
+  map (text: planOf (place text)) (
+    if
+      builtins.elem name [
+        "condition"
+        "stepCondition"
+        "stepEnv"
+        "outputFrom"
+      ]
+    then
+      expressions
+    else
+      texts
+  )
+) places

@@ -111,6 +111,10 @@ name_type! {
     WorkflowName, NAME_PATTERN, NAME_MAX
 }
 name_type! {
+    /// The id of a step, unique in its job, of the same form as a job's name.
+    StepId, NAME_PATTERN, NAME_MAX
+}
+name_type! {
     /// The id of a run, `<workflow>-<n>`, unique in its state directory.
     RunId, RUN_PATTERN, NAME_MAX + 19
 }
@@ -123,6 +127,13 @@ impl TryFrom<String> for JobName {
 }
 
 impl TryFrom<String> for WorkflowName {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        check_name(&text).map(|()| Self(text))
+    }
+}
+
+impl TryFrom<String> for StepId {
     type Error = NameError;
     fn try_from(text: String) -> Result<Self, NameError> {
         check_name(&text).map(|()| Self(text))

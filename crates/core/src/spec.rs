@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{JobName, RunId, WorkflowName},
+    ids::{JobName, RunId, StepId, WorkflowName},
     record::Versioned,
     settings::{Argv, Env, Retry, Seconds, Setting},
 };
@@ -123,7 +123,10 @@ pub struct OutputSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StepSpec {
-    /// The step's name, never empty.
+    /// Its id, by which later steps see how it ended and what it put out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<StepId>,
+    /// Its name, never empty.
     pub name: String,
     /// The command: argv, or a script.
     pub command: Command,
@@ -166,7 +169,27 @@ pub struct MatrixSpec {
     pub slots: Option<u32>,
 }
 
-/// The spec of a job for its runner: the content of `spec.json`.
+/// What expressions see of a run's inputs and of a job's place in a matrix: texts, numbers and
+/// booleans.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Values {
+    /// The inputs by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, serde_json::Value>,
+    /// The values of the matrix by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub matrix: BTreeMap<String, serde_json::Value>,
+}
+
+impl Values {
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.inputs.is_empty() && self.matrix.is_empty()
+    }
+}
+
+/// A job as its runner gets it: the content of `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobSpec {
@@ -230,7 +253,13 @@ pub struct JobSpec {
     pub job_env_from: Vec<Argv>,
     /// `INPUT_<K>` and `MATRIX_<K>` variables.
     pub inputs_env: Env,
-    /// Variables that override all others.
+    /// What expressions see of inputs and of the matrix.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub values: Values,
+    /// The job's outputs by name, where it names them: texts with expressions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_from: Option<Env>,
+    /// Variables that outrank all others.
     pub overrides: Env,
     /// Whether the job's credentials hold secret variables.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -6,53 +6,25 @@
 
 use std::time::Duration;
 
+use nixactions_expression::Status;
+
+pub use crate::conditions::{Condition, Expression};
 use crate::{
     ids::JobName,
     record::Conclusion,
     settings::{Backoff, Retry},
 };
 
-/// The condition of a job or step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
-    /// `success()`, the default: everything before it succeeded.
-    Success,
-    /// `failure()`: something before it failed.
-    Failure,
-    /// `always()`: no condition.
-    Always,
-    /// `cancelled()`: the run is being cancelled.
-    Cancelled,
-    /// A bash text, evaluated after an implicit `success()`.
-    Bash(String),
-}
-
-impl Condition {
-    /// Returns the condition of a plan's text. An absent text means `success()`.
-    pub fn parse(text: Option<&str>) -> Self {
-        match text.map(str::trim) {
-            None | Some("success()" | "") => Self::Success,
-            Some("failure()") => Self::Failure,
-            Some("always()") => Self::Always,
-            Some("cancelled()") => Self::Cancelled,
-            Some(bash) => Self::Bash(bash.to_owned()),
-        }
-    }
-
-    /// Returns whether the condition requires that everything before succeeded.
-    pub fn implies_success(&self) -> bool {
-        matches!(self, Self::Success | Self::Bash(_))
-    }
-}
-
-/// The decision of a gate.
+/// What a gate decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
     /// The job or step runs.
     Run,
     /// The job or step runs if this bash text exits 0.
     Ask(String),
-    /// The job or step is skipped, for this reason.
+    /// It fails: its condition could not be evaluated, for this reason.
+    Fail(String),
+    /// It is skipped, for this reason.
     Skip(String),
     /// The job or step is cancelled before its start, for this reason.
     Cancel(String),
@@ -69,10 +41,22 @@ pub struct Need {
     pub failed: bool,
 }
 
-/// Decides whether a job runs, once all its needs are finished. `cancelled` is the reason of the
-/// run's cancellation, if there is one.
-pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: Option<&str>) -> Gate {
+/// Tells whether an expression is true, given what the status functions say; or why it cannot be
+/// told.
+pub type Evaluate<'a> = &'a dyn Fn(&Expression, Status) -> Result<bool, String>;
+
+/// Decides whether a job runs, once all its needs are finished. `cancelled` is why the run is being
+/// cancelled, if it is.
+pub fn job_gate(
+    condition: &Condition,
+    needs: &[Need],
+    cancelled: Option<&str>,
+    evaluate: Evaluate<'_>,
+) -> Gate {
     match (condition, cancelled) {
+        (Condition::Expression(expression), _) => {
+            expression_gate(expression, needs, cancelled, evaluate)
+        }
         (Condition::Always, _) | (Condition::Cancelled, Some(_)) => Gate::Run,
         (Condition::Cancelled, None) => Gate::Skip(was_false("cancelled()")),
         (Condition::Failure, Some(reason)) => Gate::Cancel(reason.to_owned()),
@@ -90,12 +74,63 @@ pub fn job_gate(condition: &Condition, needs: &[Need], cancelled: Option<&str>) 
     }
 }
 
-/// Decides whether a job of a matrix runs. `cancelled` is the reason of the group's cancellation,
-/// if there is one. As in a cancelled run, jobs that clean up still run.
+/// As [`job_gate`], for an expression. In a run that is being cancelled it decides as on GitHub: a
+/// job whose expression is true then runs. One that would have run otherwise is cancelled.
+fn expression_gate(
+    expression: &Expression,
+    needs: &[Need],
+    cancelled: Option<&str>,
+    evaluate: Evaluate<'_>,
+) -> Gate {
+    let blocked = blocked(needs.iter().map(|need| (&need.job, need.conclusion)));
+    if let (false, Some(reason)) = (expression.calls_status, &blocked) {
+        return Gate::Skip(reason.clone());
+    }
+    let holds = |is_cancelled: bool| {
+        let status = Status {
+            success: blocked.is_none() && !is_cancelled,
+            failure: needs.iter().any(|need| need.failed) && !is_cancelled,
+            cancelled: is_cancelled,
+        };
+        evaluate(expression, status)
+    };
+    let runs_in_cancelled = || Ok(expression.calls_status && holds(true)?);
+    let decided = match cancelled {
+        None => holds(false).map(|holds| if holds { Gate::Run } else { skip(expression) }),
+        Some(reason) => runs_in_cancelled().and_then(|runs| {
+            Ok(if runs {
+                Gate::Run
+            } else if holds(false)? {
+                Gate::Cancel(reason.to_owned())
+            } else {
+                skip(expression)
+            })
+        }),
+    };
+    decided.unwrap_or_else(|reason| untold(expression, &reason))
+}
+
+fn skip(expression: &Expression) -> Gate {
+    Gate::Skip(was_false(&expression.text))
+}
+
+fn untold(expression: &Expression, reason: &str) -> Gate {
+    Gate::Fail(format!(
+        "{} could not be evaluated: {reason}",
+        condition(&expression.text)
+    ))
+}
+
+/// Decides whether a job of a matrix runs whose group is being cancelled, for this reason: cleaning
+/// up goes on, as in a cancelled run.
 pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>) -> Gate {
     match (gate, cancelled) {
         (Gate::Run | Gate::Ask(_), Some(reason))
-            if !matches!(condition, Condition::Always | Condition::Cancelled) =>
+            // An expression was told that the group is being cancelled.
+            if !matches!(
+                condition,
+                Condition::Always | Condition::Cancelled | Condition::Expression(_)
+            ) =>
         {
             Gate::Cancel(reason)
         }
@@ -141,10 +176,25 @@ pub fn blocked<'a>(needs: impl Iterator<Item = (&'a JobName, Conclusion)>) -> Op
     first
 }
 
-/// Decides whether a step runs. `so_far` is the job's state after its earlier steps. The job's own
-/// timeout counts as cancelled.
-pub fn step_gate(condition: &Condition, so_far: Conclusion) -> Gate {
+/// Decides whether a step runs. `so_far` is the job's state over its earlier steps: success,
+/// failure, or cancelled (also by the job's own timeout).
+pub fn step_gate(condition: &Condition, so_far: Conclusion, evaluate: Evaluate<'_>) -> Gate {
+    if let Condition::Expression(expression) = condition
+        && (expression.calls_status || so_far == Conclusion::Success)
+    {
+        let status = Status {
+            success: so_far == Conclusion::Success,
+            failure: so_far == Conclusion::Failure,
+            cancelled: so_far == Conclusion::Cancelled,
+        };
+        return match evaluate(expression, status) {
+            Ok(true) => Gate::Run,
+            Ok(false) => skip(expression),
+            Err(reason) => untold(expression, &reason),
+        };
+    }
     let holds = match condition {
+        Condition::Expression(_) => false,
         Condition::Always => true,
         Condition::Success | Condition::Bash(_) => so_far == Conclusion::Success,
         Condition::Failure => so_far == Conclusion::Failure,
@@ -228,6 +278,11 @@ mod tests {
     use super::*;
     use Conclusion::{Cancelled, Failure, Skipped, Success};
 
+    /// There is no expression in the cases that call this.
+    fn none(_: &Expression, _: Status) -> Result<bool, String> {
+        Err("not asked".to_owned())
+    }
+
     fn need(name: &str, conclusion: Conclusion) -> Need {
         Need {
             job: name.parse().unwrap(),
@@ -241,8 +296,8 @@ mod tests {
     }
 
     #[test]
-    fn success_requires_that_every_need_succeeded() {
-        let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, None);
+    fn success_needs_every_need_to_succeed() {
+        let gate = |needs: &[Need]| job_gate(&Condition::Success, needs, None, &none);
         assert_eq!(gate(&[]), Gate::Run);
         assert_eq!(gate(&[need("a", Success), need("b", Success)]), Gate::Run);
         assert_eq!(
@@ -267,18 +322,19 @@ mod tests {
             ..need("a", Skipped)
         };
         assert_eq!(
-            job_gate(&Condition::Failure, &[skipped_after_failure], None),
+            job_gate(&Condition::Failure, &[skipped_after_failure], None, &none),
             Gate::Run
         );
         assert_eq!(
-            job_gate(&Condition::Failure, &[need("a", Skipped)], None),
+            job_gate(&Condition::Failure, &[need("a", Skipped)], None, &none),
             skip("condition `failure()` was false")
         );
         assert_eq!(
             job_gate(
                 &Condition::Failure,
                 &[need("a", Failure)],
-                Some(RUN_CANCELLED)
+                Some(RUN_CANCELLED),
+                &none
             ),
             Gate::Cancel("the run was cancelled".into())
         );
@@ -287,14 +343,15 @@ mod tests {
     #[test]
     fn always_runs_after_failure_and_cancellation() {
         assert_eq!(
-            job_gate(&Condition::Always, &[need("a", Failure)], None),
+            job_gate(&Condition::Always, &[need("a", Failure)], None, &none),
             Gate::Run
         );
         assert_eq!(
             job_gate(
                 &Condition::Always,
                 &[need("a", Cancelled)],
-                Some(RUN_CANCELLED)
+                Some(RUN_CANCELLED),
+                &none
             ),
             Gate::Run
         );
@@ -303,11 +360,11 @@ mod tests {
     #[test]
     fn cancelled_runs_only_in_a_cancelled_run() {
         assert_eq!(
-            job_gate(&Condition::Cancelled, &[], Some(RUN_CANCELLED)),
+            job_gate(&Condition::Cancelled, &[], Some(RUN_CANCELLED), &none),
             Gate::Run
         );
         assert_eq!(
-            job_gate(&Condition::Cancelled, &[need("a", Failure)], None),
+            job_gate(&Condition::Cancelled, &[need("a", Failure)], None, &none),
             skip("condition `cancelled()` was false")
         );
     }
@@ -318,7 +375,8 @@ mod tests {
             job_gate(
                 &Condition::Success,
                 &[need("a", Success)],
-                Some(RUN_CANCELLED)
+                Some(RUN_CANCELLED),
+                &none
             ),
             Gate::Cancel("the run was cancelled".into())
         );
@@ -326,7 +384,8 @@ mod tests {
             job_gate(
                 &Condition::Success,
                 &[need("a", Failure)],
-                Some(RUN_CANCELLED)
+                Some(RUN_CANCELLED),
+                &none
             ),
             skip("need `a` failed")
         );
@@ -361,14 +420,17 @@ mod tests {
     fn any_other_condition_is_bash_after_an_implicit_success() {
         let bash = Condition::parse(Some(" [ \"$X\" = 1 ] "));
         assert_eq!(
-            job_gate(&bash, &[], None),
+            job_gate(&bash, &[], None, &none),
             Gate::Ask("[ \"$X\" = 1 ]".into())
         );
         assert_eq!(
-            job_gate(&bash, &[need("a", Failure)], None),
+            job_gate(&bash, &[need("a", Failure)], None, &none),
             skip("need `a` failed")
         );
-        assert_eq!(step_gate(&bash, Failure), skip("an earlier step failed"));
+        assert_eq!(
+            step_gate(&bash, Failure, &none),
+            skip("an earlier step failed")
+        );
     }
 
     #[test]
@@ -388,19 +450,70 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_earlier_steps_decides_on_a_step() {
-        assert_eq!(step_gate(&Condition::Success, Success), Gate::Run);
+    fn an_expression_decides_by_what_the_status_functions_say() {
+        let gate = |text: &str, needs: &[Need], cancelled| {
+            // `true` where the only word of it is.
+            let evaluate = |expression: &Expression, status: Status| match expression.text.trim() {
+                "!cancelled()" => Ok(!status.cancelled),
+                "!failure()" => Ok(!status.failure),
+                "success() || failure()" => Ok(status.success || status.failure),
+                "always() && 1" | "1" => Ok(true),
+                "0" => Ok(false),
+                _ => Err("no".to_owned()),
+            };
+            let condition = Condition::parse(Some(text));
+            let gate = job_gate(&condition, needs, cancelled, &evaluate);
+            let cancelled = cancelled.map(str::to_owned);
+            assert_eq!(matrix_gate(&condition, gate.clone(), cancelled), gate);
+            gate
+        };
+        let failed = [need("a", Failure)];
+        let cancel = Some(RUN_CANCELLED);
+        let cancels = Gate::Cancel(RUN_CANCELLED.to_owned());
+        assert_eq!(gate("!cancelled()", &failed, None), Gate::Run);
+        assert_eq!(gate("!cancelled()", &failed, cancel), cancels);
+        assert_eq!(gate("always() && 1", &failed, cancel), Gate::Run);
+        assert_eq!(gate("!failure()", &[need("a", Skipped)], None), Gate::Run);
         assert_eq!(
-            step_gate(&Condition::Success, Failure),
+            gate("!failure()", &failed, None),
+            skip("condition `!failure()` was false")
+        );
+        assert_eq!(gate("success() || failure()", &[], cancel), cancels);
+        assert_eq!(gate("${{ 1 }}", &[], None), Gate::Run);
+        assert_eq!(gate("${{ 1 }}", &[], cancel), cancels);
+        assert_eq!(gate("${{ 1 }}", &failed, None), skip("need `a` failed"));
+        assert_eq!(gate("${{ 0 }}", &[], None), skip("condition `0` was false"));
+        let why = "condition `x` could not be evaluated: no";
+        assert_eq!(gate("${{ x }}", &[], None), Gate::Fail(why.to_owned()));
+        let step = |text: &str, so_far| {
+            let evaluate = |_: &Expression, status: Status| Ok(status.failure);
+            step_gate(&Condition::parse(Some(text)), so_far, &evaluate)
+        };
+        assert_eq!(step("failure() && x", Failure), Gate::Run);
+        assert_eq!(
+            step("failure() && x", Cancelled),
+            skip("condition `failure() && x` was false")
+        );
+        assert_eq!(step("${{ x }}", Failure), skip("an earlier step failed"));
+    }
+
+    #[test]
+    fn steps_follow_the_state_of_the_earlier_ones() {
+        assert_eq!(step_gate(&Condition::Success, Success, &none), Gate::Run);
+        assert_eq!(
+            step_gate(&Condition::Success, Failure, &none),
             skip("an earlier step failed")
         );
-        assert_eq!(step_gate(&Condition::Failure, Failure), Gate::Run);
+        assert_eq!(step_gate(&Condition::Failure, Failure, &none), Gate::Run);
         assert_eq!(
-            step_gate(&Condition::Failure, Cancelled),
+            step_gate(&Condition::Failure, Cancelled, &none),
             skip("condition `failure()` was false")
         );
-        assert_eq!(step_gate(&Condition::Cancelled, Cancelled), Gate::Run);
-        assert_eq!(step_gate(&Condition::Always, Cancelled), Gate::Run);
+        assert_eq!(
+            step_gate(&Condition::Cancelled, Cancelled, &none),
+            Gate::Run
+        );
+        assert_eq!(step_gate(&Condition::Always, Cancelled, &none), Gate::Run);
     }
 
     #[test]

@@ -27,4 +27,4 @@ pub use properties::size;
 pub use rules::{input_variable, matrix_variable};
 pub use schema::{schema, schema_text};
 pub use support::unsupported;
-pub use validate::{InputError, resolve_inputs, set_by_engine};
+pub use validate::{InputError, input_values, resolve_inputs, set_by_engine};

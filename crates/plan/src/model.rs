@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use nixactions_core::settings::*;
 use nixactions_core::{
-    ids::{JobName, WorkflowName},
+    ids::{JobName, StepId, WorkflowName},
     record::Versioned,
 };
 
@@ -228,7 +228,7 @@ pub struct Job {
     /// Jobs that must be finished before this job starts.
     #[serde(default)]
     pub needs: Vec<JobName>,
-    /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
+    /// `success()`, `failure()`, `always()`, `cancelled()`, an expression or bash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Whether a failure counts as success.
@@ -254,6 +254,10 @@ pub struct Job {
     /// Artifacts saved after the last step: name to path in the workspace.
     #[serde(default)]
     pub outputs: BTreeMap<String, String>,
+    /// The outputs of the job by name: texts with expressions. The default is all that its steps
+    /// wrote to `$NIXACTIONS_OUTPUT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_from: Option<Env>,
     /// The retry of the job. `null` means none.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub retry: Setting<Retry>,
@@ -407,6 +411,10 @@ impl JsonSchema for MatrixValue {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
+    /// The step's id: later steps of the job see its outputs as `STEPS_<ID>_<KEY>`, and how it
+    /// ended as `STEPS_<ID>_OUTCOME` and `STEPS_<ID>_CONCLUSION`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<StepId>,
     /// The step's name in logs and records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -417,7 +425,7 @@ pub struct Step {
     /// A script for `bash --noprofile --norc -eo pipefail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bash: Option<String>,
-    /// Variables of the step.
+    /// Variables of the step. Their values may have expressions: `${{ … }}`.
     #[serde(default)]
     pub env: Env,
     /// Providers of variables of the step, in order.
@@ -426,7 +434,7 @@ pub struct Step {
     /// The directory in the workspace in which the step runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
-    /// `success()`, `failure()`, `always()`, `cancelled()` or bash.
+    /// `success()`, `failure()`, `always()`, `cancelled()`, an expression or bash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Whether a failure counts as success.

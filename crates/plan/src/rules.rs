@@ -2,8 +2,9 @@
 //!
 //! Each rule looks at one text alone. `validate` checks values against each other.
 
-use nixactions_core::settings::ARG_BYTES_MAX;
 pub(super) use nixactions_core::settings::upper;
+use nixactions_core::{conditions::Condition, settings::ARG_BYTES_MAX};
+use nixactions_expression::STATUS_FUNCTIONS;
 
 use super::fault::{Refusal, nearest, quoted};
 
@@ -23,8 +24,6 @@ const ENGINE_OWN: &[&str] = &[
     "GITHUB_STEP_SUMMARY",
     "JOB_ENV",
 ];
-
-const STATUS_FUNCTIONS: &[&str] = &["success", "failure", "always", "cancelled"];
 
 type Checked = Result<(), Refusal>;
 
@@ -231,9 +230,11 @@ pub(super) fn passed_variable(name: &str) -> Checked {
     Ok(())
 }
 
-/// Checks a condition: a status function, or bash that does not look like a misspelt one.
+/// A condition: a status function, an expression, or bash that is not meant to be one. What an
+/// expression says is `validate`'s to check.
 pub(super) fn condition(text: &str) -> Checked {
-    const EXPECTED: &str = "`success()`, `failure()`, `always()`, `cancelled()` or bash";
+    const EXPECTED: &str =
+        "`success()`, `failure()`, `always()`, `cancelled()`, an expression or bash";
     let refuse = |hint: String| Err(Refusal::new(quoted(text), EXPECTED).hint(hint));
     let trimmed = text.trim();
     if trimmed.is_empty() {
@@ -245,14 +246,11 @@ pub(super) fn condition(text: &str) -> Checked {
             "a condition without NUL characters",
         ));
     }
-    if text.contains("${{") {
-        return refuse("`${{ }}` expressions do not exist here; write bash".to_owned());
-    }
-    if STATUS_FUNCTIONS
-        .iter()
-        .any(|function| trimmed.strip_suffix("()") == Some(function))
-    {
+    let Condition::Bash(_) = Condition::parse(Some(text)) else {
         return Ok(());
+    };
+    if text.contains("${{") {
+        return refuse("wrap the whole condition in one `${{ }}`".to_owned());
     }
     // `word()` alone is not valid bash either. `word` alone would be a missing command, which would
     // silently skip the job.
@@ -263,10 +261,8 @@ pub(super) fn condition(text: &str) -> Checked {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if is_word && call == format!("{word}()") {
-        let near = nearest(word, STATUS_FUNCTIONS.iter().copied()).or(STATUS_FUNCTIONS
-            .iter()
-            .copied()
-            .find(|known| *known == word));
+        let near = nearest(word, STATUS_FUNCTIONS)
+            .or(STATUS_FUNCTIONS.into_iter().find(|known| *known == word));
         return match near.or_else(|| (word == "canceled").then_some("cancelled")) {
             Some(near) => refuse(format!("did you mean `{near}()`?")),
             None => refuse(format!("unknown status function `{word}()`")),
@@ -278,31 +274,11 @@ pub(super) fn condition(text: &str) -> Checked {
     {
         return refuse(format!("did you mean `{function}()`?"));
     }
-    if let Some(function) = STATUS_FUNCTIONS
-        .iter()
-        .find(|function| has_call(trimmed, function))
-    {
-        return refuse(format!(
-            "`{function}()` stands alone; it cannot be part of an expression"
-        ));
-    }
     Ok(())
 }
 
-/// Returns whether the text contains `function()` as a separate word.
-fn has_call(text: &str, function: &str) -> bool {
-    text.match_indices(function).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + function.len()..].trim_start();
-        !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
-            && after
-                .strip_prefix('(')
-                .is_some_and(|rest| rest.trim_start().starts_with(')'))
-    })
-}
-
-/// Returns the variable that holds an input in the steps: `INPUT_<K>`, in upper case and with `_`
-/// for `-`.
+/// Returns the variable in which steps see an input: `INPUT_<K>`, in upper case and with `_` for
+/// `-`.
 pub fn input_variable(input: &str) -> String {
     format!("INPUT_{}", upper(input))
 }
@@ -351,17 +327,12 @@ mod tests {
         );
         assert_eq!(hint(condition("always")), "did you mean `always()`?");
         assert_eq!(
-            hint(condition("!cancelled()")),
-            "`cancelled()` stands alone; it cannot be part of an expression"
+            hint(condition("${{ env.A }} && ${{ env.B }}")),
+            "wrap the whole condition in one `${{ }}`"
         );
-        assert_eq!(
-            hint(condition("success() && test -f x")),
-            "`success()` stands alone; it cannot be part of an expression"
-        );
-        assert_eq!(
-            hint(condition("${{ success() }}")),
-            "`${{ }}` expressions do not exist here; write bash"
-        );
+        for expression in ["!cancelled()", "success() && test -f x", "${{ success() }}"] {
+            condition(expression).unwrap();
+        }
         assert_eq!(hint(condition(" ")), "leave `condition` out");
     }
 

@@ -3,19 +3,21 @@
 use std::time::Instant;
 
 use super::{
-    env::Environment,
+    env::{Environment, Level},
     files::write_anew,
     gate,
     job::Job,
     journal::Priority,
     leave::hide_in_step,
     step::skipped,
+    variables::StepResult,
     workspace::{self, WorkspaceError},
 };
 use crate::{
     error::describe,
     event::EventKind,
     record::Conclusion,
+    spec::StepSpec,
     status::{self, Condition, Gate},
 };
 
@@ -58,6 +60,7 @@ impl Job<'_> {
         let spec = self.spec;
         for (index, step) in spec.steps.iter().enumerate() {
             self.notice_cancellation();
+            self.step_outputs.clear();
             let record = if self.processes.killed {
                 skipped(step, "the job was killed".to_owned())
             } else if self
@@ -66,10 +69,16 @@ impl Job<'_> {
             {
                 skipped(step, "the time for cleaning up was over".to_owned())
             } else {
-                match status::step_gate(&Condition::parse(step.condition.as_deref()), self.state) {
-                    Gate::Run => self.step(index, step, environment),
-                    Gate::Ask(condition) => self.step_if(&condition, index, step, environment),
-                    Gate::Skip(reason) | Gate::Cancel(reason) => skipped(step, reason),
+                let filled = self.fill_env(index, step, environment);
+                match (self.step_gate(index, step, environment), filled) {
+                    (Gate::Run, Ok(())) => self.step(index, step, environment),
+                    (Gate::Ask(condition), Ok(())) => {
+                        self.step_if(&condition, index, step, environment)
+                    }
+                    (Gate::Skip(reason) | Gate::Cancel(reason), _) => skipped(step, reason),
+                    (Gate::Fail(reason), _) | (_, Err(reason)) => {
+                        self.not_started(step, Conclusion::Failure, reason)
+                    }
                 }
             };
             if let (Conclusion::Skipped, Some(reason)) = (record.outcome, &record.reason) {
@@ -86,6 +95,18 @@ impl Job<'_> {
                 }
                 self.fail(format!("step {}: {reason}", step.name));
             }
+            if let Some(id) = &step.id {
+                let ended = StepResult {
+                    id: id.to_string(),
+                    outcome: record.outcome,
+                    conclusion: record.conclusion,
+                    outputs: std::mem::take(&mut self.step_outputs),
+                };
+                environment
+                    .remember(ended)
+                    .into_iter()
+                    .for_each(|warning| self.warn_once(warning));
+            }
             let mut record = record;
             hide_in_step(&self.processes.journal.masker, &mut record);
             self.annotate();
@@ -97,6 +118,13 @@ impl Job<'_> {
             self.record.steps.push(record);
         }
         self.notice_cancellation();
+    }
+
+    fn step_gate(&self, index: usize, step: &StepSpec, environment: &Environment) -> Gate {
+        let condition = Condition::parse(step.condition.as_deref());
+        status::step_gate(&condition, self.state, &|expression, status| {
+            self.is_true(expression, status, environment, Level::Step(index))
+        })
     }
 
     /// Saves the artifacts that exist, also of a failed job. A missing artifact fails a job that

@@ -91,16 +91,24 @@ impl Job<'_> {
         match self.ask(condition, question) {
             Ok(true) => self.step(index, step, environment),
             Ok(false) => skipped(step, status::was_false(condition)),
-            Err((outcome, reason)) => {
-                self.processes
-                    .journal
-                    .note(&format!("step {}: {reason}", step.name), Priority::Error);
-                StepRecord {
-                    outcome,
-                    conclusion: status::conclude(outcome, step.continue_on_error),
-                    ..skipped(step, reason)
-                }
-            }
+            Err((outcome, reason)) => self.not_started(step, outcome, reason),
+        }
+    }
+
+    /// Returns the record of a step that should have run and cannot, and tells the log why.
+    pub(super) fn not_started(
+        &mut self,
+        step: &StepSpec,
+        outcome: Conclusion,
+        reason: String,
+    ) -> StepRecord {
+        self.processes
+            .journal
+            .note(&format!("step {}: {reason}", step.name), Priority::Error);
+        StepRecord {
+            outcome,
+            conclusion: status::conclude(outcome, step.continue_on_error),
+            ..skipped(step, reason)
         }
     }
 

@@ -8,10 +8,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use nixactions_expression::template::is_template;
+
 use super::{
     files::{self, StepFiles},
     gate::NeedResult,
-    needs,
+    variables::{self, StepResult, Variables},
 };
 use crate::{paths::JobPaths, programs, settings::Env, spec::JobSpec};
 
@@ -44,6 +46,12 @@ pub struct Environment {
     results: Env,
     /// The outputs of the needs.
     outputs: Env,
+    /// The variables of steps whose values have expressions, with their values.
+    filled: BTreeMap<usize, Env>,
+    /// The steps with an id that are over, and what later steps see of them.
+    steps: Vec<StepResult>,
+    step_results: Env,
+    step_outputs: Env,
 }
 
 /// Names of variables that a user gave although the engine sets them. Their values are dropped.
@@ -53,11 +61,11 @@ impl Environment {
     /// Returns the environment from the results of the job's needs. Also returns a warning for each
     /// output whose name cannot be a variable.
     pub fn new(needs: &[NeedResult], needs_file: &Path) -> (Self, Vec<String>) {
-        let needs::Variables {
+        let Variables {
             mut results,
             outputs,
             warnings,
-        } = needs::variables(needs);
+        } = variables::of_needs(needs);
         results.insert(
             "NIXACTIONS_NEEDS".to_owned(),
             needs_file.display().to_string(),
@@ -68,6 +76,29 @@ impl Environment {
             ..Self::default()
         };
         (environment, warnings)
+    }
+
+    /// Takes in the variables of a step, whose values are known now.
+    pub fn fill(&mut self, index: usize, env: Env) {
+        self.filled.insert(index, env);
+    }
+
+    /// Returns the steps with an id that are over.
+    pub fn steps(&self) -> &[StepResult] {
+        &self.steps
+    }
+
+    /// Takes in how a step with an id ended, for later steps. Returns a warning for each name of an
+    /// output that cannot be a variable.
+    pub fn remember(&mut self, step: StepResult) -> Vec<String> {
+        self.steps.push(step);
+        let Variables {
+            results,
+            outputs,
+            warnings,
+        } = variables::of_steps(&self.steps);
+        (self.step_results, self.step_outputs) = (results, outputs);
+        warnings
     }
 
     /// Adds the output of a provider of this level. A later value replaces an earlier one.
@@ -109,6 +140,8 @@ impl Environment {
                 || files::is_file_variable(key)
                 || self.results.contains_key(key)
                 || self.outputs.contains_key(key)
+                || self.step_results.contains_key(key)
+                || self.step_outputs.contains_key(key)
                 || spec.inputs_env.contains_key(key)
                 || key == CREDENTIALS && std::env::var_os(CREDENTIALS).is_some()
         };
@@ -117,8 +150,13 @@ impl Environment {
         (ours, others.into_iter().collect())
     }
 
-    /// Returns whether a variable is an output of a need. Its value is also in `$NIXACTIONS_NEEDS`.
+    /// Returns whether a variable is the output of a need or of a step.
     pub fn is_output(&self, name: &str) -> bool {
+        self.outputs.contains_key(name) || self.step_outputs.contains_key(name)
+    }
+
+    /// Returns whether a variable is the output of a need, whose value is in `$NIXACTIONS_NEEDS`.
+    pub fn is_output_of_need(&self, name: &str) -> bool {
         self.outputs.contains_key(name)
     }
 
@@ -128,6 +166,48 @@ impl Environment {
             || name.starts_with("NIXACTIONS_")
             || files::is_file_variable(name)
             || self.results.contains_key(name)
+            || self.step_results.contains_key(name)
+    }
+
+    /// Returns the variables that expressions see: those that plan, providers, steps and caller
+    /// set.
+    pub fn of_expression(&self, spec: &JobSpec, level: Level) -> Env {
+        self.set_by_users(spec, level)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Returns what is set at a level by others than the engine, weakest first.
+    fn set_by_users<'a>(
+        &'a self,
+        spec: &'a JobSpec,
+        level: Level,
+    ) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let mut levels = vec![&self.workflow_from, &spec.workflow_env];
+        if level != Level::Workflow {
+            levels.extend([&self.job_from, &spec.job_env, &self.written]);
+        }
+        // Providers of a step run before the values of its expressions are known.
+        let mut unknown = None;
+        if let Level::Step(index) = level
+            && let Some(step) = spec.steps.get(index)
+        {
+            levels.extend(self.steps_from.get(&index));
+            let filled = self.filled.get(&index);
+            if filled.is_none() && spec.hooks.is_none() {
+                unknown = Some(&step.env);
+            }
+            levels.push(filled.unwrap_or(&step.env));
+        }
+        levels.push(&spec.overrides);
+        let is_known = move |level: &Env, value: &str| {
+            !(unknown.is_some_and(|unknown| std::ptr::eq(unknown, level)) && is_template(value))
+        };
+        levels.into_iter().flat_map(move |level| {
+            level
+                .iter()
+                .filter(move |(_, value)| is_known(level, value))
+        })
     }
 
     /// Returns the environment of the job itself, for its condition.
@@ -188,22 +268,10 @@ impl Environment {
         place: impl IntoIterator<Item = (&'a str, String)>,
     ) -> BTreeMap<String, String> {
         let step = if let Level::Step(index) = level {
-            spec.steps
-                .get(index)
-                .map(|step| (step, self.steps_from.get(&index)))
+            spec.steps.get(index)
         } else {
             None
         };
-        let mut levels = vec![&self.workflow_from, &spec.workflow_env];
-        if level != Level::Workflow {
-            levels.extend([&self.job_from, &spec.job_env]);
-        }
-        if let Some((step, from)) = step {
-            levels.push(&self.written);
-            levels.extend(from);
-            levels.push(&step.env);
-        }
-        levels.push(&spec.overrides);
         let mut env = BTreeMap::new();
         let mut set = |key: &str, value: String| {
             env.insert(key.to_owned(), value);
@@ -226,12 +294,15 @@ impl Environment {
         }
         set("CI", "true".to_owned());
         set("HOME", paths.home().display().to_string());
-        for level in levels {
-            level
-                .iter()
-                .for_each(|(key, value)| set(key, value.clone()));
-        }
-        for ours in [&spec.inputs_env, &self.outputs, &self.results] {
+        self.set_by_users(spec, level)
+            .for_each(|(key, value)| set(key, value.clone()));
+        for ours in [
+            &spec.inputs_env,
+            &self.outputs,
+            &self.results,
+            &self.step_outputs,
+            &self.step_results,
+        ] {
             ours.iter().for_each(|(key, value)| set(key, value.clone()));
         }
         if let Ok(directory) = std::env::var(CREDENTIALS) {
@@ -245,7 +316,7 @@ impl Environment {
             "NIXACTIONS_WORKSPACE",
             paths.workspace().display().to_string(),
         );
-        if let Some((step, _)) = step {
+        if let Some(step) = step {
             set("NIXACTIONS_STEP", step.name.clone());
         }
         if let Some(hooks) = &spec.hooks {

@@ -59,7 +59,7 @@ impl Job<'_> {
                     "all variables together have more than the {room} bytes that a process takes"
                 )
             };
-            let place = if environment.is_output(&name) {
+            let place = if environment.is_output_of_need(&name) {
                 "its value is in $NIXACTIONS_NEEDS"
             } else {
                 "put its value into a file"

@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags, RawDir, open};
 use super::{
     cgroup::Cgroup,
     confine,
+    env::{Environment, Level},
     gate::{self, NeedResult},
     journal::{Journal, Priority},
     parent::{self, Past, Side, Tie},
@@ -34,6 +35,7 @@ use crate::{
     grace::{CLEANUP_GRACE, start_timeout},
     paths::{JobPaths, MatrixPaths},
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
+    settings::Env,
     spec::JobSpec,
     status::{self, Condition, Gate},
     store,
@@ -146,6 +148,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
             ..JobRecord::new(spec.unit.clone())
         },
         cleanup_until: None,
+        step_outputs: Env::new(),
         warned: BTreeSet::new(),
         deadline: None,
         state: Conclusion::Success,
@@ -178,6 +181,8 @@ pub(super) struct Job<'a> {
     pub(super) state: Conclusion,
     /// Whether the step that failed the job leaves the retry to the job.
     pub(super) inherits: bool,
+    /// The outputs of the step that ran last.
+    pub(super) step_outputs: Env,
     /// The warnings that were logged and need not be repeated.
     warned: BTreeSet<String>,
     /// The end of the job's own timeout.
@@ -274,6 +279,7 @@ impl Job<'_> {
             Gate::Run => return Some(None),
             Gate::Ask(condition) => return Some(Some(condition)),
             Gate::Skip(reason) => self.end(Conclusion::Skipped, reason),
+            Gate::Fail(reason) => self.end(Conclusion::Failure, reason),
             Gate::Cancel(reason) => self.end(Conclusion::Cancelled, reason),
         }
         None
@@ -286,8 +292,18 @@ impl Job<'_> {
         if flag("killed") {
             return Gate::Cancel("the run was killed".to_owned());
         }
-        let gate = status::job_gate(&condition, &needs, self.cancelled().as_deref());
-        status::matrix_gate(&condition, gate, self.matrix_cancelled())
+        let (mut cancelled, of_matrix) = (self.cancelled(), self.matrix_cancelled());
+        if matches!(condition, Condition::Expression(_)) {
+            cancelled = cancelled.or_else(|| of_matrix.clone());
+        }
+        let environment = Environment::default();
+        let gate = status::job_gate(
+            &condition,
+            &needs,
+            cancelled.as_deref(),
+            &|expression, status| self.is_true(expression, status, &environment, Level::Job),
+        );
+        status::matrix_gate(&condition, gate, of_matrix)
     }
 
     /// Waits for a slot of the job's matrix and one of the run, if the manager does not count

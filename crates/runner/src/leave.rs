@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker, needs};
+use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker, variables};
 use crate::{
     bounds,
     error::describe,
@@ -81,7 +81,7 @@ impl Job<'_> {
             );
             self.processes.journal.note(&text, Priority::Warning);
         }
-        let alike = needs::alike(&self.record.outputs);
+        let alike = variables::alike(&self.record.outputs);
         if !alike.is_empty() {
             let text = format!(
                 "outputs that would have the same variable in a dependent are only in $NIXACTIONS_NEEDS: {}",

@@ -11,17 +11,18 @@ mod cgroup;
 mod commands;
 mod condition;
 mod confine;
+mod contexts;
 mod env;
 mod files;
 mod fit;
 mod forms;
 mod gate;
+mod hash;
 mod interleave;
 mod job;
 mod journal;
 mod leave;
 mod mask;
-mod needs;
 mod output;
 mod parent;
 mod port;
@@ -32,6 +33,7 @@ mod secrets;
 mod signals;
 mod slots;
 mod step;
+mod variables;
 mod workspace;
 
 use nixactions_core::{

@@ -21,6 +21,7 @@ impl Job<'_> {
                 Ok(mut environment) => {
                     if self.provide(&mut environment) {
                         self.steps(&mut environment);
+                        self.publish(&environment);
                     } else {
                         // A provider has no retry of its own.
                         self.inherits = true;

@@ -100,7 +100,8 @@ impl Job<'_> {
             });
             let dropped = environment.extend(self.spec, written.env, written.path);
             self.warn_of_dropped(&format!("step {}: $NIXACTIONS_ENV", step.name), &dropped);
-            self.record.outputs.extend(written.outputs);
+            self.step_outputs = written.outputs.into_iter().collect();
+            self.record.outputs.extend(self.step_outputs.clone());
         }
         if let Some(reason) = &tried.reason {
             self.processes

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     CLEANUP_GRACE, Command, Context, HooksSpec, InputSpec, JobPaths, JobSpec, ROOT_SLICE, RunPaths,
-    SPEC_VERSION, StepSpec, TransientUnit, UnitName, Value, WorkspaceHook,
+    SPEC_VERSION, StepSpec, TransientUnit, UnitName, Value, Values, WorkspaceHook,
     compile::{DEFAULT_JOB_TIMEOUT, log_fields, secrets, service},
     spec::step_spec,
     start_timeout,
@@ -152,6 +152,8 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         confine: false,
         job_env: Env::new(),
         inputs_env: run.inputs.clone(),
+        values: Values::default(),
+        outputs_from: None,
         overrides: run.overrides.clone(),
         timeout: Seconds::try_from(timeout_of(hook).as_secs_f64()).ok(),
         retry: None,
@@ -233,6 +235,7 @@ pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut
 
 fn step(name: &str, argv: &Argv, condition: Option<&str>, env: Env) -> StepSpec {
     StepSpec {
+        id: None,
         name: name.to_owned(),
         command: Command::Run(argv.clone()),
         env,

@@ -5,7 +5,7 @@
 
 use super::{
     Command, Context, InputSpec, JobSpec, MatrixSpec, OutputSpec, RunPaths, SPEC_VERSION, StepSpec,
-    UnitName,
+    UnitName, Values,
     compile::{copies_source, is_sandboxed, mounts_source, step_timeout, view},
     hooks, inputs, matrix,
 };
@@ -75,6 +75,16 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             .into_iter()
             .chain(job.matrix.iter().flat_map(matrix::variables))
             .collect(),
+        values: Values {
+            inputs: crate::plan::input_values(context.plan, &run.inputs),
+            matrix: job
+                .matrix
+                .iter()
+                .flat_map(|matrix| &matrix.values)
+                .map(|(key, value)| (key.clone(), value.clone().into()))
+                .collect(),
+        },
+        outputs_from: job.outputs_from.clone(),
         overrides: run.overrides.clone(),
         has_secrets: run.secrets.is_some(),
         timeout: context
@@ -110,6 +120,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
 
 pub(super) fn step_spec(index: usize, step: &Step) -> StepSpec {
     StepSpec {
+        id: step.id.clone(),
         name: step_name(index, step),
         command: match (&step.run, &step.bash) {
             (Some(argv), _) => Command::Run(argv.clone()),

@@ -195,6 +195,23 @@ pub fn resolve_inputs(
     }
 }
 
+/// Returns the values of a run's inputs by name, from their variables: numbers and booleans where
+/// the plan says that they are some.
+pub fn input_values(plan: &Plan, variables: &Env) -> BTreeMap<String, Value> {
+    let value = |name: &String, input: &Input| {
+        let text = variables.get(&rules::input_variable(name))?;
+        let value = match input.kind {
+            InputType::Number | InputType::Boolean => serde_json::from_str(text).ok(),
+            InputType::String | InputType::Choice => None,
+        };
+        Some(value.unwrap_or_else(|| Value::from(text.as_str())))
+    };
+    let values = plan.inputs.iter();
+    values
+        .filter_map(|(name, input)| Some((name.clone(), value(name, input)?)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::expressions::Scope;
 use crate::{
     fault::{At, Refusal, Sink, Step, quoted},
     ids::JobName,
@@ -18,6 +19,8 @@ pub(super) struct Names<'a> {
     pub(super) needs: Vec<Vec<u32>>,
     /// `NEEDS_<JOB>_` of every job.
     needs_variables: HashSet<String>,
+    /// `STEPS_<ID>_` of every step with an id.
+    steps_variables: HashSet<String>,
     /// `INPUT_<K>` of every input.
     input_variables: BTreeSet<String>,
     /// `MATRIX_<K>` of every value of every matrix.
@@ -53,6 +56,13 @@ impl<'a> Names<'a> {
                 .iter()
                 .map(|name| format!("NEEDS_{}_", rules::upper(name.as_str())))
                 .collect(),
+            steps_variables: plan
+                .jobs
+                .values()
+                .flat_map(|job| &job.steps)
+                .filter_map(|step| step.id.as_ref())
+                .map(|id| format!("STEPS_{}_", rules::upper(id.as_str())))
+                .collect(),
             input_variables: plan
                 .inputs
                 .keys()
@@ -86,18 +96,20 @@ impl<'a> Names<'a> {
 
     /// Returns the part of the plan from which the engine sets a variable.
     pub(super) fn source_of(&self, name: &str) -> Option<&'static str> {
-        let is_of_needs = || {
-            name.starts_with("NEEDS_")
+        let is_of = |kind: &str, variables: &HashSet<String>| {
+            name.starts_with(kind)
                 && name
                     .match_indices('_')
-                    .any(|(at, _)| self.needs_variables.contains(&name[..=at]))
+                    .any(|(at, _)| variables.contains(&name[..=at]))
         };
         if self.input_variables.contains(name) {
             Some("from the inputs")
         } else if self.matrix_variables.contains(name) {
             Some("from a matrix")
-        } else if is_of_needs() {
+        } else if is_of("NEEDS_", &self.needs_variables) {
             Some("from the needs")
+        } else if is_of("STEPS_", &self.steps_variables) {
+            Some("from the steps")
         } else {
             None
         }
@@ -123,15 +135,18 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         if names.needs_variables.len() < plan.jobs.len() {
             check_needs_variables(job, &at.key("needs"), sink);
         }
+        let scope = Scope::new(plan, job, &at, sink);
         if let Some(condition) = &job.condition {
-            sink.check(&at.key("condition"), rules::condition(condition));
+            let at = at.key("condition");
+            sink.check(&at, rules::condition(condition));
+            scope.check_job_condition(condition, &at, sink);
         }
         super::env(&job.env, &at.key("env"), names, sink);
         super::env_from(&job.env_from, &at.key("envFrom"), sink);
         check_credentials(job, &at, sink);
         super::retry(job.retry, &at.key("retry"), sink);
         check_properties(&job.properties, &at.key("properties"), sink);
-        super::steps::check(&job.steps, names, &at.key("steps"), sink);
+        super::steps::check(job, names, scope, &at, sink);
     }
     check_cycles(plan, names, at, sink);
     check_matrix_groups(plan, at, sink);

@@ -5,11 +5,12 @@
 
 mod artifacts;
 mod executors;
+mod expressions;
 mod inputs;
 mod jobs;
 mod steps;
 
-pub use inputs::{InputError, resolve_inputs};
+pub use inputs::{InputError, input_values, resolve_inputs};
 
 use super::{
     fault::{At, Refusal, Sink, quoted},

@@ -1,15 +1,21 @@
 //! Checks steps: their commands, directories, conditions and variables.
 
-use super::jobs::Names;
+use std::collections::BTreeMap;
+
+use super::{expressions::Scope, jobs::Names};
 use crate::{
-    fault::{At, Refusal, Sink},
-    model::Step,
+    fault::{At, Refusal, Sink, quoted},
+    ids::StepId,
+    model::Job,
     rules,
+    structure::NAME_FORM,
 };
 
-pub(super) fn check(steps: &[Step], names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
-    for (i, step) in steps.iter().enumerate() {
-        let at = at.index(i);
+pub(super) fn check(job: &Job, names: &Names<'_>, mut scope: Scope, at: &At<'_>, sink: &mut Sink) {
+    let at_steps = at.key("steps");
+    let mut ids = BTreeMap::new();
+    for (i, step) in job.steps.iter().enumerate() {
+        let at = at_steps.index(i);
         match (&step.run, &step.bash) {
             (Some(_), Some(_)) => sink.add(&at, || {
                 Refusal::new("both `run` and `bash`", "exactly one of them")
@@ -20,6 +26,9 @@ pub(super) fn check(steps: &[Step], names: &Names<'_>, at: &At<'_>, sink: &mut S
             (Some(run), None) => super::argv(run, &at.key("run"), sink),
             (None, Some(bash)) => sink.check(&at.key("bash"), rules::script(bash)),
         }
+        if let Some(id) = &step.id {
+            check_id(&mut ids, i, id, &at.key("id"), sink);
+        }
         if let Some(name) = &step.name {
             sink.check(&at.key("name"), rules::step_name(name));
         }
@@ -27,10 +36,56 @@ pub(super) fn check(steps: &[Step], names: &Names<'_>, at: &At<'_>, sink: &mut S
             sink.check(&at.key("workdir"), rules::workspace_path(workdir));
         }
         if let Some(condition) = &step.condition {
-            sink.check(&at.key("condition"), rules::condition(condition));
+            let at = at.key("condition");
+            sink.check(&at, rules::condition(condition));
+            scope.check_step_condition(condition, &at, sink);
         }
         super::env(&step.env, &at.key("env"), names, sink);
+        scope.check_texts(&step.env, &at.key("env"), sink);
         super::env_from(&step.env_from, &at.key("envFrom"), sink);
         super::retry(step.retry, &at.key("retry"), sink);
+        if step.id.is_some() {
+            let is_broken = sink.is_broken(&at.key("id"));
+            scope.add_step(step.id.as_ref().filter(|_| !is_broken));
+        }
+    }
+    if let Some(outputs) = &job.outputs_from {
+        let at = at.key("outputsFrom");
+        for name in outputs.keys() {
+            if let Err(error) = StepId::try_from(name.clone()) {
+                sink.add(&at.key(name), || {
+                    Refusal::new(quoted(name), NAME_FORM).hint(error.to_string())
+                });
+            }
+        }
+        scope.check_texts(outputs, &at, sink);
+    }
+}
+
+/// Checks that steps can be told apart, also in variables: `a-b` and `a_b` would both be
+/// `STEPS_A_B_OUTCOME`.
+fn check_id<'a>(
+    ids: &mut BTreeMap<String, (usize, &'a StepId)>,
+    index: usize,
+    id: &'a StepId,
+    at: &At<'_>,
+    sink: &mut Sink,
+) {
+    let variable = format!("STEPS_{}_OUTCOME", rules::upper(id.as_str()));
+    match ids.get(&variable) {
+        Some((first, other)) if *other == id => sink.add(at, || {
+            Refusal::new(
+                format!("`{id}` again (it is the id of steps[{first}] already)"),
+                "an id of its own for each step of a job",
+            )
+        }),
+        Some((_, other)) => sink.add(at, || {
+            Refusal::new(
+                format!("`{id}`, whose outcome is seen as `{variable}`, as that of `{other}` is"),
+                "ids with variables of their own",
+            )
+            .hint(format!("give `{id}` or `{other}` another id"))
+        }),
+        None => drop(ids.insert(variable, (index, id))),
     }
 }

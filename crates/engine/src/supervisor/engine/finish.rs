@@ -184,12 +184,26 @@ impl Engine<'_> {
 
     /// Returns what a job's gate says, as far as its needs are finished.
     pub(super) fn gate(&self, ix: JobIx) -> Gate {
-        let condition = Condition::parse(self.context.job(ix).1.condition.as_deref());
+        let job = self.context.job(ix).1;
+        let condition = Condition::parse(job.condition.as_deref());
         let needs = self.progress.needs(self.context.graph, ix);
+        let of_matrix = self.matrix_reason(ix);
         let cancelled = self.failure.as_deref().unwrap_or(status::RUN_CANCELLED);
-        let cancelled = (self.cancel != Cancel::No).then_some(cancelled);
-        let gate = status::job_gate(&condition, &needs, cancelled);
-        status::matrix_gate(&condition, gate, self.matrix_reason(ix))
+        let cancelled = match &condition {
+            _ if self.cancel != Cancel::No => Some(cancelled),
+            Condition::Expression(_) => of_matrix.as_deref(),
+            _ => None,
+        };
+        let known = Known {
+            plan: self.context.plan,
+            job,
+            inputs: &self.context.run.inputs,
+            needs: &needs,
+        };
+        let gate = status::job_gate(&condition, &needs, cancelled, &|expression, status| {
+            known.is_true(expression, status)
+        });
+        status::matrix_gate(&condition, gate, of_matrix)
     }
 
     /// Unmounts a job's workspace, if it is mounted.

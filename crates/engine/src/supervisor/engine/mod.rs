@@ -2,6 +2,7 @@
 //! systemd's signals, the run directory and the clock.
 
 mod cancel;
+mod expressions;
 mod finish;
 mod group;
 mod hooks;
@@ -25,6 +26,7 @@ use tokio::{
 
 use self::{
     cancel::{CANCEL_DEADLINE, Cancel},
+    expressions::Known,
     matrix::CancelledGroup,
 };
 use super::{

@@ -101,6 +101,7 @@ impl Engine<'_> {
             match self.gate(ix) {
                 Gate::Skip(reason) => self.give_up(ix, Conclusion::Skipped, &reason),
                 Gate::Cancel(reason) => self.give_up(ix, Conclusion::Cancelled, &reason),
+                Gate::Fail(reason) => self.give_up(ix, Conclusion::Failure, &reason),
                 Gate::Run | Gate::Ask(_) => self.give_up(ix, Conclusion::Failure, &refused),
             }
         }

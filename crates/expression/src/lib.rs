@@ -1,0 +1,21 @@
+//! GitHub's expressions, as pure functions
+//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/expressions>).
+//!
+//! [`parse`] turns a text into a tree, [`check`] finds the names and types in it that cannot be
+//! right, [`evaluate`] computes its value, and [`template`] finds the expressions in a text. Knows
+//! nothing of plans, jobs or files: contexts and status functions come from the caller.
+
+mod check;
+mod evaluate;
+mod functions;
+mod lexer;
+mod number;
+mod parser;
+pub mod template;
+mod value;
+
+pub use check::{Fault, Kind, Shape, check};
+pub use evaluate::{Contexts, Status, evaluate};
+pub use functions::{Function, STATUS_FUNCTIONS};
+pub use parser::{Expression, SyntaxError, parse};
+pub use value::Value;

@@ -1,0 +1,184 @@
+//! Expressions in a job: what their contexts hold, and what becomes of their values.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use nixactions_expression::{
+    Contexts, Status, Value, evaluate, parse,
+    template::{self, Segment},
+};
+
+use super::{
+    env::{Environment, Level},
+    gate::NeedResult,
+    hash,
+    job::Job,
+};
+use crate::{
+    record::Conclusion,
+    settings::Env,
+    spec::{JobSpec, StepSpec},
+    status::Expression,
+};
+
+/// What the contexts of an expression are taken from.
+pub(super) struct Known<'a> {
+    job: &'a Job<'a>,
+    environment: &'a Environment,
+    level: Level,
+}
+
+impl Contexts for Known<'_> {
+    fn context(&self, name: &str) -> Value {
+        let spec = self.job.spec;
+        match name {
+            "needs" => needs(&self.job.needs),
+            "steps" => Value::object(self.environment.steps().iter().map(|step| {
+                let value = Value::object([
+                    ("outputs", texts(&step.outputs)),
+                    ("outcome", Value::text(step.outcome.as_str())),
+                    ("conclusion", Value::text(step.conclusion.as_str())),
+                ]);
+                (step.id.clone(), value)
+            })),
+            "env" => texts(&self.environment.of_expression(spec, self.level)),
+            "inputs" => json(&spec.values.inputs),
+            "matrix" => json(&spec.values.matrix),
+            "job" => Value::object([("status", Value::text(self.job.state.as_str()))]),
+            "nixactions" => nixactions(spec, self.job.record.attempts),
+            _ => Value::Null,
+        }
+    }
+
+    fn hash_files(&self, patterns: &[Rc<str>]) -> Result<String, String> {
+        hash::files(&self.job.paths.workspace(), patterns)
+    }
+}
+
+fn needs(needs: &[NeedResult]) -> Value {
+    Value::object(needs.iter().map(|need| {
+        let value = Value::object([
+            ("result", Value::text(need.need.conclusion.as_str())),
+            ("outputs", texts(&need.outputs)),
+        ]);
+        (need.need.job.to_string(), value)
+    }))
+}
+
+fn nixactions(spec: &JobSpec, attempts: u32) -> Value {
+    Value::object([
+        ("run", Value::text(spec.run.as_str())),
+        ("workflow", Value::text(spec.workflow.as_str())),
+        ("job", Value::text(spec.job.as_str())),
+        ("attempt", Value::Number(f64::from(attempts.max(1)))),
+    ])
+}
+
+fn texts(texts: &Env) -> Value {
+    let texts = texts.iter();
+    Value::object(texts.map(|(name, text)| (name.clone(), Value::text(text))))
+}
+
+fn json(values: &BTreeMap<String, serde_json::Value>) -> Value {
+    let values = values.iter();
+    Value::object(values.map(|(name, value)| (name.clone(), Value::from(value))))
+}
+
+impl Job<'_> {
+    /// Tells whether a condition is true.
+    pub(super) fn is_true(
+        &self,
+        expression: &Expression,
+        status: Status,
+        environment: &Environment,
+        level: Level,
+    ) -> Result<bool, String> {
+        Ok(self
+            .value(&expression.text, status, environment, level)?
+            .is_true())
+    }
+
+    /// Puts the values of its expressions into a text.
+    fn filled(
+        &self,
+        text: &str,
+        environment: &Environment,
+        level: Level,
+    ) -> Result<String, String> {
+        let status = Status {
+            success: self.state == Conclusion::Success,
+            failure: self.state == Conclusion::Failure,
+            cancelled: self.state == Conclusion::Cancelled,
+        };
+        let mut filled = String::new();
+        for segment in template::segments(text).map_err(|error| error.to_string())? {
+            match segment {
+                Segment::Text(text) => filled.push_str(text),
+                Segment::Expression(text, _) => {
+                    filled.push_str(&self.value(text, status, environment, level)?.to_text());
+                }
+            }
+        }
+        Ok(filled)
+    }
+
+    fn value(
+        &self,
+        text: &str,
+        status: Status,
+        environment: &Environment,
+        level: Level,
+    ) -> Result<Value, String> {
+        // The plan was checked; a spec of another hand may hold anything.
+        let expression = parse(text).map_err(|error| error.to_string())?;
+        let known = Known {
+            job: self,
+            environment,
+            level,
+        };
+        evaluate(&expression, &known, status)
+    }
+
+    /// Puts the values of its expressions into the variables of a step.
+    pub(super) fn fill_env(
+        &self,
+        index: usize,
+        step: &StepSpec,
+        environment: &mut Environment,
+    ) -> Result<(), String> {
+        // Those of hooks are the engine's own.
+        let has_expressions = step.env.values().any(|value| template::is_template(value));
+        if self.spec.hooks.is_some() || !has_expressions {
+            return Ok(());
+        }
+        let mut filled = Env::new();
+        for (name, value) in &step.env {
+            let value = if template::is_template(value) {
+                // As on GitHub, variables of a step do not see each other.
+                self.filled(value, environment, Level::Job)
+                    .map_err(|reason| format!("variable `{name}`: {reason}"))?
+            } else {
+                value.clone()
+            };
+            if value.contains('\0') {
+                return Err(format!("variable `{name}`: its value has a NUL"));
+            }
+            filled.insert(name.clone(), value);
+        }
+        environment.fill(index, filled);
+        Ok(())
+    }
+
+    /// Makes the job's outputs those that its plan names, where it names any.
+    pub(super) fn publish(&mut self, environment: &Environment) {
+        let Some(outputs) = &self.spec.outputs_from else {
+            return;
+        };
+        self.record.outputs.clear();
+        for (name, text) in outputs {
+            match self.filled(text, environment, Level::Job) {
+                Ok(value) => drop(self.record.outputs.insert(name.clone(), value)),
+                Err(reason) => self.fail(format!("output `{name}`: {reason}")),
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+# Expressions: in conditions, in the variables of steps, and in a job's outputs.
+{ lib, types, ... }:
+{
+  config,
+  names,
+  at,
+  atStep,
+  stepsOf,
+  needs,
+  ...
+}:
+let
+  expression = import ../expression.nix { inherit lib; };
+  inherit (config) jobs;
+
+  object = names: { inherit names; };
+  simple = names: object (lib.genAttrs names (_: "simple"));
+  texts = {
+    each = "simple";
+  };
+  step = object {
+    outputs = texts;
+    outcome = "simple";
+    conclusion = "simple";
+  };
+
+  ofJob =
+    name:
+    let
+      job = jobs.${name};
+      steps = stepsOf name;
+      contexts = {
+        needs = object (
+          lib.genAttrs needs.${name} (
+            _:
+            object {
+              result = "simple";
+              outputs = texts;
+            }
+          )
+        );
+        env = texts;
+        inputs = simple (lib.attrNames config.inputs);
+        matrix = simple (lib.optionals (job.matrix != null) (lib.attrNames job.matrix.values));
+        nixactions = simple [
+          "run"
+          "workflow"
+          "job"
+          "attempt"
+        ];
+      };
+      # What is seen after these steps.
+      after =
+        before:
+        contexts
+        // {
+          job = simple [ "status" ];
+          steps = object (lib.genAttrs (lib.filter (id: id != null) (map (step: step.id) before)) (_: step));
+        };
+    in
+    inCondition (at name) {
+      inherit contexts;
+      has = function: function != "hashFiles";
+    } job.condition
+    ++ lib.concatLists (
+      lib.imap1 (
+        number: step:
+        let
+          contexts = after (lib.take (number - 1) steps);
+        in
+        inCondition (atStep name number step) {
+          inherit contexts;
+          has = _: true;
+        } step.condition
+        ++ inTexts "${atStep name number step}, env" contexts step.env
+      ) steps
+    )
+    ++ lib.optionals (job.outputsFrom != null) (
+      inTexts "${at name}, outputsFrom" (after steps) job.outputsFrom
+    );
+
+  inCondition =
+    at: place: condition:
+    let
+      kind = types.conditionOf condition;
+    in
+    lib.optionals (kind ? expression) (
+      map (fault: "${at}, condition: ${fault}") (expression.faultsOf place kind.expression)
+    );
+
+  inTexts =
+    at: contexts: texts:
+    let
+      place = {
+        inherit contexts;
+        has =
+          function:
+          !lib.elem function [
+            "success"
+            "failure"
+            "always"
+            "cancelled"
+          ];
+      };
+      ofPart =
+        part:
+        if part ? error then
+          [ part.error ]
+        else
+          lib.optionals (part ? expression) (expression.faultsOf place part.expression);
+    in
+    lib.concatLists (
+      lib.mapAttrsToList (
+        name: text:
+        lib.optionals (lib.hasInfix "\${{" text) (
+          map (fault: "${at}, `${name}`: ${fault}") (lib.concatMap ofPart (expression.segments text))
+        )
+      ) texts
+    );
+in
+lib.concatMap ofJob names
