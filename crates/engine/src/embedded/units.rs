@@ -6,7 +6,7 @@
 use std::{ffi::OsStr, path::Path};
 
 use super::{Spec, check::Bus};
-use crate::unit::command_line;
+use crate::unit::{UnitName, command_line};
 
 /// The directories in which the manager looks for units. It writes transient units to the first
 /// two; without these, a daemon-reload would lose every transient unit.
@@ -37,7 +37,7 @@ const TARGETS: [&str; 8] = [
 /// Returns the files below /run, by their absolute paths.
 pub(super) fn files(spec: &Spec) -> Vec<(String, String)> {
     let unit = |name: &str, text: String| (format!("/run/systemd/system/{name}"), text);
-    let supervisor = format!("nixactions-{}.service", spec.run);
+    let supervisor = UnitName::supervisor(&spec.run).to_string();
     let mut files = vec![
         unit("default.target", default_target(&supervisor)),
         unit(&supervisor, supervisor_service(spec)),

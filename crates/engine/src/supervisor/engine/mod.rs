@@ -142,7 +142,7 @@ impl<'a> Engine<'a> {
             queue: matrix::queue(&context),
             progress: Progress::new(graph),
             pure: unit::pure_success(plan, graph),
-            unit_prefix: format!("nixactions-{}-", spec.run),
+            unit_prefix: UnitName::job_prefix(&spec.run),
             unwritten: Vec::new(),
             started: BTreeSet::new(),
             called_off: BTreeSet::new(),
