@@ -30,7 +30,7 @@ fn attack(manager: &Manager, level: &str) {
     let attacks = format!("cat > attacks.pl <<'END'\n{script}\nEND\nperl attacks.pl $PPID");
     let listen = "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0) && bind(S, pack_sockaddr_un(\"\\0nixactions-escape\")) \
         && listen(S, 1) or die $!; open(F, \">listening\"); close F; for (1 .. 600) { exit if -e \"../../stop\"; select(undef, undef, undef, 0.05) }'";
-    let plan = json!({ "version": 1, "name": "escape", "maxParallel": 3,
+    let plan = json!({ "version": 1, "name": "escape", "maxParallel": 2,
         "executors": { "it": { "type": "systemd", "sandbox": level } },
         "jobs": {
             "need": with(bash("echo thing > thing"), json!({ "executor": "it", "outputs": { "thing": "thing" } })),

@@ -1,13 +1,17 @@
 //! Jobs whose steps mean ill: what decides about a run must come from elsewhere.
 
-use nixactions_harness::{CommandExt as _, Manager, bash, on_shared_managers, with};
+use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, on_shared_managers, with};
 use serde_json::json;
 
 on_shared_managers!(
     a_forged_success_starts_nothing,
     a_runner_that_is_killed_has_failed_for_its_dependents,
     a_line_in_another_jobs_name_is_not_shown,
+    no_step_holds_the_places_of_other_jobs,
+    what_a_need_outputs_does_not_keep_its_dependents_from_running,
 );
+
+on_managers!(no_step_of_a_user_holds_the_places_of_other_jobs on user_252, user_257);
 
 const NONE: [&str; 0] = [];
 
@@ -91,4 +95,87 @@ fn a_line_in_another_jobs_name_is_not_shown(manager: &Manager) {
         assert!(!logs.contains("forged"), "{logs}");
         assert_eq!(logs.matches("honest").count(), 1, "{logs}");
     }
+}
+
+/// Locks every file of the run that it can open, or waits for its lock, until the test lets it go
+/// on.
+const LOCK: &str = r#"perl -MFile::Find -e '
+    my ($runner, @files, @children) = @ARGV;
+    find({ no_chdir => 1, wanted => sub { push @files, $_ if -f $_ && open(my $file, "<", $_) } },
+        grep { -d } "/run/nixactions/shared", "/run/nixactions/slots", glob("/proc/$runner/fd/*/"));
+    for my $path (@files) {
+        my $child = fork();
+        push @children, $child;
+        next if $child;
+        open(my $file, "<", $path) or exit;
+        flock($file, 2) or exit;
+        sleep 600;
+    }
+    select(undef, undef, undef, 0.2);
+    open(my $here, ">", "here");
+    select(undef, undef, undef, 0.05) until -e "go";
+    kill(9, @children)' $PPID"#;
+
+/// Before systemd 258 these are file locks.
+fn no_step_holds_the_places_of_other_jobs(manager: &Manager) {
+    let of_matrix = |number: u32| {
+        with(
+            bash("sleep 2"),
+            json!({ "matrix": { "group": "m", "values": { "n": number }, "maxParallel": 1 } }),
+        )
+    };
+    let plan = json!({ "version": 1, "name": "places", "maxParallel": 2, "jobs": {
+        "evil": bash(LOCK),
+        "m-1": of_matrix(1),
+        "m-2": of_matrix(2),
+        "other": bash("true"),
+    } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("evil", "here");
+    for job in ["m-1", "m-2", "other"] {
+        run.wait_for_event("jobFinished", Some(job));
+    }
+    std::fs::write(run.workspace("evil", "go"), "").expect("the run directory is ours");
+    run.end().exits(0);
+}
+
+fn no_step_of_a_user_holds_the_places_of_other_jobs(manager: &Manager) {
+    no_step_holds_the_places_of_other_jobs(manager);
+}
+
+/// A step's way to its outputs, and what a job without a sandbox may write in its runner's place.
+fn what_a_need_outputs_does_not_keep_its_dependents_from_running(manager: &Manager) {
+    let large = "$(head -c 200000 /dev/zero | tr '\\0' x)";
+    let put = |text: &str| json!({ "bash": format!("printf '{text}\\n' \"{large}\" >> $NIXACTIONS_OUTPUT"), "continueOnError": true });
+    let forged = json!({ "at": "2026-01-01T00:00:00Z", "event": { "type": "runnerEnded", "job": "forges", "result": {
+        "version": 1, "failed": false, "record": { "unit": "u", "outcome": "success", "conclusion": "success", "attempts": 1,
+            "outputs": { "large": "@", "a\0b": "x", "": "x", "a=b": "x", "nul": "a\0b" } } } } });
+    let forge = format!(
+        "x={large}; e='{forged}'; printf '%s%s%s\\n' \"${{e%%@*}}\" \"$x\" \"${{e##*@}}\" >> ../../out/events.jsonl; \
+         kill -9 $PPID; sleep 1"
+    );
+    let notify = |need: &str| {
+        with(
+            bash(&format!(
+                "echo result=$NEEDS_{}_RESULT",
+                need.to_uppercase()
+            )),
+            json!({ "needs": [need], "condition": "always()" }),
+        )
+    };
+    let plan = json!({ "version": 1, "name": "outputs",
+        "executors": { "bare": { "type": "systemd", "sandbox": "none" } },
+        "jobs": {
+            "evil": { "steps": [put("large=%s"), put("nul=a\\0b"), put("k\\0ey=b"), put("k ey=b"), put("k=%s"), { "bash": "exit 1" }] },
+            "forges": with(bash(&forge), json!({ "executor": "bare" })),
+            "notify": notify("evil"),
+            "tell": notify("forges"),
+        } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(run.verdict("evil"), "failure/failure", "{run}");
+    assert_eq!(run.verdict("forges"), "failure/failure", "{run}");
+    assert_eq!(run.lines("notify"), ["result=failure"], "{run}");
+    assert_eq!(run.verdict("tell"), "success/success", "{run}");
+    let large = &run.record["jobs"]["evil"]["outputs"]["large"];
+    assert_eq!(large.as_str().map(str::len), Some(200_000));
 }

@@ -41,7 +41,7 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
         for file in run.json plan.json events.jsonl supervisor.lock control record.json; do denied read ls $run/$file; done
         denied read-others ls {state}/runs/{other}; [ -z \"$(ls -A {state} 2>/dev/null)\" ] || echo LEAK runs: $(ls {state})
         for dir in $run {state}/runs/$NIXACTIONS_RUN; do denied other-job ls $dir/jobs/busy/work; denied other-job cat $dir/jobs/busy/spec.json; done
-        for file in x events.jsonl shared/x shared/cancelled shared/slots/0 control/cancel jobs/x {own} jobs/busy/out/events.jsonl \
+        for file in x events.jsonl shared/x shared/cancelled slots/run/0 control/cancel jobs/x {own} jobs/busy/out/events.jsonl \
             jobs/busy/x bin/x bin/nixactions-runner jobs/need/out/events.jsonl jobs/need/out/x; do denied write bash -c \"echo > $run/$file\"; done
         denied replace mv $run/jobs/need/out/events.jsonl $run/jobs/need/out/old
         for dir in / /etc /usr /usr/bin /var /var/lib /opt /srv /boot /run /run/systemd $run {outside}; do denied write touch $dir/probe; done

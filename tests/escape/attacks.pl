@@ -65,6 +65,12 @@ attack("run: the flag `$_` is raised", sub { creatable("$run/shared/$_") }) for 
 attack("run: a request is made", sub { creatable("$run/control/cancel") });
 attack("run: its $_ is read", sub { readable("$run/$_") }) for qw(run.json plan.json events.jsonl);
 attack("run: the job beside is listed", sub { opendir(my $d, "$run/jobs/busy") });
+# Where a systemd before 258 counts no jobs, these bound how many run at once.
+attack("slots: a lock of running jobs is taken", sub {
+    my @locks = map { glob("$_/*/* $_/*/*/*") } "$run/slots", "$run/shared", map { "/proc/$runner/fd/$_" } 0 .. 30;
+    my $lock;
+    grep { -f $_ && open($lock, '<', $_) && flock($lock, 6) } @locks;
+});
 attack("programs: the runner is replaced", sub { writable("$run/bin/nixactions-runner") });
 
 # Other processes.

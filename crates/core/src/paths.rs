@@ -77,10 +77,11 @@ impl RunPaths {
         self.0.join("shared/source/tree")
     }
 
-    /// Returns the directory of the locks that limit the number of running jobs. Each running job
-    /// holds one lock. Runs use them if the manager cannot limit the number itself.
-    pub fn slots(&self) -> PathBuf {
-        self.0.join("shared/slots")
+    /// Returns the paths of the locks that limit the number of running jobs. Runs use them if the
+    /// manager cannot limit the number itself. systemd opens the directory for the runners; no
+    /// sandboxed job sees it by its path.
+    pub fn slots(&self) -> SlotPaths {
+        SlotPaths(self.0.join("slots"))
     }
 
     /// Returns the paths that the jobs of a matrix group share.
@@ -134,11 +135,31 @@ impl MatrixPaths {
     pub fn cancelled(&self) -> PathBuf {
         self.0.join("cancelled")
     }
+}
 
-    /// Returns the directory of the locks that limit the group's number of running jobs. Each
-    /// running job holds one lock. Runs use them if the manager cannot limit the number itself.
-    pub fn slots(&self) -> PathBuf {
-        self.0.join("slots")
+/// The paths of the locks that bound how many jobs run at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotPaths(PathBuf);
+
+impl SlotPaths {
+    /// Returns the paths in the directory that this is.
+    pub fn at(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    /// Returns the directory of all of a run's locks.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns the directory of the run's locks. Each running job holds one lock.
+    pub fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    /// Returns the directory of a matrix group's locks. Each running job of it holds one lock.
+    pub fn matrix(&self, group: &str) -> PathBuf {
+        self.0.join("matrix").join(group)
     }
 }
 

@@ -162,6 +162,8 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MatrixSpec {
+    /// The group.
+    pub group: String,
     /// The directory that the group's jobs share.
     pub directory: PathBuf,
     /// The most jobs of the group that may run at once. Absent if there is no limit or

@@ -26,7 +26,7 @@ use super::{
     process::Processes,
     secrets,
     signals::Signals,
-    slots,
+    slots::{self, Slots},
 };
 use crate::{
     bounds,
@@ -79,6 +79,8 @@ enum RunnerError {
     Confine(#[source] landlock::RulesetError),
     #[error("failed to start the runner below its parent")]
     Fork(#[source] io::Error),
+    #[error("failed to take over the locks of running jobs")]
+    Slots(#[source] io::Error),
     #[error("failed to catch signals")]
     Signals(#[source] io::Error),
     #[error(transparent)]
@@ -113,6 +115,11 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     if spec.confine {
         confine::confine().map_err(RunnerError::Confine)?;
     }
+    let takes_slots = spec
+        .slots
+        .or(spec.matrix.as_ref().and_then(|matrix| matrix.slots));
+    let slots = takes_slots.map(|_| Slots::take());
+    let slots = slots.transpose().map_err(RunnerError::Slots)?;
     let port = Port::take(&paths.events(), past.is_some())?;
     let mut port = port.ok_or(RunnerError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
@@ -143,6 +150,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         port,
         asks,
         past,
+        slots,
         record: JobRecord {
             started_at: Some(Timestamp::now()),
             ..JobRecord::new(spec.unit.clone())
@@ -176,6 +184,8 @@ pub(super) struct Job<'a> {
     asks: Option<PipeWriter>,
     /// Where the runner follows one that was killed, how far that came.
     past: Option<Past>,
+    /// The locks of which the job takes some, where the manager does not count running jobs itself.
+    slots: Option<Slots>,
     pub(super) record: JobRecord,
     /// The state of the job after its steps so far, for the gates of later steps.
     pub(super) state: Conclusion,
@@ -198,7 +208,7 @@ impl Job<'_> {
         let Some(condition) = self.pass_gate() else {
             return;
         };
-        let (slots, waited) = match self.slots() {
+        let (slots, waited) = match self.take_slots() {
             Ok(held) => held,
             Err(Some(error)) => {
                 return self.end(
@@ -309,17 +319,16 @@ impl Job<'_> {
     /// Waits for a slot of the job's matrix and one of the run, if the manager does not count
     /// running jobs itself. Returns the slots and whether the job had to wait, or `Err(None)` if it
     /// was stopped.
-    fn slots(&mut self) -> Result<(Vec<slots::Slot>, bool), Option<io::Error>> {
-        let of_run = self
+    fn take_slots(&mut self) -> Result<(Vec<slots::Slot>, bool), Option<io::Error>> {
+        let Some(paths) = self.slots.as_ref().map(Slots::paths) else {
+            return Ok((Vec::new(), false));
+        };
+        let of_run = self.spec.slots.map(|count| (paths.run(), count));
+        let of_matrix = self
             .spec
-            .slots
-            .map(|count| (self.spec.shared_directory.join("slots"), count));
-        let of_matrix = self.spec.matrix.as_ref().and_then(|matrix| {
-            Some((
-                MatrixPaths::at(matrix.directory.clone()).slots(),
-                matrix.slots?,
-            ))
-        });
+            .matrix
+            .as_ref()
+            .and_then(|matrix| Some((paths.matrix(&matrix.group), matrix.slots?)));
         // Take the slot of the matrix first: a job that waits for it then blocks no other job of
         // the run. All jobs take them in this order, so there is no deadlock.
         let wanted = of_matrix.into_iter().chain(of_run);

@@ -1,5 +1,9 @@
 //! `maxParallel` on a systemd before 258: each running job holds one of N file locks (flock(2)).
 //!
+//! systemd opens the directory of the locks before it builds the sandbox, and hands it to the
+//! runner as standard input. The runner takes it from there at once, so no step inherits it; and no
+//! step finds the directory by a path, or in what the runner has open.
+//!
 //! The kernel releases a lock when its holder dies, however it dies. One more lock is the queue:
 //! only its holder looks for a free slot. So the end of one job does not wake up a thousand waiting
 //! ones.
@@ -7,7 +11,7 @@
 use std::{
     fs::File,
     io::{self, PipeWriter, Read},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
@@ -19,13 +23,40 @@ use nix::{
     sys::inotify::{AddWatchFlags, InitFlags, Inotify},
 };
 
+use rustix::stdio::dup2_stdin;
 use sd_notify::NotifyState;
 
 use super::{parent, signals::Signals};
+use crate::paths::SlotPaths;
 
 /// The longest sleep of a waiting job before it looks again, in milliseconds, in case it missed a
 /// notification.
 const LOOK_AGAIN: u16 = 2000;
+
+/// The directory of the locks.
+#[derive(Debug)]
+pub struct Slots(OwnedFd);
+
+impl Slots {
+    /// Takes over what systemd handed the runner.
+    ///
+    /// # Errors
+    /// Fails where standard input is not a directory.
+    pub fn take() -> io::Result<Self> {
+        let directory = io::stdin().as_fd().try_clone_to_owned()?;
+        dup2_stdin(File::open("/dev/null")?)?;
+        if File::from(directory.try_clone()?).metadata()?.is_dir() {
+            Ok(Self(directory))
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+    }
+
+    /// Returns where the runner, and nobody else, finds the locks.
+    pub fn paths(&self) -> SlotPaths {
+        SlotPaths::at(format!("/proc/self/fd/{}", self.0.as_raw_fd()).into())
+    }
+}
 
 /// Keeps PID 1 from taking the wait for a slot for a start that hangs (sd_notify(3),
 /// `EXTEND_TIMEOUT_USEC=`). The job's timeout begins when it has its slot.

@@ -15,8 +15,9 @@
 //!                                      all clients that follow it
 //!     supervisor.lock                  held by the run's supervisor while it lives
 //!     control/                         requests to the supervisor: cancel, kill, superseded
-//!     shared/                          bound read-only into every job: cancelled, source/, slots/,
+//!     shared/                          bound read-only into every job: cancelled, source/,
 //!                                      matrix/<group>/
+//!     slots/                           locks of running jobs, if systemd is older than 258
 //!     jobs/<job>/spec.json             the job's spec for its runner
 //!     jobs/<job>/out/                  events.jsonl: written by the runner, read by dependents
 //!     jobs/<job>/artifacts/<name>/     written by the job, read by the jobs that restore it
@@ -288,12 +289,14 @@ pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError>
 }
 
 /// Makes the lock files that limit the running jobs: each running job holds one. Runs need them for
-/// `maxParallel` if systemd does not limit units itself.
+/// `maxParallel` if systemd does not limit units itself. Makes the directories above as well. Their modes let
+/// every user in, as the jobs' users are not known yet; the run's directory keeps others out.
 ///
 /// # Errors
 /// Fails with the path and the system's error.
 pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
-    make_dir(directory, 0o755)?;
+    std::fs::create_dir_all(directory)
+        .map_err(|source| StoreError::io("create", directory, source))?;
     let names = (0..count)
         .map(|number| number.to_string())
         .chain(["queue".to_owned()]);
@@ -304,18 +307,16 @@ pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
     })
 }
 
-/// Makes the directory that the jobs of a matrix group share. `slots` is the number of locks, if
-/// locks limit the group.
+/// Makes the directory that the jobs of a matrix group share.
 ///
 /// # Errors
 /// Fails with the path and the system's error.
-pub fn create_matrix(matrix: &MatrixPaths, slots: Option<u32>) -> Result<(), StoreError> {
+pub fn create_matrix(matrix: &MatrixPaths) -> Result<(), StoreError> {
     matrix
         .path()
         .parent()
         .map_or(Ok(()), |all| make_dir(all, 0o755))?;
-    make_dir(matrix.path(), 0o755)?;
-    slots.map_or(Ok(()), |count| create_slots(&matrix.slots(), count))
+    make_dir(matrix.path(), 0o755)
 }
 
 /// Makes a directory with exactly this mode, whatever the umask is. An existing directory stays as

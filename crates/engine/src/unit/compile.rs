@@ -346,6 +346,12 @@ fn job_unit(
     }
     if !context.features.concurrency {
         properties.push(("NotifyAccess", Value::Str("main".into())));
+        // systemd opens the directory before the sandbox is built: the runner has it, and no
+        // process of the job can open a lock in it.
+        properties.extend(matrix::waits_for_slots(context, job).then(|| {
+            let slots = paths.slots().path().display().to_string();
+            ("StandardInputFile", Value::Str(slots))
+        }));
     }
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));

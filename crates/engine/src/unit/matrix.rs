@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{Context, UnitName};
 use crate::{
     graph::JobIx,
-    plan::{Env, Matrix, Plan},
+    plan::{Env, Job, Matrix, Plan},
 };
 
 /// Returns a plan's matrix groups by name, with the settings from their jobs.
@@ -42,6 +42,13 @@ pub(super) fn variables(matrix: &Matrix) -> Env {
         .iter()
         .map(|(key, value)| (crate::plan::matrix_variable(key), value.to_string()))
         .collect()
+}
+
+/// Returns whether the runner of a job takes locks, of the run or of the job's matrix, where the
+/// manager does not count running jobs itself.
+pub(super) fn waits_for_slots(context: &Context<'_>, job: &Job) -> bool {
+    let of_matrix = job.matrix.as_ref().and_then(|matrix| matrix.max_parallel);
+    context.bound().or(of_matrix).is_some()
 }
 
 /// Returns the slices of the groups with a bound, by group, each with its bound.

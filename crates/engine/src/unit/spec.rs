@@ -59,6 +59,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         confine: is_sandboxed(&context.executor(job)),
         slots: context.bound().filter(|_| !context.features.concurrency),
         matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
+            group: matrix.group.clone(),
             directory: paths.matrix(&matrix.group).path().to_owned(),
             slots: matrix
                 .max_parallel

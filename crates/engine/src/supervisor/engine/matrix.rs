@@ -55,13 +55,9 @@ pub(super) struct CancelledGroup {
 impl Engine<'_> {
     /// Makes the files that the jobs of each group share.
     pub(super) fn prepare_matrices(&self) -> Result<(), StoreError> {
-        for (group, matrix) in unit::matrix_groups(self.context.plan) {
-            let slots = matrix
-                .max_parallel
-                .filter(|_| !self.context.features.concurrency);
-            store::create_matrix(&self.run.matrix(group), slots)?;
-        }
-        Ok(())
+        unit::matrix_groups(self.context.plan)
+            .into_keys()
+            .try_for_each(|group| store::create_matrix(&self.run.matrix(group)))
     }
 
     /// Cancels the other jobs of a matrix after its first failed job, if the matrix asks for it.

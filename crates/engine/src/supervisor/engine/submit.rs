@@ -109,15 +109,8 @@ impl Engine<'_> {
 
     /// Writes the files that the jobs of a wave need when they start.
     fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
-        if number == 0
-            && let Some(count) = self
-                .context
-                .bound()
-                .filter(|_| !self.context.features.concurrency)
-        {
-            store::create_slots(&self.run.slots(), count)?;
-        }
         if number == 0 {
+            self.prepare_slots()?;
             self.prepare_matrices()?;
             self.prepare_hooks()?;
         }
@@ -132,6 +125,22 @@ impl Engine<'_> {
             store::write_json_plainly(&paths.spec(), &unit::job_spec(&self.context, *ix), 0o644)?;
         }
         Ok(())
+    }
+
+    /// Makes the locks of the run and of its matrix groups, where the manager does not count
+    /// running jobs itself.
+    fn prepare_slots(&self) -> Result<(), store::StoreError> {
+        if self.context.features.concurrency {
+            return Ok(());
+        }
+        let slots = self.run.slots();
+        if let Some(count) = self.context.bound() {
+            store::create_slots(&slots.run(), count)?;
+        }
+        unit::matrix_groups(self.context.plan)
+            .into_iter()
+            .filter_map(|(group, matrix)| Some((group, matrix.max_parallel?)))
+            .try_for_each(|(group, count)| store::create_slots(&slots.matrix(group), count))
     }
 
     /// Watches a job's events. The first `known` of them have been passed on already.
