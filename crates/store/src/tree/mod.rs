@@ -8,7 +8,10 @@
 //! Knows nothing of the purpose of the trees.
 
 mod content;
+mod file;
+mod level;
 mod modes;
+mod nodes;
 mod unlock;
 mod walk;
 

@@ -4,8 +4,8 @@
 //! sign, are written as `%XX`.
 
 use std::{
-    collections::BTreeMap,
-    ffi::OsString,
+    collections::{BTreeMap, HashMap},
+    ffi::{OsStr, OsString},
     fs::{self, Permissions},
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
@@ -80,17 +80,14 @@ pub enum ModePolicy<'a> {
 }
 
 impl ModePolicy<'_> {
-    /// Returns the mode for the copy of a file or directory, and whether the manifest must note the
-    /// real mode.
-    pub(super) fn mode(self, relative: &Path, mode: u32, is_directory: bool) -> (u32, bool) {
+    /// Returns the mode that the copy of a file or directory gets, and whether the real one must be
+    /// noted. `listed` is what the manifest says of it.
+    pub(super) fn mode(self, listed: Option<u32>, mode: u32, is_directory: bool) -> (u32, bool) {
         let real = surviving(mode, is_directory);
         match self {
             Self::Keep => (real, false),
-            Self::Restore(modes) => (
-                modes
-                    .0
-                    .get(relative)
-                    .map_or(real, |mode| surviving(*mode, is_directory)),
+            Self::Restore(_) => (
+                listed.map_or(real, |mode| surviving(mode, is_directory)),
                 false,
             ),
             Self::Open => {
@@ -103,6 +100,61 @@ impl ModePolicy<'_> {
                 (opened, opened != real)
             }
         }
+    }
+
+    /// Returns the manifest that modes are restored from.
+    pub(super) fn listed(self) -> Listed {
+        match self {
+            Self::Restore(modes) => Listed::new(modes),
+            Self::Keep | Self::Open => Listed::default(),
+        }
+    }
+}
+
+/// A manifest as the tree that its paths make: to look one up takes no longer, however long its path
+/// is.
+#[derive(Debug, Default)]
+pub(super) struct Listed(Vec<Entry>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    mode: Option<u32>,
+    below: HashMap<OsString, usize>,
+}
+
+impl Listed {
+    fn new(modes: &Modes) -> Self {
+        let mut all = Self(Vec::new());
+        for (path, mode) in &modes.0 {
+            if all.0.is_empty() {
+                all.0.push(Entry::default());
+            }
+            let mut at = 0;
+            for name in path {
+                let next = all.0.len();
+                at = *all.0[at].below.entry(name.to_owned()).or_insert(next);
+                if at == next {
+                    all.0.push(Entry::default());
+                }
+            }
+            all.0[at].mode = Some(*mode);
+        }
+        all
+    }
+
+    /// Returns the place of the root, if anything is listed.
+    pub fn root(&self) -> Option<usize> {
+        (!self.0.is_empty()).then_some(0)
+    }
+
+    /// Returns the place of something in a directory, if that is listed, or something below it.
+    pub fn below(&self, directory: Option<usize>, name: &OsStr) -> Option<usize> {
+        self.0[directory?].below.get(name).copied()
+    }
+
+    /// Returns the mode that is listed at a place.
+    pub fn mode(&self, place: Option<usize>) -> Option<u32> {
+        self.0[place?].mode
     }
 }
 

@@ -388,3 +388,89 @@ fn files_to_take_are_renamed_instead_of_copied() {
         (0o644, 0o600)
     );
 }
+
+/// Nests directories in each other, each with one more beside it that holds a file.
+fn nest(root: &Path, levels: usize, mode: u32) {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut current = openat(CWD, root, flags, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        for name in ["d", "leaf"] {
+            mkdirat(&current, name, Mode::from_raw_mode(0o755)).unwrap();
+        }
+        let leaf = openat(&current, "leaf", flags, Mode::empty()).unwrap();
+        let create = OFlags::CREATE | OFlags::WRONLY;
+        openat(&leaf, "file", create, Mode::from_raw_mode(0o644)).unwrap();
+        current = openat(&current, "d", flags, Mode::empty()).unwrap();
+    }
+    rustix::fs::fchmod(&current, Mode::from_raw_mode(mode)).unwrap();
+}
+
+/// Returns how many levels deep a chain of directories is, and the mode of the last.
+fn depth(root: &Path) -> (usize, u32) {
+    use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let mut current = openat(CWD, root, flags, Mode::empty()).unwrap();
+    let mut levels = 0;
+    while let Ok(next) = openat(&current, "d", flags, Mode::empty()) {
+        current = next;
+        levels += 1;
+    }
+    (levels, fstat(&current).unwrap().st_mode & 0o7777)
+}
+
+/// The test runs itself again, with few descriptors.
+#[test]
+fn a_tree_deeper_than_descriptors_and_paths_reach_is_copied() {
+    const LEVELS: usize = 6_000;
+    const LIMITED: &str = "NIXACTIONS_TEST_LIMITED";
+    if std::env::var_os(LIMITED).is_none() {
+        let name = "tree::tests::a_tree_deeper_than_descriptors_and_paths_reach_is_copied";
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(LIMITED, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
+    let dirs = Dirs::new();
+    fs::create_dir(dirs.from("dist")).unwrap();
+    nest(&dirs.from("dist"), LEVELS, 0o300);
+    let opened = TreeCopy {
+        from: &dirs.from(""),
+        to: &dirs.to(""),
+        modes: ModePolicy::Open,
+        take_from: Some(&dirs.from("")),
+        stop: None,
+        unlock: true,
+    };
+    let saved = opened.one(Path::new("dist")).unwrap().unwrap();
+    assert_eq!(saved.entries as usize, 1 + 3 * LEVELS);
+    assert_eq!(depth(&dirs.to("dist")), (LEVELS, 0o755));
+    assert_eq!(
+        depth(&dirs.from("dist")),
+        (LEVELS, 0o300),
+        "it is closed again"
+    );
+    let back = dirs.dir.path().join("back");
+    let restored = TreeCopy {
+        from: &dirs.to(""),
+        to: &back,
+        modes: ModePolicy::Restore(&saved.modes),
+        take_from: None,
+        stop: None,
+        unlock: false,
+    };
+    restored.all().unwrap();
+    assert_eq!(depth(&back.join("dist")), (LEVELS, 0o300));
+    for name in ["from", "to", "back"] {
+        crate::remove_tree(&dirs.dir.path().join(name)).unwrap();
+    }
+}

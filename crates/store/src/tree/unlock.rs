@@ -5,10 +5,10 @@
 //! followed.
 
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::unistd::geteuid;
@@ -17,70 +17,55 @@ use rustix::{
     io::Errno,
 };
 
-use super::open_directory;
+use super::{
+    level::{Id, id},
+    nodes::Nodes,
+    open_in,
+};
 
 /// The permissions that the owner needs to list and enter a directory.
 const LIST: u32 = 0o500;
 /// The permission that the owner needs to read a file.
 const READ: u32 = 0o400;
 
-/// A directory that was opened.
-struct Opened {
-    path: PathBuf,
-    /// The old mode.
-    mode: u32,
-    id: (u64, u64),
-}
-
-/// The directories of a tree that are open during a copy.
+/// The modes that directories had before they were opened, by which they are.
 #[derive(Default)]
-pub(super) struct Unlocked(Mutex<Vec<Opened>>);
+pub(super) struct Unlocked(Mutex<HashMap<Id, u32>>);
 
 impl Unlocked {
-    /// Opens a directory below a root for reading, and first gives its owner access if needed.
-    pub fn directory(&self, root: &OwnedFd, relative: &Path) -> rustix::io::Result<OwnedFd> {
-        let directory = match (open_directory(root, relative), relative.file_name()) {
-            (Err(Errno::ACCESS), Some(name)) => {
-                let parent = self.directory(root, relative.parent().unwrap_or(Path::new("")))?;
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                fs::openat(&parent, name, flags, Mode::empty())?
-            }
-            (opened, _) => opened?,
+    /// Opens a directory in another for reading, and for its owner where that is needed. Returns it
+    /// with what was known of it before, and whether its mode was changed now.
+    pub fn directory(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+    ) -> rustix::io::Result<(OwnedFd, Stat, bool)> {
+        let directory = match open_in(parent, name, OFlags::RDONLY) {
+            Err(Errno::ACCESS) => open_in(parent, name, OFlags::PATH)?,
+            opened => opened?,
         };
-        let stat = fs::fstat(&directory)?;
+        let mut stat = fs::fstat(&directory)?;
         if stat.st_mode & LIST == LIST || !is_own(&stat) {
-            return Ok(directory);
+            if let Some(mode) = self.modes().get(&id(&stat)) {
+                stat.st_mode = *mode;
+            }
+            return Ok((directory, stat, false));
         }
         set(&directory, stat.st_mode | LIST)?;
-        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.push(Opened {
-            path: relative.to_owned(),
-            mode: stat.st_mode,
-            id: (stat.st_dev, stat.st_ino),
-        });
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        fs::openat(&directory, ".", flags, Mode::empty())
+        let opened = open_in(&directory, OsStr::new("."), OFlags::RDONLY)?;
+        self.modes()
+            .entry(id(&fs::fstat(&opened)?))
+            .or_insert(stat.st_mode);
+        Ok((opened, stat, true))
     }
 
-    /// Returns the old mode of a directory.
-    pub fn mode_before(&self, relative: &Path, now: u32) -> u32 {
-        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = opened.iter().find(|opened| opened.path == relative);
-        before.map_or(now, |opened| opened.mode)
+    /// Gives all directories their modes back.
+    pub fn lock_again(&self, nodes: &Nodes, root: &OwnedFd) {
+        nodes.lock_again(root, &self.modes(), set);
     }
 
-    /// Restores the modes of all directories. The last opened directory comes first, because no
-    /// other one lies in it.
-    pub fn lock_again(&self, root: &OwnedFd) {
-        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(Opened { path, mode, id }) = opened.pop() {
-            // Skip a directory that is gone or has been replaced.
-            if let Ok(directory) = open_directory(root, &path)
-                && fs::fstat(&directory).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == id)
-            {
-                let _ = fs::fchmod(&directory, Mode::from_raw_mode(mode & 0o7777));
-            }
-        }
+    fn modes(&self) -> MutexGuard<'_, HashMap<Id, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

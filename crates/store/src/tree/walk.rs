@@ -5,11 +5,11 @@
 //! directories at once. The calling thread copies a small tree alone.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     ffi::{OsStr, OsString},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread,
 };
 
@@ -21,10 +21,13 @@ use rustix::{
 use super::{
     Copied, StoreError, TreeCopy,
     content::{Means, special, times},
-    failed, make_directory, make_directory_in,
-    modes::{SETGID, surviving},
-    open_directory, open_root,
-    unlock::{self, Unlocked},
+    failed,
+    level::{Cache, Id, Level, Open},
+    make_directory_in,
+    modes::{Listed, SETGID, surviving},
+    nodes::Nodes,
+    open_in, open_root,
+    unlock::Unlocked,
 };
 
 /// The most threads that copy one tree.
@@ -34,27 +37,18 @@ const ALONE: u64 = 128;
 /// The number of files of one directory in a task.
 const CHUNK: usize = 256;
 
-/// A part of the work: the entries of a directory, or some of them.
-#[derive(Debug)]
+/// A part of the work: what lies in a directory, or some of it.
 struct Task {
-    directory: PathBuf,
-    /// The entries to copy. `None` means all.
+    directory: Arc<Level>,
+    /// All, where there is no list.
     names: Option<Vec<(OsString, FileType)>>,
 }
 
-/// The results of one thread.
+/// The work that one thread has done.
 #[derive(Default)]
-struct Part {
-    copied: Copied,
-    directories: Vec<Made>,
-    buffer: Vec<u8>,
-}
-
-/// A new directory. It gets its mode and times after all its entries are there.
-struct Made {
-    path: PathBuf,
-    mode: u32,
-    times: Timestamps,
+pub(super) struct Part {
+    pub copied: Copied,
+    pub buffer: Vec<u8>,
 }
 
 impl Part {
@@ -63,7 +57,6 @@ impl Part {
         self.copied.skipped.extend(other.copied.skipped);
         self.copied.entries += other.copied.entries;
         self.copied.bytes += other.copied.bytes;
-        self.directories.extend(other.directories);
     }
 }
 
@@ -77,63 +70,84 @@ struct Queue {
 
 /// A running copy.
 pub(super) struct Walk<'a> {
-    copy: &'a TreeCopy<'a>,
-    from: OwnedFd,
-    to: OwnedFd,
-    take_from: Option<OwnedFd>,
-    means: Means,
-    /// The first copy of each file with several names, by device and inode.
-    links: Mutex<HashMap<(u64, u64), PathBuf>>,
-    /// The first known mode of each such file.
-    modes: Mutex<HashMap<(u64, u64), u32>>,
+    pub copy: &'a TreeCopy<'a>,
+    root: Arc<Level>,
+    roots: Arc<Open>,
+    /// The manifest that modes are restored from.
+    listed: Listed,
+    cache: Cache,
+    /// The directories that get their modes and times when all that belongs into them is there.
+    nodes: Nodes,
+    pub means: Means,
+    /// The first copy of each file that has several names.
+    pub links: Mutex<HashMap<Id, (Arc<Level>, OsString)>>,
+    /// The mode that each such file had when it was first met.
+    pub modes: Mutex<HashMap<Id, u32>>,
     queue: Mutex<Queue>,
     changed: Condvar,
     /// The results of the calling thread.
     own: Part,
-    /// The parent directories of the added paths.
-    parents: HashSet<PathBuf>,
+    /// The directories that lead to what was added.
+    parents: HashMap<PathBuf, Arc<Level>>,
     unlocked: Unlocked,
 }
 
-/// The open directories of a task.
-struct Place<'a> {
-    relative: &'a Path,
-    from: OwnedFd,
-    to: OwnedFd,
-    take_from: Option<OwnedFd>,
+/// The open directories that a task works in.
+pub(super) struct Place<'a> {
+    pub level: &'a Arc<Level>,
+    pub open: Arc<Open>,
+}
+
+impl Place<'_> {
+    /// Returns the path of something in it, relative to the roots.
+    pub fn path(&self, name: &OsStr) -> PathBuf {
+        let mut path = self.level.path();
+        path.push(name);
+        path
+    }
 }
 
 impl<'a> Walk<'a> {
     /// Opens both trees.
     pub fn new(copy: &'a TreeCopy<'a>) -> Result<Self, StoreError> {
-        Ok(Self {
-            copy,
+        let listed = copy.modes.listed();
+        let roots = Arc::new(Open {
             from: open_root(copy.from)?,
             to: open_root(copy.to)?,
             take_from: copy.take_from.map(open_root).transpose()?,
+        });
+        Ok(Self {
+            copy,
+            root: Level::root(Arc::clone(&roots), listed.root()),
+            listed,
+            roots,
+            cache: Cache::default(),
+            nodes: Nodes::default(),
             means: Means::default(),
             links: Mutex::default(),
             modes: Mutex::default(),
             queue: Mutex::default(),
             changed: Condvar::new(),
             own: Part::default(),
-            parents: HashSet::new(),
+            parents: HashMap::new(),
             unlocked: Unlocked::default(),
         })
     }
 
     /// Returns the file type at a path, or `None` if the path does not exist.
     pub fn kind(&self, relative: &Path) -> Result<Option<FileType>, StoreError> {
-        let stat = self
-            .open_from(relative.parent().unwrap_or(Path::new("")))
-            .and_then(|directory| {
-                fs::statat(
-                    &directory,
-                    relative.file_name().unwrap_or_default(),
-                    AtFlags::SYMLINK_NOFOLLOW,
-                )
-            });
-        match stat {
+        let (mut above, mut node): (Option<OwnedFd>, _) = (None, 0);
+        let mut look = || {
+            for part in relative.parent().into_iter().flat_map(Path::components) {
+                let directory = above.as_ref().unwrap_or(&self.roots.from);
+                node = self.nodes.add(node, part.as_os_str().to_owned(), None);
+                above = Some(self.open_from(directory, part.as_os_str(), node)?.0);
+            }
+            let directory = above.as_ref().unwrap_or(&self.roots.from);
+            let name = relative.file_name().unwrap_or_default();
+            fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        match look() {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(failed("read", &self.copy.from.join(relative), error)),
@@ -143,7 +157,7 @@ impl<'a> Walk<'a> {
     /// Adds the whole tree.
     pub fn add_all(&mut self) {
         self.push(Task {
-            directory: PathBuf::new(),
+            directory: Arc::clone(&self.root),
             names: None,
         });
     }
@@ -153,9 +167,9 @@ impl<'a> Walk<'a> {
         let (Some(name), Some(parent)) = (relative.file_name(), relative.parent()) else {
             return Ok(());
         };
-        if !self.make_parents(parent)? {
+        let Some(parent) = self.parent(parent)? else {
             return Ok(());
-        }
+        };
         let tasks = &mut self
             .queue
             .get_mut()
@@ -166,54 +180,59 @@ impl<'a> Walk<'a> {
             Some(Task {
                 directory,
                 names: Some(names),
-            }) if directory == parent && names.len() < CHUNK => names.push(name),
+            }) if Arc::ptr_eq(directory, &parent) && names.len() < CHUNK => names.push(name),
             _ => tasks.push_back(Task {
-                directory: parent.to_owned(),
+                directory: parent,
                 names: Some(vec![name]),
             }),
         }
         Ok(())
     }
 
-    /// Makes a directory and its parents. Returns `false` if one of them is gone or no longer a
-    /// directory.
-    fn make_parents(&mut self, parent: &Path) -> Result<bool, StoreError> {
-        if parent.as_os_str().is_empty() || self.parents.contains(parent) {
-            return Ok(true);
-        }
-        if !self.make_parents(parent.parent().unwrap_or(Path::new("")))? {
-            return Ok(false);
-        }
-        let mut stat = match self.open_from(parent).and_then(fs::fstat) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
-            Err(error) => return Err(failed("open", &self.copy.from.join(parent), error)),
+    /// Makes the directories that lead somewhere, and returns the last. `None` where they are gone,
+    /// or no directories any more.
+    fn parent(&mut self, path: &Path) -> Result<Option<Arc<Level>>, StoreError> {
+        let Some(name) = path.file_name() else {
+            return Ok(Some(Arc::clone(&self.root)));
         };
-        stat.st_mode = self.unlocked.mode_before(parent, stat.st_mode);
-        let (mode, note) = self.copy.modes.mode(parent, stat.st_mode, true);
-        let made = make_directory(&self.to, parent, 0o700 | mode & !SETGID);
-        if made.map_err(|error| failed("create", &self.copy.to.join(parent), error))? {
-            self.own.directories.push(Made {
-                path: parent.to_owned(),
-                mode,
-                times: times(&stat),
-            });
+        if let Some(known) = self.parents.get(path) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(above) = self.parent(path.parent().unwrap_or(Path::new("")))? else {
+            return Ok(None);
+        };
+        let open = self.open(&above)?;
+        let node = self.nodes.add(above.node, name.to_owned(), None);
+        let stat = match self.open_from(&open.from, name, node) {
+            Ok((_, stat)) => stat,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(error) => return Err(failed("open", &self.copy.from.join(path), error)),
+        };
+        let listed = self.listed.below(above.listed, name);
+        let (mode, note) = self
+            .copy
+            .modes
+            .mode(self.listed.mode(listed), stat.st_mode, true);
+        let made = make_directory_in(&open.to, name, 0o700 | mode & !SETGID);
+        if made.map_err(|error| failed("create", &self.copy.to.join(path), error))? {
+            self.nodes.made(node, mode, times(&stat));
             if note {
                 self.own
                     .copied
                     .modes
                     .0
-                    .insert(parent.to_owned(), surviving(stat.st_mode, true));
+                    .insert(path.to_owned(), surviving(stat.st_mode, true));
             }
         }
-        self.parents.insert(parent.to_owned());
-        Ok(true)
+        let level = Level::new(&above, name.to_owned(), node, listed);
+        self.parents.insert(path.to_owned(), Arc::clone(&level));
+        Ok(Some(level))
     }
 
     /// Copies everything that was added.
     pub fn run(mut self) -> Result<Copied, StoreError> {
         let copied = self.copy_all();
-        self.unlocked.lock_again(&self.from);
+        self.unlocked.lock_again(&self.nodes, &self.roots.from);
         copied
     }
 
@@ -241,7 +260,7 @@ impl<'a> Walk<'a> {
         }
         let mut all = Part::default();
         parts.into_iter().for_each(|part| all.add(part));
-        self.finish_directories(all.directories)?;
+        self.finish_directories()?;
         all.copied.skipped.sort();
         Ok(all.copied)
     }
@@ -291,22 +310,13 @@ impl<'a> Walk<'a> {
     }
 
     fn work_on(&self, task: &Task, part: &mut Part) -> Result<(), StoreError> {
-        let relative = task.directory.as_path();
         if self.is_stopped() {
-            return Err(failed("copy", &self.copy.from.join(relative), Errno::INTR));
+            let directory = self.copy.from.join(task.directory.path());
+            return Err(failed("copy", &directory, Errno::INTR));
         }
         let place = Place {
-            relative,
-            from: self
-                .open_from(relative)
-                .map_err(|error| failed("open", &self.copy.from.join(relative), error))?,
-            to: open_directory(&self.to, relative)
-                .map_err(|error| failed("open", &self.copy.to.join(relative), error))?,
-            // This tree holds only the files that differ. Other files are copied.
-            take_from: self
-                .take_from
-                .as_ref()
-                .and_then(|root| open_directory(root, relative).ok()),
+            level: &task.directory,
+            open: self.open(&task.directory)?,
         };
         match &task.names {
             Some(names) => names
@@ -316,13 +326,47 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Opens a directory of the source.
-    fn open_from(&self, relative: &Path) -> rustix::io::Result<OwnedFd> {
-        if self.copy.unlock {
-            self.unlocked.directory(&self.from, relative)
-        } else {
-            open_directory(&self.from, relative)
+    /// Returns the mode that the manifest has for a file.
+    pub fn listed_mode(&self, place: &Place<'_>, name: &OsStr) -> Option<u32> {
+        let listed = self.listed.below(place.level.listed, name);
+        self.listed.mode(listed)
+    }
+
+    /// Opens a directory in all trees.
+    pub fn open(&self, level: &Arc<Level>) -> Result<Arc<Open>, StoreError> {
+        self.cache.open(level, |above, level| {
+            let failed = |root: &Path, error| failed("open", &root.join(level.path()), error);
+            let from = self.open_from(&above.from, level.name(), level.node);
+            let to = open_in(&above.to, level.name(), OFlags::RDONLY);
+            Ok(Open {
+                from: from.map_err(|error| failed(self.copy.from, error))?.0,
+                to: to.map_err(|error| failed(self.copy.to, error))?,
+                // It holds only what differs; what is not there is copied.
+                take_from: above
+                    .take_from
+                    .as_ref()
+                    .and_then(|above| open_in(above, level.name(), OFlags::RDONLY).ok()),
+            })
+        })
+    }
+
+    /// Opens a directory that is copied; returns it with what was known of it before.
+    fn open_from(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        node: usize,
+    ) -> rustix::io::Result<(OwnedFd, Stat)> {
+        if !self.copy.unlock {
+            let open = open_in(parent, name, OFlags::RDONLY)?;
+            let stat = fs::fstat(&open)?;
+            return Ok((open, stat));
         }
+        let (open, stat, is_unlocked) = self.unlocked.directory(parent, name)?;
+        if is_unlocked {
+            self.nodes.unlocked(node);
+        }
+        Ok((open, stat))
     }
 
     fn is_stopped(&self) -> bool {
@@ -331,9 +375,9 @@ impl<'a> Walk<'a> {
     }
 
     fn list(&self, place: &Place<'_>, part: &mut Part) -> Result<(), StoreError> {
-        let unreadable = |error| failed("read", &self.copy.from.join(place.relative), error);
+        let unreadable = |error| failed("read", &self.copy.from.join(place.level.path()), error);
         let mut chunk = Vec::new();
-        for entry in Dir::read_from(&place.from).map_err(unreadable)? {
+        for entry in Dir::read_from(&place.open.from).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
@@ -345,7 +389,7 @@ impl<'a> Walk<'a> {
             ));
             if chunk.len() == CHUNK {
                 self.push(Task {
-                    directory: place.relative.to_owned(),
+                    directory: Arc::clone(place.level),
                     names: Some(std::mem::take(&mut chunk)),
                 });
             }
@@ -362,33 +406,33 @@ impl<'a> Walk<'a> {
         kind: FileType,
         part: &mut Part,
     ) -> Result<(), StoreError> {
-        let relative = place.relative.join(name);
-        let source = || self.copy.from.join(&relative);
         let stat = if matches!(kind, FileType::RegularFile | FileType::Symlink) {
             None
         } else {
-            match fs::statat(&place.from, name, AtFlags::SYMLINK_NOFOLLOW) {
+            match fs::statat(&place.open.from, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => Some(stat),
                 // The entry is gone since the directory was listed.
                 Err(Errno::NOENT) => return Ok(()),
-                Err(error) => return Err(failed("read", &source(), error)),
+                Err(error) => {
+                    let source = self.copy.from.join(place.path(name));
+                    return Err(failed("read", &source, error));
+                }
             }
         };
         let kind = stat.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
         match (kind, stat) {
-            (FileType::Symlink, _) => self.link(place, name, &relative)?,
-            (FileType::Directory, Some(stat)) => {
-                self.directory(place, name, relative, &stat, part)?
-            }
+            (FileType::Symlink, _) => self.link(place, name)?,
+            (FileType::Directory, Some(stat)) => self.directory(place, name, &stat, part)?,
             (FileType::RegularFile, _) => {
-                if !self.file(place, name, &relative, part)? {
+                if !self.file(place, name, part)? {
                     return Ok(());
                 }
             }
             (kind, _) => {
+                let path = place.path(name);
                 part.copied
                     .skipped
-                    .push((relative, special(kind).unwrap_or("of an unknown type")));
+                    .push((path, special(kind).unwrap_or("of an unknown type")));
                 return Ok(());
             }
         }
@@ -400,200 +444,59 @@ impl<'a> Walk<'a> {
         &self,
         place: &Place<'_>,
         name: &OsStr,
-        relative: PathBuf,
         stat: &Stat,
         part: &mut Part,
     ) -> Result<(), StoreError> {
-        let (mode, note) = self.copy.modes.mode(&relative, stat.st_mode, true);
+        let listed = self.listed.below(place.level.listed, name);
+        let (mode, note) = self
+            .copy
+            .modes
+            .mode(self.listed.mode(listed), stat.st_mode, true);
         if note {
             part.copied
                 .modes
                 .0
-                .insert(relative.clone(), surviving(stat.st_mode, true));
+                .insert(place.path(name), surviving(stat.st_mode, true));
         }
-        make_directory_in(&place.to, name, 0o700 | mode & !SETGID)
-            .map_err(|error| failed("create", &self.copy.to.join(&relative), error))?;
-        part.directories.push(Made {
-            path: relative.clone(),
-            mode,
-            times: times(stat),
-        });
+        make_directory_in(&place.open.to, name, 0o700 | mode & !SETGID)
+            .map_err(|error| failed("create", &self.copy.to.join(place.path(name)), error))?;
+        let made = Some((mode, times(stat)));
+        let node = self.nodes.add(place.level.node, name.to_owned(), made);
         self.push(Task {
-            directory: relative,
+            directory: Level::new(place.level, name.to_owned(), node, listed),
             names: None,
         });
         Ok(())
     }
 
-    fn link(&self, place: &Place<'_>, name: &OsStr, relative: &Path) -> Result<(), StoreError> {
-        let target = match fs::readlinkat(&place.from, name, Vec::new()) {
+    fn link(&self, place: &Place<'_>, name: &OsStr) -> Result<(), StoreError> {
+        let target = match fs::readlinkat(&place.open.from, name, Vec::new()) {
             Ok(target) => target,
             Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(failed("read", &self.copy.from.join(relative), error)),
+            Err(error) => {
+                let source = self.copy.from.join(place.path(name));
+                return Err(failed("read", &source, error));
+            }
         };
-        self.replacing(place, name, relative, "link", || {
-            fs::symlinkat(&target, &place.to, name)
+        self.replacing(place, name, "link", || {
+            fs::symlinkat(&target, &place.open.to, name)
         })
     }
 
-    /// Makes an entry. Removes a file or link that is in the way, and never writes through a link.
-    fn replacing<T>(
-        &self,
-        place: &Place<'_>,
-        name: &OsStr,
-        relative: &Path,
-        action: &'static str,
-        mut make: impl FnMut() -> rustix::io::Result<T>,
-    ) -> Result<T, StoreError> {
-        let made = match make() {
-            Err(Errno::EXIST) => {
-                fs::unlinkat(&place.to, name, AtFlags::empty()).and_then(|()| make())
-            }
-            other => other,
-        };
-        made.map_err(|error| failed(action, &self.copy.to.join(relative), error))
-    }
-
-    /// Copies or takes a file. Returns `false` if the file is gone.
-    fn file(
-        &self,
-        place: &Place<'_>,
-        name: &OsStr,
-        relative: &Path,
-        part: &mut Part,
-    ) -> Result<bool, StoreError> {
-        let source = || self.copy.from.join(relative);
-        // The entry may have changed: follow no link and wait for no pipe.
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let opened = match fs::openat(&place.from, name, flags, Mode::empty()) {
-            Err(Errno::ACCESS) if self.copy.unlock => unlock::file(&place.from, name),
-            opened => opened.and_then(|from| fs::fstat(&from).map(|stat| (from, stat))),
-        };
-        let (from, stat) = match opened {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(false),
-            Err(error) => return Err(failed("open", &source(), error)),
-        };
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind != FileType::RegularFile {
-            part.copied.skipped.push((
-                relative.to_owned(),
-                special(kind).unwrap_or("changed while it was copied"),
-            ));
-            return Ok(false);
-        }
-        let mut stat = stat;
-        if stat.st_nlink > 1 {
-            // Use the first known mode: taking the file by its first name may have changed its
-            // mode.
-            let mut modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = modes.entry((stat.st_dev, stat.st_ino));
-            stat.st_mode = *first.or_insert(stat.st_mode);
-        }
-        let (mode, note) = self.copy.modes.mode(relative, stat.st_mode, false);
-        if note {
-            part.copied
-                .modes
-                .0
-                .insert(relative.to_owned(), surviving(stat.st_mode, false));
-        }
-        part.copied.bytes += u64::try_from(stat.st_size).unwrap_or(0);
-        if self.take(place, name, &from, &stat, mode).is_some() {
-            return Ok(true);
-        }
-        if stat.st_nlink <= 1 {
-            self.contents(place, name, relative, &from, &stat, mode, part)?;
-            return Ok(true);
-        }
-        // Hold the lock until the file is complete: another thread may find the file's other name.
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = links.get(&(stat.st_dev, stat.st_ino)) {
-            let directory = open_directory(&self.to, first.parent().unwrap_or(Path::new("")));
-            let directory =
-                directory.map_err(|error| failed("open", &self.copy.to.join(first), error))?;
-            let base = first.file_name().unwrap_or_default();
-            self.replacing(place, name, relative, "link", || {
-                fs::linkat(&directory, base, &place.to, name, AtFlags::empty())
-            })?;
-        } else {
-            self.contents(place, name, relative, &from, &stat, mode, part)?;
-            links.insert((stat.st_dev, stat.st_ino), relative.to_owned());
-        }
-        Ok(true)
-    }
-
-    /// Takes a file by renaming it, if possible.
-    fn take(
-        &self,
-        place: &Place<'_>,
-        name: &OsStr,
-        from: &OwnedFd,
-        stat: &Stat,
-        mode: u32,
-    ) -> Option<()> {
-        let directory = place.take_from.as_ref()?;
-        let there = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
-            || there.st_size != stat.st_size
-        {
-            return None;
-        }
-        if stat.st_mode & 0o7777 != mode {
-            fs::fchmod(from, Mode::from_raw_mode(mode)).ok()?;
-        }
-        fs::renameat(directory, name, &place.to, name).ok()
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the file's place, metadata and open descriptor"
-    )]
-    fn contents(
-        &self,
-        place: &Place<'_>,
-        name: &OsStr,
-        relative: &Path,
-        from: &OwnedFd,
-        stat: &Stat,
-        mode: u32,
-        part: &mut Part,
-    ) -> Result<(), StoreError> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let to = self.replacing(place, name, relative, "create", || {
-            fs::openat(&place.to, name, flags, Mode::from_raw_mode(mode))
-        })?;
-        let copy = || {
-            self.means.copy(from, &to, stat, &mut part.buffer)?;
-            // The umask changed the mode at the file's creation.
-            fs::fchmod(&to, Mode::from_raw_mode(mode))?;
-            // Build tools compare times.
-            fs::futimens(&to, &times(stat))
-        };
-        let mut copy = copy;
-        copy().map_err(|error| failed("copy", &self.copy.from.join(relative), error))
-    }
-
-    /// Sets the modes and times of the directories, the deepest first: a mode may close a directory
-    /// to us.
-    fn finish_directories(&self, mut directories: Vec<Made>) -> Result<(), StoreError> {
-        directories.sort_by(|a, b| b.path.cmp(&a.path));
-        for Made { path, mode, times } in directories {
-            let finish = || {
-                let directory = open_directory(&self.to, &path)?;
-                fs::futimens(&directory, &times)?;
-                match fs::fchmod(&directory, Mode::from_raw_mode(mode)) {
-                    // A sandbox may forbid this (`RestrictSUIDSGID=`, systemd.exec(5)).
-                    Err(Errno::PERM) if mode & SETGID != 0 => {
-                        fs::fchmod(&directory, Mode::from_raw_mode(mode & !SETGID))
-                    }
-                    other => other,
+    /// Sets the modes and times of the directories.
+    fn finish_directories(&self) -> Result<(), StoreError> {
+        let set = |directory: &OwnedFd, mode: u32, times: &Timestamps| {
+            fs::futimens(directory, times)?;
+            match fs::fchmod(directory, Mode::from_raw_mode(mode)) {
+                // A sandbox may forbid it (`RestrictSUIDSGID=`, systemd.exec(5)).
+                Err(Errno::PERM) if mode & SETGID != 0 => {
+                    fs::fchmod(directory, Mode::from_raw_mode(mode & !SETGID))
                 }
-            };
-            finish()
-                .map_err(|error| failed("set the mode of", &self.copy.to.join(&path), error))?;
-        }
-        Ok(())
+                other => other,
+            }
+        };
+        self.nodes
+            .finish(&self.roots.to, set)
+            .map_err(|(path, error)| failed("set the mode of", &self.copy.to.join(path), error))
     }
 }
