@@ -111,12 +111,7 @@ impl StepFiles {
         let path = self.text("NIXACTIONS_PATH", "path")?;
         Ok(Written {
             env: assignments("NIXACTIONS_ENV", &self.text("NIXACTIONS_ENV", "env")?)?,
-            path: path
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            path: directories("NIXACTIONS_PATH", &path)?,
             outputs: assignments(
                 "NIXACTIONS_OUTPUT",
                 &self.text("NIXACTIONS_OUTPUT", "output")?,
@@ -260,6 +255,22 @@ fn assignments(name: &'static str, text: &str) -> Result<Vec<(String, String)>, 
     Ok(out)
 }
 
+/// Parses directories, one a line. With a NUL in it, no later step could be started.
+fn directories(name: &'static str, text: &str) -> Result<Vec<String>, FileError> {
+    let lines = text.lines().map(str::trim).enumerate();
+    lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| match line.contains('\0') {
+            true => Err(FileError::Line {
+                name,
+                line: index + 1,
+                what: "has a NUL",
+            }),
+            false => Ok(line.to_owned()),
+        })
+        .collect()
+}
+
 /// Returns whether a text is a valid name of a variable or an output.
 pub fn is_name(text: &str) -> bool {
     let mut chars = text.chars();
@@ -300,6 +311,13 @@ mod tests {
             parse("A<<E\r\none\r\ntwo\r\nE\r\nB<<E\r\nE\r\n").unwrap(),
             [pair("A", "one\r\ntwo"), pair("B", "")]
         );
+    }
+
+    #[test]
+    fn a_directory_with_a_nul_is_an_error_of_the_step_that_wrote_it() {
+        let parse = |text| directories("F", text).map_err(|error| error.to_string());
+        assert_eq!(parse("/a b\n\n /c \r\n").unwrap(), ["/a b", "/c"]);
+        assert_eq!(parse("/a\n/b\0\n").unwrap_err(), "F, line 2: has a NUL");
     }
 
     #[test]

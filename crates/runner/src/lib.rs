@@ -16,6 +16,8 @@ mod env;
 mod files;
 mod fit;
 mod forms;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gate;
 mod hash;
 mod interleave;
