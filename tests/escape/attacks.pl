@@ -115,6 +115,32 @@ attack("cgroup: one is made", sub { mkdir("/sys/fs/cgroup/probe") });
 attack("cgroup: it is left", sub {
     grep { open(my $f, '>', $_) } glob('/sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/*/cgroup.kill');
 });
+# Of a user's manager, the deeper ones belong to the user.
+my @groups = ('/sys/fs/cgroup');
+for (my $at = 0; $at < @groups; $at++) {
+    opendir(my $directory, $groups[$at]) or next;
+    push @groups, grep { !-l $_ && -d $_ } map { "$groups[$at]/$_" } grep { !/^\./ } readdir $directory;
+}
+attack("cgroup: a deeper one is made", sub { grep { mkdir("$_/probe") && rmdir("$_/probe") } @groups });
+attack("cgroup: it is left for a deeper one", sub {
+    grep { my $f; open($f, '>', "$_/cgroup.procs") && defined(syswrite($f, "$$\n")) } @groups;
+});
+attack("cgroup: $_ of another is opened", sub {
+    my $file = $_;
+    grep { open(my $f, '>', "$_/$file") } @groups;
+}) for qw(cgroup.kill cgroup.freeze memory.max pids.max);
+# unshare(CLONE_NEWUSER | CLONE_NEWNS), then mount(2).
+attack("cgroup: the groups are mounted writable in another namespace", sub {
+    my $child = fork();
+    if (!$child) {
+        my $at = '/sys/fs/cgroup';
+        call(272, 0x10020000) or exit 1;
+        # MS_REMOUNT | MS_BIND, and as a new file system.
+        exit !(call(165, "none", $at, "none", 0x1020, 0) || call(165, "none", $at, "cgroup2", 0, 0));
+    }
+    waitpid($child, 0);
+    $? == 0;
+});
 my %calls = (
     'init_module' => [175, $buffer, 8, ""], 'kexec_load' => [246, 0, 0, 0, 0],
     'reboot' => [169, 0xfee1dead, 672274793, 0, 0], 'swapon' => [167, "/dev/null", 0],

@@ -22,6 +22,15 @@ use crate::{
 pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
 /// The subcommand that mounts a job's workspace.
 pub const MOUNT_COMMAND: &str = "workspace";
+/// How many of the tasks and how much of the memory that the machine has a run may take, in percent:
+/// the host's services go on beside it. Of the tasks, systemd gives each job at most 15 percent
+/// (`DefaultTasksMax=`, systemd-system.conf(5)).
+const TASKS_MAX: u64 = 50;
+/// See [`TASKS_MAX`].
+const MEMORY_MAX: u64 = 90;
+/// How much sooner than the host's services the kernel ends a job, where memory runs out
+/// (`OOMScoreAdjust=`, systemd.exec(5)).
+const OOM_SCORE: i32 = 500;
 /// The limit of core dumps at which the kernel makes none, in bytes. With 0, a program that core
 /// dumps are piped to (systemd-coredump(8)) still gets them and logs the process' environment. With
 /// 1, the pipe gets nothing either, and no core file fits (core(5)).
@@ -189,11 +198,21 @@ fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
         .bound()
         .filter(|_| context.features.concurrency)
         .map(|most| most.saturating_add(groups));
-    slice(
+    let mut unit = slice(
         UnitName::run_slice(&run.run),
         format!("NixActions run {}", run.run),
         max_parallel,
-    )
+    );
+    unit.properties.extend([
+        ("TasksMaxScale", Value::U32(share(TASKS_MAX))),
+        ("MemoryMaxScale", Value::U32(share(MEMORY_MAX))),
+    ]);
+    unit
+}
+
+/// Returns a percentage as systemd takes it: of 2^32 - 1.
+fn share(percent: u64) -> u32 {
+    u32::try_from(u64::from(u32::MAX) * percent / 100).unwrap_or(u32::MAX)
 }
 
 fn matrix_slice(run: &RunSpec, group: &str, name: &UnitName, max_parallel: u32) -> TransientUnit {
@@ -272,6 +291,7 @@ pub(super) fn service(
         // 0 would leave journald's own limit in force, since systemd passes on only nonzero values.
         ("LogRateLimitIntervalUSec", Value::U64(1)),
         ("LogRateLimitBurst", Value::U32(u32::MAX)),
+        ("OOMScoreAdjust", Value::I32(OOM_SCORE)),
         ("LogExtraFields", fields),
     ]
 }

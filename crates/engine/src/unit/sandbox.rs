@@ -167,6 +167,10 @@ pub(super) fn properties(
     if run.manager != ManagerKind::User || level == Sandbox::Strict {
         properties.push(flag("PrivateIPC"));
     }
+    // Under the other managers they belong to root; here, to the job's user.
+    if run.manager == ManagerKind::User && level == Sandbox::Relaxed {
+        properties.push(flag("ProtectControlGroups"));
+    }
     if level == Sandbox::Strict {
         properties.extend([
             flag("PrivateDevices"),
