@@ -11,6 +11,7 @@ on_shared_managers!(
 );
 // Of several embedded managers `systemctl` asks the latest.
 on_managers!(a_run_leaves_the_host_its_share on system_252, system_257, system_262, user_262);
+on_managers!(a_drop_in_changes_the_limits_of_all_runs on system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -25,19 +26,18 @@ fn the_kernel_takes_a_job_before_the_services_of_the_host(manager: &Manager) {
     assert_eq!(run.lines("own"), ["700"], "{run}");
 }
 
-/// The limits of the run's slice, which stand beside those of its jobs.
-fn a_run_leaves_the_host_its_share(manager: &Manager) {
+/// Returns the memory and the tasks that the slice of a run may have.
+fn limits_of_a_run(manager: &Manager) -> (u64, u64) {
     let wait = "touch started; until [ -e stop ]; do sleep 0.05; done";
     let plan = json!({ "version": 1, "name": "share", "jobs": { "j": bash(wait) } });
     let run = manager.start(&plan, &NONE);
     run.wait_for_file("j", "started");
-    let slice = format!(
-        "nixactions-{}.slice",
-        run.id().to_string().replace('-', "\\x2d")
-    );
+    let slice = format!("nixactions-{}.slice", run.id().replace('-', "\\x2d"));
     let shown = ["show", "--property=MemoryMax,TasksMax", slice.as_str()];
     let text =
         String::from_utf8_lossy(&manager.systemctl(&shown).output_within(SOON).stdout).into_owned();
+    std::fs::write(run.workspace("j", "stop"), "").expect("the run directory is ours");
+    run.end().exits(0);
     let value = |name: &str| -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         let value = line.and_then(|value| value.strip_prefix('='));
@@ -45,9 +45,11 @@ fn a_run_leaves_the_host_its_share(manager: &Manager) {
             .and_then(|value| value.parse().ok())
             .unwrap_or_else(|| panic!("{name}: {text}"))
     };
-    let (memory, tasks) = (value("MemoryMax"), value("TasksMax"));
-    std::fs::write(run.workspace("j", "stop"), "").expect("the run directory is ours");
-    run.end().exits(0);
+    (value("MemoryMax"), value("TasksMax"))
+}
+
+fn a_run_leaves_the_host_its_share(manager: &Manager) {
+    let (memory, tasks) = limits_of_a_run(manager);
     let total = std::fs::read_to_string("/proc/meminfo").expect("it is a Linux");
     let total: u64 = total
         .lines()
@@ -60,8 +62,16 @@ fn a_run_leaves_the_host_its_share(manager: &Manager) {
         })
         .expect("it says how much there is");
     // The machine may have less than its kernel says.
-    assert!(memory <= total * 1024 / 100 * 91, "{text}");
-    assert!((1_000..4_000_000).contains(&tasks), "{text}");
+    assert!(memory <= total * 1024 / 100 * 91, "{memory} of {total} KiB");
+    assert!((1_000..4_000_000).contains(&tasks), "{tasks}");
+}
+
+fn a_drop_in_changes_the_limits_of_all_runs(manager: &Manager) {
+    let write = "mkdir -p /run/systemd/system/nixactions-.slice.d
+        printf '[Slice]\\nTasksMax=12345\\nMemoryMax=64M\\n' > /run/systemd/system/nixactions-.slice.d/limits.conf
+        systemctl daemon-reload";
+    manager.command(&["sh", "-c", write]).ok();
+    assert_eq!(limits_of_a_run(manager), (64 << 20, 12345));
 }
 
 /// A limit of 1: the kernel starts no program for the dump, whatever its pattern (core(5)). A limit
