@@ -123,7 +123,7 @@ impl Walk<'_> {
         })?;
         let mut copy = || {
             self.means.copy(from, &to, stat, &mut part.buffer)?;
-            // What it was made with went through the umask.
+            // The umask has cut the mode that it was made with.
             fs::fchmod(&to, Mode::from_raw_mode(mode))?;
             // Build tools compare times.
             fs::futimens(&to, &times(stat))

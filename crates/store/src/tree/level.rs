@@ -1,6 +1,6 @@
 //! The directories that a copy works in, each opened by its name in the one above: a path may be
-//! longer than any call takes, and opening it anew for each directory takes time that grows with the
-//! square of the depth.
+//! longer than any call takes, and opening each directory from the root takes time that grows with
+//! the square of the depth.
 //!
 //! Only the directories that were used last are open, and those that a thread works in. The others
 //! are opened again by `..` from a directory in them, or else from the nearest open one above.
@@ -17,7 +17,7 @@ use rustix::fs::{self, OFlags, Stat};
 
 use super::open_in;
 
-/// How many directories stay open that no thread works in.
+/// The number of directories that stay open though no thread works in them.
 const CACHED: usize = 8;
 
 /// Which directory it is: device and inode.
@@ -34,7 +34,7 @@ pub(super) struct Level {
     name: OsString,
     /// Its number among those that the copy met.
     pub node: usize,
-    /// How many directories it lies below.
+    /// The number of directories that it lies below.
     pub depth: usize,
     /// Its place in the manifest.
     pub listed: Option<usize>,

@@ -111,8 +111,8 @@ impl ModePolicy<'_> {
     }
 }
 
-/// A manifest as the tree that its paths make: to look one up takes no longer, however long its path
-/// is.
+/// A manifest as the tree that its paths make, so that the time of a look-up does not grow with the
+/// length of the path.
 #[derive(Debug, Default)]
 pub(super) struct Listed(Vec<Entry>);
 
