@@ -1,9 +1,9 @@
 //! Unit names. Only this module escapes names for systemd.
 //!
 //! A dash in a slice's name nests the slice (systemd.slice(5)). Slice names therefore hold the
-//! run's id escaped as by `systemd-escape`. Service names hold the id as it stands, unless a part of
-//! it reads like a run and its job ([`stem`]). A job's name contains no `.` and no `:` and does not
-//! start with a digit, so the names of all services differ, also between runs.
+//! run's id escaped as by `systemd-escape`. Service names hold the id as it stands, unless a part
+//! of it reads like a run and its job ([`stem`]). A job's name contains no `.` and no `:` and does
+//! not start with a digit, so the names of all services differ, also between runs.
 
 use std::fmt;
 

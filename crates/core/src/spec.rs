@@ -171,8 +171,8 @@ pub struct MatrixSpec {
     pub slots: Option<u32>,
 }
 
-/// What expressions see of a run's inputs and of a job's place in a matrix: texts, numbers and
-/// booleans.
+/// The values that expressions read of a run's inputs and of a job's place in a matrix: texts,
+/// numbers and booleans.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Values {
@@ -255,7 +255,7 @@ pub struct JobSpec {
     pub job_env_from: Vec<Argv>,
     /// `INPUT_<K>` and `MATRIX_<K>` variables.
     pub inputs_env: Env,
-    /// What expressions see of inputs and of the matrix.
+    /// The values that expressions read of inputs and of the matrix.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub values: Values,
     /// The job's outputs by name, where it names them: texts with expressions.

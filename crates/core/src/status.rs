@@ -15,7 +15,7 @@ use crate::{
     settings::{Backoff, Retry},
 };
 
-/// What a gate decides.
+/// The decision of a gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
     /// The job or step runs.

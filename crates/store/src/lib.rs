@@ -289,8 +289,9 @@ pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError>
 }
 
 /// Makes the lock files that limit the running jobs: each running job holds one. Runs need them for
-/// `maxParallel` if systemd does not limit units itself. Makes the directories above as well. Their modes let
-/// every user in, as the jobs' users are not known yet; the run's directory keeps others out.
+/// `maxParallel` if systemd does not limit units itself. Makes the directories above as well. Their
+/// modes let every user in, as the jobs' users are not known yet; the run's directory keeps others
+/// out.
 ///
 /// # Errors
 /// Fails with the path and the system's error.

@@ -16,7 +16,7 @@ use crate::{
 
 const EXPECTED: &str = "an expression of GitHub's language";
 
-/// What the expressions of a job may name.
+/// The names that the expressions of a job may use.
 pub(super) struct Scope {
     contexts: BTreeMap<String, Shape>,
     /// The contexts that only steps have.
