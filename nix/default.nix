@@ -3,8 +3,8 @@
 #   options/            every option, typed and documented, for workflows and for the NixOS module
 #   types.nix           the types of options (with record.nix and steps.nix)
 #   words.nix           the wording of errors
-#   mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command that
-#                       runs it
+#   mk-workflow.nix     options -> check/ -> plan.nix -> a derivation with the plan and a command
+#                       that runs it
 #   mk-action.nix       the options of a step -> a derivation of its program (program.nix,
 #                       write-script.nix)
 #   mk-executor.nix     hooks -> an executor; executors.nix has the ones that come with systemd

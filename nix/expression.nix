@@ -14,7 +14,7 @@ let
   bytesMax = 21000;
   tokensMax = 4000;
 
-  # What can stand between words and signs.
+  # The characters that may stand between words and signs.
   blanks = [
     " "
     "\t"
@@ -243,8 +243,9 @@ let
     "<=" = 4;
   };
 
-  # Reads and checks an expression. `has` tells the functions of its place, `contexts` are the shapes
-  # of its contexts. Returns `{ error; }`, or its `faults` and whether it calls a status function.
+  # Reads and checks an expression. `has` tells the functions of its place, `contexts` are the
+  # shapes of its contexts. Returns `{ error; }`, or its `faults` and whether it calls a status
+  # function.
   read =
     {
       contexts,
@@ -280,8 +281,8 @@ let
         else
           parse (depth + 1) at;
 
-      # What has been read: where the next token is, the shape of the value, how it is written, the
-      # text that it is, and what is wrong.
+      # A value that has been read: the place of the next token, the value's shape, its spelling,
+      # its text and its faults.
       value = shape: next: {
         inherit shape next;
         written = "…";
@@ -430,7 +431,7 @@ let
         else
           unexpected "a value" at;
 
-      # What stands between the parentheses of a call.
+      # The arguments between the parentheses of a call.
       arguments =
         depth: at:
         let
@@ -575,8 +576,8 @@ let
       after = if length parts == 1 then null else lib.concatStringsSep separator (lib.tail parts);
     };
 
-  # The parts of a text: `{ text; }`, `{ expression; }`, or `{ error; }` for one without its end. What
-  # is in quotes does not end an expression.
+  # The parts of a text: `{ text; }`, `{ expression; }`, or `{ error; }` for one without its end.
+  # Braces in quotes do not end an expression.
   segments =
     text:
     let

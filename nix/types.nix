@@ -83,7 +83,7 @@ let
       trim (lib.removeSuffix after value)
     else
       value;
-  # What a condition is: `{ function; }`, a status function alone; `{ expression; }`, wrapped in
+  # The kind of a condition: `{ function; }`, a status function alone; `{ expression; }`, wrapped in
   # `${{ }}` or with a call of a status function; or `{ bash; }`.
   conditionOf =
     value:
@@ -106,8 +106,8 @@ let
           builtins.replaceStrings spaces (map (_: " ") spaces) value
         )
       ) != 1;
-  # In bash a status function that is misspelt would be a command that is not there, and skip without
-  # a word. What is wrong in an expression is check/expressions.nix' to say.
+  # Bash would take a misspelt status function for a missing command, and the step would be skipped
+  # without a word. check/expressions.nix tells the faults of expressions.
   isCondition =
     value:
     let

@@ -41,7 +41,7 @@ rec {
         value = lib.mergeEqualOption loc defs;
       in
       if isStored value then
-        lib.warn "${lib.showOption loc}: `${value}` is in the store, where everybody can read it: write what is no secret as `envProviders.static { … }`" "${
+        lib.warn "${lib.showOption loc}: `${value}` is in the store, where everybody can read it: write public values as `envProviders.static { … }`" "${
           value
         }"
       else

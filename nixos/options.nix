@@ -48,19 +48,19 @@ in
       runs = lib.mkOption {
         type = lib.types.nullOr lib.types.ints.positive;
         default = 100;
-        description = "The number of runs of each workflow that stay. `null` is no bound.";
+        description = "The number of runs of each workflow that stay. `null` sets no bound.";
       };
 
       maxAge = lib.mkOption {
         type = lib.types.nullOr values.age;
         default = "90d";
-        description = "The age beyond which runs are removed. `null` is no bound.";
+        description = "The age beyond which runs are removed. `null` sets no bound.";
       };
 
       maxSize = lib.mkOption {
         type = lib.types.nullOr values.size;
         default = "20G";
-        description = "The room on the disk for all runs together. `null` is no bound.";
+        description = "The room on the disk for all runs together. `null` sets no bound.";
       };
     };
 

@@ -13,7 +13,7 @@ let
     lib.mkOption {
       type = lib.types.listOf lib.types.nonEmptyStr;
       default = [ ];
-      example = [ "tell-somebody@%n.service" ];
+      example = [ "notify-admin@%n.service" ];
       description = "The units that systemd starts when ${when}.";
     };
   # Nix copies a path to the store, which everybody can read, and the service would use this copy

@@ -12,12 +12,13 @@ use std::{
 /// The directories and files that hold the rules.
 const CLEAN: &[&str] = &[
     "benches",
-    "crates/core",
-    "crates/plan",
-    "crates/store",
-    "src/language",
-    "src/report",
+    "build.rs",
+    "crates",
+    "nix",
+    "nixos",
+    "src",
     "tests/words.rs",
+    "vm-tests",
 ];
 
 /// Phrases that must not begin a comment, each with advice.

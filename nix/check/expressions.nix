@@ -49,7 +49,7 @@ let
           "attempt"
         ];
       };
-      # What is seen after these steps.
+      # The contexts that a later step sees.
       after =
         before:
         contexts

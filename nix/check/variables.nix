@@ -97,7 +97,7 @@ let
         fault "default: it is a ${builtins.typeOf default}, and the type `${type}`: make them the same"
       )
       ++ lib.optional (fits && type == "choice" && options != [ ] && !lib.elem default options) (
-        fault "default: `${default}` is no option: ${words.hint default options}"
+        fault "default: `${default}` is not an option: ${words.hint default options}"
       )
     );
   sameVariable = lib.filterAttrs (_: same: lib.length same > 1) (

@@ -30,8 +30,8 @@ const FOLLOW_AFTER: Duration = Duration::from_millis(50);
 const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(500);
 /// The time between two updates of the screen.
 const TICK: Duration = Duration::from_millis(100);
-/// How often the client checks whether the run still has a supervisor, and how many times in a row
-/// the answer must be no.
+/// The interval of checks whether the run still has a supervisor, and the number of negative
+/// answers in a row after which the client believes them.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_NO: u32 = 3;
 /// The longest wait for lines that the record counts.

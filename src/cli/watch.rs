@@ -11,12 +11,12 @@ use futures_util::{Stream, StreamExt};
 use inotify::{Inotify, WatchMask};
 use tokio::time::sleep;
 
-/// How long it polls before it makes a watch, and how often. The kernel takes up to 20 ms to remove
-/// a watch, half the time of a short run.
+/// The time of polling before the client makes a watch, and the interval of the polls. The kernel
+/// takes up to 20 ms to remove a watch, half the time of a short run.
 const FIRST: Duration = Duration::from_millis(250);
 const FIRST_POLL: Duration = Duration::from_millis(1);
-/// How long it collects changes after that. Users do not notice so small a delay, and each look
-/// takes time from the jobs.
+/// The time in which the client collects changes after that. Users do not notice so small a delay,
+/// and each look takes time from the jobs.
 const GATHER: Duration = Duration::from_millis(20);
 /// The interval of polls without a watch.
 const POLL: Duration = Duration::from_millis(100);

@@ -1,5 +1,4 @@
-//! What in an expression cannot be right, as far as that is known before it is evaluated: names,
-//! numbers of arguments, and types.
+//! Checks an expression before its evaluation: names, numbers of arguments, and types.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +8,7 @@ use crate::{
     value::Value,
 };
 
-/// What is known of a value.
+/// The known type of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
     /// Nothing.
@@ -39,11 +38,11 @@ impl Shape {
 pub struct Fault {
     /// The byte at which it stands.
     pub at: usize,
-    /// What it is.
+    /// The kind of the fault.
     pub kind: Kind,
 }
 
-/// What cannot be right.
+/// The kinds of faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// No function is called so.
@@ -62,7 +61,7 @@ pub enum Kind {
     Arguments {
         /// The function.
         function: &'static str,
-        /// How many it takes, in words.
+        /// The number of its arguments, in words.
         takes: &'static str,
     },
     /// No context is called so, or not in this place.

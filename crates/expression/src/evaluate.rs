@@ -8,7 +8,7 @@ use crate::{
     value::Value,
 };
 
-/// What the status functions say.
+/// The values of the status functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// `success()`
@@ -19,7 +19,7 @@ pub struct Status {
     pub cancelled: bool,
 }
 
-/// What an expression is evaluated in.
+/// The contexts and functions of the place where an expression stands.
 pub trait Contexts {
     /// Returns the value of a context, in lower case; [`Value::Null`] where there is none.
     fn context(&self, name: &str) -> Value;

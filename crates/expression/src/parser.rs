@@ -63,7 +63,7 @@ pub(crate) enum Operator {
 pub struct SyntaxError {
     /// The byte at which it is wrong.
     pub at: usize,
-    /// What stands there.
+    /// The text at that place.
     pub found: String,
 }
 
@@ -302,7 +302,7 @@ impl Parser {
                 self.next += 1;
                 let inner = self.deeper(|parser| parser.binary(0))?;
                 self.expect(&Token::Close, "an operator or `)`")?;
-                // `('a').b` is no more than `'a'.b`.
+                // `('a').b` is wrong, as `'a'.b` is.
                 return Ok(inner);
             }
             Some(Token::Name(name)) => {

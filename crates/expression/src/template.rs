@@ -5,9 +5,9 @@ use crate::parser::SyntaxError;
 /// A part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment<'a> {
-    /// What stands as it is.
+    /// Plain text.
     Text(&'a str),
-    /// What stands between `${{` and `}}`, and the byte at which it begins.
+    /// The text between `${{` and `}}`, and the byte at which it begins.
     Expression(&'a str, usize),
 }
 

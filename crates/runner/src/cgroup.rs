@@ -22,9 +22,9 @@ use crate::record::Usage;
 pub struct Cgroup {
     /// Its directory, where there is one that tells its processes.
     path: Option<PathBuf>,
-    /// The processes that are no others: this one, and the one above.
+    /// The processes that [`Self::kill_all`] spares: this one, and its parent.
     own: Vec<Pid>,
-    /// How many of its processes the kernel had killed for memory when this was last looked at.
+    /// The number of processes that the kernel had killed for memory at the last look.
     oom_kills: u64,
 }
 
@@ -65,7 +65,7 @@ impl Cgroup {
         cgroup
     }
 
-    /// Returns whether the kernel has killed a process for want of memory since this was last asked.
+    /// Returns whether the kernel has killed a process for want of memory since the last call.
     pub fn ran_out(&mut self) -> bool {
         let events = self.path.as_ref().map(|path| path.join("memory.events"));
         let text = events.and_then(|path| read(&path).ok()).unwrap_or_default();
@@ -91,8 +91,8 @@ impl Cgroup {
         Some(others.collect())
     }
 
-    /// Kills all processes but this one and the one above. Returns how many there were; `None` where
-    /// the cgroup does not tell.
+    /// Kills all processes but this one and its parent. Returns their number, or `None` if the
+    /// cgroup does not list its processes.
     pub fn kill_all(&self) -> Option<usize> {
         let others = self.read_others()?;
         for pid in &others {

@@ -20,7 +20,7 @@ use crate::{
     status::Expression,
 };
 
-/// What the contexts of an expression are taken from.
+/// The sources of an expression's contexts.
 pub(super) struct Known<'a> {
     job: &'a Job<'a>,
     environment: &'a Environment,

@@ -184,7 +184,7 @@ pub(super) struct Job<'a> {
     asks: Option<PipeWriter>,
     /// Where the runner follows one that was killed, how far that came.
     past: Option<Past>,
-    /// The locks of which the job takes some, where the manager does not count running jobs itself.
+    /// The job takes some of these locks, if the manager does not count running jobs itself.
     slots: Option<Slots>,
     pub(super) record: JobRecord,
     /// The state of the job after its steps so far, for the gates of later steps.

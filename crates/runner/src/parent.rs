@@ -9,8 +9,8 @@
 //! says so.
 //!
 //! The parent has read the job's spec, which the job's steps can read as well. It holds no secrets:
-//! the runner takes those after the fork. The parent does not enter the job's Landlock domain, so no
-//! step can signal it (from Linux 6.12 on); like a runner, it cannot be traced.
+//! the runner takes those after the fork. The parent does not enter the job's Landlock domain, so
+//! no step can signal it (from Linux 6.12 on). Like a runner, it cannot be traced.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
@@ -42,10 +42,10 @@ use crate::{
     store::{self, EventTail},
 };
 
-/// How long what is left of an attempt is waited for: SIGKILL does not reach a process that waits
-/// for a disk.
+/// The longest wait for the end of an attempt's processes: SIGKILL does not reach a process that
+/// waits for a disk.
 const CLEAR_DEADLINE: Duration = Duration::from_secs(10);
-/// The wait between two looks at what is left.
+/// The wait between two looks at these processes.
 const CLEAR_WAIT: Duration = Duration::from_millis(1);
 /// The number that a shell adds to the signal that ended a program.
 const EXIT_SIGNAL: u8 = 128;
@@ -171,8 +171,8 @@ fn fork_runner() -> nix::Result<ForkResult> {
     unsafe { fork() }
 }
 
-/// Ends this process by a signal. Returns the exit status that is due where that has no effect: in a
-/// PID namespace of its own (`PrivatePIDs=`), the first process is spared.
+/// Ends this process by a signal. Returns the exit status for the case that the signal has no
+/// effect: in a PID namespace of its own (`PrivatePIDs=`), the kernel spares the first process.
 fn end_by(signal: Signal) -> u8 {
     let _ = handled().thread_unblock();
     let _ = raise(signal);
@@ -186,7 +186,7 @@ enum End {
     Killed(Signal),
 }
 
-/// What the runners of a job told of it.
+/// The progress that the runners of a job told.
 struct Told {
     /// The last attempt.
     attempt: u32,
@@ -202,7 +202,7 @@ struct Parent<'a> {
     paths: &'a JobPaths,
     retry: &'a Retry,
     steps: &'a [StepSpec],
-    /// What PID 1 gives the start of the unit.
+    /// The time that PID 1 gives the start of the unit.
     limit: Option<Duration>,
     /// The file whose presence means that the run was killed.
     kill_flag: PathBuf,
@@ -293,7 +293,7 @@ impl Parent<'_> {
         };
         let mut tail = EventTail::untrusted(self.paths.events());
         loop {
-            // What cannot be read was not told.
+            // An unreadable file counts as an empty one.
             let news = tail.read().unwrap_or_default();
             for event in news.events {
                 match event.event {

@@ -24,32 +24,32 @@ const LISTED: usize = 10;
 pub struct StepResult {
     /// Its id.
     pub id: String,
-    /// What happened.
+    /// The result before `continueOnError`.
     pub outcome: Conclusion,
-    /// What it counts as.
+    /// The result after `continueOnError`.
     pub conclusion: Conclusion,
-    /// What it wrote to `$NIXACTIONS_OUTPUT`.
+    /// The values that it wrote to `$NIXACTIONS_OUTPUT`.
     pub outputs: Env,
 }
 
-/// What is seen of jobs or steps that are over.
+/// The variables that tell of finished jobs or steps.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Variables {
     /// How they ended.
     pub results: Env,
     /// Their outputs.
     pub outputs: Env,
-    /// What has no variable, and why.
+    /// A warning for each value that has no variable, with the reason.
     pub warnings: Vec<String>,
 }
 
-/// One kind of what is over.
+/// The differences between variables of jobs and of steps.
 struct Kind {
-    /// What stands before the name in a variable.
+    /// The text before the name in a variable.
     prefix: &'static str,
-    /// What a warning calls it.
+    /// The word for it in a warning.
     word: &'static str,
-    /// What helps where an output has no variable.
+    /// The advice for an output without a variable.
     help: &'static str,
 }
 
@@ -107,7 +107,7 @@ pub fn of_steps(steps: &[StepResult]) -> Variables {
 
 fn variables(kind: &Kind, sources: &[Source<'_>]) -> Variables {
     let mut results = Env::new();
-    // What each variable of a result is, in words.
+    // The meaning of each variable of a result, in words.
     let mut held = BTreeMap::new();
     for source in sources {
         for (end, conclusion) in &source.ends {

@@ -401,8 +401,8 @@ impl Kept {
         })
     }
 
-    /// Makes the path anew and binds the opened source onto it. Its parents are no more accessible
-    /// than on the host.
+    /// Makes the path anew and binds the opened source onto it. Users reach
+    /// its parents only as on the host.
     fn bind_back(&self) -> Result<(), StageError> {
         for (parent, meta) in self.parents.iter().filter(|(parent, _)| !parent.is_dir()) {
             let made = fs::create_dir(parent)

@@ -22,11 +22,11 @@ use crate::{
 pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
 /// The subcommand that mounts a job's workspace.
 pub const MOUNT_COMMAND: &str = "workspace";
-/// How many of the tasks and how much of the memory that the machine has a run may take, in percent:
-/// the host's services go on beside it. Of the tasks, systemd gives each job at most 15 percent
-/// (`DefaultTasksMax=`, systemd-system.conf(5)).
+/// The share of the machine's tasks that a run may take, in percent: the host's services go on
+/// beside the run. systemd gives each job at most 15 percent (`DefaultTasksMax=`,
+/// systemd-system.conf(5)).
 const TASKS_MAX: u64 = 50;
-/// See [`TASKS_MAX`].
+/// The share of the machine's memory that a run may take, in percent.
 const MEMORY_MAX: u64 = 90;
 /// How much sooner than the host's services the kernel ends a job, where memory runs out
 /// (`OOMScoreAdjust=`, systemd.exec(5)).

@@ -41,8 +41,7 @@ const ADDRESS_FAMILIES: [&str; 4] = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLI
 /// `EPERM`: a denied call fails and does not kill its process.
 pub(super) const EPERM: i32 = 1;
 
-/// Directories of which a sandboxed job sees an empty or private version. Only bound paths appear
-/// in them.
+/// The directories that are empty or private in a sandboxed job. Only bound paths appear in them.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];
 
 /// The path of its run in a sandboxed job. It does not depend on the run, the state directory or

@@ -11,7 +11,7 @@ use crate::{
     status::{Expression, Need},
 };
 
-/// What the supervisor knows of a job that a condition may ask for.
+/// The facts about a job that the supervisor knows and a condition may ask for.
 pub(super) struct Known<'a> {
     pub(super) plan: &'a Plan,
     pub(super) job: &'a Job,
@@ -101,7 +101,7 @@ mod tests {
         };
         let is_true = |text: &str, failure| {
             let Condition::Expression(expression) = Condition::parse(Some(text)) else {
-                panic!("{text} is no expression");
+                panic!("{text} is not an expression");
             };
             let status = Status {
                 success: false,

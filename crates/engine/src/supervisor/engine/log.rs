@@ -17,7 +17,7 @@ use crate::{
 /// With less room than this on the disk, in bytes, journald may have dropped lines: what it leaves
 /// free (`SystemKeepFree=`), and the smallest part in which it takes room.
 const TIGHT: u64 = 16 << 20;
-/// How long journald may take to write down what it has been sent.
+/// The longest time that journald takes to write a line after its arrival.
 const LAG: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
@@ -48,7 +48,7 @@ impl Engine<'_> {
     }
 
     fn is_tight(&self) -> bool {
-        // What cannot be asked is taken for a disk with room, as most have.
+        // A disk that cannot be asked counts as one with room, as most disks have.
         statvfs(self.run.path())
             .is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() <= TIGHT)
     }
