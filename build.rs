@@ -13,7 +13,7 @@ use std::{
 
 /// The shared libraries that rustc may name for a GNU target.
 const LIBRARIES: [&str; 7] = ["gcc_s", "util", "rt", "pthread", "m", "dl", "c"];
-/// What stands in the place of each of them. They need one another.
+/// The archives in the place of each library. They need one another.
 const ARCHIVES: &str = "GROUP ( -l:libc.a -l:libm.a -l:libgcc_eh.a -l:libgcc.a )\n";
 
 fn main() {
@@ -56,16 +56,27 @@ fn share_less(program: &str) {
     }
 }
 
+/// The functions of the C library that Rust's standard library uses if they are there, to start a
+/// program by posix_spawn(3). An archive has them only if the linker asks. Without them, Rust forks
+/// and calls execvp(3): that takes longer, and gives a file that the kernel cannot execute to the
+/// shell.
+const SPAWN: [&str; 2] = [
+    "gnu_get_libc_version",
+    "posix_spawn_file_actions_addchdir_np",
+];
+
 /// Returns the linker's arguments for a static program, or why there can be none.
-fn static_runner() -> Result<[String; 2], String> {
+fn static_runner() -> Result<Vec<String>, String> {
     let out = env::var("OUT_DIR").map_err(|error| error.to_string())?;
     let directory = Path::new(&out).join("static");
     make_scripts(&directory).map_err(|error| error.to_string())?;
     probe(Path::new(&out))?;
-    Ok([
+    let mut arguments = vec![
         "-static-pie".to_owned(),
         format!("-L{}", directory.display()),
-    ])
+    ];
+    arguments.extend(SPAWN.map(|function| format!("-Wl,--undefined={function}")));
+    Ok(arguments)
 }
 
 fn make_scripts(directory: &Path) -> io::Result<()> {
