@@ -8,7 +8,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -40,7 +40,7 @@ const TURN_LOCK: &str = "/run/nixactions-embedded.lock";
 /// A start's turn, and the instances reserved for its manager.
 pub(super) struct Reserved {
     /// `None` where /run is not writable. Starts take no turns there.
-    turn: Option<File>,
+    turn: Option<TurnLock>,
     instances: Vec<Inotify>,
 }
 
@@ -48,33 +48,57 @@ pub(super) struct Reserved {
 /// process takes them while PID 1 starts. If there are too few, it says so once and waits for a
 /// while.
 pub(super) fn reserve(say: impl FnMut(&str)) -> Result<Reserved, StageError> {
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(TURN_LOCK)
-        .ok();
+    let mut turn = None;
     let make = || {
-        if let Some(lock) = &lock {
-            lock.try_lock()?;
-        }
+        // A start that waits for instances gives up its turn.
+        turn = None;
+        let lock = TurnLock::take()?;
         let instance = || Inotify::init(InitFlags::IN_CLOEXEC).map_err(io::Error::from);
         let mut instances = (0..NEEDED + SPARE)
             .map(|_| instance())
-            .collect::<io::Result<Vec<_>>>()
-            .inspect_err(|_| {
-                // A start that waits for instances gives up its turn.
-                let _ = lock.as_ref().map(File::unlock);
-            })?;
+            .collect::<io::Result<Vec<_>>>()?;
         instances.truncate(NEEDED);
+        turn = lock;
         Ok(instances)
     };
     let instances = reserve_with(make, PATIENCE, PAUSE, say).at("make inotify instances")?;
-    Ok(Reserved {
-        turn: lock,
-        instances,
-    })
+    Ok(Reserved { turn, instances })
+}
+
+/// The lock of the start that has its turn. Its file is gone when the turn is over.
+struct TurnLock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl TurnLock {
+    /// Takes the lock. `None` where /run is not writable.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] while another start has its turn.
+    fn take() -> io::Result<Option<Self>> {
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(TURN_LOCK);
+        let Ok(file) = opened else { return Ok(None) };
+        file.try_lock()?;
+        // The start before this one may have removed the file after this start had opened it.
+        let is_there = fs::metadata(TURN_LOCK)
+            .and_then(|there| Ok(there.ino() == file.metadata()?.ino()))
+            .unwrap_or(false);
+        if is_there {
+            Ok(Some(Self(file)))
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+}
+
+impl Drop for TurnLock {
+    fn drop(&mut self) {
+        // The lock is held until the file is closed, so no other start has this file as its lock.
+        let _ = fs::remove_file(TURN_LOCK);
+    }
 }
 
 impl Reserved {
@@ -92,7 +116,7 @@ impl Reserved {
 
 /// The turn of a start whose manager is coming up.
 pub(super) struct Turn {
-    lock: Option<File>,
+    lock: Option<TurnLock>,
     cgroup: PathBuf,
     deadline: Instant,
 }
