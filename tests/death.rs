@@ -3,8 +3,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use nixactions_harness::{
@@ -12,7 +13,7 @@ use nixactions_harness::{
     with,
 };
 use rustix::fs::{XattrFlags, setxattr};
-use serde_json::json;
+use serde_json::{Value, json};
 
 on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, system_262, user_262);
 on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_262);
@@ -21,6 +22,9 @@ on_managers!(a_job_may_take_its_time_after_its_wait_for_a_slot on system_252, sy
 on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
 on_managers!(what_a_killed_runner_sent_is_shown on system_252, system_262, user_262);
 on_managers!(a_run_whose_manager_is_killed_has_a_record on embedded, embedded_262);
+on_managers!(a_run_whose_supervisor_is_gone_gets_a_record_after_its_jobs on system_252, system_262, user_262);
+on_managers!(cancel_ends_jobs_whose_supervisor_is_gone on system_252, system_262, user_262);
+on_managers!(a_run_whose_supervisor_restarts_is_never_closed on system_252, system_262, user_262);
 on_managers!(a_crash_is_told_as_one on embedded, system_252, system_257, system_262, user_262);
 on_managers!(a_run_whose_directory_is_removed_ends on embedded, system_252, system_262, user_262);
 on_managers!(a_supervisor_that_finds_the_record_ends_well on system_252, system_262);
@@ -281,4 +285,116 @@ fn a_run_whose_manager_is_killed_has_a_record(manager: &Manager) {
         (reason, "cancelled/cancelled".to_owned()),
         "{run}"
     );
+}
+
+/// Lets a run look as if nothing had been heard of it for a minute.
+fn age(run: &Run<'_>) {
+    let events = File::options()
+        .write(true)
+        .open(run.dir().join("events.jsonl"));
+    let old = SystemTime::now() - Duration::from_secs(60);
+    events
+        .and_then(|file| file.set_modified(old))
+        .expect("the run's directory is ours");
+}
+
+/// Starts the first run of a workflow, kills its supervisor while job `j` runs, and waits until
+/// systemd has unloaded the supervisor's unit, which it does not start again.
+fn orphaned<'a>(manager: &'a Manager, plan: &Value) -> Run<'a> {
+    let id = format!("{}-1", plan["name"].as_str().expect("it has a name"));
+    let units = if manager.kind() == Kind::User {
+        ".config/systemd/user"
+    } else {
+        "/etc/systemd/system"
+    };
+    let unit = format!("nixactions-{id}.service");
+    let home = manager.dir().parent().expect("it has a parent");
+    let file = home.join(units).join(format!("{unit}.d/99-test.conf"));
+    manager.write(file, "[Service]\nRestart=no\n");
+    manager.systemctl(&["daemon-reload"]).ok();
+    let run = manager.detach(plan, &NONE);
+    assert_eq!(run.id(), id);
+    run.wait_for_file("j", "started");
+    assert!(run.kill_supervisor(), "it has a supervisor");
+    wait_for(SOON, "the supervisor's unit to be unloaded", || {
+        manager.units(&unit).is_empty().then_some(())
+    });
+    age(&run);
+    run
+}
+
+fn a_run_whose_supervisor_is_gone_gets_a_record_after_its_jobs(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "alone", "jobs": {
+        "j": bash("touch started; until [ -e go ]; do sleep 0.05; done"),
+        "fails": with(bash("exit 7"), json!({ "needs": ["j"] })),
+        "after": with(bash("true"), json!({ "needs": ["fails"] })),
+    } });
+    let run = orphaned(manager, &plan);
+    for arguments in [vec!["list"], vec!["show", run.id()]] {
+        let shown = manager.nixactions(&arguments).ok();
+        assert!(shown.contains("lost"), "{shown}");
+    }
+    assert!(!run.has_ended(), "its jobs go on");
+    fs::write(run.workspace("j", "go"), "").expect("it is ours");
+    wait_for(SOON, "`list` to close the run", || {
+        let listed = manager.nixactions(&["list"]).ok();
+        (!listed.contains("lost")).then_some(())
+    });
+    let run = run.end();
+    assert_eq!(run.record["conclusion"], "failure", "{run}");
+    let reason = "lost: the run's supervisor is gone";
+    assert_eq!(run.record["reason"], reason, "{run}");
+    assert_eq!(
+        ["j", "fails", "after"].map(|job| run.verdict(job)),
+        ["success/success", "failure/failure", "cancelled/cancelled"],
+        "{run}"
+    );
+    run.leaves_nothing(manager);
+}
+
+fn cancel_ends_jobs_whose_supervisor_is_gone(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "forsaken", "jobs": {
+        "j": bash("touch started; sleep 98961"),
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+    } });
+    let run = orphaned(manager, &plan);
+    let said = manager.nixactions(&["cancel", run.id()]).ok();
+    assert!(said.contains("it was lost; its jobs have ended"), "{said}");
+    assert!(run.has_ended());
+    let run = run.end();
+    let reason = "lost: the run's supervisor is gone";
+    assert_eq!(
+        (&run.record["conclusion"], &run.record["reason"]),
+        (&json!("failure"), &json!(reason)),
+        "{run}"
+    );
+    assert_eq!(run.verdict("after"), "cancelled/cancelled", "{run}");
+    run.leaves_nothing(manager);
+}
+
+/// Neither with running jobs nor before the first of them.
+fn a_run_whose_supervisor_restarts_is_never_closed(manager: &Manager) {
+    let script = "touch started; until [ -e go ]; do sleep 0.05; done";
+    let plan = |name: &str| {
+        json!({ "version": 1, "name": name, "concurrency": { "group": "restarts" },
+            "jobs": { "j": bash(script) } })
+    };
+    let goes_on = manager.detach(&plan("goes-on"), &NONE);
+    goes_on.wait_for_file("j", "started");
+    let waits = manager.detach(&plan("waits"), &NONE);
+    for _ in 0..5 {
+        for run in [&goes_on, &waits] {
+            wait_for(SOON, "a supervisor", || run.kill_supervisor().then_some(()));
+            age(run);
+            manager.nixactions(&["show", run.id()]).ok();
+        }
+        manager.nixactions(&["list"]).ok();
+    }
+    for run in [goes_on, waits] {
+        assert!(!run.has_ended());
+        run.wait_for_file("j", "started");
+        fs::write(run.workspace("j", "go"), "").expect("it is ours");
+        let run = run.end();
+        assert_eq!(run.record["conclusion"], "success", "{run}");
+    }
 }

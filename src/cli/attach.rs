@@ -7,12 +7,18 @@ use super::{
     output::renderer,
     run::{close_lost, to_the_end},
 };
-use crate::store::{Liveness, StateDir};
+use crate::{
+    store::{Liveness, StateDir},
+    supervisor::Jobs,
+};
 
 pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
     // If the record cannot be written, the run stays lost.
-    close_lost(&run);
+    block_on(async {
+        close_lost(&run, Jobs::GoOn).await;
+        Ok(())
+    })?;
     if run.liveness() == Liveness::Incomplete {
         return Err(CliError::NeverStarted {
             run: args.run.clone(),

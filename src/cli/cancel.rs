@@ -5,16 +5,33 @@ use std::io::Write;
 use super::{
     CliError, Exit,
     args::CancelArgs,
+    block_on,
     run::{close_lost, liveness},
 };
-use crate::store::{Liveness, StateDir};
+use crate::{
+    store::{Liveness, StateDir},
+    supervisor::Jobs,
+};
 
 pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
-    // If the record cannot be written, the run stays lost.
-    close_lost(&run);
+    let before = liveness(&run);
+    // The jobs of a run without a supervisor are stopped here. If the record cannot be written, the
+    // run stays lost.
+    block_on(async {
+        close_lost(&run, Jobs::Stop).await;
+        Ok(())
+    })?;
     let id = run.id();
     match liveness(&run) {
+        Liveness::Finished if before == Liveness::Lost => {
+            writeln!(
+                std::io::stdout(),
+                "{id}: it was lost; its jobs have ended, and its record is closed"
+            )
+            .map_err(CliError::Output)?;
+            return Ok(Exit::Success);
+        }
         Liveness::Finished => {
             let conclusion = run.load_record()?.conclusion.map_or_else(
                 || "without a conclusion".to_owned(),

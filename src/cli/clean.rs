@@ -9,11 +9,18 @@ use std::{
 
 use jiff::{Span, Zoned};
 
-use super::{CliError, Exit, args::CleanArgs, block_on, output::say, run::liveness};
+use super::{
+    CliError, Exit,
+    args::CleanArgs,
+    block_on,
+    output::say,
+    run::{close_all_lost, liveness},
+};
 use crate::{
     embedded, plan,
     report::plural,
     store::{Liveness, Retention, RunDir, StateDir, StoreError, read_json},
+    supervisor,
     systemd::{Manager, Scope},
     unit::{ManagerKind, RunSpec, UnitName},
 };
@@ -32,7 +39,7 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
         size,
         latest: args.keep_latest,
     };
-    state.close_lost()?;
+    block_on(async { Ok(close_all_lost(state).await?) })?;
     let mut out = std::io::stdout().lock();
     let mut removed = 0;
     for run in state.expired(retention, liveness)? {
@@ -95,21 +102,24 @@ fn has_ended(run: &RunDir) -> Option<bool> {
     };
     Some(match spec.manager {
         ManagerKind::Embedded => !embedded::is_alive(run.path()),
-        kind => block_on(async {
-            let manager = Manager::connect(Scope::from(kind)).await.ok();
-            let units = [
-                UnitName::supervisor(run.id()),
-                UnitName::run_slice(run.id()),
-            ];
-            for unit in &units {
-                match &manager {
-                    Some(manager) if manager.is_loaded(unit).await.is_ok_and(|is| !is) => {}
-                    _ => return Ok(false),
-                }
-            }
-            Ok(true)
-        })
-        .unwrap_or(false),
+        kind => {
+            supervisor::reaches_manager(run, kind)
+                && block_on(async {
+                    let manager = Manager::connect(Scope::from(kind)).await.ok();
+                    let units = [
+                        UnitName::supervisor(run.id()),
+                        UnitName::run_slice(run.id()),
+                    ];
+                    for unit in &units {
+                        match &manager {
+                            Some(manager) if manager.is_loaded(unit).await.is_ok_and(|is| !is) => {}
+                            _ => return Ok(false),
+                        }
+                    }
+                    Ok(true)
+                })
+                .unwrap_or(false)
+        }
     })
 }
 

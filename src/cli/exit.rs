@@ -210,7 +210,11 @@ impl CliError {
             Self::AlreadyFinished { run, .. } | Self::NeverStarted { run } => {
                 Some(format!("see `nixactions show {run}`"))
             }
-            Self::Lost { run } | Self::ManagerGone { run, .. } => Some(format!(
+            Self::Lost { run } => Some(format!(
+                "`nixactions show {run}` shows its jobs; `nixactions cancel {run}` stops those that \
+                 still run"
+            )),
+            Self::ManagerGone { run, .. } => Some(format!(
                 "`nixactions show {run}` shows its finished jobs, `nixactions logs {run}` its output"
             )),
             Self::Removed { .. } => Some(

@@ -6,7 +6,13 @@ use jiff::{Timestamp, tz::TimeZone};
 use owo_colors::Style;
 use serde::Serialize;
 
-use super::{CliError, Exit, args::ListArgs, output::colour, run::liveness};
+use super::{
+    CliError, Exit,
+    args::ListArgs,
+    block_on,
+    output::colour,
+    run::{close_all_lost, liveness},
+};
 use crate::{
     error::escaped_json,
     ids::{RunId, WorkflowName},
@@ -86,7 +92,7 @@ fn state_word<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::O
 }
 
 pub(super) fn main(args: &ListArgs, state: &StateDir) -> Result<Exit, CliError> {
-    state.close_lost()?;
+    block_on(async { Ok(close_all_lost(state).await?) })?;
     let mut rows = Vec::new();
     for id in state.runs()? {
         match state.run(id.as_str()) {

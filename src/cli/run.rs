@@ -22,7 +22,8 @@ use super::{
 use crate::{
     embedded,
     error::escaped,
-    store::{Liveness, RunDir, StateDir, read_document},
+    store::{Liveness, RunDir, StateDir, StoreError, read_document},
+    supervisor::{self, Jobs},
     unit::{ManagerKind, RunSpec},
 };
 
@@ -85,7 +86,9 @@ pub(super) async fn show(
     let (run, _lock) = (started.run, started.lock);
     interrupts.started();
     // Failures do not matter here: a run that cannot be closed is shown as lost.
-    let _ = StateDir::open(state).and_then(|state| state.close_lost());
+    if let Ok(state) = StateDir::open(state) {
+        let _ = close_all_lost(&state).await;
+    }
     for note in &started.notes {
         say(&format!("{}: {}", run.id(), escaped(note)));
     }
@@ -134,15 +137,35 @@ pub(super) fn liveness(run: &RunDir) -> Liveness {
     }
 }
 
-/// Closes the record of a lost run: the machine was restarted, or the run's private manager was
-/// killed. If the record cannot be written, the run stays lost.
-pub(super) fn close_lost(run: &RunDir) {
+/// Closes the record of a lost run: the machine was restarted, the run's private manager was
+/// killed, or its supervisor is gone. A run whose jobs go on without a supervisor is closed after
+/// them. If the record cannot be written, the run stays lost.
+pub(super) async fn close_lost(run: &RunDir, jobs: Jobs) {
     let _ = run.close_lost();
-    let is_embedded = read_document::<RunSpec>(&run.spec())
-        .is_ok_and(|spec| spec.manager == ManagerKind::Embedded);
-    if is_embedded && !run.record().exists() && embedded::has_ended(run.path()) {
-        let _ = run.close_without_manager();
+    if run.record().exists() {
+        return;
     }
+    let Ok(spec) = read_document::<RunSpec>(&run.spec()) else {
+        return;
+    };
+    if spec.manager == ManagerKind::Embedded {
+        if embedded::has_ended(run.path()) {
+            let _ = run.close_without_manager();
+        }
+    } else if run.liveness() == Liveness::Lost {
+        let _ = supervisor::close_lost(run, &spec, jobs).await;
+    }
+}
+
+/// Closes the records of all lost runs of a state directory, as [`close_lost`] does.
+pub(super) async fn close_all_lost(state: &StateDir) -> Result<(), StoreError> {
+    for id in state.runs()? {
+        // A run that is not found was removed in the meantime.
+        if let Ok(run) = state.run(id.as_str()) {
+            close_lost(&run, Jobs::GoOn).await;
+        }
+    }
+    Ok(())
 }
 
 /// Follows a run while it has a supervisor.
@@ -155,7 +178,7 @@ pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<E
     };
     let followed = follow(run, options, alive).await;
     if matches!(followed, Err(CliError::Lost { .. })) {
-        close_lost(run);
+        close_lost(run, Jobs::GoOn).await;
     }
     match followed {
         Err(CliError::Lost { run: id }) => Err(match embedded::failure(run.path()) {

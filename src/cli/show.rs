@@ -11,6 +11,7 @@ use owo_colors::Style;
 use super::{
     CliError, Exit,
     args::ShowArgs,
+    block_on,
     list::{State, local, manager_word, state_of},
     output::colour,
     run::close_lost,
@@ -21,13 +22,17 @@ use crate::{
     record::{AnnotationLevel, RunRecord},
     report::{Duration, Progress, clean, jobs_table, paint, plural, steps_lines, verdict},
     store::{RunDir, StateDir, read_document},
+    supervisor::Jobs,
     unit::RunSpec,
 };
 
 pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> {
     let run = state.run(&args.run)?;
     // If the record cannot be written, the run stays lost.
-    close_lost(&run);
+    block_on(async {
+        close_lost(&run, Jobs::GoOn).await;
+        Ok(())
+    })?;
     let record = run.load_record()?;
     let mut out = io::BufWriter::new(io::stdout());
     if args.json {

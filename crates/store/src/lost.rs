@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::{
-    EventTail, EventWriter, Liveness, RunDir, StoreError, files, has_started, read_result,
+    EventTail, EventWriter, Liveness, RunDir, RunLock, StoreError, files, has_started, read_result,
 };
 use crate::{
     bounds,
@@ -26,6 +26,8 @@ enum Loss {
     Machine,
     /// The run's private manager was killed.
     Manager,
+    /// The supervisor ended without a record, and its unit is gone.
+    Supervisor,
 }
 
 impl Loss {
@@ -34,6 +36,7 @@ impl Loss {
         match self {
             Self::Machine => "lost: the machine went down",
             Self::Manager => "lost: the run's manager was killed",
+            Self::Supervisor => "lost: the run's supervisor is gone",
         }
     }
 
@@ -42,6 +45,7 @@ impl Loss {
         match self {
             Self::Machine => "the machine went down before it started",
             Self::Manager => "the run's manager was killed before it started",
+            Self::Supervisor => "the run's supervisor was gone before it started",
         }
     }
 }
@@ -137,7 +141,7 @@ impl RunDir {
         if self.liveness() != Liveness::Lost || !self.is_of_an_earlier_boot() {
             return Ok(());
         }
-        self.close_without_supervisor(Loss::Machine)
+        self.close(Loss::Machine)
     }
 
     /// Closes the record of a run whose manager has ended. No supervisor will take over such a run.
@@ -145,13 +149,26 @@ impl RunDir {
     /// # Errors
     /// The run's directory cannot be read or written.
     pub fn close_without_manager(&self) -> Result<(), StoreError> {
-        self.close_without_supervisor(Loss::Manager)
+        self.close(Loss::Manager)
     }
 
-    fn close_without_supervisor(&self, loss: Loss) -> Result<(), StoreError> {
-        let Some(_lock) = self.lock_supervisor()? else {
-            return Ok(());
-        };
+    /// Closes the record of a run whose supervisor is gone for good. The caller holds the
+    /// supervisor's lock, and the run's units have ended.
+    ///
+    /// # Errors
+    /// The run's directory cannot be read or written.
+    pub fn close_without_supervisor(&self, _lock: &RunLock) -> Result<(), StoreError> {
+        self.close_locked(Loss::Supervisor)
+    }
+
+    fn close(&self, loss: Loss) -> Result<(), StoreError> {
+        match self.lock_supervisor()? {
+            Some(_lock) => self.close_locked(loss),
+            None => Ok(()),
+        }
+    }
+
+    fn close_locked(&self, loss: Loss) -> Result<(), StoreError> {
         // Another process may have closed the record meanwhile.
         if self.record().exists() {
             return Ok(());

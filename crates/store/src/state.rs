@@ -178,22 +178,6 @@ impl StateDir {
         }
     }
 
-    /// Closes the records of the runs that ended when the machine went down.
-    ///
-    /// # Errors
-    /// The directory cannot be read. A run of another user, which cannot be closed, stays as it is.
-    pub fn close_lost(&self) -> Result<(), StoreError> {
-        for id in self.runs()? {
-            let run = RunDir {
-                paths: RunPaths::new(self.runs_dir().join(id.as_str())),
-                id,
-            };
-            // A run that cannot be written is shown as lost.
-            let _ = run.close_lost();
-        }
-        Ok(())
-    }
-
     fn runs_dir(&self) -> PathBuf {
         self.0.join("runs")
     }

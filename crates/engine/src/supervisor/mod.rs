@@ -6,6 +6,7 @@
 //! of terminals.
 
 mod engine;
+mod lost;
 mod progress;
 mod status_line;
 mod watch;
@@ -15,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use lost::{Jobs, close_lost, reaches_manager};
 use status_line::StatusLine;
 
 use crate::{

@@ -1,0 +1,127 @@
+//! Closes a run that has lost its supervisor for good: systemd will not start the supervisor again,
+//! as its unit is gone. A client calls this when it finds such a run.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::geteuid;
+use tokio::time::sleep;
+
+use super::SuperviseError;
+use crate::{
+    overlay,
+    store::{self, RunDir, StoreError},
+    systemd::{Manager, UnitState},
+    unit::{ManagerKind, RunSpec, UnitName},
+};
+
+/// The longest wait for the slice of a run without processes to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest wait for running jobs to end, which get their time for cleaning up.
+const JOBS_DEADLINE: Duration = Duration::from_secs(90);
+const STOP_POLL: Duration = Duration::from_millis(20);
+
+/// The fate of jobs that still run without their supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jobs {
+    /// They go on, and the run is not closed yet.
+    GoOn,
+    /// systemd stops them first.
+    Stop,
+}
+
+/// Returns whether this process reaches the manager of the run's units. A user's manager is reached
+/// only by the user, and root has one of its own.
+pub fn reaches_manager(run: &RunDir, manager: ManagerKind) -> bool {
+    manager != ManagerKind::User
+        || fs::metadata(run.path()).is_ok_and(|meta| meta.uid() == geteuid().as_raw())
+}
+
+/// Closes the record of a lost run under a manager of the host, unless the manager may still start
+/// its supervisor, or its jobs go on. Removes what a supervisor removes at the end of its run.
+///
+/// The caller has found the run lost before: no client is starting it. From then on only the
+/// manager can start a supervisor, and only while the supervisor's unit is loaded.
+///
+/// # Errors
+/// Fails when the run directory or the manager cannot be used. The run is then not closed.
+pub async fn close_lost(run: &RunDir, spec: &RunSpec, jobs: Jobs) -> Result<(), SuperviseError> {
+    if !reaches_manager(run, spec.manager) {
+        return Ok(());
+    }
+    let Some(lock) = run.lock_supervisor()? else {
+        return Ok(());
+    };
+    if run.record().exists() {
+        return Ok(());
+    }
+    let manager = Manager::connect(spec.manager.into()).await?;
+    // In this order: a run of another state directory may get the same id, but not while a slice of
+    // that name is loaded.
+    let slice = UnitName::run_slice(run.id());
+    let has_slice = manager.is_loaded(&slice).await?;
+    if manager.is_loaded(&UnitName::supervisor(run.id())).await? {
+        return Ok(());
+    }
+    let busy = has_pending_services(&manager, run).await?;
+    if busy && jobs == Jobs::GoOn {
+        return Ok(());
+    }
+    if has_slice {
+        manager.stop(&slice).await?;
+        let longest = if busy { JOBS_DEADLINE } else { STOP_DEADLINE };
+        if !is_unloaded_within(&manager, &slice, longest).await? {
+            return Ok(());
+        }
+    }
+    clear_up(run, spec)?;
+    Ok(run.close_without_supervisor(&lock)?)
+}
+
+/// Returns whether a job or a hook of the run runs or is still to run.
+async fn has_pending_services(manager: &Manager, run: &RunDir) -> Result<bool, SuperviseError> {
+    let prefix = UnitName::job_prefix(run.id());
+    // The services of run `ci-1-2` match the pattern of run `ci-1` as well. A job's name begins
+    // with a letter or an underscore.
+    let is_own = |unit: &UnitState| {
+        unit.name
+            .strip_prefix(&prefix)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+    };
+    let listed = manager.list(&[&format!("{prefix}*.service")]).await?;
+    Ok(listed.iter().any(|unit| is_own(unit) && unit.is_pending()))
+}
+
+async fn is_unloaded_within(
+    manager: &Manager,
+    unit: &UnitName,
+    longest: Duration,
+) -> Result<bool, SuperviseError> {
+    let end = Instant::now() + longest;
+    while manager.is_loaded(unit).await? {
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        sleep(STOP_POLL).await;
+    }
+    Ok(true)
+}
+
+/// Removes secrets, users, mounts and the run's directory on a tmpfs.
+fn clear_up(run: &RunDir, spec: &RunSpec) -> Result<(), StoreError> {
+    store::forget_secrets(spec.secrets.as_ref());
+    if geteuid().is_root() {
+        store::remove_users(run.path());
+    }
+    if spec.mounts_source {
+        for job in run.job_names()? {
+            overlay::unmount(&run.job(&job));
+        }
+    }
+    // A directory that cannot be removed goes with the next boot.
+    let _ = store::remove_tree(&spec.runtime_directory);
+    Ok(())
+}
