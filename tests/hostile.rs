@@ -1,6 +1,11 @@
 //! Jobs whose steps mean ill: what decides about a run must come from elsewhere.
 
-use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, on_shared_managers, with};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use nixactions_harness::{
+    CommandExt as _, Manager, SOON, bash, on_managers, on_shared_managers, with,
+};
 use serde_json::json;
 
 on_shared_managers!(
@@ -9,6 +14,7 @@ on_shared_managers!(
     a_line_in_another_jobs_name_is_not_shown,
     no_step_holds_the_places_of_other_jobs,
     what_a_need_outputs_does_not_keep_its_dependents_from_running,
+    times_that_a_job_forges_are_brought_within_the_run,
 );
 
 on_managers!(no_step_of_a_user_holds_the_places_of_other_jobs on user_252, user_257);
@@ -178,4 +184,82 @@ fn what_a_need_outputs_does_not_keep_its_dependents_from_running(manager: &Manag
     assert_eq!(run.verdict("tell"), "success/success", "{run}");
     let large = &run.record["jobs"]["evil"]["outputs"]["large"];
     assert_eq!(large.as_str().map(str::len), Some(200_000));
+}
+
+/// A job without a sandbox can write its own events, and the last of them is its result.
+fn times_that_a_job_forges_are_brought_within_the_run(manager: &Manager) {
+    const LATE: &str = "9999-12-30T21:59:59Z";
+    const EARLY: &str = "0001-01-01T00:00:00Z";
+    let step = json!({ "name": "s", "outcome": "failure", "conclusion": "failure", "attempts": 99,
+        "startedAt": EARLY, "finishedAt": LATE });
+    let told = |at: &str, event: serde_json::Value| json!({ "at": at, "event": event }).to_string();
+    let forged = [
+        told(
+            LATE,
+            json!({ "type": "stepFinished", "job": "forges", "index": 0, "step": step }),
+        ),
+        told(
+            EARLY,
+            json!({ "type": "stepStarted", "job": "forges", "index": 0, "name": "s", "attempt": 99 }),
+        ),
+        told(
+            LATE,
+            json!({ "type": "jobRetried", "job": "forges", "attempt": 99 }),
+        ),
+        told(
+            LATE,
+            json!({ "type": "runnerEnded", "job": "forges", "result": {
+            "version": 1, "failed": true, "record": { "unit": "u", "outcome": "failure", "conclusion": "failure",
+                "reason": "step s: forged", "attempts": 99, "startedAt": EARLY, "finishedAt": LATE, "steps": [step],
+                "usage": { "cpuSeconds": 1e300, "memoryPeakBytes": u64::MAX }, "reusedFrom": "ci-9" } } }),
+        ),
+    ];
+    let lines = forged.join("\n");
+    let script = format!(
+        "cat >> ../../out/events.jsonl <<'END'\n{lines}\nEND\nsleep 1; kill -9 $PPID; sleep 1"
+    );
+    let plan = json!({ "version": 1, "name": "times",
+        "executors": { "bare": { "type": "systemd", "sandbox": "none" } },
+        "jobs": {
+            "forges": with(bash(&script), json!({ "executor": "bare" })),
+            "tell": with(bash("echo told"), json!({ "needs": ["forges"], "condition": "always()" })),
+        } });
+    let began = Instant::now();
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert!(began.elapsed() < SOON, "the client waited");
+    assert_eq!(run.verdict("forges"), "failure/failure", "{run}");
+    assert_eq!(run.lines("tell"), ["told"], "{run}");
+    let now = Timestamp::now();
+    let time = |value: &serde_json::Value| -> Option<Timestamp> {
+        value
+            .as_str()
+            .map(|text| text.parse().expect("it is a time"))
+    };
+    let start = time(&run.record["startedAt"]).expect("a run has a start");
+    let possible = start..=now;
+    let job = run.job("forges");
+    let steps = job["steps"].as_array().expect("it has steps");
+    for part in [job, &run.record].into_iter().chain(steps) {
+        for at in [&part["startedAt"], &part["finishedAt"]] {
+            assert!(time(at).is_none_or(|at| possible.contains(&at)), "{part}");
+        }
+        assert!(part["attempts"].as_u64().unwrap_or(1) <= 1, "{part}");
+    }
+    assert_eq!(job["reusedFrom"], json!(null), "{run}");
+    assert_eq!(job["usage"], json!({}), "{run}");
+    for event in &run.events {
+        let at = time(&event["at"]).expect("it has a time");
+        assert!(possible.contains(&at), "{event}");
+    }
+    let told = run
+        .events
+        .iter()
+        .filter(|event| event["event"]["job"] == "forges");
+    assert!(
+        told.clone()
+            .any(|event| event["event"]["type"] == "jobRetried"),
+        "{run}"
+    );
+    let logs = manager.nixactions(&["logs", &run.id]).ok();
+    assert!(logs.contains("told"), "{logs}");
 }

@@ -33,6 +33,7 @@ const LAYERS: [&[&str]; 10] = [
 /// The central types, crates/core, are one module in several files: they may name each other.
 const CENTRAL: &[&str] = &[
     "bounds",
+    "claims",
     "conditions",
     "error",
     "event",

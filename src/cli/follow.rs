@@ -464,7 +464,9 @@ impl<'a> Follower<'a> {
         // After that, journald has all lines that were sent.
         let left = last
             .map(|at| JOURNALD_LATENCY - Timestamp::now().duration_since(at))
-            .filter(|left| left.is_positive());
+            .filter(|left| left.is_positive())
+            // The clock may have been ahead at the job's end.
+            .map(|left| left.min(JOURNALD_LATENCY));
         sleep(left.unwrap_or_default().unsigned_abs()).await;
         let mut uncounted = last.is_some();
         loop {

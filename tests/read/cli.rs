@@ -31,7 +31,7 @@ fn run(state: &Path, args: &[&str]) -> Output {
 
 /// Returns the exit status, what was printed and what was complained of, with the state directory
 /// redacted.
-fn told(state: &Path, args: &[&str]) -> (i32, String, String) {
+pub(super) fn told(state: &Path, args: &[&str]) -> (i32, String, String) {
     let output = run(state, args);
     let text = |bytes: &[u8]| {
         String::from_utf8(bytes.to_vec())

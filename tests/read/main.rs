@@ -9,3 +9,4 @@ mod common;
 mod follow;
 mod program;
 mod report;
+mod times;

@@ -1,4 +1,4 @@
-//! The two programs as files: side by side, and what each of them is linked with.
+//! The two programs as files, side by side.
 
 use std::{os::unix::fs::PermissionsExt, process::Command};
 
@@ -64,21 +64,4 @@ fn the_runner_is_for_systemd_to_start() {
             "{err}"
         );
     }
-}
-
-#[cfg(target_env = "gnu")]
-#[test]
-fn a_runner_loads_no_library_but_that_of_c() {
-    // Each library more is time that every job takes to start.
-    let output = Command::new("ldd")
-        .arg(env!("CARGO_BIN_EXE_nixactions-runner"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let libraries: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.split_once(" => "))
-        .map(|(name, _)| name.trim())
-        .collect();
-    assert_eq!(libraries, ["libc.so.6"], "{text}");
 }

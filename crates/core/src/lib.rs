@@ -4,6 +4,7 @@
 //! data. It knows nothing of reading or writing: no module here does any I/O.
 
 pub mod bounds;
+pub mod claims;
 pub mod conditions;
 pub mod error;
 pub mod event;

@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use nixactions_core::settings::*;
 use nixactions_core::{
+    claims::Attempts,
     ids::{JobName, StepId, WorkflowName},
-    record::Versioned,
+    record::{MatrixRecord, Versioned},
 };
 
 /// The version of the plan that this program reads.
@@ -282,6 +283,32 @@ impl Job {
         self.steps
             .len()
             .max(3 + self.inputs.len() + self.outputs.len())
+    }
+
+    /// Returns the job's place in a matrix, as its record has it.
+    pub fn matrix_record(&self) -> Option<MatrixRecord> {
+        let matrix = self.matrix.as_ref()?;
+        let values = matrix.values.iter();
+        Some(MatrixRecord {
+            group: matrix.group.clone(),
+            values: values
+                .map(|(key, value)| (key.clone(), value.to_string()))
+                .collect(),
+        })
+    }
+}
+
+impl Plan {
+    /// Returns the most attempts at a job of this plan and at each of its steps. A step without a
+    /// retry of its own counts the attempts of its job.
+    pub fn attempts_max(&self, job: &Job) -> Attempts {
+        let most = |retry: Option<Retry>| retry.map_or(1, |retry| retry.max_attempts.max(1));
+        let of_job = most(job.retry.over(self.retry.over(None)));
+        let of_steps = job.steps.iter().map(|step| most(step.retry.over(None)));
+        Attempts {
+            job: of_job,
+            step: of_steps.fold(of_job, u32::max),
+        }
     }
 }
 

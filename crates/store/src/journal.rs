@@ -112,7 +112,11 @@ impl JournalQuery {
     /// Leaves out the lines that were sent after the run's end.
     #[must_use]
     pub fn until(mut self, end: Option<Timestamp>) -> Self {
-        self.until = end;
+        self.until = end.filter(|end| *end > Timestamp::UNIX_EPOCH);
+        if self.since.zip(end).is_some_and(|(since, end)| end < since) {
+            // The clock was set back during the run. journalctl refuses such times.
+            (self.since, self.until) = (None, None);
+        }
         self
     }
 
@@ -152,7 +156,9 @@ impl JournalQuery {
         }
         // journalctl refuses `--until` together with `--follow`.
         if let (Some(until), false) = (self.until, mode.follow) {
-            command.arg(format!("--until={}", at_seconds(until + JOURNALD_LAG)));
+            // A time near the last possible one has no later one.
+            let until = until.checked_add(JOURNALD_LAG).unwrap_or(until);
+            command.arg(format!("--until={}", at_seconds(until)));
         }
         command.arg(format!("NIXACTIONS_RUN={}", self.run));
         if let Some(job) = &self.job {

@@ -54,7 +54,7 @@ mod users;
 
 use nixactions_core::{bounds, event, ids, paths, record, settings, spec};
 #[cfg(feature = "runs")]
-use nixactions_core::{error, log, names, status};
+use nixactions_core::{claims, error, log, names, status};
 #[cfg(feature = "runs")]
 use nixactions_plan as plan;
 

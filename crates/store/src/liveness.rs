@@ -7,7 +7,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     time::{Duration, SystemTime},
 };
@@ -55,6 +55,14 @@ impl RunLock {
     pub fn share(self) -> io::Result<Self> {
         fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock_of(libc::F_RDLCK)))?;
         Ok(self)
+    }
+
+    /// Leaves the id of the machine's boot in the lock's file. Without it, for example on a full
+    /// disk, the times of files tell whether the machine has booted since.
+    pub fn note_boot(&self) {
+        if let Some(id) = boot_id() {
+            let _ = self.0.set_len(0).and_then(|()| writeln!(&self.0, "{id}"));
+        }
     }
 }
 
@@ -144,6 +152,8 @@ impl RunDir {
             (Some(true), _) => Liveness::Running,
             _ if self.is_of_an_earlier_boot() => Liveness::Lost,
             (Some(false), Some(age)) if age > RESTART => Liveness::Lost,
+            // Its files are of the future, and tell nothing.
+            (Some(false) | None, None) => Liveness::Lost,
             // The client was killed before it started a supervisor, or systemd stopped the
             // supervisor before the first event.
             (None, Some(age)) if age > START => Liveness::Lost,
@@ -153,22 +163,38 @@ impl RunDir {
 
     /// Returns the time of the run's end, or of the last sign of life.
     pub(super) fn ended(&self) -> Option<Timestamp> {
+        let now = Timestamp::now();
         let record = self.load_record().ok();
-        let said = record.and_then(|record| record.finished_at);
-        // The record may contain a time in the future, from a job.
-        let said = said.filter(|end| *end <= Timestamp::now());
-        said.or_else(|| {
-            let age = jiff::SignedDuration::try_from(self.age()?).ok()?;
-            Timestamp::now().checked_sub(age).ok()
-        })
+        // The clock may have been ahead.
+        let is_past = |at: &Timestamp| *at <= now;
+        let said = record.as_ref().and_then(|record| record.finished_at);
+        said.filter(is_past)
+            .or_else(|| {
+                let age = jiff::SignedDuration::try_from(self.age()?).ok()?;
+                now.checked_sub(age).ok()
+            })
+            .or_else(|| record.map(|record| record.started_at).filter(is_past))
     }
 
     /// Returns whether the machine has booted since the run's last sign of life.
     pub(super) fn is_of_an_earlier_boot(&self) -> bool {
-        self.age().zip(booted()).is_some_and(|(age, up)| age > up)
+        match self.age() {
+            Some(age) => booted().is_some_and(|up| age > up),
+            None => self
+                .supervisors_boot()
+                .zip(boot_id())
+                .is_some_and(|(then, now)| then != now),
+        }
     }
 
-    /// Returns the time since the run's last sign of life.
+    /// Returns the id of the boot in which the run's last supervisor started, if that is known.
+    fn supervisors_boot(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.path().join(SUPERVISOR)).ok()?;
+        Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+    }
+
+    /// Returns the time since the run's last sign of life. `None` means that the times of files
+    /// tell nothing: they are far in the future, so the clock was ahead when they were written.
     fn age(&self) -> Option<Duration> {
         let modified = |path| {
             std::fs::metadata(path)
@@ -178,7 +204,11 @@ impl RunDir {
         let last = modified(self.events())
             .or_else(|| modified(self.spec()))
             .or_else(|| modified(self.path().to_owned()))?;
-        SystemTime::now().duration_since(last).ok()
+        match SystemTime::now().duration_since(last) {
+            Ok(age) => Some(age),
+            // The clock was set back a little.
+            Err(ahead) => (ahead.duration() <= START).then_some(Duration::ZERO),
+        }
     }
 }
 
@@ -195,6 +225,12 @@ fn lock_of(kind: i32) -> libc::flock {
         l_len: 0,
         l_pid: 0,
     }
+}
+
+/// Returns the id of the machine's boot (random(4)).
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// Returns the time since the kernel's start (proc_uptime(5)).

@@ -3,6 +3,8 @@
 //! An orderly shutdown ends the runs like everything else. A machine that loses its power leaves
 //! runs without a record. The next command that looks at such a run closes it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{
@@ -10,10 +12,11 @@ use super::{
 };
 use crate::{
     bounds,
+    claims::{self, Attempts, Claims},
     event::{Event, EventKind},
     ids::JobName,
     names::UnitName,
-    plan::Plan,
+    plan::{Job, Plan},
     record::{Conclusion, JobRecord, StepRecord},
     spec::JobSpec,
     status,
@@ -178,8 +181,13 @@ impl RunDir {
             .iter()
             .any(|event| matches!(event.event, EventKind::CancelRequested { .. }));
         // The time of the end is unknown. This is the last sign of life.
-        let at = past.last().map_or_else(Timestamp::now, |event| event.at);
+        let now = Timestamp::now();
         let mut record = self.record_so_far()?;
+        let at = past.last().map_or(now, |event| event.at);
+        // The clock may have been ahead.
+        let at = claims::within(at, record.started_at, now);
+        let submitted = submitted(&past);
+        let created = record.started_at;
         let missing = self
             .job_names()?
             .into_iter()
@@ -187,8 +195,16 @@ impl RunDir {
         let plan: Option<Plan> = files::read_document(&self.plan()).ok();
         let ended = missing.map(|job| {
             let planned = plan.as_ref().and_then(|plan| plan.jobs.get(&job));
-            let tolerated = planned.is_some_and(|job| job.continue_on_error);
-            let mut record = self.lost_job(&job, at, tolerated, cancelled, loss);
+            let claims = Claims {
+                since: submitted.get(&job).copied().unwrap_or(created),
+                until: now,
+                attempts: plan
+                    .as_ref()
+                    .zip(planned)
+                    .map_or(UNKNOWN, |(plan, job)| plan.attempts_max(job)),
+            };
+            let mut record = self.lost_job(&job, at, planned, cancelled, loss);
+            claims.bound_record(&mut record);
             bounds::cut_record(&mut record, planned.map_or(0, |job| job.steps_max()));
             EventKind::JobFinished { record, job }
         });
@@ -227,15 +243,20 @@ impl RunDir {
         &self,
         job: &JobName,
         at: Timestamp,
-        tolerated: bool,
+        planned: Option<&Job>,
         cancelled: bool,
         loss: Loss,
     ) -> JobRecord {
         let paths = self.job(job);
         let unit = UnitName::job(self.id(), job);
+        let tolerated = planned.is_some_and(|job| job.continue_on_error);
+        let matrix = planned.and_then(Job::matrix_record);
         if let Ok(Some(left)) = read_result(&paths) {
             return JobRecord {
                 unit: unit.to_string(),
+                conclusion: status::conclude(left.record.outcome, tolerated),
+                finished_at: left.record.finished_at.or(Some(at)),
+                matrix,
                 ..left.record
             };
         }
@@ -251,9 +272,27 @@ impl RunDir {
             conclusion,
             reason: Some(reason.to_owned()),
             finished_at: Some(at),
+            matrix,
             ..record
         }
     }
+}
+
+/// The bounds of a job's attempts if the plan cannot be read.
+const UNKNOWN: Attempts = Attempts {
+    job: u32::MAX,
+    step: u32::MAX,
+};
+
+/// Returns when each job was submitted.
+fn submitted(events: &[Event]) -> BTreeMap<JobName, Timestamp> {
+    let waves = events.iter().filter_map(|event| match &event.event {
+        EventKind::JobsSubmitted { jobs, .. } => Some((event.at, jobs)),
+        _ => None,
+    });
+    waves
+        .flat_map(|(at, jobs)| jobs.iter().map(move |job| (job.clone(), at)))
+        .collect()
 }
 
 /// Returns the record of a step whose runner ended before the step. The step's own end is unknown.

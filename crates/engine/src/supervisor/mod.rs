@@ -74,9 +74,10 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         drop(StatusLine::ready());
         return Ok(());
     }
-    let Some(_lock) = run.lock_supervisor()? else {
+    let Some(lock) = run.lock_supervisor()? else {
         return Err(SuperviseError::Taken);
     };
+    lock.note_boot();
     let spec: RunSpec = store::read_document(&run.spec())?;
     let plan: Plan = store::read_document(&run.plan())?;
     let graph = Graph::new(&plan)?;

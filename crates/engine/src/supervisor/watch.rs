@@ -2,14 +2,17 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
+use jiff::{SignedDuration, Timestamp};
+use nixactions_core::paths::JobPaths;
 
 use crate::{
     bounds::Allowance,
+    claims::{Attempts, Claims},
     event::Event,
     graph::JobIx,
     ids::JobName,
@@ -46,12 +49,29 @@ pub struct TellTale {
     pub warnings: Vec<String>,
 }
 
+/// The expectations of a job's events.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// The job's number of steps.
+    pub steps: usize,
+    /// The number of the first events that an earlier supervisor has passed on.
+    pub known: usize,
+    /// The time at which the job was submitted.
+    pub since: Timestamp,
+    /// The most attempts.
+    pub attempts: Attempts,
+}
+
 struct Watched {
     descriptor: WatchDescriptor,
     job: JobName,
     tail: EventTail,
     /// The number of next events that are known already.
     known: usize,
+    since: Timestamp,
+    attempts: Attempts,
+    /// The time of the last event.
+    last: Timestamp,
     allowance: Allowance,
     /// Whether warnings were given: of skipped lines, and of events left out.
     told: [bool; 2],
@@ -72,11 +92,14 @@ impl Watched {
                 warnings.push(format!("events of job `{}`: {complaint}", self.job));
             }
         }
-        let told = std::mem::take(&mut news.events).into_iter();
-        let mut events: Vec<Event> = told
-            .filter(|event| event.is_told_by(&self.job))
-            .filter_map(|event| self.allowance.admit(event))
-            .collect();
+        let mut events = Vec::new();
+        for event in std::mem::take(&mut news.events) {
+            if event.is_told_by(&self.job)
+                && let Some(event) = self.allowance.admit(event)
+            {
+                events.push(self.bound(event));
+            }
+        }
         if self.allowance.exceeded && !std::mem::replace(&mut self.told[1], true) {
             warnings.push(format!(
                 "events of job `{}`: the job writes more than allowed; the rest is cut or left out",
@@ -87,6 +110,23 @@ impl Watched {
         self.known -= known;
         let events = events.split_off(known);
         (TellTale { events, warnings }, news)
+    }
+
+    /// Bounds the time of an event. Each event of a job is later than the one before: clients tell
+    /// events apart by their times.
+    fn bound(&mut self, mut event: Event) -> Event {
+        let claims = Claims {
+            since: self.since,
+            until: Timestamp::now(),
+            attempts: self.attempts,
+        };
+        claims.bound_event(&mut event);
+        if event.at <= self.last {
+            let next = self.last.checked_add(SignedDuration::from_nanos(1));
+            event.at = next.unwrap_or(self.last);
+        }
+        self.last = event.at;
+        event
     }
 }
 
@@ -118,8 +158,7 @@ impl Watch {
         })
     }
 
-    /// Watches the events of a job with so many steps. An earlier supervisor has passed on the
-    /// first `known` of them.
+    /// Watches the events of a job.
     ///
     /// # Errors
     /// Fails with the system's reason; the limit is `fs.inotify.max_user_watches`.
@@ -127,29 +166,36 @@ impl Watch {
         &mut self,
         ix: JobIx,
         job: &JobName,
-        steps: usize,
-        known: usize,
-        out: &Path,
-        events: PathBuf,
+        paths: &JobPaths,
+        expected: Expected,
     ) -> Result<(), StoreError> {
         let mask = WatchMask::MODIFY | WatchMask::ONLYDIR | WatchMask::DONT_FOLLOW;
+        let out = paths.out();
         let descriptor = self
             .watches
-            .add(out, mask)
-            .map_err(|source| StoreError::io("watch", out, source))?;
+            .add(&out, mask)
+            .map_err(|source| StoreError::io("watch", &out, source))?;
         self.jobs.insert(descriptor.clone(), ix);
         self.watched.insert(
             ix,
             Watched {
                 descriptor,
                 job: job.clone(),
-                tail: EventTail::untrusted(events),
-                known,
-                allowance: Allowance::new(steps),
+                tail: EventTail::untrusted(paths.events()),
+                known: expected.known,
+                since: expected.since,
+                attempts: expected.attempts,
+                last: Timestamp::MIN,
+                allowance: Allowance::new(expected.steps),
                 told: [false; 2],
             },
         );
         Ok(())
+    }
+
+    /// Returns the time at which a watched job was submitted.
+    pub fn since(&self, ix: JobIx) -> Option<Timestamp> {
+        self.watched.get(&ix).map(|watched| watched.since)
     }
 
     /// Ends the watch of a job and returns its unread events.

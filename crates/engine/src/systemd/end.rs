@@ -18,8 +18,10 @@ pub struct ServiceEnd {
     result: String,
     /// How its main process ended, in words. Empty if unknown.
     main: String,
-    /// The start of a main process that could not record its job's result.
-    unwritten_since: Option<Timestamp>,
+    /// When its main process began.
+    began: Option<Timestamp>,
+    /// Whether its main process could not record its job's result.
+    is_unwritten: bool,
     /// When its main process ended.
     ended: Option<Timestamp>,
 }
@@ -57,9 +59,15 @@ impl ServiceEnd {
         Self {
             result: result.to_owned(),
             main,
-            unwritten_since: time(started).filter(|_| is_unwritten),
+            began: time(started),
+            is_unwritten,
             ended: time(ended),
         }
+    }
+
+    /// Returns when its main process began, where it had one.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.began
     }
 
     /// Returns when its main process ended, where it had one.
@@ -70,7 +78,7 @@ impl ServiceEnd {
     /// Returns the start of a runner that could not record its job's result; `None` for any other
     /// end.
     pub fn unwritten_since(&self) -> Option<Timestamp> {
-        self.unwritten_since
+        self.began.filter(|_| self.is_unwritten)
     }
 
     /// Returns whether the kernel, systemd or a signal ended the service, and not its own exit. The

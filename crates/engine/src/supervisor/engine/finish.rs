@@ -56,6 +56,11 @@ impl Engine<'_> {
                 None
             }
         };
+        let left = left.map(|mut left| {
+            let outcome = left.record.outcome;
+            left.record.conclusion = status::conclude(outcome, job.continue_on_error);
+            left
+        });
         // A runner's exit status agrees with its result. A job that forges a result and then kills
         // its runner gives a result that disagrees.
         let is_contradicted = |left: &LeftResult| {
@@ -66,6 +71,7 @@ impl Engine<'_> {
                 )
         };
         let left = left.filter(|left| !is_contradicted(left));
+        let submitted = self.watch.since(ix);
         let past = self.watch.remove(ix);
         let gate = self.gate(ix);
         let is_skipped = matches!(gate, Gate::Skip(_));
@@ -163,6 +169,8 @@ impl Engine<'_> {
         }
         self.unmount(ix);
         self.take_in(past);
+        self.claims(ix, submitted, end.as_ref())
+            .bound_record(&mut record);
         for cut in bounds::cut_record(&mut record, job.steps_max()) {
             self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
         }
@@ -179,6 +187,20 @@ impl Engine<'_> {
                 .stop(&UnitName::wave(&self.context.run.run, wave))
                 .await?),
             _ => Ok(()),
+        }
+    }
+
+    /// Returns the bounds of what a job tells of its end.
+    fn claims(&self, ix: JobIx, submitted: Option<Timestamp>, end: Option<&ServiceEnd>) -> Claims {
+        let submitted = submitted.unwrap_or(self.context.run.created_at);
+        let began = end.and_then(ServiceEnd::began);
+        let now = Timestamp::now();
+        Claims {
+            since: began.map_or(submitted, |began| began.max(submitted)),
+            until: end
+                .and_then(ServiceEnd::ended)
+                .map_or(now, |ended| ended.min(now)),
+            attempts: self.context.plan.attempts_max(self.context.job(ix).1),
         }
     }
 

@@ -124,6 +124,8 @@ impl Engine<'_> {
             .map(|event| event.at);
         let passed = Timestamp::now()
             .duration_since(entered.unwrap_or(self.context.run.created_at))
+            // The clock may have been set back.
+            .max(jiff::SignedDuration::ZERO)
             .unsigned_abs();
         self.deadline = Some(Instant::now() + seconds.duration().saturating_sub(passed));
         Ok(())

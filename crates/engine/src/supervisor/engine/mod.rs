@@ -33,10 +33,11 @@ use super::{
     SuperviseError,
     progress::{Place, Progress, Queue},
     status_line::{self, StatusLine},
-    watch::{Change, TellTale, Watch},
+    watch::{Change, Expected, TellTale, Watch},
 };
 use crate::{
     bounds,
+    claims::Claims,
     error::describe,
     event::{Event, EventKind},
     graph::{Graph, JobIx},
@@ -44,7 +45,7 @@ use crate::{
     overlay,
     plan::Plan,
     programs,
-    record::{Conclusion, JobRecord, JobResult as LeftResult, MatrixRecord, RunRecord},
+    record::{Conclusion, JobRecord, JobResult as LeftResult, RunRecord},
     status::{self, Condition, Gate},
     store::{self, EventWriter, GroupLock, JobUsers, RunDir},
     systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
@@ -262,14 +263,7 @@ impl<'a> Engine<'a> {
     /// Records how a job ended.
     fn finished(&mut self, ix: JobIx, mut record: JobRecord) {
         let (job, plan) = self.context.job(ix);
-        record.matrix = plan.matrix.as_ref().map(|matrix| MatrixRecord {
-            group: matrix.group.clone(),
-            values: matrix
-                .values
-                .iter()
-                .map(|(key, value)| (key.clone(), value.to_string()))
-                .collect(),
-        });
+        record.matrix = plan.matrix_record();
         self.emit(EventKind::JobFinished {
             job: job.clone(),
             record,

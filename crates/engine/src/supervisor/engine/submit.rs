@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, SuperviseError};
+use jiff::Timestamp;
+
+use super::{Engine, Expected, SuperviseError};
 use crate::{
     error::describe,
     event::EventKind,
@@ -32,6 +34,7 @@ impl Engine<'_> {
             .iter()
             .map(|ix| self.context.graph.name(*ix).clone())
             .collect();
+        let since = Timestamp::now();
         self.emit(EventKind::JobsSubmitted {
             wave: number,
             jobs: names,
@@ -42,7 +45,7 @@ impl Engine<'_> {
             return self.fail_rest(reason_of(&error)).await;
         }
         for ix in &jobs {
-            self.watch_job(*ix, 0)?;
+            self.watch_job(*ix, 0, since)?;
         }
         let users = self.take_users(&jobs);
         let wave = unit::wave(&self.context, number, &jobs, &self.pure, &users);
@@ -143,14 +146,22 @@ impl Engine<'_> {
             .try_for_each(|(group, count)| store::create_slots(&slots.matrix(group), count))
     }
 
-    /// Watches a job's events. The first `known` of them have been passed on already.
-    pub(super) fn watch_job(&mut self, ix: JobIx, known: usize) -> Result<(), SuperviseError> {
+    /// Watches a job's events. The first `known` of them have been passed on already. The job was
+    /// submitted at the time `since`.
+    pub(super) fn watch_job(
+        &mut self,
+        ix: JobIx,
+        known: usize,
+        since: Timestamp,
+    ) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
-        let paths = self.run.job(name);
-        let steps = job.steps_max();
-        Ok(self
-            .watch
-            .add(ix, name, steps, known, &paths.out(), paths.events())?)
+        let expected = Expected {
+            steps: job.steps_max(),
+            known,
+            since,
+            attempts: self.context.plan.attempts_max(job),
+        };
+        Ok(self.watch.add(ix, name, &self.run.job(name), expected)?)
     }
 
     /// Records a job that will never be submitted.

@@ -6,7 +6,7 @@ impl Engine<'_> {
     /// Replays the events of earlier supervisors, and compares the result with systemd's view.
     pub(super) async fn take_over(&mut self, past: &[Event]) -> Result<(), SuperviseError> {
         let graph = self.context.graph;
-        let mut waves: Vec<(u32, Vec<JobIx>)> = Vec::new();
+        let mut waves: Vec<(u32, Timestamp, Vec<JobIx>)> = Vec::new();
         let mut told: BTreeMap<JobIx, usize> = BTreeMap::new();
         for event in past {
             event
@@ -16,7 +16,8 @@ impl Engine<'_> {
                 .for_each(|ix| *told.entry(ix).or_default() += 1);
             match &event.event {
                 EventKind::JobsSubmitted { wave, jobs } => {
-                    waves.push((*wave, jobs.iter().filter_map(|job| graph.ix(job)).collect()))
+                    let jobs = jobs.iter().filter_map(|job| graph.ix(job)).collect();
+                    waves.push((*wave, event.at, jobs))
                 }
                 EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
                 EventKind::CancelRequested { kill: false, .. } => {
@@ -45,7 +46,7 @@ impl Engine<'_> {
         } else {
             self.loaded().await?
         };
-        for (wave, jobs) in waves {
+        for (wave, since, jobs) in waves {
             // The event is written before the call, so PID 1 may not have the wave. It has the wave
             // if the wave's slice is loaded, which stays until the supervisor stops it, or if any
             // of its jobs left a trace.
@@ -57,7 +58,7 @@ impl Engine<'_> {
             if known || traced {
                 self.progress.submitted(wave, &jobs);
                 for ix in jobs {
-                    self.watch_job(ix, told.get(&ix).copied().unwrap_or(0))?;
+                    self.watch_job(ix, told.get(&ix).copied().unwrap_or(0), since)?;
                 }
             }
         }
