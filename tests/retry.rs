@@ -432,7 +432,7 @@ fn a_runner_that_is_killed_each_time_fails_with_the_reason(manager: &Manager) {
         run.steps("j"),
         [
             "first success/success",
-            "it failure/failure: its runner ended before it did"
+            "it failure/failure: the job's runner ended before the step"
         ],
         "{run}"
     );
