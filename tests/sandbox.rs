@@ -1,6 +1,6 @@
 //! The limits of a job at each level, and how a plan may open or tighten them.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{ffi::OsStr, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use nixactions_harness::{
     CommandExt as _, Finished, Kind, Manager, SOON, bash, on_managers, on_shared_managers, with,
@@ -15,6 +15,7 @@ on_shared_managers!(
     shared_memory_is_a_jobs_own,
 );
 on_managers!(systemd_calls_a_default_job_well_confined on system_252, system_257, system_262);
+on_managers!(a_kernel_without_landlock_scopes_is_told_once on system_262);
 // The host's /root is not ours, and a user's state directory lies in /home anyway.
 on_managers!(the_state_directory_may_lie_in_a_hidden_one on embedded_257, embedded_262, system_252, system_257, system_262);
 
@@ -318,4 +319,43 @@ fn systemd_calls_a_default_job_well_confined(manager: &Manager) {
             .ok()
     });
     assert!(level.is_some_and(|level: f64| level <= 2.0), "{text}");
+}
+
+/// A filter of system calls stands for a kernel without Landlock.
+fn a_kernel_without_landlock_scopes_is_told_once(manager: &Manager) {
+    const FILTER: &str = "SystemCallFilter=~landlock_create_ruleset";
+    let strict =
+        json!({ "version": 1, "name": "strict", "jobs": { "a": bash("true"), "b": bash("true") } });
+    let bare = json!({ "version": 1, "name": "bare",
+        "executors": { "bare": { "type": "systemd", "sandbox": "none" } },
+        "jobs": { "a": with(bash("true"), json!({ "executor": "bare" })) } });
+    let drop_in = format!(
+        "mkdir -p /run/systemd/system/nixactions-.service.d
+        printf '[Service]\\n{FILTER}\\n' > /run/systemd/system/nixactions-.service.d/landlock.conf
+        systemctl daemon-reload"
+    );
+    manager.command(&["sh", "-c", &drop_in]).ok();
+    for (plan, count) in [(&strict, 1), (&bare, 0)] {
+        let run = manager.run(plan, &NONE).exits(0);
+        let messages = run
+            .events
+            .iter()
+            .filter_map(|event| event["event"]["message"].as_str());
+        let told = messages.filter(|message| message.contains("Landlock"));
+        assert_eq!(told.count(), count, "{run}");
+        let plan = manager.plan(plan);
+        let (plan, program) = (plan.as_os_str(), manager.program().as_os_str());
+        let argv = ["systemd-run", "--quiet", "--wait", "--pipe", "-p", FILTER];
+        let own = ["-p", "SystemCallErrorNumber=EPERM"];
+        let argv: Vec<&OsStr> = argv
+            .iter()
+            .chain(&own)
+            .map(OsStr::new)
+            .chain([program, "check".as_ref(), plan])
+            .collect();
+        let output = manager.command(&argv).output_within(SOON);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.matches("Landlock").count(), count, "{said}");
+    }
 }

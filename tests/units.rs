@@ -27,6 +27,8 @@ struct Settings {
     controllers: BTreeSet<String>,
     /// Whether the manager may make networks.
     network: bool,
+    /// Whether the kernel has Landlock's scopes.
+    scopes: bool,
     /// How many jobs come with the first wave; all where absent.
     first_wave: Option<usize>,
     /// Whether there is a source tree, which is mounted.
@@ -46,6 +48,7 @@ impl Default for Settings {
                 .map(str::to_owned)
                 .into(),
             network: true,
+            scopes: true,
             first_wave: None,
             source: false,
             users: true,
@@ -129,6 +132,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
     let abilities = Abilities {
         controllers: settings.controllers.clone(),
         network: settings.network,
+        scopes: settings.scopes,
     };
     let mut text: String = unit::warnings(&context, &abilities)
         .iter()

@@ -12,7 +12,7 @@ use crate::{
     error::escaped_lines,
     graph::Graph,
     plan::{self, Executor, Plan, Sandbox},
-    report, store, unit,
+    report, store, systemd, unit,
 };
 
 pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
@@ -24,9 +24,15 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
     io::stdout()
         .write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes())
         .map_err(CliError::Output)?;
-    if has_sandbox(&plan) && !store::are_looked_up() {
-        // A closed standard error must not fail the check.
-        let _ = writeln!(io::stderr(), "note: {DYNAMIC_USERS}");
+    let notes = [
+        (!store::are_looked_up(), DYNAMIC_USERS),
+        (!systemd::has_scopes(), unit::NO_SCOPES),
+    ];
+    if has_sandbox(&plan) {
+        for (_, note) in notes.iter().filter(|(is_given, _)| *is_given) {
+            // A closed standard error must not fail the check.
+            let _ = writeln!(io::stderr(), "note: {note}");
+        }
     }
     Ok(Exit::Success)
 }

@@ -177,6 +177,11 @@ impl Manager {
         self.machine.as_ref()
     }
 
+    /// Returns the path of the program inside.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Returns the directory inside where commands run; empty at first, and the manager's user may
     /// write to it.
     pub fn dir(&self) -> &Path {

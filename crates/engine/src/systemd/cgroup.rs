@@ -1,9 +1,9 @@
-//! The abilities of a manager: the cgroup controllers that it was given (cgroups(7)), and whether
-//! it can make networks.
+//! The abilities of a manager: the cgroup controllers that it was given (cgroups(7)), whether it
+//! can make networks, and whether its kernel has Landlock's scopes.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::Scope;
+use super::{Scope, has_scopes};
 use crate::unit::Abilities;
 
 /// CAP_NET_ADMIN's bit, see linux/capability.h.
@@ -23,6 +23,7 @@ pub fn abilities(scope: Scope) -> Abilities {
     Abilities {
         controllers: controllers(scope),
         network,
+        scopes: has_scopes(),
     }
 }
 

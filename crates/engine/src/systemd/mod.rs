@@ -5,11 +5,13 @@
 mod cgroup;
 mod convert;
 mod end;
+mod landlock;
 mod manager;
 mod proxy;
 
 pub use cgroup::abilities;
 pub use end::ServiceEnd;
+pub use landlock::has_scopes;
 pub use manager::{JobResult, Manager, Removed, Scope, Told, UnitState};
 
 use crate::unit::UnitName;

@@ -19,4 +19,4 @@ pub use sandbox::home_inside;
 pub use spec::{job_spec, step_name};
 pub use supervisor::supervisor;
 pub use value::*;
-pub use warnings::{Abilities, warnings};
+pub use warnings::{Abilities, NO_SCOPES, warnings};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, sandbox};
+use super::{Context, compile::is_sandboxed, sandbox};
 use crate::plan::{Env, Executor};
 
 /// The first systemd that gives a unit the host's network if it cannot make a private one (seen:
@@ -17,7 +17,12 @@ pub struct Abilities {
     /// Whether the manager has CAP_NET_ADMIN (capabilities(7)). Without it, systemd makes no
     /// private network for a unit.
     pub network: bool,
+    /// Whether the kernel has Landlock's scopes (landlock(7)).
+    pub scopes: bool,
 }
+
+/// The warning about jobs with a sandbox on a kernel without Landlock's scopes.
+pub const NO_SCOPES: &str = "the kernel has no Landlock scopes (Linux 6.12 has them); jobs run without: a job can signal all processes of its user, and reach all abstract sockets of its network";
 
 /// Returns warnings about properties that have no effect on this manager, each with its
 /// consequence.
@@ -57,6 +62,7 @@ pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
         )
     }))
     .chain(shared_network(&all, abilities, version))
+    .chain(no_scopes(context, abilities))
     .collect()
 }
 
@@ -69,6 +75,17 @@ fn shared_network(all: &[&Env], abilities: &Abilities, version: u32) -> Option<S
             .iter()
             .any(|properties| sandbox::has_own_network(properties));
     is_shared.then(|| "the manager lacks CAP_NET_ADMIN; jobs run without `PrivateNetwork`, with the host's network".to_owned())
+}
+
+/// Returns a warning if jobs with a sandbox run on a kernel without Landlock's scopes.
+fn no_scopes(context: &Context<'_>, abilities: &Abilities) -> Option<String> {
+    let is_missed = !abilities.scopes
+        && context
+            .plan
+            .jobs
+            .values()
+            .any(|job| is_sandboxed(&context.executor(job)));
+    is_missed.then(|| NO_SCOPES.to_owned())
 }
 
 /// Returns the cgroup controller that enforces a property (systemd.resource-control(5)).
