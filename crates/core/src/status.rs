@@ -138,6 +138,20 @@ pub fn matrix_gate(condition: &Condition, gate: Gate, cancelled: Option<String>)
     }
 }
 
+/// The reason of a job that would have run in a run that was killed.
+pub const RUN_KILLED: &str = "the run was killed";
+
+/// Decides what becomes of a job in a run that was killed: no job starts any more. Its needs still
+/// skip it, as they do in any run.
+pub fn killed_gate(gate: Gate) -> Gate {
+    match gate {
+        Gate::Skip(reason) => Gate::Skip(reason),
+        Gate::Run | Gate::Ask(_) | Gate::Fail(_) | Gate::Cancel(_) => {
+            Gate::Cancel(RUN_KILLED.to_owned())
+        }
+    }
+}
+
 /// Returns the reason for cancelling a matrix group in which `job` has failed.
 pub fn fail_fast_reason(job: &JobName, group: &str) -> String {
     format!("job `{job}` of matrix `{group}` failed")
@@ -546,6 +560,21 @@ mod tests {
             serde_json::from_value(serde_json::json!({ "maxAttempts": 9999, "minTime": 0 }))
                 .unwrap();
         assert_eq!(retry_wait(&retry, 2000), Duration::ZERO);
+    }
+
+    #[test]
+    fn needs_skip_a_job_of_a_killed_run_and_no_other_job_starts() {
+        let killed = Gate::Cancel(RUN_KILLED.to_owned());
+        let skip = Gate::Skip("need `a` was skipped".to_owned());
+        assert_eq!(killed_gate(skip.clone()), skip);
+        for gate in [
+            Gate::Run,
+            Gate::Ask("true".to_owned()),
+            Gate::Fail("broken".to_owned()),
+            Gate::Cancel(RUN_CANCELLED.to_owned()),
+        ] {
+            assert_eq!(killed_gate(gate), killed);
+        }
     }
 
     #[test]

@@ -298,10 +298,7 @@ impl Job<'_> {
     fn gate(&self) -> Gate {
         let condition = Condition::parse(self.spec.condition.as_deref());
         let needs: Vec<_> = self.needs.iter().map(|need| need.need.clone()).collect();
-        let flag = |name: &str| self.spec.shared_directory.join(name).exists();
-        if flag("killed") {
-            return Gate::Cancel("the run was killed".to_owned());
-        }
+        let is_killed = self.spec.shared_directory.join("killed").exists();
         let (mut cancelled, of_matrix) = (self.cancelled(), self.matrix_cancelled());
         if matches!(condition, Condition::Expression(_)) {
             cancelled = cancelled.or_else(|| of_matrix.clone());
@@ -313,7 +310,12 @@ impl Job<'_> {
             cancelled.as_deref(),
             &|expression, status| self.is_true(expression, status, &environment, Level::Job),
         );
-        status::matrix_gate(&condition, gate, of_matrix)
+        let gate = status::matrix_gate(&condition, gate, of_matrix);
+        if is_killed {
+            status::killed_gate(gate)
+        } else {
+            gate
+        }
     }
 
     /// Waits for a slot of the job's matrix and one of the run, if the manager does not count
