@@ -59,7 +59,8 @@ fn runs_units_and_reads_their_journal(manager: &Manager) {
             "--property=LogExtraFields=PROBE=field",
             "sh",
             "-c",
-            "echo from-$PPID",
+            // journald finds the unit of a process only while the process runs.
+            "echo from-$PPID; sleep 0.5",
         ])
         .ok();
     // journald does not attach a user unit's LogExtraFields=
