@@ -532,7 +532,7 @@ fn without_nix_a_plan_runs_all_the_same(manager: &Manager) {
     says(
         &run.stderr,
         &[
-            "warning: `/nix/store/",
+            "warning: failed to protect `/nix/store/",
             "from Nix's garbage collector",
             "jobs that have not begun and a rerun will fail",
         ],
