@@ -64,7 +64,7 @@ fn a_bad_plan_starts_nothing(manager: &Manager) {
         assert_eq!(code, 2, "check: {stderr}");
     };
     refused_file(b"", &["an empty file", "/bad-plan.json"]);
-    refused_file(b"this is no plan", &["JSON"]);
+    refused_file(b"this is not a plan", &["JSON"]);
     refused_file(b"\xff\xfe{}", &["UTF-8"]);
     refused_file(&vec![b' '; 100_000_000], &["100000000 bytes", "64 MiB"]);
     refused_file(&vec![b'['; 1_000_000], &["$"]);

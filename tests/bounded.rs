@@ -1,5 +1,5 @@
-//! What a job may add to its run: what it writes beyond that costs the supervisor nothing, and
-//! nobody after it.
+//! The bounds on what a job adds to its run: output beyond them costs neither the supervisor nor
+//! later readers anything.
 
 use std::{fs, path::Path};
 

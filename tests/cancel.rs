@@ -1,5 +1,5 @@
-//! How a run is ended early: the signals and their order, what still runs, and that nothing is
-//! left, whoever asked for it.
+//! The early end of a run, by any of its users: the signals and their order, the jobs that still
+//! run, and nothing is left.
 
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ fn units_that_are_stopped_by_hand_end_truthfully(manager: &Manager) {
         run
     };
 
-    // A job that somebody stops has not done its work: a failure, of that job alone.
+    // A job that a user stops has not done its work: a failure, of that job alone.
     let run = started();
     manager
         .systemctl(&["stop", &format!("nixactions-{}-stopped.service", run.id())])
@@ -223,7 +223,7 @@ fn units_that_are_stopped_by_hand_end_truthfully(manager: &Manager) {
     );
     run.leaves_nothing(manager);
 
-    // A supervisor that somebody stops cancels its run first.
+    // A supervisor that a user stops cancels its run first.
     let run = started();
     manager
         .systemctl(&["stop", &format!("nixactions-{}.service", run.id())])

@@ -1,5 +1,5 @@
-//! What the documentation says is so: its plans are good, its commands exist, its lists of
-//! properties are what is set.
+//! The documentation tells the truth: its plans are good, its commands exist, and its lists of
+//! properties are those that the engine sets.
 
 use std::{fs, path::Path};
 
@@ -87,8 +87,8 @@ fn plans_in_the_documentation_are_good_and_can_be_run() {
     }
 }
 
-/// What other tests do not evaluate, which they do whole workflows and configurations, names at
-/// least nothing that is not there.
+/// Other tests evaluate whole workflows and configurations. The remaining blocks name only options
+/// and functions that exist.
 #[test]
 fn nix_in_the_documentation_is_nix() {
     let evaluator = or_skip!(Evaluator::get(Suite::Bookworm));

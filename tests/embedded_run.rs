@@ -1,5 +1,5 @@
-//! A whole run with a manager of its own: the host is left alone, and the run outlives whoever
-//! started it.
+//! A whole run with a manager of its own: the host is left alone, and the run outlives its
+//! client.
 
 use std::{
     fs,
@@ -21,12 +21,12 @@ on_managers!(a_network_that_cannot_be_made_is_told on embedded_257, embedded_262
 
 const NONE: [&str; 0] = [];
 
-/// Jobs that leave what they can, of which one waits for the test.
+/// Jobs that leave all that jobs can leave. One of them waits for the test.
 fn plan() -> Value {
     json!({ "version": 1, "name": "host", "maxParallel": 2, "executors": { "root": { "type": "systemd", "sandbox": "none" } }, "jobs": {
         "litters": bash("echo x > /tmp/left; echo x > /var/tmp/left; setsid -f sleep 98771; echo done"),
         "as-root": with(bash("for dir in /tmp /var/tmp /run /dev/shm; do echo x > $dir/left; done; mount -t tmpfs none /mnt; setsid -f sleep 98772
-            hostname somebody-else; id -u"), json!({ "executor": "root" })),
+            hostname another-name; id -u"), json!({ "executor": "root" })),
         "waits": with(bash("touch started; until [ -e stop ]; do sleep 0.05; done"), json!({ "needs": ["litters", "as-root"] })),
         "broken": with(bash("exit 1"), json!({ "continueOnError": true })),
     } })

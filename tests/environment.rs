@@ -97,8 +97,7 @@ fn of_any_two_levels_the_stronger_wins(manager: &Manager) {
         .for_each(|name| _ = command.env(name, "caller"));
     let run = manager.start_command(command).end().exits(0);
     for (a, b) in &pairs {
-        // What a provider gave is masked and known by its length, which no other level's has that
-        // could be meant.
+        // The log masks a provider's value. Its length tells it from the values of other levels.
         let level = LEVELS[*a];
         let expected = format!(
             "{} {}",
@@ -119,8 +118,8 @@ fn of_any_two_levels_the_stronger_wins(manager: &Manager) {
 }
 
 fn providers_run_in_order_before_the_first_step_and_see_what_earlier_ones_set(manager: &Manager) {
-    // What it sees goes out by a variable of its own, which nothing hides: a digit is too short to
-    // be a secret.
+    // The step reports by a variable of its own, which no mask hides: a digit is too short to be a
+    // secret.
     let see = |name: &str, seen: &str| {
         provider(&format!(
             "printf 'export {name}=%s\\n' \"$((${{LAST:-0}} + 1))\"; printf 'export LAST=%s\\n' $((${{LAST:-0}} + 1)); {seen}"
@@ -143,8 +142,8 @@ fn providers_run_in_order_before_the_first_step_and_see_what_earlier_ones_set(ma
     let run = manager.start_command(command).end().exits(0);
     let lines = run.lines("j");
     assert!(lines[0].ends_with("/job/work/workspace"), "{run}");
-    // What a step wrote outranks the job's and the workflow's providers, a provider of the step
-    // outranks it.
+    // A value that a step wrote outranks the job's and the workflow's providers. A provider of the
+    // step outranks that value.
     assert_eq!(
         lines[1..],
         ["j", "1 2 3 4 unset unset 4", "1 2 3 4 5 5", "unset 5 5"],

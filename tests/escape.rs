@@ -14,7 +14,7 @@ on_managers!(a_job_that_signals_all_reaches_its_own_only on embedded_257, system
 
 const NONE: [&str; 0] = [];
 
-/// How many attacks there are at least, so that none is lost by a mistake in the script.
+/// The least number of attacks, so that a mistake in the script loses none.
 const ATTACKS: usize = 90;
 
 fn a_strict_job_escapes_by_no_attack(manager: &Manager) {

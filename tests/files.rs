@@ -476,7 +476,7 @@ fn artifacts_with_parts_that_their_owner_may_not_read_survive(manager: &Manager)
         ];
         assert_eq!(run.lines("see"), expected, "{executor}: {run}");
     }
-    // A path that leads through closed directories, of a job that has failed, whose workspace stays.
+    // A path that leads through closed directories of a failed job, whose workspace stays.
     let plan = json!({ "version": 1, "name": "through", "jobs": {
         "make": with(with(bash(&format!("{make}; exit 3")), output("made/deep/a/b/x")), json!({ "continueOnError": true })),
         "see": with(bash("stat -c %a made/deep/a; chmod -R u+rwX made; cat made/deep/a/b/x"), needs) } });

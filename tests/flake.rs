@@ -1,8 +1,8 @@
 //! The flake, and what there is without flakes, on real Nix: with a stand-in for nixpkgs as its
 //! input (`tests/nix/flake.nix`).
 //!
-//! What needs the real nixpkgs (the package's build, the checks, the virtual machine) is evaluated
-//! as far as the stand-in goes.
+//! The package's build, the checks and the virtual machine need the real nixpkgs: these tests
+//! evaluate them as far as the stand-in goes.
 
 use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, on_managers, or_skip};
 use serde_json::{Value, json};

@@ -30,8 +30,7 @@ const HOOKS: [&str; 7] = [
     "restoreArtifact",
 ];
 
-/// An executor whose hooks each write a line to the file `log` of a directory, of which some do
-/// more.
+/// An executor whose hooks each write a line to the file `log` of a directory. Some hooks do more.
 fn executor(log: &Path, more: &[(&str, &str)]) -> Value {
     let mut executor = json!({ "type": "hooks", "copyRepo": false });
     for hook in HOOKS {

@@ -431,8 +431,8 @@ fn the_language_and_the_engine_take_the_same_jobs(evaluator: &Evaluator) {
     assert!((100..900).contains(&good), "{good} of them are good");
 }
 
-/// Evaluates a workflow of layers of ten jobs, each of which needs all of the layer before, and
-/// returns Nix' figures of it.
+/// Evaluates a workflow of layers of ten jobs and returns Nix' figures of it. Each job needs all
+/// jobs of the layer before.
 fn layers(evaluator: &Evaluator, layers: u32) -> Value {
     let tests = repository().join("tests/nix");
     let expression = format!(
@@ -452,8 +452,8 @@ fn layers(evaluator: &Evaluator, layers: u32) -> Value {
     statistics
 }
 
-/// What a job costs is the same at 1,000 jobs as at 100, in what Nix counts, which does not depend
-/// on the machine.
+/// A job costs the same at 1,000 jobs as at 100, by the figures that Nix counts. These do not
+/// depend on the machine.
 fn evaluation_is_linear(evaluator: &Evaluator) {
     let [one, ten, hundred] = [1, 10, 100].map(|number| layers(evaluator, number));
     for figure in [

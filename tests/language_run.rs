@@ -1,5 +1,5 @@
-//! What is written in Nix, is built by real Nix and run by real systemd: with the store paths that
-//! Nix made.
+//! Workflows that are written in Nix: a real Nix builds them, and a real systemd runs them with the
+//! store paths that Nix made.
 
 use nixactions_harness::{
     CommandExt as _, Manager, REPOSITORY, RUN_DEADLINE, on_managers, or_skip,

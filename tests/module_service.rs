@@ -69,6 +69,18 @@ fn property(manager: &Manager, name: &str) -> String {
         .to_owned()
 }
 
+/// Returns what the service has written to the journal.
+fn log(manager: &Manager) -> String {
+    manager
+        .command(&[
+            "journalctl",
+            "--no-pager",
+            "--unit=nixactions@ci",
+            "--output=cat",
+        ])
+        .ok()
+}
+
 fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     install(
@@ -88,14 +100,7 @@ fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
         (Some("success"), "success"),
         "{record:#}"
     );
-    let log = manager
-        .command(&[
-            "journalctl",
-            "--no-pager",
-            "--unit=nixactions@ci",
-            "--output=cat",
-        ])
-        .ok();
+    let log = log(manager);
     assert!(
         log.contains("hello") && log.contains("ci-1: success"),
         "{log}"
@@ -269,14 +274,7 @@ fn inputs_variables_and_secrets_of_the_module_reach_the_jobs(manager: &Manager) 
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .ok();
-    let log = manager
-        .command(&[
-            "journalctl",
-            "--no-pager",
-            "--unit=nixactions@ci",
-            "--output=cat",
-        ])
-        .ok();
+    let log = log(manager);
     assert!(log.contains("$5 %n, 3, from a file, ***"), "{log}");
     assert!(!log.contains("not-for-the-log"), "{log}");
 }

@@ -1,5 +1,5 @@
-//! What Nix has built for a run is kept from its garbage collector as long as the run is, and no
-//! longer.
+//! Nix's garbage collector spares the paths that Nix built for a run as long as the run is kept,
+//! and no longer.
 
 use std::{
     fs,
@@ -102,7 +102,7 @@ fn collecting_garbage_harms_no_kept_run(manager: &Manager) {
     remove(manager, "ci-2");
     assert_eq!(collect(manager, &nix), [""; 0], "nothing keeps it any more");
 
-    // Built by somebody else, who has let go of it.
+    // Another user has built it and has let go of it.
     let built = nix.build(&format!("import {}", file.display()));
     for command in [
         vec![

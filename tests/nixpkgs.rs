@@ -190,7 +190,7 @@ fn the_packages_tests_need_no_file_but_its_sources() {
     let is_ours =
         fs::metadata(&target).is_ok_and(|target| target.uid() == nix::unistd::geteuid().as_raw());
     if !is_ours {
-        return Skip::new("somebody else has compiled the tests").report();
+        return Skip::new("another user has compiled the tests").report();
     }
     let programs = test_programs(&package);
     for program in &programs {

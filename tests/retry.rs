@@ -318,7 +318,7 @@ fn a_wait_outlives_a_reexecuted_systemd(manager: &Manager) {
     run.wait_for_file("step", "tried");
     run.wait_for_event("stepFinished", Some("job"));
     manager.systemctl(&["daemon-reload"]).ok();
-    // It drops the connection of whoever asked for it.
+    // systemd drops the connection of the caller.
     manager.systemctl(&["daemon-reexec"]).output_within(SOON);
     tried_twice(&run.end().exits(0));
 }
@@ -449,7 +449,7 @@ fn a_runner_that_is_killed_each_time_fails_with_the_reason(manager: &Manager) {
 }
 
 /// A runner that does not survive its cancellation, one that a cancellation finds stopped, and one
-/// whose unit somebody stops.
+/// whose unit a user stops.
 fn a_killed_runner_of_a_cancelled_job_is_not_retried(manager: &Manager) {
     let retry = json!({ "retry": { "maxAttempts": 5, "minTime": 0.05 } });
     let stopped = bash("touch started; sleep 98965");

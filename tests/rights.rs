@@ -103,7 +103,7 @@ fn the_supervisors_unit_is_the_same_everywhere(manager: &Manager) {
 /// The workspace must be in nobody's mounts when the run is over.
 fn a_supervisor_over_mounted_workspaces_is_little_exposed_and_unmounts_them(manager: &Manager) {
     if manager.machine().is_some() {
-        // A machine's own root is an overlay, which is no lower layer of another.
+        // A machine's own root is an overlay, which cannot be the lower layer of another.
         let state = manager.state_dir().display().to_string();
         let mount = "mkdir -p $1; mount -t tmpfs -o mode=755 tmpfs $1";
         manager.command(&["sh", "-ec", mount, "mount", &state]).ok();

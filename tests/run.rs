@@ -1,5 +1,5 @@
-//! What a run does: order, conditions, environment, timeouts, parallelism and exit codes, on each
-//! kind of manager.
+//! Runs on each kind of manager: order, conditions, environment, timeouts, parallelism and exit
+//! codes.
 
 use std::{
     fs,

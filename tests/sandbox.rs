@@ -30,7 +30,7 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
     let secret = manager.write("secret", "the host's");
     fs::set_permissions(manager.file(&secret), fs::Permissions::from_mode(0o600))
         .expect("it is ours");
-    // Another run, of which nothing must be seen.
+    // Another run. The job must see nothing of it.
     let other = manager
         .run(
             &json!({ "version": 1, "name": "other", "jobs": { "j": bash("true") } }),
@@ -248,7 +248,7 @@ fn the_state_directory_may_lie_in_a_hidden_one(manager: &Manager) {
 
 fn sockets_of_the_host_are_reached_only_where_the_plan_says_so(manager: &Manager) {
     let bus = "/run/dbus/system_bus_socket";
-    // Directories that it may not read are no way to a socket either.
+    // Directories that the job may not read do not lead to a socket either.
     let look = format!(
         "{{ find /run /var/run/ -type s 2>/dev/null || true; }} | sort -u; [ ! -e {bus} ]; [ ! -e /run/systemd/private ]"
     );

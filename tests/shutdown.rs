@@ -1,5 +1,4 @@
-//! What becomes of a run when its manager goes down in good order: cancelled, with a truthful
-//! record.
+//! Runs whose manager shuts down in good order: they are cancelled, with a truthful record.
 
 use std::{fs, path::Path};
 

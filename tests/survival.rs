@@ -1,5 +1,5 @@
-//! What a run survives: the end of its client, its supervisor, a runner; a reloaded systemd, and
-//! company.
+//! A run survives the end of its client, its supervisor and a runner, a reloaded systemd, and other
+//! runs.
 
 use std::{
     collections::BTreeSet,
@@ -159,8 +159,7 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing(manager: &Manager) 
     run.leaves_nothing(manager);
 }
 
-/// What tells the new one that the jobs were submitted is systemd alone: none of them has left a
-/// trace.
+/// Only systemd can tell the new supervisor that the jobs were submitted: no job has left a trace.
 fn a_supervisor_that_is_killed_before_any_job_has_begun_submits_none_twice(manager: &Manager) {
     let go = manager.dir().join("before-any-go");
     let setup = format!("until [ -e {} ]; do sleep 0.05; done", go.display());
@@ -209,7 +208,7 @@ fn a_cancellation_is_not_lost_with_the_supervisor(manager: &Manager) {
     let run = manager.start(&plan, &NONE);
     run.wait_for_file("j", "started");
     assert!(run.signal_supervisor(Signal::SIGSTOP), "there is none");
-    let event = json!({ "at": "2026-01-01T00:00:00Z", "event": { "type": "cancelRequested", "by": "somebody", "kill": false } });
+    let event = json!({ "at": "2026-01-01T00:00:00Z", "event": { "type": "cancelRequested", "by": "a user", "kill": false } });
     let mut events = OpenOptions::new()
         .append(true)
         .open(run.dir().join("events.jsonl"))
@@ -255,7 +254,7 @@ fn a_reloaded_or_reexecuted_systemd_goes_on(manager: &Manager) {
     run.wait_for_event("jobStarted", Some("a0"));
     manager.systemctl(&["daemon-reload"]).ok();
     run.wait_for_event("jobFinished", Some("a1"));
-    // It drops the connection of whoever asked for it.
+    // systemd drops the connection of the caller.
     manager.systemctl(&["daemon-reexec"]).output_within(SOON);
     run.wait_for_event("jobFinished", Some("a3"));
     manager.systemctl(&["daemon-reload"]).output_within(SOON);
@@ -285,7 +284,7 @@ fn a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave(manager: &Ma
     run.wait_for_event("jobsSubmitted", None);
     for _ in 0..5 {
         thread::sleep(Duration::from_millis(100 + random(200)));
-        // It drops the connection of whoever asked for it.
+        // systemd drops the connection of the caller.
         manager.systemctl(&["daemon-reexec"]).output_within(SOON);
     }
     let run = run.end().exits(0);

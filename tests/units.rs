@@ -29,7 +29,7 @@ struct Settings {
     network: bool,
     /// Whether the kernel has Landlock's scopes.
     scopes: bool,
-    /// How many jobs come with the first wave; all where absent.
+    /// The number of jobs in the first wave; all if absent.
     first_wave: Option<usize>,
     /// Whether there is a source tree, which is mounted.
     source: bool,

@@ -1,4 +1,4 @@
-//! What users of NixActions' bash compiler bring along, run: older variables of scripts, functions
+//! Runs what users of NixActions' bash compiler bring along: older variables of scripts, functions
 //! as hooks, and the variable that kept workspaces.
 
 use nixactions_harness::{Manager, on_managers, or_skip};

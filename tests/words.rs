@@ -14,10 +14,11 @@ const CLEAN: &[&str] = &[
     "benches",
     "build.rs",
     "crates",
+    "fuzz/fuzz_targets",
     "nix",
     "nixos",
     "src",
-    "tests/words.rs",
+    "tests",
     "vm-tests",
 ];
 
@@ -26,6 +27,7 @@ const BEGINNINGS: &[(&str, &str)] = &[
     ("What ", "name the thing: \"The request.\""),
     ("Who ", "name the actor"),
     ("Whoever ", "name the actor"),
+    ("Whatever ", "name the thing"),
     ("How many ", "\"The number of …\" or \"The most …\""),
     ("How long ", "\"The time …\" or \"The longest …\""),
     ("How often ", "\"The number of …\""),
@@ -59,9 +61,9 @@ fn comments_and_messages_are_in_plain_words() {
 
 /// Returns the faults of one file.
 fn faults(path: &Path, text: &str) -> Vec<String> {
-    let mark = match path.extension() {
-        Some(extension) if extension == "nix" => '#',
-        _ => '/',
+    let (mark, sign) = match path.extension() {
+        Some(extension) if extension == "nix" => ("#", '#'),
+        _ => ("//", '/'),
     };
     let mut found = Vec::new();
     let mut fault = |line: usize, text: &str, advice: &str| {
@@ -73,7 +75,7 @@ fn faults(path: &Path, text: &str) -> Vec<String> {
         let (number, line_text) = (index + 1, line.trim());
         let is_comment = line_text.starts_with(mark);
         let words = match is_comment {
-            true => line_text.trim_start_matches([mark, '!']).trim(),
+            true => line_text.trim_start_matches([sign, '!']).trim(),
             false => line_text,
         };
         if is_comment {

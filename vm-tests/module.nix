@@ -45,8 +45,8 @@ pkgs.testers.runNixOSTest {
               steps = [ { bash = "echo cleaned up"; } ];
             };
           };
-          # Whatever a service does not have by itself: bash and git of the host or of the package,
-          # and the user's files.
+          # Needs things that a service does not have by itself: bash and git of the host or of the
+          # package, and the user's files.
           source = {
             source = "/root/project";
             settings.jobs.look.steps = [ { bash = "test -f tracked && test ! -e ignored"; } ];

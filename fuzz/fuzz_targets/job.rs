@@ -1,5 +1,5 @@
-//! Any bytes as what a job leaves: its events, the last of which is its result. The supervisor and
-//! the dependents read them.
+//! Any bytes as the events of a job, with its result as the last event. The supervisor and the
+//! dependents read them.
 //!
 //! Held, beside that nothing panics:
 //!
@@ -36,12 +36,13 @@ use nixactions_runner::fuzz::{NeedResult, variables};
 use nixactions_store::{EventTail, has_started, read_result};
 use tempfile::TempDir;
 
-/// What reading may take, in bytes, whatever lies there: a line of 8 MiB with its buffer, read and
-/// parsed.
+/// The most memory that reading may take, in bytes, for any file: a line of 8 MiB with its buffer,
+/// read and parsed.
 const MEMORY_MAX: usize = 96 << 20;
 /// The size of what is written for one input, at most.
 const FILE_MAX: usize = 20 << 20;
-/// What a record may take: outputs of 1 MiB and texts, each byte of which may become `\u0000`.
+/// The most bytes that a record may take: outputs of 1 MiB and texts, and each byte may become
+/// `\u0000`.
 const RECORD_MAX: usize = 10 << 20;
 
 static PLACE: LazyLock<TempDir> = LazyLock::new(|| {
@@ -125,7 +126,7 @@ impl Reader {
     }
 }
 
-/// Returns how much text an event has, none of which is longer than may be.
+/// Returns the length of all texts of an event. Checks that no text is longer than the bounds.
 fn texts(event: &Event) -> usize {
     let texts = match &event.event {
         EventKind::Annotation { annotation, .. } => vec![

@@ -22,7 +22,7 @@ use nixactions_core::bounds::{ANNOTATIONS_MAX, TEXT_MAX};
 use nixactions_runner::fuzz::{Commands, FILE_MAX, Heard, StepFiles, Stopped, Written, is_name};
 use tempfile::TempDir;
 
-/// What reading may take, in bytes.
+/// The most memory that reading may take, in bytes.
 const MEMORY_MAX: usize = 32 << 20;
 /// The longest error: it names a file, a line and a fault.
 const ERROR_MAX: usize = 120;
@@ -71,7 +71,7 @@ fn read_files(contents: [&[u8]; 4]) {
     for directory in path {
         assert!(!directory.is_empty() && !directory.contains(['\n', '\0']), "{directory:?}");
     }
-    // What was read is read again as it was, where it is written in the plainest way.
+    // Values in the plainest spelling come back unchanged from a second reading.
     let again = StepFiles::create(PLACE.path(), 1, 1).expect("it is ours");
     let paths: HashMap<_, _> = again.variables().collect();
     for (name, list) in [("NIXACTIONS_ENV", env), ("NIXACTIONS_OUTPUT", outputs)] {

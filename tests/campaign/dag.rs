@@ -91,20 +91,13 @@ pub fn dag() -> impl Strategy<Value = Vec<Job>> {
             usize,
             (Vec<prop::sample::Index>, _, _, _, _),
         )| {
-            let mut needs: Vec<usize> = if index == 0 {
-                Vec::new()
-            } else {
-                needs.iter().map(|need| need.index(index)).collect()
-            };
-            needs.sort_unstable();
-            needs.dedup();
             let condition = if all_on_success {
                 Condition::Success
             } else {
                 condition
             };
             Job {
-                needs,
+                needs: some_of(0..index, &needs),
                 condition,
                 tolerated,
                 steps,
@@ -113,6 +106,20 @@ pub fn dag() -> impl Strategy<Value = Vec<Job>> {
         };
         jobs.into_iter().enumerate().map(finish).collect()
     })
+}
+
+/// Returns some of these jobs, each once, in order.
+fn some_of(jobs: Range<usize>, picks: &[prop::sample::Index]) -> Vec<usize> {
+    if jobs.is_empty() {
+        return Vec::new();
+    }
+    let mut some: Vec<usize> = picks
+        .iter()
+        .map(|pick| jobs.start + pick.index(jobs.len()))
+        .collect();
+    some.sort_unstable();
+    some.dedup();
+    some
 }
 
 /// Returns DAGs of so many jobs, of one step each, that need some of the `near` jobs before them.
@@ -131,24 +138,13 @@ pub fn large_dag(jobs: Range<usize>, near: Range<usize>) -> impl Strategy<Value 
             usize,
             (Vec<prop::sample::Index>, _, _, _, _),
         )| {
-            let first = index.saturating_sub(near);
-            let mut needs: Vec<usize> = if index == 0 {
-                Vec::new()
-            } else {
-                needs
-                    .iter()
-                    .map(|need| first + need.index(index - first))
-                    .collect()
-            };
-            needs.sort_unstable();
-            needs.dedup();
             let condition = if all_on_success {
                 Condition::Success
             } else {
                 condition
             };
             Job {
-                needs,
+                needs: some_of(index.saturating_sub(near)..index, &needs),
                 condition,
                 tolerated,
                 steps: vec![Step {

@@ -129,7 +129,7 @@ pub struct Expect {
     /// `a < b`: `a` was over when `b` began. `a | b`: both ran at some time.
     #[serde(default)]
     pub order: Vec<String>,
-    /// How many of the jobs ran at once at most.
+    /// The highest number of jobs that ran at once.
     pub peak: Option<usize>,
     /// Texts in standard error.
     #[serde(default)]
@@ -173,7 +173,7 @@ impl File {
                 assert_eq!(
                     path.extension().and_then(|it| it.to_str()),
                     Some("toml"),
-                    "`{}` is no case",
+                    "`{}` is not a case",
                     path.display()
                 );
                 let name = path

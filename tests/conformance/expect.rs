@@ -1,8 +1,8 @@
 //! Compares what a case expects with what was found: both become JSON of the same form, so that a
 //! difference can be read.
 //!
-//! Facts that are no values (an order, a text that is somewhere) stand on both sides as the case
-//! states them where they are true, and with what was found instead where they are not.
+//! Some facts are not values: an order, or a text in some place. If such a fact is true, both sides
+//! hold it as the case states it. Otherwise one side holds the finding instead.
 
 use std::{fmt::Write as _, fs, path::Path, path::PathBuf};
 
@@ -199,7 +199,7 @@ impl Found<'_> {
     fn order(&self, order: &str) -> Value {
         let words: Vec<_> = order.split(' ').collect();
         let &[a, sign, b] = words.as_slice() else {
-            panic!("`{order}` is no order")
+            panic!("`{order}` is not an order")
         };
         let (Some(left), Some(right)) = (self.times(a), self.times(b)) else {
             return json!("one has never run");
@@ -207,7 +207,7 @@ impl Found<'_> {
         let holds = match sign {
             "<" => left.1 <= right.0,
             "|" => left.0 < right.1 && right.0 < left.1,
-            _ => panic!("`{order}` is no order"),
+            _ => panic!("`{order}` is not an order"),
         };
         if holds {
             json!(order)

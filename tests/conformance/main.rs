@@ -20,7 +20,7 @@ use case::File;
 use libtest_mimic::{Arguments, Trial};
 use nixactions_harness::{Manager, Skip};
 
-/// How many cases run at once: most of a case's time is waiting.
+/// The number of cases that run at once: most of a case's time is waiting.
 const THREADS: usize = 8;
 
 /// A constructor of [`Manager`].

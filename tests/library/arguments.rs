@@ -1,5 +1,5 @@
-//! What functions say of bad arguments, and what docs/actions.md says of all: evaluated by the Nix
-//! of each Debian suite, and the host's.
+//! The errors of functions for bad arguments, and the statements of docs/actions.md: evaluated by
+//! the Nix of each Debian suite, and the host's.
 
 use std::{fs, path::Path};
 
@@ -69,7 +69,7 @@ impl Language {
     fn fails(&self, expression: &str) -> String {
         self.result(expression)
             .err()
-            .unwrap_or_else(|| panic!("{expression} is no error"))
+            .unwrap_or_else(|| panic!("{expression} is not an error"))
     }
 }
 
@@ -116,7 +116,8 @@ fn bad_arguments_are_errors_with_function_argument_and_what_is_known(language: &
             "found a string",
         ],
     );
-    // What is a step's or a job's own is told where it is used, with the place that the user wrote.
+    // The language reports a fault of a step or a job where it is used, with the place that the
+    // user wrote.
     let used =
         |step: &str| format!("(mkWorkflow {{ name = \"w\"; jobs.j.steps = [ ({step}) ]; }}).plan");
     says(

@@ -15,7 +15,7 @@ const DOCKERFILE: &str = "FROM scratch\nARG RELEASE\nLABEL release=$RELEASE\nCOP
 #[test]
 fn build_push_is_a_job_that_says_where_it_pushes_and_holds_no_secret() {
     let world = or_skip!(World::with(&[]));
-    // As text: whoever has no buildah cannot build it.
+    // As text: a machine without buildah cannot build it.
     let plan = world.eval(
         r#"(mkWorkflow { name = "images"; jobs = {
             test.steps = [ { bash = "true"; } ];

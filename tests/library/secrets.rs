@@ -229,7 +229,7 @@ fn password_managers_are_asked_as_their_commands_want_it(world: &World) {
     );
     assert!(
         run.lines("op").contains(&"Loaded password, username"),
-        "what has no value is no variable: {run}"
+        "a name without a value is not a variable: {run}"
     );
     world.nothing_says(
         &run,

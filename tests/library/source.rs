@@ -16,7 +16,7 @@ fn checkout_tells_checks_out_and_clones() {
         &["commit", "--all", "--quiet", "--message=second"],
     );
     let second = world.git(&project, &["rev-parse", "--short", "HEAD"]);
-    // What is not committed is part of the source tree.
+    // Files that are not committed are part of the source tree.
     std::fs::write(project.join("file"), "dirty\n").expect("the file is ours");
     let other = world.project("other", &[("data", "data\n")]);
     world.git(

@@ -17,10 +17,10 @@ use nixactions_harness::{
     CommandExt as _, Evaluator, Finished, Kind, Machine, Manager, REPOSITORY, Root, Skip, Suite,
 };
 
-/// What building a workflow may take on a loaded machine.
+/// The longest time for a build of a workflow on a loaded machine.
 const BUILD: Duration = Duration::from_secs(300);
-/// What Nix says of a builder that it has killed itself while it was exiting, as it may on some
-/// kernels. The next try may do.
+/// The message of Nix when it has killed a builder that was exiting, as Nix may do on some kernels.
+/// The next try may succeed.
 const KILLED: &str = "failed due to signal 9 (Killed)";
 const TRIES: usize = 20;
 
@@ -122,7 +122,7 @@ impl World {
         self.manager.file(path).display().to_string()
     }
 
-    /// Runs git in a directory, as somebody; returns what it printed.
+    /// Runs git in a directory, with a name and address; returns its output.
     pub fn git(&self, directory: &Path, arguments: &[&str]) -> String {
         let argv = [
             &[

@@ -62,7 +62,7 @@
         mkShell = arguments: final.runCommand "shell" { } "touch $out" // arguments;
         testers.runNixOSTest = test: final.runCommand test.name { script = test.testScript; } "exit 1";
       };
-    # What checks and shells name, and nothing here builds.
+    # Packages that checks and shells name. Nothing here builds them.
     evaluated =
       final:
       lib.genAttrs [

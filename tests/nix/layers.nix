@@ -1,4 +1,4 @@
-# A workflow of layers of ten jobs, each of which needs all ten of the layer before it.
+# A workflow of layers of ten jobs. Each job needs all ten of the layer before it.
 layers:
 { nixactions, lib, ... }:
 let

@@ -1,7 +1,7 @@
 # A stand-in for nixpkgs: the little of `pkgs` that the language needs, as derivations over the
-# programs of the Debian machine that builds them. Nothing here is hermetic, and a package is no
-# more than links to its programs; it is there so that workflows are evaluated, built and run by
-# real Nix where there is neither nixpkgs nor a binary cache. In a test machine it is `import
+# programs of the Debian machine that builds them. Nothing here is hermetic, and a package is only
+# links to its programs. With it, a real Nix evaluates, builds and runs workflows on a machine with
+# neither nixpkgs nor a binary cache. In a test machine it is `import
 # <nixpkgs> { }`.
 {
   lib ? import <nixpkgs/lib>,
@@ -35,7 +35,7 @@ let
       meta = env.meta or { };
     };
 
-  # What a package of Debian's has in its directories of programs.
+  # The programs of a Debian package.
   debian =
     package: mainProgram:
     runCommand package { meta = { inherit mainProgram; }; } ''

@@ -1,5 +1,5 @@
-//! What `run`, `check` and `graph` take besides plans: .nix files, flakes and what Nix has built,
-//! by real Nix in machines.
+//! `run`, `check` and `graph` take .nix files, flakes and results of Nix besides plans: tested with
+//! a real Nix in machines.
 
 mod interrupted;
 
@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, on_managers, or_skip};
 
-/// A set of workflows, with arguments, as somebody keeps it who does without flakes.
+/// A set of workflows, with arguments, as a user without flakes keeps it.
 const FILE: &str = r#"
 { pkgs ? import <nixpkgs> { }, greeting ? "hello", times ? 1 }:
 let
@@ -193,7 +193,7 @@ fn a_flake_is_run_by_reference_by_directory_and_by_path(manager: &Manager) {
             "{target}: {run}"
         );
     }
-    // Whatever the user's own configuration says.
+    // The user's own configuration does not matter here.
     let run = manager.finished(&nix.output(|| {
         let mut command = nix.nixactions(&["run", ".#nightly", "--output=json"]);
         command.env("NIX_CONFIG", "experimental-features =");

@@ -480,7 +480,7 @@ fn completions_and_manual_pages_are_made() {
     assert!(pages.join("nixactions-logs.1").exists());
     assert!(
         !pages.join("nixactions-supervise.1").exists(),
-        "what only units call is no command"
+        "a program that only units call is not a command"
     );
 }
 

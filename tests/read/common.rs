@@ -65,7 +65,7 @@ pub fn job_record(start: i64, conclusion: Conclusion) -> JobRecord {
     }
 }
 
-/// The events of a run of which one job succeeds, one fails, and one is skipped.
+/// The events of a run: one job succeeds, one fails, and one is skipped.
 pub fn sample_events(run: &RunDir) -> Vec<Event> {
     let mut events = vec![
         event(

@@ -1,4 +1,4 @@
-//! What the renderers make of a run.
+//! The renderers' output for a run.
 
 use std::{cell::Cell, rc::Rc};
 

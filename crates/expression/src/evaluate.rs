@@ -392,7 +392,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands there, nothing panics, and an error points into the text.
+        /// The parser panics at no text, and an error points into the text.
         #[test]
         fn no_text_breaks_the_parser(text in "\\PC{0,60}") {
             match parse(&text) {

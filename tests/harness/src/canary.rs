@@ -1,5 +1,5 @@
-//! What a run must leave alone: snapshots of a place before and after, and canary files in its
-//! shared directories.
+//! Checks that a run leaves its host alone: takes snapshots of a place before and after, and puts
+//! canary files into its shared directories.
 
 use std::{
     collections::BTreeSet,
@@ -94,8 +94,8 @@ impl Snapshot {
 }
 
 /// Returns whether a change is one that running any unit makes and that stays until the next boot:
-/// empty directories of systemd's and ours, the slices that units are started in, and a file of each unit with
-/// LogExtraFields=, which systemd forgets to remove.
+/// empty directories of systemd's and ours, the slices that units are started in, and a file of
+/// each unit with LogExtraFields=, which systemd forgets to remove.
 fn systemd_keeps(line: &str) -> bool {
     let directories = [
         "/run/systemd/dynamic-uid",
@@ -160,7 +160,7 @@ fn list(directory: &Path, mut visit: impl FnMut(&Path, bool)) {
     }
 }
 
-/// Files in the shared directories, some of which systemd-tmpfiles(8) removes when a systemd boots
+/// Files in the shared directories. systemd-tmpfiles(8) removes some of them when a systemd boots
 /// there.
 #[derive(Debug)]
 pub struct Canaries(Vec<PathBuf>);

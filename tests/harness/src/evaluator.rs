@@ -29,12 +29,12 @@ pub struct Evaluator {
     scratch: TempDir,
 }
 
-/// What came of an expression.
+/// The result of an expression.
 #[derive(Debug)]
 pub struct Evaluation {
     /// Its value, or the last and innermost of Nix' errors, without its trace.
     pub result: Result<Value, String>,
-    /// What it warned of.
+    /// The warnings of the evaluation.
     pub warnings: Vec<String>,
     /// Nix' own figures of it (`NIX_SHOW_STATS`).
     pub statistics: Value,

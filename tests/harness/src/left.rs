@@ -1,4 +1,4 @@
-//! What a run leaves behind: nothing but its directory.
+//! Checks that a run leaves nothing behind but its directory.
 //!
 //! Asks systemd, the control groups and the list of processes; knows how a run's units are named.
 

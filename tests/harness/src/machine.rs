@@ -136,8 +136,8 @@ impl Machine {
                 log.try_clone()
                     .expect("a file descriptor can be duplicated"),
             )
-            // What ends this test, such as Ctrl-C, must not end the watcher before it has cleaned
-            // up.
+            // A signal that ends this test, such as Ctrl-C, must not end the watcher before it has
+            // cleaned up.
             .process_group(0)
             .spawn()
             .expect("`unshare` can be started");
@@ -245,7 +245,7 @@ impl Machine {
             "KILL",
         ]);
         match uid {
-            // What PID 1 lacks as well.
+            // PID 1 lacks these capabilities as well.
             None => command.args(["--bounding-set", "-sys_module,-sys_time,-sys_rawio,-syslog"]),
             Some(uid) => command.args([
                 "--reuid",

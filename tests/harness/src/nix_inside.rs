@@ -23,12 +23,11 @@ pub const REPOSITORY: &str = "/srv/nixactions";
 /// Where it sees nixpkgs' `lib`, if the host has it.
 const LIB: &str = "/srv/nixpkgs/lib";
 
-/// What Nix says of a builder that it has killed itself while it was exiting, as it may on some
-/// kernels: it ends a builder whose output is at its end. Nothing is wrong, and the next try may
-/// do.
+/// The message of Nix when it has killed a builder that was exiting, as Nix may do on some kernels:
+/// Nix ends a builder whose output is at its end. Nothing is wrong, and the next try may succeed.
 const KILLED: &str = "failed due to signal 9 (Killed)";
-/// What Nix says where another Nix of the same store holds its database: tests of a machine share
-/// one.
+/// The message of Nix while another Nix of the same store holds the database: tests of a machine
+/// share one store.
 const BUSY: &str = "' is busy";
 const TRIES: usize = 20;
 
@@ -113,8 +112,8 @@ impl Manager {
                 machine.root().path().display()
             )));
         }
-        // Whoever builds owns the store, as in any installation of one user; without these, Nix
-        // would make such a user another one.
+        // The user who builds owns the store, as in any installation of one user. Without these
+        // variables, Nix would give such a user another store.
         for directory in ["/nix", "/nix/store", "/nix/var", "/nix/var/nix"] {
             match fs::create_dir(self.file(directory)) {
                 Ok(()) => self.own(Path::new(directory)),

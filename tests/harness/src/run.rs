@@ -61,9 +61,9 @@ pub struct Finished {
     pub id: String,
     /// The client's exit status; `None` where a signal ended it, or there was none.
     pub code: Option<i32>,
-    /// What the client printed, one JSON object a line.
+    /// The client's standard output, one JSON object a line.
     pub events: Vec<Value>,
-    /// What the client printed to standard error.
+    /// The client's standard error.
     pub stderr: String,
     /// The final record; null where there is none.
     pub record: Value,
@@ -129,7 +129,7 @@ impl Manager {
         }
     }
 
-    /// Returns the run of that id, which somebody else started.
+    /// Returns the run of that id, which another client started.
     pub fn run_of(&self, id: &str) -> Run<'_> {
         Run {
             manager: self,
@@ -251,7 +251,7 @@ impl Client {
     }
 }
 
-/// Parses complete lines, each of which must be JSON.
+/// Parses complete lines. Each must be JSON.
 fn lines(text: &str) -> Vec<Value> {
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     complete

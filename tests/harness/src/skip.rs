@@ -14,8 +14,7 @@ impl Skip {
     }
 
     /// Reports the running test as skipped: prints `SKIP name: reason` past libtest's capturing,
-    /// and appends that line to the file `$NIXACTIONS_TEST_SKIPS`, of which `tests/run` counts the
-    /// lines.
+    /// and appends that line to the file `$NIXACTIONS_TEST_SKIPS`, whose lines `tests/run` counts.
     pub fn report(&self) {
         self.report_for(std::thread::current().name().unwrap_or("?"));
     }

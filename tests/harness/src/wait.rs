@@ -70,8 +70,8 @@ pub trait CommandExt {
 
 impl CommandExt for Command {
     fn output_within(&mut self, deadline: Duration) -> Output {
-        // Files, not pipes: whoever inherits a pipe keeps its reader waiting, and a full one blocks
-        // its writer.
+        // Files, not pipes: a process that inherits a pipe keeps its reader waiting, and a full
+        // pipe blocks its writer.
         let [out, err] =
             [(); 2].map(|()| tempfile::tempfile().expect("a temporary file can be made"));
         let duplicate = |file: &File| {

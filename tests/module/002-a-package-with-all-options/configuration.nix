@@ -39,7 +39,7 @@
       environmentFiles = [ "/etc/ci env" ];
       secretFiles = [ "/run/secrets/ci.env" ];
       onSuccess = [ "celebrate.service" ];
-      onFailure = [ "tell-somebody@%n.service" ];
+      onFailure = [ "notify-admin@%n.service" ];
       serviceConfig = {
         SuccessExitStatus = 130;
         TimeoutStopSec = "1min";

@@ -16,7 +16,7 @@
   nix.enable = false;
   systemd.services."nixactions@on-demand" = {
     wantedBy = [ "multi-user.target" ];
-    onFailure = [ "tell-somebody.service" ];
+    onFailure = [ "notify-admin.service" ];
     serviceConfig = {
       TimeoutStopSec = "1min";
       ProtectHome = lib.mkForce true;

@@ -14,7 +14,7 @@ nixactions.mkWorkflow {
       inputs = [ "dist" ];
       steps = [ { bash = "dist/run --self-test"; } ];
     };
-    # What an indirect need saves may be taken in as well.
+    # A job may also take the artifacts of an indirect need.
     publish = {
       needs = [ "test" ];
       inputs = [

@@ -6,7 +6,7 @@ let
   };
   nightly = workflow.extend (workflow: workflow // { name = "nightly"; });
 in
-# What it is made of can be asked for.
+# A workflow shows its settings and its plan.
 assert workflow.config.jobs.test.needs == [ ];
 assert workflow.plan.name == "ci";
 nightly.extend (workflow: workflow // { timeout = "8h"; })

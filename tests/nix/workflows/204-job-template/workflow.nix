@@ -1,4 +1,4 @@
-# `jobTemplate` is `job`. The jobs are named by the values alone, and `needs` on the matrix means all.
+# `jobTemplate` is `job`. The values alone name the jobs, and `needs` on the matrix means all.
 { nixactions, ... }:
 nixactions.mkWorkflow {
   name = "ci";
