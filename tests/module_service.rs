@@ -15,6 +15,7 @@ on_managers!(the_timer_starts_one_run_after_the_other on system_262);
 on_managers!(stopping_the_service_cancels_the_run on system_262);
 on_managers!(a_killed_client_leaves_the_run_alone on system_262);
 on_managers!(old_runs_are_removed_by_the_timers_service on system_262);
+on_managers!(units_that_a_workflow_names_start_after_its_run on system_262);
 on_managers!(inputs_variables_and_secrets_of_the_module_reach_the_jobs on system_262);
 on_managers!(jobs_get_the_source_tree_as_they_do_without_a_sandbox on system_262);
 
@@ -277,4 +278,36 @@ fn inputs_variables_and_secrets_of_the_module_reach_the_jobs(manager: &Manager) 
     let log = log(manager);
     assert!(log.contains("$5 %n, 3, from a file, ***"), "{log}");
     assert!(!log.contains("not-for-the-log"), "{log}");
+}
+
+fn units_that_a_workflow_names_start_after_its_run(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let module = r#"{
+        services.nixactions = let
+            telling = script: {
+                settings.jobs.a.steps = [ { bash = script; } ];
+                onSuccess = [ "good-news.service" ];
+                onFailure = [ "bad-news.service" ];
+            };
+        in { enable = true; workflows = { good = telling "true"; bad = telling "exit 1"; }; };
+        systemd.services = {
+            good-news.serviceConfig.ExecStart = "/bin/touch /run/good-news";
+            bad-news.serviceConfig.ExecStart = "/bin/touch /run/bad-news";
+        };
+    }"#;
+    install(manager, &nix, module);
+    let told = |news: &str| manager.file(format!("/run/{news}-news")).exists();
+    manager
+        .systemctl(&["start", "--wait", "nixactions@good"])
+        .ok();
+    wait_for(SOON, "the news of the success", || {
+        told("good").then_some(())
+    });
+    assert!(!told("bad"), "nothing has failed");
+    manager
+        .systemctl(&["start", "--wait", "nixactions@bad"])
+        .fails();
+    wait_for(SOON, "the news of the failure", || {
+        told("bad").then_some(())
+    });
 }

@@ -1,9 +1,10 @@
 # Started by hand, or by another unit, with settings of the user's own over the defaults; on a
-# machine without Nix.
+# machine without Nix, where no run is removed.
 { config, lib, ... }:
 {
   services.nixactions = {
     enable = true;
+    retention.enable = false;
     workflows.on-demand.settings.jobs.test.steps = [
       (config.lib.nixactions.mkAction {
         name = "look";
