@@ -60,7 +60,6 @@ rec {
         k8s = executorsElsewhere;
         kubernetes = executorsElsewhere;
         nomad = executorsElsewhere;
-        oci = "for a container there is `executors.nspawn { root = …; }`, and for tools on the host `deps` of a step and `executors.local`";
         ssh = executorsElsewhere;
       };
   executorsElsewhere = "jobs run on this machine; a hook executor, `mkExecutor`, may take them to another";

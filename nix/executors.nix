@@ -24,17 +24,77 @@ let
   # Can be used with or without a call.
   callable = make: make { } // { __functor = _: make; };
   older = import ./bash-compiler.nix { inherit lib; };
+  # Returns the settings of a root file system, without those that have their default.
+  container =
+    settings:
+    lib.optionalAttrs (settings.root != null) { root = "${settings.root}"; }
+    // lib.optionalAttrs (settings.image != null) {
+      image = lib.filterAttrs (_: value: value != null) settings.image;
+    }
+    // lib.optionalAttrs settings.imageUser { inherit (settings) imageUser; }
+    // lib.optionalAttrs (!settings.privateUsers) { inherit (settings) privateUsers; }
+    // lib.optionalAttrs (settings.capabilities != [ ]) { inherit (settings) capabilities; }
+    // lib.optionalAttrs (settings.bind != [ ]) {
+      bind = map (lib.filterAttrs (_: value: value != null)) settings.bind;
+    }
+    // lib.optionalAttrs (settings.env != { }) { inherit (settings) env; };
+  # Returns the same for a container of systemd-nspawn(1).
+  nspawnOf =
+    function: settings:
+    if settings.root == null && settings.image == null then
+      throw "executors.${function}: there is neither `root` nor `image`: add one of them, as in `root = pkgs.callPackage ./rootfs.nix { };`"
+    else if settings.root != null && settings.image != null then
+      throw "executors.${function}: there are both `root` and `image`: take one away"
+    else
+      {
+        type = "nspawn";
+        inherit (settings) copyRepo network properties;
+      }
+      // lib.optionalAttrs (settings.mode != "isolated") { inherit (settings) mode; }
+      // container settings;
+  # A set of the settings that only jobs in a root file system of their own may have.
+  ofContainers = {
+    bind = "`properties.BindPaths`";
+    capabilities = "`properties.AmbientCapabilities`";
+    env = "the `env` of the workflow or of jobs";
+    imageUser = "`properties.User`";
+    network = "`properties.PrivateNetwork`";
+    privateUsers = "`properties.PrivateUsers`";
+  };
+  mountOf =
+    text:
+    let
+      parts = lib.splitString ":" text;
+    in
+    {
+      source = lib.head parts;
+      target = builtins.elemAt parts 1;
+      readOnly = lib.drop 2 parts == [ "ro" ];
+    };
 in
 older.executors
 // rec {
-  # Jobs are services of the host.
+  # Jobs are services of the host, or of a root file system of their own.
   systemd = callable (
     executor "systemd" (
       settings:
-      builtins.seq settings.slice {
-        type = "systemd";
-        inherit (settings) copyRepo sandbox properties;
-      }
+      let
+        defaults = lib.mapAttrs (_: option: option.default) options.systemd.options;
+        has = settings.root != null || settings.image != null;
+        set = lib.filter (name: settings.${name} != defaults.${name}) (lib.attrNames ofContainers);
+        name = lib.head set;
+      in
+      if settings.root != null && settings.image != null then
+        throw "executors.systemd: there are both `root` and `image`: take one away"
+      else if !has && set != [ ] then
+        throw "executors.systemd: there is `${name}` without `root` or `image`: for jobs on the host there is ${ofContainers.${name}}"
+      else
+        builtins.seq settings.slice {
+          type = "systemd";
+          inherit (settings) copyRepo sandbox properties;
+        }
+        // lib.optionalAttrs (settings.network != "host") { inherit (settings) network; }
+        // container settings
     )
   );
 
@@ -47,12 +107,23 @@ older.executors
   );
 
   # Jobs are containers of systemd-nspawn(1) with their own root file system.
-  nspawn = executor "nspawn" (settings: {
-    type = "nspawn";
-    root = "${settings.root}";
-    inherit (settings) copyRepo network properties;
-  });
+  nspawn = executor "nspawn" (nspawnOf "nspawn");
 
   # Its name in NixActions' bash compiler.
   nixosContainer = nspawn;
+
+  # The same with an image, and options with the names of NixActions' bash compiler.
+  oci = executor "oci" (
+    settings:
+    builtins.seq settings.extraPackages (
+      nspawnOf "oci" (
+        settings
+        // {
+          root = null;
+          env = settings.containerEnv;
+          bind = settings.bind ++ map mountOf settings.extraMounts;
+        }
+      )
+    )
+  );
 }

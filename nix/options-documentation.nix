@@ -70,12 +70,19 @@ lib.concatStringsSep "\n\n" (
     (section "A matrix" "The argument of `mkMatrixJobs`." (module ./options/mk-matrix-jobs.nix))
     (section "`executors.local`" "Jobs are services of the host." executor.local)
     (section "`executors.systemd`"
-      "Jobs are services of the host, with a sandbox of your choice and unit properties."
+      "Jobs are services of the host, with a sandbox of your choice and unit properties. nixactions checks `root` and `image`, but does not run such jobs."
       executor.systemd
     )
     (section "`executors.nspawn`" ''
       Jobs are containers of systemd-nspawn(1). `executors.nixosContainer` is another name for this
       executor. nixactions checks such a plan, but does not run it.'' executor.nspawn)
+    (section "`executors.oci`" ''
+      Jobs are containers of systemd-nspawn(1) with the files of an image. Some options have the names
+      of NixActions' bash compiler. nixactions checks such a plan, but does not run it.'' executor.oci)
+    (section "An image" "The `image` of an executor, unless it is a path or a reference." (
+      module ./options/image.nix
+    ))
+    (section "A bind mount" "Each of an executor's `bind`." (module ./options/bind.nix))
     (section "`mkExecutor`"
       "Your own programs run the jobs. [plan.md](plan.md#hooks) lists the variables of each hook."
       executor.hooks

@@ -64,6 +64,13 @@ let
   isPath = value: length value <= 4095 && !lib.elem ".." (lib.splitString "/" value);
   hasComponents = value: lib.all (part: length part <= 255) (lib.splitString "/" value);
 
+  # The host, with a port or without, and a component of the name of an image in a registry. The
+  # engine also checks the digits of an IPv6 address.
+  host = "localhost|${label}([.]${label})+|${label}([.]${label})*:${port}|\\[[0-9a-fA-F:.]+](:${port})?";
+  label = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?";
+  port = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+  component = "[a-z0-9]+(([.]|__?|-+)[a-z0-9]+)*";
+
   statusFunctions = [
     "success()"
     "failure()"
@@ -220,6 +227,68 @@ lib.fix (
     # The root file system of a container, which must not be the host's.
     rootPath = text "rootPath" "path of a directory on the host: absolute, without `..`, and not `/`" (
       value: hostPath.check value && builtins.match "[/.]*" value == null
+    );
+
+    # The file of an image, or a reference. A plan has its text (crates/core/src/image.rs).
+    imageSource =
+      checked "imageSource"
+        "image: a derivation or path of an archive, or a reference such as `docker://docker.io/library/alpine:3`"
+        (
+          value:
+          lib.isDerivation value
+          || builtins.isPath value
+          || builtins.isString value && (hostPath.check value || isReference value)
+        )
+      // {
+        merge = loc: defs: "${lib.mergeOneOption loc defs}";
+      };
+    isReference =
+      value:
+      let
+        parts = builtins.match "docker://([^@]*)(@sha256:[0-9a-f]{64})?" value;
+        name = lib.head parts;
+      in
+      length value <= 400
+      && parts != null
+      && length name <= 255
+      &&
+        builtins.match "(${host})/${component}(/${component})*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?" name
+        != null;
+
+    digest = text "digest" "digest: `sha256:` and 64 hexadecimal digits in lower case" (
+      matches "sha256:[0-9a-f]{64}" 71
+    );
+
+    capability = text "capability" "capability such as `CAP_SYS_ADMIN`" (
+      matches "CAP_[A-Z]+(_[A-Z]+)*" 40
+    );
+
+    # A place in a container, which must not be its root, nor a directory that the engine fills.
+    containerPath =
+      text "containerPath"
+        "path in the container: absolute, without `..`, not `/`, and not in /dev, /proc, /run, /sys, /tmp or /var/tmp"
+        (
+          value:
+          hostPath.check value
+          && builtins.match "[/.]*" value == null
+          && builtins.match "/+(dev|proc|run|sys|tmp|var/+tmp)(/.*)?" value == null
+        );
+
+    # A mount as the options of docker have it.
+    mount = text "mount" "mount: `source:target` or `source:target:ro`, both absolute paths" (
+      value:
+      let
+        parts = lib.splitString ":" value;
+        mode = lib.drop 2 parts;
+      in
+      lib.length parts >= 2
+      && hostPath.check (lib.head parts)
+      && containerPath.check (builtins.elemAt parts 1)
+      && lib.elem mode [
+        [ ]
+        [ "ro" ]
+        [ "rw" ]
+      ]
     );
 
     # The kernel's limit.

@@ -270,6 +270,10 @@ fn plan_with(place: &str, text: &str) -> Value {
         "group" => workflow = json!({ "concurrency": { "group": text } }),
         "executor" => workflow = json!({ "executors": { text: { "type": "systemd" } } }),
         "root" => workflow = json!({ "executors": { "x": { "type": "nspawn", "root": text } } }),
+        "image" => {
+            workflow =
+                json!({ "executors": { "x": { "type": "nspawn", "image": { "oci": text } } } });
+        }
         "matrix" => job = json!({ "matrix": { "group": "m", "values": { text: "1" } } }),
         "provider" => job = json!({ "envFrom": [[text]] }),
         "condition" => job = json!({ "condition": text }),

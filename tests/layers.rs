@@ -39,6 +39,7 @@ const CENTRAL: &[&str] = &[
     "event",
     "grace",
     "ids",
+    "image",
     "log",
     "names",
     "paths",

@@ -25,6 +25,127 @@ let
       Unit properties of the executor's jobs. The properties of a job come after them.
     '';
   };
+  # The settings of jobs in a root file system of their own.
+  root = lib.mkOption {
+    type = lib.types.nullOr (lib.types.either types.package types.rootPath);
+    default = null;
+    example = lib.literalExpression "pkgs.callPackage ./rootfs.nix { }";
+    description = ''
+      The root file system of the jobs: a derivation, or the path of a directory, a tar archive or a
+      disk image. It is instead of `image`.
+    '';
+  };
+  imageOptions = types.record "image" (import ./image.nix { inherit lib types; });
+  imageType = lib.mkOptionType {
+    name = "image";
+    description = "${types.imageSource.description}; or a set of options";
+    check = value: types.imageSource.check value || imageOptions.check value;
+    merge =
+      loc: defs:
+      if lib.all (definition: types.imageSource.check definition.value) defs then
+        {
+          oci = types.imageSource.merge loc defs;
+          digest = null;
+        }
+      else
+        imageOptions.merge loc defs;
+  };
+  image = lib.mkOption {
+    type = lib.types.nullOr imageType;
+    default = null;
+    example = "docker://docker.io/library/alpine:3";
+    description = ''
+      The image that holds the root file system of the jobs: an archive, or a reference to a
+      registry. It is instead of `root`. A set of the options below also gives its digest.
+    '';
+  };
+  imageUser = lib.mkOption {
+    type = lib.types.bool;
+    default = false;
+    example = true;
+    description = "Whether the jobs have the user and the working directory of the image.";
+  };
+  mode = lib.mkOption {
+    type = lib.types.enum [
+      "isolated"
+      "shared"
+    ];
+    default = "isolated";
+    example = "shared";
+    description = "Whether each job has a container of its own, or all jobs of a run share one.";
+  };
+  privateUsers = lib.mkOption {
+    type = lib.types.bool;
+    default = true;
+    example = false;
+    description = ''
+      Whether the users in the root file system are other users than those of the host. Then root in
+      it is nobody on the host.
+    '';
+  };
+  capabilities = lib.mkOption {
+    type = types.listOf types.capability;
+    default = [ ];
+    example = [ "CAP_SYS_ADMIN" ];
+    description = "Capabilities that the jobs have (capabilities(7)).";
+  };
+  bind = lib.mkOption {
+    type = types.listOf (types.record "bind" (import ./bind.nix { inherit lib types; }));
+    default = [ ];
+    example = [
+      {
+        source = "/srv/cache";
+        target = "/cache";
+      }
+    ];
+    description = "Files and directories of the host that the jobs see.";
+  };
+  env = lib.mkOption {
+    type = types.variables;
+    default = { };
+    example = {
+      LANG = "C.UTF-8";
+    };
+    description = "Variables of the jobs' steps. Those of the workflow come after them.";
+  };
+  network =
+    kinds:
+    lib.mkOption {
+      type = lib.types.enum kinds;
+      default = "host";
+      example = "private";
+      description = "The network of the jobs: the host's, or the loopback interface only${lib.optionalString (lib.elem "veth" kinds) ", or with `veth` a link to the host"}.";
+    };
+  container = {
+    inherit
+      root
+      image
+      imageUser
+      privateUsers
+      capabilities
+      bind
+      env
+      ;
+  };
+  nspawn = container // {
+    inherit copyRepo properties mode;
+    network = network [
+      "host"
+      "private"
+      "veth"
+    ];
+  };
+  # Options of NixActions' bash compiler that have no counterpart.
+  missing =
+    executor: option: instead:
+    lib.mkOption {
+      type = lib.types.raw;
+      internal = true;
+      default = null;
+      apply =
+        value: if value == null then null else throw "${executor}: there is no `${option}`: ${instead}";
+      description = "There is no such option: ${instead}.";
+    };
   hook =
     when:
     lib.mkOption {
@@ -46,9 +167,13 @@ in
     inherit copyRepo;
   };
 
-  systemd.options = {
+  systemd.options = container // {
     name = name "systemd";
     inherit copyRepo properties;
+    network = network [
+      "host"
+      "private"
+    ];
     sandbox = lib.mkOption {
       type = lib.types.enum [
         "strict"
@@ -59,39 +184,45 @@ in
       example = "none";
       description = "How much of the host a job sees ([sandbox.md](sandbox.md)).";
     };
-    slice = lib.mkOption {
-      type = lib.types.raw;
-      internal = true;
-      default = null;
-      apply =
-        slice:
-        if slice == null then
-          null
-        else
-          throw "executors.systemd: there is no `slice`: each run has a slice of its own, by which nixactions counts and stops its jobs. Limit jobs by `properties`, and all runs together by a drop-in for nixactions.slice";
-      description = "There is no such option. Use `properties`.";
-    };
+    slice =
+      missing "executors.systemd" "slice"
+        "each run has a slice of its own, by which nixactions counts and stops its jobs. Limit jobs by `properties`, and all runs together by a drop-in for nixactions.slice";
   };
 
-  nspawn.options = {
+  nspawn.options = nspawn // {
     name = name "nspawn";
-    inherit copyRepo properties;
-    root = lib.mkOption {
-      type = lib.types.either types.package types.rootPath;
-      example = lib.literalExpression "pkgs.callPackage ./rootfs.nix { }";
-      description = "The container's root file system: a derivation, or a directory of the host.";
-    };
-    network = lib.mkOption {
-      type = lib.types.enum [
-        "host"
-        "private"
-      ];
-      default = "host";
-      example = "private";
+  };
+
+  oci.options = {
+    name = name "oci";
+    inherit (nspawn)
+      bind
+      capabilities
+      copyRepo
+      imageUser
+      mode
+      network
+      privateUsers
+      properties
+      ;
+    image = lib.mkOption {
+      type = imageType;
+      inherit (image) example;
       description = ''
-        Whether the container shares the host's network, or has the loopback interface only.
+        The image: an archive, or a reference to a registry. A set of the options below also gives
+        its digest.
       '';
     };
+    extraMounts = lib.mkOption {
+      type = types.listOf types.mount;
+      default = [ ];
+      example = [ "/data:/data:ro" ];
+      description = "Another way to write `bind`: `source:target`, and `:ro` for a read-only one.";
+    };
+    containerEnv = env;
+    extraPackages =
+      missing "executors.oci" "extraPackages"
+        "name packages in the `deps` of steps, which find the store in the container";
   };
 
   hooks.options = {

@@ -86,9 +86,36 @@ fn texts() -> Vec<String> {
         "test -e x",
         "x=$(success)",
         "grep success file",
+        "alpine",
+        "docker://alpine",
+        "docker://library/alpine",
+        "docker://docker.io/library/alpine",
+        "docker://docker.io/library/alpine:3.20",
+        "docker://localhost/a",
+        "docker://localhost:5000/a/b__c/d--e:V_1.0-x",
+        "docker://[::1]:5000/a",
+        "docker://a.b:0/c",
+        "docker://a.b:080/c",
+        "docker://a.b:65535/c",
+        "docker://a.b:65536/c",
+        "docker://a..b/c",
+        "docker://-a.b/c",
+        "docker://a.b/C",
+        "docker://a.b/c//d",
+        "docker://a.b/c/",
+        "docker://a.b/c___d",
+        "docker://a.b/c:",
+        "docker://a.b/c:.d",
+        "docker://a.b/c@sha256:0",
+        "docker://a.b/c:d@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "docker://a.b/c@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
+        "oci-archive:/a",
     ]
     .map(str::to_owned)
     .into();
+    texts.extend([245, 246].map(|length| format!("docker://a.b/{}", "x".repeat(length))));
+    texts.push(format!("docker://a.b/c:{}", "x".repeat(128)));
+    texts.push(format!("docker://a.b/c:{}", "x".repeat(129)));
     texts.extend(
         [99, 100, 101, 199, 200, 201, 255, 256, 4095, 4096].map(|length| "x".repeat(length)),
     );

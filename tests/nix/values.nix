@@ -25,6 +25,7 @@ let
     group = text: workflow { concurrency.group = text; } { } { };
     executor = text: workflow { } { executor = nixactions.executors.systemd { name = text; }; } { };
     root = text: workflow { } { executor = nixactions.executors.nspawn { root = text; }; } { };
+    image = text: workflow { } { executor = nixactions.executors.oci { image = text; }; } { };
     provider = text: workflow { } { envFrom = [ [ text ] ]; } { };
     condition = text: workflow { } { condition = text; } { };
     stepCondition =

@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod grace;
 pub mod ids;
+pub mod image;
 pub mod log;
 pub mod names;
 pub mod paths;

@@ -3,11 +3,14 @@
 //! schemars generates the JSON Schema from these types. `validate` checks the fields against each
 //! other (cycles, duplicate artifacts, unknown executors).
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf};
+mod executor;
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use executor::*;
 pub use nixactions_core::settings::*;
 use nixactions_core::{
     claims::Attempts,
@@ -113,110 +116,6 @@ pub struct Concurrency {
     /// Whether a newer run cancels the run that goes on, before it starts.
     #[serde(default)]
     pub cancel_in_progress: bool,
-}
-
-/// The isolation of a job from the host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Sandbox {
-    /// A user of its own, a read-only host, no homes, no new privileges, no dangerous system calls.
-    /// The default.
-    #[default]
-    Strict,
-    /// A user of its own, a read-only host, and the namespaces and system calls of any user.
-    Relaxed,
-    /// The manager's own user, with all its rights.
-    None,
-}
-
-/// The place in which jobs run, and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    deny_unknown_fields
-)]
-pub enum Executor {
-    /// A transient service on the host.
-    Systemd {
-        /// Whether the workspace starts with a copy of the source tree.
-        #[serde(default = "yes")]
-        copy_repo: bool,
-        /// The isolation of a job from the host.
-        #[serde(default)]
-        sandbox: Sandbox,
-        /// Unit properties (systemd.exec(5), systemd.resource-control(5)) of the executor's jobs.
-        /// docs/properties.md lists the allowed ones.
-        #[serde(default)]
-        properties: Env,
-    },
-    /// A systemd-nspawn container.
-    Nspawn {
-        /// Whether the workspace starts with a copy of the source tree.
-        #[serde(default = "yes")]
-        copy_repo: bool,
-        /// The container's root file system.
-        root: PathBuf,
-        /// Whether the container shares the host's network.
-        #[serde(default)]
-        network: Network,
-        /// Unit properties of the executor's jobs.
-        #[serde(default)]
-        properties: Env,
-    },
-    /// Executables of the user's own.
-    Hooks {
-        /// Whether the workspace starts with a copy of the source tree.
-        #[serde(default = "yes")]
-        copy_repo: bool,
-        /// Once per executor and run, before its jobs.
-        #[serde(default)]
-        setup_workspace: Option<Argv>,
-        /// Once per executor and run, after its jobs.
-        #[serde(default)]
-        cleanup_workspace: Option<Argv>,
-        /// Before each job.
-        #[serde(default)]
-        setup_job: Option<Argv>,
-        /// Runs a job's steps.
-        #[serde(default)]
-        execute_job: Option<Argv>,
-        /// After each job.
-        #[serde(default)]
-        cleanup_job: Option<Argv>,
-        /// Saves one artifact.
-        #[serde(default)]
-        save_artifact: Option<Argv>,
-        /// Restores one artifact.
-        #[serde(default)]
-        restore_artifact: Option<Argv>,
-    },
-}
-
-impl Default for Executor {
-    fn default() -> Self {
-        Self::Systemd {
-            copy_repo: true,
-            sandbox: Sandbox::Strict,
-            properties: Env::new(),
-        }
-    }
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A container's network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Network {
-    /// The host's network.
-    #[default]
-    Host,
-    /// Loopback only.
-    Private,
 }
 
 /// A job: one transient unit.
@@ -373,6 +272,10 @@ impl JsonSchema for ArtifactInput {
         let object = generator.subschema_for::<ArtifactInputObject>();
         json_schema!({ "description": "An artifact that a job restores: its name, or its name and its place.", "anyOf": [{ "type": "string" }, object] })
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A job's place in a matrix.

@@ -14,7 +14,17 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         let at = root.key("executors");
         let at = at.key(name);
         match executor {
-            Executor::Systemd { .. } | Executor::Hooks { .. } => {}
+            Executor::Systemd { root, image, .. } => {
+                let parts = [("root", root.is_some()), ("image", image.is_some())];
+                for (part, _) in parts.into_iter().filter(|(_, is_there)| *is_there) {
+                    found.add(
+                        &at.key(part),
+                        "a root file system",
+                        "none (the engine cannot run it yet)",
+                    );
+                }
+            }
+            Executor::Hooks { .. } => {}
             Executor::Nspawn { .. } => found.kind(&at.key("type"), "nspawn"),
         }
     }
@@ -56,9 +66,14 @@ mod tests {
     #[test]
     fn unsupported_parts_are_named() {
         let plan = r#"{ "version": 1, "name": "a",
-            "executors": { "box": { "type": "nspawn", "root": "/r" }, "fine": { "type": "systemd" } },
+            "executors": { "box": { "type": "nspawn", "root": "/r" }, "fine": { "type": "systemd" },
+                "image": { "type": "systemd", "image": { "oci": "/i" } }, "light": { "type": "systemd", "root": "/r" } },
             "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#;
-        let expected = ["$.executors.box.type"];
+        let expected = [
+            "$.executors.box.type",
+            "$.executors.image.image",
+            "$.executors.light.root",
+        ];
         assert_eq!(paths(plan), expected);
     }
 

@@ -5,7 +5,8 @@ use std::{collections::HashMap, fmt::Write as _};
 use crate::{
     graph::{Graph, JobIx},
     plan::{
-        Argv, DEFAULT_EXECUTOR, Executor, Job, Network, Plan, Retry, Sandbox, Seconds, Setting,
+        Argv, Container, DEFAULT_EXECUTOR, Executor, Job, Network, Plan, Retry, Sandbox, Seconds,
+        Setting,
     },
     unit::{self, DEFAULT_JOB_TIMEOUT},
 };
@@ -224,10 +225,26 @@ impl Lines<'_> {
     }
 }
 
+/// Returns the root file system of jobs and their network, each after a comma.
+fn container(container: Container<'_>) -> String {
+    let root = match (container.root, container.image) {
+        (Some(root), _) => format!(", {}", root.display()),
+        (None, Some(image)) => format!(", {}", image.oci),
+        (None, None) => String::new(),
+    };
+    let network = match container.network {
+        Network::Host => "the host's network",
+        Network::Private => "no network",
+        Network::Veth => "a link to the host's network",
+    };
+    format!("{root}, {network}")
+}
+
 fn executor(plan: &Plan, job: &Job) -> String {
     let name = job.executor.as_deref().unwrap_or(DEFAULT_EXECUTOR);
     let default = Executor::default();
-    let (kind, properties) = match plan.executors.get(name).unwrap_or(&default) {
+    let chosen = plan.executors.get(name).unwrap_or(&default);
+    let (kind, properties) = match chosen {
         Executor::Systemd {
             sandbox,
             properties,
@@ -238,22 +255,12 @@ fn executor(plan: &Plan, job: &Job) -> String {
                 Sandbox::Relaxed => "relaxed",
                 Sandbox::None => "none",
             };
-            (format!("systemd, sandbox {level}"), Some(properties))
+            let root = chosen.container().map(container).unwrap_or_default();
+            (format!("systemd, sandbox {level}{root}"), Some(properties))
         }
-        Executor::Nspawn {
-            root,
-            network,
-            properties,
-            ..
-        } => {
-            let network = match network {
-                Network::Host => "the host's network",
-                Network::Private => "no network",
-            };
-            (
-                format!("nspawn, {}, {network}", root.display()),
-                Some(properties),
-            )
+        Executor::Nspawn { properties, .. } => {
+            let root = chosen.container().map(container).unwrap_or_default();
+            (format!("nspawn{root}"), Some(properties))
         }
         Executor::Hooks { .. } => ("hooks".to_owned(), None),
     };

@@ -1,15 +1,14 @@
 //! Checks executors and their settings.
 
-use super::jobs::check_properties;
+use super::jobs::{Names, check_properties};
 use crate::{
     fault::{At, Refusal, Sink, quoted},
     ids::JobName,
     model::{DEFAULT_EXECUTOR, Executor, Plan},
-    rules,
     structure::NAME_FORM,
 };
 
-pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
+pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink) {
     for (name, executor) in &plan.executors {
         let at = at.key(name);
         if name == DEFAULT_EXECUTOR {
@@ -23,22 +22,9 @@ pub(super) fn check(plan: &Plan, at: &At<'_>, sink: &mut Sink) {
             super::unit_name(plan, name, &at, sink);
         }
         match executor {
-            Executor::Systemd { properties, .. } => {
-                check_properties(properties, &at.key("properties"), sink)
-            }
-            Executor::Nspawn {
-                root, properties, ..
-            } => {
-                let path = root.to_string_lossy();
-                let at_root = at.key("root");
-                if path.starts_with('/') && path.trim_matches(['/', '.']).is_empty() {
-                    sink.add(&at_root, || {
-                        Refusal::new("the host's own root", "the root directory of a container")
-                    });
-                } else {
-                    sink.check(&at_root, rules::host_path(&path));
-                }
+            Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => {
                 check_properties(properties, &at.key("properties"), sink);
+                super::containers::check(executor, names, &at, sink);
             }
             Executor::Hooks {
                 setup_workspace,

@@ -4,6 +4,7 @@
 //! checks that would only report a placeholder are left out.
 
 mod artifacts;
+mod containers;
 mod executors;
 mod expressions;
 mod inputs;
@@ -37,7 +38,7 @@ pub(super) fn check(plan: &Plan, sink: &mut Sink) {
             rules::file_name(&concurrency.group),
         );
     }
-    executors::check(plan, &root.key("executors"), sink);
+    executors::check(plan, &names, &root.key("executors"), sink);
     jobs::check(plan, &names, &root.key("jobs"), sink);
     artifacts::check(plan, &names, &root.key("jobs"), sink);
 }

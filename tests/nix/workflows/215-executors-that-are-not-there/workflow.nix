@@ -1,8 +1,0 @@
-{ nixactions, ... }:
-nixactions.mkWorkflow {
-  name = "ci";
-  jobs.test = {
-    executor = nixactions.executors.oci { mode = "isolated"; };
-    steps = [ { bash = "true"; } ];
-  };
-}
