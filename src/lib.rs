@@ -10,7 +10,7 @@
 //!   report language  events to text, JSON, graphs; workflows in Nix
 //! crates/engine/   what starts units and sees them through
 //!   supervisor  embedded   the live process of a run, and the private manager
-//!   systemd  overlay       D-Bus adapter; workspaces mounted over the source tree
+//!   systemd  overlay  roots   D-Bus adapter; file systems that units mount; images of roots
 //!   unit                   pure: graph + run -> transient units and job specs
 //! crates/runner/   the program `nixactions-runner`, which lives one job
 //! crates/store/    the run directory; without its feature `runs` only what a runner needs
@@ -27,6 +27,6 @@ pub mod language;
 pub mod report;
 
 pub use nixactions_core::{bounds, error, event, ids, log, record, status};
-pub use nixactions_engine::{embedded, overlay, supervisor, systemd, unit};
+pub use nixactions_engine::{embedded, overlay, roots, supervisor, systemd, unit};
 pub use nixactions_plan::{self as plan, graph};
 pub use nixactions_store::{self as store, programs};

@@ -303,6 +303,7 @@ fn job_unit(text: &str) -> Vec<String> {
         path: "/usr/bin".into(),
         has_source: false,
         mounts_source: false,
+        roots: Default::default(),
         max_parallel: 2,
     };
     let context = Context {

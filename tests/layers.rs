@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 10] = [
     &["graph"],
     &["unit"],
     &["report", "store"],
-    &["systemd", "overlay", "language"],
+    &["systemd", "overlay", "roots", "language"],
     &["supervisor", "runner", "embedded"],
     &["cli"],
 ];

@@ -111,6 +111,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         path: "/usr/bin".into(),
         has_source: settings.source,
         mounts_source: settings.source,
+        roots: Default::default(),
         max_parallel: plan.max_parallel.unwrap_or(2),
     };
     let graph = Graph::new(plan).expect("the plan is good");

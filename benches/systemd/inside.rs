@@ -344,6 +344,7 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         path: String::new(),
         has_source: false,
         mounts_source: false,
+        roots: Default::default(),
         max_parallel: plan.max_parallel.expect("the plans say"),
     };
     for name in graph.names() {

@@ -11,8 +11,9 @@ use super::{
 use crate::{
     error::escaped_lines,
     graph::Graph,
-    plan::{self, Executor, Plan, Sandbox},
-    report, store, systemd, unit,
+    plan::{self, Plan},
+    report, store, systemd,
+    unit::{self, Placement},
 };
 
 pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
@@ -42,12 +43,8 @@ const DYNAMIC_USERS: &str = "this host does not look up users through systemd (`
 
 /// Returns whether any job gets a user of its own.
 fn has_sandbox(plan: &Plan) -> bool {
-    plan.jobs.values().any(|job| {
-        matches!(
-            unit::executor(plan, job),
-            Executor::Systemd { sandbox, .. } if sandbox != Sandbox::None
-        )
-    })
+    let mut jobs = plan.jobs.values();
+    jobs.any(|job| Placement::of(plan, job).is_sandboxed())
 }
 
 /// Reads or evaluates the plan of a target, and validates it.

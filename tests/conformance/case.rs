@@ -44,6 +44,8 @@ pub struct Case {
     /// The commands after the end of the run, in this order.
     #[serde(default)]
     pub then: Vec<Then>,
+    /// Why the case does not apply to jobs with a root file system of their own.
+    pub not_in_a_root: Option<String>,
 }
 
 /// A statement of GitHub's documentation.
@@ -155,6 +157,39 @@ pub struct File {
     pub name: String,
     /// Its text.
     text: String,
+}
+
+/// Returns a plan whose jobs have this root file system, unless they are the host's by their
+/// executor. They see `directory`. A text that is not a plan stays as it is.
+pub fn in_root(plan: &str, root: &Path, directory: &Path) -> String {
+    const NAME: &str = "rooted";
+    let Ok(mut plan) = serde_json::from_str::<Value>(plan) else {
+        return plan.to_owned();
+    };
+    let is_plan = plan["jobs"].is_object() && plan.get("executors").is_none_or(Value::is_object);
+    if !is_plan {
+        return plan.to_string();
+    }
+    let into_root = |executor: &mut Value| {
+        executor["root"] = json!(root);
+        executor["bind"] = json!([{ "source": directory }]);
+    };
+    let mut executors = plan.get("executors").cloned().unwrap_or_else(|| json!({}));
+    for executor in executors.as_object_mut().into_iter().flatten() {
+        if executor.1["type"] == "systemd" && executor.1["sandbox"] != "none" {
+            into_root(executor.1);
+        }
+    }
+    let mut rooted = json!({ "type": "systemd" });
+    into_root(&mut rooted);
+    executors[NAME] = rooted;
+    plan["executors"] = executors;
+    for job in plan["jobs"].as_object_mut().into_iter().flatten() {
+        if let Some(job) = job.1.as_object_mut() {
+            job.entry("executor").or_insert_with(|| json!(NAME));
+        }
+    }
+    plan.to_string()
 }
 
 /// Returns the folder of this test program.

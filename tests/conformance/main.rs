@@ -1,8 +1,10 @@
 //! The conformance suite: numbered cases, each a plan and what its run must leave, for the rules of
 //! `docs/contract.md`.
 //!
-//! Each case is a test on each manager: `012-failed-need-skips-dependents::system_252`. They share
-//! one machine per version, and run several at once on it. `README.md` beside it tells how a case
+//! Each case is a test on each manager: `012-failed-need-skips-dependents::system_252`. On one
+//! of them, it is one more test, whose jobs have a root file system of their own:
+//! `012-failed-need-skips-dependents::embedded_root`. They share one machine per version, and run
+//! several at once on it. `README.md` beside it tells how a case
 //! is written; `docs/conformance.md` is the index of rules, made here.
 
 mod case;
@@ -23,6 +25,9 @@ use nixactions_harness::{Manager, Skip};
 /// The number of cases that run at once: most of a case's time is waiting.
 const THREADS: usize = 8;
 
+/// The managers on which the cases are played again by jobs with a root file system of their own.
+const ROOTED: [&str; 3] = ["embedded", "system_252", "system_262"];
+
 /// A constructor of [`Manager`].
 type Make = fn(&Path) -> Result<Manager, Skip>;
 
@@ -38,6 +43,35 @@ impl Place {
         self.manager
             .get_or_init(|| (self.make)(Path::new(env!("CARGO_BIN_EXE_nixactions"))))
     }
+}
+
+/// Returns whether a case is played on a manager by jobs with a root file system of their own: on
+/// one of the managers in turn, by the case's number, or on all of them with
+/// `NIXACTIONS_TEST_ALL=1`.
+fn is_due_in_a_root(file: &File, place: &str) -> bool {
+    let number: usize = file.name[..3].parse().unwrap_or_default();
+    let is_all = std::env::var_os("NIXACTIONS_TEST_ALL").is_some();
+    let turn = ROOTED.iter().position(|name| *name == place);
+    turn.is_some_and(|turn| is_all || number % ROOTED.len() == turn)
+}
+
+/// Returns the test of a case on a manager. Its jobs may have a root file system of their own.
+fn trial(file: &File, place: &Arc<Place>, is_rooted: bool) -> Trial {
+    let (file, place) = (file.clone(), Arc::clone(place));
+    let suffix = if is_rooted { "_root" } else { "" };
+    let name = format!("{}::{}{suffix}", file.name, place.name);
+    Trial::test(name.clone(), move || {
+        let image = |manager: &Manager| is_rooted.then(|| manager.image()).transpose();
+        let ready = match place.get() {
+            Ok(manager) => image(manager).map(|image| (manager, image)),
+            Err(skip) => Err(skip.clone()),
+        };
+        match ready {
+            Ok((manager, image)) => return play::play(&file, manager, image.as_deref(), &name),
+            Err(skip) => skip.report_for(&name),
+        }
+        Ok(())
+    })
 }
 
 fn main() -> ExitCode {
@@ -59,16 +93,12 @@ fn main() -> ExitCode {
     let files = File::all();
     let mut trials = index::trials(&files);
     for file in files {
+        let is_of_host = file.case(Path::new("/case")).not_in_a_root.is_some();
         for place in &places {
-            let (file, place) = (file.clone(), Arc::clone(place));
-            let name = format!("{}::{}", file.name, place.name);
-            trials.push(Trial::test(name.clone(), move || {
-                match place.get() {
-                    Ok(manager) => return play::play(&file, manager, &name),
-                    Err(skip) => skip.report_for(&name),
-                }
-                Ok(())
-            }));
+            trials.push(trial(&file, place, false));
+            if is_due_in_a_root(&file, place.name) && !is_of_host {
+                trials.push(trial(&file, place, true));
+            }
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

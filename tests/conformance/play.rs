@@ -11,7 +11,7 @@ use nixactions_harness::{
 };
 
 use crate::{
-    case::{Case, File, Meanwhile, Then},
+    case::{Case, File, Meanwhile, Then, in_root},
     expect::{Found, Spoken},
 };
 
@@ -20,9 +20,17 @@ const REFUSED: [i32; 2] = [2, 3];
 
 /// Plays the case and compares; a difference is an error that shows it and says where all there is
 /// has been kept.
-pub fn play(file: &File, manager: &Manager, name: &str) -> Result<(), Failed> {
-    let directory = manager.dir().join(&file.name);
-    let case = file.case(&directory);
+///
+/// With a `root`, the jobs have this root file system.
+pub fn play(file: &File, manager: &Manager, root: Option<&Path>, name: &str) -> Result<(), Failed> {
+    let directory = manager.dir().join(name.replace("::", "-"));
+    let mut case = file.case(&directory);
+    if let Some(root) = root {
+        let others = case.runs.values_mut().filter_map(|run| run.plan.as_mut());
+        for plan in [&mut case.plan].into_iter().chain(others) {
+            *plan = in_root(plan, root, &directory);
+        }
+    }
     prepare(&case, manager, &directory);
     let place = Place {
         manager,

@@ -146,6 +146,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         path: "/bin".into(),
         has_source: false,
         mounts_source: false,
+        roots: Default::default(),
         max_parallel: 2,
     };
     write_json(&run.spec(), &spec, 0o600, false).unwrap();

@@ -104,6 +104,16 @@ impl RunPaths {
         JobPaths::at(self.0.join("executors").join(executor).join(hook.word()))
     }
 
+    /// Returns the directory of the jobs' root file systems.
+    pub fn roots(&self) -> PathBuf {
+        self.0.join("roots")
+    }
+
+    /// Returns the paths of a job's root file system. No job sees this directory.
+    pub fn root(&self, job: &JobName) -> RootPaths {
+        RootPaths(self.roots().join(job.as_str()))
+    }
+
     /// Returns the path of an embedded manager's journal.
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
@@ -160,6 +170,58 @@ impl SlotPaths {
     /// Returns the directory of a matrix group's locks. Each running job of it holds one lock.
     pub fn matrix(&self, group: &str) -> PathBuf {
         self.0.join("matrix").join(group)
+    }
+}
+
+/// The paths of a job's root file system: a writable layer over an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootPaths(PathBuf);
+
+impl RootPaths {
+    /// Returns the paths of the root file system with this directory.
+    pub fn at(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    /// Returns the directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns the file that says how to mount it.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// Returns the mount point of the image, with the job's user as its owner.
+    pub fn image(&self) -> PathBuf {
+        self.0.join("image")
+    }
+
+    /// Returns the directory of the writable layer. A tmpfs is mounted here if the disk's file
+    /// system cannot hold such a layer.
+    pub fn layer(&self) -> PathBuf {
+        self.0.join("layer")
+    }
+
+    /// Returns the directory of the job's changes to the image.
+    pub fn changes(&self) -> PathBuf {
+        self.0.join("layer/changes")
+    }
+
+    /// Returns the work directory of the overlay, which only the kernel uses.
+    pub fn work(&self) -> PathBuf {
+        self.0.join("layer/work")
+    }
+
+    /// Returns the mount point of the whole, which is the job's root directory.
+    pub fn tree(&self) -> PathBuf {
+        self.0.join("tree")
+    }
+
+    /// Returns the file with the reason why the job has no root file system.
+    pub fn error(&self) -> PathBuf {
+        self.0.join("error")
     }
 }
 

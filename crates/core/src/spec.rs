@@ -74,9 +74,17 @@ pub struct RunSpec {
     pub mounts_source: bool,
     /// The most jobs that may run at once.
     pub max_parallel: u32,
+    /// The directories of the root file systems, by executor.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roots: BTreeMap<String, PathBuf>,
 }
 
 impl RunSpec {
+    /// Returns whether units of the run's jobs mount file systems, which the supervisor unmounts.
+    pub fn mounts(&self) -> bool {
+        self.mounts_source || !self.roots.is_empty()
+    }
+
     /// Returns the program for the jobs' units.
     pub fn runner(&self) -> PathBuf {
         self.program.with_file_name(RUNNER)
@@ -235,6 +243,13 @@ pub struct JobSpec {
     /// processes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confine: bool,
+    /// Whether the job has a root file system of its own, not the host's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_root: bool,
+    /// Whether the job has a PID namespace of its own. The runner's standard input is then the
+    /// host's /proc, which tells the runner its process id outside of the namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_pids: bool,
     /// The most jobs of the run that may run at once. Absent if there is no limit or
     /// systemd enforces it. If present, the runners enforce it with locks.
     pub slots: Option<u32>,
@@ -243,6 +258,9 @@ pub struct JobSpec {
     pub matrix: Option<MatrixSpec>,
     /// The `PATH` of the steps.
     pub path: String,
+    /// The executor's variables.
+    #[serde(default, skip_serializing_if = "Env::is_empty")]
+    pub executor_env: Env,
     /// The workflow's variables.
     pub workflow_env: Env,
     /// The job's variables.

@@ -4,6 +4,7 @@
 
 pub mod embedded;
 pub mod overlay;
+pub mod roots;
 pub mod supervisor;
 pub mod systemd;
 pub mod unit;

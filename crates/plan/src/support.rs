@@ -14,13 +14,12 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         let at = root.key("executors");
         let at = at.key(name);
         match executor {
-            Executor::Systemd { root, image, .. } => {
-                let parts = [("root", root.is_some()), ("image", image.is_some())];
-                for (part, _) in parts.into_iter().filter(|(_, is_there)| *is_there) {
+            Executor::Systemd { image, .. } => {
+                if image.is_some() {
                     found.add(
-                        &at.key(part),
-                        "a root file system",
-                        "none (the engine cannot run it yet)",
+                        &at.key("image"),
+                        "an image",
+                        "a `root` (the engine cannot unpack images yet)",
                     );
                 }
             }
@@ -69,11 +68,7 @@ mod tests {
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "fine": { "type": "systemd" },
                 "image": { "type": "systemd", "image": { "oci": "/i" } }, "light": { "type": "systemd", "root": "/r" } },
             "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#;
-        let expected = [
-            "$.executors.box.type",
-            "$.executors.image.image",
-            "$.executors.light.root",
-        ];
+        let expected = ["$.executors.box.type", "$.executors.image.image"];
         assert_eq!(paths(plan), expected);
     }
 

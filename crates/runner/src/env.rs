@@ -1,10 +1,10 @@
 //! The environment of a step, built from levels; later levels win.
 //!
-//! The order of PLAN: the output of the workflow's providers, the workflow's `env`, the same two of
-//! the job, the values that earlier steps wrote to `$NIXACTIONS_ENV`, the same two of the step,
-//! then the caller's overrides. The engine's own variables come last, so no name that a user
-//! chooses can replace one: inputs, matrix values, needs, and the variables that tell a step its
-//! place.
+//! The order of PLAN: the variables of the executor, the output of the workflow's providers, the
+//! workflow's `env`, the same two of the job, the values that earlier steps wrote to
+//! `$NIXACTIONS_ENV`, the same two of the step, then the caller's overrides. The engine's own
+//! variables come last, so no name that a user chooses can replace one: inputs, matrix values,
+//! needs, and the variables that tell a step its place.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -288,11 +288,18 @@ impl Environment {
             "XDG_RUNTIME_DIR",
             "DBUS_SESSION_BUS_ADDRESS",
         ] {
+            // The host's shell and sockets are not in the job's root file system.
+            if spec.own_root && !matches!(key, "USER" | "LOGNAME") {
+                continue;
+            }
             if let Ok(value) = std::env::var(key) {
                 set(key, value);
             }
         }
         set("CI", "true".to_owned());
+        spec.executor_env
+            .iter()
+            .for_each(|(key, value)| set(key, value.clone()));
         set("HOME", paths.home().display().to_string());
         self.set_by_users(spec, level)
             .for_each(|(key, value)| set(key, value.clone()));

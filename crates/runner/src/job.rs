@@ -22,7 +22,7 @@ use super::{
     gate::{self, NeedResult},
     journal::{Journal, Priority},
     parent::{self, Past, Side, Tie},
-    port::Port,
+    port::{self, Port},
     process::Processes,
     secrets,
     signals::Signals,
@@ -81,6 +81,8 @@ enum RunnerError {
     Fork(#[source] io::Error),
     #[error("failed to take over the locks of running jobs")]
     Slots(#[source] io::Error),
+    #[error("failed to find the runner's process id outside of the job")]
+    Pid(#[source] io::Error),
     #[error("failed to catch signals")]
     Signals(#[source] io::Error),
     #[error(transparent)]
@@ -120,11 +122,16 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         .or(spec.matrix.as_ref().and_then(|matrix| matrix.slots));
     let slots = takes_slots.map(|_| Slots::take());
     let slots = slots.transpose().map_err(RunnerError::Slots)?;
+    let pid_outside = if spec.own_pids {
+        port::pid_outside().map_err(RunnerError::Pid)?
+    } else {
+        std::process::id()
+    };
     let port = Port::take(&paths.events(), past.is_some())?;
     let mut port = port.ok_or(RunnerError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
         job: spec.job.clone(),
-        pid: std::process::id(),
+        pid: pid_outside,
         uid: geteuid().as_raw(),
     });
     // The runner reports its start before the gate checks the flag of a cancellation. The

@@ -5,10 +5,13 @@
 //! step inherits it. No step can open it either: it belongs to the run's owner, and steps cannot
 //! see the runner's open files. So the run trusts the events.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{fs::File, io, os::fd::AsFd, path::Path};
 
 use jiff::Timestamp;
-use rustix::stdio::dup2_stdout;
+use rustix::{
+    fs::readlinkat,
+    stdio::{dup2_stdin, dup2_stdout},
+};
 
 use crate::{
     event::{Event, EventKind},
@@ -16,6 +19,17 @@ use crate::{
     record::JobResult,
     store::{EventWriter, StoreError},
 };
+
+/// Returns this process's id outside of its PID namespace, by which journald knows it. systemd
+/// opened the /proc of the outside as standard input, whose link `self` tells the id there. No step
+/// inherits it.
+pub(super) fn pid_outside() -> io::Result<u32> {
+    let proc = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    let link = readlinkat(proc, "self", Vec::new())?;
+    let text = link.to_str().map_err(io::Error::other)?;
+    text.parse().map_err(io::Error::other)
+}
 
 /// The connection of a runner.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use nix::{
     sys::{
         signal::{Signal, killpg},
         stat::{Mode, umask},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     },
     unistd::Pid,
 };
@@ -453,8 +453,24 @@ impl Stopping {
     }
 }
 
-/// Returns how the child ended, if it has ended. PID 1 reaps the processes that it orphaned.
+/// Takes in the ends of processes whose parents have ended, where this is the first process of a
+/// PID namespace (pid_namespaces(7)). Elsewhere PID 1 does so.
+fn reap_orphans(child: Pid) {
+    if Pid::this() != Pid::from_raw(1) {
+        return;
+    }
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(status) = waitid(Id::All, look)
+        && let Some(pid) = status.pid().filter(|pid| *pid != child)
+    {
+        // Its status means nothing to anybody.
+        let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+    }
+}
+
+/// Returns how the child ended, if it has ended.
 fn reap(child: Pid) -> Option<Ended> {
+    reap_orphans(child);
     loop {
         return match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => Some(Ended::Exited(code)),

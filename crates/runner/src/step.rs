@@ -24,6 +24,9 @@ use crate::{
 /// `$NIXACTIONS_ENV`, and these variables would let it run its own code in every later program.
 const REFUSED: [&str; 1] = ["NODE_OPTIONS"];
 
+/// The shell of scripts in a root file system without bash.
+const SH: &str = "/bin/sh";
+
 /// The result of one attempt at a step.
 struct Tried {
     outcome: Conclusion,
@@ -219,10 +222,24 @@ impl Job<'_> {
         let file = self.spec.files_directory.join(name).with_extension("sh");
         write_anew(&file, script.as_bytes())
             .map_err(|error| format!("its script cannot be written: {error}"))?;
-        let mut command = process::Command::new(find("bash", path));
-        command
-            .args(["--noprofile", "--norc", "-eo", "pipefail"])
-            .arg(file);
+        let bash = if self.spec.own_root {
+            bash_of_root(path)
+        } else {
+            Some(find("bash", path))
+        };
+        let mut command = match bash {
+            Some(bash) => {
+                let mut command = process::Command::new(bash);
+                command.args(["--noprofile", "--norc", "-eo", "pipefail"]);
+                command
+            }
+            None => {
+                let mut command = process::Command::new(SH);
+                command.arg("-e");
+                command
+            }
+        };
+        command.arg(file);
         Ok(command)
     }
 
@@ -278,6 +295,13 @@ pub(super) fn skipped(step: &StepSpec, reason: String) -> StepRecord {
         started_at: None,
         finished_at: None,
     }
+}
+
+/// Returns the path of bash in a root file system of the job's own, if it has one.
+fn bash_of_root(path: &str) -> Option<OsString> {
+    let first = [PathBuf::from("/bin")].into_iter();
+    let directories = first.chain(programs::directories(path.as_ref()));
+    programs::find(directories, "bash").map(PathBuf::into_os_string)
 }
 
 /// Returns a program's path as a shell would find it. A lookup by exec would make the fork slower.

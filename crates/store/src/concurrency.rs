@@ -315,6 +315,7 @@ mod tests {
             path: String::new(),
             has_source: false,
             mounts_source: false,
+            roots: Default::default(),
             max_parallel: 1,
         };
         files::write_json(&run.spec(), &spec, 0o600, false).unwrap();

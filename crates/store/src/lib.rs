@@ -17,6 +17,7 @@
 //!     control/                         requests to the supervisor: cancel, kill, superseded
 //!     shared/                          bound read-only into every job: cancelled, source/,
 //!                                      matrix/<group>/
+//!     roots/<job>/                     mounts of the job's root file system, if it has its own
 //!     slots/                           locks of running jobs, if systemd is older than 258
 //!     jobs/<job>/spec.json             the job's spec for its runner
 //!     jobs/<job>/out/                  events.jsonl: written by the runner, read by dependents
@@ -87,6 +88,8 @@ pub use state::{RunDir, StateDir};
 pub use tree::{Copied, ModePolicy, Modes, TreeCopy, make_beneath, plain};
 pub use users::{JobUsers, LOCKS, RECORDS, are_looked_up, id_of_user, remove_users, sweep_users};
 
+#[cfg(feature = "runs")]
+use crate::paths::RootPaths;
 use crate::{
     ids::NameError,
     paths::{JobPaths, MatrixPaths, RunPaths},
@@ -254,6 +257,21 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
     artifacts
         .iter()
         .try_for_each(|name| make_dir(&job.artifact(name), 0o777))
+}
+
+/// Makes the directory of a job's root file system, and writes how to mount it.
+///
+/// # Errors
+/// Fails with the path and the system's error.
+#[cfg(feature = "runs")]
+pub fn create_root<T: serde::Serialize>(root: &RootPaths, spec: &T) -> Result<(), StoreError> {
+    if let Some(roots) = root.path().parent() {
+        make_dir(roots, 0o700)?;
+    }
+    make_dir(root.path(), 0o700)?;
+    // systemd enters it even for the command that mounts the root file system.
+    make_dir(&root.tree(), 0o755)?;
+    write_json_plainly(&root.spec(), spec, 0o600)
 }
 
 /// Makes the file of a job's events, which systemd opens for the job's runner. By path, only the

@@ -43,9 +43,10 @@ use crate::{
     language,
     plan::{self, Env, Fault, Plan, PlanError},
     programs,
+    roots::{self, RootFault},
     store::{self, EventWriter, RunDir, RunLock, StateDir, StoreError},
     systemd::SystemdError,
-    unit::{self, ManagerKind, RUNNER, RunSpec, SPEC_VERSION, UnitName},
+    unit::{self, ManagerKind, Placement, RUNNER, RunSpec, SPEC_VERSION, UnitName},
 };
 
 /// The settings of a new run.
@@ -97,6 +98,9 @@ pub enum StartError {
     /// The caller's additions are invalid.
     #[error("{}", escaped_faults(.0))]
     Environment(Vec<EnvironmentError>),
+    /// Root file systems of jobs are missing or broken.
+    #[error("{}", escaped_faults(.0))]
+    Roots(Vec<RootFault>),
     /// There is no manager.
     #[error(transparent)]
     Manager(#[from] ManagerError),
@@ -138,7 +142,8 @@ impl StartError {
             Self::Plan(PlanError::Faulty { .. } | PlanError::Read { .. })
             | Self::Unsupported(_)
             | Self::Graph(_)
-            | Self::Environment(_) => Exit::Usage,
+            | Self::Environment(_)
+            | Self::Roots(_) => Exit::Usage,
             Self::Source(SourceError::NotADirectory(_))
             | Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
             Self::Rerun(
@@ -188,6 +193,7 @@ impl StartError {
             | Self::Plan(_)
             | Self::Unsupported(_)
             | Self::Graph(_)
+            | Self::Roots(_)
             | Self::Source(_)
             | Self::Interrupted(_)
             | Self::Here(..) => None,
@@ -205,7 +211,7 @@ fn lines(faults: &[impl std::fmt::Display]) -> String {
 }
 
 /// Like [`lines`], for faults that contain text of the caller.
-fn escaped_faults(faults: &[EnvironmentError]) -> String {
+fn escaped_faults(faults: &[impl std::fmt::Display]) -> String {
     faults
         .iter()
         .map(|fault| escaped(&fault.to_string()).into_owned())
@@ -243,7 +249,7 @@ pub async fn start(
     let wants_source = plan
         .jobs
         .values()
-        .any(|job| unit::copies_source(&unit::executor(&plan, job)));
+        .any(|job| Placement::of(&plan, job).copies_source());
     let source = if wants_source {
         Source::find(request.source, &current)?
     } else {
@@ -253,6 +259,7 @@ pub async fn start(
     let chosen = interrupts
         .unless(manager::choose(request.manager))
         .await??;
+    let roots = roots::find(&plan, chosen.kind()).map_err(StartError::Roots)?;
 
     store::sweep_users();
     let state = StateDir::create(request.state_dir)?;
@@ -281,6 +288,7 @@ pub async fn start(
             .max_parallel
             .unwrap_or_else(cpus)
             .min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
+        roots,
     };
     let mut notes = Vec::new();
     if !additions.taken.is_empty() {

@@ -15,10 +15,11 @@ use crate::{
     graph::{Graph, JobIx},
     ids::{JobName, RunId},
     language,
-    plan::{self, Executor, Plan},
+    plan::{self, Plan},
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
+    roots,
     store::{self, EventWriter, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
-    unit::{self, ManagerKind, RunSpec, SPEC_VERSION},
+    unit::{ManagerKind, Placement, RunSpec, SPEC_VERSION},
 };
 
 /// The jobs that run again, besides their dependents.
@@ -197,6 +198,7 @@ pub async fn rerun(
     let program = this_program()?;
     let choice = request.manager.unwrap_or(Choice::Only(old.manager));
     let chosen = interrupts.unless(manager::choose(choice)).await??;
+    let roots = roots::find(&plan, chosen.kind()).map_err(StartError::Roots)?;
 
     let state = StateDir::create(state_dir)?;
     let (run, lock) = create_run(&state, &plan.name, &chosen).await?;
@@ -216,6 +218,7 @@ pub async fn rerun(
             run.id(),
             &given.secrets,
         ),
+        roots,
         ..old
     };
     let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
@@ -269,7 +272,7 @@ fn programs<'a>(plan: &'a Plan, graph: &Graph, again: &[bool]) -> Vec<&'a Path> 
         .jobs()
         .filter(|ix| again[ix.index()])
         .filter_map(|ix| plan.jobs.get(graph.name(ix)));
-    let here = jobs.filter(|job| matches!(unit::executor(plan, job), Executor::Systemd { .. }));
+    let here = jobs.filter(|job| Placement::of(plan, job).runs_host_programs());
     here.flat_map(|job| &job.steps)
         .filter_map(|step| step.run.as_ref()?.first())
         .map(Path::new)

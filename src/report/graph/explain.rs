@@ -5,10 +5,9 @@ use std::{collections::HashMap, fmt::Write as _};
 use crate::{
     graph::{Graph, JobIx},
     plan::{
-        Argv, Container, DEFAULT_EXECUTOR, Executor, Job, Network, Plan, Retry, Sandbox, Seconds,
-        Setting,
+        Argv, Container, DEFAULT_EXECUTOR, Job, Network, Plan, Retry, Sandbox, Seconds, Setting,
     },
-    unit::{self, DEFAULT_JOB_TIMEOUT},
+    unit::{self, DEFAULT_JOB_TIMEOUT, Placement},
 };
 
 /// The most names in a line.
@@ -242,29 +241,24 @@ fn container(container: Container<'_>) -> String {
 
 fn executor(plan: &Plan, job: &Job) -> String {
     let name = job.executor.as_deref().unwrap_or(DEFAULT_EXECUTOR);
-    let default = Executor::default();
-    let chosen = plan.executors.get(name).unwrap_or(&default);
-    let (kind, properties) = match chosen {
-        Executor::Systemd {
-            sandbox,
-            properties,
-            ..
-        } => {
-            let level = match sandbox {
-                Sandbox::Strict => "strict",
-                Sandbox::Relaxed => "relaxed",
-                Sandbox::None => "none",
-            };
-            let root = chosen.container().map(container).unwrap_or_default();
-            (format!("systemd, sandbox {level}{root}"), Some(properties))
+    let place = Placement::of(plan, job);
+    let kind = match place {
+        Placement::Host(host) => format!("systemd, sandbox {}", level(host.sandbox)),
+        Placement::Root(root) => format!(
+            "systemd, sandbox {}{}",
+            level(root.sandbox),
+            container(root.container)
+        ),
+        Placement::Nspawn(nspawn) => {
+            format!(
+                "nspawn{}",
+                nspawn.container.map(container).unwrap_or_default()
+            )
         }
-        Executor::Nspawn { properties, .. } => {
-            let root = chosen.container().map(container).unwrap_or_default();
-            (format!("nspawn{root}"), Some(properties))
-        }
-        Executor::Hooks { .. } => ("hooks".to_owned(), None),
+        Placement::Hooks(_) => "hooks".to_owned(),
     };
-    let mut set: Vec<_> = properties
+    let mut set: Vec<_> = place
+        .properties()
         .into_iter()
         .flatten()
         .filter(|(name, _)| !job.properties.contains_key(*name))
@@ -274,6 +268,14 @@ fn executor(plan: &Plan, job: &Job) -> String {
     set.sort_unstable();
     let set: String = set.iter().map(|property| format!(", {property}")).collect();
     format!("{name} ({kind}{set})")
+}
+
+fn level(sandbox: Sandbox) -> &'static str {
+    match sandbox {
+        Sandbox::Strict => "strict",
+        Sandbox::Relaxed => "relaxed",
+        Sandbox::None => "none",
+    }
 }
 
 fn takers(plan: &Plan) -> HashMap<&str, Vec<&str>> {

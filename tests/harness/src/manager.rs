@@ -31,6 +31,9 @@ const INSTALLED: &str = "/usr/bin/nixactions";
 /// The program that belongs beside it.
 const RUNNER: &str = "nixactions-runner";
 
+/// Where a machine has the image of its own root, for jobs with a root file system of their own.
+const IMAGE: &str = "/srv/image";
+
 /// The kind of a manager, as `nixactions run --manager` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -123,7 +126,9 @@ impl Manager {
 
     fn in_machine(kind: Kind, suite: Suite, program: &Path) -> Result<Self, Skip> {
         let root = Root::get(suite)?;
-        let plan = Machine::of(&root).language();
+        let plan = Machine::of(&root)
+            .language()
+            .bind_read_only(root.path(), IMAGE);
         let machine = if kind == Kind::Embedded {
             plan.enter()
         } else {
@@ -191,6 +196,18 @@ impl Manager {
     /// Returns the state directory inside.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    /// Returns the path inside of a root file system for jobs, which nobody may write to; or says
+    /// what the host misses.
+    pub fn image(&self) -> Result<PathBuf, Skip> {
+        match &self.machine {
+            Some(_) => Ok(IMAGE.into()),
+            None => Root::get(Suite::Forky).map(|root| {
+                let path = root.path();
+                path.canonicalize().unwrap_or_else(|_| path.to_owned())
+            }),
+        }
     }
 
     /// Returns the host's path of a file inside; a relative one is in [`Manager::dir`].

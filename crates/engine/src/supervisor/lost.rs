@@ -116,9 +116,10 @@ fn clear_up(run: &RunDir, spec: &RunSpec) -> Result<(), StoreError> {
     if geteuid().is_root() {
         store::remove_users(run.path());
     }
-    if spec.mounts_source {
+    if spec.mounts() {
         for job in run.job_names()? {
             overlay::unmount(&run.job(&job));
+            overlay::unmount_root(&run.root(&job));
         }
     }
     // A directory that cannot be removed goes with the next boot.

@@ -7,13 +7,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    JobPaths, ManagerKind, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
-    WorkspaceHook, hooks, matrix, sandbox, start_timeout,
+    JobPaths, ManagerKind, Placement, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit,
+    UnitName, Value, WorkspaceHook, hooks, matrix, sandbox, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
     ids::JobName,
-    plan::{Env, Executor, Job, Plan, Sandbox, Seconds, Setting},
+    plan::{Env, Job, Plan, Seconds, Setting},
     status::Condition,
 };
 
@@ -22,6 +22,8 @@ use crate::{
 pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
 /// The subcommand that mounts a job's workspace.
 pub const MOUNT_COMMAND: &str = "workspace";
+/// The subcommand that mounts a job's root file system, and its workspace.
+pub const MOUNT_ROOT_COMMAND: &str = "root";
 /// The share of the machine's tasks that a run may take, in percent: the host's services go on
 /// beside the run. systemd gives each job at most 15 percent (`DefaultTasksMax=`,
 /// systemd-system.conf(5)).
@@ -96,9 +98,9 @@ impl<'a> Context<'a> {
         Some(self.run.max_parallel).filter(|most| (*most as usize) < self.graph.len())
     }
 
-    /// Returns the executor of a job.
-    pub fn executor(&self, job: &Job) -> Executor {
-        executor(self.plan, job)
+    /// Returns the place of a job.
+    pub fn placement(&self, job: &Job) -> Placement<'a> {
+        Placement::of(self.plan, job)
     }
 
     /// Returns the timeout of a job.
@@ -380,23 +382,26 @@ fn job_unit(
         // By default, systemd stops a unit after the kernel killed one of its processes for memory.
         properties.push(("OOMPolicy", Value::Str("continue".into())));
     }
-    if mounts_source(run, &context.executor(job)) {
+    let place = context.placement(job);
+    let root = paths.root(name);
+    let mounts = match place.root() {
+        Some(_) => Some((MOUNT_ROOT_COMMAND, root.path())),
+        None => place
+            .mounts_source(run)
+            .then_some((MOUNT_COMMAND, own.path())),
+    };
+    if let Some((command, directory)) = mounts {
         // The command has full privileges, but sees the job's file system until it enters systemd's
         // mount namespace. There the job's directory has its path on the host.
         let argv = [
             view.program.display().to_string(),
-            MOUNT_COMMAND.to_owned(),
-            own.path().display().to_string(),
+            command.to_owned(),
+            directory.display().to_string(),
         ];
         properties.push(("ExecStartPreEx", Value::ExecPrivileged(argv.into())));
     }
     properties.extend(setup.map(|setup| ("Requisite", Value::StrList(vec![setup]))));
-    if let Executor::Systemd {
-        sandbox: level,
-        properties: extra,
-        ..
-    } = context.executor(job)
-    {
+    if let Some(extra) = place.properties() {
         let mut visible = vec![paths.shared()];
         visible.extend(
             context
@@ -409,18 +414,21 @@ fn job_unit(
             .extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
         let needs = sandbox::Needs {
             user,
-            program: mounts_source(run, &context.executor(job)),
+            program: mounts.is_some(),
+            root: place.root().map(|settings| (settings, root.tree())),
+            own_pids: place.has_own_pids(context, job),
             notify: !context.features.concurrency,
         };
         properties.extend(sandbox::properties(
             run,
-            level,
+            place.sandbox(),
             (name, &own),
             &visible,
-            needs,
+            &needs,
         ));
-        sandbox::extend(&mut properties, &extra, context.features.version);
-        sandbox::extend(&mut properties, &job.properties, context.features.version);
+        let version = context.features.version;
+        sandbox::extend(&mut properties, extra, version);
+        sandbox::extend(&mut properties, &job.properties, version);
     }
     TransientUnit {
         name: UnitName::job(&run.run, name),
@@ -439,23 +447,10 @@ fn tries_again(plan: &Plan, job: &Job) -> bool {
         .any(|retry| retry.max_attempts > 1)
 }
 
-/// Returns whether a job needs a user made for it: it is sandboxed, and its plan names no user. A
-/// user's own manager can use no other user.
+/// Returns whether a job needs a user made for it.
 pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
     let (_, job) = context.job(ix);
-    match context.executor(job) {
-        Executor::Systemd {
-            sandbox,
-            properties,
-            ..
-        } => {
-            sandbox != Sandbox::None
-                && context.run.manager != ManagerKind::User
-                && !sandbox::names_user(&properties)
-                && !sandbox::names_user(&job.properties)
-        }
-        Executor::Nspawn { .. } | Executor::Hooks { .. } => false,
-    }
+    context.placement(job).wants_user(context.run, job)
 }
 
 /// Returns the properties that give a job its secrets. A core dump would hold secrets, so the job
@@ -497,12 +492,7 @@ pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static
 /// Returns the paths of a job, as the job sees them.
 pub(super) fn view(context: &Context<'_>, ix: JobIx) -> sandbox::View {
     let (name, job) = context.job(ix);
-    let level = if let Executor::Systemd { sandbox, .. } = context.executor(job) {
-        sandbox
-    } else {
-        Sandbox::None
-    };
-    sandbox::view(context.run, level, name)
+    sandbox::view(context.run, context.placement(job).sandbox(), name)
 }
 
 /// Returns the artifacts that a job restores, each with the ancestor that saves it.
@@ -531,51 +521,6 @@ pub fn merged(levels: &[&Env]) -> Env {
 /// Returns a step's timeout. There is none to inherit, since its job bounds it anyway.
 pub(super) fn step_timeout(step: Setting<Seconds>) -> Option<Seconds> {
     step.over(None)
-}
-
-/// Returns the executor of a job.
-pub fn executor(plan: &Plan, job: &Job) -> Executor {
-    job.executor
-        .as_ref()
-        .and_then(|name| plan.executors.get(name))
-        .cloned()
-        .unwrap_or_default()
-}
-
-/// Returns whether a job's workspace starts with the source tree.
-pub fn copies_source(executor: &Executor) -> bool {
-    match executor {
-        Executor::Systemd { copy_repo, .. }
-        | Executor::Nspawn { copy_repo, .. }
-        | Executor::Hooks { copy_repo, .. } => *copy_repo,
-    }
-}
-
-/// Returns whether a job's workspace is mounted over the run's copy of the source tree.
-pub fn mounts_source(run: &RunSpec, executor: &Executor) -> bool {
-    run.has_source && run.mounts_source && copies_source(executor)
-}
-
-/// Returns whether a job runs as the manager's own user.
-pub fn is_privileged(executor: &Executor) -> bool {
-    matches!(
-        executor,
-        Executor::Systemd {
-            sandbox: Sandbox::None,
-            ..
-        }
-    )
-}
-
-/// Returns whether a job is isolated from the host and from other jobs.
-pub(super) fn is_sandboxed(executor: &Executor) -> bool {
-    matches!(
-        executor,
-        Executor::Systemd {
-            sandbox: Sandbox::Strict | Sandbox::Relaxed,
-            ..
-        }
-    )
 }
 
 /// Returns the paths of a job in a run.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    CLEANUP_GRACE, Command, Context, HooksSpec, InputSpec, JobPaths, JobSpec, ROOT_SLICE, RunPaths,
-    SPEC_VERSION, StepSpec, TransientUnit, UnitName, Value, Values, WorkspaceHook,
+    CLEANUP_GRACE, Command, Context, HooksSpec, InputSpec, JobPaths, JobSpec, Placement,
+    ROOT_SLICE, RunPaths, SPEC_VERSION, StepSpec, TransientUnit, UnitName, Value, Values,
+    WorkspaceHook,
     compile::{DEFAULT_JOB_TIMEOUT, log_fields, secrets, service},
     spec::step_spec,
     start_timeout,
@@ -29,20 +30,9 @@ fn timeout_of(hook: WorkspaceHook) -> Duration {
 }
 
 fn argv_of(hook: WorkspaceHook, executor: &Executor) -> Option<&Argv> {
-    match (hook, executor) {
-        (
-            WorkspaceHook::Setup,
-            Executor::Hooks {
-                setup_workspace, ..
-            },
-        ) => setup_workspace.as_ref(),
-        (
-            WorkspaceHook::Cleanup,
-            Executor::Hooks {
-                cleanup_workspace, ..
-            },
-        ) => cleanup_workspace.as_ref(),
-        (_, Executor::Systemd { .. } | Executor::Nspawn { .. }) => None,
+    match Placement::by(executor) {
+        Placement::Hooks(hooks) => hooks.of_workspace(hook),
+        Placement::Host(_) | Placement::Root(_) | Placement::Nspawn(_) => None,
     }
 }
 
@@ -68,10 +58,8 @@ pub fn executors_with<'a>(
 
 /// Returns whether an executor uses hooks.
 pub fn has_hooks(context: &Context<'_>, executor: &str) -> bool {
-    matches!(
-        context.plan.executors.get(executor),
-        Some(Executor::Hooks { .. })
-    )
+    let named = context.plan.executors.get(executor);
+    matches!(named.map(Placement::by), Some(Placement::Hooks(_)))
 }
 
 /// Returns the executor of a job, if a hook sets up its workspace.
@@ -144,12 +132,15 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         slots: None,
         matrix: None,
         path: run.path.clone(),
+        executor_env: Env::new(),
         workflow_env: plan.env.clone(),
         workflow_env_from: plan.env_from.clone(),
         job_env_from: Vec::new(),
         has_secrets: run.secrets.is_some(),
         mount_source: false,
         confine: false,
+        own_root: false,
+        own_pids: false,
         job_env: Env::new(),
         inputs_env: run.inputs.clone(),
         values: Values::default(),
@@ -173,15 +164,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
 
 /// Replaces a job's steps with its executor's hooks, if the executor has hooks.
 pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut JobSpec) {
-    let Executor::Hooks {
-        setup_job,
-        execute_job,
-        cleanup_job,
-        save_artifact,
-        restore_artifact,
-        ..
-    } = context.executor(job)
-    else {
+    let Placement::Hooks(hooks) = context.placement(job) else {
         return;
     };
     let executor = job.executor.clone().unwrap_or_default();
@@ -199,30 +182,42 @@ pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut
         pairs.map(|(key, value)| (key.to_owned(), value)).into()
     };
     let mut steps = Vec::new();
-    steps.extend(setup_job.map(|argv| step("setupJob", &argv, None, Env::new())));
-    if let Some(argv) = restore_artifact {
+    steps.extend(
+        hooks
+            .setup_job
+            .map(|argv| step("setupJob", argv, None, Env::new())),
+    );
+    if let Some(argv) = hooks.restore_artifact {
         for InputSpec { name, from, path } in std::mem::take(&mut spec.inputs) {
             steps.push(step(
                 &format!("restoreArtifact {name}"),
-                &argv,
+                argv,
                 None,
                 artifact(&name, &path, &from),
             ));
         }
     }
-    steps.extend(execute_job.map(|argv| step("executeJob", &argv, None, Env::new())));
-    if let Some(argv) = save_artifact {
+    steps.extend(
+        hooks
+            .execute_job
+            .map(|argv| step("executeJob", argv, None, Env::new())),
+    );
+    if let Some(argv) = hooks.save_artifact {
         for output in std::mem::take(&mut spec.outputs) {
             let env = artifact(&output.name, &output.path, name);
             steps.push(step(
                 &format!("saveArtifact {}", output.name),
-                &argv,
+                argv,
                 Some("always()"),
                 env,
             ));
         }
     }
-    steps.extend(cleanup_job.map(|argv| step("cleanupJob", &argv, Some("always()"), Env::new())));
+    steps.extend(
+        hooks
+            .cleanup_job
+            .map(|argv| step("cleanupJob", argv, Some("always()"), Env::new())),
+    );
     spec.steps = steps;
     let directory = RunPaths::new(context.run.directory.clone()).executor(&executor);
     spec.hooks = Some(HooksSpec {

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Bind, JobPaths, ManagerKind, RUNNER, RunPaths, RunSpec, Value};
+use super::{Bind, JobPaths, ManagerKind, RUNNER, Root, RunPaths, RunSpec, Value};
 use crate::{
     ids::JobName,
     plan::{
@@ -68,6 +68,10 @@ const RUN: [&str; 10] = [
     "/run/NetworkManager/resolv.conf",
 ];
 
+/// The socket for log lines, all that a job with a root file system of its own sees of the host's
+/// /run.
+const LOG: &str = "/run/systemd/journal/socket";
+
 /// The socket for notifications to systemd (sd_notify(3)).
 const NOTIFY: &str = "/run/systemd/notify";
 
@@ -114,7 +118,7 @@ pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
 }
 
 /// Further needs of a job.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Needs<'a> {
     /// The user that was made for the job. If `None`, systemd makes one.
     pub user: Option<&'a str>,
@@ -122,6 +126,10 @@ pub(super) struct Needs<'a> {
     pub program: bool,
     /// Whether the runner notifies systemd.
     pub notify: bool,
+    /// The root file system of the job's own, and the path of its mount point.
+    pub root: Option<(&'a Root<'a>, PathBuf)>,
+    /// Whether the job has a PID namespace of its own.
+    pub own_pids: bool,
 }
 
 /// Returns the properties of a level. `own` is the job's directory, and `visible` holds the paths
@@ -131,25 +139,25 @@ pub(super) fn properties(
     level: Sandbox,
     (job, own): (&JobName, &JobPaths),
     visible: &[PathBuf],
-    needs: Needs<'_>,
+    needs: &Needs<'_>,
 ) -> Vec<(&'static str, Value)> {
     if level == Sandbox::None {
         return Vec::new();
     }
     let flag = |name| (name, Value::Bool(true));
     let text = |name, value: &str| (name, Value::Str(value.to_owned()));
-    let mut properties = Vec::with_capacity(24);
+    let is_on_host = needs.root.is_none();
+    let mut properties = Vec::with_capacity(32);
     match (run.manager, needs.user) {
         (ManagerKind::System | ManagerKind::Embedded, None) => properties.push(flag("DynamicUser")),
         // The settings that `DynamicUser=` implies, without the filter of `RestrictSUIDSGID=`:
         // under it, openat2(2) and setgid directories fail. Writable paths of a job are mounted
         // nosuid.
-        (ManagerKind::System | ManagerKind::Embedded, Some(user)) => properties.extend([
-            text("User", user),
-            text("ProtectSystem", "strict"),
-            flag("PrivateTmp"),
-            flag("RemoveIPC"),
-        ]),
+        (ManagerKind::System | ManagerKind::Embedded, Some(user)) => {
+            properties.push(text("User", user));
+            properties.extend(is_on_host.then(|| text("ProtectSystem", "strict")));
+            properties.extend([flag("PrivateTmp"), flag("RemoveIPC")]);
+        }
         // A user's manager can build mount namespaces only inside a user namespace.
         (ManagerKind::User, _) => properties.extend([
             flag("PrivateUsers"),
@@ -157,11 +165,12 @@ pub(super) fn properties(
             flag("PrivateTmp"),
         ]),
     }
-    properties.extend([
-        text("ProtectHome", "tmpfs"),
-        flag("NoNewPrivileges"),
-        ("CapabilityBoundingSet", Value::U64(0)),
-    ]);
+    properties.extend(is_on_host.then(|| text("ProtectHome", "tmpfs")));
+    properties.push(flag("NoNewPrivileges"));
+    match &needs.root {
+        None => properties.push(("CapabilityBoundingSet", Value::U64(0))),
+        Some((root, tree)) => properties.extend(rooted(root, tree, needs.own_pids)),
+    }
     // The host may lack the mount point. Only root can then make it, or a unit with a private /dev.
     if run.manager != ManagerKind::User || level == Sandbox::Strict {
         properties.push(flag("PrivateIPC"));
@@ -221,13 +230,21 @@ pub(super) fn properties(
             .then(|| Bind::new(&run.program, &view.program)),
     );
     let notify = needs.notify.then_some(NOTIFY);
-    readable.extend(RUN.into_iter().chain(notify).map(Bind::where_there));
+    let of_run = if is_on_host { &RUN[..] } else { &[LOG] };
+    let of_run = of_run.iter().copied().chain(notify);
+    readable.extend(of_run.map(Bind::where_there));
     let own_tmpfs = |path: &Path, mode: &str| {
         let options = format!("{mode},nosuid,nodev");
         (path.display().to_string(), options)
     };
+    // A root file system of the job's own is writable.
+    let of_run = if is_on_host {
+        "ro,mode=0755"
+    } else {
+        "mode=1777"
+    };
     let mut empty = vec![
-        own_tmpfs(Path::new("/run"), "ro,mode=0755"),
+        own_tmpfs(Path::new("/run"), of_run),
         own_tmpfs(&view.files, "mode=1777"),
         // /dev/shm has names that all processes of the host see. `PrivateIPC=` does not cover it.
         own_tmpfs(Path::new("/dev/shm"), "mode=1777"),
@@ -235,7 +252,7 @@ pub(super) fn properties(
     let is_hidden = HIDDEN
         .iter()
         .any(|hidden| run.state_directory.starts_with(hidden));
-    if !is_hidden {
+    if !is_hidden && is_on_host {
         empty.push(own_tmpfs(&run.state_directory, "ro,mode=0755"));
     }
     properties.extend([
@@ -246,6 +263,50 @@ pub(super) fn properties(
         ),
         ("BindReadOnlyPaths", Value::Binds(readable)),
     ]);
+    properties
+}
+
+/// Returns the properties of a job with a root file system of its own, which is mounted at `tree`.
+fn rooted(root: &Root<'_>, tree: &Path, own_pids: bool) -> Vec<(&'static str, Value)> {
+    let flag = |name| (name, Value::Bool(true));
+    let mut properties = vec![
+        ("RootDirectory", Value::Str(tree.display().to_string())),
+        // The command that mounts the root file system runs in the host's.
+        flag("RootDirectoryStartOnly"),
+        flag("MountAPIVFS"),
+    ];
+    if root.container.private_users {
+        // Only the job's user and root exist. So capabilities have no effect on the host.
+        properties.push(flag("PrivateUsers"));
+    }
+    if root.sandbox != Sandbox::Strict {
+        // Otherwise /dev would be the host's.
+        properties.push(flag("PrivateDevices"));
+    }
+    if own_pids {
+        properties.extend([
+            ("PrivatePIDs", Value::Str("yes".to_owned())),
+            // systemd opens it before it makes the namespace.
+            ("StandardInputFile", Value::Str("/proc".to_owned())),
+        ]);
+    }
+    if !root.container.network.is_host() {
+        properties.push(flag("PrivateNetwork"));
+    }
+    let capabilities = parse(
+        "CapabilityBoundingSet",
+        &root.container.capabilities.join(" "),
+    );
+    let mask = capabilities
+        .unwrap_or_default()
+        .into_iter()
+        .find_map(|property| match property.value {
+            PropertyValue::U64(mask) => Some(mask),
+            _ => None,
+        })
+        .unwrap_or(0);
+    properties.push(("CapabilityBoundingSet", Value::U64(mask)));
+    properties.extend((mask != 0).then_some(("AmbientCapabilities", Value::U64(mask))));
     properties
 }
 

@@ -6,12 +6,12 @@
 use super::{
     Command, Context, InputSpec, JobSpec, MatrixSpec, OutputSpec, RunPaths, SPEC_VERSION, StepSpec,
     UnitName, Values,
-    compile::{copies_source, is_sandboxed, mounts_source, step_timeout, view},
+    compile::{step_timeout, view},
     hooks, inputs, matrix,
 };
 use crate::{
     graph::JobIx,
-    plan::{Seconds, Step},
+    plan::{Env, Seconds, Step},
 };
 
 /// The length of a nameless step's name, in characters of its script.
@@ -21,6 +21,7 @@ const STEP_NAME_CHARS: usize = 40;
 pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
     let run = context.run;
     let (name, job) = context.job(ix);
+    let place = context.placement(job);
     let view = view(context, ix);
     let paths = RunPaths::new(view.directory);
     let inputs = job.inputs.iter().zip(inputs(context, ix));
@@ -54,9 +55,11 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             .collect(),
         condition: job.condition.clone(),
         continue_on_error: job.continue_on_error,
-        copy_source: run.has_source && copies_source(&context.executor(job)),
-        mount_source: mounts_source(run, &context.executor(job)),
-        confine: is_sandboxed(&context.executor(job)),
+        copy_source: run.has_source && place.copies_source(),
+        mount_source: place.mounts_source(run),
+        confine: place.is_sandboxed(),
+        own_root: false,
+        own_pids: false,
         slots: context.bound().filter(|_| !context.features.concurrency),
         matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
             group: matrix.group.clone(),
@@ -66,6 +69,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
                 .filter(|_| !context.features.concurrency),
         }),
         path: run.path.clone(),
+        executor_env: Env::new(),
         workflow_env: context.plan.env.clone(),
         job_env: job.env.clone(),
         workflow_env_from: context.plan.env_from.clone(),
@@ -115,6 +119,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             .collect(),
         hooks: None,
     };
+    place.fit(context, job, &mut spec);
     hooks::apply(context, name, job, &mut spec);
     spec
 }

@@ -4,7 +4,7 @@
 //! The supervisor runs as root and reads files that jobs wrote, so it has few rights. Only
 //! restrictions without a mount namespace are used: such a namespace costs a run 8 to 10 ms on
 //! systemd 262, and would not stop a process that may ask systemd for units. The supervisor keeps
-//! the rights to read and write any user's files, and to unmount workspaces if they are mounted.
+//! the rights to read and write any user's files, and to unmount what jobs' units mount.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ pub fn supervisor(run: &RunSpec) -> TransientUnit {
 fn rights(run: &RunSpec) -> Vec<(&'static str, Value)> {
     let flag = |name| (name, Value::Bool(true));
     let mut denied: Vec<String> = DENIED_CALLS.map(str::to_owned).to_vec();
-    if run.mounts_source {
+    if run.mounts() {
         denied.extend(DENIED_MOUNTS.map(str::to_owned));
     } else {
         denied.push("@mount".to_owned());
@@ -129,7 +129,7 @@ fn rights(run: &RunSpec) -> Vec<(&'static str, Value)> {
         ("SystemCallErrorNumber", Value::I32(EPERM)),
     ];
     if run.manager != ManagerKind::User {
-        let unmount = if run.mounts_source { UNMOUNT } else { 0 };
+        let unmount = if run.mounts() { UNMOUNT } else { 0 };
         rights.extend([
             ("CapabilityBoundingSet", Value::U64(FILES | unmount)),
             ("DevicePolicy", Value::Str("closed".into())),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, compile::is_sandboxed, sandbox};
-use crate::plan::{Env, Executor};
+use super::{Context, Placement, sandbox};
+use crate::plan::Env;
 
 /// The first systemd that gives a unit the host's network if it cannot make a private one (seen:
 /// 252 makes one, 257 does not).
@@ -28,16 +28,8 @@ pub const NO_SCOPES: &str = "the kernel has no Landlock scopes (Linux 6.12 has t
 /// consequence.
 pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
     let version = context.features.version;
-    let executors = context
-        .plan
-        .executors
-        .values()
-        .filter_map(|executor| match executor {
-            Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => {
-                Some(properties)
-            }
-            Executor::Hooks { .. } => None,
-        });
+    let executors = context.plan.executors.values();
+    let executors = executors.filter_map(|executor| Placement::by(executor).properties());
     let all: Vec<&Env> = executors
         .chain(context.plan.jobs.values().map(|job| &job.properties))
         .collect();
@@ -84,7 +76,7 @@ fn no_scopes(context: &Context<'_>, abilities: &Abilities) -> Option<String> {
             .plan
             .jobs
             .values()
-            .any(|job| is_sandboxed(&context.executor(job)));
+            .any(|job| context.placement(job).is_sandboxed());
     is_missed.then(|| NO_SCOPES.to_owned())
 }
 

@@ -1,5 +1,7 @@
 //! Determines how a finished job ended, from the job's own result and from systemd's.
 
+use std::fs;
+
 use super::*;
 
 impl Engine<'_> {
@@ -80,7 +82,7 @@ impl Engine<'_> {
         let setup = if is_skipped || !self.has_never_started(ix) {
             None
         } else {
-            self.setup_failure(ix)
+            self.setup_failure(ix).or_else(|| self.root_failure(ix))
         };
         let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
         let end = if is_clear {
@@ -228,10 +230,19 @@ impl Engine<'_> {
         status::matrix_gate(&condition, gate, of_matrix)
     }
 
-    /// Unmounts a job's workspace, if it is mounted.
+    /// Unmounts a job's workspace and its root file system, if they are mounted.
     pub(super) fn unmount(&self, ix: JobIx) {
-        if self.context.run.mounts_source {
-            overlay::unmount(&self.run.job(self.context.graph.name(ix)));
+        if self.context.run.mounts() {
+            let name = self.context.graph.name(ix);
+            overlay::unmount(&self.run.job(name));
+            overlay::unmount_root(&self.run.root(name));
         }
+    }
+
+    /// Returns why a job has no root file system of its own, if it could not be mounted.
+    fn root_failure(&self, ix: JobIx) -> Option<String> {
+        let root = self.run.root(self.context.graph.name(ix));
+        let reason = fs::read_to_string(root.error()).ok()?;
+        Some(format!("its root file system: {reason}"))
     }
 }

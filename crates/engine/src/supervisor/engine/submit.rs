@@ -124,6 +124,9 @@ impl Engine<'_> {
                 &paths,
                 &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
             )?;
+            if let Some(spec) = unit::root_spec(&self.context, *ix) {
+                store::create_root(&self.run.root(name), &spec)?;
+            }
             // A plain write suffices: the job starts only after the whole wave is written.
             store::write_json_plainly(&paths.spec(), &unit::job_spec(&self.context, *ix), 0o644)?;
         }

@@ -9,7 +9,14 @@
 //! job runs. The job's own processes never have more rights than the sandbox gives them. The
 //! supervisor unmounts the workspace when the job is over.
 //!
+//! `root` mounts the root file systems of jobs that have one of their own.
+//!
 //! This module knows the layout of the run directory, and nothing of plans and records.
+
+mod beneath;
+mod root;
+
+pub use root::unmount_root;
 
 use std::{
     env,
@@ -39,7 +46,7 @@ use rustix::{
 use crate::{
     error::describe,
     store::{self, ModePolicy, TreeCopy},
-    unit::{JobPaths, MOUNT_COMMAND, RunPaths},
+    unit::{JobPaths, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, RootPaths, RunPaths},
 };
 
 /// The subcommand that tests whether workspaces can be mounted.
@@ -95,7 +102,10 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     let result = match (argv.get(1)?.to_str()?, argv.get(2)) {
         (NAMESPACE, None) => hold_namespace(),
-        (MOUNT_COMMAND, Some(job)) => mount_for_job(&JobPaths::at(job.into())),
+        (MOUNT_COMMAND, Some(job)) => {
+            enter_pid1().and_then(|()| mount_or_copy_workspace(&JobPaths::at(job.into())))
+        }
+        (MOUNT_ROOT_COMMAND, Some(root)) => root::mount_for_job(&RootPaths::at(root.into())),
         (PROBE, Some(directory)) => probe(Path::new(directory)),
         (PROBE_IN_PID1, Some(directory)) => match enter_pid1() {
             Ok(()) => probe(Path::new(directory)),
@@ -161,8 +171,7 @@ fn enter_pid1() -> Result<(), OverlayError> {
 /// Mounts the workspace of the job whose unit is being started. If that fails, the job gets a copy
 /// of the source tree to fill its workspace from. If that fails as well, a file holds the reason
 /// for the job's runner, which has a record to put it in.
-fn mount_for_job(job: &JobPaths) -> Result<(), OverlayError> {
-    enter_pid1()?;
+fn mount_or_copy_workspace(job: &JobPaths) -> Result<(), OverlayError> {
     let run = job.path().ancestors().nth(2).unwrap_or(Path::new("/"));
     let lower = RunPaths::new(run.to_owned()).source_tree();
     let made = directory(&job.overlay(), 0o755).and_then(|()| {
@@ -245,9 +254,12 @@ fn mount_workspace(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), Overlay
     let namespace = if ids.user == 0 {
         None
     } else {
-        Some(mapping(ids)?)
+        Some(mapping(
+            &format!("0 {} 1", ids.user),
+            &format!("0 {} 1", ids.group),
+        )?)
     };
-    set_attributes(&view, namespace.as_ref())
+    set_attributes(&view, Attributes::READ_ONLY, namespace.as_ref())
         .at("map the source tree's owner to the job's user")?;
     move_mount(
         view,
@@ -331,8 +343,9 @@ fn ids_of(user: Option<&str>) -> Result<Ids, OverlayError> {
     }
 }
 
-/// Returns a user namespace whose mapping makes root the given user. Only its mapping is used.
-fn mapping(ids: Ids) -> Result<OwnedFd, OverlayError> {
+/// Returns a user namespace with these mappings of users and groups (user_namespaces(7)). Only the
+/// mappings are used.
+fn mapping(users: &str, groups: &str) -> Result<OwnedFd, OverlayError> {
     let action = "make a user namespace";
     let mut child = Command::new(OWN_PROGRAM)
         .arg(NAMESPACE)
@@ -348,8 +361,8 @@ fn mapping(ids: Ids) -> Result<OwnedFd, OverlayError> {
             .ok_or(Errno::EPIPE)?
             .read_exact(&mut answer)?;
         let process = PathBuf::from(format!("/proc/{}", child.id()));
-        fs::write(process.join("uid_map"), format!("0 {} 1", ids.user))?;
-        fs::write(process.join("gid_map"), format!("0 {} 1", ids.group))?;
+        fs::write(process.join("uid_map"), users)?;
+        fs::write(process.join("gid_map"), groups)?;
         Ok(File::open(process.join("ns/user"))?.into())
     };
     let mut namespace = namespace;
@@ -373,15 +386,53 @@ fn hold_namespace() -> Result<(), OverlayError> {
         .at("wait for the end of standard input")
 }
 
-/// Makes a mount read-only, and maps its owners as a user namespace does.
+/// Attributes that are set on mounts.
+#[derive(Debug, Clone, Copy)]
+struct Attributes {
+    flags: u64,
+    /// Whether the mounts below get them as well.
+    is_recursive: bool,
+}
+
+impl Attributes {
+    const NONE: Self = Self {
+        flags: 0,
+        is_recursive: false,
+    };
+    const READ_ONLY: Self = Self {
+        flags: libc::MOUNT_ATTR_RDONLY,
+        is_recursive: false,
+    };
+
+    /// Adds that devices and set-user-ID programs have no effect.
+    fn harmless(self) -> Self {
+        Self {
+            flags: self.flags | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID,
+            ..self
+        }
+    }
+
+    fn recursive(self) -> Self {
+        Self {
+            is_recursive: true,
+            ..self
+        }
+    }
+}
+
+/// Sets attributes of a mount, and maps its owners as a user namespace does.
 #[expect(
     unsafe_code,
     reason = "mount_setattr(2) is wrapped neither by std nor by the crates nix, rustix and libc"
 )]
-fn set_attributes(tree: impl AsFd, mapping: Option<&OwnedFd>) -> io::Result<()> {
+fn set_attributes(
+    tree: impl AsFd,
+    attributes: Attributes,
+    mapping: Option<&OwnedFd>,
+) -> io::Result<()> {
     /// `struct mount_attr` of mount_setattr(2).
     #[repr(C)]
-    struct Attributes {
+    struct MountAttr {
         set: u64,
         clear: u64,
         propagation: u64,
@@ -395,22 +446,27 @@ fn set_attributes(tree: impl AsFd, mapping: Option<&OwnedFd>) -> io::Result<()> 
     let namespace = mapping.map_or(0, |namespace| {
         u64::try_from(namespace.as_raw_fd()).unwrap_or(u64::MAX)
     });
-    let attributes = Attributes {
-        set: libc::MOUNT_ATTR_RDONLY | idmap,
+    let argument = MountAttr {
+        set: attributes.flags | idmap,
         clear: 0,
         propagation: 0,
         namespace,
     };
-    // SAFETY: the path is a string that ends with a null byte, the size is that of the attributes,
+    let recursive = if attributes.is_recursive {
+        libc::AT_RECURSIVE
+    } else {
+        0
+    };
+    // SAFETY: the path is a string that ends with a null byte, the size is that of the argument,
     // both live until the call returns, and the kernel only reads them.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             tree.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            std::ptr::from_ref(&attributes),
-            size_of::<Attributes>(),
+            libc::AT_EMPTY_PATH | recursive,
+            std::ptr::from_ref(&argument),
+            size_of::<MountAttr>(),
         )
     };
     if result == 0 {

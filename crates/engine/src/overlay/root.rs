@@ -1,0 +1,336 @@
+//! The root file system of a job: a writable layer over an image.
+//!
+//! The files of the image belong to the owner of its directory. An id-mapped mount gives them to
+//! the job's user, so the job may change them all; an overlay keeps the changes apart. Nothing
+//! writes to the image. The layer is on the disk of the run's directory, or in memory where that
+//! file system cannot hold such a layer.
+
+use std::{
+    env, fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{MetadataExt, PermissionsExt, chown},
+    },
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+};
+use rustix::{
+    fs::CWD,
+    mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+};
+
+use super::{
+    At, Attributes, Ids, OverlayError,
+    beneath::{Beneath, Kind},
+    directory, enter_pid1, ids_of, mapping, mount_or_copy_workspace, set_attributes,
+};
+use crate::{
+    error::describe,
+    store,
+    unit::{JobPaths, NIX_STORE, RootPaths, RootSpec},
+};
+
+/// The files of a root file system that list its users and groups, each with the lines that it has
+/// if the image lacks it.
+const PASSWD: (&str, &str) = (
+    "/etc/passwd",
+    "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+);
+const GROUP: (&str, &str) = ("/etc/group", "root:x:0:\nnogroup:x:65534:\n");
+/// The settings of the resolver (resolv.conf(5)).
+const RESOLVER: &str = "/etc/resolv.conf";
+/// The names of hosts without a server (hosts(5)), and the lines that it has if the image lacks it.
+const HOSTS: (&str, &str) = ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+/// The most bytes of a file that is read.
+const READ_MAX: u64 = 1 << 20;
+
+/// Mounts the root file system of the job whose unit is being started, and the job's workspace.
+/// If that fails, a file holds the reason for the supervisor.
+pub(super) fn mount_for_job(paths: &RootPaths) -> Result<(), OverlayError> {
+    enter_pid1()?;
+    let made = fs::read(paths.spec())
+        .at("read how to mount the root file system")
+        .and_then(|text| {
+            serde_json::from_slice(&text)
+                .map_err(io::Error::from)
+                .at("read how to mount the root file system")
+        })
+        .and_then(|spec: RootSpec| make(paths, &spec));
+    if let Err(error) = &made {
+        fs::write(paths.error(), describe(error)).at("record why there is no root file system")?;
+    }
+    made
+}
+
+fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
+    let user = env::var("USER").ok();
+    let ids = ids_of(user.as_deref())?;
+    mount_root(paths, &spec.image, ids)?;
+    let root = Beneath::open(&paths.tree()).at("open the root file system")?;
+    let root = Filled { root, ids };
+    if let Some(user) = user.filter(|_| ids.user != 0) {
+        root.add_user(&user, &spec.home)?;
+    }
+    if spec.uses_network {
+        root.add_resolver()?;
+    }
+    if root.read(HOSTS.0).is_none() {
+        root.write(HOSTS.0, HOSTS.1.as_bytes())?;
+    }
+    if spec.needs_store {
+        root.bind(Path::new(NIX_STORE), Path::new(NIX_STORE), true)?;
+    }
+    for bind in &spec.binds {
+        root.bind(&bind.source, bind.target(), bind.read_only)?;
+    }
+    if spec.mounts_workspace {
+        mount_or_copy_workspace(&JobPaths::at(spec.job.clone()))?;
+    }
+    Ok(())
+}
+
+/// Unmounts a job's root file system, and removes it.
+pub fn unmount_root(paths: &RootPaths) {
+    if !paths.path().exists() {
+        return;
+    }
+    // Binds of the host's directories are below the tree. Nothing is removed where one may be left.
+    let mounts = [paths.tree(), paths.image(), paths.layer()];
+    let left = mounts.iter().filter(|path| !unmount_all(path)).count();
+    if left == 0 {
+        // Files that cannot be removed go with the run.
+        let _ = store::remove_tree(paths.path());
+    }
+}
+
+/// Unmounts all that is mounted on a path. Returns whether nothing is left.
+fn unmount_all(path: &Path) -> bool {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            // Nothing is mounted.
+            Err(Errno::EINVAL | Errno::ENOENT) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Mounts the image with a writable layer for a job of this user.
+fn mount_root(paths: &RootPaths, image: &Path, ids: Ids) -> Result<(), OverlayError> {
+    for path in [paths.image(), paths.layer(), paths.tree()] {
+        directory(&path, 0o755)?;
+    }
+    let meta = fs::metadata(image).at(format!("find the image `{}`", image.display()))?;
+    let owner = Ids {
+        user: meta.uid(),
+        group: meta.gid(),
+    };
+    let view = open_tree(
+        CWD,
+        image,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )
+    .at(format!("take `{}` as a mount", image.display()))?;
+    give_image(&view, owner, ids).at(format!(
+        "give the files of the image `{}` to the job (its file system must allow id-mapped mounts, as ext4, XFS, btrfs, squashfs, erofs and tmpfs do)",
+        image.display()
+    ))?;
+    move_mount(
+        view,
+        "",
+        CWD,
+        paths.image(),
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .at("mount the image")?;
+    let mode = meta.permissions().mode() | 0o555;
+    let on_disk = make_layer(paths, mode, ids).and_then(|()| mount_overlay(paths));
+    on_disk.or_else(|_| {
+        mount(
+            Some("nixactions"),
+            &paths.layer(),
+            Some("tmpfs"),
+            MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
+            Some("mode=755"),
+        )
+        .at("make a layer in memory")?;
+        make_layer(paths, mode, ids)?;
+        mount_overlay(paths)
+    })
+}
+
+/// Gives the files of the image's owner to the job's user, and makes the mount read-only. All other
+/// files keep their owners.
+fn give_image(view: impl AsFd, owner: Ids, ids: Ids) -> io::Result<()> {
+    if owner == ids {
+        return set_attributes(view, Attributes::READ_ONLY, None);
+    }
+    let all = (map(owner.user, ids.user), map(owner.group, ids.group));
+    // In a user namespace, not all ids exist.
+    let few = (
+        format!("{} {} 1", owner.user, ids.user),
+        format!("{} {} 1", owner.group, ids.group),
+    );
+    let namespace = mapping(&all.0, &all.1).or_else(|_| mapping(&few.0, &few.1));
+    let namespace: OwnedFd = namespace.map_err(|error| error.source)?;
+    set_attributes(view, Attributes::READ_ONLY, Some(&namespace))
+}
+
+/// Returns a mapping (user_namespaces(7)) that turns one id into another, and leaves all others.
+fn map(from: u32, to: u32) -> String {
+    let (low, high) = (from.min(to), from.max(to));
+    let same =
+        |first: u32, end: u32| (first < end).then(|| format!("{first} {first} {}\n", end - first));
+    let lines = [
+        same(0, low),
+        same(low.saturating_add(1), high),
+        same(high.saturating_add(1), u32::MAX),
+        Some(format!("{from} {to} 1\n")),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+fn make_layer(paths: &RootPaths, mode: u32, ids: Ids) -> Result<(), OverlayError> {
+    directory(&paths.changes(), mode & 0o7777)?;
+    directory(&paths.work(), 0o700)?;
+    chown(paths.changes(), Some(ids.user), Some(ids.group)).at("give the layer to the job's user")
+}
+
+fn mount_overlay(paths: &RootPaths) -> Result<(), OverlayError> {
+    // The paths are relative, since some characters have a meaning in mount options.
+    env::set_current_dir(paths.path()).at(format!("go to `{}`", paths.path().display()))?;
+    mount(
+        Some("nixactions"),
+        &paths.tree(),
+        Some("overlay"),
+        MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
+        Some("lowerdir=image,upperdir=layer/changes,workdir=layer/work,redirect_dir=on,index=off,metacopy=off,volatile"),
+    )
+    .at("mount a writable layer over the image")
+}
+
+/// A mounted root file system, and the user who owns it.
+struct Filled {
+    root: Beneath,
+    ids: Ids,
+}
+
+impl Filled {
+    /// Lists the job's user among the users of the root file system.
+    fn add_user(&self, name: &str, home: &Path) -> Result<(), OverlayError> {
+        let shell = if self.root.exists("/bin/bash") {
+            "/bin/bash"
+        } else {
+            "/bin/sh"
+        };
+        let Ids { user, group } = self.ids;
+        let home = home.display();
+        self.add_line(
+            PASSWD,
+            name,
+            &format!("{name}:x:{user}:{group}::{home}:{shell}\n"),
+        )?;
+        self.add_line(GROUP, name, &format!("{name}:x:{group}:\n"))
+    }
+
+    fn add_line(
+        &self,
+        (path, missing): (&str, &str),
+        name: &str,
+        line: &str,
+    ) -> Result<(), OverlayError> {
+        let mut text = self
+            .read(path)
+            .unwrap_or_else(|| missing.as_bytes().to_vec());
+        let start = format!("{name}:");
+        if text
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.starts_with(start.as_bytes()))
+        {
+            return Ok(());
+        }
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(line.as_bytes());
+        self.write(path, &text)
+    }
+
+    /// Gives the root file system the host's resolver, whose network it uses.
+    fn add_resolver(&self) -> Result<(), OverlayError> {
+        match fs::read(RESOLVER) {
+            Ok(text) => self.write(RESOLVER, &text),
+            // The host resolves no names either.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        self.root.read(path, READ_MAX).ok()
+    }
+
+    fn write(&self, path: &str, text: &[u8]) -> Result<(), OverlayError> {
+        self.root
+            .write(path, text, (self.ids.user, self.ids.group))
+            .at(format!("write `{path}` of the root file system"))
+    }
+
+    /// Binds a file or directory of the host.
+    fn bind(&self, source: &Path, target: &Path, read_only: bool) -> Result<(), OverlayError> {
+        let action = || format!("bind `{}` to `{}`", source.display(), target.display());
+        let meta = fs::metadata(source).at(action())?;
+        let kind = if meta.is_dir() {
+            Kind::Directory
+        } else {
+            Kind::File
+        };
+        let view = open_tree(
+            CWD,
+            source,
+            OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE,
+        )
+        .at(action())?;
+        let attributes = if read_only {
+            Attributes::READ_ONLY
+        } else {
+            Attributes::NONE
+        };
+        set_attributes(&view, attributes.harmless().recursive(), None).at(action())?;
+        let place = self
+            .root
+            .place(target, kind, (self.ids.user, self.ids.group))
+            .at(action())?;
+        move_mount(
+            view,
+            "",
+            place,
+            "",
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+        )
+        .at(action())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_turns_one_id_into_another_and_leaves_the_others() {
+        assert_eq!(
+            map(0, 61200),
+            "1 1 61199\n61201 61201 4294906094\n0 61200 1\n"
+        );
+        assert_eq!(
+            map(1000, 5),
+            "0 0 5\n6 6 994\n1001 1001 4294966294\n1000 5 1\n"
+        );
+        assert_eq!(map(0, 1), "2 2 4294967293\n0 1 1\n");
+    }
+}

@@ -1,0 +1,280 @@
+//! Finds the root file systems of a plan's executors, and checks them before anything starts: that
+//! they exist, that the runner can run in them, that they have a shell for scripts, and that the
+//! files of the host are there that they bind.
+//!
+//! Reads file systems, and changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Read},
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{
+    error::describe,
+    plan::{Job, Plan},
+    status::Condition,
+    unit::{ManagerKind, NIX_STORE, Placement, Root},
+};
+
+/// The most links on the way to a file (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+/// The shells that run scripts.
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+/// The offset of the machine in the header of a program (elf(5)).
+const MACHINE: std::ops::Range<usize> = 18..20;
+
+/// A fault of a root file system.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("executor `{executor}`: {found}; {instead}")]
+pub struct RootFault {
+    /// The executor.
+    pub executor: String,
+    /// The fault, as a phrase.
+    pub found: String,
+    /// The mend, as a phrase.
+    pub instead: String,
+}
+
+/// Returns the directory of each root file system that jobs of a plan use, by executor.
+///
+/// # Errors
+/// Returns all faults.
+pub fn find(
+    plan: &Plan,
+    manager: ManagerKind,
+) -> Result<BTreeMap<String, PathBuf>, Vec<RootFault>> {
+    let used: BTreeSet<&String> = plan
+        .jobs
+        .values()
+        .filter_map(|job| job.executor.as_ref())
+        .collect();
+    let mut faults = Vec::new();
+    let mut found = BTreeMap::new();
+    let executors = plan.executors.iter();
+    for (name, executor) in executors.filter(|(name, _)| used.contains(name)) {
+        let place = Placement::by(executor);
+        let Some(root) = place.root() else {
+            continue;
+        };
+        let mut fault = |found: String, instead: &str| {
+            faults.push(RootFault {
+                executor: name.clone(),
+                found,
+                instead: instead.to_owned(),
+            });
+        };
+        if manager == ManagerKind::User {
+            fault(
+                "a user's manager cannot mount a root file system".to_owned(),
+                "start the run as root, or leave `root` out",
+            );
+            continue;
+        }
+        for bind in root.container.bind {
+            if let Err(error) = fs::metadata(&bind.source) {
+                let source = bind.source.display();
+                fault(
+                    format!("cannot bind `{source}`: {}", describe(&error)),
+                    "name a file or directory of the host",
+                );
+            }
+        }
+        let jobs = plan.jobs.values();
+        let jobs = jobs.filter(|job| job.executor.as_ref() == Some(name));
+        match check(root, jobs) {
+            Ok(directory) => _ = found.insert(name.clone(), directory),
+            Err((found, instead)) => fault(found, instead),
+        }
+    }
+    if faults.is_empty() {
+        Ok(found)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Checks the root file system of these jobs. Returns its directory, or what is wrong and what can
+/// be done.
+fn check<'a>(
+    root: &Root<'_>,
+    mut jobs: impl Iterator<Item = &'a Job>,
+) -> Result<PathBuf, (String, &'static str)> {
+    let image = root.container.root.unwrap_or(Path::new("/"));
+    let named = image.display();
+    let directory = fs::canonicalize(image).map_err(|error| {
+        (
+            format!("`{named}`: {}", describe(&error)),
+            "`root` is the directory of a root file system",
+        )
+    })?;
+    if !directory.is_dir() {
+        return Err((
+            format!("`{named}` is not a directory"),
+            "the engine takes no archives and disk images yet: unpack it, and name the directory",
+        ));
+    }
+    if directory == Path::new("/") {
+        return Err((
+            format!("`{named}` is the host's own root"),
+            "leave `root` out to use the host's file system",
+        ));
+    }
+    let shell = SHELLS
+        .iter()
+        .find_map(|shell| resolve(&directory, Path::new(shell)));
+    match shell {
+        None if jobs.any(has_scripts) => Err((
+            format!("`{named}` has neither /bin/bash nor /bin/sh for the scripts of its jobs"),
+            "add a shell to it, or use `run` in all steps",
+        )),
+        None => Ok(directory),
+        Some(shell) => match (machine(&shell), machine(Path::new("/proc/self/exe"))) {
+            (Some(theirs), Some(own)) if theirs != own => Err((
+                format!(
+                    "`{named}` is for another architecture (ELF machine {theirs}, this one is {own})"
+                ),
+                "use a root file system for this machine",
+            )),
+            _ => Ok(directory),
+        },
+    }
+}
+
+/// Returns whether a job needs a shell.
+fn has_scripts(job: &Job) -> bool {
+    let is_script =
+        |condition: Option<&str>| matches!(Condition::parse(condition), Condition::Bash(_));
+    is_script(job.condition.as_deref())
+        || job
+            .steps
+            .iter()
+            .any(|step| step.bash.is_some() || is_script(step.condition.as_deref()))
+}
+
+/// Returns the file that a path names in a root file system. Absolute links start at its root; the
+/// Nix store is the host's.
+fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
+    let mut links = 0;
+    let mut left: Vec<PathBuf> = parts(path);
+    let mut at = PathBuf::from("/");
+    while let Some(part) = left.pop() {
+        if part == Path::new("..") {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        let real = if next.starts_with(NIX_STORE) {
+            next.clone()
+        } else {
+            root.join(next.strip_prefix("/").unwrap_or(&next))
+        };
+        match fs::read_link(&real) {
+            Ok(target) => {
+                links += 1;
+                if links > LINKS_MAX {
+                    return None;
+                }
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                left.extend(parts(&target));
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => at = next,
+            Err(_) if Path::new(NIX_STORE).starts_with(&next) => at = next,
+            Err(_) => return None,
+        }
+    }
+    Some(if at.starts_with(NIX_STORE) {
+        at
+    } else {
+        root.join(at.strip_prefix("/").unwrap_or(&at))
+    })
+}
+
+/// Returns the parts of a path that lead somewhere, the last one first.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    let parts = path.components().rev();
+    parts
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .collect()
+}
+
+/// Returns the machine that a program is for (elf(5)). `None` where the file is another.
+fn machine(program: &Path) -> Option<u16> {
+    let mut header = [0; 20];
+    File::open(program).ok()?.read_exact(&mut header).ok()?;
+    let bytes = header.get(MACHINE)?.try_into().ok()?;
+    // Byte 5 names the byte order; this program's is the native one.
+    header
+        .starts_with(b"\x7fELF")
+        .then(|| u16::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_within_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        fs::create_dir_all(at("usr/bin")).unwrap();
+        fs::write(at("usr/bin/dash"), "").unwrap();
+        symlink("usr/bin", at("bin")).unwrap();
+        symlink("/etc/alternatives/sh", at("usr/bin/sh")).unwrap();
+        fs::create_dir_all(at("etc/alternatives")).unwrap();
+        symlink("../../../../../bin/dash", at("etc/alternatives/sh")).unwrap();
+        symlink("loop", at("usr/bin/loop")).unwrap();
+        let found = |path: &str| resolve(root.path(), Path::new(path));
+        assert_eq!(found("/bin/sh"), Some(at("usr/bin/dash")));
+        assert_eq!(found("/bin/bash"), None);
+        assert_eq!(found("/bin/loop"), None);
+    }
+
+    fn faults(root: &str, more: &str) -> Vec<String> {
+        let plan = format!(
+            r#"{{ "version": 1, "name": "a",
+                "executors": {{ "box": {{ "type": "systemd", "root": "{root}"{more} }} }},
+                "jobs": {{ "a": {{ "executor": "box", "steps": [{{ "bash": "x" }}] }} }} }}"#
+        );
+        let plan = crate::plan::parse(plan.as_bytes()).unwrap();
+        let faults = find(&plan, ManagerKind::System).unwrap_err();
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_faults_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().display().to_string();
+        let bind = r#", "bind": [{ "source": "/no/such/source" }]"#;
+        let found = faults(&path, bind);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[0].contains("cannot bind `/no/such/source`"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].contains("neither /bin/bash nor /bin/sh"),
+            "{found:?}"
+        );
+        assert!(faults("/no/such/root", "")[0].contains("`/no/such/root`"));
+        assert!(faults("/proc/self/root", "")[0].contains("the host's own root"));
+    }
+
+    #[test]
+    fn another_architecture_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("bin")).unwrap();
+        let mut header = [0; 64];
+        header[..4].copy_from_slice(b"\x7fELF");
+        header[18..20].copy_from_slice(&0x7777u16.to_ne_bytes());
+        fs::write(root.path().join("bin/sh"), header).unwrap();
+        let found = faults(&root.path().display().to_string(), "");
+        assert!(found[0].contains("another architecture"), "{found:?}");
+    }
+}

@@ -1,0 +1,287 @@
+//! The place of a job's runner, computed from the job's executor.
+//!
+//! A runner lives a job in the same way wherever it runs. Its place decides which properties the
+//! job's unit has, which paths the job sees, and who mounts its files. Nothing else looks at the
+//! type of an executor.
+
+use std::{path::PathBuf, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Context, JobSpec, ManagerKind, RunPaths, RunSpec, WorkspaceHook, matrix, sandbox, spec,
+};
+use crate::{
+    graph::JobIx,
+    plan::{Argv, Bind, Container, Env, Executor, Job, Plan, Sandbox},
+};
+
+/// The executor of a job that names none.
+static DEFAULT: LazyLock<Executor> = LazyLock::new(Executor::default);
+/// The directory of the Nix store.
+pub const NIX_STORE: &str = "/nix/store";
+/// The first systemd with `PrivatePIDs=`.
+const PRIVATE_PIDS: u32 = 257;
+/// The `PATH` of jobs with a root file system of their own.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The place of a job's runner.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Placement<'a> {
+    /// On the host, in the sandbox of this level.
+    Host(Host<'a>),
+    /// In a root file system of its own.
+    Root(Root<'a>),
+    /// On the host without a sandbox. Executables of the user's own run the steps.
+    Hooks(Hooks<'a>),
+    /// In a container of systemd-nspawn.
+    Nspawn(Nspawn<'a>),
+}
+
+/// A place on the host.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Host<'a> {
+    /// The isolation of the job from the host.
+    pub sandbox: Sandbox,
+    /// The executor's unit properties.
+    pub properties: &'a Env,
+    copies_source: bool,
+}
+
+/// A root file system of the job's own: a writable layer over an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Root<'a> {
+    /// The settings of the root file system.
+    pub container: Container<'a>,
+    /// The isolation of the job from the host.
+    pub sandbox: Sandbox,
+    /// The executor's unit properties.
+    pub properties: &'a Env,
+    copies_source: bool,
+}
+
+/// How to mount the root file system of a job: the content of [`super::RootPaths::spec`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RootSpec {
+    /// The directory of the image.
+    pub image: PathBuf,
+    /// The job's directory.
+    pub job: PathBuf,
+    /// The job's `$HOME`, as the job sees it.
+    pub home: PathBuf,
+    /// Files and directories of the host.
+    pub binds: Vec<Bind>,
+    /// Whether the Nix store is bound.
+    pub needs_store: bool,
+    /// Whether the job uses the host's network.
+    pub uses_network: bool,
+    /// Whether the job's workspace is mounted over the run's source tree.
+    pub mounts_workspace: bool,
+}
+
+/// A container of systemd-nspawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nspawn<'a> {
+    /// The settings of the container. A plan without faults has them.
+    pub container: Option<Container<'a>>,
+    /// The executor's unit properties.
+    pub properties: &'a Env,
+    copies_source: bool,
+}
+
+/// The hooks of an executor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hooks<'a> {
+    setup_workspace: Option<&'a Argv>,
+    cleanup_workspace: Option<&'a Argv>,
+    pub(super) setup_job: Option<&'a Argv>,
+    pub(super) execute_job: Option<&'a Argv>,
+    pub(super) cleanup_job: Option<&'a Argv>,
+    pub(super) save_artifact: Option<&'a Argv>,
+    pub(super) restore_artifact: Option<&'a Argv>,
+    copies_source: bool,
+}
+
+impl<'a> Hooks<'a> {
+    /// Returns the command of a workspace hook, if the executor has it.
+    pub(super) fn of_workspace(&self, hook: WorkspaceHook) -> Option<&'a Argv> {
+        match hook {
+            WorkspaceHook::Setup => self.setup_workspace,
+            WorkspaceHook::Cleanup => self.cleanup_workspace,
+        }
+    }
+}
+
+impl<'a> Placement<'a> {
+    /// Returns the place of a job.
+    pub fn of(plan: &'a Plan, job: &Job) -> Self {
+        let named = job
+            .executor
+            .as_ref()
+            .and_then(|name| plan.executors.get(name));
+        Self::by(named.unwrap_or(&DEFAULT))
+    }
+
+    /// Returns the place of an executor's jobs.
+    pub fn by(executor: &'a Executor) -> Self {
+        match executor {
+            Executor::Systemd {
+                copy_repo,
+                sandbox,
+                properties,
+                ..
+            } => match executor.container() {
+                None => Self::Host(Host {
+                    sandbox: *sandbox,
+                    properties,
+                    copies_source: *copy_repo,
+                }),
+                Some(container) => Self::Root(Root {
+                    container,
+                    sandbox: *sandbox,
+                    properties,
+                    copies_source: *copy_repo,
+                }),
+            },
+            Executor::Nspawn {
+                copy_repo,
+                properties,
+                ..
+            } => Self::Nspawn(Nspawn {
+                container: executor.container(),
+                properties,
+                copies_source: *copy_repo,
+            }),
+            Executor::Hooks {
+                copy_repo,
+                setup_workspace,
+                cleanup_workspace,
+                setup_job,
+                execute_job,
+                cleanup_job,
+                save_artifact,
+                restore_artifact,
+            } => Self::Hooks(Hooks {
+                setup_workspace: setup_workspace.as_ref(),
+                cleanup_workspace: cleanup_workspace.as_ref(),
+                setup_job: setup_job.as_ref(),
+                execute_job: execute_job.as_ref(),
+                cleanup_job: cleanup_job.as_ref(),
+                save_artifact: save_artifact.as_ref(),
+                restore_artifact: restore_artifact.as_ref(),
+                copies_source: *copy_repo,
+            }),
+        }
+    }
+
+    /// Returns the isolation of the job from the host. Hooks have all rights of the manager.
+    pub fn sandbox(&self) -> Sandbox {
+        match self {
+            Self::Host(host) => host.sandbox,
+            Self::Root(root) => root.sandbox,
+            Self::Hooks(_) | Self::Nspawn(_) => Sandbox::None,
+        }
+    }
+
+    /// Returns whether the job is isolated from the host and from other jobs.
+    pub fn is_sandboxed(&self) -> bool {
+        self.sandbox() != Sandbox::None
+    }
+
+    /// Returns the executor's unit properties. Hooks have none.
+    pub fn properties(&self) -> Option<&'a Env> {
+        match self {
+            Self::Host(host) => Some(host.properties),
+            Self::Root(root) => Some(root.properties),
+            Self::Nspawn(container) => Some(container.properties),
+            Self::Hooks(_) => None,
+        }
+    }
+
+    /// Returns whether the programs of the job's steps are the host's.
+    pub fn runs_host_programs(&self) -> bool {
+        matches!(self, Self::Host(_))
+    }
+
+    /// Returns the root file system of the job's own, if it has one.
+    pub fn root(&self) -> Option<&Root<'a>> {
+        match self {
+            Self::Root(root) => Some(root),
+            Self::Host(_) | Self::Hooks(_) | Self::Nspawn(_) => None,
+        }
+    }
+
+    /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`). Its runner's
+    /// standard input is then /proc, so it cannot be the directory of locks.
+    pub(super) fn has_own_pids(&self, context: &Context<'_>, job: &Job) -> bool {
+        self.root().is_some()
+            && context.features.version >= PRIVATE_PIDS
+            && (context.features.concurrency || !matrix::waits_for_slots(context, job))
+    }
+
+    /// Fits the instructions of a job's runner to its place.
+    pub(super) fn fit(&self, context: &Context<'_>, job: &Job, spec: &mut JobSpec) {
+        spec.own_pids = self.has_own_pids(context, job);
+        if let Self::Root(root) = self {
+            spec.own_root = true;
+            spec.path = PATH.to_owned();
+            spec.executor_env = root.container.env.clone();
+        }
+    }
+
+    /// Returns whether the job's workspace starts with the source tree.
+    pub fn copies_source(&self) -> bool {
+        match self {
+            Self::Host(host) => host.copies_source,
+            Self::Root(root) => root.copies_source,
+            Self::Hooks(hooks) => hooks.copies_source,
+            Self::Nspawn(container) => container.copies_source,
+        }
+    }
+
+    /// Returns whether the job's workspace is mounted over the run's copy of the source tree.
+    pub(super) fn mounts_source(&self, run: &RunSpec) -> bool {
+        run.has_source && run.mounts_source && self.copies_source()
+    }
+
+    /// Returns whether the job needs a user made for it: it is sandboxed, and its plan names no
+    /// user. A user's own manager can use no other user.
+    pub(super) fn wants_user(&self, run: &RunSpec, job: &Job) -> bool {
+        self.is_sandboxed()
+            && run.manager != ManagerKind::User
+            && !self.properties().is_some_and(sandbox::names_user)
+            && !sandbox::names_user(&job.properties)
+    }
+}
+
+/// Returns how to mount the root file system of a job, if it has one of its own.
+pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
+    let (name, job) = context.job(ix);
+    let place = context.placement(job);
+    let root = place.root()?;
+    let run = context.run;
+    let container = &root.container;
+    let executor = job.executor.as_deref().unwrap_or_default();
+    let image = run.roots.get(executor).map(PathBuf::as_path);
+    let image = image.or(container.root)?;
+    Some(RootSpec {
+        image: image.to_owned(),
+        job: RunPaths::new(run.directory.clone())
+            .job(name)
+            .path()
+            .to_owned(),
+        home: sandbox::home_inside(),
+        binds: container.bind.to_vec(),
+        needs_store: image.starts_with(NIX_STORE) || names_store(&spec::job_spec(context, ix)),
+        uses_network: container.network.is_host(),
+        mounts_workspace: place.mounts_source(run),
+    })
+}
+
+/// Returns whether a job's instructions name a file of the Nix store.
+fn names_store(spec: &JobSpec) -> bool {
+    // Each text of the plan may be a command, an argument or a variable of a step.
+    let text = serde_json::to_string(spec).unwrap_or_default();
+    text.contains(&format!("{NIX_STORE}/"))
+}
