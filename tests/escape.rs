@@ -2,8 +2,8 @@
 //! and reports each; and what a job may do to its own processes.
 #![cfg(target_arch = "x86_64")]
 
-use nixactions_harness::{Manager, bash, on_managers, on_shared_managers, with};
-use serde_json::json;
+use nixactions_harness::{Manager, bash, on_managers, on_shared_managers, or_skip, with};
+use serde_json::{Value, json};
 
 on_shared_managers!(
     a_strict_job_escapes_by_no_attack,
@@ -11,6 +11,7 @@ on_shared_managers!(
     a_job_may_trace_its_own,
 );
 on_managers!(a_job_that_signals_all_reaches_its_own_only on embedded_257, system_252, system_262, user_262);
+on_managers!(a_job_in_a_root_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -25,13 +26,50 @@ fn a_relaxed_job_escapes_by_no_attack(manager: &Manager) {
     attack(manager, "relaxed");
 }
 
+/// In a root file system of its own, files are the job's own, and it may write to all of them.
+const OF_ROOT: [&str; 9] = [
+    "FELL files: /etc/shadow is read",
+    "FELL files: / is written to",
+    "FELL files: /etc is written to",
+    "FELL files: /usr/bin is written to",
+    "FELL files: /var/lib is written to",
+    "FELL files: /run is written to",
+    "FELL files: /boot is written to",
+    "FELL files: /opt is written to",
+    "FELL files: homes are listed",
+];
+
+fn a_job_in_a_root_escapes_by_no_attack(manager: &Manager) {
+    let image = or_skip!(manager.image());
+    let shadow = manager.file(image.join("etc/shadow"));
+    let before = std::fs::read(&shadow).expect("an image has it");
+    for level in ["strict", "relaxed"] {
+        let executor = json!({ "type": "systemd", "sandbox": level, "root": image });
+        let fell = fell(manager, &executor);
+        let not_own: Vec<_> = fell
+            .iter()
+            .filter(|line| !OF_ROOT.contains(&line.as_str()))
+            .collect();
+        assert!(not_own.is_empty(), "{level}: {not_own:#?}");
+        assert_eq!(fell.len(), OF_ROOT.len(), "{level}: {fell:#?}");
+    }
+    let after = std::fs::read(&shadow).expect("it is still there");
+    assert!(before == after && !manager.file(image.join("probe")).exists());
+}
+
 fn attack(manager: &Manager, level: &str) {
+    let fell = fell(manager, &json!({ "type": "systemd", "sandbox": level }));
+    assert!(fell.is_empty(), "{fell:#?}");
+}
+
+/// Plays the attacks in jobs of this executor. Returns those that came through.
+fn fell(manager: &Manager, executor: &Value) -> Vec<String> {
     let script = include_str!("escape/attacks.pl");
     let attacks = format!("cat > attacks.pl <<'END'\n{script}\nEND\nperl attacks.pl $PPID");
     let listen = "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0) && bind(S, pack_sockaddr_un(\"\\0nixactions-escape\")) \
         && listen(S, 1) or die $!; open(F, \">listening\"); close F; for (1 .. 600) { exit if -e \"../../stop\"; select(undef, undef, undef, 0.05) }'";
     let plan = json!({ "version": 1, "name": "escape", "maxParallel": 2,
-        "executors": { "it": { "type": "systemd", "sandbox": level } },
+        "executors": { "it": executor },
         "jobs": {
             "need": with(bash("echo thing > thing"), json!({ "executor": "it", "outputs": { "thing": "thing" } })),
             "busy": with(bash(listen), json!({ "executor": "it" })),
@@ -43,13 +81,15 @@ fn attack(manager: &Manager, level: &str) {
     std::fs::write(run.dir().join("jobs/busy/stop"), "").expect("the run directory is ours");
     let run = run.end().exits(0);
     let lines = run.lines("evil");
-    let fell: Vec<_> = lines
+    let (held, mut fell): (Vec<String>, Vec<String>) = lines
         .iter()
-        .filter(|line| !line.starts_with("HELD "))
-        .collect();
-    assert_eq!(fell.len(), 1, "{fell:#?}");
-    assert!(fell[0].starts_with("END "), "{fell:#?}");
-    assert!(lines.len() > ATTACKS, "{} attacks", lines.len() - 1);
+        .map(|line| (*line).to_owned())
+        .partition(|line| line.starts_with("HELD "));
+    let last = fell.pop().unwrap_or_default();
+    assert!(last.starts_with("END "), "{fell:#?} {last}");
+    let count = held.len() + fell.len();
+    assert!(count >= ATTACKS, "{count} attacks");
+    fell
 }
 
 fn a_job_may_trace_its_own(manager: &Manager) {

@@ -19,6 +19,10 @@ on_managers!(a_runner_in_a_root_that_is_killed_is_followed_by_another on system_
 on_managers!(a_large_source_is_mounted_in_a_root on system_252, system_262);
 on_managers!(a_root_that_cannot_be_used_is_refused on system_252, system_262);
 on_managers!(a_users_manager_refuses_roots on user_262);
+on_managers!(a_root_that_cannot_be_mounted_is_the_reason on system_252, system_257, system_262);
+on_managers!(an_empty_root_has_the_store on system_252, system_262);
+on_managers!(capabilities_hold_in_the_job_alone on system_252, system_257, system_262);
+on_managers!(a_private_network_is_loopback_alone on system_252, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -369,4 +373,71 @@ fn a_users_manager_refuses_roots(manager: &Manager) {
     let (code, said) = manager.refused(&["run", &path]);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("a user's manager cannot mount"), "{said}");
+}
+
+/// A closure of the store with nothing else: all that it needs is below /nix/store.
+fn an_empty_root_has_the_store(manager: &Manager) {
+    // A static program, so that it needs no libraries outside of the store. A machine's own root is
+    // an overlay, which has no id-mapped mounts.
+    let make = "mkdir -p /nix/store; mount -t tmpfs -o mode=755 tmpfs /nix/store; mkdir -p /nix/store/a-tools/bin /nix/store/b-empty; cp /sbin/ldconfig /nix/store/a-tools/bin/";
+    manager.command(&["sh", "-ec", make]).ok();
+    let program = "/nix/store/a-tools/bin/ldconfig";
+    let mut plan = json!({ "version": 1, "name": "empty",
+        "executors": { "box": { "type": "systemd", "root": "/nix/store/b-empty" } },
+        "jobs": { "j": { "executor": "box", "steps": [
+            { "run": [program, "--version"] },
+            { "run": [program, "-C", "/nix/store/x"], "continueOnError": true },
+        ] } } });
+    let finished = manager.run(&plan, &NONE).exits(0);
+    let lines = finished.lines("j");
+    assert!(
+        lines.iter().any(|line| line.contains("ldconfig")),
+        "{lines:?}"
+    );
+    is_unmounted(manager);
+    plan["jobs"]["j"]["steps"] = json!([{ "bash": "true" }]);
+    let path = manager.plan(&plan).display().to_string();
+    let (code, said) = manager.refused(&["run", &path]);
+    assert!(
+        code == 2 && said.contains("neither /bin/bash nor /bin/sh"),
+        "{said}"
+    );
+}
+
+fn a_root_that_cannot_be_mounted_is_the_reason(manager: &Manager) {
+    // A machine's own root is an overlay, which has no id-mapped mounts.
+    let make = "mkdir -p /srv/on-overlay/bin; cp /bin/sh /srv/on-overlay/bin/";
+    manager.command(&["sh", "-ec", make]).ok();
+    let mut plan = json!({ "version": 1, "name": "overlay", "jobs": { "j": bash("true") },
+        "executors": { "box": { "type": "systemd", "root": "/srv/on-overlay" } } });
+    plan["jobs"]["j"]["executor"] = json!("box");
+    let finished = manager.run(&plan, &NONE).exits(1);
+    let reason = finished.reason("j");
+    assert!(
+        reason.starts_with("its root file system: ") && reason.contains("id-mapped"),
+        "{reason}"
+    );
+    is_unmounted(manager);
+}
+
+fn capabilities_hold_in_the_job_alone(manager: &Manager) {
+    let script = "mkdir -p empty; chroot / true; grep CapEff /proc/self/status
+        ! chown 12345 empty 2>/dev/null; ! mount -t tmpfs none /mnt 2>/dev/null; cat /proc/self/uid_map";
+    let executor = json!({ "capabilities": ["CAP_SYS_CHROOT"], "sandbox": "relaxed" });
+    let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    let lines = finished.lines("j");
+    assert!(lines.contains(&"CapEff:\t0000000000040000"), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.ends_with("4294967295")),
+        "{lines:?}"
+    );
+}
+
+fn a_private_network_is_loopback_alone(manager: &Manager) {
+    let script = "ls /sys/class/net; tail -n +3 /proc/net/dev | wc -l";
+    let executor = json!({ "network": "private" });
+    let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.lines("j"), ["lo", "1"], "{finished}");
 }
