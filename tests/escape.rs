@@ -2,6 +2,8 @@
 //! and reports each; and what a job may do to its own processes.
 #![cfg(target_arch = "x86_64")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use nixactions_harness::{Manager, bash, on_managers, on_shared_managers, or_skip, with};
 use serde_json::{Value, json};
 
@@ -64,15 +66,20 @@ fn attack(manager: &Manager, level: &str) {
 
 /// Plays the attacks in jobs of this executor. Returns those that came through.
 fn fell(manager: &Manager, executor: &Value) -> Vec<String> {
-    let script = include_str!("escape/attacks.pl");
+    // Several runs at once, on one network, need sockets of different names.
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let socket = format!("nixactions-escape-{}-{number}", std::process::id());
+    let script = include_str!("escape/attacks.pl").replace("nixactions-escape", &socket);
     let attacks = format!("cat > attacks.pl <<'END'\n{script}\nEND\nperl attacks.pl $PPID");
     let listen = "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0) && bind(S, pack_sockaddr_un(\"\\0nixactions-escape\")) \
-        && listen(S, 1) or die $!; open(F, \">listening\"); close F; for (1 .. 600) { exit if -e \"../../stop\"; select(undef, undef, undef, 0.05) }'";
+        && listen(S, 1) or die $!; open(F, \">listening\"); close F; for (1 .. 600) { exit if -e \"../../stop\"; select(undef, undef, undef, 0.05) }'"
+        .replace("nixactions-escape", &socket);
     let plan = json!({ "version": 1, "name": "escape", "maxParallel": 2,
         "executors": { "it": executor },
         "jobs": {
             "need": with(bash("echo thing > thing"), json!({ "executor": "it", "outputs": { "thing": "thing" } })),
-            "busy": with(bash(listen), json!({ "executor": "it" })),
+            "busy": with(bash(&listen), json!({ "executor": "it" })),
             "evil": with(bash(&attacks), json!({ "executor": "it", "needs": ["need"], "inputs": ["thing"] })),
         } });
     let run = manager.start(&plan, &NONE);
