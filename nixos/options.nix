@@ -99,7 +99,7 @@ in
           nightly = {
             schedule = "02:30";
             source = "/srv/project";
-            settings.jobs.test.steps = [ { bash = "make check"; } ];
+            settings.jobs.test.steps = [ { bash = "./check"; } ];
           };
           mirror = {
             schedule = "hourly";

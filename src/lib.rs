@@ -5,18 +5,20 @@
 //! never import each other (cargo and `tests/layers.rs` check this):
 //!
 //! ```text
-//! src/             the program `nixactions`
-//!   cli              one file per subcommand; the only place that wires layers together
-//!   report language  events to text, JSON, graphs; workflows in Nix
-//! crates/engine/   what starts units and sees them through
-//!   supervisor  embedded   the live process of a run, and the private manager
-//!   systemd  overlay  roots   D-Bus adapter; file systems that units mount; images of roots
-//!   unit                   pure: graph + run -> transient units and job specs
-//! crates/runner/   the program `nixactions-runner`, which lives one job
-//! crates/store/    the run directory; without its feature `runs` only what a runner needs
-//! crates/plan/     serde model, validation, JSON Schema; the validated DAG
-//! crates/core/     what the programs tell each other, and the status algebra; no I/O
-//! crates/expression/   GitHub's expressions: their form, checks and values
+//! src/cli                      one file per subcommand; the only place that wires layers together
+//! crates/engine/   supervisor  the live process of a run
+//!                  embedded    the private manager
+//! crates/runner/               the program `nixactions-runner`, which lives one job
+//! crates/engine/   systemd     D-Bus adapter
+//!                  overlay     workspaces mounted over the source tree
+//!                  roots       images of root file systems
+//! src/language                 workflows in Nix
+//! src/report                   events to text, JSON, graphs
+//! crates/store/                the run directory; without its feature `runs`, the runner's part
+//! crates/engine/   unit        pure: graph + run -> transient units and job specs
+//! crates/plan/                 serde model, validation, JSON Schema; the validated DAG
+//! crates/core/                 the data that the programs exchange, the status algebra; no I/O
+//! crates/expression/           GitHub's expressions: their form, checks and values
 //! ```
 
 // These macros panic if the reader of the output is gone or its disk is full.

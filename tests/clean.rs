@@ -33,16 +33,7 @@ fn clean_removes_finished_runs_only(manager: &Manager) {
         .exits(0)
         .id;
     going.wait_for_file("j", "started");
-    let clean = |arguments: &[&str]| -> Vec<String> {
-        let mut argv = vec!["clean"];
-        argv.extend(arguments);
-        manager
-            .nixactions(&argv)
-            .ok()
-            .lines()
-            .map(str::to_owned)
-            .collect()
-    };
+    let clean = |arguments: &[&str]| clean(manager, arguments);
     assert_eq!(clean(&["--older-than=1h"]), [""; 0]);
     assert_eq!(clean(&["--keep=2", "--dry-run"]), [first.as_str()]);
     assert!(manager.run_dir(&first).exists());

@@ -12,11 +12,14 @@ use nixactions::{
 };
 use nixactions_harness::{Evaluator, Suite, or_skip};
 
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 22] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "docs/benchmarks.md",
     "docs/commands.md",
+    "docs/containers.md",
+    "docs/contract.md",
     "docs/tour.md",
     "docs/from-github-actions.md",
     "docs/coming-from-bash-nixactions.md",
@@ -30,6 +33,7 @@ const PAGES: [&str; 18] = [
     "docs/actions.md",
     "docs/language.md",
     "docs/options.md",
+    "docs/output.md",
     "examples/README.md",
 ];
 
@@ -251,6 +255,76 @@ fn all_that_is_not_executed_yet_is_listed() {
             fault.path
         );
     }
+}
+
+/// The page on output for programs names each field of the types, in the section of the type.
+#[test]
+fn every_field_of_the_json_output_is_documented() {
+    let page = read("docs/output.md");
+    let types = [
+        ("crates/core/src/event.rs", "EventKind", "## Events"),
+        ("src/report/json.rs", "Log", "## Events"),
+        ("crates/core/src/record.rs", "JobResult", "## Events"),
+        ("crates/core/src/record.rs", "RunRecord", "## The record"),
+        ("crates/core/src/record.rs", "JobRecord", "### Jobs"),
+        ("crates/core/src/record.rs", "Usage", "### Jobs"),
+        ("crates/core/src/record.rs", "MatrixRecord", "### Jobs"),
+        ("crates/core/src/record.rs", "StepRecord", "### Steps"),
+        ("crates/core/src/record.rs", "Annotation", "### Annotations"),
+        ("src/cli/list.rs", "Row", "## `list --json`"),
+    ];
+    for (file, name, heading) in types {
+        let section = page
+            .split(&format!("\n{heading}\n"))
+            .nth(1)
+            .unwrap_or_else(|| panic!("no section `{heading}`"));
+        let section = section.split("\n#").next().unwrap_or_default();
+        let names = names_in_json(file, name);
+        assert!(names.len() > 1, "{file}: {name}: {names:?}");
+        for field in names {
+            assert!(
+                section.contains(&format!("`{field}`")),
+                "docs/output.md: `{heading}` lacks `{field}` of {name}"
+            );
+        }
+    }
+}
+
+/// Returns the names of a type's fields and variants as they stand in JSON.
+fn names_in_json(file: &str, name: &str) -> Vec<String> {
+    let source = syn::parse_file(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let fields = |fields: &syn::Fields| -> Vec<String> {
+        let names = fields.iter().filter_map(|field| field.ident.as_ref());
+        names.map(|ident| camel_case(&ident.to_string())).collect()
+    };
+    let mut found = Vec::new();
+    for item in source.items {
+        match item {
+            syn::Item::Struct(item) if item.ident == name => found.extend(fields(&item.fields)),
+            syn::Item::Enum(item) if item.ident == name => {
+                for variant in &item.variants {
+                    found.push(camel_case(&variant.ident.to_string()));
+                    found.extend(fields(&variant.fields));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Writes a name of Rust in the way of serde's `camelCase`.
+fn camel_case(name: &str) -> String {
+    let mut found = String::new();
+    for (index, word) in name.split('_').enumerate() {
+        let (first, rest) = word.split_at(1);
+        match index {
+            0 => found.push_str(&first.to_lowercase()),
+            _ => found.push_str(&first.to_uppercase()),
+        }
+        found.push_str(rest);
+    }
+    found
 }
 
 #[test]

@@ -42,8 +42,8 @@ in
         }
       ];
       description = ''
-        Each set adds its keys to all combinations whose values it does not change. If there is
-        none, it becomes a combination of its own. The rules are
+        Each set adds its keys to all combinations whose values it does not change. If it would
+        change every combination, it becomes a combination of its own. The rules are
         [GitHub's](https://docs.github.com/en/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations).
       '';
     };

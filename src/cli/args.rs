@@ -88,8 +88,8 @@ pub enum Command {
     #[command(group = clap::ArgGroup::new("which").args(["keep", "older_than", "max_size"]).required(true).multiple(true))]
     #[command(
         after_help = "`clean` removes each run that is over, unless one of the given options keeps \
-                      it. It also removes lost runs and runs that never began, even if `--keep` \
-                      would keep them. It never removes a run that goes on or starts, so you may \
+                      it. A lost run is over. `--keep` does not keep a run that never began. It \
+                      never removes a run that goes on or starts, so you may \
                       call it at any moment. No number of a run is used twice.\n\n\
                       Examples:\n  nixactions clean --older-than 30d\n  \
                       nixactions clean --keep 20 --older-than 7d --dry-run\n  \

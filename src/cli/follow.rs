@@ -1,8 +1,8 @@
 //! Follows a run to its end: the loop of `run`, `attach` and `logs -f`.
 //!
-//! It reads events and the end from the run directory, and lines from the journal. It writes to
-//! neither, so killing a client changes nothing. It knows nothing of managers and buses: the caller
-//! says whether the run still has a supervisor.
+//! It reads events and the end from the run directory, and lines from the journal. On Ctrl-C it
+//! writes a request into the run directory, and nothing else, so killing a client changes nothing.
+//! It knows nothing of managers and buses: the caller says whether the run still has a supervisor.
 
 use std::{
     collections::BTreeMap,

@@ -20,12 +20,17 @@ const ITSELF: &str = "out";
 
 /// A Nix expression that finds workflows. It follows the path `wanted` from `set`. It returns null
 /// if the path leads to a workflow or to a value that cannot be evaluated. Otherwise it returns the
-/// paths of the workflows there, or of those nearest to that place.
+/// paths of the workflows there, or of those nearest to that place. If a set has no workflows, its
+/// values that cannot be evaluated count as workflows: Nix tells why when the user names one.
 const WORKFLOWS: &str = r#"
     let is = value: builtins.isAttrs value && value ? plan && value ? extend;
         may = value: builtins.tryEval (is value);
         holds = value: builtins.isAttrs value && value.type or null != "derivation";
-        inside = at: value: map (name: at ++ [ name ]) (builtins.filter (name: (may value.${name}).value) (builtins.attrNames value));
+        inside = at: value:
+          let tried = map (name: { inherit name; may = may value.${name}; }) (builtins.attrNames value);
+              good = builtins.filter (one: one.may.value) tried;
+              broken = builtins.filter (one: !one.may.success) tried; in
+          map (one: at ++ [ one.name ]) (if good == [ ] then broken else good);
         known = at: value: if is value then [ at ] else if holds value then inside at value else [ ];
         near = at: value: outer: let inner = known at value; in if inner == [ ] then outer else inner;
         walk = at: value: path: outer:

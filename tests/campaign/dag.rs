@@ -122,8 +122,9 @@ fn some_of(jobs: Range<usize>, picks: &[prop::sample::Index]) -> Vec<usize> {
     some
 }
 
-/// Returns DAGs of so many jobs, of one step each, that need some of the `near` jobs before them.
-/// Few jobs fail, so that most of them have to run, and many are wrong where one begins too early.
+/// Returns DAGs with a number of jobs in `jobs`. Each job has one step, and needs some of the
+/// `near` jobs before it. Few jobs fail, so most of them run. If the engine starts a job too early,
+/// the records of many jobs are wrong.
 pub fn large_dag(jobs: Range<usize>, near: Range<usize>) -> impl Strategy<Value = Vec<Job>> {
     let needs = vec(any::<prop::sample::Index>(), 0..4);
     let job = (

@@ -391,7 +391,7 @@ fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
 }
 
 /// Refused by all three commands in the same words.
-const NO_WORKFLOWS: [(&str, &[&str], &[&str]); 9] = [
+const NO_WORKFLOWS: [(&str, &[&str], &[&str]); 10] = [
     (
         "{ only = WORKFLOW; }",
         &[],
@@ -404,6 +404,14 @@ const NO_WORKFLOWS: [(&str, &[&str], &[&str]); 9] = [
         "{ a = WORKFLOW; b = throw \"not evaluated\"; }",
         &[],
         &["`x.nix` is not a workflow; known: `a`\n"],
+    ),
+    (
+        "{ a = import <nowhere> WORKFLOW; b.c = 1; }",
+        &[],
+        &[
+            "`x.nix` is not a workflow; known: `a`\n",
+            "as in `x.nix -A a`",
+        ],
     ),
     (
         "[ WORKFLOW ]",

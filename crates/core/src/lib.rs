@@ -1,7 +1,8 @@
 //! The types that client, supervisor and runner share, and the decisions that they share.
 //!
-//! The three programs communicate through files and the journal. This crate holds the types of that
-//! data. It knows nothing of reading or writing: no module here does any I/O.
+//! The three of them communicate through files and the journal. The first two are the program
+//! `nixactions`, the third is `nixactions-runner`. This crate holds the types of that data. It
+//! knows nothing of reading or writing: no module here does any I/O.
 
 pub mod bounds;
 pub mod claims;

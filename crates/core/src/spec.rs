@@ -33,8 +33,8 @@ pub enum ManagerKind {
     Embedded,
 }
 
-/// The spec of a run: the content of `run.json`. Its values may be secret, so only the owner can
-/// read the file.
+/// The spec of a run: the content of `run.json`. Its variables are private, so only the owner can
+/// read the file. It holds no secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunSpec {

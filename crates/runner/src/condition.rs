@@ -130,7 +130,7 @@ impl Job<'_> {
         let path = question.variables.get("PATH").map_or("", String::as_str);
         let mut command = self.bash(&question.file, condition, path).map_err(failed)?;
         command.current_dir(self.paths.workspace());
-        self.give(&mut command, question.variables, question.environment);
+        self.set_variables(&mut command, question.variables, question.environment);
         let limits = self.limits(question.timeout);
         self.tell();
         let (ended, stop) =

@@ -30,9 +30,9 @@ struct LeftOut {
 }
 
 impl Job<'_> {
-    /// Gives a command its variables, and nothing else of the runner's environment. Logs each
+    /// Sets a command's variables, and drops all others of the runner's environment. Logs each
     /// variable that does not fit once.
-    pub(super) fn give(
+    pub(super) fn set_variables(
         &mut self,
         command: &mut Command,
         mut variables: BTreeMap<String, String>,
@@ -80,14 +80,14 @@ fn room() -> usize {
 
 /// Takes out the variables that do not fit beside the process' arguments. First it takes those that
 /// are too long by themselves. Then it takes the longest outputs, until there is room for the
-/// process' own commands as well. Last it takes the longest other variables that are not `kept`,
+/// process' own commands as well. Last it takes the longest other variables that are not promised,
 /// until the kernel takes the rest.
 fn fit(
     variables: &mut BTreeMap<String, String>,
     arguments: usize,
     room: usize,
     is_output: impl Fn(&str) -> bool,
-    is_kept: impl Fn(&str) -> bool,
+    is_promised: impl Fn(&str) -> bool,
 ) -> Vec<LeftOut> {
     let mut left_out = Vec::new();
     variables.retain(|name, value| {
@@ -132,7 +132,7 @@ fn fit(
         }
     };
     drop_longest(room - room / 8, &is_output);
-    drop_longest(room, &|name| !is_kept(name));
+    drop_longest(room, &|name| !is_promised(name));
     left_out
 }
 

@@ -76,7 +76,7 @@ impl Job<'_> {
             variables.get("PATH").map_or("", String::as_str),
         ));
         command.args(arguments).current_dir(self.paths.workspace());
-        self.give(&mut command, variables, environment);
+        self.set_variables(&mut command, variables, environment);
         let timeout = Seconds::try_from(TIMEOUT.as_secs_f64()).ok();
         let (out, err) = (Kept::new(OUTPUT_MAX, true), Kept::new(ERROR_MAX, false));
         self.tell();

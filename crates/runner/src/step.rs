@@ -143,7 +143,7 @@ impl Job<'_> {
             Ok(command) => command,
             Err(reason) => return Tried::failed(reason),
         };
-        self.give(&mut command, variables, environment);
+        self.set_variables(&mut command, variables, environment);
         let limits = self.limits(step.timeout);
         self.tell();
         let (ended, stop) = self

@@ -7,7 +7,7 @@
 //! <state>/trash/                       runs that are being removed
 //! <state>/building/                    workflows that Nix builds for runs to come
 //! <state>/runs/<run>/                  0700: only its owner can reach the files in it
-//!     plan.json  run.json              the request (run.json may hold secrets)
+//!     plan.json  run.json              the request (run.json holds private variables)
 //!     workflow                         a link to the plan in Nix's store, if it comes from there;
 //!                                      the link keeps the plan in the store
 //!     events.jsonl  record.json        the events and the final record
