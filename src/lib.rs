@@ -14,6 +14,7 @@
 //!                  roots       images of root file systems
 //! src/language                 workflows in Nix
 //! src/report                   events to text, JSON, graphs
+//! crates/images/               images of containers, from archives and registries to directories
 //! crates/store/                the run directory; without its feature `runs`, the runner's part
 //! crates/engine/   unit        pure: graph + run -> transient units and job specs
 //! crates/plan/                 serde model, validation, JSON Schema; the validated DAG
@@ -30,5 +31,6 @@ pub mod report;
 
 pub use nixactions_core::{bounds, error, event, ids, log, record, status};
 pub use nixactions_engine::{embedded, overlay, roots, supervisor, systemd, unit};
+pub use nixactions_images as images;
 pub use nixactions_plan::{self as plan, graph};
 pub use nixactions_store::{self as store, programs};

@@ -17,7 +17,7 @@ use syn::{
 };
 
 /// The layers, lowest first.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["expression"],
     CENTRAL,
     &["programs"],
@@ -25,6 +25,7 @@ const LAYERS: [&[&str]; 10] = [
     &["graph"],
     &["unit"],
     &["report", "store"],
+    &["images"],
     &["systemd", "overlay", "roots", "language"],
     &["supervisor", "runner", "embedded"],
     &["cli"],
@@ -51,7 +52,7 @@ const CENTRAL: &[&str] = &[
 
 /// Crates that are one module each, but for those of their files that stand in [`LAYERS`]
 /// themselves.
-const ONE_MODULE: &[&str] = &["expression", "plan", "store", "runner"];
+const ONE_MODULE: &[&str] = &["expression", "plan", "store", "images", "runner"];
 
 const MAX_LINES: usize = 600;
 const MAX_LINES_MAIN: usize = 30;

@@ -96,6 +96,14 @@ pub enum Command {
                       nixactions clean --keep 5 --max-size 10G"
     )]
     Clean(CleanArgs),
+    /// List, unpack and remove images of containers
+    #[command(
+        after_help = "An image is unpacked once for each digest, below the state directory. The variable NIXACTIONS_IMAGES_SIZE \
+                      sets the size of all images together [default: 20G]; images that are not in use make room for new ones.\n\nExamples:\n  \
+                      nixactions image pull docker://docker.io/library/alpine:3\n  nixactions image pull ./image.tar --digest sha256:…\n  \
+                      nixactions image list --json | jq -r '.[].root'\n  nixactions image clean --keep-size 5G"
+    )]
+    Image(ImageArgs),
     /// Write a completion script for a shell
     #[command(
         after_help = "Examples:\n  nixactions completions bash > /usr/share/bash-completion/completions/nixactions\n  \
@@ -355,6 +363,63 @@ pub struct CleanArgs {
     /// Only list the runs that would be removed
     #[arg(long, short = 'n')]
     pub dry_run: bool,
+}
+
+/// Arguments of `image`.
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: ImageCommand,
+}
+
+/// The subcommands of `image`.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// List images, the last used first
+    List(ImageListArgs),
+    /// Unpack an image unless it is there, and print its digest
+    Pull(ImagePullArgs),
+    /// Remove images that are not in use
+    Remove(ImageRemoveArgs),
+    /// Remove all images that are not in use, or the least recently used ones
+    Clean(ImageCleanArgs),
+}
+
+/// Arguments of `image list`.
+#[derive(Debug, Args)]
+pub struct ImageListArgs {
+    /// Write a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `image pull`.
+#[derive(Debug, Args)]
+pub struct ImagePullArgs {
+    /// An OCI archive, an OCI layout, a docker-archive, a tar archive of a root file system, or a
+    /// reference such as docker://docker.io/library/alpine:3
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub image: String,
+    /// The digest that the image must have, such as sha256:…
+    #[arg(long)]
+    pub digest: Option<String>,
+}
+
+/// Arguments of `image remove`.
+#[derive(Debug, Args)]
+pub struct ImageRemoveArgs {
+    /// Digests, or their first digits
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// Arguments of `image clean`.
+#[derive(Debug, Args)]
+pub struct ImageCleanArgs {
+    /// Keep the last used images that fit into this size together, such as 512M or 10G
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    pub keep_size: String,
 }
 
 /// Arguments of `completions`.

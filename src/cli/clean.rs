@@ -12,7 +12,7 @@ use jiff::{Span, Zoned};
 use super::{
     CliError, Exit,
     args::CleanArgs,
-    block_on,
+    block_on, image,
     output::say,
     run::{close_all_lost, liveness},
 };
@@ -55,6 +55,8 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
     }
     if !args.dry_run {
         state.empty_trash();
+        // Images are there for the runs to come, so that only those beyond their size go.
+        image::of_state(state.path())?.tidy(&|_| false)?;
     }
     let kept = plural(
         state.runs()?.len() - if args.dry_run { removed } else { 0 },

@@ -6,6 +6,7 @@ use super::start::{ManagerError, SourceError, StartError};
 use crate::{
     embedded::EmbeddedError,
     error::{escaped, escaped_lines},
+    images::ImageError,
     language::{LanguageError, TargetError},
     plan::PlanError,
     record::{Conclusion, RunRecord},
@@ -53,6 +54,9 @@ pub enum CliError {
     /// The run directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An image cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// Nix did not give a plan.
     #[error(transparent)]
     Language(#[from] LanguageError),
@@ -161,6 +165,7 @@ impl CliError {
                 | StoreError::OtherVersion { .. }
                 | StoreError::Newer { .. },
             ) => Exit::Trouble,
+            Self::Image(error) => of_image(error),
             Self::Language(LanguageError::Failed { status, .. }) if status.code().is_none() => {
                 Exit::Trouble
             }
@@ -195,6 +200,7 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Image(error) => error.hint(),
             Self::Language(error) => error.hint(),
             Self::Start(error) => error.hint(),
             Self::Supervise(SuperviseError::Store(error)) => error.hint(),
@@ -254,6 +260,36 @@ impl CliError {
     /// Returns whether the reader of the output is gone, which is not a fault.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Returns the exit status of an image that cannot be used.
+pub(super) fn of_image(error: &ImageError) -> Exit {
+    match error {
+        ImageError::Io { .. }
+        | ImageError::Write { .. }
+        | ImageError::Held { .. }
+        | ImageError::Unreachable { .. }
+        | ImageError::Status { .. }
+        | ImageError::Registry { .. } => Exit::Trouble,
+        ImageError::Name(_)
+        | ImageError::Missing { .. }
+        | ImageError::NoImage { .. }
+        | ImageError::NoArchive { .. }
+        | ImageError::Malformed { .. }
+        | ImageError::Unusable { .. }
+        | ImageError::Digest { .. }
+        | ImageError::Size { .. }
+        | ImageError::Platform { .. }
+        | ImageError::Several { .. }
+        | ImageError::Absent { .. }
+        | ImageError::Broken { .. }
+        | ImageError::Entry { .. }
+        | ImageError::TooLarge { .. }
+        | ImageError::Login { .. }
+        | ImageError::InUse { .. }
+        | ImageError::Unknown { .. }
+        | ImageError::Ambiguous { .. } => Exit::Usage,
     }
 }
 

@@ -9,6 +9,7 @@ mod completions;
 mod exit;
 mod follow;
 mod graph;
+mod image;
 pub mod interrupts;
 mod journal;
 mod list;
@@ -132,6 +133,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Attach(args) => attach::main(args, &state()?),
         Command::Cancel(args) => cancel::main(args, &state()?),
         Command::Clean(args) => clean::main(args, &state()?),
+        Command::Image(args) => image::main(args, &state_dir(cli)?),
         Command::Completions(args) => completions::main(args),
         Command::Man(args) => man::main(args),
     }

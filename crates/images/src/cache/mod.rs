@@ -1,0 +1,526 @@
+//! The images of a state directory: each unpacked once, bounded in size together.
+//!
+//! An image is made under a lock in a directory of its own and then renamed, so that it is there
+//! whole or not at all. The lock's holders use the image, and nobody removes it meanwhile. A
+//! process that is killed leaves a directory in `unpacking/`, which the next one removes.
+
+mod remember;
+mod removal;
+
+use std::{
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use nixactions_store::remove_tree;
+use serde::{Deserialize, Serialize};
+
+pub use removal::Removal;
+
+use crate::{
+    ImageError,
+    hash::Hashing,
+    image::{Digest, ImageSource},
+    lock::{Hold, Kind},
+    source::{self, Config, Login},
+    unpack::{Limits, Notes, Tree, Whiteouts},
+};
+
+/// The time for which another process may unpack an image.
+const WAIT: Duration = Duration::from_secs(60 * 60);
+/// The size of all images together, unless the caller says another one: 20 GiB.
+const SIZE: u64 = 20 << 30;
+/// The version of `image.json`.
+const VERSION: u32 = 1;
+
+/// The images of a state directory.
+#[derive(Debug, Clone)]
+pub struct Images {
+    path: PathBuf,
+    size: u64,
+    limits: Limits,
+}
+
+/// An image that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The digest of its manifest, or of its file.
+    pub digest: Digest,
+    /// The directory that holds its root file system.
+    pub root: PathBuf,
+    /// The file or reference that it was first made from.
+    pub source: String,
+    /// Its variables, each `K=V`.
+    pub env: Vec<String>,
+    /// Its user, and its group after a colon. Empty if the image names none.
+    pub user: String,
+    /// Its working directory. Empty if the image names none.
+    pub working_dir: String,
+    /// The size of its files.
+    pub bytes: u64,
+    /// The parts that were left out, in words.
+    pub notes: Vec<String>,
+    /// The moment at which it was unpacked.
+    pub unpacked_at: Timestamp,
+    /// The moment of its last use.
+    pub used_at: Timestamp,
+}
+
+/// The file beside an image's root.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Description {
+    version: u32,
+    source: String,
+    config: Config,
+    bytes: u64,
+    notes: Notes,
+    unpacked_at: Timestamp,
+}
+
+/// An image and the lock that keeps it.
+#[derive(Debug)]
+pub struct Obtained {
+    /// The image.
+    pub image: Image,
+    /// The lock.
+    pub hold: Hold,
+    /// Whether this call has unpacked the image.
+    pub is_new: bool,
+}
+
+/// A message on the way to an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// The digest of a file is being computed.
+    Hashing(PathBuf),
+    /// Another process is unpacking the image.
+    Waiting(Digest),
+    /// A layer is being unpacked: its number and that of all layers.
+    Layer(usize, usize),
+}
+
+impl Images {
+    /// Returns the images of a state directory. Makes nothing.
+    pub fn new(state: &Path) -> Self {
+        Self {
+            path: state.join("images"),
+            size: SIZE,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Sets the size of all images together, in bytes. Only images that are not in use are removed
+    /// to keep it. No image may be larger.
+    #[must_use]
+    pub fn with_size(self, size: u64) -> Self {
+        Self { size, ..self }
+    }
+
+    /// Sets the bounds of each image.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Returns an image, which is unpacked if it is not there. `in_use` tells whether a run uses
+    /// another image, which may have to make room.
+    ///
+    /// # Errors
+    /// The image cannot be read, is refused, or cannot be written.
+    pub fn obtain(
+        &self,
+        source: &ImageSource,
+        wanted: Option<&Digest>,
+        login: &Login,
+        in_use: &dyn Fn(&Digest) -> bool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Obtained, ImageError> {
+        self.create()?;
+        let pinned = match source {
+            ImageSource::Registry(reference) => reference.digest.as_ref().or(wanted),
+            ImageSource::Path(_) => wanted,
+        };
+        // A pinned image needs no look at its source.
+        let known = match (pinned, source) {
+            (Some(pinned), _) => Some(self.alias(pinned)),
+            (None, ImageSource::Path(path)) => self.known(path),
+            (None, ImageSource::Registry(_)) => None,
+        };
+        if let Some(known) = known
+            && let Some(found) = self.find(&known)?
+        {
+            return Ok(found);
+        }
+        let before = match source {
+            ImageSource::Path(path) => remember::key_of(path),
+            ImageSource::Registry(_) => None,
+        };
+        let mut opened = source::open(source, wanted, login, &self.path)?;
+        let digest = opened.digest.clone();
+        let obtained = self.make(
+            &digest,
+            &source.to_string(),
+            in_use,
+            progress,
+            |tree, progress| {
+                let layers = opened.layers();
+                for layer in 0..layers {
+                    progress(Progress::Layer(layer + 1, layers));
+                    opened.unpack(layer, tree)?;
+                }
+                Ok(std::mem::take(&mut opened.config))
+            },
+        )?;
+        if let Some(pinned) = pinned {
+            self.remember_alias(pinned, &digest);
+        } else if let (Some(key), ImageSource::Path(path)) = (before, source) {
+            self.remember(path, &key, &digest);
+        }
+        Ok(obtained)
+    }
+
+    /// Returns the root file system of a tar archive, whose digest is that of its file.
+    ///
+    /// # Errors
+    /// The archive cannot be read, is refused, or cannot be written.
+    pub fn obtain_archive(
+        &self,
+        path: &Path,
+        in_use: &dyn Fn(&Digest) -> bool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Obtained, ImageError> {
+        self.create()?;
+        let open = || {
+            std::fs::File::open(path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => ImageError::Missing {
+                    path: path.to_owned(),
+                },
+                _ => ImageError::io("read", path, error),
+            })
+        };
+        if let Some(known) = self.known(path)
+            && let Some(found) = self.find(&known)?
+        {
+            return Ok(found);
+        }
+        let before = remember::key_of(path);
+        progress(Progress::Hashing(path.to_owned()));
+        let (_, digest) = Hashing::new(open()?, u64::MAX - 1)
+            .finish()
+            .map_err(|error| ImageError::io("read", path, error))?;
+        let name = format!("`{}`", path.display());
+        let obtained = self.make(
+            &digest,
+            &path.display().to_string(),
+            in_use,
+            progress,
+            |tree, progress| {
+                progress(Progress::Layer(1, 1));
+                // The file may change while it is read.
+                let mut reader = Hashing::new(open()?, u64::MAX - 1);
+                let plain = crate::compression::plain(&mut reader)
+                    .map_err(|error| ImageError::io("read", path, error))?;
+                tree.add(&name, plain, Whiteouts::Files)
+                    .map_err(|error| match error {
+                        ImageError::Broken { .. } if !tree.has_entries() => ImageError::NoArchive {
+                            path: path.to_owned(),
+                        },
+                        error => error,
+                    })?;
+                // Zeros are an archive without entries.
+                if !tree.has_entries() {
+                    return Err(ImageError::NoArchive {
+                        path: path.to_owned(),
+                    });
+                }
+                let (_, found) = reader
+                    .finish()
+                    .map_err(|error| ImageError::io("read", path, error))?;
+                if found != digest {
+                    return Err(ImageError::Digest {
+                        content: name.clone(),
+                        expected: digest.clone(),
+                        found,
+                    });
+                }
+                Ok(Config::default())
+            },
+        )?;
+        if let Some(key) = before {
+            self.remember(path, &key, &digest);
+        }
+        Ok(obtained)
+    }
+
+    /// Returns an image that is there, and keeps it.
+    ///
+    /// # Errors
+    /// The system refuses to read or lock it.
+    pub fn find(&self, digest: &Digest) -> Result<Option<Obtained>, ImageError> {
+        if !self.place(digest).exists() {
+            return Ok(None);
+        }
+        match self.lock(digest, Kind::Shared, Duration::ZERO)? {
+            Some(hold) => self.found(digest, hold, false),
+            // It is being removed, or made anew.
+            None => Ok(None),
+        }
+    }
+
+    /// Returns all images, the last used first.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, ImageError> {
+        let entries = match std::fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(ImageError::io("read", &self.path, error)),
+        };
+        let mut images: Vec<Image> = entries
+            .flatten()
+            .filter_map(|entry| digest_of_hex(entry.file_name().to_str()?))
+            .filter_map(|digest| self.describe(&digest))
+            .collect();
+        images.sort_by(|a, b| b.used_at.cmp(&a.used_at).then(a.digest.cmp(&b.digest)));
+        Ok(images)
+    }
+
+    /// Makes an image, unless another process does so first.
+    fn make(
+        &self,
+        digest: &Digest,
+        source: &str,
+        in_use: &dyn Fn(&Digest) -> bool,
+        progress: &mut dyn FnMut(Progress),
+        fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
+    ) -> Result<Obtained, ImageError> {
+        self.sweep(Some(digest));
+        let held = || ImageError::Held {
+            digest: digest.clone(),
+        };
+        let lock = match self.lock(digest, Kind::Alone, Duration::ZERO)? {
+            Some(lock) => lock,
+            None => {
+                if let Some(found) = self.find(digest)? {
+                    return Ok(found);
+                }
+                progress(Progress::Waiting(digest.clone()));
+                self.wait(digest)?
+            }
+        };
+        let is_there = self.place(digest).exists();
+        if !is_there && let Err(error) = self.unpack(digest, source, progress, fill) {
+            // A process that waits for the lock makes a new one.
+            let _ = std::fs::remove_file(self.lock_path(digest));
+            return Err(error);
+        }
+        let hold = lock
+            .share()
+            .map_err(|error| self.lock_error(digest, error))?;
+        // Another process may have removed the image before the lock was shared.
+        let obtained = self.found(digest, hold.ok_or_else(held)?, !is_there)?;
+        let obtained = obtained.ok_or_else(held)?;
+        if !is_there {
+            // The image is there. Room that cannot be made is made by the next one.
+            let _ = self.shrink(self.size, in_use);
+        }
+        Ok(obtained)
+    }
+
+    /// Waits until no other process unpacks an image. If it is there by then, others may use it.
+    fn wait(&self, digest: &Digest) -> Result<Hold, ImageError> {
+        let lock = self.lock(digest, Kind::Alone, WAIT)?;
+        lock.ok_or_else(|| ImageError::Held {
+            digest: digest.clone(),
+        })
+    }
+
+    fn unpack(
+        &self,
+        digest: &Digest,
+        source: &str,
+        progress: &mut dyn FnMut(Progress),
+        fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
+    ) -> Result<(), ImageError> {
+        let unpacking = self.unpacking().join(digest.hex());
+        let remove =
+            || remove_tree(&unpacking).map_err(|error| ImageError::io("remove", &unpacking, error));
+        // The lock is ours, so that its maker is gone.
+        remove()?;
+        let made = self.unpack_into(&unpacking, source, progress, fill);
+        if let Err(error) = made {
+            // The first error tells more.
+            let _ = remove();
+            return Err(error);
+        }
+        let place = self.place(digest);
+        std::fs::rename(&unpacking, &place)
+            .map_err(|error| ImageError::io("rename to", &place, error))?;
+        sync(&self.path)
+    }
+
+    fn unpack_into(
+        &self,
+        unpacking: &Path,
+        source: &str,
+        progress: &mut dyn FnMut(Progress),
+        fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
+    ) -> Result<(), ImageError> {
+        let root = unpacking.join("root");
+        make_dir(unpacking)?;
+        make_dir(&root)?;
+        let bytes = self.limits.bytes.min(self.size);
+        let mut tree = Tree::new(
+            &root,
+            Limits {
+                bytes,
+                ..self.limits
+            },
+        )?;
+        let config = fill(&mut tree, progress)?;
+        let (bytes, notes) = tree.finish()?;
+        let description = Description {
+            version: VERSION,
+            source: source.to_owned(),
+            config,
+            bytes,
+            notes,
+            unpacked_at: Timestamp::now(),
+        };
+        let path = unpacking.join("image.json");
+        nixactions_store::write_json(&path, &description, 0o600, false).map_err(
+            |error| match error {
+                nixactions_store::StoreError::Io {
+                    action,
+                    path,
+                    source,
+                } => ImageError::io(action, &path, source),
+                other => ImageError::io("write", &path, io::Error::other(other.to_string())),
+            },
+        )?;
+        // After a loss of power, the image must be there whole or not at all.
+        let file =
+            std::fs::File::open(&path).map_err(|error| ImageError::io("open", &path, error))?;
+        rustix::fs::syncfs(&file).map_err(|errno| ImageError::io("sync", unpacking, errno))
+    }
+
+    /// Returns the image of a lock, if it is there, and takes note of its use.
+    fn found(
+        &self,
+        digest: &Digest,
+        hold: Hold,
+        is_new: bool,
+    ) -> Result<Option<Obtained>, ImageError> {
+        hold.touch()
+            .map_err(|error| self.lock_error(digest, error))?;
+        Ok(self.describe(digest).map(|image| Obtained {
+            image,
+            hold,
+            is_new,
+        }))
+    }
+
+    /// Returns an image that is there.
+    fn describe(&self, digest: &Digest) -> Option<Image> {
+        let place = self.place(digest);
+        let text = std::fs::read(place.join("image.json")).ok()?;
+        let description: Description = serde_json::from_slice(&text).ok()?;
+        let mut notes = description.notes.notes;
+        if description.notes.more > 0 {
+            notes.push(format!(
+                "{} more parts were left out",
+                description.notes.more
+            ));
+        }
+        let used = std::fs::metadata(self.lock_path(digest)).and_then(|meta| meta.modified());
+        let used = used.ok().and_then(|time| Timestamp::try_from(time).ok());
+        Some(Image {
+            digest: digest.clone(),
+            root: place.join("root"),
+            source: description.source,
+            env: description.config.env,
+            user: description.config.user,
+            working_dir: description.config.working_dir,
+            bytes: description.bytes,
+            notes,
+            unpacked_at: description.unpacked_at,
+            used_at: used.unwrap_or(description.unpacked_at),
+        })
+    }
+
+    fn create(&self) -> Result<(), ImageError> {
+        if let Some(state) = self.path.parent() {
+            std::fs::create_dir_all(state)
+                .map_err(|error| ImageError::io("create", state, error))?;
+        }
+        // Set-user-ID files of images are nobody's to run: only root gets in.
+        for path in [
+            self.path.clone(),
+            self.locks(),
+            self.unpacking(),
+            self.path.join("known"),
+            self.path.join("aliases"),
+        ] {
+            make_dir(&path)?;
+        }
+        let mode = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&self.path, mode)
+            .map_err(|error| ImageError::io("set the mode of", &self.path, error))
+    }
+
+    fn place(&self, digest: &Digest) -> PathBuf {
+        self.path.join(digest.hex())
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.path.join("locks")
+    }
+
+    fn lock_path(&self, digest: &Digest) -> PathBuf {
+        self.locks().join(digest.hex())
+    }
+
+    fn unpacking(&self) -> PathBuf {
+        self.path.join("unpacking")
+    }
+
+    fn lock(
+        &self,
+        digest: &Digest,
+        kind: Kind,
+        wait: Duration,
+    ) -> Result<Option<Hold>, ImageError> {
+        Hold::take(&self.lock_path(digest), kind, wait)
+            .map_err(|error| self.lock_error(digest, error))
+    }
+
+    fn lock_error(&self, digest: &Digest, error: io::Error) -> ImageError {
+        ImageError::io("lock", &self.lock_path(digest), error)
+    }
+}
+
+/// Returns the digest of a directory's name.
+fn digest_of_hex(hex: &str) -> Option<Digest> {
+    format!("sha256:{hex}").parse().ok()
+}
+
+fn make_dir(path: &Path) -> Result<(), ImageError> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(ImageError::io("create", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a rename in a directory last (fsync(2)).
+fn sync(path: &Path) -> Result<(), ImageError> {
+    std::fs::File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| ImageError::io("sync", path, error))
+}

@@ -1,0 +1,285 @@
+//! The files of an image on disk: of a directory, or of a tar archive that is read in place.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::{ImageError, archive::Meter, compression};
+
+/// The most files of an archive that holds an image, and the most bytes of its plain content.
+const FILES_MAX: usize = 100_000;
+const PLAIN_MAX: u64 = 64 << 30;
+/// The most links in a row.
+const LINKS_MAX: usize = 8;
+
+/// The kinds of roots that a plan may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// A directory.
+    Directory,
+    /// A tar archive, which [`crate::Images`] unpacks.
+    Archive,
+    /// A disk image, which systemd mounts.
+    Disk,
+}
+
+/// Returns the kind of a root file system by its first bytes.
+///
+/// # Errors
+/// The path does not exist or cannot be read.
+pub fn root_of(path: &Path) -> Result<Root, ImageError> {
+    let meta = std::fs::metadata(path).map_err(|error| absent(path, error))?;
+    if meta.is_dir() {
+        return Ok(Root::Directory);
+    }
+    let file = File::open(path).map_err(|error| absent(path, error))?;
+    // Only a tar archive, plain or compressed, starts with a header that has its magic.
+    let mut start = Vec::new();
+    let read = compression::plain(file).and_then(|plain| plain.take(512).read_to_end(&mut start));
+    let is_archive = read.is_ok() && start.get(257..262) == Some(b"ustar");
+    Ok(if is_archive {
+        Root::Archive
+    } else {
+        Root::Disk
+    })
+}
+
+fn absent(path: &Path, error: io::Error) -> ImageError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ImageError::Missing {
+            path: path.to_owned(),
+        },
+        _ => ImageError::io("read", path, error),
+    }
+}
+
+/// A reader of a file, and the file's size.
+type OpenFile<'a> = (Box<dyn Read + 'a>, u64);
+
+/// The files of an image on disk.
+pub(super) struct Files {
+    path: PathBuf,
+    content: Content,
+}
+
+enum Content {
+    Directory,
+    Archive {
+        file: File,
+        /// The offset and size of each file.
+        files: HashMap<String, (u64, u64)>,
+    },
+}
+
+impl Files {
+    /// Opens a directory or an archive. `scratch` is a directory for the plain content of a
+    /// compressed one.
+    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, ImageError> {
+        let meta = std::fs::metadata(path).map_err(|error| absent(path, error))?;
+        let content = if meta.is_dir() {
+            Content::Directory
+        } else {
+            let file = File::open(path).map_err(|error| absent(path, error))?;
+            let mut file = uncompressed(path, file, scratch)?;
+            let files = index(path, &mut file)?;
+            Content::Archive { file, files }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            content,
+        })
+    }
+
+    /// Returns the path of the directory or archive.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a file. Returns `None` if it is not there. Also returns its size.
+    pub(super) fn file(&self, name: &str) -> Result<Option<OpenFile<'_>>, ImageError> {
+        match &self.content {
+            Content::Directory => {
+                let path = self.path.join(name);
+                let open = || -> io::Result<(File, u64)> {
+                    let file = File::open(&path)?;
+                    let meta = file.metadata()?;
+                    if !meta.is_file() {
+                        return Err(io::Error::other("not a plain file"));
+                    }
+                    Ok((file, meta.len()))
+                };
+                match open() {
+                    Ok((file, size)) => Ok(Some((Box::new(file), size))),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(ImageError::io("read", &path, error)),
+                }
+            }
+            Content::Archive { file, files } => Ok(files.get(name).map(|(offset, size)| {
+                let section = Section {
+                    file,
+                    at: *offset,
+                    end: offset + size,
+                };
+                (Box::new(section) as Box<dyn Read>, *size)
+            })),
+        }
+    }
+
+    /// Reads a small file.
+    pub(super) fn small(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, ImageError> {
+        let Some((reader, size)) = self.file(name)? else {
+            return Ok(None);
+        };
+        if size > max {
+            return Err(ImageError::TooLarge {
+                archive: format!("`{name}` in `{}`", self.path.display()),
+                limit: format!("{max} bytes"),
+            });
+        }
+        let mut bytes = Vec::new();
+        reader
+            .take(max)
+            .read_to_end(&mut bytes)
+            .map_err(|error| ImageError::io("read", &self.path, error))?;
+        Ok(Some(bytes))
+    }
+}
+
+/// A part of a file.
+struct Section<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        let count = self.file.read_at(&mut buffer[..most], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Returns the file itself, or for a compressed one a file without a name that holds its plain
+/// content.
+fn uncompressed(path: &Path, mut file: File, scratch: &Path) -> Result<File, ImageError> {
+    let read = |error| ImageError::io("read", path, error);
+    let mut magic = [0; 262];
+    let count = file.read_at(&mut magic, 0).map_err(read)?;
+    if count == magic.len() && magic[257..] == *b"ustar" {
+        return Ok(file);
+    }
+    let write = |error| ImageError::io("write a temporary file in", scratch, error);
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let plain = rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR);
+    let mut plain = File::from(plain.map_err(|errno| write(errno.into()))?);
+    file.seek(SeekFrom::Start(0)).map_err(read)?;
+    let no_archive = || ImageError::NoImage {
+        path: path.to_owned(),
+    };
+    let mut reader = compression::plain(file).map_err(read)?.take(PLAIN_MAX);
+    // A file that is not an archive at all is not copied.
+    let mut start = Vec::new();
+    (&mut reader)
+        .take(512)
+        .read_to_end(&mut start)
+        .map_err(|_| no_archive())?;
+    if start.get(257..262) != Some(b"ustar") {
+        return Err(no_archive());
+    }
+    io::copy(&mut start.as_slice(), &mut plain).map_err(write)?;
+    io::copy(&mut reader, &mut plain).map_err(write)?;
+    Ok(plain)
+}
+
+/// Returns the places of all files of an archive.
+fn index(path: &Path, file: &mut File) -> Result<HashMap<String, (u64, u64)>, ImageError> {
+    let broken = |source| ImageError::Broken {
+        archive: format!("`{}`", path.display()),
+        source,
+    };
+    file.seek(SeekFrom::Start(0)).map_err(broken)?;
+    let mut files = HashMap::new();
+    let mut links = Vec::new();
+    let (meter, allowance) = Meter::new(file);
+    let mut reader = tar::Archive::new(meter);
+    for entry in reader.entries_with_seek().map_err(broken)? {
+        // The content of files is skipped, so that headers are all that is read.
+        allowance.renew();
+        let entry = entry.map_err(broken)?;
+        let Some(name) = plain_name(&entry.path_bytes()) else {
+            continue;
+        };
+        match entry.header().entry_type() {
+            tar::EntryType::Regular | tar::EntryType::Continuous => {
+                files.insert(name, (entry.raw_file_position(), entry.size()));
+            }
+            kind @ (tar::EntryType::Symlink | tar::EntryType::Link) => {
+                let target = entry.link_name_bytes().unwrap_or_default();
+                let target = if kind == tar::EntryType::Link {
+                    plain_name(&target)
+                } else {
+                    relative(&name, &target)
+                };
+                links.extend(target.map(|target| (name, target)));
+            }
+            _ => {}
+        }
+        if files.len() + links.len() > FILES_MAX {
+            return Err(ImageError::TooLarge {
+                archive: format!("`{}`", path.display()),
+                limit: format!("{FILES_MAX} files"),
+            });
+        }
+    }
+    // Older archives of Docker have links from a layer to an equal one.
+    let links: HashMap<String, String> = links.into_iter().collect();
+    for name in links.keys() {
+        let mut target = name;
+        for _ in 0..LINKS_MAX {
+            match links.get(target) {
+                Some(next) => target = next,
+                None => break,
+            }
+        }
+        if let Some(place) = files.get(target).copied() {
+            files.entry(name.clone()).or_insert(place);
+        }
+    }
+    Ok(files)
+}
+
+/// Returns a name without the parts that mean nothing, if it is UTF-8 and stays in the archive.
+fn plain_name(name: &[u8]) -> Option<String> {
+    let parts: Vec<_> = std::str::from_utf8(name)
+        .ok()?
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    (!parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+/// Returns the name to which a link leads.
+fn relative(name: &str, target: &[u8]) -> Option<String> {
+    let target = std::str::from_utf8(target).ok()?;
+    let mut parts: Vec<&str> = name.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}

@@ -1,0 +1,205 @@
+//! `nixactions image`: lists, unpacks and removes the images of a state directory.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    CliError, Exit,
+    args::{
+        ImageArgs, ImageCleanArgs, ImageCommand, ImageListArgs, ImagePullArgs, ImageRemoveArgs,
+    },
+    output::{colour, say},
+};
+use crate::{
+    error::{escaped, escaped_json},
+    images::{Image, ImageError, Images, Login, Progress, Removal},
+    plan,
+    report::{Bytes, Table, plural},
+};
+use nixactions_core::image::{Digest, ImageSource};
+
+/// The variable with the size of all images together.
+const SIZE_VARIABLE: &str = "NIXACTIONS_IMAGES_SIZE";
+/// The digits of a digest that a table shows.
+const SHORT: usize = 12;
+
+pub(super) fn main(args: &ImageArgs, state: &Path) -> Result<Exit, CliError> {
+    let images = of_state(state)?;
+    match &args.command {
+        ImageCommand::List(args) => list(args, &images),
+        ImageCommand::Pull(args) => pull(args, &images),
+        ImageCommand::Remove(args) => remove(args, &images),
+        ImageCommand::Clean(args) => clean(args, &images),
+    }
+}
+
+/// Returns the images of a state directory, with the size that the caller's environment sets.
+pub(super) fn of_state(state: &Path) -> Result<Images, CliError> {
+    let state = std::path::absolute(state).map_err(CliError::Runtime)?;
+    let images = Images::new(&state);
+    match env::var(SIZE_VARIABLE) {
+        Ok(text) => {
+            let size = plan::size(&text).ok_or(CliError::BadSize { text })?;
+            Ok(images.with_size(size))
+        }
+        Err(_) => Ok(images),
+    }
+}
+
+/// An image as `list --json` writes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    digest: &'a Digest,
+    root: &'a Path,
+    source: &'a str,
+    bytes: u64,
+    env: &'a [String],
+    user: &'a str,
+    working_dir: &'a str,
+    notes: &'a [String],
+    unpacked_at: Timestamp,
+    used_at: Timestamp,
+}
+
+fn list(args: &ImageListArgs, images: &Images) -> Result<Exit, CliError> {
+    let all = images.list()?;
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let written = if args.json {
+        let rows: Vec<_> = all.iter().map(row).collect();
+        serde_json::to_string_pretty(&rows)
+            .map_err(std::io::Error::from)
+            .and_then(|json| writeln!(out, "{}", escaped_json(&json)))
+    } else {
+        let mut table = Table::new(&["image", "size", "used", "source"]);
+        for image in &all {
+            table.row(vec![
+                (image.digest.hex()[..SHORT].to_owned(), None),
+                (Bytes(image.bytes).to_string(), None),
+                (image.used_at.strftime("%F %T").to_string(), None),
+                (escaped(&image.source).into_owned(), None),
+            ]);
+        }
+        if table.is_empty() {
+            say("no images");
+            Ok(())
+        } else {
+            table.write(&mut out, colour())
+        }
+    };
+    written
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)?;
+    Ok(Exit::Success)
+}
+
+fn row(image: &Image) -> Row<'_> {
+    Row {
+        digest: &image.digest,
+        root: &image.root,
+        source: &image.source,
+        bytes: image.bytes,
+        env: &image.env,
+        user: &image.user,
+        working_dir: &image.working_dir,
+        notes: &image.notes,
+        unpacked_at: image.unpacked_at,
+        used_at: image.used_at,
+    }
+}
+
+fn pull(args: &ImagePullArgs, images: &Images) -> Result<Exit, CliError> {
+    let wanted: Option<Digest> = match &args.digest {
+        Some(text) => Some(text.parse().map_err(ImageError::from)?),
+        None => None,
+    };
+    let source = source_of(&args.image)?;
+    let mut progress = |progress: Progress| say(&escaped(&told(&progress)));
+    let obtained = images.obtain(
+        &source,
+        wanted.as_ref(),
+        &Login::from_environment(),
+        &|_| false,
+        &mut progress,
+    );
+    let obtained = match (obtained, &source) {
+        // A root file system has no digest but that of its file.
+        (Err(ImageError::NoImage { .. }), ImageSource::Path(path)) if path.is_file() => {
+            let obtained = images.obtain_archive(path, &|_| false, &mut progress)?;
+            match wanted {
+                Some(wanted) if wanted != obtained.image.digest => {
+                    return Err(CliError::from(ImageError::Digest {
+                        content: format!("`{}`", path.display()),
+                        expected: wanted,
+                        found: obtained.image.digest,
+                    }));
+                }
+                _ => obtained,
+            }
+        }
+        (obtained, _) => obtained?,
+    };
+    for note in &obtained.image.notes {
+        say(&format!("note: {}", escaped(note)));
+    }
+    writeln!(std::io::stdout(), "{}", obtained.image.digest).map_err(CliError::Output)?;
+    Ok(Exit::Success)
+}
+
+/// Returns the place that an argument names. A path may be relative here.
+fn source_of(text: &str) -> Result<ImageSource, CliError> {
+    if text.starts_with("docker://") || !Path::new(text).exists() {
+        return Ok(text.parse().map_err(ImageError::from)?);
+    }
+    let path: PathBuf = std::path::absolute(text).map_err(CliError::Runtime)?;
+    Ok(ImageSource::Path(path))
+}
+
+/// Returns a message on the way to an image.
+pub(super) fn told(progress: &Progress) -> String {
+    match progress {
+        Progress::Hashing(path) => format!("computing the digest of {}", path.display()),
+        Progress::Waiting(digest) => format!("another process is unpacking {digest}, waiting"),
+        Progress::Layer(layer, layers) => format!("unpacking layer {layer} of {layers}"),
+    }
+}
+
+fn remove(args: &ImageRemoveArgs, images: &Images) -> Result<Exit, CliError> {
+    let names: BTreeSet<_> = args.images.iter().collect();
+    for name in names {
+        let removal = images.remove(name, &|_| false)?;
+        writeln!(std::io::stdout(), "{}", removal.digest).map_err(CliError::Output)?;
+    }
+    Ok(Exit::Success)
+}
+
+fn clean(args: &ImageCleanArgs, images: &Images) -> Result<Exit, CliError> {
+    let keep = plan::size(&args.keep_size).ok_or_else(|| CliError::BadSize {
+        text: args.keep_size.clone(),
+    })?;
+    images.sweep(None);
+    let removed = images.shrink(keep, &|_| false)?;
+    let mut out = std::io::stdout().lock();
+    for removal in &removed {
+        writeln!(out, "{}", removal.digest).map_err(CliError::Output)?;
+    }
+    say(&summary(&removed, images.list()?.len()));
+    Ok(Exit::Success)
+}
+
+fn summary(removed: &[Removal], left: usize) -> String {
+    let bytes = removed.iter().map(|removal| removal.bytes).sum();
+    format!(
+        "removed {} ({}), {} left",
+        plural(removed.len(), "image"),
+        Bytes(bytes),
+        plural(left, "image")
+    )
+}
