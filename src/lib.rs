@@ -6,6 +6,9 @@
 //!
 //! ```text
 //! src/cli                      one file per subcommand; the only place that wires layers together
+//! src/start                    makes a run of a plan
+//! src/follow                   follows a run to its end
+//! src/interrupts               the signals that end a command early
 //! crates/engine/   supervisor  the live process of a run
 //!                  embedded    the private manager
 //! crates/runner/               the program `nixactions-runner`, which lives one job
@@ -26,10 +29,13 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+pub mod follow;
+pub mod interrupts;
 pub mod language;
 pub mod report;
+pub mod start;
 
-pub use nixactions_core::{bounds, error, event, ids, log, record, status};
+pub use nixactions_core::{bounds, error, event, ids, log, origin, reason, record, status};
 pub use nixactions_engine::{embedded, overlay, roots, supervisor, systemd, unit};
 pub use nixactions_images as images;
 pub use nixactions_plan::{self as plan, graph};

@@ -12,7 +12,7 @@ use nixactions::{
 };
 use nixactions_harness::{Evaluator, Suite, or_skip};
 
-const PAGES: [&str; 22] = [
+const PAGES: [&str; 23] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -26,6 +26,7 @@ const PAGES: [&str; 22] = [
     "docs/glossary.md",
     "docs/nix.md",
     "docs/plan.md",
+    "docs/record.md",
     "docs/sandbox.md",
     "docs/design.md",
     "docs/secrets.md",
@@ -271,7 +272,7 @@ fn every_field_of_the_json_output_is_documented() {
         ("crates/core/src/record.rs", "MatrixRecord", "### Jobs"),
         ("crates/core/src/record.rs", "StepRecord", "### Steps"),
         ("crates/core/src/record.rs", "Annotation", "### Annotations"),
-        ("src/cli/list.rs", "Row", "## `list --json`"),
+        ("crates/store/src/view.rs", "Overview", "## `list --json`"),
     ];
     for (file, name, heading) in types {
         let section = page
@@ -294,8 +295,17 @@ fn every_field_of_the_json_output_is_documented() {
 fn names_in_json(file: &str, name: &str) -> Vec<String> {
     let source = syn::parse_file(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
     let fields = |fields: &syn::Fields| -> Vec<String> {
-        let names = fields.iter().filter_map(|field| field.ident.as_ref());
-        names.map(|ident| camel_case(&ident.to_string())).collect()
+        let renamed = |attribute: &syn::Attribute| {
+            let arguments = attribute.meta.require_list().ok()?.tokens.to_string();
+            let (_, name) = arguments.split_once("rename = \"")?;
+            Some(name.split('"').next()?.to_owned())
+        };
+        let name = |field: &syn::Field| {
+            let ident = field.ident.as_ref()?.to_string();
+            let other = field.attrs.iter().find_map(renamed);
+            Some(other.unwrap_or_else(|| camel_case(&ident)))
+        };
+        fields.iter().filter_map(name).collect()
     };
     let mut found = Vec::new();
     for item in source.items {
@@ -379,6 +389,7 @@ fn job_unit(text: &str) -> Vec<String> {
         mounts_source: false,
         roots: Default::default(),
         max_parallel: 2,
+        origin: None,
     };
     let context = Context {
         plan: &plan,

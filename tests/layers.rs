@@ -17,17 +17,20 @@ use syn::{
 };
 
 /// The layers, lowest first.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 14] = [
     &["expression"],
     CENTRAL,
     &["programs"],
     &["plan"],
     &["graph"],
     &["unit"],
-    &["report", "store"],
+    &["store"],
+    &["report"],
     &["images"],
     &["systemd", "overlay", "roots", "language"],
     &["supervisor", "runner", "embedded"],
+    &["interrupts"],
+    &["start", "follow"],
     &["cli"],
 ];
 
@@ -43,7 +46,9 @@ const CENTRAL: &[&str] = &[
     "image",
     "log",
     "names",
+    "origin",
     "paths",
+    "reason",
     "record",
     "settings",
     "spec",

@@ -148,6 +148,7 @@ fn the_timer_starts_one_run_after_the_other(manager: &Manager) {
             serde_json::from_slice::<Value>(&fs::read(record).ok()?).ok()
         });
         assert_eq!(record["conclusion"], "success", "{record:#}");
+        assert_eq!(record["trigger"], "schedule", "{record:#}");
     }
     manager.systemctl(&["stop", "nixactions@ci.timer"]).ok();
 }

@@ -20,7 +20,6 @@ on_managers!(a_large_source_is_mounted_in_a_root on system_252, system_262);
 on_managers!(a_root_that_cannot_be_used_is_refused on system_252, system_262);
 on_managers!(a_users_manager_refuses_roots on user_262);
 on_managers!(a_root_that_cannot_be_mounted_is_the_reason on system_252, system_257, system_262);
-on_managers!(a_user_of_systemds_own_may_write_to_the_root on system_252, system_257, system_262);
 on_managers!(an_empty_root_has_the_store on system_252, system_262);
 on_managers!(capabilities_hold_in_the_job_alone on system_252, system_257, system_262);
 on_managers!(a_private_network_is_loopback_alone on system_252, system_262);
@@ -418,16 +417,6 @@ fn a_root_that_cannot_be_mounted_is_the_reason(manager: &Manager) {
         reason.starts_with("its root file system: ") && reason.contains("id-mapped"),
         "{reason}"
     );
-    is_unmounted(manager);
-}
-
-/// As on hosts that do not look users up by systemd.
-fn a_user_of_systemds_own_may_write_to_the_root(manager: &Manager) {
-    let executor = json!({ "properties": { "DynamicUser": "yes" } });
-    let script = "id -u; touch /etc/mine /usr/bin/mine here $HOME/here; echo user=$(id -un)";
-    let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
-    let finished = manager.run(&plan, &NONE).exits(0);
-    assert_eq!(finished.value("j", "user"), "nixactions-rooted-1-j");
     is_unmounted(manager);
 }
 

@@ -113,6 +113,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         mounts_source: settings.source,
         roots: Default::default(),
         max_parallel: plan.max_parallel.unwrap_or(2),
+        origin: None,
     };
     let graph = Graph::new(plan).expect("the plan is good");
     let context = Context {

@@ -346,6 +346,7 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         mounts_source: false,
         roots: Default::default(),
         max_parallel: plan.max_parallel.expect("the plans say"),
+        origin: None,
     };
     for name in graph.names() {
         create_job(&run.job(name), &[]).expect("the run directory is writable");

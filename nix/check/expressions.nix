@@ -47,6 +47,11 @@ let
           "workflow"
           "job"
           "attempt"
+          "event"
+          "ref"
+          "sha"
+          "repository"
+          "actor"
         ];
       };
       # The contexts that a later step sees.

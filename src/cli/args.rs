@@ -155,9 +155,32 @@ pub struct RunArgs {
     /// directory]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub source: Option<PathBuf>,
+    /// The cause of the run, for its record [default: schedule for a service that a timer started,
+    /// else manual]
+    #[arg(long, value_enum)]
+    pub trigger: Option<TriggerArg>,
+    /// The user who started the run, for its record [default: the calling user]
+    #[arg(long, value_name = "NAME")]
+    pub actor: Option<String>,
     /// The form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// The causes of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "camelCase")]
+pub enum TriggerArg {
+    /// A person or a program
+    Manual,
+    /// A timer
+    Schedule,
+    /// A push to a branch
+    Push,
+    /// A pull request
+    PullRequest,
+    /// A push of a tag
+    Tag,
 }
 
 /// The workflow of a command.

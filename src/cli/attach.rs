@@ -1,13 +1,16 @@
 //! `nixactions attach`: follows a run that was started elsewhere.
 
 use super::{
-    CliError, Exit, FollowOptions, Interrupt, Shown,
+    CliError, Exit,
     args::AttachArgs,
     block_on,
+    exit::tell_follow,
+    notify,
     output::renderer,
     run::{close_lost, to_the_end},
 };
 use crate::{
+    follow::{FollowOptions, Interrupt, Shown},
     store::{Liveness, StateDir},
     supervisor::Jobs,
 };
@@ -31,6 +34,8 @@ pub(super) fn main(args: &AttachArgs, state: &StateDir) -> Result<Exit, CliError
         interrupts: None,
         shown: Shown::Everything,
         fresh: false,
+        is_service: notify::is_service(),
+        tell: tell_follow,
     };
     block_on(to_the_end(&run, options))
 }

@@ -9,6 +9,7 @@ use super::{
     run::{close_lost, liveness},
 };
 use crate::{
+    follow::FollowError,
     store::{Liveness, StateDir},
     supervisor::Jobs,
 };
@@ -48,9 +49,9 @@ pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError
             });
         }
         Liveness::Lost => {
-            return Err(CliError::Lost {
+            return Err(CliError::from(FollowError::Lost {
                 run: id.to_string(),
-            });
+            }));
         }
         Liveness::Running => {}
     }

@@ -6,13 +6,14 @@ use super::{
     CliError, Exit,
     args::{CheckArgs, TargetArgs},
     block_on,
-    start::StartError,
 };
 use crate::{
     error::escaped_lines,
     graph::Graph,
     plan::{self, Plan},
-    report, store, systemd,
+    report,
+    start::StartError,
+    store, systemd,
     unit::{self, Placement},
 };
 

@@ -2,14 +2,15 @@
 
 use std::{error::Error, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
-use super::start::{ManagerError, SourceError, StartError};
 use crate::{
     embedded::EmbeddedError,
     error::{escaped, escaped_lines},
+    follow::{FollowError, Followed},
     images::ImageError,
     language::{LanguageError, TargetError},
     plan::PlanError,
-    record::{Conclusion, RunRecord},
+    record::Conclusion,
+    start::{ManagerError, RerunError, SourceError, StartError},
     store::StoreError,
     supervisor::SuperviseError,
 };
@@ -36,14 +37,26 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl Exit {
-    /// Returns the exit status of `run` and `attach` for this record.
-    pub fn of(record: &RunRecord) -> Self {
-        match record.conclusion {
-            Some(Conclusion::Success | Conclusion::Skipped) => Self::Success,
-            Some(Conclusion::Failure) => Self::Failure,
-            Some(Conclusion::Cancelled) => Self::Cancelled,
-            None => Self::Trouble,
+impl From<Followed> for Exit {
+    fn from(followed: Followed) -> Self {
+        match followed {
+            Followed::Run(Some(Conclusion::Success | Conclusion::Skipped)) | Followed::Lines => {
+                Self::Success
+            }
+            Followed::Run(Some(Conclusion::Failure)) => Self::Failure,
+            Followed::Run(Some(Conclusion::Cancelled)) | Followed::Left => Self::Cancelled,
+            Followed::Run(None) => Self::Trouble,
+        }
+    }
+}
+
+impl From<FollowError> for CliError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Store(error) => Self::Store(error),
+            FollowError::Output(error) => Self::Output(error),
+            FollowError::Signals(error) => Self::Runtime(error),
+            other => Self::Follow(other),
         }
     }
 }
@@ -63,6 +76,9 @@ pub enum CliError {
     /// A run was not started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A run was not followed to its end.
+    #[error(transparent)]
+    Follow(FollowError),
     /// The supervisor failed.
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
@@ -93,12 +109,6 @@ pub enum CliError {
         /// The run.
         run: String,
     },
-    /// The run has no supervisor any more.
-    #[error("run `{run}` is lost: its supervisor is gone and left no record")]
-    Lost {
-        /// The run.
-        run: String,
-    },
     /// The run's own manager ended, and the run with it.
     #[error("run `{run}` is lost: its manager has ended")]
     ManagerGone {
@@ -118,21 +128,6 @@ pub enum CliError {
     BadSize {
         /// The given text.
         text: String,
-    },
-    /// Somebody removed the run's directory.
-    #[error("the directory of run `{run}` was removed while it went on")]
-    Removed {
-        /// The run.
-        run: String,
-    },
-    /// journalctl cannot be started.
-    #[error("failed to start `journalctl`")]
-    Journal(#[source] io::Error),
-    /// journalctl failed.
-    #[error("`journalctl` failed: {message}")]
-    JournalFailed {
-        /// Its error message.
-        message: String,
     },
     /// A file or directory that the user named cannot be written.
     #[error("failed to write `{}`", path.display())]
@@ -180,18 +175,23 @@ impl CliError {
                 Exit::Trouble
             }
             Self::Language(LanguageError::Interrupted) => Exit::Cancelled,
-            Self::Start(error) => error.exit(),
+            Self::Start(error) => of_start(error),
             Self::Supervise(_) => Exit::Trouble,
             Self::NoStateDir
             | Self::NoJob { .. }
             | Self::AlreadyFinished { .. }
             | Self::BadAge { .. }
             | Self::BadSize { .. } => Exit::Usage,
-            Self::NeverStarted { .. }
-            | Self::Lost { .. }
-            | Self::ManagerGone { .. }
-            | Self::Removed { .. } => Exit::Trouble,
-            Self::Journal(_) | Self::JournalFailed { .. } => Exit::Trouble,
+            Self::NeverStarted { .. } | Self::ManagerGone { .. } => Exit::Trouble,
+            Self::Follow(
+                FollowError::Store(_)
+                | FollowError::Lost { .. }
+                | FollowError::Removed { .. }
+                | FollowError::Journal(_)
+                | FollowError::JournalFailed { .. }
+                | FollowError::Output(_)
+                | FollowError::Signals(_),
+            ) => Exit::Trouble,
             Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => Exit::Trouble,
         }
     }
@@ -216,26 +216,11 @@ impl CliError {
             Self::AlreadyFinished { run, .. } | Self::NeverStarted { run } => {
                 Some(format!("see `nixactions show {run}`"))
             }
-            Self::Lost { run } => Some(format!(
-                "`nixactions show {run}` shows its jobs; `nixactions cancel {run}` stops those that \
-                 still run"
-            )),
             Self::ManagerGone { run, .. } => Some(format!(
                 "`nixactions show {run}` shows its finished jobs, `nixactions logs {run}` its output"
             )),
-            Self::Removed { .. } => Some(
-                "its supervisor stops the jobs; use `nixactions cancel` to end a run".to_owned(),
-            ),
-            Self::Journal(_) => Some(
-                "install journalctl, a part of systemd: logs cannot be read without it".to_owned(),
-            ),
-            Self::JournalFailed { message } if message.contains("permission") => {
-                Some("run as root, or as a member of the group `systemd-journal`".to_owned())
-            }
-            Self::JournalFailed { .. }
-            | Self::Write { .. }
-            | Self::Output(_)
-            | Self::Runtime(_) => None,
+            Self::Follow(error) => error.hint(),
+            Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => None,
         }
     }
 
@@ -250,8 +235,8 @@ impl CliError {
                 | StartError::Manager(ManagerError::None { .. })
                 // git's own messages.
                 | StartError::Source(SourceError::Git { .. }),
-            )
-            | Self::JournalFailed { .. } => true,
+            ) => true,
+            Self::Follow(error) => has_lines(error),
             Self::Language(LanguageError::Target(TargetError::Nothing { .. })) => true,
             _ => false,
         }
@@ -293,11 +278,57 @@ pub(super) fn of_image(error: &ImageError) -> Exit {
     }
 }
 
+/// Returns the exit status of a run that was not started: bad usage for a bad plan or request,
+/// trouble for everything else.
+fn of_start(error: &StartError) -> Exit {
+    match error {
+        StartError::Plan(PlanError::Faulty { .. } | PlanError::Read { .. })
+        | StartError::Unsupported(_)
+        | StartError::Graph(_)
+        | StartError::Environment(_)
+        | StartError::Roots(_) => Exit::Usage,
+        StartError::Source(SourceError::NotADirectory(_))
+        | StartError::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
+        StartError::Rerun(
+            RerunError::Running(_)
+            | RerunError::NothingFailed(_)
+            | RerunError::NoJob { .. }
+            | RerunError::Secrets { .. }
+            | RerunError::Collected { .. },
+        ) => Exit::Usage,
+        StartError::Rerun(RerunError::NeverStarted(_)) => Exit::Trouble,
+        StartError::Source(_)
+        | StartError::Manager(_)
+        | StartError::Store(_)
+        | StartError::Systemd(_)
+        | StartError::Embedded(_)
+        | StartError::NoRunner { .. }
+        | StartError::Here(..) => Exit::Trouble,
+        StartError::Interrupted(_) => Exit::Cancelled,
+    }
+}
+
 /// Returns the message for the user: the error, each cause once, and the hint. Text from arguments,
 /// plans and other programs is escaped.
 pub fn tell(error: &CliError, hint: Option<&str>) -> String {
+    // The hints of several faults have one line each.
+    let has_hints = matches!(error, CliError::Start(_));
+    rendered(error, error.has_lines(), hint, has_hints)
+}
+
+/// Returns the message for an error of the code that follows a run.
+pub(super) fn tell_follow(error: &FollowError) -> String {
+    rendered(error, has_lines(error), error.hint().as_deref(), false)
+}
+
+/// Returns whether the message of an error has several lines.
+fn has_lines(error: &FollowError) -> bool {
+    matches!(error, FollowError::JournalFailed { .. })
+}
+
+fn rendered(error: &dyn Error, has_lines: bool, hint: Option<&str>, has_hints: bool) -> String {
     let safe = |text: &str| {
-        if error.has_lines() {
+        if has_lines {
             escaped_lines(text)
         } else {
             escaped(text).into_owned()
@@ -316,8 +347,7 @@ pub fn tell(error: &CliError, hint: Option<&str>) -> String {
         next = cause.source();
     }
     if let Some(hint) = hint {
-        // The hints of several faults have one line each.
-        let hint = if matches!(error, CliError::Start(_)) {
+        let hint = if has_hints {
             escaped_lines(hint)
         } else {
             escaped(hint).into_owned()
@@ -344,9 +374,10 @@ mod tests {
             told,
             "error: failed to read `/x`\n  because: permission denied\nhint: run as root, or name a directory of your own with `--state-dir`"
         );
-        let twice = CliError::JournalFailed {
+        let twice = CliError::from(FollowError::JournalFailed {
             message: "no".into(),
-        };
+            is_denied: false,
+        });
         assert_eq!(tell(&twice, None), "error: `journalctl` failed: no");
     }
 
@@ -395,7 +426,7 @@ mod tests {
         );
         let mut exit = |conclusion| {
             record.conclusion = conclusion;
-            Exit::of(&record) as u8
+            Exit::from(Followed::Run(record.conclusion)) as u8
         };
         assert_eq!(exit(None), 3);
         assert_eq!(exit(Some(Conclusion::Success)), 0);

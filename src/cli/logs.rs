@@ -1,11 +1,12 @@
 //! `nixactions logs`: shows the output of a run's jobs.
 
 use super::{
-    CliError, Exit, FollowOptions, Interrupt, Shown, args::LogsArgs, block_on, follow,
-    journal::Lines, output::renderer,
+    CliError, Exit, args::LogsArgs, block_on, exit::tell_follow, notify, output::renderer,
 };
 use crate::{
+    follow::{FollowOptions, Interrupt, Lines, Shown, follow},
     ids::JobName,
+    plan::nearest,
     store::{JournalQuery, Liveness, Mode, RunDir, StateDir},
 };
 
@@ -25,13 +26,16 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
             interrupts: None,
             shown: Shown::Lines(job),
             fresh: false,
+            is_service: notify::is_service(),
+            tell: tell_follow,
         };
-        return block_on(follow(&run, options, async || {
+        let alive = async || {
             matches!(
                 super::run::liveness(&run),
                 Liveness::Running | Liveness::Finished
             )
-        }));
+        };
+        return block_on(async { Ok(follow(&run, options, alive).await?.into()) });
     }
     let shown = block_on(show(args, &run, job.as_ref()))?;
     if shown == 0 && liveness == Liveness::Incomplete {
@@ -83,12 +87,8 @@ fn known_job(run: &RunDir, text: &str) -> Result<JobName, CliError> {
     if let Some(job) = known.iter().find(|job| job.as_str() == text) {
         return Ok(job.clone());
     }
-    let nearest = known
-        .iter()
-        .map(|job| (strsim::jaro(job.as_str(), text), job))
-        .filter(|(score, _)| *score > 0.7);
-    let hint = match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((_, nearest)) => Some(format!("did you mean `{nearest}`?")),
+    let hint = match nearest(text, known.iter().map(JobName::as_str)) {
+        Some(nearest) => Some(format!("did you mean `{nearest}`?")),
         None if known.is_empty() => None,
         None => {
             let names: Vec<&str> = known.iter().take(10).map(JobName::as_str).collect();

@@ -7,11 +7,8 @@ mod check;
 mod clean;
 mod completions;
 mod exit;
-mod follow;
 mod graph;
 mod image;
-pub mod interrupts;
-mod journal;
 mod list;
 mod logs;
 mod man;
@@ -20,11 +17,9 @@ mod output;
 mod rerun;
 mod run;
 mod show;
-pub mod start;
 mod summary;
 mod supervise;
 mod target;
-mod watch;
 
 use std::{
     env,
@@ -39,10 +34,9 @@ use nix::sys::stat::{Mode, umask};
 
 use args::{Cli, Command};
 pub use exit::{CliError, Exit, tell};
-pub use follow::{FollowOptions, Interrupt, Shown, follow};
 pub use output::renderer;
 
-use crate::{embedded, error::escaped, overlay, store::StateDir};
+use crate::{embedded, error::escaped, interrupts, overlay, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {

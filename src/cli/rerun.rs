@@ -6,8 +6,10 @@ use super::{
     CliError, Exit,
     args::RerunArgs,
     block_on,
-    interrupts::Interrupts,
     run::{choice, show},
+};
+use crate::{
+    interrupts::Interrupts,
     start::{RerunRequest, Which, rerun},
 };
 

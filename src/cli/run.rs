@@ -10,18 +10,20 @@ use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
 use super::{
-    CliError, Exit, FollowOptions, Interrupt,
-    args::{ManagerArg, OutputArgs, RunArgs},
-    block_on, follow,
-    follow::Shown,
-    interrupts::{Interrupted, Interrupts},
+    CliError, Exit,
+    args::{ManagerArg, OutputArgs, RunArgs, TriggerArg},
+    block_on,
+    exit::tell_follow,
     notify,
     output::{renderer, say},
-    start::{Choice, Request, StartError, Started, start},
 };
 use crate::{
     embedded,
     error::escaped,
+    follow::{FollowError, FollowOptions, Interrupt, Shown, follow},
+    interrupts::{Interrupted, Interrupts},
+    origin::Trigger,
+    start::{Choice, Request, StartError, Started, start},
     store::{Liveness, RunDir, StateDir, StoreError, read_document},
     supervisor::{self, Jobs},
     unit::{ManagerKind, RunSpec},
@@ -52,11 +54,29 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             secret_env_files: &args.secret_env_file,
             inputs: &args.input,
             source: args.source.as_deref(),
+            trigger: trigger(args.trigger),
+            actor: args.actor.as_deref(),
         };
         let started = start(&request, &mut interrupts).await;
         drop(building);
         show(started, interrupts, state, args.detach, args.output).await
     })
+}
+
+/// The variable of a service that a timer started (systemd.exec(5)).
+const TIMER: &str = "TRIGGER_TIMER_REALTIME_USEC";
+
+/// Returns the cause of the run.
+fn trigger(named: Option<TriggerArg>) -> Trigger {
+    match named {
+        Some(TriggerArg::Manual) => Trigger::Manual,
+        Some(TriggerArg::Schedule) => Trigger::Schedule,
+        Some(TriggerArg::Push) => Trigger::Push,
+        Some(TriggerArg::PullRequest) => Trigger::PullRequest,
+        Some(TriggerArg::Tag) => Trigger::Tag,
+        None if std::env::var_os(TIMER).is_some() => Trigger::Schedule,
+        None => Trigger::Manual,
+    }
 }
 
 /// Returns the requested manager.
@@ -108,6 +128,8 @@ pub(super) async fn show(
         interrupts: Some(interrupts),
         shown: Shown::Everything,
         fresh: true,
+        is_service: notify::is_service(),
+        tell: tell_follow,
     };
     let exit = to_the_end(&run, options).await;
     if run.record().exists() {
@@ -177,15 +199,15 @@ pub(super) async fn to_the_end(run: &RunDir, options: FollowOptions) -> Result<E
             && (!is_embedded || embedded::is_alive(run.path()))
     };
     let followed = follow(run, options, alive).await;
-    if matches!(followed, Err(CliError::Lost { .. })) {
+    if matches!(followed, Err(FollowError::Lost { .. })) {
         close_lost(run, Jobs::GoOn).await;
     }
     match followed {
-        Err(CliError::Lost { run: id }) => Err(match embedded::failure(run.path()) {
+        Err(FollowError::Lost { run: id }) => Err(match embedded::failure(run.path()) {
             Some(source) if is_embedded => CliError::ManagerGone { run: id, source },
-            _ => CliError::Lost { run: id },
+            _ => FollowError::Lost { run: id }.into(),
         }),
-        other => other,
+        other => Ok(other?.into()),
     }
 }
 

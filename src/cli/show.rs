@@ -12,16 +12,19 @@ use super::{
     CliError, Exit,
     args::ShowArgs,
     block_on,
-    list::{State, local, manager_word, state_of},
+    list::{local, manager_word, style},
     output::colour,
-    run::close_lost,
+    run::{close_lost, liveness},
     summary,
 };
 use crate::{
     error::escaped_json,
     record::{AnnotationLevel, RunRecord},
-    report::{Duration, Progress, clean, jobs_table, paint, plural, steps_lines, verdict},
-    store::{RunDir, StateDir, read_document},
+    report::{Duration, clean, jobs_table, paint, plural, steps_lines, verdict, waiting},
+    store::{
+        RunDir, StateDir, read_document,
+        view::{Progress, State},
+    },
     supervisor::Jobs,
     unit::RunSpec,
 };
@@ -189,8 +192,8 @@ fn live_head(
     progress: &Progress,
     colour: bool,
 ) -> io::Result<()> {
-    let (id, state) = (run.id(), state_of(run, progress));
-    let word = paint(state.word(), state.style(), colour);
+    let (id, state) = (run.id(), State::of(run, liveness(run), progress));
+    let word = paint(state.as_str(), style(state), colour);
     let total = progress
         .total
         .map_or_else(String::new, |total| format!(" of {total}"));
@@ -205,7 +208,7 @@ fn live_head(
         State::Waiting => progress
             .waiting
             .iter()
-            .try_for_each(|waiting| writeln!(out, "  {waiting}"))?,
+            .try_for_each(|group| writeln!(out, "  {}", waiting(group)))?,
         State::Lost => writeln!(
             out,
             "  its supervisor is gone and left no record; these are its finished jobs"

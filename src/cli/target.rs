@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CliError, args::TargetArgs, start::StartError};
+use super::{CliError, args::TargetArgs};
 use crate::{
     language::{Argument, Named, Target},
     plan::{self, Plan, PlanError},
+    start::StartError,
     store::{Building, StateDir},
 };
 

@@ -5,7 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use owo_colors::{OwoColorize, Style};
 
-use crate::record::Conclusion;
+use super::sanitize::clean;
+use crate::{record::Conclusion, store::view::Waiting};
 
 /// A span of time in seconds, shown as `83ms`, `1.2s`, `1m02s`, `1h02m` or `2d03h`.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +141,14 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// Returns why a run has not begun yet.
+pub fn waiting(waiting: &Waiting) -> String {
+    let group = clean(&waiting.group, false);
+    let holder = waiting.held_by.as_ref();
+    let holder = holder.map_or_else(String::new, |run| format!(", held by {run}"));
+    format!("waiting for group `{group}`{holder}")
 }
 
 #[cfg(test)]

@@ -12,11 +12,17 @@ use jiff::Timestamp;
 use owo_colors::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Duration, Progress, Renderer, Text, format::paint, sanitize::clean, summary::tally};
+use super::{
+    Duration, Renderer, Text,
+    format::{paint, waiting},
+    sanitize::clean,
+    summary::tally,
+};
 use crate::{
     event::{Event, EventKind},
     log::LogLine,
     record::{Conclusion, RunRecord},
+    store::view::Progress,
 };
 
 /// A terminal's size in characters.
@@ -137,7 +143,7 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
             line.push_str(&format!(" ({})", tally(&self.progress.ended)));
         }
         match &self.progress.waiting {
-            Some(waiting) => line.push_str(&format!(", {waiting}")),
+            Some(group) => line.push_str(&format!(", {}", waiting(group))),
             None => line.push_str(&format!(", {} running", self.progress.running.len())),
         }
         if let Some(created) = self.progress.created {

@@ -8,7 +8,6 @@ mod graph;
 mod json;
 mod live;
 mod order;
-mod progress;
 mod sanitize;
 mod structured;
 mod summary;
@@ -16,12 +15,11 @@ mod text;
 
 use std::io;
 
-pub use format::{Bytes, Duration, Table, conclusion_style, paint, plural};
+pub use format::{Bytes, Duration, Table, conclusion_style, paint, plural, waiting};
 pub use graph::{dot, explain, mermaid, tree};
 pub use json::Json;
 pub use live::{Live, Size};
 pub use order::{Item, Order};
-pub use progress::{Progress, Running, Waiting};
 pub use sanitize::clean;
 pub use structured::Structured;
 pub use summary::{jobs_table, steps_lines, tally, verdict};

@@ -138,6 +138,7 @@ mod tests {
             stream: Stream::Stdout,
             priority: 6,
             mark: None,
+            outcome: None,
             message: text.into(),
         }
     }

@@ -133,6 +133,7 @@ impl<W: Write> Renderer for Structured<W> {
                     .with("exit_code", step.exit_code);
                 let details = details
                     .with("attempts", (step.attempts > 1).then_some(step.attempts))
+                    .with("reason_code", step.reason_code)
                     .with("reason", step.reason.as_ref());
                 self.write(
                     at,
@@ -149,6 +150,7 @@ impl<W: Write> Renderer for Structured<W> {
                     .times(record.started_at, record.finished_at)
                     .usage(&record.usage);
                 let details = details
+                    .with("reason_code", record.reason_code)
                     .with("reason", record.reason.as_ref())
                     .with("reused_from", record.reused_from.as_ref());
                 self.write(at, Some(job), None, record.conclusion.as_str(), details)
@@ -180,12 +182,17 @@ impl<W: Write> Renderer for Structured<W> {
             EventKind::Warning { message } => {
                 self.write(at, None, None, &format!("warning: {message}"), none)
             }
-            EventKind::RunFinished { conclusion, reason } => self.write(
+            EventKind::RunFinished {
+                conclusion,
+                reason,
+                reason_code,
+            } => self.write(
                 at,
                 None,
                 None,
                 conclusion.as_str(),
-                none.with("reason", reason.as_ref()),
+                none.with("reason_code", *reason_code)
+                    .with("reason", reason.as_ref()),
             ),
         }
     }

@@ -11,16 +11,17 @@ use std::{
 use owo_colors::Style;
 
 use super::{
-    Renderer, Waiting,
-    format::{Duration, conclusion_style, paint, plural},
+    Renderer,
+    format::{Duration, conclusion_style, paint, plural, waiting},
     sanitize::clean,
     summary::{jobs_table, verdict},
 };
 use crate::{
     event::{Event, EventKind},
     ids::JobName,
-    log::{LogLine, Mark, Stream},
+    log::{LogLine, Mark, Stream, ToldOutcome},
     record::{Conclusion, JobRecord, RunRecord, StepRecord},
+    store::view::Waiting,
 };
 
 /// The widest column of job names. Longer names shift only their own lines.
@@ -34,9 +35,9 @@ pub struct Text<W> {
     width: usize,
     run: String,
     supervisors: u32,
-    /// The last message of each job's runner. A runner reports a failed step itself, for readers of
-    /// the journal alone.
-    notes: HashMap<JobName, String>,
+    /// The outcomes of jobs and of their steps that were shown as lines. A runner reports these
+    /// itself, for readers of the journal alone.
+    told: HashMap<(JobName, Option<String>), ToldOutcome>,
     /// The jobs inside a group of lines, each with the step that opened the group.
     groups: HashMap<JobName, Option<String>>,
 }
@@ -50,7 +51,7 @@ impl<W: Write> Text<W> {
             width: 0,
             run: String::new(),
             supervisors: 0,
-            notes: HashMap::new(),
+            told: HashMap::new(),
             groups: HashMap::new(),
         }
     }
@@ -105,16 +106,8 @@ impl<W: Write> Text<W> {
     fn step_finished(&mut self, job: &JobName, step: &StepRecord) -> io::Result<()> {
         let name = clean(&step.name, false).into_owned();
         let reason = step_reason(step);
-        let skipped = if step.outcome == Conclusion::Skipped {
-            " skipped"
-        } else {
-            ""
-        };
-        if self
-            .notes
-            .remove(job)
-            .is_some_and(|note| note == format!("step {name}{skipped}{reason}"))
-        {
+        let told = self.told.remove(&(job.clone(), Some(step.name.clone())));
+        if told.is_some_and(|told| (told.outcome, told.code) == (step.outcome, step.reason_code)) {
             return Ok(());
         }
         let word = match (step.outcome, step.conclusion) {
@@ -149,11 +142,10 @@ impl<W: Write> Text<W> {
             .as_deref()
             .map_or_else(String::new, |reason| format!(": {}", clean(reason, false)));
         // A runner that did not start its steps has reported this itself.
-        if self
-            .notes
-            .remove(job)
-            .is_some_and(|note| note == format!("{}{reason}", record.outcome))
-        {
+        let told = self.told.remove(&(job.clone(), None));
+        let is_told =
+            |told: ToldOutcome| (told.outcome, told.code) == (record.outcome, record.reason_code);
+        if told.is_some_and(is_told) {
             return Ok(());
         }
         let word = paint(word, conclusion_style(record.conclusion), self.colour);
@@ -242,11 +234,11 @@ impl<W: Write> Renderer for Text<W> {
                 )
             }
             EventKind::GroupWaiting { group, held_by } => {
-                let waiting = Waiting {
+                let text = waiting(&Waiting {
                     group: group.clone(),
                     held_by: held_by.clone(),
-                };
-                writeln!(self.out, "{}: {}", self.run, self.dim(&waiting.to_string()))
+                });
+                writeln!(self.out, "{}: {}", self.run, self.dim(&text))
             }
             EventKind::GroupEntered { .. } => Ok(()),
             EventKind::MatrixCancelled { group, job } => {
@@ -276,9 +268,9 @@ impl<W: Write> Renderer for Text<W> {
         if line.mark == Some(Mark::EndGroup) {
             return Ok(());
         }
-        if line.stream == Stream::Runner {
-            self.notes
-                .insert(line.job.clone(), clean(&line.message, false).into_owned());
+        if let Some(outcome) = line.outcome {
+            self.told
+                .insert((line.job.clone(), line.step.clone()), outcome);
         }
         let style = match (line.priority, line.stream) {
             (0..=3, _) => Some(Style::new().red()),

@@ -117,6 +117,7 @@ fn json_on_a_terminal_is_not_obeyed() {
             EventKind::RunFinished {
                 conclusion: Conclusion::Failure,
                 reason: Some(odd.to_owned()),
+                reason_code: None,
             },
         )],
     );

@@ -37,6 +37,7 @@ pub fn job_record(start: i64, conclusion: Conclusion) -> JobRecord {
         conclusion,
         exit_code: ran.then_some(if failed { 2 } else { 0 }),
         reason: None,
+        reason_code: None,
         attempts: 1,
         started_at: Some(at(start)),
         finished_at: Some(at(start + 1000)),
@@ -75,6 +76,7 @@ pub fn sample_events(run: &RunDir) -> Vec<Event> {
                 workflow: "ci".parse().unwrap(),
                 jobs: 3,
                 rerun_of: None,
+                origin: None,
             },
         ),
         event(1, EventKind::SupervisorStarted { pid: 42 }),
@@ -148,6 +150,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         mounts_source: false,
         roots: Default::default(),
         max_parallel: 2,
+        origin: None,
     };
     write_json(&run.spec(), &spec, 0o600, false).unwrap();
     std::fs::write(
@@ -174,6 +177,7 @@ pub fn finish(run: &RunDir, conclusion: Conclusion) -> RunRecord {
             EventKind::RunFinished {
                 conclusion,
                 reason: None,
+                reason_code: None,
             },
         )],
     );

@@ -10,8 +10,8 @@ use std::{
 use crate::common::{append, finish, make_run, sample_events, state};
 use nix::sys::signal::{Signal, raise};
 use nixactions::{
-    cli::{Exit, FollowOptions, Interrupt, Shown, follow},
     event::Event,
+    follow::{FollowOptions, Followed, Interrupt, Shown, follow},
     log::LogLine,
     record::{Conclusion, RunRecord},
     report::Renderer,
@@ -68,7 +68,10 @@ impl Renderer for Told {
 async fn ctrl_c_cancels_then_kills_then_leaves() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(dir.path());
-    for (interrupts, expected) in [(2, Exit::Cancelled), (3, Exit::Cancelled)] {
+    for (interrupts, expected) in [
+        (2, Followed::Run(Some(Conclusion::Cancelled))),
+        (3, Followed::Left),
+    ] {
         let run = make_run(&state, 0);
         append(&run, &sample_events(&run));
         let told = Told::default();
@@ -79,6 +82,8 @@ async fn ctrl_c_cancels_then_kills_then_leaves() {
             interrupts: None,
             shown: Shown::Everything,
             fresh: true,
+            is_service: false,
+            tell: |error| error.to_string(),
         };
         let interrupt = async {
             told.wait_for("event").await;

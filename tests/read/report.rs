@@ -5,7 +5,8 @@ use std::{cell::Cell, rc::Rc};
 use crate::common::{at, event, job, job_record, make_run, sample_events, state};
 use nixactions::{
     event::{Event, EventKind},
-    log::{LogLine, Mark, Stream},
+    log::{LogLine, Mark, Stream, ToldOutcome},
+    reason::ReasonCode,
     record::{Conclusion, JobRecord, RunRecord},
     report::{Json, Live, Renderer, Size, Structured, Text},
 };
@@ -20,7 +21,17 @@ fn line(millis: i64, name: &str, stream: Stream, priority: u8, message: &str) ->
         stream,
         priority,
         mark: None,
+        outcome: None,
         message: message.into(),
+    }
+}
+
+/// Returns a line of a runner that reports an outcome.
+fn told(line: LogLine, outcome: Conclusion, code: ReasonCode) -> LogLine {
+    let code = Some(code);
+    LogLine {
+        outcome: Some(ToldOutcome { outcome, code }),
+        ..line
     }
 }
 
@@ -65,6 +76,7 @@ fn play(renderer: &mut dyn Renderer) {
         EventKind::RunFinished {
             conclusion: Conclusion::Failure,
             reason: None,
+            reason_code: None,
         },
     ];
     for other in others {
@@ -159,13 +171,19 @@ fn failures_that_are_allowed_say_so() {
 fn a_failed_step_is_told_of_once() {
     let mut out = Vec::new();
     let mut text = Text::new(&mut out, false);
-    let record = job_record(0, Conclusion::Failure);
-    text.line(&line(
-        999,
-        "a",
-        Stream::Runner,
-        3,
-        "step compile: exit status 2",
+    let mut record = job_record(0, Conclusion::Failure);
+    record.steps[0].reason_code = Some(ReasonCode::ExitStatus);
+    text.line(&told(
+        line(
+            999,
+            "a",
+            Stream::Runner,
+            3,
+            // The text does not matter.
+            "step compile: *** status 2",
+        ),
+        Conclusion::Failure,
+        ReasonCode::ExitStatus,
     ))
     .unwrap();
     text.event(&event(
@@ -187,7 +205,7 @@ fn a_failed_step_is_told_of_once() {
     .unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
-        "a : step compile: exit status 2\na : failure after 1.0s: step compile: exit status 2\n"
+        "a : step compile: *** status 2\na : failure after 1.0s: step compile: exit status 2\n"
     );
 }
 
@@ -224,15 +242,17 @@ fn a_skipped_job_is_told_of_once() {
     let record = JobRecord {
         started_at: None,
         reason: Some("need `a` failed".into()),
+        reason_code: Some(ReasonCode::NeedFailed),
         ..job_record(0, Conclusion::Skipped)
     };
-    text.line(&line(
-        999,
-        "b",
-        Stream::Runner,
-        6,
-        "skipped: need `a` failed",
-    ))
+    text.line(&LogLine {
+        step: None,
+        ..told(
+            line(999, "b", Stream::Runner, 6, "skipped: need `a` failed"),
+            Conclusion::Skipped,
+            ReasonCode::NeedFailed,
+        )
+    })
     .unwrap();
     text.event(&event(
         1000,
@@ -324,6 +344,7 @@ fn the_live_view_scrolls_lines_above_what_is_running_and_leaves_nothing_behind()
             workflow: "ci".parse().unwrap(),
             jobs: 3,
             rerun_of: None,
+            origin: None,
         },
     ))
     .unwrap();

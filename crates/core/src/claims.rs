@@ -43,6 +43,20 @@ pub fn within(at: Timestamp, since: Timestamp, until: Timestamp) -> Timestamp {
     at.max(since).min(until)
 }
 
+/// Removes the kinds of reasons that a job's runner cannot report, from the record that the runner
+/// left. The supervisor alone finds such reasons.
+pub fn bound_reasons(record: &mut JobRecord) {
+    let outcome = record.outcome;
+    record.reason_code = record.reason_code.filter(|code| code.is_of_runner(outcome));
+    record.steps.iter_mut().for_each(bound_step_reason);
+}
+
+/// Removes the kind of a step's reason if a job's runner cannot report it.
+pub fn bound_step_reason(step: &mut StepRecord) {
+    let outcome = step.outcome;
+    step.reason_code = step.reason_code.filter(|code| code.is_of_runner(outcome));
+}
+
 impl Claims {
     /// Bounds the time of a job's event, and the times and attempts in it.
     pub fn bound_event(&self, event: &mut Event) {
@@ -50,7 +64,10 @@ impl Claims {
         match &mut event.event {
             EventKind::JobRetried { attempt, .. } => *attempt = (*attempt).min(self.attempts.job),
             EventKind::StepStarted { attempt, .. } => *attempt = (*attempt).min(self.attempts.step),
-            EventKind::StepFinished { step, .. } => self.bound_step(step),
+            EventKind::StepFinished { step, .. } => {
+                self.bound_step(step);
+                bound_step_reason(step);
+            }
             _ => {}
         }
     }
@@ -92,6 +109,7 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::ReasonCode;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -112,6 +130,7 @@ mod tests {
             conclusion: Conclusion::Success,
             exit_code: Some(0),
             reason: None,
+            reason_code: None,
             attempts: u32::MAX,
             started_at: Some(start),
             finished_at: Some(end),
@@ -175,6 +194,28 @@ mod tests {
         claims(20, 10).bound_record(&mut record);
         assert_eq!(record.attempts, 1, "a success had an attempt");
         assert_eq!(record.usage.cpu_seconds, None);
+    }
+
+    #[test]
+    fn a_forged_kind_of_reason_is_removed() {
+        let mut record = JobRecord::new("u".into());
+        record.outcome = Conclusion::Failure;
+        record.reason_code = Some(ReasonCode::Lost);
+        let mut failed = step(at(1), at(2));
+        failed.outcome = Conclusion::Failure;
+        failed.reason_code = Some(ReasonCode::Timeout);
+        let forged = StepRecord {
+            reason_code: Some(ReasonCode::NeedFailed),
+            ..failed.clone()
+        };
+        record.steps = vec![failed.clone(), forged];
+        bound_reasons(&mut record);
+        assert_eq!(record.reason_code, None);
+        assert_eq!(record.steps[0], failed);
+        assert_eq!(record.steps[1].reason_code, None);
+        record.reason_code = Some(ReasonCode::StepFailed);
+        bound_reasons(&mut record);
+        assert_eq!(record.reason_code, Some(ReasonCode::StepFailed));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobName, RunId, WorkflowName},
+    origin::Origin,
+    reason::ReasonCode,
     record::{Annotation, Conclusion, JobRecord, JobResult, RECORD_VERSION, RunRecord, StepRecord},
 };
 
@@ -44,6 +46,9 @@ pub enum EventKind {
         /// The run that this run repeats.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rerun_of: Option<RunId>,
+        /// Where the run came from. Absent in events of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
     },
     /// A supervisor took over the run: the first one, or one that systemd started after the last
     /// one died.
@@ -164,6 +169,9 @@ pub enum EventKind {
         /// The reason, if the jobs do not show it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// The kind of that reason. Absent in events of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason_code: Option<ReasonCode>,
     },
 }
 
@@ -176,7 +184,13 @@ impl Event {
             workflow,
             conclusion: None,
             reason: None,
+            reason_code: None,
             rerun_of: None,
+            trigger: None,
+            repository: None,
+            git_ref: None,
+            commit: None,
+            actor: None,
             started_at,
             finished_at: None,
             jobs: BTreeMap::new(),
@@ -211,14 +225,26 @@ impl Event {
                     .entry(job.clone())
                     .or_insert_with(|| ended.clone());
             }
-            EventKind::RunFinished { conclusion, reason } => {
+            EventKind::RunFinished {
+                conclusion,
+                reason,
+                reason_code,
+            } => {
                 record.conclusion.get_or_insert(*conclusion);
                 if record.finished_at.is_none() {
                     record.reason.clone_from(reason);
+                    record.reason_code = *reason_code;
                     record.finished_at = Some(self.at);
                 }
             }
-            EventKind::RunCreated { rerun_of, .. } => record.rerun_of.clone_from(rerun_of),
+            EventKind::RunCreated {
+                rerun_of, origin, ..
+            } => {
+                record.rerun_of.clone_from(rerun_of);
+                if let Some(origin) = origin {
+                    record.set_origin(origin);
+                }
+            }
             EventKind::SupervisorStarted { .. }
             | EventKind::JobsSubmitted { .. }
             | EventKind::RunnerStarted { .. }

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::ids::JobName;
+use crate::{ids::JobName, reason::ReasonCode, record::Conclusion};
 
 /// The origin of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,15 @@ impl Mark {
     }
 }
 
+/// The outcome of a job or step, as a line of its runner reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToldOutcome {
+    /// The outcome.
+    pub outcome: Conclusion,
+    /// The kind of its reason.
+    pub code: Option<ReasonCode>,
+}
+
 /// One line of a job's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
@@ -94,6 +103,8 @@ pub struct LogLine {
     pub priority: u8,
     /// The workflow command of the line, if any.
     pub mark: Option<Mark>,
+    /// The outcome that the line reports, if the runner reports that of a job or step.
+    pub outcome: Option<ToldOutcome>,
     /// The text without its line end. Invalid UTF-8 has been replaced. Control characters have been
     /// kept.
     pub message: String,

@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::ids::{JobName, RunId, WorkflowName};
+use crate::{
+    ids::{JobName, RunId, WorkflowName},
+    origin::{Origin, Trigger},
+    reason::{Reason, ReasonCode},
+};
 
 /// A document on disk that states its version.
 pub trait Versioned: DeserializeOwned {
@@ -38,6 +42,9 @@ pub enum Conclusion {
 }
 
 impl Conclusion {
+    /// All conclusions.
+    const ALL: [Self; 4] = [Self::Success, Self::Failure, Self::Cancelled, Self::Skipped];
+
     /// Returns the word that stands in records and in `NEEDS_<JOB>_RESULT`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +53,13 @@ impl Conclusion {
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
         }
+    }
+
+    /// Returns the conclusion with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|conclusion| conclusion.as_str() == word)
     }
 }
 
@@ -85,6 +99,9 @@ pub struct StepRecord {
     /// The reason why the step did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The kind of that reason. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<ReasonCode>,
     /// The number of attempts. 0 if the step was skipped.
     pub attempts: u32,
     /// The start of the first attempt.
@@ -93,6 +110,13 @@ pub struct StepRecord {
     /// The end of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+}
+
+impl StepRecord {
+    /// Sets the reason's text and kind.
+    pub fn set_reason(&mut self, reason: &Reason) {
+        (self.reason, self.reason_code) = (Some(reason.to_string()), reason.code());
+    }
 }
 
 /// A job's place in a matrix.
@@ -173,6 +197,16 @@ impl Annotation {
     }
 }
 
+/// The kind of place where a job's steps ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RanAt {
+    /// This machine's own file system.
+    Host,
+    /// A file system of the job's own, on this machine.
+    Container,
+}
+
 /// One finished job of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -186,6 +220,13 @@ pub struct JobRecord {
     /// The reason why the job did not succeed or was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The kind of that reason. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<ReasonCode>,
+    /// Where the job's steps ran. Absent if the job never started, and in records of earlier
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<RanAt>,
     /// The number of attempts. 0 if the job never started.
     pub attempts: u32,
     /// The start of the job's runner.
@@ -227,6 +268,8 @@ impl JobRecord {
             outcome: Conclusion::Success,
             conclusion: Conclusion::Success,
             reason: None,
+            reason_code: None,
+            placement: None,
             attempts: 0,
             started_at: None,
             finished_at: None,
@@ -238,6 +281,11 @@ impl JobRecord {
             matrix: None,
             reused_from: None,
         }
+    }
+
+    /// Sets the reason's text and kind.
+    pub fn set_reason(&mut self, reason: &Reason) {
+        (self.reason, self.reason_code) = (Some(reason.to_string()), reason.code());
     }
 }
 
@@ -257,9 +305,27 @@ pub struct RunRecord {
     /// The reason of the conclusion, if the jobs do not show it (a timeout, an I/O error).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The kind of that reason. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<ReasonCode>,
     /// The run that this run repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<RunId>,
+    /// The cause of the run's start. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// The source tree's repository, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The branch or tag that was checked out.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub git_ref: Option<String>,
+    /// The commit that was checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The user who started the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
     /// The time at which the client made the run.
     pub started_at: Timestamp,
     /// The time at which the supervisor wrote the record. Absent while the run goes on.
@@ -267,6 +333,17 @@ pub struct RunRecord {
     pub finished_at: Option<Timestamp>,
     /// The finished jobs by name.
     pub jobs: BTreeMap<JobName, JobRecord>,
+}
+
+impl RunRecord {
+    /// Sets where the run came from.
+    pub fn set_origin(&mut self, origin: &Origin) {
+        self.trigger = Some(origin.trigger);
+        self.repository.clone_from(&origin.repository);
+        self.git_ref.clone_from(&origin.git_ref);
+        self.commit.clone_from(&origin.commit);
+        self.actor.clone_from(&origin.actor);
+    }
 }
 
 /// The version of job results that this program writes.

@@ -15,6 +15,21 @@ pub type Argv = Vec<String>;
 /// MAX_ARG_STRLEN of Linux (execve(2)).
 pub const ARG_BYTES_MAX: usize = 128 << 10;
 
+/// Returns whether a process can take a variable.
+pub fn fits_process(name: &str, value: &str) -> bool {
+    // Beside them, an equals sign and the final NUL.
+    name.len() + value.len() + 2 <= ARG_BYTES_MAX
+}
+
+/// Returns whether a text is the name of a variable, as shells take it.
+pub fn is_variable_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 /// Returns a name in the form for variables: in upper case, with `_` for `-`.
 pub fn upper(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")

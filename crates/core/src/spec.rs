@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobName, RunId, StepId, WorkflowName},
+    origin::Origin,
     record::Versioned,
     settings::{Argv, Env, Retry, Seconds, Setting},
 };
@@ -77,6 +78,9 @@ pub struct RunSpec {
     /// The directories of the root file systems, by executor.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub roots: BTreeMap<String, PathBuf>,
+    /// Where the run came from. Absent in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl RunSpec {
@@ -295,6 +299,9 @@ pub struct JobSpec {
     pub outputs: Vec<OutputSpec>,
     /// The job's steps.
     pub steps: Vec<StepSpec>,
+    /// Where the run came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The data for the executor's hooks. If present, the hooks are the job's steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<HooksSpec>,

@@ -9,6 +9,6 @@ pub mod supervisor;
 pub mod systemd;
 pub mod unit;
 
-use nixactions_core::{bounds, claims, error, event, ids, record, status};
+use nixactions_core::{bounds, claims, error, event, ids, reason, record, status};
 use nixactions_plan::{self as plan, graph};
 use nixactions_store::{self as store, programs};

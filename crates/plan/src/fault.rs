@@ -375,10 +375,7 @@ pub(super) fn shown(value: &Value) -> String {
 }
 
 /// Returns the candidate closest to `name`, if it is close enough.
-pub(super) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     fn fold(name: &str) -> String {
         name.chars()
             .filter(|c| !matches!(c, '-' | '_' | ' '))

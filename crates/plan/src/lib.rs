@@ -20,7 +20,7 @@ mod validate;
 use nixactions_core::{error, ids};
 
 pub use document::PLAN_BYTES_MAX;
-pub use fault::{FAULTS_SHOWN, Fault, Faults, PlanError};
+pub use fault::{FAULTS_SHOWN, Fault, Faults, PlanError, nearest};
 pub use load::{load, parse};
 pub use model::*;
 pub use properties::size;

@@ -3,7 +3,10 @@
 //! Each rule looks at one text alone. `validate` checks values against each other.
 
 pub(super) use nixactions_core::settings::upper;
-use nixactions_core::{conditions::Condition, settings::ARG_BYTES_MAX};
+use nixactions_core::{
+    conditions::Condition,
+    settings::{ARG_BYTES_MAX, is_variable_name},
+};
 use nixactions_expression::STATUS_FUNCTIONS;
 
 use super::fault::{Refusal, nearest, quoted};
@@ -171,12 +174,7 @@ pub(super) fn script(text: &str) -> Checked {
 
 /// Checks the name of a variable.
 pub(super) fn variable_name(name: &str) -> Checked {
-    let mut bytes = name.bytes();
-    let good = bytes
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !good {
+    if !is_variable_name(name) {
         return Err(Refusal::new(
             format!("the variable {}", quoted(name)),
             "a name of letters, digits and `_` that does not start with a digit",

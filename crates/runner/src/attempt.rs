@@ -16,6 +16,8 @@ use super::{
 use crate::{
     error::describe,
     event::EventKind,
+    log::ToldOutcome,
+    reason::Reason,
     record::Conclusion,
     spec::StepSpec,
     status::{self, Condition, Gate},
@@ -62,12 +64,12 @@ impl Job<'_> {
             self.notice_cancellation();
             self.step_outputs.clear();
             let record = if self.processes.killed {
-                skipped(step, "the job was killed".to_owned())
+                skipped(step, &Reason::JobKilled)
             } else if self
                 .cleanup_until
                 .is_some_and(|until| Instant::now() >= until)
             {
-                skipped(step, "the time for cleaning up was over".to_owned())
+                skipped(step, &Reason::CleanupOver)
             } else {
                 let filled = self.fill_env(index, step, environment);
                 match (self.step_gate(index, step, environment), filled) {
@@ -75,25 +77,33 @@ impl Job<'_> {
                     (Gate::Ask(condition), Ok(())) => {
                         self.step_if(&condition, index, step, environment)
                     }
-                    (Gate::Skip(reason) | Gate::Cancel(reason), _) => skipped(step, reason),
-                    (Gate::Fail(reason), _) | (_, Err(reason)) => {
-                        self.not_started(step, Conclusion::Failure, reason)
+                    (Gate::Skip(reason) | Gate::Cancel(reason), _) => skipped(step, &reason),
+                    (Gate::Fail(reason), _) => self.not_started(step, Conclusion::Failure, &reason),
+                    (_, Err(why)) => {
+                        self.not_started(step, Conclusion::Failure, &Reason::Expression { why })
                     }
                 }
             };
             if let (Conclusion::Skipped, Some(reason)) = (record.outcome, &record.reason) {
-                self.processes.journal.note(
+                self.processes.journal.outcome(
+                    Some(&step.name),
+                    ToldOutcome {
+                        outcome: record.outcome,
+                        code: record.reason_code,
+                    },
                     &format!("step {} skipped: {reason}", step.name),
-                    Priority::Info,
                 );
             }
             if record.conclusion == Conclusion::Failure {
-                let reason = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
+                let why = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
                 // The first failed step decides whether the job retries.
                 if self.record.outcome == Conclusion::Success {
                     self.inherits = step.retry.is_inherit();
                 }
-                self.fail(format!("step {}: {reason}", step.name));
+                self.fail(&Reason::StepFailed {
+                    step: step.name.clone(),
+                    why,
+                });
             }
             if let Some(id) = &step.id {
                 let ended = StepResult {
@@ -148,10 +158,15 @@ impl Job<'_> {
                     if self.record.outcome != Conclusion::Success => {}
                 Err(error) => {
                     // Another attempt may make the artifact.
-                    self.inherits |= matches!(error, WorkspaceError::Missing { .. });
-                    let reason = describe(&error);
-                    self.processes.journal.note(&reason, Priority::Error);
-                    self.fail(reason);
+                    let is_missing = matches!(error, WorkspaceError::Missing { .. });
+                    self.inherits |= is_missing;
+                    let why = describe(&error);
+                    self.processes.journal.note(&why, Priority::Error);
+                    self.fail(&if is_missing {
+                        Reason::ArtifactMissing { why }
+                    } else {
+                        Reason::Artifact { why }
+                    });
                 }
             }
         }

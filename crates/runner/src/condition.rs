@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{env::Environment, job::Job, journal::Priority, process::Ended, step::skipped};
+use super::{env::Environment, job::Job, process::Ended, step::skipped};
 use crate::{
+    log::ToldOutcome,
+    reason::Reason,
     record::{Conclusion, StepRecord},
     settings::Seconds,
     spec::StepSpec,
@@ -33,18 +35,18 @@ impl Job<'_> {
         loop {
             let reason = match self.holds(condition, environment) {
                 Ok(holds) => return holds,
-                Err(reason) => Some(reason),
+                Err(reason) => reason,
             };
             let retry = self
                 .spec
                 .retry
                 .filter(|retry| attempt < retry.max_attempts && !self.processes.killed);
             let Some(retry) = retry else {
-                self.end(Conclusion::Failure, reason.unwrap_or_default());
+                self.end(Conclusion::Failure, &reason);
                 return false;
             };
             if self
-                .wait_to_retry("the job", &reason, attempt, &retry)
+                .wait_to_retry("the job", Some(&reason), attempt, &retry)
                 .is_some()
             {
                 return false;
@@ -55,7 +57,7 @@ impl Job<'_> {
 
     /// Evaluates the job's condition once. Records the outcome if the job does not run. An error
     /// says why the condition has no value.
-    fn holds(&mut self, condition: &str, environment: &Environment) -> Result<bool, String> {
+    fn holds(&mut self, condition: &str, environment: &Environment) -> Result<bool, Reason> {
         let question = Question {
             file: "condition".to_owned(),
             step: None,
@@ -65,7 +67,7 @@ impl Job<'_> {
         };
         match self.ask(condition, question) {
             Ok(true) => return Ok(true),
-            Ok(false) => self.end(Conclusion::Skipped, status::was_false(condition)),
+            Ok(false) => self.end(Conclusion::Skipped, &status::was_false(condition)),
             Err((_, reason)) if self.record.outcome == Conclusion::Success => return Err(reason),
             // The job's record already has the cancellation or timeout that ended the condition.
             Err(_) => {}
@@ -90,8 +92,8 @@ impl Job<'_> {
         };
         match self.ask(condition, question) {
             Ok(true) => self.step(index, step, environment),
-            Ok(false) => skipped(step, status::was_false(condition)),
-            Err((outcome, reason)) => self.not_started(step, outcome, reason),
+            Ok(false) => skipped(step, &status::was_false(condition)),
+            Err((outcome, reason)) => self.not_started(step, outcome, &reason),
         }
     }
 
@@ -100,11 +102,16 @@ impl Job<'_> {
         &mut self,
         step: &StepSpec,
         outcome: Conclusion,
-        reason: String,
+        reason: &Reason,
     ) -> StepRecord {
-        self.processes
-            .journal
-            .note(&format!("step {}: {reason}", step.name), Priority::Error);
+        self.processes.journal.outcome(
+            Some(&step.name),
+            ToldOutcome {
+                outcome,
+                code: reason.code(),
+            },
+            &format!("step {}: {reason}", step.name),
+        );
         StepRecord {
             outcome,
             conclusion: status::conclude(outcome, step.continue_on_error),
@@ -117,14 +124,12 @@ impl Job<'_> {
         &mut self,
         condition: &str,
         question: Question<'_>,
-    ) -> Result<bool, (Conclusion, String)> {
-        let failed = |what: String| {
+    ) -> Result<bool, (Conclusion, Reason)> {
+        let failed = |why: String| {
+            let condition = condition.to_owned();
             (
                 Conclusion::Failure,
-                format!(
-                    "{} could not be evaluated: {what}",
-                    status::condition(condition)
-                ),
+                Reason::ConditionFailed { condition, why },
             )
         };
         let path = question.variables.get("PATH").map_or("", String::as_str);
@@ -137,11 +142,11 @@ impl Job<'_> {
             self.processes
                 .run(&mut command, question.step.map(|step| (step, 1)), limits);
         match (self.ended_by(stop, question.timeout), ended) {
-            (Some((Conclusion::Failure, reason)), _) => Err(failed(reason)),
+            (Some((Conclusion::Failure, reason)), _) => Err(failed(reason.to_string())),
             (Some(stopped), _) => Err(stopped),
             (None, Ended::Exited(0)) => Ok(true),
             (None, Ended::Exited(1..=254)) => Ok(false),
-            (None, ended) => Err(failed(ended.to_string())),
+            (None, ended) => Err(failed(Reason::from(ended).to_string())),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
     job::Job,
 };
 use crate::{
+    reason::Reason,
     record::Conclusion,
     settings::Env,
     spec::{JobSpec, StepSpec},
@@ -65,11 +66,30 @@ fn needs(needs: &[NeedResult]) -> Value {
 }
 
 fn nixactions(spec: &JobSpec, attempts: u32) -> Value {
+    let origin = spec.origin.as_ref();
+    let text = |text: Option<&str>| text.map_or(Value::Null, Value::text);
     Value::object([
         ("run", Value::text(spec.run.as_str())),
         ("workflow", Value::text(spec.workflow.as_str())),
         ("job", Value::text(spec.job.as_str())),
         ("attempt", Value::Number(f64::from(attempts.max(1)))),
+        ("event", text(origin.map(|origin| origin.trigger.as_str()))),
+        (
+            "ref",
+            text(origin.and_then(|origin| origin.git_ref.as_deref())),
+        ),
+        (
+            "sha",
+            text(origin.and_then(|origin| origin.commit.as_deref())),
+        ),
+        (
+            "repository",
+            text(origin.and_then(|origin| origin.repository.as_deref())),
+        ),
+        (
+            "actor",
+            text(origin.and_then(|origin| origin.actor.as_deref())),
+        ),
     ])
 }
 
@@ -177,7 +197,10 @@ impl Job<'_> {
         for (name, text) in outputs {
             match self.filled(text, environment, Level::Job) {
                 Ok(value) => drop(self.record.outputs.insert(name.clone(), value)),
-                Err(reason) => self.fail(format!("output `{name}`: {reason}")),
+                Err(why) => self.fail(&Reason::Output {
+                    output: name.clone(),
+                    why,
+                }),
             }
         }
     }

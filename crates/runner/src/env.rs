@@ -319,6 +319,17 @@ impl Environment {
         set("NIXACTIONS_RUN", spec.run.to_string());
         set("NIXACTIONS_WORKFLOW", spec.workflow.to_string());
         set("NIXACTIONS_JOB", spec.job.to_string());
+        if let Some(origin) = &spec.origin {
+            set("NIXACTIONS_EVENT", origin.trigger.as_str().to_owned());
+            for (name, value) in [
+                ("NIXACTIONS_REF", &origin.git_ref),
+                ("NIXACTIONS_SHA", &origin.commit),
+                ("NIXACTIONS_REPOSITORY", &origin.repository),
+                ("NIXACTIONS_ACTOR", &origin.actor),
+            ] {
+                value.iter().for_each(|value| set(name, value.clone()));
+            }
+        }
         set(
             "NIXACTIONS_WORKSPACE",
             paths.workspace().display().to_string(),

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, process::Command};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::{env::Environment, job::Job};
-use crate::settings::ARG_BYTES_MAX;
+use crate::settings::{ARG_BYTES_MAX, fits_process};
 
 /// The least and the greatest limit of Linux on arguments and variables together, in bytes.
 const ALL_MIN: u64 = 128 << 10;
@@ -92,7 +92,7 @@ fn fit(
     let mut left_out = Vec::new();
     variables.retain(|name, value| {
         // `=` and the final NUL count as well.
-        let fits = name.len() + value.len() + 2 <= ARG_BYTES_MAX;
+        let fits = fits_process(name, value);
         if !fits {
             left_out.push(LeftOut {
                 name: name.clone(),

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ids::JobName, paths::JobPaths, record::Conclusion, spec::JobSpec, status::Need, store,
+    ids::JobName,
+    paths::JobPaths,
+    record::Conclusion,
+    spec::JobSpec,
+    status::{self, Claim, Evidence, Need},
+    store,
 };
 
 /// A finished need with its outputs.
@@ -24,32 +29,27 @@ pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
 
 fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
     let paths = JobPaths::new(&spec.jobs_directory, job);
-    match store::read_result(&paths) {
-        Ok(Some(result)) => NeedResult {
-            need: Need {
-                job: job.clone(),
-                conclusion: result.record.conclusion,
-                failed: result.failed,
-            },
-            outputs: result.record.outputs,
+    // A report that cannot be read counts as none.
+    let result = store::read_result(&paths).ok().flatten();
+    let evidence = Evidence::Need {
+        claim: result.as_ref().map(|result| Claim::of(&result.record)),
+        // The event file shows that the need was started, and not dropped.
+        has_started: store::has_started(&paths),
+        has_setup: spec.hooked_needs.contains(job),
+    };
+    let verdict = status::verdict(&evidence, spec.tolerated_needs.contains(job));
+    let failed = result
+        .as_ref()
+        .map_or(verdict.conclusion != Conclusion::Success, |result| {
+            result.failed
+        });
+    NeedResult {
+        need: Need {
+            job: job.clone(),
+            conclusion: verdict.conclusion,
+            failed,
         },
-        Ok(None) | Err(_) => {
-            // The event file shows that the need was started, and not dropped.
-            let (conclusion, failed) = match store::has_started(&paths) {
-                true if spec.tolerated_needs.contains(job) => (Conclusion::Success, false),
-                true => (Conclusion::Failure, true),
-                false if spec.hooked_needs.contains(job) => (Conclusion::Failure, true),
-                false => (Conclusion::Skipped, true),
-            };
-            NeedResult {
-                need: Need {
-                    job: job.clone(),
-                    conclusion,
-                    failed,
-                },
-                outputs: BTreeMap::new(),
-            }
-        }
+        outputs: result.map_or_else(BTreeMap::new, |result| result.record.outputs),
     }
 }
 

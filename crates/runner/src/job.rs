@@ -2,18 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
     fs,
     io::{self, PipeWriter, Write as _},
-    mem::MaybeUninit,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Instant,
 };
 
 use jiff::Timestamp;
 use nix::{sys::prctl::set_dumpable, unistd::geteuid};
-use rustix::fs::{Mode, OFlags, RawDir, open};
 
 use super::{
     cgroup::Cgroup,
@@ -33,7 +29,9 @@ use crate::{
     error::describe,
     event::EventKind,
     grace::{CLEANUP_GRACE, start_timeout},
+    log::ToldOutcome,
     paths::{JobPaths, MatrixPaths},
+    reason::Reason,
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
     settings::Env,
     spec::JobSpec,
@@ -162,6 +160,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
             started_at: Some(Timestamp::now()),
             ..JobRecord::new(spec.unit.clone())
         },
+        reason: None,
         cleanup_until: None,
         step_outputs: Env::new(),
         warned: BTreeSet::new(),
@@ -174,7 +173,10 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
             job.say_why_copied();
             job.live();
         }
-        Err(error) => job.end(Conclusion::Failure, describe(&error)),
+        Err(error) => {
+            let why = describe(&error);
+            job.end(Conclusion::Failure, &Reason::Secrets { why });
+        }
     }
     job.leave_result().map(exit_status)
 }
@@ -193,7 +195,10 @@ pub(super) struct Job<'a> {
     past: Option<Past>,
     /// The job takes some of these locks, if the manager does not count running jobs itself.
     slots: Option<Slots>,
+    /// The job's record so far. Its reason is [`Self::reason`] until the end.
     pub(super) record: JobRecord,
+    /// Why the job does not succeed.
+    pub(super) reason: Option<Reason>,
     /// The state of the job after its steps so far, for the gates of later steps.
     pub(super) state: Conclusion,
     /// Whether the step that failed the job leaves the retry to the job.
@@ -218,14 +223,12 @@ impl Job<'_> {
         let (slots, waited) = match self.take_slots() {
             Ok(held) => held,
             Err(Some(error)) => {
-                return self.end(
-                    Conclusion::Failure,
-                    format!("failed to get a slot: {error}"),
-                );
+                let why = error.to_string();
+                return self.end(Conclusion::Failure, &Reason::Slot { why });
             }
             Err(None) => {
                 let (outcome, reason) = self.stopped();
-                return self.end(outcome, reason);
+                return self.end(outcome, &reason);
             }
         };
         // A cancellation may have freed the slot, with this job's own signal still to come.
@@ -295,9 +298,9 @@ impl Job<'_> {
         match self.gate() {
             Gate::Run => return Some(None),
             Gate::Ask(condition) => return Some(Some(condition)),
-            Gate::Skip(reason) => self.end(Conclusion::Skipped, reason),
-            Gate::Fail(reason) => self.end(Conclusion::Failure, reason),
-            Gate::Cancel(reason) => self.end(Conclusion::Cancelled, reason),
+            Gate::Skip(reason) => self.end(Conclusion::Skipped, &reason),
+            Gate::Fail(reason) => self.end(Conclusion::Failure, &reason),
+            Gate::Cancel(reason) => self.end(Conclusion::Cancelled, &reason),
         }
         None
     }
@@ -314,7 +317,7 @@ impl Job<'_> {
         let gate = status::job_gate(
             &condition,
             &needs,
-            cancelled.as_deref(),
+            cancelled.as_ref(),
             &|expression, status| self.is_true(expression, status, &environment, Level::Job),
         );
         let gate = status::matrix_gate(&condition, gate, of_matrix);
@@ -359,39 +362,31 @@ impl Job<'_> {
 
     /// Returns why the run is being cancelled, if it is. The flag holds the reason, unless a user
     /// asked for the cancellation.
-    fn cancelled(&self) -> Option<String> {
+    fn cancelled(&self) -> Option<Reason> {
         let flag = self.spec.shared_directory.join("cancelled");
-        match fs::read_to_string(flag) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Ok(reason) if !reason.is_empty() => Some(reason),
-            Ok(_) | Err(_) => Some(status::RUN_CANCELLED.to_owned()),
-        }
+        store::read_reason(&flag).map(|reason| reason.unwrap_or(Reason::RunCancelled))
     }
 
     /// Returns why the job's matrix group is being cancelled, if it is.
-    fn matrix_cancelled(&self) -> Option<String> {
+    fn matrix_cancelled(&self) -> Option<Reason> {
         let matrix = self.spec.matrix.as_ref()?;
-        let reason =
-            fs::read_to_string(MatrixPaths::at(matrix.directory.clone()).cancelled()).ok()?;
-        Some(if reason.is_empty() {
-            status::MATRIX_CANCELLED.to_owned()
-        } else {
-            reason
-        })
+        let flag = MatrixPaths::at(matrix.directory.clone()).cancelled();
+        // The disk had no room for the name of the failed job.
+        store::read_reason(&flag).map(|reason| reason.unwrap_or(Reason::MatrixFailed { job: None }))
     }
 
     /// Returns how a stopped job ends, and why. The supervisor raises a flag before it sends
     /// signals. Without a flag, only this job's unit was stopped.
-    fn stopped(&self) -> (Conclusion, String) {
+    fn stopped(&self) -> (Conclusion, Reason) {
         if let Some(reason) = self.cancelled() {
             return (Conclusion::Cancelled, reason);
         }
         if self.spec.shared_directory.join("killed").exists() {
-            return (Conclusion::Cancelled, status::RUN_CANCELLED.to_owned());
+            return (Conclusion::Cancelled, Reason::RunCancelled);
         }
         match self.matrix_cancelled() {
             Some(reason) => (Conclusion::Cancelled, reason),
-            None => (Conclusion::Failure, status::UNIT_STOPPED.to_owned()),
+            None => (Conclusion::Failure, Reason::UnitStopped),
         }
     }
 
@@ -418,7 +413,7 @@ impl Job<'_> {
         }
         let (outcome, reason) = self.stopped();
         self.record.outcome = outcome;
-        self.record.reason = Some(reason);
+        self.reason = Some(reason);
     }
 
     pub(super) fn time_out(&mut self) {
@@ -428,27 +423,31 @@ impl Job<'_> {
         let seconds = self.spec.timeout.map_or(0.0, f64::from);
         if self.record.outcome == Conclusion::Success {
             self.record.outcome = Conclusion::Failure;
-            self.record.reason = Some(format!("timeout: the job took longer than {seconds} s"));
+            self.reason = Some(Reason::JobTimeout { seconds });
         }
     }
 
     /// Records a failure. The first failure is the job's reason.
-    pub(super) fn fail(&mut self, reason: String) {
+    pub(super) fn fail(&mut self, reason: &Reason) {
         self.state = status::after_step(self.state, Conclusion::Failure);
         if self.record.outcome == Conclusion::Success {
             self.record.outcome = Conclusion::Failure;
-            self.record.reason = Some(reason);
+            self.reason = Some(reason.clone());
         }
     }
 
     /// Records the outcome of a job that did not start.
-    pub(super) fn end(&mut self, outcome: Conclusion, reason: String) {
+    pub(super) fn end(&mut self, outcome: Conclusion, reason: &Reason) {
         self.record.started_at = None;
+        let told = ToldOutcome {
+            outcome,
+            code: reason.code(),
+        };
         self.processes
             .journal
-            .note(&format!("{outcome}: {reason}"), Priority::Info);
+            .outcome(None, told, &format!("{outcome}: {reason}"));
         self.record.outcome = outcome;
-        self.record.reason = Some(reason);
+        self.reason = Some(reason.clone());
     }
 
     /// Logs a warning once.
@@ -487,48 +486,11 @@ impl Job<'_> {
         }
     }
 
-    /// Removes the job's files from its workspace, unless a user may want to look at them after a
-    /// failure. The directories stay: an ext4 without a journal avoids inodes that were freed
-    /// recently, so each removal makes the creations of the next few seconds expensive.
-    fn clean_up(&mut self) {
-        if matches!(
-            self.record.outcome,
-            Conclusion::Success | Conclusion::Skipped
-        ) {
-            // Removing through the mount would mark each file of the source tree as removed.
-            empty(
-                &if self.spec.mount_source && !self.paths.overlay_copied().exists() {
-                    self.paths.changes()
-                } else {
-                    self.paths.workspace()
-                },
-            );
-            empty(&self.paths.home());
-        }
-        empty(&self.spec.files_directory);
-    }
-
-    /// Removes all files of an attempt, so that the next one starts without them.
-    pub(super) fn remove_work(&self) {
-        empty(&self.spec.files_directory);
-        if self.spec.mount_source {
-            // A mount point cannot be removed.
-            empty(&self.paths.workspace());
-        } else {
-            let _ = store::remove_tree(&self.paths.workspace());
-        }
-        let _ = store::remove_tree(&self.paths.home());
-    }
-
-    /// Removes the artifacts of an attempt.
-    pub(super) fn remove_artifacts(&self) {
-        for output in &self.spec.outputs {
-            empty(&self.paths.artifact(&output.name));
-        }
-    }
-
     /// Writes the result for dependents and the supervisor.
     fn leave_result(mut self) -> Result<Conclusion, RunnerError> {
+        if let Some(reason) = &self.reason {
+            self.record.set_reason(reason);
+        }
         self.hide_secrets();
         self.cut_record();
         let lost = self.processes.journal.lost;
@@ -553,7 +515,8 @@ impl Job<'_> {
                 self.record.outcome = Conclusion::Failure;
                 self.record.conclusion =
                     status::conclude(self.record.outcome, self.spec.continue_on_error);
-                self.record.reason = Some(status::disk_is_full(&describe(&error)));
+                let what = describe(&error);
+                self.record.set_reason(&Reason::DiskFull { what });
                 Ok(self.tell_end()?)
             }
             told => Ok(told?),
@@ -572,27 +535,4 @@ impl Job<'_> {
         self.port.end(self.spec.job.clone(), result)?;
         Ok(conclusion)
     }
-}
-
-/// Removes the contents of a directory, as far as possible. Remaining files harm nothing: retention
-/// removes them with the run.
-fn empty(directory: &Path) {
-    let Ok(opened) = open(
-        directory,
-        OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) else {
-        return;
-    };
-    // Most directories hold little or nothing, and readdir(3) would allocate 32 KiB for each.
-    let mut buffer = [MaybeUninit::uninit(); 1024];
-    let mut entries = RawDir::new(opened, &mut buffer);
-    let mut names = Vec::new();
-    while let Some(Ok(entry)) = entries.next() {
-        names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
-    }
-    names
-        .iter()
-        .filter(|name| *name != "." && *name != "..")
-        .for_each(|name| _ = store::remove_tree(&directory.join(name)));
 }

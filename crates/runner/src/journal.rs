@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::mask::Masker;
+use crate::{log::ToldOutcome, record::Conclusion};
 
 /// The socket of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -154,9 +155,34 @@ impl Journal {
     pub fn note(&mut self, text: &str, priority: Priority) {
         let mut fields = Vec::new();
         push_field(&mut fields, "NIXACTIONS_STREAM", "runner");
+        self.noted(text, priority, &fields);
+    }
+
+    /// Reports the outcome of a step, or of the job as a whole. A reader of the run's events finds
+    /// the same there, and can leave this line out.
+    pub fn outcome(&mut self, step: Option<&str>, told: ToldOutcome, text: &str) {
+        let mut fields = Vec::new();
+        push_field(&mut fields, "NIXACTIONS_STREAM", "runner");
+        push_field(&mut fields, "NIXACTIONS_OUTCOME", told.outcome.as_str());
+        if let Some(code) = told.code {
+            push_field(&mut fields, "NIXACTIONS_REASON", &code.to_string());
+        }
+        if let Some(step) = step {
+            push_field(&mut fields, "NIXACTIONS_STEP", step);
+        }
+        let is_skip = step.is_none() || told.outcome == Conclusion::Skipped;
+        let priority = if is_skip {
+            Priority::Info
+        } else {
+            Priority::Error
+        };
+        self.noted(text, priority, &fields);
+    }
+
+    fn noted(&mut self, text: &str, priority: Priority, fields: &[u8]) {
         let text = self.masker.text(text).into_owned();
         for line in text.lines() {
-            parts(line.as_bytes()).for_each(|part| self.line(part, priority, &fields));
+            parts(line.as_bytes()).for_each(|part| self.line(part, priority, fields));
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod cgroup;
+mod clean;
 mod commands;
 mod condition;
 mod confine;
@@ -39,7 +40,7 @@ mod variables;
 mod workspace;
 
 use nixactions_core::{
-    bounds, error, event, grace, ids, log, paths, record, settings, spec, status,
+    bounds, error, event, grace, ids, log, paths, reason, record, settings, spec, status,
 };
 use nixactions_store as store;
 use nixactions_store::programs;

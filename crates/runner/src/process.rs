@@ -7,7 +7,7 @@
 use std::{
     cell::RefCell,
     collections::HashSet,
-    fmt, io,
+    io,
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Command, Stdio},
     rc::Rc,
@@ -34,7 +34,10 @@ use super::{
     output::{Kept, Sink, Stream},
     signals::Signals,
 };
-use crate::grace::{INTERRUPT_GRACE, TERMINATE_GRACE};
+use crate::{
+    grace::{INTERRUPT_GRACE, TERMINATE_GRACE},
+    reason::Reason,
+};
 
 /// The time between two checks of the run's kill flag while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,9 +45,6 @@ const FLAG_INTERVAL: Duration = Duration::from_secs(1);
 /// The umask of the runner itself: other users must be able to read its files, whatever the unit's
 /// umask is.
 const OWN_UMASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
-
-/// How a process ended that the kernel killed for want of memory.
-pub const OUT_OF_MEMORY: &str = "killed by SIGKILL, out of memory";
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +59,16 @@ pub enum Ended {
     NotStarted(String),
 }
 
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(code) => write!(f, "exit status {code}"),
-            Self::Signaled(signal, core) => write!(
-                f,
-                "killed by {signal}{}",
-                if *core { ", core dumped" } else { "" }
-            ),
-            Self::OutOfMemory => f.write_str(OUT_OF_MEMORY),
-            Self::NotStarted(reason) => f.write_str(reason),
+impl From<Ended> for Reason {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Exited(status) => Self::Exit { status },
+            Ended::Signaled(signal, core) => Self::Signal {
+                signal: signal.to_string(),
+                core,
+            },
+            Ended::OutOfMemory => Self::OutOfMemory,
+            Ended::NotStarted(why) => Self::NotStarted { why },
         }
     }
 }

@@ -17,7 +17,10 @@ use super::{
     process::Ended,
     step::find,
 };
-use crate::settings::{Argv, Seconds};
+use crate::{
+    reason::Reason,
+    settings::{Argv, Seconds, fits_process, is_variable_name},
+};
 
 /// The comment that a provider prints before values that are not secret. They are not masked.
 const NOT_SECRET: &str = "# nixactions: not secret";
@@ -27,8 +30,6 @@ const OUTPUT_MAX: usize = 1 << 20;
 const ERROR_MAX: usize = 64 << 10;
 /// The timeout of a provider.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest value of a variable beside its name, in bytes (execve(2), `MAX_ARG_STRLEN`).
-const VALUE_MAX: usize = (128 << 10) - 2;
 
 impl Job<'_> {
     /// Runs all providers. Returns `false` if that failed or ended the job; the job's record then
@@ -53,10 +54,13 @@ impl Job<'_> {
             if self.cleanup_until.is_some() || self.processes.killed {
                 return false;
             }
-            if let Err(what) = self.ask_provider(level, argv, environment) {
-                let reason = format!("provider `{}`: {what}", argv.join(" "));
-                self.processes.journal.note(&reason, Priority::Error);
-                self.fail(reason);
+            if let Err(why) = self.ask_provider(level, argv, environment) {
+                let provider = argv.join(" ");
+                let reason = Reason::Provider { provider, why };
+                self.processes
+                    .journal
+                    .note(&reason.to_string(), Priority::Error);
+                self.fail(&reason);
                 return false;
             }
         }
@@ -102,12 +106,12 @@ impl Job<'_> {
             .for_each(|warning| self.warn_once(warning));
         self.complain(&err.borrow());
         if let Some((_, reason)) = self.ended_by(stop, timeout) {
-            return Err(reason);
+            return Err(reason.to_string());
         }
         match ended {
             _ if out.more => return Err(format!("printed more than {OUTPUT_MAX} bytes")),
             Ended::Exited(0) => {}
-            other => return Err(other.to_string()),
+            other => return Err(Reason::from(other).to_string()),
         }
         hidden.map_err(|error| error.to_string())?;
         let parsed = parsed.map_err(|error| error.to_string())?;
@@ -186,7 +190,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Variable>, BadLine> {
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .unwrap_or(assignment.len());
         let (name, after) = assignment.split_at(end);
-        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        if !is_variable_name(name) {
             return Err(bad("has no variable's name after `export`"));
         }
         let after = after
@@ -199,7 +203,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Variable>, BadLine> {
             None if after.is_empty() => "",
             None => return Err(bad("has something after the value")),
         };
-        if name.len() + value.len() > VALUE_MAX {
+        if !fits_process(name, &value) {
             return Err(bad(
                 "has a value that is longer than the 128 KiB that a process can take",
             ));

@@ -8,9 +8,11 @@ use std::collections::HashSet;
 
 use super::{
     commands::Commands, env::Environment, job::Job, journal::Priority, parent::Past,
-    process::OUT_OF_MEMORY, workspace::WorkspaceError,
+    workspace::WorkspaceError,
 };
-use crate::{error::describe, event::EventKind, record::Conclusion, settings::Retry, status};
+use crate::{
+    error::describe, event::EventKind, reason::Reason, record::Conclusion, settings::Retry, status,
+};
 
 impl Job<'_> {
     /// Runs the steps until they succeed or no attempt is left, starting in the prepared workspace.
@@ -27,7 +29,11 @@ impl Job<'_> {
                         self.inherits = true;
                     }
                 }
-                Err(error) => return self.fail(describe(&error)),
+                Err(error) => {
+                    return self.fail(&Reason::Workspace {
+                        why: describe(&error),
+                    });
+                }
             }
             let is_saved = self.record.outcome == Conclusion::Success;
             if is_saved {
@@ -48,9 +54,9 @@ impl Job<'_> {
             // The failure of this attempt is not the job's outcome: another attempt or a
             // cancellation follows.
             self.record.outcome = Conclusion::Success;
-            let reason = self.record.reason.take();
+            let reason = self.reason.take();
             if self
-                .wait_to_retry("the job", &reason, attempt, &retry)
+                .wait_to_retry("the job", reason.as_ref(), attempt, &retry)
                 .is_some()
             {
                 return self.save();
@@ -62,17 +68,15 @@ impl Job<'_> {
 
     /// Goes on with a job whose runner was killed: with its next attempt, as after any failure.
     pub(super) fn go_on(&mut self, past: Past, retry: &Retry, condition: Option<&str>) {
-        let end = if past.is_out_of_memory {
-            OUT_OF_MEMORY.to_owned()
-        } else {
-            format!("killed by {}", past.signal)
+        let reason = Reason::RunnerKilled {
+            signal: past.signal.to_string(),
+            is_out_of_memory: past.is_out_of_memory,
         };
-        let reason = Some(format!("its runner was {end}"));
         if past.started_at.is_some() {
             self.record.attempts = past.attempt;
         }
         if self
-            .wait_to_retry("the job", &reason, past.attempt, retry)
+            .wait_to_retry("the job", Some(&reason), past.attempt, retry)
             .is_some()
         {
             return self.save();
@@ -101,12 +105,12 @@ impl Job<'_> {
     pub(super) fn wait_to_retry(
         &mut self,
         what: &str,
-        reason: &Option<String>,
+        reason: Option<&Reason>,
         attempt: u32,
         retry: &Retry,
-    ) -> Option<(Conclusion, String)> {
+    ) -> Option<(Conclusion, Reason)> {
         let wait = status::retry_wait(retry, attempt);
-        let reason = reason.as_deref().unwrap_or("failed");
+        let reason = reason.map_or_else(|| "failed".to_owned(), Reason::to_string);
         let (next, of) = (attempt + 1, retry.max_attempts);
         let note = format!(
             "{what}: {reason}; attempt {next} of {of} follows in {} s",

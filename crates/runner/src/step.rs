@@ -13,7 +13,9 @@ use super::{
 };
 use crate::{
     event::EventKind,
+    log::ToldOutcome,
     programs,
+    reason::Reason,
     record::{Conclusion, StepRecord},
     settings::Seconds,
     spec::{Command, StepSpec},
@@ -30,14 +32,14 @@ const SH: &str = "/bin/sh";
 /// The result of one attempt at a step.
 struct Tried {
     outcome: Conclusion,
-    reason: Option<String>,
+    reason: Option<Reason>,
     exit_code: Option<i32>,
     /// The values that the step wrote for later ones. They count only after the last attempt.
     written: Option<Written>,
 }
 
 impl Tried {
-    fn failed(reason: String) -> Self {
+    fn failed(reason: Reason) -> Self {
         Self {
             outcome: Conclusion::Failure,
             reason: Some(reason),
@@ -77,7 +79,7 @@ impl Job<'_> {
             let Some(retry) = retry else { break tried };
             if let Some((outcome, reason)) = self.wait_to_retry(
                 &format!("step {}", step.name),
-                &tried.reason,
+                tried.reason.as_ref(),
                 attempt,
                 &retry,
             ) {
@@ -107,16 +109,22 @@ impl Job<'_> {
             self.record.outputs.extend(self.step_outputs.clone());
         }
         if let Some(reason) = &tried.reason {
-            self.processes
-                .journal
-                .note(&format!("step {}: {reason}", step.name), Priority::Error);
+            self.processes.journal.outcome(
+                Some(&step.name),
+                ToldOutcome {
+                    outcome: tried.outcome,
+                    code: reason.code(),
+                },
+                &format!("step {}: {reason}", step.name),
+            );
         }
         StepRecord {
             name: step.name.clone(),
             outcome: tried.outcome,
             conclusion: status::conclude(tried.outcome, step.continue_on_error),
             exit_code: tried.exit_code,
-            reason: tried.reason,
+            reason: tried.reason.as_ref().map(Reason::to_string),
+            reason_code: tried.reason.as_ref().and_then(Reason::code),
             attempts: attempt,
             started_at: Some(started_at),
             finished_at: Some(Timestamp::now()),
@@ -132,7 +140,10 @@ impl Job<'_> {
     ) -> Tried {
         let files = match StepFiles::create(&self.spec.files_directory, index, attempt) {
             Ok(files) => files,
-            Err(error) => return Tried::failed(format!("its files cannot be made: {error}")),
+            Err(error) => {
+                let why = format!("its files cannot be made: {error}");
+                return Tried::failed(Reason::StepFiles { why });
+            }
         };
         let variables = environment.of_step(self.spec, self.paths, index, attempt, &files);
         let mut command = match self.command(
@@ -141,7 +152,7 @@ impl Job<'_> {
             variables.get("PATH").map_or("", String::as_str),
         ) {
             Ok(command) => command,
-            Err(reason) => return Tried::failed(reason),
+            Err(why) => return Tried::failed(Reason::NotStarted { why }),
         };
         self.set_variables(&mut command, variables, environment);
         let limits = self.limits(step.timeout);
@@ -178,12 +189,14 @@ impl Job<'_> {
             },
             (Ended::Exited(0), Err(error)) => Tried {
                 exit_code,
-                ..Tried::failed(error.to_string())
+                ..Tried::failed(Reason::StepFiles {
+                    why: error.to_string(),
+                })
             },
             (ended, written) => Tried {
                 exit_code,
                 written: written.ok(),
-                ..Tried::failed(ended.to_string())
+                ..Tried::failed(ended.into())
             },
         }
     }
@@ -258,39 +271,37 @@ impl Job<'_> {
         &mut self,
         stop: Stop,
         timeout: Option<Seconds>,
-    ) -> Option<(Conclusion, String)> {
-        let cancelled = |reason: &str| Some((Conclusion::Cancelled, reason.to_owned()));
+    ) -> Option<(Conclusion, Reason)> {
+        let cancelled = |reason| Some((Conclusion::Cancelled, reason));
         match stop {
             Stop::Not => None,
             Stop::StepTimeout => {
                 let seconds = timeout.map_or(0.0, f64::from);
-                Some((
-                    Conclusion::Failure,
-                    format!("timeout: took longer than {seconds} s"),
-                ))
+                Some((Conclusion::Failure, Reason::StepTimeout { seconds }))
             }
             Stop::JobTimeout => {
                 self.time_out();
-                cancelled("the job's time was over")
+                cancelled(Reason::JobTimeIsOver)
             }
             Stop::Cancelled => {
                 self.notice_cancellation();
                 self.cancel();
-                cancelled("cancelled")
+                cancelled(Reason::StepCancelled)
             }
-            Stop::CleanupOver => cancelled("the time for cleaning up was over"),
+            Stop::CleanupOver => cancelled(Reason::CleanupOver),
         }
     }
 }
 
 /// Returns the record of a step that does not run.
-pub(super) fn skipped(step: &StepSpec, reason: String) -> StepRecord {
+pub(super) fn skipped(step: &StepSpec, reason: &Reason) -> StepRecord {
     StepRecord {
         name: step.name.clone(),
         outcome: Conclusion::Skipped,
         conclusion: Conclusion::Skipped,
         exit_code: None,
-        reason: Some(reason),
+        reason: Some(reason.to_string()),
+        reason_code: reason.code(),
         attempts: 0,
         started_at: None,
         finished_at: None,

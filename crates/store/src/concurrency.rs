@@ -24,7 +24,7 @@ use nix::{
 };
 
 use super::{RunDir, StateDir, StoreError, files, liveness::write_lock, make_dir};
-use crate::{ids::RunId, spec::RunSpec};
+use crate::{ids::RunId, reason::Reason, spec::RunSpec};
 
 /// The time that the next run gets to take a free group before the group is checked again. Also the
 /// pause between two attempts to get a lock.
@@ -121,7 +121,12 @@ impl ConcurrencyGroup {
                 return Ok(Arrival::Replaced { by: by.clone() });
             }
             if let Some(waiting) = waiting {
-                self.tell(&waiting, &format!("replaced by {run}"));
+                self.tell(
+                    &waiting,
+                    &Reason::Replaced {
+                        by: Some(run.clone()),
+                    },
+                );
             }
             files::write_atomically(
                 &self.path.join("waiting"),
@@ -136,7 +141,9 @@ impl ConcurrencyGroup {
             {
                 self.tell(
                     holder,
-                    &format!("cancelled by {run}, which is next in its concurrency group"),
+                    &Reason::CancelledBy {
+                        run: Some(run.clone()),
+                    },
                 );
             }
             return Ok(Arrival::Waits { holder });
@@ -230,7 +237,7 @@ impl ConcurrencyGroup {
     }
 
     /// Tells a run to end in favour of another one. Does nothing if the run is gone.
-    fn tell(&self, id: &RunId, reason: &str) {
+    fn tell(&self, id: &RunId, reason: &Reason) {
         let told = self.run(id).map(|run| run.supersede(reason));
         if let Some(Err(error)) = told {
             tracing::warn!(run = %id, "{}, the run goes on", crate::error::describe(&error));
@@ -317,6 +324,7 @@ mod tests {
             mounts_source: false,
             roots: Default::default(),
             max_parallel: 1,
+            origin: None,
         };
         files::write_json(&run.spec(), &spec, 0o600, false).unwrap();
         let lock = run.lock_supervisor().unwrap().unwrap();
@@ -348,8 +356,13 @@ mod tests {
             Arrival::Waits { .. }
         ));
         assert_eq!(
-            (two.superseded().as_deref(), one.superseded()),
-            (Some("replaced by ci-3"), None)
+            (two.superseded(), one.superseded()),
+            (
+                Some(Reason::Replaced {
+                    by: Some(three.id().clone())
+                }),
+                None
+            )
         );
         // The order of creation counts, not the order of arrival.
         assert!(
@@ -400,8 +413,10 @@ mod tests {
             Arrival::Waits { .. }
         ));
         assert_eq!(
-            two.superseded().as_deref(),
-            Some("cancelled by ci-3, which is next in its concurrency group")
+            two.superseded(),
+            Some(Reason::CancelledBy {
+                run: Some(three.id().clone())
+            })
         );
     }
 

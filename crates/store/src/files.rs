@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::StoreError;
-use crate::record::Versioned;
+use crate::{reason::Reason, record::Versioned};
 
 /// The largest file that is read from a directory in which a job can write, in bytes.
 const UNTRUSTED_MAX: u64 = 64 << 20;
@@ -106,6 +106,31 @@ pub fn raise_flag(path: &Path, reason: &str, mode: u32) -> Result<(), StoreError
         file.set_permissions(std::fs::Permissions::from_mode(mode))
     };
     raise().map_err(|source| StoreError::io("create", path, source))
+}
+
+/// Raises a flag with a reason, as [`raise_flag`]. Without a reason, the flag is empty.
+///
+/// # Errors
+/// Fails with the path and the system's error.
+pub fn raise_reason(path: &Path, reason: Option<&Reason>, mode: u32) -> Result<(), StoreError> {
+    let json = reason.map_or_else(String::new, |reason| {
+        serde_json::to_string(reason).expect("invariant: a reason has only texts and numbers")
+    });
+    raise_flag(path, &json, mode)
+}
+
+/// Reads a flag with a reason. Returns `None` if the flag is not raised, and `Some(None)` if it has
+/// no reason.
+pub fn read_reason(path: &Path) -> Option<Option<Reason>> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(None),
+        Ok(text) if text.is_empty() => Some(None),
+        // A supervisor of an earlier version wrote a text.
+        Ok(text) => Some(Some(
+            serde_json::from_str(&text).unwrap_or(Reason::Untold { text }),
+        )),
+    }
 }
 
 /// Reads a document that this program wrote.

@@ -28,15 +28,17 @@ use super::{
 };
 use crate::{
     ids::{JobName, RunId},
-    log::{LogLine, Mark, Stream},
+    log::{LogLine, Mark, Stream, ToldOutcome},
     names::UnitName,
     programs,
+    reason::ReasonCode,
+    record::Conclusion,
     spec::{ManagerKind, RunSpec},
 };
 
 /// The fields that are read.
 const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,NIXACTIONS_COMMAND,\
-                      _PID,_UID,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
+                      NIXACTIONS_OUTCOME,NIXACTIONS_REASON,_PID,_UID,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
 /// The longest time after a run's end in which journald may still write down its lines.
 const JOURNALD_LAG: SignedDuration = SignedDuration::from_secs(10);
 /// The lowest priority of systemd's messages that are shown (warning).
@@ -233,6 +235,17 @@ impl JournalQuery {
         let mark = fields
             .text("NIXACTIONS_COMMAND")
             .and_then(|name| Mark::parse(&name));
+        // Only a runner tells outcomes.
+        let outcome = fields
+            .text("NIXACTIONS_OUTCOME")
+            .filter(|_| stream == Stream::Runner)
+            .and_then(|word| Conclusion::parse(&word))
+            .map(|outcome| ToldOutcome {
+                outcome,
+                code: fields
+                    .text("NIXACTIONS_REASON")
+                    .and_then(|word| ReasonCode::parse(&word)),
+            });
         let attempt = fields.number("NIXACTIONS_ATTEMPT");
         let line = |message: &str| LogLine {
             at,
@@ -242,6 +255,7 @@ impl JournalQuery {
             stream,
             priority,
             mark,
+            outcome,
             message: message.to_owned(),
         };
         // A step's text of several lines becomes several lines. Other texts stay whole.
@@ -417,6 +431,7 @@ mod tests {
             stream: Stream::Stdout,
             priority: 5,
             mark: None,
+            outcome: None,
             message: "a=b".into(),
         };
         assert_eq!(line, Some(expected));

@@ -52,8 +52,10 @@ mod secrets;
 mod state;
 mod tree;
 mod users;
+#[cfg(feature = "runs")]
+pub mod view;
 
-use nixactions_core::{bounds, event, ids, paths, record, settings, spec};
+use nixactions_core::{bounds, event, ids, paths, reason, record, settings, spec};
 #[cfg(feature = "runs")]
 use nixactions_core::{claims, error, log, names, status};
 #[cfg(feature = "runs")]
@@ -71,8 +73,8 @@ pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{Complaint, EventTail, EventWriter, News};
 
 pub use files::{
-    open_untrusted, raise_flag, read_document, read_json, read_untrusted_json, write_atomically,
-    write_json, write_json_plainly,
+    open_untrusted, raise_flag, raise_reason, read_document, read_json, read_reason,
+    read_untrusted_json, write_atomically, write_json, write_json_plainly,
 };
 #[cfg(feature = "runs")]
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};

@@ -17,44 +17,11 @@ use crate::{
     ids::JobName,
     names::UnitName,
     plan::{Job, Plan},
+    reason::{Loss, Reason},
     record::{Conclusion, JobRecord, StepRecord},
     spec::JobSpec,
-    status,
+    status::{self, Claim, Evidence},
 };
-
-/// The cause of a run's loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
-    /// The machine went down.
-    Machine,
-    /// The run's private manager was killed.
-    Manager,
-    /// The supervisor ended without a record, and its unit is gone.
-    Supervisor,
-}
-
-impl Loss {
-    /// Returns the reason for the end of the run and of its running jobs.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Machine => "lost: the machine went down",
-            Self::Manager => "lost: the run's manager was killed",
-            Self::Supervisor => "lost: the run's supervisor is gone",
-        }
-    }
-
-    /// Returns the reason of a job that never started.
-    fn never_started(self) -> &'static str {
-        match self {
-            Self::Machine => "the machine went down before it started",
-            Self::Manager => "the run's manager was killed before it started",
-            Self::Supervisor => "the run's supervisor was gone before it started",
-        }
-    }
-}
-
-/// The reason of a step without an end.
-const UNFINISHED: &str = "the job's runner ended before the step";
 
 impl RunDir {
     /// Returns a job's record from the job's own events, for a job without a result. The step that
@@ -95,8 +62,9 @@ impl RunDir {
                         .unwrap_or(event.at);
                     running = Some((index, unfinished(name, outcome, attempt, began)));
                 }
-                EventKind::StepFinished { step, .. } => {
+                EventKind::StepFinished { mut step, .. } => {
                     running = None;
+                    claims::bound_step_reason(&mut step);
                     record.steps.push(step);
                 }
                 EventKind::Annotation { annotation, .. } => record.annotations.push(annotation),
@@ -214,11 +182,13 @@ impl RunDir {
         } else {
             Conclusion::Failure
         };
+        let lost = Reason::Lost { loss };
         events.push(Event {
             at,
             event: EventKind::RunFinished {
                 conclusion,
-                reason: Some(loss.reason().to_owned()),
+                reason: Some(lost.to_string()),
+                reason_code: lost.code(),
             },
         });
         let mut writer = EventWriter::open(&self.events(), 0o600)?;
@@ -251,28 +221,30 @@ impl RunDir {
         let unit = UnitName::job(self.id(), job);
         let tolerated = planned.is_some_and(|job| job.continue_on_error);
         let matrix = planned.and_then(Job::matrix_record);
-        if let Ok(Some(left)) = read_result(&paths) {
-            return JobRecord {
-                unit: unit.to_string(),
-                conclusion: status::conclude(left.record.outcome, tolerated),
-                finished_at: left.record.finished_at.or(Some(at)),
-                matrix,
-                ..left.record
-            };
+        let mut left = read_result(&paths).ok().flatten().map(|left| left.record);
+        if let Some(left) = &mut left {
+            claims::bound_reasons(left);
         }
-        let (outcome, reason) = match has_started(&paths) {
-            false => (Conclusion::Cancelled, loss.never_started()),
-            true if cancelled => (Conclusion::Cancelled, loss.reason()),
-            true => (Conclusion::Failure, loss.reason()),
+        let evidence = Evidence::Lost {
+            loss,
+            claim: left.as_ref().map(Claim::of),
+            has_started: has_started(&paths),
+            is_cancelled: cancelled,
         };
-        let conclusion = status::conclude(outcome, tolerated);
-        let record = self.told_by(job, &unit, outcome, None);
+        let verdict = status::verdict(&evidence, tolerated);
+        let mut record = left.unwrap_or_else(|| self.told_by(job, &unit, verdict.outcome, None));
+        if let Some(reason) = &verdict.reason {
+            record.set_reason(reason);
+            record.finished_at = Some(at);
+        }
         JobRecord {
-            outcome,
-            conclusion,
-            reason: Some(reason.to_owned()),
-            finished_at: Some(at),
+            unit: unit.to_string(),
+            outcome: verdict.outcome,
+            conclusion: verdict.conclusion,
+            finished_at: record.finished_at.or(Some(at)),
             matrix,
+            // The plan's executors are not looked at here.
+            placement: None,
             ..record
         }
     }
@@ -307,7 +279,8 @@ fn unfinished(name: String, of_job: Conclusion, attempts: u32, began: Timestamp)
         outcome,
         conclusion: outcome,
         exit_code: None,
-        reason: Some(UNFINISHED.to_owned()),
+        reason: Some(Reason::Unfinished.to_string()),
+        reason_code: Reason::Unfinished.code(),
         attempts,
         started_at: Some(began),
         finished_at: None,
@@ -319,8 +292,8 @@ mod tests {
     use std::{fs, time::SystemTime};
 
     use super::*;
-    use crate::record::JobResult;
     use crate::{StateDir, create_job};
+    use crate::{reason::ReasonCode, record::JobResult};
 
     fn event(event: EventKind) -> Event {
         Event {
@@ -351,6 +324,7 @@ mod tests {
             outcome: Conclusion::Success,
             finished_at: Some(at(2)),
             reason: None,
+            reason_code: None,
             ..unfinished("a".into(), Conclusion::Failure, 1, at(1))
         };
         let finished = Event {
@@ -389,9 +363,9 @@ mod tests {
                 cut.attempts,
                 cut.started_at,
                 cut.finished_at,
-                cut.reason.as_deref()
+                cut.reason_code
             ),
-            (2, Some(at(3)), None, Some(UNFINISHED))
+            (2, Some(at(3)), None, Some(ReasonCode::Unfinished))
         );
         events
             .append(&[event(EventKind::JobRetried {
@@ -425,6 +399,7 @@ mod tests {
             workflow: "ci".parse().unwrap(),
             jobs: 5,
             rerun_of: None,
+            origin: None,
         };
         let finished = EventKind::JobFinished {
             job: done.clone(),
@@ -471,25 +446,25 @@ mod tests {
 
         let record = run.load_record().unwrap();
         assert_eq!(
-            (record.conclusion, record.reason.as_deref()),
-            (Some(Conclusion::Failure), Some(Loss::Machine.reason()))
+            (record.conclusion, record.reason_code),
+            (Some(Conclusion::Failure), Some(ReasonCode::Lost))
         );
         assert_eq!(record.finished_at, Some(Timestamp::from_second(1).unwrap()));
         let of = |job: &JobName| {
             (
                 record.jobs[job].outcome,
                 record.jobs[job].conclusion,
-                record.jobs[job].reason.as_deref(),
+                record.jobs[job].reason.as_deref().unwrap_or_default(),
             )
         };
-        assert_eq!(of(done), (Conclusion::Success, Conclusion::Success, None));
-        assert_eq!(of(left), (Conclusion::Success, Conclusion::Success, None));
+        assert_eq!(of(done), (Conclusion::Success, Conclusion::Success, ""));
+        assert_eq!(of(left), (Conclusion::Success, Conclusion::Success, ""));
         assert_eq!(
             of(running),
             (
                 Conclusion::Failure,
                 Conclusion::Failure,
-                Some(Loss::Machine.reason())
+                "lost: the machine went down"
             )
         );
         assert_eq!(
@@ -497,7 +472,7 @@ mod tests {
             (
                 Conclusion::Failure,
                 Conclusion::Success,
-                Some(Loss::Machine.reason())
+                "lost: the machine went down"
             )
         );
         assert_eq!(
@@ -505,7 +480,7 @@ mod tests {
             (
                 Conclusion::Cancelled,
                 Conclusion::Cancelled,
-                Some(Loss::Machine.never_started())
+                "the machine went down before it started"
             )
         );
         assert_eq!(

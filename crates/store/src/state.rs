@@ -12,6 +12,8 @@ use crate::{
     event::{Event, EventKind},
     ids::{JobName, RunId, WorkflowName},
     paths::RunPaths,
+    plan::nearest,
+    reason::Reason,
     record::RunRecord,
 };
 
@@ -161,17 +163,11 @@ impl StateDir {
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let known = self.runs()?;
-                let nearest = known
-                    .iter()
-                    .map(|run| (strsim::jaro(run.as_str(), text), run))
-                    .filter(|(score, _)| *score > 0.7);
-                let nearest = nearest
-                    .max_by(|a, b| a.0.total_cmp(&b.0))
-                    .map(|(_, run)| run.to_string());
+                let nearest = nearest(text, known.iter().map(RunId::as_str));
                 Err(StoreError::NoRun {
                     run: text.to_owned(),
                     state: self.0.clone(),
-                    nearest,
+                    nearest: nearest.map(str::to_owned),
                 })
             }
             Err(error) => Err(StoreError::io("read", &path, error)),
@@ -336,19 +332,15 @@ impl RunDir {
     ///
     /// # Errors
     /// Fails with the path and the system's error.
-    pub fn supersede(&self, reason: &str) -> Result<(), StoreError> {
-        files::raise_flag(&self.control().join("superseded"), reason, 0o600)
+    pub fn supersede(&self, reason: &Reason) -> Result<(), StoreError> {
+        files::raise_reason(&self.control().join("superseded"), Some(reason), 0o600)
     }
 
     /// Returns the reason for ending the run in favour of another run, if there is one.
-    pub fn superseded(&self) -> Option<String> {
-        let reason = std::fs::read_to_string(self.control().join("superseded")).ok()?;
+    pub fn superseded(&self) -> Option<Reason> {
+        let reason = files::read_reason(&self.control().join("superseded"))?;
         // The disk had no room for the reason.
-        Some(if reason.is_empty() {
-            "cancelled by a newer run".to_owned()
-        } else {
-            reason
-        })
+        Some(reason.unwrap_or(Reason::CancelledBy { run: None }))
     }
 
     /// Returns the names of the run's jobs: those of the plan, or without a plan those in the

@@ -7,9 +7,10 @@
 
 mod engine;
 mod lost;
-mod progress;
+mod state;
 mod status_line;
 mod watch;
+mod wave;
 
 use std::{
     io,

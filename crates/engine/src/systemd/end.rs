@@ -7,21 +7,25 @@ use nix::{
     sys::signal::Signal,
 };
 
+use crate::{
+    reason::{MainEnd, ServiceResult},
+    status::ServiceEvidence,
+};
+
 /// The exit status of a runner that could not record its job's result (sysexits.h).
 const EX_IOERR: i32 = 74;
+/// The exit status for credentials that systemd could not load (`EXIT_CREDENTIALS`). The log names
+/// the credential.
+const EXIT_CREDENTIALS: i32 = 243;
+/// The lowest exit status for a process that systemd could not start.
+const EXIT_SYSTEMD: i32 = 200;
 
 /// How a service's last run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEnd {
-    /// Its `Result`: `success`, `exit-code`, `signal`, `core-dump`, `watchdog`, `timeout`,
-    /// `oom-kill`, …
-    result: String,
-    /// How its main process ended, in words. Empty if unknown.
-    main: String,
+    evidence: ServiceEvidence,
     /// When its main process began.
     began: Option<Timestamp>,
-    /// Whether its main process could not record its job's result.
-    is_unwritten: bool,
     /// When its main process ended.
     ended: Option<Timestamp>,
 }
@@ -30,7 +34,7 @@ impl ServiceEnd {
     /// Takes a service's `Result`, `ExecMainCode`, `ExecMainStatus`, `ExecMainStartTimestamp` and
     /// `ExecMainExitTimestamp`, which are in microseconds.
     pub fn new(result: &str, code: i32, status: i32, started: u64, ended: u64) -> Self {
-        let is_unwritten = code == CLD_EXITED && status == EX_IOERR;
+        let result = ServiceResult::parse(result);
         let time = |micros: u64| {
             let micros = i64::try_from(micros).ok().filter(|micros| *micros > 0)?;
             Timestamp::from_microsecond(micros).ok()
@@ -40,29 +44,31 @@ impl ServiceEnd {
                 .map_or_else(|_| status.to_string(), |signal| signal.to_string())
         };
         let main = match code {
-            // EXIT_CREDENTIALS: the log names the credential.
-            CLD_EXITED if status == 243 => "its credentials could not be loaded".to_owned(),
-            // The runner could not write to the run's directory. The log has the cause.
-            CLD_EXITED if status == EX_IOERR => {
-                "its runner could not record the result; the log has the cause, such as a full disk"
-                    .to_owned()
-            }
-            CLD_EXITED if status >= 200 => {
-                format!("systemd could not start its runner (exit status {status})")
-            }
+            CLD_EXITED if status == EXIT_CREDENTIALS => MainEnd::NoCredentials,
+            CLD_EXITED if status == EX_IOERR => MainEnd::NotRecorded,
+            CLD_EXITED if status >= EXIT_SYSTEMD => MainEnd::NotStarted { status },
             // The exit status of a service that systemd stopped says nothing.
-            CLD_EXITED if result == "exit-code" => format!("exit status {status}"),
-            CLD_KILLED => format!("killed by {}", signal()),
-            CLD_DUMPED => format!("killed by {}, core dumped", signal()),
-            _ => String::new(),
+            CLD_EXITED if result == ServiceResult::ExitCode => MainEnd::Exit { status },
+            CLD_KILLED => MainEnd::Signal {
+                signal: signal(),
+                core: false,
+            },
+            CLD_DUMPED => MainEnd::Signal {
+                signal: signal(),
+                core: true,
+            },
+            _ => MainEnd::Unknown,
         };
         Self {
-            result: result.to_owned(),
-            main,
+            evidence: ServiceEvidence { result, main },
             began: time(started),
-            is_unwritten,
             ended: time(ended),
         }
+    }
+
+    /// Returns what the end tells about the job.
+    pub fn evidence(&self) -> &ServiceEvidence {
+        &self.evidence
     }
 
     /// Returns when its main process began, where it had one.
@@ -78,33 +84,25 @@ impl ServiceEnd {
     /// Returns the start of a runner that could not record its job's result; `None` for any other
     /// end.
     pub fn unwritten_since(&self) -> Option<Timestamp> {
-        self.began.filter(|_| self.is_unwritten)
-    }
-
-    /// Returns whether the kernel, systemd or a signal ended the service, and not its own exit. The
-    /// service's own result is then incomplete.
-    pub fn is_from_outside(&self) -> bool {
-        !matches!(self.result.as_str(), "success" | "exit-code")
-    }
-
-    /// Returns the end in words. `own` is the service's own description of its end, if it left one.
-    /// It tells more than the exit status.
-    pub fn words(&self, own: Option<&str>) -> String {
-        match own {
-            Some(own) if !own.is_empty() => format!("{}: {own}", self.result),
-            _ if self.main.is_empty() => self.result.clone(),
-            _ => format!("{}: {}", self.result, self.main),
-        }
+        self.began
+            .filter(|_| self.evidence.main == MainEnd::NotRecorded)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::Reason;
 
     #[test]
     fn ends_are_described_in_systemds_words() {
-        let words = |result, code, status| ServiceEnd::new(result, code, status, 1, 2).words(None);
+        let reason = |end: ServiceEnd, own: Option<&str>| {
+            let ServiceEvidence { result, main } = end.evidence;
+            let own = own.map(str::to_owned);
+            Reason::Service { result, main, own }.to_string()
+        };
+        let words =
+            |result, code, status| reason(ServiceEnd::new(result, code, status, 1, 2), None);
         assert_eq!(
             words("oom-kill", CLD_KILLED, 9),
             "oom-kill: killed by SIGKILL"
@@ -130,14 +128,18 @@ mod tests {
         assert_eq!(words("timeout", CLD_EXITED, 1), "timeout");
         let oom = ServiceEnd::new("oom-kill", CLD_EXITED, 1, 1, 2);
         assert_eq!(
-            oom.words(Some("step test: killed by SIGKILL")),
+            reason(oom, Some("step test: killed by SIGKILL")),
             "oom-kill: step test: killed by SIGKILL"
         );
     }
 
     #[test]
     fn only_an_exit_comes_from_the_service_itself() {
-        let outside = |result| ServiceEnd::new(result, 0, 0, 0, 0).is_from_outside();
+        let outside = |result| {
+            ServiceEnd::new(result, 0, 0, 0, 0)
+                .evidence
+                .is_from_outside()
+        };
         assert!(
             [
                 "oom-kill",

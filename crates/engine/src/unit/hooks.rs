@@ -151,6 +151,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         inputs: Vec::new(),
         outputs: Vec::new(),
         steps: vec![step(hook.name(), argv, None, Env::new())],
+        origin: run.origin.clone(),
         hooks: Some(HooksSpec {
             executor: executor.to_owned(),
             directory: paths.executor(executor),

@@ -44,13 +44,6 @@ pub(super) const EPERM: i32 = 1;
 /// The directories that are empty or private in a sandboxed job. Only bound paths appear in them.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];
 
-/// The directories of a root file system of its own that a job with `DynamicUser=` may write to, if
-/// they are there. A job with another user may write everywhere in it.
-const WRITABLE: [&str; 13] = [
-    "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/sbin", "/srv",
-    "/usr", "/var",
-];
-
 /// The path of its run in a sandboxed job. It does not depend on the run, the state directory or
 /// the programs, so that paths which a build records stay valid in the next run. It is short, since
 /// the path of a socket has 108 bytes (unix(7)).
@@ -156,16 +149,7 @@ pub(super) fn properties(
     let is_on_host = needs.root.is_none();
     let mut properties = Vec::with_capacity(32);
     match (run.manager, needs.user) {
-        (ManagerKind::System | ManagerKind::Embedded, None) => {
-            properties.push(flag("DynamicUser"));
-            // It implies `ProtectSystem=strict`, which wins over a writable `/`.
-            let writable = || {
-                // `+` stands for the root file system of the unit.
-                let paths = WRITABLE.map(|path| format!("-+{path}"));
-                ("ReadWritePaths", Value::StrList(paths.to_vec()))
-            };
-            properties.extend((!is_on_host).then(writable));
-        }
+        (ManagerKind::System | ManagerKind::Embedded, None) => properties.push(flag("DynamicUser")),
         // The settings that `DynamicUser=` implies, without the filter of `RestrictSUIDSGID=`:
         // under it, openat2(2) and setgid directories fail. Writable paths of a job are mounted
         // nosuid.

@@ -117,6 +117,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             .enumerate()
             .map(|(index, step)| step_spec(index, step))
             .collect(),
+        origin: run.origin.clone(),
         hooks: None,
     };
     place.fit(context, job, &mut spec);

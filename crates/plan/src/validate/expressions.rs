@@ -59,7 +59,18 @@ impl Scope {
         };
         let matrix = job.matrix.iter().flat_map(|matrix| matrix.values.keys());
         let needs = Shape::names(job.needs.iter().map(|name| (name.to_string(), need())));
-        let nixactions = ["run", "workflow", "job", "attempt"].map(str::to_owned);
+        let nixactions = [
+            "run",
+            "workflow",
+            "job",
+            "attempt",
+            "event",
+            "ref",
+            "sha",
+            "repository",
+            "actor",
+        ]
+        .map(str::to_owned);
         let contexts = [
             ("needs", unless_broken(&at.key("needs"), needs)),
             ("env", texts()),

@@ -12,8 +12,9 @@ use crate::{
     error::describe,
     event::EventKind,
     graph::JobIx,
-    record::{Conclusion, JobRecord},
-    status, store,
+    reason::{Reason, next_run},
+    store,
+    supervisor::state::Change,
     unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE, UnitName},
 };
 
@@ -48,11 +49,11 @@ impl Engine<'_> {
             && let Some(reason) = self.run.superseded()
             && self.cancel == Cancel::No
         {
-            self.request(
-                reason.strip_prefix("cancelled by ").unwrap_or(&reason),
-                false,
-            )
-            .await?;
+            let by = match &reason {
+                Reason::CancelledBy { run } => next_run(run.as_ref()),
+                other => other.to_string(),
+            };
+            self.request(&by, false).await?;
             self.superseded = Some(reason);
         }
         if let Some(by) = self.run.cancel_requested(true) {
@@ -86,12 +87,12 @@ impl Engine<'_> {
     }
 
     /// Ends the run early as a failure.
-    pub(super) async fn fail(&mut self, reason: String) -> Result<(), SuperviseError> {
+    pub(super) async fn fail(&mut self, reason: Reason) -> Result<(), SuperviseError> {
         tracing::error!("{reason}, cancelling the run");
         self.failure.get_or_insert(reason.clone());
         if self.cancel == Cancel::No {
             self.emit(EventKind::CancelRequested {
-                by: reason,
+                by: reason.to_string(),
                 kill: false,
             });
             self.cancel_jobs().await?;
@@ -107,9 +108,8 @@ impl Engine<'_> {
         // The flag tells jobs the reason, unless a user asked for the cancellation. An earlier
         // supervisor may have raised the flag.
         let flag = self.run.cancelled();
-        let reason = self.failure.as_deref().unwrap_or_default();
         if !flag.exists()
-            && let Err(error) = store::raise_flag(&flag, reason, 0o644)
+            && let Err(error) = store::raise_reason(&flag, self.failure.as_ref(), 0o644)
         {
             tracing::warn!(
                 "{}, jobs that start from now on do not see the cancellation",
@@ -122,9 +122,12 @@ impl Engine<'_> {
     pub(super) async fn kill(&mut self) -> Result<(), SuperviseError> {
         self.cancel = Cancel::Killed;
         self.flush();
-        let failure = self.failure.clone().unwrap_or_default();
-        for (flag, reason) in [(self.run.cancelled(), &*failure), (self.run.killed(), "")] {
-            if let Err(error) = store::raise_flag(&flag, reason, 0o644) {
+        let flags = [
+            (self.run.cancelled(), self.failure.as_ref()),
+            (self.run.killed(), None),
+        ];
+        for (flag, reason) in flags {
+            if let Err(error) = store::raise_reason(&flag, reason, 0o644) {
                 tracing::warn!(
                     "{}, jobs that start from now on do not see the cancellation",
                     describe(&error)
@@ -170,7 +173,7 @@ impl Engine<'_> {
                     let until = Instant::now() + REACTION;
                     let ix = self.job_of(&unit.name);
                     ix.into_iter()
-                        .for_each(|ix| _ = self.asked.entry(ix).or_insert(until));
+                        .for_each(|ix| _ = self.jobs.apply(ix, Change::Ask(until)));
                 }
             }
         }
@@ -180,16 +183,16 @@ impl Engine<'_> {
     /// Returns the earliest time by which a runner that was asked to end must have reported
     /// something.
     pub(super) fn reaction_deadline(&self) -> Option<Instant> {
-        self.asked.values().min().copied()
+        self.jobs.asked().map(|(_, until)| until).min()
     }
 
     /// Kills the jobs whose runners were asked to end and have reported nothing since: a step may
     /// have stopped its runner, and may do so again.
     pub(super) async fn kill_mute(&mut self, now: Instant) -> Result<(), SuperviseError> {
-        let is_late = |(ix, until): (&JobIx, &Instant)| (now >= *until).then_some(*ix);
-        let mute: Vec<JobIx> = self.asked.iter().filter_map(is_late).collect();
+        let is_late = |(ix, until): (JobIx, Instant)| (now >= until).then_some(ix);
+        let mute: Vec<JobIx> = self.jobs.asked().filter_map(is_late).collect();
         for ix in mute {
-            self.asked.remove(&ix);
+            self.jobs.apply(ix, Change::Report);
             let name = self.context.graph.name(ix);
             tracing::warn!(nixactions_job = %name, "the runner of job `{name}` does not react to the cancellation, killing the job");
             let unit = UnitName::job(&self.context.run.run, name);
@@ -198,34 +201,6 @@ impl Engine<'_> {
                 .await?;
         }
         Ok(())
-    }
-
-    /// Returns a job's record. The record becomes that of a cancelled job if all units are being
-    /// stopped: at a shutdown systemd stops the jobs and the supervisor together, and a runner
-    /// cannot tell that from a stop of its own unit.
-    pub(super) async fn unless_shutdown(
-        &mut self,
-        record: JobRecord,
-    ) -> Result<JobRecord, SuperviseError> {
-        if record.reason.as_deref() != Some(status::UNIT_STOPPED) {
-            return Ok(record);
-        }
-        if self.cancel == Cancel::No && self.manager.is_stopping().await? {
-            self.request("shutdown", false).await?;
-        }
-        if self.cancel == Cancel::No {
-            return Ok(record);
-        }
-        let (outcome, reason) = (
-            Conclusion::Cancelled,
-            Some(status::RUN_CANCELLED.to_owned()),
-        );
-        Ok(JobRecord {
-            outcome,
-            conclusion: outcome,
-            reason,
-            ..record
-        })
     }
 
     pub(super) fn cancel_deadline(&self) -> Option<Instant> {

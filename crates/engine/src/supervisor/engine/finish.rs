@@ -9,7 +9,7 @@ impl Engine<'_> {
         let Some(ix) = self.job_of(&removed.unit) else {
             return Ok(());
         };
-        if !matches!(self.progress.place(ix), Place::Submitted(_)) {
+        if !self.jobs.is_submitted(ix) {
             return Ok(());
         }
         // A job's needs decide its own outcome, so wait for them. The setup of its executor is not
@@ -18,7 +18,7 @@ impl Engine<'_> {
             && !self.needs_are_finished(ix)
             && unit::executor_of(&self.context, ix).is_some()
         {
-            self.called_off.insert(ix);
+            self.jobs.apply(ix, state::Change::CallOff);
             return Ok(());
         }
         if removed.result == JobResult::Canceled
@@ -36,7 +36,7 @@ impl Engine<'_> {
             }
             // Stopping a unit also stops the units that require it, before the first one has ended.
             if self.has_never_started(ix) {
-                self.called_off.insert(ix);
+                self.jobs.apply(ix, state::Change::CallOff);
                 return Ok(());
             }
         }
@@ -51,117 +51,36 @@ impl Engine<'_> {
     ) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let unit = UnitName::job(&self.context.run.run, name);
-        let left: Option<LeftResult> = match store::read_result(&self.run.job(name)) {
-            Ok(left) => left,
-            Err(error) => {
-                tracing::warn!(nixactions_job = %name, "{}, using systemd's result", describe(&error));
-                None
-            }
-        };
-        let left = left.map(|mut left| {
-            let outcome = left.record.outcome;
-            left.record.conclusion = status::conclude(outcome, job.continue_on_error);
-            left
-        });
-        // A runner's exit status agrees with its result. A job that forges a result and then kills
-        // its runner gives a result that disagrees.
-        let is_contradicted = |left: &LeftResult| {
-            matches!(result, JobResult::Failed | JobResult::Timeout)
-                && matches!(
-                    left.record.conclusion,
-                    Conclusion::Success | Conclusion::Skipped
-                )
-        };
-        let left = left.filter(|left| !is_contradicted(left));
+        let left = self.left(name);
         let submitted = self.watch.since(ix);
         let past = self.watch.remove(ix);
-        let gate = self.gate(ix);
-        let is_skipped = matches!(gate, Gate::Skip(_));
-        // A signal, or a full disk, may keep a runner from saying why its job does not run.
-        let is_dropped = result == JobResult::Dependency || is_skipped && left.is_none();
-        let setup = if is_skipped || !self.has_never_started(ix) {
-            None
-        } else {
-            self.setup_failure(ix).or_else(|| self.root_failure(ix))
-        };
         let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
         let end = if is_clear {
             None
         } else {
             self.manager.service_end(unit.as_str()).await?
         };
-        // systemd stops a runner after the kernel killed a step for its memory, or after a timeout.
-        // The runner then reports only that it was stopped.
-        let is_from_outside =
-            self.cancel != Cancel::Killed && end.as_ref().is_some_and(ServiceEnd::is_from_outside);
-        // A job that runs in spite of a cancellation, and could not say how it went.
-        let is_untold = matches!(gate, Gate::Run | Gate::Ask(_))
-            && end
-                .as_ref()
-                .is_some_and(|end| end.unwritten_since().is_some());
+        let claim = left.as_ref().map(Claim::of);
+        self.notice_shutdown(claim, end.as_ref()).await?;
+        let verdict = self.verdict(ix, &result, claim, end.as_ref());
         let mut record = match left {
-            Some(left) if !is_from_outside => self.unless_shutdown(left.record).await?,
-            left => {
-                let left = left.map(|left| left.record);
-                let own = left
-                    .as_ref()
-                    .and_then(|left| left.reason.as_deref())
-                    .filter(|reason| reason.starts_with("step "));
-                let words = end.as_ref().map(|end| end.words(own));
-                let group = self
-                    .matrix_reason(ix)
-                    .filter(|_| !is_dropped && !is_untold && self.cancel == Cancel::No);
-                let cancelled =
-                    !is_untold && (self.cancel != Cancel::No || self.matrix_reason(ix).is_some());
-                let (outcome, reason) = match &gate {
-                    Gate::Skip(reason) if is_dropped => (Conclusion::Skipped, reason.clone()),
-                    _ => self.progress.judge(
-                        self.context.graph,
-                        ix,
-                        &result,
-                        words.as_deref(),
-                        cancelled,
-                    ),
-                };
-                let (outcome, reason) = match setup {
-                    Some(setup) => (
-                        if cancelled {
-                            Conclusion::Cancelled
-                        } else {
-                            Conclusion::Failure
-                        },
-                        setup,
-                    ),
-                    None => (outcome, group.unwrap_or(reason)),
-                };
-                let conclusion = status::conclude(outcome, job.continue_on_error);
+            Some(left) if verdict.keeps_report => left,
+            _ => {
                 let began = end.as_ref().and_then(ServiceEnd::unwritten_since);
-                let record = left.unwrap_or_else(|| self.run.told_by(name, &unit, outcome, began));
-                JobRecord {
-                    outcome,
-                    conclusion,
-                    reason: Some(reason),
-                    ..record
-                }
+                self.run.told_by(name, &unit, verdict.outcome, began)
             }
         };
+        (record.outcome, record.conclusion) = (verdict.outcome, verdict.conclusion);
+        if let Some(reason) = &verdict.reason {
+            record.set_reason(reason);
+        }
         record.unit = unit.to_string();
         // Dependents may have begun before the supervisor learned of the job's end.
         let ended = end.as_ref().and_then(ServiceEnd::ended);
         record
             .finished_at
             .get_or_insert_with(|| ended.unwrap_or_else(Timestamp::now));
-        if record.outcome == Conclusion::Skipped
-            && Condition::parse(job.condition.as_deref()).implies_success()
-        {
-            // A runner takes a need without a result for a failed one. The supervisor knows which
-            // needs were skipped.
-            record.reason = self
-                .progress
-                .why_blocked(self.context.graph, ix)
-                .or(record.reason);
-        }
-        if is_dropped {
+        if verdict.is_dropped {
             // The job had no runner to write this to the job's log.
             let reason = record.reason.as_deref().unwrap_or("systemd dropped it");
             tracing::info!(nixactions_run = %self.context.run.run, nixactions_job = %name, nixactions_stream = "runner", "{}: {reason}", record.outcome);
@@ -176,20 +95,89 @@ impl Engine<'_> {
         for cut in bounds::cut_record(&mut record, job.steps_max()) {
             self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
         }
-        self.started.remove(&ix);
-        self.release_user(ix);
-        self.asked.remove(&ix);
-        let finished_wave = self.progress.finish(ix, record.conclusion);
-        self.finished(ix, record);
+        let finished_wave = self.finish(ix, record);
         self.fail_fast(ix).await?;
         match finished_wave {
             // The slices of the last wave go with the run's slice.
-            Some(wave) if !self.progress.is_done() => Ok(self
+            Some(wave) if !self.jobs.is_done() => Ok(self
                 .manager
                 .stop(&UnitName::wave(&self.context.run.run, wave))
                 .await?),
             _ => Ok(()),
         }
+    }
+
+    /// Returns the record that a job's runner left.
+    fn left(&self, name: &JobName) -> Option<JobRecord> {
+        match store::read_result(&self.run.job(name)) {
+            Ok(left) => left.map(|left| {
+                let mut record = left.record;
+                claims::bound_reasons(&mut record);
+                record
+            }),
+            Err(error) => {
+                tracing::warn!(nixactions_job = %name, "{}, using systemd's result", describe(&error));
+                None
+            }
+        }
+    }
+
+    /// Cancels the run if all units are being stopped. At a shutdown systemd stops the jobs and the
+    /// supervisor together, and a runner reports a stop of its own unit.
+    async fn notice_shutdown(
+        &mut self,
+        claim: Option<Claim<'_>>,
+        end: Option<&ServiceEnd>,
+    ) -> Result<(), SuperviseError> {
+        let is_stopped = claim.is_some_and(|claim| claim.code == Some(ReasonCode::UnitStopped));
+        let is_from_outside = end.is_some_and(|end| end.evidence().is_from_outside());
+        if is_stopped
+            && !is_from_outside
+            && self.cancel == Cancel::No
+            && self.manager.is_stopping().await?
+        {
+            self.request("shutdown", false).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides what a job came to whose unit has ended.
+    fn verdict(
+        &self,
+        ix: JobIx,
+        result: &JobResult,
+        claim: Option<Claim<'_>>,
+        end: Option<&ServiceEnd>,
+    ) -> Verdict {
+        let job = self.context.job(ix).1;
+        let has_started = !self.has_never_started(ix);
+        let evidence = Evidence::Ended(Box::new(Ended {
+            start: match result {
+                JobResult::Done => StartEnd::Done,
+                JobResult::Failed | JobResult::Timeout => StartEnd::Failed,
+                JobResult::Canceled => StartEnd::Cancelled,
+                JobResult::Dependency => StartEnd::Dependency,
+                JobResult::Unknown(_) => StartEnd::Unseen,
+            },
+            service: end.map(|end| end.evidence().clone()),
+            claim,
+            gate: self.gate(ix),
+            blocked: self.jobs.why_blocked(self.context.graph, ix),
+            implies_success: Condition::parse(job.condition.as_deref()).implies_success(),
+            has_started,
+            setup: if has_started {
+                None
+            } else {
+                self.setup_failure(ix).or_else(|| self.root_failure(ix))
+            },
+            cancel: match self.cancel {
+                Cancel::No => Cancellation::No,
+                Cancel::Ending(_) => Cancellation::Ending,
+                Cancel::Killed => Cancellation::Killed,
+            },
+            matrix: self.matrix_reason(ix),
+        }));
+        status::verdict(&evidence, job.continue_on_error)
     }
 
     /// Returns the bounds of what a job tells of its end.
@@ -210,12 +198,12 @@ impl Engine<'_> {
     pub(super) fn gate(&self, ix: JobIx) -> Gate {
         let job = self.context.job(ix).1;
         let condition = Condition::parse(job.condition.as_deref());
-        let needs = self.progress.needs(self.context.graph, ix);
+        let needs = self.jobs.needs(self.context.graph, ix);
         let of_matrix = self.matrix_reason(ix);
-        let cancelled = self.failure.as_deref().unwrap_or(status::RUN_CANCELLED);
+        let cancelled = self.failure.as_ref().unwrap_or(&Reason::RunCancelled);
         let cancelled = match &condition {
             _ if self.cancel != Cancel::No => Some(cancelled),
-            Condition::Expression(_) => of_matrix.as_deref(),
+            Condition::Expression(_) => of_matrix.as_ref(),
             _ => None,
         };
         let known = Known {
@@ -240,9 +228,9 @@ impl Engine<'_> {
     }
 
     /// Returns why a job has no root file system of its own, if it could not be mounted.
-    fn root_failure(&self, ix: JobIx) -> Option<String> {
+    fn root_failure(&self, ix: JobIx) -> Option<Reason> {
         let root = self.run.root(self.context.graph.name(ix));
-        let reason = fs::read_to_string(root.error()).ok()?;
-        Some(format!("its root file system: {reason}"))
+        let why = fs::read_to_string(root.error()).ok()?;
+        Some(Reason::Root { why })
     }
 }

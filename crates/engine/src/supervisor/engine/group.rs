@@ -17,16 +17,18 @@ use crate::{
     graph::JobIx,
     ids::RunId,
     plan::Setting,
+    reason::Reason,
     record::Conclusion,
+    status::Gate,
     store::{Arrival, ConcurrencyGroup, GroupLock, StoreError},
-    supervisor::{progress::Place, status_line, watch::Change},
+    supervisor::{status_line, watch::Change},
 };
 
 /// The end of the wait for the group.
 enum Turn {
     Come(GroupLock),
     /// The run must not begin, for this reason.
-    Never(String),
+    Never(Reason),
 }
 
 impl Engine<'_> {
@@ -59,12 +61,14 @@ impl Engine<'_> {
                     Arrival::Waits { .. } | Arrival::Replaced { .. } if entered => {
                         // The run's jobs may be running, so end them.
                         self.ask_group(&group, ConcurrencyGroup::leave).await?;
-                        self.fail(format!("another run entered the concurrency group `{name}` while this run had no supervisor")).await?;
+                        let group = name.clone();
+                        self.fail(Reason::GroupTaken { group }).await?;
                         return Ok(true);
                     }
                     Arrival::Replaced { by } => {
-                        self.superseded = Some(format!("replaced by {by}"));
-                        Turn::Never(format!("replaced by {by}"))
+                        let reason = Reason::Replaced { by: Some(by) };
+                        self.superseded = Some(reason.clone());
+                        Turn::Never(reason)
                     }
                     Arrival::Waits { holder } => {
                         self.status
@@ -145,7 +149,7 @@ impl Engine<'_> {
             let by = tokio::select! {
                 turn = &mut come => match turn {
                     Ok((Ok(Some(lock)), _)) => return Ok(Turn::Come(lock)),
-                    Ok((Ok(None), _)) => self.ended_before().or_else(|| Some("replaced by a newer run".to_owned())),
+                    Ok((Ok(None), _)) => self.ended_before().or(Some(Reason::Replaced { by: None })),
                     Ok((Err(error), _)) => return Err(error.into()),
                     Err(_) => return Err(SuperviseError::Thread(std::io::Error::other("the thread that waits panicked"))),
                 },
@@ -187,7 +191,7 @@ impl Engine<'_> {
     }
 
     /// Returns why the run must not begin any more, if there is a reason.
-    fn ended_before(&mut self) -> Option<String> {
+    fn ended_before(&mut self) -> Option<Reason> {
         if let Some(reason) = self.run.superseded() {
             self.superseded = Some(reason.clone());
             return Some(reason);
@@ -199,26 +203,27 @@ impl Engine<'_> {
         Some(self.cancelled_before(&by))
     }
 
-    fn cancelled_before(&mut self, by: &str) -> String {
+    fn cancelled_before(&mut self, by: &str) -> Reason {
         self.emit(EventKind::CancelRequested {
             by: by.to_owned(),
             kill: false,
         });
-        "the run was cancelled".to_owned()
+        Reason::RunCancelled
     }
 
     /// Records every job as cancelled, because no part of the run was started.
-    fn never_begin(&mut self, reason: &str) {
+    fn never_begin(&mut self, reason: &Reason) {
         // No job is left to cancel.
         self.cancel = Cancel::Killed;
         let waiting: Vec<JobIx> = self
             .context
             .graph
             .jobs()
-            .filter(|ix| self.progress.place(*ix) == Place::Waiting)
+            .filter(|ix| self.jobs.is_waiting(*ix))
             .collect();
         for ix in waiting {
-            self.give_up(ix, Conclusion::Cancelled, reason);
+            let otherwise = (Conclusion::Cancelled, reason.clone());
+            self.give_up(ix, Gate::Run, otherwise);
         }
     }
 }

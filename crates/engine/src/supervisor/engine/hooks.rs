@@ -13,6 +13,7 @@ use crate::{
     error::describe,
     event::EventKind,
     graph::JobIx,
+    reason::{Reason, ReasonCode},
     record::Conclusion,
     store,
     systemd::UnitState,
@@ -44,10 +45,12 @@ impl Engine<'_> {
     }
 
     /// Returns why a job cannot run, if the setup of its executor failed.
-    pub(super) fn setup_failure(&self, ix: JobIx) -> Option<String> {
+    pub(super) fn setup_failure(&self, ix: JobIx) -> Option<Reason> {
         let executor = unit::executor_of(&self.context, ix)?;
-        let reason = self.hook_failure(executor, WorkspaceHook::Setup)?;
-        Some(format!("setupWorkspace of executor `{executor}`: {reason}"))
+        Some(Reason::Setup {
+            executor: executor.to_owned(),
+            why: self.hook_failure(executor, WorkspaceHook::Setup)?,
+        })
     }
 
     /// Returns why a hook did not succeed.
@@ -55,17 +58,18 @@ impl Engine<'_> {
         match store::read_result(&self.run.hook(executor, hook)) {
             Ok(Some(left)) if left.record.conclusion == Conclusion::Success => None,
             Ok(Some(left)) => {
-                let reason = left
-                    .record
-                    .reason
-                    .unwrap_or_else(|| left.record.conclusion.to_string());
-                let mut reason = reason
-                    .strip_prefix(&format!("step {}: ", hook.name()))
-                    .map_or(reason.clone(), str::to_owned);
+                let record = left.record;
+                // A hook is the only step of its job, whose name says nothing new.
+                let of_step = (record.reason_code == Some(ReasonCode::StepFailed))
+                    .then(|| record.steps.last()?.reason.clone())
+                    .flatten();
+                let mut reason = of_step
+                    .or(record.reason)
+                    .unwrap_or_else(|| record.conclusion.to_string());
                 cut_text(&mut reason, TEXT_MAX);
                 Some(reason)
             }
-            Ok(None) => Some("its runner left no result".to_owned()),
+            Ok(None) => Some(Reason::NoResult.to_string()),
             Err(error) => Some(describe(&error)),
         }
     }

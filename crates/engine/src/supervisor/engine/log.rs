@@ -37,8 +37,8 @@ impl Engine<'_> {
             }
             if Instant::now() > deadline {
                 let noun = if missing == 1 { "line" } else { "lines" };
-                let reason =
-                    status::disk_is_full(&format!("{missing} {noun} of the log had no room"));
+                let what = format!("{missing} {noun} of the log had no room");
+                let reason = Reason::DiskFull { what };
                 tracing::error!("{reason}");
                 self.failure.get_or_insert(reason);
                 return;

@@ -17,10 +17,10 @@ use crate::{
     event::EventKind,
     graph::JobIx,
     ids::JobName,
+    reason::Reason,
     record::{Conclusion, JobRecord},
-    status,
     store::{self, StoreError},
-    supervisor::progress::{Place, Queue},
+    supervisor::{state::State, wave::Queue},
     unit::{self, Context, UnitName},
 };
 
@@ -47,7 +47,7 @@ pub(super) fn queue(context: &Context<'_>) -> Queue {
 /// A matrix group that is being cancelled.
 #[derive(Debug)]
 pub(super) struct CancelledGroup {
-    reason: String,
+    reason: Reason,
     /// When the rest of the group is killed; `None` once that is done.
     deadline: Option<Instant>,
 }
@@ -68,13 +68,13 @@ impl Engine<'_> {
         };
         let group = &matrix.group;
         let has_run = |ended: &JobRecord| ended.reused_from.is_none();
-        if self.progress.place(ix) != Place::Finished(Conclusion::Failure)
+        if *self.jobs.state(ix) != State::Finished(Conclusion::Failure)
             || !self.record.jobs.get(job).is_some_and(has_run)
             || self.cancel != Cancel::No
             || self.cancelled_groups.contains_key(group)
             || unit::matrix_jobs(&self.context, group)
                 .iter()
-                .all(|ix| matches!(self.progress.place(*ix), Place::Finished(_)))
+                .all(|ix| self.jobs.is_finished(*ix))
         {
             return Ok(());
         }
@@ -93,9 +93,9 @@ impl Engine<'_> {
         let Some(cancelled) = self.cancelled_groups.get(group) else {
             return Ok(());
         };
-        if let Err(error) = store::raise_flag(
+        if let Err(error) = store::raise_reason(
             &self.run.matrix(group).cancelled(),
-            &cancelled.reason,
+            Some(&cancelled.reason),
             0o644,
         ) {
             tracing::warn!(
@@ -108,7 +108,9 @@ impl Engine<'_> {
 
     /// Notes that a group is being cancelled.
     pub(super) fn note_cancelled(&mut self, group: &str, job: &JobName) {
-        let reason = status::fail_fast_reason(job, group);
+        let reason = Reason::MatrixFailed {
+            job: Some((job.clone(), group.to_owned())),
+        };
         let deadline = Some(Instant::now() + CANCEL_DEADLINE);
         self.cancelled_groups
             .entry(group.to_owned())
@@ -116,7 +118,7 @@ impl Engine<'_> {
     }
 
     /// Returns why a job's matrix group is being cancelled, if it is.
-    pub(super) fn matrix_reason(&self, ix: JobIx) -> Option<String> {
+    pub(super) fn matrix_reason(&self, ix: JobIx) -> Option<Reason> {
         let group = &self.context.job(ix).1.matrix.as_ref()?.group;
         self.cancelled_groups
             .get(group)
@@ -159,7 +161,7 @@ impl Engine<'_> {
         let jobs = unit::matrix_jobs(&self.context, group);
         let units: Vec<UnitName> = jobs
             .into_iter()
-            .filter(|ix| matches!(self.progress.place(*ix), Place::Submitted(_)))
+            .filter(|ix| self.jobs.is_submitted(*ix))
             .map(|ix| UnitName::job(&self.context.run.run, self.context.graph.name(ix)))
             .collect();
         self.signal_running(

@@ -31,13 +31,14 @@ use self::{
 };
 use super::{
     SuperviseError,
-    progress::{Place, Progress, Queue},
+    state::{self, Jobs},
     status_line::{self, StatusLine},
     watch::{Change, Expected, TellTale, Watch},
+    wave::Queue,
 };
 use crate::{
     bounds,
-    claims::Claims,
+    claims::{self, Claims},
     error::describe,
     event::{Event, EventKind},
     graph::{Graph, JobIx},
@@ -45,11 +46,12 @@ use crate::{
     overlay,
     plan::Plan,
     programs,
-    record::{Conclusion, JobRecord, JobResult as LeftResult, RunRecord},
-    status::{self, Condition, Gate},
+    reason::{Reason, ReasonCode},
+    record::{Conclusion, JobRecord, RanAt, RunRecord},
+    status::{self, Cancellation, Claim, Condition, Ended, Evidence, Gate, StartEnd, Verdict},
     store::{self, EventWriter, GroupLock, JobUsers, RunDir},
     systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
-    unit::{self, Context, Features, RunSpec, UnitName},
+    unit::{self, Context, Features, Placement, RunSpec, UnitName},
 };
 
 /// The time between two comparisons of the supervisor's state with systemd's, in case it missed a
@@ -77,34 +79,26 @@ pub struct Engine<'a> {
     /// Events that are not on disk yet.
     unwritten: Vec<Event>,
     record: RunRecord,
-    progress: Progress,
+    /// The states of the jobs.
+    jobs: Jobs,
     queue: Queue,
     pure: Vec<bool>,
-    started: BTreeSet<JobIx>,
-    /// Jobs that systemd will not start any more, although their needs still run. Their outcome is
-    /// known when the needs have ended.
-    called_off: BTreeSet<JobIx>,
     cancel: Cancel,
     /// The matrix groups that are being cancelled.
     cancelled_groups: BTreeMap<String, CancelledGroup>,
     /// Why the run failed as a whole: its timeout, or an error of the supervisor.
-    failure: Option<String>,
+    failure: Option<Reason>,
     /// Why PID 1 is given no more jobs.
-    refused: Option<String>,
+    refused: Option<Reason>,
     deadline: Option<Instant>,
     /// The lock of the run's concurrency group.
     group: Option<GroupLock>,
     /// Why the run ends in favour of another one.
-    superseded: Option<String>,
-    /// The jobs whose runners were asked to end and have reported nothing since, each with its
-    /// deadline.
-    asked: BTreeMap<JobIx, Instant>,
+    superseded: Option<Reason>,
     /// The warnings that were given already.
     warned: BTreeSet<String>,
     /// The users of jobs that this process makes; `None` where systemd makes them.
     users: Option<JobUsers>,
-    /// The users of unfinished jobs.
-    job_users: BTreeMap<JobIx, String>,
     terminate: SignalStream,
     interrupt: SignalStream,
     status: StatusLine,
@@ -141,19 +135,16 @@ impl<'a> Engine<'a> {
             writer: EventWriter::open(&run.events(), 0o600)?,
             context,
             queue: matrix::queue(&context),
-            progress: Progress::new(graph),
+            jobs: Jobs::new(graph),
             pure: unit::pure_success(plan, graph),
             unit_prefix: UnitName::job_prefix(&spec.run),
             unwritten: Vec::new(),
-            started: BTreeSet::new(),
-            called_off: BTreeSet::new(),
             cancel: Cancel::No,
             cancelled_groups: BTreeMap::new(),
             failure: None,
             refused: None,
             status: StatusLine::ready(),
             users: users(&context),
-            job_users: BTreeMap::new(),
             run,
             manager,
             told,
@@ -162,7 +153,6 @@ impl<'a> Engine<'a> {
             deadline: None,
             group: None,
             superseded: None,
-            asked: BTreeMap::new(),
             warned: BTreeSet::new(),
             terminate,
             interrupt,
@@ -194,12 +184,12 @@ impl<'a> Engine<'a> {
         }
         self.start_clock()?;
         self.control().await?;
-        while !self.progress.is_done() {
+        while !self.jobs.is_done() {
             self.settle().await?;
             self.submit().await?;
             self.flush();
             let tell_at = self.tell(false);
-            if self.progress.is_done() {
+            if self.jobs.is_done() {
                 break;
             }
             let wake = [
@@ -214,7 +204,7 @@ impl<'a> Engine<'a> {
             .flatten()
             .min();
             let wake = wake.unwrap_or(reconcile_at);
-            if self.progress.unfinished() >= GATHER_FROM {
+            if self.jobs.unfinished() >= GATHER_FROM {
                 // This blocks the whole thread on purpose: events wait in their sockets and wake up
                 // nothing.
                 std::thread::sleep(GATHER);
@@ -241,8 +231,7 @@ impl<'a> Engine<'a> {
             let now = Instant::now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 self.deadline = None;
-                self.fail("timeout: the run took too long".to_owned())
-                    .await?;
+                self.fail(Reason::RunTimeout).await?;
             }
             if self
                 .cancel_deadline()
@@ -264,6 +253,11 @@ impl<'a> Engine<'a> {
     fn finished(&mut self, ix: JobIx, mut record: JobRecord) {
         let (job, plan) = self.context.job(ix);
         record.matrix = plan.matrix_record();
+        let ran_at = match Placement::of(self.context.plan, plan) {
+            Placement::Host(_) | Placement::Hooks(_) => RanAt::Host,
+            Placement::Root(_) | Placement::Nspawn(_) => RanAt::Container,
+        };
+        record.placement = (record.attempts > 0).then_some(ran_at);
         self.emit(EventKind::JobFinished {
             job: job.clone(),
             record,
@@ -290,14 +284,18 @@ impl<'a> Engine<'a> {
         match change {
             Change::Job(ix) => {
                 let told = self.watch.events(ix);
-                self.asked.remove(&ix);
-                if told
+                let has_begun = told
                     .events
                     .iter()
-                    .any(|event| matches!(event.event, EventKind::JobStarted { .. }))
-                {
-                    self.started.insert(ix);
-                }
+                    .any(|event| matches!(event.event, EventKind::JobStarted { .. }));
+                self.jobs.apply(
+                    ix,
+                    if has_begun {
+                        state::Change::Start
+                    } else {
+                        state::Change::Report
+                    },
+                );
                 self.take_in(told);
                 Ok(())
             }
@@ -311,7 +309,7 @@ impl<'a> Engine<'a> {
 
     /// Closes the run and leaves only its record behind.
     async fn close(mut self) -> Result<(), SuperviseError> {
-        if self.progress.has_submitted() {
+        if self.jobs.has_submitted() {
             self.clean_up_executors().await?;
             self.stop_slice().await?;
         }
@@ -341,17 +339,22 @@ impl<'a> Engine<'a> {
         if let Err(error) = self.try_flush()
             && error.is_full()
         {
-            let reason = status::disk_is_full(&describe(&error));
+            let what = describe(&error);
+            let reason = Reason::DiskFull { what };
             tracing::error!("{reason}");
             self.failure.get_or_insert(reason);
         }
         let cancelled = self.cancel != Cancel::No && self.failure.is_none();
-        let mut conclusion = status::run_conclusion(self.progress.conclusions(), cancelled);
+        let mut conclusion = status::run_conclusion(self.jobs.conclusions(), cancelled);
         if self.failure.is_some() {
             conclusion = Conclusion::Failure;
         }
-        let reason = self.failure.clone().or_else(|| self.superseded.clone());
-        self.emit(EventKind::RunFinished { conclusion, reason });
+        let reason = self.failure.as_ref().or(self.superseded.as_ref());
+        self.emit(EventKind::RunFinished {
+            conclusion,
+            reason: reason.map(Reason::to_string),
+            reason_code: reason.and_then(Reason::code),
+        });
         self.flush();
     }
 
@@ -364,10 +367,11 @@ impl<'a> Engine<'a> {
             let written = match store::write_json(&self.run.record(), &self.record, 0o600, true) {
                 Err(error) if error.is_full() => {
                     tracing::error!("{}, shortening the record", describe(&error));
-                    self.failure
-                        .get_or_insert(status::disk_is_full(&describe(&error)));
+                    let what = describe(&error);
+                    let reason = self.failure.get_or_insert(Reason::DiskFull { what });
                     bounds::shorten(&mut self.record);
-                    self.record.reason.clone_from(&self.failure);
+                    self.record.reason = Some(reason.to_string());
+                    self.record.reason_code = reason.code();
                     self.run.write_in_reserve(&self.record)
                 }
                 written => written,
@@ -476,13 +480,13 @@ impl<'a> Engine<'a> {
     fn tell(&mut self, force: bool) -> Option<Instant> {
         let graph = self.context.graph;
         let running: Vec<&str> = self
-            .started
-            .iter()
-            .map(|ix| graph.name(*ix).as_str())
+            .jobs
+            .running()
+            .map(|ix| graph.name(ix).as_str())
             .collect();
         let text = status_line::text(
-            self.progress.finished(),
-            self.progress.failed(),
+            self.jobs.finished(),
+            self.jobs.failed(),
             graph.len(),
             self.cancel != Cancel::No,
             running.into_iter(),

@@ -10,10 +10,11 @@ use crate::{
     event::EventKind,
     graph::JobIx,
     ids::JobName,
+    reason::Reason,
     record::{Conclusion, JobRecord},
-    status::{self, Gate},
+    status::{self, Evidence, Gate},
     store,
-    supervisor::progress::Place,
+    supervisor::{state::Change, wave},
     unit::{self, UnitName},
 };
 
@@ -24,7 +25,8 @@ impl Engine<'_> {
             self.drop_ready();
             return Ok(());
         }
-        let Some((number, jobs)) = self.progress.next_wave(self.context.graph, &self.queue) else {
+        let Some((number, jobs)) = wave::next_wave(&self.jobs, self.context.graph, &self.queue)
+        else {
             return Ok(());
         };
         if let Err(error) = self.prepare_jobs(number, &jobs) {
@@ -47,12 +49,16 @@ impl Engine<'_> {
         for ix in &jobs {
             self.watch_job(*ix, 0, since)?;
         }
-        let users = self.take_users(&jobs);
-        let wave = unit::wave(&self.context, number, &jobs, &self.pure, &users);
-        if let Err(error) = self.manager.start(&wave.main, &wave.aux).await {
-            return self.fail_rest(describe(&error)).await;
+        let mut users = self.take_users(&jobs);
+        let units = unit::wave(&self.context, number, &jobs, &self.pure, &users);
+        if let Err(error) = self.manager.start(&units.main, &units.aux).await {
+            let why = describe(&error);
+            return self.fail_rest(Reason::Submit { why }).await;
         }
-        self.progress.submitted(number, &jobs);
+        for ix in jobs {
+            let user = users.remove(&ix);
+            self.jobs.apply(ix, Change::Submit { wave: number, user });
+        }
         Ok(())
     }
 
@@ -72,19 +78,23 @@ impl Engine<'_> {
                 }
             }
         }
-        self.job_users.extend(taken.clone());
         taken
     }
 
-    /// Notes that a job is over, and removes its user.
-    pub(super) fn release_user(&mut self, ix: JobIx) {
-        if let (Some(user), Some(users)) = (self.job_users.remove(&ix), &mut self.users) {
+    /// Notes that a job is over, removes its user, and records how it ended. Returns its wave if
+    /// the job was the wave's last.
+    pub(super) fn finish(&mut self, ix: JobIx, record: JobRecord) -> Option<u32> {
+        let left = self.jobs.apply(ix, Change::Finish(record.conclusion));
+        let left = left.unwrap_or_default();
+        if let (Some(user), Some(users)) = (left.user, &mut self.users) {
             users.release(user);
         }
+        self.finished(ix, record);
+        left.wave
     }
 
     /// Fails the run: PID 1 gets no more jobs, for this reason.
-    async fn fail_rest(&mut self, reason: String) -> Result<(), SuperviseError> {
+    async fn fail_rest(&mut self, reason: Reason) -> Result<(), SuperviseError> {
         self.refused = Some(reason.clone());
         self.drop_ready();
         self.fail(reason).await
@@ -98,15 +108,11 @@ impl Engine<'_> {
         };
         // In topological order, so that dependents find their needs finished.
         for ix in self.context.graph.jobs() {
-            if self.progress.place(ix) != Place::Waiting || !self.needs_are_finished(ix) {
+            if !self.jobs.is_waiting(ix) || !self.needs_are_finished(ix) {
                 continue;
             }
-            match self.gate(ix) {
-                Gate::Skip(reason) => self.give_up(ix, Conclusion::Skipped, &reason),
-                Gate::Cancel(reason) => self.give_up(ix, Conclusion::Cancelled, &reason),
-                Gate::Fail(reason) => self.give_up(ix, Conclusion::Failure, &reason),
-                Gate::Run | Gate::Ask(_) => self.give_up(ix, Conclusion::Failure, &refused),
-            }
+            let gate = self.gate(ix);
+            self.give_up(ix, gate, (Conclusion::Failure, refused.clone()));
         }
     }
 
@@ -167,29 +173,29 @@ impl Engine<'_> {
         Ok(self.watch.add(ix, name, &self.run.job(name), expected)?)
     }
 
-    /// Records a job that will never be submitted.
-    pub(super) fn give_up(&mut self, ix: JobIx, outcome: Conclusion, reason: &str) {
+    /// Records a job that will never be submitted. `otherwise` is how it ends if its gate lets it
+    /// run.
+    pub(super) fn give_up(&mut self, ix: JobIx, gate: Gate, otherwise: (Conclusion, Reason)) {
         let job = self.context.graph.name(ix).clone();
         let unit = UnitName::job(&self.context.run.run, &job).to_string();
         let tolerated = self.context.job(ix).1.continue_on_error;
-        let record = JobRecord {
-            outcome,
-            conclusion: status::conclude(outcome, tolerated),
-            reason: Some(reason.to_owned()),
-            ..JobRecord::new(unit)
-        };
+        let verdict = status::verdict(&Evidence::NotSubmitted { gate, otherwise }, tolerated);
+        let mut record = JobRecord::new(unit);
+        (record.outcome, record.conclusion) = (verdict.outcome, verdict.conclusion);
+        if let Some(reason) = &verdict.reason {
+            record.set_reason(reason);
+        }
         self.watch.remove(ix);
-        self.progress.finish(ix, record.conclusion);
-        self.finished(ix, record);
+        self.finish(ix, record);
     }
 }
 
 /// Returns why the run fails, where this keeps PID 1 from getting its jobs.
-fn reason_of(error: &store::StoreError) -> String {
+fn reason_of(error: &store::StoreError) -> Reason {
     let said = describe(error);
     if error.is_full() {
-        status::disk_is_full(&said)
+        Reason::DiskFull { what: said }
     } else {
-        said
+        Reason::Submit { why: said }
     }
 }

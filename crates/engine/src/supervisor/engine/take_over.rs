@@ -8,6 +8,7 @@ impl Engine<'_> {
         let graph = self.context.graph;
         let mut waves: Vec<(u32, Timestamp, Vec<JobIx>)> = Vec::new();
         let mut told: BTreeMap<JobIx, usize> = BTreeMap::new();
+        let mut begun = Vec::new();
         for event in past {
             event
                 .told_by()
@@ -19,7 +20,7 @@ impl Engine<'_> {
                     let jobs = jobs.iter().filter_map(|job| graph.ix(job)).collect();
                     waves.push((*wave, event.at, jobs))
                 }
-                EventKind::JobStarted { job } => self.started.extend(graph.ix(job)),
+                EventKind::JobStarted { job } => begun.extend(graph.ix(job)),
                 EventKind::CancelRequested { kill: false, .. } => {
                     self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE)
                 }
@@ -56,16 +57,20 @@ impl Engine<'_> {
                 .iter()
                 .any(|ix| store::has_started(&self.run.job(graph.name(*ix))));
             if known || traced {
-                self.progress.submitted(wave, &jobs);
                 for ix in jobs {
+                    // The user goes with the run: an earlier supervisor made it.
+                    self.jobs
+                        .apply(ix, state::Change::Submit { wave, user: None });
                     self.watch_job(ix, told.get(&ix).copied().unwrap_or(0), since)?;
                 }
             }
         }
+        for ix in begun {
+            self.jobs.apply(ix, state::Change::Start);
+        }
         for (job, ended) in &self.record.jobs {
             if let Some(ix) = graph.ix(job) {
-                self.progress.finish(ix, ended.conclusion);
-                self.started.remove(&ix);
+                self.jobs.apply(ix, state::Change::Finish(ended.conclusion));
                 self.watch.remove(ix);
             }
         }
@@ -73,9 +78,9 @@ impl Engine<'_> {
             return Ok(());
         }
         // Beside a request, the flag holds the reason why the run failed as a whole.
-        self.failure = std::fs::read_to_string(self.run.cancelled())
-            .ok()
-            .filter(|reason| !reason.is_empty() && self.cancel != Cancel::No);
+        self.failure = store::read_reason(&self.run.cancelled())
+            .flatten()
+            .filter(|_| self.cancel != Cancel::No);
         // The last supervisor may have died between an event and its consequences.
         match self.cancel {
             Cancel::No => {}
@@ -85,7 +90,7 @@ impl Engine<'_> {
         for group in self.cancelled_groups.keys().cloned().collect::<Vec<_>>() {
             self.cancel_group(&group).await?;
         }
-        for ix in self.progress.failed_jobs().collect::<Vec<_>>() {
+        for ix in self.jobs.failed_jobs().collect::<Vec<_>>() {
             self.fail_fast(ix).await?;
         }
         self.reconcile().await
@@ -108,7 +113,7 @@ impl Engine<'_> {
             .filter(|unit| unit.is_pending())
             .map(|unit| unit.name.as_str())
             .collect();
-        let pending: Vec<JobIx> = self.progress.pending().collect();
+        let pending: Vec<JobIx> = self.jobs.pending().collect();
         for ix in pending {
             let unit = UnitName::job(&self.context.run.run, self.context.graph.name(ix));
             if running.contains(unit.as_str()) {
@@ -116,7 +121,7 @@ impl Engine<'_> {
             }
             let never_started = self.has_never_started(ix);
             if never_started && !self.needs_are_finished(ix) {
-                self.called_off.insert(ix);
+                self.jobs.apply(ix, state::Change::CallOff);
             } else {
                 let unseen = || JobResult::Unknown("unseen".to_owned());
                 let result = if never_started && self.is_blocked(ix) {
@@ -130,15 +135,15 @@ impl Engine<'_> {
         Ok(())
     }
 
+    /// Returns a job that was called off and whose needs have ended.
+    fn next_called_off(&self) -> Option<JobIx> {
+        let mut jobs = self.jobs.called_off();
+        jobs.find(|ix| self.needs_are_finished(*ix))
+    }
+
     /// Records the jobs that were called off and whose needs have ended since.
     pub(super) async fn settle(&mut self) -> Result<(), SuperviseError> {
-        while let Some(ix) = self
-            .called_off
-            .iter()
-            .copied()
-            .find(|ix| self.needs_are_finished(*ix))
-        {
-            self.called_off.remove(&ix);
+        while let Some(ix) = self.next_called_off() {
             let result = if self.is_blocked(ix) {
                 JobResult::Dependency
             } else {
@@ -154,10 +159,10 @@ impl Engine<'_> {
     }
 
     pub(super) fn needs_are_finished(&self, ix: JobIx) -> bool {
-        self.progress.is_ready(self.context.graph, ix)
+        self.jobs.is_ready(self.context.graph, ix)
     }
 
     pub(super) fn is_blocked(&self, ix: JobIx) -> bool {
-        self.progress.why_blocked(self.context.graph, ix).is_some()
+        self.jobs.why_blocked(self.context.graph, ix).is_some()
     }
 }

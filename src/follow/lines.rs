@@ -7,14 +7,14 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use super::CliError;
+use super::FollowError;
 use crate::store::{JournalEntry, JournalQuery, Mode};
 
 /// How much of journalctl's error messages is kept, in bytes.
 const COMPLAINT_MAX: u64 = 4096;
 
 /// A running journalctl.
-pub(super) struct Lines {
+pub struct Lines {
     query: JournalQuery,
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -24,14 +24,14 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Starts a journalctl.
-    pub(super) fn start(query: &JournalQuery, mode: Mode<'_>) -> Result<Self, CliError> {
+    pub fn start(query: &JournalQuery, mode: Mode<'_>) -> Result<Self, FollowError> {
         let mut command = Command::from(query.command(mode));
         // journalctl gets its own process group, so that Ctrl-C does not end it.
         command
             .process_group(0)
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let mut child = command.spawn().map_err(CliError::Journal)?;
+        let mut child = command.spawn().map_err(FollowError::Journal)?;
         let stdout = child
             .stdout
             .take()
@@ -46,11 +46,8 @@ impl Lines {
 
     /// Waits for entries and adds the available ones. Returns whether there may be more. May be
     /// dropped while it waits.
-    pub(super) async fn batch(
-        &mut self,
-        entries: &mut Vec<JournalEntry>,
-    ) -> Result<bool, CliError> {
-        let bytes = self.stdout.fill_buf().await.map_err(CliError::Journal)?;
+    pub async fn batch(&mut self, entries: &mut Vec<JournalEntry>) -> Result<bool, FollowError> {
+        let bytes = self.stdout.fill_buf().await.map_err(FollowError::Journal)?;
         if bytes.is_empty() {
             self.ended().await?;
             return Ok(false);
@@ -77,16 +74,16 @@ impl Lines {
     }
 
     /// Reads journalctl's error messages, and fails if it failed.
-    async fn ended(&mut self) -> Result<(), CliError> {
+    async fn ended(&mut self) -> Result<(), FollowError> {
         let mut message = Vec::new();
         if let Some(stderr) = self.child.stderr.take() {
             stderr
                 .take(COMPLAINT_MAX)
                 .read_to_end(&mut message)
                 .await
-                .map_err(CliError::Journal)?;
+                .map_err(FollowError::Journal)?;
         }
-        let status = self.child.wait().await.map_err(CliError::Journal)?;
+        let status = self.child.wait().await.map_err(FollowError::Journal)?;
         if status.success() {
             return Ok(());
         }
@@ -95,6 +92,8 @@ impl Lines {
             .lines()
             .rfind(|line| !line.trim().is_empty())
             .map_or_else(|| status.to_string(), |line| line.trim().to_owned());
-        Err(CliError::JournalFailed { message })
+        // journalctl has one exit status for all failures.
+        let is_denied = message.contains("permission");
+        Err(FollowError::JournalFailed { message, is_denied })
     }
 }

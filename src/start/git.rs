@@ -18,7 +18,7 @@ use std::{
 
 use super::{repository::Repository, source::SourceError};
 use crate::{
-    cli::interrupts::Mark,
+    interrupts::Mark,
     programs,
     store::{ModePolicy, Modes, StoreError, TreeCopy},
 };

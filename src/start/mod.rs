@@ -6,6 +6,7 @@
 
 mod environment;
 mod git;
+mod head;
 mod keep;
 mod manager;
 mod repository;
@@ -19,17 +20,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use nix::unistd::{AccessFlags, eaccess};
+use nix::unistd::{AccessFlags, User, eaccess, geteuid, getuid};
 
 pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
 pub use rerun::{RerunError, RerunRequest, Which, rerun};
 pub use source::SourceError;
 
-use super::{
-    Exit,
-    interrupts::{Interrupted, Interrupts, Mark},
-};
+use head::Head;
 use manager::Chosen;
 use rerun::Reuse;
 use source::Source;
@@ -40,7 +38,9 @@ use crate::{
     event::{Event, EventKind},
     graph::{Graph, GraphError},
     ids::{RunId, WorkflowName},
+    interrupts::{Interrupted, Interrupts, Mark},
     language,
+    origin::{Origin, Trigger},
     plan::{self, Env, Fault, Plan, PlanError},
     programs,
     roots::{self, RootFault},
@@ -68,6 +68,10 @@ pub struct Request<'a> {
     pub inputs: &'a [String],
     /// `--source DIR`.
     pub source: Option<&'a Path>,
+    /// The cause of the start.
+    pub trigger: Trigger,
+    /// `--actor NAME`; without it, the calling user.
+    pub actor: Option<&'a str>,
 }
 
 /// A run that was started.
@@ -136,35 +140,6 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Returns the exit status: bad usage for a bad plan or request, trouble for everything else.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Plan(PlanError::Faulty { .. } | PlanError::Read { .. })
-            | Self::Unsupported(_)
-            | Self::Graph(_)
-            | Self::Environment(_)
-            | Self::Roots(_) => Exit::Usage,
-            Self::Source(SourceError::NotADirectory(_))
-            | Self::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
-            Self::Rerun(
-                RerunError::Running(_)
-                | RerunError::NothingFailed(_)
-                | RerunError::NoJob { .. }
-                | RerunError::Secrets { .. }
-                | RerunError::Collected { .. },
-            ) => Exit::Usage,
-            Self::Rerun(RerunError::NeverStarted(_)) => Exit::Trouble,
-            Self::Source(_)
-            | Self::Manager(_)
-            | Self::Store(_)
-            | Self::Systemd(_)
-            | Self::Embedded(_)
-            | Self::NoRunner { .. }
-            | Self::Here(..) => Exit::Trouble,
-            Self::Interrupted(_) => Exit::Cancelled,
-        }
-    }
-
     /// Returns what the user can do about the error.
     pub fn hint(&self) -> Option<String> {
         let hints = |error: &embedded::EmbeddedError| {
@@ -250,11 +225,12 @@ pub async fn start(
         .jobs
         .values()
         .any(|job| Placement::of(&plan, job).copies_source());
-    let source = if wants_source {
-        Source::find(request.source, &current)?
-    } else {
-        None
+    let found = Source::find(request.source, &current);
+    let head = match &found {
+        Ok(Some(source)) => source.head(),
+        Ok(None) | Err(_) => Head::default(),
     };
+    let source = if wants_source { found? } else { None };
     let program = this_program()?;
     let chosen = interrupts
         .unless(manager::choose(request.manager))
@@ -289,6 +265,13 @@ pub async fn start(
             .unwrap_or_else(cpus)
             .min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
         roots,
+        origin: Some(Origin {
+            trigger: request.trigger,
+            repository: head.repository,
+            git_ref: head.git_ref,
+            commit: head.commit,
+            actor: request.actor.map(str::to_owned).or_else(actor),
+        }),
     };
     let mut notes = Vec::new();
     if !additions.taken.is_empty() {
@@ -301,14 +284,14 @@ pub async fn start(
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
     notes.extend(keep::keep(&run, language::store_path(request.plan).as_deref()).await);
-    let origin = Origin::Tree(source.as_ref());
+    let files = Files::Tree(source.as_ref());
     match launch(
         &state,
         &run,
         &mut spec,
         &plan,
         &graph,
-        &origin,
+        &files,
         chosen,
         &additions.secrets,
         interrupts.mark(),
@@ -393,8 +376,8 @@ fn runtime_directory(manager: ManagerKind, run: &RunId) -> PathBuf {
     base.join(format!("nixactions-{run}"))
 }
 
-/// The origin of a new run's files.
-enum Origin<'a> {
+/// The place from which a new run's files come.
+enum Files<'a> {
     /// A source tree, or none.
     Tree(Option<&'a Source>),
     /// An earlier run.
@@ -408,12 +391,12 @@ async fn launch(
     spec: &mut RunSpec,
     plan: &Plan,
     graph: &Graph,
-    origin: &Origin<'_>,
+    files: &Files<'_>,
     chosen: Chosen,
     secrets: &Env,
     mark: &Mark,
 ) -> Result<Vec<String>, StartError> {
-    let prepared = prepare(run, spec, plan, graph, origin, secrets, mark);
+    let prepared = prepare(run, spec, plan, graph, files, secrets, mark);
     // A signal comes first among the errors, since it may have caused others, such as git's. From
     // here on the run goes on.
     mark.check()?;
@@ -457,7 +440,7 @@ fn prepare(
     spec: &mut RunSpec,
     plan: &Plan,
     graph: &Graph,
-    origin: &Origin<'_>,
+    files: &Files<'_>,
     secrets: &Env,
     mark: &Mark,
 ) -> Result<(Vec<String>, Option<(PathBuf, String)>), StartError> {
@@ -465,8 +448,8 @@ fn prepare(
     let handed_over = secrets::hand_over(spec, secrets)?;
     run.reserve(graph.len())?;
     store::write_json(&run.plan(), plan, 0o600, false)?;
-    let (rerun_of, ended) = match origin {
-        Origin::Tree(source) => {
+    let (rerun_of, ended) = match files {
+        Files::Tree(source) => {
             if let Some(source) = source {
                 let snapshot = source.snapshot(run, spec.manager, mark)?;
                 spec.mounts_source = snapshot.mounted;
@@ -474,7 +457,7 @@ fn prepare(
             }
             (None, Vec::new())
         }
-        Origin::Run(reuse) => {
+        Files::Run(reuse) => {
             let filled = reuse.fill(run, spec.created_at, mark)?;
             (Some(reuse.run().clone()), filled)
         }
@@ -485,6 +468,7 @@ fn prepare(
         workflow: spec.workflow.clone(),
         jobs: graph.len(),
         rerun_of,
+        origin: spec.origin.clone(),
     };
     let events: Vec<Event> = std::iter::once(Event {
         at: spec.created_at,
@@ -494,6 +478,14 @@ fn prepare(
     .collect();
     EventWriter::open(&run.events(), 0o600)?.append(&events)?;
     Ok((notes, handed_over))
+}
+
+/// Returns the name of the calling user, also behind sudo(8).
+pub(super) fn actor() -> Option<String> {
+    let behind = std::env::var("SUDO_USER").ok();
+    let behind = behind.filter(|name| geteuid().is_root() && !name.is_empty());
+    let own = || User::from_uid(getuid()).ok()?.map(|user| user.name);
+    behind.or_else(own)
 }
 
 /// Returns `PATH` of the jobs: the usual directories that the host has, including NixOS's, and the

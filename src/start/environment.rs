@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use nixactions_core::settings::{fits_process, is_variable_name};
+
 use crate::plan::{Env, InputError, Plan, resolve_inputs, set_by_engine};
 
 /// Variables of the caller that never reach a job, since they describe the caller.
@@ -96,9 +98,6 @@ impl EnvironmentError {
         }
     }
 }
-
-/// The longest `NAME=value` that a process can take, in bytes (execve(2), `MAX_ARG_STRLEN`).
-const VALUE_MAX: usize = 128 * 1024;
 
 /// The largest size of all secret variables, in bytes as JSON. systemd bounds a unit's credentials
 /// (systemd.exec(5), `LoadCredential=`); this leaves some room for others.
@@ -224,7 +223,7 @@ fn split(text: &str) -> Result<(String, String), EnvironmentError> {
             option: "--env",
             text: text.chars().take(40).collect(),
         })?;
-    if is_name(name) {
+    if is_variable_name(name) {
         Ok((name.to_owned(), value.to_owned()))
     } else {
         Err(EnvironmentError::BadName {
@@ -233,18 +232,10 @@ fn split(text: &str) -> Result<(String, String), EnvironmentError> {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 fn check_value(name: &str, value: &str) -> Option<EnvironmentError> {
     let what = if value.contains('\0') {
         "has a NUL in its value"
-    } else if name.len() + value.len() + 2 > VALUE_MAX {
+    } else if !fits_process(name, value) {
         "is longer than the 128 KiB that a process can take"
     } else {
         return None;
@@ -299,7 +290,7 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, EnvironmentError> {
         let (name, value) = line
             .split_once('=')
             .ok_or_else(|| bad("is not of the form NAME=value"))?;
-        if !is_name(name) {
+        if !is_variable_name(name) {
             return Err(bad("does not begin with a variable's name"));
         }
         pairs.push((

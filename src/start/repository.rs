@@ -36,6 +36,25 @@ pub(super) enum Repository {
 }
 
 impl Repository {
+    /// Finds the repository of a tree without asking git: a directory in the tree, or the
+    /// repository of a linked worktree.
+    pub fn plain(tree: &Path) -> Option<PathBuf> {
+        let place = tree.join(GIT);
+        let kind = fs::symlink_metadata(&place).ok()?.file_type();
+        if kind.is_dir() {
+            return Some(place);
+        }
+        let text = if kind.is_file() {
+            fs::read(&place).ok()?
+        } else {
+            return None;
+        };
+        let target = text.strip_prefix(b"gitdir: ")?;
+        let target = Path::new(OsStr::from_bytes(target.trim_ascii_end()));
+        let found = tree.join(target).canonicalize().ok()?;
+        names_back(&found, &tree.canonicalize().ok()?)?.then_some(found)
+    }
+
     /// Finds the repository of a tree.
     ///
     /// Fails if the file `.git` cannot be read, or names nothing.
@@ -83,12 +102,7 @@ fn points_back(repository: &Path, tree: &Path) -> bool {
     let Ok(tree) = tree.canonicalize() else {
         return false;
     };
-    let named = |file: &str| {
-        let text = fs::read(repository.join(file)).ok()?;
-        let path = Path::new(OsStr::from_bytes(text.trim_ascii_end()));
-        Some(repository.join(path))
-    };
-    let Some(back) = named("gitdir") else {
+    let Some(names_back) = names_back(repository, &tree) else {
         let own = git_command()
             .args(["config", "--file"])
             .arg(repository.join("config"))
@@ -103,10 +117,27 @@ fn points_back(repository: &Path, tree: &Path) -> bool {
                     .is_ok_and(|own| own == tree)
         });
     };
+    names_back
+}
+
+/// As [`points_back`], for the repository of a linked worktree; `None` for any other one.
+fn names_back(repository: &Path, tree: &Path) -> Option<bool> {
+    let named = |file: &str| {
+        let text = fs::read(repository.join(file)).ok()?;
+        let path = Path::new(OsStr::from_bytes(text.trim_ascii_end()));
+        Some(repository.join(path))
+    };
+    let back = named("gitdir")?;
     let is_back = back.file_name() == Some(OsStr::new(GIT))
-        && back.parent().and_then(|back| back.canonicalize().ok()) == Some(tree);
+        && back
+            .parent()
+            .and_then(|back| back.canonicalize().ok())
+            .as_deref()
+            == Some(tree);
     let shared = named("commondir").and_then(|shared| shared.canonicalize().ok());
-    is_back && shared.is_some_and(|shared| repository.parent() == Some(&shared.join("worktrees")))
+    let is_known =
+        shared.is_some_and(|shared| repository.parent() == Some(&shared.join("worktrees")));
+    Some(is_back && is_known)
 }
 
 /// Returns whether a tree may link to a place: everybody may read the place, or it belongs to the

@@ -6,9 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::git::{self, Listed};
+use super::{
+    git::{self, Listed},
+    head::{self, Head},
+    repository::Repository,
+};
 use crate::{
-    cli::interrupts::Mark,
+    interrupts::Mark,
     overlay,
     store::{self, ModePolicy, RunDir, StoreError, TreeCopy},
     unit::ManagerKind,
@@ -72,6 +76,11 @@ impl Source {
             root: root.to_owned(),
             is_repository: true,
         }))
+    }
+
+    /// Returns what is checked out in the tree, and where its repository comes from.
+    pub fn head(&self) -> Head {
+        Repository::plain(&self.root).map_or_else(Head::default, |path| head::of(&path))
     }
 
     /// Copies the tree into the run directory. The jobs copy a small tree: it is made readable for

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{
-    Choice, Origin, StartError, Started, create_run, environment, keep, launch, manager,
+    Choice, Files, StartError, Started, create_run, environment, keep, launch, manager,
     runtime_directory, secrets, take_back, this_program,
 };
 use crate::{
-    cli::interrupts::{Interrupts, Mark},
     event::{Event, EventKind},
     graph::{Graph, JobIx},
     ids::{JobName, RunId},
+    interrupts::{Interrupts, Mark},
     language,
+    origin::{Origin, Trigger},
     plan::{self, Plan},
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
     roots,
@@ -107,14 +108,8 @@ impl RerunError {
             Self::NothingFailed(run) => {
                 Some(format!("`nixactions rerun {run}` runs all of it again"))
             }
-            Self::NoJob { job, known, .. } => {
-                let near = known
-                    .iter()
-                    .map(|known| (strsim::jaro(known.as_str(), job), known))
-                    .filter(|(score, _)| *score > 0.7);
-                near.max_by(|a, b| a.0.total_cmp(&b.0))
-                    .map(|(_, known)| format!("did you mean `{known}`?"))
-            }
+            Self::NoJob { job, known, .. } => plan::nearest(job, known.iter().map(JobName::as_str))
+                .map(|known| format!("did you mean `{known}`?")),
         }
     }
 }
@@ -219,6 +214,11 @@ pub async fn rerun(
             &given.secrets,
         ),
         roots,
+        origin: Some(Origin {
+            trigger: Trigger::Rerun,
+            actor: super::actor(),
+            ..old.origin.clone().unwrap_or_else(unknown)
+        }),
         ..old
     };
     let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
@@ -245,7 +245,7 @@ pub async fn rerun(
         &mut spec,
         &plan,
         &graph,
-        &Origin::Run(&reuse),
+        &Files::Run(&reuse),
         chosen,
         &given.secrets,
         interrupts.mark(),
@@ -262,6 +262,17 @@ pub async fn rerun(
             take_back(&run, &spec);
             Err(error)
         }
+    }
+}
+
+/// Returns the origin of a run that an earlier version started.
+fn unknown() -> Origin {
+    Origin {
+        trigger: Trigger::Rerun,
+        repository: None,
+        git_ref: None,
+        commit: None,
+        actor: None,
     }
 }
 

@@ -3,6 +3,11 @@
 //! It reads events and the end from the run directory, and lines from the journal. On Ctrl-C it
 //! writes a request into the run directory, and nothing else, so killing a client changes nothing.
 //! It knows nothing of managers and buses: the caller says whether the run still has a supervisor.
+//! It knows no command line and no exit status.
+
+mod error;
+mod lines;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +19,14 @@ use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{CliError, Exit, interrupts::Interrupts, journal::Lines, notify, tell, watch::Watch};
+pub use error::FollowError;
+pub use lines::Lines;
+use watch::Watch;
+
 use crate::{
     event::EventKind,
     ids::JobName,
+    interrupts::Interrupts,
     record::{Conclusion, JobRecord, RunRecord},
     report::{Item, Order, Renderer},
     store::{EventTail, JournalEntry, JournalQuery, Mode, RunDir, read_document},
@@ -40,6 +49,17 @@ const LINES_DEADLINE: Duration = Duration::from_secs(5);
 const LINES_WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 /// The most restarts of a journalctl that ends by itself.
 const JOURNAL_TRIES: u32 = 5;
+
+/// How the following of a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    /// The run ended with this conclusion.
+    Run(Option<Conclusion>),
+    /// All lines were shown.
+    Lines,
+    /// A signal ended the following, and the run goes on or is being killed.
+    Left,
+}
 
 /// The effect of Ctrl-C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,21 +101,25 @@ pub struct FollowOptions {
     pub shown: Shown,
     /// Whether the run was just started, so that there is no earlier output to read.
     pub fresh: bool,
+    /// Whether this program is a service of its own: stopping it means its run.
+    pub is_service: bool,
+    /// Renders an error for the user.
+    pub tell: fn(&FollowError) -> String,
 }
 
-/// Follows a run until it has ended, and returns the exit status for its conclusion. `alive` tells
-/// whether the run's supervisor is there, or a manager that will restart it.
+/// Follows a run until it has ended, and returns its conclusion. `alive` tells whether the run's
+/// supervisor is there, or a manager that will restart it.
 ///
 /// Fails if the run directory cannot be read, or the run is lost.
 pub async fn follow(
     run: &RunDir,
     mut options: FollowOptions,
     alive: impl AsyncFn() -> bool,
-) -> Result<Exit, CliError> {
+) -> Result<Followed, FollowError> {
     let mut interrupts = match (options.interrupts.take(), options.interrupt) {
         (Some(interrupts), _) => interrupts,
-        (None, Interrupt::Cancel) => Interrupts::catch().map_err(CliError::Runtime)?,
-        (None, Interrupt::Detach) => Interrupts::ctrl_c().map_err(CliError::Runtime)?,
+        (None, Interrupt::Cancel) => Interrupts::catch().map_err(FollowError::Signals)?,
+        (None, Interrupt::Detach) => Interrupts::ctrl_c().map_err(FollowError::Signals)?,
     };
     interrupts.started();
     let mut watch = Watch::new(run.path());
@@ -146,7 +170,7 @@ enum Source {
 }
 
 impl Source {
-    async fn batch(&mut self, entries: &mut Vec<JournalEntry>) -> Result<bool, CliError> {
+    async fn batch(&mut self, entries: &mut Vec<JournalEntry>) -> Result<bool, FollowError> {
         match self {
             Self::From(moment) => {
                 sleep(moment.saturating_duration_since(Instant::now())).await;
@@ -168,6 +192,8 @@ struct Follower<'a> {
     run: &'a RunDir,
     renderer: Box<dyn Renderer>,
     interrupt: Interrupt,
+    is_service: bool,
+    tell: fn(&FollowError) -> String,
     shown: Shown,
     /// Whether the output from before the following began has been read, or cannot be read.
     caught_up: bool,
@@ -193,6 +219,8 @@ impl<'a> Follower<'a> {
             interrupts: _,
             shown,
             fresh,
+            is_service,
+            tell,
         } = options;
         let job = match &shown {
             Shown::Lines(job) => job.as_ref(),
@@ -203,6 +231,8 @@ impl<'a> Follower<'a> {
             run,
             renderer,
             interrupt,
+            is_service,
+            tell,
             caught_up: fresh,
             query: JournalQuery::of(run, job),
             shown,
@@ -219,7 +249,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Reads the run directory. Returns the end if the run or job has ended.
-    fn look(&mut self) -> Result<Option<End>, CliError> {
+    fn look(&mut self) -> Result<Option<End>, FollowError> {
         // The record is written last, so if it exists, all events are there.
         let over = self.run.record().exists();
         for event in self.tail.read_own()? {
@@ -256,9 +286,9 @@ impl<'a> Follower<'a> {
     /// Takes in lines from the journal.
     fn read(
         &mut self,
-        more: Result<bool, CliError>,
+        more: Result<bool, FollowError>,
         entries: &mut Vec<JournalEntry>,
-    ) -> Result<(), CliError> {
+    ) -> Result<(), FollowError> {
         if !entries.is_empty() {
             self.tries = 0;
         }
@@ -277,7 +307,7 @@ impl<'a> Follower<'a> {
         self.source = match next {
             Ok(next) => next,
             // The journal of an embedded manager may not exist yet.
-            Err(CliError::JournalFailed { .. }) if self.tries < JOURNAL_TRIES => {
+            Err(FollowError::JournalFailed { .. }) if self.tries < JOURNAL_TRIES => {
                 self.caught_up = true;
                 self.tries += 1;
                 Source::From(Instant::now() + FOLLOW_AFTER * 2u32.pow(self.tries))
@@ -290,7 +320,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    fn start(&self, follow: bool) -> Result<Source, CliError> {
+    fn start(&self, follow: bool) -> Result<Source, FollowError> {
         let lines = Lines::start(
             &self.query,
             Mode {
@@ -316,7 +346,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Shows everything that is complete by now.
-    fn show(&mut self) -> Result<(), CliError> {
+    fn show(&mut self) -> Result<(), FollowError> {
         let now = Timestamp::now();
         let until = match (&self.source, &self.shown) {
             (_, Shown::Lines(_)) | (Source::None, _) => Timestamp::MAX,
@@ -336,25 +366,25 @@ impl<'a> Follower<'a> {
         if shown { self.tick() } else { Ok(()) }
     }
 
-    fn item(&mut self, item: &Item) -> Result<(), CliError> {
+    fn item(&mut self, item: &Item) -> Result<(), FollowError> {
         self.render(|renderer| match item {
             Item::Event(event) => renderer.event(event),
             Item::Line(line) => renderer.line(line),
         })
     }
 
-    fn tick(&mut self) -> Result<(), CliError> {
+    fn tick(&mut self) -> Result<(), FollowError> {
         self.render(|renderer| renderer.tick())
     }
 
-    fn notice(&mut self, text: &str) -> Result<(), CliError> {
+    fn notice(&mut self, text: &str) -> Result<(), FollowError> {
         self.render(|renderer| renderer.notice(text))
     }
 
     fn render(
         &mut self,
         show: impl FnOnce(&mut dyn Renderer) -> io::Result<()>,
-    ) -> Result<(), CliError> {
+    ) -> Result<(), FollowError> {
         if self.mute {
             return Ok(());
         }
@@ -365,19 +395,19 @@ impl<'a> Follower<'a> {
                 self.mute = true;
                 Ok(())
             }
-            other => other.map_err(CliError::Output),
+            other => other.map_err(FollowError::Output),
         }
     }
 
-    fn cannot_read(&mut self, error: &CliError) -> Result<(), CliError> {
-        let told = tell(error, error.hint().as_deref());
+    fn cannot_read(&mut self, error: &FollowError) -> Result<(), FollowError> {
+        let told = (self.tell)(error);
         self.notice(&format!(
             "warning: the log cannot be read, showing only the run's events\n{told}"
         ))
     }
 
-    /// Handles a signal. Returns the exit status if the signal ends the following.
-    fn interrupted(&mut self, signal: Signal) -> Result<Option<Exit>, CliError> {
+    /// Handles a signal. Returns an end if the signal ends the following.
+    fn interrupted(&mut self, signal: Signal) -> Result<Option<Followed>, FollowError> {
         let id = self.run.id();
         let by = match signal {
             Signal::SIGINT => "Ctrl-C",
@@ -387,12 +417,12 @@ impl<'a> Follower<'a> {
         // client.
         if matches!(signal, Signal::SIGHUP | Signal::SIGQUIT) {
             signal_hook::low_level::emulate_default_handler(signal as i32)
-                .map_err(CliError::Runtime)?;
+                .map_err(FollowError::Signals)?;
         }
-        if signal == Signal::SIGTERM && !notify::is_service() {
+        if signal == Signal::SIGTERM && !self.is_service {
             self.leave(&format!("{id}: goes on; `nixactions attach {id}` follows it again, `nixactions cancel {id}` ends it"))?;
             signal_hook::low_level::emulate_default_handler(signal as i32)
-                .map_err(CliError::Runtime)?;
+                .map_err(FollowError::Signals)?;
         }
         self.interrupts += 1;
         match (self.interrupt, self.interrupts) {
@@ -412,16 +442,16 @@ impl<'a> Follower<'a> {
             }
             (Interrupt::Cancel, _) => {
                 self.leave(&format!("{id}: left while it was being killed; `nixactions show {id}` shows how it ended"))?;
-                Ok(Some(Exit::Cancelled))
+                Ok(Some(Followed::Left))
             }
             (Interrupt::Detach, _) => {
                 self.leave(&format!("{id}: goes on; `nixactions attach {id}` follows it again, `nixactions cancel {id}` ends it"))?;
-                Ok(Some(Exit::Cancelled))
+                Ok(Some(Followed::Left))
             }
         }
     }
 
-    fn leave(&mut self, notice: &str) -> Result<(), CliError> {
+    fn leave(&mut self, notice: &str) -> Result<(), FollowError> {
         if self.shown == Shown::Everything {
             self.notice(notice)?;
         }
@@ -429,7 +459,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Shows the rest of the journal, and then the result of the run.
-    async fn end(mut self, end: End, interrupts: &mut Interrupts) -> Result<Exit, CliError> {
+    async fn end(mut self, end: End, interrupts: &mut Interrupts) -> Result<Followed, FollowError> {
         self.source = match self.source {
             // Keeps the information that the journal cannot be read.
             Source::None => Source::None,
@@ -448,11 +478,11 @@ impl<'a> Follower<'a> {
         let everything = self.shown == Shown::Everything;
         let record = end.record.filter(|_| everything);
         self.render(|renderer| renderer.finish(record.as_ref()))?;
-        Ok(record.as_ref().map_or(Exit::Success, Exit::of))
+        Ok(record.map_or(Followed::Lines, |record| Followed::Run(record.conclusion)))
     }
 
     /// Reads lines until there are as many as the jobs' records count.
-    async fn rest(&mut self, end: &End) -> Result<(), CliError> {
+    async fn rest(&mut self, end: &End) -> Result<(), FollowError> {
         let deadline = Instant::now() + LINES_DEADLINE;
         let mut wait = LINES_WAIT.0;
         let last = end
@@ -488,9 +518,10 @@ impl<'a> Follower<'a> {
                 // No record counts further lines.
                 Err(_) if missing == 0 => return Ok(()),
                 // The journal may still be empty.
-                Err(CliError::JournalFailed { message })
-                    if !message.contains("permission") && Instant::now() < deadline => {}
-                Err(error @ (CliError::Journal(_) | CliError::JournalFailed { .. })) => {
+                Err(FollowError::JournalFailed {
+                    is_denied: false, ..
+                }) if Instant::now() < deadline => {}
+                Err(error @ (FollowError::Journal(_) | FollowError::JournalFailed { .. })) => {
                     return self.cannot_read(&error);
                 }
                 Err(error) => return Err(error),
@@ -503,7 +534,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Reads the lines in the journal after the last one, and shows what is complete.
-    async fn once(&mut self) -> Result<(), CliError> {
+    async fn once(&mut self) -> Result<(), FollowError> {
         let mut lines = Lines::start(
             &self.query,
             Mode {
@@ -528,7 +559,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Shows the known part of a lost run.
-    async fn lost(mut self, interrupts: &mut Interrupts) -> Result<Exit, CliError> {
+    async fn lost(mut self, interrupts: &mut Interrupts) -> Result<Followed, FollowError> {
         // The run may have ended in the meantime.
         if let Some(end) = self.look()? {
             return self.end(end, interrupts).await;
@@ -542,9 +573,9 @@ impl<'a> Follower<'a> {
         self.render(|renderer| renderer.finish(None))?;
         let run = self.run.id().to_string();
         Err(if self.run.path().exists() {
-            CliError::Lost { run }
+            FollowError::Lost { run }
         } else {
-            CliError::Removed { run }
+            FollowError::Removed { run }
         })
     }
 }

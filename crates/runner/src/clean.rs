@@ -1,0 +1,73 @@
+//! Removes the files of a job and of its attempts.
+
+use std::{ffi::OsStr, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+
+use rustix::fs::{Mode, OFlags, RawDir, open};
+
+use super::job::Job;
+use crate::{record::Conclusion, store};
+
+impl Job<'_> {
+    /// Removes the job's files from its workspace, unless a user may want to look at them after a
+    /// failure. The directories stay: an ext4 without a journal avoids inodes that were freed
+    /// recently, so each removal makes the creations of the next few seconds expensive.
+    pub(super) fn clean_up(&mut self) {
+        if matches!(
+            self.record.outcome,
+            Conclusion::Success | Conclusion::Skipped
+        ) {
+            // Removing through the mount would mark each file of the source tree as removed.
+            empty(
+                &if self.spec.mount_source && !self.paths.overlay_copied().exists() {
+                    self.paths.changes()
+                } else {
+                    self.paths.workspace()
+                },
+            );
+            empty(&self.paths.home());
+        }
+        empty(&self.spec.files_directory);
+    }
+
+    /// Removes all files of an attempt, so that the next one starts without them.
+    pub(super) fn remove_work(&self) {
+        empty(&self.spec.files_directory);
+        if self.spec.mount_source {
+            // A mount point cannot be removed.
+            empty(&self.paths.workspace());
+        } else {
+            let _ = store::remove_tree(&self.paths.workspace());
+        }
+        let _ = store::remove_tree(&self.paths.home());
+    }
+
+    /// Removes the artifacts of an attempt.
+    pub(super) fn remove_artifacts(&self) {
+        for output in &self.spec.outputs {
+            empty(&self.paths.artifact(&output.name));
+        }
+    }
+}
+
+/// Removes the contents of a directory, as far as possible. Remaining files harm nothing: retention
+/// removes them with the run.
+fn empty(directory: &Path) {
+    let Ok(opened) = open(
+        directory,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) else {
+        return;
+    };
+    // Most directories hold little or nothing, and readdir(3) would allocate 32 KiB for each.
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(opened, &mut buffer);
+    let mut names = Vec::new();
+    while let Some(Ok(entry)) = entries.next() {
+        names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+    }
+    names
+        .iter()
+        .filter(|name| *name != "." && *name != "..")
+        .for_each(|name| _ = store::remove_tree(&directory.join(name)));
+}
