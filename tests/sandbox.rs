@@ -16,6 +16,7 @@ on_shared_managers!(
 );
 on_managers!(systemd_calls_a_default_job_well_confined on system_252, system_257, system_262);
 on_managers!(a_kernel_without_landlock_scopes_is_told_once on system_262);
+on_managers!(lines_arrive_after_a_restart_of_journald on system_252, system_262);
 // The host's /root is not ours, and a user's state directory lies in /home anyway.
 on_managers!(the_state_directory_may_lie_in_a_hidden_one on embedded_257, embedded_262, system_252, system_257, system_262);
 
@@ -265,13 +266,32 @@ fn sockets_of_the_host_are_reached_only_where_the_plan_says_so(manager: &Manager
         let found: Vec<_> = run
             .lines(job)
             .into_iter()
-            .filter(|path| !path.contains("/systemd/journal/"))
+            // journald passes a connection to its socket `stdout` on to PID 1.
+            .filter(|path| {
+                !["/socket", "/dev-log"]
+                    .iter()
+                    .any(|socket| path.ends_with(&format!("/run/systemd/journal{socket}")))
+            })
             // The one by which runners that wait for their turn ask for more time.
             .filter(|path| !path.ends_with("/systemd/notify"))
             .collect();
         assert_eq!(found, NONE, "{job} of {run}");
     }
     assert_eq!(run.lines("bound"), ["there"], "{run}");
+}
+
+/// A job sees the socket itself, not its directory, so PID 1 must keep the socket.
+fn lines_arrive_after_a_restart_of_journald(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "restarted", "jobs": {
+        "j": bash("echo before; touch started; until [ -e go ]; do sleep 0.05; done; echo after; logger --socket-errors=on late") } });
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "started");
+    manager
+        .command(&["systemctl", "restart", "systemd-journald.service"])
+        .ok();
+    fs::write(run.workspace("j", "go"), "").expect("it is ours");
+    let run = run.end().exits(0);
+    assert_eq!(run.lines("j"), ["before", "after"], "{run}");
 }
 
 fn shared_memory_is_a_jobs_own(manager: &Manager) {

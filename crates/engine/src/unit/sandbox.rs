@@ -55,8 +55,12 @@ const OWN: &str = "job";
 /// The parts of the host's /run that a sandboxed job can read, if the host has them. Programs need
 /// them to log, to look up users and hosts, and to find NixOS's programs and drivers. Only journald
 /// and NixOS's name service cache listen on sockets in them.
-const RUN: [&str; 10] = [
-    "/run/systemd/journal",
+///
+/// journald's other sockets stay hidden. It passes each connection to its socket `stdout` on to
+/// PID 1, so a job with some thousand connections would stop the whole host.
+const RUN: [&str; 11] = [
+    LOG,
+    "/run/systemd/journal/dev-log",
     "/run/userdb",
     "/run/nscd",
     "/run/current-system",
