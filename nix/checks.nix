@@ -47,7 +47,11 @@ in
   # The template's workflow, as `nix flake init -t` creates it.
   template = import ../templates/default/ci.nix { inherit pkgs nixactions; };
 
-  # The NixOS module on a virtual machine.
-  vm-module = import ../vm-tests/module.nix { inherit pkgs; };
+}
+# The NixOS module on virtual machines: a file of vm-tests/ for each behaviour.
+// lib.mapAttrs (_: file: import file { inherit pkgs; }) {
+  vm-limits = ../vm-tests/limits.nix;
+  vm-module = ../vm-tests/module.nix;
+  vm-recovery = ../vm-tests/recovery.nix;
 }
 // lib.mapAttrs' (name: lib.nameValuePair "example-${name}") examples

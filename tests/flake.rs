@@ -118,7 +118,9 @@ fn its_outputs_are_those_that_are_documented(manager: &Manager) {
         "nix-formatting",
         "nix-lints",
         "template",
+        "vm-limits",
         "vm-module",
+        "vm-recovery",
         "example-simple",
     ] {
         assert!(checks.contains(&json!(name)), "{checks:?}");

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use nixactions_harness::{CommandExt as _, Manager, REPOSITORY, SOON, Skip, on_managers, or_skip};
+use nixactions_harness::{CommandExt as _, Manager, REPOSITORY, SOON, on_managers, or_skip};
 
 // Nix 2.8 and 2.34 have the last word on the language, systemd 252 and 262 on the units.
 on_managers!(each_configuration_becomes_exactly_its_units on system_252, system_262);
@@ -14,7 +14,6 @@ on_managers!(what_is_wrong_is_told_by_its_option on system_252, system_262);
 on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_262);
 on_managers!(the_documentation_lists_all_options on system_262);
 on_managers!(the_configurations_of_the_documentation_are_good on system_262);
-on_managers!(the_virtual_machine_is_evaluated_as_far_as_it_goes on system_262);
 on_managers!(systemd_calls_the_services_little_exposed on system_262);
 on_managers!(systemd_finds_no_fault_with_the_units on system_252, system_257, system_262);
 on_managers!(systemd_finds_the_fault_of_a_broken_unit on system_252, system_257, system_262);
@@ -272,38 +271,6 @@ fn the_configurations_of_the_documentation_are_good(manager: &Manager) {
             "{block}: {units}"
         );
     }
-}
-
-/// NixOS' own tests want all of nixpkgs; of that for the module, the machine's configuration and
-/// the script's syntax are seen.
-fn the_virtual_machine_is_evaluated_as_far_as_it_goes(manager: &Manager) {
-    let nix = or_skip!(manager.nix());
-    let test = format!(
-        "(import {REPOSITORY}/vm-tests/module.nix {{ pkgs = {{ testers.runNixOSTest = test: test; }}; }})"
-    );
-    let units = nix.eval(&nixos(&format!("{test}.nodes.machine"), "units"));
-    for unit in [
-        "nixactions@good.service",
-        "nixactions@good.timer",
-        "nixactions@bad.service",
-        "nixactions@long.service",
-    ] {
-        assert!(units[unit].is_string(), "{unit}: {units}");
-    }
-    let script = nix.eval(&format!("{test}.testScript"));
-    let script = manager.write("script.py", script.as_str().expect("it is a text"));
-    let Ok(python) = std::process::Command::new("python3")
-        .args(["-m", "py_compile"])
-        .arg(manager.file(script))
-        .output()
-    else {
-        return Skip::new("no python3 on this machine").report();
-    };
-    assert!(
-        python.status.success(),
-        "{}",
-        String::from_utf8_lossy(&python.stderr)
-    );
 }
 
 fn systemd_finds_no_fault_with_the_units(manager: &Manager) {

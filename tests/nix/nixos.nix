@@ -53,6 +53,7 @@ let
       };
       environment.systemPackages = option (lib.types.listOf lib.types.package) [ ];
       systemd = {
+        coredump.enable = option lib.types.bool true;
         services = unit {
           restartIfChanged = option lib.types.bool true;
           stopIfChanged = option lib.types.bool true;
@@ -150,14 +151,7 @@ let
       lib.foldr lib.warn units config.warnings
     else
       throw "\nFailed assertions:\n${lib.concatMapStringsSep "\n" (message: "- ${message}") failed}";
-in
-{
-  inherit config;
-  # The list of options in docs/nixos.md.
-  documentation = import ../../nixos/documentation.nix { inherit lib options; };
-  # File names and texts.
-  units = checked;
-  # The same as a directory, as it is in /etc/systemd/system.
+
   files = pkgs.runCommand "units" { } (
     ''
       mkdir "$out"
@@ -172,5 +166,38 @@ in
       in
       "cp ${file} \"$out/${name}\"\n"
     ) checked
+  );
+in
+{
+  inherit config;
+  # The list of options in docs/nixos.md.
+  documentation = import ../../nixos/documentation.nix { inherit lib options; };
+  # File names and texts.
+  units = checked;
+  # The same as a directory, as it is in /etc/systemd/system.
+  inherit files;
+  # A system to switch to, and those of its specialisations.
+  system = pkgs.runCommand "system" { } (
+    ''
+      mkdir -p "$out/bin" "$out/specialisation"
+      ln -s ${files} "$out/units"
+      cp ${./switch-to-configuration} "$out/bin/switch-to-configuration"
+    ''
+    + lib.concatMapAttrsStringSep "" (
+      name: special:
+      let
+        inherit
+          (import ./nixos.nix {
+            inherit pkgs lib;
+            modules = modules ++ [
+              special.configuration
+              { specialisation = lib.mkForce { }; }
+            ];
+          })
+          system
+          ;
+      in
+      "ln -s ${system} \"$out/specialisation/${name}\"\n"
+    ) config.specialisation
   );
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # machine.sh watch NAME ROOT INIT UPPER [HOSTPATH:INSIDE[:ro]...] : one test machine, alive as long as this script's standard input is open.
-# Called by machine.rs in a mount namespace of its own. INIT is systemd or idle; UPPER is the directory that takes the machine's
-# writes, or - for memory. Prints one line, "PID CGROUP": the machine's PID 1 as the host sees it, and its control group's path in
+# Called in a mount namespace of its own. INIT is systemd or idle; UPPER is the directory that takes the machine's writes, or - for
+# memory, or keep:DIRECTORY for a directory that stays for the next machine. Prints one line, "PID CGROUP": the machine's PID 1 as the host sees it, and its control group's path in
 # this script's mount namespace. Knows nothing of tests.
 set -eu
 
@@ -17,7 +17,8 @@ init() {
     mount -t tmpfs -o mode=755 tmpfs "$root/mnt"
     mkdir "$root/mnt/root"
     [ "$upper" != - ] || upper=$root/mnt
-    mkdir "$upper/upper" "$upper/work"
+    upper=${upper#keep:}
+    mkdir -p "$upper/upper" "$upper/work"
     cd "$root/mnt/root"
     mount -t overlay -o "lowerdir=$root,upperdir=$upper/upper,workdir=$upper/work" overlay . || cp -ax "$root/." .
     cd "$root/mnt/root" # into what is mounted there now
@@ -74,7 +75,7 @@ init() {
 # Takes the machine down with all that runs in it, whoever started it there, and its control group with it.
 clean_up() {
     set +e
-    local pid1 try
+    local pid1= try
     # PID 1 first, so that unshare, its parent, can reap it; then the commands of the owner that were on their way in.
     read -r pid1 <"/proc/$machine/task/$machine/children"
     kill -KILL $pid1 && wait "$machine"
@@ -83,7 +84,7 @@ clean_up() {
         [ -d "$cgroup" ] && ! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || break
         sleep 0.01
     done
-    [ "$upper" = - ] || rm -rf "$upper"
+    case $upper in - | keep:*) ;; *) rm -rf "$upper" ;; esac
 }
 
 watch() {

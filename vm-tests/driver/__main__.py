@@ -1,0 +1,117 @@
+"""Runs NixOS tests on Debian: `python3 vm-tests/driver [--qemu] TEST...`.
+
+A test is a file of vm-tests/: `runNixOSTest` of one machine, with a script of its own. NixOS runs
+it as a flake check. This driver runs the same script against Debian's systemd: in a container, or
+with `--qemu` in a virtual machine. A test that needs a virtual machine says so (`# needs: qemu` in
+its script) and is skipped in a container.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+from container import Container
+from debian import Sources, disk, prepare
+from machine import Machine
+from qemu import Qemu
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+NEEDS_QEMU = re.compile(r"^# needs: qemu\b", re.MULTILINE)
+
+
+def main() -> int:
+    arguments = parse()
+    sources = Sources(arguments.root, REPOSITORY, arguments.lib, arguments.programs)
+    failed = 0
+    for test in arguments.tests:
+        script = HERE.parent / f"{test}.py"
+        text = script.read_text()
+        if NEEDS_QEMU.search(text) and not arguments.qemu:
+            print(f"{test}: skipped: it needs a virtual machine (--qemu)", flush=True)
+            continue
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=arguments.work, prefix=f"{test}-") as work:
+            passed = run(test, script, Path(work), sources, arguments)
+        failed += not passed
+        took = time.monotonic() - started
+        print(f"{test}: {'passed' if passed else 'FAILED'} after {took:.0f} s", flush=True)
+    return min(failed, 1)
+
+
+def parse() -> argparse.Namespace:
+    """Returns the command line's arguments."""
+    target = REPOSITORY / "target"
+    roots = Path(os.environ.get("NIXACTIONS_TEST_ROOTS", target / "roots"))
+    nixpkgs = Path(os.environ.get("NIXACTIONS_TEST_NIXPKGS", target / "nixpkgs"))
+    parser = argparse.ArgumentParser(prog="driver", description=__doc__.splitlines()[0])
+    parser.add_argument("--qemu", action="store_true", help="boot virtual machines")
+    parser.add_argument("--root", type=Path, default=roots / "forky", help="Debian's root")
+    parser.add_argument("--boot", type=Path, default=roots / "boot", help="vmlinuz and initrd.img")
+    parser.add_argument("--lib", type=Path, default=nixpkgs / "lib", help="nixpkgs' lib")
+    parser.add_argument("--programs", type=Path, default=target / "debug", help="the programs")
+    parser.add_argument("--work", type=Path, default=target / "tmp", help="for disks, on ext4")
+    parser.add_argument("tests", nargs="+", metavar="TEST", help="the name of a file, such as basic")
+    return parser.parse_args()
+
+
+def run(
+    name: str, script: Path, work: Path, sources: Sources, arguments: argparse.Namespace
+) -> bool:
+    """Runs a test's script. Returns whether it passed."""
+    changes = work / "disk"
+    changes.mkdir()
+    host = f"nixactions-vm-{name}-{os.getpid()}"
+    machine: Machine | None = None
+    try:
+        prepare(host, script.with_suffix(".nix"), sources, changes)
+        if arguments.qemu:
+            disk(sources, changes, work / "disk.img")
+            boot = arguments.boot
+            machine = Qemu(host, work / "disk.img", boot / "vmlinuz", boot / "initrd.img")
+        else:
+            machine = Container(host, sources.root, changes, "systemd", sources.binds)
+        names = {
+            "machine": machine,
+            "machines": [machine],
+            "start_all": machine.start,
+            "subtest": subtest,
+        }
+        exec(compile(script.read_text(), str(script), "exec"), names)
+        return True
+    except Exception:
+        traceback.print_exc()
+        tell(machine)
+        return False
+    finally:
+        if machine is not None:
+            machine.crash()
+
+
+@contextmanager
+def subtest(name: str):
+    """Names a part of a test."""
+    started = time.monotonic()
+    try:
+        yield
+    except Exception:
+        print(f"  FAILED: {name}", flush=True)
+        raise
+    print(f"  ok: {name} ({time.monotonic() - started:.1f} s)", flush=True)
+
+
+def tell(machine: Machine | None) -> None:
+    """Prints the end of a machine's journal, as far as the machine still answers."""
+    try:
+        print(machine.run("journalctl --no-pager --lines=60", 60)[1], flush=True)
+    except Exception as error:
+        print(f"no journal: {error}", flush=True)
+
+
+sys.exit(main())

@@ -1,0 +1,95 @@
+"""A machine in namespaces: the test harness' machine.sh boots Debian's systemd as its PID 1.
+
+It boots in a second. It shares the kernel with this computer, so it has no cgroup controllers where
+the computer has none, and its clock cannot be set.
+"""
+
+import subprocess
+import time
+from pathlib import Path
+
+from machine import Machine
+
+SCRIPT = Path(__file__).parents[2] / "tests/harness/src/machine.sh"
+ENVIRONMENT = ["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TERM=dumb"]
+BOOT = 60
+
+
+class Container(Machine):
+    """A container whose root is `root`, and whose changes go below `changes`."""
+
+    is_virtual = False
+    timeout = 60
+
+    def __init__(self, name: str, root: Path, changes: Path, init: str, binds: list[str]) -> None:
+        super().__init__(name)
+        self._root, self._changes, self._init, self._binds = root, changes, init, binds
+        self._watcher: subprocess.Popen[str] | None = None
+        self._pid = 0
+        self._cgroup = ""
+
+    def start(self) -> None:
+        if self._watcher is not None:
+            return
+        call = ["unshare", "--mount", "bash", str(SCRIPT), "watch", self.name, str(self._root)]
+        log = self._changes.with_suffix(".log")
+        with log.open("ab") as stderr:
+            self._watcher = subprocess.Popen(
+                [*call, self._init, f"keep:{self._changes}", *self._binds],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                # Ctrl-C ends this program, which takes the machine down.
+                start_new_session=True,
+            )
+        answer = self._watcher.stdout.readline().split()
+        if len(answer) != 2:
+            raise RuntimeError(f"{self.name} cannot be set up:\n{log.read_text()}")
+        self._pid, self._cgroup = int(answer[0]), answer[1]
+        if self._init == "systemd":
+            self._wait_until_up()
+
+    def crash(self) -> None:
+        if self._watcher is None:
+            return
+        # The end of its standard input ends the script, which kills the machine.
+        self._watcher.stdin.close()
+        self._watcher.wait(BOOT)
+        self._watcher = None
+
+    def wait_for_shutdown(self) -> None:
+        init = Path(f"/proc/{self._pid}")
+        deadline = time.monotonic() + 300
+        # The script reaps PID 1 only when it ends itself.
+        while init.exists() and "\nState:\tZ" not in (init / "status").read_text():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name}: the container does not shut down")
+            time.sleep(0.05)
+        self.crash()
+
+    def run(self, script: str, timeout: float) -> tuple[int, str]:
+        # A shell joins the machine's control group from outside, where its file is in sight.
+        procs = f"/proc/{self._watcher.pid}/root{self._cgroup}/cgroup.procs"
+        enter = ["nsenter", "--target", str(self._pid), "--all"]
+        # PID 1 lacks these capabilities as well.
+        bounds = "-sys_module,-sys_time,-sys_rawio,-syslog"
+        inside = ["setpriv", "--pdeathsig", "KILL", "--bounding-set", bounds]
+        command = ["env", "-i", "--chdir=/root", *ENVIRONMENT]
+        limit = ["timeout", str(timeout), "bash", "-c", script]
+        done = subprocess.run(
+            ["sh", "-c", 'echo $$ >"$0" && exec "$@"', procs, *enter, *inside, *command, *limit],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        return done.returncode, done.stdout.decode(errors="replace")
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + BOOT
+        while time.monotonic() < deadline:
+            if Path(f"/proc/{self._pid}/root/run/dbus/system_bus_socket").exists():
+                state = self.run("systemctl is-system-running --wait", BOOT)[1].strip()
+                if state in ("running", "degraded"):
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.name}: systemd is not up after {BOOT} s")

@@ -1,0 +1,60 @@
+# Jobs that take too much: memory, processes, CPU time. The kernel's cgroup controllers end or slow
+# them, and the host goes on.
+{ pkgs }:
+pkgs.testers.runNixOSTest {
+  name = "nixactions-limits";
+
+  nodes.machine =
+    { pkgs, ... }:
+    let
+      # Takes memory until something ends it.
+      hog = "data=x; while true; do data=$data$data; done";
+      # Leaves a core dump, unless a limit forbids it.
+      crash = "kill -SEGV $BASHPID";
+    in
+    {
+      imports = [ ../nixos ];
+
+      services.nixactions = {
+        enable = true;
+        workflows = {
+          memory.settings.jobs = {
+            hog = {
+              properties.MemoryMax = "64M";
+              steps = [ { bash = hog; } ];
+            };
+            after = {
+              needs = [ "hog" ];
+              condition = "always()";
+              steps = [ { bash = "echo the host goes on"; } ];
+            };
+          };
+          processes.settings.jobs.bomb = {
+            properties.TasksMax = 50;
+            steps = [ { bash = "for i in {1..100}; do sleep infinity & done"; } ];
+          };
+          time.settings.jobs.busy = {
+            properties.CPUQuota = "20%";
+            timeout = 20;
+            steps = [ { bash = "while true; do :; done"; } ];
+          };
+          cores.settings.jobs = {
+            with-secret = {
+              envFrom = [
+                [
+                  pkgs.runtimeShell
+                  "-c"
+                  "echo export TOKEN=canary"
+                ]
+              ];
+              steps = [ { bash = crash; } ];
+            };
+            without.steps = [ { bash = crash; } ];
+          };
+        };
+      };
+      systemd.coredump.enable = true;
+    };
+
+  testScript = builtins.readFile ./limits.py;
+}

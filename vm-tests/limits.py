@@ -1,0 +1,40 @@
+# needs: qemu (cgroup controllers, and a core pattern of the machine's own)
+import json
+
+
+def record(run):
+    return json.loads(machine.succeed(f"nixactions show {run} --json"))
+
+
+machine.wait_for_unit("multi-user.target")
+
+with subtest("the kernel ends a job that takes more memory than it may, and the record says so"):
+    machine.fail("systemctl start --wait nixactions@memory")
+    jobs = record("memory-1")["jobs"]
+    assert jobs["hog"]["conclusion"] == "failure", jobs
+    assert jobs["hog"]["reasonCode"] == "oomKill", jobs
+    assert jobs["after"]["conclusion"] == "success", jobs
+    assert 0 < jobs["hog"]["usage"]["memoryPeakBytes"] <= 64 << 20, jobs
+
+with subtest("a job cannot start more processes than it may"):
+    machine.fail("systemctl start --wait nixactions@processes")
+    job = record("processes-1")["jobs"]["bomb"]
+    assert job["conclusion"] == "failure", job
+    machine.succeed("nixactions logs processes-1 | grep 'Resource temporarily unavailable'")
+
+with subtest("a job takes no more CPU time than it may"):
+    machine.fail("systemctl start --wait nixactions@time")
+    job = record("time-1")["jobs"]["busy"]
+    assert job["reasonCode"] == "timeout", job
+    # 20 percent of 20 s, and 10 s to end.
+    assert 1 < job["usage"]["cpuSeconds"] < 8, job
+
+with subtest("a job that knows a secret leaves no core dump"):
+    machine.fail("systemctl start --wait nixactions@cores")
+    # The other job's dump shows that systemd-coredump works.
+    machine.wait_until_succeeds("journalctl --sync; journalctl -o json | grep COREDUMP_EXE")
+    machine.fail("journalctl -o export | grep -a canary")
+    machine.fail("grep -ra canary /var/lib/systemd/coredump")
+
+with subtest("nothing of the runs is left"):
+    machine.fail("systemctl list-units --all --plain --no-legend 'nixactions-*-[0-9]*' | grep .")
