@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::FollowError;
-use crate::store::{JournalEntry, JournalQuery, Mode};
+use crate::store::{Entries, JournalEntry, JournalQuery, Mode};
 
 /// How much of journalctl's error messages is kept, in bytes.
 const COMPLAINT_MAX: u64 = 4096;
@@ -18,8 +18,8 @@ pub struct Lines {
     query: JournalQuery,
     child: Child,
     stdout: BufReader<ChildStdout>,
-    /// The beginning of an incomplete entry.
-    partial: Vec<u8>,
+    /// The entries of its output so far.
+    entries: Entries,
 }
 
 impl Lines {
@@ -40,7 +40,7 @@ impl Lines {
             query: query.clone(),
             child,
             stdout: BufReader::with_capacity(256 << 10, stdout),
-            partial: Vec::new(),
+            entries: Entries::default(),
         })
     }
 
@@ -53,22 +53,7 @@ impl Lines {
             return Ok(false);
         }
         let length = bytes.len();
-        // Usually whole entries come, and nothing is copied.
-        let kept = !self.partial.is_empty();
-        if kept {
-            self.partial.extend_from_slice(bytes);
-        }
-        let all = if kept { &self.partial[..] } else { bytes };
-        let mut start = 0;
-        while let Some((entry, used)) = self.query.parse(&all[start..]) {
-            entries.push(entry);
-            start += used;
-        }
-        if kept {
-            self.partial.drain(..start);
-        } else {
-            self.partial.extend_from_slice(&bytes[start..]);
-        }
+        self.entries.read(&self.query, bytes, entries);
         self.stdout.consume(length);
         Ok(true)
     }

@@ -175,7 +175,7 @@ impl JournalQuery {
 
     /// Reads the first entry of a part of journalctl's output. Returns the entry and its length in
     /// bytes, or `None` if the entry is incomplete.
-    pub fn parse(&self, bytes: &[u8]) -> Option<(JournalEntry, usize)> {
+    pub(super) fn parse(&self, bytes: &[u8]) -> Option<(JournalEntry, usize)> {
         let mut start = 0;
         loop {
             let (fields, used) = Fields::read(&bytes[start..])?;
@@ -210,7 +210,7 @@ impl JournalQuery {
                     pid: fields.number("_PID")?,
                     uid: fields.number("_UID")?,
                 };
-                if !self.runners.has(&job, sender) {
+                if !self.runners.has(&job, sender, at) {
                     return None;
                 }
                 (job, fields.text("NIXACTIONS_STREAM"))
@@ -279,8 +279,15 @@ enum Sender {
     Job(JobName),
     /// The service manager, reporting on a unit.
     Manager,
-    /// Unknown to journald: the process was gone when journald looked at it.
+    /// Unknown to journald: the process was gone, or not yet in its unit, when journald looked at
+    /// it.
     Unknown,
+}
+
+/// Returns whether a line has only the name of a field. The value's length and the value follow.
+pub(super) fn is_name(line: &[u8]) -> bool {
+    line.iter()
+        .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
 }
 
 /// The fields of one entry (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>).
@@ -302,10 +309,7 @@ impl<'a> Fields<'a> {
             }
             if let Some(equals) = line.iter().position(|byte| *byte == b'=') {
                 fields.push((&line[..equals], &line[equals + 1..]));
-            } else if line
-                .iter()
-                .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
-            {
+            } else if is_name(line) {
                 // A value that is not printable text: its length, the value, a line end.
                 let length = u64::from_le_bytes(*rest.first_chunk()?);
                 let length = usize::try_from(length).ok()?;
@@ -367,7 +371,14 @@ impl<'a> Fields<'a> {
             return Some(Sender::Unknown);
         }
         if sent_by("init.scope") {
-            return Some(Sender::Manager);
+            // journald remembers the unit of a process for a while. It may have seen a runner
+            // before systemd moved it to its unit. The manager's own messages have no stream.
+            let is_runners = self.has("NIXACTIONS_STREAM");
+            return Some(if is_runners {
+                Sender::Unknown
+            } else {
+                Sender::Manager
+            });
         }
         self.jobs()
             .find(|job| sent_by(UnitName::job(run, job).as_str()))
@@ -387,10 +398,10 @@ impl<'a> Fields<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn query(job: Option<&str>) -> JournalQuery {
+    pub(in super::super) fn query(job: Option<&str>) -> JournalQuery {
         let job = job.map(|job| job.parse().unwrap());
         let time = |seconds| Some(Timestamp::from_second(seconds).unwrap());
         JournalQuery {
@@ -403,7 +414,7 @@ mod tests {
         }
     }
 
-    fn entry(fields: &str) -> Vec<u8> {
+    pub(in super::super) fn entry(fields: &str) -> Vec<u8> {
         format!("__CURSOR=s=1;i=2\n__REALTIME_TIMESTAMP=1500000000\n{fields}\n\n").into_bytes()
     }
 
@@ -415,7 +426,8 @@ mod tests {
         entry.lines.into_iter().next()
     }
 
-    const OUTPUT: &str = "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB=build\n_PID=7\n_UID=8";
+    pub(in super::super) const OUTPUT: &str =
+        "NIXACTIONS_STREAM=stdout\nNIXACTIONS_JOB=build\n_PID=7\n_UID=8";
 
     #[test]
     fn an_entry_of_the_jobs_unit_is_its_line() {
@@ -509,6 +521,19 @@ mod tests {
         assert!(!sent_by("build", 9, 8), "another process of the job");
         assert!(!sent_by("build", 7, 9), "a process that has its number now");
         assert!(!sent_by("deploy", 7, 8), "the job's runner is unknown");
+    }
+
+    #[test]
+    fn a_runner_that_journald_saw_before_its_move_to_its_unit_counts() {
+        let sent_by = |pid: u32| {
+            line(&format!(
+                "NIXACTIONS_STREAM=runner\nNIXACTIONS_JOB=build\n_SYSTEMD_UNIT=init.scope\n\
+                 _PID={pid}\n_UID=8"
+            ))
+            .is_some()
+        };
+        assert!(sent_by(7));
+        assert!(!sent_by(9), "forged");
     }
 
     #[test]

@@ -32,6 +32,8 @@
 mod building;
 #[cfg(feature = "runs")]
 mod concurrency;
+#[cfg(feature = "runs")]
+mod entries;
 mod events;
 mod files;
 #[cfg(feature = "runs")]
@@ -72,6 +74,8 @@ pub use building::Building;
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{Complaint, EventTail, EventWriter, News};
 
+#[cfg(feature = "runs")]
+pub use entries::Entries;
 pub use files::{
     open_untrusted, raise_flag, raise_reason, read_document, read_json, read_reason,
     read_untrusted_json, write_atomically, write_json, write_json_plainly,

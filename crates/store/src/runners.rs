@@ -5,8 +5,16 @@
 
 use std::{cell::RefCell, collections::HashMap, fs, path::PathBuf};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::EventTail;
 use crate::{event::EventKind, ids::JobName, paths::JobPaths};
+
+/// The longest time between the end that a runner reports and its last line. Between them the
+/// runner only writes a file and exits. The kernel stamps a line as it is sent, so journald's delay
+/// does not count. Another process can have the runner's number only once all other numbers were
+/// used.
+const LAG: SignedDuration = SignedDuration::from_secs(1);
 
 /// The process of a job's runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +36,8 @@ pub(super) struct Runners {
 /// The known runners of a job.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    runners: Vec<Runner>,
+    /// Each runner, and its end if it has ended.
+    runners: Vec<(Runner, Option<Timestamp>)>,
     /// The length of the job's events when they were read, in bytes.
     length: u64,
 }
@@ -42,22 +51,24 @@ impl Runners {
         }
     }
 
-    /// Returns whether a process is or was a runner of the job. A runner reports its process before
-    /// it sends its first line, so an unknown process is not a runner.
-    pub fn has(&self, job: &JobName, process: Runner) -> bool {
+    /// Returns whether a process was a runner of the job at this time. A runner reports its process
+    /// before it sends its first line, so an unknown process is not a runner. Another process may
+    /// get the number of a runner that has ended.
+    pub fn has(&self, job: &JobName, process: Runner, at: Timestamp) -> bool {
         let mut known = self.known.borrow_mut();
         let known = known.entry(job.clone()).or_default();
-        if !known.runners.contains(&process) {
+        if known.lives(process, at) != Some(false) {
+            // Its start may be news, or its end.
             known.update(JobPaths::new(&self.jobs, job).events());
         }
-        known.runners.contains(&process)
+        known.lives(process, at) == Some(true)
     }
 
     /// Returns runners with one known runner of one job.
     #[cfg(test)]
     pub fn known(job: &str, runner: Runner) -> Self {
         let known = Known {
-            runners: vec![runner],
+            runners: vec![(runner, None)],
             length: 0,
         };
         Self {
@@ -68,6 +79,27 @@ impl Runners {
 }
 
 impl Known {
+    /// Returns whether a runner lives at this time, or `None` if no runner is this process.
+    fn lives(&self, process: Runner, at: Timestamp) -> Option<bool> {
+        let mut ends = self
+            .runners
+            .iter()
+            .filter(|(runner, _)| *runner == process)
+            .map(|(_, end)| *end)
+            .peekable();
+        ends.peek()?;
+        // A time near the last possible one has no later one.
+        let last = |end: Timestamp| end.checked_add(LAG).unwrap_or(end);
+        Some(ends.any(|end| end.is_none_or(|end| at <= last(end))))
+    }
+
+    /// Notes the end of the latest runner.
+    fn end(&mut self, at: Timestamp) {
+        if let Some((_, end)) = self.runners.last_mut() {
+            end.get_or_insert(at);
+        }
+    }
+
     /// Reads the job's events if they have grown.
     fn update(&mut self, events: PathBuf) {
         let length = fs::symlink_metadata(&events).map_or(0, |meta| meta.len());
@@ -79,11 +111,17 @@ impl Known {
         let mut tail = EventTail::untrusted(events);
         loop {
             let news = tail.read().unwrap_or_default();
-            let told = news.events.iter().filter_map(|event| match event.event {
-                EventKind::RunnerStarted { pid, uid, .. } => Some(Runner { pid, uid }),
-                _ => None,
-            });
-            self.runners.extend(told);
+            for event in &news.events {
+                match event.event {
+                    EventKind::RunnerStarted { pid, uid, .. } => {
+                        // A killed runner reports no end.
+                        self.end(event.at);
+                        self.runners.push((Runner { pid, uid }, None));
+                    }
+                    EventKind::RunnerEnded { .. } => self.end(event.at),
+                    _ => {}
+                }
+            }
             if !news.more {
                 return;
             }
@@ -94,6 +132,10 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        event::Event,
+        record::{JobRecord, JobResult},
+    };
 
     #[test]
     fn each_runner_of_a_job_is_known_after_its_start() {
@@ -103,16 +145,41 @@ mod tests {
         fs::create_dir_all(events.parent().unwrap()).unwrap();
         let runners = Runners::new(jobs.path().to_owned());
         let runner = |pid| Runner { pid, uid: 8 };
-        assert!(!runners.has(&job, runner(7)));
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert!(!runners.has(&job, runner(7), at));
         let begun = |pid: u32| {
             format!(
                 r#"{{"at":"2026-01-01T00:00:00Z","event":{{"type":"runnerStarted","job":"j","pid":{pid},"uid":8}}}}"#
             )
         };
         fs::write(&events, begun(7) + "\n").unwrap();
-        assert!(runners.has(&job, runner(7)) && !runners.has(&job, runner(9)));
+        assert!(runners.has(&job, runner(7), at) && !runners.has(&job, runner(9), at));
         fs::write(&events, begun(7) + "\n{torn\n" + &begun(9) + "\n").unwrap();
-        assert!(runners.has(&job, runner(7)) && runners.has(&job, runner(9)));
-        assert!(!runners.has(&job, Runner { pid: 9, uid: 9 }));
+        assert!(runners.has(&job, runner(7), at) && runners.has(&job, runner(9), at));
+        assert!(!runners.has(&job, Runner { pid: 9, uid: 9 }, at));
+        let later = at + SignedDuration::from_secs(2);
+        assert!(
+            !runners.has(&job, runner(7), later),
+            "the next runner has started"
+        );
+        assert!(runners.has(&job, runner(9), later), "it still runs");
+        let end = Event {
+            at,
+            event: EventKind::RunnerEnded {
+                job: job.clone(),
+                result: JobResult {
+                    version: 1,
+                    failed: false,
+                    record: JobRecord::new("u".into()),
+                },
+            },
+        };
+        let end = serde_json::to_string(&end).unwrap() + "\n";
+        fs::write(&events, begun(7) + "\n" + &begun(9) + "\n" + &end).unwrap();
+        assert!(runners.has(&job, runner(9), at), "its last line");
+        assert!(
+            !runners.has(&job, runner(9), later),
+            "another process has its number now"
+        );
     }
 }

@@ -10,7 +10,7 @@ use nixactions_core::log::Stream;
 
 use super::*;
 use crate::{
-    store::{JournalQuery, Mode},
+    store::{Entries, JournalQuery, Mode},
     unit::ManagerKind,
 };
 
@@ -85,19 +85,15 @@ fn count(query: &JournalQuery) -> BTreeMap<JobName, u64> {
         return counted;
     };
     if let Some(mut answer) = child.stdout.take() {
-        let (mut unread, mut part) = (Vec::new(), vec![0; 1 << 20]);
+        let (mut read, mut entries, mut part) =
+            (Entries::default(), Vec::new(), vec![0; 256 << 10]);
         while let Ok(size @ 1..) = answer.read(&mut part) {
-            unread.extend_from_slice(&part[..size]);
-            let mut start = 0;
-            while let Some((entry, used)) = query.parse(&unread[start..]) {
-                start += used;
-                for line in entry.lines {
-                    if line.stream != Stream::Manager {
-                        *counted.entry(line.job).or_default() += 1;
-                    }
+            read.read(query, &part[..size], &mut entries);
+            for line in entries.drain(..).flat_map(|entry| entry.lines) {
+                if line.stream != Stream::Manager {
+                    *counted.entry(line.job).or_default() += 1;
                 }
             }
-            unread.drain(..start);
         }
     }
     let _ = child.wait();
