@@ -9,6 +9,8 @@ on_shared_managers!(
     a_repository_behind_links_is_whole_in_the_job,
     a_foreign_repository_is_not_copied,
     a_shared_repository_keeps_its_setgid_bits,
+    git_executes_nothing_of_a_hostile_repository,
+    odd_files_in_place_of_gits_own_neither_stop_nor_leak,
 );
 
 const NONE: [&str; 0] = [];
@@ -139,4 +141,65 @@ fn a_shared_repository_keeps_its_setgid_bits(manager: &Manager) {
     }
     let plain = manager.run(&plan("true"), &NONE).exits(0);
     plain.leaves_nothing(manager);
+}
+
+/// Every git of the shared machines fetches the ignore file that this partial clone lacks.
+fn git_executes_nothing_of_a_hostile_repository(manager: &Manager) {
+    make(
+        manager,
+        "hostile",
+        r#"git init -q -b main tree; cd tree; echo hi > file; git add file; echo x > other; chmod 777 ..
+        git update-index --add --cacheinfo 100644,$(printf %040d 1),.gitignore
+        git update-index --skip-worktree .gitignore
+        git config core.repositoryformatversion 1; git config extensions.partialClone evil
+        git config remote.evil.promisor true; git config remote.evil.url $PWD/.git
+        git config remote.evil.uploadpack "id -u > $PWD/../executed; true"
+        git config core.fsmonitor "id -u > $PWD/../executed; false"
+        git config protocol.allow always; git config protocol.file.allow always
+        if [ "$(id -u)" = 0 ]; then cd ..; cp -r tree owned; chown -R 1234:1234 owned; fi"#,
+    );
+    let trees: &[&str] = match manager.kind() {
+        Kind::User => &["tree"],
+        _ => &["tree", "owned"],
+    };
+    for tree in trees {
+        let source = format!("--source=hostile/{tree}");
+        let plan = manager.plan(&plan("cat file"));
+        let mut command = manager.nixactions(&["run".as_ref(), plan.as_os_str(), source.as_ref()]);
+        let output = command.output_within(RUN_DEADLINE);
+        // The directory of the machine is not always visible here.
+        let look = "if [ -e hostile/executed ]; then echo executed; else echo nothing; fi";
+        let found = manager.command(&["bash", "-ec", look]).ok();
+        assert_eq!(found.trim(), "nothing", "{tree}: {output:?}");
+    }
+}
+
+fn odd_files_in_place_of_gits_own_neither_stop_nor_leak(manager: &Manager) {
+    make(
+        manager,
+        "odd-git",
+        r#"umask 077; echo TOPSECRET > secret; new private; umask 022
+        mkdir pipe; mkfifo pipe/.git; mkdir sparse; truncate -s 64G sparse/.git
+        new leak; ln -s $PWD/secret leak/.git/objects/info/alternates
+        mkdir common link; cp -r private/.git/HEAD private/.git/objects private/.git/refs common
+        chmod -R go=rX common; echo $PWD/private/.git > common/commondir; ln -s ../common link/.git
+        chmod 755 ."#,
+    );
+    let plan = manager.plan(&plan("grep -rl private . && echo LEAK; true"));
+    for (tree, starts) in [("pipe", false), ("sparse", false), ("leak", true)] {
+        let source = format!("--source=odd-git/{tree}");
+        let mut command = manager.nixactions(&["run".as_ref(), plan.as_os_str(), source.as_ref()]);
+        let output = command.output_within(RUN_DEADLINE);
+        assert_eq!(output.status.success(), starts, "{tree}: {output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("TOPSECRET"), "{tree}: {stderr}");
+    }
+    let mut command = manager.nixactions(&[
+        "run".as_ref(),
+        plan.as_os_str(),
+        "--source=odd-git/link".as_ref(),
+    ]);
+    let output = command.output_within(RUN_DEADLINE);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(!stdout.contains("LEAK"), "{output:?}");
 }

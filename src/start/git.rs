@@ -5,21 +5,19 @@
 //! of its own instead.
 
 use std::{
-    env,
     ffi::OsStr,
-    fs,
-    io::{self, Read},
+    fs, io,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
-    process::{Command, Output, Stdio},
-    thread,
-    time::Duration,
 };
 
-use super::{repository::Repository, source::SourceError};
+use super::{
+    command::Reader,
+    repository::{self, Repository},
+    source::SourceError,
+};
 use crate::{
     interrupts::Mark,
-    programs,
     store::{ModePolicy, Modes, StoreError, TreeCopy},
 };
 
@@ -65,17 +63,23 @@ impl Listed {
             mark: mark.clone(),
             ..Self::default()
         };
-        listed.add(root, Path::new(""))?;
+        listed.add(root, Path::new(""), Reader::Caller)?;
         Ok(listed)
     }
 
-    fn add(&mut self, root: &Path, tree: &Path) -> Result<(), SourceError> {
+    /// Adds a tree. Its git runs as the given user, or as the first other user than root who can
+    /// change the tree.
+    fn add(&mut self, root: &Path, tree: &Path, above: Reader) -> Result<(), SourceError> {
         let directory = root.join(tree);
-        let repository = Repository::of(&directory)?;
+        let reader = match above {
+            Reader::Caller => Reader::of(&directory),
+            Reader::Owner(..) => above,
+        };
+        let repository = Repository::of(&directory, reader, &self.mark)?;
         if let Repository::Foreign(found) = &repository {
             return self.add_plainly(root, tree, found);
         }
-        let output = git(
+        let output = reader.git(
             &self.mark,
             &directory,
             &[
@@ -89,17 +93,25 @@ impl Listed {
         let names = output
             .stdout
             .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty());
+            .filter(|name| !name.is_empty())
+            .map(|name| Path::new(OsStr::from_bytes(name)));
+        // The owner of the tree may have changed git's output.
         let mut paths: Vec<PathBuf> = names
-            .map(|name| tree.join(OsStr::from_bytes(name)))
-            .collect();
+            .map(|name| match is_beneath(name) {
+                true => Ok(tree.join(name)),
+                false => Err(SourceError::Git {
+                    directory: directory.clone(),
+                    message: "git listed a path outside of the tree".to_owned(),
+                }),
+            })
+            .collect::<Result<_, _>>()?;
         paths.dedup();
         for path in paths {
             // git lists a directory only if it holds another repository.
             if fs::symlink_metadata(root.join(&path)).is_ok_and(|meta| meta.is_dir())
                 && root.join(&path).join(GIT).exists()
             {
-                self.add(root, &path)?;
+                self.add(root, &path, reader)?;
             } else {
                 self.paths.push(path);
             }
@@ -184,6 +196,12 @@ impl Listed {
     }
 }
 
+/// Returns whether a path leads only downwards.
+fn is_beneath(path: &Path) -> bool {
+    path.components()
+        .all(|part| matches!(part, Component::Normal(name) if name != GIT))
+}
+
 /// Replaces a link by its target.
 fn replace_link(
     found: &Path,
@@ -231,11 +249,8 @@ fn put_together(
         })
     };
     fs::create_dir(target).map_err(|error| failed("create", target, error))?;
-    let shared = match fs::read(worktree.join("commondir")) {
-        Ok(text) => Some(worktree.join(OsStr::from_bytes(text.trim_ascii_end()))),
-        // The repository of a submodule is complete.
-        Err(_) => None,
-    };
+    // The repository of a submodule is complete.
+    let shared = repository::shared(worktree);
     let parts = shared
         .as_deref()
         .map(|shared| (shared, &OF_WORKTREE[..]))
@@ -268,15 +283,21 @@ fn put_together(
     }
     // The repository may have been bare, or have named another tree.
     let config = target.join("config");
+    let meta = fs::symlink_metadata(&config).map_err(|error| failed("read", &config, error))?;
+    if !meta.is_file() {
+        // git would write through a link.
+        return Err(failed(
+            "change",
+            &config,
+            io::ErrorKind::InvalidInput.into(),
+        ));
+    }
     for arguments in [
         &["core.bare", "false"][..],
         &["--unset-all", "core.worktree"],
     ] {
-        let status = git_command()
-            .args(["config", "--file"])
-            .arg(&config)
-            .args(arguments)
-            .output()
+        let status = Reader::Caller
+            .config(mark, &config, arguments)
             .map_err(SourceError::NoGit)?
             .status;
         // Exit status 5: there was nothing to unset (git-config(1)).
@@ -290,86 +311,9 @@ fn put_together(
     Ok(())
 }
 
-/// Returns a git command that ignores the repository of the caller. A git hook names that one in
-/// `GIT_DIR` and similar variables.
-pub(super) fn git_command() -> Command {
-    let mut command = Command::new(programs::program("git"));
-    for (name, _) in env::vars_os() {
-        if name.as_bytes().starts_with(b"GIT_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-/// Runs git, and kills it if a signal comes.
-fn git(mark: &Mark, directory: &Path, arguments: &[&str]) -> Result<Output, SourceError> {
-    // The repository may belong to another user. It is only read: ls-files executes nothing of its
-    // configuration.
-    let mut command = git_command();
-    command
-        .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C"])
-        .arg(directory)
-        .args(arguments);
-    let output = output(command, mark).map_err(SourceError::NoGit)?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(SourceError::Git {
-        directory: directory.to_owned(),
-        message,
-    })
-}
-
-/// The time between two checks for git's end or a signal.
-const LOOK: Duration = Duration::from_millis(1);
-
-/// Returns a command's output. Kills the command if a signal comes.
-fn output(mut command: Command, mark: &Mark) -> io::Result<Output> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let pipes = (child.stdout.take(), child.stderr.take());
-    thread::scope(|scope| {
-        let stdout = scope.spawn(|| read(pipes.0));
-        let stderr = scope.spawn(|| read(pipes.1));
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if mark.check().is_err() {
-                child.kill()?;
-            }
-            thread::sleep(LOOK);
-        };
-        let text =
-            |reader: thread::ScopedJoinHandle<'_, Vec<u8>>| reader.join().unwrap_or_default();
-        Ok(Output {
-            status,
-            stdout: text(stdout),
-            stderr: text(stderr),
-        })
-    })
-}
-
-/// Reads a pipe to its end.
-fn read(pipe: Option<impl Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Reading may fail; the caller checks the exit status.
-    pipe.into_iter()
-        .for_each(|mut pipe| _ = pipe.read_to_end(&mut bytes));
-    bytes
-}
-
-/// Returns the path from which a repository borrows objects, which jobs may not see
+/// Returns whether a repository borrows objects from another one, which jobs may not see
 /// (gitrepository-layout(5)).
-pub(super) fn borrowed(root: &Path) -> Option<PathBuf> {
-    let text = fs::read(root.join(GIT).join("objects/info/alternates")).ok()?;
-    let line = text
-        .split(|byte| *byte == b'\n')
-        .find(|line| !line.is_empty())?;
-    Some(Path::new(OsStr::from_bytes(line)).to_owned())
+pub(super) fn borrows(root: &Path) -> bool {
+    let list = root.join(GIT).join("objects/info/alternates");
+    fs::symlink_metadata(list).is_ok_and(|meta| meta.len() > 0)
 }

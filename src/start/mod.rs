@@ -4,6 +4,7 @@
 //! All faults are reported before anything is made. If the start fails later, its files are removed
 //! again.
 
+mod command;
 mod environment;
 mod git;
 mod head;

@@ -7,7 +7,8 @@
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt, PermissionsExt},
@@ -15,11 +16,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    git::{GIT, git_command},
-    source::SourceError,
+use super::{command::Reader, git::GIT, source::SourceError};
+use crate::{
+    interrupts::Mark,
+    store::{self, StoreError},
 };
-use crate::store::StoreError;
+
+/// The longest file that holds a path, in bytes.
+const TEXT_MAX: u64 = 64 << 10;
 
 /// The place of a tree's repository.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +49,7 @@ impl Repository {
             return Some(place);
         }
         let text = if kind.is_file() {
-            fs::read(&place).ok()?
+            text(&place)?
         } else {
             return None;
         };
@@ -58,7 +62,7 @@ impl Repository {
     /// Finds the repository of a tree.
     ///
     /// Fails if the file `.git` cannot be read, or names nothing.
-    pub fn of(tree: &Path) -> Result<Self, SourceError> {
+    pub fn of(tree: &Path, reader: Reader, mark: &Mark) -> Result<Self, SourceError> {
         let place = tree.join(GIT);
         let unreadable = |error| SourceError::Copy(StoreError::io("read", &place, error));
         let kind = match fs::symlink_metadata(&place) {
@@ -79,7 +83,7 @@ impl Repository {
                 Self::Foreign(found)
             });
         }
-        let text = fs::read(&place).map_err(unreadable)?;
+        let text = text(&place).unwrap_or_default();
         let target = text
             .strip_prefix(b"gitdir: ")
             .map(|target| Path::new(OsStr::from_bytes(target.trim_ascii_end())))
@@ -88,7 +92,7 @@ impl Repository {
         let found = target.canonicalize().map_err(|error| {
             SourceError::Copy(StoreError::io("follow `.git` to", &target, error))
         })?;
-        Ok(if points_back(&found, tree) {
+        Ok(if points_back(&found, tree, reader, mark) {
             Self::At(found)
         } else {
             Self::Foreign(found)
@@ -98,16 +102,13 @@ impl Repository {
 
 /// Returns whether a repository names a tree as its own: the repository of a linked worktree, which
 /// lies in the shared one, or the repository of a submodule (gitrepository-layout(5)).
-fn points_back(repository: &Path, tree: &Path) -> bool {
+fn points_back(repository: &Path, tree: &Path, reader: Reader, mark: &Mark) -> bool {
     let Ok(tree) = tree.canonicalize() else {
         return false;
     };
     let Some(names_back) = names_back(repository, &tree) else {
-        let own = git_command()
-            .args(["config", "--file"])
-            .arg(repository.join("config"))
-            .args(["--path", "core.worktree"])
-            .output();
+        let config = repository.join("config");
+        let own = reader.config(mark, &config, &["--path", "core.worktree"]);
         return own.is_ok_and(|own| {
             let path = Path::new(OsStr::from_bytes(own.stdout.trim_ascii_end()));
             own.status.success()
@@ -122,22 +123,37 @@ fn points_back(repository: &Path, tree: &Path) -> bool {
 
 /// As [`points_back`], for the repository of a linked worktree; `None` for any other one.
 fn names_back(repository: &Path, tree: &Path) -> Option<bool> {
-    let named = |file: &str| {
-        let text = fs::read(repository.join(file)).ok()?;
-        let path = Path::new(OsStr::from_bytes(text.trim_ascii_end()));
-        Some(repository.join(path))
-    };
-    let back = named("gitdir")?;
+    let back = named(repository, "gitdir")?;
     let is_back = back.file_name() == Some(OsStr::new(GIT))
         && back
             .parent()
             .and_then(|back| back.canonicalize().ok())
             .as_deref()
             == Some(tree);
-    let shared = named("commondir").and_then(|shared| shared.canonicalize().ok());
-    let is_known =
-        shared.is_some_and(|shared| repository.parent() == Some(&shared.join("worktrees")));
-    Some(is_back && is_known)
+    Some(is_back && shared(repository).is_some())
+}
+
+/// Returns the shared repository of a linked worktree's repository, which must lie in it: the file
+/// `commondir` alone could name any other repository.
+pub(super) fn shared(repository: &Path) -> Option<PathBuf> {
+    let shared = named(repository, "commondir")?.canonicalize().ok()?;
+    let repository = repository.canonicalize().ok()?;
+    (repository.parent() == Some(&shared.join("worktrees"))).then_some(shared)
+}
+
+/// Returns the path that a file of a repository holds.
+fn named(repository: &Path, file: &str) -> Option<PathBuf> {
+    let text = text(&repository.join(file))?;
+    let path = Path::new(OsStr::from_bytes(text.trim_ascii_end()));
+    Some(repository.join(path))
+}
+
+/// Returns the content of a plain file that is not too long. Does not wait for a named pipe.
+fn text(path: &Path) -> Option<Vec<u8>> {
+    let mut file = store::open_untrusted(path).ok()??.take(TEXT_MAX + 1);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= TEXT_MAX).then_some(bytes)
 }
 
 /// Returns whether a tree may link to a place: everybody may read the place, or it belongs to the
@@ -187,7 +203,7 @@ mod tests {
                 format!("gitdir: {}\n", path(repository).display()),
             )
             .unwrap();
-            Repository::of(&path("tree")).unwrap()
+            Repository::of(&path("tree"), Reader::Caller, &Mark::default()).unwrap()
         };
         let worktree = path("shared.git/worktrees/w");
         let foreign = |repository: &str| Repository::Foreign(path(repository));
@@ -219,7 +235,7 @@ mod tests {
         fs::create_dir_all(&tree).unwrap();
         fs::create_dir_all(private.join("repository")).unwrap();
         std::os::unix::fs::symlink(private.join("repository"), tree.join(GIT)).unwrap();
-        let found = || Repository::of(&tree).unwrap();
+        let found = || Repository::of(&tree, Reader::Caller, &Mark::default()).unwrap();
         assert_eq!(found(), Repository::At(private.join("repository")));
         fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
         if nix::unistd::geteuid().is_root() {

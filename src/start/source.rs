@@ -115,12 +115,10 @@ impl Source {
             copied = copy.named(&listed.paths).map_err(SourceError::Copy)?;
             listed.complete(&tree, &mut copied.modes, mark)?;
             notes.extend(listed.notes);
-            notes.extend(git::borrowed(&self.root).map(|from| {
-                format!(
-                    "the repository borrows objects from `{}`, which jobs may not see; `git repack -a -d` copies them into it",
-                    from.display()
-                )
-            }));
+            if git::borrows(&self.root) {
+                // A list of paths may be a link to a private file, so it is not quoted.
+                notes.push("the repository borrows objects from another one (`.git/objects/info/alternates`), which jobs may not see; `git repack -a -d` copies them into it".to_owned());
+            }
         } else {
             copied = copy.all().map_err(SourceError::Copy)?;
         }
