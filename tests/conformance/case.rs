@@ -184,6 +184,10 @@ pub fn in_root(plan: &str, root: &Path, directory: &Path) -> String {
     into_root(&mut rooted);
     executors[NAME] = rooted;
     plan["executors"] = executors;
+    // The same case may run on the host at the same time, with the same state directory.
+    if let Some(Value::String(group)) = plan.pointer_mut("/concurrency/group") {
+        group.push_str("-in-a-root");
+    }
     for job in plan["jobs"].as_object_mut().into_iter().flatten() {
         if let Some(job) = job.1.as_object_mut() {
             job.entry("executor").or_insert_with(|| json!(NAME));
