@@ -14,7 +14,6 @@ with subtest("the kernel ends a job that takes more memory than it may, and the 
     assert jobs["hog"]["conclusion"] == "failure", jobs
     assert jobs["hog"]["reasonCode"] == "oomKill", jobs
     assert jobs["after"]["conclusion"] == "success", jobs
-    assert 0 < jobs["hog"]["usage"]["memoryPeakBytes"] <= 64 << 20, jobs
 
 with subtest("a job cannot start more processes than it may"):
     machine.fail("systemctl start --wait nixactions@processes")
