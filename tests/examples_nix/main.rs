@@ -402,7 +402,7 @@ fn hooks_executor_runs_steps_in_namespaces_of_its_own() {
     prints(&finished, "alone", "/proc/1");
     let journal = journal(&finished);
     assert!(
-        journal.contains("processes: 0 s") && journal.contains("pack: 0 s"),
+        journal.contains("processes: ") && journal.contains("pack: "),
         "{journal}"
     );
     assert!(artifact(&finished, "pack", "file").join("file").is_file());
