@@ -202,15 +202,15 @@ fn a_killed_client_leaves_the_run_alone(manager: &Manager) {
 fn jobs_get_the_source_tree_as_they_do_without_a_sandbox(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     // Large enough to be mounted rather than copied, over a file system that can be (a machine's
-    // own is an overlay itself); in a place that few see, and not root's own.
-    let make = "mkdir /var/lib/nixactions && mount -t tmpfs tmpfs /var/lib/nixactions && mkdir /root/project && cd /root/project &&
+    // own is an overlay itself); of another user than root, who can reach it.
+    let make = "mkdir /var/lib/nixactions && mount -t tmpfs tmpfs /var/lib/nixactions && mkdir /srv/project && cd /srv/project &&
         git init --quiet . && mkdir many && seq 300 | sed s,^,many/, | xargs touch && echo ignored > .gitignore && touch ignored && chown -R 1000 .";
     manager.command(&["sh", "-c", make]).ok();
     let look = r#"{ jobs.look.steps = [ { bash = "mountpoint . && test -f many/300 && test ! -e ignored && touch many/301 && rm many/1"; } ]; }"#;
     install(
         manager,
         &nix,
-        &workflow(look, r#"source = "/root/project";"#),
+        &workflow(look, r#"source = "/srv/project";"#),
     );
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
