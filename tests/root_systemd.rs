@@ -24,6 +24,8 @@ on_managers!(an_empty_root_has_the_store on system_252, system_262);
 on_managers!(capabilities_hold_in_the_job_alone on system_252, system_257, system_262);
 on_managers!(a_private_network_is_loopback_alone on system_252, system_262);
 
+on_managers!(roots_and_binds_may_lie_in_temporary_directories on embedded);
+
 const NONE: [&str; 0] = [];
 
 /// Returns a plan of these jobs, which run in the image.
@@ -440,4 +442,38 @@ fn a_private_network_is_loopback_alone(manager: &Manager) {
     let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
     let finished = manager.run(&plan, &NONE).exits(0);
     assert_eq!(finished.lines("j"), ["lo", "1"], "{finished}");
+}
+
+/// An embedded manager has temporary directories of its own.
+fn roots_and_binds_may_lie_in_temporary_directories(manager: &Manager) {
+    for place in ["/tmp", "/var/tmp"] {
+        let make = "set -e; cd \"$(mktemp -d \"$0/root.XXXXXX\")\"; mkdir image; echo bound > file
+            for file in $(readlink -f /bin/sh) $(ldd /bin/sh | grep -o '/[^ ]*'); do
+                cp -L --parents \"$file\" image
+            done
+            [ -e image/bin/sh ] || { mkdir -p image/bin; cp -L /bin/sh image/bin/sh; }
+            chmod 755 .; pwd";
+        let made = manager.command(&["bash", "-c", make, place]).ok();
+        let made = std::path::Path::new(made.trim());
+        let plan = json!({
+            "version": 1,
+            "name": "placed",
+            "executors": { "box": {
+                "type": "systemd",
+                "root": made.join("image"),
+                "bind": [ { "source": made.join("file"), "target": "/there" } ],
+            } },
+            "jobs": { "a": { "executor": "box", "steps": [ { "bash": "read -r line < /there; echo $line" } ] } },
+        });
+        let finished = manager.run(&plan, &NONE);
+        assert_eq!(
+            finished.lines("a"),
+            ["bound"],
+            "{place}: {:#}",
+            finished.record
+        );
+        manager
+            .command(&["rm", "-r", &made.display().to_string()])
+            .ok();
+    }
 }

@@ -1,7 +1,9 @@
 //! Repositories that source trees name: copied where they belong to the tree, whatever the caller
 //! is working in, and never otherwise.
 
-use nixactions_harness::{CommandExt as _, Kind, Manager, RUN_DEADLINE, bash, on_shared_managers};
+use nixactions_harness::{
+    CommandExt as _, Kind, Manager, RUN_DEADLINE, bash, on_managers, on_shared_managers,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -12,6 +14,9 @@ on_shared_managers!(
     git_executes_nothing_of_a_hostile_repository,
     odd_files_in_place_of_gits_own_neither_stop_nor_leak,
 );
+on_managers!(the_state_directory_is_no_part_of_the_source on system_252, system_262, user_262);
+on_managers!(a_tree_that_changes_during_its_copy_leaks_nothing on embedded, embedded_262, system_252, system_262);
+on_managers!(another_users_link_leads_root_to_no_other_source on embedded, system_252, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -202,4 +207,114 @@ fn odd_files_in_place_of_gits_own_neither_stop_nor_leak(manager: &Manager) {
     let output = command.output_within(RUN_DEADLINE);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(!stdout.contains("LEAK"), "{output:?}");
+}
+
+/// git waits at a named pipe, which the owner of the tree has put in the place of its ignore file.
+/// Meanwhile the owner replaces a directory by a link to one that only root may read.
+fn a_tree_that_changes_during_its_copy_leaks_nothing(manager: &Manager) {
+    make(
+        manager,
+        "swap",
+        r#"mkdir -p secret/inner secret/tree; for key in inner tree; do echo TOPSECRET > secret/$key/key; done
+        chmod -R go= secret
+        mkdir links home; git init -q links/tree; mkdir -p links/a/inner; echo own > links/a/inner/key
+        ln -s $PWD/links/a/inner links/tree/.git/x; echo hi > links/tree/key
+        git init -q home/tree; echo own > home/tree/key
+        for tree in links/tree home/tree; do rm -f $tree/.git/info/exclude; mkfifo $tree/.git/info/exclude; done
+        chown -h -R 1234:1234 links home; chmod 777 ."#,
+    );
+    let directory = manager.dir().join("swap");
+    let directory = directory.display();
+    for (tree, swapped) in [("links/tree", "links/a"), ("home/tree", "home")] {
+        // The directory moves while the pipe is open for git, which reads it after that.
+        let swap = format!(
+            "cd {directory}; exec 3> {tree}/.git/info/exclude; mv {swapped} moved-{}; ln -s {directory}/secret {swapped}; exec 3>&-
+            sleep infinity",
+            swapped.replace('/', "-"),
+        );
+        let mut owner = manager
+            .command(&[
+                "setpriv",
+                "--reuid=1234",
+                "--regid=1234",
+                "--clear-groups",
+                "bash",
+                "-c",
+                &swap,
+            ])
+            .spawn()
+            .expect("the owner's program can be started");
+        let plan = manager.plan(&plan("cat key .git/x/key 2>&1 || true"));
+        let source = format!("--source={directory}/{tree}");
+        let mut command = manager.nixactions(&["run".as_ref(), plan.as_os_str(), source.as_ref()]);
+        let output = command.output_within(RUN_DEADLINE);
+        owner
+            .kill()
+            .and_then(|()| owner.wait().map(drop))
+            .expect("it was started");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{tree}: {output:?}");
+        assert!(!said.contains("TOPSECRET"), "{tree}: {said}");
+        let look = format!("test -L {directory}/{swapped}");
+        manager.command(&["bash", "-ec", &look]).ok();
+    }
+}
+
+fn another_users_link_leads_root_to_no_other_source(manager: &Manager) {
+    make(
+        manager,
+        "astray",
+        "mkdir secret own; echo TOPSECRET > secret/key; chmod 700 secret
+        ln -s $PWD/secret own/link; mkdir own/tree; echo mine > own/tree/key; ln -s tree own/to-tree
+        chown -h -R 1234:1234 own; chmod 755 .",
+    );
+    let plan = manager.plan(&plan("cat key"));
+    for (link, starts) in [("link", false), ("to-tree", true)] {
+        let source = format!("--source=astray/own/{link}");
+        let mut command = manager.nixactions(&["run".as_ref(), plan.as_os_str(), source.as_ref()]);
+        let output = command.output_within(RUN_DEADLINE);
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(
+            output.status.code(),
+            Some(if starts { 0 } else { 2 }),
+            "{said}"
+        );
+        assert_eq!(said.contains("link of user 1234"), !starts, "{said}");
+        assert!(!said.contains("TOPSECRET"), "{said}");
+    }
+}
+
+fn the_state_directory_is_no_part_of_the_source(manager: &Manager) {
+    make(
+        manager,
+        "stated",
+        "for tree in plain whole; do mkdir $tree; echo file > $tree/file; done; new repository; mkdir repository/sub; echo file > repository/file",
+    );
+    let plan = manager.plan(&plan("find . -path ./.git -prune -o -type f -print | sort"));
+    for (tree, state, files) in [
+        ("plain", "stated/plain/state", "./file"),
+        ("whole", "stated/whole", "./file ./version"),
+        (
+            "repository",
+            "stated/repository/sub/state",
+            "./file ./repository.txt",
+        ),
+    ] {
+        // The second run would also copy the first.
+        for _ in 0..2 {
+            let mut command = manager.nixactions(&[
+                "run".as_ref(),
+                plan.as_os_str(),
+                format!("--source=stated/{tree}").as_ref(),
+                format!("--state-dir={state}").as_ref(),
+                "--output=json".as_ref(),
+            ]);
+            let output = command.output_within(RUN_DEADLINE);
+            let finished = manager.finished(&output).exits(0);
+            assert_eq!(finished.lines("j").join(" "), files, "{tree} {state}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("nixactions' own"), "{said}");
+        }
+    }
 }

@@ -287,7 +287,7 @@ fn of_start(error: &StartError) -> Exit {
         | StartError::Graph(_)
         | StartError::Environment(_)
         | StartError::Roots(_) => Exit::Usage,
-        StartError::Source(SourceError::NotADirectory(_))
+        StartError::Source(SourceError::NotADirectory(_) | SourceError::Misled { .. })
         | StartError::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
         StartError::Rerun(
             RerunError::Running(_)

@@ -7,6 +7,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Read},
     os::{
@@ -17,7 +18,7 @@ use std::{
             process::{CommandExt, ExitStatusExt},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -28,7 +29,7 @@ use nix::{
 };
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::{git::GIT, source::SourceError};
+use super::{git::GIT, place::Place, source::SourceError};
 use crate::{interrupts::Mark, programs};
 
 /// Settings that override those of a repository. Each of them could make git execute a program, or
@@ -75,27 +76,30 @@ pub(super) enum Reader {
 impl Reader {
     /// Returns the user for a tree. For root, this is the first other user who can change the tree:
     /// the owner of a directory that leads to it, of the tree, or of its repository.
-    pub fn of(tree: &Path) -> Self {
+    pub fn of(tree: &Place) -> Self {
+        let repository = tree.open_path().join(GIT);
+        let config = repository.join("config");
+        Self::first_of(
+            owners_above(tree.path())
+                .chain([Some(tree.owner())])
+                .chain([&repository, &config].map(|path| owner(path)))
+                .chain([&repository, &config].map(|path| owner_behind(path))),
+        )
+    }
+
+    /// Returns the user who can change where an absolute path leads, by a link in it.
+    pub fn of_path(path: &Path) -> Self {
+        Self::first_of(owners_above(path))
+    }
+
+    fn first_of(mut owners: impl Iterator<Item = Option<u32>>) -> Self {
         if !geteuid().is_root() {
             return Self::Caller;
         }
         let all_mapped = fs::read_to_string("/proc/self/uid_map")
             .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]));
-        let place = tree.join(GIT);
-        let canonical = tree.canonicalize().unwrap_or_else(|_| tree.to_owned());
-        let mut above: Vec<&Path> = canonical.ancestors().collect();
-        above.reverse();
-        let owner = |path: &Path| fs::symlink_metadata(path).ok().map(|meta| meta.uid());
-        let behind = |path: &Path| fs::metadata(path).ok().map(|meta| meta.uid());
-        let owners = above.into_iter().map(owner).chain([
-            owner(&place),
-            behind(&place),
-            owner(&place.join("config")),
-            behind(&place.join("config")),
-        ]);
-        let other = owners
-            .flatten()
-            .find(|uid| *uid != 0 && (all_mapped || *uid != UNMAPPED));
+        let is_other = |uid: &u32| *uid != 0 && (all_mapped || *uid != UNMAPPED);
+        let other = owners.find_map(|owner| owner.filter(is_other));
         other.map_or(Self::Caller, |uid| {
             let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
             Self::Owner(uid, user.map_or(NOGROUP, |user| user.gid.as_raw()))
@@ -129,12 +133,12 @@ impl Reader {
     pub fn git(
         self,
         mark: &Mark,
-        directory: &Path,
+        directory: &Place,
         arguments: &[&str],
     ) -> Result<Output, SourceError> {
         let mut command = self.command();
-        command.arg("-C").arg(directory).args(arguments);
-        let output = output(command, mark).map_err(SourceError::NoGit)?;
+        command.current_dir(directory.open_path()).args(arguments);
+        let output = output(command, Stdio::null(), mark).map_err(SourceError::NoGit)?;
         if output.status.success() {
             return Ok(output);
         }
@@ -143,24 +147,56 @@ impl Reader {
             message += &format!(" (git runs as user {uid}, who can change the tree)");
         }
         Err(SourceError::Git {
-            directory: directory.to_owned(),
+            directory: directory.path().to_owned(),
             message,
         })
     }
 
-    /// Runs `git config` on a file.
-    pub fn config(self, mark: &Mark, file: &Path, arguments: &[&str]) -> io::Result<Output> {
+    /// Returns the path that a configuration has for a setting, if it has one.
+    pub fn path_setting(self, mark: &Mark, config: File, name: &str) -> Option<PathBuf> {
         let mut command = self.command();
-        command.args(["config", "--file"]).arg(file).args(arguments);
-        output(command, mark)
+        command.args(["config", "--file", "-", "--path", name]);
+        let output = output(command, config.into(), mark).ok()?;
+        let path = OsStr::from_bytes(output.stdout.trim_ascii_end());
+        output.status.success().then(|| path.into())
     }
+
+    /// Runs `git config` on the file `config` of a directory.
+    pub fn configure(
+        self,
+        mark: &Mark,
+        directory: &Place,
+        arguments: &[&str],
+    ) -> io::Result<ExitStatus> {
+        let mut command = self.command();
+        command
+            .current_dir(directory.open_path())
+            .args(["config", "--file", "config"])
+            .args(arguments);
+        output(command, Stdio::null(), mark).map(|output| output.status)
+    }
+}
+
+fn owner(path: &Path) -> Option<u32> {
+    fs::symlink_metadata(path).ok().map(|meta| meta.uid())
+}
+
+fn owner_behind(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().map(|meta| meta.uid())
+}
+
+/// Returns the owners of all parts of a path, from the root down.
+fn owners_above(path: &Path) -> impl Iterator<Item = Option<u32>> {
+    let mut above: Vec<&Path> = path.ancestors().collect();
+    above.reverse();
+    above.into_iter().map(owner)
 }
 
 /// Returns a command's output. Kills the command if a signal comes. Does not wait for processes
 /// that the command leaves behind.
-fn output(mut command: Command, mark: &Mark) -> io::Result<Output> {
+fn output(mut command: Command, stdin: Stdio, mark: &Mark) -> io::Result<Output> {
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;

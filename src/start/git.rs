@@ -7,18 +7,19 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::ffi::OsStrExt,
+    os::{fd::AsFd as _, unix::ffi::OsStrExt},
     path::{Component, Path, PathBuf},
 };
 
 use super::{
     command::Reader,
+    place::Place,
     repository::{self, Repository},
     source::SourceError,
 };
 use crate::{
     interrupts::Mark,
-    store::{ModePolicy, Modes, StoreError, TreeCopy},
+    store::{Copied, ModePolicy, Modes, StoreError, TreeCopy},
 };
 
 /// The name of a repository in its tree: a directory, or a file that names one.
@@ -41,26 +42,29 @@ const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "modules"];
 pub(super) struct Listed {
     /// Paths relative to the root. A directory stands for everything below it.
     pub paths: Vec<PathBuf>,
-    /// The trees whose repository lies outside, relative to the root, each with the path of the
-    /// repository.
-    pub outside: Vec<(PathBuf, PathBuf)>,
+    /// The trees whose repository lies outside, relative to the root, each with that repository.
+    pub outside: Vec<(PathBuf, Place)>,
     /// The files that name a repository in the root, each with that repository's path relative to
     /// the file's directory.
     pub inside: Vec<(PathBuf, PathBuf)>,
     /// The links in the tree's repositories that lead out of the tree. The copy gets their targets
     /// instead.
-    pub links: Vec<(PathBuf, PathBuf)>,
+    pub links: Vec<(PathBuf, Place)>,
     /// Notes for the caller.
     pub notes: Vec<String>,
     /// The mark of a signal, which ends git.
     mark: Mark,
+    /// The directory of nixactions' own state, if it is in the tree. The copy leaves it out.
+    own: Option<PathBuf>,
 }
 
 impl Listed {
     /// Lists the tree at a root, with the repositories in it.
-    pub fn of(root: &Path, mark: &Mark) -> Result<Self, SourceError> {
+    pub fn of(root: &Place, own: &Place, mark: &Mark) -> Result<Self, SourceError> {
+        let own = own.path().strip_prefix(root.path()).ok();
         let mut listed = Self {
             mark: mark.clone(),
+            own: own.map(Path::to_owned),
             ..Self::default()
         };
         listed.add(root, Path::new(""), Reader::Caller)?;
@@ -69,15 +73,17 @@ impl Listed {
 
     /// Adds a tree. Its git runs as the given user, or as the first other user than root who can
     /// change the tree.
-    fn add(&mut self, root: &Path, tree: &Path, above: Reader) -> Result<(), SourceError> {
-        let directory = root.join(tree);
+    fn add(&mut self, root: &Place, tree: &Path, above: Reader) -> Result<(), SourceError> {
+        let directory = root.below(tree).map_err(|error| {
+            SourceError::Copy(StoreError::io("open", &root.path().join(tree), error))
+        })?;
         let reader = match above {
             Reader::Caller => Reader::of(&directory),
             Reader::Owner(..) => above,
         };
         let repository = Repository::of(&directory, reader, &self.mark)?;
         if let Repository::Foreign(found) = &repository {
-            return self.add_plainly(root, tree, found);
+            return self.add_plainly(&directory, tree, found);
         }
         let output = reader.git(
             &self.mark,
@@ -96,36 +102,46 @@ impl Listed {
             .filter(|name| !name.is_empty())
             .map(|name| Path::new(OsStr::from_bytes(name)));
         // The owner of the tree may have changed git's output.
-        let mut paths: Vec<PathBuf> = names
+        let mut names: Vec<&Path> = names
             .map(|name| match is_beneath(name) {
-                true => Ok(tree.join(name)),
+                true => Ok(name),
                 false => Err(SourceError::Git {
-                    directory: directory.clone(),
+                    directory: directory.path().to_owned(),
                     message: "git listed a path outside of the tree".to_owned(),
                 }),
             })
             .collect::<Result<_, _>>()?;
-        paths.dedup();
-        for path in paths {
+        names.dedup();
+        for name in names {
+            let listed = tree.join(name);
+            if let Some(own) = self.own.as_ref().filter(|own| listed.starts_with(own)) {
+                // Its runs may have repositories. The copy names it as left out.
+                self.paths.push(own.clone());
+                continue;
+            }
+            let path = directory.open_path().join(name);
             // git lists a directory only if it holds another repository.
-            if fs::symlink_metadata(root.join(&path)).is_ok_and(|meta| meta.is_dir())
-                && root.join(&path).join(GIT).exists()
+            if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir())
+                && path.join(GIT).exists()
             {
-                self.add(root, &path, reader)?;
+                self.add(root, &listed, reader)?;
             } else {
-                self.paths.push(path);
+                self.paths.push(listed);
             }
         }
-        self.add_repository(root, tree, repository)
+        self.paths.dedup();
+        self.add_repository(root, &directory, tree, repository);
+        Ok(())
     }
 
     /// Adds the repository of a tree.
     fn add_repository(
         &mut self,
-        root: &Path,
+        root: &Place,
+        directory: &Place,
         tree: &Path,
         repository: Repository,
-    ) -> Result<(), SourceError> {
+    ) {
         let place = tree.join(GIT);
         match repository {
             Repository::None | Repository::Foreign(_) => {}
@@ -136,12 +152,9 @@ impl Listed {
                     .extend(links.map(|(link, found)| (tree.join(link), found)));
             }
             Repository::At(found) => {
-                let canonical = root
-                    .canonicalize()
-                    .map_err(|error| SourceError::Copy(StoreError::io("find", root, error)))?;
-                let is_link = fs::symlink_metadata(root.join(&place))
+                let is_link = fs::symlink_metadata(directory.open_path().join(GIT))
                     .is_ok_and(|meta| meta.file_type().is_symlink());
-                match found.strip_prefix(canonical) {
+                match found.path().strip_prefix(root.path()) {
                     Ok(inside) if !is_link => {
                         let up = tree
                             .components()
@@ -153,44 +166,47 @@ impl Listed {
                 }
             }
         }
-        Ok(())
     }
 
     /// Adds all files of a tree whose `.git` names a foreign repository, with a note about it.
-    fn add_plainly(&mut self, root: &Path, tree: &Path, foreign: &Path) -> Result<(), SourceError> {
-        let directory = root.join(tree);
-        let entries = fs::read_dir(&directory)
-            .map_err(|error| SourceError::Copy(StoreError::io("read", &directory, error)))?;
+    fn add_plainly(
+        &mut self,
+        directory: &Place,
+        tree: &Path,
+        foreign: &Path,
+    ) -> Result<(), SourceError> {
+        let entries = fs::read_dir(directory.open_path())
+            .map_err(|error| SourceError::Copy(StoreError::io("read", directory.path(), error)))?;
         let names = entries.flatten().map(|entry| entry.file_name());
         self.paths
             .extend(names.filter(|name| name != GIT).map(|name| tree.join(name)));
         self.notes.push(format!(
             "`{}` names the repository `{}`, which is not its own, so jobs do not see it",
-            directory.join(GIT).display(),
+            directory.path().join(GIT).display(),
             foreign.display()
         ));
         Ok(())
     }
 
-    /// Adds the repositories to a copy of the tree that need more than a plain copy.
-    pub fn complete(&self, copy: &Path, modes: &mut Modes, mark: &Mark) -> Result<(), SourceError> {
+    /// Adds the repositories to a copy of the tree that need more than a plain copy. The tree may
+    /// have changed since it was listed, so no link in the copy is followed.
+    pub fn complete(
+        &self,
+        copy: &Place,
+        modes: &mut Modes,
+        mark: &Mark,
+    ) -> Result<(), SourceError> {
         for (file, target) in &self.inside {
             let text = [b"gitdir: ", target.as_os_str().as_bytes(), b"\n"].concat();
-            let path = copy.join(file);
-            fs::write(&path, text).map_err(|source| {
-                SourceError::Copy(StoreError::Io {
-                    action: "write",
-                    path,
-                    source,
-                })
-            })?;
+            let place = Target::of(copy, file)?;
+            place.remove_file()?;
+            fs::write(&place.open, text).map_err(|error| place.failed("write", error))?;
         }
         for (link, found) in &self.links {
             replace_link(found, copy, link, modes, mark)?;
         }
         for (tree, repository) in &self.outside {
-            let place = tree.join(GIT);
-            put_together(repository, &copy.join(&place), &place, modes, mark)?;
+            put_together(repository, copy, &tree.join(GIT), modes, mark)?;
         }
         Ok(())
     }
@@ -202,108 +218,137 @@ fn is_beneath(path: &Path) -> bool {
         .all(|part| matches!(part, Component::Normal(name) if name != GIT))
 }
 
+/// A place in the copy that is to be made. Its directory is in the copy and stays the same, because
+/// only this process changes the copy.
+struct Target {
+    /// The path of this process to it.
+    open: PathBuf,
+    /// Its path, for messages.
+    path: PathBuf,
+    _directory: Place,
+}
+
+impl Target {
+    fn of(copy: &Place, relative: &Path) -> Result<Self, SourceError> {
+        let path = copy.path().join(relative);
+        let above = relative.parent().unwrap_or(Path::new(""));
+        let directory = copy
+            .below(above)
+            .map_err(|error| SourceError::Copy(StoreError::io("open", &path, error)))?;
+        let name = relative.file_name().unwrap_or_default();
+        Ok(Self {
+            open: directory.open_path().join(name),
+            path,
+            _directory: directory,
+        })
+    }
+
+    fn failed(&self, action: &'static str, error: io::Error) -> SourceError {
+        SourceError::Copy(StoreError::io(action, &self.path, error))
+    }
+
+    /// Removes the file or link at this place, if there is one.
+    fn remove_file(&self) -> Result<(), SourceError> {
+        match fs::remove_file(&self.open) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed("replace", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a directory at this place.
+    fn create_directory(&self) -> Result<Place, SourceError> {
+        fs::create_dir(&self.open)
+            .and_then(|()| Place::find(&self.open))
+            .map_err(|error| self.failed("create", error))
+    }
+}
+
 /// Replaces a link by its target.
 fn replace_link(
-    found: &Path,
-    root: &Path,
+    found: &Place,
+    copy: &Place,
     link: &Path,
     modes: &mut Modes,
     mark: &Mark,
 ) -> Result<(), SourceError> {
-    let target = root.join(link);
-    let failed = |error| SourceError::Copy(StoreError::io("replace", &target, error));
-    fs::remove_file(&target).map_err(failed)?;
-    if !found.is_dir() {
-        return fs::copy(found, &target).map(drop).map_err(failed);
+    let target = Target::of(copy, link)?;
+    target.remove_file()?;
+    if found.is_file() {
+        return fs::copy(found.open_path(), &target.open)
+            .map(drop)
+            .map_err(|error| target.failed("replace", error));
     }
-    fs::create_dir(&target).map_err(failed)?;
-    let copy = TreeCopy {
-        from: found,
-        to: &target,
-        modes: ModePolicy::Open,
-        take_from: None,
+    let directory = target.create_directory()?;
+    let copied = TreeCopy {
         stop: Some(mark.raw()),
-        unlock: false,
-    };
-    let copied = copy.all().map_err(SourceError::Copy)?;
-    let copied = copied.modes.0.into_iter();
-    modes
-        .0
-        .extend(copied.map(|(path, mode)| (link.join(path), mode)));
+        opened: Some(found.as_fd()),
+        ..TreeCopy::new(found.path(), directory.path(), ModePolicy::Open)
+    }
+    .all()
+    .map_err(SourceError::Copy)?;
+    add_modes(modes, copied, link);
     Ok(())
 }
 
-/// Makes an independent repository from the shared one of a worktree.
+/// Makes an independent repository from the shared one of a worktree, at `place` in the copy.
 fn put_together(
-    worktree: &Path,
-    target: &Path,
+    worktree: &Place,
+    copy: &Place,
     place: &Path,
     modes: &mut Modes,
     mark: &Mark,
 ) -> Result<(), SourceError> {
-    let failed = |action, path: &Path, source| {
-        SourceError::Copy(StoreError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        })
-    };
-    fs::create_dir(target).map_err(|error| failed("create", target, error))?;
+    let target = Target::of(copy, place)?.create_directory()?;
+    let failed =
+        |action, path: &Path, error| SourceError::Copy(StoreError::io(action, path, error));
     // The repository of a submodule is complete.
     let shared = repository::shared(worktree);
     let parts = shared
-        .as_deref()
+        .as_ref()
         .map(|shared| (shared, &OF_WORKTREE[..]))
         .into_iter()
         .chain([(worktree, &TIES[..])]);
     for (from, without) in parts {
-        let entries = fs::read_dir(from).map_err(|error| failed("read", from, error))?;
+        let entries =
+            fs::read_dir(from.open_path()).map_err(|error| failed("read", from.path(), error))?;
         let names = entries
             .flatten()
             .map(|entry| PathBuf::from(entry.file_name()));
         let names: Vec<PathBuf> = names
             .filter(|name| !without.iter().any(|other| name == Path::new(other)))
             .collect();
-        let copy = TreeCopy {
-            from,
-            to: target,
-            modes: ModePolicy::Open,
-            take_from: None,
+        let copied = TreeCopy {
             stop: Some(mark.raw()),
-            unlock: false,
-        };
-        let copied = copy.named(&names).map_err(SourceError::Copy)?;
-        modes.0.extend(
-            copied
-                .modes
-                .0
-                .into_iter()
-                .map(|(path, mode)| (place.join(path), mode)),
-        );
+            opened: Some(from.as_fd()),
+            ..TreeCopy::new(from.path(), target.path(), ModePolicy::Open)
+        }
+        .named(&names)
+        .map_err(SourceError::Copy)?;
+        add_modes(modes, copied, place);
     }
-    // The repository may have been bare, or have named another tree.
-    let config = target.join("config");
-    let meta = fs::symlink_metadata(&config).map_err(|error| failed("read", &config, error))?;
-    if !meta.is_file() {
-        // git would write through a link.
-        return Err(failed(
-            "change",
-            &config,
-            io::ErrorKind::InvalidInput.into(),
-        ));
-    }
+    // The repository may have been bare, or have named another tree. git would write through a
+    // link.
+    let config = target.path().join("config");
+    target
+        .below(Path::new("config"))
+        .and_then(|config| match config.is_file() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        })
+        .map_err(|error| failed("change", &config, error))?;
     for arguments in [
         &["core.bare", "false"][..],
         &["--unset-all", "core.worktree"],
     ] {
         let status = Reader::Caller
-            .config(mark, &config, arguments)
-            .map_err(SourceError::NoGit)?
-            .status;
+            .configure(mark, &target, arguments)
+            .map_err(SourceError::NoGit)?;
         // Exit status 5: there was nothing to unset (git-config(1)).
         if !status.success() && status.code() != Some(5) {
             return Err(SourceError::Git {
-                directory: target.to_owned(),
+                directory: target.path().to_owned(),
                 message: format!("`git config` ended with {status}"),
             });
         }
@@ -311,9 +356,17 @@ fn put_together(
     Ok(())
 }
 
+/// Adds the modes of a copied part of the tree.
+fn add_modes(modes: &mut Modes, copied: Copied, place: &Path) {
+    let copied = copied.modes.0.into_iter();
+    modes
+        .0
+        .extend(copied.map(|(path, mode)| (place.join(path), mode)));
+}
+
 /// Returns whether a repository borrows objects from another one, which jobs may not see
 /// (gitrepository-layout(5)).
-pub(super) fn borrows(root: &Path) -> bool {
-    let list = root.join(GIT).join("objects/info/alternates");
+pub(super) fn borrows(root: &Place) -> bool {
+    let list = root.open_path().join(GIT).join("objects/info/alternates");
     fs::symlink_metadata(list).is_ok_and(|meta| meta.len() > 0)
 }

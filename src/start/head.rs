@@ -4,9 +4,7 @@
 //! The repository may be hostile. A value that does not have the expected form counts as absent.
 
 use std::{
-    ffi::OsStr,
     io::Read as _,
-    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -30,18 +28,14 @@ pub(super) struct Head {
     pub commit: Option<String>,
 }
 
-/// Returns the state of the repository at a path.
-pub(super) fn of(repository: &Path) -> Head {
-    // A linked worktree has a `HEAD` of its own, and shares the rest.
-    let shared = match text(&repository.join("commondir"), NAME_MAX) {
-        Some(path) => repository.join(OsStr::from_bytes(path.trim_ascii_end())),
-        None => repository.to_owned(),
-    };
+/// Returns the state of the repository at a path. A linked worktree has a `HEAD` of its own, and
+/// has the rest in the `shared` one.
+pub(super) fn of(repository: &Path, shared: &Path) -> Head {
     let head = text(&repository.join("HEAD"), NAME_MAX).unwrap_or_default();
     let head = head.trim_ascii_end();
     let git_ref = head.strip_prefix(b"ref: ").and_then(reference);
     let commit = match &git_ref {
-        Some(name) => commit_of(repository, &shared, name),
+        Some(name) => commit_of(repository, shared, name),
         None => id(head),
     };
     let config = text(&shared.join("config"), FILE_MAX).unwrap_or_default();
@@ -153,7 +147,8 @@ mod tests {
     }
 
     fn head(files: &[(&str, &str)]) -> (Option<String>, Option<String>) {
-        let head = of(repository(files).path());
+        let dir = repository(files);
+        let head = of(dir.path(), dir.path());
         (head.git_ref, head.commit)
     }
 
@@ -190,9 +185,8 @@ mod tests {
             ("refs/heads/side", &line),
             ("config", "[remote \"origin\"]\n\turl = https://host/a\n"),
             ("worktrees/w/HEAD", "ref: refs/heads/side\n"),
-            ("worktrees/w/commondir", "../..\n"),
         ]);
-        let found = of(&dir.path().join("worktrees/w"));
+        let found = of(&dir.path().join("worktrees/w"), dir.path());
         assert_eq!(found.git_ref, some("refs/heads/side"));
         assert_eq!(found.commit, some(ID));
         assert_eq!(found.repository, some("https://host/a"));
@@ -201,12 +195,19 @@ mod tests {
     #[test]
     fn a_hostile_repository_tells_nothing_of_other_files() {
         let dir = repository(&[("secret", ID), ("r/HEAD", "ref: refs/../../secret\n")]);
-        assert_eq!(of(&dir.path().join("r")), Head::default());
+        assert_eq!(
+            of(&dir.path().join("r"), &dir.path().join("r")),
+            Head::default()
+        );
         let dir = repository(&[("secret", ID)]);
         std::os::unix::fs::symlink("secret", dir.path().join("HEAD")).unwrap();
-        assert_eq!(of(dir.path()), Head::default());
+        assert_eq!(of(dir.path(), dir.path()), Head::default());
         nix::unistd::mkfifo(&dir.path().join("config"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(of(dir.path()), Head::default(), "it waits for no pipe");
+        assert_eq!(
+            of(dir.path(), dir.path()),
+            Head::default(),
+            "it waits for no pipe"
+        );
     }
 
     #[test]

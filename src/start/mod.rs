@@ -10,6 +10,7 @@ mod git;
 mod head;
 mod keep;
 mod manager;
+mod place;
 mod repository;
 mod rerun;
 mod secrets;
@@ -42,7 +43,7 @@ use crate::{
     interrupts::{Interrupted, Interrupts, Mark},
     language,
     origin::{Origin, Trigger},
-    plan::{self, Env, Fault, Plan, PlanError},
+    plan::{self, Env, Executor, Fault, Plan, PlanError},
     programs,
     roots::{self, RootFault},
     store::{self, EventWriter, RunDir, RunLock, StateDir, StoreError},
@@ -406,6 +407,14 @@ async fn launch(
         Chosen::Running(_, manager) => manager.start(&unit::supervisor(spec), &[]).await?,
         Chosen::Embedded => {
             let supervisor = unit::supervisor(spec);
+            let containers = plan.executors.values().filter_map(Executor::container);
+            let bound = containers.flat_map(|container| container.bind);
+            let extra_paths: Vec<PathBuf> = bound
+                .map(|bind| bind.source.clone())
+                .filter(|source| source.exists())
+                .chain(spec.roots.values().cloned())
+                .chain([spec.runner()])
+                .collect();
             let (run_dir, state_dir) = (run.path(), state.path());
             let private_file = handed_over
                 .as_ref()
@@ -415,7 +424,7 @@ async fn launch(
                 state_dir,
                 run_dir,
                 supervisor: &supervisor,
-                extra_paths: &[spec.runner()],
+                extra_paths: &extra_paths,
                 private_file,
                 say: note,
             };
@@ -452,7 +461,7 @@ fn prepare(
     let (rerun_of, ended) = match files {
         Files::Tree(source) => {
             if let Some(source) = source {
-                let snapshot = source.snapshot(run, spec.manager, mark)?;
+                let snapshot = source.snapshot(run, &spec.state_directory, spec.manager, mark)?;
                 spec.mounts_source = snapshot.mounted;
                 notes.extend(snapshot.notes);
             }

@@ -9,14 +9,11 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, Read as _},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt},
-    },
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
-use super::{command::Reader, git::GIT, source::SourceError};
+use super::{command::Reader, git::GIT, place::Place, source::SourceError};
 use crate::{
     interrupts::Mark,
     store::{self, StoreError},
@@ -26,126 +23,116 @@ use crate::{
 const TEXT_MAX: u64 = 64 << 10;
 
 /// The place of a tree's repository.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Repository {
     /// There is no repository.
     None,
     /// A directory in the tree. Some of its parts are links that lead out of the tree and may be
     /// followed; each is listed with its target.
-    Here(Vec<(PathBuf, PathBuf)>),
-    /// At this path, which a file or link names.
-    At(PathBuf),
+    Here(Vec<(PathBuf, Place)>),
+    /// At this place, which a file or link names.
+    At(Place),
     /// At this path, which the tree may not name.
     Foreign(PathBuf),
 }
 
 impl Repository {
     /// Finds the repository of a tree without asking git: a directory in the tree, or the
-    /// repository of a linked worktree.
-    pub fn plain(tree: &Path) -> Option<PathBuf> {
-        let place = tree.join(GIT);
-        let kind = fs::symlink_metadata(&place).ok()?.file_type();
-        if kind.is_dir() {
-            return Some(place);
+    /// repository of a linked worktree. Returns the repository, and the shared one of a worktree.
+    pub fn plain(tree: &Place) -> Option<(Place, Option<Place>)> {
+        let place = tree.below(Path::new(GIT)).ok()?;
+        if place.is_directory() {
+            return Some((place, None));
         }
-        let text = if kind.is_file() {
-            text(&place)?
-        } else {
-            return None;
-        };
-        let target = text.strip_prefix(b"gitdir: ")?;
-        let target = Path::new(OsStr::from_bytes(target.trim_ascii_end()));
-        let found = tree.join(target).canonicalize().ok()?;
-        names_back(&found, &tree.canonicalize().ok()?)?.then_some(found)
+        let found = Place::find(&target_of(tree)?).ok()?;
+        let shared = shared(&found)?;
+        names_back(&found, tree)?.then_some((found, Some(shared)))
     }
 
     /// Finds the repository of a tree.
     ///
     /// Fails if the file `.git` cannot be read, or names nothing.
-    pub fn of(tree: &Path, reader: Reader, mark: &Mark) -> Result<Self, SourceError> {
-        let place = tree.join(GIT);
-        let unreadable = |error| SourceError::Copy(StoreError::io("read", &place, error));
-        let kind = match fs::symlink_metadata(&place) {
+    pub fn of(tree: &Place, reader: Reader, mark: &Mark) -> Result<Self, SourceError> {
+        let path = tree.path().join(GIT);
+        let unreadable = |error| SourceError::Copy(StoreError::io("read", &path, error));
+        let kind = match fs::symlink_metadata(tree.open_path().join(GIT)) {
             Ok(meta) => meta.file_type(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::None),
             Err(error) => return Err(unreadable(error)),
         };
         if kind.is_dir() {
+            let place = tree.below(Path::new(GIT)).map_err(unreadable)?;
             return Ok(Self::Here(links(tree, &place)));
         }
         if kind.is_symlink() {
-            let Ok(found) = place.canonicalize() else {
+            let Ok(found) = Place::find(&tree.open_path().join(GIT)) else {
                 return Ok(Self::None);
             };
-            return Ok(if found.is_dir() && is_open(&found, tree) {
+            return Ok(if found.is_directory() && is_open(&found, tree) {
                 Self::At(found)
             } else {
-                Self::Foreign(found)
+                Self::Foreign(found.path().to_owned())
             });
         }
-        let text = text(&place).unwrap_or_default();
-        let target = text
-            .strip_prefix(b"gitdir: ")
-            .map(|target| Path::new(OsStr::from_bytes(target.trim_ascii_end())))
-            .ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))?;
-        let target = tree.join(target);
-        let found = target.canonicalize().map_err(|error| {
+        let target =
+            target_of(tree).ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))?;
+        let found = Place::find(&target).map_err(|error| {
             SourceError::Copy(StoreError::io("follow `.git` to", &target, error))
         })?;
         Ok(if points_back(&found, tree, reader, mark) {
             Self::At(found)
         } else {
-            Self::Foreign(found)
+            Self::Foreign(found.path().to_owned())
         })
     }
 }
 
+/// Returns the path that a file `.git` names.
+fn target_of(tree: &Place) -> Option<PathBuf> {
+    let text = text(&tree.open_path().join(GIT))?;
+    let target = text.strip_prefix(b"gitdir: ")?;
+    let target = Path::new(OsStr::from_bytes(target.trim_ascii_end()));
+    Some(tree.path().join(target))
+}
+
 /// Returns whether a repository names a tree as its own: the repository of a linked worktree, which
 /// lies in the shared one, or the repository of a submodule (gitrepository-layout(5)).
-fn points_back(repository: &Path, tree: &Path, reader: Reader, mark: &Mark) -> bool {
-    let Ok(tree) = tree.canonicalize() else {
-        return false;
-    };
-    let Some(names_back) = names_back(repository, &tree) else {
-        let config = repository.join("config");
-        let own = reader.config(mark, &config, &["--path", "core.worktree"]);
-        return own.is_ok_and(|own| {
-            let path = Path::new(OsStr::from_bytes(own.stdout.trim_ascii_end()));
-            own.status.success()
-                && repository
-                    .join(path)
-                    .canonicalize()
-                    .is_ok_and(|own| own == tree)
-        });
-    };
-    names_back
+fn points_back(repository: &Place, tree: &Place, reader: Reader, mark: &Mark) -> bool {
+    names_back(repository, tree).unwrap_or_else(|| {
+        let config = store::open_untrusted(&repository.open_path().join("config"));
+        let own = config
+            .ok()
+            .flatten()
+            .and_then(|config| reader.path_setting(mark, config, "core.worktree"))
+            .and_then(|path| Place::find(&repository.path().join(path)).ok());
+        own.is_some_and(|own| own.id() == tree.id())
+    })
 }
 
 /// As [`points_back`], for the repository of a linked worktree; `None` for any other one.
-fn names_back(repository: &Path, tree: &Path) -> Option<bool> {
+fn names_back(repository: &Place, tree: &Place) -> Option<bool> {
     let back = named(repository, "gitdir")?;
     let is_back = back.file_name() == Some(OsStr::new(GIT))
         && back
             .parent()
-            .and_then(|back| back.canonicalize().ok())
-            .as_deref()
-            == Some(tree);
+            .and_then(|back| Place::find(back).ok())
+            .is_some_and(|back| back.id() == tree.id());
     Some(is_back && shared(repository).is_some())
 }
 
 /// Returns the shared repository of a linked worktree's repository, which must lie in it: the file
 /// `commondir` alone could name any other repository.
-pub(super) fn shared(repository: &Path) -> Option<PathBuf> {
-    let shared = named(repository, "commondir")?.canonicalize().ok()?;
-    let repository = repository.canonicalize().ok()?;
-    (repository.parent() == Some(&shared.join("worktrees"))).then_some(shared)
+pub(super) fn shared(repository: &Place) -> Option<Place> {
+    let shared = Place::find(&named(repository, "commondir")?).ok()?;
+    let own = Path::new("worktrees").join(repository.path().file_name()?);
+    (shared.below(&own).ok()?.id() == repository.id()).then_some(shared)
 }
 
 /// Returns the path that a file of a repository holds.
-fn named(repository: &Path, file: &str) -> Option<PathBuf> {
-    let text = text(&repository.join(file))?;
+fn named(repository: &Place, file: &str) -> Option<PathBuf> {
+    let text = text(&repository.open_path().join(file))?;
     let path = Path::new(OsStr::from_bytes(text.trim_ascii_end()));
-    Some(repository.join(path))
+    Some(repository.path().join(path))
 }
 
 /// Returns the content of a plain file that is not too long. Does not wait for a named pipe.
@@ -156,29 +143,25 @@ fn text(path: &Path) -> Option<Vec<u8>> {
     (bytes.len() as u64 <= TEXT_MAX).then_some(bytes)
 }
 
-/// Returns whether a tree may link to a place: everybody may read the place, or it belongs to the
-/// tree's owner, unless that is root, whom others may have misled.
-fn is_open(place: &Path, tree: &Path) -> bool {
-    let owner = |path: &Path| fs::metadata(path).map(|meta| meta.uid()).ok();
-    let of_others = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
-    owner(place).is_some_and(|uid| owner(tree) == Some(uid))
-        && (owner(tree) != Some(0)
-            || of_others(place) & 0o004 != 0
-                && place
-                    .ancestors()
-                    .filter(|path| path.is_dir())
-                    .all(|path| of_others(path) & 0o001 != 0))
+/// Returns whether a tree may link to a place: it belongs to the tree's owner. If that is root,
+/// whom others may have misled, everybody may also read the place.
+fn is_open(place: &Place, tree: &Place) -> bool {
+    place.owner() == tree.owner() && (tree.owner() != 0 || place.is_public())
 }
 
 /// Returns the links directly in a repository that lead out of its tree and may be followed.
-fn links(tree: &Path, repository: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let root = tree.canonicalize().unwrap_or_else(|_| tree.to_owned());
-    let entries = fs::read_dir(repository).into_iter().flatten().flatten();
+fn links(tree: &Place, repository: &Place) -> Vec<(PathBuf, Place)> {
+    let entries = fs::read_dir(repository.open_path())
+        .into_iter()
+        .flatten()
+        .flatten();
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
         .filter_map(|entry| {
-            let found = entry.path().canonicalize().ok()?;
-            let follow = !found.starts_with(&root) && is_open(&found, tree);
+            let found = Place::find(&entry.path()).ok()?;
+            let follow = !found.path().starts_with(tree.path())
+                && (found.is_directory() || found.is_file())
+                && is_open(&found, tree);
             follow.then(|| (Path::new(GIT).join(entry.file_name()), found))
         })
         .collect()
@@ -186,7 +169,19 @@ fn links(tree: &Path, repository: &Path) -> Vec<(PathBuf, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    /// Returns whether the repository of a tree is followed, and its path.
+    fn outcome(tree: &Path) -> (bool, PathBuf) {
+        let tree = Place::find(tree).unwrap();
+        match Repository::of(&tree, Reader::Caller, &Mark::default()).unwrap() {
+            Repository::At(place) => (true, place.path().to_owned()),
+            Repository::Foreign(path) => (false, path),
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn a_file_is_followed_only_to_a_repository_that_points_back() {
@@ -203,10 +198,10 @@ mod tests {
                 format!("gitdir: {}\n", path(repository).display()),
             )
             .unwrap();
-            Repository::of(&path("tree"), Reader::Caller, &Mark::default()).unwrap()
+            outcome(&path("tree"))
         };
         let worktree = path("shared.git/worktrees/w");
-        let foreign = |repository: &str| Repository::Foreign(path(repository));
+        let foreign = |repository: &str| (false, path(repository));
         assert_eq!(name("shared.git"), foreign("shared.git"));
         fs::write(worktree.join("commondir"), "../..\n").unwrap();
         fs::write(worktree.join("gitdir"), "/elsewhere/.git\n").unwrap();
@@ -214,7 +209,7 @@ mod tests {
         assert_eq!(name(at), foreign(at));
         let back = format!("{}\n", path("tree/.git").display());
         fs::write(worktree.join("gitdir"), &back).unwrap();
-        assert_eq!(name(at), Repository::At(worktree));
+        assert_eq!(name(at), (true, worktree));
         // It points back, but the shared repository does not know it.
         let fake = "fake/worktrees/w";
         fs::write(path(fake).join("gitdir"), &back).unwrap();
@@ -235,13 +230,13 @@ mod tests {
         fs::create_dir_all(&tree).unwrap();
         fs::create_dir_all(private.join("repository")).unwrap();
         std::os::unix::fs::symlink(private.join("repository"), tree.join(GIT)).unwrap();
-        let found = || Repository::of(&tree, Reader::Caller, &Mark::default()).unwrap();
-        assert_eq!(found(), Repository::At(private.join("repository")));
+        let found = || outcome(&tree);
+        assert_eq!(found(), (true, private.join("repository")));
         fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
         if nix::unistd::geteuid().is_root() {
-            assert_eq!(found(), Repository::Foreign(private.join("repository")));
+            assert_eq!(found(), (false, private.join("repository")));
         } else {
-            assert_eq!(found(), Repository::At(private.join("repository")));
+            assert_eq!(found(), (true, private.join("repository")));
         }
     }
 }

@@ -428,12 +428,8 @@ impl Reuse {
 fn copy(from: &Path, to: &Path, mark: &Mark) -> Result<(), StoreError> {
     std::fs::create_dir_all(to).map_err(|source| StoreError::io("create", to, source))?;
     TreeCopy {
-        from,
-        to,
-        modes: ModePolicy::Keep,
-        take_from: None,
         stop: Some(mark.raw()),
-        unlock: false,
+        ..TreeCopy::new(from, to, ModePolicy::Keep)
     }
     .all()
     .map(drop)

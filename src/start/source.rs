@@ -4,11 +4,16 @@
 //! It holds all files that git does not ignore, plus `.git` (PLAN's `copyRepo`). git itself lists
 //! these files.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
 
 use super::{
+    command::Reader,
     git::{self, Listed},
     head::{self, Head},
+    place::Place,
     repository::Repository,
 };
 use crate::{
@@ -38,16 +43,32 @@ pub enum SourceError {
     /// `--source` is not a directory.
     #[error("source `{}` is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    /// `--source` leads through another user's link to a directory of somebody else.
+    #[error(
+        "source `{}` leads through a link of user {user} to `{}`, which belongs to user {owner}",
+        path.display(),
+        found.display()
+    )]
+    Misled {
+        /// The named path.
+        path: PathBuf,
+        /// The directory that it leads to.
+        found: PathBuf,
+        /// The user who can change the link.
+        user: u32,
+        /// The user who owns the directory.
+        owner: u32,
+    },
 }
 
 /// The largest tree that each job copies. For such a tree, a copy takes no longer than a mount.
 const COPIED_ENTRIES: u64 = 256;
 const COPIED_BYTES: u64 = 16 << 20;
 
-/// A source tree to be copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A source tree to be copied. It is opened once, so its copy is of the tree that was checked.
+#[derive(Debug)]
 pub struct Source {
-    root: PathBuf,
+    root: Place,
     is_repository: bool,
 }
 
@@ -55,15 +76,26 @@ impl Source {
     /// Finds the tree: the named directory, or the repository around the current directory. Returns
     /// `None` if there is neither. A directory without a repository is copied only if it is named.
     ///
-    /// Fails if the named path is not a directory.
+    /// Fails if the named path is not a directory, or if another user leads root astray.
     pub fn find(named: Option<&Path>, current: &Path) -> Result<Option<Self>, SourceError> {
         if let Some(named) = named {
-            let root = named
-                .canonicalize()
+            let root = Place::find(named)
                 .ok()
-                .filter(|path| path.is_dir())
+                .filter(Place::is_directory)
                 .ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
-            let is_repository = root.join(git::GIT).symlink_metadata().is_ok();
+            let path = current.join(named);
+            if let Reader::Owner(user, _) = Reader::of_path(&path)
+                && root.path() != path
+                && root.owner() != user
+            {
+                return Err(SourceError::Misled {
+                    path: named.to_owned(),
+                    found: root.path().to_owned(),
+                    user,
+                    owner: root.owner(),
+                });
+            }
+            let is_repository = root.open_path().join(git::GIT).symlink_metadata().is_ok();
             return Ok(Some(Self {
                 root,
                 is_repository,
@@ -72,15 +104,25 @@ impl Source {
         let root = current
             .ancestors()
             .find(|directory| directory.join(git::GIT).exists());
-        Ok(root.map(|root| Self {
-            root: root.to_owned(),
+        let open = |root: &Path| {
+            Place::find(root)
+                .map_err(|error| SourceError::Copy(StoreError::io("open", root, error)))
+        };
+        Ok(root.map(open).transpose()?.map(|root| Self {
+            root,
             is_repository: true,
         }))
     }
 
     /// Returns what is checked out in the tree, and where its repository comes from.
     pub fn head(&self) -> Head {
-        Repository::plain(&self.root).map_or_else(Head::default, |path| head::of(&path))
+        let found = Repository::plain(&self.root);
+        found.map_or_else(Head::default, |(own, shared)| {
+            head::of(
+                &own.open_path(),
+                &shared.as_ref().unwrap_or(&own).open_path(),
+            )
+        })
     }
 
     /// Copies the tree into the run directory. The jobs copy a small tree: it is made readable for
@@ -93,27 +135,33 @@ impl Source {
     pub fn snapshot(
         &self,
         run: &RunDir,
+        state: &Path,
         manager: ManagerKind,
         mark: &Mark,
     ) -> Result<Snapshot, SourceError> {
+        let failed =
+            |action, path: &Path, error| SourceError::Copy(StoreError::io(action, path, error));
         let target = run.source();
         let tree = run.source_tree();
-        std::fs::create_dir_all(&tree)
-            .map_err(|error| SourceError::Copy(StoreError::io("create", &tree, error)))?;
+        std::fs::create_dir_all(&tree).map_err(|error| failed("create", &tree, error))?;
+        // The copy would contain itself, and all earlier runs.
+        let mut own = Place::find(state).map_err(|error| failed("open", state, error))?;
+        if own.id() == self.root.id() {
+            own = Place::find(&state.join("runs")).map_err(|error| failed("open", state, error))?;
+        }
         let copy = TreeCopy {
-            from: &self.root,
-            to: &tree,
-            modes: ModePolicy::Open,
-            take_from: None,
             stop: Some(mark.raw()),
-            unlock: false,
+            opened: Some(self.root.as_fd()),
+            without: Some(own.id()),
+            ..TreeCopy::new(self.root.path(), &tree, ModePolicy::Open)
         };
         let mut notes = Vec::new();
         let mut copied;
         if self.is_repository {
-            let listed = Listed::of(&self.root, mark)?;
+            let listed = Listed::of(&self.root, &own, mark)?;
             copied = copy.named(&listed.paths).map_err(SourceError::Copy)?;
-            listed.complete(&tree, &mut copied.modes, mark)?;
+            let place = Place::find(&tree).map_err(|error| failed("open", &tree, error))?;
+            listed.complete(&place, &mut copied.modes, mark)?;
             notes.extend(listed.notes);
             if git::borrows(&self.root) {
                 // A list of paths may be a link to a private file, so it is not quoted.

@@ -103,15 +103,9 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
         if is_empty {
             // An earlier attempt was removed from the mount. Only root can mount it anew, and
             // second attempts are rare enough to copy.
-            let copy = TreeCopy {
-                from: &paths.overlay_source(),
-                to: &workspace,
-                modes: ModePolicy::Keep,
-                take_from: None,
-                stop: None,
-                unlock: false,
-            };
-            copy.all().map_err(WorkspaceError::Source)?;
+            TreeCopy::new(&paths.overlay_source(), &workspace, ModePolicy::Keep)
+                .all()
+                .map_err(WorkspaceError::Source)?;
         }
     } else if spec.copy_source {
         restore_tree(&spec.shared_directory.join("source"), &paths.workspace())
@@ -219,12 +213,9 @@ fn save_tree(
     }
     fs::create_dir(&tree).map_err(|error| StoreError::io("create", &tree, error))?;
     let copy = TreeCopy {
-        from,
-        to: &tree,
-        modes: ModePolicy::Open,
         take_from,
-        stop: None,
         unlock: true,
+        ..TreeCopy::new(from, &tree, ModePolicy::Open)
     };
     let copied = copy.one(relative)?;
     if let Some(copied) = &copied {
@@ -235,15 +226,9 @@ fn save_tree(
 
 fn restore_tree(saved: &Path, to: &Path) -> Result<(), StoreError> {
     let modes: Modes = store::read_untrusted_json(&saved.join(MODES))?.unwrap_or_default();
-    let copy = TreeCopy {
-        from: &saved.join(TREE),
-        to,
-        modes: ModePolicy::Restore(&modes),
-        take_from: None,
-        stop: None,
-        unlock: false,
-    };
-    copy.all().map(drop)
+    TreeCopy::new(&saved.join(TREE), to, ModePolicy::Restore(&modes))
+        .all()
+        .map(drop)
 }
 
 /// Returns why the job's unit could not mount the workspace, if that failed.

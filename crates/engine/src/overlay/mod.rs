@@ -197,15 +197,7 @@ fn copy_for_job(lower: &Path, job: &JobPaths, ids: Ids) -> Result<(), OverlayErr
         let _ = umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         directory(&path, 0o755)?;
     }
-    let copied = TreeCopy {
-        from: lower,
-        to: &job.overlay_source(),
-        modes: ModePolicy::Keep,
-        take_from: None,
-        stop: None,
-        unlock: false,
-    }
-    .all();
+    let copied = TreeCopy::new(lower, &job.overlay_source(), ModePolicy::Keep).all();
     copied
         .map_err(io::Error::other)
         .at("copy the source tree")?;

@@ -21,7 +21,7 @@ use super::open_in;
 const CACHED: usize = 8;
 
 /// Which directory it is: device and inode.
-pub(super) type Id = (u64, u64);
+pub(super) type Id = super::DirectoryId;
 
 /// Returns which directory it is.
 pub(super) fn id(stat: &Stat) -> Id {

@@ -17,7 +17,7 @@ mod walk;
 
 use std::{
     ffi::OsStr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
     sync::atomic::AtomicUsize,
 };
@@ -48,7 +48,15 @@ pub struct TreeCopy<'a> {
     /// Whether the copy temporarily opens files and directories that their owner, the copying user,
     /// may not read.
     pub unlock: bool,
+    /// The directory `from`, opened before. Then `from` only names it in errors, and another user
+    /// who changes what lies at that path changes nothing.
+    pub opened: Option<BorrowedFd<'a>>,
+    /// A directory that is left out, with everything below it.
+    pub without: Option<DirectoryId>,
 }
+
+/// The device and the inode of a directory.
+pub type DirectoryId = (u64, u64);
 
 /// The result of a copy.
 #[derive(Debug, Default)]
@@ -63,7 +71,28 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-impl TreeCopy<'_> {
+impl Copied {
+    /// Notes that a directory was left out on request.
+    fn leave_out(&mut self, path: PathBuf) {
+        self.skipped.push((path, "a directory of nixactions' own"));
+    }
+}
+
+impl<'a> TreeCopy<'a> {
+    /// Returns the request for a plain copy of a directory.
+    pub fn new(from: &'a Path, to: &'a Path, modes: ModePolicy<'a>) -> Self {
+        Self {
+            from,
+            to,
+            modes,
+            take_from: None,
+            stop: None,
+            unlock: false,
+            opened: None,
+            without: None,
+        }
+    }
+
     /// Copies everything below `from`. Replaces existing files in `to` and merges directories.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File, Permissions},
+    os::fd::AsFd as _,
     os::unix::{
         ffi::OsStringExt,
         fs::{FileExt, MetadataExt, PermissionsExt, symlink},
@@ -46,16 +47,9 @@ impl Dirs {
     }
 
     fn copy(&self, modes: ModePolicy<'_>) -> Copied {
-        TreeCopy {
-            from: &self.from(""),
-            to: &self.to(""),
-            modes,
-            take_from: None,
-            stop: None,
-            unlock: false,
-        }
-        .all()
-        .unwrap()
+        TreeCopy::new(&self.from(""), &self.to(""), modes)
+            .all()
+            .unwrap()
     }
 }
 
@@ -74,30 +68,17 @@ fn an_opened_tree_is_restored_with_its_real_modes() {
     let _ = fs::set_permissions(dirs.from("a/setuid"), Permissions::from_mode(0o4755));
     symlink("/nowhere", dirs.from("a/link")).unwrap();
     fs::set_permissions(dirs.from("a/b"), Permissions::from_mode(0o500)).unwrap();
-    let opened = TreeCopy {
-        from: &dirs.from(""),
-        to: &dirs.to(""),
-        modes: ModePolicy::Open,
-        take_from: None,
-        stop: None,
-        unlock: false,
-    };
+    let (from, to) = (dirs.from(""), dirs.to(""));
+    let opened = TreeCopy::new(&from, &to, ModePolicy::Open);
     let modes = opened.one(Path::new("a")).unwrap().unwrap().modes;
     assert_eq!(mode(dirs.to("a/b/secret")), 0o644);
     assert_eq!(mode(dirs.to("a/b")), 0o555);
     assert_eq!(mode(dirs.to("a/closed")), 0o444);
     let modes: Modes = serde_json::from_str(&serde_json::to_string(&modes).unwrap()).unwrap();
     let back = dirs.dir.path().join("back");
-    TreeCopy {
-        from: &dirs.to(""),
-        to: &back,
-        modes: ModePolicy::Restore(&modes),
-        take_from: None,
-        stop: None,
-        unlock: false,
-    }
-    .all()
-    .unwrap();
+    TreeCopy::new(&dirs.to(""), &back, ModePolicy::Restore(&modes))
+        .all()
+        .unwrap();
     let restored =
         ["a/b/secret", "a/b", "a/tool", "a/closed", "a/setuid"].map(|path| mode(back.join(path)));
     assert_eq!(restored, [0o600, 0o500, 0o755, 0o400, 0o755]);
@@ -237,14 +218,8 @@ fn special_files_are_left_out_and_named() {
         ]
     );
     assert_eq!(fs::read_dir(dirs.to("d")).unwrap().count(), 1);
-    let copy = TreeCopy {
-        from: &dirs.from(""),
-        to: &dirs.to(""),
-        modes: ModePolicy::Keep,
-        take_from: None,
-        stop: None,
-        unlock: false,
-    };
+    let (from, to) = (dirs.from(""), dirs.to(""));
+    let copy = TreeCopy::new(&from, &to, ModePolicy::Keep);
     let error = copy.one(Path::new("d/pipe")).unwrap_err();
     assert!(
         matches!(
@@ -268,14 +243,8 @@ fn no_link_is_followed_on_either_side() {
     fs::write(outside.join("secret"), "secret").unwrap();
     dirs.write("real/secret", 0o644);
     symlink(&outside, dirs.from("link")).unwrap();
-    let copy = TreeCopy {
-        from: &dirs.from(""),
-        to: &dirs.to(""),
-        modes: ModePolicy::Keep,
-        take_from: None,
-        stop: None,
-        unlock: false,
-    };
+    let (from, to) = (dirs.from(""), dirs.to(""));
+    let copy = TreeCopy::new(&from, &to, ModePolicy::Keep);
     assert!(matches!(
         copy.one(Path::new("link/secret")),
         Err(StoreError::ThroughLink { .. })
@@ -333,14 +302,8 @@ fn a_directory_that_becomes_a_link_is_not_followed() {
                 break;
             }
             let to = tempfile::tempdir().unwrap();
-            let copy = TreeCopy {
-                from: &dirs.from(""),
-                to: to.path(),
-                modes: ModePolicy::Keep,
-                take_from: None,
-                stop: None,
-                unlock: false,
-            };
+            let from = dirs.from("");
+            let copy = TreeCopy::new(&from, to.path(), ModePolicy::Keep);
             match copy.one(Path::new("d/secret")) {
                 Ok(None) => whole += 1,
                 Err(StoreError::ThroughLink { .. }) => refused += 1,
@@ -366,13 +329,10 @@ fn files_to_take_are_renamed_instead_of_copied() {
     fs::hard_link(dirs.from("dist/tool"), dirs.from("dist/same")).unwrap();
     let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
     let before = ["dist/a/large", "dist/tool"].map(|path| inode(dirs.from(path)));
+    let (from, to) = (dirs.from(""), dirs.to(""));
     let copy = TreeCopy {
-        from: &dirs.from(""),
-        to: &dirs.to(""),
-        modes: ModePolicy::Open,
-        take_from: Some(&dirs.from("")),
-        stop: None,
-        unlock: false,
+        take_from: Some(&from),
+        ..TreeCopy::new(&from, &to, ModePolicy::Open)
     };
     let copied = copy.one(Path::new("dist")).unwrap().unwrap();
     assert_eq!(
@@ -443,13 +403,11 @@ fn a_tree_deeper_than_descriptors_and_paths_reach_is_copied() {
     let dirs = Dirs::new();
     fs::create_dir(dirs.from("dist")).unwrap();
     nest(&dirs.from("dist"), LEVELS, 0o300);
+    let (from, to) = (dirs.from(""), dirs.to(""));
     let opened = TreeCopy {
-        from: &dirs.from(""),
-        to: &dirs.to(""),
-        modes: ModePolicy::Open,
-        take_from: Some(&dirs.from("")),
-        stop: None,
+        take_from: Some(&from),
         unlock: true,
+        ..TreeCopy::new(&from, &to, ModePolicy::Open)
     };
     let saved = opened.one(Path::new("dist")).unwrap().unwrap();
     assert_eq!(saved.entries as usize, 1 + 3 * LEVELS);
@@ -460,17 +418,49 @@ fn a_tree_deeper_than_descriptors_and_paths_reach_is_copied() {
         "it is closed again"
     );
     let back = dirs.dir.path().join("back");
-    let restored = TreeCopy {
-        from: &dirs.to(""),
-        to: &back,
-        modes: ModePolicy::Restore(&saved.modes),
-        take_from: None,
-        stop: None,
-        unlock: false,
-    };
-    restored.all().unwrap();
+    TreeCopy::new(&to, &back, ModePolicy::Restore(&saved.modes))
+        .all()
+        .unwrap();
     assert_eq!(depth(&back.join("dist")), (LEVELS, 0o300));
     for name in ["from", "to", "back"] {
         crate::remove_tree(&dirs.dir.path().join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_that_was_opened_before_is_copied_wherever_its_path_leads() {
+    let dirs = Dirs::new();
+    dirs.write("own", 0o644);
+    let opened = fs::File::open(dirs.from("")).unwrap();
+    fs::rename(dirs.from(""), dirs.dir.path().join("moved")).unwrap();
+    fs::create_dir(dirs.from("")).unwrap();
+    dirs.write("other", 0o644);
+    let (from, to) = (dirs.from(""), dirs.to(""));
+    let copy = TreeCopy {
+        opened: Some(opened.as_fd()),
+        ..TreeCopy::new(&from, &to, ModePolicy::Keep)
+    };
+    copy.all().unwrap();
+    assert!(to.join("own").exists() && !to.join("other").exists());
+}
+
+#[test]
+fn a_directory_to_leave_out_is_named_once() {
+    let dirs = Dirs::new();
+    for file in ["a/state/runs/file", "a/state/lock", "a/kept"] {
+        fs::create_dir_all(dirs.from(file).parent().unwrap()).unwrap();
+        dirs.write(file, 0o644);
+    }
+    let meta = fs::metadata(dirs.from("a/state")).unwrap();
+    let (from, to) = (dirs.from(""), dirs.to(""));
+    let copy = TreeCopy {
+        without: Some((meta.dev(), meta.ino())),
+        ..TreeCopy::new(&from, &to, ModePolicy::Keep)
+    };
+    let names = ["a/kept", "a/state/lock", "a/state/runs/file"].map(PathBuf::from);
+    for copied in [copy.all().unwrap(), copy.named(&names).unwrap()] {
+        let skipped: Vec<_> = copied.skipped.iter().map(|(path, _)| path).collect();
+        assert_eq!(skipped, [Path::new("a/state")]);
+        assert!(to.join("a/kept").exists() && !to.join("a/state").exists());
     }
 }

@@ -22,7 +22,7 @@ use super::{
     Copied, StoreError, TreeCopy,
     content::{Means, special, times},
     failed,
-    level::{Cache, Id, Level, Open},
+    level::{Cache, Id, Level, Open, id},
     make_directory_in,
     modes::{Listed, SETGID, surviving},
     nodes::Nodes,
@@ -112,7 +112,11 @@ impl<'a> Walk<'a> {
     pub fn new(copy: &'a TreeCopy<'a>) -> Result<Self, StoreError> {
         let listed = copy.modes.listed();
         let roots = Arc::new(Open {
-            from: open_root(copy.from)?,
+            from: match copy.opened {
+                Some(opened) => open_in(opened, OsStr::new("."), OFlags::RDONLY)
+                    .map_err(|error| failed("open", copy.from, error))?,
+                None => open_root(copy.from)?,
+            },
             to: open_root(copy.to)?,
             take_from: copy.take_from.map(open_root).transpose()?,
         });
@@ -208,6 +212,10 @@ impl<'a> Walk<'a> {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(error) => return Err(failed("open", &self.copy.from.join(path), error)),
         };
+        if self.is_without(&stat) {
+            self.own.copied.leave_out(path.to_owned());
+            return Ok(None);
+        }
         let listed = self.listed.below(above.listed, name);
         let (mode, note) = self
             .copy
@@ -262,6 +270,7 @@ impl<'a> Walk<'a> {
         parts.into_iter().for_each(|part| all.add(part));
         self.finish_directories()?;
         all.copied.skipped.sort();
+        all.copied.skipped.dedup();
         Ok(all.copied)
     }
 
@@ -369,6 +378,11 @@ impl<'a> Walk<'a> {
         Ok((open, stat))
     }
 
+    /// Returns whether a directory is to be left out.
+    fn is_without(&self, directory: &Stat) -> bool {
+        self.copy.without == Some(id(directory))
+    }
+
     fn is_stopped(&self) -> bool {
         let stop = self.copy.stop;
         stop.is_some_and(|stop| stop.load(Ordering::Relaxed) != 0)
@@ -422,6 +436,10 @@ impl<'a> Walk<'a> {
         let kind = stat.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
         match (kind, stat) {
             (FileType::Symlink, _) => self.link(place, name)?,
+            (FileType::Directory, Some(stat)) if self.is_without(&stat) => {
+                part.copied.leave_out(place.path(name));
+                return Ok(());
+            }
             (FileType::Directory, Some(stat)) => self.directory(place, name, &stat, part)?,
             (FileType::RegularFile, _) => {
                 if !self.file(place, name, part)? {

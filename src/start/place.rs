@@ -1,0 +1,182 @@
+//! A file or directory that was opened once, with what was known of it then.
+//!
+//! Root copies the source trees of other users. Such a user may change what lies at a path between
+//! a check and the copy. So root opens each place once, checks the open file, and copies from it.
+//!
+//! Knows nothing of git.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat},
+    io::Errno,
+};
+
+use crate::store::DirectoryId;
+
+/// An open file or directory. It can be read by [`Self::open_path`], whatever happens to its path.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    file: OwnedFd,
+    stat: Stat,
+    /// Everybody may pass through the directories that lead to it.
+    is_passable: bool,
+}
+
+impl Place {
+    /// Opens what a path leads to. Follows links.
+    ///
+    /// Fails if the path leads nowhere, or if it changes meanwhile.
+    pub fn find(path: &Path) -> io::Result<Self> {
+        let path = path.canonicalize()?;
+        let root = Self::opened(CWD, OsStr::new("/"), PathBuf::from("/"), true)?;
+        root.below(path.strip_prefix("/").unwrap_or(&path))
+    }
+
+    /// Opens a path below a directory. Follows no link.
+    ///
+    /// Fails if a part of the path does not exist or is a link.
+    pub fn below(&self, relative: &Path) -> io::Result<Self> {
+        let mut place = Self {
+            path: self.path.clone(),
+            file: self.file.try_clone()?,
+            stat: self.stat,
+            is_passable: self.is_passable,
+        };
+        for part in relative.components() {
+            let Component::Normal(name) = part else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            let is_passable = place.is_passable && place.stat.st_mode & 0o001 != 0;
+            place = Self::opened(&place.file, name, place.path.join(name), is_passable)?;
+        }
+        Ok(place)
+    }
+
+    /// openat2(2) could resolve a whole path, but services may not use it (`RestrictSUIDSGID=`,
+    /// systemd.exec(5)).
+    fn opened(
+        parent: impl AsFd,
+        name: &OsStr,
+        path: PathBuf,
+        is_passable: bool,
+    ) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(parent, name, flags, Mode::empty())?;
+        let stat = fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Err(Errno::LOOP.into());
+        }
+        Ok(Self {
+            path,
+            file,
+            stat,
+            is_passable,
+        })
+    }
+
+    /// Returns the path at which it was found, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns a path of this process that leads to it. For a directory, it ends in `.`, and other
+    /// paths may be appended (proc_pid_fd(5)).
+    pub fn open_path(&self) -> PathBuf {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        if self.is_directory() {
+            path.join(".")
+        } else {
+            path
+        }
+    }
+
+    /// Returns which directory it is.
+    pub fn id(&self) -> DirectoryId {
+        (self.stat.st_dev, self.stat.st_ino)
+    }
+
+    /// Returns the user who owns it.
+    pub fn owner(&self) -> u32 {
+        self.stat.st_uid
+    }
+
+    /// Returns whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
+    }
+
+    /// Returns whether it is a plain file.
+    pub fn is_file(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::RegularFile
+    }
+
+    /// Returns whether everybody may read it.
+    pub fn is_public(&self) -> bool {
+        let is_searchable = !self.is_directory() || self.stat.st_mode & 0o001 != 0;
+        self.is_passable && is_searchable && self.stat.st_mode & 0o004 != 0
+    }
+}
+
+impl AsFd for Place {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn an_opened_place_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir_all(path("own/d")).unwrap();
+        fs::write(path("own/d/file"), "own").unwrap();
+        fs::create_dir_all(path("other/d")).unwrap();
+        fs::write(path("other/d/file"), "other").unwrap();
+        let place = Place::find(&path("own/d")).unwrap();
+        fs::rename(path("own"), path("moved")).unwrap();
+        std::os::unix::fs::symlink(path("other"), path("own")).unwrap();
+        let text = fs::read_to_string(place.open_path().join("file"));
+        assert_eq!(text.unwrap(), "own");
+        let linked = Place::find(&path("own/d")).unwrap();
+        assert!(linked.path().ends_with("other/d"), "the link is followed");
+        let above = Place::find(dir.path()).unwrap();
+        assert!(above.below(Path::new("own/d")).is_err(), "not followed");
+        assert!(above.below(Path::new("../d")).is_err());
+        assert_eq!(above.below(Path::new("other/d")).unwrap().id(), linked.id());
+    }
+
+    #[test]
+    fn a_place_is_public_if_everybody_may_reach_and_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let allow = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let [above, inside] = ["a", "a/b"].map(|name| dir.path().join(name));
+        fs::create_dir_all(&inside).unwrap();
+        allow(dir.path(), 0o755);
+        for (outer, inner, is_public) in [
+            (0o755, 0o755, true),
+            (0o711, 0o755, true),
+            (0o700, 0o755, false),
+            (0o755, 0o711, false),
+            (0o755, 0o744, false),
+        ] {
+            allow(&above, outer);
+            allow(&inside, inner);
+            let place = Place::find(&inside).unwrap();
+            assert_eq!(place.is_public(), is_public, "{outer:o} {inner:o}");
+        }
+    }
+}
