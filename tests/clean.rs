@@ -12,6 +12,7 @@ use serde_json::json;
 on_managers!(clean_removes_finished_runs_only on embedded, system_252, user_262);
 on_managers!(clean_removes_incomplete_and_lost_runs on embedded, system_252, user_262);
 on_managers!(clean_at_any_moment_leaves_alone_what_goes_on on embedded, system_252, system_262, user_262);
+on_managers!(clean_enters_no_directory_of_the_host_that_is_still_mounted on system_252, system_262);
 on_managers!(clean_removes_a_workspace_deeper_than_any_path on embedded, system_252, user_262);
 
 fn clean_removes_finished_runs_only(manager: &Manager) {
@@ -157,4 +158,28 @@ END";
     let run = manager.run(&plan, &[""; 0]).exits(0);
     assert_eq!(clean(manager, &["--keep=0"]), [run.id.as_str()]);
     assert_eq!(manager.runs(), [""; 0]);
+}
+
+/// A job may have bound the directory, and a killed supervisor may have left the mount.
+fn clean_enters_no_directory_of_the_host_that_is_still_mounted(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "bound", "jobs": { "j": bash("true") } });
+    let id = manager.run(&plan, &[""; 0]).exits(0).id;
+    let run = manager
+        .state_dir()
+        .join("runs")
+        .join(id)
+        .display()
+        .to_string();
+    let make = "mkdir /srv/precious $0/left; echo precious > /srv/precious/file; mount --bind /srv/precious $0/left";
+    manager.command(&["sh", "-ec", make, &run]).ok();
+    let mut refused = manager.nixactions(&["clean", "--keep=0"]);
+    let output = refused.output_within(nixactions_harness::SOON);
+    manager.command(&["cat", "/srv/precious/file"]).ok();
+    assert!(!output.status.success(), "{output:?}");
+    // `clean` has moved the run out of sight.
+    let unmount = r#"umount "$(awk '$5 ~ /left$/ { print $5 }' /proc/self/mountinfo)""#;
+    manager.command(&["sh", "-ec", unmount]).ok();
+    manager.nixactions(&["clean", "--keep=0"]).ok();
+    manager.command(&["test", "!", "-e", &run]).ok();
+    manager.command(&["cat", "/srv/precious/file"]).ok();
 }

@@ -24,6 +24,7 @@ on_managers!(an_empty_root_has_the_store on system_252, system_262);
 on_managers!(capabilities_hold_in_the_job_alone on system_252, system_257, system_262);
 on_managers!(a_private_network_is_loopback_alone on system_252, system_262);
 
+on_managers!(mounts_of_the_host_below_a_bind_stay on system_252, system_257, system_262);
 on_managers!(roots_and_binds_may_lie_in_temporary_directories on embedded);
 
 const NONE: [&str; 0] = [];
@@ -241,9 +242,7 @@ fn scripts_run_without_bash(manager: &Manager) {
 fn is_unmounted(manager: &Manager) {
     wait_for(SOON, "the root file systems to be unmounted", || {
         // Their mount points alone: a machine's own root is an overlay over a directory `roots`.
-        let points = manager
-            .command(&["cut", "-d ", "-f5", "/proc/1/mountinfo"])
-            .ok();
+        let points = inside(manager, &["cut", "-d ", "-f5", "/proc/1/mountinfo"]).ok();
         (!points.contains("/roots/")).then_some(())
     });
 }
@@ -396,6 +395,9 @@ fn an_empty_root_has_the_store(manager: &Manager) {
         lines.iter().any(|line| line.contains("ldconfig")),
         "{lines:?}"
     );
+    // The store is read-only.
+    assert_ne!(finished.job("j")["steps"][1]["exitCode"], 0, "{lines:?}");
+    manager.command(&["test", "!", "-e", "/nix/store/x"]).ok();
     is_unmounted(manager);
     plan["jobs"]["j"]["steps"] = json!([{ "bash": "true" }]);
     let path = manager.plan(&plan).display().to_string();
@@ -424,7 +426,7 @@ fn a_root_that_cannot_be_mounted_is_the_reason(manager: &Manager) {
 
 fn capabilities_hold_in_the_job_alone(manager: &Manager) {
     let script = "mkdir -p empty; chroot / true; grep CapEff /proc/self/status
-        ! chown 12345 empty 2>/dev/null; ! mount -t tmpfs none /mnt 2>/dev/null; cat /proc/self/uid_map";
+        if chown 12345 empty 2>/dev/null; then exit 9; fi; if mount -t tmpfs none /mnt 2>/dev/null; then exit 8; fi; cat /proc/self/uid_map";
     let executor = json!({ "capabilities": ["CAP_SYS_CHROOT"], "sandbox": "relaxed" });
     let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
     let finished = manager.run(&plan, &NONE).exits(0);
@@ -476,4 +478,27 @@ fn roots_and_binds_may_lie_in_temporary_directories(manager: &Manager) {
             .command(&["rm", "-r", &made.display().to_string()])
             .ok();
     }
+}
+
+fn mounts_of_the_host_below_a_bind_stay(manager: &Manager) {
+    let open = manager.open_directory("open");
+    let below = open.join("below").display().to_string();
+    let mount = "mkdir $0; mount -t tmpfs tmpfs $0; echo kept > $0/file";
+    manager.command(&["sh", "-ec", mount, &below]).ok();
+    let executor = json!({ "bind": [{ "source": open, "target": "/there" }] });
+    let jobs = json!({ "j": bash("cat /there/below/file") });
+    let plan = or_skip!(plan(manager, executor, jobs));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.lines("j"), ["kept"]);
+    is_unmounted(manager);
+    manager.command(&["mountpoint", "--quiet", &below]).ok();
+    // Nothing is made in a directory of the host.
+    let executor = json!({ "bind": [
+        { "source": open, "target": "/there" }, { "source": "/etc", "target": "/there/new/etc" },
+    ] });
+    let plan = or_skip!(self::plan(manager, executor, json!({ "j": bash("true") })));
+    let finished = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(finished.job("j")["reasonCode"], "rootFailed");
+    assert!(!manager.file(open.join("new")).exists());
+    is_unmounted(manager);
 }

@@ -58,6 +58,9 @@ pkgs.testers.runNixOSTest {
         };
       };
 
+      # By default, systemd may start a timer's service up to a minute late (systemd.timer(5)).
+      systemd.timers."nixactions@tick".timerConfig.AccuracySec = "100ms";
+
       # The same machine without a workflow, to switch to while it runs.
       system.switch.enable = true;
       specialisation.without.configuration.services.nixactions.workflows = pkgs.lib.mkForce { };

@@ -30,8 +30,9 @@ def main() -> int:
     arguments = parse()
     sources = Sources(arguments.root, REPOSITORY, arguments.lib, arguments.programs)
     failed = 0
-    for test in arguments.tests:
-        script = HERE.parent / f"{test}.py"
+    for path in arguments.tests:
+        script = (REPOSITORY / path if "/" in path else HERE.parent / path).with_suffix(".py")
+        test = script.stem
         text = script.read_text()
         if NEEDS_QEMU.search(text) and not arguments.qemu:
             print(f"{test}: skipped: it needs a virtual machine (--qemu)", flush=True)
@@ -57,7 +58,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lib", type=Path, default=nixpkgs / "lib", help="nixpkgs' lib")
     parser.add_argument("--programs", type=Path, default=target / "debug", help="the programs")
     parser.add_argument("--work", type=Path, default=target / "tmp", help="for disks, on ext4")
-    parser.add_argument("tests", nargs="+", metavar="TEST", help="the name of a file, such as basic")
+    parser.add_argument("tests", nargs="+", metavar="TEST", help="a name such as module, or a path")
     return parser.parse_args()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from container import Container
 
+# This repository, on this computer and in a machine.
+HOST = Path(__file__).resolve().parents[2]
 REPOSITORY = "/srv/nixactions"
 LIB = "/srv/nixpkgs/lib"
 PROGRAMS = ["nixactions", "nixactions-runner"]
@@ -62,7 +64,7 @@ def prepare(name: str, test: Path, sources: Sources, changes: Path) -> None:
 def build(test: Path) -> str:
     """Returns the script that builds the test's units and puts them in place."""
     expression = f"""
-      let test = import {REPOSITORY}/vm-tests/{test.name} {{ pkgs.testers.runNixOSTest = t: t; }};
+      let test = import {REPOSITORY}/{test.relative_to(HOST)} {{ pkgs.testers.runNixOSTest = t: t; }};
       in (import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ test.nodes.machine ]; }}).system
     """
     return f"""
@@ -70,12 +72,12 @@ def build(test: Path) -> str:
       export NIX_PATH=nixpkgs/lib={LIB}:nixpkgs={REPOSITORY}/tests/nix/pkgs.nix
       mkdir -p /nix/store /nix/var/nix
       nix-build --quiet --out-link /nix/system --expr '{expression}' > /dev/null
-      cp --no-preserve=mode /nix/system/units/* /etc/systemd/system/
+      cp --no-preserve=mode --recursive /nix/system/units/. /etc/systemd/system/
       printf 'L /run/%s-system - - - - /nix/system\\n' booted current > /etc/tmpfiles.d/nixos.conf
       export SYSTEMD_OFFLINE=1
       systemctl enable vm-shell.service
-      cd /nix/system/units
-      grep --files-with-matches '^\\[Install\\]' * | xargs --no-run-if-empty systemctl enable
+      {{ grep --files-with-matches --recursive '^\\[Install\\]' /nix/system/units/ || true; }} \\
+        | xargs --no-run-if-empty --max-args=1 basename | xargs --no-run-if-empty systemctl enable
     """
 
 

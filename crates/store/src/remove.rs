@@ -2,7 +2,8 @@
 //! have nested directories so deeply that no path reaches the last one.
 //!
 //! The walk goes up by `..` and checks that it arrives in the directory that it came from. It
-//! follows no link.
+//! follows no link, and enters no directory on which something is mounted: that may be a directory
+//! of the host which a job has bound.
 
 use std::{
     collections::HashSet,
@@ -16,7 +17,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat},
+    fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxFlags},
     io::Errno,
 };
 
@@ -112,10 +113,12 @@ struct Level {
 /// Visits everything below a directory, but not the directory itself.
 fn walk<V: Visitor>(root: &Path, visitor: &mut V) -> rustix::io::Result<()> {
     let mut current = open(CWD, root.as_os_str(), V::UNLOCKS)?;
+    let mount = mount_id(&current)?;
     let mut levels = vec![enter(&current, OsString::new(), visitor)?];
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.left.pop() {
             match open(&current, &name, V::UNLOCKS) {
+                Ok(child) if mount_id(&child)? != mount => return Err(Errno::XDEV),
                 Ok(child) => {
                     levels.push(enter(&child, name, visitor)?);
                     current = child;
@@ -178,6 +181,12 @@ fn enter<V: Visitor>(
         absent(visitor.file(directory, &file))?;
     }
     Ok(level)
+}
+
+/// Returns the number of the mount to which a file belongs (statx(2)). An older kernel tells none.
+fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
+    let flags = AtFlags::EMPTY_PATH;
+    fs::statx(file, "", flags, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
 /// Opens a directory. With `unlock`, first gives its owner access, if the system allows that.

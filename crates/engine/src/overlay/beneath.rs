@@ -43,6 +43,13 @@ impl Beneath {
         )
     }
 
+    /// Fails if a directory is not of this file system, but of the host's that is mounted there.
+    fn is_own(&self, path: &Path) -> rustix::io::Result<()> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat2(&self.0, path, flags, Mode::empty(), resolve).map(drop)
+    }
+
     pub(super) fn exists(&self, path: &str) -> bool {
         self.at(Path::new(path), OFlags::PATH).is_ok()
     }
@@ -55,7 +62,10 @@ impl Beneath {
             return Err(Errno::INVAL.into());
         }
         let mut bytes = Vec::new();
-        File::from(file).take(most).read_to_end(&mut bytes)?;
+        File::from(file).take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(Errno::FBIG.into());
+        }
         Ok(bytes)
     }
 
@@ -63,7 +73,9 @@ impl Beneath {
     pub(super) fn write(&self, path: &str, bytes: &[u8], ids: (u32, u32)) -> io::Result<()> {
         let path = Path::new(path);
         let name = path.file_name().ok_or(Errno::INVAL)?;
-        let parent = self.directory(path.parent().unwrap_or(Path::new("/")), ids)?;
+        let above = path.parent().unwrap_or(Path::new("/"));
+        let parent = self.directory(above, ids)?;
+        self.is_own(above)?;
         match unlinkat(&parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
@@ -83,7 +95,9 @@ impl Beneath {
             Err(error) => return Err(error.into()),
         }
         let name = path.file_name().ok_or(Errno::INVAL)?;
-        let parent = self.directory(path.parent().unwrap_or(Path::new("/")), ids)?;
+        let above = path.parent().unwrap_or(Path::new("/"));
+        let parent = self.directory(above, ids)?;
+        self.is_own(above)?;
         match unlinkat(&parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
@@ -105,6 +119,7 @@ impl Beneath {
             sofar.push(name);
             found = match self.at(&sofar, flags) {
                 Err(Errno::NOENT) => {
+                    self.is_own(sofar.parent().unwrap_or(Path::new("/")))?;
                     mkdirat(&found, name, Mode::from_raw_mode(0o755))?;
                     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let made = openat(&found, name, flags, Mode::empty())?;

@@ -441,7 +441,9 @@ fn set_attributes(
     let argument = MountAttr {
         set: attributes.flags | idmap,
         clear: 0,
-        propagation: 0,
+        // A clone of a shared mount is a peer of it: what is unmounted below the clone would also
+        // be unmounted on the host (mount_namespaces(7)).
+        propagation: libc::MS_PRIVATE,
         namespace,
     };
     let recursive = if attributes.is_recursive {

@@ -16,6 +16,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
 };
 use rustix::{
@@ -78,7 +79,7 @@ fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
     if spec.uses_network {
         root.add_resolver()?;
     }
-    if root.read(HOSTS.0).is_none() {
+    if !root.root.exists(HOSTS.0) {
         root.write(HOSTS.0, HOSTS.1.as_bytes())?;
     }
     if spec.needs_store {
@@ -149,7 +150,12 @@ fn mount_root(paths: &RootPaths, image: &Path, ids: Ids) -> Result<(), OverlayEr
     .at("mount the image")?;
     let mode = meta.permissions().mode() | 0o555;
     let on_disk = make_layer(paths, mode, ids).and_then(|()| mount_overlay(paths));
-    on_disk.or_else(|_| {
+    on_disk.or_else(|error| {
+        // The file system of the run's directory cannot hold such a layer (overlayfs, NFS).
+        let cannot = [libc::EINVAL, libc::EOPNOTSUPP].map(Some);
+        if !cannot.contains(&error.source.raw_os_error()) {
+            return Err(error);
+        }
         mount(
             Some("nixactions"),
             &paths.layer(),
@@ -243,9 +249,7 @@ impl Filled {
         name: &str,
         line: &str,
     ) -> Result<(), OverlayError> {
-        let mut text = self
-            .read(path)
-            .unwrap_or_else(|| missing.as_bytes().to_vec());
+        let mut text = self.read(path, missing)?;
         let start = format!("{name}:");
         if text
             .split(|byte| *byte == b'\n')
@@ -269,8 +273,12 @@ impl Filled {
         }
     }
 
-    fn read(&self, path: &str) -> Option<Vec<u8>> {
-        self.root.read(path, READ_MAX).ok()
+    /// Returns the content of a file, or `missing` if the file does not exist.
+    fn read(&self, path: &str, missing: &str) -> Result<Vec<u8>, OverlayError> {
+        match self.root.read(path, READ_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(missing.into()),
+            other => other.at(format!("read `{path}` of the root file system")),
+        }
     }
 
     fn write(&self, path: &str, text: &[u8]) -> Result<(), OverlayError> {

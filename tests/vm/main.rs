@@ -10,17 +10,18 @@ use nixactions_harness::{CommandExt as _, Evaluator, Root, Skip, Suite, or_skip}
 /// A test boots its machine several times, on a busy computer.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Runs one test of `vm-tests/`.
-fn passes(test: &str) {
-    let root = or_skip!(Root::get(Suite::Forky));
-    let evaluator = or_skip!(Evaluator::get(Suite::Forky));
+/// Returns the driver's command, without a test.
+fn driver() -> Result<Command, Skip> {
+    let root = Root::get(Suite::Forky)?;
+    let evaluator = Evaluator::get(Suite::Forky)?;
     if Command::new("python3").arg("--version").output().is_err() {
-        return Skip::new("no python3 on this machine").report();
+        return Err(Skip::new("no python3 on this machine"));
     }
     let programs = Path::new(env!("CARGO_BIN_EXE_nixactions"))
         .parent()
         .expect("invariant: a program lies in a directory");
-    let output = Command::new("python3")
+    let mut command = Command::new("python3");
+    command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .arg("vm-tests/driver")
         .arg("--root")
@@ -30,13 +31,26 @@ fn passes(test: &str) {
         .arg("--programs")
         .arg(programs)
         .arg("--work")
-        .arg(env!("CARGO_TARGET_TMPDIR"))
-        .arg(test)
-        .output_within(DEADLINE);
+        .arg(env!("CARGO_TARGET_TMPDIR"));
+    Ok(command)
+}
+
+/// Returns the driver's exit status and output for a test.
+fn said(mut driver: Command, test: &str) -> (Option<i32>, String) {
+    let output = driver.arg(test).output_within(DEADLINE);
     let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// Runs one test of `vm-tests/`.
+fn passes(test: &str) {
+    let driver = or_skip!(driver());
+    let (status, said) = said(driver, test);
     assert!(
-        output.status.success() && said.contains(&format!("{test}: passed")),
+        status == Some(0) && said.contains(&format!("{test}: passed")),
         "{said}"
     );
 }
@@ -52,10 +66,12 @@ fn recovery() {
 }
 
 #[test]
-fn a_failing_script_fails() {
-    let output = Command::new("python3")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["vm-tests/driver", "not-there"])
-        .output();
-    assert!(!output.expect("python3 can be started").status.success());
+fn a_script_that_fails_is_told() {
+    let driver = or_skip!(driver());
+    let said = said(driver, "tests/vm/failing");
+    assert!(
+        said.0 != Some(0) && said.1.contains("failing: FAILED"),
+        "{said:?}"
+    );
+    assert!(said.1.contains("CommandFailed"), "{said:?}");
 }

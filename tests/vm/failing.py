@@ -1,0 +1,4 @@
+machine.succeed("true")
+
+with subtest("a command that succeeds where it should fail"):
+    machine.fail("true")
