@@ -15,6 +15,7 @@ on_shared_managers!(
     a_group_stays_with_its_run_while_the_supervisor_is_restarted,
     a_run_that_waits_can_be_cancelled,
 );
+on_managers!(a_superseded_run_says_so_after_its_supervisors_death on embedded, system_252, system_262);
 on_managers!(a_held_queue_starves_no_watchdog on system_252, system_262);
 on_managers!(a_manager_that_is_killed_gives_the_group_back on embedded, embedded_262);
 
@@ -262,4 +263,25 @@ fn a_held_queue_starves_no_watchdog(manager: &Manager) {
     );
     drop(queue);
     run.end().exits(0);
+}
+
+fn a_superseded_run_says_so_after_its_supervisors_death(manager: &Manager) {
+    let mut held = plan("superseded", true);
+    held["jobs"]["j"]["steps"][0]["bash"] =
+        json!("trap '' INT TERM; touch started; until [ -e go ]; do sleep 0.05; done");
+    let first = manager.detach(&held, &NONE);
+    first.wait_for_file("j", "started");
+    let second = manager.detach(&plan("superseded", true), &NONE);
+    first.wait_for_event("cancelRequested", None);
+    assert!(first.kill_supervisor(), "it has a supervisor");
+    wait_for(SOON, "the next supervisor", || {
+        let started = |event: &&Value| event["event"]["type"] == "supervisorStarted";
+        (first.events().iter().filter(started).count() == 2).then_some(())
+    });
+    fs::write(first.workspace("j", "go"), "").expect("the run directory is ours");
+    let first = first.end();
+    assert_eq!(first.record["conclusion"], "cancelled", "{first}");
+    assert_eq!(first.record["reasonCode"], "superseded", "{first}");
+    let_go(&second);
+    assert_eq!(second.end().record["conclusion"], "success");
 }

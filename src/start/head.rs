@@ -58,7 +58,8 @@ fn text(path: &Path, max: u64) -> Option<Vec<u8>> {
 /// Returns the name of a reference if it is one that stays in the repository.
 fn reference(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
-    let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    // A repository in the format reftable has `refs/heads/.invalid` here.
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.');
     let is_good = name.starts_with("refs/")
         && name.split('/').all(is_part)
         && !name.contains(|c: char| c.is_control() || c == ' ');
@@ -112,6 +113,7 @@ fn address(url: &str) -> Option<String> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Some(url.to_owned());
     };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = match authority.rsplit_once('@') {
         // The user of ssh is a part of the address. For other schemes it may be a token.
@@ -122,7 +124,6 @@ fn address(url: &str) -> Option<String> {
         Some((_, host)) => host.to_owned(),
         None => authority.to_owned(),
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
     Some(format!("{scheme}://{host}{path}"))
 }
 
@@ -175,6 +176,8 @@ mod tests {
         assert_eq!(head(&[on_main]), (main, None), "there is no commit yet");
         assert_eq!(head(&[("HEAD", &line)]), (None, some(ID)));
         assert_eq!(head(&[]), (None, None));
+        let reftable = ("HEAD", "ref: refs/heads/.invalid\n");
+        assert_eq!(head(&[reftable]), (None, None));
     }
 
     #[test]
@@ -226,6 +229,7 @@ mod tests {
             ("https://token@host/a", "https://host/a"),
             ("https://user:p@ss@host:8080/a", "https://host:8080/a"),
             ("https://host/a?token=x#y", "https://host/a"),
+            ("https://host?token=x", "https://host"),
             ("ssh://git:pw@host/a", "ssh://git@host/a"),
             ("git@host:a/b", "git@host:a/b"),
             ("/srv/git/a", "/srv/git/a"),

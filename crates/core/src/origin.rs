@@ -45,7 +45,7 @@ pub struct Origin {
     /// The source tree's repository: the address of its remote `origin`, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// The branch or tag that was checked out, such as `refs/heads/main`.
+    /// The branch that was checked out, such as `refs/heads/main`.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub git_ref: Option<String>,
     /// The commit that was checked out. The source tree may have had other changes.

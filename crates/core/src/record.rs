@@ -317,7 +317,7 @@ pub struct RunRecord {
     /// The source tree's repository, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// The branch or tag that was checked out.
+    /// The branch that was checked out.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub git_ref: Option<String>,
     /// The commit that was checked out.

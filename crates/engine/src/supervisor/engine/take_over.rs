@@ -81,6 +81,7 @@ impl Engine<'_> {
         self.failure = store::read_reason(&self.run.cancelled())
             .flatten()
             .filter(|_| self.cancel != Cancel::No);
+        self.superseded = self.run.superseded().filter(|_| self.cancel != Cancel::No);
         // The last supervisor may have died between an event and its consequences.
         match self.cancel {
             Cancel::No => {}
