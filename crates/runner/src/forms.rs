@@ -29,12 +29,38 @@ const URI: &AsciiSet = &NON_ALPHANUMERIC
 /// The same within a path.
 const URI_PATH: &AsciiSet = &URI.remove(b'/');
 
+/// The characters that JavaScript's `encodeURI` leaves.
+const URI_WHOLE: &AsciiSet = &URI_PATH
+    .remove(b';')
+    .remove(b',')
+    .remove(b'?')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'&')
+    .remove(b'=')
+    .remove(b'+')
+    .remove(b'$')
+    .remove(b'#')
+    .remove(b'!')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
 /// Returns the forms of a value other than the value itself: Base64 of the whole value, and the
 /// other forms of each of these lines.
 pub fn forms<'a>(value: &[u8], lines: impl Iterator<Item = &'a [u8]>) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::new();
     base64(value, &mut forms);
-    lines.for_each(|line| escaped(line, &mut forms));
+    for line in lines {
+        escaped(line, &mut forms);
+        // A value in quotes, as it stands in a file of variables.
+        if let [first @ (b'"' | b'\''), inner @ .., last] = line
+            && first == last
+        {
+            forms.insert(inner.to_owned());
+        }
+    }
     forms.retain(|form| form.len() >= FORM_MIN && form != value);
     forms
 }
@@ -59,26 +85,14 @@ fn base64(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
 }
 
 fn escaped(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
-    for set in [URI, URI_PATH] {
+    for set in [URI, URI_PATH, URI_WHOLE] {
         let upper = percent_encode(line, set).to_string();
         forms.insert(lower_escapes(&upper).into_bytes());
         forms.insert(upper.replace("%20", "+").into_bytes());
         forms.insert(upper.into_bytes());
     }
-    let replaced = |pairs: &[(u8, &str)]| {
-        let mut out = Vec::with_capacity(line.len());
-        for byte in line {
-            match pairs.iter().find(|(special, _)| special == byte) {
-                Some((_, escape)) => out.extend_from_slice(escape.as_bytes()),
-                None => out.push(*byte),
-            }
-        }
-        out
-    };
-    // JSON may escape `/` or not.
-    let json = [(b'"', "\\\""), (b'\\', "\\\\"), (b'\t', "\\t")];
-    forms.insert(replaced(&json));
-    forms.insert(replaced(&[&json[..], &[(b'/', "\\/")]].concat()));
+    let replaced = |pairs: &[(u8, &str)]| replace(line, pairs);
+    json(line, forms);
     let xml = [
         (b'&', "&amp;"),
         (b'<', "&lt;"),
@@ -86,6 +100,8 @@ fn escaped(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
         (b'"', "&quot;"),
     ];
     forms.insert(replaced(&xml));
+    // The text of an element needs no escapes of quotes.
+    forms.insert(replaced(&xml[..3]));
     for apostrophe in ["&apos;", "&#39;", "&#x27;"] {
         forms.insert(replaced(&[&xml[..], &[(b'\'', apostrophe)]].concat()));
     }
@@ -106,6 +122,53 @@ fn escaped(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
         escape.into_iter().chain([*byte])
     });
     forms.insert(backslashed.collect());
+}
+
+/// Adds the forms in strings of JSON (RFC 8259). Which characters a program escapes beyond quotes
+/// and backslashes differs: `/` (PHP), those of HTML (Go), and all that are not ASCII (Python).
+fn json(line: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    const QUOTED: [(u8, &str); 3] = [(b'"', "\\\""), (b'\\', "\\\\"), (b'\t', "\\t")];
+    const HTML: [(u8, &str); 3] = [(b'&', "\\u0026"), (b'<', "\\u003c"), (b'>', "\\u003e")];
+    let quoted = replace(line, &QUOTED);
+    for pairs in [&[][..], &[(b'/', "\\/")], &HTML] {
+        let escaped = replace(&quoted, pairs);
+        if let Ok(text) = std::str::from_utf8(&escaped)
+            && !text.is_ascii()
+        {
+            forms.insert(ascii(text).into_bytes());
+        }
+        forms.insert(escaped);
+    }
+    // A text of JSON within a string of JSON.
+    forms.insert(replace(&quoted, &QUOTED));
+}
+
+/// Returns the text with `\uXXXX` in place of each UTF-16 unit that is not ASCII.
+fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
+/// Returns the text with some bytes replaced by their escapes.
+fn replace(text: &[u8], pairs: &[(u8, &str)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text {
+        match pairs.iter().find(|(special, _)| special == byte) {
+            Some((_, escape)) => out.extend_from_slice(escape.as_bytes()),
+            None => out.push(*byte),
+        }
+    }
+    out
 }
 
 /// Returns the text with its percent escapes in lower case.
@@ -148,6 +211,13 @@ mod tests {
             ("ü&x=1", "%C3%BC%26x%3D1"),
             ("a\"b\\c", "a\\\"b\\\\c"),
             ("a/b\"c", "a\\/b\\\"c"),
+            ("abcd&efgh1234", "abcd\\u0026efgh1234"),
+            ("sécretword99", "s\\u00e9cretword99"),
+            ("pw😀/x", "pw\\ud83d\\ude00\\/x"),
+            ("a\"b\\c", "a\\\\\\\"b\\\\\\\\c"),
+            ("quo\"te<d>99", "quo\"te&lt;d&gt;99"),
+            ("\"quotedsecret\"", "quotedsecret"),
+            ("C:\\dir\\secret", "C:%5Cdir%5Csecret"),
             ("a<b>&'c", "a&lt;b&gt;&amp;&#39;c"),
             ("it's mine", "it'\\''s mine"),
             ("it's mine", "it'\"'\"'s mine"),
