@@ -14,6 +14,7 @@ on_shared_managers!(
     cancel_in_progress_cancels_the_run_that_goes_on,
     a_group_stays_with_its_run_while_the_supervisor_is_restarted,
     a_run_that_waits_can_be_cancelled,
+    a_detached_run_has_its_place_when_its_id_is_printed,
 );
 on_managers!(a_superseded_run_says_so_after_its_supervisors_death on embedded, system_252, system_262);
 on_managers!(a_held_queue_starves_no_watchdog on system_252, system_262);
@@ -284,4 +285,18 @@ fn a_superseded_run_says_so_after_its_supervisors_death(manager: &Manager) {
     assert_eq!(first.record["reasonCode"], "superseded", "{first}");
     let_go(&second);
     assert_eq!(second.end().record["conclusion"], "success");
+}
+
+fn a_detached_run_has_its_place_when_its_id_is_printed(manager: &Manager) {
+    let plan = plan("in-order", false);
+    let first = manager.detach(&plan, &NONE);
+    assert!(has_entered(&first));
+    let second = manager.detach(&plan, &NONE);
+    let waits = |event: &Value| event["event"]["type"] == "groupWaiting";
+    assert!(second.events().iter().any(waits));
+    assert!(!has_entered(&second));
+    for run in [first, second] {
+        let_go(&run);
+        assert_eq!(run.end().record["conclusion"], "success");
+    }
 }

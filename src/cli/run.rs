@@ -20,8 +20,9 @@ use super::{
 use crate::{
     embedded,
     error::escaped,
+    event::{Event, EventKind},
     follow::{FollowError, FollowOptions, Interrupt, Shown, follow},
-    interrupts::{Interrupted, Interrupts},
+    interrupts::{Interrupted, Interrupts, Mark},
     origin::Trigger,
     start::{Choice, Request, StartError, Started, start},
     store::{Liveness, RunDir, StateDir, StoreError, read_document},
@@ -33,6 +34,9 @@ use crate::{
 /// two checks.
 const ENDING: Duration = Duration::from_secs(5);
 const ENDING_POLL: Duration = Duration::from_millis(1);
+/// The longest wait for the run's place in its concurrency group, and the time between two checks.
+const ENTERING: Duration = Duration::from_secs(30);
+const ENTERING_POLL: Duration = Duration::from_millis(5);
 
 pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     // The variable of NixActions' bash compiler.
@@ -89,6 +93,28 @@ pub(super) fn choice(manager: ManagerArg) -> Choice {
     }
 }
 
+/// Waits until a run has its place in its concurrency group: a run that is started later is newer,
+/// and must not overtake this one. A signal ends the wait.
+async fn take_place(run: &RunDir, mark: &Mark) {
+    let end = Instant::now() + ENTERING;
+    let has_place = |event: &Event| {
+        let kind = &event.event;
+        matches!(
+            kind,
+            EventKind::GroupWaiting { .. } | EventKind::GroupEntered { .. }
+        )
+    };
+    while !run.record().exists()
+        && !run
+            .load_events()
+            .is_ok_and(|events| events.iter().any(has_place))
+        && mark.check().is_ok()
+        && Instant::now() < end
+    {
+        sleep(ENTERING_POLL).await;
+    }
+}
+
 /// Follows a run that was just started to its end, unless the run is detached. Signals since the
 /// start count.
 pub(super) async fn show(
@@ -114,6 +140,9 @@ pub(super) async fn show(
     }
     notify::started(&run);
     if detach {
+        if started.has_group {
+            take_place(&run, interrupts.mark()).await;
+        }
         if let Err(Interrupted(signal)) = interrupts.mark().check() {
             run.request_cancel(signal.as_str(), false)?;
             say(&format!("{}: cancelling", run.id()));

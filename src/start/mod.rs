@@ -18,6 +18,7 @@ mod source;
 
 use std::{
     io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -85,6 +86,8 @@ pub struct Started {
     pub manager: ManagerKind,
     /// Notes for the caller.
     pub notes: Vec<String>,
+    /// Whether the run has to take a place in a concurrency group.
+    pub has_group: bool,
     /// Keeps the run from being removed before it has been followed to its end.
     pub lock: Option<RunLock>,
 }
@@ -302,6 +305,7 @@ pub async fn start(
     {
         Ok(more) => Ok(Started {
             manager: spec.manager,
+            has_group: plan.concurrency.is_some(),
             run,
             lock: lock.share().ok(),
             notes: [notes, more].concat(),
@@ -356,10 +360,14 @@ fn this_program() -> Result<PathBuf, StartError> {
         Ok(meta) if meta.is_symlink() => {
             "is a link: the program itself must lie beside `nixactions`"
         }
-        Ok(meta) if meta.is_file() && eaccess(&path, AccessFlags::X_OK).is_ok() => {
-            return Ok(program);
+        Ok(meta) if !meta.is_file() || eaccess(&path, AccessFlags::X_OK).is_err() => {
+            "cannot be executed: check its mode and the options of its mount"
         }
-        Ok(_) => "cannot be executed: check its mode and the options of its mount",
+        // Root's jobs have users of their own.
+        Ok(meta) if geteuid().is_root() && meta.mode() & 0o001 == 0 => {
+            "cannot be executed by the users of jobs: `chmod 755` allows it"
+        }
+        Ok(_) => return Ok(program),
         Err(_) => "does not exist: it must lie beside `nixactions`",
     };
     Err(StartError::NoRunner { path, what })

@@ -254,6 +254,7 @@ pub async fn rerun(
     {
         Ok(_) => Ok(Started {
             manager: spec.manager,
+            has_group: plan.concurrency.is_some(),
             run,
             lock: lock.share().ok(),
             notes,

@@ -43,7 +43,7 @@ pub enum SourceError {
     /// `--source` is not a directory.
     #[error("source `{}` is not a directory", .0.display())]
     NotADirectory(PathBuf),
-    /// `--source` leads through another user's link to a directory of somebody else.
+    /// `--source` leads through a user's link to a directory of another user.
     #[error(
         "source `{}` leads through a link of user {user} to `{}`, which belongs to user {owner}",
         path.display(),

@@ -49,6 +49,11 @@ fn a_program_without_its_runner_starts_nothing() {
     std::fs::copy(env!("CARGO_BIN_EXE_nixactions-runner"), &runner).unwrap();
     std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o644)).unwrap();
     refused("cannot be executed: check its mode and the options of its mount");
+    // As after `umask 077; cargo build`. Only root's jobs have other users.
+    if nix::unistd::geteuid().is_root() {
+        std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o700)).unwrap();
+        refused("cannot be executed by the users of jobs: `chmod 755` allows it");
+    }
 }
 
 #[test]
