@@ -22,6 +22,8 @@ with subtest("a service's result is the conclusion of its run"):
 
 with subtest("the timer starts one run after the other"):
     machine.wait_until_succeeds("nixactions show tick-2 --json | grep -q success")
+    assert record("tick-2")["trigger"] == "schedule"
+    assert record("good-1")["trigger"] == "manual"
     machine.succeed("systemctl stop nixactions@tick.timer")
 
 with subtest("jobs get the source tree without what git ignores"):

@@ -61,7 +61,7 @@ with subtest("a run that lost power is closed truthfully after the next boot"):
     machine.crash()
     machine.start()
     # In a container, whose kernel goes on, systemd might still restart the supervisor for 10 s.
-    machine.wait_until_succeeds("nixactions show long-3 | grep 'lost: the'")
+    machine.wait_until_succeeds("nixactions show long-3 --json | grep '\"reasonCode\": \"lost\"'")
     closed = record("long-3")
     assert closed["conclusion"] == "failure", closed
     assert closed["jobs"]["early"]["conclusion"] == "success", closed
@@ -82,6 +82,7 @@ with subtest("a run that a timer missed starts after the next boot"):
     machine.succeed("touch -d '3 days ago' /var/lib/systemd/timers/stamp-nixactions@missed.timer")
     machine.reboot()
     machine.wait_until_succeeds("nixactions show missed-1 --json | grep -q success")
+    assert record("missed-1")["trigger"] == "schedule"
 
 with subtest("the next run of the workflow succeeds"):
     machine.succeed("systemctl start --no-block nixactions@long")

@@ -161,7 +161,8 @@ impl Reader {
         output.status.success().then(|| path.into())
     }
 
-    /// Runs `git config` on the file `config` of a directory.
+    /// Runs `git config` on the file `config` of a directory. If the directory is a repository, git
+    /// does not use it: its `core.worktree` may name a directory that does not exist here.
     pub fn configure(
         self,
         mark: &Mark,
@@ -171,6 +172,7 @@ impl Reader {
         let mut command = self.command();
         command
             .current_dir(directory.open_path())
+            .env("GIT_DIR", "/dev/null")
             .args(["config", "--file", "config"])
             .args(arguments);
         output(command, Stdio::null(), mark).map(|output| output.status)

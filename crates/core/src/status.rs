@@ -2,7 +2,7 @@
 //!
 //! Pure functions over conclusions, like GitHub's status functions
 //! (<https://docs.github.com/en/actions/reference/workflows-and-actions/expressions#status-check-functions>).
-//! [`verdict`] says what a finished job came to. Knows nothing of processes, units or files.
+//! [`verdict`] decides how a finished job ended. Knows nothing of processes, units or files.
 
 mod verdict;
 

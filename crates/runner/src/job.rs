@@ -59,7 +59,7 @@ pub fn main(directory: PathBuf) -> u8 {
     }
 }
 
-/// Returns the exit status of a runner whose job came to this.
+/// Returns the exit status of the runner of a job that ended in this way.
 pub(super) fn exit_status(conclusion: Conclusion) -> u8 {
     match conclusion {
         Conclusion::Success | Conclusion::Skipped => 0,

@@ -462,7 +462,7 @@ fn reap_orphans(child: Pid) {
     while let Ok(status) = waitid(Id::All, look)
         && let Some(pid) = status.pid().filter(|pid| *pid != child)
     {
-        // Its status means nothing to anybody.
+        // Nothing reads its status.
         let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
     }
 }

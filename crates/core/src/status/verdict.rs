@@ -170,7 +170,7 @@ impl Verdict {
     }
 }
 
-/// Decides what a job came to. `tolerated` is the job's `continueOnError`.
+/// Decides how a job ended. `tolerated` is the job's `continueOnError`.
 pub fn verdict(evidence: &Evidence<'_>, tolerated: bool) -> Verdict {
     let found = match evidence {
         Evidence::NotSubmitted { gate, otherwise } => not_submitted(gate, otherwise),

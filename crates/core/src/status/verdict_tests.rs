@@ -1,4 +1,4 @@
-//! The table of verdicts: what is known of a job, and what it came to.
+//! The table of verdicts: the evidence about a job, and how the job ended.
 
 use super::*;
 use crate::reason::{Loss, MainEnd, ReasonCode, ServiceResult};

@@ -109,7 +109,7 @@ fn next(state: &State, change: Change) -> Option<State> {
     Some(State::Submitted(submitted))
 }
 
-/// The work that the end of a job leaves to do.
+/// The clean-up after the end of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Left {
     /// The wave, if it was the last job of its wave.
@@ -144,7 +144,7 @@ impl Jobs {
         }
     }
 
-    /// Changes the state of a job. Returns what its end leaves to do, if this is its end.
+    /// Changes the state of a job. Returns the clean-up, if the job ends by this.
     pub fn apply(&mut self, ix: JobIx, change: Change) -> Option<Left> {
         let state = next(self.state(ix), change)?;
         let before = std::mem::replace(&mut self.states[ix.index()], state);

@@ -1,6 +1,6 @@
 //! The place of a job's runner, computed from the job's executor.
 //!
-//! A runner lives a job in the same way wherever it runs. Its place decides which properties the
+//! A runner runs a job in the same way in each place. Its place decides which properties the
 //! job's unit has, which paths the job sees, and who mounts its files. Nothing else looks at the
 //! type of an executor.
 

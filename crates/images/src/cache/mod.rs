@@ -518,7 +518,7 @@ fn make_dir(path: &Path) -> Result<(), ImageError> {
     }
 }
 
-/// Makes a rename in a directory last (fsync(2)).
+/// Makes a rename in a directory durable (fsync(2)).
 fn sync(path: &Path) -> Result<(), ImageError> {
     std::fs::File::open(path)
         .and_then(|directory| directory.sync_all())

@@ -28,8 +28,8 @@ impl Engine<'_> {
                     Ok(Some(_))
                 )
         {
-            // Somebody stopped the unit. The job ends when its unit has ended, not when its start
-            // was called off.
+            // The unit was stopped from outside. The job ends when its unit has ended, not when its
+            // start was called off.
             let states = self.manager.list(&[&removed.unit]).await?;
             if states.iter().any(crate::systemd::UnitState::is_pending) {
                 return Ok(());
@@ -141,7 +141,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Decides what a job came to whose unit has ended.
+    /// Decides how a job ended, once its unit has ended.
     fn verdict(
         &self,
         ix: JobIx,

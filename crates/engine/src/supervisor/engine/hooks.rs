@@ -59,7 +59,7 @@ impl Engine<'_> {
             Ok(Some(left)) if left.record.conclusion == Conclusion::Success => None,
             Ok(Some(left)) => {
                 let record = left.record;
-                // A hook is the only step of its job, whose name says nothing new.
+                // A hook is the only step of its job, so the step's name adds nothing.
                 let of_step = (record.reason_code == Some(ReasonCode::StepFailed))
                     .then(|| record.steps.last()?.reason.clone())
                     .flatten();
