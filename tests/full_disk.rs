@@ -1,13 +1,16 @@
 //! Runs on a full disk of the state directory.
 
-use std::fs;
+use std::{fs, time::Instant};
 
-use nixactions_harness::{CommandExt as _, Kind, Manager, bash, on_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Kind, Manager, RUN_DEADLINE, SOON, bash, on_managers, with,
+};
 use serde_json::{Value, json};
 
 on_managers!(a_full_disk_is_told_and_recorded on embedded_257, embedded_262, system_252, system_257, system_262);
 on_managers!(a_disk_that_a_log_fills_fails_the_run on embedded_257, embedded_262, system_252, system_262);
 on_managers!(a_full_disk_that_keeps_back_a_wave_fails_the_run on embedded_262, system_252, system_262, user_262);
+on_managers!(a_full_disk_of_users_fails_the_run on embedded_257, embedded_262, system_252, system_262);
 
 fn a_full_disk_is_told_and_recorded(manager: &Manager) {
     manager
@@ -191,4 +194,73 @@ fn a_disk_that_a_log_fills_fails_the_run(manager: &Manager) {
         );
     }
     machine.run(&["umount", "--lazy", &state]);
+}
+
+/// The users of jobs are files in /run, which lies on a disk like any other in a container. A user
+/// that cannot be made there would end its job with systemd's exit status 217.
+fn a_full_disk_of_users_fails_the_run(manager: &Manager) {
+    let machine = manager.machine().expect("there is one");
+    let setup = "
+        mkdir -p /srv/users $0
+        mount -t tmpfs -o size=2m,mode=755 tmpfs /srv/users
+        for target in /run/userdb $0; do
+            mkdir -p $target /srv/users/${target##*/}
+            mount --bind /srv/users/${target##*/} $target
+        done
+    ";
+    let locks = match manager.kind() {
+        Kind::Embedded => "/run/nixactions/dynamic-uid",
+        Kind::System | Kind::User => "/run/systemd/dynamic-uid",
+    };
+    machine.run(&["sh", "-ec", setup, locks]);
+    let fill = "dd if=/dev/zero of=/srv/users/fill bs=4k status=none || true";
+    let mut jobs = serde_json::Map::new();
+    jobs.insert(
+        "fills".to_owned(),
+        with(bash(fill), json!({ "executor": "bare" })),
+    );
+    // The first wave has 65 jobs, so that the last of these are in the second.
+    for number in 1..80 {
+        let more = json!({ "needs": ["fills"] });
+        jobs.insert(format!("j{number:02}"), with(bash("true"), more));
+    }
+    jobs.insert(
+        "always".to_owned(),
+        with(
+            bash("true"),
+            json!({ "needs": ["j79"], "condition": "always()" }),
+        ),
+    );
+    let plan = json!({ "version": 1, "name": "users", "jobs": jobs,
+        "executors": { "bare": { "type": "systemd", "sandbox": "none" } } });
+    for users in ["of records", "of systemd"] {
+        if users == "of systemd" {
+            machine.run(&["sed", "-i", "s/ systemd//", "/etc/nsswitch.conf"]);
+        }
+        machine.run(&["rm", "-f", "/srv/users/fill"]);
+        let run = manager.run(&plan, &[] as &[&str]).exits(1);
+        let reason = run.record["reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("disk is full: "), "{users}: {run}");
+        assert_eq!(run.verdict("fills"), "success/success", "{users}: {run}");
+        let told = run.record.to_string();
+        assert!(
+            users == "of systemd" || !told.contains("exit status 217"),
+            "{users}: {run}"
+        );
+        run.leaves_nothing(manager);
+
+        // No job can have a user, from the beginning.
+        let (file, fill) = ("/srv/users/fill", "dd if=/dev/zero of=$0 bs=4k status=none");
+        machine
+            .command(&["sh", "-c", fill, file])
+            .output_within(SOON);
+        let begun = Instant::now();
+        let run = manager.run(&plan, &[] as &[&str]).exits(1);
+        assert!(begun.elapsed() < RUN_DEADLINE / 4, "{users}: it crawls");
+        let reason = run.record["reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("disk is full: "), "{users}: {run}");
+        run.leaves_nothing(manager);
+    }
+    let records = machine.command(&["ls", "/srv/users/userdb"]).ok();
+    assert_eq!(records, "", "records were left");
 }

@@ -362,7 +362,8 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         let context = Context { plan: &plan, graph: &graph, run: &spec, features };
         let jobs: Vec<_> = graph.jobs().collect();
         let pure = unit::pure_success(&plan, &graph);
-        let mut made = JobUsers::of_run(run.path(), &unit::home_inside(), Path::new("/bin/sh"));
+        let mut made = JobUsers::of_run(run.path(), &unit::home_inside(), Path::new("/bin/sh"))
+            .expect("the disk has room");
         let users = jobs
             .iter()
             .filter(|ix| unit::wants_user(&context, **ix))

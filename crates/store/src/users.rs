@@ -82,12 +82,24 @@ pub struct JobUsers {
 
 impl JobUsers {
     /// Returns the users of a run, with this home and shell. Makes a user to test this host.
-    /// Returns `None` if the host does not look such users up, or if their ids do not exist.
-    pub fn of_run(run: &Path, home: &Path, shell: &Path) -> Option<Self> {
-        if !are_looked_up() || !exist(&fs::read_to_string("/proc/self/uid_map").ok()?) {
-            return None;
+    /// Returns `None` if the host does not look such users up, if their ids do not exist, or if
+    /// their records cannot be written.
+    ///
+    /// # Errors
+    /// The disk of the records is full. systemd could not make users there either.
+    pub fn of_run(run: &Path, home: &Path, shell: &Path) -> Result<Option<Self>, StoreError> {
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        if !are_looked_up() || !exist(&map) {
+            return Ok(None);
         }
-        fs::create_dir_all(RECORDS).ok()?;
+        if let Err(error) = fs::create_dir_all(RECORDS) {
+            let error = StoreError::io("create", Path::new(RECORDS), error);
+            return if error.is_full() {
+                Err(error)
+            } else {
+                Ok(None)
+            };
+        }
         let ids = |file: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
             text.lines()
@@ -105,10 +117,14 @@ impl JobUsers {
                 .collect(),
             resting: Vec::new(),
         };
-        let probe = users.take().ok()?;
+        let probe = match users.take() {
+            Ok(probe) => probe,
+            Err(error) if error.is_full() => return Err(error),
+            Err(_) => return Ok(None),
+        };
         let found = is_found(&probe);
         remove(&probe);
-        found.then_some(users)
+        Ok(found.then_some(users))
     }
 
     /// Makes a user for a job and returns its name.
@@ -171,15 +187,17 @@ impl JobUsers {
             group_name: name.to_owned(),
             gid: id,
         };
-        match write_new(&file(name, "user"), &user) {
+        let user = match write_new(&file(name, "user"), &user) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            other => other?,
-        }
-        let written = write_new(&file(name, "group"), &group).and_then(|()| {
-            ["user", "group"]
-                .into_iter()
-                .try_for_each(|kind| symlink(format!("{name}.{kind}"), file(&id.to_string(), kind)))
-        });
+            other => other,
+        };
+        let written = user
+            .and_then(|()| write_new(&file(name, "group"), &group))
+            .and_then(|()| {
+                ["user", "group"].into_iter().try_for_each(|kind| {
+                    symlink(format!("{name}.{kind}"), file(&id.to_string(), kind))
+                })
+            });
         // Test the lock after writing: a systemd that takes the id later finds the record.
         let is_free = written.and_then(|()| is_unlocked(id));
         if !matches!(is_free, Ok(true)) {

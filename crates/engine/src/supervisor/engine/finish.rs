@@ -74,6 +74,15 @@ impl Engine<'_> {
         if let Some(reason) = &verdict.reason {
             record.set_reason(reason);
         }
+        let no_room = end
+            .as_ref()
+            .and_then(|end| submit::why_not_started(end.evidence(), &self.run));
+        if let Some(reason) = no_room
+            .as_ref()
+            .filter(|_| record.outcome == Conclusion::Failure)
+        {
+            record.set_reason(reason);
+        }
         record.unit = unit.to_string();
         // Dependents may have begun before the supervisor learned of the job's end.
         let ended = end.as_ref().and_then(ServiceEnd::ended);
@@ -97,6 +106,9 @@ impl Engine<'_> {
         }
         let finished_wave = self.finish(ix, record);
         self.fail_fast(ix).await?;
+        if let Some(reason) = no_room {
+            self.fail_rest(reason).await?;
+        }
         match finished_wave {
             // The slices of the last wave go with the run's slice.
             Some(wave) if !self.jobs.is_done() => Ok(self

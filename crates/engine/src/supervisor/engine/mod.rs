@@ -131,6 +131,10 @@ impl<'a> Engine<'a> {
             run: spec,
             features,
         };
+        let (users, no_room) = match users(&context) {
+            Ok(users) => (users, None),
+            Err(error) => (None, Some(submit::reason_of(&error))),
+        };
         let mut engine = Self {
             writer: EventWriter::open(&run.events(), 0o600)?,
             context,
@@ -144,7 +148,7 @@ impl<'a> Engine<'a> {
             failure: None,
             refused: None,
             status: StatusLine::ready(),
-            users: users(&context),
+            users,
             run,
             manager,
             told,
@@ -170,6 +174,9 @@ impl<'a> Engine<'a> {
             }
         }
         engine.take_over(&past).await?;
+        if let Some(reason) = no_room {
+            engine.fail_rest(reason).await?;
+        }
         Ok(engine)
     }
 
@@ -496,16 +503,13 @@ impl<'a> Engine<'a> {
 }
 
 /// Returns the users of a run's jobs, if any job needs one.
-fn users(context: &Context<'_>) -> Option<JobUsers> {
-    context
-        .graph
-        .jobs()
-        .any(|ix| unit::wants_user(context, ix))
-        .then(|| {
-            let shell = programs::shell(&context.run.path);
-            JobUsers::of_run(&context.run.directory, &unit::home_inside(), &shell)
-        })
-        .flatten()
+fn users(context: &Context<'_>) -> Result<Option<JobUsers>, store::StoreError> {
+    let mut jobs = context.graph.jobs();
+    if !jobs.any(|ix| unit::wants_user(context, ix)) {
+        return Ok(None);
+    }
+    let shell = programs::shell(&context.run.path);
+    JobUsers::of_run(&context.run.directory, &unit::home_inside(), &shell)
 }
 
 fn sleep_until(at: Instant) -> impl Future<Output = ()> {

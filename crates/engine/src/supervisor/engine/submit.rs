@@ -1,8 +1,9 @@
 //! Submits the next jobs to PID 1, and writes the files that they need when they start.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use jiff::Timestamp;
+use nix::sys::statvfs::statvfs;
 
 use super::{Engine, Expected, SuperviseError};
 use crate::{
@@ -10,13 +11,16 @@ use crate::{
     event::EventKind,
     graph::JobIx,
     ids::JobName,
-    reason::Reason,
+    reason::{MainEnd, Reason},
     record::{Conclusion, JobRecord},
-    status::{self, Evidence, Gate},
-    store,
+    status::{self, Evidence, Gate, ServiceEvidence},
+    store::{self, RunDir},
     supervisor::{state::Change, wave},
     unit::{self, UnitName},
 };
+
+/// The room that systemd needs to start a service, in bytes: a few blocks.
+const SMALL: u64 = 16 << 10;
 
 impl Engine<'_> {
     /// Submits the next wave if there is room for one.
@@ -36,6 +40,11 @@ impl Engine<'_> {
             .iter()
             .map(|ix| self.context.graph.name(*ix).clone())
             .collect();
+        // systemd could not make users either on a full disk, and their jobs would not start.
+        let mut users = match self.take_users(&jobs) {
+            Ok(users) => users,
+            Err(error) => return self.fail_rest(reason_of(&error)).await,
+        };
         let since = Timestamp::now();
         self.emit(EventKind::JobsSubmitted {
             wave: number,
@@ -49,7 +58,6 @@ impl Engine<'_> {
         for ix in &jobs {
             self.watch_job(*ix, 0, since)?;
         }
-        let mut users = self.take_users(&jobs);
         let units = unit::wave(&self.context, number, &jobs, &self.pure, &users);
         if let Err(error) = self.manager.start(&units.main, &units.aux).await {
             let why = describe(&error);
@@ -62,8 +70,11 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Makes the users of a wave's jobs, unless systemd makes them.
-    fn take_users(&mut self, jobs: &[JobIx]) -> BTreeMap<JobIx, String> {
+    /// Makes the users of a wave's jobs, unless systemd makes them. Those of a wave that PID 1 does
+    /// not get are removed with the run.
+    ///
+    /// Fails if the disk is full.
+    fn take_users(&mut self, jobs: &[JobIx]) -> Result<BTreeMap<JobIx, String>, store::StoreError> {
         let mut taken = BTreeMap::new();
         let wanted = jobs
             .iter()
@@ -72,13 +83,14 @@ impl Engine<'_> {
             let Some(users) = &mut self.users else { break };
             match users.take() {
                 Ok(user) => _ = taken.insert(*ix, user),
+                Err(error) if error.is_full() => return Err(error),
                 Err(error) => {
                     tracing::warn!("{}, leaving it to systemd", describe(&error));
                     break;
                 }
             }
         }
-        taken
+        Ok(taken)
     }
 
     /// Notes that a job is over, removes its user, and records how it ended. Returns its wave if
@@ -94,7 +106,7 @@ impl Engine<'_> {
     }
 
     /// Fails the run: PID 1 gets no more jobs, for this reason.
-    async fn fail_rest(&mut self, reason: Reason) -> Result<(), SuperviseError> {
+    pub(super) async fn fail_rest(&mut self, reason: Reason) -> Result<(), SuperviseError> {
         self.refused = Some(reason.clone());
         self.drop_ready();
         self.fail(reason).await
@@ -190,8 +202,36 @@ impl Engine<'_> {
     }
 }
 
+/// Returns the reason for which systemd could not start a service, if that is a full disk.
+pub(super) fn why_not_started(end: &ServiceEvidence, run: &RunDir) -> Option<Reason> {
+    let status = match &end.main {
+        MainEnd::NotStarted { status } => status.to_string(),
+        MainEnd::NoCredentials => "243".to_owned(),
+        MainEnd::NotRecorded | MainEnd::Exit { .. } | MainEnd::Signal { .. } | MainEnd::Unknown => {
+            return None;
+        }
+    };
+    // systemd makes a service's user, its directories and its mounts there.
+    let places = [Path::new(store::LOCKS), Path::new("/run"), run.path()];
+    let full = places.into_iter().find(|place| is_full(place))?;
+    let what = format!(
+        "systemd could not start a job (exit status {status}) with no room in `{}`",
+        full.display()
+    );
+    Some(Reason::DiskFull { what })
+}
+
+/// Returns whether a disk has no room for a small file. The room that some file systems keep for
+/// root counts as room.
+fn is_full(place: &Path) -> bool {
+    statvfs(place).is_ok_and(|disk| {
+        let room = disk.blocks_free().saturating_mul(disk.fragment_size());
+        room < SMALL || disk.files() > 0 && disk.files_free() == 0
+    })
+}
+
 /// Returns why the run fails, where this keeps PID 1 from getting its jobs.
-fn reason_of(error: &store::StoreError) -> Reason {
+pub(super) fn reason_of(error: &store::StoreError) -> Reason {
     let said = describe(error);
     if error.is_full() {
         Reason::DiskFull { what: said }
