@@ -13,6 +13,7 @@ on_shared_managers!(
     a_job_may_trace_its_own,
 );
 on_managers!(a_job_that_signals_all_reaches_its_own_only on embedded_257, system_252, system_262, user_262);
+on_managers!(a_job_of_an_older_users_manager_escapes_by_no_attack on user_252, user_257);
 on_managers!(a_job_in_a_root_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
@@ -25,6 +26,11 @@ fn a_strict_job_escapes_by_no_attack(manager: &Manager) {
 }
 
 fn a_relaxed_job_escapes_by_no_attack(manager: &Manager) {
+    attack(manager, "relaxed");
+}
+
+fn a_job_of_an_older_users_manager_escapes_by_no_attack(manager: &Manager) {
+    attack(manager, "strict");
     attack(manager, "relaxed");
 }
 

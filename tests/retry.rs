@@ -527,7 +527,9 @@ fn a_step_cannot_end_the_process_above_its_runner(manager: &Manager) {
     // The process above need not be seen: it is tried by its number as well.
     let script = "echo $NIXACTIONS_ATTEMPT; [ $NIXACTIONS_ATTEMPT = 1 ] || exit 0
         above=$(ps -o ppid= $PPID || echo $((PPID - 1)))
-        for signal in STOP TERM KILL; do kill -$signal $above $((PPID - 1)) $((PPID - 2)) && echo \"sent $signal\"; done 2>/dev/null
+        for pid in $above $((PPID - 1)) $((PPID - 2)); do
+            [ $pid -lt 1 ] || for signal in STOP TERM KILL; do kill -$signal $pid && echo \"sent $signal\"; done 2>/dev/null
+        done
         if (: > /proc/$above/mem) 2>/dev/null; then echo wrote; fi
         sleep 0.3; kill -9 -1; sleep 98970";
     let plan = json!({ "version": 1, "name": "above", "jobs": {

@@ -51,7 +51,7 @@ fn a_strict_job_reaches_nothing_but_its_own(manager: &Manager) {
         for dir in /root /home; do [ -z \"$(ls -A $dir 2>/dev/null)\" ] || case $run in $dir/*) ;; *) echo LEAK $dir: $(ls -A $dir);; esac; done
         denied mount mount -t tmpfs none $HOME; denied umount umount /; denied chroot chroot / true
         denied unshare unshare --mount true; denied unshare unshare --user true; denied unshare unshare --user --map-root-user --net true
-        denied device mknod $HOME/null c 1 3; denied kill bash -c 'kill -0 1'; denied hostname hostname owned
+        denied device mknod $HOME/null c 1 3; [ $PPID = 1 ] || denied kill bash -c 'kill -0 1'; denied hostname hostname owned
         cp /usr/bin/id $HOME/id; chmod 6755 $HOME/id 2>/dev/null || true; for dir in $HOME . /tmp $NIXACTIONS_WORKSPACE/../../..; do
             findmnt --noheadings --output OPTIONS --target $dir | grep -qw nosuid || echo LEAK setuid in $dir; done
         denied manager systemd-run --quiet true; denied manager systemd-run --user --quiet true

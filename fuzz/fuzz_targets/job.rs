@@ -32,7 +32,7 @@ use nixactions_core::{
     record::JobResult,
     status::Need,
 };
-use nixactions_runner::fuzz::{NeedResult, variables};
+use nixactions_runner::fuzz::{NeedResult, of_needs};
 use nixactions_store::{EventTail, has_started, read_result};
 use tempfile::TempDir;
 
@@ -176,7 +176,7 @@ fn judge(job: &JobPaths, steps: usize, body: Option<&[u8]>) {
         },
         outputs: record.outputs,
     };
-    let all = variables(&[need]);
+    let all = of_needs(&[need]);
     assert_eq!(all.results.get("NEEDS_J_RESULT").map(String::as_str), Some(record.conclusion.as_str()));
     for (name, value) in all.results.iter().chain(&all.outputs) {
         assert!(!name.contains(['=', '\0']) && !value.contains('\0'));

@@ -254,6 +254,10 @@ pub struct JobSpec {
     /// host's /proc, which tells the runner its process id outside of the namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_pids: bool,
+    /// Whether a filter of system calls keeps the job's processes from setting limits of other
+    /// processes. The job shares its user and its process ids with them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard_limits: bool,
     /// The most jobs of the run that may run at once. Absent if there is no limit or
     /// systemd enforces it. If present, the runners enforce it with locks.
     pub slots: Option<u32>,

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use nix::{sys::prctl::set_dumpable, unistd::geteuid};
 
 use super::{
+    calls,
     cgroup::Cgroup,
     confine,
     env::{Environment, Level},
@@ -75,6 +76,8 @@ enum RunnerError {
     Hide(#[source] io::Error),
     #[error("failed to isolate the job's processes")]
     Confine(#[source] landlock::RulesetError),
+    #[error("failed to guard the limits of other processes")]
+    Guard(#[source] seccompiler::Error),
     #[error("failed to start the runner below its parent")]
     Fork(#[source] io::Error),
     #[error("failed to take over the locks of running jobs")]
@@ -114,6 +117,10 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     };
     if spec.confine {
         confine::confine().map_err(RunnerError::Confine)?;
+    }
+    // The process above is of the job's user as well.
+    if spec.guard_limits || spec.confine && above.is_some() {
+        calls::guard().map_err(RunnerError::Guard)?;
     }
     let takes_slots = spec
         .slots

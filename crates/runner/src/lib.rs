@@ -7,6 +7,7 @@
 //! systemd only its unit's cgroup and journald's socket.
 
 mod attempt;
+mod calls;
 mod cgroup;
 mod clean;
 mod commands;
@@ -17,7 +18,7 @@ mod env;
 mod files;
 mod fit;
 mod forms;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod gate;
 mod hash;

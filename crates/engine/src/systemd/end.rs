@@ -19,6 +19,11 @@ const EX_IOERR: i32 = 74;
 const EXIT_CREDENTIALS: i32 = 243;
 /// The lowest exit status for a process that systemd could not start.
 const EXIT_SYSTEMD: i32 = 200;
+/// The exit status for a signal is higher by this. In a PID namespace of its own, no signal of its
+/// own ends the process above a runner, so it exits with this status.
+const EXIT_SIGNAL: i32 = 128;
+/// The exit status of a runner whose job was cancelled.
+const EXIT_CANCELLED: i32 = 130;
 
 /// How a service's last run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +39,16 @@ impl ServiceEnd {
     /// Takes a service's `Result`, `ExecMainCode`, `ExecMainStatus`, `ExecMainStartTimestamp` and
     /// `ExecMainExitTimestamp`, which are in microseconds.
     pub fn new(result: &str, code: i32, status: i32, started: u64, ended: u64) -> Self {
-        let result = ServiceResult::parse(result);
+        let mut result = ServiceResult::parse(result);
+        let (mut code, mut status) = (code, status);
+        if code == CLD_EXITED
+            && result == ServiceResult::ExitCode
+            && status != EXIT_CANCELLED
+            && Signal::try_from(status - EXIT_SIGNAL).is_ok()
+        {
+            result = ServiceResult::Signal;
+            (code, status) = (CLD_KILLED, status - EXIT_SIGNAL);
+        }
         let time = |micros: u64| {
             let micros = i64::try_from(micros).ok().filter(|micros| *micros > 0)?;
             Timestamp::from_microsecond(micros).ok()
@@ -116,6 +130,14 @@ mod tests {
             "watchdog: killed by SIGABRT, core dumped"
         );
         assert_eq!(words("signal", CLD_KILLED, 9), "signal: killed by SIGKILL");
+        assert_eq!(
+            words("exit-code", CLD_EXITED, 137),
+            "signal: killed by SIGKILL"
+        );
+        assert_eq!(
+            words("exit-code", CLD_EXITED, 130),
+            "exit-code: exit status 130"
+        );
         assert_eq!(
             words("exit-code", CLD_EXITED, 226),
             "exit-code: systemd could not start its runner (exit status 226)"

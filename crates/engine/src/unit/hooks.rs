@@ -141,6 +141,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         confine: false,
         own_root: false,
         own_pids: false,
+        guard_limits: false,
         job_env: Env::new(),
         inputs_env: run.inputs.clone(),
         values: Values::default(),

@@ -212,17 +212,24 @@ impl<'a> Placement<'a> {
         }
     }
 
-    /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`). Its runner's
-    /// standard input is then /proc, so it cannot be the directory of locks.
+    /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`): with a root file
+    /// system of its own, and with a user's manager, where other processes have the same user. Its
+    /// runner's standard input is then /proc, so it cannot be the directory of locks.
     pub(super) fn has_own_pids(&self, context: &Context<'_>, job: &Job) -> bool {
-        self.root().is_some()
+        (self.root().is_some() || self.shares_user(context))
             && context.features.version >= PRIVATE_PIDS
             && (context.features.concurrency || !matrix::waits_for_slots(context, job))
+    }
+
+    /// Returns whether the job is isolated, but has the user of other jobs and of the manager.
+    fn shares_user(&self, context: &Context<'_>) -> bool {
+        self.is_sandboxed() && context.run.manager == ManagerKind::User
     }
 
     /// Fits the instructions of a job's runner to its place.
     pub(super) fn fit(&self, context: &Context<'_>, job: &Job, spec: &mut JobSpec) {
         spec.own_pids = self.has_own_pids(context, job);
+        spec.guard_limits = self.shares_user(context) && !spec.own_pids;
         if let Self::Root(root) = self {
             spec.own_root = true;
             spec.path = PATH.to_owned();

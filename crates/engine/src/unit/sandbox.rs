@@ -173,7 +173,14 @@ pub(super) fn properties(
     properties.push(flag("NoNewPrivileges"));
     match &needs.root {
         None => properties.push(("CapabilityBoundingSet", Value::U64(0))),
-        Some((root, tree)) => properties.extend(rooted(root, tree, needs.own_pids)),
+        Some((root, tree)) => properties.extend(rooted(root, tree)),
+    }
+    if needs.own_pids {
+        properties.extend([
+            text("PrivatePIDs", "yes"),
+            // systemd opens it before it makes the namespace.
+            text("StandardInputFile", "/proc"),
+        ]);
     }
     // The host may lack the mount point. Only root can then make it, or a unit with a private /dev.
     if run.manager != ManagerKind::User || level == Sandbox::Strict {
@@ -271,7 +278,7 @@ pub(super) fn properties(
 }
 
 /// Returns the properties of a job with a root file system of its own, which is mounted at `tree`.
-fn rooted(root: &Root<'_>, tree: &Path, own_pids: bool) -> Vec<(&'static str, Value)> {
+fn rooted(root: &Root<'_>, tree: &Path) -> Vec<(&'static str, Value)> {
     let flag = |name| (name, Value::Bool(true));
     let mut properties = vec![
         ("RootDirectory", Value::Str(tree.display().to_string())),
@@ -286,13 +293,6 @@ fn rooted(root: &Root<'_>, tree: &Path, own_pids: bool) -> Vec<(&'static str, Va
     if root.sandbox != Sandbox::Strict {
         // Otherwise /dev would be the host's.
         properties.push(flag("PrivateDevices"));
-    }
-    if own_pids {
-        properties.extend([
-            ("PrivatePIDs", Value::Str("yes".to_owned())),
-            // systemd opens it before it makes the namespace.
-            ("StandardInputFile", Value::Str("/proc".to_owned())),
-        ]);
     }
     if !root.container.network.is_host() {
         properties.push(flag("PrivateNetwork"));
