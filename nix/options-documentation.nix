@@ -70,7 +70,7 @@ lib.concatStringsSep "\n\n" (
     (section "A matrix" "The argument of `mkMatrixJobs`." (module ./options/mk-matrix-jobs.nix))
     (section "`executors.local`" "Jobs are services of the host." executor.local)
     (section "`executors.systemd`"
-      "Jobs are services of the host, or in a [root file system of their own](containers.md), with a sandbox of your choice and unit properties. nixactions checks `image`, but does not run such jobs."
+      "Jobs are services of the host, or in a [root file system of their own](containers.md), with a sandbox of your choice and unit properties."
       executor.systemd
     )
     (section "`executors.nspawn`" ''

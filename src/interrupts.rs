@@ -45,6 +45,11 @@ impl Mark {
         }
     }
 
+    /// Returns the flag itself, which holds the number of the last signal or zero.
+    pub fn shared(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.0)
+    }
+
     /// Returns the number of the last signal or zero, for code that cannot wait.
     pub fn raw(&self) -> &AtomicUsize {
         &self.0

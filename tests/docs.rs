@@ -388,6 +388,7 @@ fn job_unit(text: &str) -> Vec<String> {
         has_source: false,
         mounts_source: false,
         roots: Default::default(),
+        images: Default::default(),
         max_parallel: 2,
         origin: None,
     };

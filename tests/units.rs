@@ -112,6 +112,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         has_source: settings.source,
         mounts_source: settings.source,
         roots: Default::default(),
+        images: Default::default(),
         max_parallel: plan.max_parallel.unwrap_or(2),
         origin: None,
     };

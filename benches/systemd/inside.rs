@@ -345,6 +345,7 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         has_source: false,
         mounts_source: false,
         roots: Default::default(),
+        images: Default::default(),
         max_parallel: plan.max_parallel.expect("the plans say"),
         origin: None,
     };

@@ -12,18 +12,20 @@ use jiff::{Span, Zoned};
 use super::{
     CliError, Exit,
     args::CleanArgs,
-    block_on, image,
+    block_on,
     output::say,
     run::{close_all_lost, liveness},
 };
 use crate::{
     embedded, plan,
     report::plural,
+    start,
     store::{Liveness, Retention, RunDir, StateDir, StoreError, read_json},
     supervisor,
     systemd::{Manager, Scope},
     unit::{ManagerKind, RunSpec, UnitName},
 };
+use nixactions_core::image::Digest;
 
 /// The time that a finished run may keep its supervisor or manager, which end soon after it.
 const ENDING: Duration = Duration::from_secs(10);
@@ -56,7 +58,8 @@ pub(super) fn main(args: &CleanArgs, state: &StateDir) -> Result<Exit, CliError>
     if !args.dry_run {
         state.empty_trash();
         // Images are there for the runs to come, so that only those beyond their size go.
-        image::of_state(state.path())?.tidy(&|_| false)?;
+        let in_use = |digest: &Digest| start::is_in_use(state.path(), digest);
+        start::images_of(state.path())?.tidy(&in_use)?;
     }
     let kept = plural(
         state.runs()?.len() - if args.dry_run { removed } else { 0 },

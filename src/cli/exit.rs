@@ -286,7 +286,9 @@ fn of_start(error: &StartError) -> Exit {
         | StartError::Unsupported(_)
         | StartError::Graph(_)
         | StartError::Environment(_)
+        | StartError::ImagesSize { .. }
         | StartError::Roots(_) => Exit::Usage,
+        StartError::Image { source, .. } => of_image(source),
         StartError::Source(SourceError::NotADirectory(_) | SourceError::Misled { .. })
         | StartError::Store(StoreError::NoRun { .. } | StoreError::BadRunId { .. }) => Exit::Usage,
         StartError::Rerun(

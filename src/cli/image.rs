@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    env,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -15,41 +14,33 @@ use super::{
     args::{
         ImageArgs, ImageCleanArgs, ImageCommand, ImageListArgs, ImagePullArgs, ImageRemoveArgs,
     },
+    block_on,
     output::{colour, say},
 };
 use crate::{
     error::{escaped, escaped_json},
-    images::{Image, ImageError, Images, Login, Progress, Removal},
+    images::{Image, ImageError, Images, Login, Obtained, Progress, Removal},
+    interrupts::Interrupts,
     plan,
     report::{Bytes, Table, plural},
+    start,
 };
 use nixactions_core::image::{Digest, ImageSource};
 
-/// The variable with the size of all images together.
-const SIZE_VARIABLE: &str = "NIXACTIONS_IMAGES_SIZE";
 /// The digits of a digest that a table shows.
 const SHORT: usize = 12;
 
+/// Tells whether a run uses an image.
+type InUse<'a> = &'a dyn Fn(&Digest) -> bool;
+
 pub(super) fn main(args: &ImageArgs, state: &Path) -> Result<Exit, CliError> {
-    let images = of_state(state)?;
+    let images = start::images_of(state)?;
+    let in_use = |digest: &Digest| start::is_in_use(state, digest);
     match &args.command {
         ImageCommand::List(args) => list(args, &images),
-        ImageCommand::Pull(args) => pull(args, &images),
-        ImageCommand::Remove(args) => remove(args, &images),
-        ImageCommand::Clean(args) => clean(args, &images),
-    }
-}
-
-/// Returns the images of a state directory, with the size that the caller's environment sets.
-pub(super) fn of_state(state: &Path) -> Result<Images, CliError> {
-    let state = std::path::absolute(state).map_err(CliError::Runtime)?;
-    let images = Images::new(&state);
-    match env::var(SIZE_VARIABLE) {
-        Ok(text) => {
-            let size = plan::size(&text).ok_or(CliError::BadSize { text })?;
-            Ok(images.with_size(size))
-        }
-        Err(_) => Ok(images),
+        ImageCommand::Pull(args) => pull(args, images, state),
+        ImageCommand::Remove(args) => remove(args, &images, &in_use),
+        ImageCommand::Clean(args) => clean(args, &images, &in_use),
     }
 }
 
@@ -115,42 +106,45 @@ fn row(image: &Image) -> Row<'_> {
     }
 }
 
-fn pull(args: &ImagePullArgs, images: &Images) -> Result<Exit, CliError> {
+fn pull(args: &ImagePullArgs, images: Images, state: &Path) -> Result<Exit, CliError> {
     let wanted: Option<Digest> = match &args.digest {
         Some(text) => Some(text.parse().map_err(ImageError::from)?),
         None => None,
     };
     let source = source_of(&args.image)?;
-    let mut progress = |progress: Progress| say(&escaped(&told(&progress)));
-    let obtained = images.obtain(
-        &source,
-        wanted.as_ref(),
-        &Login::from_environment(),
-        &|_| false,
-        &mut progress,
-    );
-    let obtained = match (obtained, &source) {
-        // A root file system has no digest but that of its file.
-        (Err(ImageError::NoImage { .. }), ImageSource::Path(path)) if path.is_file() => {
-            let obtained = images.obtain_archive(path, &|_| false, &mut progress)?;
-            match wanted {
-                Some(wanted) if wanted != obtained.image.digest => {
-                    return Err(CliError::from(ImageError::Digest {
-                        content: format!("`{}`", path.display()),
-                        expected: wanted,
-                        found: obtained.image.digest,
-                    }));
-                }
-                _ => obtained,
-            }
-        }
-        (obtained, _) => obtained?,
-    };
+    let state = state.to_owned();
+    let work = move |images: Images| obtain(&source, wanted.as_ref(), &images, &state);
+    let obtained = block_on(async {
+        let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
+        Ok(start::unless_interrupted(images, &mut interrupts, work).await?)
+    })??;
     for note in &obtained.image.notes {
         say(&format!("note: {}", escaped(note)));
     }
     writeln!(std::io::stdout(), "{}", obtained.image.digest).map_err(CliError::Output)?;
     Ok(Exit::Success)
+}
+
+/// Unpacks an image or a tar archive of a root file system.
+fn obtain(
+    source: &ImageSource,
+    wanted: Option<&Digest>,
+    images: &Images,
+    state: &Path,
+) -> Result<Obtained, ImageError> {
+    let in_use = |digest: &Digest| start::is_in_use(state, digest);
+    let mut progress = |progress: Progress| say(&escaped(&progress.to_string()));
+    let login = Login::from_environment();
+    match (
+        images.obtain(source, wanted, &login, &in_use, &mut progress),
+        source,
+    ) {
+        // A root file system has no digest but that of its file.
+        (Err(ImageError::NoImage { .. }), ImageSource::Path(path)) if path.is_file() => {
+            images.obtain_archive(path, wanted, &in_use, &mut progress)
+        }
+        (obtained, _) => obtained,
+    }
 }
 
 /// Returns the place that an argument names. A path may be relative here.
@@ -162,30 +156,21 @@ fn source_of(text: &str) -> Result<ImageSource, CliError> {
     Ok(ImageSource::Path(path))
 }
 
-/// Returns a message on the way to an image.
-pub(super) fn told(progress: &Progress) -> String {
-    match progress {
-        Progress::Hashing(path) => format!("computing the digest of {}", path.display()),
-        Progress::Waiting(digest) => format!("another process is unpacking {digest}, waiting"),
-        Progress::Layer(layer, layers) => format!("unpacking layer {layer} of {layers}"),
-    }
-}
-
-fn remove(args: &ImageRemoveArgs, images: &Images) -> Result<Exit, CliError> {
+fn remove(args: &ImageRemoveArgs, images: &Images, in_use: InUse<'_>) -> Result<Exit, CliError> {
     let names: BTreeSet<_> = args.images.iter().collect();
     for name in names {
-        let removal = images.remove(name, &|_| false)?;
+        let removal = images.remove(name, in_use)?;
         writeln!(std::io::stdout(), "{}", removal.digest).map_err(CliError::Output)?;
     }
     Ok(Exit::Success)
 }
 
-fn clean(args: &ImageCleanArgs, images: &Images) -> Result<Exit, CliError> {
+fn clean(args: &ImageCleanArgs, images: &Images, in_use: InUse<'_>) -> Result<Exit, CliError> {
     let keep = plan::size(&args.keep_size).ok_or_else(|| CliError::BadSize {
         text: args.keep_size.clone(),
     })?;
     images.sweep(None);
-    let removed = images.shrink(keep, &|_| false)?;
+    let removed = images.shrink(keep, in_use)?;
     let mut out = std::io::stdout().lock();
     for removal in &removed {
         writeln!(out, "{}", removal.digest).map_err(CliError::Output)?;

@@ -10,6 +10,7 @@ mod git;
 mod head;
 mod keep;
 mod manager;
+mod obtain;
 mod place;
 mod repository;
 mod rerun;
@@ -27,6 +28,7 @@ use nix::unistd::{AccessFlags, User, eaccess, geteuid, getuid};
 
 pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
+pub use obtain::{images_of, is_in_use, unless_interrupted};
 pub use rerun::{RerunError, RerunRequest, Which, rerun};
 pub use source::SourceError;
 
@@ -41,6 +43,7 @@ use crate::{
     event::{Event, EventKind},
     graph::{Graph, GraphError},
     ids::{RunId, WorkflowName},
+    images::ImageError,
     interrupts::{Interrupted, Interrupts, Mark},
     language,
     origin::{Origin, Trigger},
@@ -107,6 +110,20 @@ pub enum StartError {
     /// The caller's additions are invalid.
     #[error("{}", escaped_faults(.0))]
     Environment(Vec<EnvironmentError>),
+    /// An image cannot be used.
+    #[error("executor `{executor}`")]
+    Image {
+        /// The executor.
+        executor: String,
+        /// The fault of the image.
+        source: ImageError,
+    },
+    /// The size of all images together cannot be parsed.
+    #[error("invalid size `{text}` of all images in NIXACTIONS_IMAGES_SIZE")]
+    ImagesSize {
+        /// The given text.
+        text: String,
+    },
     /// Root file systems of jobs are missing or broken.
     #[error("{}", escaped_faults(.0))]
     Roots(Vec<RootFault>),
@@ -153,6 +170,10 @@ impl StartError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Rerun(error) => error.hint(),
+            Self::Image { source, .. } => source.hint(),
+            Self::ImagesSize { .. } => {
+                Some("write a number and a unit, as in `512M` or `10G`".to_owned())
+            }
             Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
             Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
             Self::Environment(faults) => {
@@ -240,7 +261,8 @@ pub async fn start(
     let chosen = interrupts
         .unless(manager::choose(request.manager))
         .await??;
-    let roots = roots::find(&plan, chosen.kind()).map_err(StartError::Roots)?;
+    let obtained = obtain::obtain(&plan, request.state_dir, chosen.kind(), interrupts).await?;
+    let roots = roots::find(&plan, chosen.kind(), &obtained.roots).map_err(StartError::Roots)?;
 
     store::sweep_users();
     let state = StateDir::create(request.state_dir)?;
@@ -270,6 +292,7 @@ pub async fn start(
             .unwrap_or_else(cpus)
             .min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
         roots,
+        images: obtained.images,
         origin: Some(Origin {
             trigger: request.trigger,
             repository: head.repository,

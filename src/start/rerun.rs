@@ -193,7 +193,8 @@ pub async fn rerun(
     let program = this_program()?;
     let choice = request.manager.unwrap_or(Choice::Only(old.manager));
     let chosen = interrupts.unless(manager::choose(choice)).await??;
-    let roots = roots::find(&plan, chosen.kind()).map_err(StartError::Roots)?;
+    let obtained = super::obtain::obtain(&plan, state_dir, chosen.kind(), interrupts).await?;
+    let roots = roots::find(&plan, chosen.kind(), &obtained.roots).map_err(StartError::Roots)?;
 
     let state = StateDir::create(state_dir)?;
     let (run, lock) = create_run(&state, &plan.name, &chosen).await?;
@@ -214,6 +215,7 @@ pub async fn rerun(
             &given.secrets,
         ),
         roots,
+        images: obtained.images,
         origin: Some(Origin {
             trigger: Trigger::Rerun,
             actor: super::actor(),

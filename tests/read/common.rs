@@ -149,6 +149,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         has_source: false,
         mounts_source: false,
         roots: Default::default(),
+        images: Default::default(),
         max_parallel: 2,
         origin: None,
     };

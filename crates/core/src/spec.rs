@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobName, RunId, StepId, WorkflowName},
+    image::Digest,
     origin::Origin,
     record::Versioned,
     settings::{Argv, Env, Retry, Seconds, Setting},
@@ -78,9 +79,30 @@ pub struct RunSpec {
     /// The directories of the root file systems, by executor.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub roots: BTreeMap<String, PathBuf>,
+    /// The unpacked images among the root file systems, by executor.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, ImageSpec>,
     /// Where the run came from. Absent in runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+/// An image that was unpacked for an executor. While a run that names it goes on, nobody removes
+/// it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageSpec {
+    /// The digest by which the state directory knows the image.
+    pub digest: Digest,
+    /// The variables of the image.
+    #[serde(default, skip_serializing_if = "Env::is_empty")]
+    pub env: Env,
+    /// The user of the image, and the group after a colon, where the jobs are to have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The working directory of the image, where the steps are to start there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<PathBuf>,
 }
 
 impl RunSpec {
@@ -266,6 +288,10 @@ pub struct JobSpec {
     pub matrix: Option<MatrixSpec>,
     /// The `PATH` of the steps.
     pub path: String,
+    /// The directory in which steps without a `workdir` run, in a root file system of the job's own.
+    /// Without it, they run in the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<PathBuf>,
     /// The executor's variables.
     #[serde(default, skip_serializing_if = "Env::is_empty")]
     pub executor_env: Env,

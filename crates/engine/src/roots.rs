@@ -37,13 +37,24 @@ pub struct RootFault {
     pub instead: String,
 }
 
-/// Returns the directory of each root file system that jobs of a plan use, by executor.
+/// An image that has been unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpacked {
+    /// The directory of its files.
+    pub directory: PathBuf,
+    /// The image, as the plan names it.
+    pub source: String,
+}
+
+/// Returns the directory of each root file system that jobs of a plan use, by executor. `unpacked`
+/// has the images among them.
 ///
 /// # Errors
 /// Returns all faults.
 pub fn find(
     plan: &Plan,
     manager: ManagerKind,
+    unpacked: &BTreeMap<String, Unpacked>,
 ) -> Result<BTreeMap<String, PathBuf>, Vec<RootFault>> {
     let used: BTreeSet<&String> = plan
         .jobs
@@ -68,7 +79,7 @@ pub fn find(
         if manager == ManagerKind::User {
             fault(
                 "a user's manager cannot mount a root file system".to_owned(),
-                "start the run as root, or leave `root` out",
+                "start the run as root, or leave `root` and `image` out",
             );
             continue;
         }
@@ -83,7 +94,7 @@ pub fn find(
         }
         let jobs = plan.jobs.values();
         let jobs = jobs.filter(|job| job.executor.as_ref() == Some(name));
-        match check(root, jobs) {
+        match check(root, unpacked.get(name), jobs) {
             Ok(directory) => _ = found.insert(name.clone(), directory),
             Err((found, instead)) => fault(found, instead),
         }
@@ -99,20 +110,25 @@ pub fn find(
 /// be done.
 fn check<'a>(
     root: &Root<'_>,
+    unpacked: Option<&Unpacked>,
     mut jobs: impl Iterator<Item = &'a Job>,
 ) -> Result<PathBuf, (String, &'static str)> {
-    let image = root.container.root.unwrap_or(Path::new("/"));
-    let named = image.display();
+    let image = unpacked.map(|unpacked| unpacked.directory.as_path());
+    let image = image.or(root.container.root).unwrap_or(Path::new("/"));
+    let named = match unpacked {
+        Some(unpacked) => unpacked.source.clone(),
+        None => image.display().to_string(),
+    };
     let directory = fs::canonicalize(image).map_err(|error| {
         (
             format!("`{named}`: {}", describe(&error)),
-            "`root` is the directory of a root file system",
+            "`root` is a directory or a tar archive with a root file system",
         )
     })?;
     if !directory.is_dir() {
         return Err((
-            format!("`{named}` is not a directory"),
-            "the engine takes no archives and disk images yet: unpack it, and name the directory",
+            format!("`{named}` is neither a directory nor a tar archive"),
+            "the engine takes no disk images yet: name a directory or an archive with its files",
         ));
     }
     if directory == Path::new("/") {
@@ -243,7 +259,7 @@ mod tests {
                 "jobs": {{ "a": {{ "executor": "box", "steps": [{{ "bash": "x" }}] }} }} }}"#
         );
         let plan = crate::plan::parse(plan.as_bytes()).unwrap();
-        let faults = find(&plan, ManagerKind::System).unwrap_err();
+        let faults = find(&plan, ManagerKind::System, &BTreeMap::new()).unwrap_err();
         faults.iter().map(ToString::to_string).collect()
     }
 

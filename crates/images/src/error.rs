@@ -235,6 +235,25 @@ impl ImageError {
                 Some("the variable NIXACTIONS_IMAGES_SIZE sets the size of all images together".to_owned())
             }
             Self::Unknown { .. } => Some("`nixactions image list` shows all images".to_owned()),
+            Self::InUse { .. } => Some("`nixactions list` shows the runs that go on".to_owned()),
+            Self::Held { .. } => Some("try again when the other process has ended".to_owned()),
+            Self::Unreachable { .. } => {
+                Some("check the name of the host, and the network".to_owned())
+            }
+            Self::Status { status: 404, .. } => {
+                Some("check the name, and the tag or digest, of the image".to_owned())
+            }
+            Self::Status { .. } | Self::Registry { .. } => Some("try again later".to_owned()),
+            Self::Missing { .. } => Some("a path is absolute, and is looked up on this machine".to_owned()),
+            Self::NoArchive { .. } => {
+                Some("a `root` is a directory, or a tar archive, plain or compressed".to_owned())
+            }
+            Self::Malformed { .. }
+            | Self::Unusable { .. }
+            | Self::Size { .. }
+            | Self::Absent { .. }
+            | Self::Broken { .. }
+            | Self::Entry { .. } => Some("make or fetch the image anew".to_owned()),
             Self::Ambiguous { .. } => Some("write more digits".to_owned()),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as root, or name a directory of your own with `--state-dir`".to_owned())

@@ -22,12 +22,14 @@ mod error;
 mod hash;
 mod lock;
 mod source;
+mod stop;
 mod unpack;
 
 pub use cache::{Image, Images, Obtained, Progress, Removal};
 pub use error::ImageError;
 pub use lock::Hold;
 pub use source::{Login, Root, root_of};
+pub use stop::Stop;
 pub use unpack::Limits;
 
 use nixactions_core::image;

@@ -5,8 +5,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::{
@@ -15,7 +14,7 @@ use rustix::{
 };
 
 /// The time between two tries.
-const LOOK: Duration = Duration::from_millis(50);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// A lock on an image, which is released when this is dropped. An image stays as it is meanwhile.
 #[derive(Debug)]
@@ -33,9 +32,8 @@ pub(crate) enum Kind {
 }
 
 impl Hold {
-    /// Takes a lock. Returns `None` if another process holds it until the deadline.
-    pub(crate) fn take(path: &Path, kind: Kind, wait: Duration) -> io::Result<Option<Self>> {
-        let end = Instant::now() + wait;
+    /// Takes a lock. Returns `None` if another process holds it.
+    pub(crate) fn take(path: &Path, kind: Kind) -> io::Result<Option<Self>> {
         let operation = match kind {
             Kind::Shared => FlockOperation::NonBlockingLockShared,
             Kind::Alone => FlockOperation::NonBlockingLockExclusive,
@@ -52,8 +50,7 @@ impl Hold {
                 // The file may have been removed between the two calls.
                 Ok(()) if is_at(&file, path) => return Ok(Some(Self { file })),
                 Ok(()) | Err(Errno::INTR) => continue,
-                Err(Errno::WOULDBLOCK) if Instant::now() >= end => return Ok(None),
-                Err(Errno::WOULDBLOCK) => thread::sleep(LOOK),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -88,7 +85,7 @@ mod tests {
     fn a_lock_excludes_others_and_survives_the_removal_of_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let take = |kind| Hold::take(&path, kind, Duration::ZERO).unwrap();
+        let take = |kind| Hold::take(&path, kind).unwrap();
         let first = take(Kind::Shared).unwrap();
         let second = take(Kind::Shared).unwrap();
         assert!(take(Kind::Alone).is_none());

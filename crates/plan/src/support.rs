@@ -14,16 +14,7 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         let at = root.key("executors");
         let at = at.key(name);
         match executor {
-            Executor::Systemd { image, .. } => {
-                if image.is_some() {
-                    found.add(
-                        &at.key("image"),
-                        "an image",
-                        "a `root` (the engine cannot unpack images yet)",
-                    );
-                }
-            }
-            Executor::Hooks { .. } => {}
+            Executor::Systemd { .. } | Executor::Hooks { .. } => {}
             Executor::Nspawn { .. } => found.kind(&at.key("type"), "nspawn"),
         }
     }
@@ -68,7 +59,7 @@ mod tests {
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "fine": { "type": "systemd" },
                 "image": { "type": "systemd", "image": { "oci": "/i" } }, "light": { "type": "systemd", "root": "/r" } },
             "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#;
-        let expected = ["$.executors.box.type", "$.executors.image.image"];
+        let expected = ["$.executors.box.type"];
         assert_eq!(paths(plan), expected);
     }
 

@@ -217,11 +217,11 @@ impl Job<'_> {
             Command::Bash(script) => self.bash(&index.to_string(), script, path)?,
         };
         let workspace = self.paths.workspace();
-        command.current_dir(
-            step.workdir
-                .as_ref()
-                .map_or(workspace.clone(), |workdir| workspace.join(workdir)),
-        );
+        command.current_dir(match (&step.workdir, &self.spec.working_dir) {
+            (Some(workdir), _) => workspace.join(workdir),
+            (None, Some(directory)) => directory.clone(),
+            (None, None) => workspace,
+        });
         Ok(command)
     }
 

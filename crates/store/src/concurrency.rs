@@ -323,6 +323,7 @@ mod tests {
             has_source: false,
             mounts_source: false,
             roots: Default::default(),
+            images: Default::default(),
             max_parallel: 1,
             origin: None,
         };

@@ -309,7 +309,7 @@ impl Manager {
         // Inside a machine the default directory is the one to test.
         if self.machine.is_none()
             && [
-                "run", "rerun", "list", "show", "logs", "attach", "cancel", "clean",
+                "run", "rerun", "list", "show", "logs", "attach", "cancel", "clean", "image",
             ]
             .contains(&subcommand)
         {

@@ -15,6 +15,7 @@
 
 mod beneath;
 mod root;
+mod users;
 
 pub use root::unmount_root;
 

@@ -27,7 +27,7 @@ use rustix::{
 use super::{
     At, Attributes, Ids, OverlayError,
     beneath::{Beneath, Kind},
-    directory, enter_pid1, ids_of, mapping, mount_or_copy_workspace, set_attributes,
+    directory, enter_pid1, ids_of, mapping, mount_or_copy_workspace, set_attributes, users,
 };
 use crate::{
     error::describe,
@@ -70,9 +70,20 @@ pub(super) fn mount_for_job(paths: &RootPaths) -> Result<(), OverlayError> {
 fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
     let user = env::var("USER").ok();
     let ids = ids_of(user.as_deref())?;
-    mount_root(paths, &spec.image, ids)?;
+    let image = &spec.image;
+    let stands_for = match &spec.user {
+        None => None,
+        Some(text) => {
+            let image = Beneath::open(image).at(format!("open `{}`", image.display()))?;
+            users::ids_in(&image, text)?
+        }
+    };
+    let owner = mount_root(paths, image, ids, stands_for)?;
     let root = Beneath::open(&paths.tree()).at("open the root file system")?;
-    let root = Filled { root, ids };
+    let root = Filled { root, ids, owner };
+    if let Some(other) = stands_for {
+        root.renumber(other)?;
+    }
     if let Some(user) = user.filter(|_| ids.user != 0) {
         root.add_user(&user, &spec.home)?;
     }
@@ -120,8 +131,15 @@ fn unmount_all(path: &Path) -> bool {
     }
 }
 
-/// Mounts the image with a writable layer for a job of this user.
-fn mount_root(paths: &RootPaths, image: &Path, ids: Ids) -> Result<(), OverlayError> {
+/// Mounts the image with a writable layer for a job of this user, who gets the files of another
+/// one: of the given one, or of the owner of the image's directory. Returns the owner of the root
+/// directory.
+fn mount_root(
+    paths: &RootPaths,
+    image: &Path,
+    ids: Ids,
+    stands_for: Option<Ids>,
+) -> Result<Ids, OverlayError> {
     for path in [paths.image(), paths.layer(), paths.tree()] {
         directory(&path, 0o755)?;
     }
@@ -136,7 +154,11 @@ fn mount_root(paths: &RootPaths, image: &Path, ids: Ids) -> Result<(), OverlayEr
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
     )
     .at(format!("take `{}` as a mount", image.display()))?;
-    give_image(&view, owner, ids).at(format!(
+    let (from, owner) = match stands_for {
+        None => (owner, ids),
+        Some(other) => (other, owner),
+    };
+    give_image(&view, from, ids).at(format!(
         "give the files of the image `{}` to the job (its file system must allow id-mapped mounts, as ext4, XFS, btrfs, squashfs, erofs and tmpfs do)",
         image.display()
     ))?;
@@ -149,7 +171,7 @@ fn mount_root(paths: &RootPaths, image: &Path, ids: Ids) -> Result<(), OverlayEr
     )
     .at("mount the image")?;
     let mode = meta.permissions().mode() | 0o555;
-    let on_disk = make_layer(paths, mode, ids).and_then(|()| mount_overlay(paths));
+    let on_disk = make_layer(paths, mode, owner).and_then(|()| mount_overlay(paths));
     on_disk.or_else(|error| {
         // The file system of the run's directory cannot hold such a layer (overlayfs, NFS).
         let cannot = [libc::EINVAL, libc::EOPNOTSUPP].map(Some);
@@ -164,9 +186,10 @@ fn mount_root(paths: &RootPaths, image: &Path, ids: Ids) -> Result<(), OverlayEr
             Some("mode=755"),
         )
         .at("make a layer in memory")?;
-        make_layer(paths, mode, ids)?;
+        make_layer(paths, mode, owner)?;
         mount_overlay(paths)
-    })
+    })?;
+    Ok(owner)
 }
 
 /// Gives the files of the image's owner to the job's user, and makes the mount read-only. All other
@@ -200,10 +223,10 @@ fn map(from: u32, to: u32) -> String {
     lines.into_iter().flatten().collect()
 }
 
-fn make_layer(paths: &RootPaths, mode: u32, ids: Ids) -> Result<(), OverlayError> {
+fn make_layer(paths: &RootPaths, mode: u32, owner: Ids) -> Result<(), OverlayError> {
     directory(&paths.changes(), mode & 0o7777)?;
     directory(&paths.work(), 0o700)?;
-    chown(paths.changes(), Some(ids.user), Some(ids.group)).at("give the layer to the job's user")
+    chown(paths.changes(), Some(owner.user), Some(owner.group)).at("give the layer to its owner")
 }
 
 fn mount_overlay(paths: &RootPaths) -> Result<(), OverlayError> {
@@ -219,13 +242,23 @@ fn mount_overlay(paths: &RootPaths) -> Result<(), OverlayError> {
     .at("mount a writable layer over the image")
 }
 
-/// A mounted root file system, and the user who owns it.
+/// A mounted root file system, the job's user, and the owner of the root directory.
 struct Filled {
     root: Beneath,
     ids: Ids,
+    owner: Ids,
 }
 
 impl Filled {
+    /// Gives the ids of the job's user to the user of the image whom it stands for.
+    fn renumber(&self, other: Ids) -> Result<(), OverlayError> {
+        for ((path, missing), is_users) in [(PASSWD, true), (GROUP, false)] {
+            let text = self.read(path, missing)?;
+            self.write(path, &users::renumber(&text, other, self.ids, is_users))?;
+        }
+        Ok(())
+    }
+
     /// Lists the job's user among the users of the root file system.
     fn add_user(&self, name: &str, home: &Path) -> Result<(), OverlayError> {
         let shell = if self.root.exists("/bin/bash") {
@@ -283,7 +316,7 @@ impl Filled {
 
     fn write(&self, path: &str, text: &[u8]) -> Result<(), OverlayError> {
         self.root
-            .write(path, text, (self.ids.user, self.ids.group))
+            .write(path, text, (self.owner.user, self.owner.group))
             .at(format!("write `{path}` of the root file system"))
     }
 
@@ -312,7 +345,7 @@ impl Filled {
         set_attributes(&view, attributes.harmless().recursive(), None).at(action())?;
         let place = self
             .root
-            .place(target, kind, (self.ids.user, self.ids.group))
+            .place(target, kind, (self.owner.user, self.owner.group))
             .at(action())?;
         move_mount(
             view,

@@ -132,6 +132,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         slots: None,
         matrix: None,
         path: run.path.clone(),
+        working_dir: None,
         executor_env: Env::new(),
         workflow_env: plan.env.clone(),
         workflow_env_from: plan.env_from.clone(),

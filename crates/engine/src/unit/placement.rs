@@ -66,6 +66,10 @@ pub struct Root<'a> {
 pub struct RootSpec {
     /// The directory of the image.
     pub image: PathBuf,
+    /// The user of the image that the job's user stands for, and the group after a colon. Without
+    /// it, the job's user stands for the owner of the image's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// The job's directory.
     pub job: PathBuf,
     /// The job's `$HOME`, as the job sees it.
@@ -204,6 +208,15 @@ impl<'a> Placement<'a> {
         matches!(self, Self::Host(_))
     }
 
+    /// Returns the settings of a root file system of the job's own, if it has one.
+    pub fn container(&self) -> Option<Container<'a>> {
+        match self {
+            Self::Root(root) => Some(root.container),
+            Self::Nspawn(nspawn) => nspawn.container,
+            Self::Host(_) | Self::Hooks(_) => None,
+        }
+    }
+
     /// Returns the root file system of the job's own, if it has one.
     pub fn root(&self) -> Option<&Root<'a>> {
         match self {
@@ -233,7 +246,12 @@ impl<'a> Placement<'a> {
         if let Self::Root(root) = self {
             spec.own_root = true;
             spec.path = PATH.to_owned();
-            spec.executor_env = root.container.env.clone();
+            let executor = job.executor.as_deref().unwrap_or_default();
+            if let Some(image) = context.run.images.get(executor) {
+                spec.executor_env = image.env.clone();
+                spec.working_dir = image.working_dir.clone();
+            }
+            spec.executor_env.extend(root.container.env.clone());
         }
     }
 
@@ -274,6 +292,10 @@ pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
     let image = image.or(container.root)?;
     Some(RootSpec {
         image: image.to_owned(),
+        user: run
+            .images
+            .get(executor)
+            .and_then(|image| image.user.clone()),
         job: RunPaths::new(run.directory.clone())
             .job(name)
             .path()

@@ -70,6 +70,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
                 .filter(|_| !context.features.concurrency),
         }),
         path: run.path.clone(),
+        working_dir: None,
         executor_env: Env::new(),
         workflow_env: context.plan.env.clone(),
         job_env: job.env.clone(),

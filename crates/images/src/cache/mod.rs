@@ -4,18 +4,19 @@
 //! whole or not at all. The lock's holders use the image, and nobody removes it meanwhile. A
 //! process that is killed leaves a directory in `unpacking/`, which the next one removes.
 
+mod make;
 mod remember;
 mod removal;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    io,
+    fmt, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use jiff::Timestamp;
-use nixactions_store::remove_tree;
 use serde::{Deserialize, Serialize};
 
 pub use removal::Removal;
@@ -25,12 +26,11 @@ use crate::{
     hash::Hashing,
     image::{Digest, ImageSource},
     lock::{Hold, Kind},
-    source::{self, Config, Login},
-    unpack::{Limits, Notes, Tree, Whiteouts},
+    source::{self, Config, Login, Scratch},
+    stop::Stop,
+    unpack::{Limits, Notes, Whiteouts},
 };
 
-/// The time for which another process may unpack an image.
-const WAIT: Duration = Duration::from_secs(60 * 60);
 /// The size of all images together, unless the caller says another one: 20 GiB.
 const SIZE: u64 = 20 << 30;
 /// The version of `image.json`.
@@ -42,6 +42,7 @@ pub struct Images {
     path: PathBuf,
     size: u64,
     limits: Limits,
+    stop: Stop,
 }
 
 /// An image that is there.
@@ -103,6 +104,16 @@ pub enum Progress {
     Layer(usize, usize),
 }
 
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hashing(path) => write!(f, "computing the digest of {}", path.display()),
+            Self::Waiting(digest) => write!(f, "another process is unpacking {digest}, waiting"),
+            Self::Layer(layer, layers) => write!(f, "unpacking layer {layer} of {layers}"),
+        }
+    }
+}
+
 impl Images {
     /// Returns the images of a state directory. Makes nothing.
     pub fn new(state: &Path) -> Self {
@@ -110,6 +121,7 @@ impl Images {
             path: state.join("images"),
             size: SIZE,
             limits: Limits::default(),
+            stop: Stop::default(),
         }
     }
 
@@ -126,6 +138,12 @@ impl Images {
         Self { limits, ..self }
     }
 
+    /// Sets the flag that ends the work early. Nothing is left of an image that was being made.
+    #[must_use]
+    pub fn with_stop(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
     /// Returns an image, which is unpacked if it is not there. `in_use` tells whether a run uses
     /// another image, which may have to make room.
     ///
@@ -139,11 +157,22 @@ impl Images {
         in_use: &dyn Fn(&Digest) -> bool,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Obtained, ImageError> {
-        self.create()?;
-        let pinned = match source {
-            ImageSource::Registry(reference) => reference.digest.as_ref().or(wanted),
-            ImageSource::Path(_) => wanted,
+        let pinned = match (source, wanted) {
+            (ImageSource::Registry(reference), wanted) => {
+                match (reference.digest.as_ref(), wanted) {
+                    (Some(found), Some(wanted)) if found != wanted => {
+                        return Err(ImageError::Digest {
+                            content: format!("`{reference}`"),
+                            expected: wanted.clone(),
+                            found: found.clone(),
+                        });
+                    }
+                    (own, wanted) => own.or(wanted),
+                }
+            }
+            (ImageSource::Path(_), wanted) => wanted,
         };
+        self.create()?;
         // A pinned image needs no look at its source.
         let known = match (pinned, source) {
             (Some(pinned), _) => Some(self.alias(pinned)),
@@ -159,7 +188,12 @@ impl Images {
             ImageSource::Path(path) => remember::key_of(path),
             ImageSource::Registry(_) => None,
         };
-        let mut opened = source::open(source, wanted, login, &self.path)?;
+        let scratch = Scratch {
+            directory: &self.path,
+            bytes: self.limits().bytes,
+            stop: &self.stop,
+        };
+        let mut opened = source::open(source, wanted, login, &scratch)?;
         let digest = opened.digest.clone();
         let obtained = self.make(
             &digest,
@@ -183,17 +217,28 @@ impl Images {
         Ok(obtained)
     }
 
-    /// Returns the root file system of a tar archive, whose digest is that of its file.
+    /// Returns the root file system of a tar archive, whose digest is that of its file. It is
+    /// checked before anything is unpacked.
     ///
     /// # Errors
     /// The archive cannot be read, is refused, or cannot be written.
     pub fn obtain_archive(
         &self,
         path: &Path,
+        wanted: Option<&Digest>,
         in_use: &dyn Fn(&Digest) -> bool,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Obtained, ImageError> {
         self.create()?;
+        let name = format!("`{}`", path.display());
+        let check = |found: &Digest| match wanted {
+            Some(wanted) if wanted != found => Err(ImageError::Digest {
+                content: name.clone(),
+                expected: wanted.clone(),
+                found: found.clone(),
+            }),
+            _ => Ok(()),
+        };
         let open = || {
             std::fs::File::open(path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => ImageError::Missing {
@@ -202,17 +247,18 @@ impl Images {
                 _ => ImageError::io("read", path, error),
             })
         };
-        if let Some(known) = self.known(path)
-            && let Some(found) = self.find(&known)?
-        {
-            return Ok(found);
+        if let Some(known) = self.known(path) {
+            check(&known)?;
+            if let Some(found) = self.find(&known)? {
+                return Ok(found);
+            }
         }
         let before = remember::key_of(path);
         progress(Progress::Hashing(path.to_owned()));
-        let (_, digest) = Hashing::new(open()?, u64::MAX - 1)
+        let (_, digest) = Hashing::new(self.stop.reader(open()?), u64::MAX - 1)
             .finish()
             .map_err(|error| ImageError::io("read", path, error))?;
-        let name = format!("`{}`", path.display());
+        check(&digest)?;
         let obtained = self.make(
             &digest,
             &path.display().to_string(),
@@ -264,7 +310,7 @@ impl Images {
         if !self.place(digest).exists() {
             return Ok(None);
         }
-        match self.lock(digest, Kind::Shared, Duration::ZERO)? {
+        match self.lock(digest, Kind::Shared)? {
             Some(hold) => self.found(digest, hold, false),
             // It is being removed, or made anew.
             None => Ok(None),
@@ -288,125 +334,6 @@ impl Images {
             .collect();
         images.sort_by(|a, b| b.used_at.cmp(&a.used_at).then(a.digest.cmp(&b.digest)));
         Ok(images)
-    }
-
-    /// Makes an image, unless another process does so first.
-    fn make(
-        &self,
-        digest: &Digest,
-        source: &str,
-        in_use: &dyn Fn(&Digest) -> bool,
-        progress: &mut dyn FnMut(Progress),
-        fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
-    ) -> Result<Obtained, ImageError> {
-        self.sweep(Some(digest));
-        let held = || ImageError::Held {
-            digest: digest.clone(),
-        };
-        let lock = match self.lock(digest, Kind::Alone, Duration::ZERO)? {
-            Some(lock) => lock,
-            None => {
-                if let Some(found) = self.find(digest)? {
-                    return Ok(found);
-                }
-                progress(Progress::Waiting(digest.clone()));
-                self.wait(digest)?
-            }
-        };
-        let is_there = self.place(digest).exists();
-        if !is_there && let Err(error) = self.unpack(digest, source, progress, fill) {
-            // A process that waits for the lock makes a new one.
-            let _ = std::fs::remove_file(self.lock_path(digest));
-            return Err(error);
-        }
-        let hold = lock
-            .share()
-            .map_err(|error| self.lock_error(digest, error))?;
-        // Another process may have removed the image before the lock was shared.
-        let obtained = self.found(digest, hold.ok_or_else(held)?, !is_there)?;
-        let obtained = obtained.ok_or_else(held)?;
-        if !is_there {
-            // The image is there. Room that cannot be made is made by the next one.
-            let _ = self.shrink(self.size, in_use);
-        }
-        Ok(obtained)
-    }
-
-    /// Waits until no other process unpacks an image. If it is there by then, others may use it.
-    fn wait(&self, digest: &Digest) -> Result<Hold, ImageError> {
-        let lock = self.lock(digest, Kind::Alone, WAIT)?;
-        lock.ok_or_else(|| ImageError::Held {
-            digest: digest.clone(),
-        })
-    }
-
-    fn unpack(
-        &self,
-        digest: &Digest,
-        source: &str,
-        progress: &mut dyn FnMut(Progress),
-        fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
-    ) -> Result<(), ImageError> {
-        let unpacking = self.unpacking().join(digest.hex());
-        let remove =
-            || remove_tree(&unpacking).map_err(|error| ImageError::io("remove", &unpacking, error));
-        // The lock is ours, so that its maker is gone.
-        remove()?;
-        let made = self.unpack_into(&unpacking, source, progress, fill);
-        if let Err(error) = made {
-            // The first error tells more.
-            let _ = remove();
-            return Err(error);
-        }
-        let place = self.place(digest);
-        std::fs::rename(&unpacking, &place)
-            .map_err(|error| ImageError::io("rename to", &place, error))?;
-        sync(&self.path)
-    }
-
-    fn unpack_into(
-        &self,
-        unpacking: &Path,
-        source: &str,
-        progress: &mut dyn FnMut(Progress),
-        fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
-    ) -> Result<(), ImageError> {
-        let root = unpacking.join("root");
-        make_dir(unpacking)?;
-        make_dir(&root)?;
-        let bytes = self.limits.bytes.min(self.size);
-        let mut tree = Tree::new(
-            &root,
-            Limits {
-                bytes,
-                ..self.limits
-            },
-        )?;
-        let config = fill(&mut tree, progress)?;
-        let (bytes, notes) = tree.finish()?;
-        let description = Description {
-            version: VERSION,
-            source: source.to_owned(),
-            config,
-            bytes,
-            notes,
-            unpacked_at: Timestamp::now(),
-        };
-        let path = unpacking.join("image.json");
-        nixactions_store::write_json(&path, &description, 0o600, false).map_err(
-            |error| match error {
-                nixactions_store::StoreError::Io {
-                    action,
-                    path,
-                    source,
-                } => ImageError::io(action, &path, source),
-                other => ImageError::io("write", &path, io::Error::other(other.to_string())),
-            },
-        )?;
-        // After a loss of power, the image must be there whole or not at all.
-        let file =
-            std::fs::File::open(&path).map_err(|error| ImageError::io("open", &path, error))?;
-        rustix::fs::syncfs(&file).map_err(|errno| ImageError::io("sync", unpacking, errno))
     }
 
     /// Returns the image of a lock, if it is there, and takes note of its use.
@@ -453,6 +380,14 @@ impl Images {
         })
     }
 
+    /// Returns the bounds of the next image.
+    fn limits(&self) -> Limits {
+        Limits {
+            bytes: self.limits.bytes.min(self.size),
+            ..self.limits
+        }
+    }
+
     fn create(&self) -> Result<(), ImageError> {
         if let Some(state) = self.path.parent() {
             std::fs::create_dir_all(state)
@@ -489,14 +424,8 @@ impl Images {
         self.path.join("unpacking")
     }
 
-    fn lock(
-        &self,
-        digest: &Digest,
-        kind: Kind,
-        wait: Duration,
-    ) -> Result<Option<Hold>, ImageError> {
-        Hold::take(&self.lock_path(digest), kind, wait)
-            .map_err(|error| self.lock_error(digest, error))
+    fn lock(&self, digest: &Digest, kind: Kind) -> Result<Option<Hold>, ImageError> {
+        Hold::take(&self.lock_path(digest), kind).map_err(|error| self.lock_error(digest, error))
     }
 
     fn lock_error(&self, digest: &Digest, error: io::Error) -> ImageError {

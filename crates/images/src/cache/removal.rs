@@ -1,7 +1,5 @@
 //! The removal of images: by name, by size, and of what a killed process has left.
 
-use std::time::Duration;
-
 use nixactions_store::remove_tree;
 
 use super::{Images, digest_of_hex};
@@ -110,7 +108,7 @@ impl Images {
                 continue;
             }
             // Its maker lives as long as it has the lock.
-            if let Ok(Some(_lock)) = self.lock(&digest, Kind::Alone, Duration::ZERO) {
+            if let Ok(Some(_lock)) = self.lock(&digest, Kind::Alone) {
                 // The next one tries again.
                 let _ = remove_tree(&entry.path());
                 if !self.place(&digest).exists() {
@@ -126,7 +124,7 @@ impl Images {
         digest: &Digest,
         in_use: &dyn Fn(&Digest) -> bool,
     ) -> Result<bool, ImageError> {
-        let Some(_lock) = self.lock(digest, Kind::Alone, Duration::ZERO)? else {
+        let Some(_lock) = self.lock(digest, Kind::Alone)? else {
             return Ok(false);
         };
         // The question comes after the lock: a run takes note of its images before it gives up its

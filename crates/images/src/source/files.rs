@@ -3,18 +3,20 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{Mode, OFlags};
 
+use super::Scratch;
 use crate::{ImageError, archive::Meter, compression};
 
-/// The most files of an archive that holds an image, and the most bytes of its plain content.
+/// The most files of an archive that holds an image.
 const FILES_MAX: usize = 100_000;
-const PLAIN_MAX: u64 = 64 << 30;
+/// The size of the buffer between two files, in bytes.
+const BUFFER: usize = 256 << 10;
 /// The most links in a row.
 const LINKS_MAX: usize = 8;
 
@@ -25,7 +27,7 @@ pub enum Root {
     Directory,
     /// A tar archive, which [`crate::Images`] unpacks.
     Archive,
-    /// A disk image, which systemd mounts.
+    /// Another file.
     Disk,
 }
 
@@ -78,9 +80,8 @@ enum Content {
 }
 
 impl Files {
-    /// Opens a directory or an archive. `scratch` is a directory for the plain content of a
-    /// compressed one.
-    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, ImageError> {
+    /// Opens a directory or an archive. The plain content of a compressed one goes to `scratch`.
+    pub(super) fn open(path: &Path, scratch: &Scratch<'_>) -> Result<Self, ImageError> {
         let meta = std::fs::metadata(path).map_err(|error| absent(path, error))?;
         let content = if meta.is_dir() {
             Content::Directory
@@ -170,22 +171,22 @@ impl Read for Section<'_> {
 
 /// Returns the file itself, or for a compressed one a file without a name that holds its plain
 /// content.
-fn uncompressed(path: &Path, mut file: File, scratch: &Path) -> Result<File, ImageError> {
+fn uncompressed(path: &Path, mut file: File, scratch: &Scratch<'_>) -> Result<File, ImageError> {
     let read = |error| ImageError::io("read", path, error);
     let mut magic = [0; 262];
     let count = file.read_at(&mut magic, 0).map_err(read)?;
     if count == magic.len() && magic[257..] == *b"ustar" {
         return Ok(file);
     }
-    let write = |error| ImageError::io("write a temporary file in", scratch, error);
+    let write = |error| ImageError::io("write a temporary file in", scratch.directory, error);
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let plain = rustix::fs::open(scratch, flags, Mode::RUSR | Mode::WUSR);
+    let plain = rustix::fs::open(scratch.directory, flags, Mode::RUSR | Mode::WUSR);
     let mut plain = File::from(plain.map_err(|errno| write(errno.into()))?);
     file.seek(SeekFrom::Start(0)).map_err(read)?;
     let no_archive = || ImageError::NoImage {
         path: path.to_owned(),
     };
-    let mut reader = compression::plain(file).map_err(read)?.take(PLAIN_MAX);
+    let mut reader = compression::plain(scratch.stop.reader(file)).map_err(read)?;
     // A file that is not an archive at all is not copied.
     let mut start = Vec::new();
     (&mut reader)
@@ -196,7 +197,27 @@ fn uncompressed(path: &Path, mut file: File, scratch: &Path) -> Result<File, Ima
         return Err(no_archive());
     }
     io::copy(&mut start.as_slice(), &mut plain).map_err(write)?;
-    io::copy(&mut reader, &mut plain).map_err(write)?;
+    let mut buffer = vec![0; BUFFER];
+    let mut written = start.len() as u64;
+    loop {
+        let count = reader
+            .read(&mut buffer)
+            .map_err(|source| ImageError::Broken {
+                archive: format!("`{}`", path.display()),
+                source,
+            })?;
+        if count == 0 {
+            break;
+        }
+        written += count as u64;
+        if written > scratch.bytes {
+            return Err(ImageError::TooLarge {
+                archive: format!("`{}`", path.display()),
+                limit: format!("{} bytes", scratch.bytes),
+            });
+        }
+        plain.write_all(&buffer[..count]).map_err(write)?;
+    }
     Ok(plain)
 }
 

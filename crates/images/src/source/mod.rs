@@ -17,6 +17,7 @@ use crate::{
     ImageError,
     hash::Hashing,
     image::{Digest, ImageSource},
+    stop::Stop,
     unpack::{Tree, Whiteouts},
 };
 use files::Files;
@@ -148,12 +149,20 @@ fn check(part: &Part, (size, found): (u64, Digest)) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Opens an image. `scratch` is a directory for the plain content of a compressed archive.
+/// The place for the plain content of a compressed archive.
+pub(crate) struct Scratch<'a> {
+    pub directory: &'a Path,
+    /// The most bytes of the content.
+    pub bytes: u64,
+    pub stop: &'a Stop,
+}
+
+/// Opens an image.
 pub(crate) fn open(
     source: &ImageSource,
     wanted: Option<&Digest>,
     login: &Login,
-    scratch: &Path,
+    scratch: &Scratch<'_>,
 ) -> Result<Opened<'static>, ImageError> {
     match source {
         ImageSource::Path(path) => layout::open(Files::open(path, scratch)?, wanted),

@@ -26,6 +26,7 @@ use rustix::{
 use crate::{
     ImageError,
     archive::{self, Entry, Kind, shown},
+    stop::Stop,
 };
 use finish::Directory;
 
@@ -75,6 +76,7 @@ impl Notes {
 pub(crate) struct Tree {
     root: OwnedFd,
     limits: Limits,
+    stop: Stop,
     /// The bytes and entries so far.
     bytes: u64,
     entries: u64,
@@ -82,8 +84,9 @@ pub(crate) struct Tree {
     is_root: bool,
     /// The metadata of directories by their names, which are set when all layers are there.
     directories: BTreeMap<Vec<u8>, Directory>,
-    /// The inodes of the files that the current layer has written.
-    written: HashSet<u64>,
+    /// The names that the current layer has written, each with the inode of its directory: a
+    /// directory may be reached by links, and a file may have names of other layers.
+    written: HashSet<(u64, Vec<u8>)>,
     /// The directory of the last entry and its name.
     last: Option<(Vec<u8>, OwnedFd)>,
     notes: Notes,
@@ -99,13 +102,14 @@ pub(crate) enum Whiteouts {
 
 impl Tree {
     /// Starts a tree in an empty directory.
-    pub(crate) fn new(path: &Path, limits: Limits) -> Result<Self, ImageError> {
+    pub(crate) fn new(path: &Path, limits: Limits, stop: Stop) -> Result<Self, ImageError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = fs::open(path, flags, Mode::empty())
             .map_err(|errno| ImageError::io("open", path, errno))?;
         let mut tree = Self {
             root,
             limits,
+            stop,
             bytes: 0,
             entries: 0,
             is_root: rustix::process::geteuid().is_root(),
@@ -142,6 +146,10 @@ impl Tree {
 
     /// Counts a file or directory.
     fn count(&mut self, archive: &str) -> Result<(), ImageError> {
+        self.stop.check().map_err(|source| ImageError::Broken {
+            archive: archive.to_owned(),
+            source,
+        })?;
         self.entries += 1;
         if self.entries <= self.limits.entries {
             return Ok(());
@@ -190,11 +198,16 @@ impl Tree {
                 return Ok(());
             }
         }
-        if let Ok(stat) = fs::statat(&parent, *name, AtFlags::SYMLINK_NOFOLLOW) {
-            self.written.insert(stat.st_ino);
-        }
+        self.note(&parent, name);
         self.last = Some((place::joined(parents), parent));
         Ok(())
+    }
+
+    /// Takes note of a name that the current layer has written.
+    fn note(&mut self, parent: &OwnedFd, name: &[u8]) {
+        if let Ok(stat) = fs::fstat(parent) {
+            self.written.insert((stat.st_ino, name.to_owned()));
+        }
     }
 
     /// Takes note of the metadata of the root itself.
@@ -262,8 +275,10 @@ impl Tree {
         let mut file = std::fs::File::from(file);
         let mut left = context.entry.size;
         loop {
-            let count = content
-                .read(&mut self.buffer)
+            let count = self
+                .stop
+                .check()
+                .and_then(|()| content.read(&mut self.buffer))
                 .map_err(|source| ImageError::Broken {
                     archive: context.archive.to_owned(),
                     source,

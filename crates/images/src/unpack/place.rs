@@ -71,9 +71,7 @@ impl Tree {
             Ok(()) => {
                 self.count(context.archive)?;
                 self.directories.insert(path.clone(), Directory::implied());
-                if let Ok(stat) = fs::statat(&parent, *name, fs::AtFlags::SYMLINK_NOFOLLOW) {
-                    self.written.insert(stat.st_ino);
-                }
+                self.note(&parent, name);
             }
             // A link is there that leads to nothing.
             Err(Errno::EXIST) => {

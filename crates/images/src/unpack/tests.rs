@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 use tempfile::TempDir;
 
 use super::{Limits, Notes, Tree, Whiteouts};
-use crate::ImageError;
+use crate::{ImageError, Stop};
 
 /// A layer that is being written.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Place {
 
     /// Unpacks layers, and checks that nothing outside has changed.
     fn unpack(&self, layers: &[Vec<u8>], limits: Limits) -> Result<(u64, Notes), ImageError> {
-        let mut tree = Tree::new(&self.root(), limits)?;
+        let mut tree = Tree::new(&self.root(), limits, Stop::default())?;
         let unpacked = layers
             .iter()
             .try_for_each(|layer| tree.add("the layer", layer.as_slice(), Whiteouts::Obeyed))
@@ -550,7 +550,28 @@ fn content_that_is_longer_than_its_entry_is_not_written() {
     let mut layer = Layer::default().file("a", "12").end();
     layer.truncate(1024);
     let endless = layer.as_slice().chain(io::repeat(0).take(4096));
-    let mut tree = Tree::new(&place.root(), Limits::default()).unwrap();
+    let mut tree = Tree::new(&place.root(), Limits::default(), Stop::default()).unwrap();
     tree.add("the layer", endless, Whiteouts::Obeyed).unwrap();
     assert_eq!(fs::read_to_string(place.root().join("a")).unwrap(), "12");
+}
+
+#[test]
+fn a_hard_link_of_a_layer_does_not_spare_the_older_name() {
+    let lower = Layer::default().dir("d").file("d/old", "1").end();
+    let link = |layer: Layer| layer.hard_link("new", "d/old");
+    for upper in [
+        link(Layer::default()).file("d/.wh.old", ""),
+        link(Layer::default()).file("d/.wh..wh..opq", ""),
+    ] {
+        let tree = Place::new().tree(&[lower.clone(), upper.end()]);
+        assert_eq!(tree, texts([("d", "/"), ("new", "1")]));
+    }
+    // What a layer has written by way of a link to its directory stays.
+    let lower = Layer::default().dir("d").file("d/old", "1").link("l", "d");
+    let upper = Layer::default()
+        .file("l/new", "2")
+        .file("d/.wh..wh..opq", "");
+    let tree = Place::new().tree(&[lower.end(), upper.end()]);
+    assert_eq!(tree.get("d/new").map(String::as_str), Some("2"), "{tree:?}");
+    assert!(!tree.contains_key("d/old"), "{tree:?}");
 }

@@ -72,7 +72,9 @@ impl Tree {
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(context.failed("remove files for", errno)),
         };
-        let is_spared = spare && self.written.contains(&stat.st_ino);
+        let is_spared = spare
+            && fs::fstat(parent)
+                .is_ok_and(|above| self.written.contains(&(above.st_ino, name.to_owned())));
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return if is_spared {
                 Ok(())

@@ -1,0 +1,281 @@
+//! The images that a plan names: unpacked before anything starts, and kept as long as a run that
+//! names them goes on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{StartError, note};
+use crate::{
+    error::escaped,
+    images::{self, Hold, ImageError, Images, Login, Progress, Stop},
+    interrupts::{Interrupted, Interrupts},
+    plan::{self, Container, Env, Plan},
+    roots::Unpacked,
+    store::{Liveness, StateDir, read_document},
+    unit::{ManagerKind, Placement, RunSpec},
+};
+use nixactions_core::{
+    image::{Digest, ImageSource},
+    spec::ImageSpec,
+};
+
+/// The variable with the size of all images together.
+const SIZE_VARIABLE: &str = "NIXACTIONS_IMAGES_SIZE";
+/// The time for which a signal waits until the files of an unfinished image are removed.
+const REMOVAL: Duration = Duration::from_secs(10);
+/// Variables of images that mean nothing to a job: it has a user and a home of its own.
+const OWN: [&str; 3] = ["HOME", "LOGNAME", "USER"];
+
+/// The unpacked images of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Obtained {
+    /// Their directories, by executor.
+    pub roots: BTreeMap<String, Unpacked>,
+    /// Their settings, by executor.
+    pub images: BTreeMap<String, ImageSpec>,
+    /// Locks that keep the images until the run's spec does.
+    pub holds: Vec<Hold>,
+}
+
+/// Returns the images of a state directory, with the size that the caller's environment sets.
+///
+/// # Errors
+/// Fails if that size cannot be parsed, or the current directory is gone.
+pub fn images_of(state: &Path) -> Result<Images, StartError> {
+    let state = std::path::absolute(state)
+        .map_err(|error| StartError::Here("the state directory", error))?;
+    let images = Images::new(&state);
+    match std::env::var(SIZE_VARIABLE) {
+        Ok(text) => match plan::size(&text) {
+            Some(size) => Ok(images.with_size(size)),
+            None => Err(StartError::ImagesSize { text }),
+        },
+        Err(_) => Ok(images),
+    }
+}
+
+/// Returns whether a run that goes on uses an image.
+pub fn is_in_use(state: &Path, digest: &Digest) -> bool {
+    let Ok(state) = StateDir::open(state) else {
+        return false;
+    };
+    // Where the runs cannot be read, nothing is known to be unused.
+    let Ok(runs) = state.runs() else { return true };
+    runs.iter().any(|id| {
+        let Ok(run) = state.run(id.as_str()) else {
+            // It has been removed.
+            return false;
+        };
+        match run.liveness() {
+            Liveness::Finished => false,
+            // A client that starts a run holds the locks of its images.
+            Liveness::Incomplete => false,
+            Liveness::Running | Liveness::Lost => match read_document::<RunSpec>(&run.spec()) {
+                Ok(spec) => spec.images.values().any(|image| image.digest == *digest),
+                Err(_) => run.spec().exists(),
+            },
+        }
+    })
+}
+
+/// An image that jobs of an executor need.
+struct Wanted {
+    executor: String,
+    from: From,
+    has_image_user: bool,
+}
+
+/// The place from which an image comes.
+enum From {
+    Image(ImageSource, Option<Digest>),
+    Archive(PathBuf),
+}
+
+impl From {
+    fn told(&self) -> String {
+        match self {
+            Self::Image(source, _) => source.to_string(),
+            Self::Archive(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// Unpacks all images that jobs of a plan use. Tells the user of each that takes time.
+pub(super) async fn obtain(
+    plan: &Plan,
+    state: &Path,
+    manager: ManagerKind,
+    interrupts: &mut Interrupts,
+) -> Result<Obtained, StartError> {
+    // Such a manager takes no root file systems at all.
+    if manager == ManagerKind::User {
+        return Ok(Obtained::default());
+    }
+    let wanted = wanted(plan)?;
+    if wanted.is_empty() {
+        return Ok(Obtained::default());
+    }
+    let images = images_of(state)?;
+    let state = state.to_owned();
+    let work = move |images: Images| all(&wanted, &images, &state);
+    unless_interrupted(images, interrupts, work).await?
+}
+
+/// Works on images, until a signal comes. Their unfinished files are removed then.
+///
+/// # Errors
+/// Fails with the signal.
+pub async fn unless_interrupted<T: Send + 'static>(
+    images: Images,
+    interrupts: &mut Interrupts,
+    work: impl FnOnce(Images) -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let images = images.with_stop(Stop::on(interrupts.mark().shared()));
+    let (send, mut receive) = oneshot::channel();
+    std::thread::spawn(move || {
+        // The receiver is gone only after a signal.
+        let _ = send.send(work(images));
+    });
+    tokio::select! {
+        found = &mut receive => {
+            interrupts.mark().check()?;
+            found.map_err(|_| StartError::Here("the images", io::ErrorKind::BrokenPipe.into()))
+        }
+        signal = interrupts.recv() => {
+            // The thread sees the mark that the signal has left, and removes its files.
+            let _ = tokio::time::timeout(REMOVAL, receive).await;
+            Err(Interrupted(signal).into())
+        }
+    }
+}
+
+/// Returns the images that jobs of a plan use.
+fn wanted(plan: &Plan) -> Result<Vec<Wanted>, StartError> {
+    let used: BTreeSet<&String> = plan
+        .jobs
+        .values()
+        .filter_map(|job| job.executor.as_ref())
+        .collect();
+    let executors = plan.executors.iter();
+    let mut wanted = Vec::new();
+    for (name, executor) in executors.filter(|(name, _)| used.contains(name)) {
+        let place = Placement::by(executor);
+        let Some(container) = place.container() else {
+            continue;
+        };
+        let from = from(&container).map_err(|source| StartError::Image {
+            executor: name.clone(),
+            source,
+        })?;
+        wanted.extend(from.map(|from| Wanted {
+            executor: name.clone(),
+            from,
+            has_image_user: container.image_user,
+        }));
+    }
+    Ok(wanted)
+}
+
+/// Returns the place of an executor's image. Returns `None` for a root that needs no unpacking.
+fn from(container: &Container<'_>) -> Result<Option<From>, ImageError> {
+    if let Some(image) = container.image {
+        let digest = image.digest.as_deref().map(str::parse).transpose()?;
+        return Ok(Some(From::Image(image.oci.parse()?, digest)));
+    }
+    let archive = container.root.filter(|root| {
+        // `roots` tells the faults of all other roots.
+        matches!(images::root_of(root), Ok(images::Root::Archive))
+    });
+    Ok(archive.map(|root| From::Archive(root.to_owned())))
+}
+
+/// Unpacks images one after the other.
+fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, StartError> {
+    let mut all = Obtained::default();
+    let login = Login::from_environment();
+    for wanted in wanted {
+        let told = wanted.from.told();
+        let mut progress = |progress: Progress| {
+            note(&escaped(&format!("image `{told}`: {progress}")));
+        };
+        let in_use = |digest: &Digest| is_in_use(state, digest);
+        let obtained = match &wanted.from {
+            From::Image(source, digest) => {
+                images.obtain(source, digest.as_ref(), &login, &in_use, &mut progress)
+            }
+            From::Archive(path) => images.obtain_archive(path, None, &in_use, &mut progress),
+        };
+        let obtained = obtained.map_err(|source| StartError::Image {
+            executor: wanted.executor.clone(),
+            source,
+        })?;
+        let image = obtained.image;
+        if obtained.is_new {
+            for left_out in &image.notes {
+                note(&escaped(&format!("image `{told}`: {left_out}")));
+            }
+        }
+        let text =
+            |text: String| Some(text).filter(|text| wanted.has_image_user && !text.is_empty());
+        let spec = ImageSpec {
+            digest: image.digest,
+            env: variables(&image.env),
+            user: text(image.user),
+            // A relative one starts at the root.
+            working_dir: text(image.working_dir).map(|directory| Path::new("/").join(directory)),
+        };
+        all.images.insert(wanted.executor.clone(), spec);
+        let unpacked = Unpacked {
+            directory: image.root,
+            source: told,
+        };
+        all.roots.insert(wanted.executor.clone(), unpacked);
+        all.holds.push(obtained.hold);
+    }
+    Ok(all)
+}
+
+/// Returns the variables of an image that a job gets.
+fn variables(env: &[String]) -> Env {
+    let pairs = env.iter().filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(name, value)| {
+            let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            is_name
+                && !name.starts_with("NIXACTIONS")
+                && !OWN.contains(name)
+                && !value.contains('\0')
+        })
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_images_have_names_and_are_not_the_jobs_own() {
+        let env = [
+            "A=b=c",
+            "HOME=/root",
+            "=x",
+            "NIXACTIONS_RUN=1",
+            "x y=1",
+            "PATH=/bin",
+            "none",
+            "N=a\0",
+        ];
+        let found = variables(&env.map(str::to_owned));
+        let expected = [("A", "b=c"), ("PATH", "/bin")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(found, expected.into_iter().collect());
+    }
+}

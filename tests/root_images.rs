@@ -1,0 +1,354 @@
+//! Jobs in the root file system of an image or of a tar archive: unpacked once before anything
+//! starts, with the image's variables and user, and kept as long as a run uses it.
+
+use nixactions_harness::{
+    CommandExt as _, Manager, SOON, Signal, bash, on_managers, wait_for, with,
+};
+use serde_json::{Value, json};
+
+on_managers!(an_image_is_unpacked_once_and_gives_its_variables on embedded, embedded_262, system_252, system_257, system_262);
+on_managers!(with_image_user_a_job_stands_for_the_images_user on embedded, system_252, system_257, system_262);
+on_managers!(a_tar_archive_is_a_root on embedded, system_252, system_257, system_262);
+on_managers!(an_image_that_a_run_uses_is_not_removed on embedded, system_252, system_257, system_262);
+on_managers!(an_image_that_cannot_be_used_is_refused on embedded, system_252, system_262);
+on_managers!(a_signal_during_unpacking_leaves_nothing on embedded, system_252, system_262);
+on_managers!(a_users_manager_refuses_images on user_262);
+
+const NONE: [&str; 0] = [];
+
+/// Makes a small root file system: a shell and some programs of the machine, a user `web`, and a
+/// file of each of the two users.
+const ROOT: &str = "mkdir -p $1/bin $1/etc $1/srv; cd /
+    for program in sh cat id ls; do
+        cp -L /bin/$program $1/bin/
+        ldd /bin/$program | grep -o '/[^ ]*' | while read -r library; do mkdir -p $1${library%/*}; cp -L $library $1$library; done
+    done
+    printf 'root:x:0:0::/root:/bin/sh\\nweb:x:999:998::/srv:/bin/sh\\n' >$1/etc/passwd
+    printf 'root:x:0:\\nwww:x:998:\\n' >$1/etc/group
+    echo of-root >$1/srv/root; echo of-web >$1/srv/web; chmod 644 $1/srv/*; chown 999:998 $1/srv/web";
+
+/// Makes an OCI layout of a root file system: `$1` from `$2`, for the architecture `$3`.
+const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd $1; tar --numeric-owner -C $2 -cf layer .
+    plain=$(sha256sum <layer | cut -d' ' -f1); gzip -n layer
+    put() { hex=$(sha256sum <$1 | cut -d' ' -f1); size=$(stat -c %s $1); mv $1 $blobs/$hex; }
+    put layer.gz; layer=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
+    cat >config <<EOF
+{\"architecture\":\"$3\",\"os\":\"linux\",\"config\":{\"Env\":[\"FROM_IMAGE=yes\",\"OVER=image\",\"HOME=/bad\",\"PATH=/bin:/of-image\"],\"User\":\"web\",\"WorkingDir\":\"/srv\"},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$plain\"]}}
+EOF
+    put config; config=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
+    cat >manifest <<EOF
+{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",$config},\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",$layer}]}
+EOF
+    put manifest
+    cat >index.json <<EOF
+{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:$hex\",\"size\":$size}]}
+EOF
+    echo '{\"imageLayoutVersion\":\"1.0.0\"}' >oci-layout; echo sha256:$hex";
+
+/// The files of a test. A machine's own root is an overlay, whose mounts cannot be id-mapped: the
+/// state directory is on a file system of its own there.
+struct Place<'a> {
+    manager: &'a Manager,
+    is_mounted: bool,
+}
+
+impl<'a> Place<'a> {
+    fn new(manager: &'a Manager) -> Self {
+        let is_mounted = manager.machine().is_some();
+        let state = manager.state_dir().display().to_string();
+        if is_mounted {
+            let mount = "mkdir -p $1; mount -t tmpfs -o mode=755 tmpfs $1";
+            manager.command(&["sh", "-ec", mount, "mount", &state]).ok();
+        }
+        Self {
+            manager,
+            is_mounted,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.manager.dir().join(name).display().to_string()
+    }
+
+    fn root(&self) -> String {
+        let root = self.path("rootfs");
+        let script = format!("set -eu; {ROOT}");
+        self.manager
+            .command(&["bash", "-c", &script, "root", &root])
+            .ok();
+        root
+    }
+
+    /// Makes an image. Returns its path and digest.
+    fn layout(&self, name: &str, root: &str, architecture: &str) -> (String, String) {
+        let path = self.path(name);
+        let script = format!("set -eu; {LAYOUT}");
+        let argv = ["bash", "-c", &script, "layout", &path, root, architecture];
+        let digest = self.manager.command(&argv).ok();
+        (path, digest.trim().to_owned())
+    }
+
+    fn image(&self) -> (String, String) {
+        let root = self.root();
+        self.layout("layout", &root, architecture())
+    }
+
+    /// Returns the digests of the unpacked images.
+    fn digests(&self) -> Vec<String> {
+        let list = self.manager.nixactions(&["image", "list", "--json"]).json();
+        let images = list.as_array().expect("a list");
+        let text = |image: &Value| image["digest"].as_str().expect("a digest").to_owned();
+        images.iter().map(text).collect()
+    }
+
+    fn has_no_unfinished_image(&self) -> bool {
+        let unpacking = self.manager.state_dir().join("images/unpacking");
+        let entries = std::fs::read_dir(self.manager.file(unpacking));
+        entries.is_ok_and(|mut entries| entries.next().is_none())
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            let state = self.manager.state_dir().display().to_string();
+            // The machine goes with its mounts, if this fails.
+            let _ = self.manager.command(&["umount", "--lazy", &state]).output();
+        }
+    }
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Returns a plan of these jobs, whose executor has these settings.
+fn plan(executor: Value, jobs: Value) -> Value {
+    let executor = with(json!({ "type": "systemd" }), executor);
+    let mut plan =
+        json!({ "version": 1, "name": "imaged", "executors": { "box": executor }, "jobs": jobs });
+    for job in plan["jobs"].as_object_mut().into_iter().flatten() {
+        job.1["executor"] = json!("box");
+    }
+    plan
+}
+
+fn an_image_is_unpacked_once_and_gives_its_variables(manager: &Manager) {
+    let place = Place::new(manager);
+    let (path, digest) = place.image();
+    let script = "cat /srv/root; echo from=$FROM_IMAGE; echo over=$OVER; echo path=$PATH; echo home=$HOME; echo new >/srv/root; echo pwd=$PWD
+        [ $PWD = $NIXACTIONS_WORKSPACE ]";
+    let executor =
+        json!({ "image": { "oci": path, "digest": digest }, "env": { "OVER": "executor" } });
+    let plan = plan(executor, json!({ "a": bash(script), "b": bash(script) }));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    for job in ["a", "b"] {
+        assert!(finished.lines(job).contains(&"of-root"), "{finished}");
+        assert_eq!(finished.value(job, "from"), "yes");
+        assert_eq!(finished.value(job, "over"), "executor");
+        assert_eq!(finished.value(job, "path"), "/bin:/of-image");
+        assert_eq!(finished.value(job, "home"), "/run/nixactions/job/work/home");
+    }
+    assert_eq!(place.digests(), [digest.as_str()]);
+    // The image is not read again, not even its source.
+    manager.command(&["rm", "-r", &path]).ok();
+    manager.run(&plan, &NONE).exits(0);
+    let files = manager
+        .state_dir()
+        .join("images")
+        .join(&digest["sha256:".len()..])
+        .join("root/srv/root");
+    assert_eq!(
+        std::fs::read_to_string(manager.file(files)).expect("it is there"),
+        "of-root\n"
+    );
+    finished.leaves_nothing(manager);
+}
+
+fn with_image_user_a_job_stands_for_the_images_user(manager: &Manager) {
+    let place = Place::new(manager);
+    let (path, _) = place.image();
+    let script = "echo pwd=$PWD; echo user=$(id -un) group=$(id -gn); echo more >>/srv/web; cat /srv/web
+        if echo more 2>/dev/null >>/srv/root; then exit 9; fi; if echo x 2>/dev/null >/new; then exit 8; fi
+        echo here >$NIXACTIONS_WORKSPACE/file; cat $NIXACTIONS_WORKSPACE/file; [ $HOME = /run/nixactions/job/work/home ]";
+    let executor = json!({ "image": { "oci": path }, "imageUser": true });
+    let mut job = bash(script);
+    let step = json!({ "bash": "[ $PWD = $NIXACTIONS_WORKSPACE ]", "workdir": "." });
+    job["steps"]
+        .as_array_mut()
+        .expect("it has steps")
+        .push(step);
+    let plan = plan(executor, json!({ "j": job }));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.value("j", "pwd"), "/srv");
+    assert_eq!(finished.value("j", "user"), "web group=www");
+    let lines = finished.lines("j");
+    assert!(
+        lines.contains(&"of-web") && lines.contains(&"here"),
+        "{lines:?}"
+    );
+    finished.leaves_nothing(manager);
+}
+
+fn a_tar_archive_is_a_root(manager: &Manager) {
+    let place = Place::new(manager);
+    let root = place.root();
+    for (name, option) in [
+        ("plain.tar", "--no-auto-compress"),
+        ("small.tar.gz", "--gzip"),
+    ] {
+        let path = place.path(name);
+        manager
+            .command(&[
+                "tar",
+                "--numeric-owner",
+                option,
+                "-C",
+                &root,
+                "-cf",
+                &path,
+                ".",
+            ])
+            .ok();
+        let plan = plan(
+            json!({ "root": path }),
+            json!({ "j": bash("cat /srv/root; echo changed >/srv/root") }),
+        );
+        for _ in 0..2 {
+            let finished = manager.run(&plan, &NONE).exits(0);
+            assert_eq!(finished.lines("j"), ["of-root"]);
+        }
+    }
+    assert_eq!(place.digests().len(), 2);
+    assert!(place.has_no_unfinished_image());
+}
+
+fn an_image_that_a_run_uses_is_not_removed(manager: &Manager) {
+    let place = Place::new(manager);
+    let (path, digest) = place.image();
+    let plan = plan(
+        json!({ "image": { "oci": path } }),
+        json!({ "j": bash("echo >here; while [ ! -e /end ]; do ls /proc >/dev/null; done"), }),
+    );
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "here");
+    let (code, said) = manager.refused(&["image", "remove", &digest]);
+    assert!(
+        code == 2 && said.contains("is in use") && said.contains("nixactions list"),
+        "{said}"
+    );
+    manager.nixactions(&["image", "clean"]).ok();
+    assert_eq!(place.digests(), [digest.as_str()]);
+    let mut clean = manager.nixactions(&["clean", "--keep=9"]);
+    clean.env("NIXACTIONS_IMAGES_SIZE", "1").ok();
+    assert_eq!(place.digests(), [digest.as_str()]);
+    run.signal_client(Signal::SIGINT);
+    run.end().exits(130);
+    manager.nixactions(&["image", "remove", &digest]).ok();
+    assert!(place.digests().is_empty());
+}
+
+fn an_image_that_cannot_be_used_is_refused(manager: &Manager) {
+    let place = Place::new(manager);
+    let root = place.root();
+    let (path, _) = place.layout("layout", &root, architecture());
+    let (foreign, _) = place.layout("foreign", &root, "s390x");
+    manager.command(&["rm", &format!("{root}/bin/sh")]).ok();
+    let (bare, _) = place.layout("bare", &root, architecture());
+    let broken = place.path("broken");
+    manager.command(&["cp", "-r", &path, &broken]).ok();
+    let spoil = "for file in $1/blobs/sha256/*; do if [ $(stat -c %s $file) -gt 9999 ]; then echo x >>$file; fi; done";
+    manager
+        .command(&["sh", "-ec", spoil, "spoil", &broken])
+        .ok();
+    let garbage = manager
+        .write("garbage", vec![7; 4096])
+        .display()
+        .to_string();
+    let refused = |executor: Value, expected: &str| {
+        let plan = plan(executor, json!({ "j": bash("true") }));
+        let path = manager.plan(&plan).display().to_string();
+        let (code, said) = manager.refused(&["run", &path]);
+        assert!(code == 2 || code == 3, "{said}");
+        assert!(
+            said.contains("executor `box`") && said.contains(expected),
+            "{expected}: {said}"
+        );
+    };
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    refused(
+        json!({ "image": { "oci": "/no/such/image" } }),
+        "does not exist",
+    );
+    refused(
+        json!({ "image": { "oci": garbage } }),
+        "is not an OCI archive",
+    );
+    refused(json!({ "image": { "oci": path, "digest": zeros } }), &zeros);
+    refused(json!({ "image": { "oci": foreign } }), "linux/s390x");
+    refused(
+        json!({ "image": { "oci": bare } }),
+        "neither /bin/bash nor /bin/sh",
+    );
+    refused(json!({ "image": { "oci": broken } }), "layer 1 of 1");
+    refused(
+        json!({ "image": { "oci": "docker://127.0.0.1:1/none:1" } }),
+        "cannot be reached",
+    );
+    refused(
+        json!({ "root": garbage }),
+        "neither a directory nor a tar archive",
+    );
+    assert!(place.has_no_unfinished_image());
+    assert!(manager.runs().is_empty(), "nothing was started");
+}
+
+fn a_signal_during_unpacking_leaves_nothing(manager: &Manager) {
+    let place = Place::new(manager);
+    let path = place.path("large.tar");
+    // A file of 4 GiB of zeros, in many members of gzip, takes long to unpack and little to read.
+    let make =
+        "mkdir $2; truncate -s 4G $2/large; tar --format=gnu -cf - -C $2 . | head -c 1M | gzip >$1
+        head -c 64M /dev/zero | gzip -1 >$2/zeros; for i in $(seq 64); do cat $2/zeros; done >>$1";
+    let from = place.path("from");
+    let argv = ["sh", "-ec", make, "make", &path, &from];
+    manager.command(&argv).ok();
+    let plan = plan(
+        json!({ "root": path }),
+        json!({ "j": { "steps": [{ "run": ["/bin/true"] }] } }),
+    );
+    let plan = manager.plan(&plan).display().to_string();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut command = manager.nixactions(&["run", &plan]);
+        let mut child = command
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let unpacking = manager.file(manager.state_dir().join("images/unpacking"));
+        wait_for(SOON, "the image to be unpacked", || {
+            std::fs::read_dir(&unpacking).ok()?.next().map(drop)
+        });
+        manager.signal(&child, signal);
+        let status = wait_for(SOON, "the program to end", || {
+            child.try_wait().ok().flatten()
+        });
+        assert!(!status.success());
+        assert!(place.has_no_unfinished_image(), "after {signal}");
+        assert!(place.digests().is_empty() && manager.runs().is_empty());
+    }
+}
+
+fn a_users_manager_refuses_images(manager: &Manager) {
+    let plan = plan(
+        json!({ "image": { "oci": "/no/such/image" } }),
+        json!({ "j": bash("true") }),
+    );
+    let path = manager.plan(&plan).display().to_string();
+    let (code, said) = manager.refused(&["run", &path]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("a user's manager cannot mount"), "{said}");
+}
