@@ -17,6 +17,8 @@ on_shared_managers!(
     times_that_a_job_forges_are_brought_within_the_run,
 );
 
+on_managers!(a_link_in_place_of_artifacts_leads_a_dependent_nowhere
+    on embedded_262, system_252, system_262, user_252, user_257, user_262);
 on_managers!(no_step_of_a_user_holds_the_places_of_other_jobs on user_252, user_257);
 
 const NONE: [&str; 0] = [];
@@ -147,6 +149,53 @@ fn no_step_holds_the_places_of_other_jobs(manager: &Manager) {
 
 fn no_step_of_a_user_holds_the_places_of_other_jobs(manager: &Manager) {
     no_step_holds_the_places_of_other_jobs(manager);
+}
+
+/// A job that needs this one binds its artifacts by path. The links lead to those of another run,
+/// and to the home of the manager's user.
+fn a_link_in_place_of_artifacts_leads_a_dependent_nowhere(manager: &Manager) {
+    let secret = manager.write("private/tree/file", "private\n");
+    let private = secret.ancestors().nth(2).expect("it is deep").display();
+    let saves = json!({ "outputs": { "dist": "dist" } });
+    let other = json!({ "version": 1, "name": "other", "jobs": {
+        "evil": with(bash("mkdir dist; echo private > dist/file"), saves.clone()),
+    } });
+    let other = manager.run(&other, &NONE).exits(0);
+    let theirs = manager.state_dir().join("runs").join(&other.id);
+    let theirs = theirs.join("jobs/evil").display().to_string();
+    for level in ["strict", "relaxed"] {
+        for (place, target) in [
+            ("artifacts/dist", format!("{theirs}/artifacts/dist")),
+            ("artifacts", format!("{theirs}/artifacts")),
+            ("artifacts/dist", private.to_string()),
+            ("work", format!("{theirs}/artifacts")),
+            ("out", format!("{theirs}/out")),
+            ("spec.json", format!("{theirs}/spec.json")),
+        ] {
+            let replace = format!(
+                "mkdir dist; echo own > dist/file
+                for job in ../.. /run/nixactions/job; do
+                    mv $job/{place} $job/old || rm -rf $job/artifacts/dist/ || true
+                    ln -sT {target} $job/{place} && echo replaced || true
+                    touch $job/new && echo made || true
+                done 2>/dev/null"
+            );
+            let look = "cat /run/nixactions/jobs/evil/artifacts/dist/tree/* \
+                /run/nixactions/jobs/evil/artifacts/dist/tree/*/* dist/file 2>/dev/null || true";
+            let plan = json!({ "version": 1, "name": "linked",
+                "executors": { "e": { "type": "systemd", "sandbox": level } },
+                "jobs": {
+                    "evil": with(with(bash(&replace), saves.clone()), json!({ "executor": "e" })),
+                    "takes": with(bash(look), json!({ "executor": "e", "needs": ["evil"], "inputs": ["dist"], "condition": "always()" })),
+                } });
+            let run = manager.run(&plan, &NONE);
+            let lines = run.lines("takes");
+            assert!(!lines.contains(&"private"), "{level}, {place}: {run}");
+            assert_eq!(run.lines("evil"), NONE, "{level}, {place}: {run}");
+            assert_eq!(run.code, Some(0), "{level}, {place}: {run}");
+            assert_eq!(lines, ["own", "own"], "{level}, {place}: {run}");
+        }
+    }
 }
 
 /// A step's way to its outputs, and what a job without a sandbox may write in its runner's place.

@@ -87,6 +87,8 @@ fn processes_that_know_secrets_may_leave_no_core(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "core", "jobs": {
         "secret": with(bash(&script), json!({ "envFrom": [["sh", "-c", provider]] })),
         "none": bash("ulimit -Hc"),
+        "zero": with(bash("grep '^Max core' /proc/self/limits | tr -s ' '"), json!({ "properties": { "LimitCORE": "0" } })),
+        "soft": with(bash("grep '^Max core' /proc/self/limits | tr -s ' '"), json!({ "properties": { "LimitCORE": "0:8" } })),
     } });
     let run = manager.run(&plan, &NONE).exits(0);
     let limit = "Max core file size 1 1 bytes ";
@@ -96,4 +98,10 @@ fn processes_that_know_secrets_may_leave_no_core(manager: &Manager) {
         "{run}"
     );
     assert_ne!(run.lines("none"), ["1"], "{run}");
+    assert_eq!(run.lines("zero"), [limit], "{run}");
+    assert_eq!(
+        run.lines("soft"),
+        ["Max core file size 1 8 bytes "],
+        "{run}"
+    );
 }

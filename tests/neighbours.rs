@@ -1,12 +1,14 @@
 //! The effects of a step on processes outside its job: limits, priorities, processors.
 
-use nixactions_harness::{Kind, Manager, Suite, bash, on_managers, with};
+use nixactions_harness::{CommandExt as _, Kind, Manager, Suite, bash, on_managers, with};
 use serde_json::json;
 
 on_managers!(a_step_changes_no_process_of_another_job
     on embedded_262, system_252, system_262, user_252, user_257, user_262);
 on_managers!(a_step_sets_no_limit_of_the_process_above_its_runner
     on embedded_262, system_252, system_262, user_252, user_257, user_262);
+on_managers!(a_later_job_of_the_same_user_has_none_of_its_keys
+    on embedded_262, system_252, system_262, user_252, user_262);
 
 const NONE: [&str; 0] = [];
 
@@ -85,4 +87,39 @@ fn a_step_sets_no_limit_of_the_process_above_its_runner(manager: &Manager) {
     } });
     let run = manager.run(&plan, &NONE).exits(0);
     assert_eq!(run.lines("tried"), ["77"], "{run}");
+}
+
+/// Keys of a user (user-keyring(7), persistent-keyring(7)) outlive its processes. `strict` denies
+/// the system calls.
+fn a_later_job_of_the_same_user_has_none_of_its_keys(manager: &Manager) {
+    // Perl's `syscall` takes numbers and texts: add_key, keyctl, request_key.
+    let keys = r#"perl -e '
+        my ($add, $control, $request) = `uname -m` =~ /x86_64/ ? (248, 250, 249) : (217, 219, 218);
+        my ($type, $name, $value) = ("user", "nixactions:left", "kept");
+        my $persistent = syscall($control, 22, -1, -2);
+        my @rings = (-3, -4, -5, $persistent > 0 ? $persistent : ());
+        for my $ring (@rings) {
+            print "found in a keyring\n" if syscall($control, 10, $ring, $type, $name, 0) > 0;
+        }
+        for my $ring (@rings) { print "no key\n" if syscall($add, $type, $name, $value, 4, $ring) < 0 }
+        print "uid=$<\n"'; sleep 0.3; kill -9 $PPID; sleep 1"#;
+    // All other ids that a job may get are taken. An id rests for ten seconds after its job.
+    let take =
+        "for id in $(seq 61187 65519); do echo \"u$id:x:$id:$id::/:/bin/sh\"; done >> /etc/passwd";
+    if manager.kind() != Kind::User {
+        manager.command(&["sh", "-c", take]).ok();
+    }
+    let plan = json!({ "version": 1, "name": "keys",
+        "executors": { "e": { "type": "systemd", "sandbox": "relaxed" } },
+        "jobs": { "j": with(bash(keys), json!({ "executor": "e" })) } });
+    let mut users: Vec<String> = Vec::new();
+    for _ in 0..4 {
+        let run = manager.run(&plan, &NONE);
+        let uid = run.value("j", "uid").to_owned();
+        assert_eq!(run.lines("j"), [format!("uid={uid}")], "{run}");
+        users.push(uid);
+    }
+    users.sort_unstable();
+    users.dedup();
+    assert!(users.len() < 4, "no user came twice: {users:?}");
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 on_shared_managers!(
     secrets_are_masked_however_they_are_printed,
+    names_of_steps_and_outputs_are_masked,
     what_steps_ask_to_be_masked_is_masked_from_then_on,
     a_mask_is_heard_however_long_it_is_and_before_the_other_stream,
     workflow_commands_are_heard_until_they_are_stopped,
@@ -184,6 +185,41 @@ fn command_lines() -> String {
         .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
         .map(|line| String::from_utf8_lossy(&line).into_owned())
         .collect()
+}
+
+/// The plan has the names, so its own file is not looked at.
+fn names_of_steps_and_outputs_are_masked(manager: &Manager) {
+    const SECRET: &str = "hunter2-named";
+    let said = format!(
+        "echo said; echo ::warning::look; echo {SECRET}=x >> $NIXACTIONS_OUTPUT; echo k=v >> $NIXACTIONS_OUTPUT; exit 3"
+    );
+    let plan = json!({ "version": 1, "name": "names", "jobs": { "j": {
+        "envFrom": [prints(&format!("export A={SECRET}"))],
+        "retry": { "maxAttempts": 2, "minTime": 0 },
+        "steps": [
+            { "name": format!("deploy {SECRET}"), "bash": said, "retry": { "maxAttempts": 2, "minTime": 0 } },
+            { "name": format!("skip {SECRET}"), "bash": "true" },
+            { "name": format!("clean {SECRET}"), "bash": "true", "condition": "always()" },
+        ] } } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    let record = run.record.to_string();
+    assert!(record.contains("deploy ***"), "{run}");
+    assert!(record.contains("\"k\":\"v\""), "{run}");
+    let logs = manager.nixactions(&["logs", &run.id]).ok();
+    let show = manager.nixactions(&["show", &run.id]).ok();
+    let read =
+        |path: &str| fs::read_to_string(manager.run_dir(&run.id).join(path)).expect("it is there");
+    for (place, text) in [
+        ("record", record),
+        ("journal", journal(manager, &run)),
+        ("logs", logs),
+        ("show", show),
+        ("client", format!("{:?} {}", run.events, run.stderr)),
+        ("job's events", read("jobs/j/out/events.jsonl")),
+        ("run's events", read("events.jsonl")),
+    ] {
+        assert!(!text.contains(SECRET), "{place}: {text}");
+    }
 }
 
 fn a_secret_is_nowhere_but_with_its_job(manager: &Manager) {

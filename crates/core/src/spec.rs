@@ -280,6 +280,10 @@ pub struct JobSpec {
     /// processes. The job shares its user and its process ids with them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guard_limits: bool,
+    /// Whether a user was made for the job. No other process has the user, and the runner removes
+    /// the user's keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_user: bool,
     /// The most jobs of the run that may run at once. Absent if there is no limit or
     /// systemd enforces it. If present, the runners enforce it with locks.
     pub slots: Option<u32>,

@@ -8,7 +8,6 @@ use super::{
     gate,
     job::Job,
     journal::Priority,
-    leave::hide_in_step,
     step::skipped,
     variables::StepResult,
     workspace::{self, WorkspaceError},
@@ -117,8 +116,6 @@ impl Job<'_> {
                     .into_iter()
                     .for_each(|warning| self.warn_once(warning));
             }
-            let mut record = record;
-            hide_in_step(&self.processes.journal.masker, &mut record);
             self.annotate();
             self.emit(EventKind::StepFinished {
                 job: spec.job.clone(),

@@ -18,6 +18,7 @@ use super::{
     env::{Environment, Level},
     gate::{self, NeedResult},
     journal::{Journal, Priority},
+    keys, leave,
     parent::{self, Past, Side, Tie},
     port::{self, Port},
     process::Processes,
@@ -121,6 +122,9 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     // The process above is of the job's user as well.
     if spec.guard_limits || spec.confine && above.is_some() {
         calls::guard().map_err(RunnerError::Guard)?;
+    }
+    if spec.own_user {
+        keys::forget();
     }
     let takes_slots = spec
         .slots
@@ -479,7 +483,8 @@ impl Job<'_> {
 
     /// Notes an event, to be written when the job next waits: each write wakes up the supervisor
     /// and every client that follows the run.
-    pub(super) fn emit(&mut self, event: EventKind) {
+    pub(super) fn emit(&mut self, mut event: EventKind) {
+        leave::hide_in_event(&self.processes.journal.masker, &mut event);
         self.port.note(event);
     }
 
@@ -497,6 +502,9 @@ impl Job<'_> {
     fn leave_result(mut self) -> Result<Conclusion, RunnerError> {
         if let Some(reason) = &self.reason {
             self.record.set_reason(reason);
+        }
+        if self.spec.own_user {
+            keys::forget();
         }
         self.hide_secrets();
         self.cut_record();

@@ -82,11 +82,11 @@ impl Journal {
 
     /// Returns the fields of a stream, in the protocol's form, for repeated use with
     /// [`Self::line`]. `step` is the step and its attempt, or `None` for output of the job as a
-    /// whole.
-    pub fn stream_fields(step: Option<(&str, u32)>, stream: &str) -> Vec<u8> {
+    /// whole. Hides secrets in the step's name.
+    pub fn stream_fields(&self, step: Option<(&str, u32)>, stream: &str) -> Vec<u8> {
         let mut fields = Vec::new();
         if let Some((name, attempt)) = step {
-            push_field(&mut fields, "NIXACTIONS_STEP", name);
+            push_field(&mut fields, "NIXACTIONS_STEP", &self.masker.text(name));
             push_field(&mut fields, "NIXACTIONS_ATTEMPT", &attempt.to_string());
         }
         push_field(&mut fields, "NIXACTIONS_STREAM", stream);
@@ -168,7 +168,7 @@ impl Journal {
             push_field(&mut fields, "NIXACTIONS_REASON", &code.to_string());
         }
         if let Some(step) = step {
-            push_field(&mut fields, "NIXACTIONS_STEP", step);
+            push_field(&mut fields, "NIXACTIONS_STEP", &self.masker.text(step));
         }
         let is_skip = step.is_none() || told.outcome == Conclusion::Skipped;
         let priority = if is_skip {

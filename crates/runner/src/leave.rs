@@ -1,4 +1,7 @@
-//! The annotations, reasons and outputs of a job, with secrets hidden.
+//! The annotations, reasons, names and outputs of a job, with secrets hidden.
+//!
+//! [`hide_in_event`] is the only way of events from a job to its run, and the journal hides secrets
+//! in its own fields. So no text leaves the runner with a secret that it knows.
 
 use std::fs;
 
@@ -7,7 +10,7 @@ use crate::{
     bounds,
     error::describe,
     event::EventKind,
-    record::{JobRecord, StepRecord},
+    record::{Annotation, JobRecord, StepRecord},
     spec::StepSpec,
     store,
 };
@@ -16,12 +19,7 @@ impl Job<'_> {
     /// Moves new annotations of steps into the job's record.
     pub(super) fn annotate(&mut self) {
         for mut annotation in self.processes.commands.annotations() {
-            let masker = &self.processes.journal.masker;
-            hide(masker, &mut annotation.message);
-            [&mut annotation.title, &mut annotation.file]
-                .into_iter()
-                .flatten()
-                .for_each(|text| _ = hide(masker, text));
+            hide_in_annotation(&self.processes.journal.masker, &mut annotation);
             self.emit(EventKind::Annotation {
                 job: self.spec.job.clone(),
                 annotation: annotation.clone(),
@@ -103,9 +101,13 @@ fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
         .steps
         .iter_mut()
         .for_each(|step| hide_in_step(masker, step));
+    record
+        .annotations
+        .iter_mut()
+        .for_each(|annotation| hide_in_annotation(masker, annotation));
     let mut names = Vec::new();
     record.outputs.retain(|name, value| {
-        let holds = hide(masker, value);
+        let holds = hide(masker, value) || hide(masker, &mut name.clone());
         if holds {
             names.push(name.clone());
         }
@@ -114,11 +116,30 @@ fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
     names
 }
 
-/// Hides secrets in a step's record, except in the step's name, which comes from the plan.
-pub(super) fn hide_in_step(masker: &Masker, step: &mut StepRecord) {
-    step.reason
-        .iter_mut()
-        .for_each(|reason| _ = hide(masker, reason));
+/// Hides secrets in all texts of an event.
+pub(super) fn hide_in_event(masker: &Masker, event: &mut EventKind) {
+    match event {
+        EventKind::StepStarted { name, .. } => _ = hide(masker, name),
+        EventKind::StepFinished { step, .. } => hide_in_step(masker, step),
+        EventKind::Annotation { annotation, .. } => hide_in_annotation(masker, annotation),
+        // The record of the end is looked at before, for the warnings.
+        _ => {}
+    }
+}
+
+fn hide_in_annotation(masker: &Masker, annotation: &mut Annotation) {
+    [&mut annotation.step, &mut annotation.message]
+        .into_iter()
+        .chain(&mut annotation.title)
+        .chain(&mut annotation.file)
+        .for_each(|text| _ = hide(masker, text));
+}
+
+fn hide_in_step(masker: &Masker, step: &mut StepRecord) {
+    [&mut step.name]
+        .into_iter()
+        .chain(&mut step.reason)
+        .for_each(|text| _ = hide(masker, text));
 }
 
 /// Hides secrets in a text. Returns whether there were any.

@@ -25,6 +25,7 @@ mod hash;
 mod interleave;
 mod job;
 mod journal;
+mod keys;
 mod leave;
 mod mask;
 mod output;

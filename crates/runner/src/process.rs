@@ -153,15 +153,13 @@ impl Processes {
         if let Some((name, attempt)) = step {
             self.commands.begin(name, attempt);
         }
+        let [of_out, of_err] =
+            ["stdout", "stderr"].map(|name| self.journal.stream_fields(step, name));
         let streams = |out, err| {
             let stopped = Stopped::default();
-            let stream = |pipe, name, priority| {
-                let fields = Journal::stream_fields(step, name);
-                Stream::new(pipe, fields, priority, stopped.clone())
-            };
             [
-                stream(out, "stdout", Priority::Info),
-                stream(err, "stderr", Priority::Notice),
+                Stream::new(out, of_out, Priority::Info, stopped.clone()),
+                Stream::new(err, of_err, Priority::Notice, stopped),
             ]
         };
         self.run_to(command, limits, streams).0

@@ -11,7 +11,7 @@ use std::{process, time::Duration};
 use super::{
     env::{Environment, Level},
     job::Job,
-    journal::{Journal, LINE_MAX, Priority},
+    journal::{LINE_MAX, Priority},
     mask::TooMuch,
     output::Kept,
     process::Ended,
@@ -126,8 +126,8 @@ impl Job<'_> {
 
     /// Shows a provider's standard error.
     fn complain(&mut self, said: &Kept) {
-        let fields = Journal::stream_fields(None, "stderr");
         let journal = &mut self.processes.journal;
+        let fields = journal.stream_fields(None, "stderr");
         let masked = journal.masker.bytes(&said.bytes).into_owned();
         for line in masked.split_inclusive(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\n").unwrap_or(line);

@@ -36,7 +36,7 @@ const OOM_SCORE: i32 = 500;
 /// The limit of core dumps at which the kernel makes none, in bytes. With 0, a program that core
 /// dumps are piped to (systemd-coredump(8)) still gets them and logs the process' environment. With
 /// 1, the pipe gets nothing either, and no core file fits (core(5)).
-const CORE_NONE: u64 = 1;
+pub(super) const CORE_NONE: u64 = 1;
 
 /// The features of a manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -417,6 +417,7 @@ fn job_unit(
             program: mounts.is_some(),
             root: place.root().map(|settings| (settings, root.tree())),
             own_pids: place.has_own_pids(context, job),
+            artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
             notify: !context.features.concurrency,
         };
         properties.extend(sandbox::properties(

@@ -143,6 +143,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         own_root: false,
         own_pids: false,
         guard_limits: false,
+        own_user: false,
         job_env: Env::new(),
         inputs_env: run.inputs.clone(),
         values: Values::default(),

@@ -242,6 +242,7 @@ impl<'a> Placement<'a> {
     /// Fits the instructions of a job's runner to its place.
     pub(super) fn fit(&self, context: &Context<'_>, job: &Job, spec: &mut JobSpec) {
         spec.own_pids = self.has_own_pids(context, job);
+        spec.own_user = self.wants_user(context.run, job);
         spec.guard_limits = self.shares_user(context) && !spec.own_pids;
         if let Self::Root(root) = self {
             spec.own_root = true;

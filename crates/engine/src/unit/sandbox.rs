@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Bind, JobPaths, ManagerKind, RUNNER, Root, RunPaths, RunSpec, Value};
+use super::{
+    Bind, JobPaths, ManagerKind, RUNNER, Root, RunPaths, RunSpec, Value, compile::CORE_NONE,
+};
 use crate::{
     ids::JobName,
     plan::{
@@ -134,6 +136,8 @@ pub(super) struct Needs<'a> {
     pub root: Option<(&'a Root<'a>, PathBuf)>,
     /// Whether the job has a PID namespace of its own.
     pub own_pids: bool,
+    /// The directories of the artifacts that the job saves.
+    pub artifacts: Vec<PathBuf>,
 }
 
 /// Returns the properties of a level. `own` is the job's directory, and `visible` holds the paths
@@ -167,6 +171,8 @@ pub(super) fn properties(
             flag("PrivateUsers"),
             text("ProtectSystem", "strict"),
             flag("PrivateTmp"),
+            // The system's manager does so by itself.
+            text("KeyringMode", "private"),
         ]),
     }
     properties.extend(is_on_host.then(|| text("ProtectHome", "tmpfs")));
@@ -227,13 +233,20 @@ pub(super) fn properties(
         .iter()
         .map(|path| Bind::new(path, &inside(path)))
         .collect();
-    if run.manager == ManagerKind::User {
-        // Under the system's manager these files belong to root. Here the job's user owns them.
-        readable.extend([own.out(), own.spec()].map(|path| {
+    let whole = Bind::new(own.path(), &view.own);
+    let writable = if run.manager == ManagerKind::User {
+        // Under the system's manager, the job's directory belongs to root. Here the job's user owns
+        // it: a step could replace its parts by links, which systemd follows for other jobs.
+        readable.push(whole);
+        let parts = [own.work()].into_iter().chain(needs.artifacts.clone());
+        let inside = |path: PathBuf| {
             let rest = path.strip_prefix(own.path()).unwrap_or(&path);
             Bind::new(&path, &view.own.join(rest))
-        }));
-    }
+        };
+        parts.map(inside).collect()
+    } else {
+        vec![whole]
+    };
     readable.push(Bind::new(&run.runner(), &view.runner));
     readable.extend(
         needs
@@ -268,10 +281,7 @@ pub(super) fn properties(
     }
     properties.extend([
         ("TemporaryFileSystem", Value::Pairs(empty)),
-        (
-            "BindPaths",
-            Value::Binds(vec![Bind::new(own.path(), &view.own)]),
-        ),
+        ("BindPaths", Value::Binds(writable)),
         ("BindReadOnlyPaths", Value::Binds(readable)),
     ]);
     properties
@@ -322,9 +332,14 @@ pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, v
         let known = parsed
             .into_iter()
             .filter(|property| property.since <= version);
-        properties.extend(
-            known.map(|property| (property.name, Value::Checked(property.value, text.clone()))),
-        );
+        properties.extend(known.map(|property| {
+            let value = match (property.name, property.value) {
+                // Under a limit of 0, a program that takes core dumps still gets them.
+                ("LimitCORE" | "LimitCORESoft", PropertyValue::U64(0)) => Value::U64(CORE_NONE),
+                (_, value) => Value::Checked(value, text.clone()),
+            };
+            (property.name, value)
+        }));
     }
 }
 

@@ -61,6 +61,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         own_root: false,
         own_pids: false,
         guard_limits: false,
+        own_user: false,
         slots: context.bound().filter(|_| !context.features.concurrency),
         matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
             group: matrix.group.clone(),
