@@ -8,10 +8,17 @@ use std::{
 };
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, SOON, Signal, bash, on_shared_managers, with,
+    CommandExt as _, Finished, Kind, Manager, SOON, Signal, bash, on_managers, on_shared_managers,
+    with,
 };
 use serde_json::{Value, json};
 
+on_managers!(
+    the_first_jobs_do_not_wait_for_the_supervisor on system_252, system_262, user_262
+);
+on_managers!(
+    jobs_that_systemd_refuses_fail_their_run on system_252, system_262, user_262,
+);
 on_shared_managers!(
     jobs_and_steps_follow_their_conditions,
     independent_jobs_run_at_the_same_time,
@@ -22,6 +29,91 @@ on_shared_managers!(
     at_most_max_parallel_jobs_run_at_once,
     exit_codes_tell_how_it_went,
 );
+
+/// Returns the types of a run's events, in order.
+fn types(run: &Finished) -> Vec<&str> {
+    let kinds = run.events.iter().map(|event| &event["event"]["type"]);
+    kinds.filter_map(Value::as_str).collect()
+}
+
+fn the_first_jobs_do_not_wait_for_the_supervisor(manager: &Manager) {
+    let plan = |concurrency: Value| {
+        let mut plan = json!({ "version": 1, "name": "first", "jobs": {
+            "j": bash("echo ran"),
+            "after": with(bash("echo $NEEDS_J_RESULT"), json!({ "needs": ["j"] })),
+        } });
+        if !concurrency.is_null() {
+            plan["concurrency"] = concurrency;
+        }
+        plan
+    };
+    let run = manager.run(&plan(Value::Null), &[""; 0]).exits(0);
+    let (lines, dependent) = (run.lines("j"), run.lines("after"));
+    assert_eq!((lines, dependent), (vec!["ran"], vec!["success"]), "{run}");
+    assert_eq!(
+        types(&run)[..3],
+        ["runCreated", "jobsSubmitted", "supervisorStarted"],
+        "{run}"
+    );
+    let submitted = |run: &Finished| {
+        types(run)
+            .iter()
+            .filter(|kind| **kind == "jobsSubmitted")
+            .count()
+    };
+    assert_eq!(submitted(&run), 1, "{run}");
+    run.leaves_nothing(manager);
+
+    // This one waits for its turn, so only the supervisor may submit its jobs.
+    let run = manager
+        .run(&plan(json!({ "group": "one" })), &[""; 0])
+        .exits(0);
+    assert_eq!(
+        types(&run)[..4],
+        [
+            "runCreated",
+            "supervisorStarted",
+            "groupEntered",
+            "jobsSubmitted"
+        ],
+        "{run}"
+    );
+    assert_eq!(submitted(&run), 1, "{run}");
+}
+
+/// The first call holds the supervisor's unit as well. systemd creates none of the units then.
+fn jobs_that_systemd_refuses_fail_their_run(manager: &Manager) {
+    let _ = manager.nixactions(&["list"]).ok();
+    let taken = "nixactions-refused-1-j.service";
+    manager
+        .command(&[
+            "systemd-run",
+            if manager.kind() == Kind::User {
+                "--user"
+            } else {
+                "--system"
+            },
+            "--unit",
+            taken,
+            "sleep",
+            "98962",
+        ])
+        .ok();
+    let plan = json!({ "version": 1, "name": "refused", "jobs": {
+        "j": bash("echo ran"),
+        "always": with(bash("echo ran"), json!({ "needs": ["j"], "condition": "always()" })),
+    } });
+    let run = manager.run(&plan, &[""; 0]).exits(1);
+    assert_eq!(run.id, "refused-1", "{run}");
+    assert_eq!(run.record["conclusion"], "failure", "{run}");
+    assert_eq!(run.record["reasonCode"], "submitFailed", "{run}");
+    assert!(
+        ["j", "always"].iter().all(|job| run.lines(job).is_empty()),
+        "{run}"
+    );
+    manager.systemctl(&["stop", taken]).ok();
+    run.leaves_nothing(manager);
+}
 
 fn jobs_and_steps_follow_their_conditions(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "conditions", "jobs": {

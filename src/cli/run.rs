@@ -48,7 +48,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
     }
     block_on(async {
         let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
-        let (plan, building) = args.target.built(state).await?;
+        let (plan, build_place) = args.target.built(state).await?;
         let request = Request {
             plan: &plan,
             state_dir: state,
@@ -62,7 +62,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             actor: args.actor.as_deref(),
         };
         let started = start(&request, &mut interrupts).await;
-        drop(building);
+        drop(build_place);
         show(started, interrupts, state, args.detach, args.output).await
     })
 }

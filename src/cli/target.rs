@@ -7,7 +7,7 @@ use crate::{
     language::{Argument, Named, Target},
     plan::{self, Plan, PlanError},
     start::StartError,
-    store::{Building, StateDir},
+    store::{BuildPlace, StateDir},
 };
 
 impl TargetArgs {
@@ -51,12 +51,12 @@ impl TargetArgs {
     pub(super) async fn built(
         &self,
         state: &Path,
-    ) -> Result<(PathBuf, Option<Building>), CliError> {
+    ) -> Result<(PathBuf, Option<BuildPlace>), CliError> {
         match self.target()? {
             Target::Plan(path) => Ok((path, None)),
             Target::Workflow(workflow) => {
-                let building = StateDir::create(state)?.building()?;
-                Ok((workflow.build(&building.link()).await?, Some(building)))
+                let place = StateDir::create(state)?.build_place()?;
+                Ok((workflow.build(&place.link()).await?, Some(place)))
             }
         }
     }

@@ -4,13 +4,13 @@
 //! nothing of runs, and leaves terminals to Nix.
 
 mod command;
-mod keep;
+mod gc_root;
 mod target;
 mod workflow;
 
 use std::{io, path::PathBuf, process::ExitStatus};
 
-pub use keep::{KeepError, is_collected, keep, store_path};
+pub use gc_root::{GcRootError, add_gc_root, is_collected, store_path};
 pub use target::{Argument, Named, Target, TargetError, Workflow};
 
 /// The error of getting a plan from Nix.

@@ -6,9 +6,9 @@
 
 mod command;
 mod environment;
+mod gc_root;
 mod git;
 mod head;
-mod keep;
 mod manager;
 mod obtain;
 mod place;
@@ -51,6 +51,7 @@ use crate::{
     programs,
     roots::{self, RootFault},
     store::{self, EventWriter, RunDir, RunLock, StateDir, StoreError},
+    supervisor,
     systemd::SystemdError,
     unit::{self, ManagerKind, Placement, RUNNER, RunSpec, SPEC_VERSION, UnitName},
 };
@@ -311,7 +312,7 @@ pub async fn start(
     if wants_source && source.is_none() {
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
-    notes.extend(keep::keep(&run, language::store_path(request.plan).as_deref()).await);
+    notes.extend(gc_root::add(&run, language::store_path(request.plan).as_deref()).await);
     let files = Files::Tree(source.as_ref());
     match launch(
         &state,
@@ -343,6 +344,7 @@ pub async fn start(
 /// Removes the files of a run that was not started.
 fn take_back(run: &RunDir, spec: &RunSpec) {
     store::forget_secrets(spec.secrets.as_ref());
+    store::remove_users(run.path());
     // If that fails, the run at least has no record.
     let _ = store::remove_tree(run.path());
 }
@@ -435,7 +437,9 @@ async fn launch(
     mark.check()?;
     let (notes, handed_over) = prepared?;
     match chosen {
-        Chosen::Running(_, manager) => manager.start(&unit::supervisor(spec), &[]).await?,
+        Chosen::Running(_, manager) => {
+            supervisor::launch(&manager, run, spec, plan, graph).await?;
+        }
         Chosen::Embedded => {
             let supervisor = unit::supervisor(spec);
             let containers = plan.executors.values().filter_map(Executor::container);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{
-    Choice, Files, StartError, Started, create_run, environment, keep, launch, manager,
+    Choice, Files, StartError, Started, create_run, environment, gc_root, launch, manager,
     runtime_directory, secrets, take_back, this_program,
 };
 use crate::{
@@ -235,7 +235,7 @@ pub async fn rerun(
         ),
     }];
     notes.extend(
-        keep::keep(
+        gc_root::add(
             &run,
             std::fs::read_link(reuse.from.workflow()).ok().as_deref(),
         )

@@ -29,7 +29,7 @@
 //! reads such files with care.
 
 #[cfg(feature = "runs")]
-mod building;
+mod build_place;
 #[cfg(feature = "runs")]
 mod concurrency;
 #[cfg(feature = "runs")]
@@ -69,7 +69,7 @@ use std::{
 };
 
 #[cfg(feature = "runs")]
-pub use building::Building;
+pub use build_place::BuildPlace;
 #[cfg(feature = "runs")]
 pub use concurrency::{Arrival, ConcurrencyGroup, GroupLock};
 pub use events::{Complaint, EventTail, EventWriter, News};

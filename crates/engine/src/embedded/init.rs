@@ -35,7 +35,7 @@ use super::{
     error::{At, StageError},
     instances::{self, Turn},
     mounts, read_spec,
-    trim::trim,
+    sparse::make_sparse,
 };
 use crate::store;
 
@@ -240,7 +240,7 @@ fn clear_up(spec: &Spec, cgroup: &Cgroup, console: &mut Console) {
         let _ = writeln!(console.log, "failed to remove the run's cgroup: {error}");
     }
     store::remove_users(&spec.run_dir);
-    if let Err(error) = trim(&spec.run_dir.join("journal")) {
+    if let Err(error) = make_sparse(&spec.run_dir.join("journal")) {
         let _ = writeln!(console.log, "failed to trim the journal: {error}");
     }
     if let Err(error) = store::remove_tree(&spec.run_dir.join(mounts::PRIVATE)) {

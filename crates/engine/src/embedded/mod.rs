@@ -31,7 +31,7 @@ mod instances;
 mod mounts;
 mod namespace;
 mod pid1;
-mod trim;
+mod sparse;
 mod units;
 
 use std::{

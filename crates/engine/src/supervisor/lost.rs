@@ -1,5 +1,5 @@
 //! Closes a run that has lost its supervisor for good: systemd will not start the supervisor again,
-//! as its unit is gone. A client calls this when it finds such a run.
+//! as its unit is gone or inactive. A client calls this when it finds such a run.
 
 use std::{
     fs,
@@ -44,7 +44,7 @@ pub fn reaches_manager(run: &RunDir, manager: ManagerKind) -> bool {
 /// its supervisor, or its jobs go on. Removes what a supervisor removes at the end of its run.
 ///
 /// The caller has found the run lost before: no client is starting it. From then on only the
-/// manager can start a supervisor, and only while the supervisor's unit is loaded.
+/// manager can start a supervisor, and only while the supervisor's unit is not inactive.
 ///
 /// # Errors
 /// Fails when the run directory or the manager cannot be used. The run is then not closed.
@@ -63,7 +63,9 @@ pub async fn close_lost(run: &RunDir, spec: &RunSpec, jobs: Jobs) -> Result<(), 
     // that name is loaded.
     let slice = UnitName::run_slice(run.id());
     let has_slice = manager.is_loaded(&slice).await?;
-    if manager.is_loaded(&UnitName::supervisor(run.id())).await? {
+    let supervisor = UnitName::supervisor(run.id());
+    let found = manager.list(&[supervisor.as_str()]).await?;
+    if found.iter().any(UnitState::is_pending) {
         return Ok(());
     }
     let busy = has_pending_services(&manager, run).await?;

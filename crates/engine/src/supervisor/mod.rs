@@ -9,6 +9,7 @@ mod engine;
 mod lost;
 mod state;
 mod status_line;
+mod submission;
 mod watch;
 mod wave;
 
@@ -19,6 +20,7 @@ use std::{
 
 pub use lost::{Jobs, close_lost, reaches_manager};
 use status_line::StatusLine;
+pub use submission::launch;
 
 use crate::{
     graph::{Graph, GraphError},

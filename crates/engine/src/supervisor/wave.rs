@@ -4,7 +4,10 @@
 //! time.
 
 use super::state::Jobs;
-use crate::graph::{Graph, JobIx};
+use crate::{
+    graph::{Graph, JobIx},
+    unit::{self, Context},
+};
 
 /// The most jobs that PID 1 has beyond those that may run at once. With more, each job costs PID
 /// 1 more (a layered DAG of 2,000 on 262: 9 ms a job with 256, 11 with 1,000). With fewer, there
@@ -34,6 +37,26 @@ struct Bound {
 }
 
 impl Queue {
+    /// Returns the queue of a run.
+    pub fn of(context: &Context<'_>) -> Self {
+        let groups = unit::matrix_groups(context.plan);
+        let bounded: Vec<(&str, u32)> = groups
+            .into_iter()
+            .filter_map(|(group, matrix)| Some((group, matrix.max_parallel?)))
+            .collect();
+        let group_of = context.graph.jobs().map(|ix| {
+            let matrix = context.job(ix).1.matrix.as_ref()?;
+            bounded
+                .binary_search_by_key(&matrix.group.as_str(), |(group, _)| group)
+                .ok()
+        });
+        let bounds: Vec<u32> = bounded
+            .iter()
+            .map(|(_, max_parallel)| *max_parallel)
+            .collect();
+        Self::new(context.run.max_parallel, group_of.collect(), &bounds)
+    }
+
     /// Returns the queue of a run that runs up to `max_parallel` jobs at once. `groups` holds the
     /// bounds of the matrices that have one, and `group_of` the index of each job's matrix in it.
     pub fn new(max_parallel: u32, group_of: Vec<Option<usize>>, groups: &[u32]) -> Self {

@@ -67,6 +67,18 @@ pub struct Wave {
     pub aux: Vec<TransientUnit>,
 }
 
+impl Wave {
+    /// Adds a unit that starts with the wave. No job waits for it.
+    pub fn add(&mut self, unit: TransientUnit) {
+        for (name, value) in &mut self.main.properties {
+            if let ("Wants", Value::StrList(names)) = (*name, value) {
+                names.push(unit.name.to_string());
+            }
+        }
+        self.aux.push(unit);
+    }
+}
+
 /// The input of the compiler: a plan, its graph and a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {

@@ -24,26 +24,6 @@ use crate::{
 const CLEANUP_DEADLINE: Duration = Duration::from_secs(CLEANUP_GRACE.as_secs() + 60);
 
 impl Engine<'_> {
-    /// Writes the files that the hooks need when they start.
-    pub(super) fn prepare_hooks(&self) -> Result<(), store::StoreError> {
-        for hook in [WorkspaceHook::Setup, WorkspaceHook::Cleanup] {
-            for executor in unit::executors_with(&self.context, hook) {
-                store::create_executor(&self.run, executor)?;
-                if let Some(spec) = unit::hook_spec(&self.context, executor, hook) {
-                    store::write_json(&self.run.hook(executor, hook).spec(), &spec, 0o600, false)?;
-                }
-            }
-        }
-        // Jobs of an executor without these hooks still share a directory.
-        for executor in self.context.plan.executors.keys() {
-            let shared = self.run.executor(executor);
-            if unit::has_hooks(&self.context, executor) && !shared.exists() {
-                store::create_executor(&self.run, executor)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Returns why a job cannot run, if the setup of its executor failed.
     pub(super) fn setup_failure(&self, ix: JobIx) -> Option<Reason> {
         let executor = unit::executor_of(&self.context, ix)?;

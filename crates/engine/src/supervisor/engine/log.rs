@@ -10,6 +10,7 @@ use nixactions_core::log::Stream;
 
 use super::*;
 use crate::{
+    programs,
     store::{Entries, JournalQuery, Mode},
     unit::ManagerKind,
 };

@@ -1,5 +1,4 @@
-//! Matrix groups: the files that their jobs share, and the end of a group after one of its jobs
-//! failed (`failFast`).
+//! The end of a matrix group after one of its jobs failed (`failFast`).
 //!
 //! As in a cancelled run, a flag is raised before the running jobs are signalled, so that a runner
 //! that starts later sees it.
@@ -19,30 +18,10 @@ use crate::{
     ids::JobName,
     reason::Reason,
     record::{Conclusion, JobRecord},
-    store::{self, StoreError},
-    supervisor::{state::State, wave::Queue},
-    unit::{self, Context, UnitName},
+    store,
+    supervisor::state::State,
+    unit::{self, UnitName},
 };
-
-/// Returns how many jobs may wait in PID 1, for the run and for each of its groups.
-pub(super) fn queue(context: &Context<'_>) -> Queue {
-    let groups = unit::matrix_groups(context.plan);
-    let bounded: Vec<(&str, u32)> = groups
-        .into_iter()
-        .filter_map(|(group, matrix)| Some((group, matrix.max_parallel?)))
-        .collect();
-    let group_of = context.graph.jobs().map(|ix| {
-        let matrix = context.job(ix).1.matrix.as_ref()?;
-        bounded
-            .binary_search_by_key(&matrix.group.as_str(), |(group, _)| group)
-            .ok()
-    });
-    let bounds: Vec<u32> = bounded
-        .iter()
-        .map(|(_, max_parallel)| *max_parallel)
-        .collect();
-    Queue::new(context.run.max_parallel, group_of.collect(), &bounds)
-}
 
 /// A matrix group that is being cancelled.
 #[derive(Debug)]
@@ -53,13 +32,6 @@ pub(super) struct CancelledGroup {
 }
 
 impl Engine<'_> {
-    /// Makes the files that the jobs of each group share.
-    pub(super) fn prepare_matrices(&self) -> Result<(), StoreError> {
-        unit::matrix_groups(self.context.plan)
-            .into_keys()
-            .try_for_each(|group| store::create_matrix(&self.run.matrix(group)))
-    }
-
     /// Cancels the other jobs of a matrix after its first failed job, if the matrix asks for it.
     pub(super) async fn fail_fast(&mut self, ix: JobIx) -> Result<(), SuperviseError> {
         let (job, plan) = self.context.job(ix);

@@ -33,6 +33,7 @@ use super::{
     SuperviseError,
     state::{self, Jobs},
     status_line::{self, StatusLine},
+    submission::Users,
     watch::{Change, Expected, TellTale, Watch},
     wave::Queue,
 };
@@ -45,11 +46,10 @@ use crate::{
     ids::JobName,
     overlay,
     plan::Plan,
-    programs,
     reason::{Reason, ReasonCode},
     record::{Conclusion, JobRecord, RanAt, RunRecord},
     status::{self, Cancellation, Claim, Condition, Ended, Evidence, Gate, StartEnd, Verdict},
-    store::{self, EventWriter, GroupLock, JobUsers, RunDir},
+    store::{self, EventWriter, GroupLock, RunDir},
     systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
     unit::{self, Context, Features, Placement, RunSpec, UnitName},
 };
@@ -97,8 +97,7 @@ pub struct Engine<'a> {
     superseded: Option<Reason>,
     /// The warnings that were given already.
     warned: BTreeSet<String>,
-    /// The users of jobs that this process makes; `None` where systemd makes them.
-    users: Option<JobUsers>,
+    users: Users<'a>,
     terminate: SignalStream,
     interrupt: SignalStream,
     status: StatusLine,
@@ -120,8 +119,8 @@ impl<'a> Engine<'a> {
         let terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
         let watch = Watch::new(&run.control())?;
-        let told = manager.signals().await?;
-        let features = Features::of_version(manager.version().await?);
+        let (told, version) = tokio::try_join!(manager.signals(), manager.version())?;
+        let features = Features::of_version(version);
         let past = run.load_events()?;
         let mut record = run.record_so_far()?;
         record.started_at = spec.created_at;
@@ -131,14 +130,10 @@ impl<'a> Engine<'a> {
             run: spec,
             features,
         };
-        let (users, no_room) = match users(&context) {
-            Ok(users) => (users, None),
-            Err(error) => (None, Some(submit::reason_of(&error))),
-        };
         let mut engine = Self {
             writer: EventWriter::open(&run.events(), 0o600)?,
             context,
-            queue: matrix::queue(&context),
+            queue: Queue::of(&context),
             jobs: Jobs::new(graph),
             pure: unit::pure_success(plan, graph),
             unit_prefix: UnitName::job_prefix(&spec.run),
@@ -148,7 +143,7 @@ impl<'a> Engine<'a> {
             failure: None,
             refused: None,
             status: StatusLine::ready(),
-            users,
+            users: Users::new(context),
             run,
             manager,
             told,
@@ -174,9 +169,6 @@ impl<'a> Engine<'a> {
             }
         }
         engine.take_over(&past).await?;
-        if let Some(reason) = no_room {
-            engine.fail_rest(reason).await?;
-        }
         Ok(engine)
     }
 
@@ -321,9 +313,7 @@ impl<'a> Engine<'a> {
             self.stop_slice().await?;
         }
         store::forget_secrets(self.context.run.secrets.as_ref());
-        if let Some(users) = &self.users {
-            users.remove_all();
-        }
+        self.users.remove_all();
         // Unmounts the workspaces of jobs that ended while no supervisor lived.
         self.context.graph.jobs().for_each(|ix| self.unmount(ix));
         let runtime = &self.context.run.runtime_directory;
@@ -500,16 +490,6 @@ impl<'a> Engine<'a> {
         );
         self.status.update(text, force)
     }
-}
-
-/// Returns the users of a run's jobs, if any job needs one.
-fn users(context: &Context<'_>) -> Result<Option<JobUsers>, store::StoreError> {
-    let mut jobs = context.graph.jobs();
-    if !jobs.any(|ix| unit::wants_user(context, ix)) {
-        return Ok(None);
-    }
-    let shell = programs::shell(&context.run.path);
-    JobUsers::of_run(&context.run.directory, &unit::home_inside(), &shell)
 }
 
 fn sleep_until(at: Instant) -> impl Future<Output = ()> {

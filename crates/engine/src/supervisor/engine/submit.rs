@@ -1,6 +1,6 @@
-//! Submits the next jobs to PID 1, and writes the files that they need when they start.
+//! Submits the next jobs to PID 1, and records those that PID 1 does not get.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
@@ -15,7 +15,7 @@ use crate::{
     record::{Conclusion, JobRecord},
     status::{self, Evidence, Gate, ServiceEvidence},
     store::{self, RunDir},
-    supervisor::{state::Change, wave},
+    supervisor::{state::Change, submission, wave},
     unit::{self, UnitName},
 };
 
@@ -33,7 +33,7 @@ impl Engine<'_> {
         else {
             return Ok(());
         };
-        if let Err(error) = self.prepare_jobs(number, &jobs) {
+        if let Err(error) = submission::prepare(&self.run, &self.context, number, &jobs) {
             return self.fail_rest(reason_of(&error)).await;
         }
         let names: Vec<JobName> = jobs
@@ -41,7 +41,7 @@ impl Engine<'_> {
             .map(|ix| self.context.graph.name(*ix).clone())
             .collect();
         // systemd could not make users either on a full disk, and their jobs would not start.
-        let mut users = match self.take_users(&jobs) {
+        let mut users = match self.users.take(&jobs) {
             Ok(users) => users,
             Err(error) => return self.fail_rest(reason_of(&error)).await,
         };
@@ -70,36 +70,13 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Makes the users of a wave's jobs, unless systemd makes them. Those of a wave that PID 1 does
-    /// not get are removed with the run.
-    ///
-    /// Fails if the disk is full.
-    fn take_users(&mut self, jobs: &[JobIx]) -> Result<BTreeMap<JobIx, String>, store::StoreError> {
-        let mut taken = BTreeMap::new();
-        let wanted = jobs
-            .iter()
-            .filter(|ix| unit::wants_user(&self.context, **ix));
-        for ix in wanted {
-            let Some(users) = &mut self.users else { break };
-            match users.take() {
-                Ok(user) => _ = taken.insert(*ix, user),
-                Err(error) if error.is_full() => return Err(error),
-                Err(error) => {
-                    tracing::warn!("{}, leaving it to systemd", describe(&error));
-                    break;
-                }
-            }
-        }
-        Ok(taken)
-    }
-
     /// Notes that a job is over, removes its user, and records how it ended. Returns its wave if
     /// the job was the wave's last.
     pub(super) fn finish(&mut self, ix: JobIx, record: JobRecord) -> Option<u32> {
         let left = self.jobs.apply(ix, Change::Finish(record.conclusion));
         let left = left.unwrap_or_default();
-        if let (Some(user), Some(users)) = (left.user, &mut self.users) {
-            users.release(user);
+        if let Some(user) = left.user {
+            self.users.release(user);
         }
         self.finished(ix, record);
         left.wave
@@ -126,45 +103,6 @@ impl Engine<'_> {
             let gate = self.gate(ix);
             self.give_up(ix, gate, (Conclusion::Failure, refused.clone()));
         }
-    }
-
-    /// Writes the files that the jobs of a wave need when they start.
-    fn prepare_jobs(&self, number: u32, jobs: &[JobIx]) -> Result<(), store::StoreError> {
-        if number == 0 {
-            self.prepare_slots()?;
-            self.prepare_matrices()?;
-            self.prepare_hooks()?;
-        }
-        for ix in jobs {
-            let (name, job) = self.context.job(*ix);
-            let paths = self.run.job(name);
-            store::create_job(
-                &paths,
-                &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
-            )?;
-            if let Some(spec) = unit::root_spec(&self.context, *ix) {
-                store::create_root(&self.run.root(name), &spec)?;
-            }
-            // A plain write suffices: the job starts only after the whole wave is written.
-            store::write_json_plainly(&paths.spec(), &unit::job_spec(&self.context, *ix), 0o644)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the locks of the run and of its matrix groups, where the manager does not count
-    /// running jobs itself.
-    fn prepare_slots(&self) -> Result<(), store::StoreError> {
-        if self.context.features.concurrency {
-            return Ok(());
-        }
-        let slots = self.run.slots();
-        if let Some(count) = self.context.bound() {
-            store::create_slots(&slots.run(), count)?;
-        }
-        unit::matrix_groups(self.context.plan)
-            .into_iter()
-            .filter_map(|(group, matrix)| Some((group, matrix.max_parallel?)))
-            .try_for_each(|(group, count)| store::create_slots(&slots.matrix(group), count))
     }
 
     /// Watches a job's events. The first `known` of them have been passed on already. The job was
@@ -231,7 +169,7 @@ fn is_full(place: &Path) -> bool {
 }
 
 /// Returns why the run fails, where this keeps PID 1 from getting its jobs.
-pub(super) fn reason_of(error: &store::StoreError) -> Reason {
+fn reason_of(error: &store::StoreError) -> Reason {
     let said = describe(error);
     if error.is_full() {
         Reason::DiskFull { what: said }

@@ -9,21 +9,21 @@ use std::{
 
 use nix::fcntl::{FallocateFlags, fallocate};
 
-/// The largest file to trim, in bytes. A larger one is full of messages.
+/// The largest file that is made sparse, in bytes. A larger one is full of messages.
 const MAX_FILE: u64 = 16 << 20;
 /// The size of a block, in bytes: a page, and a block of most file systems.
 const BLOCK: usize = 4096;
 
 /// Turns the empty blocks of the journal files below a directory into holes, which read the same.
 /// No process may be writing to the files.
-pub(super) fn trim(dir: &Path) -> io::Result<()> {
+pub(super) fn make_sparse(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            trim(&entry.path())?;
+            make_sparse(&entry.path())?;
         } else if kind.is_file() && entry.metadata()?.len() <= MAX_FILE {
-            trim_file(
+            make_file_sparse(
                 &mut OpenOptions::new()
                     .read(true)
                     .write(true)
@@ -34,7 +34,7 @@ pub(super) fn trim(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn trim_file(file: &mut File) -> io::Result<()> {
+fn make_file_sparse(file: &mut File) -> io::Result<()> {
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     let mut offset = 0;
@@ -74,7 +74,7 @@ mod tests {
         content[20 * BLOCK..21 * BLOCK].fill(2);
         fs::write(&path, &content).unwrap();
         let before = fs::metadata(&path).unwrap();
-        trim(dir.path()).unwrap();
+        make_sparse(dir.path()).unwrap();
         let after = fs::metadata(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), content);
         assert!(

@@ -7,10 +7,10 @@ use crate::{language, store::RunDir};
 
 /// Keeps a path in the store for a run. Returns a warning if that fails. The link is made in any
 /// case, to record the run's build.
-pub(super) async fn keep(run: &RunDir, path: Option<&Path>) -> Option<String> {
+pub(super) async fn add(run: &RunDir, path: Option<&Path>) -> Option<String> {
     let path = path?;
     let link = run.workflow();
-    let error = language::keep(path, &link).await.err()?;
+    let error = language::add_gc_root(path, &link).await.err()?;
     // Without the link, a rerun does not keep the build either, and does not warn again.
     let _ = std::os::unix::fs::symlink(path, &link);
     Some(format!(

@@ -16,7 +16,7 @@ const STORE: &str = "/nix/store";
 
 /// The error of keeping a path in the store.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepError {
+pub enum GcRootError {
     /// Nix is missing or was interrupted.
     #[error(transparent)]
     Nix(#[from] LanguageError),
@@ -55,7 +55,7 @@ pub fn is_collected(file: &Path) -> bool {
 ///
 /// # Errors
 /// Nix is missing or refuses. Then there is no link.
-pub async fn keep(path: &Path, link: &Path) -> Result<(), KeepError> {
+pub async fn add_gc_root(path: &Path, link: &Path) -> Result<(), GcRootError> {
     // Do not fetch the path: an existing path needs no fetching, and a missing one is useless here.
     let nix = Nix::program("nix-store").args(["--option", "substitute", "false", "--realise"]);
     let nix = nix.arg(path).arg("--add-root").arg(link).arg("--indirect");
@@ -64,7 +64,7 @@ pub async fn keep(path: &Path, link: &Path) -> Result<(), KeepError> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    Err(KeepError::Refused(
+    Err(GcRootError::Refused(
         said.lines()
             .last()
             .unwrap_or_default()

@@ -16,7 +16,7 @@ use super::{StateDir, StoreError, make_dir, remove_tree};
 
 /// A place for a build. Dropping the value removes the place.
 #[derive(Debug)]
-pub struct Building {
+pub struct BuildPlace {
     path: PathBuf,
     _lock: Flock<File>,
 }
@@ -26,7 +26,7 @@ impl StateDir {
     ///
     /// # Errors
     /// Fails with the path and the system's error.
-    pub fn building(&self) -> Result<Building, StoreError> {
+    pub fn build_place(&self) -> Result<BuildPlace, StoreError> {
         let all = self.path().join("building");
         make_dir(&all, 0o700)?;
         for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
@@ -40,7 +40,7 @@ impl StateDir {
             match fs::create_dir(&path) {
                 // Another process may have removed the new place as a leftover.
                 Ok(()) => match lock(&path) {
-                    Some(lock) if path.exists() => return Ok(Building { path, _lock: lock }),
+                    Some(lock) if path.exists() => return Ok(BuildPlace { path, _lock: lock }),
                     _ => {}
                 },
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -51,14 +51,14 @@ impl StateDir {
     }
 }
 
-impl Building {
+impl BuildPlace {
     /// Returns the path for the link to the result.
     pub fn link(&self) -> PathBuf {
         self.path.join("result")
     }
 }
 
-impl Drop for Building {
+impl Drop for BuildPlace {
     fn drop(&mut self) {
         // The next build removes a place that cannot be removed now.
         let _ = remove_tree(&self.path);
@@ -81,7 +81,7 @@ mod tests {
         let left = dir.path().join("building/1.0");
         fs::create_dir_all(&left).unwrap();
         std::os::unix::fs::symlink("/nowhere", left.join("result")).unwrap();
-        let [one, two] = [(); 2].map(|()| state.building().unwrap());
+        let [one, two] = [(); 2].map(|()| state.build_place().unwrap());
         assert_ne!(one.link(), two.link());
         assert!(!left.exists());
         drop(one);

@@ -1,0 +1,223 @@
+//! The files and users of a wave: its jobs find them when they start.
+//!
+//! The supervisor submits the waves of a run. The client submits the first one, in the call that
+//! starts the supervisor, so that the first jobs do not wait for it.
+
+use std::{cell::OnceCell, collections::BTreeMap};
+
+use jiff::Timestamp;
+
+use super::{
+    state::{Change, Jobs},
+    wave::{self, Queue},
+};
+use crate::{
+    error::describe,
+    event::{Event, EventKind},
+    graph::{Graph, JobIx},
+    plan::Plan,
+    programs,
+    store::{self, EventWriter, JobUsers, RunDir, StoreError},
+    systemd::{Manager, SystemdError},
+    unit::{self, Context, Features, RunSpec, Wave, WorkspaceHook},
+};
+
+/// Starts a run on a running manager: its supervisor and, if the run need not wait for its turn in
+/// a concurrency group, its first jobs. systemd creates all of these units or none.
+///
+/// # Errors
+/// Fails when systemd does not start the supervisor. If systemd only refuses the jobs, or their
+/// files cannot be written, the supervisor submits them again, and records what is wrong.
+pub async fn launch(
+    manager: &Manager,
+    run: &RunDir,
+    spec: &RunSpec,
+    plan: &Plan,
+    graph: &Graph,
+) -> Result<(), SystemdError> {
+    let supervisor = unit::supervisor(spec);
+    // A manager that re-executes itself does not answer. The call for the supervisor waits for it.
+    if plan.concurrency.is_none()
+        && let Ok(version) = manager.version().await
+    {
+        let context = Context {
+            plan,
+            graph,
+            run: spec,
+            features: Features::of_version(version),
+        };
+        if let Ok(Some(mut units)) = first_wave(run, &context) {
+            units.add(supervisor.clone());
+            if manager.start(&units.main, &units.aux).await.is_ok() {
+                return Ok(());
+            }
+        }
+    }
+    manager.start(&supervisor, &[]).await
+}
+
+/// Writes the files of the first wave, notes that it was submitted, and returns its units. Returns
+/// `None` if the supervisor must submit it.
+fn first_wave(run: &RunDir, context: &Context<'_>) -> Result<Option<Wave>, StoreError> {
+    let mut states = Jobs::new(context.graph);
+    // A run that repeats another one takes over some of its results.
+    for event in run.load_events()? {
+        if let EventKind::JobFinished { job, record } = event.event
+            && let Some(ix) = context.graph.ix(&job)
+        {
+            states.apply(ix, Change::Finish(record.conclusion));
+        }
+    }
+    let Some((number, jobs)) = wave::next_wave(&states, context.graph, &Queue::of(context)) else {
+        return Ok(None);
+    };
+    let users = Users::new(*context).take(&jobs)?;
+    let wanted = jobs.iter().filter(|ix| unit::wants_user(context, **ix));
+    if users.len() < wanted.count() {
+        // The client may have fewer rights than the supervisor.
+        return Ok(None);
+    }
+    prepare(run, context, number, &jobs)?;
+    let names = jobs.iter().map(|ix| context.graph.name(*ix).clone());
+    let submitted = Event {
+        at: Timestamp::now(),
+        event: EventKind::JobsSubmitted {
+            wave: number,
+            jobs: names.collect(),
+        },
+    };
+    // A supervisor that finds this event looks whether systemd has the units.
+    EventWriter::open(&run.events(), 0o600)?.append(&[submitted])?;
+    let pure = unit::pure_success(context.plan, context.graph);
+    Ok(Some(unit::wave(context, number, &jobs, &pure, &users)))
+}
+
+/// Writes the files that the jobs of a wave need when they start.
+pub(super) fn prepare(
+    run: &RunDir,
+    context: &Context<'_>,
+    number: u32,
+    jobs: &[JobIx],
+) -> Result<(), StoreError> {
+    if number == 0 {
+        prepare_slots(run, context)?;
+        unit::matrix_groups(context.plan)
+            .into_keys()
+            .try_for_each(|group| store::create_matrix(&run.matrix(group)))?;
+        prepare_hooks(run, context)?;
+    }
+    for ix in jobs {
+        let (name, job) = context.job(*ix);
+        let paths = run.job(name);
+        store::create_job(
+            &paths,
+            &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
+        )?;
+        if let Some(spec) = unit::root_spec(context, *ix) {
+            store::create_root(&run.root(name), &spec)?;
+        }
+        // A plain write suffices: the job starts only after the whole wave is written.
+        store::write_json_plainly(&paths.spec(), &unit::job_spec(context, *ix), 0o644)?;
+    }
+    Ok(())
+}
+
+/// Makes the locks of the run and of its matrix groups, where the manager does not count running
+/// jobs itself.
+fn prepare_slots(run: &RunDir, context: &Context<'_>) -> Result<(), StoreError> {
+    if context.features.concurrency {
+        return Ok(());
+    }
+    let slots = run.slots();
+    if let Some(count) = context.bound() {
+        store::create_slots(&slots.run(), count)?;
+    }
+    unit::matrix_groups(context.plan)
+        .into_iter()
+        .filter_map(|(group, matrix)| Some((group, matrix.max_parallel?)))
+        .try_for_each(|(group, count)| store::create_slots(&slots.matrix(group), count))
+}
+
+/// Writes the files that the hooks of executors need when they start.
+fn prepare_hooks(run: &RunDir, context: &Context<'_>) -> Result<(), StoreError> {
+    for hook in [WorkspaceHook::Setup, WorkspaceHook::Cleanup] {
+        for executor in unit::executors_with(context, hook) {
+            store::create_executor(run, executor)?;
+            if let Some(spec) = unit::hook_spec(context, executor, hook) {
+                store::write_json(&run.hook(executor, hook).spec(), &spec, 0o600, false)?;
+            }
+        }
+    }
+    // Jobs of an executor without these hooks still share a directory.
+    for executor in context.plan.executors.keys() {
+        let shared = run.executor(executor);
+        if unit::has_hooks(context, executor) && !shared.exists() {
+            store::create_executor(run, executor)?;
+        }
+    }
+    Ok(())
+}
+
+/// The users that this process makes for jobs.
+#[derive(Debug)]
+pub(super) struct Users<'a> {
+    context: Context<'a>,
+    /// Opened for the first job that needs a user. `None` where systemd makes the users.
+    pool: OnceCell<Option<JobUsers>>,
+}
+
+impl<'a> Users<'a> {
+    pub fn new(context: Context<'a>) -> Self {
+        Self {
+            context,
+            pool: OnceCell::new(),
+        }
+    }
+
+    /// Makes the users of a wave's jobs, unless systemd makes them. Those of a wave that PID 1 does
+    /// not get are removed with the run.
+    ///
+    /// # Errors
+    /// Fails if the disk is full.
+    pub fn take(&mut self, jobs: &[JobIx]) -> Result<BTreeMap<JobIx, String>, StoreError> {
+        let mut taken = BTreeMap::new();
+        let context = self.context;
+        for ix in jobs.iter().filter(|ix| unit::wants_user(&context, **ix)) {
+            let Some(users) = self.pool()? else { break };
+            match users.take() {
+                Ok(user) => _ = taken.insert(*ix, user),
+                Err(error) if error.is_full() => return Err(error),
+                Err(error) => {
+                    tracing::warn!("{}, leaving it to systemd", describe(&error));
+                    break;
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn pool(&mut self) -> Result<Option<&mut JobUsers>, StoreError> {
+        if self.pool.get().is_none() {
+            let run = self.context.run;
+            let shell = programs::shell(&run.path);
+            let users = JobUsers::of_run(&run.directory, &unit::home_inside(), &shell)?;
+            let _ = self.pool.set(users);
+        }
+        Ok(self.pool.get_mut().and_then(Option::as_mut))
+    }
+
+    /// Notes that the job of a user has ended.
+    pub fn release(&mut self, user: String) {
+        if let Some(users) = self.pool.get_mut().and_then(Option::as_mut) {
+            users.release(user);
+        }
+    }
+
+    /// Removes all users of the run after its jobs, also those that another process made.
+    pub fn remove_all(&self) {
+        let jobs = &mut self.context.graph.jobs();
+        if jobs.any(|ix| unit::wants_user(&self.context, ix)) {
+            store::remove_users(&self.context.run.directory);
+        }
+    }
+}
