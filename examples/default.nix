@@ -11,6 +11,7 @@ builtins.mapAttrs (_: file: import file { inherit nixactions pkgs; }) {
 
   artifacts = ./02-features/artifacts.nix;
   artifacts-paths = ./02-features/artifacts-paths.nix;
+  cleanup = ./02-features/cleanup.nix;
   conditions = ./02-features/conditions.nix;
   retry = ./02-features/retry.nix;
   timeout = ./02-features/timeout.nix;

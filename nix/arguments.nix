@@ -13,11 +13,15 @@ let
   optionsOf =
     level:
     lib.optionalAttrs (level != null) (
-      removeAttrs (import (./options + "/${level}.nix") { inherit lib types; }).options decided.${level}
+      removeAttrs (lib.filterAttrs (_: option: !(option.internal or false))
+        (import (./options + "/${level}.nix") { inherit lib types; }).options
+      ) decided.${level}
     );
   decided = {
     step = [
       "bash"
+      "script"
+      "shell"
       "deps"
       "package"
       "args"

@@ -73,6 +73,68 @@ let
     "cancelled"
   ];
 
+  # The contexts that are here or on GitHub.
+  knownContexts = [
+    "needs"
+    "steps"
+    "env"
+    "inputs"
+    "matrix"
+    "job"
+    "nixactions"
+    "github"
+    "runner"
+    "secrets"
+    "vars"
+    "strategy"
+  ];
+  either = first: second: if first != null then first else second;
+
+  # The status function that is probably meant by a name, or null.
+  misspelt =
+    written:
+    let
+      name = lib.toLower written;
+      near = lib.filter (words.differAtMost2 name) statusFunctions;
+      distance = lib.strings.levenshtein name;
+    in
+    if near == [ ] then null else lib.head (lib.sort (a: b: distance a < distance b) near);
+
+  # Returns a hint for a text that is an expression by its form and its names, or null.
+  expressionHint =
+    text:
+    let
+      result = read {
+        contexts = { };
+        has = _: true;
+      } text;
+      sign = if result ? error then null else result.sign;
+      wrapped = "an expression is wrapped: write ${
+        if stringLength text <= 80 then "`\${{ ${text} }}`" else "`\${{ … }}` around it"
+      }";
+    in
+    if sign == null then
+      null
+    else if sign ? context then
+      "${wrapped}; a program of this name is called by `command ${sign.context}…`"
+    else if misspelt sign.call != null then
+      "did you mean `${misspelt sign.call}()`?"
+    else if find arity sign.call != null then
+      wrapped
+    else
+      "unknown function `${sign.call}()`";
+
+  # Returns a hint for a text that calls a misspelt status function where bash has no call: at an
+  # end of the text, beside an operator, or in parentheses. Null where there is none.
+  callHint =
+    text:
+    let
+      calls = builtins.split "(^|[!(&|])[ ]*([A-Za-z_]+)[ ]*[(][ ]*[)][ ]*($|[&|)])" text;
+      functions = map (call: misspelt (elemAt call 1)) (lib.filter builtins.isList calls);
+      function = lib.findFirst (function: function != null) null functions;
+    in
+    if function == null then null else "did you mean `${function}()`?";
+
   # Returns the name of a set that is meant in any case, or null.
   find =
     set: name:
@@ -139,6 +201,7 @@ let
         isLiteral = false;
         faults = [ ];
         status = false;
+        sign = null;
       };
 
       binary =
@@ -180,13 +243,14 @@ let
               ) bad
             );
           status = left.status || right.status;
+          sign = either left.sign right.sign;
         };
 
       unary =
         depth: at:
         if isSign "!" at then
           andThen (deeper depth unary (at + 1)) (
-            of: value "simple" of.next // { inherit (of) faults status; }
+            of: value "simple" of.next // { inherit (of) faults status sign; }
           )
         else
           andThen (primary depth at) (first: if first.isLiteral then first else postfix depth first);
@@ -195,6 +259,7 @@ let
         depth: of:
         let
           at = of.next;
+          sign = either of.sign (if of.isContext or false then { context = of.written; } else null);
           lookedUp =
             name: next:
             let
@@ -205,8 +270,15 @@ let
               written = "${of.written}.${name}";
               faults = of.faults ++ looked.faults;
               inherit (of) status;
+              inherit sign;
             };
-          star = next: value "any" next // { inherit (of) faults status written; };
+          star =
+            next:
+            value "any" next
+            // {
+              inherit (of) faults status written;
+              inherit sign;
+            };
         in
         if isSign "." at then
           if isSign "*" (at + 1) then
@@ -232,6 +304,7 @@ let
                 // {
                   faults = index.faults ++ looked.faults;
                   status = of.status || index.status;
+                  sign = either sign index.sign;
                 }
               )
             )
@@ -270,6 +343,7 @@ let
             value (if known == null then "any" else contexts.${known}) (at + 1)
             // {
               written = token.name;
+              isContext = lib.elem (lib.toLower token.name) knownContexts;
               faults = lib.optional (
                 known == null
               ) "`${token.name}`, which is not a context: ${words.hint token.name (lib.attrNames contexts)}";
@@ -337,6 +411,7 @@ let
         value (if name == null || name == "fromJSON" then "any" else "simple") read.next
         // {
           status = lib.elem name statusFunctions || lib.any (argument: argument.status) read.arguments;
+          sign.call = written;
           faults =
             lib.concatMap (argument: argument.faults) read.arguments
             ++ (
@@ -445,6 +520,31 @@ let
 in
 {
   inherit read segments;
+
+  # Returns a hint for a text of bash that is probably meant as an expression, or null. `spaced` is
+  # the text with plain spaces for all white space.
+  bashHint =
+    text: spaced:
+    let
+      hint =
+        if
+          lib.any (sign: lib.hasInfix sign text) [
+            "("
+            "."
+            "["
+          ]
+        then
+          expressionHint text
+        else
+          null;
+    in
+    if hint != null || !lib.hasInfix "(" text then hint else callHint spaced;
+
+  # Returns whether a text has an expression in it that uses a function or a context.
+  isUsedIn =
+    text:
+    lib.hasInfix "\${{" text
+    && lib.any (part: part ? expression && expressionHint part.expression != null) (segments text);
 
   # Returns the expression that a whole text is, without its braces, or null.
   whole =

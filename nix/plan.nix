@@ -38,6 +38,26 @@ let
     continueOnError = unless false level.continueOnError;
   };
 
+  # The step with what `defaults` say. As on GitHub, they do not reach actions.
+  completed =
+    job: step:
+    let
+      from =
+        field:
+        lib.findFirst (value: value != null) null (
+          [ step.${field} ]
+          ++ lib.optionals (!step.isAction) [
+            job.defaults.${field}
+            config.defaults.${field}
+          ]
+        );
+    in
+    step
+    // {
+      shell = from "shell";
+      workdir = from "workdir";
+    };
+
   step =
     step:
     given (
@@ -48,15 +68,32 @@ let
         name = unless null (nameOf step);
         workdir = unless null step.workdir;
         run = [ (lib.getExe (program "step" step)) ] ++ step.args;
+        post = if step.post == null then types.fromAbove else post step step.post;
       }
     );
+  post =
+    step: post:
+    let
+      named = post // {
+        name = if post.name == null then "post" else post.name;
+        shell = if post.shell == null then step.shell else post.shell;
+      };
+    in
+    given {
+      inherit (post) env timeout;
+      continueOnError = unless false post.continueOnError;
+      name = unless null post.name;
+      workdir = unless null post.workdir;
+      run = [ (lib.getExe (program "post" named)) ] ++ post.args;
+    };
 
   # The name of a script without one, as in the engine: the beginning of its first line. A path in
   # the store is long, and its beginning says nothing.
   nameOf =
     step:
     let
-      lines = lib.splitString "\n" (builtins.substring 0 200 step.bash);
+      script = if step.bash != null then step.bash else step.script;
+      lines = lib.splitString "\n" (builtins.substring 0 200 script);
       line = lib.findFirst (line: line != null) null (
         map (builtins.match "[ \t]*([ -~]*[!-~])[ \t]*") lines
       );
@@ -64,7 +101,7 @@ let
         lib.filter builtins.isString (builtins.split "${builtins.storeDir}/[0-9a-z]{32}-" (lib.head line))
       );
     in
-    if step.name != null || step.bash == null || line == null then
+    if step.name != null || script == null || line == null then
       step.name
     else if lib.stringLength text > 40 then
       builtins.substring 0 40 text + "…"
@@ -91,7 +128,7 @@ let
       }
     )
     // {
-      steps = map step (job.steps ++ job.actions);
+      steps = map (written: step (completed job written)) (job.steps ++ job.actions);
     };
   matrix = matrix: given (matrix // { maxParallel = unless null matrix.maxParallel; });
   needs =
@@ -123,7 +160,7 @@ let
     {
       jobName = name;
       inherit (job) env;
-      actionDerivations = map action (job.steps ++ job.actions);
+      actionDerivations = map (step: action (completed job step)) (job.steps ++ job.actions);
       saved = lib.mapAttrsToList (name: path: { inherit name path; }) job.outputs;
       restored = job.inputs;
     };
@@ -135,8 +172,8 @@ let
     built
     // {
       passthru = built.passthru or { } // {
+        bash = if step.bash != null then step.bash else step.script;
         inherit (step)
-          bash
           condition
           deps
           env

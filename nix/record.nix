@@ -48,7 +48,6 @@ let
     run = "bash";
     runs-on = "executor";
     runsOn = "executor";
-    script = "bash";
     timeout-minutes = "timeout";
     when = "condition";
     working-directory = "workdir";

@@ -9,14 +9,15 @@ let
     let
       base = value.package or null;
       of = value: { inherit file value; };
+      ofAction = action: of (if builtins.isAttrs action then action // { isAction = true; } else action);
       weak = definition: definition // { value = lib.mapAttrs (_: lib.mkDefault) definition.value; };
     in
     if value ? action then
-      [ (of value.action) ]
+      [ (ofAction value.action) ]
     else if lib.isDerivation value then
       [ (of { package = value; }) ]
     else if builtins.isAttrs base && base ? action then
-      map weak (types.definitions (of base.action)) ++ [ (of (removeAttrs value [ "package" ])) ]
+      map weak (types.definitions (ofAction base.action)) ++ [ (of (removeAttrs value [ "package" ])) ]
     else
       [ (of value) ];
 in

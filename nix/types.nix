@@ -220,6 +220,35 @@ lib.fix (
       value: value != "" && !lib.hasPrefix "/" value && isPath value && hasComponents value
     );
 
+    artifactPath =
+      text "artifactPath"
+        "path inside the workspace: relative and without `..` and expressions (values that dependents read are in `outputsFrom`)"
+        (value: workspacePath.check value && !contains "\${{" value);
+
+    # The same, also with expressions. What they come to shows in the run.
+    workdir =
+      text "workdir"
+        "path inside the workspace: relative and without `..`; an absolute one begins with `\${{ nixactions.workspace }}`"
+        isWorkdir;
+    isWorkdir =
+      value:
+      let
+        parts = expression.segments value;
+        # A name stands for the unknown values.
+        known = lib.concatMapStrings (part: part.text or "x") parts;
+        variable = name: value == name || lib.hasPrefix "${name}/" value;
+      in
+      if contains "\${{" value then
+        lib.any (part: part ? error) parts || workspacePath.check known
+      else
+        workspacePath.check value
+        && !lib.any variable [
+          "$NIXACTIONS_WORKSPACE"
+          "\${NIXACTIONS_WORKSPACE}"
+          "$GITHUB_WORKSPACE"
+          "\${GITHUB_WORKSPACE}"
+        ];
+
     hostPath = text "hostPath" "path on the host, as a text: absolute and without `..`" (
       value: lib.hasPrefix "/" value && isPath value
     );
@@ -298,7 +327,48 @@ lib.fix (
       value: compact value != ""
     );
 
+    # The program of a script, as a list of its path and its arguments, or a name that
+    # write-script.nix knows.
+    shell =
+      checked "shell"
+        "shell: `bash`, `sh`, `python`, a package, or a list of a package or program and its arguments, one with `{0}` for the script's file"
+        (
+          value:
+          lib.elem value [
+            "bash"
+            "sh"
+            "python"
+          ]
+          || lib.isDerivation value
+          || builtins.isList value && value != [ ] && isShell (lib.head value) (lib.tail value)
+        )
+      // {
+        merge =
+          loc: defs:
+          let
+            value = lib.mergeOneOption loc defs;
+            program = lib.head value;
+          in
+          if builtins.isString value then
+            value
+          else if builtins.isList value then
+            [ (if builtins.isString program then program else lib.getExe program) ] ++ lib.tail value
+          else
+            [
+              (lib.getExe value)
+              "{0}"
+            ];
+      };
+    isShell =
+      program: arguments:
+      (lib.isDerivation program || argument.check program && isProgram program && !contains "{0}" program)
+      && lib.all argument.check arguments
+      && lib.any (contains "{0}") arguments;
+
     inherit conditionOf;
+    # Returns a hint for a condition in bash that is probably meant as an expression, or null.
+    bashHint =
+      value: expression.bashHint (trim value) (lib.replaceStrings spaces (map (_: " ") spaces) value);
     condition =
       text "condition"
         "condition: `success()`, `failure()`, `always()` or `cancelled()`, an expression with them or in one `\${{ }}`, or a bash script without them"

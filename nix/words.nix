@@ -3,6 +3,15 @@
 rec {
   quoted = lib.concatMapStringsSep ", " (name: "`${name}`");
 
+  # Returns whether two texts differ by at most two changes of a character. The function of nixpkgs
+  # with this meaning errs where a doubled character is missing.
+  differAtMost2 =
+    a: b:
+    let
+      longer = lib.stringLength a - lib.stringLength b;
+    in
+    longer <= 2 && longer >= -2 && lib.strings.levenshtein a b <= 2;
+
   # The names similar to a given one, the most similar first. Names that differ in half of their
   # length are left out, unless only the order of characters differs.
   near =
@@ -12,7 +21,7 @@ rec {
       characters = text: lib.sort builtins.lessThan (lib.stringToCharacters text);
       isNear =
         other:
-        lib.strings.levenshteinAtMost 2 name other
+        differAtMost2 name other
         && (
           2 * distance other < lib.max (lib.stringLength name) (lib.stringLength other)
           || characters name == characters other

@@ -179,7 +179,7 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
     let from_github = fs::read_to_string(repository().join("docs/from-github-actions.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     // Packages that the stand-in for nixpkgs lacks.
-    let head = "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" ] (_: given.pkgs.git) // given.pkgs; in";
+    let head = "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" \"perl\" ] (_: given.pkgs.git) // given.pkgs; in";
     let mut seen = 0;
     assert!(
         readme.contains("\n```nix workflow\n"),
@@ -292,6 +292,17 @@ fn plan_with(place: &str, text: &str) -> Value {
         "step" => step = json!({ "bash": "true", "name": text }),
         "workdir" => step = json!({ "bash": "true", "workdir": text }),
         "script" => step = json!({ "bash": text }),
+        "shell" => step = json!({ "bash": "true", "shell": text }),
+        "shellProgram" => step = json!({ "bash": "true", "shell": [text, "{0}"] }),
+        "shellArgument" => step = json!({ "bash": "true", "shell": ["a", text] }),
+        "defaultWorkdir" => job = json!({ "defaults": { "workdir": text } }),
+        "workflowWorkdir" => workflow = json!({ "defaults": { "workdir": text } }),
+        "postEnv" => {
+            step = json!({ "id": "a", "bash": "true", "post": { "bash": "true", "env": { "A": text } } })
+        }
+        "postWorkdir" => {
+            step = json!({ "bash": "true", "post": { "bash": "true", "workdir": text } })
+        }
         other => panic!("unknown place `{other}`"),
     }
     let steps: Vec<_> = [Some(step), second].into_iter().flatten().collect();

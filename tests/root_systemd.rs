@@ -348,7 +348,10 @@ fn a_root_that_cannot_be_used_is_refused(manager: &Manager) {
     let empty = manager.open_directory("empty");
     let file = manager.write("file", "no image");
     refused(json!({ "root": "/no/such/root" }), "`/no/such/root`");
-    refused(json!({ "root": file }), "neither a directory nor a tar archive");
+    refused(
+        json!({ "root": file }),
+        "neither a directory nor a tar archive",
+    );
     refused(json!({ "root": empty }), "neither /bin/bash nor /bin/sh");
     let image = or_skip!(manager.image());
     let bind = json!([{ "source": "/no/such/source" }]);

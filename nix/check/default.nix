@@ -10,6 +10,7 @@
 #   variables.nix   names that the engine itself sets; inputs of a run
 #   secrets.nix     warnings of what looks like a secret
 #   retries.nix     warnings of waits that are cut
+#   literals.nix    warnings of expressions that stand for themselves
 api@{ lib, types, ... }:
 # The workflow as the user wrote it, for its lines, and its options.
 workflow: config:
@@ -69,6 +70,7 @@ let
   warnings =
     checks ./secrets.nix
     ++ checks ./retries.nix
+    ++ checks ./literals.nix
     ++ map (name: "${context.at name}: `actions` is the older name of `steps`: rename it") (
       lib.filter (name: jobs.${name}.actions != [ ]) names
     );

@@ -24,6 +24,24 @@ let
     conclusion = "simple";
   };
 
+  # The contexts that are the same for all jobs of a run.
+  ofRun = {
+    env = texts;
+    inputs = simple (lib.attrNames config.inputs);
+    nixactions = simple [
+      "run"
+      "workflow"
+      "job"
+      "attempt"
+      "event"
+      "ref"
+      "sha"
+      "repository"
+      "actor"
+      "workspace"
+    ];
+  };
+
   ofJob =
     name:
     let
@@ -39,21 +57,9 @@ let
             }
           )
         );
-        env = texts;
-        inputs = simple (lib.attrNames config.inputs);
         matrix = simple (lib.optionals (job.matrix != null) (lib.attrNames job.matrix.values));
-        nixactions = simple [
-          "run"
-          "workflow"
-          "job"
-          "attempt"
-          "event"
-          "ref"
-          "sha"
-          "repository"
-          "actor"
-        ];
-      };
+      }
+      // ofRun;
       # The contexts that a later step sees.
       after =
         before:
@@ -78,8 +84,14 @@ let
           has = _: true;
         } step.condition
         ++ inTexts "${atStep name number step}, env" contexts step.env
+        ++ inWorkdir (atStep name number step) contexts step.workdir
+        ++ lib.optionals (step.post != null) (
+          inTexts "${atStep name number step}, post, env" (after steps) step.post.env
+          ++ inWorkdir "${atStep name number step}, post" (after steps) step.post.workdir
+        )
       ) steps
     )
+    ++ inWorkdir "${at name}, defaults" (after [ ]) job.defaults.workdir
     ++ lib.optionals (job.outputsFrom != null) (
       inTexts "${at name}, outputsFrom" (after steps) job.outputsFrom
     );
@@ -91,7 +103,13 @@ let
     in
     lib.optionals (kind ? expression) (
       map (fault: "${at}, condition: ${fault}") (expression.faultsOf place kind.expression)
-    );
+    )
+    ++ lib.optionals (kind ? bash) (hinted at (types.bashHint condition));
+  hinted = at: hint: lib.optional (hint != null) "${at}, condition: ${hint}";
+
+  inWorkdir =
+    at: contexts: workdir:
+    lib.optionals (workdir != null) (inTexts at contexts { inherit workdir; });
 
   inTexts =
     at: contexts: texts:
@@ -123,4 +141,4 @@ let
       ) texts
     );
 in
-lib.concatMap ofJob names
+inWorkdir "defaults" ofRun config.defaults.workdir ++ lib.concatMap ofJob names

@@ -49,16 +49,28 @@ let
     ) (lib.filterAttrs (_: same: lib.length same > 1) (lib.groupBy words.upper (lib.unique ids)));
 
   ofStep =
+    at: step: ofWork at step ++ lib.optionals (step.post != null) (ofWork "${at}, post" step.post);
+
+  ofWork =
     at: step:
+    let
+      isScript = step.bash != null || step.script != null;
+    in
     lib.optional (
-      step.bash == null && step.package == null
+      !isScript && step.package == null
     ) "${at}: neither `bash` nor `package`: give it a script, or a package to run"
     ++ lib.optional (
-      step.bash != null && step.package != null
+      step.bash != null && step.script != null
+    ) "${at}: both `bash` and `script`, another name for it: take one away"
+    ++ lib.optional (
+      isScript && step.package != null
     ) "${at}: both `bash` and `package`: make it two steps"
     ++ lib.optional (
-      step.deps != [ ] && step.bash == null && step.package != null
-    ) "${at}: `deps` are for `bash`: a package brings its own";
+      step.deps != [ ] && !isScript && step.package != null
+    ) "${at}: `deps` are for `bash`: a package brings its own"
+    ++ lib.optional (
+      step.shell != null && !isScript && step.package != null
+    ) "${at}: `shell` is for a script: a package runs without one";
 
   # The settings that all jobs of a matrix must share.
   ofGroup =

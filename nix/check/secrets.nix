@@ -49,6 +49,10 @@ ofEnv "" config.env
   name:
   ofEnv "${at name}, " config.jobs.${name}.env
   ++ lib.concatLists (
-    lib.imap1 (number: step: ofEnv "${atStep name number step}, " step.env) (stepsOf name)
+    lib.imap1 (
+      number: step:
+      ofEnv "${atStep name number step}, " step.env
+      ++ lib.optionals (step.post != null) (ofEnv "${atStep name number step}, post, " step.post.env)
+    ) (stepsOf name)
   )
 ) names

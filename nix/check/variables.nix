@@ -130,7 +130,11 @@ ofEnv "" config.env
   ++ sameKey name jobs.${name}
   ++ sameNeeds name
   ++ lib.concatLists (
-    lib.imap1 (number: step: ofEnv "${atStep name number step}, " step.env) (stepsOf name)
+    lib.imap1 (
+      number: step:
+      ofEnv "${atStep name number step}, " step.env
+      ++ lib.optionals (step.post != null) (ofEnv "${atStep name number step}, post, " step.post.env)
+    ) (stepsOf name)
   )
 ) names
 ++ map (

@@ -63,4 +63,15 @@
     example = true;
     description = "Whether a failure counts as success for the jobs and steps that follow.";
   };
+  defaults = lib.mkOption {
+    type = types.record "defaults" (import ./defaults.nix { inherit lib types; });
+    default = { };
+    example = {
+      shell = "sh";
+    };
+    description = ''
+      The shell and the directory of steps that name none. Those of a job are stronger than those of
+      the workflow. As on GitHub, they do not reach actions.
+    '';
+  };
 }

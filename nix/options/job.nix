@@ -7,6 +7,7 @@ in
 {
   options = {
     inherit (common)
+      defaults
       env
       envFrom
       retry
@@ -44,7 +45,7 @@ in
       '';
     };
     outputs = lib.mkOption {
-      type = types.attrsOf types.fileName types.workspacePath;
+      type = types.attrsOf types.fileName types.artifactPath;
       default = { };
       example = {
         dist = "dist/";

@@ -2,6 +2,7 @@
 { lib, types }:
 let
   common = import ./common.nix { inherit lib types; };
+  script = import ./script.nix { inherit lib types; };
 in
 {
   options = {
@@ -11,6 +12,15 @@ in
       timeout
       condition
       continueOnError
+      ;
+    inherit (script)
+      bash
+      script
+      shell
+      deps
+      package
+      args
+      workdir
       ;
     env = common.env // {
       description = ''
@@ -34,42 +44,22 @@ in
       example = "compile";
       description = "The name in the record and in the journal. The default is the program's name.";
     };
-    bash = lib.mkOption {
-      type = lib.types.nullOr types.script;
+    post = lib.mkOption {
+      type = lib.types.nullOr (types.record "post" (import ./post.nix { inherit lib types; }));
       default = null;
-      example = "cargo build --release";
+      example = {
+        bash = "rm -f lock";
+      };
       description = ''
-        The script. bash runs it with `errexit`, `nounset` and `pipefail`. shellcheck reads it when
-        Nix builds it.
+        The clean-up of the step. If the step has started, this runs after all steps of the job, in
+        reverse order of the steps, whatever happened. Its failure fails the job.
       '';
     };
-    deps = lib.mkOption {
-      type = types.listOf types.package;
-      default = [ ];
-      example = lib.literalExpression "[ pkgs.cargo pkgs.gcc ]";
-      description = "Packages whose programs the script finds first in its `PATH`.";
-    };
-    package = lib.mkOption {
-      type = lib.types.nullOr types.package;
-      default = null;
-      example = lib.literalExpression "pkgs.hello";
-      description = ''
-        A package whose main program runs instead of a script. `steps = [ pkgs.hello ]` is a short
-        form. If the package is an action, the step has the action's options, except for those that
-        are set here.
-      '';
-    };
-    args = lib.mkOption {
-      type = types.listOf types.argument;
-      default = [ ];
-      example = [ "--verbose" ];
-      description = "Arguments of the script or program.";
-    };
-    workdir = lib.mkOption {
-      type = lib.types.nullOr types.workspacePath;
-      default = null;
-      example = "frontend";
-      description = "The directory in which the step runs, relative to the workspace.";
+    isAction = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      internal = true;
+      description = "Whether the step is an action, which `defaults` do not reach.";
     };
   };
 }

@@ -10,6 +10,7 @@ in
 {
   options = {
     inherit (common)
+      defaults
       env
       envFrom
       retry

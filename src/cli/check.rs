@@ -26,6 +26,7 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
     io::stdout()
         .write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes())
         .map_err(CliError::Output)?;
+    tell_notes(&plan);
     let notes = [
         (!store::are_looked_up(), DYNAMIC_USERS),
         (!systemd::has_scopes(), unit::NO_SCOPES),
@@ -37,6 +38,14 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
         }
     }
     Ok(Exit::Success)
+}
+
+/// Tells what a plan probably does not mean.
+fn tell_notes(plan: &Plan) {
+    for note in plan::notes(plan) {
+        // A closed standard error must not fail the command.
+        let _ = writeln!(io::stderr(), "note: {}", escaped_lines(&note));
+    }
 }
 
 /// The note about a host on which systemd does not look up users.

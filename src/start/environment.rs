@@ -203,9 +203,10 @@ pub fn collect(
 /// Returns the variables that a plan names, in an `env` or in `passEnv`.
 fn named(plan: &Plan) -> BTreeSet<&str> {
     let jobs = plan.jobs.values().flat_map(|job| {
-        job.env
-            .keys()
-            .chain(job.steps.iter().flat_map(|step| step.env.keys()))
+        job.env.keys().chain(job.steps.iter().flat_map(|step| {
+            let of_post = step.post.iter().flat_map(|post| post.env.keys());
+            step.env.keys().chain(of_post)
+        }))
     });
     plan.env
         .keys()

@@ -302,7 +302,7 @@ pub async fn start(
             actor: request.actor.map(str::to_owned).or_else(actor),
         }),
     };
-    let mut notes = Vec::new();
+    let mut notes = plan::notes(&plan);
     if !additions.taken.is_empty() {
         notes.push(format!(
             "taken from your environment: {}",

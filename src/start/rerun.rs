@@ -288,7 +288,11 @@ fn programs<'a>(plan: &'a Plan, graph: &Graph, again: &[bool]) -> Vec<&'a Path> 
         .filter_map(|ix| plan.jobs.get(graph.name(ix)));
     let here = jobs.filter(|job| Placement::of(plan, job).runs_host_programs());
     here.flat_map(|job| &job.steps)
-        .filter_map(|step| step.run.as_ref()?.first())
+        .flat_map(|step| {
+            let post = step.post.as_ref().and_then(|post| post.run.as_ref());
+            [step.run.as_ref(), post]
+        })
+        .filter_map(|run| run?.first())
         .map(Path::new)
         .collect()
 }

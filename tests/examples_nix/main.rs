@@ -225,6 +225,24 @@ fn conditions_decide_who_runs_after_a_success_and_after_a_failure() {
 }
 
 #[test]
+fn cleanup_stops_the_server_after_a_success_and_after_a_failure() {
+    let finished = or_skip!(run("cleanup", &[])).exits(0);
+    assert_eq!(
+        finished.steps("test"),
+        ["make", "start", "tests", "report", "stop"].map(|step| format!("{step} success/success")),
+        "{finished}"
+    );
+    prints(&finished, "test", "stopped, the job was a success");
+    let finished = or_skip!(run("cleanup", &["--input", "broken=true"])).exits(1);
+    assert_eq!(
+        finished.reason("test"),
+        "step tests: exit status 1",
+        "{finished}"
+    );
+    prints(&finished, "test", "stopped, the job was a failure");
+}
+
+#[test]
 fn retry_tries_again_what_may_be_tried_again() {
     let finished = or_skip!(run("retry", &[])).exits(0);
     assert!(

@@ -79,6 +79,40 @@ fn texts() -> Vec<String> {
         "f()",
         "f() { true; }",
         "my_success() { :; }; my_success",
+        "a/${{ env.A }}",
+        "succes() && true",
+        "sucess() && test -f x",
+        "test -f x || ( failur ( ) )",
+        "true&&alway()&&!Canceled()",
+        "foo() && true",
+        "succes() { true; }; succes",
+        "grep 'succes()' file",
+        "contains('a', 'b')",
+        "contains(a, b) {",
+        "needs.test.result == 'success'",
+        "NEEDS.test == 1",
+        "github.ref == 'refs/heads/main'",
+        "!inputs.deploy",
+        "(steps.a.outcome != 'failure')",
+        "matrix['os'] == 'linux'",
+        "matrix.*",
+        "env.sh",
+        "./env.sh",
+        "command env.sh",
+        "a.sh && b.sh",
+        "a[b]",
+        "a && b",
+        "bash",
+        "sh",
+        "python",
+        "zsh",
+        "{0}",
+        "a {0}",
+        "/a/{0}",
+        "$NIXACTIONS_WORKSPACE",
+        "$NIXACTIONS_WORKSPACE/a",
+        "$NIXACTIONS_WORKSPACES",
+        "${GITHUB_WORKSPACE}/a",
         "success() && true",
         "true && failure ( )",
         "! cancelled()",
@@ -134,6 +168,12 @@ fn expressions() -> Vec<String> {
         "${{ 'a }}' }}",
         "x ${{ env.A }} ${{ '${{' }} y",
         "${{ env.A }} && ${{ env.B }}",
+        "${{ nixactions.workspace }}/a",
+        "${{ nixactions.workspace }}/../a",
+        "/${{ env.A }}",
+        "./${{ env.A }}/b//c",
+        "${{ env.A }}..",
+        "..${{ env.A }}/..",
         "${{ steps.a.outcome }}",
         "${{ steps.b.outcome }}",
         "${{ steps['a'].outputs.x == 1 }}",
@@ -226,7 +266,15 @@ pub fn texts_of(place: &str) -> Vec<String> {
     let mut all = texts();
     if matches!(
         place,
-        "condition" | "stepCondition" | "stepEnv" | "outputFrom"
+        "condition"
+            | "stepCondition"
+            | "stepEnv"
+            | "outputFrom"
+            | "workdir"
+            | "defaultWorkdir"
+            | "workflowWorkdir"
+            | "postEnv"
+            | "postWorkdir"
     ) {
         all.extend(expressions());
     }

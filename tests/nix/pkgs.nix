@@ -95,6 +95,7 @@ let
     gzip = debian "gzip" "gzip";
     iproute2 = debian "iproute2" "ip";
     nix = debian "nix-bin" "nix";
+    python3 = debian "python3-minimal" "python3";
     procps = debian "procps" "ps";
     systemd = debian "systemd" "systemctl";
     util-linux = debian "util-linux" "mount";

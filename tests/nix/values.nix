@@ -62,6 +62,42 @@ let
     step = text: workflow { } { } { name = text; };
     workdir = text: workflow { } { } { workdir = text; };
     script = text: workflow { } { } { bash = text; };
+    shell = text: workflow { } { } { shell = text; };
+    shellProgram =
+      text:
+      workflow { } { } {
+        shell = [
+          text
+          "{0}"
+        ];
+      };
+    shellArgument =
+      text:
+      workflow { } { } {
+        shell = [
+          "a"
+          text
+        ];
+      };
+    defaultWorkdir = text: workflow { } { defaults.workdir = text; } { };
+    workflowWorkdir = text: workflow { defaults.workdir = text; } { } { };
+    postEnv =
+      text:
+      workflow { } { } {
+        id = "a";
+        post = {
+          bash = "true";
+          env.A = text;
+        };
+      };
+    postWorkdir =
+      text:
+      workflow { } { } {
+        post = {
+          bash = "true";
+          workdir = text;
+        };
+      };
   };
   planOf =
     workflow:
@@ -79,6 +115,11 @@ builtins.mapAttrs (
         "stepCondition"
         "stepEnv"
         "outputFrom"
+        "workdir"
+        "defaultWorkdir"
+        "workflowWorkdir"
+        "postEnv"
+        "postWorkdir"
       ]
     then
       expressions

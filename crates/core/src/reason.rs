@@ -72,6 +72,11 @@ pub enum Reason {
     UnitStopped,
     /// An earlier step of the job failed.
     EarlierStepFailed,
+    /// The step cleans up after another one, which did not start.
+    NothingToClean {
+        /// The other step's name.
+        step: String,
+    },
     /// The step was not reached: the job was cancelled.
     JobCancelled,
     /// The step was not reached: the job was killed.

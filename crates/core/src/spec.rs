@@ -169,7 +169,7 @@ pub struct StepSpec {
     /// Providers of the step's variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_from: Vec<Argv>,
-    /// The directory in the workspace in which the step runs.
+    /// The directory in the workspace in which the step runs. It may have expressions.
     pub workdir: Option<String>,
     /// The step's condition, as in the plan.
     pub condition: Option<String>,
@@ -180,6 +180,9 @@ pub struct StepSpec {
     /// The step's own retry. If the step inherits, a failure of it repeats the whole job.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub retry: Setting<Retry>,
+    /// The position of the step after which this one cleans up, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_of: Option<usize>,
 }
 
 /// The command of a step.
@@ -190,6 +193,13 @@ pub enum Command {
     Run(Vec<String>),
     /// A script for bash.
     Bash(String),
+    /// A script for another program.
+    Script {
+        /// The program and its arguments. `{0}` in them stands for the script's file.
+        shell: Vec<String>,
+        /// The text of the script.
+        text: String,
+    },
 }
 
 /// The parts of a job's matrix group that its runner needs.
@@ -331,7 +341,7 @@ pub struct JobSpec {
     pub inputs: Vec<InputSpec>,
     /// Artifacts that are saved after the last step.
     pub outputs: Vec<OutputSpec>,
-    /// The job's steps.
+    /// The job's steps, then those that clean up after them, in reverse order.
     pub steps: Vec<StepSpec>,
     /// Where the run came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

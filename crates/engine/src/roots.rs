@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     error::describe,
-    plan::{Job, Plan},
+    plan::{Job, Plan, Shell},
     status::Condition,
     unit::{ManagerKind, NIX_STORE, Placement, Root},
 };
@@ -94,7 +94,7 @@ pub fn find(
         }
         let jobs = plan.jobs.values();
         let jobs = jobs.filter(|job| job.executor.as_ref() == Some(name));
-        match check(root, unpacked.get(name), jobs) {
+        match check(plan, root, unpacked.get(name), jobs) {
             Ok(directory) => _ = found.insert(name.clone(), directory),
             Err((found, instead)) => fault(found, instead),
         }
@@ -109,6 +109,7 @@ pub fn find(
 /// Checks the root file system of these jobs. Returns its directory, or what is wrong and what can
 /// be done.
 fn check<'a>(
+    plan: &Plan,
     root: &Root<'_>,
     unpacked: Option<&Unpacked>,
     mut jobs: impl Iterator<Item = &'a Job>,
@@ -141,7 +142,7 @@ fn check<'a>(
         .iter()
         .find_map(|shell| resolve(&directory, Path::new(shell)));
     match shell {
-        None if jobs.any(has_scripts) => Err((
+        None if jobs.any(|job| has_scripts(plan, job)) => Err((
             format!("`{named}` has neither /bin/bash nor /bin/sh for the scripts of its jobs"),
             "add a shell to it, or use `run` in all steps",
         )),
@@ -158,15 +159,28 @@ fn check<'a>(
     }
 }
 
-/// Returns whether a job needs a shell.
-fn has_scripts(job: &Job) -> bool {
+/// Returns whether a job needs bash or sh.
+fn has_scripts(plan: &Plan, job: &Job) -> bool {
     let is_script =
         |condition: Option<&str>| matches!(Condition::parse(condition), Condition::Bash(_));
+    let defaults = plan.defaults_of(job);
+    let runs_by_sh = |script: Option<&str>, shell: Option<&Shell>| {
+        script.is_some()
+            && matches!(
+                shell.or(defaults.shell.as_ref()),
+                None | Some(Shell::Bash | Shell::Sh)
+            )
+    };
     is_script(job.condition.as_deref())
-        || job
-            .steps
-            .iter()
-            .any(|step| step.bash.is_some() || is_script(step.condition.as_deref()))
+        || job.steps.iter().any(|step| {
+            let shell = step.shell.as_ref();
+            runs_by_sh(step.script(), shell)
+                || is_script(step.condition.as_deref())
+                || step
+                    .post
+                    .as_ref()
+                    .is_some_and(|post| runs_by_sh(post.script(), post.shell.as_ref().or(shell)))
+        })
 }
 
 /// Returns the file that a path names in a root file system. Absolute links start at its root; the

@@ -57,7 +57,7 @@ impl Function {
     ];
 
     /// Returns the function of a name, in any case.
-    pub(crate) fn find(name: &str) -> Option<Self> {
+    pub fn find(name: &str) -> Option<Self> {
         Self::NAMES
             .into_iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))

@@ -17,5 +17,5 @@ mod value;
 pub use check::{Fault, Kind, Shape, check};
 pub use evaluate::{Contexts, Status, evaluate};
 pub use functions::{Function, STATUS_FUNCTIONS};
-pub use parser::{Expression, SyntaxError, parse};
+pub use parser::{Expression, Sign, SyntaxError, parse};
 pub use value::Value;

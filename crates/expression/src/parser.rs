@@ -1,6 +1,6 @@
 //! From the words and signs of an expression to its tree.
 
-use std::{fmt, rc::Rc};
+use std::{cell::RefCell, fmt, rc::Rc};
 
 use crate::{
     functions::Function,
@@ -93,6 +93,60 @@ impl Expression {
             };
             Function::find(name).is_some_and(Function::is_status)
         })
+    }
+}
+
+/// A sign that a text is meant to be an expression, and not bash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sign {
+    /// A function is called. In bash, that is a mistake.
+    Call(String),
+    /// Something is looked up in a context.
+    Context(String),
+}
+
+/// The contexts that are here or on GitHub.
+const CONTEXTS: [&str; 12] = [
+    "needs",
+    "steps",
+    "env",
+    "inputs",
+    "matrix",
+    "job",
+    "nixactions",
+    "github",
+    "runner",
+    "secrets",
+    "vars",
+    "strategy",
+];
+
+impl Expression {
+    /// Returns a sign that the text is not meant to be bash.
+    pub fn sign(&self) -> Option<Sign> {
+        let found = RefCell::new(None);
+        self.root.any(&|node| {
+            let sign = match &node.part {
+                Part::Call(name, _) => Some(Sign::Call(name.clone())),
+                Part::Property(of, ..) | Part::Index(of, _) | Part::Star(of) => match &of.part {
+                    Part::Name(name)
+                        if CONTEXTS
+                            .iter()
+                            .any(|known| known.eq_ignore_ascii_case(name)) =>
+                    {
+                        Some(Sign::Context(name.clone()))
+                    }
+                    _ => None,
+                },
+                _ => None,
+            };
+            let is_found = sign.is_some();
+            if is_found {
+                found.replace(sign);
+            }
+            is_found
+        });
+        found.into_inner()
     }
 }
 

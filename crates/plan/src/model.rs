@@ -4,6 +4,7 @@
 //! other (cycles, duplicate artifacts, unknown executors).
 
 mod executor;
+mod script;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -17,6 +18,7 @@ use nixactions_core::{
     ids::{JobName, StepId, WorkflowName},
     record::{MatrixRecord, Versioned},
 };
+pub use script::*;
 
 /// The version of the plan that this program reads.
 pub const PLAN_VERSION: u32 = 1;
@@ -65,6 +67,9 @@ pub struct Plan {
     /// At most one run of a group at a time on the host.
     #[serde(default)]
     pub concurrency: Option<Concurrency>,
+    /// The shell and the directory of steps that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
     /// The executors by name.
     #[serde(default)]
     pub executors: BTreeMap<String, Executor>,
@@ -167,6 +172,10 @@ pub struct Job {
     /// Unit properties of the job. They come after those of the executor.
     #[serde(default)]
     pub properties: Env,
+    /// The shell and the directory of steps that name none. They are stronger than those of the
+    /// workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
     /// The job's place in a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,
@@ -176,12 +185,11 @@ pub struct Job {
 }
 
 impl Job {
-    /// Returns the most steps that the record of this job may have. These are the job's own steps,
-    /// or an executor's hooks: one for each artifact and three more.
+    /// Returns the most steps that the record of this job may have. These are the job's own steps
+    /// and their clean-ups, or an executor's hooks: one for each artifact and three more.
     pub fn steps_max(&self) -> usize {
-        self.steps
-            .len()
-            .max(3 + self.inputs.len() + self.outputs.len())
+        let posts = self.steps.iter().filter(|step| step.post.is_some()).count();
+        (self.steps.len() + posts).max(3 + self.inputs.len() + self.outputs.len())
     }
 
     /// Returns the job's place in a matrix, as its record has it.
@@ -337,7 +345,7 @@ impl JsonSchema for MatrixValue {
     }
 }
 
-/// A step: `run` or `bash`.
+/// A step: `run`, or a script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
@@ -352,16 +360,23 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub run: Option<Argv>,
-    /// A script for `bash --noprofile --norc -eo pipefail`.
+    /// A script for `shell`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bash: Option<String>,
+    /// Another name for `bash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// The program that runs the script. The default is that of the job or of the workflow, else
+    /// `bash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Shell>,
     /// Variables of the step. Their values may have expressions: `${{ … }}`.
     #[serde(default)]
     pub env: Env,
     /// Providers of variables of the step, in order.
     #[serde(default)]
     pub env_from: Vec<Argv>,
-    /// The directory in the workspace in which the step runs.
+    /// The directory in the workspace in which the step runs. It may have expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
     /// `success()`, `failure()`, `always()`, `cancelled()`, an expression or bash.
@@ -376,4 +391,7 @@ pub struct Step {
     /// The retry of the step. `null` means none.
     #[serde(default, skip_serializing_if = "Setting::is_inherit")]
     pub retry: Setting<Retry>,
+    /// The clean-up of the step, which runs when the job's steps are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post: Option<Post>,
 }

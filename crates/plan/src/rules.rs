@@ -2,14 +2,13 @@
 //!
 //! Each rule looks at one text alone. `validate` checks values against each other.
 
-pub(super) use nixactions_core::settings::upper;
-use nixactions_core::{
-    conditions::Condition,
-    settings::{ARG_BYTES_MAX, is_variable_name},
-};
-use nixactions_expression::STATUS_FUNCTIONS;
+mod condition;
 
-use super::fault::{Refusal, nearest, quoted};
+pub(super) use condition::condition;
+
+use super::fault::{Refusal, quoted};
+pub(super) use nixactions_core::settings::upper;
+use nixactions_core::settings::{ARG_BYTES_MAX, is_variable_name};
 
 /// The most bytes in the name of a step, an artifact or a group.
 const LABEL_MAX: usize = 200;
@@ -108,6 +107,15 @@ pub(super) fn workspace_path(path: &str) -> Checked {
     } else {
         Ok(())
     }
+}
+
+/// Checks the path of an artifact in the workspace.
+pub(super) fn artifact_path(path: &str) -> Checked {
+    if path.contains("${{") {
+        return Err(Refusal::new(quoted(path), "a path inside the workspace")
+            .hint("`outputs` are artifacts; values that dependents read are in `outputsFrom`"));
+    }
+    workspace_path(path)
 }
 
 /// Checks an absolute path on the host.
@@ -228,53 +236,6 @@ pub(super) fn passed_variable(name: &str) -> Checked {
     Ok(())
 }
 
-/// A condition: a status function, an expression, or bash that is not meant to be one. What an
-/// expression says is `validate`'s to check.
-pub(super) fn condition(text: &str) -> Checked {
-    const EXPECTED: &str =
-        "`success()`, `failure()`, `always()`, `cancelled()`, an expression or bash";
-    let refuse = |hint: String| Err(Refusal::new(quoted(text), EXPECTED).hint(hint));
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
-        return refuse("leave `condition` out".to_owned());
-    }
-    if text.contains('\0') {
-        return Err(Refusal::new(
-            quoted(text),
-            "a condition without NUL characters",
-        ));
-    }
-    let Condition::Bash(_) = Condition::parse(Some(text)) else {
-        return Ok(());
-    };
-    if text.contains("${{") {
-        return refuse("wrap the whole condition in one `${{ }}`".to_owned());
-    }
-    // `word()` alone is not valid bash either. `word` alone would be a missing command, which would
-    // silently skip the job.
-    let word = trimmed.split('(').next().unwrap_or_default().trim_end();
-    let call: String = trimmed.chars().filter(|c| !c.is_whitespace()).collect();
-    let is_word = !word.is_empty()
-        && word
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    if is_word && call == format!("{word}()") {
-        let near = nearest(word, STATUS_FUNCTIONS)
-            .or(STATUS_FUNCTIONS.into_iter().find(|known| *known == word));
-        return match near.or_else(|| (word == "canceled").then_some("cancelled")) {
-            Some(near) => refuse(format!("did you mean `{near}()`?")),
-            None => refuse(format!("unknown status function `{word}()`")),
-        };
-    }
-    if let Some(function) = STATUS_FUNCTIONS
-        .iter()
-        .find(|function| trimmed.eq_ignore_ascii_case(function))
-    {
-        return refuse(format!("did you mean `{function}()`?"));
-    }
-    Ok(())
-}
-
 /// Returns the variable in which steps see an input: `INPUT_<K>`, in upper case and with `_` for
 /// `-`.
 pub fn input_variable(input: &str) -> String {
@@ -290,49 +251,6 @@ pub fn matrix_variable(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hint(checked: Checked) -> String {
-        checked.unwrap_err().hint.unwrap_or_default()
-    }
-
-    #[test]
-    fn bash_conditions_are_left_alone() {
-        let bash = [
-            "test -f x",
-            "false",
-            "[ \"$A\" = b ]",
-            "f() { true; }; f",
-            "grep -q always file",
-            "my_success() { :; }; my_success",
-            "failure.sh",
-        ];
-        for text in bash {
-            condition(text).unwrap();
-        }
-        for text in ["success()", " always() ", "failure()", "cancelled()"] {
-            condition(text).unwrap();
-        }
-    }
-
-    #[test]
-    fn misspelt_status_functions_are_refused() {
-        assert_eq!(hint(condition("succes()")), "did you mean `success()`?");
-        assert_eq!(hint(condition("canceled()")), "did you mean `cancelled()`?");
-        assert_eq!(hint(condition("Always ( )")), "did you mean `always()`?");
-        assert_eq!(
-            hint(condition("failed()")),
-            "unknown status function `failed()`"
-        );
-        assert_eq!(hint(condition("always")), "did you mean `always()`?");
-        assert_eq!(
-            hint(condition("${{ env.A }} && ${{ env.B }}")),
-            "wrap the whole condition in one `${{ }}`"
-        );
-        for expression in ["!cancelled()", "success() && test -f x", "${{ success() }}"] {
-            condition(expression).unwrap();
-        }
-        assert_eq!(hint(condition(" ")), "leave `condition` out");
-    }
 
     #[test]
     fn workspace_paths_stay_inside() {

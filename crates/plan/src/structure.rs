@@ -165,6 +165,14 @@ impl Node {
                 *value = self.placeholder();
             }
             (Self::Either(nodes), _) => match nodes.iter().find(|node| node.takes(value)) {
+                // The other alternatives may be meant.
+                Some(Self::OneOf(options))
+                    if !value
+                        .as_str()
+                        .is_some_and(|text| options.iter().any(|option| option == text)) =>
+                {
+                    self.refuse(value, at, sink);
+                }
                 Some(node) => node.check(value, at, sink),
                 None => self.refuse(value, at, sink),
             },
@@ -217,6 +225,16 @@ impl Node {
                     "write a list: {}",
                     Value::from(text.split_whitespace().collect::<Vec<_>>())
                 ))
+            }
+            (Self::Object(fields), Value::String(text)) if fields.contains_key("bash") => {
+                (text.len() < 60).then(|| format!("write {{ \"bash\": {value} }}"))
+            }
+            // A single word is more than the others of these, and less than a list.
+            (Self::Either(nodes), Value::String(text)) if !text.contains(char::is_whitespace) => {
+                nodes
+                    .iter()
+                    .filter(|node| !matches!(node, Self::List { .. }))
+                    .find_map(|node| node.rewrite(value))
             }
             (Self::Either(nodes), _) => nodes.iter().find_map(|node| node.rewrite(value)),
             _ => None,
@@ -339,6 +357,11 @@ fn check_fields(
     for (key, value) in object.iter_mut() {
         let at = at.key(key);
         match fields.get(key) {
+            Some(field) if key == "run" && value.is_string() => {
+                let hint = format!("a script is `bash`: \"bash\": {value}");
+                sink.add_structural(&at, &at, || field.node.refusal(value).hint(hint));
+                *value = field.node.placeholder();
+            }
             Some(field) => field.node.check(value, &at, sink),
             None => {
                 all_are_known = false;
@@ -359,9 +382,35 @@ fn check_fields(
 
 fn unknown(key: &str, fields: &BTreeMap<String, Field>) -> Refusal {
     let names = || fields.keys().map(String::as_str);
-    let near = meant(key, names());
+    let near = || meant(key, names()).map(|near| format!("did you mean `{near}`?"));
     Refusal::new("an unknown field", format!("one of {}", list(names())))
-        .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
+        .maybe_hint(place_of(key, fields).map_or_else(near, |place| Some(place.to_owned())))
+}
+
+/// Returns the place of a field that stands at the wrong one.
+fn place_of(key: &str, fields: &BTreeMap<String, Field>) -> Option<&'static str> {
+    match key {
+        "uses" => Some("a plan has no actions: write what it runs"),
+        "on" => Some("a plan does not start itself: `nixactions run` and timers do"),
+        "permissions" => Some("a job has no token"),
+        "post" => Some("a `post` belongs to the step that it cleans up after"),
+        "condition" | "if" if is_post(fields) => {
+            Some("a `post` runs whatever happened, if its step has started")
+        }
+        "shell" if fields.contains_key("defaults") => Some("write it in `defaults`"),
+        "workdir" | "working-directory" if fields.contains_key("defaults") => {
+            Some("write `workdir` in `defaults`")
+        }
+        "run" if fields.len() == 2 && fields.contains_key("shell") => {
+            Some("write `shell` and `workdir` directly in `defaults`")
+        }
+        _ => None,
+    }
+}
+
+/// Returns whether these are the fields of a step's clean-up.
+fn is_post(fields: &BTreeMap<String, Field>) -> bool {
+    fields.contains_key("bash") && !fields.contains_key("condition")
 }
 
 /// Returns the field that the author of a plan probably meant by a name.
@@ -382,7 +431,7 @@ fn elsewhere(name: &str) -> Option<&'static str> {
         "runs-on" | "runsOn" => "executor",
         "working-directory" | "cwd" | "directory" => "workdir",
         "timeout-minutes" => "timeout",
-        "script" | "shell" | "command" => "bash",
+        "script" | "command" => "bash",
         "strategy" => "matrix",
         "depends" | "dependsOn" | "after" => "needs",
         "artifacts" => "outputs",

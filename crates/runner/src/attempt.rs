@@ -69,6 +69,8 @@ impl Job<'_> {
                 .is_some_and(|until| Instant::now() >= until)
             {
                 skipped(step, &Reason::CleanupOver)
+            } else if let Some(nothing) = self.nothing_to_clean(step) {
+                skipped(step, &nothing)
             } else {
                 let filled = self.fill_env(index, step, environment);
                 match (self.step_gate(index, step, environment), filled) {
@@ -125,6 +127,14 @@ impl Job<'_> {
             self.record.steps.push(record);
         }
         self.notice_cancellation();
+    }
+
+    /// Returns why a step that cleans up after another one need not.
+    fn nothing_to_clean(&self, step: &StepSpec) -> Option<Reason> {
+        let owner = self.record.steps.get(step.post_of?)?;
+        (owner.attempts == 0).then(|| Reason::NothingToClean {
+            step: owner.name.clone(),
+        })
     }
 
     fn step_gate(&self, index: usize, step: &StepSpec, environment: &Environment) -> Gate {

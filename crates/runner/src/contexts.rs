@@ -45,7 +45,11 @@ impl Contexts for Known<'_> {
             "inputs" => json(&spec.values.inputs),
             "matrix" => json(&spec.values.matrix),
             "job" => Value::object([("status", Value::text(self.job.state.as_str()))]),
-            "nixactions" => nixactions(spec, self.job.record.attempts),
+            "nixactions" => nixactions(
+                spec,
+                self.job.record.attempts,
+                &self.job.paths.workspace().to_string_lossy(),
+            ),
             _ => Value::Null,
         }
     }
@@ -65,7 +69,7 @@ fn needs(needs: &[NeedResult]) -> Value {
     }))
 }
 
-fn nixactions(spec: &JobSpec, attempts: u32) -> Value {
+fn nixactions(spec: &JobSpec, attempts: u32, workspace: &str) -> Value {
     let origin = spec.origin.as_ref();
     let text = |text: Option<&str>| text.map_or(Value::Null, Value::text);
     Value::object([
@@ -90,6 +94,7 @@ fn nixactions(spec: &JobSpec, attempts: u32) -> Value {
             "actor",
             text(origin.and_then(|origin| origin.actor.as_deref())),
         ),
+        ("workspace", Value::text(workspace)),
     ])
 }
 
@@ -118,7 +123,7 @@ impl Job<'_> {
     }
 
     /// Puts the values of its expressions into a text.
-    fn filled(
+    pub(super) fn filled(
         &self,
         text: &str,
         environment: &Environment,

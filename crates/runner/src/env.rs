@@ -192,12 +192,18 @@ impl Environment {
         if let Level::Step(index) = level
             && let Some(step) = spec.steps.get(index)
         {
-            levels.extend(self.steps_from.get(&index));
-            let filled = self.filled.get(&index);
-            if filled.is_none() && spec.hooks.is_none() {
-                unknown = Some(&step.env);
+            // A step that cleans up after another one has that one's variables as well.
+            for index in step.post_of.into_iter().chain([index]) {
+                levels.extend(self.steps_from.get(&index));
+                let filled = self.filled.get(&index);
+                let Some(step) = spec.steps.get(index) else {
+                    continue;
+                };
+                if filled.is_none() && spec.hooks.is_none() {
+                    unknown = Some(&step.env);
+                }
+                levels.push(filled.unwrap_or(&step.env));
             }
-            levels.push(filled.unwrap_or(&step.env));
         }
         levels.push(&spec.overrides);
         let is_known = move |level: &Env, value: &str| {

@@ -34,6 +34,7 @@ mod port;
 mod process;
 mod provider;
 mod retry;
+mod script;
 mod secrets;
 mod signals;
 mod slots;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     env::Environment,
-    files::{StepFiles, Written, write_anew},
+    files::{StepFiles, Written},
     job::Job,
     journal::Priority,
     process::{Ended, Limits, Stop},
@@ -25,9 +25,6 @@ use crate::{
 /// Variables that a step cannot set for later ones. The output of a program may end up in
 /// `$NIXACTIONS_ENV`, and these variables would let it run its own code in every later program.
 const REFUSED: [&str; 1] = ["NODE_OPTIONS"];
-
-/// The shell of scripts in a root file system without bash.
-const SH: &str = "/bin/sh";
 
 /// The result of one attempt at a step.
 struct Tried {
@@ -150,6 +147,7 @@ impl Job<'_> {
             index,
             step,
             variables.get("PATH").map_or("", String::as_str),
+            environment,
         ) {
             Ok(command) => command,
             Err(why) => return Tried::failed(Reason::NotStarted { why }),
@@ -206,6 +204,7 @@ impl Job<'_> {
         index: usize,
         step: &StepSpec,
         path: &str,
+        environment: &Environment,
     ) -> Result<process::Command, String> {
         let mut command = match &step.command {
             Command::Run(argv) => {
@@ -215,44 +214,9 @@ impl Job<'_> {
                 command
             }
             Command::Bash(script) => self.bash(&index.to_string(), script, path)?,
+            Command::Script { shell, text } => self.script(index, shell, text, path)?,
         };
-        let workspace = self.paths.workspace();
-        command.current_dir(match (&step.workdir, &self.spec.working_dir) {
-            (Some(workdir), _) => workspace.join(workdir),
-            (None, Some(directory)) => directory.clone(),
-            (None, None) => workspace,
-        });
-        Ok(command)
-    }
-
-    /// Writes a script to a file of this name, and returns its command.
-    pub(super) fn bash(
-        &self,
-        name: &str,
-        script: &str,
-        path: &str,
-    ) -> Result<process::Command, String> {
-        let file = self.spec.files_directory.join(name).with_extension("sh");
-        write_anew(&file, script.as_bytes())
-            .map_err(|error| format!("its script cannot be written: {error}"))?;
-        let bash = if self.spec.own_root {
-            bash_of_root(path)
-        } else {
-            Some(find("bash", path))
-        };
-        let mut command = match bash {
-            Some(bash) => {
-                let mut command = process::Command::new(bash);
-                command.args(["--noprofile", "--norc", "-eo", "pipefail"]);
-                command
-            }
-            None => {
-                let mut command = process::Command::new(SH);
-                command.arg("-e");
-                command
-            }
-        };
-        command.arg(file);
+        command.current_dir(self.directory(index, step, environment)?);
         Ok(command)
     }
 
@@ -306,13 +270,6 @@ pub(super) fn skipped(step: &StepSpec, reason: &Reason) -> StepRecord {
         started_at: None,
         finished_at: None,
     }
-}
-
-/// Returns the path of bash in a root file system of the job's own, if it has one.
-fn bash_of_root(path: &str) -> Option<OsString> {
-    let first = [PathBuf::from("/bin")].into_iter();
-    let directories = first.chain(programs::directories(path.as_ref()));
-    programs::find(directories, "bash").map(PathBuf::into_os_string)
 }
 
 /// Returns a program's path as a shell would find it. A lookup by exec would make the fork slower.

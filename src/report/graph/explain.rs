@@ -5,7 +5,8 @@ use std::{collections::HashMap, fmt::Write as _};
 use crate::{
     graph::{Graph, JobIx},
     plan::{
-        Argv, Container, DEFAULT_EXECUTOR, Job, Network, Plan, Retry, Sandbox, Seconds, Setting,
+        Argv, Container, DEFAULT_EXECUTOR, Defaults, Job, Network, Plan, Retry, Sandbox, Seconds,
+        Setting, Shell,
     },
     unit::{self, DEFAULT_JOB_TIMEOUT, Placement},
 };
@@ -121,6 +122,7 @@ fn explain_job(
         job.continue_on_error
             .then(|| "counts as success".to_owned()),
     );
+    let Defaults { shell, .. } = plan.defaults_of(job);
     let steps: Vec<_> = job
         .steps
         .iter()
@@ -132,12 +134,15 @@ fn explain_job(
             } else {
                 None
             };
+            let shell = step.script().and(step.shell.as_ref().or(shell.as_ref()));
             let remarks: Vec<_> = step
                 .condition
                 .as_deref()
                 .map(|condition| format!("if {}", one_line(condition)))
                 .into_iter()
+                .chain(shell.and_then(shell_name))
                 .chain(bound)
+                .chain(step.post.is_some().then(|| "cleans up".to_owned()))
                 .collect();
             if !remarks.is_empty() {
                 let _ = write!(text, " ({})", remarks.join(", "));
@@ -150,7 +155,10 @@ fn explain_job(
     let mut env: Vec<_> = job
         .env
         .keys()
-        .chain(job.steps.iter().flat_map(|step| step.env.keys()))
+        .chain(job.steps.iter().flat_map(|step| {
+            let of_post = step.post.iter().flat_map(|post| post.env.keys());
+            step.env.keys().chain(of_post)
+        }))
         .map(String::as_str)
         .collect();
     env.sort_unstable();
@@ -431,4 +439,9 @@ pub(super) fn span(time: impl Into<f64>) -> String {
         .map(|(count, unit)| format!("{count}{unit}"))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// Names the shell of a script that is not for bash.
+fn shell_name(shell: &Shell) -> Option<String> {
+    Some(format!("by {}", shell.argv()?.first()?))
 }

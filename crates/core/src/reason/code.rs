@@ -46,6 +46,8 @@ pub enum ReasonCode {
     ConditionFailed,
     /// The step was skipped because an earlier step failed.
     EarlierStepFailed,
+    /// The step was skipped because the step that it cleans up after did not start.
+    NothingToClean,
     /// The time for `always()` and `cancelled()` steps was over.
     CleanupOver,
     /// The job's runner ended before the step.
@@ -114,6 +116,7 @@ impl Reason {
             Self::MatrixFailed { .. } => ReasonCode::MatrixFailed,
             Self::UnitStopped => ReasonCode::UnitStopped,
             Self::EarlierStepFailed => ReasonCode::EarlierStepFailed,
+            Self::NothingToClean { .. } => ReasonCode::NothingToClean,
             Self::CleanupOver => ReasonCode::CleanupOver,
             Self::Exit { .. } => ReasonCode::ExitStatus,
             Self::OutOfMemory
@@ -209,7 +212,8 @@ impl ReasonCode {
             | Self::NeedCancelled
             | Self::NeedSkipped
             | Self::ConditionFalse
-            | Self::EarlierStepFailed => outcome == Conclusion::Skipped,
+            | Self::EarlierStepFailed
+            | Self::NothingToClean => outcome == Conclusion::Skipped,
             Self::Unfinished
             | Self::SetupFailed
             | Self::RootFailed

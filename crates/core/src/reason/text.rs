@@ -66,6 +66,7 @@ impl fmt::Display for Reason {
             Self::MatrixFailed { job: None } => f.write_str("another job of its matrix failed"),
             Self::UnitStopped => f.write_str("its unit was stopped"),
             Self::EarlierStepFailed => f.write_str("an earlier step failed"),
+            Self::NothingToClean { step } => write!(f, "step {step} did not start"),
             Self::JobCancelled => f.write_str("the job was cancelled"),
             Self::JobKilled => f.write_str("the job was killed"),
             Self::CleanupOver => f.write_str("the time for cleaning up was over"),

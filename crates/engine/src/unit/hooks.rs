@@ -6,14 +6,12 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::{
     CLEANUP_GRACE, Command, Context, HooksSpec, InputSpec, JobPaths, JobSpec, Placement,
     ROOT_SLICE, RunPaths, SPEC_VERSION, StepSpec, TransientUnit, UnitName, Value, Values,
     WorkspaceHook,
     compile::{DEFAULT_JOB_TIMEOUT, log_fields, secrets, service},
-    spec::step_spec,
+    spec::described,
     start_timeout,
 };
 use crate::{
@@ -160,7 +158,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
             directory: paths.executor(executor),
             of_workspace: true,
             steps: of_executor
-                .map(|(name, job)| (name.clone(), described(job)))
+                .map(|(name, job)| (name.clone(), described(plan, job)))
                 .collect(),
         }),
     })
@@ -228,7 +226,7 @@ pub(super) fn apply(context: &Context<'_>, name: &JobName, job: &Job, spec: &mut
         executor,
         directory,
         of_workspace: false,
-        steps: [(name.clone(), described(job))].into(),
+        steps: [(name.clone(), described(context.plan, job))].into(),
     });
 }
 
@@ -244,15 +242,6 @@ fn step(name: &str, argv: &Argv, condition: Option<&str>, env: Env) -> StepSpec 
         continue_on_error: false,
         timeout: None,
         retry: Setting::Inherit,
+        post_of: None,
     }
-}
-
-/// Returns a job's steps as in the plan, each with its name.
-fn described(job: &Job) -> serde_json::Value {
-    let steps = job.steps.iter().enumerate().map(|(index, step)| {
-        let mut value = json!(step);
-        value["name"] = step_spec(index, step).name.into();
-        value
-    });
-    steps.collect()
 }

@@ -18,7 +18,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         for (artifact, path) in &job.outputs {
             let at = at.key(artifact);
             sink.check(&at, rules::file_name(artifact));
-            sink.check(&at, rules::workspace_path(path));
+            sink.check(&at, rules::artifact_path(path));
             let others = producers.entry(artifact).or_default();
             if let Some(first) = others.first() {
                 let first = names.name(*first);

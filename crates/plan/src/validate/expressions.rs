@@ -43,57 +43,79 @@ impl Place {
     }
 }
 
+fn simple(names: impl IntoIterator<Item = String>) -> Shape {
+    Shape::names(names.into_iter().map(|name| (name, Shape::Simple)))
+}
+
+fn texts() -> Shape {
+    Shape::Each(Box::new(Shape::Simple))
+}
+
+fn unless_broken(at: &At<'_>, shape: Shape, sink: &Sink) -> Shape {
+    if sink.is_broken(at) {
+        Shape::Any
+    } else {
+        shape
+    }
+}
+
+/// Returns the contexts that are the same for all jobs of a run.
+fn of_run(plan: &Plan, sink: &Sink) -> BTreeMap<String, Shape> {
+    let inputs = simple(plan.inputs.keys().cloned());
+    let nixactions = [
+        "run",
+        "workflow",
+        "job",
+        "attempt",
+        "event",
+        "ref",
+        "sha",
+        "repository",
+        "actor",
+        "workspace",
+    ];
+    [
+        ("env", texts()),
+        (
+            "inputs",
+            unless_broken(&At::ROOT.key("inputs"), inputs, sink),
+        ),
+        ("nixactions", simple(nixactions.map(str::to_owned))),
+    ]
+    .map(|(name, shape)| (name.to_owned(), shape))
+    .into()
+}
+
 impl Scope {
     /// Returns what a job's expressions may name. What is broken may be anything.
     pub(super) fn new(plan: &Plan, job: &Job, at: &At<'_>, sink: &Sink) -> Self {
-        let simple =
-            |names: Vec<String>| Shape::names(names.into_iter().map(|name| (name, Shape::Simple)));
-        let texts = || Shape::Each(Box::new(Shape::Simple));
-        let need = || Shape::names([("result", Shape::Simple), ("outputs", texts())]);
-        let unless_broken = |at: &At<'_>, shape: Shape| {
-            if sink.is_broken(at) {
-                Shape::Any
-            } else {
-                shape
-            }
-        };
         let matrix = job.matrix.iter().flat_map(|matrix| matrix.values.keys());
+        let need = || Shape::names([("result", Shape::Simple), ("outputs", texts())]);
         let needs = Shape::names(job.needs.iter().map(|name| (name.to_string(), need())));
-        let nixactions = [
-            "run",
-            "workflow",
-            "job",
-            "attempt",
-            "event",
-            "ref",
-            "sha",
-            "repository",
-            "actor",
-        ]
-        .map(str::to_owned);
-        let contexts = [
-            ("needs", unless_broken(&at.key("needs"), needs)),
-            ("env", texts()),
+        let mut contexts = of_run(plan, sink);
+        contexts.extend([
             (
-                "inputs",
-                unless_broken(
-                    &At::ROOT.key("inputs"),
-                    simple(plan.inputs.keys().cloned().collect()),
-                ),
+                "needs".to_owned(),
+                unless_broken(&at.key("needs"), needs, sink),
             ),
             (
-                "matrix",
-                unless_broken(&at.key("matrix"), simple(matrix.cloned().collect())),
+                "matrix".to_owned(),
+                unless_broken(&at.key("matrix"), simple(matrix.cloned()), sink),
             ),
-            ("nixactions", simple(nixactions.into())),
-        ];
-        let contexts: BTreeMap<_, _> = contexts
-            .map(|(name, shape)| (name.to_owned(), shape))
-            .into();
+        ]);
         let mut of_steps = contexts.clone();
-        of_steps.insert("job".to_owned(), simple(vec!["status".to_owned()]));
+        of_steps.insert("job".to_owned(), simple(["status".to_owned()]));
         of_steps.insert("steps".to_owned(), Shape::names::<String>([]));
         Self { contexts, of_steps }
+    }
+
+    /// Returns what the expressions in a workflow's own fields may name.
+    pub(super) fn of_workflow(plan: &Plan, sink: &Sink) -> Self {
+        let contexts = of_run(plan, sink);
+        Self {
+            of_steps: contexts.clone(),
+            contexts,
+        }
     }
 
     /// Takes in a step whose id the expressions after it may name; `None` is a broken one.
@@ -133,22 +155,26 @@ impl Scope {
     /// Checks the texts with expressions of a step's variables or a job's outputs.
     pub(super) fn check_texts(&self, texts: &Env, at: &At<'_>, sink: &mut Sink) {
         for (name, text) in texts {
-            let at = at.key(name);
-            match template::segments(text) {
-                Ok(segments) => {
-                    for segment in segments {
-                        if let Segment::Expression(inner, begin) = segment {
-                            self.expression(text, begin, inner, Place::Text, &at, sink);
-                        }
+            self.check_text(text, &at.key(name), sink);
+        }
+    }
+
+    /// Checks a text with expressions.
+    pub(super) fn check_text(&self, text: &str, at: &At<'_>, sink: &mut Sink) {
+        match template::segments(text) {
+            Ok(segments) => {
+                for segment in segments {
+                    if let Segment::Expression(inner, begin) = segment {
+                        self.expression(text, begin, inner, Place::Text, at, sink);
                     }
                 }
-                Err(error) => sink.add(&at, || {
-                    Refusal::new(
-                        format!("{} (character {})", error.found, position(text, error.at)),
-                        "a text whose expressions end",
-                    )
-                }),
             }
+            Err(error) => sink.add(at, || {
+                Refusal::new(
+                    format!("{} (character {})", error.found, position(text, error.at)),
+                    "a text whose expressions end",
+                )
+            }),
         }
     }
 
@@ -249,7 +275,11 @@ fn refusal(fault: &Fault, place: Place, position: &str) -> Refusal {
 /// Returns what there is here for a context that GitHub has.
 fn elsewhere(name: &str, place: Place) -> Option<String> {
     let hint = match name.to_ascii_lowercase().as_str() {
-        "github" | "runner" => "`nixactions` has `run`, `workflow`, `job` and `attempt`",
+        "github" => {
+            "`nixactions` has `run`, `workflow`, `job`, `attempt`, `event`, `ref`, `sha`, \
+             `repository`, `actor` and `workspace`"
+        }
+        "runner" => "jobs run on this machine: ask for its properties in a script",
         "secrets" | "vars" => "variables, also secret ones, are in `env`",
         "strategy" => "the values of the matrix are in `matrix`",
         "steps" | "job" if place == Place::JobCondition => {

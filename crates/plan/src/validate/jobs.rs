@@ -146,6 +146,8 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         check_credentials(job, &at, sink);
         super::retry(job.retry, &at.key("retry"), sink);
         check_properties(&job.properties, &at.key("properties"), sink);
+        let at_defaults = at.key("defaults");
+        super::scripts::check_defaults(job.defaults.as_ref(), &scope, &at_defaults, sink);
         super::steps::check(job, names, scope, &at, sink);
     }
     check_cycles(plan, names, at, sink);

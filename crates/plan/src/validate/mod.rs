@@ -9,6 +9,7 @@ mod executors;
 mod expressions;
 mod inputs;
 mod jobs;
+mod scripts;
 mod steps;
 
 pub use inputs::{InputError, input_values, resolve_inputs};
@@ -38,6 +39,9 @@ pub(super) fn check(plan: &Plan, sink: &mut Sink) {
             rules::file_name(&concurrency.group),
         );
     }
+    let scope = expressions::Scope::of_workflow(plan, sink);
+    let at = root.key("defaults");
+    scripts::check_defaults(plan.defaults.as_ref(), &scope, &at, sink);
     executors::check(plan, &names, &root.key("executors"), sink);
     jobs::check(plan, &names, &root.key("jobs"), sink);
     artifacts::check(plan, &names, &root.key("jobs"), sink);

@@ -1,12 +1,16 @@
-//! Checks steps: their commands, directories, conditions and variables.
+//! Checks steps: their commands, directories, conditions, variables and clean-ups.
 
 use std::collections::BTreeMap;
 
-use super::{expressions::Scope, jobs::Names};
+use super::{
+    expressions::Scope,
+    jobs::Names,
+    scripts::{Work, check_workdir},
+};
 use crate::{
     fault::{At, Refusal, Sink, quoted},
     ids::StepId,
-    model::Job,
+    model::{Job, Post},
     rules,
     structure::NAME_FORM,
 };
@@ -16,25 +20,14 @@ pub(super) fn check(job: &Job, names: &Names<'_>, mut scope: Scope, at: &At<'_>,
     let mut ids = BTreeMap::new();
     for (i, step) in job.steps.iter().enumerate() {
         let at = at_steps.index(i);
-        match (&step.run, &step.bash) {
-            (Some(_), Some(_)) => sink.add(&at, || {
-                Refusal::new("both `run` and `bash`", "exactly one of them")
-            }),
-            (None, None) => sink.add(&at, || {
-                Refusal::new("neither `run` nor `bash`", "exactly one of them")
-            }),
-            (Some(run), None) => super::argv(run, &at.key("run"), sink),
-            (None, Some(bash)) => sink.check(&at.key("bash"), rules::script(bash)),
-        }
+        Work::from(step).check(&at, sink);
         if let Some(id) = &step.id {
             check_id(&mut ids, i, id, &at.key("id"), sink);
         }
         if let Some(name) = &step.name {
             sink.check(&at.key("name"), rules::step_name(name));
         }
-        if let Some(workdir) = &step.workdir {
-            sink.check(&at.key("workdir"), rules::workspace_path(workdir));
-        }
+        check_workdir(step.workdir.as_deref(), &scope, &at.key("workdir"), sink);
         if let Some(condition) = &step.condition {
             let at = at.key("condition");
             sink.check(&at, rules::condition(condition));
@@ -49,6 +42,12 @@ pub(super) fn check(job: &Job, names: &Names<'_>, mut scope: Scope, at: &At<'_>,
             scope.add_step(step.id.as_ref().filter(|_| !is_broken));
         }
     }
+    // They run after all steps, which they see.
+    for (i, step) in job.steps.iter().enumerate() {
+        if let Some(post) = &step.post {
+            check_post(post, names, &scope, &at_steps.index(i).key("post"), sink);
+        }
+    }
     if let Some(outputs) = &job.outputs_from {
         let at = at.key("outputsFrom");
         for name in outputs.keys() {
@@ -60,6 +59,16 @@ pub(super) fn check(job: &Job, names: &Names<'_>, mut scope: Scope, at: &At<'_>,
         }
         scope.check_texts(outputs, &at, sink);
     }
+}
+
+fn check_post(post: &Post, names: &Names<'_>, scope: &Scope, at: &At<'_>, sink: &mut Sink) {
+    Work::from(post).check(at, sink);
+    if let Some(name) = &post.name {
+        sink.check(&at.key("name"), rules::step_name(name));
+    }
+    check_workdir(post.workdir.as_deref(), scope, &at.key("workdir"), sink);
+    super::env(&post.env, &at.key("env"), names, sink);
+    scope.check_texts(&post.env, &at.key("env"), sink);
 }
 
 /// Checks that steps can be told apart, also in variables: `a-b` and `a_b` would both be

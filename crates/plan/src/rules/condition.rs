@@ -1,0 +1,205 @@
+//! The check of a condition: a status function, an expression, or bash.
+//!
+//! Bash would take what is meant as an expression for a missing command or for a mistake, and the
+//! job would be skipped without a word. So a text that looks like an expression, or like a misspelt
+//! call, is refused.
+
+use nixactions_core::conditions::Condition;
+use nixactions_expression::{Function, STATUS_FUNCTIONS, Sign, parse};
+
+use crate::fault::{Refusal, nearest, quoted};
+
+/// The longest text that a hint repeats.
+const SHOWN: usize = 80;
+/// The most characters in which a misspelt status function differs.
+const DISTANCE: usize = 2;
+
+/// A condition: a status function, an expression, or bash that is not meant to be one. What an
+/// expression says is `validate`'s to check.
+pub(crate) fn condition(text: &str) -> Result<(), Refusal> {
+    const EXPECTED: &str =
+        "`success()`, `failure()`, `always()`, `cancelled()`, an expression or bash";
+    let refuse = |hint: String| Err(Refusal::new(quoted(text), EXPECTED).hint(hint));
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return refuse("leave `condition` out".to_owned());
+    }
+    if text.contains('\0') {
+        return Err(Refusal::new(
+            quoted(text),
+            "a condition without NUL characters",
+        ));
+    }
+    let Condition::Bash(_) = Condition::parse(Some(text)) else {
+        return Ok(());
+    };
+    if text.contains("${{") {
+        return refuse("wrap the whole condition in one `${{ }}`".to_owned());
+    }
+    if let Some(hint) = expression_hint(trimmed).or_else(|| call_hint(trimmed)) {
+        return refuse(hint);
+    }
+    // `word()` alone is not valid bash either. `word` alone would be a missing command, which would
+    // silently skip the job.
+    let word = trimmed.split('(').next().unwrap_or_default().trim_end();
+    let call: String = trimmed.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_word = !word.is_empty()
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if is_word && call == format!("{word}()") {
+        let near = nearest(word, STATUS_FUNCTIONS)
+            .or(STATUS_FUNCTIONS.into_iter().find(|known| *known == word));
+        return match near.or_else(|| (word == "canceled").then_some("cancelled")) {
+            Some(near) => refuse(format!("did you mean `{near}()`?")),
+            None => refuse(format!("unknown function `{word}()`")),
+        };
+    }
+    if let Some(function) = STATUS_FUNCTIONS
+        .iter()
+        .find(|function| trimmed.eq_ignore_ascii_case(function))
+    {
+        return refuse(format!("did you mean `{function}()`?"));
+    }
+    Ok(())
+}
+
+/// Returns a hint for a text that is an expression by its form and its names.
+fn expression_hint(text: &str) -> Option<String> {
+    let wrapped = || {
+        if text.len() <= SHOWN {
+            format!("`${{{{ {text} }}}}`")
+        } else {
+            "`${{ … }}` around it".to_owned()
+        }
+    };
+    Some(match parse(text).ok()?.sign()? {
+        Sign::Call(name) => match (misspelt(&name), Function::find(&name)) {
+            (Some(function), _) => format!("did you mean `{function}()`?"),
+            (None, Some(_)) => format!("an expression is wrapped: write {}", wrapped()),
+            (None, None) => format!("unknown function `{name}()`"),
+        },
+        Sign::Context(name) => format!(
+            "an expression is wrapped: write {}; a program of this name is called by `command {name}…`",
+            wrapped()
+        ),
+    })
+}
+
+/// Returns a hint for a text that calls a misspelt status function where bash has no call: at an
+/// end of the text, beside an operator, or in parentheses.
+fn call_hint(text: &str) -> Option<String> {
+    text.match_indices('(').find_map(|(open, _)| {
+        let before = text[..open].trim_end();
+        let begin = before
+            .rfind(|c: char| !c.is_ascii_alphabetic() && c != '_')
+            .map_or(0, |at| {
+                at + before[at..].chars().next().map_or(1, char::len_utf8)
+            });
+        let is_call = matches!(
+            before[..begin].trim_end().chars().next_back(),
+            None | Some('!' | '(' | '&' | '|')
+        );
+        let rest = text[open + 1..].trim_start().strip_prefix(')')?;
+        let is_whole = matches!(
+            rest.trim_start().chars().next(),
+            None | Some('&' | '|' | ')')
+        );
+        let function = misspelt(&before[begin..])?;
+        (is_call && is_whole).then(|| format!("did you mean `{function}()`?"))
+    })
+}
+
+/// Returns the status function that is probably meant by a name.
+fn misspelt(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    STATUS_FUNCTIONS
+        .into_iter()
+        .map(|function| (strsim::levenshtein(&name, function), function))
+        .filter(|(distance, _)| *distance <= DISTANCE)
+        .min()
+        .map(|(_, function)| function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(checked: Result<(), Refusal>) -> String {
+        checked.unwrap_err().hint.unwrap_or_default()
+    }
+
+    #[test]
+    fn bash_conditions_are_left_alone() {
+        let bash = [
+            "test -f x",
+            "false",
+            "[ \"$A\" = b ]",
+            "f() { true; }; f",
+            "grep -q always file",
+            "my_success() { :; }; my_success",
+            "failure.sh",
+            "./env.sh && true",
+            "command env.sh",
+            "test.sh || make.check",
+            "succes() { true; }; succes",
+            "succes() ( true )",
+            "grep 'succes()' file",
+            "a && b",
+            "!grep",
+        ];
+        for text in bash {
+            condition(text).unwrap();
+        }
+        for text in ["success()", " always() ", "failure()", "cancelled()"] {
+            condition(text).unwrap();
+        }
+    }
+
+    #[test]
+    fn misspelt_status_functions_are_refused() {
+        assert_eq!(hint(condition("succes()")), "did you mean `success()`?");
+        assert_eq!(hint(condition("canceled()")), "did you mean `cancelled()`?");
+        assert_eq!(hint(condition("Always ( )")), "did you mean `always()`?");
+        assert_eq!(hint(condition("failed()")), "unknown function `failed()`");
+        assert_eq!(hint(condition("always")), "did you mean `always()`?");
+        assert_eq!(
+            hint(condition("${{ env.A }} && ${{ env.B }}")),
+            "wrap the whole condition in one `${{ }}`"
+        );
+        for expression in ["!cancelled()", "success() && test -f x", "${{ success() }}"] {
+            condition(expression).unwrap();
+        }
+        assert_eq!(hint(condition(" ")), "leave `condition` out");
+    }
+
+    #[test]
+    fn what_looks_like_an_expression_is_refused() {
+        for (text, expected) in [
+            ("succes() && true", "did you mean `success()`?"),
+            ("! canceled()", "did you mean `cancelled()`?"),
+            ("Always() || false", "did you mean `always()`?"),
+            ("sucess() && test -f x", "did you mean `success()`?"),
+            ("test -f x || ( failur ( ) )", "did you mean `failure()`?"),
+            ("foo() && true", "unknown function `foo()`"),
+            (
+                "contains(needs.*.result, 'failure')",
+                "an expression is wrapped: write `${{ contains(needs.*.result, 'failure') }}`",
+            ),
+        ] {
+            assert_eq!(hint(condition(text)), expected, "{text}");
+        }
+        for text in [
+            "needs.build.result == 'success'",
+            "github.ref == 'refs/heads/main'",
+            "!inputs.deploy",
+            "(steps.a.outcome != 'failure')",
+            "matrix['os'] == 'linux'",
+            "env.sh",
+        ] {
+            let hint = hint(condition(text));
+            let expected = format!("an expression is wrapped: write `${{{{ {text} }}}}`; ");
+            assert!(hint.starts_with(&expected), "{hint}");
+        }
+    }
+}

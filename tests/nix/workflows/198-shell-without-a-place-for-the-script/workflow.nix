@@ -1,0 +1,11 @@
+{ nixactions, ... }:
+nixactions.mkWorkflow {
+  name = "ci";
+  jobs.build.steps = [
+    {
+      name = "compile";
+      shell = [ "perl" ];
+      script = "print 1";
+    }
+  ];
+}
