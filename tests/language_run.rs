@@ -6,6 +6,7 @@ use nixactions_harness::{
 };
 
 on_managers!(a_workflow_runs_as_it_is_written on system_252, system_257, system_262, user_262);
+on_managers!(other_shells_defaults_and_clean_ups_work on system_252, system_262, user_262);
 on_managers!(its_command_passes_arguments_on on system_262);
 on_managers!(what_is_unchanged_is_not_built_anew on system_262);
 on_managers!(what_is_wrong_with_a_script_is_an_error_of_its_build on system_262);
@@ -55,6 +56,54 @@ fn a_workflow_runs_as_it_is_written(manager: &Manager) {
     assert_eq!(run.value("all", "file"), "built", "{run}");
     let hooks = "setupWorkspace setupJob restoreArtifact-dist executeJob saveArtifact-other";
     assert_eq!(run.value("hooked", "log").trim(), hooks, "{run}");
+    run.leaves_nothing(manager);
+}
+
+fn other_shells_defaults_and_clean_ups_work(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let steps = r#"
+        { name = "make"; bash = "mkdir sub"; workdir = "."; }
+        { name = "sh"; bash = "echo \"sh=\${POSIXLY_CORRECT+yes} \${PWD##*/}\"; false; echo never"; continueOnError = true; }
+        { name = "bash"; shell = "bash"; bash = "[[ -n $BASH ]]; echo \"bash=\${PWD##*/}\"";
+          post = { name = "clean"; script = "echo \"clean=$A \${PWD##*/}\""; env.A = 3; deps = [ pkgs.git ]; }; }
+        { name = "perl"; shell = [ "perl" "-w" "{0}" ]; script = "print \"perl=@ARGV\\n\";"; args = [ "a b" ]; }
+        { name = "package"; shell = pkgs.bash; script = "echo \"package=\${BASH_VERSION:+yes}\""; }
+        { name = "none"; shell = [ "no-such-shell" "{0}" ]; script = "x"; continueOnError = true; }
+        (mkAction { name = "action"; bash = "[[ -d sub ]]; echo action=here"; })
+    "#;
+    let expression = format!(
+        "let pkgs = import <nixpkgs> {{ }}; nixactions = import {REPOSITORY}/nix {{ inherit pkgs; }};
+             inherit (nixactions) mkAction mkWorkflow; in
+         mkWorkflow {{ name = \"ci\"; defaults.shell = \"sh\";
+             jobs.test = {{ defaults.workdir = \"sub\"; steps = [ {steps} ]; }}; }}"
+    );
+    let run = nix.run(&[nix.build(&expression)]).exits(0);
+    let said =
+        ["sh", "bash", "perl", "package", "action", "clean"].map(|name| run.value("test", name));
+    assert_eq!(
+        said,
+        ["yes sub", "sub", "a b", "yes", "here", "3 sub"],
+        "{run}"
+    );
+    assert_eq!(
+        run.steps("test"),
+        [
+            "make success/success",
+            "sh failure/success: exit status 1",
+            "bash success/success",
+            "perl success/success",
+            "package success/success",
+            "none failure/success: exit status 127",
+            "action success/success",
+            "clean success/success",
+        ],
+        "{run}"
+    );
+    let annotations = run.job("test")["annotations"].to_string();
+    assert!(
+        annotations.contains("its shell `no-such-shell` was not found in PATH"),
+        "{run}"
+    );
     run.leaves_nothing(manager);
 }
 
