@@ -59,6 +59,7 @@ impl Job<'_> {
     /// Runs the steps.
     pub(super) fn steps(&mut self, environment: &mut Environment) {
         let spec = self.spec;
+        self.begun.clear();
         for (index, step) in spec.steps.iter().enumerate() {
             self.notice_cancellation();
             self.step_outputs.clear();
@@ -131,9 +132,13 @@ impl Job<'_> {
 
     /// Returns why a step that cleans up after another one need not.
     fn nothing_to_clean(&self, step: &StepSpec) -> Option<Reason> {
-        let owner = self.record.steps.get(step.post_of?)?;
-        (owner.attempts == 0).then(|| Reason::NothingToClean {
-            step: owner.name.clone(),
+        let of = step.post_of?;
+        (!self.begun.contains(&of)).then(|| Reason::NothingToClean {
+            step: self
+                .spec
+                .steps
+                .get(of)
+                .map_or_else(String::new, |step| step.name.clone()),
         })
     }
 

@@ -174,6 +174,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         reason: None,
         cleanup_until: None,
         step_outputs: Env::new(),
+        begun: BTreeSet::new(),
         warned: BTreeSet::new(),
         deadline: None,
         state: Conclusion::Success,
@@ -216,6 +217,8 @@ pub(super) struct Job<'a> {
     pub(super) inherits: bool,
     /// The outputs of the step that ran last.
     pub(super) step_outputs: Env,
+    /// The positions of the steps of this attempt whose process has run.
+    pub(super) begun: BTreeSet<usize>,
     /// The warnings that were logged and need not be repeated.
     warned: BTreeSet<String>,
     /// The end of the job's own timeout.

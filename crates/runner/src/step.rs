@@ -158,6 +158,9 @@ impl Job<'_> {
         let (ended, stop) = self
             .processes
             .run(&mut command, Some((&step.name, attempt)), limits);
+        if !matches!(ended, Ended::NotStarted(_)) {
+            self.begun.insert(index);
+        }
         self.keep_summary(index, step, attempt, &files);
         let said = self.processes.commands.outputs();
         let exit_code = if let Ended::Exited(code) = ended {
