@@ -534,7 +534,7 @@ fn nobody_else_reaches_a_set_user_id_file_of_an_image() {
                 "--clear-groups",
                 "sh",
                 "-c",
-                // The state directory is open, so that the images' own directory is what forbids it.
+                // The state directory is open, so the images' own directory forbids it.
                 "ls state >/dev/null && \"$1\"",
                 "sh",
             ])

@@ -302,8 +302,8 @@ pub struct JobSpec {
     pub matrix: Option<MatrixSpec>,
     /// The `PATH` of the steps.
     pub path: String,
-    /// The directory in which steps without a `workdir` run, in a root file system of the job's own.
-    /// Without it, they run in the workspace.
+    /// The directory in which steps without a `workdir` run, in a root file system of the job's
+    /// own. Without it, they run in the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<PathBuf>,
     /// The executor's variables.

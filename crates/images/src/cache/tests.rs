@@ -170,7 +170,7 @@ fn the_plain_content_of_an_archive_of_an_image_is_bounded() {
     let error = images.obtain(&source, None, &login, &free, &mut |_| {});
     let error = error.unwrap_err();
     assert!(matches!(error, ImageError::TooLarge { .. }), "{error}");
-    // Of another size, it is no image.
+    // A file of another size is not the image.
     let error = place
         .images()
         .obtain(&source, None, &login, &free, &mut |_| {});

@@ -566,7 +566,7 @@ fn a_hard_link_of_a_layer_does_not_spare_the_older_name() {
         let tree = Place::new().tree(&[lower.clone(), upper.end()]);
         assert_eq!(tree, texts([("d", "/"), ("new", "1")]));
     }
-    // What a layer has written by way of a link to its directory stays.
+    // A file stays that a layer has written by way of a link to its directory.
     let lower = Layer::default().dir("d").file("d/old", "1").link("l", "d");
     let upper = Layer::default()
         .file("l/new", "2")
