@@ -389,6 +389,7 @@ fn job_unit(text: &str) -> Vec<String> {
         mounts_source: false,
         roots: Default::default(),
         images: Default::default(),
+        disks: Default::default(),
         max_parallel: 2,
         origin: None,
     };

@@ -301,7 +301,7 @@ fn an_image_that_cannot_be_used_is_refused(manager: &Manager) {
     );
     refused(
         json!({ "root": garbage }),
-        "neither a directory nor a tar archive",
+        "neither a directory, a tar archive nor a file system",
     );
     assert!(place.has_no_unfinished_image());
     assert!(manager.runs().is_empty(), "nothing was started");

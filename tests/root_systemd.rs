@@ -350,7 +350,7 @@ fn a_root_that_cannot_be_used_is_refused(manager: &Manager) {
     refused(json!({ "root": "/no/such/root" }), "`/no/such/root`");
     refused(
         json!({ "root": file }),
-        "neither a directory nor a tar archive",
+        "neither a directory, a tar archive nor a file system",
     );
     refused(json!({ "root": empty }), "neither /bin/bash nor /bin/sh");
     let image = or_skip!(manager.image());

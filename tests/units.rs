@@ -113,6 +113,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         mounts_source: settings.source,
         roots: Default::default(),
         images: Default::default(),
+        disks: Default::default(),
         max_parallel: plan.max_parallel.unwrap_or(2),
         origin: None,
     };

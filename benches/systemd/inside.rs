@@ -346,6 +346,7 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
         mounts_source: false,
         roots: Default::default(),
         images: Default::default(),
+        disks: Default::default(),
         max_parallel: plan.max_parallel.expect("the plans say"),
         origin: None,
     };

@@ -294,6 +294,7 @@ pub async fn start(
             .min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
         roots,
         images: obtained.images,
+        disks: obtained.disks,
         origin: Some(Origin {
             trigger: request.trigger,
             repository: head.repository,

@@ -39,6 +39,8 @@ pub(super) struct Obtained {
     pub roots: BTreeMap<String, Unpacked>,
     /// Their settings, by executor.
     pub images: BTreeMap<String, ImageSpec>,
+    /// The types of the file systems in disk images, by executor.
+    pub disks: BTreeMap<String, String>,
     /// Locks that keep the images until the run's spec does.
     pub holds: Vec<Hold>,
 }
@@ -95,13 +97,14 @@ struct Wanted {
 enum From {
     Image(ImageSource, Option<Digest>),
     Archive(PathBuf),
+    Disk(PathBuf, &'static str),
 }
 
 impl From {
     fn told(&self) -> String {
         match self {
             Self::Image(source, _) => source.to_string(),
-            Self::Archive(path) => path.display().to_string(),
+            Self::Archive(path) | Self::Disk(path, _) => path.display().to_string(),
         }
     }
 }
@@ -188,11 +191,15 @@ fn from(container: &Container<'_>) -> Result<Option<From>, ImageError> {
         let digest = image.digest.as_deref().map(str::parse).transpose()?;
         return Ok(Some(From::Image(image.oci.parse()?, digest)));
     }
-    let archive = container.root.filter(|root| {
-        // `roots` tells the faults of all other roots.
-        matches!(images::root_of(root), Ok(images::Root::Archive))
-    });
-    Ok(archive.map(|root| From::Archive(root.to_owned())))
+    let Some(root) = container.root else {
+        return Ok(None);
+    };
+    Ok(match images::root_of(root) {
+        Ok(images::Root::Archive) => Some(From::Archive(root.to_owned())),
+        Ok(images::Root::Disk(file_system)) => Some(From::Disk(root.to_owned(), file_system)),
+        // `roots` tells their faults.
+        Ok(images::Root::Directory | images::Root::Other) | Err(_) => None,
+    })
 }
 
 /// Unpacks images one after the other.
@@ -202,6 +209,7 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
     for wanted in wanted {
         let told = wanted.from.told();
         let mut progress = |progress: Progress| {
+            let told = wanted.from.told();
             note(&escaped(&format!("image `{told}`: {progress}")));
         };
         let in_use = |digest: &Digest| is_in_use(state, digest);
@@ -210,6 +218,16 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
                 images.obtain(source, digest.as_ref(), &login, &in_use, &mut progress)
             }
             From::Archive(path) => images.obtain_archive(path, None, &in_use, &mut progress),
+            From::Disk(path, file_system) => {
+                let disk = Unpacked {
+                    directory: path.clone(),
+                    source: told,
+                };
+                all.roots.insert(wanted.executor.clone(), disk);
+                all.disks
+                    .insert(wanted.executor.clone(), (*file_system).to_owned());
+                continue;
+            }
         };
         let obtained = obtained.map_err(|source| StartError::Image {
             executor: wanted.executor.clone(),

@@ -216,6 +216,7 @@ pub async fn rerun(
         ),
         roots,
         images: obtained.images,
+        disks: obtained.disks,
         origin: Some(Origin {
             trigger: Trigger::Rerun,
             actor: super::actor(),

@@ -150,6 +150,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         mounts_source: false,
         roots: Default::default(),
         images: Default::default(),
+        disks: Default::default(),
         max_parallel: 2,
         origin: None,
     };

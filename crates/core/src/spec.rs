@@ -82,6 +82,9 @@ pub struct RunSpec {
     /// The unpacked images among the root file systems, by executor.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, ImageSpec>,
+    /// The types of the file systems of those root file systems that are disk images, by executor.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disks: BTreeMap<String, String>,
     /// Where the run came from. Absent in runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

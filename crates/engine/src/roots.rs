@@ -123,14 +123,18 @@ fn check<'a>(
     let directory = fs::canonicalize(image).map_err(|error| {
         (
             format!("`{named}`: {}", describe(&error)),
-            "`root` is a directory or a tar archive with a root file system",
+            "`root` is a directory, a tar archive or a disk image with a root file system",
         )
     })?;
     if !directory.is_dir() {
-        return Err((
-            format!("`{named}` is neither a directory nor a tar archive"),
-            "the engine takes no disk images yet: name a directory or an archive with its files",
-        ));
+        // The kernel looks into a disk image when the job starts.
+        return match unpacked {
+            Some(_) => Ok(directory),
+            None => Err((
+                format!("`{named}` is neither a directory, a tar archive nor a file system"),
+                "name a directory, an archive, or an image of squashfs, erofs, ext4, XFS or btrfs without a partition table",
+            )),
+        };
     }
     if directory == Path::new("/") {
         return Err((

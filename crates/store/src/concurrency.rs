@@ -324,6 +324,7 @@ mod tests {
             mounts_source: false,
             roots: Default::default(),
             images: Default::default(),
+            disks: Default::default(),
             max_parallel: 1,
             origin: None,
         };

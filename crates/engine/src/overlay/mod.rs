@@ -14,6 +14,7 @@
 //! This module knows the layout of the run directory, and nothing of plans and records.
 
 mod beneath;
+mod disk;
 mod root;
 mod users;
 

@@ -6,7 +6,9 @@
 //! file system cannot hold such a layer.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::{self, File},
+    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::{MetadataExt, PermissionsExt, chown},
@@ -27,7 +29,7 @@ use rustix::{
 use super::{
     At, Attributes, Ids, OverlayError,
     beneath::{Beneath, Kind},
-    directory, enter_pid1, ids_of, mapping, mount_or_copy_workspace, set_attributes, users,
+    directory, disk, enter_pid1, ids_of, mapping, mount_or_copy_workspace, set_attributes, users,
 };
 use crate::{
     error::describe,
@@ -78,7 +80,7 @@ fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
             users::ids_in(&image, text)?
         }
     };
-    let owner = mount_root(paths, image, ids, stands_for)?;
+    let owner = mount_root(paths, spec, ids, stands_for)?;
     let root = Beneath::open(&paths.tree()).at("open the root file system")?;
     let root = Filled { root, ids, owner };
     if let Some(other) = stands_for {
@@ -136,24 +138,30 @@ fn unmount_all(path: &Path) -> bool {
 /// directory.
 fn mount_root(
     paths: &RootPaths,
-    image: &Path,
+    spec: &RootSpec,
     ids: Ids,
     stands_for: Option<Ids>,
 ) -> Result<Ids, OverlayError> {
     for path in [paths.image(), paths.layer(), paths.tree()] {
         directory(&path, 0o755)?;
     }
-    let meta = fs::metadata(image).at(format!("find the image `{}`", image.display()))?;
+    let image = &spec.image;
+    let view = match &spec.file_system {
+        Some(file_system) => disk::open(image, file_system)?,
+        None => open_tree(
+            CWD,
+            image,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
+        .at(format!("take `{}` as a mount", image.display()))?,
+    };
+    let meta = File::from(view.try_clone().at("open the image")?)
+        .metadata()
+        .at(format!("find the image `{}`", image.display()))?;
     let owner = Ids {
         user: meta.uid(),
         group: meta.gid(),
     };
-    let view = open_tree(
-        CWD,
-        image,
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-    )
-    .at(format!("take `{}` as a mount", image.display()))?;
     let (from, owner) = match stands_for {
         None => (owner, ids),
         Some(other) => (other, owner),

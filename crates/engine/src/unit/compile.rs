@@ -431,6 +431,10 @@ fn job_unit(
             own_pids: place.has_own_pids(context, job),
             artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
             notify: !context.features.concurrency,
+            is_disk: job
+                .executor
+                .as_ref()
+                .is_some_and(|executor| run.disks.contains_key(executor)),
         };
         properties.extend(sandbox::properties(
             run,

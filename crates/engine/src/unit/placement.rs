@@ -64,8 +64,11 @@ pub struct Root<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RootSpec {
-    /// The directory of the image.
+    /// The directory of the image, or its file.
     pub image: PathBuf,
+    /// The type of the file system in that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<String>,
     /// The user of the image that the job's user stands for, and the group after a colon. Without
     /// it, the job's user stands for the owner of the image's directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,6 +296,7 @@ pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
     let image = image.or(container.root)?;
     Some(RootSpec {
         image: image.to_owned(),
+        file_system: run.disks.get(executor).cloned(),
         user: run
             .images
             .get(executor)

@@ -138,6 +138,8 @@ pub(super) struct Needs<'a> {
     pub own_pids: bool,
     /// The directories of the artifacts that the job saves.
     pub artifacts: Vec<PathBuf>,
+    /// Whether its root file system is a disk image.
+    pub is_disk: bool,
 }
 
 /// Returns the properties of a level. `own` is the job's directory, and `visible` holds the paths
@@ -179,7 +181,7 @@ pub(super) fn properties(
     properties.push(flag("NoNewPrivileges"));
     match &needs.root {
         None => properties.push(("CapabilityBoundingSet", Value::U64(0))),
-        Some((root, tree)) => properties.extend(rooted(root, tree)),
+        Some((root, tree)) => properties.extend(rooted(root, tree, needs.is_disk)),
     }
     if needs.own_pids {
         properties.extend([
@@ -288,7 +290,7 @@ pub(super) fn properties(
 }
 
 /// Returns the properties of a job with a root file system of its own, which is mounted at `tree`.
-fn rooted(root: &Root<'_>, tree: &Path) -> Vec<(&'static str, Value)> {
+fn rooted(root: &Root<'_>, tree: &Path, is_disk: bool) -> Vec<(&'static str, Value)> {
     let flag = |name| (name, Value::Bool(true));
     let mut properties = vec![
         ("RootDirectory", Value::Str(tree.display().to_string())),
@@ -303,6 +305,11 @@ fn rooted(root: &Root<'_>, tree: &Path) -> Vec<(&'static str, Value)> {
     if root.sandbox != Sandbox::Strict {
         // Otherwise /dev would be the host's.
         properties.push(flag("PrivateDevices"));
+    }
+    if is_disk {
+        // The command that mounts it makes the node of a loop device. The job cannot do that.
+        let loops = ("block-loop".to_owned(), "rwm".to_owned());
+        properties.push(("DeviceAllow", Value::Pairs(vec![loops])));
     }
     if !root.container.network.is_host() {
         properties.push(flag("PrivateNetwork"));

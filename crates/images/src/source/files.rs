@@ -20,6 +20,16 @@ const BUFFER: usize = 256 << 10;
 /// The most links in a row.
 const LINKS_MAX: usize = 8;
 
+/// The file systems that the kernel mounts from a file, each with the offset of its magic number
+/// (linux/magic.h) and its bytes.
+const FILE_SYSTEMS: [(&str, u64, &[u8]); 5] = [
+    ("squashfs", 0, b"hsqs"),
+    ("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
+    ("ext4", 1080, &[0x53, 0xef]),
+    ("xfs", 0, b"XFSB"),
+    ("btrfs", 65600, b"_BHRfS_M"),
+];
+
 /// The kinds of roots that a plan may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Root {
@@ -27,8 +37,10 @@ pub enum Root {
     Directory,
     /// A tar archive, which [`crate::Images`] unpacks.
     Archive,
+    /// A disk image, with the type of its file system.
+    Disk(&'static str),
     /// Another file.
-    Disk,
+    Other,
 }
 
 /// Returns the kind of a root file system by its first bytes.
@@ -45,11 +57,15 @@ pub fn root_of(path: &Path) -> Result<Root, ImageError> {
     let mut start = Vec::new();
     let read = compression::plain(file).and_then(|plain| plain.take(512).read_to_end(&mut start));
     let is_archive = read.is_ok() && start.get(257..262) == Some(b"ustar");
-    Ok(if is_archive {
-        Root::Archive
-    } else {
-        Root::Disk
-    })
+    if is_archive {
+        return Ok(Root::Archive);
+    }
+    let file = File::open(path).map_err(|error| absent(path, error))?;
+    let found = FILE_SYSTEMS.iter().find(|(_, offset, magic)| {
+        let mut start = vec![0; magic.len()];
+        file.read_exact_at(&mut start, *offset).is_ok() && start == *magic
+    });
+    Ok(found.map_or(Root::Other, |(name, ..)| Root::Disk(name)))
 }
 
 fn absent(path: &Path, error: io::Error) -> ImageError {

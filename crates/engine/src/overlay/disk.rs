@@ -1,0 +1,140 @@
+//! Disk images: files that hold a file system, mounted by way of a loop device (loop(4)).
+//!
+//! The kernel frees the device with the last use of its mount, however the processes end that made
+//! it (`LO_FLAGS_AUTOCLEAR`). The device's node lies in a file system without a name, since the
+//! manager's /dev may lack it.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
+};
+
+use nix::{errno::Errno, libc};
+use rustix::{
+    fs::{FileType, Mode, OFlags, makedev, mknodat, openat},
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+        fsconfig_set_string, fsmount, fsopen,
+    },
+};
+
+use super::{At, OverlayError};
+
+/// The major number of loop devices, and the number of devices that are tried.
+const MAJOR: u32 = 7;
+const DEVICES: u32 = 1024;
+
+/// Returns a mount without a place of the file system in an image.
+pub(super) fn open(image: &Path, file_system: &str) -> Result<OwnedFd, OverlayError> {
+    let action = || {
+        format!(
+            "mount the {file_system} file system of `{}`",
+            image.display()
+        )
+    };
+    let file = File::open(image).at(format!("open `{}`", image.display()))?;
+    let nodes = new("tmpfs", None).at("make a place for a device")?;
+    let device = attach(&file, &nodes).at(format!(
+        "attach `{}` to a loop device (block device 7:N)",
+        image.display()
+    ))?;
+    let source = format!("/proc/self/fd/{}", device.as_raw_fd());
+    new(file_system, Some(&source)).at(action())
+}
+
+/// Returns a new mount without a place, read-only if it has a source.
+fn new(file_system: &str, source: Option<&str>) -> io::Result<OwnedFd> {
+    let context = fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let mut attributes = MountAttrFlags::empty();
+    if let Some(source) = source {
+        fsconfig_set_string(context.as_fd(), "source", source)?;
+        fsconfig_set_flag(context.as_fd(), "ro")?;
+        attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    }
+    fsconfig_create(context.as_fd())?;
+    Ok(fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?)
+}
+
+/// Attaches a file to the first free loop device, whose node is made in `nodes`.
+fn attach(file: &File, nodes: &OwnedFd) -> io::Result<OwnedFd> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let mut last = Errno::ENXIO.into();
+    for number in 0..DEVICES {
+        let name = number.to_string();
+        mknodat(
+            nodes,
+            &name,
+            FileType::BlockDevice,
+            mode,
+            makedev(MAJOR, number),
+        )?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let device = openat(nodes, &name, flags, Mode::empty())?;
+        match configure(&device, file) {
+            Ok(()) => return Ok(device),
+            // Another file has it.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// Attaches a file to a loop device: read-only, and until the last use of the device.
+#[expect(
+    unsafe_code,
+    reason = "the ioctl of loop devices is wrapped neither by std nor by the crates nix and rustix"
+)]
+fn configure(device: &OwnedFd, file: &File) -> io::Result<()> {
+    /// `struct loop_config` of linux/loop.h, whose second and third parts are `struct loop_info64`.
+    #[repr(C)]
+    struct Config {
+        file: u32,
+        block_size: u32,
+        numbers: [u64; 5],
+        number: u32,
+        encrypt_type: u32,
+        encrypt_key_size: u32,
+        flags: u32,
+        names: [u8; 160],
+        init: [u64; 2],
+        reserved: [u64; 8],
+    }
+    const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+    const READ_ONLY_AND_AUTOCLEAR: u32 = 1 | 4;
+    const { assert!(size_of::<Config>() == 304) };
+    let config = Config {
+        file: u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?,
+        block_size: 0,
+        numbers: [0; 5],
+        number: 0,
+        encrypt_type: 0,
+        encrypt_key_size: 0,
+        flags: READ_ONLY_AND_AUTOCLEAR,
+        names: [0; 160],
+        init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: the argument has the size and layout of the kernel's structure, and lives until the
+    // call returns. The kernel only reads it.
+    let result = unsafe {
+        libc::ioctl(
+            device.as_raw_fd(),
+            LOOP_CONFIGURE as _,
+            std::ptr::from_ref(&config),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
