@@ -16,7 +16,7 @@ use rustix::fs::{XattrFlags, setxattr};
 use serde_json::{Value, json};
 
 on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, system_262, user_262);
-on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_262);
+on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_252);
 on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
 on_managers!(a_job_may_take_its_time_after_its_wait_for_a_slot on system_252, system_257);
 on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
@@ -76,7 +76,8 @@ fn a_job_that_runs_out_of_memory_says_so(manager: &Manager) {
 
 /// Out of memory without a memory controller: what systemd-oomd(8) notes on a control group when it
 /// has killed one of its processes. systemd reads it when a process of the group ends, and goes the
-/// same way from there as after a kill by the kernel.
+/// same way from there as after a kill by the kernel. With a user's manager from 257 on, the job's
+/// processes end in a PID namespace of their own, and systemd does not learn of their ends.
 fn an_oom_kill_is_told_in_systemds_words(manager: &Manager) {
     let long = "(setsid sleep 98911 &); touch started; sleep 98912";
     let plan = json!({ "version": 1, "name": "oom", "jobs": {

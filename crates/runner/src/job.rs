@@ -376,13 +376,13 @@ impl Job<'_> {
 
     /// Returns why the run is being cancelled, if it is. The flag holds the reason, unless a user
     /// asked for the cancellation.
-    fn cancelled(&self) -> Option<Reason> {
+    pub(super) fn cancelled(&self) -> Option<Reason> {
         let flag = self.spec.shared_directory.join("cancelled");
         store::read_reason(&flag).map(|reason| reason.unwrap_or(Reason::RunCancelled))
     }
 
     /// Returns why the job's matrix group is being cancelled, if it is.
-    fn matrix_cancelled(&self) -> Option<Reason> {
+    pub(super) fn matrix_cancelled(&self) -> Option<Reason> {
         let matrix = self.spec.matrix.as_ref()?;
         let flag = MatrixPaths::at(matrix.directory.clone()).cancelled();
         // The disk had no room for the name of the failed job.

@@ -84,6 +84,9 @@ pub enum Stop {
     JobTimeout,
     /// The job was cancelled.
     Cancelled,
+    /// systemd stops the job's unit, after the kernel killed one of its processes for want of
+    /// memory (`OOMPolicy=`, systemd.service(5)).
+    OutOfMemory,
     /// The time for cleaning up after a cancellation is over.
     CleanupOver,
 }
@@ -232,14 +235,9 @@ impl Processes {
         if stopping.stop != Stop::Not {
             self.cgroup.kill_others(&spared);
         }
-        let is_killed = matches!(status, Ended::Signaled(Signal::SIGKILL, _));
-        let status = if is_killed && stopping.stop == Stop::Not && self.cgroup.ran_out() {
-            Ended::OutOfMemory
-        } else {
-            status
-        };
+        let ended = with_memory(status, stopping.stop, self.killed, || self.cgroup.ran_out());
         self.drain();
-        ((status, stopping.stop), Some(child))
+        (ended, Some(child))
     }
 
     /// Waits, unless the job must end before that. Meanwhile it takes the output of processes that
@@ -361,6 +359,23 @@ impl Processes {
     }
 }
 
+/// Returns how a process ended, given whether the kernel has killed one of the job's for want of
+/// memory meanwhile.
+fn with_memory(
+    status: Ended,
+    stop: Stop,
+    is_run_killed: bool,
+    mut ran_out: impl FnMut() -> bool,
+) -> (Ended, Stop) {
+    let is_killed = matches!(status, Ended::Signaled(Signal::SIGKILL, _));
+    match stop {
+        Stop::Not if is_killed && ran_out() => (Ended::OutOfMemory, stop),
+        // systemd notices the kill and asks the runner to end, like everybody who stops the unit.
+        Stop::Cancelled if !is_run_killed && ran_out() => (status, Stop::OutOfMemory),
+        _ => (status, stop),
+    }
+}
+
 /// The progress of ending a process.
 struct Stopping {
     group: Pid,
@@ -415,7 +430,7 @@ impl Stopping {
                 () => Stop::Not,
             };
             match self.stop {
-                Stop::Not => {}
+                Stop::Not | Stop::OutOfMemory => {}
                 Stop::CleanupOver => self.next = Some((now, Signal::SIGKILL)),
                 Stop::StepTimeout | Stop::JobTimeout | Stop::Cancelled => {
                     self.next = Some((now, Signal::SIGINT))
@@ -508,5 +523,64 @@ fn not_started(command: &Command, error: &io::Error) -> String {
             format!("`{program}` is not executable by the job's user")
         }
         _ => format!("`{program}` could not be started: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ran_out_of_memory_was_not_cancelled() {
+        let killed = || Ended::Signaled(Signal::SIGKILL, false);
+        let interrupted = || Ended::Signaled(Signal::SIGINT, false);
+        for (status, stop, is_run_killed, ran_out, expected) in [
+            (
+                killed(),
+                Stop::Not,
+                false,
+                true,
+                (Ended::OutOfMemory, Stop::Not),
+            ),
+            (killed(), Stop::Not, false, false, (killed(), Stop::Not)),
+            (
+                Ended::Exited(1),
+                Stop::Not,
+                false,
+                true,
+                (Ended::Exited(1), Stop::Not),
+            ),
+            (
+                interrupted(),
+                Stop::Cancelled,
+                false,
+                true,
+                (interrupted(), Stop::OutOfMemory),
+            ),
+            (
+                interrupted(),
+                Stop::Cancelled,
+                false,
+                false,
+                (interrupted(), Stop::Cancelled),
+            ),
+            (
+                killed(),
+                Stop::Cancelled,
+                true,
+                true,
+                (killed(), Stop::Cancelled),
+            ),
+            (
+                killed(),
+                Stop::StepTimeout,
+                false,
+                true,
+                (killed(), Stop::StepTimeout),
+            ),
+        ] {
+            let found = with_memory(status, stop, is_run_killed, || ran_out);
+            assert_eq!(found, expected);
+        }
     }
 }

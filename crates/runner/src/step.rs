@@ -255,6 +255,16 @@ impl Job<'_> {
                 self.cancel();
                 cancelled(Reason::StepCancelled)
             }
+            Stop::OutOfMemory => {
+                let is_asked = self.cancelled().is_some() || self.matrix_cancelled().is_some();
+                self.notice_cancellation();
+                self.cancel();
+                Some(if is_asked {
+                    (Conclusion::Cancelled, Reason::StepCancelled)
+                } else {
+                    (Conclusion::Failure, Reason::OutOfMemory)
+                })
+            }
             Stop::CleanupOver => cancelled(Reason::CleanupOver),
         }
     }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::plan::Job;
 
 impl Engine<'_> {
     pub(super) async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
@@ -73,6 +74,10 @@ impl Engine<'_> {
         (record.outcome, record.conclusion) = (verdict.outcome, verdict.conclusion);
         if let Some(reason) = &verdict.reason {
             record.set_reason(reason);
+        }
+        let code = verdict.reason.as_ref().and_then(Reason::code);
+        if verdict.outcome == Conclusion::Failure && code == Some(ReasonCode::OomKill) {
+            fail_stopped_step(&mut record, job);
         }
         let no_room = end
             .as_ref()
@@ -244,5 +249,23 @@ impl Engine<'_> {
         let root = self.run.root(self.context.graph.name(ix));
         let why = fs::read_to_string(root.error()).ok()?;
         Some(Reason::Root { why })
+    }
+}
+
+/// Corrects the step during which a job ran out of memory. systemd asked the runner to end, like
+/// everybody who stops its unit, so the runner may take the step for a cancelled one.
+fn fail_stopped_step(record: &mut JobRecord, job: &Job) {
+    let steps = record.steps.iter_mut().enumerate();
+    let mut stopped =
+        steps.filter(|(_, step)| step.attempts > 0 && step.outcome == Conclusion::Cancelled);
+    if let Some((index, step)) = stopped.next() {
+        let planned = job.steps.get(index);
+        step.outcome = Conclusion::Failure;
+        step.conclusion = status::conclude(
+            Conclusion::Failure,
+            planned.is_some_and(|step| step.continue_on_error),
+        );
+        step.reason = Some(Reason::OutOfMemory.to_string());
+        step.reason_code = Reason::OutOfMemory.code();
     }
 }
