@@ -60,6 +60,10 @@ let
       lib.filter (name: reason name != null) (lib.attrNames env)
     );
 
+  # The jobs that use each executor.
+  executorOf = job: if jobs.${job}.executor == null then config.executor else jobs.${job}.executor;
+  executors = lib.groupBy (job: (executorOf job).name) names;
+
   # Variables of the caller that never reach a job.
   isJobs =
     name:
@@ -124,6 +128,11 @@ let
     );
 in
 ofEnv "" config.env
+++ lib.concatLists (
+  lib.mapAttrsToList (
+    name: same: ofEnv "executor `${name}`, " ((executorOf (lib.head same)).plan.env or { })
+  ) executors
+)
 ++ lib.concatMap (
   name:
   ofEnv "${at name}, " jobs.${name}.env
