@@ -9,8 +9,8 @@ use std::{
 };
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Manager, Run, SOON, Signal, Skip, bash, on_managers, or_skip, wait_for,
-    with,
+    CommandExt as _, Finished, Kind, Manager, Run, SOON, Signal, Skip, bash, on_managers, or_skip,
+    wait_for, with,
 };
 use rustix::fs::{XattrFlags, setxattr};
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, sy
 on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_252);
 on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
 on_managers!(a_job_may_take_its_time_after_its_wait_for_a_slot on system_252, system_257);
+on_managers!(a_run_with_damaged_files_ends_with_a_record on embedded, embedded_262, system_252, system_262, user_262);
+on_managers!(a_lost_run_with_damaged_files_is_closed on system_252, system_262, user_262);
 on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
 on_managers!(what_a_killed_runner_sent_is_shown on system_252, system_262, user_262);
 on_managers!(a_run_whose_manager_is_killed_has_a_record on embedded, embedded_262);
@@ -105,7 +107,10 @@ fn an_oom_kill_is_told_in_systemds_words(manager: &Manager) {
     );
     assert_eq!(
         run.steps("victim"),
-        ["it cancelled/cancelled: cancelled", "after success/success"],
+        [
+            "it failure/failure: killed by SIGKILL, out of memory",
+            "after success/success"
+        ],
         "{run}"
     );
     assert_eq!(
@@ -400,4 +405,53 @@ fn a_run_whose_supervisor_restarts_is_never_closed(manager: &Manager) {
         let run = run.end();
         assert_eq!(run.record["conclusion"], "success", "{run}");
     }
+}
+
+fn a_run_with_damaged_files_ends_with_a_record(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "damaged", "jobs": {
+        "j": bash("touch started; sleep 98962"),
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+    } });
+    for file in ["run.json", "plan.json"] {
+        let run = manager.detach(&plan, &NONE);
+        run.wait_for_file("j", "started");
+        fs::write(run.dir().join(file), "{ \"version\": 1,").expect("it is ours");
+        wait_for(SOON, "a supervisor", || run.kill_supervisor().then_some(()));
+        let run = run.end();
+        is_closed_as_damaged(manager, &run);
+    }
+}
+
+fn a_lost_run_with_damaged_files_is_closed(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "wrecked", "jobs": {
+        "j": bash("touch started; sleep 98963"),
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+    } });
+    let run = orphaned(manager, &plan);
+    let spec = run.dir().join("run.json");
+    fs::remove_file(&spec)
+        .and_then(|()| fs::create_dir(&spec))
+        .expect("it is ours");
+    let listed = manager.nixactions(&["list"]).ok();
+    assert!(listed.contains("lost"), "its job goes on: {listed}");
+    manager.nixactions(&["cancel", run.id()]).ok();
+    is_closed_as_damaged(manager, &run.end());
+}
+
+fn is_closed_as_damaged(manager: &Manager, run: &Finished) {
+    let reason = "lost: the run's `run.json` or plan is damaged";
+    assert_eq!(
+        (&run.record["conclusion"], &run.record["reason"]),
+        (&json!("failure"), &json!(reason)),
+        "{run}"
+    );
+    assert_eq!(run.verdict("after"), "cancelled/cancelled", "{run}");
+    run.leaves_nothing(manager);
+    let listed = manager.nixactions(&["list"]).ok();
+    assert!(
+        listed.contains("failure") && !listed.contains("running"),
+        "{listed}"
+    );
+    let removed = manager.nixactions(&["clean", "--keep=0"]).ok();
+    assert_eq!(removed.trim(), run.id);
 }

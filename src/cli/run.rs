@@ -196,15 +196,21 @@ pub(super) async fn close_lost(run: &RunDir, jobs: Jobs) {
     if run.record().exists() {
         return;
     }
-    let Ok(spec) = read_document::<RunSpec>(&run.spec()) else {
-        return;
+    let spec = match read_document::<RunSpec>(&run.spec()) {
+        Ok(spec) => Some(spec),
+        Err(error) if error.is_damage() => None,
+        Err(_) => return,
     };
-    if spec.manager == ManagerKind::Embedded {
+    let is_embedded = match &spec {
+        Some(spec) => spec.manager == ManagerKind::Embedded,
+        None => embedded::was_booted(run.path()),
+    };
+    if is_embedded {
         if embedded::has_ended(run.path()) {
             let _ = run.close_without_manager();
         }
     } else if run.liveness() == Liveness::Lost {
-        let _ = supervisor::close_lost(run, &spec, jobs).await;
+        let _ = supervisor::close_lost(run, spec.as_ref(), jobs).await;
     }
 }
 

@@ -42,7 +42,7 @@ use crate::{
     error::escaped,
     event::{Event, EventKind},
     graph::{Graph, GraphError},
-    ids::{RunId, WorkflowName},
+    ids::WorkflowName,
     images::ImageError,
     interrupts::{Interrupted, Interrupts, Mark},
     language,
@@ -277,10 +277,10 @@ pub async fn start(
         program,
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
-        runtime_directory: runtime_directory(chosen.kind(), run.id()),
+        runtime_directory: unit::runtime_directory(chosen.kind(), run.id()),
         overrides: additions.overrides,
         secrets: secrets::of(
-            &runtime_directory(chosen.kind(), run.id()),
+            &unit::runtime_directory(chosen.kind(), run.id()),
             run.id(),
             &additions.secrets,
         ),
@@ -397,19 +397,6 @@ fn this_program() -> Result<PathBuf, StartError> {
         Err(_) => "does not exist: it must lie beside `nixactions`",
     };
     Err(StartError::NoRunner { path, what })
-}
-
-/// Returns a run's directory on a tmpfs (file-hierarchy(7)). It has no parent of ours, so that
-/// nothing is left after its removal.
-fn runtime_directory(manager: ManagerKind, run: &RunId) -> PathBuf {
-    let base = match manager {
-        ManagerKind::System | ManagerKind::Embedded => PathBuf::from("/run"),
-        ManagerKind::User => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(
-            || PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid())),
-            PathBuf::from,
-        ),
-    };
-    base.join(format!("nixactions-{run}"))
 }
 
 /// The place from which a new run's files come.

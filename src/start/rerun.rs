@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{
-    Choice, Files, StartError, Started, create_run, environment, gc_root, launch, manager,
-    runtime_directory, secrets, take_back, this_program,
+    Choice, Files, StartError, Started, create_run, environment, gc_root, launch, manager, secrets,
+    take_back, this_program,
 };
 use crate::{
     event::{Event, EventKind},
@@ -20,7 +20,7 @@ use crate::{
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
     roots,
     store::{self, EventWriter, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
-    unit::{ManagerKind, Placement, RunSpec, SPEC_VERSION},
+    unit::{self, ManagerKind, Placement, RunSpec, SPEC_VERSION},
 };
 
 /// The jobs that run again, besides their dependents.
@@ -206,11 +206,11 @@ pub async fn rerun(
         program,
         directory: run.path().to_owned(),
         state_directory: state.path().to_owned(),
-        runtime_directory: runtime_directory(chosen.kind(), run.id()),
+        runtime_directory: unit::runtime_directory(chosen.kind(), run.id()),
         mounts_source: old.mounts_source && chosen.kind() != ManagerKind::User,
         overrides,
         secrets: secrets::of(
-            &runtime_directory(chosen.kind(), run.id()),
+            &unit::runtime_directory(chosen.kind(), run.id()),
             run.id(),
             &given.secrets,
         ),

@@ -243,6 +243,8 @@ pub enum Loss {
     Manager,
     /// The supervisor ended without a record, and its unit is gone.
     Supervisor,
+    /// The run's `run.json` or plan is damaged, so no supervisor can take the run over.
+    Damage,
 }
 
 /// A service's `Result` (systemd.exec(5), "$SERVICE_RESULT").

@@ -204,6 +204,16 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 
+    /// Returns whether a document is damaged and stays so: its content is not that of its type, or
+    /// something else is in its place. A document of another version is not damaged.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Malformed { .. } | Self::NotPlain { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::IsADirectory,
+            _ => false,
+        }
+    }
+
     /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -19,7 +19,7 @@ use crate::{
     plan::{Job, Plan},
     reason::{Loss, Reason},
     record::{Conclusion, JobRecord, StepRecord},
-    spec::JobSpec,
+    spec::{JobSpec, RunSpec},
     status::{self, Claim, Evidence},
 };
 
@@ -123,13 +123,26 @@ impl RunDir {
         self.close(Loss::Manager)
     }
 
-    /// Closes the record of a run whose supervisor is gone for good. The caller holds the
-    /// supervisor's lock, and the run's units have ended.
+    /// Closes the record of a run that no supervisor can take over, because its supervisor is gone
+    /// for good or its files are damaged. The caller holds the supervisor's lock, and the run's
+    /// units have ended.
     ///
     /// # Errors
     /// The run's directory cannot be read or written.
     pub fn close_without_supervisor(&self, _lock: &RunLock) -> Result<(), StoreError> {
-        self.close_locked(Loss::Supervisor)
+        self.close_locked(if self.is_damaged() {
+            Loss::Damage
+        } else {
+            Loss::Supervisor
+        })
+    }
+
+    /// Returns whether the run's spec or its plan is damaged, so that no supervisor can take the
+    /// run over.
+    pub fn is_damaged(&self) -> bool {
+        let spec = files::read_document::<RunSpec>(&self.spec()).err();
+        let plan = files::read_document::<Plan>(&self.plan()).err();
+        [spec, plan].iter().flatten().any(StoreError::is_damage)
     }
 
     fn close(&self, loss: Loss) -> Result<(), StoreError> {

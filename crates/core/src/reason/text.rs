@@ -113,11 +113,13 @@ impl fmt::Display for Reason {
                 Loss::Machine => "lost: the machine went down",
                 Loss::Manager => "lost: the run's manager was killed",
                 Loss::Supervisor => "lost: the run's supervisor is gone",
+                Loss::Damage => "lost: the run's `run.json` or plan is damaged",
             }),
             Self::LostBefore { loss } => f.write_str(match loss {
                 Loss::Machine => "the machine went down before it started",
                 Loss::Manager => "the run's manager was killed before it started",
                 Loss::Supervisor => "the run's supervisor was gone before it started",
+                Loss::Damage => "the run's `run.json` or plan was damaged before it started",
             }),
             Self::NotStarted { why }
             | Self::StepFiles { why }

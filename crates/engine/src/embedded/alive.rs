@@ -118,6 +118,11 @@ pub fn is_alive(run_dir: &Path) -> bool {
     is_locked(run_dir) || living_pid(run_dir).is_some()
 }
 
+/// Returns whether a private manager was booted for a run.
+pub fn was_booted(run_dir: &Path) -> bool {
+    run_dir.join(STATE).exists()
+}
+
 /// Returns whether a run had a manager that is now gone.
 pub fn has_ended(run_dir: &Path) -> bool {
     State::read(run_dir).is_some() && !is_alive(run_dir)

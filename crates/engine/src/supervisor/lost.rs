@@ -13,9 +13,9 @@ use tokio::time::sleep;
 use super::SuperviseError;
 use crate::{
     overlay,
-    store::{self, RunDir, StoreError},
+    store::{self, RunDir, RunLock, StoreError},
     systemd::{Manager, UnitState},
-    unit::{ManagerKind, RunSpec, UnitName},
+    unit::{self, ManagerKind, RunSpec, UnitName},
 };
 
 /// The longest wait for the slice of a run without processes to stop.
@@ -40,16 +40,32 @@ pub fn reaches_manager(run: &RunDir, manager: ManagerKind) -> bool {
         || fs::metadata(run.path()).is_ok_and(|meta| meta.uid() == geteuid().as_raw())
 }
 
+/// Returns the manager of the host that a run has if its spec is damaged. Root uses another one
+/// than the system's only if asked to by name.
+pub fn likely_manager() -> ManagerKind {
+    if geteuid().is_root() {
+        ManagerKind::System
+    } else {
+        ManagerKind::User
+    }
+}
+
 /// Closes the record of a lost run under a manager of the host, unless the manager may still start
-/// its supervisor, or its jobs go on. Removes what a supervisor removes at the end of its run.
+/// its supervisor, or its jobs go on. Removes what a supervisor removes at the end of its run. The
+/// spec is absent if it is damaged.
 ///
 /// The caller has found the run lost before: no client is starting it. From then on only the
 /// manager can start a supervisor, and only while the supervisor's unit is not inactive.
 ///
 /// # Errors
 /// Fails when the run directory or the manager cannot be used. The run is then not closed.
-pub async fn close_lost(run: &RunDir, spec: &RunSpec, jobs: Jobs) -> Result<(), SuperviseError> {
-    if !reaches_manager(run, spec.manager) {
+pub async fn close_lost(
+    run: &RunDir,
+    spec: Option<&RunSpec>,
+    jobs: Jobs,
+) -> Result<(), SuperviseError> {
+    let kind = spec.map_or_else(likely_manager, |spec| spec.manager);
+    if !reaches_manager(run, kind) {
         return Ok(());
     }
     let Some(lock) = run.lock_supervisor()? else {
@@ -58,7 +74,7 @@ pub async fn close_lost(run: &RunDir, spec: &RunSpec, jobs: Jobs) -> Result<(), 
     if run.record().exists() {
         return Ok(());
     }
-    let manager = Manager::connect(spec.manager.into()).await?;
+    let manager = Manager::connect(kind.into()).await?;
     // In this order: a run of another state directory may get the same id, but not while a slice of
     // that name is loaded.
     let slice = UnitName::run_slice(run.id());
@@ -112,19 +128,38 @@ async fn is_unloaded_within(
     Ok(true)
 }
 
-/// Removes secrets, users, mounts and the run's directory on a tmpfs.
-fn clear_up(run: &RunDir, spec: &RunSpec) -> Result<(), StoreError> {
-    store::forget_secrets(spec.secrets.as_ref());
+/// Stops the jobs of a run whose spec or plan is damaged, and closes its record. The caller is the
+/// run's supervisor, so it runs under the run's manager.
+pub(super) async fn close_damaged(run: &RunDir, lock: &RunLock) -> Result<(), SuperviseError> {
+    let spec: Option<RunSpec> = store::read_document(&run.spec()).ok();
+    let kind = spec
+        .as_ref()
+        .map_or_else(likely_manager, |spec| spec.manager);
+    let manager = Manager::connect(kind.into()).await?;
+    let slice = UnitName::run_slice(run.id());
+    if manager.is_loaded(&slice).await? {
+        manager.stop(&slice).await?;
+        is_unloaded_within(&manager, &slice, JOBS_DEADLINE).await?;
+    }
+    clear_up(run, spec.as_ref())?;
+    Ok(run.close_without_supervisor(lock)?)
+}
+
+/// Removes secrets, users, mounts and the run's directory on a tmpfs. Without a spec, the place of
+/// the secrets is unknown: they are gone with the next boot.
+fn clear_up(run: &RunDir, spec: Option<&RunSpec>) -> Result<(), StoreError> {
+    store::forget_secrets(spec.and_then(|spec| spec.secrets.as_ref()));
     if geteuid().is_root() {
         store::remove_users(run.path());
     }
-    if spec.mounts() {
+    if spec.is_none_or(RunSpec::mounts) {
         for job in run.job_names()? {
             overlay::unmount(&run.job(&job));
             overlay::unmount_root(&run.root(&job));
         }
     }
     // A directory that cannot be removed goes with the next boot.
-    let _ = store::remove_tree(&spec.runtime_directory);
+    let usual = || unit::runtime_directory(likely_manager(), run.id());
+    let _ = store::remove_tree(&spec.map_or_else(usual, |spec| spec.runtime_directory.clone()));
     Ok(())
 }

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use lost::{Jobs, close_lost, reaches_manager};
+pub use lost::{Jobs, close_lost, likely_manager, reaches_manager};
 use status_line::StatusLine;
 pub use submission::launch;
 
@@ -27,7 +27,7 @@ use crate::{
     plan::Plan,
     store::{self, RunDir, StoreError},
     systemd::{Manager, SystemdError},
-    unit::{ManagerKind, RunSpec, UnitName},
+    unit::{RunSpec, UnitName},
 };
 
 /// Why a supervisor gave up.
@@ -81,8 +81,16 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         return Err(SuperviseError::Taken);
     };
     lock.note_boot();
-    let spec: RunSpec = store::read_document(&run.spec())?;
-    let plan: Plan = store::read_document(&run.plan())?;
+    let (spec, plan) = match documents(&run) {
+        // systemd would start a supervisor again and again, and each would find the same.
+        Err(error) if error.is_damage() => {
+            tracing::error!("{}, ending the run", crate::error::describe(&error));
+            drop(StatusLine::ready());
+            tokio::spawn(status_line::feed_watchdog());
+            return lost::close_damaged(&run, &lock).await;
+        }
+        documents => documents?,
+    };
     let graph = Graph::new(&plan)?;
     let manager = Manager::connect(spec.manager.into()).await?;
     tokio::spawn(status_line::feed_watchdog());
@@ -90,6 +98,12 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         .await?
         .run()
         .await
+}
+
+/// Reads a run's spec and its plan.
+fn documents(run: &RunDir) -> Result<(RunSpec, Plan), StoreError> {
+    let spec = store::read_document(&run.spec())?;
+    Ok((spec, store::read_document(&run.plan())?))
 }
 
 /// Stops the jobs of a run whose directory was removed. The plan is gone, and so is the place for a
@@ -100,14 +114,8 @@ async fn abandon(run: &RunDir) -> Result<(), SuperviseError> {
         run.path().display()
     );
     drop(StatusLine::ready());
-    // The directory named the manager. Root uses another one than the system's only if asked to by
-    // name.
-    let kind = if nix::unistd::geteuid().is_root() {
-        ManagerKind::System
-    } else {
-        ManagerKind::User
-    };
-    Ok(Manager::connect(kind.into())
+    // The directory named the manager.
+    Ok(Manager::connect(likely_manager().into())
         .await?
         .stop(&UnitName::run_slice(run.id()))
         .await?)

@@ -19,6 +19,6 @@ pub use nixactions_core::{grace::*, names::*, paths::*, spec::*};
 pub use placement::{NIX_STORE, Placement, Root, RootSpec, root_spec};
 pub use sandbox::home_inside;
 pub use spec::{job_spec, step_name};
-pub use supervisor::supervisor;
+pub use supervisor::{runtime_directory, supervisor};
 pub use value::*;
 pub use warnings::{Abilities, NO_SCOPES, warnings};

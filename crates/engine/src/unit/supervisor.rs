@@ -6,7 +6,7 @@
 //! systemd 262, and would not stop a process that may ask systemd for units. The supervisor keeps
 //! the rights to read and write any user's files, and to unmount what jobs' units mount.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use nix::sys::signal::Signal;
 
@@ -16,6 +16,20 @@ use super::{
     compile::{documentation, log_fields, micros},
     sandbox::EPERM,
 };
+use crate::ids::RunId;
+
+/// Returns a run's directory on a tmpfs (file-hierarchy(7)). It has no parent of ours, so that
+/// nothing is left after its removal.
+pub fn runtime_directory(manager: ManagerKind, run: &RunId) -> PathBuf {
+    let base = match manager {
+        ManagerKind::System | ManagerKind::Embedded => PathBuf::from("/run"),
+        ManagerKind::User => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(
+            || PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid())),
+            PathBuf::from,
+        ),
+    };
+    base.join(format!("nixactions-{run}"))
+}
 
 /// systemd replaces a supervisor that has been silent for this long. A slow disk may hold one up
 /// for less.
