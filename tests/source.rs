@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 on_shared_managers!(
     a_hook_of_another_repository_may_start_a_run,
     a_repository_behind_links_is_whole_in_the_job,
+    parts_of_a_repository_that_jobs_do_not_see_are_told,
     a_foreign_repository_is_not_copied,
     a_shared_repository_keeps_its_setgid_bits,
     git_executes_nothing_of_a_hostile_repository,
@@ -78,9 +79,25 @@ fn a_repository_behind_links_is_whole_in_the_job(manager: &Manager) {
         "links",
         "new whole; mv whole/.git elsewhere; ln -s ../elsewhere whole/.git
         new parts; mv parts/.git/objects store; ln -s ../../store parts/.git/objects
-        mv parts/.git/config config; ln -s $PWD/config parts/.git/config",
+        mv parts/.git/config config; ln -s $PWD/config parts/.git/config
+        new deep; cp -r deep deeper; rm -r deeper/.git; (cd deep; git gc -q)
+        mkdir -p far/refs; mv deep/.git/objects/pack far/pack; ln -s $PWD/far/pack deep/.git/objects/pack
+        mv deep/.git/info/exclude far/exclude; ln -s ../../../far/exclude deep/.git/info/exclude; chmod 600 far/exclude
+        mv deep/.git/refs/heads far/refs/heads; ln -s $PWD/far/refs/heads deep/.git/refs/heads
+        new ignored; cd ignored; mkdir .kept; echo .kept > .git/info/exclude
+        mv .git/objects .kept/objects; ln -s ../.kept/objects .git/objects
+        mv .git/refs .kept/refs; ln -s $PWD/.kept/refs .git/refs; cd ..
+        new chain; mv chain/.git/objects one; ln -s $PWD/one chain/.git/objects
+        mv one/info two; ln -s $PWD/two one/info; for dir in one/??; do mv $dir three; ln -s $PWD/three $dir; break; done
+        new both; mv both/.git elsewhere2; ln -s ../elsewhere2 both/.git
+        mv elsewhere2/objects four; ln -s ../four elsewhere2/objects
+        new base; mv base/.git/objects five; ln -s $PWD/five base/.git/objects
+        git -C base worktree add -q ../worktree; git -C worktree commit -q --amend -m worktree",
     );
-    for name in ["whole", "parts"] {
+    let names = [
+        "whole", "parts", "deep", "ignored", "chain", "both", "worktree",
+    ];
+    for name in names {
         let script = "git log --format=%s; git status --porcelain; git fsck; echo x > new; git add new; git -c user.name=x -c user.email=x@x commit -qm two; git log --format=%s";
         let run = manager
             .run(&plan(script), &[format!("--source=links/{name}")])
@@ -94,6 +111,47 @@ fn a_repository_behind_links_is_whole_in_the_job(manager: &Manager) {
     }
     let left = "git -c safe.directory=* -C links/whole log --format=%s";
     assert_eq!(manager.command(&["bash", "-ec", left]).ok().trim(), "whole");
+}
+
+fn parts_of_a_repository_that_jobs_do_not_see_are_told(manager: &Manager) {
+    // A user's manager copies what the user may read.
+    let hide = match manager.kind() {
+        Kind::User => "chmod 000 private",
+        _ => "chmod 700 private",
+    };
+    make(
+        manager,
+        "hidden",
+        &format!(
+            "new tree; mkdir private; mv tree/.git/logs private/logs; ln -s $PWD/private/logs tree/.git/logs; {hide}
+            git init -q --ref-format=reftable tables || exit 0; cd tables; echo x > x; git add x; git commit -qm x
+            git worktree add -q ../table"
+        ),
+    );
+    let run = manager.run(&plan("ls"), &["--source=hidden/tree"]).exits(0);
+    assert_eq!(run.lines("j"), ["tree.txt"], "{run}");
+    assert!(
+        run.stderr.contains("hidden/tree/.git/logs` ") && run.stderr.contains("`git clone`"),
+        "{run}"
+    );
+    if manager
+        .command(&["ls", "hidden/table"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        let run = manager
+            .run(&plan("ls -A"), &["--source=hidden/table"])
+            .exits(0);
+        assert_eq!(run.lines("j"), ["x"], "{run}");
+        assert!(
+            run.stderr.contains("hidden/table`") && run.stderr.contains("reftable"),
+            "{run}"
+        );
+        let whole = manager
+            .run(&plan("git log --format=%s"), &["--source=hidden/tables"])
+            .exits(0);
+        assert_eq!(whole.lines("j"), ["x"], "{whole}");
+    }
 }
 
 fn a_foreign_repository_is_not_copied(manager: &Manager) {

@@ -7,12 +7,17 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::{fd::AsFd as _, unix::ffi::OsStrExt},
+    os::{
+        fd::AsFd as _,
+        unix::{ffi::OsStrExt, fs::PermissionsExt as _},
+    },
     path::{Component, Path, PathBuf},
+    rc::Rc,
 };
 
 use super::{
     command::Reader,
+    links::{Links, Tree},
     place::Place,
     repository::{self, Repository},
     source::SourceError,
@@ -42,29 +47,45 @@ const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "modules"];
 pub(super) struct Listed {
     /// Paths relative to the root. A directory stands for everything below it.
     pub paths: Vec<PathBuf>,
-    /// The trees whose repository lies outside, relative to the root, each with that repository.
-    pub outside: Vec<(PathBuf, Place)>,
+    /// The trees whose repository lies outside, relative to the root, each with that repository and
+    /// its owner.
+    pub outside: Vec<Outside>,
     /// The files that name a repository in the root, each with that repository's path relative to
     /// the file's directory.
     pub inside: Vec<(PathBuf, PathBuf)>,
-    /// The links in the tree's repositories that lead out of the tree. The copy gets their targets
-    /// instead.
-    pub links: Vec<(PathBuf, Place)>,
+    /// The links out of the tree's repositories. The copy gets their targets instead.
+    pub links: Vec<(PathBuf, Rc<Place>)>,
     /// Notes for the caller.
     pub notes: Vec<String>,
     /// The mark of a signal, which ends git.
     mark: Mark,
     /// The directory of nixactions' own state, if it is in the tree. The copy leaves it out.
     own: Option<PathBuf>,
+    /// The path of that directory.
+    state: PathBuf,
+}
+
+/// A tree whose repository lies outside.
+#[derive(Debug)]
+pub(super) struct Outside {
+    /// The path of the tree, relative to the root.
+    tree: PathBuf,
+    /// Its repository.
+    repository: Place,
+    /// The shared repository, if this one is of a linked worktree.
+    shared: Option<Place>,
+    /// The links out of these repositories, relative to the copied one.
+    links: Vec<(PathBuf, Rc<Place>)>,
 }
 
 impl Listed {
     /// Lists the tree at a root, with the repositories in it.
     pub fn of(root: &Place, own: &Place, mark: &Mark) -> Result<Self, SourceError> {
-        let own = own.path().strip_prefix(root.path()).ok();
+        let below = own.path().strip_prefix(root.path()).ok();
         let mut listed = Self {
             mark: mark.clone(),
-            own: own.map(Path::to_owned),
+            own: below.map(Path::to_owned),
+            state: own.path().to_owned(),
             ..Self::default()
         };
         listed.add(root, Path::new(""), Reader::Caller)?;
@@ -145,11 +166,13 @@ impl Listed {
         let place = tree.join(GIT);
         match repository {
             Repository::None | Repository::Foreign(_) => {}
-            Repository::Here(links) => {
-                self.paths.push(place);
-                let links = links.into_iter();
-                self.links
-                    .extend(links.map(|(link, found)| (tree.join(link), found)));
+            Repository::Here(found) => {
+                self.paths.push(place.clone());
+                let links = self.links_of(root, directory, &found);
+                let in_tree = links
+                    .into_iter()
+                    .map(|(link, found)| (place.join(link), found));
+                self.links.extend(in_tree);
             }
             Repository::At(found) => {
                 let is_link = fs::symlink_metadata(directory.open_path().join(GIT))
@@ -162,10 +185,59 @@ impl Listed {
                             .collect::<PathBuf>();
                         self.inside.push((place, up.join(inside)));
                     }
-                    _ => self.outside.push((tree.to_owned(), found)),
+                    _ => self.add_outside(root, directory, tree, found),
                 }
             }
         }
+    }
+
+    /// Adds the repository of a tree that lies outside.
+    fn add_outside(&mut self, root: &Place, directory: &Place, tree: &Path, repository: Place) {
+        let shared = repository::shared(&repository);
+        // The references of all worktrees are in one stack of tables (git-refs(1)).
+        if shared.as_ref().is_some_and(repository::has_tables) {
+            self.notes.push(format!(
+                "jobs do not see the repository of the linked worktree `{}`: its references have \
+                 the format `reftable`, and cannot be copied for one worktree. Name a clone of the \
+                 repository (`git clone`) as the source",
+                directory.path().display()
+            ));
+            return;
+        }
+        let mut links = self.links_of(root, directory, &repository);
+        if let Some(shared) = &shared {
+            let of_shared = self.links_of(root, directory, shared).into_iter();
+            links.extend(of_shared.filter(|(link, _)| !is_one_of(link, &OF_WORKTREE)));
+            links.retain(|(link, _)| !is_one_of(link, &TIES));
+        }
+        self.outside.push(Outside {
+            tree: tree.to_owned(),
+            repository,
+            shared,
+            links,
+        });
+    }
+
+    /// Returns the links out of a repository of a tree. Notes those that jobs do not see.
+    fn links_of(
+        &mut self,
+        root: &Place,
+        directory: &Place,
+        repository: &Place,
+    ) -> Vec<(PathBuf, Rc<Place>)> {
+        let tree = Tree {
+            root: root.path(),
+            owner: directory.owner(),
+            own: &self.state,
+        };
+        let links = Links::of(repository, tree);
+        self.notes.extend(links.refused.into_iter().map(|refused| {
+            format!(
+                "a link in a repository {refused}, so jobs do not see it, and git may fail there; \
+                 `git clone` makes a repository without links"
+            )
+        }));
+        links.followed
     }
 
     /// Adds all files of a tree whose `.git` names a foreign repository, with a note about it.
@@ -205,8 +277,8 @@ impl Listed {
         for (link, found) in &self.links {
             replace_link(found, copy, link, modes, mark)?;
         }
-        for (tree, repository) in &self.outside {
-            put_together(repository, copy, &tree.join(GIT), modes, mark)?;
+        for outside in &self.outside {
+            put_together(outside, copy, modes, mark)?;
         }
         Ok(())
     }
@@ -276,9 +348,11 @@ fn replace_link(
     let target = Target::of(copy, link)?;
     target.remove_file()?;
     if found.is_file() {
-        return fs::copy(found.open_path(), &target.open)
-            .map(drop)
-            .map_err(|error| target.failed("replace", error));
+        let copied = fs::copy(found.open_path(), &target.open)
+            .and_then(|_| open_mode(&target.open))
+            .map_err(|error| target.failed("replace", error))?;
+        modes.0.extend(copied.map(|mode| (link.to_owned(), mode)));
+        return Ok(());
     }
     let directory = target.create_directory()?;
     let copied = TreeCopy {
@@ -292,33 +366,39 @@ fn replace_link(
     Ok(())
 }
 
-/// Makes an independent repository from the shared one of a worktree, at `place` in the copy.
+/// Lets others read a copied file. Returns the real mode where that is another one.
+fn open_mode(path: &Path) -> io::Result<Option<u32>> {
+    let real = fs::symlink_metadata(path)?.permissions().mode() & 0o7777;
+    let open = real | 0o444;
+    fs::set_permissions(path, fs::Permissions::from_mode(open))?;
+    Ok((open != real).then_some(real))
+}
+
+/// Makes an independent repository from one that lies outside, or from that of a worktree and the
+/// shared one, in the copy.
 fn put_together(
-    worktree: &Place,
+    outside: &Outside,
     copy: &Place,
-    place: &Path,
     modes: &mut Modes,
     mark: &Mark,
 ) -> Result<(), SourceError> {
+    let place = &outside.tree.join(GIT);
     let target = Target::of(copy, place)?.create_directory()?;
     let failed =
         |action, path: &Path, error| SourceError::Copy(StoreError::io(action, path, error));
     // The repository of a submodule is complete.
-    let shared = repository::shared(worktree);
+    let shared = outside.shared.as_ref();
     let parts = shared
-        .as_ref()
         .map(|shared| (shared, &OF_WORKTREE[..]))
         .into_iter()
-        .chain([(worktree, &TIES[..])]);
+        .chain([(&outside.repository, &TIES[..])]);
     for (from, without) in parts {
         let entries =
             fs::read_dir(from.open_path()).map_err(|error| failed("read", from.path(), error))?;
         let names = entries
             .flatten()
             .map(|entry| PathBuf::from(entry.file_name()));
-        let names: Vec<PathBuf> = names
-            .filter(|name| !without.iter().any(|other| name == Path::new(other)))
-            .collect();
+        let names: Vec<PathBuf> = names.filter(|name| !is_one_of(name, without)).collect();
         let copied = TreeCopy {
             stop: Some(mark.raw()),
             opened: Some(from.as_fd()),
@@ -327,6 +407,9 @@ fn put_together(
         .named(&names)
         .map_err(SourceError::Copy)?;
         add_modes(modes, copied, place);
+    }
+    for (link, found) in &outside.links {
+        replace_link(found, copy, &place.join(link), modes, mark)?;
     }
     // The repository may have been bare, or have named another tree. git would write through a
     // link.
@@ -356,6 +439,14 @@ fn put_together(
     Ok(())
 }
 
+/// Returns whether a path in a repository is, or is below, one of these files of the repository.
+fn is_one_of(path: &Path, names: &[&str]) -> bool {
+    let first = path.components().next();
+    names
+        .iter()
+        .any(|name| first == Some(Component::Normal(OsStr::new(name))))
+}
+
 /// Adds the modes of a copied part of the tree.
 fn add_modes(modes: &mut Modes, copied: Copied, place: &Path) {
     let copied = copied.modes.0.into_iter();
@@ -365,8 +456,8 @@ fn add_modes(modes: &mut Modes, copied: Copied, place: &Path) {
 }
 
 /// Returns whether a repository borrows objects from another one, which jobs may not see
-/// (gitrepository-layout(5)).
-pub(super) fn borrows(root: &Place) -> bool {
-    let list = root.open_path().join(GIT).join("objects/info/alternates");
+/// (gitrepository-layout(5)). Takes the copy, which holds the repository wherever it was.
+pub(super) fn borrows(copy: &Place) -> bool {
+    let list = copy.open_path().join(GIT).join("objects/info/alternates");
     fs::symlink_metadata(list).is_ok_and(|meta| meta.len() > 0)
 }

@@ -9,6 +9,7 @@ mod environment;
 mod gc_root;
 mod git;
 mod head;
+mod links;
 mod manager;
 mod obtain;
 mod place;

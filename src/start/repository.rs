@@ -2,8 +2,8 @@
 //!
 //! A tree may be hostile, and root may copy it. Its `.git` can name any repository of the host. So
 //! a file `.git` is followed only to the repository of a worktree or submodule that points back,
-//! since only that repository's owner can make it do so. A link is followed only to a place that
-//! everybody may read, or that belongs to the tree's owner if that is not root.
+//! since only that repository's owner can make it do so. A link `.git` is followed only to a place
+//! that everybody may read, or that belongs to the tree's owner if that is not root.
 
 use std::{
     ffi::OsStr,
@@ -27,9 +27,8 @@ const TEXT_MAX: u64 = 64 << 10;
 pub(super) enum Repository {
     /// There is no repository.
     None,
-    /// A directory in the tree. Some of its parts are links that lead out of the tree and may be
-    /// followed; each is listed with its target.
-    Here(Vec<(PathBuf, Place)>),
+    /// A directory in the tree.
+    Here(Place),
     /// At this place, which a file or link names.
     At(Place),
     /// At this path, which the tree may not name.
@@ -62,7 +61,7 @@ impl Repository {
         };
         if kind.is_dir() {
             let place = tree.below(Path::new(GIT)).map_err(unreadable)?;
-            return Ok(Self::Here(links(tree, &place)));
+            return Ok(Self::Here(place));
         }
         if kind.is_symlink() {
             let Ok(found) = Place::find(&tree.open_path().join(GIT)) else {
@@ -128,6 +127,11 @@ pub(super) fn shared(repository: &Place) -> Option<Place> {
     (shared.below(&own).ok()?.id() == repository.id()).then_some(shared)
 }
 
+/// Returns whether a repository has its references in tables (`reftable`, git-refs(1)).
+pub(super) fn has_tables(repository: &Place) -> bool {
+    repository.below(Path::new("reftable")).is_ok()
+}
+
 /// Returns the path that a file of a repository holds.
 fn named(repository: &Place, file: &str) -> Option<PathBuf> {
     let text = text(&repository.open_path().join(file))?;
@@ -147,24 +151,6 @@ fn text(path: &Path) -> Option<Vec<u8>> {
 /// whom others may have misled, everybody may also read the place.
 fn is_open(place: &Place, tree: &Place) -> bool {
     place.owner() == tree.owner() && (tree.owner() != 0 || place.is_public())
-}
-
-/// Returns the links directly in a repository that lead out of its tree and may be followed.
-fn links(tree: &Place, repository: &Place) -> Vec<(PathBuf, Place)> {
-    let entries = fs::read_dir(repository.open_path())
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
-        .filter_map(|entry| {
-            let found = Place::find(&entry.path()).ok()?;
-            let follow = !found.path().starts_with(tree.path())
-                && (found.is_directory() || found.is_file())
-                && is_open(&found, tree);
-            follow.then(|| (Path::new(GIT).join(entry.file_name()), found))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl Source {
             let place = Place::find(&tree).map_err(|error| failed("open", &tree, error))?;
             listed.complete(&place, &mut copied.modes, mark)?;
             notes.extend(listed.notes);
-            if git::borrows(&self.root) {
+            if git::borrows(&place) {
                 // A list of paths may be a link to a private file, so it is not quoted.
                 notes.push("the repository borrows objects from another one (`.git/objects/info/alternates`), which jobs may not see; `git repack -a -d` copies them into it".to_owned());
             }
