@@ -1,7 +1,7 @@
 //! The early end of a run, by any of its users: the signals and their order, the jobs that still
 //! run, and nothing is left.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use nixactions_harness::{
     CommandExt as _, Finished, Kind, Manager, Run, SOON, Signal, bash, on_managers,
@@ -17,6 +17,7 @@ on_shared_managers!(
     what_has_not_started_is_cancelled_and_cleaning_jobs_run,
     a_finished_run_cannot_be_cancelled,
 );
+on_managers!(cancels_at_one_instant_are_the_first_and_the_second on embedded, system_252, system_257, system_262, user_262);
 on_managers!(units_that_are_stopped_by_hand_end_truthfully on system_252, system_257, system_262, user_262);
 
 on_managers!(a_stopped_runner_does_not_hold_a_cancel on embedded, system_252, system_262, user_262);
@@ -277,6 +278,45 @@ fn a_second_cancel_kills_at_once(manager: &Manager) {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(7), "{took:?}: {run}");
     assert_eq!(run.verdict("j"), "cancelled/cancelled", "{run}");
+}
+
+/// Exactly one of two clients is the first, so the other one's request is the second.
+fn cancels_at_one_instant_are_the_first_and_the_second(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "instant", "jobs": {
+        "j": bash(STUBBORN),
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+    } });
+    for _ in 0..5 {
+        let run = manager.start(&plan, &NONE);
+        run.wait_for_file("j", "started");
+        let begin = std::time::Instant::now();
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                let mut client = manager.nixactions(&["cancel", run.id()]);
+                let client = client.stdout(Stdio::piped()).stderr(Stdio::piped());
+                client.spawn().expect("a command can be started")
+            })
+            .collect();
+        let mut said: Vec<String> = clients
+            .into_iter()
+            .map(|client| {
+                let output = client.wait_with_output().expect("it is our child");
+                assert!(output.status.success(), "{output:?}");
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            })
+            .collect();
+        said.sort();
+        assert!(
+            said[0].contains("cancelling") && said[1].contains("killing"),
+            "{said:?}"
+        );
+        let run = run.end().exits(130);
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(9), "{took:?}: {run}");
+        assert_eq!(run.verdict("j"), "cancelled/cancelled", "{run}");
+        assert_eq!(run.verdict("after"), "skipped/skipped", "{run}");
+        run.leaves_nothing(manager);
+    }
 }
 
 fn the_timeout_of_a_workflow_is_the_reason_of_its_jobs(manager: &Manager) {

@@ -56,8 +56,12 @@ pub(super) fn main(args: &CancelArgs, state: &StateDir) -> Result<Exit, CliError
         Liveness::Running => {}
     }
     // As with Ctrl-C, the second request kills the run.
-    let kill = args.kill || run.cancel_requested(false).is_some();
-    run.request_cancel("nixactions cancel", kill)?;
+    let by = "nixactions cancel";
+    let kill = if args.kill {
+        run.request_cancel(by, true).map(|()| true)?
+    } else {
+        run.request_next(by)?
+    };
     let doing = if kill { "killing" } else { "cancelling" };
     writeln!(
         std::io::stdout(),

@@ -9,6 +9,10 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::StoreError;
@@ -88,6 +92,38 @@ pub fn write_atomically(
         let _ = std::fs::remove_file(&temporary);
         StoreError::io("write", path, source)
     })
+}
+
+/// Raises a flag like [`raise_flag`] if nobody has raised it. Returns whether this call did. Of
+/// several calls at the same time, exactly one does.
+///
+/// # Errors
+/// Fails with the path and the system's error.
+pub fn raise_first(path: &Path, reason: &str, mode: u32) -> Result<bool, StoreError> {
+    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+    let written = write_atomically(&temporary, reason.as_bytes(), mode, false);
+    let raised = match &written {
+        Ok(()) => renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE),
+        Err(_) => Err(Errno::NOSPC),
+    };
+    let first = match raised {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        // The disk is full, or its file system cannot do it (renameat2(2)).
+        Err(_) => match File::create_new(path) {
+            Ok(mut file) => {
+                // Readers know the meaning of an empty file.
+                let _ = file.write_all(reason.as_bytes());
+                file.set_permissions(std::fs::Permissions::from_mode(mode))
+                    .map(|()| true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        },
+    };
+    // Only the first call has no temporary file left.
+    let _ = std::fs::remove_file(&temporary);
+    first.map_err(|source| StoreError::io("create", path, source))
 }
 
 /// Raises a flag: a file whose presence is the message and whose content is the reason. On a full

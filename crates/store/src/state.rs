@@ -315,6 +315,19 @@ impl RunDir {
         files::raise_flag(&self.control().join(name), by, 0o600)
     }
 
+    /// Asks the supervisor to cancel the run. If an earlier request did so, asks to kill the run.
+    /// Returns whether the run is to be killed. Of several requests at the same time, one comes
+    /// first.
+    ///
+    /// # Errors
+    /// Fails with the path and the system's error.
+    pub fn request_next(&self, by: &str) -> Result<bool, StoreError> {
+        if files::raise_first(&self.control().join("cancel"), by, 0o600)? {
+            return Ok(false);
+        }
+        self.request_cancel(by, true).map(|()| true)
+    }
+
     /// Returns the origin of the request to cancel the run (with `kill`: to kill it), if there is
     /// one.
     pub fn cancel_requested(&self, kill: bool) -> Option<String> {
