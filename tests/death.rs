@@ -146,6 +146,9 @@ fn what_a_killed_runner_sent_is_shown(manager: &Manager) {
     assert!(run.kill_runner("j"));
     let run = run.end().exits(1);
     assert_eq!(run.lines("j").len(), 60, "{run}");
+    // systemd knows what the runner could not tell.
+    let cpu = run.job("j")["usage"]["cpuSeconds"].as_f64();
+    assert!(cpu.is_some_and(|seconds| seconds > 0.0), "{run}");
 }
 
 fn a_runner_that_hangs_is_ended_by_systemd(manager: &Manager) {

@@ -1,6 +1,8 @@
 //! How a service ended, in systemd's words (systemd.exec(5), "Environment Variables Set or
 //! Propagated by the Service Manager").
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use nix::{
     libc::{CLD_DUMPED, CLD_EXITED, CLD_KILLED},
@@ -9,6 +11,7 @@ use nix::{
 
 use crate::{
     reason::{MainEnd, ServiceResult},
+    record::Usage,
     status::ServiceEvidence,
 };
 
@@ -26,13 +29,15 @@ const EXIT_SIGNAL: i32 = 128;
 const EXIT_CANCELLED: i32 = 130;
 
 /// How a service's last run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServiceEnd {
     evidence: ServiceEvidence,
     /// When its main process began.
     began: Option<Timestamp>,
     /// When its main process ended.
     ended: Option<Timestamp>,
+    /// The resources that it has consumed, as far as systemd knows.
+    usage: Usage,
 }
 
 impl ServiceEnd {
@@ -77,7 +82,27 @@ impl ServiceEnd {
             evidence: ServiceEvidence { result, main },
             began: time(started),
             ended: time(ended),
+            usage: Usage::default(),
         }
+    }
+
+    /// Adds a service's `CPUUsageNSec` and `MemoryPeak`. systemd has the largest number for what it
+    /// does not know.
+    pub fn with_usage(mut self, cpu: Option<u64>, memory: Option<u64>) -> Self {
+        let is_known = |number: &u64| *number != u64::MAX;
+        self.usage = Usage {
+            cpu_seconds: cpu
+                .filter(is_known)
+                .map(|nanos| Duration::from_nanos(nanos).as_secs_f64()),
+            memory_peak_bytes: memory.filter(is_known),
+        };
+        self
+    }
+
+    /// Adds the resources that it has consumed to the usage of a job whose runner could not tell.
+    pub fn complete(&self, usage: &mut Usage) {
+        usage.cpu_seconds = usage.cpu_seconds.or(self.usage.cpu_seconds);
+        usage.memory_peak_bytes = usage.memory_peak_bytes.or(self.usage.memory_peak_bytes);
     }
 
     /// Returns what the end tells about the job.
@@ -152,6 +177,23 @@ mod tests {
         assert_eq!(
             reason(oom, Some("step test: killed by SIGKILL")),
             "oom-kill: step test: killed by SIGKILL"
+        );
+    }
+
+    #[test]
+    fn systemd_knows_what_a_killed_runner_could_not_tell() {
+        let end = ServiceEnd::new("oom-kill", CLD_KILLED, 9, 1, 2);
+        let mut usage = Usage::default();
+        end.clone()
+            .with_usage(Some(u64::MAX), None)
+            .complete(&mut usage);
+        assert_eq!(usage, Usage::default());
+        let end = end.with_usage(Some(1_500_000_000), Some(4096));
+        usage.memory_peak_bytes = Some(1);
+        end.complete(&mut usage);
+        assert_eq!(
+            (usage.cpu_seconds, usage.memory_peak_bytes),
+            (Some(1.5), Some(1))
         );
     }
 

@@ -377,13 +377,16 @@ impl Manager {
                 service.exec_main_code().await?,
                 service.exec_main_status().await?,
             );
-            zbus::Result::Ok(ServiceEnd::new(
+            let end = ServiceEnd::new(
                 &result,
                 code,
                 status,
                 service.exec_main_start_timestamp().await?,
                 service.exec_main_exit_timestamp().await?,
-            ))
+            );
+            // systemd before 255 has no `MemoryPeak`.
+            let (cpu, memory) = (service.cpu_usage_nsec().await, service.memory_peak().await);
+            zbus::Result::Ok(end.with_usage(cpu.ok(), memory.ok()))
         };
         service.await.map(Some).map_err(failed)
     }

@@ -89,4 +89,10 @@ pub(super) trait Service {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn exec_main_exit_timestamp(&self) -> zbus::Result<u64>;
+
+    #[zbus(property(emits_changed_signal = "false"), name = "CPUUsageNSec")]
+    fn cpu_usage_nsec(&self) -> zbus::Result<u64>;
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn memory_peak(&self) -> zbus::Result<u64>;
 }

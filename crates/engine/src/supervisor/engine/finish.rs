@@ -89,6 +89,9 @@ impl Engine<'_> {
             record.set_reason(reason);
         }
         record.unit = unit.to_string();
+        if let Some(end) = end.as_ref().filter(|_| record.attempts > 0) {
+            end.complete(&mut record.usage);
+        }
         // Dependents may have begun before the supervisor learned of the job's end.
         let ended = end.as_ref().and_then(ServiceEnd::ended);
         record
