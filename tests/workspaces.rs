@@ -12,6 +12,7 @@ on_shared_managers!(
     a_large_source_tree_is_each_jobs_own,
     a_workspace_is_fresh_for_each_attempt,
     artifacts_leave_and_enter_a_mounted_workspace,
+    a_workspace_that_a_step_has_shut_holds_up_nothing,
 );
 
 const NONE: [&str; 0] = [];
@@ -181,4 +182,69 @@ fn artifacts_leave_and_enter_a_mounted_workspace(manager: &Manager) {
         "{run}"
     );
     nothing_is_mounted(manager, &run);
+}
+
+/// Also `$HOME` and the step's files.
+fn a_workspace_that_a_step_has_shut_holds_up_nothing(manager: &Manager) {
+    let source = large(manager, "shut");
+    manager
+        .command(&["bash", "-ec", "mkdir small; echo x > small/x"])
+        .ok();
+    let shut = "chmod 000 . $HOME";
+    let retry = json!({ "retry": { "maxAttempts": 2, "minTime": 0.1 } });
+    let plan = json!({ "version": 1, "name": "shut", "jobs": {
+        "later": { "steps": [{ "bash": shut }, { "name": "next", "bash": "true" }] },
+        "files": { "steps": [
+            { "bash": "echo a=1 >> $NIXACTIONS_ENV; chmod 000 $NIXACTIONS_ENV $NIXACTIONS_OUTPUT" },
+            { "bash": "[ $a = 1 ]" },
+        ] },
+        "saves": with(bash(&format!("mkdir -p out/in; echo made > out/in/x; chmod 000 out/in; {shut}")),
+            json!({ "outputs": { "out": "out" } })),
+        "takes": with(bash("stat -c %a out/in; chmod 755 out/in; cat out/in/x"),
+            json!({ "needs": ["saves"], "inputs": ["out"] })),
+        "again": with(bash(&format!(
+            "ls -A; stat -c %a .; [ $NIXACTIONS_ATTEMPT = 2 ] || {{ touch left $HOME/left; {shut}; exit 1; }}; ls -A $HOME")), retry),
+    } });
+    for source in [source.as_str(), "--source=small"] {
+        let run = manager.run(&plan, &[source]).exits(1);
+        assert_eq!(run.verdict("later"), "failure/failure", "{run}");
+        let reason = run.reason("later");
+        assert!(
+            reason.starts_with("step next: its working directory `") && reason.contains("entered"),
+            "{run}"
+        );
+        assert_eq!(run.verdict("files"), "failure/failure", "{run}");
+        assert!(
+            run.reason("files")
+                .contains("NIXACTIONS_ENV: cannot be read"),
+            "{run}"
+        );
+        assert_eq!(run.verdict("saves"), "success/success", "{run}");
+        assert_eq!(run.lines("takes"), ["0", "made"], "{run}");
+        assert_eq!(run.verdict("again"), "success/success", "{run}");
+        let lines = run.lines("again");
+        let (first, second) = lines.split_at(lines.len() / 2);
+        assert_eq!(first, second, "{run}");
+        // Nothing of a successful job stays, as without the change of modes.
+        for job in ["saves", "again"] {
+            let look =
+                "find \"$1\"/workspace \"$1\"/home \"$1\"/changes -mindepth 1 2>/dev/null | head";
+            let runs = manager.state_dir().join("runs");
+            let work = runs.join(&run.id).join("jobs").join(job).join("work");
+            let left = manager
+                .command(&[
+                    "sh".as_ref(),
+                    "-c".as_ref(),
+                    look.as_ref(),
+                    "sh".as_ref(),
+                    work.as_os_str(),
+                ])
+                .ok();
+            assert_eq!(left, "", "{job}: {run}");
+        }
+        nothing_is_mounted(manager, &run);
+        run.leaves_nothing(manager);
+        let removed = manager.nixactions(&["clean", "--keep=0"]).ok();
+        assert!(removed.contains(&run.id), "{removed}");
+    }
 }

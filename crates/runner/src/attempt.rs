@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{
+    clean,
     env::{Environment, Level},
     files::write_anew,
     gate,
@@ -158,6 +159,7 @@ impl Job<'_> {
         let spec = self.spec;
         if !spec.outputs.is_empty() {
             self.tell();
+            clean::unlock(&self.paths.workspace());
         }
         for output in &spec.outputs {
             // The workspace of a successful job is removed next, so files may be moved out of it.

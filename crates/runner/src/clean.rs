@@ -1,11 +1,20 @@
 //! Removes the files of a job and of its attempts.
 
-use std::{ffi::OsStr, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::OsStr,
+    fs::{self, Permissions},
+    mem::MaybeUninit,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::Path,
+};
 
 use rustix::fs::{Mode, OFlags, RawDir, open};
 
 use super::job::Job;
 use crate::{record::Conclusion, store};
+
+/// The permissions that the owner needs to list and change a directory.
+const ALL_OF_OWNER: u32 = 0o700;
 
 impl Job<'_> {
     /// Removes the job's files from its workspace, unless a user may want to look at them after a
@@ -49,9 +58,23 @@ impl Job<'_> {
     }
 }
 
+/// Gives the job's user the rights to a directory that a step has taken away, for example by
+/// `chmod 000 .`. The directory belongs to the same user as the steps.
+pub(super) fn unlock(directory: &Path) {
+    let Ok(meta) = fs::symlink_metadata(directory) else {
+        return;
+    };
+    let mode = meta.permissions().mode() & 0o7777;
+    if meta.is_dir() && mode & ALL_OF_OWNER != ALL_OF_OWNER {
+        // If this fails, the next action tells why.
+        let _ = fs::set_permissions(directory, Permissions::from_mode(mode | ALL_OF_OWNER));
+    }
+}
+
 /// Removes the contents of a directory, as far as possible. Remaining files harm nothing: retention
 /// removes them with the run.
 fn empty(directory: &Path) {
+    unlock(directory);
     let Ok(opened) = open(
         directory,
         OFlags::DIRECTORY | OFlags::CLOEXEC,

@@ -28,6 +28,7 @@ mod journal;
 mod keys;
 mod leave;
 mod mask;
+mod not_started;
 mod output;
 mod parent;
 mod port;

@@ -31,6 +31,7 @@ use super::{
     commands::{Commands, Stopped},
     interleave::{self, Order, PUMPS},
     journal::{Journal, Priority},
+    not_started::not_started,
     output::{Kept, Sink, Stream},
     signals::Signals,
 };
@@ -493,36 +494,6 @@ fn reap(child: Pid) -> Option<Ended> {
             // than wait for ever.
             Err(_) => Some(Ended::NotStarted("the runner missed its end".to_owned())),
         };
-    }
-}
-
-fn not_started(command: &Command, error: &io::Error) -> String {
-    let program = command.get_program().to_string_lossy();
-    let directory_gone = command.get_current_dir().is_some_and(|dir| !dir.is_dir());
-    match error.kind() {
-        io::ErrorKind::NotFound if directory_gone => {
-            format!(
-                "its working directory `{}` does not exist",
-                command
-                    .get_current_dir()
-                    .unwrap_or_else(|| ".".as_ref())
-                    .display()
-            )
-        }
-        io::ErrorKind::NotFound if std::path::Path::new(&*program).exists() => {
-            format!("the interpreter of `{program}` does not exist")
-        }
-        io::ErrorKind::NotFound if !program.contains('/') => {
-            format!("executable `{program}` was not found in PATH")
-        }
-        io::ErrorKind::NotFound => format!("executable `{program}` does not exist"),
-        io::ErrorKind::ArgumentListTooLong => {
-            format!("`{program}` has longer arguments than a process takes")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("`{program}` is not executable by the job's user")
-        }
-        _ => format!("`{program}` could not be started: {error}"),
     }
 }
 

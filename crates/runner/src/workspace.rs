@@ -101,6 +101,9 @@ pub fn prepare(spec: &JobSpec, paths: &JobPaths) -> Result<(), WorkspaceError> {
             .next()
             .is_none();
         if is_empty {
+            // An earlier attempt may have changed its mode.
+            let mode = fs::metadata(paths.overlay_source()).map_err(WorkspaceError::Make)?;
+            fs::set_permissions(&workspace, mode.permissions()).map_err(WorkspaceError::Make)?;
             // An earlier attempt was removed from the mount. Only root can mount it anew, and
             // second attempts are rare enough to copy.
             TreeCopy::new(&paths.overlay_source(), &workspace, ModePolicy::Keep)
