@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nixactions_harness::{
@@ -14,6 +14,7 @@ use nixactions_harness::{
 use serde_json::{Value, json};
 
 on_managers!(a_signal_during_the_start_cancels_or_leaves_nothing on embedded, embedded_262, system_252, system_262, user_262);
+on_managers!(a_signal_during_the_copy_of_a_large_tree_leaves_nothing on embedded, system_252, system_262, user_262);
 on_managers!(a_terminal_that_signals_the_whole_group_ends_no_half_run on embedded);
 on_managers!(a_client_without_standard_error_follows_its_run on embedded, system_252);
 on_managers!(a_caller_that_ignores_or_blocks_signals_changes_nothing on embedded);
@@ -21,6 +22,8 @@ on_managers!(a_caller_that_ignores_or_blocks_signals_changes_nothing on embedded
 /// The steps of the sweep: about the time that a start takes on a machine that is busy.
 const UNTIL: u64 = 150;
 const STEP: usize = 3;
+/// The points of the sweep over the copy of a large tree.
+const POINTS: u32 = 7;
 
 /// Returns a plan whose only job ends by nothing but a signal.
 fn endless() -> Value {
@@ -81,6 +84,83 @@ fn a_signal_during_the_start_cancels_or_leaves_nothing(manager: &Manager) {
     }
     are_cancelled(manager);
     assert!(!manager.runs().is_empty(), "the sweep was too short");
+}
+
+/// The start asks git, lists and copies the tree, and replaces the links of its repository. The
+/// sweep covers all of it, however long it takes here.
+fn a_signal_during_the_copy_of_a_large_tree_leaves_nothing(manager: &Manager) {
+    let script = "
+        git init -q tree; cd tree
+        for dir in $(seq 40); do
+            mkdir $dir; for file in $(seq 50); do echo $file > $dir/$file; done
+        done
+        head -c 30000000 /dev/urandom > large
+        git add .; git -c user.name=t -c user.email=t@t commit -qm one
+        mv .git/objects ../objects; ln -s $PWD/../objects .git/objects
+        git worktree add -q ../worktree 2>/dev/null";
+    manager.command(&["bash", "-ec", script]).ok();
+    let plan = manager.plan(&endless());
+    let source = |name: &str| format!("--source={}", manager.dir().join(name).display());
+    let first = {
+        let begin = Instant::now();
+        let run = manager.detach(&endless(), &[source("tree")]);
+        let took = begin.elapsed();
+        manager.nixactions(&["cancel", "--kill", run.id()]).ok();
+        run.end();
+        manager.nixactions(&["clean", "--keep=0"]).ok();
+        took
+    };
+    let again = manager.detach(&endless(), &[source("tree")]);
+    manager.nixactions(&["cancel", "--kill", again.id()]).ok();
+    let ended = again.end().id;
+    let starts = [
+        vec!["run".to_owned(), plan.display().to_string(), source("tree")],
+        vec![
+            "run".to_owned(),
+            plan.display().to_string(),
+            source("worktree"),
+        ],
+        vec!["rerun".to_owned(), ended],
+    ];
+    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    for point in 0..POINTS {
+        let delay = (first * 5 / 4) * point / POINTS;
+        let index = usize::try_from(point).expect("it is small");
+        let signal = signals[index % signals.len()];
+        for start in &starts {
+            let mut child = manager
+                .nixactions(start)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("a command can be started");
+            std::thread::sleep(delay);
+            manager.signal(&child, signal);
+            ended_within(&mut child, SOON)
+                .unwrap_or_else(|| panic!("{start:?} after {delay:?}: {signal} was lost"));
+            settle(manager, signal);
+        }
+    }
+}
+
+/// Waits until no run of a start that was given up is left. A run that was started goes on without
+/// its client, unless the signal was Ctrl-C.
+fn settle(manager: &Manager, signal: Signal) {
+    for id in manager.runs() {
+        let directory = manager.run_dir(&id);
+        let run = manager.run_of(&id);
+        if directory.join("run.json").exists() && signal != Signal::SIGINT && !run.has_ended() {
+            manager
+                .nixactions(&["cancel", "--kill", &id])
+                .output_within(SOON);
+        }
+        wait_for(
+            RUN_DEADLINE,
+            &format!("the end of {id} after {signal}"),
+            || (run.has_ended() || !directory.exists()).then_some(()),
+        );
+    }
 }
 
 /// As Ctrl-C on a terminal does: it signals the client and all that the client has started and
