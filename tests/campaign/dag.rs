@@ -38,6 +38,8 @@ pub struct Step {
     pub does: Does,
     pub tolerated: bool,
     pub condition: Condition,
+    /// The program that cleans up after the step.
+    pub post: Option<Does>,
 }
 
 /// A job; its name is `j` and its index.
@@ -70,13 +72,18 @@ fn does() -> impl Strategy<Value = Does> {
 
 /// Returns DAGs of a few jobs with all that the rules speak of.
 pub fn dag() -> impl Strategy<Value = Vec<Job>> {
-    let step = (does(), prop::bool::weighted(0.3), condition()).prop_map(
-        |(does, tolerated, condition)| Step {
+    let step = (
+        does(),
+        prop::bool::weighted(0.3),
+        condition(),
+        prop::option::weighted(0.25, does()),
+    )
+        .prop_map(|(does, tolerated, condition, post)| Step {
             does,
             tolerated,
             condition,
-        },
-    );
+            post,
+        });
     let job = (
         vec(any::<prop::sample::Index>(), 0..4),
         condition(),
@@ -152,6 +159,7 @@ pub fn large_dag(jobs: Range<usize>, near: Range<usize>) -> impl Strategy<Value 
                     does: if fails { Does::Fail } else { Does::Succeed },
                     tolerated: false,
                     condition: Condition::Success,
+                    post: None,
                 }],
                 group,
             }
@@ -172,13 +180,14 @@ pub fn plan(jobs: &[Job], parallel: u32, group_parallel: Option<u32>) -> Value {
         json!({ "group": format!("{group:?}"), "failFast": fail_fast, "maxParallel": group_parallel })
     };
     let one = |(index, job): (usize, &Job)| {
+        let run = |does: Does| match does {
+            Does::Succeed => json!(["true"]),
+            Does::Sleep => json!(["sleep", "0.1"]),
+            Does::Fail => json!(["false"]),
+        };
         let step = |step: &Step| {
-            let run = match step.does {
-                Does::Succeed => json!(["true"]),
-                Does::Sleep => json!(["sleep", "0.1"]),
-                Does::Fail => json!(["false"]),
-            };
-            json!({ "run": run, "continueOnError": step.tolerated, "condition": text(step.condition) })
+            let post = step.post.map(|does| json!({ "run": run(does) }));
+            json!({ "run": run(step.does), "continueOnError": step.tolerated, "condition": text(step.condition), "post": post })
         };
         let needs: Vec<String> = job.needs.iter().map(|need| format!("j{need}")).collect();
         let steps: Vec<Value> = job.steps.iter().map(step).collect();

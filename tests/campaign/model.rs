@@ -48,12 +48,24 @@ fn run_of(job: &Job) -> (&'static str, Vec<usize>) {
             broken |= step.does == Does::Fail && !step.tolerated;
         }
     }
+    for (place, (index, does)) in posts(job).enumerate() {
+        if ran.contains(&index) {
+            ran.push(job.steps.len() + place);
+            broken |= does == Does::Fail;
+        }
+    }
     let verdict = match (broken, job.tolerated) {
         (false, _) => "success/success",
         (true, true) => "failure/success",
         (true, false) => "failure/failure",
     };
     (verdict, ran)
+}
+
+/// Returns the clean-ups of a job in their order: the index of the step of each, and its program.
+fn posts(job: &Job) -> impl Iterator<Item = (usize, Does)> {
+    let steps = job.steps.iter().enumerate().rev();
+    steps.filter_map(|(index, step)| Some((index, step.post?)))
 }
 
 /// Returns how else a job may end that is cancelled, alone or with its run.
@@ -109,6 +121,10 @@ pub fn check(jobs: &[Job], run: &Finished, marks: &Marks) -> Result<(), TestCase
     // A run whose manager is gone may also end its client with 3, which says that.
     let is_lost = marks.lost && run.code == Some(3);
     prop_assert!(run.code == Some(code) || is_lost, "exit status of {}", run);
+    let was_killed = run
+        .events
+        .iter()
+        .any(|event| event["event"]["kill"] == true);
     let mut failed: Vec<bool> = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
         let needs: Vec<Ended<'_>> = job
@@ -146,6 +162,21 @@ pub fn check(jobs: &[Job], run: &Finished, marks: &Marks) -> Result<(), TestCase
                 .filter(|(_, step)| step["attempts"] == 1);
             let ran: Vec<usize> = ran.map(|(index, _)| index).collect();
             prop_assert_eq!(&ran, &steps, "steps of j{} in {}", index, run);
+        }
+        // Also in a run that was cancelled.
+        let steps = record["steps"].as_array().map_or(&[][..], Vec::as_slice);
+        if !broken && !ran_out && !was_killed && !steps.is_empty() {
+            for (place, (of, _)) in posts(job).enumerate() {
+                let has_run = |index: usize| steps.get(index).map(|step| &step["attempts"]);
+                prop_assert_eq!(
+                    has_run(of),
+                    has_run(job.steps.len() + place),
+                    "what cleans up after step {} of j{} in {}",
+                    of,
+                    index,
+                    run
+                );
+            }
         }
         prop_assert!(
             allowed.contains(&verdict.as_str()),
