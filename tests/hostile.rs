@@ -14,6 +14,7 @@ on_shared_managers!(
     a_line_in_another_jobs_name_is_not_shown,
     no_step_holds_the_places_of_other_jobs,
     what_a_need_outputs_does_not_keep_its_dependents_from_running,
+    outputs_that_no_expression_takes_fail_no_step,
     times_that_a_job_forges_are_brought_within_the_run,
 );
 
@@ -233,6 +234,31 @@ fn what_a_need_outputs_does_not_keep_its_dependents_from_running(manager: &Manag
     assert_eq!(run.verdict("tell"), "success/success", "{run}");
     let large = &run.record["jobs"]["evil"]["outputs"]["large"];
     assert_eq!(large.as_str().map(str::len), Some(200_000));
+}
+
+/// Two needs with outputs of the greatest size: an expression over both is too long.
+fn outputs_that_no_expression_takes_fail_no_step(manager: &Manager) {
+    let evil = || {
+        bash(
+            "printf 'large=%s\\n' \"$(head -c 1000000 /dev/zero | tr '\\0' x)\" >> $NIXACTIONS_OUTPUT",
+        )
+    };
+    let notify = json!({ "steps": [{ "bash": "echo told=${ALL:-none}${BOTH:-none}$OTHER",
+        "env": { "ALL": "${{ toJSON(needs) }}", "BOTH": "${{ needs.a.outputs.large }}${{ needs.b.outputs.large }}", "OTHER": "${{ needs.a.result }}" } }],
+        "needs": ["a", "b"], "condition": "always()" });
+    let asks = with(
+        bash("true"),
+        json!({ "needs": ["a", "b"], "condition": "${{ contains(toJSON(needs), 'x') }}" }),
+    );
+    let plan = json!({ "version": 1, "name": "long", "jobs": { "a": evil(), "b": evil(), "notify": notify, "asks": asks } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(run.lines("notify"), ["told=nonenonesuccess"], "{run}");
+    assert_eq!(run.verdict("asks"), "failure/failure", "{run}");
+    let why = run.reason("asks");
+    assert!(
+        why.contains("`toJSON`: the text has more than 1048576 bytes"),
+        "{why}"
+    );
 }
 
 /// A job without a sandbox can write its own events, and the last of them is its result.

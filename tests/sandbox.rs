@@ -3,7 +3,8 @@
 use std::{ffi::OsStr, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, SOON, bash, on_managers, on_shared_managers, with,
+    CommandExt as _, Finished, Kind, Manager, SOON, Suite, bash, on_managers, on_shared_managers,
+    with,
 };
 use serde_json::json;
 
@@ -17,6 +18,7 @@ on_shared_managers!(
 on_managers!(systemd_calls_a_default_job_well_confined on system_252, system_257, system_262);
 on_managers!(a_kernel_without_landlock_scopes_is_told_once on system_262);
 on_managers!(lines_arrive_after_a_restart_of_journald on system_252, system_262);
+on_managers!(names_of_other_runs_are_hidden on embedded_262, system_252, system_257, system_262, user_262);
 // The host's /root is not ours, and a user's state directory lies in /home anyway.
 on_managers!(the_state_directory_may_lie_in_a_hidden_one on embedded_257, embedded_262, system_252, system_257, system_262);
 
@@ -292,6 +294,42 @@ fn lines_arrive_after_a_restart_of_journald(manager: &Manager) {
     fs::write(run.workspace("j", "go"), "").expect("it is ours");
     let run = run.end().exits(0);
     assert_eq!(run.lines("j"), ["before", "after"], "{run}");
+}
+
+/// Records of users and control groups have the names of runs and jobs. systemd hides control
+/// groups from 258 on.
+fn names_of_other_runs_are_hidden(manager: &Manager) {
+    let look = "until [ -e go ]; do sleep 0.05; done
+        { ls -A /run/userdb || true; } 2>/dev/null | grep -v -e \"^$(id -un)[.]\" -e \"^$(id -u)[.]\" || true
+        find /sys/fs/cgroup -name '*beside*' -o -name 'nixactions-*.service'
+        [ $(id -un) = $(id -un $(id -u)) ]; getent passwd $(id -u) | cut -d: -f7; touch looked; until [ -e stop ]; do sleep 0.05; done";
+    for level in ["strict", "relaxed"] {
+        let plan = json!({ "version": 1, "name": "names", "maxParallel": 2,
+            "executors": { "e": { "type": "systemd", "sandbox": level } },
+            "jobs": { "look": with(bash(look), json!({ "executor": "e" })), "beside": with(bash(look), json!({ "executor": "e" })) } });
+        let run = manager.start(&plan, &NONE);
+        for job in ["look", "beside"] {
+            run.wait_for_event("stepStarted", Some(job));
+        }
+        for job in ["look", "beside"] {
+            fs::write(run.workspace(job, "go"), "").expect("it is ours");
+        }
+        for job in ["look", "beside"] {
+            run.wait_for_file(job, "looked");
+            fs::write(run.workspace(job, "stop"), "").expect("it is ours");
+        }
+        let run = run.end().exits(0);
+        let lines = run.lines("look");
+        let (groups, rest): (Vec<&str>, Vec<&str>) =
+            lines.iter().partition(|line| line.contains("/cgroup"));
+        // A user's manager has no users to make.
+        assert_eq!(rest.len(), 1, "{level}: {run}");
+        assert!(rest[0].ends_with("sh"), "{level}: {run}");
+        let is_new = manager.machine().map(|machine| machine.root().suite()) == Some(Suite::Forky);
+        if is_new && (level == "strict" || manager.kind() == Kind::User) {
+            assert_eq!(groups, NONE, "{level}: {run}");
+        }
+    }
 }
 
 fn shared_memory_is_a_jobs_own(manager: &Manager) {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::{
-    functions::{self, Function},
+    functions::{self, Failure, Function},
     parser::{Expression, Node, Operator, Part},
     value::Value,
 };
@@ -39,7 +39,7 @@ pub fn evaluate(
     expression: &Expression,
     contexts: &dyn Contexts,
     status: Status,
-) -> Result<Value, String> {
+) -> Result<Value, Failure> {
     Evaluation { contexts, status }.value(&expression.root)
 }
 
@@ -75,7 +75,7 @@ impl Found {
 }
 
 impl Evaluation<'_> {
-    fn value(&self, node: &Node) -> Result<Value, String> {
+    fn value(&self, node: &Node) -> Result<Value, Failure> {
         let mut chain = node.chain();
         let Some(first) = chain.pop() else {
             return Ok(Value::Null);
@@ -88,7 +88,7 @@ impl Evaluation<'_> {
     }
 
     /// Evaluates a part that no other comes before.
-    fn begin(&self, node: &Node) -> Result<Value, String> {
+    fn begin(&self, node: &Node) -> Result<Value, Failure> {
         match &node.part {
             Part::Literal(value) => Ok(value.clone()),
             Part::Name(name) => Ok(self.contexts.context(&name.to_ascii_lowercase())),
@@ -101,7 +101,7 @@ impl Evaluation<'_> {
     }
 
     /// Evaluates a part whose first part is known.
-    fn go_on(&self, node: &Node, found: Found) -> Result<Found, String> {
+    fn go_on(&self, node: &Node, found: Found) -> Result<Found, Failure> {
         Ok(match &node.part {
             Part::Property(_, name, _) => found.look_up(|value| value.get(name)),
             Part::Index(_, index) => {
@@ -122,7 +122,7 @@ impl Evaluation<'_> {
         })
     }
 
-    fn binary(&self, operator: Operator, left: Value, right: &Node) -> Result<Value, String> {
+    fn binary(&self, operator: Operator, left: Value, right: &Node) -> Result<Value, Failure> {
         match operator {
             Operator::And if !left.is_true() => return Ok(left),
             Operator::Or if left.is_true() => return Ok(left),
@@ -141,11 +141,11 @@ impl Evaluation<'_> {
         }))
     }
 
-    fn call(&self, name: &str, arguments: &[Node]) -> Result<Value, String> {
+    fn call(&self, name: &str, arguments: &[Node]) -> Result<Value, Failure> {
         let function = Function::find(name).ok_or_else(|| format!("unknown function `{name}`"))?;
         let (least, most) = function.arity();
         if !(least..=most).contains(&arguments.len()) {
-            return Err(format!("`{name}`: wrong number of arguments"));
+            return Err(format!("`{name}`: wrong number of arguments").into());
         }
         let values = arguments
             .iter()
@@ -241,7 +241,7 @@ mod tests {
     };
 
     fn value(text: &str) -> Result<Value, String> {
-        evaluate(&parse(text).unwrap(), &Fixture, FAILED)
+        evaluate(&parse(text).unwrap(), &Fixture, FAILED).map_err(|why| why.to_string())
     }
 
     fn text(of: &str) -> String {
@@ -389,6 +389,21 @@ mod tests {
             value(&nested).unwrap_err(),
             "`format`: the text has more than 1048576 bytes"
         );
+    }
+
+    #[test]
+    fn an_object_with_many_names_is_read_in_time() {
+        let entries: Vec<_> = (0..100_000).map(|n| format!("\"k{n}\":0")).collect();
+        let began = std::time::Instant::now();
+        let json = format!("{{{},\"k0\":1}}", entries.join(","));
+        let value = functions::from_json(&json).unwrap();
+        assert_eq!(
+            value.get("k0"),
+            Value::Number(1.0),
+            "the later value counts"
+        );
+        assert_eq!(parts(&value).len(), 100_000);
+        assert!(began.elapsed() < std::time::Duration::from_secs(5));
     }
 
     proptest! {

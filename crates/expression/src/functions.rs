@@ -1,11 +1,35 @@
 //! The functions of expressions.
 
-use std::rc::Rc;
+use std::{fmt, rc::Rc};
 
 use crate::value::{Value, folded, write_json};
 
-/// The most bytes of a text that a function may make.
-pub(crate) const TEXT_MAX: usize = 1 << 20;
+/// The most bytes of a text that a function, or a text with expressions, may make.
+pub const TEXT_MAX: usize = 1 << 20;
+
+/// Why an expression has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// A text would have more than [`TEXT_MAX`] bytes. The field tells the text's maker.
+    TooLong(String),
+    /// Another reason.
+    Other(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Other(why)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(of) => write!(f, "{of}: the text has more than {TEXT_MAX} bytes"),
+            Self::Other(why) => f.write_str(why),
+        }
+    }
+}
 
 /// The names of the status functions.
 pub const STATUS_FUNCTIONS: [&str; 4] = ["success", "failure", "always", "cancelled"];
@@ -98,7 +122,7 @@ pub(crate) fn texts(a: &Value, b: &Value, test: impl Fn(&str, &str) -> bool) -> 
 }
 
 /// Puts values into the places `{0}`, `{1}` … of a text; `{{` and `}}` are single braces.
-pub(crate) fn format(text: &str, values: &[Value]) -> Result<String, String> {
+pub(crate) fn format(text: &str, values: &[Value]) -> Result<String, Failure> {
     let mut made = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -112,14 +136,16 @@ pub(crate) fn format(text: &str, values: &[Value]) -> Result<String, String> {
         }
         let place = rest.split_once('}').filter(|_| brace == "{");
         let Some((digits, after)) = place else {
-            return Err(format!("`format`: a single `{brace}`; write it twice"));
+            return Err(format!("`format`: a single `{brace}`; write it twice").into());
         };
         let number = digits
             .bytes()
             .all(|byte| byte.is_ascii_digit())
             .then(|| digits.parse::<usize>().ok())
             .flatten()
-            .ok_or("`format`: between braces stands the number of a value")?;
+            .ok_or_else(|| {
+                Failure::Other("`format`: between braces stands the number of a value".to_owned())
+            })?;
         let value = values
             .get(number)
             .ok_or_else(|| format!("`format`: there is no value for `{{{number}}}`"))?;
@@ -133,7 +159,7 @@ pub(crate) fn format(text: &str, values: &[Value]) -> Result<String, String> {
 }
 
 /// Joins the items of a list, by a comma where no separator is given.
-pub(crate) fn join(items: &Value, separator: Option<&Value>) -> Result<Rc<str>, String> {
+pub(crate) fn join(items: &Value, separator: Option<&Value>) -> Result<Rc<str>, Failure> {
     let separator = separator
         .filter(|value| value.is_simple())
         .map_or(",".into(), Value::to_text);
@@ -155,7 +181,7 @@ pub(crate) fn join(items: &Value, separator: Option<&Value>) -> Result<Rc<str>, 
 }
 
 /// Returns a value as JSON.
-pub(crate) fn to_json(value: &Value) -> Result<String, String> {
+pub(crate) fn to_json(value: &Value) -> Result<String, Failure> {
     let mut made = String::new();
     write_json(value, 0, TEXT_MAX, &mut made);
     bounded("toJSON", made.len())?;
@@ -178,11 +204,9 @@ pub(crate) fn from_json(text: &str) -> Result<Value, String> {
 }
 
 /// Checks how long a text is that a function has made.
-fn bounded(function: &str, bytes: usize) -> Result<(), String> {
+fn bounded(function: &str, bytes: usize) -> Result<(), Failure> {
     if bytes > TEXT_MAX {
-        return Err(format!(
-            "`{function}`: the text has more than {TEXT_MAX} bytes"
-        ));
+        return Err(Failure::TooLong(format!("`{function}`")));
     }
     Ok(())
 }

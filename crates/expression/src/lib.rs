@@ -16,6 +16,6 @@ mod value;
 
 pub use check::{Fault, Kind, Shape, check};
 pub use evaluate::{Contexts, Status, evaluate};
-pub use functions::{Function, STATUS_FUNCTIONS};
+pub use functions::{Failure, Function, STATUS_FUNCTIONS, TEXT_MAX};
 pub use parser::{Expression, Sign, SyntaxError, parse};
 pub use value::Value;

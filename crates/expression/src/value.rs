@@ -1,7 +1,12 @@
 //! The values of expressions, and how GitHub's loose rules turn one kind into another
 //! (<https://docs.github.com/en/actions/reference/workflows-and-actions/expressions#operators>).
 
-use std::{cmp::Ordering, fmt, rc::Rc};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    rc::Rc,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -193,11 +198,15 @@ impl<'de> Deserialize<'de> for Value {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
                 let mut entries: Vec<(String, Value)> = Vec::new();
+                let mut places: HashMap<String, usize> = HashMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     // Of a name that comes twice, the later value counts.
-                    match entries.iter_mut().find(|(key, _)| *key == name) {
-                        Some((_, old)) => *old = value,
-                        None => entries.push((name, value)),
+                    match places.entry(name) {
+                        Entry::Occupied(place) => entries[*place.get()].1 = value,
+                        Entry::Vacant(place) => {
+                            entries.push((place.key().clone(), value));
+                            place.insert(entries.len() - 1);
+                        }
                     }
                 }
                 Ok(Value::Object(Rc::new(entries)))

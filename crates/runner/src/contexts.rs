@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use nixactions_expression::{
-    Contexts, Status, Value, evaluate, parse,
+    Contexts, Failure, Status, TEXT_MAX, Value, evaluate, parse,
     template::{self, Segment},
 };
 
@@ -117,9 +117,9 @@ impl Job<'_> {
         environment: &Environment,
         level: Level,
     ) -> Result<bool, String> {
-        Ok(self
-            .value(&expression.text, status, environment, level)?
-            .is_true())
+        self.value(&expression.text, status, environment, level)
+            .map(|value| value.is_true())
+            .map_err(|why| why.to_string())
     }
 
     /// Puts the values of its expressions into a text.
@@ -128,7 +128,7 @@ impl Job<'_> {
         text: &str,
         environment: &Environment,
         level: Level,
-    ) -> Result<String, String> {
+    ) -> Result<String, Failure> {
         let status = Status {
             success: self.state == Conclusion::Success,
             failure: self.state == Conclusion::Failure,
@@ -142,6 +142,9 @@ impl Job<'_> {
                     filled.push_str(&self.value(text, status, environment, level)?.to_text());
                 }
             }
+            if filled.len() > TEXT_MAX {
+                return Err(Failure::TooLong("the value".to_owned()));
+            }
         }
         Ok(filled)
     }
@@ -152,7 +155,7 @@ impl Job<'_> {
         status: Status,
         environment: &Environment,
         level: Level,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Failure> {
         // The plan was checked; a spec of another hand may hold anything.
         let expression = parse(text).map_err(|error| error.to_string())?;
         let known = Known {
@@ -163,9 +166,11 @@ impl Job<'_> {
         evaluate(&expression, &known, status)
     }
 
-    /// Puts the values of its expressions into the variables of a step.
+    /// Puts the values of its expressions into the variables of a step. A variable that is too long
+    /// is left out, like others that no process takes: an output of another job must not fail the
+    /// step.
     pub(super) fn fill_env(
-        &self,
+        &mut self,
         index: usize,
         step: &StepSpec,
         environment: &mut Environment,
@@ -179,8 +184,16 @@ impl Job<'_> {
         for (name, value) in &step.env {
             let value = if template::is_template(value) {
                 // As on GitHub, variables of a step do not see each other.
-                self.filled(value, environment, Level::Job)
-                    .map_err(|reason| format!("variable `{name}`: {reason}"))?
+                match self.filled(value, environment, Level::Job) {
+                    Ok(value) => value,
+                    Err(why @ Failure::TooLong(_)) => {
+                        self.warn_once(format!(
+                            "variable `{name}` is left out of the environment: {why}"
+                        ));
+                        continue;
+                    }
+                    Err(Failure::Other(why)) => return Err(format!("variable `{name}`: {why}")),
+                }
             } else {
                 value.clone()
             };
@@ -204,7 +217,7 @@ impl Job<'_> {
                 Ok(value) => drop(self.record.outputs.insert(name.clone(), value)),
                 Err(why) => self.fail(&Reason::Output {
                     output: name.clone(),
-                    why,
+                    why: why.to_string(),
                 }),
             }
         }

@@ -38,6 +38,9 @@ const OOM_SCORE: i32 = 500;
 /// 1, the pipe gets nothing either, and no core file fits (core(5)).
 pub(super) const CORE_NONE: u64 = 1;
 
+/// The first systemd with `ProtectControlGroups=strict`.
+const OWN_CGROUPS: u32 = 258;
+
 /// The features of a manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
@@ -429,6 +432,7 @@ fn job_unit(
             program: mounts.is_some(),
             root: place.root().map(|settings| (settings, root.tree())),
             own_pids: place.has_own_pids(context, job),
+            own_cgroups: context.features.version >= OWN_CGROUPS,
             artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
             notify: !context.features.concurrency,
             is_disk: job

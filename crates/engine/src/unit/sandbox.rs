@@ -60,10 +60,9 @@ const OWN: &str = "job";
 ///
 /// journald's other sockets stay hidden. It passes each connection to its socket `stdout` on to
 /// PID 1, so a job with some thousand connections would stop the whole host.
-const RUN: [&str; 11] = [
+const RUN: [&str; 10] = [
     LOG,
     "/run/systemd/journal/dev-log",
-    "/run/userdb",
     "/run/nscd",
     "/run/current-system",
     "/run/booted-system",
@@ -73,6 +72,9 @@ const RUN: [&str; 11] = [
     "/run/resolvconf",
     "/run/NetworkManager/resolv.conf",
 ];
+
+/// The records of users. Those of jobs name their runs.
+const RECORDS: &str = "/run/userdb";
 
 /// The socket for log lines, all that a job with a root file system of its own sees of the host's
 /// /run.
@@ -136,6 +138,8 @@ pub(super) struct Needs<'a> {
     pub root: Option<(&'a Root<'a>, PathBuf)>,
     /// Whether the job has a PID namespace of its own.
     pub own_pids: bool,
+    /// Whether systemd can give the job a view of control groups of its own.
+    pub own_cgroups: bool,
     /// The directories of the artifacts that the job saves.
     pub artifacts: Vec<PathBuf>,
     /// Whether its root file system is a disk image.
@@ -196,7 +200,7 @@ pub(super) fn properties(
     }
     // Under the other managers they belong to root; here, to the job's user.
     if run.manager == ManagerKind::User && level == Sandbox::Relaxed {
-        properties.push(flag("ProtectControlGroups"));
+        properties.push(control_groups(needs));
     }
     if level == Sandbox::Strict {
         properties.extend([
@@ -204,7 +208,7 @@ pub(super) fn properties(
             flag("ProtectKernelLogs"),
             flag("ProtectKernelTunables"),
             flag("ProtectKernelModules"),
-            flag("ProtectControlGroups"),
+            control_groups(needs),
             (
                 "RestrictAddressFamilies",
                 Value::Filter(true, ADDRESS_FAMILIES.map(str::to_owned).to_vec()),
@@ -259,6 +263,12 @@ pub(super) fn properties(
     let of_run = if is_on_host { &RUN[..] } else { &[LOG] };
     let of_run = of_run.iter().copied().chain(notify);
     readable.extend(of_run.map(Bind::where_there));
+    readable.extend(
+        is_on_host
+            .then(|| records(needs.user))
+            .into_iter()
+            .flatten(),
+    );
     let own_tmpfs = |path: &Path, mode: &str| {
         let options = format!("{mode},nosuid,nodev");
         (path.display().to_string(), options)
@@ -287,6 +297,29 @@ pub(super) fn properties(
         ("BindReadOnlyPaths", Value::Binds(readable)),
     ]);
     properties
+}
+
+/// Returns the property that protects the control groups, and hides those of others if possible.
+fn control_groups(needs: &Needs<'_>) -> (&'static str, Value) {
+    if needs.own_cgroups {
+        ("ProtectControlGroupsEx", Value::Str("strict".to_owned()))
+    } else {
+        ("ProtectControlGroups", Value::Bool(true))
+    }
+}
+
+/// Returns the records of users that a job reads: those of its own user, if one was made for it.
+fn records(user: Option<&str>) -> Vec<Bind> {
+    let Some(user) = user else {
+        return vec![Bind::where_there(RECORDS)];
+    };
+    // A record is found by its name and by its id.
+    let id = user.rsplit('-').next().unwrap_or_default();
+    [user, id]
+        .into_iter()
+        .flat_map(|name| ["user", "group"].map(|kind| format!("{RECORDS}/{name}.{kind}")))
+        .map(|path| Bind::where_there(&path))
+        .collect()
 }
 
 /// Returns the properties of a job with a root file system of its own, which is mounted at `tree`.

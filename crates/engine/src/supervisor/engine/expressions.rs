@@ -68,7 +68,9 @@ impl Known<'_> {
         .map(|(name, shape)| (name.to_owned(), shape))
         .into();
         if check(&parsed, &contexts, |_| true).is_empty() {
-            Ok(evaluate(&parsed, self, status)?.is_true())
+            evaluate(&parsed, self, status)
+                .map(|value| value.is_true())
+                .map_err(|why| why.to_string())
         } else {
             Ok(status.success || status.failure)
         }
