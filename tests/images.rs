@@ -534,11 +534,7 @@ fn nobody_else_reaches_a_set_user_id_file_of_an_image() {
                 "--clear-groups",
                 "sh",
                 "-c",
-<<<<<<< HEAD
                 // The state directory is open, so the images' own directory forbids it.
-=======
-                // The state directory is open, so that the images' own directory forbids it.
->>>>>>> b24af68 (sandbox: jobs see no names of other runs; expressions that get too long fail no step)
                 "ls state >/dev/null && \"$1\"",
                 "sh",
             ])

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fs,
     path::Path,
 };
 
@@ -176,12 +177,17 @@ impl Watch {
             .add(&out, mask)
             .map_err(|source| StoreError::io("watch", &out, source))?;
         self.jobs.insert(descriptor.clone(), ix);
+        // A job may have begun before its supervisor, and may say no more for hours.
+        let events = paths.events();
+        if fs::symlink_metadata(&events).is_ok_and(|events| events.len() > 0) {
+            self.again.push_back(ix);
+        }
         self.watched.insert(
             ix,
             Watched {
                 descriptor,
                 job: job.clone(),
-                tail: EventTail::untrusted(paths.events()),
+                tail: EventTail::untrusted(events),
                 known: expected.known,
                 since: expected.since,
                 attempts: expected.attempts,
@@ -259,5 +265,40 @@ impl Watch {
                 None => return Change::Control,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::EventKind, graph::Graph};
+
+    #[tokio::test]
+    async fn events_from_before_the_watch_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = serde_json::json!({ "version": 1, "name": "w", "jobs": { "j": { "steps": [{ "bash": "true" }] } } });
+        let plan: crate::plan::Plan = serde_json::from_value(plan).unwrap();
+        let graph = Graph::new(&plan).unwrap();
+        let job: JobName = "j".parse().unwrap();
+        let ix = graph.ix(&job).unwrap();
+        let paths = JobPaths::new(directory.path(), &job);
+        fs::create_dir_all(paths.out()).unwrap();
+        let began = Event {
+            at: Timestamp::now(),
+            event: EventKind::JobStarted { job: job.clone() },
+        };
+        let line = serde_json::to_string(&began).unwrap() + "\n";
+        fs::write(paths.events(), line).unwrap();
+        let mut watch = Watch::new(directory.path()).unwrap();
+        let expected = Expected {
+            steps: 1,
+            known: 0,
+            since: Timestamp::UNIX_EPOCH,
+            attempts: Attempts { job: 1, step: 1 },
+        };
+        watch.add(ix, &job, &paths, expected).unwrap();
+        let next = tokio::time::timeout(std::time::Duration::from_secs(5), watch.next());
+        assert_eq!(next.await.unwrap(), Change::Job(ix));
+        assert_eq!(watch.events(ix).events.len(), 1);
     }
 }
