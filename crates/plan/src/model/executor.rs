@@ -42,8 +42,8 @@ pub enum Executor {
         /// docs/properties.md lists the allowed ones.
         #[serde(default)]
         properties: Env,
-        /// The root file system of the jobs: a directory, a tar archive or a disk image. At most one of
-        /// `root` and `image`. Without both, the jobs see the host's.
+        /// The root file system of the jobs: a directory, a tar archive or a disk image. At most
+        /// one of `root` and `image`. Without both, the jobs see the host's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         root: Option<PathBuf>,
         /// The image that holds the root file system of the jobs.
@@ -76,8 +76,8 @@ pub enum Executor {
         /// Whether the workspace starts with a copy of the source tree.
         #[serde(default = "yes")]
         copy_repo: bool,
-        /// The container's root file system: a directory, a tar archive or a disk image. Exactly one of
-        /// `root` and `image`.
+        /// The container's root file system: a directory, a tar archive or a disk image. Exactly
+        /// one of `root` and `image`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         root: Option<PathBuf>,
         /// The image that holds the container's root file system.
