@@ -19,6 +19,7 @@ on_managers!(systemd_calls_a_default_job_well_confined on system_252, system_257
 on_managers!(a_kernel_without_landlock_scopes_is_told_once on system_262);
 on_managers!(lines_arrive_after_a_restart_of_journald on system_252, system_262);
 on_managers!(names_of_other_runs_are_hidden on embedded_262, system_252, system_257, system_262, user_262);
+on_managers!(no_job_floods_pid_1_by_way_of_journald on system_252, system_257, system_262);
 // The host's /root is not ours, and a user's state directory lies in /home anyway.
 on_managers!(the_state_directory_may_lie_in_a_hidden_one on embedded_257, embedded_262, system_252, system_257, system_262);
 
@@ -280,6 +281,32 @@ fn sockets_of_the_host_are_reached_only_where_the_plan_says_so(manager: &Manager
         assert_eq!(found, NONE, "{job} of {run}");
     }
     assert_eq!(run.lines("bound"), ["there"], "{run}");
+}
+
+/// journald hands each connection to its stream socket on to PID 1, which some thousand stop.
+fn no_job_floods_pid_1_by_way_of_journald(manager: &Manager) {
+    let flood = r#"perl -MSocket -e '
+        my @open;
+        for my $path (map { ($_, "/proc/1/root$_") } glob("/run/systemd/journal/{stdout,io.systemd.journal,dev-log,socket}")) {
+            for (1 .. 2000) {
+                socket(my $socket, PF_UNIX, SOCK_STREAM, 0) or last;
+                connect($socket, pack_sockaddr_un($path)) or last;
+                syswrite($socket, "x\n\n6\n0\n0\n0\n0\n");
+                push @open, $socket;
+            }
+        }
+        print scalar(@open), " connections\n"'; systemd-cat true 2>/dev/null || echo no stream"#;
+    let plan = json!({ "version": 1, "name": "flood",
+        "executors": { "relaxed": { "type": "systemd", "sandbox": "relaxed" } },
+        "jobs": { "strict": bash(flood), "relaxed": with(bash(flood), json!({ "executor": "relaxed" })) } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    for job in ["strict", "relaxed"] {
+        assert_eq!(
+            run.lines(job),
+            ["0 connections", "no stream"],
+            "{job}: {run}"
+        );
+    }
 }
 
 /// A job sees the socket itself, not its directory, so PID 1 must keep the socket.
