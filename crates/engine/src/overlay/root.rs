@@ -13,7 +13,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::{MetadataExt, PermissionsExt, chown},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -33,7 +33,6 @@ use super::{
 };
 use crate::{
     error::describe,
-    store,
     unit::{JobPaths, NIX_STORE, RootPaths, RootSpec},
 };
 
@@ -48,6 +47,8 @@ const GROUP: (&str, &str) = ("/etc/group", "root:x:0:\nnogroup:x:65534:\n");
 const RESOLVER: &str = "/etc/resolv.conf";
 /// The names of hosts without a server (hosts(5)), and the lines that it has if the image lacks it.
 const HOSTS: (&str, &str) = ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+/// The most directories of one job that are put aside.
+const ASIDE_MAX: u32 = 1000;
 /// The most bytes of a file that is read.
 const READ_MAX: u64 = 1 << 20;
 
@@ -107,18 +108,29 @@ fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
     Ok(())
 }
 
-/// Unmounts a job's root file system, and removes it.
-pub fn unmount_root(paths: &RootPaths) {
+/// Unmounts a job's root file system, and puts its files aside. Returns their directory, which the
+/// caller removes: that takes long where a job has written many files. The job may be started again
+/// meanwhile.
+#[must_use]
+pub fn unmount_root(paths: &RootPaths) -> Option<PathBuf> {
     if !paths.path().exists() {
-        return;
+        return None;
     }
     // Binds of the host's directories are below the tree. Nothing is removed where one may be left.
     let mounts = [paths.tree(), paths.image(), paths.layer()];
     let left = mounts.iter().filter(|path| !unmount_all(path)).count();
-    if left == 0 {
-        // Files that cannot be removed go with the run.
-        let _ = store::remove_tree(paths.path());
-    }
+    (left == 0).then(|| put_aside(paths.path()))
+}
+
+/// Renames a directory to a name that no job has. Returns its path.
+fn put_aside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().display();
+    // A killed supervisor may have left directories.
+    let names = (0..ASIDE_MAX).map(|number| path.with_file_name(format!(".{name}.{number}")));
+    let aside = names
+        .into_iter()
+        .find(|aside| !aside.exists() && fs::rename(path, aside).is_ok());
+    aside.unwrap_or_else(|| path.to_owned())
 }
 
 /// Unmounts all that is mounted on a path. Returns whether nothing is left.
@@ -369,6 +381,22 @@ impl Filled {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_of_a_job_are_put_aside_so_that_it_may_start_again() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join("j");
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("file"), "").unwrap();
+            let aside = put_aside(&path);
+            assert!(!path.exists() && aside.join("file").exists());
+            seen.push(aside);
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), 3, "{seen:?}");
+    }
 
     #[test]
     fn a_mapping_turns_one_id_into_another_and_leaves_the_others() {

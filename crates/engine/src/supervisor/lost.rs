@@ -155,7 +155,10 @@ fn clear_up(run: &RunDir, spec: Option<&RunSpec>) -> Result<(), StoreError> {
     if spec.is_none_or(RunSpec::mounts) {
         for job in run.job_names()? {
             overlay::unmount(&run.job(&job));
-            overlay::unmount_root(&run.root(&job));
+            if let Some(aside) = overlay::unmount_root(&run.root(&job)) {
+                // Files that cannot be removed go with the run.
+                let _ = store::remove_tree(&aside);
+            }
         }
     }
     // A directory that cannot be removed goes with the next boot.

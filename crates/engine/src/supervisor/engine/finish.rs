@@ -243,7 +243,11 @@ impl Engine<'_> {
         if self.context.run.mounts() {
             let name = self.context.graph.name(ix);
             overlay::unmount(&self.run.job(name));
-            overlay::unmount_root(&self.run.root(name));
+            if let Some(aside) = overlay::unmount_root(&self.run.root(name)) {
+                // Other jobs do not wait for the removal, but the supervisor's end does. Files that
+                // cannot be removed go with the run.
+                tokio::task::spawn_blocking(move || store::remove_tree(&aside));
+            }
         }
     }
 
