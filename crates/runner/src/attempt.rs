@@ -134,7 +134,7 @@ impl Job<'_> {
     /// Returns why a step that cleans up after another one need not.
     fn nothing_to_clean(&self, step: &StepSpec) -> Option<Reason> {
         let of = step.post_of?;
-        (!self.begun.contains(&of)).then(|| Reason::NothingToClean {
+        (!self.begun.contains_key(&of)).then(|| Reason::NothingToClean {
             step: self
                 .spec
                 .steps

@@ -180,11 +180,13 @@ impl Job<'_> {
         if self.spec.hooks.is_some() || !has_expressions {
             return Ok(());
         }
+        // As on GitHub, variables of a step do not see each other. Those of a clean-up see those of
+        // its step.
+        let level = step.post_of.map_or(Level::Job, Level::Step);
         let mut filled = Env::new();
         for (name, value) in &step.env {
             let value = if template::is_template(value) {
-                // As on GitHub, variables of a step do not see each other.
-                match self.filled(value, environment, Level::Job) {
+                match self.filled(value, environment, level) {
                     Ok(value) => value,
                     Err(why @ Failure::TooLong(_)) => {
                         self.warn_once(format!(

@@ -41,7 +41,7 @@ pub fn files(workspace: &Path, patterns: &[Rc<str>]) -> Result<String, String> {
         .flat_map(|pattern| pattern.lines())
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(rule)
+        .map(|line| rule(workspace, line))
         .collect::<Result<Vec<_>, _>>()?;
     let mut walk = Walk {
         rules,
@@ -57,19 +57,38 @@ pub fn files(workspace: &Path, patterns: &[Rc<str>]) -> Result<String, String> {
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn rule(line: &str) -> Result<Rule, String> {
+fn rule(workspace: &Path, line: &str) -> Result<Rule, String> {
     let bad = |what: &str| Err(format!("`hashFiles`: pattern `{line}`: {what}"));
     let is_excluded = line.starts_with('!');
     let text = line.trim_start_matches('!').trim_start();
-    let text = text.strip_prefix("./").unwrap_or(text);
-    let text = text.trim_end_matches('/');
-    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
-        return bad("it leads out of the workspace");
+    let text = match Path::new(text).strip_prefix(workspace) {
+        Ok(below) => below.to_str().unwrap_or(text),
+        Err(_) if text.starts_with('/') => return bad("it leads out of the workspace"),
+        Err(_) => text,
+    };
+    let mut parts = Vec::new();
+    for part in text.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part != ".." {
+            parts.push(part);
+        } else {
+            match parts.pop() {
+                None => return bad("it leads out of the workspace"),
+                Some(above) if above.contains(['*', '?', '[']) => {
+                    return bad("`..` follows a wildcard");
+                }
+                Some(_) => {}
+            }
+        }
     }
-    match Pattern::new(text) {
+    // The workspace itself holds all files.
+    if parts.is_empty() {
+        parts.push("**");
+    }
+    let text = parts.join("/");
+    match Pattern::new(&text) {
         Ok(pattern) => Ok(Rule {
             is_excluded,
-            text: text.to_owned(),
+            text,
             pattern,
         }),
         Err(error) => bad(error.msg),
@@ -242,6 +261,26 @@ mod tests {
             hash(&["a/"]),
             of(&["a/.hidden/y.rs", "a/Cargo.lock", "a/b/x.rs"])
         );
+        let root = workspace.path().display();
+        for all in [
+            ".",
+            "./",
+            "./.",
+            "a/..",
+            &root.to_string(),
+            &format!("{root}/**"),
+        ] {
+            assert_eq!(hash(&[all]), hash(&["**"]), "{all}");
+        }
+        for one in [
+            "a/../z.rs",
+            ".//z.rs",
+            "./a/./b/../../z.rs",
+            &format!("{root}/z.rs"),
+        ] {
+            assert_eq!(hash(&[one]), of(&["z.rs"]), "{one}");
+        }
+        assert_eq!(hash(&["**", "!."]), "");
         assert_eq!(hash(&["# all\n*.rs\n\n"]), of(&["z.rs"]));
         assert_eq!(hash(&["none"]), "");
         assert_eq!(hash(&["*.rs", "!z.rs"]), "");
@@ -251,11 +290,13 @@ mod tests {
     #[test]
     fn a_pattern_does_not_lead_out_of_the_workspace() {
         let workspace = workspace();
-        for pattern in ["/etc/passwd", "../x", "a/../../x"] {
+        for pattern in ["/etc/passwd", "../x", "a/../../x", "/"] {
             let error = hash(workspace.path(), &[pattern]).unwrap_err();
             assert!(error.ends_with("it leads out of the workspace"), "{error}");
         }
         assert!(hash(workspace.path(), &["a***"]).is_err());
+        let error = hash(workspace.path(), &["a/*/../x"]).unwrap_err();
+        assert!(error.ends_with("`..` follows a wildcard"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The life of a job, from its gate to its result. `attempt` and `step` hold the part in between.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, PipeWriter, Write as _},
     path::PathBuf,
@@ -174,7 +174,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         reason: None,
         cleanup_until: None,
         step_outputs: Env::new(),
-        begun: BTreeSet::new(),
+        begun: BTreeMap::new(),
         warned: BTreeSet::new(),
         deadline: None,
         state: Conclusion::Success,
@@ -217,8 +217,9 @@ pub(super) struct Job<'a> {
     pub(super) inherits: bool,
     /// The outputs of the step that ran last.
     pub(super) step_outputs: Env,
-    /// The positions of the steps of this attempt whose process has run.
-    pub(super) begun: BTreeSet<usize>,
+    /// The positions of the steps of this attempt whose process has run, and the directories in
+    /// which it did.
+    pub(super) begun: BTreeMap<usize, PathBuf>,
     /// The warnings that were logged and need not be repeated.
     warned: BTreeSet<String>,
     /// The end of the job's own timeout.

@@ -87,6 +87,13 @@ impl Job<'_> {
         environment: &Environment,
     ) -> Result<PathBuf, String> {
         let workspace = self.paths.workspace();
+        // The values in the path may have changed since the step ran that this one cleans up after.
+        let cleaned = step.post_of.and_then(|of| self.spec.steps.get(of));
+        if cleaned.is_some_and(|cleaned| cleaned.workdir == step.workdir)
+            && let Some(directory) = step.post_of.and_then(|of| self.begun.get(&of))
+        {
+            return Ok(directory.clone());
+        }
         let Some(workdir) = &step.workdir else {
             return Ok(self.spec.working_dir.clone().unwrap_or(workspace));
         };

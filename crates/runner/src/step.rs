@@ -1,6 +1,11 @@
 //! Runs one step: its command, its environment, and its outcome.
 
-use std::{ffi::OsString, path::PathBuf, process, time::Instant};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process,
+    time::Instant,
+};
 
 use jiff::Timestamp;
 
@@ -143,11 +148,15 @@ impl Job<'_> {
             }
         };
         let variables = environment.of_step(self.spec, self.paths, index, attempt, &files);
+        let directory = match self.directory(index, step, environment) {
+            Ok(directory) => directory,
+            Err(why) => return Tried::failed(Reason::NotStarted { why }),
+        };
         let mut command = match self.command(
             index,
             step,
             variables.get("PATH").map_or("", String::as_str),
-            environment,
+            &directory,
         ) {
             Ok(command) => command,
             Err(why) => return Tried::failed(Reason::NotStarted { why }),
@@ -159,7 +168,7 @@ impl Job<'_> {
             .processes
             .run(&mut command, Some((&step.name, attempt)), limits);
         if !matches!(ended, Ended::NotStarted(_)) {
-            self.begun.insert(index);
+            self.begun.insert(index, directory);
         }
         self.keep_summary(index, step, attempt, &files);
         let said = self.processes.commands.outputs();
@@ -207,7 +216,7 @@ impl Job<'_> {
         index: usize,
         step: &StepSpec,
         path: &str,
-        environment: &Environment,
+        directory: &Path,
     ) -> Result<process::Command, String> {
         let mut command = match &step.command {
             Command::Run(argv) => {
@@ -219,7 +228,7 @@ impl Job<'_> {
             Command::Bash(script) => self.bash(&index.to_string(), script, path)?,
             Command::Script { shell, text } => self.script(index, shell, text, path)?,
         };
-        command.current_dir(self.directory(index, step, environment)?);
+        command.current_dir(directory);
         Ok(command)
     }
 
