@@ -159,7 +159,19 @@ let
         builtins.match "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?|0x0*[0-9a-fA-F]{1,8}|0o0*([0-7]{1,10}|[1-3][0-7]{10})" word
         != null
     );
+
+  # The error for a word that cannot be read as a number.
+  noNumber =
+    word:
+    if builtins.match "[0-9].*|.[0-9I].*" word != null then
+      "a number that cannot be read"
+    else if builtins.match "-[a-zA-Z].*" word != null then
+      "`-`: an option stands in bash alone"
+    else if builtins.match "[+-].*" word != null then
+      "`+` or `-`: an expression does not compute"
+    else
+      "`.` without a name or number beside it";
 in
 {
-  inherit isNumber tokens;
+  inherit isNumber noNumber tokens;
 }

@@ -14,7 +14,7 @@ let
   bytesMax = 21000;
   tokensMax = 4000;
 
-  inherit (import ./expression-tokens.nix { inherit lib; }) isNumber tokens;
+  inherit (import ./expression-tokens.nix { inherit lib; }) isNumber noNumber tokens;
 
   arity = {
     contains = [
@@ -109,20 +109,68 @@ let
         has = _: true;
       } text;
       sign = if result ? error then null else result.sign;
-      wrapped = "an expression is wrapped: write ${
-        if stringLength text <= 80 then "`\${{ ${text} }}`" else "`\${{ … }}` around it"
-      }";
     in
     if sign == null then
       null
     else if sign ? context then
-      "${wrapped}; a program of this name is called by `command ${sign.context}…`"
+      wrapped text sign.context
     else if misspelt sign.call != null then
       "did you mean `${misspelt sign.call}()`?"
     else if find arity sign.call != null then
-      wrapped
+      wrapped text null
     else
       "unknown function `${sign.call}()`";
+
+  # The hint that a text, which begins with a context or a call, is to be wrapped.
+  wrapped =
+    text: context:
+    let
+      here =
+        {
+          github = "nixactions";
+          secrets = "env";
+          vars = "env";
+          strategy = "matrix";
+        }
+        .${lib.toLower (toString context)} or null;
+    in
+    "an expression is wrapped: write ${
+      if stringLength text <= 80 then "`\${{ ${text} }}`" else "`\${{ … }}` around it"
+    }"
+    + lib.optionalString (here != null) ", with `${here}` for `${context}`"
+    + program context;
+  program =
+    context:
+    lib.optionalString (
+      context != null
+    ) "; a program of this name is called by `command ${context}…`";
+
+  # Returns a hint for bash that is meant to be an expression and is not quite one, or null.
+  meantHint =
+    text:
+    let
+      sign = signOf text;
+      single = lib.replaceStrings [ "\"" ] [ "'" ] text;
+      hasBoth = lib.hasInfix "\"" text && lib.hasInfix "'" text;
+      result = read {
+        contexts = { };
+        has = _: true;
+      } (if hasBoth then text else single);
+      context = sign.context or null;
+    in
+    if sign == null then
+      null
+    else if sign ? status then
+      "did you mean `${sign.status}()`?"
+    else if result ? error then
+      "an expression is wrapped in `\${{ }}`, and this is none yet: found ${result.error}${program context}"
+    else
+      wrapped single context;
+  signOf = import ./condition-signs.nix {
+    inherit lib statusFunctions;
+    contexts = knownContexts;
+    functions = lib.attrNames arity;
+  };
 
   # Returns a hint for a text that calls a misspelt status function where bash has no call: at an
   # end of the text, beside an operator, or in parentheses. Null where there is none.
@@ -167,6 +215,7 @@ let
       lexed = tokens expression;
       list = lexed.tokens;
       count = length list;
+      badNumber = lib.findFirst (token: token ? number && !isNumber token.number) null list;
       peek = at: if at < count then elemAt list at else { };
       isSign = sign: at: (peek at).sign or null == sign;
       unexpected = expected: at: {
@@ -320,7 +369,7 @@ let
           };
         in
         if token ? number then
-          if isNumber token.number then literal else { error = "a number that cannot be read"; }
+          if isNumber token.number then literal else { error = noNumber token.number; }
         else if token ? text then
           literal // { inherit (token) text; }
         else if token ? literal then
@@ -444,8 +493,8 @@ let
       { error = "more than ${toString bytesMax} bytes"; }
     else if lexed ? error then
       lexed
-    else if lib.any (token: token ? number && !isNumber token.number) list then
-      { error = "a number that cannot be read"; }
+    else if badNumber != null then
+      { error = noNumber badNumber.number; }
     else if count > tokensMax then
       { error = "more than ${toString tokensMax} words and signs"; }
     else
@@ -538,7 +587,9 @@ in
         else
           null;
     in
-    if hint != null || !lib.hasInfix "(" text then hint else callHint spaced;
+    either hint (
+      either (if lib.hasInfix "(" text then callHint spaced else null) (meantHint text)
+    );
 
   # Returns whether a text has an expression in it that uses a function or a context.
   isUsedIn =

@@ -98,7 +98,7 @@ let
       whole = if contains "\${{" value then expression.whole (trim value) else null;
       inner = if whole == null then value else whole;
     in
-    if lib.elem (trim inner) statusFunctions then
+    if lib.elem (lib.toLower (trim inner)) statusFunctions then
       { function = trim inner; }
     else if whole != null || callsStatus inner then
       { expression = inner; }
@@ -109,8 +109,8 @@ let
     contains "(" value
     &&
       lib.length (
-        builtins.split "(^|[^A-Za-z0-9_./-])(success|failure|always|cancelled) *[(] *[)]" (
-          builtins.replaceStrings spaces (map (_: " ") spaces) value
+        builtins.split "(^|[^a-z0-9_./-])(success|failure|always|cancelled) *[(] *[)]" (
+          lib.toLower (builtins.replaceStrings spaces (map (_: " ") spaces) value)
         )
       ) != 1;
   # Bash would take a misspelt status function for a missing command, and the step would be skipped

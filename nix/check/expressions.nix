@@ -6,6 +6,7 @@
   at,
   atStep,
   stepsOf,
+  groups,
   needs,
   ...
 }:
@@ -42,6 +43,12 @@ let
     ];
   };
 
+  # The keys of all values of each matrix: combinations of an `include` may have more.
+  matrixKeys = lib.mapAttrs (
+    _: members:
+    lib.attrNames (lib.foldl' (all: name: all // jobs.${name}.matrix.values) { } members)
+  ) groups;
+
   ofJob =
     name:
     let
@@ -57,7 +64,7 @@ let
             }
           )
         );
-        matrix = simple (lib.optionals (job.matrix != null) (lib.attrNames job.matrix.values));
+        matrix = simple (lib.optionals (job.matrix != null) matrixKeys.${job.matrix.group});
       }
       // ofRun;
       # The contexts that a later step sees.
@@ -100,11 +107,25 @@ let
     at: place: condition:
     let
       kind = types.conditionOf condition;
+      isWrapped = expression.whole condition != null;
+      result = expression.read place kind.expression;
     in
     lib.optionals (kind ? expression) (
-      map (fault: "${at}, condition: ${fault}") (expression.faultsOf place kind.expression)
+      map (fault: "${at}, condition: ${fault}") (
+        if result ? error && !isWrapped then
+          [ "${result.error}: ${wholeHint condition}" ]
+        else
+          expression.faultsOf place kind.expression
+      )
     )
     ++ lib.optionals (kind ? bash) (hinted at (types.bashHint condition));
+  # The hint for a condition that only a call of a status function makes an expression.
+  wholeHint =
+    condition:
+    if lib.hasInfix "\${{" condition then
+      "wrap the whole condition in one `\${{ }}`"
+    else
+      "a status function makes the whole text an expression: bash stands alone, and is asked after an implicit `success()`; a step asks for a file by `hashFiles('x') != ''`";
   hinted = at: hint: lib.optional (hint != null) "${at}, condition: ${hint}";
 
   inWorkdir =

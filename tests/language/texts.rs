@@ -99,6 +99,43 @@ fn texts() -> Vec<String> {
         "env.sh",
         "./env.sh",
         "command env.sh",
+        "needs.test.result == \"success\"",
+        "contains(needs.*.result, \"failure\")",
+        "needs.test.result = 'success'",
+        "inputs.a and inputs.b",
+        "not inputs.b",
+        "test -f x && needs.a == 'b' && [ -f a ]",
+        "test -f x | needs.a;",
+        "needs.test.result == 'success' # x",
+        "{{ needs.a }}",
+        "${ needs.a }",
+        "inputs.b ? true : false",
+        "!cancelled",
+        "( always ) && true",
+        "true || failure",
+        "1 == 1",
+        "1 >= 0",
+        "2>/dev/null ls",
+        "'a' == 'a'",
+        "\"a b\"!='a'",
+        "true==x",
+        "true > x",
+        "HashFiles ( \"x\" )",
+        "join() { true; }; join a",
+        "format ( ) { true; }",
+        "matrix[\"os\"] == 'x'",
+        "matrix[\"os\"]='x'",
+        "matrix['os']+=x",
+        "matrix[os]=x",
+        "[[ $A == env.x && env.x == \"]\" ]] && true",
+        "[[ a ]] && env.x",
+        "[ -f x ] && ENV.x",
+        "command env.x; echo \"a; env.x\" 'b && env.y' \\; env.z",
+        "echo 'it; env.x",
+        "true # a; env.x\n",
+        "true # don't\n; env.x",
+        "\u{e9} \\\u{e9}; env.x",
+        "test\n-f x;\tenv.x",
         "a.sh && b.sh",
         "a[b]",
         "a && b",
@@ -212,6 +249,11 @@ fn expressions() -> Vec<String> {
         "always() && 0x1F < 0o17",
         "always() && 1.2.3",
         "always() && .",
+        "always() && [ -f x ]",
+        "always() && 1 - 1",
+        "!${{ cancelled() }}",
+        "Always() && !CANCELLED ( )",
+        "Failure()",
         "always() && - 1",
         "always() && -Infinity < +1e+5",
         "always() && 0x100000000",
@@ -254,6 +296,10 @@ fn expressions() -> Vec<String> {
         texts.push(format!("${{{{ {}true }}}}", "!".repeat(depth)));
         let (open, close) = ("(".repeat(depth), ")".repeat(depth));
         texts.push(format!("${{{{ {open}true{close} }}}}"));
+    }
+    for blanks in [1900, 2000] {
+        texts.push(format!("true;{}env.x \"", " ".repeat(blanks)));
+        texts.push(format!("true '{}'; env.x \"", "x".repeat(blanks)));
     }
     for words in [2000, 2001] {
         texts.push(format!("${{{{ {} }}}}", vec!["env"; words].join("||")));

@@ -40,7 +40,8 @@ impl Condition {
             Some((inner, at)) => (inner, at, true),
             None => (text, 0, false),
         };
-        match inner.trim() {
+        // As all names of functions, those of status functions are known in any case.
+        match inner.trim().to_ascii_lowercase().as_str() {
             "" if !is_wrapped => Self::Success,
             "success()" => Self::Success,
             "failure()" => Self::Failure,
@@ -51,7 +52,7 @@ impl Condition {
                 at,
                 calls_status: parse(inner).map_or(true, |expression| expression.calls_status()),
             }),
-            bash => Self::Bash(bash.to_owned()),
+            _ => Self::Bash(inner.trim().to_owned()),
         }
     }
 
@@ -66,8 +67,9 @@ impl Condition {
 }
 
 /// Returns whether a status function is called in a text: its name stands there as a word of its
-/// own, before `()`.
+/// own, in any case, before `()`.
 pub fn calls_status(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
     STATUS_FUNCTIONS.iter().any(|function| {
         text.match_indices(function).any(|(at, _)| {
             let before = text[..at].chars().next_back();
@@ -104,6 +106,8 @@ mod tests {
         assert_eq!(parse("${{ }}"), expression(" ", 3, true));
         assert_eq!(parse("${{ always() }}"), Condition::Always);
         assert_eq!(parse(" failure() "), Condition::Failure);
+        assert_eq!(parse("ALWAYS()"), Condition::Always);
+        assert_eq!(parse("!Cancelled()"), expression("!Cancelled()", 0, true));
         for bash in ["test -f x", "my_success() { :; }; my_success", "[ ${A} ]"] {
             assert_eq!(parse(bash), Condition::Bash(bash.to_owned()));
         }

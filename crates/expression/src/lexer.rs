@@ -53,7 +53,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SyntaxError> {
                 let length = word(rest, |c| c == '.');
                 let number = number::parse(&rest[..length]);
                 if number.is_nan() || !rest[..length].is_ascii() {
-                    return Err(SyntaxError::new(at, "a number that cannot be read"));
+                    return Err(SyntaxError::new(at, no_number(&rest[..length])));
                 }
                 (Token::Number(number), length)
             }
@@ -70,6 +70,17 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SyntaxError> {
         at += length;
     }
     Ok(tokens)
+}
+
+/// Returns what stands where a number could.
+fn no_number(word: &str) -> &'static str {
+    let mut chars = word.chars();
+    match (chars.next(), chars.next()) {
+        (_, Some('0'..='9' | 'I')) | (Some('0'..='9'), _) => "a number that cannot be read",
+        (Some('-'), Some(c)) if c.is_ascii_alphabetic() => "`-`: an option stands in bash alone",
+        (Some('+' | '-'), _) => "`+` or `-`: an expression does not compute",
+        _ => "`.` without a name or number beside it",
+    }
 }
 
 /// Reads a sign, and how long it is.

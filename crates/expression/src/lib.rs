@@ -17,5 +17,5 @@ mod value;
 pub use check::{Fault, Kind, Shape, check};
 pub use evaluate::{Contexts, Status, evaluate};
 pub use functions::{Failure, Function, STATUS_FUNCTIONS, TEXT_MAX};
-pub use parser::{Expression, Sign, SyntaxError, parse};
+pub use parser::{CONTEXTS, Expression, Sign, SyntaxError, parse};
 pub use value::Value;

@@ -106,7 +106,7 @@ pub enum Sign {
 }
 
 /// The contexts that are here or on GitHub.
-const CONTEXTS: [&str; 12] = [
+pub const CONTEXTS: [&str; 12] = [
     "needs",
     "steps",
     "env",
@@ -469,6 +469,14 @@ mod tests {
         );
         assert_eq!(bad("a b").1, "`b` where an operator or the end may stand");
         assert_eq!(bad("1x").1, "a number that cannot be read");
+        assert_eq!(bad("-1x").1, "a number that cannot be read");
+        assert_eq!(bad("[ -f x ]").1, "`-`: an option stands in bash alone");
+        for text in [".a", "a..b", ". "] {
+            assert_eq!(bad(text).1, "`.` without a name or number beside it");
+        }
+        for text in ["1 - 1", "1 + b", "--1"] {
+            assert_eq!(bad(text).1, "`+` or `-`: an expression does not compute");
+        }
     }
 
     #[test]

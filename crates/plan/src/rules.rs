@@ -3,6 +3,7 @@
 //! Each rule looks at one text alone. `validate` checks values against each other.
 
 mod condition;
+mod meant;
 
 pub(super) use condition::condition;
 

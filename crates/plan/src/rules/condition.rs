@@ -7,6 +7,7 @@
 use nixactions_core::conditions::Condition;
 use nixactions_expression::{Function, STATUS_FUNCTIONS, Sign, parse};
 
+use super::meant::{Meant, meant};
 use crate::fault::{Refusal, nearest, quoted};
 
 /// The longest text that a hint repeats.
@@ -36,7 +37,10 @@ pub(crate) fn condition(text: &str) -> Result<(), Refusal> {
     if text.contains("${{") {
         return refuse("wrap the whole condition in one `${{ }}`".to_owned());
     }
-    if let Some(hint) = expression_hint(trimmed).or_else(|| call_hint(trimmed)) {
+    if let Some(hint) = expression_hint(trimmed)
+        .or_else(|| call_hint(trimmed))
+        .or_else(|| meant_hint(trimmed))
+    {
         return refuse(hint);
     }
     // `word()` alone is not valid bash either. `word` alone would be a missing command, which would
@@ -66,23 +70,59 @@ pub(crate) fn condition(text: &str) -> Result<(), Refusal> {
 
 /// Returns a hint for a text that is an expression by its form and its names.
 fn expression_hint(text: &str) -> Option<String> {
-    let wrapped = || {
-        if text.len() <= SHOWN {
-            format!("`${{{{ {text} }}}}`")
-        } else {
-            "`${{ … }}` around it".to_owned()
-        }
-    };
     Some(match parse(text).ok()?.sign()? {
         Sign::Call(name) => match (misspelt(&name), Function::find(&name)) {
             (Some(function), _) => format!("did you mean `{function}()`?"),
-            (None, Some(_)) => format!("an expression is wrapped: write {}", wrapped()),
+            (None, Some(_)) => wrapped(text, None),
             (None, None) => format!("unknown function `{name}()`"),
         },
-        Sign::Context(name) => format!(
-            "an expression is wrapped: write {}; a program of this name is called by `command {name}…`",
-            wrapped()
-        ),
+        Sign::Context(name) => wrapped(text, Some(&name)),
+    })
+}
+
+/// Returns a hint for bash that is meant to be an expression, and is not quite one.
+fn meant_hint(text: &str) -> Option<String> {
+    let context = match meant(text)? {
+        Meant::Status(function) => return Some(format!("did you mean `{function}()`?")),
+        Meant::Context(context) => Some(context),
+        Meant::Expression => None,
+    };
+    let single = text.replace('"', "'");
+    let has_both = text.contains('"') && text.contains('\'');
+    Some(match parse(if has_both { text } else { &single }) {
+        Ok(_) => wrapped(&single, context),
+        Err(error) => {
+            let hint = format!(
+                "an expression is wrapped in `${{{{ }}}}`, and this is none yet: found {}",
+                error.found
+            );
+            hint + &program(context)
+        }
+    })
+}
+
+/// Returns the hint that this text, which begins with a context or a call, is to be wrapped.
+fn wrapped(text: &str, context: Option<&str>) -> String {
+    let mut hint = if text.len() <= SHOWN {
+        format!("an expression is wrapped: write `${{{{ {text} }}}}`")
+    } else {
+        "an expression is wrapped: write `${{ … }}` around it".to_owned()
+    };
+    let here = match context.map(str::to_ascii_lowercase).as_deref() {
+        Some("github") => Some("nixactions"),
+        Some("secrets" | "vars") => Some("env"),
+        Some("strategy") => Some("matrix"),
+        _ => None,
+    };
+    if let (Some(context), Some(here)) = (context, here) {
+        hint += &format!(", with `{here}` for `{context}`");
+    }
+    hint + &program(context)
+}
+
+fn program(context: Option<&str>) -> String {
+    context.map_or_else(String::new, |name| {
+        format!("; a program of this name is called by `command {name}…`")
     })
 }
 
@@ -160,14 +200,21 @@ mod tests {
     fn misspelt_status_functions_are_refused() {
         assert_eq!(hint(condition("succes()")), "did you mean `success()`?");
         assert_eq!(hint(condition("canceled()")), "did you mean `cancelled()`?");
-        assert_eq!(hint(condition("Always ( )")), "did you mean `always()`?");
+        assert_eq!(hint(condition("ALWAYS")), "did you mean `always()`?");
         assert_eq!(hint(condition("failed()")), "unknown function `failed()`");
         assert_eq!(hint(condition("always")), "did you mean `always()`?");
         assert_eq!(
             hint(condition("${{ env.A }} && ${{ env.B }}")),
             "wrap the whole condition in one `${{ }}`"
         );
-        for expression in ["!cancelled()", "success() && test -f x", "${{ success() }}"] {
+        for expression in [
+            "!cancelled()",
+            "success() && test -f x",
+            "${{ success() }}",
+            "Always ( )",
+            "!Cancelled()",
+            "Success() && true",
+        ] {
             condition(expression).unwrap();
         }
         assert_eq!(hint(condition(" ")), "leave `condition` out");
@@ -178,7 +225,7 @@ mod tests {
         for (text, expected) in [
             ("succes() && true", "did you mean `success()`?"),
             ("! canceled()", "did you mean `cancelled()`?"),
-            ("Always() || false", "did you mean `always()`?"),
+            ("Alway() || false", "did you mean `always()`?"),
             ("sucess() && test -f x", "did you mean `success()`?"),
             ("test -f x || ( failur ( ) )", "did you mean `failure()`?"),
             ("foo() && true", "unknown function `foo()`"),
@@ -198,8 +245,93 @@ mod tests {
             "env.sh",
         ] {
             let hint = hint(condition(text));
-            let expected = format!("an expression is wrapped: write `${{{{ {text} }}}}`; ");
+            let here = if text.starts_with("github") {
+                ", with `nixactions` for `github`"
+            } else {
+                ""
+            };
+            let expected = format!("an expression is wrapped: write `${{{{ {text} }}}}`{here}; ");
             assert!(hint.starts_with(&expected), "{hint}");
+        }
+    }
+    #[test]
+    fn what_is_nearly_an_expression_is_refused() {
+        let wrapped = "an expression is wrapped: write `${{ ";
+        let bad = "an expression is wrapped in `${{ }}`, and this is none yet: found ";
+        for (text, expected) in [
+            (
+                "needs.test.result == \"success\"",
+                "needs.test.result == 'success' }}`; ",
+            ),
+            ("inputs.level == \"full\"", "inputs.level == 'full' }}`; "),
+            (
+                "contains(needs.*.result, \"failure\")",
+                "contains(needs.*.result, 'failure') }}`",
+            ),
+            (
+                "startsWith(nixactions.ref, \"refs/tags/\")",
+                "startsWith(nixactions.ref, 'refs/",
+            ),
+            ("test -f x && hashFiles(\"x\") != \"\"", ""),
+            ("hashFiles(\"x\") != \"\"", "hashFiles('x') != '' }}`"),
+            ("1 == 1", "1 == 1 }}`"),
+            ("'a' == 'a'", "'a' == 'a' }}`"),
+        ] {
+            let hint = hint(condition(text));
+            let start = if expected.is_empty() { bad } else { wrapped };
+            assert!(
+                hint.starts_with(&format!("{start}{expected}")),
+                "{text}: {hint}"
+            );
+        }
+        for (text, expected) in [
+            (
+                "needs.test.result = 'success'",
+                "`=`: an expression compares by `==`",
+            ),
+            (
+                "needs.test.result === 'success'",
+                "`=`: an expression compares by `==`",
+            ),
+            (
+                "needs.a.result == 'x' and inputs.b",
+                "`and` where an operator or the end may",
+            ),
+            (
+                "not inputs.b",
+                "`inputs` where an operator or the end may stand",
+            ),
+            (
+                "needs.a.result == 'success' && [ -f a ]",
+                "`-`: an option stands in bash alone",
+            ),
+            ("needs.a.result == 'success';", ""),
+            ("needs.a.result == 'success' # x", ""),
+            ("{{ needs.a.result }}", ""),
+            ("${ needs.a.result }", ""),
+            ("inputs.b ? true : false", ""),
+            (
+                "! (NEEDS.a.result == \"it's\")",
+                "`\"`: texts stand in single quotes",
+            ),
+            ("test -f x; inputs.b", ""),
+            ("matrix[\"os\"] == \"linux\" x", ""),
+        ] {
+            let hint = hint(condition(text));
+            assert!(
+                hint.starts_with(&format!("{bad}{expected}")),
+                "{text}: {hint}"
+            );
+        }
+        for (text, function) in [
+            ("!cancelled", "cancelled"),
+            ("!always", "always"),
+            ("(failure) && true", "failure"),
+        ] {
+            assert_eq!(
+                hint(condition(text)),
+                format!("did you mean `{function}()`?")
+            );
         }
     }
 }

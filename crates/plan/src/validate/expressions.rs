@@ -8,6 +8,7 @@ use nixactions_expression::{
     template::{self, Segment},
 };
 
+use super::jobs::Names;
 use crate::{
     fault::{At, Refusal, Sink, suggest},
     ids::StepId,
@@ -88,8 +89,8 @@ fn of_run(plan: &Plan, sink: &Sink) -> BTreeMap<String, Shape> {
 
 impl Scope {
     /// Returns what a job's expressions may name. What is broken may be anything.
-    pub(super) fn new(plan: &Plan, job: &Job, at: &At<'_>, sink: &Sink) -> Self {
-        let matrix = job.matrix.iter().flat_map(|matrix| matrix.values.keys());
+    pub(super) fn new(plan: &Plan, job: &Job, names: &Names<'_>, at: &At<'_>, sink: &Sink) -> Self {
+        let matrix = names.matrix_keys(job).map(str::to_owned);
         let need = || Shape::names([("result", Shape::Simple), ("outputs", texts())]);
         let needs = Shape::names(job.needs.iter().map(|name| (name.to_string(), need())));
         let mut contexts = of_run(plan, sink);
@@ -100,7 +101,7 @@ impl Scope {
             ),
             (
                 "matrix".to_owned(),
-                unless_broken(&at.key("matrix"), simple(matrix.cloned()), sink),
+                unless_broken(&at.key("matrix"), simple(matrix), sink),
             ),
         ]);
         let mut of_steps = contexts.clone();
@@ -194,6 +195,7 @@ impl Scope {
             Err(error) => {
                 return sink.add(at, || {
                     Refusal::new(format!("{} {}", error.found, place_of(error.at)), EXPECTED)
+                        .maybe_hint(whole_hint(text, begin))
                 });
             }
         };
@@ -205,6 +207,21 @@ impl Scope {
         for fault in check(&expression, contexts, |function| place.has(function)) {
             sink.add(at, || refusal(&fault, place, &place_of(fault.at)));
         }
+    }
+}
+
+/// Returns a hint for a condition that only a call of a status function makes an expression; such
+/// a one begins with the text.
+fn whole_hint(text: &str, begin: usize) -> Option<String> {
+    if begin > 0 {
+        None
+    } else if text.contains("${{") {
+        Some("wrap the whole condition in one `${{ }}`".to_owned())
+    } else {
+        let hint = "a status function makes the whole text an expression: bash stands alone, and \
+                    is asked after an implicit `success()`; a step asks for a file by \
+                    `hashFiles('x') != ''`";
+        Some(hint.to_owned())
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Names<'a> {
     input_variables: BTreeSet<String>,
     /// `MATRIX_<K>` of every value of every matrix.
     matrix_variables: BTreeSet<String>,
+    /// The keys of all values of each matrix group: combinations of an `include` may have more.
+    matrix_keys: HashMap<&'a str, BTreeSet<&'a str>>,
 }
 
 impl<'a> Names<'a> {
@@ -50,7 +52,13 @@ impl<'a> Names<'a> {
                 needs
             })
             .collect();
+        let mut matrix_keys: HashMap<_, BTreeSet<_>> = HashMap::new();
+        for matrix in plan.jobs.values().filter_map(|job| job.matrix.as_ref()) {
+            let keys = matrix_keys.entry(matrix.group.as_str()).or_default();
+            keys.extend(matrix.values.keys().map(String::as_str));
+        }
         Self {
+            matrix_keys,
             needs,
             needs_variables: by_rank
                 .iter()
@@ -77,6 +85,13 @@ impl<'a> Names<'a> {
                 .collect(),
             by_rank,
         }
+    }
+
+    /// Returns the keys that a job's expressions find in `matrix`, with a value or null.
+    pub(super) fn matrix_keys(&self, job: &Job) -> impl Iterator<Item = &'a str> {
+        let matrix = job.matrix.as_ref();
+        let keys = matrix.and_then(|matrix| self.matrix_keys.get(matrix.group.as_str()));
+        keys.into_iter().flatten().copied()
     }
 
     pub(super) fn name(&self, rank: u32) -> &'a JobName {
@@ -135,7 +150,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         if names.needs_variables.len() < plan.jobs.len() {
             check_needs_variables(job, &at.key("needs"), sink);
         }
-        let scope = Scope::new(plan, job, &at, sink);
+        let scope = Scope::new(plan, job, names, &at, sink);
         if let Some(condition) = &job.condition {
             let at = at.key("condition");
             sink.check(&at, rules::condition(condition));

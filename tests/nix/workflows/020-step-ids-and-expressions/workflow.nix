@@ -9,7 +9,14 @@ nixactions.mkWorkflow {
         "linux"
         "bsd"
       ];
+      include = [
+        {
+          os = "bsd";
+          old = true;
+        }
+      ];
       job = _: {
+        condition = "\${{ !matrix.old }}";
         outputsFrom.version = "v\${{ steps.tag.outputs.version }}";
         steps = [
           {

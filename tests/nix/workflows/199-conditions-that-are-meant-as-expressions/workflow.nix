@@ -23,6 +23,31 @@ nixactions.mkWorkflow {
           condition = "foo() && true";
         }
         {
+          name = "quotes";
+          bash = "true";
+          condition = "contains(needs.*.result, \"failure\")";
+        }
+        {
+          name = "here";
+          bash = "true";
+          condition = "github.ref == \"refs/heads/main\"";
+        }
+        {
+          name = "mixed";
+          bash = "true";
+          condition = "needs.build.result == 'success' && [ -f a ]";
+        }
+        {
+          name = "word";
+          bash = "true";
+          condition = "!cancelled";
+        }
+        {
+          name = "both";
+          bash = "true";
+          condition = "!\${{ cancelled() }}";
+        }
+        {
           name = "program";
           bash = "true";
           condition = "command env.sh && ./needs.sh";
