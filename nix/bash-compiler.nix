@@ -71,13 +71,27 @@ rec {
   start = "(^|[^A-Za-z0-9_])";
   end = "([^A-Za-z0-9_]|$)";
 
+  # A place where a command begins, and what may follow its name.
+  commandStart = "(^|[;&|({`\n]|(^|[ \t\n;(])(then|do|else|if|while|until|time|exec) |! )[ \t]*";
+  commandEnd = "([ \t\n;&|)`]|$)";
+
   # Returns a script that sets the older variables, with a warning for each. Variables and functions
-  # that the script defines itself are left alone.
+  # that the script defines itself are left alone. A function may come from a file that it reads,
+  # and a line with its name may be the text of a heredoc.
   adapt =
     name: script:
     let
-      isForeign = word: !has start word "(=| *[(] *[)])" script;
-      gone = lib.filter (word: has start word end script && isForeign word) (lib.attrNames missing);
+      isForeign =
+        word: !has start word "(=| *[(] *[)])" script && !has "${start}function[ \t]+" word end script;
+      mayDefine =
+        lib.hasInfix "<<" script || has "${commandStart}(source|[.])" " " "[ \t]*[^ \t\n]" script;
+      isUsed =
+        word:
+        if lib.toUpper word == word then
+          has "[$][{]?" word end script
+        else
+          !mayDefine && has commandStart word commandEnd script;
+      gone = lib.filter (word: isUsed word && isForeign word) (lib.attrNames missing);
       old = lib.filter (variable: has "[$][{]?" variable end script && isForeign variable) (
         lib.attrNames variables
       );

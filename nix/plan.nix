@@ -7,6 +7,8 @@
 }:
 config:
 let
+  older = import ./bash-compiler.nix { inherit lib; };
+
   # Empty values.
   absent = [
     types.fromAbove
@@ -34,7 +36,11 @@ let
     retry = retry level.retry;
   };
   gate = level: {
-    condition = unless "success()" level.condition;
+    condition =
+      if types.conditionOf level.condition ? bash then
+        older.adapt "condition" level.condition
+      else
+        unless "success()" level.condition;
     continueOnError = unless false level.continueOnError;
   };
 

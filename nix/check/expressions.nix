@@ -49,6 +49,8 @@ let
     lib.attrNames (lib.foldl' (all: name: all // jobs.${name}.matrix.values) { } members)
   ) groups;
 
+  isHooked = job: (if job.executor == null then config.executor else job.executor) ? planOf;
+
   ofJob =
     name:
     let
@@ -100,7 +102,10 @@ let
     )
     ++ inWorkdir "${at name}, defaults" (after [ ]) job.defaults.workdir
     ++ lib.optionals (job.outputsFrom != null) (
-      inTexts "${at name}, outputsFrom" (after steps) job.outputsFrom
+      # A hook runs the steps, and tells no results of single ones.
+      inTexts "${at name}, outputsFrom" (
+        if isHooked job then lib.removeAttrs (after steps) [ "steps" ] else after steps
+      ) job.outputsFrom
     );
 
   inCondition =

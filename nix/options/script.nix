@@ -23,7 +23,10 @@
     description = ''
       The program that runs the script: `bash`, `sh` (`sh -e`), `python` (`pkgs.python3`), a package,
       or a list of a package or program and its arguments, in which `{0}` stands for the script's
-      file. The default is the one of `defaults`, or else `bash`.
+      file. The default is the one of `defaults`, or else `bash`. A package gets no options:
+      `pkgs.bash` goes on after an error, unlike `bash`. A program given by its name is looked for
+      when the step runs; where it is missing, the step fails with exit status 127 as if it had
+      started, so its `post` runs.
     '';
   };
   deps = lib.mkOption {

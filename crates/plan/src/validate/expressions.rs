@@ -22,6 +22,8 @@ pub(super) struct Scope {
     contexts: BTreeMap<String, Shape>,
     /// The contexts that only steps have.
     of_steps: BTreeMap<String, Shape>,
+    /// The kind of place that its texts are.
+    texts: Place,
 }
 
 /// Where an expression stands.
@@ -30,6 +32,8 @@ enum Place {
     JobCondition,
     StepCondition,
     Text,
+    /// The outputs of a job whose steps a hook runs.
+    OutputOfHooks,
 }
 
 impl Place {
@@ -37,7 +41,7 @@ impl Place {
         match function {
             Function::HashFiles => self != Self::JobCondition,
             Function::Success | Function::Failure | Function::Always | Function::Cancelled => {
-                self != Self::Text
+                matches!(self, Self::JobCondition | Self::StepCondition)
             }
             _ => true,
         }
@@ -107,7 +111,17 @@ impl Scope {
         let mut of_steps = contexts.clone();
         of_steps.insert("job".to_owned(), simple(["status".to_owned()]));
         of_steps.insert("steps".to_owned(), Shape::names::<String>([]));
-        Self { contexts, of_steps }
+        Self {
+            contexts,
+            of_steps,
+            texts: Place::Text,
+        }
+    }
+
+    /// Takes away the steps: a hook runs them, and tells no results of single ones.
+    pub(super) fn forget_steps(&mut self) {
+        self.of_steps.remove("steps");
+        self.texts = Place::OutputOfHooks;
     }
 
     /// Returns what the expressions in a workflow's own fields may name.
@@ -116,6 +130,7 @@ impl Scope {
         Self {
             of_steps: contexts.clone(),
             contexts,
+            texts: Place::Text,
         }
     }
 
@@ -166,7 +181,7 @@ impl Scope {
             Ok(segments) => {
                 for segment in segments {
                     if let Segment::Expression(inner, begin) = segment {
-                        self.expression(text, begin, inner, Place::Text, at, sink);
+                        self.expression(text, begin, inner, self.texts, at, sink);
                     }
                 }
             }
@@ -301,6 +316,9 @@ fn elsewhere(name: &str, place: Place) -> Option<String> {
         "strategy" => "the values of the matrix are in `matrix`",
         "steps" | "job" if place == Place::JobCondition => {
             "a job's condition is asked before its steps: it sees `needs`"
+        }
+        "steps" if place == Place::OutputOfHooks => {
+            "`executeJob` runs the steps: what it writes to `$NIXACTIONS_OUTPUT` are the outputs"
         }
         _ => return None,
     };

@@ -163,7 +163,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         check_properties(&job.properties, &at.key("properties"), sink);
         let at_defaults = at.key("defaults");
         super::scripts::check_defaults(job.defaults.as_ref(), &scope, &at_defaults, sink);
-        super::steps::check(job, names, scope, &at, sink);
+        super::steps::check(plan, job, names, scope, &at, sink);
     }
     check_cycles(plan, names, at, sink);
     check_matrix_groups(plan, at, sink);

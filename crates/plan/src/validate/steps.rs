@@ -10,12 +10,22 @@ use super::{
 use crate::{
     fault::{At, Refusal, Sink, quoted},
     ids::StepId,
-    model::{Job, Post},
+    model::{Executor, Job, Plan, Post},
     rules,
     structure::NAME_FORM,
 };
 
-pub(super) fn check(job: &Job, names: &Names<'_>, mut scope: Scope, at: &At<'_>, sink: &mut Sink) {
+pub(super) fn check(
+    plan: &Plan,
+    job: &Job,
+    names: &Names<'_>,
+    mut scope: Scope,
+    at: &At<'_>,
+    sink: &mut Sink,
+) {
+    let executor = job.executor.as_ref();
+    let executor = executor.and_then(|executor| plan.executors.get(executor));
+    let is_hooked = matches!(executor, Some(Executor::Hooks { .. }));
     let at_steps = at.key("steps");
     let mut ids = BTreeMap::new();
     for (i, step) in job.steps.iter().enumerate() {
@@ -56,6 +66,9 @@ pub(super) fn check(job: &Job, names: &Names<'_>, mut scope: Scope, at: &At<'_>,
                     Refusal::new(quoted(name), NAME_FORM).hint(error.to_string())
                 });
             }
+        }
+        if is_hooked {
+            scope.forget_steps();
         }
         scope.check_texts(outputs, &at, sink);
     }

@@ -3,6 +3,19 @@ nixactions.mkWorkflow {
   name = "ci";
   jobs = {
     build.steps = [ { bash = "true"; } ];
+    hooked = {
+      executor = nixactions.mkExecutor {
+        name = "box";
+        executeJob = "true";
+      };
+      outputsFrom.x = "\${{ steps.unit.outputs.x }}";
+      steps = [
+        {
+          id = "unit";
+          bash = "true";
+        }
+      ];
+    };
     test = {
       needs = [ "build" ];
       condition = "always() && needs.biuld.result == 'success'";

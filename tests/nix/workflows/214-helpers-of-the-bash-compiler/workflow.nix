@@ -4,7 +4,7 @@ nixactions.mkWorkflow {
   jobs.test.steps = [
     {
       name = "try";
-      bash = "retry_command make check";
+      bash = "cd src; if ! retry_command make check; then exit 1; fi";
     }
   ];
 }
