@@ -13,16 +13,18 @@ pub(super) fn not_started(command: &Command, error: &io::Error) -> String {
     let program = command.get_program().to_string_lossy();
     let directory_gone = command.get_current_dir().is_some_and(|dir| !dir.is_dir());
     let closed = closed_directory(command);
+    let directory = command.get_current_dir().unwrap_or_else(|| ".".as_ref());
     match error.kind() {
         io::ErrorKind::NotFound if directory_gone => {
             format!(
                 "its working directory `{}` does not exist",
-                command
-                    .get_current_dir()
-                    .unwrap_or_else(|| ".".as_ref())
-                    .display()
+                directory.display()
             )
         }
+        io::ErrorKind::NotADirectory if directory_gone => format!(
+            "its working directory `{}` is not a directory",
+            directory.display()
+        ),
         io::ErrorKind::NotFound if Path::new(&*program).exists() => {
             format!("the interpreter of `{program}` does not exist")
         }
