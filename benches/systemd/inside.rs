@@ -16,9 +16,9 @@ use nixactions::{
     systemd::{Manager, Scope, Told},
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION, UnitName, Value},
 };
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use crate::{DISK, PROGRAM, STATE, plans, trees};
+use crate::{DISK, PROGRAM, STATE, peers, plans, trees};
 
 /// The number of measurements of each side. The sides take turns.
 const ROUNDS: usize = 9;
@@ -40,6 +40,9 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Some("mask") => mask(),
         Some("workspace") => trees::workspace(),
         Some("artifact") => trees::artifact(),
+        Some("large") => large(),
+        Some("rights") => rights(),
+        Some("peers") => peers::main(),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
@@ -129,20 +132,95 @@ fn one() {
     let peer = || timed(Command::new("systemd-run").args(["--quiet", "--wait", "true"]));
     let (ours, theirs, ratio) = in_turns(41, || run(&plan), peer);
     report(
-        "one job end to end against systemd-run --wait true",
+        "one job without a sandbox against systemd-run --wait true",
         millis(ours),
         millis(theirs),
         ratio,
         2.0,
     );
-    let strict = plans::one("strict", &["true"]);
-    let (sandboxed, theirs, ratio) = in_turns(21, || run(&strict), peer);
-    println!(
-        "one job end to end in the default sandbox\t{}\t{}\t{:.2}\t",
-        millis(sandboxed),
+    // All defaults: the sandbox, and the sources of a small git repository.
+    let repository = trees::repository(60);
+    let defaults =
+        json!({ "version": 1, "name": "one", "jobs": { "j": { "steps": [{ "run": ["true"] }] } } });
+    let mut typed = client(&defaults);
+    typed.current_dir(&repository);
+    let properties = properties_of_a_job();
+    let same = || {
+        let mut command = Command::new("systemd-run");
+        command.args(["--quiet", "--wait"]).args(&properties);
+        timed(command.arg("true"))
+    };
+    let (ours, theirs, ratio) = in_turns(21, || timed(&mut typed), same);
+    report(
+        "one job with all defaults, 60 files in git, against systemd-run with its properties",
+        millis(ours),
         millis(theirs),
-        ratio
+        ratio,
+        2.0,
     );
+}
+
+/// Returns the sandbox of a job with all defaults, as options of systemd-run(1). systemd stores the
+/// properties of a transient unit as text.
+fn properties_of_a_job() -> Vec<String> {
+    let own = [
+        "Type",
+        "Slice",
+        "User",
+        "Group",
+        "WorkingDirectory",
+        "Exec",
+        "Standard",
+        "Log",
+    ];
+    let mut client = client(&plans::one("strict", &["sleep", "2"]))
+        .spawn()
+        .expect("the program starts");
+    let unit = loop {
+        let unit = format!(
+            "/run/systemd/transient/nixactions-{}-j0.service",
+            last_run()
+        );
+        if let Ok(text) = fs::read_to_string(unit) {
+            break text;
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert!(client.wait().expect("it can be waited for").success());
+    let service = unit.split("[Service]").nth(1).unwrap_or_default();
+    service
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| line.contains('=') && !own.iter().any(|name| line.starts_with(name)))
+        .chain(["DynamicUser=yes"])
+        .map(|line| format!("--property={line}"))
+        .collect()
+}
+
+/// A run of 20,000 jobs: the cost of a job, and the time in which the run is shown.
+fn large() {
+    let (small, large) = (
+        plans::layers(1000, 10, "none"),
+        plans::layers(20_000, 10, "none"),
+    );
+    let (small, large) = (run(&small) / 1000.0, run(&large) / 20_000.0);
+    report(
+        "a job of 20,000 against a job of 1,000",
+        millis(large),
+        millis(small),
+        large / small,
+        1.2,
+    );
+    let id = last_run();
+    for arguments in [vec!["list"], vec!["show", &id]] {
+        let time = median(
+            (0..5)
+                .map(|_| timed(Command::new(PROGRAM).args(&arguments)))
+                .collect(),
+        );
+        let what = format!("`{}` of that run against 100 ms", arguments[0]);
+        report(&what, millis(time), millis(0.1), time / 0.1, 1.0);
+    }
 }
 
 fn memory() {
@@ -291,7 +369,7 @@ fn last_run() -> String {
         .unwrap_or_default()
 }
 
-fn client(plan: &Json) -> Command {
+pub fn client(plan: &Json) -> Command {
     let path = "/tmp/plan.json";
     fs::write(path, plan.to_string()).expect("/tmp is writable");
     let mut command = Command::new(PROGRAM);
@@ -304,7 +382,7 @@ fn client(plan: &Json) -> Command {
 }
 
 /// Returns the time of a whole `nixactions run`, from its start to its exit.
-fn run(plan: &Json) -> f64 {
+pub fn run(plan: &Json) -> f64 {
     timed(&mut client(plan))
 }
 
@@ -319,9 +397,65 @@ pub fn timed(command: &mut Command) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
+/// The cost of each property of the default sandbox for a job: all jobs with it, and without it.
+fn rights() {
+    const JOBS: usize = 100;
+    /// What a unit is, and what the others build on.
+    const BASE: [&str; 5] = [
+        "Description",
+        "ExecStart",
+        "Slice",
+        "LogExtraFields",
+        "User",
+    ];
+    let plan = |sandbox: &str| plans::layers(JOBS, JOBS, sandbox);
+    let (strict, none) = (plan("strict"), plan("none"));
+    let all = |_: &'static str| true;
+    let each = |time: f64| millis(time / JOBS as f64);
+    let row = |what: &str, with: f64, without: f64| {
+        println!(
+            "a job with and without {what}\t{}\t{}\t{:.2}\t",
+            each(with),
+            each(without),
+            with / without
+        );
+    };
+    let (with, without, _) = in_turns(
+        5,
+        || floor_of(&strict, &["/bin/true"], all),
+        || floor(&none, &["/bin/true"]),
+    );
+    row("the default sandbox", with, without);
+    let mut names: Vec<&'static str> = Vec::new();
+    floor_of(&none, &["/bin/true"], |name| {
+        names.push(name);
+        true
+    });
+    let mut more: Vec<&'static str> = Vec::new();
+    floor_of(&strict, &["/bin/true"], |name| {
+        if !names.contains(&name) && !more.contains(&name) && !BASE.contains(&name) {
+            more.push(name);
+        }
+        true
+    });
+    for property in more {
+        let (with, without, _) = in_turns(
+            5,
+            || floor_of(&strict, &["/bin/true"], all),
+            || floor_of(&strict, &["/bin/true"], |name| name != property),
+        );
+        row(&format!("`{property}`"), with, without);
+    }
+}
+
 /// Submits the same units in one raw call, with `command` instead of the runner, and returns their
 /// time.
 fn floor(plan: &Json, command: &[&str]) -> f64 {
+    floor_of(plan, command, |_| true)
+}
+
+/// Like [`floor`], with those properties of the jobs that `keep` keeps.
+fn floor_of(plan: &Json, command: &[&str], mut keep: impl FnMut(&'static str) -> bool) -> f64 {
     let plan: Plan = serde_json::from_value(plan.clone()).expect("the plan is valid");
     let graph = Graph::new(&plan).expect("the plan is a DAG");
     let state = StateDir::create(Path::new(STATE)).expect("the state directory is writable");
@@ -373,6 +507,9 @@ fn floor(plan: &Json, command: &[&str]) -> f64 {
             .collect();
         let mut wave = unit::wave(&context, 0, &jobs, &pure, &users);
         for unit in &mut wave.aux {
+            if unit.name.as_str().ends_with(".service") {
+                unit.properties.retain(|(name, _)| keep(name));
+            }
             for (name, value) in &mut unit.properties {
                 if *name == "ExecStart" {
                     *value = Value::Exec(command.iter().map(|&word| word.to_owned()).collect());

@@ -9,6 +9,7 @@
 //! floor.
 
 mod inside;
+mod peers;
 mod plans;
 mod trees;
 
@@ -21,7 +22,7 @@ use std::{
 use nixactions_harness::{Machine, Root, Suite};
 
 /// The groups of measurements, for the command line.
-const GROUPS: [&str; 9] = [
+const GROUPS: [&str; 12] = [
     "dag",
     "size",
     "one",
@@ -31,6 +32,9 @@ const GROUPS: [&str; 9] = [
     "mask",
     "workspace",
     "artifact",
+    "large",
+    "rights",
+    "peers",
 ];
 /// The systems whose systemd is measured: the oldest and the newest tested one.
 const SUITES: [Suite; 2] = [Suite::Bookworm, Suite::Forky];
@@ -107,6 +111,11 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
         if let Err(skip) = machine.install(program, inside) {
             println!("SKIP systemd {}: {skip:?}", root.suite().systemd());
             return true;
+        }
+    }
+    for (program, inside) in peers::programs() {
+        if let Err(skip) = machine.install(&program, inside) {
+            println!("SKIP `{}`: {skip:?}", program.display());
         }
     }
     let version = root.suite().systemd();

@@ -1,7 +1,11 @@
 //! Measures large trees: workspaces over a source tree, and artifacts between jobs. The peer is `cp
 //! -a` of the same files on the same disk.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -51,6 +55,24 @@ pub fn workspace() {
         ratio,
         1.0,
     );
+}
+
+/// Makes a git repository of small files. Returns its directory.
+pub fn repository(files: usize) -> PathBuf {
+    let directory = PathBuf::from("/tmp/repository");
+    fs::create_dir_all(&directory).expect("/tmp is writable");
+    for number in 0..files {
+        let text = format!("text {number}\n").repeat(50);
+        fs::write(directory.join(format!("{number}.txt")), text).expect("/tmp is writable");
+    }
+    let commit =
+        "git init -q . && git add . && git -c user.name=t -c user.email=t@t commit -qm one";
+    timed(
+        Command::new("sh")
+            .args(["-ec", commit])
+            .current_dir(&directory),
+    );
+    directory
 }
 
 /// Measures the transfer of an artifact of one gigabyte between two jobs, by the times in the
