@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use nixactions::{
     graph::Graph,
     plan::{Env, Plan},
-    store::{JobUsers, StateDir, create_job},
+    store::{JobUsers, StateDir, create_job, remove_users},
     systemd::{Manager, Scope, Told},
     unit::{self, Context, Features, ManagerKind, RunSpec, SPEC_VERSION, UnitName, Value},
 };
@@ -522,9 +522,7 @@ fn floor_of(plan: &Json, command: &[&str], mut keep: impl FnMut(&'static str) ->
         while !is_last(signals.recv().await.expect("systemd is there")) {}
         let elapsed = start.elapsed();
         manager.stop(&UnitName::run_slice(&spec.run)).await.expect("the slice stops");
-        if let Some(made) = made {
-            made.remove_all();
-        }
+        remove_users(run.path());
         elapsed
     });
     // Keep the run's directory: removing it would make creating files ten times as expensive for

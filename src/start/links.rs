@@ -1,8 +1,9 @@
 //! Finds the parts of a repository that are links out of it, such as a shared `objects`. A job sees
 //! only the copy of the source tree, so the copy gets the targets of such links instead.
 //!
-//! A tree may be hostile, and root may copy it. So a link is followed only to a place that
-//! everybody may read, or that belongs to the tree's owner if that is not root. Each target is
+//! A tree may be hostile, and root may copy it. So a link is followed only to a place that belongs
+//! to the tree's owner. If that is root, everybody must be able to read the place as well, or it
+//! must lie in the source. Each target is
 //! opened once, and the copy is of the place that was checked. The caller learns of the others.
 
 use std::{
@@ -162,8 +163,10 @@ impl Links {
     }
 
     fn refuse(&mut self, path: &Path, why: &str) {
-        if self.refused.len() < REFUSED_MAX {
-            self.refused.push(format!("`{}` {why}", path.display()));
+        match self.refused.len() {
+            0..REFUSED_MAX => self.refused.push(format!("`{}` {why}", path.display())),
+            REFUSED_MAX => self.refused.push("and more links".to_owned()),
+            _ => {}
         }
     }
 }

@@ -89,18 +89,18 @@ pub fn is_in_use(state: &Path, digest: &Digest) -> bool {
 /// An image that jobs of an executor need.
 struct Wanted {
     executor: String,
-    from: From,
+    from: Place,
     has_image_user: bool,
 }
 
 /// The place from which an image comes.
-enum From {
+enum Place {
     Image(ImageSource, Option<Digest>),
     Archive(PathBuf),
     Disk(PathBuf, &'static str),
 }
 
-impl From {
+impl Place {
     fn told(&self) -> String {
         match self {
             Self::Image(source, _) => source.to_string(),
@@ -186,17 +186,17 @@ fn wanted(plan: &Plan) -> Result<Vec<Wanted>, StartError> {
 }
 
 /// Returns the place of an executor's image. Returns `None` for a root that needs no unpacking.
-fn from(container: &Container<'_>) -> Result<Option<From>, ImageError> {
+fn from(container: &Container<'_>) -> Result<Option<Place>, ImageError> {
     if let Some(image) = container.image {
         let digest = image.digest.as_deref().map(str::parse).transpose()?;
-        return Ok(Some(From::Image(image.oci.parse()?, digest)));
+        return Ok(Some(Place::Image(image.oci.parse()?, digest)));
     }
     let Some(root) = container.root else {
         return Ok(None);
     };
     Ok(match images::root_of(root) {
-        Ok(images::Root::Archive) => Some(From::Archive(root.to_owned())),
-        Ok(images::Root::Disk(file_system)) => Some(From::Disk(root.to_owned(), file_system)),
+        Ok(images::Root::Archive) => Some(Place::Archive(root.to_owned())),
+        Ok(images::Root::Disk(file_system)) => Some(Place::Disk(root.to_owned(), file_system)),
         // `roots` tells their faults.
         Ok(images::Root::Directory | images::Root::Other) | Err(_) => None,
     })
@@ -214,11 +214,11 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
         };
         let in_use = |digest: &Digest| is_in_use(state, digest);
         let obtained = match &wanted.from {
-            From::Image(source, digest) => {
+            Place::Image(source, digest) => {
                 images.obtain(source, digest.as_ref(), &login, &in_use, &mut progress)
             }
-            From::Archive(path) => images.obtain_archive(path, None, &in_use, &mut progress),
-            From::Disk(path, file_system) => {
+            Place::Archive(path) => images.obtain_archive(path, None, &in_use, &mut progress),
+            Place::Disk(path, file_system) => {
                 let disk = Unpacked {
                     directory: path.clone(),
                     source: told,

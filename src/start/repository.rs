@@ -3,7 +3,7 @@
 //! A tree may be hostile, and root may copy it. Its `.git` can name any repository of the host. So
 //! a file `.git` is followed only to the repository of a worktree or submodule that points back,
 //! since only that repository's owner can make it do so. A link `.git` is followed only to a place
-//! that everybody may read, or that belongs to the tree's owner if that is not root.
+//! of the tree's owner, and if that is root, only to one that everybody may read.
 
 use std::{
     ffi::OsStr,

@@ -1,7 +1,7 @@
 //! The snapshot of the source tree. It is taken once for each run, so that the source does not
 //! change under running jobs.
 //!
-//! It holds all files that git does not ignore, plus `.git` (PLAN's `copyRepo`). git itself lists
+//! It holds all files that git does not ignore, plus `.git` (`copyRepo`). git itself lists
 //! these files.
 
 use std::{

@@ -132,7 +132,7 @@ fn check<'a>(
             Some(_) => Ok(directory),
             None => Err((
                 format!("`{named}` is neither a directory, a tar archive nor a file system"),
-                "name a directory, an archive, or an image of squashfs, erofs, ext4, XFS or btrfs without a partition table",
+                "name a directory, an archive, or an image of squashfs, erofs or ext4 without a partition table",
             )),
         };
     }

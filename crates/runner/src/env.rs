@@ -1,6 +1,6 @@
 //! The environment of a step, built from levels; later levels win.
 //!
-//! The order of PLAN: the variables of the executor, the output of the workflow's providers, the
+//! The order: the variables of the executor, the output of the workflow's providers, the
 //! workflow's `env`, the same two of the job, the values that earlier steps wrote to
 //! `$NIXACTIONS_ENV`, the same two of the step, then the caller's overrides. The engine's own
 //! variables come last, so no name that a user chooses can replace one: inputs, matrix values,

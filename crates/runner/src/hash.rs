@@ -121,10 +121,6 @@ impl Walk {
             .collect();
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, kind) in names {
-            if Instant::now() >= self.until {
-                let seconds = TIME_MAX.as_secs();
-                return Err(format!("`hashFiles`: it took longer than {seconds} s"));
-            }
             let path = if below.is_empty() {
                 name.clone()
             } else {
@@ -136,8 +132,13 @@ impl Walk {
                     self.directory(&place, &path)?;
                 }
             } else if kind.is_file() && self.matches(&path) {
-                let digest = digest(&place)
-                    .map_err(|error| format!("`hashFiles`: `{path}` cannot be read: {error}"))?;
+                let digest = digest(&place, self.until).map_err(|error| {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        let seconds = TIME_MAX.as_secs();
+                        return format!("`hashFiles`: it took longer than {seconds} s");
+                    }
+                    format!("`hashFiles`: `{path}` cannot be read: {error}")
+                })?;
                 if let Some(digest) = digest {
                     self.all.update(digest);
                     self.found = true;
@@ -181,8 +182,12 @@ impl Walk {
     }
 }
 
-/// Returns a file's digest, unless it has become something else since it was listed.
-fn digest(path: &Path) -> io::Result<Option<[u8; 32]>> {
+/// Returns a file's digest, unless it has become something else since it was listed. A sparse file
+/// may have any length.
+///
+/// # Errors
+/// The file cannot be read, or the time is over (`TimedOut`).
+fn digest(path: &Path, until: Instant) -> io::Result<Option<[u8; 32]>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = fs::OpenOptions::new()
         .read(true)
@@ -194,6 +199,9 @@ fn digest(path: &Path) -> io::Result<Option<[u8; 32]>> {
     let mut hasher = Sha256::new();
     let mut reader = io::BufReader::with_capacity(64 << 10, opened);
     loop {
+        if Instant::now() >= until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let bytes = io::BufRead::fill_buf(&mut reader)?;
         if bytes.is_empty() {
             return Ok(Some(hasher.finalize().into()));

@@ -177,19 +177,20 @@ impl Job<'_> {
         } else {
             None
         };
+        // As on GitHub, the file is read at the end of the step, so it outranks `::set-output`. A
+        // step that was ended also hands on what it has written.
+        let read = files.read().map(|mut written| {
+            written.outputs.splice(0..0, said);
+            written
+        });
         if let Some((outcome, reason)) = self.ended_by(stop, step.timeout) {
             return Tried {
                 outcome,
                 reason: Some(reason),
                 exit_code,
-                written: None,
+                written: read.ok(),
             };
         }
-        // As on GitHub, the file is read at the end of the step, so it outranks `::set-output`.
-        let read = files.read().map(|mut written| {
-            written.outputs.splice(0..0, said);
-            written
-        });
         match (ended, read) {
             (Ended::Exited(0), Ok(written)) => Tried {
                 outcome: Conclusion::Success,

@@ -159,11 +159,6 @@ impl JobUsers {
         self.resting.push((Instant::now(), name));
     }
 
-    /// Removes all users of the run after its jobs, also the users that an earlier supervisor made.
-    pub fn remove_all(&self) {
-        remove_users(&self.run);
-    }
-
     /// Removes the users that were released long enough ago.
     fn wake(&mut self) {
         let is_over = |(since, _): &mut (Instant, String)| since.elapsed() > REST;

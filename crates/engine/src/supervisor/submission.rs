@@ -48,7 +48,10 @@ pub async fn launch(
         };
         if let Ok(Some(mut units)) = first_wave(run, &context) {
             units.add(supervisor.clone());
-            if manager.start(&units.main, &units.aux).await.is_ok() {
+            // A manager that answers too late may have created the units.
+            if manager.start(&units.main, &units.aux).await.is_ok()
+                || manager.is_loaded(&supervisor.name).await?
+            {
                 return Ok(());
             }
         }

@@ -332,7 +332,7 @@ fn rooted(root: &Root<'_>, tree: &Path, is_disk: bool) -> Vec<(&'static str, Val
         flag("MountAPIVFS"),
     ];
     if root.container.private_users {
-        // Only the job's user and root exist. So capabilities have no effect on the host.
+        // Only the job's user and root exist. Capabilities count in this user namespace only.
         properties.push(flag("PrivateUsers"));
     }
     if root.sandbox != Sandbox::Strict {

@@ -22,12 +22,10 @@ const LINKS_MAX: usize = 8;
 
 /// The file systems that the kernel mounts from a file, each with the offset of its magic number
 /// (linux/magic.h) and its bytes.
-const FILE_SYSTEMS: [(&str, u64, &[u8]); 5] = [
+const FILE_SYSTEMS: [(&str, u64, &[u8]); 3] = [
     ("squashfs", 0, b"hsqs"),
     ("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
     ("ext4", 1080, &[0x53, 0xef]),
-    ("xfs", 0, b"XFSB"),
-    ("btrfs", 65600, b"_BHRfS_M"),
 ];
 
 /// The kinds of roots that a plan may name.

@@ -58,7 +58,7 @@ impl Engine<'_> {
                 .any(|ix| store::has_started(&self.run.job(graph.name(*ix))));
             if known || traced {
                 for ix in jobs {
-                    // The user goes with the run: an earlier supervisor made it.
+                    // The user goes with the run: the client or an earlier supervisor made it.
                     self.jobs
                         .apply(ix, state::Change::Submit { wave, user: None });
                     self.watch_job(ix, told.get(&ix).copied().unwrap_or(0), since)?;
