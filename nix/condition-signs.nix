@@ -66,9 +66,7 @@ let
       is = pattern: match pattern rest != null;
     in
     if lib.elem word contexts then
-      if
-        lib.hasPrefix "." rest || lib.hasPrefix "[']" rest && !is "[[]'[]](=|=[^=].*|[+]=.*)"
-      then
+      if lib.hasPrefix "." rest || lib.hasPrefix "[']" rest && !is "[[]'[]](=|=[^=].*|[+]=.*)" then
         { context = word; }
       else
         null

@@ -141,9 +141,7 @@ let
     + program context;
   program =
     context:
-    lib.optionalString (
-      context != null
-    ) "; a program of this name is called by `command ${context}…`";
+    lib.optionalString (context != null) "; a program of this name is called by `command ${context}…`";
 
   # Returns a hint for bash that is meant to be an expression and is not quite one, or null.
   meantHint =
@@ -587,9 +585,7 @@ in
         else
           null;
     in
-    either hint (
-      either (if lib.hasInfix "(" text then callHint spaced else null) (meantHint text)
-    );
+    either hint (either (if lib.hasInfix "(" text then callHint spaced else null) (meantHint text));
 
   # Returns whether a text has an expression in it that uses a function or a context.
   isUsedIn =

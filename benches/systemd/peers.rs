@@ -1,5 +1,5 @@
-//! Other programs that run jobs in order, side by side: act in host mode, bash with `wait` (the shape
-//! of NixActions' bash compiler), and make. None of them isolates its jobs.
+//! Other programs that run jobs in order, side by side: act in host mode, bash with `wait` (the
+//! shape of NixActions' bash compiler), and make. None of them isolates its jobs.
 
 use std::{
     env, fs,

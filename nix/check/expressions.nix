@@ -45,8 +45,7 @@ let
 
   # The keys of all values of each matrix: combinations of an `include` may have more.
   matrixKeys = lib.mapAttrs (
-    _: members:
-    lib.attrNames (lib.foldl' (all: name: all // jobs.${name}.matrix.values) { } members)
+    _: members: lib.attrNames (lib.foldl' (all: name: all // jobs.${name}.matrix.values) { } members)
   ) groups;
 
   isHooked = job: (if job.executor == null then config.executor else job.executor) ? planOf;
