@@ -400,7 +400,7 @@ pub fn timed(command: &mut Command) -> f64 {
 /// The cost of each property of the default sandbox for a job: all jobs with it, and without it.
 fn rights() {
     const JOBS: usize = 100;
-    /// What a unit is, and what the others build on.
+    /// The properties that stay in every unit.
     const BASE: [&str; 5] = [
         "Description",
         "ExecStart",
