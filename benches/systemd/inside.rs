@@ -142,9 +142,9 @@ fn one() {
     let repository = trees::repository(60);
     let defaults =
         json!({ "version": 1, "name": "one", "jobs": { "j": { "steps": [{ "run": ["true"] }] } } });
+    let properties = properties_of_a_job();
     let mut typed = client(&defaults);
     typed.current_dir(&repository);
-    let properties = properties_of_a_job();
     let same = || {
         let mut command = Command::new("systemd-run");
         command.args(["--quiet", "--wait"]).args(&properties);
