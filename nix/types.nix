@@ -390,6 +390,18 @@ lib.fix (
         merge = loc: defs: toText (lib.mergeEqualOption loc defs);
       };
     variables = types.attrsOf variableName variable;
+    # A value of a matrix. Expressions tell numbers and booleans from texts.
+    matrixValue = variable // {
+      merge =
+        loc: defs:
+        let
+          value = lib.mergeEqualOption loc defs;
+        in
+        if builtins.isBool value || builtins.isInt value || builtins.isFloat value then
+          value
+        else
+          toText value;
+    };
 
     # Returns the text of a variable's value.
     toText =

@@ -8,7 +8,7 @@
       description = "The matrix' name.";
     };
     values = lib.mkOption {
-      type = types.attrsOf types.name types.variable;
+      type = types.attrsOf types.name types.matrixValue;
       default = { };
       example = {
         os = "linux";
