@@ -16,7 +16,7 @@ use rustix::fs::{XattrFlags, setxattr};
 use serde_json::{Value, json};
 
 on_managers!(a_job_that_runs_out_of_memory_says_so on system_252, system_257, system_262, user_262);
-on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_252);
+on_managers!(an_oom_kill_is_told_in_systemds_words on system_252, system_257, system_262, user_252, user_262);
 on_managers!(a_runner_that_hangs_is_ended_by_systemd on system_252, system_257, system_262, user_262);
 on_managers!(a_job_may_take_its_time_after_its_wait_for_a_slot on system_252, system_257);
 on_managers!(a_run_with_damaged_files_ends_with_a_record on embedded, embedded_262, system_252, system_262, user_262);
@@ -78,8 +78,7 @@ fn a_job_that_runs_out_of_memory_says_so(manager: &Manager) {
 
 /// Out of memory without a memory controller: what systemd-oomd(8) notes on a control group when it
 /// has killed one of its processes. systemd reads it when a process of the group ends, and goes the
-/// same way from there as after a kill by the kernel. With a user's manager from 257 on, the job's
-/// processes end in a PID namespace of their own, and systemd does not learn of their ends.
+/// same way from there as after a kill by the kernel.
 fn an_oom_kill_is_told_in_systemds_words(manager: &Manager) {
     let long = "(setsid sleep 98911 &); touch started; sleep 98912";
     let plan = json!({ "version": 1, "name": "oom", "jobs": {
@@ -206,12 +205,9 @@ fn a_job_may_take_its_time_after_its_wait_for_a_slot(manager: &Manager) {
 }
 
 fn a_crash_is_told_as_one(manager: &Manager) {
-    // In the sandbox of a user's manager the runner is the first process of its PID namespace,
-    // which ignores SIGABRT (pid_namespaces(7)).
-    let executors = json!({ "open": { "type": "systemd", "sandbox": "none" } });
-    let plan = json!({ "version": 1, "name": "crash", "maxParallel": 2, "executors": executors, "jobs": {
+    let plan = json!({ "version": 1, "name": "crash", "maxParallel": 2, "jobs": {
         "step": bash("kill -SEGV $$"),
-        "runner": with(bash("touch started; sleep 98931"), json!({ "executor": "open" })),
+        "runner": bash("touch started; sleep 98931"),
         "after": with(bash("true"), json!({ "needs": ["runner"] })),
     } });
     let run = manager.start(&plan, &NONE);

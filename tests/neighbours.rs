@@ -41,12 +41,6 @@ const REACH: &str = r#"perl -e '
         if (open(my $score, ">", "/proc/$pid/oom_score_adj")) { print $score "900" }
     }'"#;
 
-/// Returns whether the job of a user's manager has its own process ids.
-fn has_own_pids(manager: &Manager) -> bool {
-    let suite = manager.machine().map(|machine| machine.root().suite());
-    manager.kind() == Kind::User && suite != Some(Suite::Bookworm)
-}
-
 fn a_step_changes_no_process_of_another_job(manager: &Manager) {
     let wait = "touch started; until [ -e stop ]; do sleep 0.05; done";
     let beside = format!("{STATE} state > a; {wait}; state > b; diff a b && echo same");
@@ -64,8 +58,8 @@ fn a_step_changes_no_process_of_another_job(manager: &Manager) {
         std::fs::write(run.workspace("beside", "stop"), "").expect("the run directory is ours");
         let run = run.end().exits(0);
         let lines = run.lines("beside");
-        if manager.kind() != Kind::User || has_own_pids(manager) {
-            // Other processes have other users, or no ids here.
+        if manager.kind() != Kind::User {
+            // Other processes have other users.
             assert_eq!(lines, ["same"], "{level}: {run}");
         } else {
             let limits: Vec<_> = lines.iter().filter(|line| line.contains("Max ")).collect();

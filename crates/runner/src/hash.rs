@@ -121,6 +121,9 @@ impl Walk {
             .collect();
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, kind) in names {
+            if Instant::now() >= self.until {
+                return Err(too_slow());
+            }
             let path = if below.is_empty() {
                 name.clone()
             } else {
@@ -134,8 +137,7 @@ impl Walk {
             } else if kind.is_file() && self.matches(&path) {
                 let digest = digest(&place, self.until).map_err(|error| {
                     if error.kind() == io::ErrorKind::TimedOut {
-                        let seconds = TIME_MAX.as_secs();
-                        return format!("`hashFiles`: it took longer than {seconds} s");
+                        return too_slow();
                     }
                     format!("`hashFiles`: `{path}` cannot be read: {error}")
                 })?;
@@ -180,6 +182,10 @@ impl Walk {
                 true
             })
     }
+}
+
+fn too_slow() -> String {
+    format!("`hashFiles`: it took longer than {} s", TIME_MAX.as_secs())
 }
 
 /// Returns a file's digest, unless it has become something else since it was listed. A sparse file

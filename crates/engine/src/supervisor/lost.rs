@@ -15,14 +15,23 @@ use crate::{
     overlay,
     store::{self, RunDir, RunLock, StoreError},
     systemd::{Manager, UnitState},
-    unit::{self, ManagerKind, RunSpec, UnitName},
+    unit::{
+        self, CLEANUP_GRACE, INTERRUPT_GRACE, ManagerKind, RUNNER_SLACK, RunSpec, TERMINATE_GRACE,
+        UnitName,
+    },
 };
 
 /// The longest wait for the slice of a run without processes to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-/// The longest wait for running jobs to end, which get their time for cleaning up.
-const JOBS_DEADLINE: Duration = Duration::from_secs(90);
-const STOP_POLL: Duration = Duration::from_millis(20);
+/// The longest wait for running jobs to end, which get their time for cleaning up: longer than
+/// `TimeoutStopSec=` of their units.
+const JOBS_DEADLINE: Duration = Duration::from_secs(
+    10 + INTERRUPT_GRACE.as_secs()
+        + TERMINATE_GRACE.as_secs()
+        + CLEANUP_GRACE.as_secs()
+        + RUNNER_SLACK.as_secs(),
+);
+const STOP_POLL: Duration = Duration::from_millis(50);
 
 /// The fate of jobs that still run without their supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +148,10 @@ pub(super) async fn close_damaged(run: &RunDir, lock: &RunLock) -> Result<(), Su
     let slice = UnitName::run_slice(run.id());
     if manager.is_loaded(&slice).await? {
         manager.stop(&slice).await?;
-        is_unloaded_within(&manager, &slice, JOBS_DEADLINE).await?;
+        if !is_unloaded_within(&manager, &slice, JOBS_DEADLINE).await? {
+            // systemd starts the supervisor again.
+            return Err(SuperviseError::JobsGoOn);
+        }
     }
     clear_up(run, spec.as_ref())?;
     Ok(run.close_without_supervisor(lock)?)

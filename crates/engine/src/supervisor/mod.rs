@@ -48,6 +48,9 @@ pub enum SuperviseError {
     /// Another supervisor of the run lives.
     #[error("the run already has a supervisor")]
     Taken,
+    /// The jobs of a damaged run have not ended in their time.
+    #[error("the jobs of the run have not ended yet")]
+    JobsGoOn,
     /// The thread that waits for the concurrency group failed.
     #[error("failed to wait for the concurrency group")]
     Thread(#[source] io::Error),
@@ -81,7 +84,7 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         return Err(SuperviseError::Taken);
     };
     lock.note_boot();
-    let (spec, plan) = match documents(&run) {
+    let (spec, plan, graph) = match documents(&run) {
         // systemd would start a supervisor again and again, and each would find the same.
         Err(error) if error.is_damage() => {
             tracing::error!("{}, ending the run", crate::error::describe(&error));
@@ -91,7 +94,6 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         }
         documents => documents?,
     };
-    let graph = Graph::new(&plan)?;
     let manager = Manager::connect(spec.manager.into()).await?;
     tokio::spawn(status_line::feed_watchdog());
     engine::Engine::new(run, &spec, &plan, &graph, manager)
@@ -101,9 +103,27 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
 }
 
 /// Reads a run's spec and its plan.
-fn documents(run: &RunDir) -> Result<(RunSpec, Plan), StoreError> {
+fn documents(run: &RunDir) -> Result<(RunSpec, Plan, Graph), SuperviseError> {
     let spec = store::read_document(&run.spec())?;
-    Ok((spec, store::read_document(&run.plan())?))
+    let plan = store::read_document(&run.plan())?;
+    let graph = Graph::new(&plan)?;
+    Ok((spec, plan, graph))
+}
+
+impl SuperviseError {
+    /// Returns whether a document of the run is not what was written.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_damage(),
+            Self::Graph(_) => true,
+            Self::Systemd(_)
+            | Self::Removed(_)
+            | Self::Taken
+            | Self::JobsGoOn
+            | Self::Thread(_)
+            | Self::Signals(_) => false,
+        }
+    }
 }
 
 /// Stops the jobs of a run whose directory was removed. The plan is gone, and so is the place for a

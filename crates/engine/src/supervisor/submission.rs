@@ -48,14 +48,16 @@ pub async fn launch(
         };
         if let Ok(Some(mut units)) = first_wave(run, &context) {
             units.add(supervisor.clone());
-            // A manager that answers too late may have created the units.
-            if manager.start(&units.main, &units.aux).await.is_ok()
-                || manager.is_loaded(&supervisor.name).await?
-            {
-                return Ok(());
+            match manager.start(&units.main, &units.aux).await {
+                Err(error) if !error.is_unanswered() => {
+                    tracing::debug!("{}, leaving the first jobs", describe(&error));
+                }
+                answered => return answered,
             }
         }
     }
+    // The supervisor makes users of its own.
+    store::remove_users(run.path());
     manager.start(&supervisor, &[]).await
 }
 

@@ -245,13 +245,15 @@ impl Manager {
                 unit: main.name.clone(),
                 source,
             });
-            if !started.as_ref().is_err_and(SystemdError::is_unanswered)
-                || Instant::now() > deadline
-            {
+            if !started.as_ref().is_err_and(SystemdError::is_unanswered) {
                 return started;
             }
+            // The manager answers the calls of a connection in order, so it has handled the first.
             if self.is_loaded(&main.name).await? {
                 return Ok(());
+            }
+            if Instant::now() > deadline {
+                return started;
             }
         }
     }

@@ -65,27 +65,24 @@ impl SystemdError {
     /// Returns whether no manager answered the call, for example while it re-executes itself.
     pub fn is_unanswered(&self) -> bool {
         use zbus::fdo::Error as Bus;
-        let (Self::Start {
-            source: zbus::Error::FDO(error),
-            ..
-        }
-        | Self::Call {
-            source: zbus::Error::FDO(error),
-            ..
-        }) = self
-        else {
+        let (Self::Start { source, .. } | Self::Call { source, .. }) = self else {
             return false;
         };
-        matches!(
-            **error,
-            // The bus tries to start a name without an owner, and reports its failure.
-            Bus::NoReply(_)
-                | Bus::Disconnected(_)
-                | Bus::NameHasNoOwner(_)
-                | Bus::ServiceUnknown(_)
-                | Bus::SpawnChildExited(_)
-                | Bus::SpawnFailed(_)
-        )
+        match source {
+            zbus::Error::FDO(error) => matches!(
+                **error,
+                // The bus tries to start a name without an owner, and reports its failure.
+                Bus::NoReply(_)
+                    | Bus::Disconnected(_)
+                    | Bus::NameHasNoOwner(_)
+                    | Bus::ServiceUnknown(_)
+                    | Bus::SpawnChildExited(_)
+                    | Bus::SpawnFailed(_)
+            ),
+            // The time limit of a call is over.
+            zbus::Error::InputOutput(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            _ => false,
+        }
     }
 
     /// Returns what the user can do about the error.

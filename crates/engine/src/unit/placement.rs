@@ -228,11 +228,12 @@ impl<'a> Placement<'a> {
         }
     }
 
-    /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`): with a root file
-    /// system of its own, and with a user's manager, where other processes have the same user. Its
-    /// runner's standard input is then /proc, so it cannot be the directory of locks.
+    /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`), as with a root file
+    /// system of its own. Its runner's standard input is then /proc, so it cannot be the directory
+    /// of locks. Other jobs have none: a systemd that re-executes itself may kill a job with such a
+    /// namespace that it has just started.
     pub(super) fn has_own_pids(&self, context: &Context<'_>, job: &Job) -> bool {
-        (self.root().is_some() || self.shares_user(context))
+        self.root().is_some()
             && context.features.version >= PRIVATE_PIDS
             && (context.features.concurrency || !matrix::waits_for_slots(context, job))
     }
@@ -246,7 +247,7 @@ impl<'a> Placement<'a> {
     pub(super) fn fit(&self, context: &Context<'_>, job: &Job, spec: &mut JobSpec) {
         spec.own_pids = self.has_own_pids(context, job);
         spec.own_user = self.wants_user(context.run, job);
-        spec.guard_limits = self.shares_user(context) && !spec.own_pids;
+        spec.guard_limits = self.shares_user(context);
         if let Self::Root(root) = self {
             spec.own_root = true;
             spec.path = PATH.to_owned();

@@ -283,6 +283,11 @@ impl<'a> Engine<'a> {
         match change {
             Change::Job(ix) => {
                 let told = self.watch.events(ix);
+                if told.events.is_empty() {
+                    // Nothing new: the runner has not reacted to anything.
+                    self.take_in(told);
+                    return Ok(());
+                }
                 let has_begun = told
                     .events
                     .iter()
