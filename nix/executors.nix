@@ -91,8 +91,9 @@ older.executors
       else
         builtins.seq settings.slice {
           type = "systemd";
-          inherit (settings) copyRepo sandbox properties;
+          inherit (settings) copyRepo properties;
         }
+        // lib.optionalAttrs (settings.sandbox != null) { inherit (settings) sandbox; }
         // lib.optionalAttrs (settings.network != "host") { inherit (settings) network; }
         // container settings
     )

@@ -123,12 +123,16 @@ let
         executor = (executorOf job).name;
         needs = needs job.needs;
         inputs = map (input: if input.path == "." then input.name else input) job.inputs;
-        inherit (job)
-          outputs
-          properties
-          credentials
-          credentialsEncrypted
-          ;
+        inherit (job) outputs;
+        properties =
+          # Those of the executor are in the plan's executor.
+          removeAttrs config.properties (lib.attrNames ((executorOf job).plan.properties or { }))
+          // job.properties;
+        # A job's own credential takes the place of one of the same name, encrypted or not.
+        credentials =
+          removeAttrs config.credentials (lib.attrNames job.credentialsEncrypted) // job.credentials;
+        credentialsEncrypted =
+          removeAttrs config.credentialsEncrypted (lib.attrNames job.credentials) // job.credentialsEncrypted;
         outputsFrom = unless null job.outputsFrom;
         matrix = if job.matrix == null then types.fromAbove else matrix job.matrix;
       }
@@ -149,12 +153,21 @@ let
   );
 
   executorOf = job: if job.executor == null then config.executor else job.executor;
+  # A root file system of its own is a sandbox already, and cannot be without one.
+  takesSandbox =
+    plan:
+    plan.type or null == "systemd"
+    && config.sandbox != null
+    && !(config.sandbox == "none" && (plan ? root || plan ? image));
   executors = lib.mapAttrs (
     _: names:
     let
       executor = executorOf config.jobs.${lib.head names};
     in
-    given (if executor ? planOf then executor.planOf (map described names) else executor.plan)
+    given (
+      lib.optionalAttrs (takesSandbox executor.plan) { inherit (config) sandbox; }
+      // (if executor ? planOf then executor.planOf (map described names) else executor.plan)
+    )
   ) (lib.groupBy (name: (executorOf config.jobs.${name}).name) (lib.attrNames config.jobs));
 
   # A job in the form that hooks get as functions.

@@ -216,6 +216,12 @@ lib.fix (
         "name of a credential: letters, digits, `_`, `-` and `.`, the first not `.`, and not `nixactions.…`"
         (value: matches "[A-Za-z0-9_-][A-Za-z0-9_.-]*" 200 value && !lib.hasPrefix "nixactions." value);
 
+    sandbox = lib.types.enum [
+      "strict"
+      "relaxed"
+      "none"
+    ];
+
     workspacePath = text "workspacePath" "path inside the workspace: relative and without `..`" (
       value: value != "" && !lib.hasPrefix "/" value && isPath value && hasComponents value
     );
@@ -252,6 +258,12 @@ lib.fix (
     hostPath = text "hostPath" "path on the host, as a text: absolute and without `..`" (
       value: lib.hasPrefix "/" value && isPath value
     );
+
+    # A file with a secret.
+    secretPath =
+      text "secretPath"
+        "path on the host, as a text: absolute, without `..`, and not in the store, which everybody can read"
+        (value: hostPath.check value && !lib.hasPrefix "${builtins.storeDir}/" value);
 
     # The root file system of a container, which must not be the host's.
     rootPath = text "rootPath" "path of a directory on the host: absolute, without `..`, and not `/`" (

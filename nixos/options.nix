@@ -8,6 +8,10 @@
 let
   types = import ../nix/types.nix { inherit lib; };
   values = import ./values.nix { inherit lib; };
+  executor = values.executor {
+    inherit types;
+    inherit (config.services.nixactions) executors;
+  };
   # A limit of all runs together, or `null`.
   limit =
     type: example: description:
@@ -83,6 +87,59 @@ in
           "The number of processes and threads of all runs together, `TasksMax=`.";
     };
 
+    executors = lib.mkOption {
+      type = types.attrsOf types.name types.executor;
+      apply = lib.mapAttrs (name: executor: executor // { inherit name; });
+      default = { };
+      example = lib.literalExpression ''
+        let
+          inherit (config.lib.nixactions) executors;
+        in
+        {
+          big = executors.systemd { properties.MemoryMax = "8G"; };
+          debian = executors.systemd { root = "/srv/debian.squashfs"; };
+        }
+      '';
+      description = ''
+        Executors of all workflows, by name. `settings` of a workflow name one of them, as in
+        `settings.jobs.build.executor = "big";`.
+      '';
+    };
+
+    executor = lib.mkOption {
+      type = lib.types.nullOr executor;
+      default = null;
+      example = "big";
+      description = ''
+        Where jobs of `settings` run that name no executor, in workflows that name none either.
+      '';
+    };
+
+    sandbox = lib.mkOption {
+      type = lib.types.nullOr types.sandbox;
+      default = null;
+      defaultText = lib.literalExpression ''"strict"'';
+      example = "relaxed";
+      description = ''
+        How much of the host the jobs of all workflows see, unless their workflow or their executor
+        says so. See sandbox.md.
+      '';
+    };
+
+    properties = lib.mkOption {
+      type = lib.types.attrsOf types.variable;
+      default = { };
+      example = {
+        MemoryMax = "4G";
+        TasksMax = 1000;
+      };
+      description = ''
+        Properties of the units of all jobs, see {manpage}`systemd.exec(5)` and
+        {manpage}`systemd.resource-control(5)`. Those of a workflow, of an executor and of a job are
+        stronger.
+      '';
+    };
+
     workflows = lib.mkOption {
       # These names become names of units.
       type = types.attrsOf types.name (
@@ -90,6 +147,11 @@ in
           import ./workflow.nix {
             inherit lib;
             inherit (config.lib) nixactions;
+            inherit (config.services.nixactions) sandbox properties;
+            defaultExecutor = config.services.nixactions.executor;
+            types = types // {
+              inherit executor;
+            };
           }
         )
       );

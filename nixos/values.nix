@@ -48,6 +48,26 @@ in
         value;
   };
 
+  # An executor of this name, or another one.
+  executor =
+    { types, executors }:
+    types.executor
+    // {
+      description = "name of one of `services.nixactions.executors`, or ${types.executor.description}";
+      check = value: builtins.isString value || types.executor.check value;
+      merge =
+        loc: defs:
+        let
+          value = lib.mergeOneOption loc defs;
+          words = import ../nix/words.nix { inherit lib; };
+        in
+        if !builtins.isString value then
+          value
+        else
+          executors.${value}
+            or (throw "${lib.showOption loc}: there is no executor `${value}` in `services.nixactions.executors`: ${words.hint value (lib.attrNames executors)}${lib.options.showDefs defs}");
+    };
+
   # The value of a variable or an input.
   scalar = lib.types.oneOf [
     lib.types.str

@@ -1,11 +1,18 @@
 # services.nixactions.workflows.<name>.*
-{ lib, nixactions }:
+{
+  lib,
+  nixactions,
+  types,
+  # The defaults of all workflows.
+  defaultExecutor,
+  sandbox,
+  properties,
+}:
 { name, config, ... }:
 let
   workflow = import ../nix/options/workflow.nix {
-    inherit lib;
+    inherit lib types;
     inherit (nixactions) executors;
-    types = import ../nix/types.nix { inherit lib; };
   };
   values = import ./values.nix { inherit lib; };
   units =
@@ -16,6 +23,24 @@ let
       example = [ "notify-admin@%n.service" ];
       description = "The units that systemd starts when ${when}.";
     };
+  # Adds the defaults of all workflows, and this module's own options of this one, to a workflow.
+  # They reach each job when the workflow is compiled.
+  defaults = {
+    properties = lib.mapAttrs (_: lib.mkDefault) properties;
+    inherit (config) credentials credentialsEncrypted;
+  };
+  ours =
+    written:
+    written
+    // lib.mapAttrs (
+      name: more:
+      lib.mkMerge [
+        more
+        (written.${name} or { })
+      ]
+    ) (lib.filterAttrs (_: more: more != { }) defaults)
+    // lib.optionalAttrs (sandbox != null && written.sandbox or null == null) { inherit sandbox; }
+    // lib.optionalAttrs (config.concurrency != null) { inherit (config) concurrency; };
   # Nix copies a path to the store, which everybody can read, and the service would use this copy
   # for ever.
   sourceTree = lib.mkOptionType {
@@ -57,6 +82,7 @@ in
         lib.types.submodule [
           workflow
           { name = lib.mkDefault name; }
+          (lib.optionalAttrs (defaultExecutor != null) { executor = lib.mkDefault defaultExecutor; })
         ]
       );
       default = null;
@@ -150,6 +176,46 @@ in
       '';
     };
 
+    credentials = lib.mkOption {
+      type = types.attrsOf types.credentialName values.secretFile;
+      default = { };
+      example = {
+        token = "/run/secrets/token";
+      };
+      description = ''
+        Files that the steps of all jobs find in `$CREDENTIALS_DIRECTORY` by these names,
+        `LoadCredential=` of {manpage}`systemd.exec(5)`. systemd reads them when a job starts, and
+        their content is masked in the log. The `credentials` of a job in `settings` reach this job
+        alone.
+      '';
+    };
+
+    credentialsEncrypted = lib.mkOption {
+      type = types.attrsOf types.credentialName (
+        lib.types.coercedTo lib.types.path (path: "${path}") types.hostPath
+      );
+      default = { };
+      example = lib.literalExpression "{ token = ./token.cred; }";
+      description = ''
+        The same for files that {manpage}`systemd-creds(1)` has encrypted,
+        `LoadCredentialEncrypted=`. These files may be in the store.
+      '';
+    };
+
+    concurrency = lib.mkOption {
+      type = lib.types.nullOr (
+        types.record "concurrency" (import ../nix/options/concurrency.nix { inherit lib types; })
+      );
+      default = null;
+      example = {
+        group = "deploy";
+      };
+      description = ''
+        The workflow's concurrency group: runs of one group go on one at a time, whoever starts
+        them. `null` leaves what the workflow says.
+      '';
+    };
+
     onSuccess = units "a run has succeeded";
 
     onFailure = units "a run has failed or was cancelled";
@@ -196,10 +262,12 @@ in
       internal = true;
       readOnly = true;
       default =
-        if config.package != null then
+        if config.package ? extend then
+          config.package.extend ours
+        else if config.package != null then
           config.package
         else if config.settings != null then
-          nixactions.mkWorkflow config.settings
+          (nixactions.mkWorkflow config.settings).extend ours
         else
           null;
       description = "The workflow's derivation.";

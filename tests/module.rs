@@ -7,11 +7,13 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use nixactions_harness::{CommandExt as _, Manager, REPOSITORY, SOON, on_managers, or_skip};
+use serde_json::json;
 
 // Nix 2.8 and 2.34 have the last word on the language, systemd 252 and 262 on the units.
 on_managers!(each_configuration_becomes_exactly_its_units on system_252, system_262);
 on_managers!(what_is_wrong_is_told_by_its_option on system_252, system_262);
 on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_262);
+on_managers!(defaults_of_all_workflows_are_weaker_than_those_of_jobs on system_252, system_262);
 on_managers!(the_documentation_lists_all_options on system_262);
 on_managers!(the_configurations_of_the_documentation_are_good on system_262);
 on_managers!(systemd_calls_the_services_little_exposed on system_262);
@@ -155,6 +157,22 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.workflows.ci.randomizedDelay",
         ),
         (
+            "{ ci = { credentials.t = \"${builtins.toFile \"t\" \"\"}\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.credentials.t: everybody can read the store",
+        ),
+        (
+            "{ ci.settings.jobs.a = { credentials.t = \"${builtins.toFile \"t\" \"\"}\"; steps = [ { bash = \"true\"; } ]; }; }",
+            "path on the host, as a text: absolute, without `..`, and not in the store",
+        ),
+        (
+            "{ ci = { credentials.\"a/b\" = \"/t\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "`a/b' in `services.nixactions.workflows.ci.credentials' is not a name of a credential",
+        ),
+        (
+            "{ ci.settings.jobs.a = { executor = \"big\"; steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.settings.jobs.a.executor: there is no executor `big` in `services.nixactions.executors`",
+        ),
+        (
             "{ ci.shedule = \"daily\"; }",
             "services.nixactions.workflows.ci.shedule",
         ),
@@ -231,6 +249,72 @@ fn settings_mean_what_they_mean_to_mk_workflow(manager: &Manager) {
         nixos(module, "config.services.nixactions.workflows.ci.built.plan")
     ));
     assert_eq!(through, direct);
+}
+
+fn defaults_of_all_workflows_are_weaker_than_those_of_jobs(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let module = r#"({ config, ... }: let api = config.lib.nixactions; steps = [ { bash = "true"; } ]; in {
+        services.nixactions = {
+            executors.big = api.executors.systemd { properties.MemoryMax = "8G"; };
+            executor = "big";
+            sandbox = "relaxed";
+            properties = { MemoryMax = "1G"; TasksMax = 9; Nice = 1; };
+            workflows.written = {
+                credentials.token = "/etc/token";
+                credentialsEncrypted.key = builtins.toFile "key.cred" "";
+                concurrency.group = "one";
+                settings = {
+                    properties.Nice = 2;
+                    jobs.a = { inherit steps; properties.TasksMax = 7; credentials.own = "/etc/own"; };
+                    jobs.b = { inherit steps; executor = api.executors.systemd { name = "own"; sandbox = "strict"; }; };
+                };
+            };
+            workflows.packaged = {
+                credentials.token = "/etc/token";
+                package = api.mkWorkflow { name = "p"; sandbox = "none"; concurrency.group = "two"; jobs.a = { inherit steps; }; };
+            };
+        };
+    })"#;
+    let plan = |workflow: &str| {
+        let attribute = format!("config.services.nixactions.workflows.{workflow}.built.plan");
+        nix.eval(&nixos(module, &attribute))
+    };
+    let written = plan("written");
+    assert_eq!(
+        written["executors"],
+        json!({
+            "big": { "type": "systemd", "copyRepo": true, "sandbox": "relaxed", "properties": { "MemoryMax": "8G" } },
+            "own": { "type": "systemd", "copyRepo": true, "sandbox": "strict" },
+        })
+    );
+    let (a, b) = (&written["jobs"]["a"], &written["jobs"]["b"]);
+    assert_eq!(
+        (&a["executor"], &a["properties"], &a["credentials"]),
+        (
+            &json!("big"),
+            &json!({ "TasksMax": "7", "Nice": "2" }),
+            &json!({ "token": "/etc/token", "own": "/etc/own" })
+        )
+    );
+    assert_eq!(
+        b["properties"],
+        json!({ "MemoryMax": "1G", "TasksMax": "9", "Nice": "2" })
+    );
+    let key = b["credentialsEncrypted"]["key"].as_str();
+    assert!(key.is_some_and(|key| key.ends_with("-key.cred")), "{b}");
+    assert_eq!(
+        written["concurrency"],
+        json!({ "group": "one", "cancelInProgress": false })
+    );
+
+    let packaged = plan("packaged");
+    assert_eq!(packaged["executors"]["local"]["sandbox"], "none");
+    assert_eq!(packaged["concurrency"]["group"], "two");
+    let a = &packaged["jobs"]["a"];
+    assert_eq!(
+        (&a["properties"]["MemoryMax"], &a["credentials"]["token"]),
+        (&json!("1G"), &json!("/etc/token"))
+    );
 }
 
 fn the_documentation_lists_all_options(manager: &Manager) {

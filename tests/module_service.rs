@@ -19,6 +19,9 @@ on_managers!(units_that_a_workflow_names_start_after_its_run on system_262);
 on_managers!(inputs_variables_and_secrets_of_the_module_reach_the_jobs on system_262);
 on_managers!(jobs_get_the_source_tree_as_they_do_without_a_sandbox on system_262);
 
+on_managers!(defaults_and_credentials_of_the_module_reach_the_jobs on system_257, system_262);
+on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
+
 /// Puts the units of a module into place, on a machine with Nix' daemon.
 fn install(manager: &Manager, nix: &Nix<'_>, module: &str) {
     let daemon = "/nix/var/nix/daemon-socket/socket";
@@ -311,4 +314,48 @@ fn units_that_a_workflow_names_start_after_its_run(manager: &Manager) {
     wait_for(SOON, "the news of the failure", || {
         told("bad").then_some(())
     });
+}
+
+fn defaults_and_credentials_of_the_module_reach_the_jobs(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let token = manager.write("token", "not-for-the-log\n");
+    let module = format!(
+        r#"{{ services.nixactions = {{
+            enable = true;
+            properties.Nice = 7;
+            workflows.ci = {{
+                credentials.token = {:?};
+                settings.jobs.a.steps = [ {{ bash = ''
+                    echo "nice $(cut -d ' ' -f 19 /proc/self/stat), $(cat "$CREDENTIALS_DIRECTORY/token")"
+                ''; }} ];
+            }};
+        }}; }}"#,
+        token.display().to_string()
+    );
+    install(manager, &nix, &module);
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .ok();
+    let log = log(manager);
+    assert!(log.contains("nice 7, ***"), "{log}");
+}
+
+fn a_missing_credential_fails_the_service_with_that_reason(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    install(
+        manager,
+        &nix,
+        &workflow(
+            r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
+            r#"credentials.token = "/etc/not-there";"#,
+        ),
+    );
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .fails();
+    let status = manager
+        .systemctl(&["status", "nixactions@ci"])
+        .output_within(SOON);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("credential"), "{status}");
 }

@@ -74,4 +74,35 @@
       the workflow. As on GitHub, they do not reach actions.
     '';
   };
+  properties = lib.mkOption {
+    type = lib.types.attrsOf types.variable;
+    default = { };
+    example = {
+      MemoryMax = "4G";
+    };
+    description = ''
+      Properties of the units of jobs (systemd.exec(5), systemd.resource-control(5)).
+      [properties.md](properties.md) lists the allowed ones. Those of a job are stronger than those
+      of its executor, and these are stronger than those of the workflow.
+    '';
+  };
+  credentials = lib.mkOption {
+    type = types.attrsOf types.credentialName types.secretPath;
+    default = { };
+    example = {
+      token = "/etc/ci/token";
+    };
+    description = ''
+      Files of the host that jobs find in `$CREDENTIALS_DIRECTORY`, by name. Each job gets those of
+      the workflow and its own.
+    '';
+  };
+  credentialsEncrypted = lib.mkOption {
+    type = types.attrsOf types.credentialName types.hostPath;
+    default = { };
+    example = {
+      token = "/etc/credstore.encrypted/token";
+    };
+    description = "As `credentials`, but for files that systemd-creds(1) has encrypted.";
+  };
 }

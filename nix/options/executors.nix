@@ -175,12 +175,9 @@ in
       "private"
     ];
     sandbox = lib.mkOption {
-      type = lib.types.enum [
-        "strict"
-        "relaxed"
-        "none"
-      ];
-      default = "strict";
+      type = lib.types.nullOr types.sandbox;
+      default = null;
+      defaultText = lib.literalMD "the workflow's `sandbox`";
       example = "none";
       description = "How much of the host a job sees ([sandbox.md](sandbox.md)).";
     };

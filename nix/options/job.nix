@@ -14,6 +14,9 @@ in
       timeout
       condition
       continueOnError
+      properties
+      credentials
+      credentialsEncrypted
       ;
     executor = lib.mkOption {
       type = lib.types.nullOr types.executor;
@@ -65,33 +68,6 @@ in
         The outputs of the job by name, as texts with expressions. The default is all that its steps
         wrote to `$NIXACTIONS_OUTPUT`.
       '';
-    };
-    properties = lib.mkOption {
-      type = lib.types.attrsOf types.variable;
-      default = { };
-      example = {
-        MemoryMax = "4G";
-      };
-      description = ''
-        Properties of the job's unit (systemd.exec(5), systemd.resource-control(5)).
-        [properties.md](properties.md) lists the allowed ones.
-      '';
-    };
-    credentials = lib.mkOption {
-      type = types.attrsOf types.credentialName types.hostPath;
-      default = { };
-      example = {
-        token = "/etc/ci/token";
-      };
-      description = "Files of the host that the job finds in `$CREDENTIALS_DIRECTORY`, by name.";
-    };
-    credentialsEncrypted = lib.mkOption {
-      type = types.attrsOf types.credentialName types.hostPath;
-      default = { };
-      example = {
-        token = "/etc/credstore.encrypted/token";
-      };
-      description = "As `credentials`, but for files that systemd-creds(1) has encrypted.";
     };
     matrix = lib.mkOption {
       type = lib.types.nullOr (types.record "matrix" (import ./matrix.nix { inherit lib types; }));

@@ -15,6 +15,9 @@ in
       envFrom
       retry
       timeout
+      properties
+      credentials
+      credentialsEncrypted
       ;
     name = lib.mkOption {
       type = types.name;
@@ -36,6 +39,16 @@ in
       defaultText = lib.literalExpression "executors.local { }";
       example = lib.literalExpression ''executors.systemd { name = "big"; properties.MemoryMax = "8G"; }'';
       description = "Where jobs without an executor of their own run.";
+    };
+    sandbox = lib.mkOption {
+      type = lib.types.nullOr types.sandbox;
+      default = null;
+      defaultText = lib.literalMD "`\"strict\"`";
+      example = "relaxed";
+      description = ''
+        How much of the host a job sees, unless its executor says so ([sandbox.md](sandbox.md)).
+        `"none"` does not apply to jobs in a root file system of their own.
+      '';
     };
     inputs = lib.mkOption {
       type = types.attrsOf types.name (types.record "input" (import ./input.nix { inherit lib types; }));
