@@ -90,96 +90,21 @@ let
   ];
   either = first: second: if first != null then first else second;
 
-  # The status function that is probably meant by a name, or null.
-  misspelt =
-    written:
-    let
-      name = lib.toLower written;
-      near = lib.filter (words.differAtMost2 name) statusFunctions;
-      distance = lib.strings.levenshtein name;
-    in
-    if near == [ ] then null else lib.head (lib.sort (a: b: distance a < distance b) near);
-
-  # Returns a hint for a text that is an expression by its form and its names, or null.
-  expressionHint =
-    text:
-    let
-      result = read {
-        contexts = { };
-        has = _: true;
-      } text;
-      sign = if result ? error then null else result.sign;
-    in
-    if sign == null then
-      null
-    else if sign ? context then
-      wrapped text sign.context
-    else if misspelt sign.call != null then
-      "did you mean `${misspelt sign.call}()`?"
-    else if find arity sign.call != null then
-      wrapped text null
-    else
-      "unknown function `${sign.call}()`";
-
-  # The hint that a text, which begins with a context or a call, is to be wrapped.
-  wrapped =
-    text: context:
-    let
-      here =
-        {
-          github = "nixactions";
-          secrets = "env";
-          vars = "env";
-          strategy = "matrix";
-        }
-        .${lib.toLower (toString context)} or null;
-    in
-    "an expression is wrapped: write ${
-      if stringLength text <= 80 then "`\${{ ${text} }}`" else "`\${{ … }}` around it"
-    }"
-    + lib.optionalString (here != null) ", with `${here}` for `${context}`"
-    + program context;
-  program =
-    context:
-    lib.optionalString (context != null) "; a program of this name is called by `command ${context}…`";
-
-  # Returns a hint for bash that is meant to be an expression and is not quite one, or null.
-  meantHint =
-    text:
-    let
-      sign = signOf text;
-      single = lib.replaceStrings [ "\"" ] [ "'" ] text;
-      hasBoth = lib.hasInfix "\"" text && lib.hasInfix "'" text;
-      result = read {
-        contexts = { };
-        has = _: true;
-      } (if hasBoth then text else single);
-      context = sign.context or null;
-    in
-    if sign == null then
-      null
-    else if sign ? status then
-      "did you mean `${sign.status}()`?"
-    else if result ? error then
-      "an expression is wrapped in `\${{ }}`, and this is none yet: found ${result.error}${program context}"
-    else
-      wrapped single context;
-  signOf = import ./condition-signs.nix {
-    inherit lib statusFunctions;
+  hints = import ./condition-hints.nix {
+    inherit
+      lib
+      words
+      find
+      statusFunctions
+      ;
+    functions = arity;
     contexts = knownContexts;
-    functions = lib.attrNames arity;
+    # Any context may have any value.
+    read = read {
+      contexts = { };
+      has = _: true;
+    };
   };
-
-  # Returns a hint for a text that calls a misspelt status function where bash has no call: at an
-  # end of the text, beside an operator, or in parentheses. Null where there is none.
-  callHint =
-    text:
-    let
-      calls = builtins.split "(^|[!(&|])[ ]*([A-Za-z_]+)[ ]*[(][ ]*[)][ ]*($|[&|)])" text;
-      functions = map (call: misspelt (elemAt call 1)) (lib.filter builtins.isList calls);
-      function = lib.findFirst (function: function != null) null functions;
-    in
-    if function == null then null else "did you mean `${function}()`?";
 
   # Returns the name of a set that is meant in any case, or null.
   find =
@@ -567,31 +492,15 @@ let
 in
 {
   inherit read segments;
-
-  # Returns a hint for a text of bash that is probably meant as an expression, or null. `spaced` is
-  # the text with plain spaces for all white space.
-  bashHint =
-    text: spaced:
-    let
-      hint =
-        if
-          lib.any (sign: lib.hasInfix sign text) [
-            "("
-            "."
-            "["
-          ]
-        then
-          expressionHint text
-        else
-          null;
-    in
-    either hint (either (if lib.hasInfix "(" text then callHint spaced else null) (meantHint text));
+  inherit (hints) bashHint withoutQuotes;
 
   # Returns whether a text has an expression in it that uses a function or a context.
   isUsedIn =
     text:
     lib.hasInfix "\${{" text
-    && lib.any (part: part ? expression && expressionHint part.expression != null) (segments text);
+    && lib.any (part: part ? expression && hints.expressionHint part.expression != null) (
+      segments text
+    );
 
   # Returns the expression that a whole text is, without its braces, or null.
   whole =

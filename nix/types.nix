@@ -110,7 +110,7 @@ let
     &&
       lib.length (
         builtins.split "(^|[^a-z0-9_./-])(success|failure|always|cancelled) *[(] *[)]" (
-          lib.toLower (builtins.replaceStrings spaces (map (_: " ") spaces) value)
+          lib.toLower (expression.withoutQuotes value)
         )
       ) != 1;
   # Bash would take a misspelt status function for a missing command, and the step would be skipped
@@ -127,7 +127,7 @@ let
         !contains "\${{" value
         && !lib.elem (lib.toLower words) (map (lib.removeSuffix "()") statusFunctions)
         && !lib.elem (lib.toLower words) (map lib.toLower statusFunctions)
-        && !matches "[A-Za-z0-9_-]+[(][)]" 1000 words
+        && !matches "[A-Za-z0-9_-]+ *[(] *[)]" 1000 (trim (expression.withoutQuotes value))
     );
 in
 lib.fix (
@@ -244,16 +244,13 @@ lib.fix (
         known = lib.concatMapStrings (part: part.text or "x") parts;
         variable = name: value == name || lib.hasPrefix "${name}/" value;
       in
-      if contains "\${{" value then
-        lib.any (part: part ? error) parts || workspacePath.check known
-      else
-        workspacePath.check value
-        && !lib.any variable [
-          "$NIXACTIONS_WORKSPACE"
-          "\${NIXACTIONS_WORKSPACE}"
-          "$GITHUB_WORKSPACE"
-          "\${GITHUB_WORKSPACE}"
-        ];
+      !lib.any variable [
+        "$NIXACTIONS_WORKSPACE"
+        "\${NIXACTIONS_WORKSPACE}"
+        "$GITHUB_WORKSPACE"
+        "\${GITHUB_WORKSPACE}"
+      ]
+      && (lib.any (part: part ? error) parts || workspacePath.check known);
 
     hostPath = text "hostPath" "path on the host, as a text: absolute and without `..`" (
       value: lib.hasPrefix "/" value && isPath value
@@ -379,8 +376,7 @@ lib.fix (
 
     inherit conditionOf;
     # Returns a hint for a condition in bash that is probably meant as an expression, or null.
-    bashHint =
-      value: expression.bashHint (trim value) (lib.replaceStrings spaces (map (_: " ") spaces) value);
+    bashHint = value: expression.bashHint (trim value);
     condition =
       text "condition"
         "condition: `success()`, `failure()`, `always()` or `cancelled()`, an expression with them or in one `\${{ }}`, or a bash script without them"

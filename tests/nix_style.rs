@@ -49,6 +49,17 @@ fn assert_silent(mut command: Command) {
     assert!(output.status.success(), "{said}");
 }
 
+/// The same as for files of Rust (tests/layers.rs).
+const MAX_LINES: usize = 600;
+
+#[test]
+fn files_of_nix_are_short() {
+    for file in files() {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines < MAX_LINES, "{}: {lines} lines", file.display());
+    }
+}
+
 #[test]
 fn nix_code_is_formatted() {
     let mut command = Command::new(or_skip!(program(&["nixfmt", "nixfmt-rs"])));

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use libfuzzer_sys::fuzz_target;
 use nixactions_core::conditions::Condition;
 use nixactions_expression::{
-    Contexts, Expression, Shape, Status, Value, check, evaluate, parse,
+    Contexts, Expression, Failure, Shape, Status, Value, check, evaluate, parse,
     template::{self, Segment},
 };
 
@@ -110,7 +110,7 @@ fn parsed(text: &str) -> Option<Expression> {
     }
 }
 
-fn value(expression: &Expression) -> Result<Value, String> {
+fn value(expression: &Expression) -> Result<Value, Failure> {
     let status = Status {
         success: false,
         failure: true,
@@ -120,7 +120,7 @@ fn value(expression: &Expression) -> Result<Value, String> {
 }
 
 /// A number may be NaN, which no comparison calls equal.
-fn shown(value: &Result<Value, String>) -> String {
+fn shown(value: &Result<Value, Failure>) -> String {
     format!("{value:?}")
 }
 

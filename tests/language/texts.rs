@@ -107,6 +107,26 @@ fn texts() -> Vec<String> {
         "test -f x && needs.a == 'b' && [ -f a ]",
         "test -f x | needs.a;",
         "needs.test.result == 'success' # x",
+        "# needs.a == 'b'\ntest -f x",
+        "# a\n# (true) == b\nenv.x",
+        "foo() | succes()",
+        "foo()&&failur()|x",
+        "a b()",
+        "\u{e9}success()",
+        "grep -q 'failure()' log",
+        "grep -q \"failure()\" log",
+        "grep -q \"it's failure()\" log",
+        "grep -q \"it\\\"s failure()\" log",
+        "true # failure()",
+        "true;#failure()",
+        "case x in (true) == ;; esac",
+        "(( 1 < n ))",
+        "((1 <= 2) && (2 < 3))",
+        ". <(echo true)",
+        "ls @(success|failure)",
+        "function failure { true; }; failure",
+        "'a'#needs.x",
+        "'a' # 'b",
         "{{ needs.a }}",
         "${ needs.a }",
         "inputs.b ? true : false",
@@ -205,9 +225,14 @@ fn expressions() -> Vec<String> {
         "${{ 'a }}' }}",
         "x ${{ env.A }} ${{ '${{' }} y",
         "${{ env.A }} && ${{ env.B }}",
+        "${{ env.A }} ${{",
+        "always() ${{",
+        "grep '${{ env.A }}' failure()",
         "${{ nixactions.workspace }}/a",
         "${{ nixactions.workspace }}/../a",
         "/${{ env.A }}",
+        "$NIXACTIONS_WORKSPACE/${{ env.A }}",
+        "$GITHUB_WORKSPACE/${{",
         "./${{ env.A }}/b//c",
         "${{ env.A }}..",
         "..${{ env.A }}/..",
@@ -298,8 +323,9 @@ fn expressions() -> Vec<String> {
         texts.push(format!("${{{{ {open}true{close} }}}}"));
     }
     for blanks in [1900, 2000] {
-        texts.push(format!("true;{}env.x \"", " ".repeat(blanks)));
-        texts.push(format!("true '{}'; env.x \"", "x".repeat(blanks)));
+        texts.push(format!("true&&{}env.x \"", " ".repeat(blanks)));
+        texts.push(format!("true '{}' && env.x \"", "x".repeat(blanks)));
+        texts.push(format!("true '{}failure()' && env.x", "x".repeat(blanks)));
     }
     for words in [2000, 2001] {
         texts.push(format!("${{{{ {} }}}}", vec!["env"; words].join("||")));

@@ -66,18 +66,46 @@ impl Condition {
     }
 }
 
+/// The longest text in which quotes and comments are told from the rest, in bytes. Nix has no more
+/// room for its regular expressions.
+const QUOTES_MAX: usize = 2000;
+
+/// Returns a text with `'` in place of all that is quoted, without comments, and with plain spaces
+/// for other blanks. Nix does the same (nix/condition-hints.nix).
+pub fn without_quotes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let is_word = !(plain.is_empty() || plain.ends_with(' '));
+        let end = match c {
+            _ if text.len() > QUOTES_MAX => None,
+            '\'' | '"' => rest[1..].find(c).map(|at| at + 2),
+            '#' if !is_word => Some(rest.find('\n').unwrap_or(rest.len())),
+            _ => None,
+        };
+        plain.push(match (c, end) {
+            ('#', Some(_)) => ' ',
+            (_, Some(_)) => '\'',
+            (c, None) if c.is_ascii_whitespace() || c == '\u{b}' => ' ',
+            (c, None) => c,
+        });
+        rest = &rest[end.unwrap_or(c.len_utf8())..];
+    }
+    plain
+}
+
 /// Returns whether a status function is called in a text: its name stands there as a word of its
-/// own, in any case, before `()`.
+/// own, in any case, before `()`, outside of quotes and comments.
 pub fn calls_status(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
+    let text = without_quotes(text).to_ascii_lowercase();
     STATUS_FUNCTIONS.iter().any(|function| {
         text.match_indices(function).any(|(at, _)| {
             let before = text[..at].chars().next_back();
-            let after = text[at + function.len()..].trim_start();
-            !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+            let after = text[at + function.len()..].trim_start_matches(' ');
+            !before.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
                 && after
                     .strip_prefix('(')
-                    .is_some_and(|rest| rest.trim_start().starts_with(')'))
+                    .is_some_and(|rest| rest.trim_start_matches(' ').starts_with(')'))
         })
     })
 }
@@ -108,7 +136,18 @@ mod tests {
         assert_eq!(parse(" failure() "), Condition::Failure);
         assert_eq!(parse("ALWAYS()"), Condition::Always);
         assert_eq!(parse("!Cancelled()"), expression("!Cancelled()", 0, true));
-        for bash in ["test -f x", "my_success() { :; }; my_success", "[ ${A} ]"] {
+        assert_eq!(
+            parse("\u{e9}success()"),
+            expression("\u{e9}success()", 0, true)
+        );
+        for bash in [
+            "test -f x",
+            "my_success() { :; }; my_success",
+            "[ ${A} ]",
+            "grep -q 'failure()' log",
+            "grep -q \"it's failure()\" log",
+            "true # failure()",
+        ] {
             assert_eq!(parse(bash), Condition::Bash(bash.to_owned()));
         }
         assert!(!parse("always() && true").implies_success());

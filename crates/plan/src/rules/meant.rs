@@ -1,14 +1,15 @@
 //! Signs in bash that its author meant an expression. Nix looks for the same
-//! (nix/condition-signs.nix); a test holds that both take the same texts.
+//! (nix/condition-hints.nix); a test holds that both take the same texts.
 //!
-//! Only a place where a command begins is looked at, outside of quotes, comments and `[[ ]]`: there
-//! a context, a literal or a function of expressions is a command that is not there, and the step
-//! would be skipped without a word.
+//! Only a place where a command begins is looked at: there a context, a literal or a function of
+//! expressions is a command that is not there, and the step would be skipped without a word. A text
+//! with a sign that no expression has, such as `;` or `$`, is meant as bash and is not looked at.
 
+use nixactions_core::conditions::without_quotes;
 use nixactions_expression::{CONTEXTS, Function, STATUS_FUNCTIONS};
 
-/// The longest text that is looked at.
-const BYTES_MAX: usize = 2000;
+/// Signs that stand in bash and not in expressions.
+const OF_BASH: [&str; 10] = [";", "$", "\\", "@", "{", "}", "<<", "<(", "((", "[["];
 
 /// A sign at the place where a command begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,61 +24,29 @@ pub(super) enum Meant {
 
 /// Returns the first sign that a text of bash is meant to be an expression.
 pub(super) fn meant(text: &str) -> Option<Meant> {
-    if text.len() > BYTES_MAX {
+    let plain = without_quotes(text).to_ascii_lowercase();
+    let plain = without_braces(plain.trim_matches(' '));
+    // Quotes in an inner command would end the quotes around it.
+    let has_command = text.contains("$(") || text.contains('`');
+    if has_command || OF_BASH.iter().any(|sign| plain.contains(sign)) {
         return None;
     }
-    let plain = plain(text).to_ascii_lowercase().replace("&&", ";");
-    plain.split([';', '|']).find_map(|piece| sign(start(piece)))
+    let plain = plain.replace("&&", "|");
+    plain.split('|').find_map(|piece| sign(start(piece)))
 }
 
-/// Returns a text with `'` for all that is quoted, and without comments and tests in `[[ ]]`.
-fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let inner = &rest[c.len_utf8()..];
-        let (length, shown) = match c {
-            '\'' => (inner.find('\'').map(|at| at + 2), "'"),
-            '"' => (quote_end(inner).map(|at| at + 2), "'"),
-            '\\' => (inner.chars().next().map(|c| 1 + c.len_utf8()), "_"),
-            '[' if rest.starts_with("[[ ") => (rest.find("]]").map(|at| at + 2), "_"),
-            c if is_blank(c) && inner.starts_with('#') => {
-                (Some(1 + inner.find('\n').unwrap_or(inner.len())), " ")
-            }
-            _ => (None, ""),
-        };
-        match length {
-            Some(length) => {
-                plain.push_str(shown);
-                rest = &rest[length..];
-            }
-            None => {
-                plain.push(if is_blank(c) { ' ' } else { c });
-                rest = &rest[c.len_utf8()..];
-            }
-        }
-    }
-    plain
-}
-
-fn is_blank(c: char) -> bool {
-    c.is_ascii_whitespace() || c == '\u{b}'
-}
-
-/// Returns where a text in double quotes ends.
-fn quote_end(text: &str) -> Option<usize> {
-    let mut is_escaped = false;
-    text.bytes().position(|byte| {
-        let ends = byte == b'"' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        ends
-    })
+/// Returns a text without the braces around it that are nearly those of an expression.
+fn without_braces(plain: &str) -> &str {
+    [("{{", "}}"), ("${ ", "}")]
+        .into_iter()
+        .find_map(|(open, close)| plain.strip_prefix(open)?.strip_suffix(close))
+        .unwrap_or(plain)
 }
 
 /// Returns a command without the signs that stand before it in bash or in an expression.
 fn start(piece: &str) -> &str {
     let mut rest = piece;
-    while let Some(next) = ["{{", "${ ", "not ", "(", "!", " "]
+    while let Some(next) = ["not ", "(", "!", " "]
         .into_iter()
         .find_map(|sign| rest.strip_prefix(sign))
     {
@@ -110,7 +79,8 @@ fn sign(command: &str) -> Option<Meant> {
         return status.map(Meant::Status);
     }
     let number = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let is_number = word.is_empty() && number.len() < rest.len();
+    let digits = &rest[..rest.len() - number.len()];
+    let is_number = word.is_empty() && digits.bytes().any(|byte| byte.is_ascii_digit());
     let compared = match word {
         "true" | "false" | "null" => rest,
         "" if is_number => number,
@@ -134,16 +104,22 @@ mod tests {
             "test -f x",
             "[ \"$A\" = b ]",
             "[[ $A == env.x && -f needs.txt ]] && true",
+            "[[ a == b ]] && env.sh",
+            "(( 1 < n ))",
+            "((1 <= 2))",
             "./needs.sh || ./env.sh",
             "grep env.py f",
             "command env.sh",
             "ls (env.py",
             "echo 'a; needs.x' \"b && inputs.c\" \\; env.sh",
-            "true # needs.a; needs.b",
+            "echo \"$(cat \"a && needs.x\")\" && env.sh",
+            "true # needs.a && needs.b",
+            "# needs.a == 'b' && (true)\ntest -f x",
             "env A=b true",
             "join() { true; }; join a",
             "format () { true; }",
             "needs[0]=x",
+            "env['a']=b",
             "env['a']=b; env[\"b\"]+=c",
             "true > file",
             "\"$program\" > file && 'x' = y",
@@ -152,9 +128,15 @@ mod tests {
             "x=$(success)",
             "true -- always",
             "not_env.sh",
+            "case x in (true) == ;; success) true;; esac",
+            "case $x in\n  (true|false) true ;;\nesac",
+            ". <(echo true)",
+            "ls @(success|failure)",
+            "function failure { true; }; failure",
+            "$env.x",
+            "{ env.sh; } && true",
         ] {
             assert_eq!(meant(text), None, "{text}");
         }
-        assert_eq!(meant(&format!("needs.a{}", " ".repeat(BYTES_MAX))), None);
     }
 }
