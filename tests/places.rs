@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 on_managers!(things_may_lie_anywhere on embedded_252, embedded_262, system_252, system_257, system_262, user_252, user_262);
 on_managers!(a_workspace_that_cannot_be_mounted_is_a_copy on embedded_262, system_252, system_262);
+on_managers!(a_large_repository_behind_a_link_is_mounted on embedded_262, system_252, system_262);
 on_managers!(paths_are_short_and_the_same_in_every_run on embedded_257, embedded_262, system_252, system_257, system_262, user_262);
 
 const NONE: [&str; 0] = [];
@@ -216,6 +217,32 @@ fn a_workspace_that_cannot_be_mounted_is_a_copy(manager: &Manager) {
             .contains("the workspace is a copy of the source tree")
     });
     assert!(told, "{run}");
+}
+
+/// The target of a link counts like the tree itself, and its copy has no privileges.
+fn a_large_repository_behind_a_link_is_mounted(manager: &Manager) {
+    let state = manager.dir().join("state").display().to_string();
+    as_root(
+        manager,
+        "mkdir $1; mount -t tmpfs -o mode=755 tmpfs $1",
+        &[&state],
+    );
+    let source = "git init -q whole; mkdir whole/.git/many; cp -r whole part; git init -q bytes
+        (cd whole/.git/many; for f in $(seq $1); do echo $f > $f; done; cp /bin/true 1; chmod 6755 1)
+        mv whole/.git repository; ln -s $PWD/repository whole/.git
+        rmdir part/.git/many; ln -s $PWD/repository/many part/.git/many
+        truncate -s 17M large; ln -s $PWD/large bytes/.git/large
+        cp /bin/true rights; chmod 6755 rights; ln -s $PWD/rights bytes/.git/rights";
+    manager
+        .command(&["bash", "-ec", source, "bash", &FILES.to_string()])
+        .ok();
+    let script = "if mountpoint -q .; then echo TYPE=mount; else echo TYPE=copy; fi; find . -perm /6000 -type f";
+    let plan = json!({ "version": 1, "name": "linked", "jobs": { "j": bash(script) } });
+    for tree in ["whole", "part", "bytes"] {
+        let arguments = [format!("--source={tree}"), format!("--state-dir={state}")];
+        let run = manager.run(&plan, &arguments).exits(0);
+        assert_eq!(run.lines("j"), ["TYPE=mount"], "{tree}: {run}");
+    }
 }
 
 fn paths_are_short_and_the_same_in_every_run(manager: &Manager) {

@@ -19,6 +19,9 @@ on_managers!(the_state_directory_is_no_part_of_the_source on system_252, system_
 on_managers!(a_tree_that_changes_during_its_copy_leaks_nothing on embedded, embedded_262, system_252, system_262);
 on_managers!(another_users_link_leads_root_to_no_other_source on embedded, system_252, system_262);
 
+on_managers!(root_shows_jobs_only_what_the_owner_of_a_tree_may_read on embedded, system_252, system_262);
+on_managers!(private_files_of_the_owner_of_a_tree_are_in_its_copy on embedded, system_252, system_262);
+
 const NONE: [&str; 0] = [];
 
 /// Makes repositories by a script, in a directory of the test's own.
@@ -340,6 +343,77 @@ fn another_users_link_leads_root_to_no_other_source(manager: &Manager) {
         );
         assert_eq!(said.contains("link of user 1234"), !starts, "{said}");
         assert!(!said.contains("TOPSECRET"), "{said}");
+    }
+}
+
+/// The tree, its repository, or a link in it leads to files of others.
+fn root_shows_jobs_only_what_the_owner_of_a_tree_may_read(manager: &Manager) {
+    make(
+        manager,
+        "others",
+        r#"chmod 755 .; mkdir public; echo TOPSECRET > public/key; chmod 600 public/key
+        mkdir public/below; echo TOPSECRET > public/below/key; chmod 700 public/below
+        new shared; chmod 2775 shared; ln -s $PWD/public shared/.git/x
+        mkdir place; echo TOPSECRET > place/root; echo TOPSECRET > place/other; chmod 600 place/*
+        new linked; ln -s $PWD/place linked/.git/x; chown -hR 1234:1234 linked place
+        chown root:root place/root; chown 1235:1235 place/other
+        mkdir plain; new listed; for tree in plain listed; do
+            echo TOPSECRET > $tree/root; mkdir $tree/below; echo TOPSECRET > $tree/below/key
+            chown -hR 1234:1234 $tree; chown root:root $tree/root $tree/below; chmod 600 $tree/root; chmod 700 $tree/below
+        done; chmod 755 listed/below; chown root:root listed/below/key; chmod 600 listed/below/key"#,
+    );
+    for (tree, told) in [
+        ("shared", &["`.git/x/below`", "`.git/x/key`"][..]),
+        ("linked", &["`.git/x/other`", "`.git/x/root`"]),
+        ("plain", &["`below`", "`root`"]),
+        ("listed", &["`below/key`", "`root`"]),
+    ] {
+        let script = "grep -r TOPSECRET . && exit 1; ls -A";
+        let run = manager.run(&plan(script), &[format!("--source=others/{tree}")]);
+        assert!(!run.lines("j").join(" ").contains("TOPSECRET"), "{run}");
+        let run = run.exits(0);
+        for path in told {
+            assert!(run.stderr.contains(path), "{tree} {path}: {run}");
+        }
+    }
+}
+
+/// Files that only the owner or the group of a tree or of its repository may read belong to it,
+/// whether it lies in a private place, in a linked worktree, or in a mount point of root.
+fn private_files_of_the_owner_of_a_tree_are_in_its_copy(manager: &Manager) {
+    make(
+        manager,
+        "owned",
+        r#"chmod 755 .; mkdir private; chmod 700 private; umask 077; cd private; new own; echo key > own/key; cd ..
+        new users; echo key > users/key; chown -R 1234:1234 users
+        new group; echo key > group/key; chgrp -R 1234 group; chmod 750 group; chmod 640 group/key; chown 1235 group/key
+        new mount; echo key > mount/key; chown -R 1234:1234 mount; chown root:root mount; chmod 755 mount
+        new base; git -C base worktree add -q ../tree; echo key > tree/key
+        new super; git -C super -c protocol.file.allow=always submodule add -q file://$PWD/base sub; echo key > super/key
+        git -C super add sub; git -C super commit -qm super; chown -R 1234:1234 super"#,
+    );
+    for (tree, name) in [
+        ("private/own", "own"),
+        ("users", "users"),
+        ("group", "group"),
+        ("mount", "mount"),
+        ("tree", "base"),
+        ("super", "super"),
+    ] {
+        let script = "git log -1 --format=%s; git status --porcelain | grep -v '?? key' || true; git fsck; cat key; if [ -e sub ]; then git -C sub log --format=%s; fi";
+        let run = manager
+            .run(&plan(script), &[format!("--source=owned/{tree}")])
+            .exits(0);
+        let lines = run.lines("j");
+        let mut lines: Vec<_> = lines
+            .iter()
+            .filter(|line| !line.contains("hecking"))
+            .collect();
+        if tree == "super" {
+            assert_eq!(lines.pop(), Some(&"base"), "{run}");
+        }
+        assert_eq!(lines, [&name, &"key"], "{run}");
+        assert!(!run.stderr.contains("left out"), "{run}");
     }
 }
 

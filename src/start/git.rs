@@ -6,25 +6,28 @@
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
     os::{
         fd::AsFd as _,
-        unix::{ffi::OsStrExt, fs::PermissionsExt as _},
+        unix::{
+            ffi::OsStrExt,
+            fs::{OpenOptionsExt as _, PermissionsExt as _},
+        },
     },
     path::{Component, Path, PathBuf},
-    rc::Rc,
 };
 
 use super::{
     command::Reader,
-    links::{Links, Tree},
-    place::Place,
+    links::{self, Links},
+    place::{Place, Tree},
     repository::{self, Repository},
     source::SourceError,
 };
 use crate::{
     interrupts::Mark,
-    store::{Copied, ModePolicy, Modes, StoreError, TreeCopy},
+    store::{Allowed, Copied, ModePolicy, StoreError, TreeCopy},
 };
 
 /// The name of a repository in its tree: a directory, or a file that names one.
@@ -41,6 +44,8 @@ const OF_WORKTREE: [&str; 6] = [
 ];
 /// The files that tie a linked worktree to its place.
 const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "modules"];
+/// The size of the buffer between two files, in bytes.
+const BUFFER: usize = 128 << 10;
 
 /// The contents of a source tree to copy.
 #[derive(Debug, Default)]
@@ -54,7 +59,7 @@ pub(super) struct Listed {
     /// the file's directory.
     pub inside: Vec<(PathBuf, PathBuf)>,
     /// The links out of the tree's repositories. The copy gets their targets instead.
-    pub links: Vec<(PathBuf, Rc<Place>)>,
+    pub links: Vec<(PathBuf, links::Target)>,
     /// Notes for the caller.
     pub notes: Vec<String>,
     /// The mark of a signal, which ends git.
@@ -72,10 +77,12 @@ pub(super) struct Outside {
     tree: PathBuf,
     /// Its repository.
     repository: Place,
+    /// The files that the copy of the repository may hold.
+    allowed: Allowed,
     /// The shared repository, if this one is of a linked worktree.
     shared: Option<Place>,
     /// The links out of these repositories, relative to the copied one.
-    links: Vec<(PathBuf, Rc<Place>)>,
+    links: Vec<(PathBuf, links::Target)>,
 }
 
 impl Listed {
@@ -102,7 +109,12 @@ impl Listed {
             Reader::Caller => Reader::of(&directory),
             Reader::Owner(..) => above,
         };
-        let repository = Repository::of(&directory, reader, &self.mark)?;
+        let links = Tree {
+            root: root.path(),
+            own: &self.state,
+            owner: directory.owner(),
+        };
+        let repository = Repository::of(&directory, links, reader, &self.mark)?;
         if let Repository::Foreign(found) = &repository {
             return self.add_plainly(&directory, tree, found);
         }
@@ -168,31 +180,37 @@ impl Listed {
             Repository::None | Repository::Foreign(_) => {}
             Repository::Here(found) => {
                 self.paths.push(place.clone());
-                let links = self.links_of(root, directory, &found);
+                let links = self.links_of(root, &found);
                 let in_tree = links
                     .into_iter()
                     .map(|(link, found)| (place.join(link), found));
                 self.links.extend(in_tree);
             }
-            Repository::At(found) => {
-                let is_link = fs::symlink_metadata(directory.open_path().join(GIT))
-                    .is_ok_and(|meta| meta.file_type().is_symlink());
-                match found.path().strip_prefix(root.path()) {
-                    Ok(inside) if !is_link => {
-                        let up = tree
-                            .components()
-                            .map(|_| Component::ParentDir)
-                            .collect::<PathBuf>();
-                        self.inside.push((place, up.join(inside)));
-                    }
-                    _ => self.add_outside(root, directory, tree, found),
+            Repository::At(found) => match found.path().strip_prefix(root.path()) {
+                Ok(inside) => {
+                    let up = tree
+                        .components()
+                        .map(|_| Component::ParentDir)
+                        .collect::<PathBuf>();
+                    self.inside.push((place, up.join(inside)));
                 }
+                // Its owner has made it name the tree.
+                Err(_) => self.add_outside(root, directory, tree, (found.allowed(None), found)),
+            },
+            Repository::Linked(found, allowed) => {
+                self.add_outside(root, directory, tree, (allowed, found));
             }
         }
     }
 
     /// Adds the repository of a tree that lies outside.
-    fn add_outside(&mut self, root: &Place, directory: &Place, tree: &Path, repository: Place) {
+    fn add_outside(
+        &mut self,
+        root: &Place,
+        directory: &Place,
+        tree: &Path,
+        (allowed, repository): (Allowed, Place),
+    ) {
         let shared = repository::shared(&repository);
         // The references of all worktrees are in one stack of tables (git-refs(1)).
         if shared.as_ref().is_some_and(repository::has_tables) {
@@ -204,31 +222,27 @@ impl Listed {
             ));
             return;
         }
-        let mut links = self.links_of(root, directory, &repository);
+        let mut links = self.links_of(root, &repository);
         if let Some(shared) = &shared {
-            let of_shared = self.links_of(root, directory, shared).into_iter();
+            let of_shared = self.links_of(root, shared).into_iter();
             links.extend(of_shared.filter(|(link, _)| !is_one_of(link, &OF_WORKTREE)));
             links.retain(|(link, _)| !is_one_of(link, &TIES));
         }
         self.outside.push(Outside {
             tree: tree.to_owned(),
             repository,
+            allowed,
             shared,
             links,
         });
     }
 
     /// Returns the links out of a repository of a tree. Notes those that jobs do not see.
-    fn links_of(
-        &mut self,
-        root: &Place,
-        directory: &Place,
-        repository: &Place,
-    ) -> Vec<(PathBuf, Rc<Place>)> {
+    fn links_of(&mut self, root: &Place, repository: &Place) -> Vec<(PathBuf, links::Target)> {
         let tree = Tree {
             root: root.path(),
-            owner: directory.owner(),
             own: &self.state,
+            owner: repository.owner(),
         };
         let links = Links::of(repository, tree);
         self.notes.extend(links.refused.into_iter().map(|refused| {
@@ -261,24 +275,27 @@ impl Listed {
     }
 
     /// Adds the repositories to a copy of the tree that need more than a plain copy. The tree may
-    /// have changed since it was listed, so no link in the copy is followed.
+    /// have changed since it was listed, so no link in the copy is followed. What lies in a
+    /// directory that the copy does not have is left out with it.
     pub fn complete(
         &self,
         copy: &Place,
-        modes: &mut Modes,
+        copied: &mut Copied,
         mark: &Mark,
     ) -> Result<(), SourceError> {
-        for (file, target) in &self.inside {
-            let text = [b"gitdir: ", target.as_os_str().as_bytes(), b"\n"].concat();
-            let place = Target::of(copy, file)?;
-            place.remove_file()?;
-            fs::write(&place.open, text).map_err(|error| place.failed("write", error))?;
+        for (file, repository) in &self.inside {
+            let Some(target) = Target::of(copy, file)? else {
+                continue;
+            };
+            let text = [b"gitdir: ", repository.as_os_str().as_bytes(), b"\n"].concat();
+            target.remove_file()?;
+            fs::write(&target.open, text).map_err(|error| target.failed("write", error))?;
         }
         for (link, found) in &self.links {
-            replace_link(found, copy, link, modes, mark)?;
+            replace_link(found, copy, link, copied, mark)?;
         }
         for outside in &self.outside {
-            put_together(outside, copy, modes, mark)?;
+            put_together(outside, copy, copied, mark)?;
         }
         Ok(())
     }
@@ -301,18 +318,21 @@ struct Target {
 }
 
 impl Target {
-    fn of(copy: &Place, relative: &Path) -> Result<Self, SourceError> {
+    /// Returns a place in the copy. Returns `None` if its directory does not exist.
+    fn of(copy: &Place, relative: &Path) -> Result<Option<Self>, SourceError> {
         let path = copy.path().join(relative);
         let above = relative.parent().unwrap_or(Path::new(""));
-        let directory = copy
-            .below(above)
-            .map_err(|error| SourceError::Copy(StoreError::io("open", &path, error)))?;
+        let directory = match copy.below(above) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(SourceError::Copy(StoreError::io("open", &path, error))),
+        };
         let name = relative.file_name().unwrap_or_default();
-        Ok(Self {
+        Ok(Some(Self {
             open: directory.open_path().join(name),
             path,
             _directory: directory,
-        })
+        }))
     }
 
     fn failed(&self, action: &'static str, error: io::Error) -> SourceError {
@@ -339,39 +359,66 @@ impl Target {
 
 /// Replaces a link by its target.
 fn replace_link(
-    found: &Place,
+    found: &links::Target,
     copy: &Place,
     link: &Path,
-    modes: &mut Modes,
+    all: &mut Copied,
     mark: &Mark,
 ) -> Result<(), SourceError> {
-    let target = Target::of(copy, link)?;
+    let Some(target) = Target::of(copy, link)? else {
+        return Ok(());
+    };
     target.remove_file()?;
-    if found.is_file() {
-        let copied = fs::copy(found.open_path(), &target.open)
-            .and_then(|_| open_mode(&target.open))
+    if found.place.is_file() {
+        let copied = copy_file(&found.place, &target.open, mark)
             .map_err(|error| target.failed("replace", error))?;
-        modes.0.extend(copied.map(|mode| (link.to_owned(), mode)));
+        add(all, copied, link);
         return Ok(());
     }
     let directory = target.create_directory()?;
     let copied = TreeCopy {
         stop: Some(mark.raw()),
-        opened: Some(found.as_fd()),
-        ..TreeCopy::new(found.path(), directory.path(), ModePolicy::Open)
+        opened: Some(found.place.as_fd()),
+        allowed: allowed(found.allowed),
+        ..TreeCopy::new(found.place.path(), directory.path(), ModePolicy::Open)
     }
     .all()
     .map_err(SourceError::Copy)?;
-    add_modes(modes, copied, link);
+    add(all, copied, link);
     Ok(())
 }
 
-/// Lets others read a copied file. Returns the real mode where that is another one.
-fn open_mode(path: &Path) -> io::Result<Option<u32>> {
-    let real = fs::symlink_metadata(path)?.permissions().mode() & 0o7777;
-    let open = real | 0o444;
-    fs::set_permissions(path, fs::Permissions::from_mode(open))?;
-    Ok((open != real).then_some(real))
+/// Copies a file, so that others can read the copy.
+fn copy_file(from: &Place, to: &Path, mark: &Mark) -> io::Result<Copied> {
+    let mut from = File::open(from.open_path())?;
+    let real = from.metadata()?.permissions().mode() & 0o777;
+    let open = real | if real & 0o100 == 0 { 0o444 } else { 0o555 };
+    let mut to = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(open)
+        .open(to)?;
+    let mut copied = Copied {
+        entries: 1,
+        ..Copied::default()
+    };
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        mark.check()
+            .map_err(|_| io::Error::from(io::ErrorKind::Interrupted))?;
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        to.write_all(&buffer[..count])?;
+        copied.bytes += count as u64;
+    }
+    // The umask has cut the mode.
+    to.set_permissions(fs::Permissions::from_mode(open))?;
+    if open != real {
+        copied.modes.0.insert(PathBuf::new(), real);
+    }
+    Ok(copied)
 }
 
 /// Makes an independent repository from one that lies outside, or from that of a worktree and the
@@ -379,20 +426,23 @@ fn open_mode(path: &Path) -> io::Result<Option<u32>> {
 fn put_together(
     outside: &Outside,
     copy: &Place,
-    modes: &mut Modes,
+    all: &mut Copied,
     mark: &Mark,
 ) -> Result<(), SourceError> {
     let place = &outside.tree.join(GIT);
-    let target = Target::of(copy, place)?.create_directory()?;
+    let Some(target) = Target::of(copy, place)? else {
+        return Ok(());
+    };
+    let target = target.create_directory()?;
     let failed =
         |action, path: &Path, error| SourceError::Copy(StoreError::io(action, path, error));
     // The repository of a submodule is complete.
     let shared = outside.shared.as_ref();
     let parts = shared
-        .map(|shared| (shared, &OF_WORKTREE[..]))
+        .map(|shared| (shared, shared.allowed(None), &OF_WORKTREE[..]))
         .into_iter()
-        .chain([(&outside.repository, &TIES[..])]);
-    for (from, without) in parts {
+        .chain([(&outside.repository, outside.allowed, &TIES[..])]);
+    for (from, may_hold, without) in parts {
         let entries =
             fs::read_dir(from.open_path()).map_err(|error| failed("read", from.path(), error))?;
         let names = entries
@@ -402,14 +452,15 @@ fn put_together(
         let copied = TreeCopy {
             stop: Some(mark.raw()),
             opened: Some(from.as_fd()),
+            allowed: allowed(may_hold),
             ..TreeCopy::new(from.path(), target.path(), ModePolicy::Open)
         }
         .named(&names)
         .map_err(SourceError::Copy)?;
-        add_modes(modes, copied, place);
+        add(all, copied, place);
     }
     for (link, found) in &outside.links {
-        replace_link(found, copy, &place.join(link), modes, mark)?;
+        replace_link(found, copy, &place.join(link), all, mark)?;
     }
     // The repository may have been bare, or have named another tree. git would write through a
     // link.
@@ -447,12 +498,28 @@ fn is_one_of(path: &Path, names: &[&str]) -> bool {
         .any(|name| first == Some(Component::Normal(OsStr::new(name))))
 }
 
-/// Adds the modes of a copied part of the tree.
-fn add_modes(modes: &mut Modes, copied: Copied, place: &Path) {
-    let copied = copied.modes.0.into_iter();
-    modes
+/// Adds a copied part of the tree.
+fn add(all: &mut Copied, part: Copied, place: &Path) {
+    let place = |path: PathBuf| match path.as_os_str().is_empty() {
+        true => place.to_owned(),
+        false => place.join(path),
+    };
+    let modes = part.modes.0.into_iter();
+    all.modes
         .0
-        .extend(copied.map(|(path, mode)| (place.join(path), mode)));
+        .extend(modes.map(|(path, mode)| (place(path), mode)));
+    let skipped = part.skipped.into_iter();
+    all.skipped
+        .extend(skipped.map(|(path, kind)| (place(path), kind)));
+    all.withheld.extend(part.withheld.into_iter().map(place));
+    all.entries += part.entries;
+    all.bytes += part.bytes;
+}
+
+/// Returns the files that a copy may hold. Root can read all. Another user sees only what that user
+/// may see.
+pub(super) fn allowed(allowed: Allowed) -> Option<Allowed> {
+    nix::unistd::geteuid().is_root().then_some(allowed)
 }
 
 /// Returns whether a repository borrows objects from another one, which jobs may not see

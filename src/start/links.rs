@@ -1,10 +1,9 @@
 //! Finds the parts of a repository that are links out of it, such as a shared `objects`. A job sees
 //! only the copy of the source tree, so the copy gets the targets of such links instead.
 //!
-//! A tree may be hostile, and root may copy it. So a link is followed only to a place that belongs
-//! to the tree's owner. If that is root, everybody must be able to read the place as well, or it
-//! must lie in the source. Each target is
-//! opened once, and the copy is of the place that was checked. The caller learns of the others.
+//! A tree may be hostile, and root may copy it. So a link is followed only to a place that the tree
+//! may show ([`Place::shown_by`]). Each target is opened once, and the copy is of the place that
+//! was checked. The caller learns of the others.
 
 use std::{
     fs, io,
@@ -14,7 +13,8 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::place::Place;
+use super::place::{Place, Tree};
+use crate::store::Allowed;
 
 /// The most links that are followed in one repository. Each has a file descriptor until it is
 /// copied.
@@ -26,29 +26,12 @@ const DEPTH_MAX: usize = 40;
 /// The most links that are told.
 const REFUSED_MAX: usize = 10;
 
-/// The source tree that a repository belongs to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tree<'a> {
-    /// The root of the whole source.
-    pub root: &'a Path,
-    /// The user who owns the tree.
-    pub owner: u32,
-    /// The directory of nixactions' own state, which is never copied.
-    pub own: &'a Path,
-}
-
-impl Tree<'_> {
-    /// Returns whether the tree may link to a place: the place belongs to the tree's owner. If that
-    /// is root, whom others may have misled, everybody may also read the place, or the place is in
-    /// the source itself.
-    pub fn may_link_to(&self, place: &Place) -> bool {
-        let path = place.path();
-        let is_source = path.starts_with(self.root);
-        let is_state = path.starts_with(self.own) || self.own.starts_with(path);
-        !is_state
-            && place.owner() == self.owner
-            && (self.owner != 0 || is_source || place.is_public())
-    }
+/// The target of a link.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub place: Rc<Place>,
+    /// The files that its copy may hold.
+    pub allowed: Allowed,
 }
 
 /// The links of a repository.
@@ -56,7 +39,7 @@ impl Tree<'_> {
 pub(super) struct Links {
     /// The links to be replaced, relative to the repository, each with its target. A link in the
     /// target of another one comes after that one.
-    pub followed: Vec<(PathBuf, Rc<Place>)>,
+    pub followed: Vec<(PathBuf, Target)>,
     /// The links that jobs cannot follow, each with the reason.
     pub refused: Vec<String>,
 }
@@ -135,10 +118,10 @@ impl Links {
                 &format!("leads to `{to}`, which is not a plain file"),
             );
         }
-        if !tree.may_link_to(&found) {
+        let Some(allowed) = found.shown_by(tree) else {
             let why = format!("leads to `{to}`, which the tree may not show to jobs");
             return self.refuse(&path, &why);
-        }
+        };
         if searched.base.path().starts_with(found.path()) {
             return self.refuse(&path, &format!("leads to `{to}`, which contains it"));
         }
@@ -149,7 +132,11 @@ impl Links {
             );
         }
         let copy = searched.copy.join(name);
-        self.followed.push((copy.clone(), Rc::clone(&found)));
+        let target = Target {
+            place: Rc::clone(&found),
+            allowed,
+        };
+        self.followed.push((copy.clone(), target));
         if found.is_directory() {
             let target = Searched {
                 directory: &found,
@@ -248,14 +235,14 @@ mod tests {
         let repository = Place::find(&repository).unwrap();
         let tree = Tree {
             root: &path("tree"),
-            owner: repository.owner(),
             own: &state,
+            owner: repository.owner(),
         };
         let links = Links::of(&repository, tree);
         let mut followed: Vec<_> = links
             .followed
             .iter()
-            .map(|(at, found)| (at.to_str().unwrap(), found.path().to_owned()))
+            .map(|(at, found)| (at.to_str().unwrap(), found.place.path().to_owned()))
             .collect();
         followed.sort();
         let expected = [

@@ -3,7 +3,7 @@
 //! Root copies the source trees of other users. Such a user may change what lies at a path between
 //! a check and the copy. So root opens each place once, checks the open file, and copies from it.
 //!
-//! Knows nothing of git.
+//! Knows nothing of git's files.
 
 use std::{
     ffi::OsStr,
@@ -17,7 +17,18 @@ use rustix::{
     io::Errno,
 };
 
-use crate::store::DirectoryId;
+use crate::store::{Allowed, DirectoryId};
+
+/// The source tree that links belong to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tree<'a> {
+    /// The root of the whole source.
+    pub root: &'a Path,
+    /// The directory of nixactions' own state, which is never copied.
+    pub own: &'a Path,
+    /// The user who owns the repository with the links, or the tree with a link `.git`.
+    pub owner: u32,
+}
 
 /// An open file or directory. It can be read by [`Self::open_path`], whatever happens to its path.
 #[derive(Debug)]
@@ -115,6 +126,40 @@ impl Place {
     /// Returns whether it is a plain file.
     pub fn is_file(&self) -> bool {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::RegularFile
+    }
+
+    /// Returns the files that a copy of it may hold, if a person or the owner of the place has
+    /// named it: those of its owner, and those that its group or everybody may read. A tree may lie
+    /// in a directory of root, such as a mount point, so the owner of its repository counts too.
+    pub fn allowed(&self, repository: Option<&Self>) -> Allowed {
+        let other = repository.unwrap_or(self);
+        Allowed::Of {
+            users: [self.stat.st_uid, other.stat.st_uid],
+            groups: Some([self.stat.st_gid, other.stat.st_gid]),
+        }
+    }
+
+    /// Returns the files that a copy of it may hold if a link in a tree leads here, or `None` if
+    /// the link may not be followed.
+    ///
+    /// The place must belong to the tree's owner. Other users may be able to write into a tree of
+    /// root, and could link to any private place. So of root's places outside of the source, only
+    /// those are shown that everybody may read.
+    pub fn shown_by(&self, tree: Tree<'_>) -> Option<Allowed> {
+        let is_state = self.path.starts_with(tree.own) || tree.own.starts_with(&self.path);
+        if is_state || self.owner() != tree.owner {
+            return None;
+        }
+        if self.path.starts_with(tree.root) {
+            return Some(self.allowed(None));
+        }
+        match tree.owner {
+            0 => self.is_public().then_some(Allowed::Public),
+            user => Some(Allowed::Of {
+                users: [user; 2],
+                groups: None,
+            }),
+        }
     }
 
     /// Returns whether everybody may read it.

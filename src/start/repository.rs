@@ -3,7 +3,7 @@
 //! A tree may be hostile, and root may copy it. Its `.git` can name any repository of the host. So
 //! a file `.git` is followed only to the repository of a worktree or submodule that points back,
 //! since only that repository's owner can make it do so. A link `.git` is followed only to a place
-//! of the tree's owner, and if that is root, only to one that everybody may read.
+//! that the tree may show ([`Place::shown_by`]).
 
 use std::{
     ffi::OsStr,
@@ -13,10 +13,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{command::Reader, git::GIT, place::Place, source::SourceError};
+use super::{
+    command::Reader,
+    git::GIT,
+    place::{Place, Tree},
+    source::SourceError,
+};
 use crate::{
     interrupts::Mark,
-    store::{self, StoreError},
+    store::{self, Allowed, StoreError},
 };
 
 /// The longest file that holds a path, in bytes.
@@ -29,8 +34,10 @@ pub(super) enum Repository {
     None,
     /// A directory in the tree.
     Here(Place),
-    /// At this place, which a file or link names.
+    /// At this place, which a file names.
     At(Place),
+    /// At this place, which a link names, with the files that its copy may hold.
+    Linked(Place, Allowed),
     /// At this path, which the tree may not name.
     Foreign(PathBuf),
 }
@@ -48,10 +55,15 @@ impl Repository {
         names_back(&found, tree)?.then_some((found, Some(shared)))
     }
 
-    /// Finds the repository of a tree.
+    /// Finds the repository of a tree, which is the source or lies in it.
     ///
     /// Fails if the file `.git` cannot be read, or names nothing.
-    pub fn of(tree: &Place, reader: Reader, mark: &Mark) -> Result<Self, SourceError> {
+    pub fn of(
+        tree: &Place,
+        links: Tree<'_>,
+        reader: Reader,
+        mark: &Mark,
+    ) -> Result<Self, SourceError> {
         let path = tree.path().join(GIT);
         let unreadable = |error| SourceError::Copy(StoreError::io("read", &path, error));
         let kind = match fs::symlink_metadata(tree.open_path().join(GIT)) {
@@ -67,10 +79,9 @@ impl Repository {
             let Ok(found) = Place::find(&tree.open_path().join(GIT)) else {
                 return Ok(Self::None);
             };
-            return Ok(if found.is_directory() && is_open(&found, tree) {
-                Self::At(found)
-            } else {
-                Self::Foreign(found.path().to_owned())
+            return Ok(match found.shown_by(links) {
+                Some(allowed) if found.is_directory() => Self::Linked(found, allowed),
+                _ => Self::Foreign(found.path().to_owned()),
             });
         }
         let target =
@@ -147,12 +158,6 @@ fn text(path: &Path) -> Option<Vec<u8>> {
     (bytes.len() as u64 <= TEXT_MAX).then_some(bytes)
 }
 
-/// Returns whether a tree may link to a place: it belongs to the tree's owner. If that is root,
-/// whom others may have misled, everybody may also read the place.
-fn is_open(place: &Place, tree: &Place) -> bool {
-    place.owner() == tree.owner() && (tree.owner() != 0 || place.is_public())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -162,8 +167,13 @@ mod tests {
     /// Returns whether the repository of a tree is followed, and its path.
     fn outcome(tree: &Path) -> (bool, PathBuf) {
         let tree = Place::find(tree).unwrap();
-        match Repository::of(&tree, Reader::Caller, &Mark::default()).unwrap() {
-            Repository::At(place) => (true, place.path().to_owned()),
+        let links = Tree {
+            root: tree.path(),
+            own: Path::new("/nowhere"),
+            owner: tree.owner(),
+        };
+        match Repository::of(&tree, links, Reader::Caller, &Mark::default()).unwrap() {
+            Repository::At(place) | Repository::Linked(place, _) => (true, place.path().to_owned()),
             Repository::Foreign(path) => (false, path),
             other => panic!("{other:?}"),
         }

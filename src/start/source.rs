@@ -64,6 +64,8 @@ pub enum SourceError {
 /// The largest tree that each job copies. For such a tree, a copy takes no longer than a mount.
 const COPIED_ENTRIES: u64 = 256;
 const COPIED_BYTES: u64 = 16 << 20;
+/// The most files that are told one by one.
+const TOLD_MAX: usize = 10;
 
 /// A source tree to be copied. It is opened once, so its copy is of the tree that was checked.
 #[derive(Debug)]
@@ -149,10 +151,12 @@ impl Source {
         if own.id() == self.root.id() {
             own = Place::find(&state.join("runs")).map_err(|error| failed("open", state, error))?;
         }
+        let repository = self.root.below(Path::new(git::GIT)).ok();
         let copy = TreeCopy {
             stop: Some(mark.raw()),
             opened: Some(self.root.as_fd()),
             without: Some(own.id()),
+            allowed: git::allowed(self.root.allowed(repository.as_ref())),
             ..TreeCopy::new(self.root.path(), &tree, ModePolicy::Open)
         };
         let mut notes = Vec::new();
@@ -161,7 +165,7 @@ impl Source {
             let listed = Listed::of(&self.root, &own, mark)?;
             copied = copy.named(&listed.paths).map_err(SourceError::Copy)?;
             let place = Place::find(&tree).map_err(|error| failed("open", &tree, error))?;
-            listed.complete(&place, &mut copied.modes, mark)?;
+            listed.complete(&place, &mut copied, mark)?;
             notes.extend(listed.notes);
             if git::borrows(&place) {
                 // A list of paths may be a link to a private file, so it is not quoted.
@@ -181,6 +185,7 @@ impl Source {
                 path.display()
             )
         }));
+        notes.extend(withheld(&copied.withheld));
         let is_large = copied.entries > COPIED_ENTRIES || copied.bytes > COPIED_BYTES;
         let is_running = manager == ManagerKind::System;
         let mounted = manager != ManagerKind::User
@@ -194,6 +199,20 @@ impl Source {
         }
         Ok(Snapshot { mounted, notes })
     }
+}
+
+/// Returns notes on the files that the copy may not hold.
+fn withheld(paths: &[PathBuf]) -> impl Iterator<Item = String> {
+    let told = paths.iter().take(TOLD_MAX).map(|path| {
+        format!(
+            "left out of the source tree: `{}`, which only another user may read; `chown` or \
+             `chmod o+r` shows it to jobs",
+            path.display()
+        )
+    });
+    let more = paths.len().saturating_sub(TOLD_MAX);
+    let more = (more > 0).then(|| format!("left out of the source tree: {more} more such files"));
+    told.chain(more)
 }
 
 /// A run's copy of the source tree.

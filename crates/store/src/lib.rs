@@ -91,7 +91,7 @@ pub use retention::Retention;
 pub use secrets::{forget_secrets, write_secrets};
 #[cfg(feature = "runs")]
 pub use state::{RunDir, StateDir};
-pub use tree::{Copied, DirectoryId, ModePolicy, Modes, TreeCopy, make_beneath, plain};
+pub use tree::{Allowed, Copied, DirectoryId, ModePolicy, Modes, TreeCopy, make_beneath, plain};
 pub use users::{JobUsers, LOCKS, RECORDS, are_looked_up, id_of_user, remove_users, sweep_users};
 
 #[cfg(feature = "runs")]

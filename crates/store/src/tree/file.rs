@@ -70,6 +70,10 @@ impl Walk<'_> {
             ));
             return Ok(false);
         }
+        if !self.may_copy(&stat) {
+            part.copied.withheld.push(place.path(name));
+            return Ok(false);
+        }
         let mut stat = stat;
         if stat.st_nlink > 1 {
             // Its mode may be another by now: a file is taken by its first name.

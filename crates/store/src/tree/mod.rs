@@ -7,6 +7,7 @@
 //!
 //! Knows nothing of the purpose of the trees.
 
+mod allowed;
 mod content;
 mod file;
 mod level;
@@ -29,6 +30,7 @@ use rustix::{
 
 use self::walk::Walk;
 use super::StoreError;
+pub use allowed::Allowed;
 pub use modes::{ModePolicy, Modes};
 
 /// A request to copy a tree.
@@ -53,6 +55,8 @@ pub struct TreeCopy<'a> {
     pub opened: Option<BorrowedFd<'a>>,
     /// A directory that is left out, with everything below it.
     pub without: Option<DirectoryId>,
+    /// The files and directories that may be copied. Without it, those that this process may read.
+    pub allowed: Option<Allowed>,
 }
 
 /// The device and the inode of a directory.
@@ -65,6 +69,8 @@ pub struct Copied {
     pub modes: Modes,
     /// The paths that were left out, each with the kind of the file.
     pub skipped: Vec<(PathBuf, &'static str)>,
+    /// The paths that were left out because they may not be copied ([`Allowed`]).
+    pub withheld: Vec<PathBuf>,
     /// The number of files, links and directories that were made.
     pub entries: u64,
     /// The total size of the files, in bytes.
@@ -90,6 +96,7 @@ impl<'a> TreeCopy<'a> {
             unlock: false,
             opened: None,
             without: None,
+            allowed: None,
         }
     }
 

@@ -15,7 +15,7 @@ use std::{
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
 
-use super::{Copied, ModePolicy, Modes, StoreError, TreeCopy, make_beneath};
+use super::{Allowed, Copied, ModePolicy, Modes, StoreError, TreeCopy, make_beneath};
 
 /// Two directories beside each other.
 struct Dirs {
@@ -462,5 +462,69 @@ fn a_directory_to_leave_out_is_named_once() {
         let skipped: Vec<_> = copied.skipped.iter().map(|(path, _)| path).collect();
         assert_eq!(skipped, [Path::new("a/state")]);
         assert!(to.join("a/kept").exists() && !to.join("a/state").exists());
+    }
+}
+
+#[test]
+fn a_copy_holds_only_what_is_allowed() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can make files of other users");
+        return;
+    }
+    let dirs = Dirs::new();
+    for (path, file, directory, owner, group) in [
+        ("public/file", 0o644, 0o755, 7, 7),
+        ("own/file", 0o600, 0o700, 5, 7),
+        ("group/file", 0o640, 0o750, 7, 6),
+        ("private/file", 0o640, 0o755, 7, 7),
+        ("closed/file", 0o644, 0o750, 7, 7),
+        ("listed/file", 0o644, 0o744, 7, 7),
+        ("second/file", 0o600, 0o700, 4, 7),
+    ] {
+        dirs.write(path, file);
+        let path = dirs.from(path);
+        let above = path.parent().unwrap();
+        fs::set_permissions(above, Permissions::from_mode(directory)).unwrap();
+        for path in [&*path, above] {
+            std::os::unix::fs::chown(path, Some(owner), Some(group)).unwrap();
+        }
+    }
+    let of = |groups| Allowed::Of {
+        users: [4, 5],
+        groups,
+    };
+    for (allowed, withheld) in [
+        (
+            Some(of(Some([8, 6]))),
+            &["closed", "listed", "private/file"][..],
+        ),
+        (
+            Some(of(None)),
+            &["closed", "group", "listed", "private/file"],
+        ),
+        (
+            Some(Allowed::Public),
+            &["closed", "group", "listed", "own", "private/file", "second"],
+        ),
+        (None, &[]),
+    ] {
+        let to = tempfile::tempdir().unwrap();
+        let from = dirs.from("");
+        let copy = TreeCopy {
+            allowed,
+            ..TreeCopy::new(&from, to.path(), ModePolicy::Open)
+        };
+        let files = [
+            "closed", "group", "listed", "own", "private", "public", "second",
+        ];
+        let files = files.map(|name| Path::new(name).join("file"));
+        for copied in [copy.all().unwrap(), copy.named(&files).unwrap()] {
+            let expected: Vec<_> = withheld.iter().map(PathBuf::from).collect();
+            assert_eq!(copied.withheld, expected, "{allowed:?}");
+            for file in &files {
+                let is_withheld = expected.iter().any(|path| file.starts_with(path));
+                assert_eq!(to.path().join(file).exists(), !is_withheld, "{file:?}");
+            }
+        }
     }
 }

@@ -55,6 +55,7 @@ impl Part {
     fn add(&mut self, other: Self) {
         self.copied.modes.0.extend(other.copied.modes.0);
         self.copied.skipped.extend(other.copied.skipped);
+        self.copied.withheld.extend(other.copied.withheld);
         self.copied.entries += other.copied.entries;
         self.copied.bytes += other.copied.bytes;
     }
@@ -216,6 +217,10 @@ impl<'a> Walk<'a> {
             self.own.copied.leave_out(path.to_owned());
             return Ok(None);
         }
+        if !self.may_copy(&stat) {
+            self.own.copied.withheld.push(path.to_owned());
+            return Ok(None);
+        }
         let listed = self.listed.below(above.listed, name);
         let (mode, note) = self
             .copy
@@ -271,6 +276,8 @@ impl<'a> Walk<'a> {
         self.finish_directories()?;
         all.copied.skipped.sort();
         all.copied.skipped.dedup();
+        all.copied.withheld.sort();
+        all.copied.withheld.dedup();
         Ok(all.copied)
     }
 
@@ -347,8 +354,13 @@ impl<'a> Walk<'a> {
             let failed = |root: &Path, error| failed("open", &root.join(level.path()), error);
             let from = self.open_from(&above.from, level.name(), level.node);
             let to = open_in(&above.to, level.name(), OFlags::RDONLY);
+            let (from, stat) = from.map_err(|error| failed(self.copy.from, error))?;
+            if !self.may_copy(&stat) {
+                // It has changed since it was listed.
+                return Err(failed(self.copy.from, Errno::ACCESS));
+            }
             Ok(Open {
-                from: from.map_err(|error| failed(self.copy.from, error))?.0,
+                from,
                 to: to.map_err(|error| failed(self.copy.to, error))?,
                 // It holds only what differs; what is not there is copied.
                 take_from: above
@@ -381,6 +393,13 @@ impl<'a> Walk<'a> {
     /// Returns whether a directory is to be left out.
     fn is_without(&self, directory: &Stat) -> bool {
         self.copy.without == Some(id(directory))
+    }
+
+    /// Returns whether a file or directory may be copied.
+    pub fn may_copy(&self, stat: &Stat) -> bool {
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let allowed = self.copy.allowed;
+        allowed.is_none_or(|allowed| allowed.allows_stat(stat, is_directory))
     }
 
     fn is_stopped(&self) -> bool {
@@ -438,6 +457,10 @@ impl<'a> Walk<'a> {
             (FileType::Symlink, _) => self.link(place, name)?,
             (FileType::Directory, Some(stat)) if self.is_without(&stat) => {
                 part.copied.leave_out(place.path(name));
+                return Ok(());
+            }
+            (FileType::Directory, Some(stat)) if !self.may_copy(&stat) => {
+                part.copied.withheld.push(place.path(name));
                 return Ok(());
             }
             (FileType::Directory, Some(stat)) => self.directory(place, name, &stat, part)?,
