@@ -1,13 +1,12 @@
 //! Reads from a repository what is checked out, and where the repository comes from. It reads
 //! git's files and starts no process (gitrepository-layout(5), git-config(1)).
 //!
-//! The repository may be hostile. A value that does not have the expected form counts as absent.
+//! The repository may be hostile. No link in it is followed, and a value that does not have the
+//! expected form counts as absent.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{io::Read as _, path::Path};
 
+use super::place::Place;
 use crate::store;
 
 /// The longest file with a name or an id, in bytes.
@@ -28,17 +27,17 @@ pub(super) struct Head {
     pub commit: Option<String>,
 }
 
-/// Returns the state of the repository at a path. A linked worktree has a `HEAD` of its own, and
+/// Returns the state of a repository. A linked worktree has a `HEAD` of its own, and
 /// has the rest in the `shared` one.
-pub(super) fn of(repository: &Path, shared: &Path) -> Head {
-    let head = text(&repository.join("HEAD"), NAME_MAX).unwrap_or_default();
+pub(super) fn of(repository: &Place, shared: &Place) -> Head {
+    let head = text(repository, "HEAD", NAME_MAX).unwrap_or_default();
     let head = head.trim_ascii_end();
     let git_ref = head.strip_prefix(b"ref: ").and_then(reference);
     let commit = match &git_ref {
         Some(name) => commit_of(repository, shared, name),
         None => id(head),
     };
-    let config = text(&shared.join("config"), FILE_MAX).unwrap_or_default();
+    let config = text(shared, "config", FILE_MAX).unwrap_or_default();
     let repository = origin(&String::from_utf8_lossy(&config)).and_then(|url| address(&url));
     Head {
         repository,
@@ -47,9 +46,12 @@ pub(super) fn of(repository: &Path, shared: &Path) -> Head {
     }
 }
 
-/// Returns the content of a plain file that is not too long.
-fn text(path: &Path, max: u64) -> Option<Vec<u8>> {
-    let mut file = store::open_untrusted(path).ok()??.take(max + 1);
+/// Returns the content of a plain file of a repository that is not too long.
+fn text(repository: &Place, file: &str, max: u64) -> Option<Vec<u8>> {
+    let path = Path::new(file);
+    let directory = repository.below(path.parent()?).ok()?;
+    let path = directory.open_path().join(path.file_name()?);
+    let mut file = store::open_untrusted(&path).ok()??.take(max + 1);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= max).then_some(bytes)
@@ -73,13 +75,13 @@ fn id(text: &[u8]) -> Option<String> {
 }
 
 /// Returns the commit of a reference: from its own file, or from the list of packed ones.
-fn commit_of(repository: &Path, shared: &Path, name: &str) -> Option<String> {
-    let loose = |directory: &Path| {
-        let text = text(&directory.join(PathBuf::from(name)), NAME_MAX)?;
+fn commit_of(repository: &Place, shared: &Place, name: &str) -> Option<String> {
+    let loose = |place: &Place| {
+        let text = text(place, name, NAME_MAX)?;
         id(text.trim_ascii_end())
     };
     let packed = || {
-        let list = text(&shared.join("packed-refs"), FILE_MAX)?;
+        let list = text(shared, "packed-refs", FILE_MAX)?;
         let ends = [b" ", name.as_bytes()].concat();
         let mut lines = list.split(|byte| *byte == b'\n');
         lines.find_map(|line| id(line.strip_suffix(&*ends)?))
@@ -147,6 +149,11 @@ mod tests {
         dir
     }
 
+    fn of(repository: &Path, shared: &Path) -> Head {
+        let place = |path| Place::find(path).unwrap();
+        super::of(&place(repository), &place(shared))
+    }
+
     fn head(files: &[(&str, &str)]) -> (Option<String>, Option<String>) {
         let dir = repository(files);
         let head = of(dir.path(), dir.path());
@@ -202,6 +209,13 @@ mod tests {
             of(&dir.path().join("r"), &dir.path().join("r")),
             Head::default()
         );
+        // A link on the way to the reference.
+        let dir = repository(&[("keys/secret", ID), ("r/HEAD", "ref: refs/heads/secret\n")]);
+        fs::create_dir(dir.path().join("r/refs")).unwrap();
+        let keys = dir.path().join("keys");
+        std::os::unix::fs::symlink(&keys, dir.path().join("r/refs/heads")).unwrap();
+        let found = of(&dir.path().join("r"), &dir.path().join("r"));
+        assert_eq!(found.commit, None);
         let dir = repository(&[("secret", ID)]);
         std::os::unix::fs::symlink("secret", dir.path().join("HEAD")).unwrap();
         assert_eq!(of(dir.path(), dir.path()), Head::default());

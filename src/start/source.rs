@@ -120,10 +120,7 @@ impl Source {
     pub fn head(&self) -> Head {
         let found = Repository::plain(&self.root);
         found.map_or_else(Head::default, |(own, shared)| {
-            head::of(
-                &own.open_path(),
-                &shared.as_ref().unwrap_or(&own).open_path(),
-            )
+            head::of(&own, shared.as_ref().unwrap_or(&own))
         })
     }
 
