@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Component, Path, PathBuf},
 };
@@ -15,6 +15,7 @@ use crate::{
     error::describe,
     plan::{Job, Plan, Shell},
     status::Condition,
+    store::open_untrusted,
     unit::{ManagerKind, NIX_STORE, Placement, Root},
 };
 
@@ -151,7 +152,7 @@ fn check<'a>(
             "add a shell to it, or use `run` in all steps",
         )),
         None => Ok(directory),
-        Some(shell) => match (machine(&shell), machine(Path::new("/proc/self/exe"))) {
+        Some(shell) => match (machine(&shell), own_machine()) {
             (Some(theirs), Some(own)) if theirs != own => Err((
                 format!(
                     "`{named}` is for another architecture (ELF machine {theirs}, this one is {own})"
@@ -236,10 +237,17 @@ fn parts(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Returns the machine that this program is for.
+fn own_machine() -> Option<u16> {
+    machine(&std::env::current_exe().ok()?)
+}
+
 /// Returns the machine that a program is for (elf(5)). `None` where the file is another.
 fn machine(program: &Path) -> Option<u16> {
     let mut header = [0; 20];
-    File::open(program).ok()?.read_exact(&mut header).ok()?;
+    // The root may have a named pipe there, which is not waited for.
+    let mut file = open_untrusted(program).ok()??;
+    file.read_exact(&mut header).ok()?;
     let bytes = header.get(MACHINE)?.try_into().ok()?;
     // Byte 5 names the byte order; this program's is the native one.
     header
@@ -298,6 +306,18 @@ mod tests {
         );
         assert!(faults("/no/such/root", "")[0].contains("`/no/such/root`"));
         assert!(faults("/proc/self/root", "")[0].contains("the host's own root"));
+    }
+
+    #[test]
+    fn a_shell_that_is_a_named_pipe_is_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("bin")).unwrap();
+        let pipe = root.path().join("bin/sh");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(machine(&pipe)));
+        let found = told.recv_timeout(std::time::Duration::from_secs(10));
+        assert_eq!(found, Ok(None));
     }
 
     #[test]

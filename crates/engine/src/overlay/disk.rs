@@ -7,7 +7,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
     path::Path,
 };
 
@@ -34,7 +37,7 @@ pub(super) fn open(image: &Path, file_system: &str) -> Result<OwnedFd, OverlayEr
             image.display()
         )
     };
-    let file = File::open(image).at(format!("open `{}`", image.display()))?;
+    let file = open_image(image).at(format!("open `{}`", image.display()))?;
     let nodes = new("tmpfs", None).at("make a place for a device")?;
     let device = attach(&file, &nodes).at(format!(
         "attach `{}` to a loop device (block device 7:N)",
@@ -42,6 +45,19 @@ pub(super) fn open(image: &Path, file_system: &str) -> Result<OwnedFd, OverlayEr
     ))?;
     let source = format!("/proc/self/fd/{}", device.as_raw_fd());
     new(file_system, Some(&source)).at(action())
+}
+
+/// Opens an image: a file or a block device. Does not wait for a named pipe.
+fn open_image(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() || kind.is_block_device() {
+        true => Ok(file),
+        false => Err(Errno::ENOTBLK.into()),
+    }
 }
 
 /// Returns a new mount without a place, read-only if it has a source.
@@ -136,5 +152,21 @@ fn configure(device: &OwnedFd, file: &File) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_a_named_pipe_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(open_image(&pipe).is_err()));
+        let found = told.recv_timeout(std::time::Duration::from_secs(10));
+        assert_eq!(found, Ok(true));
     }
 }
