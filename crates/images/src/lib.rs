@@ -7,7 +7,7 @@
 //!     locks/<hex>                 shared by the users of an image, held alone to make or remove
 //!                                 it; its time is that of the last use
 //!     unpacking/<hex>/            an image that is being unpacked
-//!     known/<key>                 the digest of a file, by its inode, size and time
+//!     known/<key>                 the digest of a file, by its form, inode, size and time
 //!     aliases/<hex>               the manifest for this machine of an index
 //! ```
 //!

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use nixactions_store::remove_tree;
 
-use super::{Description, Images, Obtained, Progress, VERSION, make_dir, sync};
+use super::{Description, Form, Images, Obtained, Progress, VERSION, make_dir, sync};
 use crate::{
     ImageError,
     image::Digest,
@@ -21,6 +21,8 @@ use crate::{
 
 /// The time for which another process may unpack an image.
 const WAIT: Duration = Duration::from_secs(60 * 60);
+/// The number of looks in a row after which a lock is that of a user.
+const USED_LOOKS: u32 = 20;
 
 /// An image that another process makes, or a lock with which this one makes it.
 enum Waited {
@@ -28,71 +30,94 @@ enum Waited {
     Locked(Hold),
 }
 
+/// An image to be made.
+pub(super) struct Order<'a> {
+    pub digest: &'a Digest,
+    /// The file or reference that it comes from.
+    pub source: &'a str,
+    pub form: Form,
+    /// Tells whether a run uses an image.
+    pub in_use: &'a dyn Fn(&Digest) -> bool,
+}
+
 impl Images {
     /// Makes an image, unless another process does so first.
     pub(super) fn make(
         &self,
-        digest: &Digest,
-        source: &str,
-        in_use: &dyn Fn(&Digest) -> bool,
+        order: &Order<'_>,
         progress: &mut dyn FnMut(Progress),
         fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
     ) -> Result<Obtained, ImageError> {
+        let digest = order.digest;
         self.sweep(Some(digest));
-        let lock = match self.wait(digest, progress)? {
-            Waited::Found(found) => return Ok(*found),
-            Waited::Locked(lock) => lock,
-        };
-        let is_there = self.describe(digest).is_some();
-        if !is_there {
-            self.make_alone(digest, source, in_use, progress, fill)
-                .inspect_err(|_| {
+        let mut fill = Some(fill);
+        let end = Instant::now() + WAIT;
+        loop {
+            let lock = match self.wait(order, end, progress)? {
+                Waited::Found(mut found) => {
+                    found.is_new = fill.is_none();
+                    return Ok(*found);
+                }
+                Waited::Locked(lock) => lock,
+            };
+            let is_there = self.is_there(digest, order.form);
+            if !is_there {
+                let held = || ImageError::Held {
+                    digest: digest.clone(),
+                };
+                // Others remove images as fast as they are made.
+                let fill = fill.take().ok_or_else(held)?;
+                self.make_alone(order, progress, fill).inspect_err(|_| {
                     // A process that waits for the lock makes a new one.
                     let _ = std::fs::remove_file(self.lock_path(digest));
                 })?;
+            }
+            let hold = lock
+                .share()
+                .map_err(|error| self.lock_error(digest, error))?;
+            // The lock is free for a moment before it is shared (flock(2)). Another process that
+            // takes it then finds the image, or removes it.
+            let Some(hold) = hold else { continue };
+            let Some(obtained) = self.found(digest, hold, fill.is_none())? else {
+                continue;
+            };
+            if obtained.is_new {
+                // The image is there. Room that cannot be made is made by the next one.
+                let _ = self.shrink(self.size, order.in_use);
+            }
+            return Ok(obtained);
         }
-        let held = || ImageError::Held {
-            digest: digest.clone(),
-        };
-        let hold = lock
-            .share()
-            .map_err(|error| self.lock_error(digest, error))?;
-        // Another process may have removed the image before the lock was shared.
-        let obtained = self.found(digest, hold.ok_or_else(held)?, !is_there)?;
-        let obtained = obtained.ok_or_else(held)?;
-        if !is_there {
-            // The image is there. Room that cannot be made is made by the next one.
-            let _ = self.shrink(self.size, in_use);
-        }
-        Ok(obtained)
     }
 
     /// Waits until an image is there, or this process may make it. Others may use the image by
     /// then, so their locks are not waited for.
     fn wait(
         &self,
-        digest: &Digest,
+        order: &Order<'_>,
+        end: Instant,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Waited, ImageError> {
-        let end = Instant::now() + WAIT;
-        let mut is_told = false;
+        let digest = order.digest;
+        let (mut is_told, mut used) = (false, 0);
         loop {
-            if let Some(found) = self.find(digest)? {
+            if let Some(found) = self.find(digest, order.form)? {
                 return Ok(Waited::Found(Box::new(found)));
             }
             if let Some(lock) = self.lock(digest, Kind::Alone)? {
                 return Ok(Waited::Locked(lock));
             }
-            if self.place(digest).exists()
+            let is_used = self.place(digest).exists()
                 && self.lock(digest, Kind::Shared)?.is_some()
-                && self.describe(digest).is_none()
-            {
-                // Others use its files, but its description cannot be read.
+                && !self.is_there(digest, order.form);
+            // Others use its files, but its description cannot be read. A process that also looks
+            // at it has such a lock for a moment.
+            used = if is_used { used + 1 } else { 0 };
+            if used == USED_LOOKS {
                 return Err(ImageError::InUse {
                     digest: digest.clone(),
                 });
             }
-            if !is_told {
+            if !is_told && used == 0 {
                 progress(Progress::Waiting(digest.clone()));
                 is_told = true;
             }
@@ -111,12 +136,11 @@ impl Images {
     /// Makes an image whose lock this process holds.
     fn make_alone(
         &self,
-        digest: &Digest,
-        source: &str,
-        in_use: &dyn Fn(&Digest) -> bool,
+        order: &Order<'_>,
         progress: &mut dyn FnMut(Progress),
         fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
     ) -> Result<(), ImageError> {
+        let digest = order.digest;
         let (unpacking, place) = (self.unpacking().join(digest.hex()), self.place(digest));
         let remove =
             |path: &Path| remove_tree(path).map_err(|error| ImageError::io("remove", path, error));
@@ -124,14 +148,14 @@ impl Images {
         remove(&unpacking)?;
         if place.exists() {
             // Its description cannot be read.
-            if in_use(digest) {
+            if (order.in_use)(digest) {
                 return Err(ImageError::InUse {
                     digest: digest.clone(),
                 });
             }
             remove(&place)?;
         }
-        let made = self.unpack_into(&unpacking, source, progress, fill);
+        let made = self.unpack_into(&unpacking, order, progress, fill);
         if let Err(error) = made {
             // The first error tells more.
             let _ = remove(&unpacking);
@@ -145,7 +169,7 @@ impl Images {
     fn unpack_into(
         &self,
         unpacking: &Path,
-        source: &str,
+        order: &Order<'_>,
         progress: &mut dyn FnMut(Progress),
         fill: impl FnOnce(&mut Tree, &mut dyn FnMut(Progress)) -> Result<Config, ImageError>,
     ) -> Result<(), ImageError> {
@@ -157,7 +181,8 @@ impl Images {
         let (bytes, notes) = tree.finish()?;
         let description = Description {
             version: VERSION,
-            source: source.to_owned(),
+            source: order.source.to_owned(),
+            form: Some(order.form),
             config,
             bytes,
             notes,

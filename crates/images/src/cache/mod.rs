@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use removal::Removal;
 
+use make::Order;
+
 use crate::{
     ImageError,
     hash::Hashing,
@@ -70,12 +72,24 @@ pub struct Image {
     pub used_at: Timestamp,
 }
 
+/// The kinds of files that are unpacked. The same file may be read as both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Form {
+    /// An image with layers.
+    Image,
+    /// A tar archive of a root file system.
+    Archive,
+}
+
 /// The file beside an image's root.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Description {
     version: u32,
     source: String,
+    /// Absent in the files of earlier versions.
+    form: Option<Form>,
     config: Config,
     bytes: u64,
     notes: Notes,
@@ -176,16 +190,16 @@ impl Images {
         // A pinned image needs no look at its source.
         let known = match (pinned, source) {
             (Some(pinned), _) => Some(self.alias(pinned)),
-            (None, ImageSource::Path(path)) => self.known(path),
+            (None, ImageSource::Path(path)) => self.known(path, Form::Image),
             (None, ImageSource::Registry(_)) => None,
         };
         if let Some(known) = known
-            && let Some(found) = self.find(&known)?
+            && let Some(found) = self.find(&known, Form::Image)?
         {
             return Ok(found);
         }
         let before = match source {
-            ImageSource::Path(path) => remember::key_of(path),
+            ImageSource::Path(path) => remember::key_of(path, Form::Image),
             ImageSource::Registry(_) => None,
         };
         let scratch = Scratch {
@@ -195,24 +209,24 @@ impl Images {
         };
         let mut opened = source::open(source, wanted, login, &scratch)?;
         let digest = opened.digest.clone();
-        let obtained = self.make(
-            &digest,
-            &source.to_string(),
+        let order = Order {
+            digest: &digest,
+            source: &source.to_string(),
+            form: Form::Image,
             in_use,
-            progress,
-            |tree, progress| {
-                let layers = opened.layers();
-                for layer in 0..layers {
-                    progress(Progress::Layer(layer + 1, layers));
-                    opened.unpack(layer, tree)?;
-                }
-                Ok(std::mem::take(&mut opened.config))
-            },
-        )?;
+        };
+        let obtained = self.make(&order, progress, |tree, progress| {
+            let layers = opened.layers();
+            for layer in 0..layers {
+                progress(Progress::Layer(layer + 1, layers));
+                opened.unpack(layer, tree, &self.stop)?;
+            }
+            Ok(std::mem::take(&mut opened.config))
+        })?;
         if let Some(pinned) = pinned {
             self.remember_alias(pinned, &digest);
         } else if let (Some(key), ImageSource::Path(path)) = (before, source) {
-            self.remember(path, &key, &digest);
+            self.remember((path, Form::Image), &key, &digest);
         }
         Ok(obtained)
     }
@@ -240,74 +254,68 @@ impl Images {
             _ => Ok(()),
         };
         let open = || {
-            std::fs::File::open(path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => ImageError::Missing {
-                    path: path.to_owned(),
-                },
-                _ => ImageError::io("read", path, error),
-            })
+            let (file, _) = source::open_file(path).map_err(|error| source::absent(path, error))?;
+            Ok::<_, ImageError>(self.stop.reader(file))
         };
-        if let Some(known) = self.known(path) {
+        if let Some(known) = self.known(path, Form::Archive) {
             check(&known)?;
-            if let Some(found) = self.find(&known)? {
+            if let Some(found) = self.find(&known, Form::Archive)? {
                 return Ok(found);
             }
         }
-        let before = remember::key_of(path);
+        let before = remember::key_of(path, Form::Archive);
         progress(Progress::Hashing(path.to_owned()));
-        let (_, digest) = Hashing::new(self.stop.reader(open()?), u64::MAX - 1)
+        let (_, digest) = Hashing::new(open()?, u64::MAX - 1)
             .finish()
             .map_err(|error| ImageError::io("read", path, error))?;
         check(&digest)?;
-        let obtained = self.make(
-            &digest,
-            &path.display().to_string(),
+        let order = Order {
+            digest: &digest,
+            source: &path.display().to_string(),
+            form: Form::Archive,
             in_use,
-            progress,
-            |tree, progress| {
-                progress(Progress::Layer(1, 1));
-                // The file may change while it is read.
-                let mut reader = Hashing::new(open()?, u64::MAX - 1);
-                let plain = crate::compression::plain(&mut reader)
-                    .map_err(|error| ImageError::io("read", path, error))?;
-                tree.add(&name, plain, Whiteouts::Files)
-                    .map_err(|error| match error {
-                        ImageError::Broken { .. } if !tree.has_entries() => ImageError::NoArchive {
-                            path: path.to_owned(),
-                        },
-                        error => error,
-                    })?;
-                // Zeros are an archive without entries.
-                if !tree.has_entries() {
-                    return Err(ImageError::NoArchive {
+        };
+        let obtained = self.make(&order, progress, |tree, progress| {
+            progress(Progress::Layer(1, 1));
+            // The file may change while it is read.
+            let mut reader = Hashing::new(open()?, u64::MAX - 1);
+            let plain = crate::compression::plain(&mut reader)
+                .map_err(|error| ImageError::io("read", path, error))?;
+            tree.add(&name, plain, Whiteouts::Files)
+                .map_err(|error| match error {
+                    ImageError::Broken { .. } if !tree.has_entries() => ImageError::NoArchive {
                         path: path.to_owned(),
-                    });
-                }
-                let (_, found) = reader
-                    .finish()
-                    .map_err(|error| ImageError::io("read", path, error))?;
-                if found != digest {
-                    return Err(ImageError::Digest {
-                        content: name.clone(),
-                        expected: digest.clone(),
-                        found,
-                    });
-                }
-                Ok(Config::default())
-            },
-        )?;
+                    },
+                    error => error,
+                })?;
+            // Zeros are an archive without entries.
+            if !tree.has_entries() {
+                return Err(ImageError::NoArchive {
+                    path: path.to_owned(),
+                });
+            }
+            let (_, found) = reader
+                .finish()
+                .map_err(|error| ImageError::io("read", path, error))?;
+            if found != digest {
+                return Err(ImageError::Digest {
+                    content: name.clone(),
+                    expected: digest.clone(),
+                    found,
+                });
+            }
+            Ok(Config::default())
+        })?;
         if let Some(key) = before {
-            self.remember(path, &key, &digest);
+            self.remember((path, Form::Archive), &key, &digest);
         }
         Ok(obtained)
     }
 
     /// Returns an image that is there, and keeps it.
-    ///
-    /// # Errors
-    /// The system refuses to read or lock it.
-    pub fn find(&self, digest: &Digest) -> Result<Option<Obtained>, ImageError> {
-        if !self.place(digest).exists() {
+    fn find(&self, digest: &Digest, form: Form) -> Result<Option<Obtained>, ImageError> {
+        // An image that cannot be used is not locked: others would take it for one in use.
+        if !self.is_there(digest, form) {
             return Ok(None);
         }
         match self.lock(digest, Kind::Shared)? {
@@ -352,11 +360,22 @@ impl Images {
         }))
     }
 
+    /// Returns the description of an image that is there.
+    fn description(&self, digest: &Digest) -> Option<Description> {
+        let text = std::fs::read(self.place(digest).join("image.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Returns whether an image is there, and was unpacked from a file of this form.
+    fn is_there(&self, digest: &Digest, form: Form) -> bool {
+        self.description(digest)
+            .is_some_and(|it| it.form.is_none_or(|its| its == form))
+    }
+
     /// Returns an image that is there.
     fn describe(&self, digest: &Digest) -> Option<Image> {
         let place = self.place(digest);
-        let text = std::fs::read(place.join("image.json")).ok()?;
-        let description: Description = serde_json::from_slice(&text).ok()?;
+        let description = self.description(digest)?;
         let mut notes = description.notes.notes;
         if description.notes.more > 0 {
             notes.push(format!(

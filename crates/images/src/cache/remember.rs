@@ -10,21 +10,25 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::Images;
+use super::{Form, Images};
 use crate::image::Digest;
 
 /// The age from which on a file's time tells of a later change. Clocks of file systems are coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Returns a text that another content of a file would change. Returns `None` for a file that has
-/// just been changed, and for a directory.
-pub(super) fn key_of(path: &Path) -> Option<String> {
+/// Returns a text that another content of a file would change, and another way to read it. Returns
+/// `None` for a file that has just been changed, and for a directory.
+pub(super) fn key_of(path: &Path, form: Form) -> Option<String> {
     let meta = std::fs::metadata(path).ok()?;
     let age = SystemTime::now()
         .duration_since(meta.modified().ok()?)
         .ok()?;
     let key = format!(
-        "{}-{}-{}-{}.{}-{}.{}",
+        "{}-{}-{}-{}-{}.{}-{}.{}",
+        match form {
+            Form::Image => "image",
+            Form::Archive => "archive",
+        },
         meta.dev(),
         meta.ino(),
         meta.size(),
@@ -39,13 +43,13 @@ pub(super) fn key_of(path: &Path) -> Option<String> {
 
 impl Images {
     /// Returns the digest of an unchanged file.
-    pub(super) fn known(&self, path: &Path) -> Option<Digest> {
-        read(&self.path.join("known").join(key_of(path)?))
+    pub(super) fn known(&self, path: &Path, form: Form) -> Option<Digest> {
+        read(&self.path.join("known").join(key_of(path, form)?))
     }
 
     /// Remembers the digest of a file, unless the file has changed since it had the key.
-    pub(super) fn remember(&self, path: &Path, key: &str, digest: &Digest) {
-        if key_of(path).as_deref() == Some(key) {
+    pub(super) fn remember(&self, (path, form): (&Path, Form), key: &str, digest: &Digest) {
+        if key_of(path, form).as_deref() == Some(key) {
             // Without the note, the file is read again the next time.
             let _ = write(&self.path.join("known").join(key), digest);
         }

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use super::{Images, Obtained, Progress};
 use crate::{
     ImageError, Stop,
@@ -176,4 +178,161 @@ fn the_plain_content_of_an_archive_of_an_image_is_bounded() {
         .obtain(&source, None, &login, &free, &mut |_| {});
     let error = error.unwrap_err();
     assert!(matches!(error, ImageError::NoImage { .. }), "{error}");
+}
+
+/// Fails if the work does not end in time.
+fn within<T: Send + 'static>(time: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(work()));
+    told.recv_timeout(time).expect("the work ends in time")
+}
+
+/// Makes an OCI layout whose only layer has a file of zeros. The digest of a large one is wrong.
+fn layout(place: &Place, size: u64) -> PathBuf {
+    const SMALL: u64 = 1 << 20;
+    let path = place.0.path().join("layout");
+    let blobs = path.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let store = |content: &[u8]| {
+        let digest = crate::hash::digest_of(content);
+        fs::write(blobs.join(digest.hex()), content).unwrap();
+        (digest, content.len() as u64)
+    };
+    let mut header = tar::Header::new_ustar();
+    header.set_path("zeros").unwrap();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(rustix::process::geteuid().as_raw().into());
+    header.set_gid(rustix::process::getegid().as_raw().into());
+    header.set_cksum();
+    let whole = header.as_bytes().len() as u64 + size.next_multiple_of(512) + 1024;
+    let (layer, layer_size) = if size < SMALL {
+        let mut content = header.as_bytes().to_vec();
+        content.resize(usize::try_from(whole).unwrap(), 0);
+        store(&content)
+    } else {
+        let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let path = blobs.join(digest.hex());
+        fs::write(&path, header.as_bytes()).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(whole).unwrap();
+        (digest, whole)
+    };
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let (config, config_size) = store(
+        json!({ "architecture": machine, "os": "linux", "config": { "Env": ["A=b"] },
+            "rootfs": { "type": "layers", "diff_ids": [layer] } })
+        .to_string()
+        .as_bytes(),
+    );
+    let kind = |name: &str| format!("application/vnd.oci.image.{name}");
+    let (manifest, manifest_size) = store(
+        json!({ "schemaVersion": 2,
+            "config": { "mediaType": kind("config.v1+json"), "digest": config, "size": config_size },
+            "layers": [{ "mediaType": kind("layer.v1.tar"), "digest": layer, "size": layer_size }] })
+        .to_string()
+        .as_bytes(),
+    );
+    let index = json!({ "schemaVersion": 2, "manifests": [
+        { "mediaType": kind("manifest.v1+json"), "digest": manifest, "size": manifest_size }] });
+    fs::write(path.join("index.json"), index.to_string()).unwrap();
+    fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    path
+}
+
+fn obtain_image(
+    images: &Images,
+    path: &std::path::Path,
+    wanted: Option<&Digest>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Obtained, ImageError> {
+    let source = ImageSource::Path(path.to_owned());
+    images.obtain(
+        &source,
+        wanted,
+        &Login::from_environment(),
+        &|_| false,
+        progress,
+    )
+}
+
+#[test]
+fn a_stop_ends_the_reading_of_a_layer_at_once() {
+    const LARGE: u64 = 60 << 30;
+    let place = Place::new();
+    let path = layout(&place, LARGE);
+    let flag = Arc::new(AtomicUsize::new(0));
+    let stop = Stop::on(Arc::clone(&flag));
+    let images = place.images().with_size(LARGE).with_stop(stop);
+    let left = images.clone();
+    within(LONG / 4, move || {
+        let mut progress = |said| {
+            if matches!(said, Progress::Layer(..)) {
+                flag.store(2, Ordering::SeqCst);
+            }
+        };
+        obtain_image(&images, &path, None, &mut progress).unwrap_err();
+    });
+    assert_eq!(left.list().unwrap(), []);
+}
+
+/// A file may be an image and a root file system: an archive of a layout is both.
+#[test]
+fn an_image_is_never_found_as_a_root_nor_a_root_as_an_image() {
+    let place = Place::new();
+    let layout = layout(&place, 5);
+    let archive = place.0.path().join("both.tar");
+    let mut builder = tar::Builder::new(fs::File::create(&archive).unwrap());
+    builder.append_dir_all("", &layout).unwrap();
+    builder.into_inner().unwrap();
+    // Only a file that has not just been changed is remembered.
+    let old = std::time::SystemTime::now() - LONG;
+    let file = fs::File::options().write(true).open(&archive).unwrap();
+    file.set_modified(old).unwrap();
+    let images = place.images();
+    for _ in 0..2 {
+        let root = obtain(&images, &archive, None).unwrap().image;
+        assert!(root.root.join("oci-layout").exists() && root.env.is_empty());
+        let image = obtain_image(&images, &archive, None, &mut |_| {});
+        let image = image.unwrap().image;
+        assert!(image.root.join("zeros").exists() && image.env == ["A=b"]);
+        // The digest of the file is not that of the image.
+        obtain_image(&images, &archive, Some(&root.digest), &mut |_| {}).unwrap_err();
+    }
+}
+
+#[test]
+fn a_named_pipe_is_refused() {
+    let place = Place::new();
+    let pipe = place.0.path().join("pipe");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, 0o600.into(), 0).unwrap();
+    let images = place.images();
+    within(LONG / 4, move || {
+        crate::root_of(&pipe).unwrap_err();
+        obtain(&images, &pipe, None).unwrap_err();
+        obtain_image(&images, &pipe, None, &mut |_| {}).unwrap_err();
+    });
+}
+
+#[test]
+fn processes_that_find_a_spoilt_image_at_once_do_not_take_each_other_for_users() {
+    let place = Place::new();
+    let (images, archive) = (place.images(), place.archive("text"));
+    let digest = obtain(&images, &archive, None).unwrap().image.digest;
+    for _ in 0..40 {
+        fs::write(images.place(&digest).join("image.json"), "{").unwrap();
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| obtain(&images, &archive, None)))
+                .collect();
+            for one in all {
+                one.join().unwrap().unwrap();
+            }
+        });
+    }
 }

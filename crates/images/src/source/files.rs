@@ -2,16 +2,16 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{Mode, OFlags};
 
 use super::Scratch;
-use crate::{ImageError, archive::Meter, compression};
+use crate::{ImageError, archive::Meter, compression, stop::Stop};
 
 /// The most files of an archive that holds an image.
 const FILES_MAX: usize = 100_000;
@@ -50,7 +50,8 @@ pub fn root_of(path: &Path) -> Result<Root, ImageError> {
     if meta.is_dir() {
         return Ok(Root::Directory);
     }
-    let file = File::open(path).map_err(|error| absent(path, error))?;
+    let open = || open_file(path).map_err(|error| absent(path, error));
+    let (file, _) = open()?;
     // Only a tar archive, plain or compressed, starts with a header that has its magic.
     let mut start = Vec::new();
     let read = compression::plain(file).and_then(|plain| plain.take(512).read_to_end(&mut start));
@@ -58,7 +59,7 @@ pub fn root_of(path: &Path) -> Result<Root, ImageError> {
     if is_archive {
         return Ok(Root::Archive);
     }
-    let file = File::open(path).map_err(|error| absent(path, error))?;
+    let (file, _) = open()?;
     let found = FILE_SYSTEMS.iter().find(|(_, offset, magic)| {
         let mut start = vec![0; magic.len()];
         file.read_exact_at(&mut start, *offset).is_ok() && start == *magic
@@ -66,7 +67,21 @@ pub fn root_of(path: &Path) -> Result<Root, ImageError> {
     Ok(found.map_or(Root::Other, |(name, ..)| Root::Disk(name)))
 }
 
-fn absent(path: &Path, error: io::Error) -> ImageError {
+/// Opens a file or block device. Does not wait for a named pipe.
+pub(crate) fn open_file(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let meta = file.metadata()?;
+    match meta.is_file() || meta.file_type().is_block_device() {
+        true => Ok((file, meta)),
+        false => Err(io::Error::other("not a plain file")),
+    }
+}
+
+pub(crate) fn absent(path: &Path, error: io::Error) -> ImageError {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ImageError::Missing {
             path: path.to_owned(),
@@ -100,9 +115,9 @@ impl Files {
         let content = if meta.is_dir() {
             Content::Directory
         } else {
-            let file = File::open(path).map_err(|error| absent(path, error))?;
+            let (file, _) = open_file(path).map_err(|error| absent(path, error))?;
             let mut file = uncompressed(path, file, scratch)?;
-            let files = index(path, &mut file)?;
+            let files = index(path, &mut file, scratch.stop)?;
             Content::Archive { file, files }
         };
         Ok(Self {
@@ -121,16 +136,8 @@ impl Files {
         match &self.content {
             Content::Directory => {
                 let path = self.path.join(name);
-                let open = || -> io::Result<(File, u64)> {
-                    let file = File::open(&path)?;
-                    let meta = file.metadata()?;
-                    if !meta.is_file() {
-                        return Err(io::Error::other("not a plain file"));
-                    }
-                    Ok((file, meta.len()))
-                };
-                match open() {
-                    Ok((file, size)) => Ok(Some((Box::new(file), size))),
+                match open_file(&path) {
+                    Ok((file, meta)) => Ok(Some((Box::new(file), meta.len()))),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                     Err(error) => Err(ImageError::io("read", &path, error)),
                 }
@@ -236,7 +243,11 @@ fn uncompressed(path: &Path, mut file: File, scratch: &Scratch<'_>) -> Result<Fi
 }
 
 /// Returns the places of all files of an archive.
-fn index(path: &Path, file: &mut File) -> Result<HashMap<String, (u64, u64)>, ImageError> {
+fn index(
+    path: &Path,
+    file: &mut File,
+    stop: &Stop,
+) -> Result<HashMap<String, (u64, u64)>, ImageError> {
     let broken = |source| ImageError::Broken {
         archive: format!("`{}`", path.display()),
         source,
@@ -249,6 +260,7 @@ fn index(path: &Path, file: &mut File) -> Result<HashMap<String, (u64, u64)>, Im
     for entry in reader.entries_with_seek().map_err(broken)? {
         // The content of files is skipped, so that headers are all that is read.
         allowance.renew();
+        stop.check().map_err(broken)?;
         let entry = entry.map_err(broken)?;
         let Some(name) = plain_name(&entry.path_bytes()) else {
             continue;

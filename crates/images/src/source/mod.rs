@@ -11,6 +11,7 @@ use std::{io::Read, path::Path};
 
 pub(crate) use document::Config;
 pub use files::{Root, root_of};
+pub(crate) use files::{absent, open_file};
 pub use login::Login;
 
 use crate::{
@@ -81,10 +82,16 @@ impl Opened<'_> {
     }
 
     /// Writes a layer into a tree, and checks its content.
-    pub(crate) fn unpack(&mut self, layer: usize, tree: &mut Tree) -> Result<(), ImageError> {
+    pub(crate) fn unpack(
+        &mut self,
+        layer: usize,
+        tree: &mut Tree,
+        stop: &Stop,
+    ) -> Result<(), ImageError> {
         let part = &self.layers[layer];
         let has_plain_digests = self.parts.has_plain_digests();
-        let reader = self.parts.open(part)?;
+        // The rest of the layer is also read to check it.
+        let reader = stop.reader(self.parts.open(part)?);
         if has_plain_digests {
             let plain = crate::compression::plain(reader).map_err(|source| broken(part, source))?;
             let mut reader = Hashing::new(plain, PLAIN_MAX);
