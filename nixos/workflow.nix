@@ -211,8 +211,8 @@ in
         group = "deploy";
       };
       description = ''
-        The workflow's concurrency group: runs of one group go on one at a time, whoever starts
-        them. `null` leaves what the workflow says.
+        The workflow's concurrency group: runs of one group go on one at a time, also those that a
+        person starts. `null` leaves what the workflow says.
       '';
     };
 
