@@ -7,6 +7,7 @@
 #   values.nix       types of these options
 #   assertions.nix   what types alone cannot say
 #   units.nix        options -> units
+#   operators.nix    users who may use the workflows without root
 #   sandbox.nix      what the services may do
 {
   config,
@@ -19,6 +20,7 @@
     ./options.nix
     ./assertions.nix
     ./units.nix
+    ./operators.nix
   ];
 
   # The language, for steps in the configuration: `config.lib.nixactions.mkAction { … }`.

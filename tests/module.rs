@@ -212,6 +212,14 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.limits.cpuQuota",
         ),
         (
+            "operators.groups = [ \"nobody-there\" ];",
+            "services.nixactions.operators.groups: there is no `nobody-there` in `users.groups`",
+        ),
+        (
+            "operators.users = [ \"alice\" ];",
+            "services.nixactions.operators.users: there is no `alice` in `users.users`",
+        ),
+        (
             "limits.cpuWeight = 0;",
             "services.nixactions.limits.cpuWeight",
         ),
@@ -398,13 +406,10 @@ fn faults(manager: &Manager, units: &str) -> Option<String> {
 /// for others does not come far below.
 fn systemd_calls_the_services_little_exposed(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let units = nix.build(&nixos(&configuration(&configurations()[0]), "files"));
     let analyze = "systemd-analyze security --offline=yes --no-pager --threshold=25";
-    manager
-        .command(&[
-            "sh",
-            "-c",
-            &format!("{analyze} {}/nixactions@*.service", units.display()),
-        ])
-        .ok();
+    for name in configurations() {
+        let units = nix.build(&nixos(&configuration(&name), "files"));
+        let all = format!("{analyze} {}/nixactions*.service", units.display());
+        manager.command(&["sh", "-c", &all]).ok();
+    }
 }

@@ -6,7 +6,7 @@
 use std::fs;
 
 use nixactions_harness::{
-    CommandExt as _, Manager, Nix, REPOSITORY, RUN_DEADLINE, SOON, on_managers, or_skip, wait_for,
+    CommandExt as _, Manager, RUN_DEADLINE, SOON, on_managers, or_skip, wait_for,
 };
 use serde_json::Value;
 
@@ -21,30 +21,6 @@ on_managers!(jobs_get_the_source_tree_as_they_do_without_a_sandbox on system_262
 
 on_managers!(defaults_and_credentials_of_the_module_reach_the_jobs on system_257, system_262);
 on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
-
-/// Puts the units of a module into place, on a machine with Nix' daemon.
-fn install(manager: &Manager, nix: &Nix<'_>, module: &str) {
-    let daemon = "/nix/var/nix/daemon-socket/socket";
-    if !manager.file(daemon).exists() {
-        manager
-            .command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"])
-            .ok();
-        wait_for(SOON, "Nix' daemon", || {
-            manager.file(daemon).exists().then_some(())
-        });
-    }
-    let units = nix.build(&format!(
-        "(import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ ({module}) ]; }}).files"
-    ));
-    manager
-        .command(&[
-            "sh",
-            "-c",
-            &format!("cp {}/* /etc/systemd/system/", units.display()),
-        ])
-        .ok();
-    manager.systemctl(&["daemon-reload"]).ok();
-}
 
 /// Returns a module with one workflow `ci`, of these settings, and these options beside them.
 fn workflow(settings: &str, options: &str) -> String {
@@ -87,11 +63,10 @@ fn log(manager: &Manager) -> String {
 
 fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    install(
-        manager,
-        &nix,
-        &workflow(r#"{ jobs.a.steps = [ { bash = "echo hello"; } ]; }"#, ""),
-    );
+    nix.install(&workflow(
+        r#"{ jobs.a.steps = [ { bash = "echo hello"; } ]; }"#,
+        "",
+    ));
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .ok();
@@ -116,11 +91,10 @@ fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
         "the workflow is not kept: {roots}"
     );
 
-    install(
-        manager,
-        &nix,
-        &workflow(r#"{ jobs.a.steps = [ { bash = "exit 7"; } ]; }"#, ""),
-    );
+    nix.install(&workflow(
+        r#"{ jobs.a.steps = [ { bash = "exit 7"; } ]; }"#,
+        "",
+    ));
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .fails();
@@ -136,14 +110,10 @@ fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
 
 fn the_timer_starts_one_run_after_the_other(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    install(
-        manager,
-        &nix,
-        &workflow(
-            r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
-            r#"schedule = "*:*:*";"#,
-        ),
-    );
+    nix.install(&workflow(
+        r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
+        r#"schedule = "*:*:*";"#,
+    ));
     manager.systemctl(&["start", "nixactions@ci.timer"]).ok();
     for run in ["ci-1", "ci-2"] {
         let record = wait_for(RUN_DEADLINE, &format!("a run {run} by the timer"), || {
@@ -158,7 +128,7 @@ fn the_timer_starts_one_run_after_the_other(manager: &Manager) {
 
 fn stopping_the_service_cancels_the_run(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    install(manager, &nix, &workflow(WAITS, ""));
+    nix.install(&workflow(WAITS, ""));
     manager.systemctl(&["start", "nixactions@ci"]).ok();
     assert_eq!(property(manager, "ActiveState"), "active");
     let run = manager.run_of("ci-1");
@@ -186,7 +156,7 @@ fn stopping_the_service_cancels_the_run(manager: &Manager) {
 
 fn a_killed_client_leaves_the_run_alone(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    install(manager, &nix, &workflow(WAITS, ""));
+    nix.install(&workflow(WAITS, ""));
     manager.systemctl(&["start", "nixactions@ci"]).ok();
     let run = manager.run_of("ci-1");
     run.wait_for_file("wait", "started");
@@ -210,11 +180,7 @@ fn jobs_get_the_source_tree_as_they_do_without_a_sandbox(manager: &Manager) {
         git init --quiet . && mkdir many && seq 300 | sed s,^,many/, | xargs touch && echo ignored > .gitignore && touch ignored && chown -R 1000 .";
     manager.command(&["sh", "-c", make]).ok();
     let look = r#"{ jobs.look.steps = [ { bash = "mountpoint . && test -f many/300 && test ! -e ignored && touch many/301 && rm many/1"; } ]; }"#;
-    install(
-        manager,
-        &nix,
-        &workflow(look, r#"source = "/srv/project";"#),
-    );
+    nix.install(&workflow(look, r#"source = "/srv/project";"#));
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .output_within(RUN_DEADLINE);
@@ -230,7 +196,7 @@ fn old_runs_are_removed_by_the_timers_service(manager: &Manager) {
         workflows.ci.settings.jobs.a.steps = [ { bash = "exit 0"; } ];
         workflows.bad = { settings = { name = "ci"; jobs.a.steps = [ { bash = "exit 1"; } ]; }; };
     }; }"#;
-    install(manager, &nix, module);
+    nix.install(module);
     // ci-1 and ci-3 succeed, ci-2 fails.
     for (workflow, succeeds) in [("ci", true), ("bad", false), ("ci", true), ("ci", true)] {
         let unit = format!("nixactions@{workflow}");
@@ -275,7 +241,7 @@ fn inputs_variables_and_secrets_of_the_module_reach_the_jobs(manager: &Manager) 
         echo "$INPUT_PRICE, $LEVEL, $PLAIN, $TOKEN"
         test "$TOKEN" = not-for-the-log
     ''; } ]; }"#;
-    install(manager, &nix, &workflow(settings, &options));
+    nix.install(&workflow(settings, &options));
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .ok();
@@ -299,7 +265,7 @@ fn units_that_a_workflow_names_start_after_its_run(manager: &Manager) {
             bad-news.serviceConfig.ExecStart = "/bin/touch /run/bad-news";
         };
     }"#;
-    install(manager, &nix, module);
+    nix.install(module);
     let told = |news: &str| manager.file(format!("/run/{news}-news")).exists();
     manager
         .systemctl(&["start", "--wait", "nixactions@good"])
@@ -332,7 +298,7 @@ fn defaults_and_credentials_of_the_module_reach_the_jobs(manager: &Manager) {
         }}; }}"#,
         token.display().to_string()
     );
-    install(manager, &nix, &module);
+    nix.install(&module);
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .ok();
@@ -342,14 +308,10 @@ fn defaults_and_credentials_of_the_module_reach_the_jobs(manager: &Manager) {
 
 fn a_missing_credential_fails_the_service_with_that_reason(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    install(
-        manager,
-        &nix,
-        &workflow(
-            r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
-            r#"credentials.token = "/etc/not-there";"#,
-        ),
-    );
+    nix.install(&workflow(
+        r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
+        r#"credentials.token = "/etc/not-there";"#,
+    ));
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .fails();

@@ -14,6 +14,11 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DIR", env = "NIXACTIONS_STATE_DIR", hide_env_values = true, value_hint = ValueHint::DirPath)]
     pub state_dir: Option<PathBuf>,
 
+    /// The runs of the machine, in /var/lib/nixactions. Operators of the machine's workflows need
+    /// no root for `list`, `show`, `logs`, `attach`, `cancel` and `rerun`
+    #[arg(long, global = true)]
+    pub system: bool,
+
     /// The subcommand.
     #[command(subcommand)]
     pub command: Command,

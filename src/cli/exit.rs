@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
+use super::OperateError;
 use crate::{
     embedded::EmbeddedError,
     error::{escaped, escaped_lines},
@@ -82,6 +83,9 @@ pub enum CliError {
     /// The supervisor failed.
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
+    /// The command is not run for an operator.
+    #[error(transparent)]
+    Operate(#[from] OperateError),
     /// There is no default for the state directory.
     #[error("no state directory: neither `XDG_STATE_HOME` nor `HOME` is set to an absolute path")]
     NoStateDir,
@@ -177,6 +181,7 @@ impl CliError {
             Self::Language(LanguageError::Interrupted) => Exit::Cancelled,
             Self::Start(error) => of_start(error),
             Self::Supervise(_) => Exit::Trouble,
+            Self::Operate(error) => error.exit(),
             Self::NoStateDir
             | Self::NoJob { .. }
             | Self::AlreadyFinished { .. }
@@ -205,6 +210,7 @@ impl CliError {
             Self::Start(error) => error.hint(),
             Self::Supervise(SuperviseError::Store(error)) => error.hint(),
             Self::Supervise(_) => None,
+            Self::Operate(error) => error.hint(),
             Self::NoStateDir => Some("name a directory with `--state-dir`".to_owned()),
             Self::NoJob { hint, .. } => hint.clone(),
             Self::BadAge { .. } => {

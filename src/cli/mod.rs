@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod man;
 mod notify;
+mod operate;
 mod output;
 mod rerun;
 mod run;
@@ -34,6 +35,7 @@ use nix::sys::stat::{Mode, umask};
 
 use args::{Cli, Command};
 pub use exit::{CliError, Exit, tell};
+pub use operate::OperateError;
 pub use output::renderer;
 
 use crate::{embedded, error::escaped, interrupts, overlay, store::StateDir};
@@ -46,6 +48,9 @@ pub fn main() -> ExitCode {
     match argv.as_slice() {
         [_, command, directory] if command == "supervise" => {
             return exit_of(supervise::main(Path::new(directory)));
+        }
+        [_, command, state, operators @ ..] if command == "operate" => {
+            return exit_of(operate::main(Path::new(state), operators));
         }
         _ => {}
     }
@@ -115,6 +120,9 @@ fn exit_of(result: Result<Exit, CliError>) -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
+    if cli.system && !nix::unistd::geteuid().is_root() {
+        return operate::call(cli);
+    }
     let state = || StateDir::open(&state_dir(cli)?).map_err(CliError::from);
     match &cli.command {
         Command::Run(args) => run::main(args, &state_dir(cli)?),
@@ -135,8 +143,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
 
 /// Returns the state directory from the command line, or the caller's own.
 fn state_dir(cli: &Cli) -> Result<PathBuf, CliError> {
-    if let Some(path) = &cli.state_dir {
-        return Ok(path.clone());
+    match &cli.state_dir {
+        Some(path) if !cli.system => return Ok(path.clone()),
+        _ => {}
     }
     if nix::unistd::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/nixactions"));

@@ -52,6 +52,14 @@ let
         package = option lib.types.package pkgs.nix;
       };
       environment.systemPackages = option (lib.types.listOf lib.types.package) [ ];
+      security.polkit = {
+        enable = option lib.types.bool false;
+        extraConfig = option lib.types.lines "";
+      };
+      users = {
+        users = option (lib.types.attrsOf lib.types.raw) { };
+        groups = option (lib.types.attrsOf lib.types.raw) { };
+      };
       systemd = {
         coredump.enable = option lib.types.bool true;
         services = unit {
@@ -62,10 +70,15 @@ let
           serviceConfig = section;
         };
         timers = unit { timerConfig = section; };
+        sockets = unit { socketConfig = section; };
         slices = unit { sliceConfig = section; };
       };
     };
-    config._module.args = { inherit pkgs; };
+    config = {
+      _module.args = { inherit pkgs; };
+      users.users.root = { };
+      users.groups.wheel = { };
+    };
   };
   inherit
     (lib.evalModules {
@@ -139,6 +152,9 @@ let
     // named "timer" (
       lib.mapAttrs (_: timer: text "Timer" timer "" timer.timerConfig) config.systemd.timers
     )
+    // named "socket" (
+      lib.mapAttrs (_: socket: text "Socket" socket "" socket.socketConfig) config.systemd.sockets
+    )
     // named "slice" (
       lib.mapAttrs (_: slice: text "Slice" slice "" slice.sliceConfig) config.systemd.slices
     );
@@ -176,6 +192,8 @@ in
   units = checked;
   # The same as a directory, as it is in /etc/systemd/system.
   inherit files;
+  # The rules of polkit.
+  polkit = config.security.polkit.extraConfig;
   # A system to switch to, and those of its specialisations.
   system = pkgs.runCommand "system" { } (
     ''

@@ -16,7 +16,9 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{CommandExt as _, Finished, Manager, RUN_DEADLINE, Skip, machine::Plan};
+use crate::{
+    CommandExt as _, Finished, Manager, RUN_DEADLINE, SOON, Skip, machine::Plan, wait_for,
+};
 
 /// Where a machine sees this repository, read-only.
 pub const REPOSITORY: &str = "/srv/nixactions";
@@ -205,6 +207,35 @@ impl<'a> Nix<'a> {
             .expect("a path in the store is ASCII")
             .trim()
             .into()
+    }
+
+    /// Puts the units and the rules of polkit that NixOS would make of a module into place, on a
+    /// machine with Nix' daemon.
+    pub fn install(&self, module: &str) {
+        const DAEMON: &str = "/nix/var/nix/daemon-socket/socket";
+        if !self.manager.file(DAEMON).exists() {
+            self.manager
+                .command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"])
+                .ok();
+            wait_for(SOON, "Nix' daemon", || {
+                self.manager.file(DAEMON).exists().then_some(())
+            });
+        }
+        let nixos =
+            format!("import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ ({module}) ]; }}");
+        let units = self.build(&format!("({nixos}).files"));
+        let copy = format!("cp {}/* /etc/systemd/system/", units.display());
+        self.manager.command(&["sh", "-c", &copy]).ok();
+        let rules = self.manager.file("/etc/polkit-1/rules.d");
+        if rules.exists() {
+            let polkit = self.eval(&format!("({nixos}).polkit"));
+            fs::write(
+                rules.join("10-nixos.rules"),
+                polkit.as_str().expect("rules are a text"),
+            )
+            .expect("the machine is ours");
+        }
+        self.manager.systemctl(&["daemon-reload"]).ok();
     }
 
     /// Runs `nixactions run` with these arguments to its end: a target, and options.
