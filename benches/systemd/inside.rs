@@ -184,6 +184,8 @@ fn properties_of_a_job() -> Vec<String> {
         if let Ok(text) = fs::read_to_string(unit) {
             break text;
         }
+        let ended = client.try_wait().expect("it can be waited for");
+        assert!(ended.is_none(), "the job's unit was not seen: {ended:?}");
         thread::sleep(Duration::from_millis(5));
     };
     assert!(client.wait().expect("it can be waited for").success());

@@ -32,8 +32,12 @@ use crate::{
     store::{EventTail, JournalEntry, JournalQuery, Mode, RunDir, read_document},
 };
 
-/// The time before a journalctl is started that waits for more lines. A shorter run needs none.
+/// The time between two looks whether a new run has started a job. A journalctl that waits for more
+/// lines is started after that; a shorter run needs none, and its jobs get the processor's time.
 const FOLLOW_AFTER: Duration = Duration::from_millis(50);
+/// The time after which one is started in any case: the hooks of an executor print lines before its
+/// first job starts.
+const FOLLOW_ANYWAY: Duration = Duration::from_millis(500);
 /// The longest time that journald keeps a line from its readers: a quarter of a second, plus the
 /// time that journalctl needs to wake up.
 const JOURNALD_LATENCY: SignedDuration = SignedDuration::from_millis(500);
@@ -197,6 +201,8 @@ struct Follower<'a> {
     shown: Shown,
     /// Whether the output from before the following began has been read, or cannot be read.
     caught_up: bool,
+    /// The time from which lines are read, even if no job has started.
+    lines_from: Instant,
     query: JournalQuery,
     tail: EventTail,
     order: Order,
@@ -234,6 +240,7 @@ impl<'a> Follower<'a> {
             is_service,
             tell,
             caught_up: fresh,
+            lines_from: start + if fresh { FOLLOW_ANYWAY } else { Duration::ZERO },
             query: JournalQuery::of(run, job),
             shown,
             tail: EventTail::new(run.events()),
@@ -253,6 +260,9 @@ impl<'a> Follower<'a> {
         // The record is written last, so if it exists, all events are there.
         let over = self.run.record().exists();
         for event in self.tail.read_own()? {
+            if matches!(event.event, EventKind::JobStarted { .. }) {
+                self.lines_from = self.lines_from.min(Instant::now());
+            }
             match (&self.shown, &event.event) {
                 (Shown::Everything, _) => self.order.event(event),
                 (Shown::Lines(Some(wanted)), EventKind::JobFinished { job, record })
@@ -295,6 +305,9 @@ impl<'a> Follower<'a> {
         self.take(entries);
         let next = match (&self.source, more) {
             (_, Ok(true)) | (Source::None, _) => return Ok(()),
+            (Source::From(_), Ok(false)) if Instant::now() < self.lines_from => {
+                Ok(Source::From(Instant::now() + FOLLOW_AFTER))
+            }
             (Source::From(_), Ok(false)) => self.start(self.caught_up),
             (Source::Past(_), Ok(false)) => {
                 self.caught_up = true;
