@@ -115,6 +115,8 @@ in
       '';
     };
 
+    inherit (values) notify;
+
     sandbox = lib.mkOption {
       type = lib.types.nullOr types.sandbox;
       default = null;

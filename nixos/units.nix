@@ -53,6 +53,17 @@ let
     ];
   };
 
+  # The arguments for the units that start after a run.
+  notify =
+    workflow:
+    lib.concatMap
+      (event: map (unit: "--notify=${event}=${unit}") (cfg.notify.${event} ++ workflow.notify.${event}))
+      [
+        "failure"
+        "success"
+        "recovery"
+      ];
+
   ours = workflow: {
     # The service lives as long as the run, and its result is the run's conclusion.
     Type = "notify";
@@ -69,6 +80,7 @@ let
         ++ assignments "env" workflow.env
         ++ map (file: "--env-file=${file}") workflow.environmentFiles
         ++ map (file: "--secret-env-file=${file}") workflow.secretFiles
+        ++ notify workflow
         ++ workflow.arguments
       )
       ++ [ (word workflow.built) ]

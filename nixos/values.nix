@@ -68,6 +68,34 @@ in
             or (throw "${lib.showOption loc}: there is no executor `${value}` in `services.nixactions.executors`: ${words.hint value (lib.attrNames executors)}${lib.options.showDefs defs}");
     };
 
+  # Units that start after runs.
+  notify =
+    let
+      template =
+        matching "templateUnit" ''template of a service, such as "mail@.service"''
+          "[A-Za-z0-9:_.-]{1,80}@[.]service";
+      units =
+        event: description:
+        lib.mkOption {
+          type = lib.types.listOf template;
+          default = [ ];
+          example = [ "mail-on-${event}@.service" ];
+          inherit description;
+        };
+    in
+    {
+      failure = units "failure" ''
+        Template units that start when a run has failed. The run's id is the instance, `%i` in the
+        unit. `nixactions show --digest` writes a text about the run. They also start for a run that
+        was lost, when the next command closes its record.
+      '';
+      success = units "success" "Template units that start when a run has succeeded.";
+      recovery = units "recovery" ''
+        Template units that start when a run has succeeded, and the run of its workflow before it
+        had failed.
+      '';
+    };
+
   # The value of a variable or an input.
   scalar = lib.types.oneOf [
     lib.types.str

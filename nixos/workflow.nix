@@ -216,6 +216,8 @@ in
       '';
     };
 
+    inherit (values) notify;
+
     onSuccess = units "a run has succeeded";
 
     onFailure = units "a run has failed or was cancelled";

@@ -25,6 +25,7 @@ on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
 on_managers!(what_a_killed_runner_sent_is_shown on system_252, system_262, user_262);
 on_managers!(a_run_whose_manager_is_killed_has_a_record on embedded, embedded_262);
 on_managers!(a_run_whose_supervisor_is_gone_gets_a_record_after_its_jobs on system_252, system_262, user_262);
+on_managers!(a_unit_hears_of_a_lost_run_when_its_record_is_closed on system_252, system_262);
 on_managers!(cancel_ends_jobs_whose_supervisor_is_gone on system_252, system_262, user_262);
 on_managers!(a_run_whose_supervisor_restarts_is_never_closed on system_252, system_262, user_262);
 on_managers!(a_crash_is_told_as_one on embedded, system_252, system_257, system_262, user_262);
@@ -308,7 +309,7 @@ fn age(run: &Run<'_>) {
 
 /// Starts the first run of a workflow, kills its supervisor while job `j` runs, and waits until
 /// the supervisor's unit has failed, which systemd does not start again.
-fn orphaned<'a>(manager: &'a Manager, plan: &Value) -> Run<'a> {
+fn orphaned<'a>(manager: &'a Manager, plan: &Value, arguments: &[&str]) -> Run<'a> {
     let id = format!("{}-1", plan["name"].as_str().expect("it has a name"));
     let units = if manager.kind() == Kind::User {
         ".config/systemd/user"
@@ -320,7 +321,7 @@ fn orphaned<'a>(manager: &'a Manager, plan: &Value) -> Run<'a> {
     let file = home.join(units).join(format!("{unit}.d/99-test.conf"));
     manager.write(file, "[Service]\nRestart=no\n");
     manager.systemctl(&["daemon-reload"]).ok();
-    let run = manager.detach(plan, &NONE);
+    let run = manager.detach(plan, arguments);
     assert_eq!(run.id(), id);
     run.wait_for_file("j", "started");
     assert!(run.kill_supervisor(), "it has a supervisor");
@@ -339,7 +340,7 @@ fn a_run_whose_supervisor_is_gone_gets_a_record_after_its_jobs(manager: &Manager
         "fails": with(bash("exit 7"), json!({ "needs": ["j"] })),
         "after": with(bash("true"), json!({ "needs": ["fails"] })),
     } });
-    let run = orphaned(manager, &plan);
+    let run = orphaned(manager, &plan, &[]);
     for arguments in [vec!["list"], vec!["show", run.id()]] {
         let shown = manager.nixactions(&arguments).ok();
         assert!(shown.contains("lost"), "{shown}");
@@ -362,12 +363,29 @@ fn a_run_whose_supervisor_is_gone_gets_a_record_after_its_jobs(manager: &Manager
     run.leaves_nothing(manager);
 }
 
+fn a_unit_hears_of_a_lost_run_when_its_record_is_closed(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "alone", "jobs": {
+        "j": bash("touch started; until [ -e go ]; do sleep 0.05; done"),
+    } });
+    let tell = "[Service]\nType=oneshot\nExecStart=/bin/touch /run/told-of-%i\n";
+    manager.write("/etc/systemd/system/tell@.service", tell);
+    let run = orphaned(manager, &plan, &["--notify=failure=tell@.service"]);
+    let told = manager.file("/run/told-of-alone-1");
+    assert!(!told.exists(), "its job goes on");
+    fs::write(run.workspace("j", "go"), "").expect("it is ours");
+    wait_for(SOON, "`list` to close the run", || {
+        manager.nixactions(&["list"]).ok();
+        told.exists().then_some(())
+    });
+    assert_eq!(run.record()["conclusion"], "failure");
+}
+
 fn cancel_ends_jobs_whose_supervisor_is_gone(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "forsaken", "jobs": {
         "j": bash("touch started; sleep 98961"),
         "after": with(bash("true"), json!({ "needs": ["j"] })),
     } });
-    let run = orphaned(manager, &plan);
+    let run = orphaned(manager, &plan, &[]);
     let said = manager.nixactions(&["cancel", run.id()]).ok();
     assert!(said.contains("it was lost; its jobs have ended"), "{said}");
     assert!(run.has_ended());
@@ -429,7 +447,7 @@ fn a_lost_run_with_damaged_files_is_closed(manager: &Manager) {
         "j": bash("touch started; sleep 98963"),
         "after": with(bash("true"), json!({ "needs": ["j"] })),
     } });
-    let run = orphaned(manager, &plan);
+    let run = orphaned(manager, &plan, &[]);
     let spec = run.dir().join("run.json");
     fs::remove_file(&spec)
         .and_then(|()| fs::create_dir(&spec))

@@ -392,6 +392,7 @@ fn job_unit(text: &str) -> Vec<String> {
         disks: Default::default(),
         max_parallel: 2,
         origin: None,
+        notify: Default::default(),
     };
     let context = Context {
         plan: &plan,

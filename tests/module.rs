@@ -173,6 +173,10 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.workflows.ci.settings.jobs.a.executor: there is no executor `big` in `services.nixactions.executors`",
         ),
         (
+            "{ ci = { notify.failure = [ \"mail.service\" ]; settings = { }; }; }",
+            "services.nixactions.workflows.ci.notify.failure",
+        ),
+        (
             "{ ci.shedule = \"daily\"; }",
             "services.nixactions.workflows.ci.shedule",
         ),

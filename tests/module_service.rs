@@ -20,6 +20,9 @@ on_managers!(inputs_variables_and_secrets_of_the_module_reach_the_jobs on system
 on_managers!(jobs_get_the_source_tree_as_they_do_without_a_sandbox on system_262);
 
 on_managers!(defaults_and_credentials_of_the_module_reach_the_jobs on system_257, system_262);
+on_managers!(units_hear_of_failures_successes_and_recoveries on system_257, system_262);
+on_managers!(a_unit_hears_of_a_run_whose_client_was_killed on system_262);
+on_managers!(a_unit_that_is_not_there_is_a_warning on system_262);
 on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
 
 /// Returns a module with one workflow `ci`, of these settings, and these options beside them.
@@ -320,4 +323,126 @@ fn a_missing_credential_fails_the_service_with_that_reason(manager: &Manager) {
         .output_within(SOON);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("credential"), "{status}");
+}
+
+/// Units that write the digest of a run to a file named after the event and the run.
+const TELLS: &str = r#"
+    systemd.services = builtins.listToAttrs (map (event: {
+        name = "on-${event}@";
+        value.serviceConfig = {
+            Type = "oneshot";
+            ExecStart = "/bin/sh -c '${config.services.nixactions.package}/bin/nixactions show %i --digest >/run/${event}-%i'";
+        };
+    }) [ "failure" "success" "recovery" ]);
+    services.nixactions.notify = {
+        failure = [ "on-failure@.service" ];
+        success = [ "on-success@.service" ];
+        recovery = [ "on-recovery@.service" ];
+    };
+"#;
+
+/// Waits for a file that a unit of [`TELLS`] writes, and returns its text.
+fn told(manager: &Manager, event: &str, run: &str) -> String {
+    wait_for(SOON, &format!("the {event} of {run}"), || {
+        let text = fs::read_to_string(manager.file(format!("/run/{event}-{run}"))).ok()?;
+        text.contains(run).then_some(text)
+    })
+}
+
+fn units_hear_of_failures_successes_and_recoveries(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let switch = manager.dir().join("good").display().to_string();
+    nix.install(&format!(
+        r#"({{ config, ... }}: {{ {TELLS} services.nixactions = {{
+            enable = true;
+            sandbox = "none";
+            workflows.ci.settings.jobs.a.steps = [ {{ name = "look"; bash = ''
+                test -e {switch} || {{ echo "::error file=a.c,line=3::broken"; exit 7; }}
+            ''; }} ];
+        }}; }})"#
+    ));
+    let run = |succeeds: bool| {
+        let mut start = manager.systemctl(&["start", "--wait", "nixactions@ci"]);
+        if succeeds {
+            start.ok();
+        } else {
+            start.fails();
+        }
+    };
+    run(false);
+    let failure = told(manager, "failure", "ci-1");
+    for part in [
+        "ci-1: failure",
+        "started by: root",
+        "job a: failure",
+        "look: failure",
+        "exit status 7",
+        "a.c:3: broken",
+        "Output: nixactions logs ci-1",
+    ] {
+        assert!(failure.contains(part), "{part}: {failure}");
+    }
+    run(false);
+    let failure = told(manager, "failure", "ci-2");
+    assert!(
+        failure.contains("the run before it failed, too: ci-1"),
+        "{failure}"
+    );
+
+    manager.write("good", "");
+    run(true);
+    let recovery = told(manager, "recovery", "ci-3");
+    assert!(
+        recovery.contains("ci-3: success")
+            && recovery.contains("recovery: the run before it failed: ci-2"),
+        "{recovery}"
+    );
+    told(manager, "success", "ci-3");
+    run(true);
+    told(manager, "success", "ci-4");
+    for none in [
+        "recovery-ci-4",
+        "failure-ci-3",
+        "recovery-ci-2",
+        "success-ci-1",
+    ] {
+        assert!(!manager.file(format!("/run/{none}")).exists(), "{none}");
+    }
+}
+
+fn a_unit_hears_of_a_run_whose_client_was_killed(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    nix.install(&format!(
+        r#"({{ config, ... }}: {{ {TELLS} services.nixactions = {{
+            enable = true;
+            workflows.ci.settings.jobs.wait.steps = [ {{ bash = "touch started; until [ -e stop ]; do sleep 0.05; done; exit 1"; }} ];
+        }}; }})"#
+    ));
+    manager.systemctl(&["start", "nixactions@ci"]).ok();
+    let run = manager.run_of("ci-1");
+    run.wait_for_file("wait", "started");
+    manager
+        .systemctl(&["kill", "--signal=KILL", "nixactions@ci"])
+        .ok();
+    fs::write(run.workspace("wait", "stop"), "").expect("the run directory is ours");
+    told(manager, "failure", "ci-1");
+}
+
+fn a_unit_that_is_not_there_is_a_warning(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    nix.install(&workflow(
+        r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
+        r#"notify.success = [ "not-there@.service" ];"#,
+    ));
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .ok();
+    let log = wait_for(SOON, "the warning", || {
+        let log = manager.journal(&["--unit=nixactions-ci-1"]).ok();
+        log.contains("not-there@ci-1.service").then_some(log)
+    });
+    assert!(
+        log.contains("nobody hears of the run by this unit"),
+        "{log}"
+    );
 }

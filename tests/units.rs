@@ -116,6 +116,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         disks: Default::default(),
         max_parallel: plan.max_parallel.unwrap_or(2),
         origin: None,
+        notify: Default::default(),
     };
     let graph = Graph::new(plan).expect("the plan is good");
     let context = Context {

@@ -485,6 +485,7 @@ fn floor_of(plan: &Json, command: &[&str], mut keep: impl FnMut(&'static str) ->
         disks: Default::default(),
         max_parallel: plan.max_parallel.expect("the plans say"),
         origin: None,
+        notify: Default::default(),
     };
     for name in graph.names() {
         create_job(&run.job(name), &[]).expect("the run directory is writable");

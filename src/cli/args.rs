@@ -164,6 +164,10 @@ pub struct RunArgs {
     /// else manual]
     #[arg(long, value_enum)]
     pub trigger: Option<TriggerArg>,
+    /// Start a template unit when the run has ended, with the run's id as its instance: after a
+    /// failure, a success, or a recovery, which is a success that follows a failure
+    #[arg(long, value_name = "WHEN=UNIT")]
+    pub notify: Vec<String>,
     /// The user who started the run, for its record [default: the calling user]
     #[arg(long, value_name = "NAME")]
     pub actor: Option<String>,
@@ -336,6 +340,10 @@ pub struct ShowArgs {
     /// Write the Markdown that the steps wrote to $NIXACTIONS_SUMMARY
     #[arg(long, conflicts_with = "json")]
     pub summary: bool,
+    /// Write a short text for a message: how the run ended, how the one before it ended, and the
+    /// failures
+    #[arg(long, conflicts_with_all = ["json", "summary"])]
+    pub digest: bool,
 }
 
 /// Arguments of `logs`.

@@ -292,6 +292,7 @@ fn of_start(error: &StartError) -> Exit {
         | StartError::Unsupported(_)
         | StartError::Graph(_)
         | StartError::Environment(_)
+        | StartError::Notify { .. }
         | StartError::ImagesSize { .. }
         | StartError::Roots(_) => Exit::Usage,
         StartError::Image { source, .. } => of_image(source),

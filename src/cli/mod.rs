@@ -6,6 +6,7 @@ mod cancel;
 mod check;
 mod clean;
 mod completions;
+mod digest;
 mod exit;
 mod graph;
 mod image;

@@ -58,6 +58,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             secret_env_files: &args.secret_env_file,
             inputs: &args.input,
             source: args.source.as_deref(),
+            notify: &args.notify,
             trigger: trigger(args.trigger),
             actor: args.actor.as_deref(),
         };
@@ -192,6 +193,18 @@ pub(super) fn liveness(run: &RunDir) -> Liveness {
 /// killed, or its supervisor is gone. A run whose jobs go on without a supervisor is closed after
 /// them. If the record cannot be written, the run stays lost.
 pub(super) async fn close_lost(run: &RunDir, jobs: Jobs) {
+    if run.record().exists() {
+        return;
+    }
+    close_unfinished(run, jobs).await;
+    if run.record().exists()
+        && let Ok(spec) = read_document::<RunSpec>(&run.spec())
+    {
+        supervisor::notify_of_lost(run, &spec).await;
+    }
+}
+
+async fn close_unfinished(run: &RunDir, jobs: Jobs) {
     let _ = run.close_lost();
     if run.record().exists() {
         return;

@@ -11,7 +11,7 @@ use owo_colors::Style;
 use super::{
     CliError, Exit,
     args::ShowArgs,
-    block_on,
+    block_on, digest,
     list::{local, manager_word, style},
     output::colour,
     run::{close_lost, liveness},
@@ -41,6 +41,12 @@ pub(super) fn main(args: &ShowArgs, state: &StateDir) -> Result<Exit, CliError> 
     if args.json {
         let json = serde_json::to_string_pretty(&record).map_err(io::Error::from);
         json.and_then(|json| writeln!(out, "{}", escaped_json(&json)))
+            .and_then(|()| out.flush())
+            .map_err(CliError::Output)?;
+        return Ok(Exit::Success);
+    }
+    if args.digest {
+        digest::write(&mut out, state, &record)
             .and_then(|()| out.flush())
             .map_err(CliError::Output)?;
         return Ok(Exit::Success);

@@ -11,6 +11,7 @@ mod git;
 mod head;
 mod links;
 mod manager;
+mod notify;
 mod obtain;
 mod place;
 mod repository;
@@ -78,6 +79,8 @@ pub struct Request<'a> {
     pub source: Option<&'a Path>,
     /// The cause of the start.
     pub trigger: Trigger,
+    /// `--notify WHEN=UNIT`.
+    pub notify: &'a [String],
     /// `--actor NAME`; without it, the calling user.
     pub actor: Option<&'a str>,
 }
@@ -112,6 +115,14 @@ pub enum StartError {
     /// The caller's additions are invalid.
     #[error("{}", escaped_faults(.0))]
     Environment(Vec<EnvironmentError>),
+    /// A unit cannot start after the run.
+    #[error("invalid notification `{text}`: {what}")]
+    Notify {
+        /// The given text.
+        text: String,
+        /// The fault, as a phrase.
+        what: &'static str,
+    },
     /// An image cannot be used.
     #[error("executor `{executor}`")]
     Image {
@@ -176,6 +187,11 @@ impl StartError {
             Self::ImagesSize { .. } => {
                 Some("write a number and a unit, as in `512M` or `10G`".to_owned())
             }
+            Self::Notify { .. } => Some(
+                "write `failure`, `success` or `recovery`, and a template unit, as in \
+                 `failure=mail@.service`"
+                    .to_owned(),
+            ),
             Self::Systemd(error) | Self::Manager(ManagerError::Systemd(error)) => error.hint(),
             Self::Embedded(error) | Self::Manager(ManagerError::Embedded(error)) => hints(error),
             Self::Environment(faults) => {
@@ -263,6 +279,7 @@ pub async fn start(
     let chosen = interrupts
         .unless(manager::choose(request.manager))
         .await??;
+    let notify = notify::of(request.notify, chosen.kind())?;
     let obtained = obtain::obtain(&plan, request.state_dir, chosen.kind(), interrupts).await?;
     let roots = roots::find(&plan, chosen.kind(), &obtained.roots).map_err(StartError::Roots)?;
 
@@ -303,6 +320,7 @@ pub async fn start(
             commit: head.commit,
             actor: request.actor.map(str::to_owned).or_else(actor),
         }),
+        notify,
     };
     let mut notes = plan::notes(&plan);
     if !additions.taken.is_empty() {

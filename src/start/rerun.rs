@@ -20,7 +20,7 @@ use crate::{
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
     roots,
     store::{self, EventWriter, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
-    unit::{self, ManagerKind, Placement, RunSpec, SPEC_VERSION},
+    unit::{self, ManagerKind, Notify, Placement, RunSpec, SPEC_VERSION},
 };
 
 /// The jobs that run again, besides their dependents.
@@ -222,6 +222,12 @@ pub async fn rerun(
             actor: super::actor(),
             ..old.origin.clone().unwrap_or_else(unknown)
         }),
+        // Another manager has other units.
+        notify: if chosen.kind() == old.manager {
+            old.notify
+        } else {
+            Notify::default()
+        },
         ..old
     };
     let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);

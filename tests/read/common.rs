@@ -153,6 +153,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         disks: Default::default(),
         max_parallel: 2,
         origin: None,
+        notify: Default::default(),
     };
     write_json(&run.spec(), &spec, 0o600, false).unwrap();
     std::fs::write(

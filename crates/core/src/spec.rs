@@ -88,6 +88,32 @@ pub struct RunSpec {
     /// Where the run came from. Absent in runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The units that start when the run has ended.
+    #[serde(default, skip_serializing_if = "Notify::is_empty")]
+    pub notify: Notify,
+}
+
+/// Template units of the manager, as `mail@.service`. The id of the run is the instance that
+/// starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Notify {
+    /// Those that start after a failure.
+    #[serde(default)]
+    pub failure: Vec<String>,
+    /// Those that start after a success.
+    #[serde(default)]
+    pub success: Vec<String>,
+    /// Those that start after a success that follows a failure.
+    #[serde(default)]
+    pub recovery: Vec<String>,
+}
+
+impl Notify {
+    /// Returns whether nobody wants to know.
+    pub fn is_empty(&self) -> bool {
+        self.failure.is_empty() && self.success.is_empty() && self.recovery.is_empty()
+    }
 }
 
 /// An image that was unpacked for an executor. While a run that names it goes on, nobody removes

@@ -327,6 +327,7 @@ mod tests {
             disks: Default::default(),
             max_parallel: 1,
             origin: None,
+            notify: Default::default(),
         };
         files::write_json(&run.spec(), &spec, 0o600, false).unwrap();
         let lock = run.lock_supervisor().unwrap().unwrap();

@@ -163,6 +163,27 @@ impl StateDir {
     }
 }
 
+impl StateDir {
+    /// Returns the newest success or failure of a run's workflow before this run, if there is one.
+    /// Runs that were cancelled or that go on do not count.
+    pub fn before(&self, run: &RunId) -> Option<(RunId, Conclusion)> {
+        let (workflow, number) = run.split();
+        let mut earlier: Vec<_> = self.runs().ok()?;
+        earlier.retain(|id| id.split().0 == workflow && id.split().1 < number);
+        earlier.sort_by_key(|id| std::cmp::Reverse(id.split().1));
+        earlier.into_iter().find_map(|id| {
+            let run = self.run(id.as_str()).ok()?;
+            if !run.record().exists() {
+                return None;
+            }
+            match run.load_record().ok()?.conclusion? {
+                conclusion @ (Conclusion::Success | Conclusion::Failure) => Some((id, conclusion)),
+                _ => None,
+            }
+        })
+    }
+}
+
 /// Returns the newest success and the newest failure of each workflow.
 fn latest(runs: &[(RunDir, Liveness)]) -> HashSet<RunId> {
     let mut seen = HashSet::new();

@@ -18,7 +18,12 @@
       ioWeight = 30;
       tasksMax = "20%";
     };
+    notify.failure = [ "mail@.service" ];
     workflows.release = {
+      notify = {
+        failure = [ "page@.service" ];
+        recovery = [ "mail@.service" ];
+      };
       package = config.lib.nixactions.mkWorkflow {
         name = "publish";
         inputs.price.default = "1";

@@ -7,6 +7,7 @@
 
 mod engine;
 mod lost;
+mod notify;
 mod state;
 mod status_line;
 mod submission;
@@ -19,6 +20,7 @@ use std::{
 };
 
 pub use lost::{Jobs, close_lost, likely_manager, reaches_manager};
+pub use notify::notify_of_lost;
 use status_line::StatusLine;
 pub use submission::launch;
 

@@ -258,6 +258,18 @@ impl Manager {
         }
     }
 
+    /// Asks the manager to start a unit that it has a file of.
+    ///
+    /// # Errors
+    /// Fails when there is no such file, or when the manager refuses.
+    pub async fn start_unit(&self, unit: &str) -> Result<(), SystemdError> {
+        self.proxy
+            .start_unit(unit, "replace")
+            .await
+            .map(drop)
+            .map_err(call_unit("start", unit))
+    }
+
     /// Asks the manager to stop a unit. A unit that is not loaded counts as stopped.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ use self::{
     matrix::CancelledGroup,
 };
 use super::{
-    SuperviseError,
+    SuperviseError, notify,
     state::{self, Jobs},
     status_line::{self, StatusLine},
     submission::Users,
@@ -396,6 +396,8 @@ impl<'a> Engine<'a> {
         self.run.release_reserve();
         // The record holds the events that do not fit on the disk now.
         self.flush();
+        let (spec, conclusion) = (self.context.run, self.record.conclusion);
+        notify::notify(&self.run, spec, conclusion, &self.manager).await;
         Ok(())
     }
 

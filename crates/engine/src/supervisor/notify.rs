@@ -1,0 +1,59 @@
+//! Starts the units that want to know of a run's end.
+
+use crate::{
+    error::describe,
+    record::Conclusion,
+    store::{RunDir, StateDir},
+    systemd::Manager,
+    unit::{ManagerKind, RunSpec},
+};
+
+/// Starts the units that a run names for its conclusion. The record of the run has been written.
+/// A unit that cannot start is a warning: the run has ended.
+pub(super) async fn notify(
+    run: &RunDir,
+    spec: &RunSpec,
+    conclusion: Option<Conclusion>,
+    manager: &Manager,
+) {
+    for unit in units(spec, conclusion) {
+        let unit = unit.replacen('@', &format!("@{}", run.id()), 1);
+        if let Err(error) = manager.start_unit(&unit).await {
+            tracing::warn!(nixactions_run = %run.id(), "{}, nobody hears of the run by this unit", describe(&error));
+        }
+    }
+}
+
+/// Starts the units of a run whose record was closed because the run was lost.
+pub async fn notify_of_lost(run: &RunDir, spec: &RunSpec) {
+    if spec.notify.is_empty() || spec.manager == ManagerKind::Embedded {
+        return;
+    }
+    let conclusion = run.load_record().ok().and_then(|record| record.conclusion);
+    if let Ok(manager) = Manager::connect(spec.manager.into()).await {
+        notify(run, spec, conclusion, &manager).await;
+    }
+}
+
+/// Returns the template units for a conclusion.
+fn units(spec: &RunSpec, conclusion: Option<Conclusion>) -> Vec<&str> {
+    let has_recovered = || {
+        let before = StateDir::open(&spec.state_directory)
+            .ok()
+            .and_then(|state| state.before(&spec.run));
+        before.is_some_and(|(_, conclusion)| conclusion == Conclusion::Failure)
+    };
+    let notify = &spec.notify;
+    let mut units: Vec<&str> = Vec::new();
+    match conclusion {
+        Some(Conclusion::Failure) => units.extend(notify.failure.iter().map(String::as_str)),
+        Some(Conclusion::Success) => {
+            units.extend(notify.success.iter().map(String::as_str));
+            if !notify.recovery.is_empty() && has_recovered() {
+                units.extend(notify.recovery.iter().map(String::as_str));
+            }
+        }
+        Some(Conclusion::Cancelled | Conclusion::Skipped) | None => {}
+    }
+    units
+}
