@@ -139,27 +139,8 @@ fn a_signal_during_the_copy_of_a_large_tree_leaves_nothing(manager: &Manager) {
             manager.signal(&child, signal);
             ended_within(&mut child, SOON)
                 .unwrap_or_else(|| panic!("{start:?} after {delay:?}: {signal} was lost"));
-            settle(manager, signal);
+            manager.settle(signal);
         }
-    }
-}
-
-/// Waits until no run of a start that was given up is left. A run that was started goes on without
-/// its client, unless the signal was Ctrl-C.
-fn settle(manager: &Manager, signal: Signal) {
-    for id in manager.runs() {
-        let directory = manager.run_dir(&id);
-        let run = manager.run_of(&id);
-        if directory.join("run.json").exists() && signal != Signal::SIGINT && !run.has_ended() {
-            manager
-                .nixactions(&["cancel", "--kill", &id])
-                .output_within(SOON);
-        }
-        wait_for(
-            RUN_DEADLINE,
-            &format!("the end of {id} after {signal}"),
-            || (run.has_ended() || !directory.exists()).then_some(()),
-        );
     }
 }
 

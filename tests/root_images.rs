@@ -1,8 +1,10 @@
 //! Jobs in the root file system of an image or of a tar archive: unpacked once before anything
 //! starts, with the image's variables and user, and kept as long as a run uses it.
 
+use std::{process::Stdio, time::Instant};
+
 use nixactions_harness::{
-    CommandExt as _, Manager, SOON, Signal, bash, on_managers, wait_for, with,
+    CommandExt as _, Manager, SOON, Signal, bash, ended_within, on_managers, wait_for, with,
 };
 use serde_json::{Value, json};
 
@@ -12,14 +14,18 @@ on_managers!(a_tar_archive_is_a_root on embedded, system_252, system_257, system
 on_managers!(an_image_that_a_run_uses_is_not_removed on embedded, system_252, system_257, system_262);
 on_managers!(an_image_that_cannot_be_used_is_refused on embedded, system_252, system_262);
 on_managers!(a_signal_during_unpacking_leaves_nothing on embedded, system_252, system_262);
+on_managers!(a_signal_while_an_image_is_obtained_leaves_nothing on embedded, embedded_262, system_252, system_262);
 on_managers!(a_users_manager_refuses_images on user_262);
 
 const NONE: [&str; 0] = [];
 
+/// The points of a sweep over the unpacking of an image.
+const POINTS: usize = 18;
+
 /// Makes a small root file system: a shell and some programs of the machine, a user `web`, and a
 /// file of each of the two users.
 const ROOT: &str = "mkdir -p $1/bin $1/etc $1/srv; cd /
-    for program in sh cat id ls; do
+    for program in sh cat id ls sleep; do
         cp -L /bin/$program $1/bin/
         ldd /bin/$program | grep -o '/[^ ]*' | while read -r library; do mkdir -p $1${library%/*}; cp -L $library $1$library; done
     done
@@ -340,6 +346,94 @@ fn a_signal_during_unpacking_leaves_nothing(manager: &Manager) {
         assert!(place.has_no_unfinished_image(), "after {signal}");
         assert!(place.digests().is_empty() && manager.runs().is_empty());
     }
+}
+
+/// A client is signalled or killed at many points of a start that unpacks an image or an archive.
+/// What is left of the image is removed by the next start, which works.
+fn a_signal_while_an_image_is_obtained_leaves_nothing(manager: &Manager) {
+    let place = Place::new(manager);
+    let root = place.root();
+    let fill =
+        "mkdir $1/many; for file in $(seq 400); do head -c 6000 /dev/urandom >$1/many/$file; done";
+    manager.command(&["sh", "-ec", fill, "fill", &root]).ok();
+    let (image, _) = place.layout("layout", &root, architecture());
+    let archive = place.path("root.tar");
+    manager
+        .command(&["tar", "-czf", &archive, "-C", &root, "."])
+        .ok();
+    let jobs = |script: &str| json!({ "j": bash(script) });
+    let executors = [
+        json!({ "image": { "oci": image } }),
+        json!({ "root": archive }),
+    ];
+    let forget = || {
+        for digest in place.digests() {
+            manager.nixactions(&["image", "remove", &digest]).ok();
+        }
+    };
+    let works = |executor: &Value| {
+        let whole = plan(
+            executor.clone(),
+            jobs("cat /srv/root; set -- /many/*; echo $#"),
+        );
+        let begin = Instant::now();
+        let finished = manager.run(&whole, &NONE).exits(0);
+        assert_eq!(finished.lines("j"), ["of-root", "400"], "{finished}");
+        let took = begin.elapsed();
+        finished.leaves_nothing(manager);
+        assert!(place.has_no_unfinished_image(), "{finished}");
+        took
+    };
+    // Other tests mount other things meanwhile.
+    let look = "grep -F \"$1\" /proc/self/mountinfo || true";
+    let here = manager.dir().display().to_string();
+    let mounts = || manager.command(&["sh", "-c", look, "look", &here]).ok();
+    let whole = works(&executors[0]);
+    let before = mounts();
+    let signals = [
+        Signal::SIGKILL,
+        Signal::SIGINT,
+        Signal::SIGKILL,
+        Signal::SIGTERM,
+        Signal::SIGKILL,
+        Signal::SIGHUP,
+    ];
+    let mut unfinished = 0;
+    for point in 0..POINTS {
+        let executor = &executors[point % executors.len()];
+        let signal = signals[point % signals.len()];
+        forget();
+        let had_none = place.has_no_unfinished_image();
+        let endless = plan(executor.clone(), jobs("sleep 98721"));
+        let path = manager.plan(&endless);
+        let mut child = manager
+            .nixactions(&["run".as_ref(), path.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a command can be started");
+        let points = u32::try_from(POINTS).expect("it is small");
+        // The moment is what is tested. There is nothing to wait for.
+        std::thread::sleep(whole * u32::try_from(point).expect("it is small") / points);
+        manager.signal(&child, signal);
+        ended_within(&mut child, SOON)
+            .unwrap_or_else(|| panic!("{signal} at point {point} was lost"));
+        manager.settle(signal);
+        let has_none = place.has_no_unfinished_image();
+        unfinished += usize::from(had_none && !has_none);
+        let may_leave = signal == Signal::SIGKILL || !had_none;
+        assert!(has_none || may_leave, "{signal} at point {point}");
+        if point % 6 == 5 {
+            works(executor);
+        }
+    }
+    assert!(unfinished > 0, "no client was killed while it unpacked");
+    forget();
+    for executor in &executors {
+        works(executor);
+    }
+    assert_eq!(mounts(), before);
 }
 
 fn a_users_manager_refuses_images(manager: &Manager) {

@@ -4,8 +4,10 @@
 
 use std::{fs, path::Path};
 
+use nix::sys::signal::Signal;
+
 use crate::{
-    Finished, Kind, Manager, SOON,
+    CommandExt as _, Finished, Kind, Manager, RUN_DEADLINE, SOON,
     process::{field, processes},
     wait::wait_for,
 };
@@ -55,6 +57,32 @@ impl Finished {
                         .iter()
                         .all(|pattern| manager.units(pattern).is_empty())
                         .then_some(())
+                },
+            );
+        }
+    }
+}
+
+impl Manager {
+    /// Waits until no run of a start that was given up is left, after a signal to its client. A run
+    /// that was started goes on without its client, unless the signal was Ctrl-C: it is cancelled.
+    /// A client that was killed leaves a run that only `clean` removes.
+    pub fn settle(&self, signal: Signal) {
+        for id in self.runs() {
+            let directory = self.run_dir(&id);
+            let run = self.run_of(&id);
+            if directory.join("run.json").exists() && signal != Signal::SIGINT && !run.has_ended() {
+                self.nixactions(&["cancel", "--kill", &id])
+                    .output_within(SOON);
+            }
+            wait_for(
+                RUN_DEADLINE,
+                &format!("the end of {id} after {signal}"),
+                || {
+                    if signal == Signal::SIGKILL && !run.has_ended() {
+                        self.nixactions(&["clean", "--keep=9"]).output_within(SOON);
+                    }
+                    (run.has_ended() || !directory.exists()).then_some(())
                 },
             );
         }
