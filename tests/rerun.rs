@@ -4,7 +4,8 @@
 use std::fs;
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Manager, Run, bash, on_managers, on_shared_managers, with,
+    CommandExt as _, Finished, Manager, RUN_DEADLINE, Run, bash, on_managers, on_shared_managers,
+    with,
 };
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ on_shared_managers!(
     rerun_of_a_job_runs_it_and_what_needs_it,
     rerun_has_the_plan_source_inputs_and_variables_of_the_old_run,
     what_cannot_be_run_again_is_refused,
+    a_rerun_has_the_notes_of_a_run,
 );
 on_managers!(a_rerun_can_be_rerun on embedded, system_262);
 
@@ -98,6 +100,25 @@ fn rerun_failed_reuses_results_outputs_and_artifacts(manager: &Manager) {
         "{shown}"
     );
     new.leaves_nothing(manager);
+}
+
+/// What `run` says of a plan holds for its rerun.
+fn a_rerun_has_the_notes_of_a_run(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "noted", "jobs": { "j": bash(r#"echo "${{ env.A }}" 2>/dev/null || true"#) } });
+    let told = |output: &std::process::Output| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        said.contains("`${{` means nothing in a script")
+    };
+    let path = manager.plan(&plan).display().to_string();
+    let output = manager
+        .nixactions(&["run", "--output=json", &path])
+        .output_within(RUN_DEADLINE);
+    let old = manager.finished(&output);
+    assert!(told(&output), "{old}");
+    let output = manager
+        .nixactions(&["rerun", "--output=json", &old.id])
+        .output_within(RUN_DEADLINE);
+    assert!(told(&output), "{output:?}");
 }
 
 fn rerun_of_a_job_runs_it_and_what_needs_it(manager: &Manager) {

@@ -15,6 +15,7 @@ on_managers!(an_image_that_a_run_uses_is_not_removed on embedded, system_252, sy
 on_managers!(an_image_that_cannot_be_used_is_refused on embedded, system_252, system_262);
 on_managers!(a_signal_during_unpacking_leaves_nothing on embedded, system_252, system_262);
 on_managers!(a_signal_while_an_image_is_obtained_leaves_nothing on embedded, embedded_262, system_252, system_262);
+on_managers!(a_rerun_needs_only_the_images_of_jobs_that_run_again on embedded, system_252, system_262);
 on_managers!(a_users_manager_refuses_images on user_262);
 
 const NONE: [&str; 0] = [];
@@ -434,6 +435,26 @@ fn a_signal_while_an_image_is_obtained_leaves_nothing(manager: &Manager) {
         works(executor);
     }
     assert_eq!(mounts(), before);
+}
+
+fn a_rerun_needs_only_the_images_of_jobs_that_run_again(manager: &Manager) {
+    let place = Place::new(manager);
+    let (image, digest) = place.image();
+    let mut plan = plan(
+        json!({ "image": { "oci": image } }),
+        json!({ "inside": bash("cat /srv/root") }),
+    );
+    plan["jobs"]["here"] = with(bash("[ -n \"${FIX-}\" ]"), json!({ "needs": ["inside"] }));
+    let old = manager.run(&plan, &NONE).exits(1);
+    assert_eq!(old.lines("inside"), ["of-root"], "{old}");
+    manager.nixactions(&["image", "remove", &digest]).ok();
+    manager.command(&["rm", "-r", &image]).ok();
+    let again = ["rerun", "--output=json", "--env=FIX=1"];
+    let failed = manager.nixactions(&[&again[..], &["--failed", &old.id]].concat());
+    let new = manager.start_command(failed).end().exits(0);
+    assert_eq!(new.job("inside")["reusedFrom"].as_str(), Some(&*old.id));
+    let (code, said) = manager.refused(&["rerun", "--env=FIX=1", &new.id]);
+    assert!(code == 2 && said.contains("does not exist"), "{said}");
 }
 
 fn a_users_manager_refuses_images(manager: &Manager) {

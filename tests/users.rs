@@ -186,16 +186,22 @@ fn what_a_killed_manager_left_is_given_back(manager: &Manager) {
         records(manager).is_empty().then_some(())
     });
     fs::remove_dir_all(directory).expect("it is ours");
-    // Where that was killed as well, the next run does.
+    // Where that was killed as well, the next run does, and the next rerun.
     let lost = json!({ "userName": "nixactions-61500", "uid": 61500, "gid": 61500, "homeDirectory": "/", "shell": "/bin/sh",
                        "locked": true, "nixactionsRun": "/var/lib/nixactions/runs/gone-1" });
-    fs::write(
-        manager.file(Path::new(RECORDS).join("nixactions-61500.user")),
-        lost.to_string(),
-    )
-    .expect("the machine is writable");
+    let leave = || {
+        fs::write(
+            manager.file(Path::new(RECORDS).join("nixactions-61500.user")),
+            lost.to_string(),
+        )
+        .expect("the machine is writable");
+    };
     let plan = json!({ "version": 1, "name": "next", "jobs": { "j": bash("true") } });
-    manager.run(&plan, &NONE).exits(0);
+    leave();
+    let run = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(records(manager), BTreeSet::new());
+    leave();
+    manager.nixactions(&["rerun", &run.id]).ok();
     assert_eq!(records(manager), BTreeSet::new());
 }
 

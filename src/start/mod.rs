@@ -4,11 +4,13 @@
 //! All faults are reported before anything is made. If the start fails later, its files are removed
 //! again.
 
+mod collected;
 mod command;
 mod environment;
 mod gc_root;
 mod git;
 mod head;
+mod launch;
 mod links;
 mod manager;
 mod notify;
@@ -19,14 +21,9 @@ mod rerun;
 mod secrets;
 mod source;
 
-use std::{
-    io::{self, Write as _},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use nix::unistd::{AccessFlags, User, eaccess, geteuid, getuid};
+use nix::unistd::{User, geteuid, getuid};
 
 pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
@@ -35,27 +32,23 @@ pub use rerun::{RerunError, RerunRequest, Which, rerun};
 pub use source::SourceError;
 
 use head::Head;
-use manager::Chosen;
-use rerun::Reuse;
+use launch::{Files, New, Settings, this_program};
 use source::Source;
 
 use crate::{
     embedded,
     error::escaped,
-    event::{Event, EventKind},
     graph::{Graph, GraphError},
-    ids::WorkflowName,
     images::ImageError,
-    interrupts::{Interrupted, Interrupts, Mark},
+    interrupts::{Interrupted, Interrupts},
     language,
     origin::{Origin, Trigger},
-    plan::{self, Env, Executor, Fault, Plan, PlanError},
+    plan::{self, Fault, PlanError},
     programs,
-    roots::{self, RootFault},
-    store::{self, EventWriter, RunDir, RunLock, StateDir, StoreError},
-    supervisor,
+    roots::RootFault,
+    store::{RunDir, RunLock, StoreError},
     systemd::SystemdError,
-    unit::{self, ManagerKind, Placement, RUNNER, RunSpec, SPEC_VERSION, UnitName},
+    unit::{ManagerKind, Placement},
 };
 
 /// The settings of a new run.
@@ -280,49 +273,8 @@ pub async fn start(
         .unless(manager::choose(request.manager))
         .await??;
     let notify = notify::of(request.notify, chosen.kind())?;
-    let obtained = obtain::obtain(&plan, request.state_dir, chosen.kind(), interrupts).await?;
-    let roots = roots::find(&plan, chosen.kind(), &obtained.roots).map_err(StartError::Roots)?;
-
-    store::sweep_users();
-    let state = StateDir::create(request.state_dir)?;
-    let (run, lock) = create_run(&state, &plan.name, &chosen).await?;
-    let mut spec = RunSpec {
-        version: SPEC_VERSION,
-        run: run.id().clone(),
-        workflow: plan.name.clone(),
-        manager: chosen.kind(),
-        created_at: Timestamp::now(),
-        program,
-        directory: run.path().to_owned(),
-        state_directory: state.path().to_owned(),
-        runtime_directory: unit::runtime_directory(chosen.kind(), run.id()),
-        overrides: additions.overrides,
-        secrets: secrets::of(
-            &unit::runtime_directory(chosen.kind(), run.id()),
-            run.id(),
-            &additions.secrets,
-        ),
-        inputs: additions.inputs,
-        path: default_path(),
-        has_source: source.is_some(),
-        mounts_source: false,
-        max_parallel: plan
-            .max_parallel
-            .unwrap_or_else(cpus)
-            .min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
-        roots,
-        images: obtained.images,
-        disks: obtained.disks,
-        origin: Some(Origin {
-            trigger: request.trigger,
-            repository: head.repository,
-            git_ref: head.git_ref,
-            commit: head.commit,
-            actor: request.actor.map(str::to_owned).or_else(actor),
-        }),
-        notify,
-    };
-    let mut notes = plan::notes(&plan);
+    let images = New::images(&plan, request.state_dir, &chosen, interrupts).await?;
+    let mut notes = Vec::new();
     if !additions.taken.is_empty() {
         notes.push(format!(
             "taken from your environment: {}",
@@ -332,204 +284,37 @@ pub async fn start(
     if wants_source && source.is_none() {
         notes.push("no git repository here, jobs start in an empty workspace (`--source DIR` copies a directory)".to_owned());
     }
-    notes.extend(gc_root::add(&run, language::store_path(request.plan).as_deref()).await);
-    let files = Files::Tree(source.as_ref());
-    match launch(
-        &state,
-        &run,
-        &mut spec,
-        &plan,
-        &graph,
-        &files,
+    let new = New {
+        plan: &plan,
+        graph: &graph,
+        files: Files::Tree(source.as_ref()),
+        secrets: &additions.secrets,
+        build: language::store_path(request.plan),
+        program,
         chosen,
-        &additions.secrets,
-        interrupts.mark(),
-    )
-    .await
-    {
-        Ok(more) => Ok(Started {
-            manager: spec.manager,
-            has_group: plan.concurrency.is_some(),
-            run,
-            lock: lock.share().ok(),
-            notes: [notes, more].concat(),
-        }),
-        Err(error) => {
-            take_back(&run, &spec);
-            Err(error)
-        }
-    }
-}
-
-/// Removes the files of a run that was not started.
-fn take_back(run: &RunDir, spec: &RunSpec) {
-    store::forget_secrets(spec.secrets.as_ref());
-    store::remove_users(run.path());
-    // If that fails, the run at least has no record.
-    let _ = store::remove_tree(run.path());
-}
-
-/// Makes the directory of a new run, with a lock to hold until the run goes on. Its id differs from
-/// those of other state directories' runs on the manager: otherwise their units would have the same
-/// names.
-async fn create_run(
-    state: &StateDir,
-    workflow: &WorkflowName,
-    chosen: &Chosen,
-) -> Result<(RunDir, RunLock), StartError> {
-    let (mut run, mut lock) = state.begin_run(workflow, 0)?;
-    let Chosen::Running(_, manager) = chosen else {
-        return Ok((run, lock));
+        images,
+        notes,
+        settings: Settings {
+            overrides: additions.overrides,
+            inputs: additions.inputs,
+            path: default_path(),
+            has_source: source.is_some(),
+            mounts_source: false,
+            max_parallel: plan
+                .max_parallel
+                .unwrap_or_else(cpus)
+                .min(u32::try_from(graph.len()).unwrap_or(u32::MAX)),
+            origin: Origin {
+                trigger: request.trigger,
+                repository: head.repository,
+                git_ref: head.git_ref,
+                commit: head.commit,
+                actor: request.actor.map(str::to_owned).or_else(actor),
+            },
+            notify,
+        },
     };
-    // The supervisor's unit is loaded as long as any unit of the run.
-    while manager
-        .is_loaded(&UnitName::supervisor(run.id()))
-        .await
-        .inspect_err(|_| drop(store::remove_tree(run.path())))?
-    {
-        let (_, number) = run.id().split();
-        let next = state.begin_run(workflow, number);
-        let _ = store::remove_tree(run.path());
-        (run, lock) = next?;
-    }
-    Ok((run, lock))
-}
-
-/// Returns this program's file. The runner's program must lie beside it.
-fn this_program() -> Result<PathBuf, StartError> {
-    let program =
-        std::env::current_exe().map_err(|error| StartError::Here("this program", error))?;
-    let path = program.with_file_name(RUNNER);
-    let what = match std::fs::symlink_metadata(&path) {
-        // Jobs may not see the link's target.
-        Ok(meta) if meta.is_symlink() => {
-            "is a link: the program itself must lie beside `nixactions`"
-        }
-        Ok(meta) if !meta.is_file() || eaccess(&path, AccessFlags::X_OK).is_err() => {
-            "cannot be executed: check its mode and the options of its mount"
-        }
-        // Root's jobs have users of their own.
-        Ok(meta) if geteuid().is_root() && meta.mode() & 0o001 == 0 => {
-            "cannot be executed by the users of jobs: `chmod 755` allows it"
-        }
-        Ok(_) => return Ok(program),
-        Err(_) => "does not exist: it must lie beside `nixactions`",
-    };
-    Err(StartError::NoRunner { path, what })
-}
-
-/// The place from which a new run's files come.
-enum Files<'a> {
-    /// A source tree, or none.
-    Tree(Option<&'a Source>),
-    /// An earlier run.
-    Run(&'a Reuse),
-}
-
-#[expect(clippy::too_many_arguments, reason = "a run needs all of these parts")]
-async fn launch(
-    state: &StateDir,
-    run: &RunDir,
-    spec: &mut RunSpec,
-    plan: &Plan,
-    graph: &Graph,
-    files: &Files<'_>,
-    chosen: Chosen,
-    secrets: &Env,
-    mark: &Mark,
-) -> Result<Vec<String>, StartError> {
-    let prepared = prepare(run, spec, plan, graph, files, secrets, mark);
-    // A signal comes first among the errors, since it may have caused others, such as git's. From
-    // here on the run goes on.
-    mark.check()?;
-    let (notes, handed_over) = prepared?;
-    match chosen {
-        Chosen::Running(_, manager) => {
-            supervisor::launch(&manager, run, spec, plan, graph).await?;
-        }
-        Chosen::Embedded => {
-            let supervisor = unit::supervisor(spec);
-            let containers = plan.executors.values().filter_map(Executor::container);
-            let bound = containers.flat_map(|container| container.bind);
-            let extra_paths: Vec<PathBuf> = bound
-                .map(|bind| bind.source.clone())
-                .filter(|source| source.exists())
-                .chain(spec.roots.values().cloned())
-                .chain([spec.runner()])
-                .collect();
-            let (run_dir, state_dir) = (run.path(), state.path());
-            let private_file = handed_over
-                .as_ref()
-                .map(|(path, text)| (path.as_path(), text.as_str()));
-            let boot = embedded::Boot {
-                run: run.id(),
-                state_dir,
-                run_dir,
-                supervisor: &supervisor,
-                extra_paths: &extra_paths,
-                private_file,
-                say: note,
-            };
-            embedded::boot(&boot)?;
-        }
-    }
-    Ok(notes)
-}
-
-/// Tells the user why the start has to wait.
-fn note(said: &str) {
-    let _ = writeln!(io::stderr(), "note: {said}");
-}
-
-/// Writes the files of a new run. Returns notes for the caller, and the secrets for an embedded
-/// manager.
-#[expect(
-    clippy::type_complexity,
-    reason = "a private file is a path and its text"
-)]
-fn prepare(
-    run: &RunDir,
-    spec: &mut RunSpec,
-    plan: &Plan,
-    graph: &Graph,
-    files: &Files<'_>,
-    secrets: &Env,
-    mark: &Mark,
-) -> Result<(Vec<String>, Option<(PathBuf, String)>), StartError> {
-    let mut notes = Vec::new();
-    let handed_over = secrets::hand_over(spec, secrets)?;
-    run.reserve(graph.len())?;
-    store::write_json(&run.plan(), plan, 0o600, false)?;
-    let (rerun_of, ended) = match files {
-        Files::Tree(source) => {
-            if let Some(source) = source {
-                let snapshot = source.snapshot(run, &spec.state_directory, spec.manager, mark)?;
-                spec.mounts_source = snapshot.mounted;
-                notes.extend(snapshot.notes);
-            }
-            (None, Vec::new())
-        }
-        Files::Run(reuse) => {
-            let filled = reuse.fill(run, spec.created_at, mark)?;
-            (Some(reuse.run().clone()), filled)
-        }
-    };
-    store::write_json(&run.spec(), spec, 0o600, false)?;
-    let created = EventKind::RunCreated {
-        run: spec.run.clone(),
-        workflow: spec.workflow.clone(),
-        jobs: graph.len(),
-        rerun_of,
-        origin: spec.origin.clone(),
-    };
-    let events: Vec<Event> = std::iter::once(Event {
-        at: spec.created_at,
-        event: created,
-    })
-    .chain(ended)
-    .collect();
-    EventWriter::open(&run.events(), 0o600)?.append(&events)?;
-    Ok((notes, handed_over))
+    new.start(request.state_dir, interrupts.mark()).await
 }
 
 /// Returns the name of the calling user, also behind sudo(8).

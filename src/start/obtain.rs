@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{StartError, note};
+use super::{StartError, launch::note};
 use crate::{
     error::escaped,
     images::{self, Hold, ImageError, Images, Login, Progress, Stop},

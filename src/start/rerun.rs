@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{
-    Choice, Files, StartError, Started, create_run, environment, gc_root, launch, manager, secrets,
-    take_back, this_program,
+    Choice, StartError, Started,
+    collected::programs_of,
+    environment,
+    launch::{Files, New, Settings, this_program},
+    manager,
 };
 use crate::{
     event::{Event, EventKind},
@@ -18,9 +21,8 @@ use crate::{
     origin::{Origin, Trigger},
     plan::{self, Plan},
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION, RunRecord},
-    roots,
     store::{self, EventWriter, Liveness, ModePolicy, RunDir, StateDir, StoreError, TreeCopy},
-    unit::{self, ManagerKind, Notify, Placement, RunSpec, SPEC_VERSION},
+    unit::{ManagerKind, Notify, RunSpec},
 };
 
 /// The jobs that run again, besides their dependents.
@@ -145,13 +147,12 @@ pub async fn rerun(
     let graph = Graph::new(&plan)?;
     let record = from.load_record()?;
     let again = selection(&graph, &record, &request.which)?;
-    if let Some(path) = programs(&plan, &graph, &again)
-        .into_iter()
-        .find(|path| language::is_collected(path))
-    {
+    let part = part(&plan, &graph, &again);
+    let mut programs = programs_of(&part).into_iter();
+    if let Some(path) = programs.find(|path| language::is_collected(path)) {
         return Err(RerunError::Collected {
             run: from.id().clone(),
-            path: path.to_owned(),
+            path,
         }
         .into());
     }
@@ -193,46 +194,12 @@ pub async fn rerun(
     let program = this_program()?;
     let choice = request.manager.unwrap_or(Choice::Only(old.manager));
     let chosen = interrupts.unless(manager::choose(choice)).await??;
-    let obtained = super::obtain::obtain(&plan, state_dir, chosen.kind(), interrupts).await?;
-    let roots = roots::find(&plan, chosen.kind(), &obtained.roots).map_err(StartError::Roots)?;
-
-    let state = StateDir::create(state_dir)?;
-    let (run, lock) = create_run(&state, &plan.name, &chosen).await?;
-    let mut spec = RunSpec {
-        version: SPEC_VERSION,
-        run: run.id().clone(),
-        manager: chosen.kind(),
-        created_at: Timestamp::now(),
-        program,
-        directory: run.path().to_owned(),
-        state_directory: state.path().to_owned(),
-        runtime_directory: unit::runtime_directory(chosen.kind(), run.id()),
-        mounts_source: old.mounts_source && chosen.kind() != ManagerKind::User,
-        overrides,
-        secrets: secrets::of(
-            &unit::runtime_directory(chosen.kind(), run.id()),
-            run.id(),
-            &given.secrets,
-        ),
-        roots,
-        images: obtained.images,
-        disks: obtained.disks,
-        origin: Some(Origin {
-            trigger: Trigger::Rerun,
-            actor: super::actor(),
-            ..old.origin.clone().unwrap_or_else(unknown)
-        }),
-        // Another manager has other units.
-        notify: if chosen.kind() == old.manager {
-            old.notify
-        } else {
-            Notify::default()
-        },
-        ..old
-    };
-    let reuse = Reuse::new(from, &spec, &plan, &graph, &record, &again);
+    // The other jobs are not started, so the images of their executors may be gone.
+    let images = New::images(&part, state_dir, &chosen, interrupts).await?;
+    let build = std::fs::read_link(from.workflow()).ok();
+    let reuse = Reuse::new(from, old.has_source, &plan, &graph, &record, &again);
     let reused = reuse.jobs.len();
-    let mut notes = vec![match reused {
+    let notes = vec![match reused {
         0 => format!("all jobs of {} run again", reuse.from.id()),
         _ => format!(
             "{} of {} jobs of {} run again",
@@ -241,38 +208,37 @@ pub async fn rerun(
             reuse.from.id()
         ),
     }];
-    notes.extend(
-        gc_root::add(
-            &run,
-            std::fs::read_link(reuse.from.workflow()).ok().as_deref(),
-        )
-        .await,
-    );
-    match launch(
-        &state,
-        &run,
-        &mut spec,
-        &plan,
-        &graph,
-        &Files::Run(&reuse),
+    let new = New {
+        plan: &plan,
+        graph: &graph,
+        files: Files::Run(&reuse),
+        secrets: &given.secrets,
+        build,
+        program,
+        settings: Settings {
+            overrides,
+            inputs: old.inputs,
+            path: old.path,
+            has_source: old.has_source,
+            mounts_source: old.mounts_source && chosen.kind() != ManagerKind::User,
+            max_parallel: old.max_parallel,
+            origin: Origin {
+                trigger: Trigger::Rerun,
+                actor: super::actor(),
+                ..old.origin.unwrap_or_else(unknown)
+            },
+            // Another manager has other units.
+            notify: if chosen.kind() == old.manager {
+                old.notify
+            } else {
+                Notify::default()
+            },
+        },
         chosen,
-        &given.secrets,
-        interrupts.mark(),
-    )
-    .await
-    {
-        Ok(_) => Ok(Started {
-            manager: spec.manager,
-            has_group: plan.concurrency.is_some(),
-            run,
-            lock: lock.share().ok(),
-            notes,
-        }),
-        Err(error) => {
-            take_back(&run, &spec);
-            Err(error)
-        }
-    }
+        images,
+        notes,
+    };
+    new.start(state_dir, interrupts.mark()).await
 }
 
 /// Returns the origin of a run that an earlier version started.
@@ -286,22 +252,16 @@ fn unknown() -> Origin {
     }
 }
 
-/// Returns the programs that the jobs of the new run execute on this machine. Programs in a
-/// container, or in the place of a hook, cannot be checked from here.
-fn programs<'a>(plan: &'a Plan, graph: &Graph, again: &[bool]) -> Vec<&'a Path> {
-    let jobs = graph
-        .jobs()
-        .filter(|ix| again[ix.index()])
-        .filter_map(|ix| plan.jobs.get(graph.name(ix)));
-    let here = jobs.filter(|job| Placement::of(plan, job).runs_host_programs());
-    here.flat_map(|job| &job.steps)
-        .flat_map(|step| {
-            let post = step.post.as_ref().and_then(|post| post.run.as_ref());
-            [step.run.as_ref(), post]
-        })
-        .filter_map(|run| run?.first())
-        .map(Path::new)
-        .collect()
+/// Returns a plan with only the jobs that run again.
+fn part(plan: &Plan, graph: &Graph, again: &[bool]) -> Plan {
+    let jobs = graph.jobs().filter(|ix| again[ix.index()]);
+    let jobs = jobs.filter_map(|ix| plan.jobs.get_key_value(graph.name(ix)));
+    Plan {
+        jobs: jobs
+            .map(|(name, job)| (name.clone(), job.clone()))
+            .collect(),
+        ..plan.clone()
+    }
 }
 
 /// Returns for each job whether it runs again. As on GitHub, this includes all its dependents.
@@ -348,7 +308,7 @@ fn selection(graph: &Graph, record: &RunRecord, which: &Which) -> Result<Vec<boo
 impl Reuse {
     fn new(
         from: RunDir,
-        spec: &RunSpec,
+        has_source: bool,
         plan: &Plan,
         graph: &Graph,
         record: &RunRecord,
@@ -379,7 +339,7 @@ impl Reuse {
         }
         Self {
             from,
-            has_source: spec.has_source,
+            has_source,
             jobs,
         }
     }

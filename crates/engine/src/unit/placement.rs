@@ -206,9 +206,12 @@ impl<'a> Placement<'a> {
         }
     }
 
-    /// Returns whether the programs of the job's steps are the host's.
-    pub fn runs_host_programs(&self) -> bool {
-        matches!(self, Self::Host(_))
+    /// Returns whether the job's steps see the programs in the host's Nix store.
+    pub fn has_host_store(&self) -> bool {
+        match self {
+            Self::Host(_) | Self::Root(_) | Self::Nspawn(_) => true,
+            Self::Hooks(_) => false,
+        }
     }
 
     /// Returns the settings of a root file system of the job's own, if it has one.
