@@ -15,6 +15,7 @@ on_managers!(an_image_that_a_run_uses_is_not_removed on embedded, system_252, sy
 on_managers!(an_image_that_cannot_be_used_is_refused on embedded, system_252, system_262);
 on_managers!(a_signal_during_unpacking_leaves_nothing on embedded, system_252, system_262);
 on_managers!(a_signal_while_an_image_is_obtained_leaves_nothing on embedded, embedded_262, system_252, system_262);
+on_managers!(an_image_that_two_executors_name_is_obtained_once on embedded, system_262);
 on_managers!(a_rerun_needs_only_the_images_of_jobs_that_run_again on embedded, system_252, system_262);
 on_managers!(a_users_manager_refuses_images on user_262);
 
@@ -435,6 +436,29 @@ fn a_signal_while_an_image_is_obtained_leaves_nothing(manager: &Manager) {
         works(executor);
     }
     assert_eq!(mounts(), before);
+}
+
+fn an_image_that_two_executors_name_is_obtained_once(manager: &Manager) {
+    let place = Place::new(manager);
+    let root = place.root();
+    let archive = place.path("root.tar");
+    manager
+        .command(&["tar", "-cf", &archive, "-C", &root, "."])
+        .ok();
+    // The digest of a file from the future is never remembered.
+    manager.command(&["touch", "-d", "tomorrow", &archive]).ok();
+    let mut plan = plan(
+        json!({ "root": archive }),
+        json!({ "a": bash("cat /srv/root") }),
+    );
+    plan["executors"]["other"] = plan["executors"]["box"].clone();
+    plan["jobs"]["b"] = with(bash("cat /srv/root"), json!({ "executor": "other" }));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    for job in ["a", "b"] {
+        assert_eq!(finished.lines(job), ["of-root"], "{finished}");
+    }
+    let read = finished.stderr.matches("computing the digest").count();
+    assert_eq!(read, 1, "{finished}");
 }
 
 fn a_rerun_needs_only_the_images_of_jobs_that_run_again(manager: &Manager) {

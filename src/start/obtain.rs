@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,11 +12,11 @@ use tokio::sync::oneshot;
 use super::{StartError, launch::note};
 use crate::{
     error::escaped,
-    images::{self, Hold, ImageError, Images, Login, Progress, Stop},
+    images::{self, Hold, Image, ImageError, Images, Login, Progress, Stop},
     interrupts::{Interrupted, Interrupts},
     plan::{self, Container, Env, Plan},
     roots::Unpacked,
-    store::{Liveness, StateDir, read_document},
+    store::{Liveness, StateDir, StoreError, read_document},
     unit::{ManagerKind, Placement, RunSpec},
 };
 use nixactions_core::{
@@ -45,6 +44,27 @@ pub(super) struct Obtained {
     pub holds: Vec<Hold>,
 }
 
+impl Obtained {
+    /// Adds the image of an executor.
+    fn add(&mut self, wanted: &Wanted, image: Image) {
+        let text =
+            |text: String| Some(text).filter(|text| wanted.has_image_user && !text.is_empty());
+        let spec = ImageSpec {
+            digest: image.digest,
+            env: variables(&image.env),
+            user: text(image.user),
+            // A relative one starts at the root.
+            working_dir: text(image.working_dir).map(|directory| Path::new("/").join(directory)),
+        };
+        let unpacked = Unpacked {
+            directory: image.root,
+            source: wanted.from.told(),
+        };
+        self.images.insert(wanted.executor.clone(), spec);
+        self.roots.insert(wanted.executor.clone(), unpacked);
+    }
+}
+
 /// Returns the images of a state directory, with the size that the caller's environment sets.
 ///
 /// # Errors
@@ -62,17 +82,20 @@ pub fn images_of(state: &Path) -> Result<Images, StartError> {
     }
 }
 
-/// Returns whether a run that goes on uses an image.
+/// Returns whether a run that goes on uses an image. If the runs cannot be read, for example because
+/// a newer program has made them, all images count as used.
 pub fn is_in_use(state: &Path, digest: &Digest) -> bool {
-    let Ok(state) = StateDir::open(state) else {
-        return false;
+    // An absent directory has no runs.
+    let state = StateDir::open(state);
+    let Ok((state, runs)) = state.and_then(|state| state.runs().map(|runs| (state, runs))) else {
+        return true;
     };
-    // Where the runs cannot be read, nothing is known to be unused.
-    let Ok(runs) = state.runs() else { return true };
     runs.iter().any(|id| {
-        let Ok(run) = state.run(id.as_str()) else {
+        let run = match state.run(id.as_str()) {
+            Ok(run) => run,
             // It has been removed.
-            return false;
+            Err(StoreError::NoRun { .. }) => return false,
+            Err(_) => return true,
         };
         match run.liveness() {
             Liveness::Finished => false,
@@ -89,18 +112,19 @@ pub fn is_in_use(state: &Path, digest: &Digest) -> bool {
 /// An image that jobs of an executor need.
 struct Wanted {
     executor: String,
-    from: Place,
+    from: Kind,
     has_image_user: bool,
 }
 
-/// The place from which an image comes.
-enum Place {
+/// The kinds of images, each with the place from which it comes.
+#[derive(PartialEq, Eq)]
+enum Kind {
     Image(ImageSource, Option<Digest>),
     Archive(PathBuf),
     Disk(PathBuf, &'static str),
 }
 
-impl Place {
+impl Kind {
     fn told(&self) -> String {
         match self {
             Self::Image(source, _) => source.to_string(),
@@ -141,14 +165,19 @@ pub async fn unless_interrupted<T: Send + 'static>(
 ) -> Result<T, StartError> {
     let images = images.with_stop(Stop::on(interrupts.mark().shared()));
     let (send, mut receive) = oneshot::channel();
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         // The receiver is gone only after a signal.
         let _ = send.send(work(images));
     });
     tokio::select! {
         found = &mut receive => {
             interrupts.mark().check()?;
-            found.map_err(|_| StartError::Here("the images", io::ErrorKind::BrokenPipe.into()))
+            match (found, thread.join()) {
+                (Ok(found), _) => Ok(found),
+                // Its message has been printed.
+                (Err(_), Err(panic)) => std::panic::resume_unwind(panic),
+                (Err(_), Ok(())) => unreachable!("invariant: the thread sends unless it panics"),
+            }
         }
         signal = interrupts.recv() => {
             // The thread sees the mark that the signal has left, and removes its files.
@@ -186,26 +215,28 @@ fn wanted(plan: &Plan) -> Result<Vec<Wanted>, StartError> {
 }
 
 /// Returns the place of an executor's image. Returns `None` for a root that needs no unpacking.
-fn from(container: &Container<'_>) -> Result<Option<Place>, ImageError> {
+fn from(container: &Container<'_>) -> Result<Option<Kind>, ImageError> {
     if let Some(image) = container.image {
         let digest = image.digest.as_deref().map(str::parse).transpose()?;
-        return Ok(Some(Place::Image(image.oci.parse()?, digest)));
+        return Ok(Some(Kind::Image(image.oci.parse()?, digest)));
     }
     let Some(root) = container.root else {
         return Ok(None);
     };
     Ok(match images::root_of(root) {
-        Ok(images::Root::Archive) => Some(Place::Archive(root.to_owned())),
-        Ok(images::Root::Disk(file_system)) => Some(Place::Disk(root.to_owned(), file_system)),
+        Ok(images::Root::Archive) => Some(Kind::Archive(root.to_owned())),
+        Ok(images::Root::Disk(file_system)) => Some(Kind::Disk(root.to_owned(), file_system)),
         // `roots` tells their faults.
         Ok(images::Root::Directory | images::Root::Other) | Err(_) => None,
     })
 }
 
-/// Unpacks images one after the other.
+/// Unpacks images one after the other. Executors that name the same one have the same files, even
+/// if the image changes meanwhile.
 fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, StartError> {
     let mut all = Obtained::default();
     let login = Login::from_environment();
+    let mut done: Vec<(&Kind, Image)> = Vec::new();
     for wanted in wanted {
         let told = wanted.from.told();
         let mut progress = |progress: Progress| {
@@ -213,12 +244,17 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
             note(&escaped(&format!("image `{told}`: {progress}")));
         };
         let in_use = |digest: &Digest| is_in_use(state, digest);
+        let known = done.iter().find(|(kind, _)| **kind == wanted.from);
+        if let Some((_, image)) = known {
+            all.add(wanted, image.clone());
+            continue;
+        }
         let obtained = match &wanted.from {
-            Place::Image(source, digest) => {
+            Kind::Image(source, digest) => {
                 images.obtain(source, digest.as_ref(), &login, &in_use, &mut progress)
             }
-            Place::Archive(path) => images.obtain_archive(path, None, &in_use, &mut progress),
-            Place::Disk(path, file_system) => {
+            Kind::Archive(path) => images.obtain_archive(path, None, &in_use, &mut progress),
+            Kind::Disk(path, file_system) => {
                 let disk = Unpacked {
                     directory: path.clone(),
                     source: told,
@@ -239,22 +275,9 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
                 note(&escaped(&format!("image `{told}`: {left_out}")));
             }
         }
-        let text =
-            |text: String| Some(text).filter(|text| wanted.has_image_user && !text.is_empty());
-        let spec = ImageSpec {
-            digest: image.digest,
-            env: variables(&image.env),
-            user: text(image.user),
-            // A relative one starts at the root.
-            working_dir: text(image.working_dir).map(|directory| Path::new("/").join(directory)),
-        };
-        all.images.insert(wanted.executor.clone(), spec);
-        let unpacked = Unpacked {
-            directory: image.root,
-            source: told,
-        };
-        all.roots.insert(wanted.executor.clone(), unpacked);
         all.holds.push(obtained.hold);
+        all.add(wanted, image.clone());
+        done.push((&wanted.from, image));
     }
     Ok(all)
 }
@@ -295,5 +318,32 @@ mod tests {
         let expected = [("A", "b=c"), ("PATH", "/bin")];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(found, expected.into_iter().collect());
+    }
+
+    #[test]
+    fn an_image_of_runs_that_cannot_be_read_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let state = dir.path().join("state");
+        assert!(!is_in_use(&state, &digest), "there is no run");
+        StateDir::create(&state).unwrap();
+        assert!(!is_in_use(&state, &digest), "there is no run");
+        std::fs::write(state.join("version"), "99").unwrap();
+        assert!(is_in_use(&state, &digest), "a newer program has made it");
+    }
+
+    #[test]
+    #[should_panic(expected = "the unpacker has a bug")]
+    fn a_panic_of_the_work_is_one_of_the_program() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _ = runtime.block_on(async {
+            let mut interrupts = Interrupts::ctrl_c().unwrap();
+            let images = Images::new(Path::new("/nowhere"));
+            let work = |_: Images| panic!("the unpacker has a bug");
+            unless_interrupted::<()>(images, &mut interrupts, work).await
+        });
     }
 }
