@@ -102,7 +102,7 @@ fn rerun_failed_reuses_results_outputs_and_artifacts(manager: &Manager) {
     new.leaves_nothing(manager);
 }
 
-/// What `run` says of a plan holds for its rerun.
+/// The notes of `run` on a plan hold for its rerun.
 fn a_rerun_has_the_notes_of_a_run(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "noted", "jobs": { "j": bash(r#"echo "${{ env.A }}" 2>/dev/null || true"#) } });
     let told = |output: &std::process::Output| {

@@ -351,7 +351,7 @@ fn a_signal_during_unpacking_leaves_nothing(manager: &Manager) {
 }
 
 /// A client is signalled or killed at many points of a start that unpacks an image or an archive.
-/// What is left of the image is removed by the next start, which works.
+/// The next start removes the rest of the image, and works.
 fn a_signal_while_an_image_is_obtained_leaves_nothing(manager: &Manager) {
     let place = Place::new(manager);
     let root = place.root();

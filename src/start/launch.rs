@@ -202,7 +202,7 @@ pub(super) enum Files<'a> {
     Run(&'a Reuse),
 }
 
-/// The parts of which a run is made.
+/// The ingredients of a run.
 struct Parts<'a> {
     plan: &'a Plan,
     graph: &'a Graph,
