@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     error::describe,
+    store::remove_tree,
     unit::{JobPaths, NIX_STORE, RootPaths, RootSpec},
 };
 
@@ -119,18 +120,26 @@ pub fn unmount_root(paths: &RootPaths) -> Option<PathBuf> {
     // Binds of the host's directories are below the tree. Nothing is removed where one may be left.
     let mounts = [paths.tree(), paths.image(), paths.layer()];
     let left = mounts.iter().filter(|path| !unmount_all(path)).count();
-    (left == 0).then(|| put_aside(paths.path()))
+    if left > 0 {
+        return None;
+    }
+    put_aside(paths.path())
 }
 
-/// Renames a directory to a name that no job has. Returns its path.
-fn put_aside(path: &Path) -> PathBuf {
+/// Renames a directory to a name that no job has. Returns its path. If it cannot be renamed, it is
+/// removed here: the job may be started again afterwards.
+fn put_aside(path: &Path) -> Option<PathBuf> {
     let name = path.file_name().unwrap_or_default().display();
     // A killed supervisor may have left directories.
     let names = (0..ASIDE_MAX).map(|number| path.with_file_name(format!(".{name}.{number}")));
     let aside = names
         .into_iter()
         .find(|aside| !aside.exists() && fs::rename(path, aside).is_ok());
-    aside.unwrap_or_else(|| path.to_owned())
+    if aside.is_none() {
+        // Files that cannot be removed go with the run.
+        let _ = remove_tree(path);
+    }
+    aside
 }
 
 /// Unmounts all that is mounted on a path. Returns whether nothing is left.
@@ -390,12 +399,19 @@ mod tests {
         for _ in 0..3 {
             fs::create_dir(&path).unwrap();
             fs::write(path.join("file"), "").unwrap();
-            let aside = put_aside(&path);
+            let aside = put_aside(&path).unwrap();
             assert!(!path.exists() && aside.join("file").exists());
             seen.push(aside);
         }
         seen.dedup();
         assert_eq!(seen.len(), 3, "{seen:?}");
+        // Without a free name, the caller gets no path of a job that may have begun again.
+        for number in 0..ASIDE_MAX {
+            fs::create_dir_all(run.path().join(format!(".j.{number}"))).unwrap();
+        }
+        fs::create_dir(&path).unwrap();
+        assert_eq!(put_aside(&path), None);
+        assert!(!path.exists());
     }
 
     #[test]
