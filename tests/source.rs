@@ -19,6 +19,7 @@ on_managers!(the_state_directory_is_no_part_of_the_source on system_252, system_
 on_managers!(a_tree_that_changes_during_its_copy_leaks_nothing on embedded, embedded_262, system_252, system_262);
 on_managers!(another_users_link_leads_root_to_no_other_source on embedded, system_252, system_262);
 
+on_managers!(a_parent_directory_is_a_source_without_a_link on embedded, system_252, system_262);
 on_managers!(root_shows_jobs_only_what_the_owner_of_a_tree_may_read on embedded, system_252, system_262);
 on_managers!(private_files_of_the_owner_of_a_tree_are_in_its_copy on embedded, system_252, system_262);
 
@@ -342,7 +343,40 @@ fn another_users_link_leads_root_to_no_other_source(manager: &Manager) {
             "{said}"
         );
         assert_eq!(said.contains("link of user 1234"), !starts, "{said}");
+        assert_eq!(said.contains("hint: if you mean"), !starts, "{said}");
         assert!(!said.contains("TOPSECRET"), "{said}");
+    }
+}
+
+fn a_parent_directory_is_a_source_without_a_link(manager: &Manager) {
+    make(
+        manager,
+        "parents",
+        "echo of-root > key; mkdir -p own/inner other; echo other > other/key; ln -s ../../other own/inner/link
+        chown -h -R 1234:1234 own; chmod 755 .",
+    );
+    let inner = manager.dir().join("parents/own/inner");
+    let plan = manager.plan(&plan("cat key"));
+    for (source, said) in [
+        ("../..", Ok("of-root")),
+        ("../../other", Ok("other")),
+        ("link/..", Err("link of user 1234")),
+        ("../inner/../inner/link", Err("link of user 1234")),
+    ] {
+        let arguments = ["run", "--output=json", "--source", source];
+        let mut command = manager.nixactions_in(&inner, &arguments);
+        let output = command.arg(&plan).output_within(RUN_DEADLINE);
+        match said {
+            Ok(line) => {
+                let run = manager.finished(&output).exits(0);
+                assert_eq!(run.lines("j"), [line], "{source}: {run}");
+            }
+            Err(error) => {
+                let told = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(2), "{source}: {told}");
+                assert!(told.contains(error), "{source}: {told}");
+            }
+        }
     }
 }
 

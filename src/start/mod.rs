@@ -195,9 +195,7 @@ impl StartError {
                     .collect();
                 Some(hints.join("\n      ")).filter(|text| !text.is_empty())
             }
-            Self::Source(SourceError::NoGit(_)) => {
-                Some("install git, or name a plain directory with `--source DIR`".to_owned())
-            }
+            Self::Source(error) => error.hint(),
             Self::NoRunner { .. } => {
                 Some("install the two programs of nixactions together".to_owned())
             }
@@ -206,7 +204,6 @@ impl StartError {
             | Self::Unsupported(_)
             | Self::Graph(_)
             | Self::Roots(_)
-            | Self::Source(_)
             | Self::Interrupted(_)
             | Self::Here(..) => None,
         }

@@ -82,8 +82,8 @@ pub fn images_of(state: &Path) -> Result<Images, StartError> {
     }
 }
 
-/// Returns whether a run that goes on uses an image. If the runs cannot be read, for example because
-/// a newer program has made them, all images count as used.
+/// Returns whether a run that goes on uses an image. If the runs cannot be read, for example
+/// because a newer program has made them, all images count as used.
 pub fn is_in_use(state: &Path, digest: &Digest) -> bool {
     // An absent directory has no runs.
     let state = StateDir::open(state);

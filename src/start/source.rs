@@ -6,7 +6,7 @@
 
 use std::{
     os::fd::AsFd as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{
@@ -61,6 +61,22 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoGit(_) => {
+                Some("install git, or name a plain directory with `--source DIR`".to_owned())
+            }
+            Self::Misled { found, .. } => Some(format!(
+                "if you mean `{0}`, write `--source {0}`",
+                found.display()
+            )),
+            Self::Git { .. } | Self::Copy(_) | Self::NotADirectory(_) => None,
+        }
+    }
+}
+
 /// The largest tree that each job copies. For such a tree, a copy takes no longer than a mount.
 const COPIED_ENTRIES: u64 = 256;
 const COPIED_BYTES: u64 = 16 << 20;
@@ -87,7 +103,7 @@ impl Source {
                 .ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
             let path = current.join(named);
             if let Reader::Owner(user, _) = Reader::of_path(&path)
-                && root.path() != path
+                && root.path() != without_parents(&path)
                 && root.owner() != user
             {
                 return Err(SourceError::Misled {
@@ -196,6 +212,20 @@ impl Source {
         }
         Ok(Snapshot { mounted, notes })
     }
+}
+
+/// Returns an absolute path in which no `..` follows a directory. One that follows a link stays.
+fn without_parents(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        let is_link = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        if part == Component::ParentDir && !is_link(&plain) && !plain.ends_with("..") {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
 }
 
 /// Returns notes on the files that the copy may not hold.
