@@ -8,6 +8,7 @@
 #   assertions.nix   what types alone cannot say
 #   units.nix        options -> units
 #   operators.nix    users who may use the workflows without root
+#   fetch.nix        sources from git (fetch.sh, fetch-first.sh)
 #   sandbox.nix      what the services may do
 {
   config,
@@ -21,6 +22,7 @@
     ./assertions.nix
     ./units.nix
     ./operators.nix
+    ./fetch.nix
   ];
 
   # The language, for steps in the configuration: `config.lib.nixactions.mkAction { … }`.

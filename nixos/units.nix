@@ -48,7 +48,7 @@ let
 
     serviceConfig = lib.mkMerge [
       (import ./sandbox.nix { inherit lib; })
-      (ours workflow)
+      (ours name workflow)
       workflow.serviceConfig
     ];
   };
@@ -64,7 +64,11 @@ let
         "recovery"
       ];
 
-  ours = workflow: {
+  sourceOf =
+    name: workflow:
+    if workflow.source ? git then "/var/lib/nixactions-fetch/${name}/tree" else workflow.source;
+
+  ours = name: workflow: {
     # The service lives as long as the run, and its result is the run's conclusion.
     Type = "notify";
     ExecStart = lib.concatStringsSep " " (
@@ -74,7 +78,7 @@ let
         "--manager=system"
         "--state-dir=%S/nixactions"
       ]
-      ++ lib.optional (workflow.source != null) (word "--source=${workflow.source}")
+      ++ lib.optional (workflow.source != null) (word "--source=${sourceOf name workflow}")
       ++ map word (
         assignments "input" workflow.inputs
         ++ assignments "env" workflow.env
@@ -93,7 +97,7 @@ let
     KillMode = "mixed";
     TimeoutStopSec = lib.mkDefault "6min";
     # For the copy of a large source tree.
-    TimeoutStartSec = lib.mkDefault "10min";
+    TimeoutStartSec = lib.mkOverride 1100 "10min";
 
     # Jobs print in bursts.
     LogRateLimitIntervalSec = lib.mkDefault 0;

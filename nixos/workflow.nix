@@ -41,23 +41,6 @@ let
     ) (lib.filterAttrs (_: more: more != { }) defaults)
     // lib.optionalAttrs (sandbox != null && written.sandbox or null == null) { inherit sandbox; }
     // lib.optionalAttrs (config.concurrency != null) { inherit (config) concurrency; };
-  # Nix copies a path to the store, which everybody can read, and the service would use this copy
-  # for ever.
-  sourceTree = lib.mkOptionType {
-    name = "sourceTree";
-    description = "absolute path as a text, or package";
-    descriptionClass = "nonRestrictiveClause";
-    inherit (lib.types.path) check;
-    merge =
-      loc: defs:
-      let
-        value = lib.mergeEqualOption loc defs;
-      in
-      if builtins.isPath value then
-        throw "${lib.showOption loc}: a path of Nix' is copied to the store, where everybody can read it: write it as a text, as in `source = \"${toString value}\";`${lib.options.showDefs defs}"
-      else
-        "${value}";
-  };
 in
 {
   options = {
@@ -236,12 +219,13 @@ in
     };
 
     source = lib.mkOption {
-      type = lib.types.nullOr sourceTree;
+      type = lib.types.nullOr (import ./source.nix { inherit lib values; });
       default = null;
       example = "/srv/project";
       description = ''
         The source tree. Each job gets a copy of this directory. If it is a git repository, the copy
-        has no files that git ignores. Without `source`, jobs start in an empty workspace.
+        has no files that git ignores. `{ git.url = "…"; }` is a checkout of a repository, which is
+        fetched anew before each run. Without `source`, jobs start in an empty workspace.
       '';
     };
 

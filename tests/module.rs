@@ -177,6 +177,34 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.workflows.ci.notify.failure",
         ),
         (
+            "{ ci = { source.git.url = \"https://user:word@example.org/a\"; settings = { }; }; }",
+            "services.nixactions.workflows.ci.source.git.url: there are credentials in the URL",
+        ),
+        (
+            "{ ci = { source.git.url = \"https://token@example.org/a\"; settings = { }; }; }",
+            "name a file that has the password in `passwordFile`",
+        ),
+        (
+            "{ ci = { source.git.url = \"ssh://git:word@example.org/a\"; settings = { }; }; }",
+            "there are credentials in the URL",
+        ),
+        (
+            "{ ci = { source.git.url = \"ext::sh -c true\"; settings = { }; }; }",
+            "services.nixactions.workflows.ci.source.git.url",
+        ),
+        (
+            "{ ci = { source.git = { url = \"/srv/a\"; ref = \"--upload-pack=x\"; }; settings = { }; }; }",
+            "services.nixactions.workflows.ci.source.git.ref",
+        ),
+        (
+            "{ ci = { source.git = { url = \"/srv/a\"; passwordFile = ./token; }; settings = { }; }; }",
+            "services.nixactions.workflows.ci.source.git.passwordFile: everybody can read the store",
+        ),
+        (
+            "{ ci = { source.git.rev = \"main\"; settings = { }; }; }",
+            "services.nixactions.workflows.ci.source.git",
+        ),
+        (
             "{ ci.shedule = \"daily\"; }",
             "services.nixactions.workflows.ci.shedule",
         ),

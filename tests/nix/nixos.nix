@@ -6,7 +6,9 @@
     overlays = [
       (final: _: {
         gitMinimal = final.git;
-        gnumake = final.coreutils; # examples name it, nothing runs it
+        # Examples and the module name them, nothing runs them.
+        gnumake = final.coreutils;
+        openssh = final.coreutils;
       })
     ];
   },
@@ -37,6 +39,7 @@ let
     wantedBy = texts;
     onFailure = texts;
     onSuccess = texts;
+    partOf = texts;
     unitConfig = section;
   };
 
@@ -108,6 +111,7 @@ let
           After = toString unit.after;
           OnFailure = toString unit.onFailure;
           OnSuccess = toString unit.onSuccess;
+          PartOf = toString unit.partOf;
         }
         // unit.unitConfig
       )}
