@@ -13,6 +13,7 @@ use nixactions_harness::{
 use serde_json::{Value, json};
 
 on_managers!(each_file_system_is_a_root on embedded, embedded_262, system_252, system_257, system_262);
+on_managers!(an_image_of_a_disk_that_was_in_use_is_a_root on embedded, system_252, system_262);
 on_managers!(a_loop_device_goes_with_its_job on embedded, system_252, system_257, system_262);
 on_managers!(a_disk_image_that_cannot_be_mounted_is_the_reason on embedded, system_252, system_262);
 
@@ -78,6 +79,25 @@ fn each_file_system_is_a_root(manager: &Manager) {
             finished.leaves_nothing(manager);
         }
     }
+}
+
+/// Its journal has not been replayed, and nothing may write to the image.
+fn an_image_of_a_disk_that_was_in_use_is_a_root(manager: &Manager) {
+    let path = or_skip!(disk(manager, "ext4"));
+    let file = manager.file(&path);
+    let request = "feature needs_recovery";
+    Command::new("debugfs")
+        .args(["-w", "-R", request])
+        .arg(&file)
+        .ok();
+    let before = fs::read(&file).expect("it is there");
+    let plan = plan(json!({ "root": path }), bash("cat /etc/mark"));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.lines("j"), ["of-image"], "{finished}");
+    assert!(
+        fs::read(&file).expect("it is there") == before,
+        "it was changed"
+    );
 }
 
 fn a_loop_device_goes_with_its_job(manager: &Manager) {

@@ -5,7 +5,11 @@
 //! `NIXACTIONS_BLESS=1` writes what the program says now; read the difference before it is
 //! committed, since these are the properties that jobs run with.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use nixactions::{
     graph::Graph,
@@ -31,6 +35,8 @@ struct Settings {
     scopes: bool,
     /// The number of jobs in the first wave; all if absent.
     first_wave: Option<usize>,
+    /// The types of the file systems in disk images, by executor.
+    disks: BTreeMap<String, String>,
     /// Whether there is a source tree, which is mounted.
     source: bool,
     /// Whether the host looks users up by systemd.
@@ -50,6 +56,7 @@ impl Default for Settings {
             network: true,
             scopes: true,
             first_wave: None,
+            disks: BTreeMap::new(),
             source: false,
             users: true,
         }
@@ -113,7 +120,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         mounts_source: settings.source,
         roots: Default::default(),
         images: Default::default(),
-        disks: Default::default(),
+        disks: settings.disks.clone(),
         max_parallel: plan.max_parallel.unwrap_or(2),
         origin: None,
         notify: Default::default(),

@@ -28,6 +28,10 @@ use super::{At, OverlayError};
 /// The major number of loop devices, and the number of devices that are tried.
 const MAJOR: u32 = 7;
 const DEVICES: u32 = 1024;
+/// The numbers of the device that gives out loop devices.
+const CONTROL: (u32, u32) = (10, 237);
+/// The number of times that this device is asked. Others may be faster to use its answer.
+const ASKED: u32 = 64;
 
 /// Returns a mount without a place of the file system in an image.
 pub(super) fn open(image: &Path, file_system: &str) -> Result<OwnedFd, OverlayError> {
@@ -67,6 +71,10 @@ fn new(file_system: &str, source: Option<&str>) -> io::Result<OwnedFd> {
     if let Some(source) = source {
         fsconfig_set_string(context.as_fd(), "source", source)?;
         fsconfig_set_flag(context.as_fd(), "ro")?;
+        if file_system == "ext4" {
+            // The journal of an image that was copied from a mounted disk cannot be replayed.
+            fsconfig_set_flag(context.as_fd(), "noload")?;
+        }
         attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOSUID;
@@ -79,21 +87,15 @@ fn new(file_system: &str, source: Option<&str>) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Attaches a file to the first free loop device, whose node is made in `nodes`.
+/// Attaches a file to a free loop device, whose node is made in `nodes`.
 fn attach(file: &File, nodes: &OwnedFd) -> io::Result<OwnedFd> {
-    let mode = Mode::RUSR | Mode::WUSR;
+    // The kernel finds or makes a free device. A container may lack the device that is asked.
+    let control = node(nodes, "control", FileType::CharacterDevice, CONTROL);
+    let asked = (0..ASKED).map_while(|_| free_device(control.as_ref().ok()?).ok());
     let mut last = Errno::ENXIO.into();
-    for number in 0..DEVICES {
+    for number in asked.chain(0..DEVICES) {
         let name = number.to_string();
-        mknodat(
-            nodes,
-            &name,
-            FileType::BlockDevice,
-            mode,
-            makedev(MAJOR, number),
-        )?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let device = openat(nodes, &name, flags, Mode::empty())?;
+        let device = node(nodes, &name, FileType::BlockDevice, (MAJOR, number))?;
         match configure(&device, file) {
             Ok(()) => return Ok(device),
             // Another file has it.
@@ -102,6 +104,34 @@ fn attach(file: &File, nodes: &OwnedFd) -> io::Result<OwnedFd> {
         }
     }
     Err(last)
+}
+
+/// Opens a device by a node of its own.
+fn node(
+    nodes: &OwnedFd,
+    name: &str,
+    kind: FileType,
+    (major, minor): (u32, u32),
+) -> io::Result<OwnedFd> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    match mknodat(nodes, name, kind, mode, makedev(major, minor)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(openat(nodes, name, flags, Mode::empty())?)
+}
+
+/// Returns the number of a loop device that is free now (`LOOP_CTL_GET_FREE`, loop(4)).
+#[expect(
+    unsafe_code,
+    reason = "the ioctl of loop devices is wrapped neither by std nor by the crates nix and rustix"
+)]
+fn free_device(control: &OwnedFd) -> io::Result<u32> {
+    const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
+    // SAFETY: the request has no argument.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
+    u32::try_from(number).map_err(|_| io::Error::last_os_error())
 }
 
 /// Attaches a file to a loop device: read-only, and until the last use of the device.

@@ -60,6 +60,10 @@ impl Features {
     }
 }
 
+/// The unit that loads the module of loop devices. systemd makes no rule for devices whose driver
+/// the kernel does not have yet (`DeviceAllow=`, systemd.resource-control(5)).
+const LOOP_MODULE: &str = "modprobe@loop.service";
+
 /// The units of one call to `StartTransientUnit`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wave {
@@ -377,6 +381,14 @@ fn job_unit(
     let setup = hooks::executor_of(context, ix)
         .map(|executor| UnitName::hook(&run.run, executor, WorkspaceHook::Setup).to_string());
     after.extend(setup.clone());
+    let is_disk = job
+        .executor
+        .as_ref()
+        .is_some_and(|executor| run.disks.contains_key(executor));
+    if is_disk {
+        after.push(LOOP_MODULE.to_owned());
+        properties.push(("Wants", Value::StrList(vec![LOOP_MODULE.to_owned()])));
+    }
     properties.extend(secrets(context, Some(job)));
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
@@ -435,10 +447,7 @@ fn job_unit(
             own_cgroups: context.features.version >= OWN_CGROUPS,
             artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
             notify: !context.features.concurrency,
-            is_disk: job
-                .executor
-                .as_ref()
-                .is_some_and(|executor| run.disks.contains_key(executor)),
+            is_disk,
         };
         properties.extend(sandbox::properties(
             run,

@@ -340,9 +340,11 @@ fn rooted(root: &Root<'_>, tree: &Path, is_disk: bool) -> Vec<(&'static str, Val
         properties.push(flag("PrivateDevices"));
     }
     if is_disk {
-        // The command that mounts it makes the node of a loop device. The job cannot do that.
-        let loops = ("block-loop".to_owned(), "rwm".to_owned());
-        properties.push(("DeviceAllow", Value::Pairs(vec![loops])));
+        // The command that mounts it makes the nodes of loop devices. The job cannot do that.
+        // systemd reads the numbers of the second one off its path (loop(4)).
+        let loops = ["block-loop", "/dev/char/10:237"];
+        let loops = loops.map(|name| (name.to_owned(), "rwm".to_owned()));
+        properties.push(("DeviceAllow", Value::Pairs(loops.into())));
     }
     if !root.container.network.is_host() {
         properties.push(flag("PrivateNetwork"));
