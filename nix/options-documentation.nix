@@ -74,11 +74,11 @@ lib.concatStringsSep "\n\n" (
       executor.systemd
     )
     (section "`executors.nspawn`" ''
-      Jobs are containers of systemd-nspawn(1). `executors.nixosContainer` is another name for this
-      executor. nixactions checks such a plan, but does not run it.'' executor.nspawn)
+      Jobs are [containers](containers.md#two-types) of systemd-nspawn(1). `executors.nixosContainer` is
+      another name for this executor.'' executor.nspawn)
     (section "`executors.oci`" ''
-      Jobs are containers of systemd-nspawn(1) with the files of an image. Some options have the names
-      of NixActions' bash compiler. nixactions checks such a plan, but does not run it.'' executor.oci)
+      Jobs are [containers](containers.md#two-types) of systemd-nspawn(1) with the files of an image.
+      Some options have the names of NixActions' bash compiler.'' executor.oci)
     (section "An image" "The `image` of an executor, unless it is a path or a reference." (
       module ./options/image.nix
     ))

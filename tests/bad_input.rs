@@ -131,10 +131,10 @@ fn a_bad_plan_starts_nothing(manager: &Manager) {
     );
     // A feature that is still to come is refused by name. The plan does not run without it.
     let box_ = json!({ "version": 1, "name": "bad", "jobs": { "a": with(bash("true"), json!({ "executor": "box" })) },
-        "executors": { "box": { "type": "nspawn", "root": "/nix/store/root" } } });
+        "executors": { "box": { "type": "nspawn", "root": "/nix/store/root", "mode": "shared" } } });
     refused_file(
         box_.to_string().as_bytes(),
-        &["$.executors.box.type", "nspawn"],
+        &["$.executors.box.mode", "shared"],
     );
     manager.write("dir-without-plan/file", "");
     refused(

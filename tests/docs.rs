@@ -239,7 +239,7 @@ fn all_that_is_not_executed_yet_is_listed() {
         .nth(1)
         .expect("the section is there");
     let text = r#"{ "version": 1, "name": "w", "envFrom": [["/e"]],
-        "executors": { "box": { "type": "nspawn", "root": "/r" }, "light": { "type": "systemd", "root": "/r" }, "image": { "type": "systemd", "image": { "oci": "/i" } }, "own": { "type": "hooks", "executeJob": ["/x"] } },
+        "executors": { "box": { "type": "nspawn", "root": "/r", "mode": "shared" }, "light": { "type": "systemd", "root": "/r" }, "image": { "type": "systemd", "image": { "oci": "/i" } }, "own": { "type": "hooks", "executeJob": ["/x"] } },
         "jobs": { "a": { "steps": [{ "bash": "true" }] },
                   "b": { "executor": "box", "steps": [{ "bash": "true" }] }, "c": { "executor": "own", "steps": [{ "bash": "true" }] } } }"#;
     let found = plan::unsupported(

@@ -72,10 +72,10 @@ fn each_file_system_is_a_root(manager: &Manager) {
         let path = or_skip!(disk(manager, name));
         let script = "cat /etc/mark; echo changed >/etc/mark; echo new >/etc/new; cat /etc/new
             for node in /dev/loop*; do if [ -e $node ]; then echo LEAK $node; fi; done";
-        let plan = plan(json!({ "root": path }), bash(script));
-        for _ in 0..2 {
+        for kind in ["systemd", "systemd", "nspawn"] {
+            let plan = plan(json!({ "type": kind, "root": path }), bash(script));
             let finished = manager.run(&plan, &NONE).exits(0);
-            assert_eq!(finished.lines("j"), ["of-image", "new"], "{name}");
+            assert_eq!(finished.lines("j"), ["of-image", "new"], "{name} {kind}");
             finished.leaves_nothing(manager);
         }
     }

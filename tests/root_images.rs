@@ -152,7 +152,12 @@ fn an_image_is_unpacked_once_and_gives_its_variables(manager: &Manager) {
         [ $PWD = $NIXACTIONS_WORKSPACE ]";
     let executor =
         json!({ "image": { "oci": path, "digest": digest }, "env": { "OVER": "executor" } });
-    let plan = plan(executor, json!({ "a": bash(script), "b": bash(script) }));
+    let mut plan = plan(
+        executor.clone(),
+        json!({ "a": bash(script), "b": bash(script) }),
+    );
+    plan["executors"]["boxed"] = with(executor, json!({ "type": "nspawn" }));
+    plan["jobs"]["b"]["executor"] = json!("boxed");
     let finished = manager.run(&plan, &NONE).exits(0);
     for job in ["a", "b"] {
         assert!(finished.lines(job).contains(&"of-root"), "{finished}");
@@ -180,26 +185,31 @@ fn an_image_is_unpacked_once_and_gives_its_variables(manager: &Manager) {
 fn with_image_user_a_job_stands_for_the_images_user(manager: &Manager) {
     let place = Place::new(manager);
     let (path, _) = place.image();
-    let script = "echo pwd=$PWD; echo user=$(id -un) group=$(id -gn); echo more >>/srv/web; cat /srv/web
+    let script = "echo pwd=$PWD; echo user=$(id -un) group=$(id -gn) variable=$USER; echo more >>/srv/web; cat /srv/web
         if echo more 2>/dev/null >>/srv/root; then exit 9; fi; if echo x 2>/dev/null >/new; then exit 8; fi
         echo here >$NIXACTIONS_WORKSPACE/file; cat $NIXACTIONS_WORKSPACE/file; [ $HOME = /run/nixactions/job/work/home ]";
-    let executor = json!({ "image": { "oci": path }, "imageUser": true });
     let mut job = bash(script);
     let step = json!({ "bash": "[ $PWD = $NIXACTIONS_WORKSPACE ]", "workdir": "." });
     job["steps"]
         .as_array_mut()
         .expect("it has steps")
         .push(step);
-    let plan = plan(executor, json!({ "j": job }));
-    let finished = manager.run(&plan, &NONE).exits(0);
-    assert_eq!(finished.value("j", "pwd"), "/srv");
-    assert_eq!(finished.value("j", "user"), "web group=www");
-    let lines = finished.lines("j");
-    assert!(
-        lines.contains(&"of-web") && lines.contains(&"here"),
-        "{lines:?}"
-    );
-    finished.leaves_nothing(manager);
+    for kind in ["systemd", "nspawn"] {
+        let executor = json!({ "type": kind, "image": { "oci": path }, "imageUser": true });
+        let plan = plan(executor, json!({ "j": job }));
+        let finished = manager.run(&plan, &NONE).exits(0);
+        assert_eq!(finished.value("j", "pwd"), "/srv");
+        let user = finished.value("j", "user");
+        assert!(user.starts_with("web group=www variable="), "{user}");
+        // Under a plain unit, the job's own user stands for that of the image.
+        assert_eq!(user.ends_with("=web"), kind == "nspawn", "{user}");
+        let lines = finished.lines("j");
+        assert!(
+            lines.contains(&"of-web") && lines.contains(&"here"),
+            "{kind}: {lines:?}"
+        );
+        finished.leaves_nothing(manager);
+    }
 }
 
 fn a_tar_archive_is_a_root(manager: &Manager) {

@@ -387,21 +387,24 @@ fn an_empty_root_has_the_store(manager: &Manager) {
     manager.command(&["sh", "-ec", make]).ok();
     let program = "/nix/store/a-tools/bin/ldconfig";
     let mut plan = json!({ "version": 1, "name": "empty",
-        "executors": { "box": { "type": "systemd", "root": "/nix/store/b-empty" } },
+        "executors": { "box": { "root": "/nix/store/b-empty" } },
         "jobs": { "j": { "executor": "box", "steps": [
             { "run": [program, "--version"] },
             { "run": [program, "-C", "/nix/store/x"], "continueOnError": true },
         ] } } });
-    let finished = manager.run(&plan, &NONE).exits(0);
-    let lines = finished.lines("j");
-    assert!(
-        lines.iter().any(|line| line.contains("ldconfig")),
-        "{lines:?}"
-    );
-    // The store is read-only.
-    assert_ne!(finished.job("j")["steps"][1]["exitCode"], 0, "{lines:?}");
-    manager.command(&["test", "!", "-e", "/nix/store/x"]).ok();
-    is_unmounted(manager);
+    for kind in ["systemd", "nspawn"] {
+        plan["executors"]["box"]["type"] = json!(kind);
+        let finished = manager.run(&plan, &NONE).exits(0);
+        let lines = finished.lines("j");
+        assert!(
+            lines.iter().any(|line| line.contains("ldconfig")),
+            "{kind}: {lines:?}"
+        );
+        // The store is read-only.
+        assert_ne!(finished.job("j")["steps"][1]["exitCode"], 0, "{lines:?}");
+        manager.command(&["test", "!", "-e", "/nix/store/x"]).ok();
+        is_unmounted(manager);
+    }
     plan["jobs"]["j"]["steps"] = json!([{ "bash": "true" }]);
     let path = manager.plan(&plan).display().to_string();
     let (code, said) = manager.refused(&["run", &path]);

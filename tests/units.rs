@@ -139,8 +139,13 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         .iter()
         .filter(|ix| settings.users && unit::wants_user(&context, **ix))
         .zip(61184..)
-        .map(|(ix, id)| (*ix, format!("nixactions-{id}")))
-        .collect();
+        .map(|(ix, id)| (*ix, format!("nixactions-{id}")));
+    let ranges = jobs
+        .iter()
+        .filter(|ix| unit::wants_range(&context, **ix))
+        .zip((0x6000_0000_u32..).step_by(1 << 16))
+        .map(|(ix, id)| (*ix, format!("nixactions-{id}")));
+    let users = users.chain(ranges).collect();
     let abilities = Abilities {
         controllers: settings.controllers.clone(),
         network: settings.network,
@@ -159,5 +164,18 @@ fn units(plan: &Plan, settings: &Settings) -> String {
             text.push_str(&format!("{unit}\n"));
         }
     }
-    text + &unit::supervisor(&run).to_string()
+    text += &unit::supervisor(&run).to_string();
+    for ix in &jobs {
+        let root = unit::root_spec(&context, *ix);
+        if let Some(nspawn) = root.and_then(|root| root.nspawn) {
+            let lines = nspawn.arguments.join("\n");
+            let command = nspawn.command.join(" ");
+            text += &format!(
+                "\n[{} of {}]\n{lines}\n-- {command}\n",
+                unit::NSPAWN,
+                context.job(*ix).0
+            );
+        }
+    }
+    text
 }

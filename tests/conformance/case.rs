@@ -159,9 +159,29 @@ pub struct File {
     text: String,
 }
 
+/// Where the jobs of a case run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// On the host.
+    Host,
+    /// In a root file system of their own.
+    Root,
+    /// In containers of systemd-nspawn.
+    Nspawn,
+}
+
+/// A root file system, and how jobs have it.
+#[derive(Debug, Clone, Copy)]
+pub struct Container<'a> {
+    /// Its directory.
+    pub image: &'a Path,
+    /// How jobs have it.
+    pub way: Way,
+}
+
 /// Returns a plan whose jobs have this root file system, unless they are the host's by their
 /// executor. They see `directory`. A text that is not a plan stays as it is.
-pub fn in_root(plan: &str, root: &Path, directory: &Path) -> String {
+pub fn in_root(plan: &str, container: Container<'_>, directory: &Path) -> String {
     const NAME: &str = "rooted";
     let Ok(mut plan) = serde_json::from_str::<Value>(plan) else {
         return plan.to_owned();
@@ -171,7 +191,13 @@ pub fn in_root(plan: &str, root: &Path, directory: &Path) -> String {
         return plan.to_string();
     }
     let into_root = |executor: &mut Value| {
-        executor["root"] = json!(root);
+        if container.way == Way::Nspawn {
+            executor["type"] = json!("nspawn");
+            executor
+                .as_object_mut()
+                .map(|executor| executor.remove("sandbox"));
+        }
+        executor["root"] = json!(container.image);
         executor["bind"] = json!([{ "source": directory }]);
     };
     let mut executors = plan.get("executors").cloned().unwrap_or_else(|| json!({}));
@@ -186,14 +212,28 @@ pub fn in_root(plan: &str, root: &Path, directory: &Path) -> String {
     plan["executors"] = executors;
     // The same case may run on the host at the same time, with the same state directory.
     if let Some(Value::String(group)) = plan.pointer_mut("/concurrency/group") {
-        group.push_str("-in-a-root");
+        group.push_str(match container.way {
+            Way::Host => "",
+            Way::Root => "-in-a-root",
+            Way::Nspawn => "-in-nspawn",
+        });
     }
     for job in plan["jobs"].as_object_mut().into_iter().flatten() {
+        if container.way == Way::Nspawn {
+            make_bound(job.1);
+        }
         if let Some(job) = job.1.as_object_mut() {
             job.entry("executor").or_insert_with(|| json!(NAME));
         }
     }
     plan.to_string()
+}
+
+/// Removes the property that makes a directory of the host writable: a container has it bound so.
+fn make_bound(settings: &mut Value) {
+    if let Some(Value::Object(properties)) = settings.get_mut("properties") {
+        properties.remove("ReadWritePaths");
+    }
 }
 
 /// Returns the folder of this test program.

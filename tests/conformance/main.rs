@@ -1,11 +1,12 @@
 //! The conformance suite: numbered cases, each a plan and what its run must leave, for the rules of
 //! `docs/contract.md`.
 //!
-//! Each case is a test on each manager: `012-failed-need-skips-dependents::system_252`. On one
-//! of them, it is one more test, whose jobs have a root file system of their own:
-//! `012-failed-need-skips-dependents::embedded_root`. They share one machine per version, and run
-//! several at once on it. `README.md` beside it tells how a case
-//! is written; `docs/conformance.md` is the index of rules, made here.
+//! Each case is a test on each manager: `012-failed-need-skips-dependents::system_252`. On one of
+//! them, it is one more test, whose jobs have a root file system of their own:
+//! `012-failed-need-skips-dependents::embedded_root`. On another one, the jobs run in containers of
+//! systemd-nspawn: `012-failed-need-skips-dependents::system_252_nspawn`. They share one machine
+//! per version, and run several at once on it. `README.md` beside it tells how a case is written;
+//! `docs/conformance.md` is the index of rules, made here.
 
 mod case;
 mod expect;
@@ -18,7 +19,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use case::File;
+use case::{Container, File, Way};
 use libtest_mimic::{Arguments, Trial};
 use nixactions_harness::{Manager, Skip};
 
@@ -45,29 +46,43 @@ impl Place {
     }
 }
 
-/// Returns whether a case is played on a manager by jobs with a root file system of their own: on
-/// one of the managers in turn, by the case's number, or on all of them with
+/// Returns whether a case is played on a manager in this way. Jobs with a root file system of their
+/// own play it on one of the managers in turn, by the case's number, or on all of them with
 /// `NIXACTIONS_TEST_ALL=1`.
-fn is_due_in_a_root(file: &File, place: &str) -> bool {
+fn is_due(file: &File, place: &str, way: Way) -> bool {
+    let is_of_host = || file.case(Path::new("/case")).not_in_a_root.is_some();
+    let shift = match way {
+        Way::Host => return true,
+        Way::Root | Way::Nspawn if is_of_host() => return false,
+        Way::Root => 0,
+        Way::Nspawn => 1,
+    };
     let number: usize = file.name[..3].parse().unwrap_or_default();
     let is_all = std::env::var_os("NIXACTIONS_TEST_ALL").is_some();
     let turn = ROOTED.iter().position(|name| *name == place);
-    turn.is_some_and(|turn| is_all || number % ROOTED.len() == turn)
+    turn.is_some_and(|turn| is_all || (number + shift) % ROOTED.len() == turn)
 }
 
-/// Returns the test of a case on a manager. Its jobs may have a root file system of their own.
-fn trial(file: &File, place: &Arc<Place>, is_rooted: bool) -> Trial {
+/// Returns the test of a case on a manager.
+fn trial(file: &File, place: &Arc<Place>, way: Way) -> Trial {
     let (file, place) = (file.clone(), Arc::clone(place));
-    let suffix = if is_rooted { "_root" } else { "" };
+    let suffix = match way {
+        Way::Host => "",
+        Way::Root => "_root",
+        Way::Nspawn => "_nspawn",
+    };
     let name = format!("{}::{}{suffix}", file.name, place.name);
     Trial::test(name.clone(), move || {
-        let image = |manager: &Manager| is_rooted.then(|| manager.image()).transpose();
+        let image = |manager: &Manager| (way != Way::Host).then(|| manager.image()).transpose();
         let ready = match place.get() {
             Ok(manager) => image(manager).map(|image| (manager, image)),
             Err(skip) => Err(skip.clone()),
         };
         match ready {
-            Ok((manager, image)) => return play::play(&file, manager, image.as_deref(), &name),
+            Ok((manager, image)) => {
+                let container = image.as_deref().map(|image| Container { image, way });
+                return play::play(&file, manager, container, &name);
+            }
             Err(skip) => skip.report_for(&name),
         }
         Ok(())
@@ -93,12 +108,10 @@ fn main() -> ExitCode {
     let files = File::all();
     let mut trials = index::trials(&files);
     for file in files {
-        let is_of_host = file.case(Path::new("/case")).not_in_a_root.is_some();
         for place in &places {
-            trials.push(trial(&file, place, false));
-            if is_due_in_a_root(&file, place.name) && !is_of_host {
-                trials.push(trial(&file, place, true));
-            }
+            let ways = [Way::Host, Way::Root, Way::Nspawn].into_iter();
+            let due = ways.filter(|way| is_due(&file, place.name, *way));
+            trials.extend(due.map(|way| trial(&file, place, way)));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -11,7 +11,7 @@ use nixactions_harness::{
 };
 
 use crate::{
-    case::{Case, File, Meanwhile, Then, in_root},
+    case::{Case, Container, File, Meanwhile, Then, in_root},
     expect::{Found, Spoken},
 };
 
@@ -21,14 +21,19 @@ const REFUSED: [i32; 2] = [2, 3];
 /// Plays the case and compares; a difference is an error that shows it and says where all there is
 /// has been kept.
 ///
-/// With a `root`, the jobs have this root file system.
-pub fn play(file: &File, manager: &Manager, root: Option<&Path>, name: &str) -> Result<(), Failed> {
+/// With a `container`, the jobs have its root file system.
+pub fn play(
+    file: &File,
+    manager: &Manager,
+    container: Option<Container<'_>>,
+    name: &str,
+) -> Result<(), Failed> {
     let directory = manager.dir().join(name.replace("::", "-"));
     let mut case = file.case(&directory);
-    if let Some(root) = root {
+    if let Some(container) = container {
         let others = case.runs.values_mut().filter_map(|run| run.plan.as_mut());
         for plan in [&mut case.plan].into_iter().chain(others) {
-            *plan = in_root(plan, root, &directory);
+            *plan = in_root(plan, container, &directory);
         }
     }
     prepare(&case, manager, &directory);

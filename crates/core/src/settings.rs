@@ -167,6 +167,16 @@ pub struct Retry {
     pub max_time: Wait,
 }
 
+impl Retry {
+    /// A single attempt.
+    pub const ONCE: Self = Self {
+        max_attempts: 1,
+        backoff: Backoff::Exponential,
+        min_time: Wait(0.0),
+        max_time: Wait(0.0),
+    };
+}
+
 fn one_second() -> Wait {
     Wait(1.0)
 }

@@ -160,6 +160,14 @@ pub struct Secrets {
 /// The credential with a run's secret variables, a JSON object of names and values.
 pub const SECRETS_CREDENTIAL: &str = "nixactions.env";
 
+/// The variable with the user and the group that the runner of a container becomes, as numbers with
+/// a colon between them.
+pub const CONTAINER_USER: &str = "NIXACTIONS_CONTAINER_USER";
+/// The name of the host's /proc in the directory that the runner of a container is given.
+pub const GIVEN_PROC: &str = "proc";
+/// The name of the locks of running jobs there.
+pub const GIVEN_SLOTS: &str = "slots";
+
 /// An artifact that a job restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -315,6 +323,11 @@ pub struct JobSpec {
     /// host's /proc, which tells the runner its process id outside of the namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_pids: bool,
+    /// Whether the runner is the first process of a container, with user ids of its own. Its
+    /// standard input is then a directory with [`GIVEN_PROC`] and, if it takes locks,
+    /// [`GIVEN_SLOTS`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_container: bool,
     /// Whether a filter of system calls keeps the job's processes from setting limits of other
     /// processes. The job shares its user and its process ids with them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -13,10 +13,11 @@ use std::{
 
 use crate::{
     error::describe,
-    plan::{Job, Plan, Shell},
+    plan::{Container, Job, Plan, Shell},
+    programs,
     status::Condition,
-    store::open_untrusted,
-    unit::{ManagerKind, NIX_STORE, Placement, Root},
+    store::{JobRanges, open_untrusted},
+    unit::{ManagerKind, NIX_STORE, NSPAWN, Nspawn, Placement},
 };
 
 /// The most links on the way to a file (path_resolution(7)).
@@ -67,7 +68,7 @@ pub fn find(
     let executors = plan.executors.iter();
     for (name, executor) in executors.filter(|(name, _)| used.contains(name)) {
         let place = Placement::by(executor);
-        let Some(root) = place.root() else {
+        let Some(container) = place.container() else {
             continue;
         };
         let mut fault = |found: String, instead: &str| {
@@ -80,11 +81,20 @@ pub fn find(
         if manager == ManagerKind::User {
             fault(
                 "a user's manager cannot mount a root file system".to_owned(),
-                "start the run as root, or leave `root` and `image` out",
+                if place.nspawn().is_some() {
+                    "start the run as root"
+                } else {
+                    "start the run as root, or leave `root` and `image` out"
+                },
             );
             continue;
         }
-        for bind in root.container.bind {
+        if let Some(nspawn) = place.nspawn() {
+            check_nspawn(nspawn)
+                .into_iter()
+                .for_each(|(found, instead)| fault(found, instead));
+        }
+        for bind in container.bind {
             if let Err(error) = fs::metadata(&bind.source) {
                 let source = bind.source.display();
                 fault(
@@ -95,7 +105,7 @@ pub fn find(
         }
         let jobs = plan.jobs.values();
         let jobs = jobs.filter(|job| job.executor.as_ref() == Some(name));
-        match check(plan, root, unpacked.get(name), jobs) {
+        match check(plan, &container, unpacked.get(name), jobs) {
             Ok(directory) => _ = found.insert(name.clone(), directory),
             Err((found, instead)) => fault(found, instead),
         }
@@ -107,16 +117,35 @@ pub fn find(
     }
 }
 
+/// Returns what keeps this host from running containers of systemd-nspawn, each with what can be
+/// done.
+fn check_nspawn(nspawn: &Nspawn<'_>) -> Vec<(String, &'static str)> {
+    let is_there = Path::new(&programs::program(NSPAWN)).is_absolute();
+    let is_missing = (!is_there).then(|| {
+        (
+            format!("the program `{NSPAWN}` is not installed"),
+            "install it (Debian has it in the package systemd-container), or use an executor of the type `systemd`",
+        )
+    });
+    let lacks_ids = (nspawn.container.private_users && !JobRanges::exist()).then(|| {
+        (
+            "the user ids of containers (1610612736 to 1879048191) do not exist here".to_owned(),
+            "start the run on the host itself, or set `privateUsers` to false",
+        )
+    });
+    is_missing.into_iter().chain(lacks_ids).collect()
+}
+
 /// Checks the root file system of these jobs. Returns its directory, or what is wrong and what can
 /// be done.
 fn check<'a>(
     plan: &Plan,
-    root: &Root<'_>,
+    container: &Container<'_>,
     unpacked: Option<&Unpacked>,
     mut jobs: impl Iterator<Item = &'a Job>,
 ) -> Result<PathBuf, (String, &'static str)> {
     let image = unpacked.map(|unpacked| unpacked.directory.as_path());
-    let image = image.or(root.container.root).unwrap_or(Path::new("/"));
+    let image = image.or(container.root).unwrap_or(Path::new("/"));
     let named = match unpacked {
         Some(unpacked) => unpacked.source.clone(),
         None => image.display().to_string(),

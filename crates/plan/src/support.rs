@@ -2,8 +2,10 @@
 //! and names these parts.
 
 use super::{
+    Env,
     fault::{At, Fault},
-    model::{Executor, Plan},
+    model::{ContainerMode, Executor, Plan},
+    properties,
 };
 
 /// Returns a fault for each part of a plan that the engine cannot run yet.
@@ -15,7 +17,37 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         let at = at.key(name);
         match executor {
             Executor::Systemd { .. } | Executor::Hooks { .. } => {}
-            Executor::Nspawn { .. } => found.kind(&at.key("type"), "nspawn"),
+            Executor::Nspawn {
+                mode,
+                private_users,
+                capabilities,
+                properties,
+                ..
+            } => {
+                if *mode == ContainerMode::Shared {
+                    let at = at.key("mode");
+                    found.add(
+                        &at,
+                        "`shared`",
+                        "`isolated` (the engine cannot share one yet)",
+                    );
+                }
+                if !private_users && !capabilities.is_empty() {
+                    let expected = "none without `privateUsers` (they would count on the host)";
+                    found.add(&at.key("capabilities"), "capabilities", expected);
+                }
+                found.properties(properties, &at.key("properties"));
+            }
+        }
+    }
+    for (name, job) in &plan.jobs {
+        let executor = job
+            .executor
+            .as_ref()
+            .and_then(|name| plan.executors.get(name));
+        if let Some(Executor::Nspawn { .. }) = executor {
+            let at = root.key("jobs");
+            found.properties(&job.properties, &at.key(name.as_str()).key("properties"));
         }
     }
     found.0
@@ -33,12 +65,16 @@ impl Found {
         });
     }
 
-    fn kind(&mut self, at: &At<'_>, kind: &str) {
-        self.add(
-            at,
-            &format!("`{kind}`"),
-            "`systemd` or `hooks` (the engine cannot run it yet)",
-        );
+    /// Adds the properties that would mean nothing to the processes in a container.
+    fn properties(&mut self, properties: &Env, at: &At<'_>) {
+        let names = properties.keys();
+        for name in names.filter(|name| !properties::reaches_containers(name)) {
+            self.add(
+                &at.key(name),
+                &format!("`{name}` for a container of systemd-nspawn"),
+                "limits of resources (systemd.resource-control(5), `Limit…`), or scheduling",
+            );
+        }
     }
 }
 
@@ -56,10 +92,16 @@ mod tests {
     #[test]
     fn unsupported_parts_are_named() {
         let plan = r#"{ "version": 1, "name": "a",
-            "executors": { "box": { "type": "nspawn", "root": "/r" }, "fine": { "type": "systemd" },
+            "executors": { "box": { "type": "nspawn", "root": "/r" }, "open": { "type": "nspawn", "root": "/r", "privateUsers": false, "capabilities": ["CAP_KILL"] },
+                "shared": { "type": "nspawn", "root": "/r", "mode": "shared", "properties": { "MemoryMax": "1G", "PrivateTmp": "yes" } }, "fine": { "type": "systemd" },
                 "image": { "type": "systemd", "image": { "oci": "/i" } }, "light": { "type": "systemd", "root": "/r" } },
-            "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#;
-        let expected = ["$.executors.box.type"];
+            "jobs": { "a": { "executor": "box", "properties": { "LimitNOFILE": "5", "ProtectHome": "yes" }, "steps": [{ "bash": "x" }] } } }"#;
+        let expected = [
+            "$.executors.open.capabilities",
+            "$.executors.shared.mode",
+            "$.executors.shared.properties.PrivateTmp",
+            "$.jobs.a.properties.ProtectHome",
+        ];
         assert_eq!(paths(plan), expected);
     }
 

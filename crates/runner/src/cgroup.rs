@@ -5,8 +5,9 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -83,12 +84,10 @@ impl Cgroup {
 
     /// Returns all processes but this one and the one above; `None` where the cgroup does not tell.
     fn read_others(&self) -> Option<HashSet<i32>> {
-        let text = read(&self.path.as_ref()?.join("cgroup.procs")).ok()?;
-        let others = text
-            .lines()
-            .filter_map(|line| line.parse().ok())
-            .filter(|pid| *pid > 0 && !self.own.contains(&Pid::from_raw(*pid)));
-        Some(others.collect())
+        let mut all = Vec::new();
+        processes(self.path.as_ref()?, &mut all).ok()?;
+        all.retain(|pid| *pid > 0 && !self.own.contains(&Pid::from_raw(*pid)));
+        Some(all.into_iter().collect())
     }
 
     /// Kills all processes but this one and its parent. Returns their number, or `None` if the
@@ -142,6 +141,22 @@ impl Cgroup {
     }
 }
 
+/// Adds the processes of a cgroup and of those below it: in a container, steps may make some.
+fn processes(cgroup: &Path, all: &mut Vec<i32>) -> io::Result<()> {
+    let text = read(&cgroup.join("cgroup.procs"))?;
+    all.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    // A directory of cgroups has a link for each one below.
+    if fs::metadata(cgroup)?.nlink() > 2 {
+        for entry in fs::read_dir(cgroup)?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                // It may have been removed meanwhile, or list only threads.
+                let _ = processes(&entry.path(), all);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Reads a file of the kernel, which does not report its length. Without a buffer of sufficient
 /// size, it would be read in small parts.
 fn read(path: &Path) -> io::Result<String> {
@@ -153,6 +168,22 @@ fn read(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_cgroups_below_are_found() {
+        let top = tempfile::tempdir().unwrap();
+        let below = top.path().join("a/b");
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(top.path().join("cgroup.procs"), "1\n20\n").unwrap();
+        std::fs::write(top.path().join("a/cgroup.procs"), "").unwrap();
+        std::fs::write(below.join("cgroup.procs"), "30\n").unwrap();
+        let cgroup = Cgroup {
+            path: Some(top.path().to_owned()),
+            own: vec![Pid::from_raw(1)],
+            oom_kills: 0,
+        };
+        assert_eq!(cgroup.others(), HashSet::from([20, 30]));
+    }
 
     #[test]
     fn each_kill_for_memory_is_told_once() {

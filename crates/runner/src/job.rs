@@ -15,6 +15,7 @@ use super::{
     calls,
     cgroup::Cgroup,
     confine,
+    container::Container,
     env::{Environment, Level},
     gate::{self, NeedResult},
     journal::{Journal, Priority},
@@ -35,7 +36,7 @@ use crate::{
     paths::{JobPaths, MatrixPaths},
     reason::Reason,
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
-    settings::Env,
+    settings::{Env, Retry},
     spec::JobSpec,
     status::{self, Condition, Gate},
     store,
@@ -83,6 +84,8 @@ enum RunnerError {
     Fork(#[source] io::Error),
     #[error("failed to take over the locks of running jobs")]
     Slots(#[source] io::Error),
+    #[error("failed to take over what the container was given")]
+    Container(#[source] io::Error),
     #[error("failed to find the runner's process id outside of the job")]
     Pid(#[source] io::Error),
     #[error("failed to catch signals")]
@@ -99,7 +102,12 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     // again.
     set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
     let mut spec: JobSpec = store::read_document(&paths.spec())?;
-    let tie = match spec.retry.filter(|retry| retry.max_attempts > 1) {
+    let container = spec.in_container.then(Container::enter).transpose();
+    let container = container.map_err(RunnerError::Container)?;
+    // The first process of a container tells how a runner was killed: systemd-nspawn does not.
+    let least = if spec.in_container { 0 } else { 1 };
+    let retry = spec.retry.or(spec.in_container.then_some(Retry::ONCE));
+    let tie = match retry.filter(|retry| retry.max_attempts > least) {
         None => None,
         Some(retry) => {
             match parent::stand_above(&spec, &retry, paths).map_err(RunnerError::Fork)? {
@@ -131,17 +139,21 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         .or(spec.matrix.as_ref().and_then(|matrix| matrix.slots));
     let slots = takes_slots.map(|_| Slots::take());
     let slots = slots.transpose().map_err(RunnerError::Slots)?;
-    let pid_outside = if spec.own_pids {
-        port::pid_outside().map_err(RunnerError::Pid)?
-    } else {
-        std::process::id()
+    let (pid, uid) = match &container {
+        Some(container) => container.outside().map_err(RunnerError::Pid)?,
+        None if spec.own_pids => {
+            let pid = port::pid_outside().map_err(RunnerError::Pid)?;
+            (pid, geteuid().as_raw())
+        }
+        None => (std::process::id(), geteuid().as_raw()),
     };
+    drop(container);
     let port = Port::take(&paths.events(), past.is_some())?;
     let mut port = port.ok_or(RunnerError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
         job: spec.job.clone(),
-        pid: pid_outside,
-        uid: geteuid().as_raw(),
+        pid,
+        uid,
     });
     // The runner reports its start before the gate checks the flag of a cancellation. The
     // supervisor raises the flag first, then signals each runner that has reported its start. So no

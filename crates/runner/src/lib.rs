@@ -13,6 +13,7 @@ mod clean;
 mod commands;
 mod condition;
 mod confine;
+mod container;
 mod contexts;
 mod env;
 mod files;

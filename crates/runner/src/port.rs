@@ -26,6 +26,11 @@ use crate::{
 pub(super) fn pid_outside() -> io::Result<u32> {
     let proc = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(File::open("/dev/null")?)?;
+    own_pid_in(proc)
+}
+
+/// Returns this process's id as a /proc knows it.
+pub(super) fn own_pid_in(proc: impl AsFd) -> io::Result<u32> {
     let link = readlinkat(proc, "self", Vec::new())?;
     let text = link.to_str().map_err(io::Error::other)?;
     text.parse().map_err(io::Error::other)

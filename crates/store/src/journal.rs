@@ -49,6 +49,9 @@ const MANAGER_PRIORITY: u8 = 4;
 pub enum JournalSource {
     /// The host's journal, as root reads it.
     System,
+    /// The same, and the journals of all users: some versions of journald keep one for the user ids
+    /// of a container.
+    Machine,
     /// The journals that the user may read.
     User,
     /// The journal of a private manager, kept with the run.
@@ -92,6 +95,11 @@ impl JournalQuery {
         let spec: Option<RunSpec> = read_document(&run.spec()).ok();
         let source = match spec.as_ref().map(|spec| spec.manager) {
             Some(ManagerKind::Embedded) => JournalSource::Directory(run.journal()),
+            Some(ManagerKind::System)
+                if spec.as_ref().is_some_and(|spec| !spec.roots.is_empty()) =>
+            {
+                JournalSource::Machine
+            }
             Some(ManagerKind::System) => JournalSource::System,
             Some(ManagerKind::User) => JournalSource::User,
             None if run.journal().exists() => JournalSource::Directory(run.journal()),
@@ -139,7 +147,7 @@ impl JournalQuery {
             }
             // Leave out `--user`: without persistent storage, users have no journal of their own,
             // and `--user` would show nothing.
-            JournalSource::User => {}
+            JournalSource::User | JournalSource::Machine => {}
             JournalSource::Directory(path) => {
                 command.arg(format!("--directory={}", path.display()));
             }

@@ -43,6 +43,8 @@ mod liveness;
 #[cfg(feature = "runs")]
 mod lost;
 pub mod programs;
+#[cfg(feature = "runs")]
+mod ranges;
 mod remove;
 mod result;
 #[cfg(feature = "runs")]
@@ -84,6 +86,8 @@ pub use files::{
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 #[cfg(feature = "runs")]
 pub use liveness::{Liveness, RunLock};
+#[cfg(feature = "runs")]
+pub use ranges::{JobRanges, RANGE_IDS};
 pub use remove::{disk_usage, remove_tree};
 pub use result::{has_started, read_result};
 #[cfg(feature = "runs")]

@@ -76,8 +76,26 @@ pub struct JobUsers {
     next: u32,
     /// The ids of the host's own users and groups.
     foreign: BTreeSet<u32>,
-    /// Released users, each with the time of its release.
-    resting: Vec<(Instant, String)>,
+    resting: Resting,
+}
+
+/// Released users, each with the time of its release.
+#[derive(Debug, Default)]
+pub(super) struct Resting(Vec<(Instant, String)>);
+
+impl Resting {
+    /// Adds a user whose job has ended.
+    pub(super) fn add(&mut self, name: String) {
+        self.0.push((Instant::now(), name));
+    }
+
+    /// Removes the users that were released long enough ago.
+    pub(super) fn wake(&mut self) {
+        let is_over = |(since, _): &mut (Instant, String)| since.elapsed() > REST;
+        for (_, name) in self.0.extract_if(.., is_over) {
+            remove(&name);
+        }
+    }
 }
 
 impl JobUsers {
@@ -89,7 +107,7 @@ impl JobUsers {
     /// The disk of the records is full. systemd could not make users there either.
     pub fn of_run(run: &Path, home: &Path, shell: &Path) -> Result<Option<Self>, StoreError> {
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        if !are_looked_up() || !exist(&map) {
+        if !are_looked_up() || !exist(&map, &IDS) {
             return Ok(None);
         }
         if let Err(error) = fs::create_dir_all(RECORDS) {
@@ -100,22 +118,13 @@ impl JobUsers {
                 Ok(None)
             };
         }
-        let ids = |file: &str| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            text.lines()
-                .filter_map(|line| line.split(':').nth(2)?.parse().ok())
-                .collect::<Vec<u32>>()
-        };
         let mut users = Self {
             run: run.to_owned(),
             home: home.to_owned(),
             shell: shell.to_owned(),
             next: *IDS.start() + std::process::id() % size(),
-            foreign: ["/etc/passwd", "/etc/group"]
-                .into_iter()
-                .flat_map(ids)
-                .collect(),
-            resting: Vec::new(),
+            foreign: foreign(),
+            resting: Resting::default(),
         };
         let probe = match users.take() {
             Ok(probe) => probe,
@@ -132,7 +141,7 @@ impl JobUsers {
     /// # Errors
     /// All ids are taken, or a record cannot be written.
     pub fn take(&mut self) -> Result<String, StoreError> {
-        self.wake();
+        self.resting.wake();
         for _ in IDS {
             let id = self.next;
             self.next = if id == *IDS.end() {
@@ -143,8 +152,8 @@ impl JobUsers {
             if self.foreign.contains(&id) {
                 continue;
             }
-            let name = format!("{PREFIX}{id}");
-            match self.claim(&name, id) {
+            let name = user_name(id);
+            match claim(&self.run, &self.home, &self.shell, id) {
                 Ok(true) => return Ok(name),
                 Ok(false) => {}
                 Err(error) => return Err(StoreError::io("write", &file(&name, "user"), error)),
@@ -156,54 +165,71 @@ impl JobUsers {
 
     /// Notes that a job has ended. After a while its user is removed.
     pub fn release(&mut self, name: String) {
-        self.resting.push((Instant::now(), name));
+        self.resting.add(name);
     }
+}
 
-    /// Removes the users that were released long enough ago.
-    fn wake(&mut self) {
-        let is_over = |(since, _): &mut (Instant, String)| since.elapsed() > REST;
-        for (_, name) in self.resting.extract_if(.., is_over) {
-            remove(&name);
-        }
+/// Writes the records of a user. Returns `false` if the id is taken.
+pub(super) fn claim(run: &Path, home: &Path, shell: &Path, id: u32) -> io::Result<bool> {
+    let name = &user_name(id);
+    let user = UserRecord {
+        user_name: name.clone(),
+        uid: id,
+        gid: id,
+        home_directory: home.to_owned(),
+        shell: shell.to_owned(),
+        locked: true,
+        nixactions_run: run.to_owned(),
+    };
+    let group = GroupRecord {
+        group_name: name.clone(),
+        gid: id,
+    };
+    let user = match write_new(&file(name, "user"), &user) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        other => other,
+    };
+    let written = user
+        .and_then(|()| write_new(&file(name, "group"), &group))
+        .and_then(|()| {
+            ["user", "group"]
+                .into_iter()
+                .try_for_each(|kind| symlink(format!("{name}.{kind}"), file(&id.to_string(), kind)))
+        });
+    // Test the lock after writing: a systemd that takes the id later finds the record.
+    let is_free = written.and_then(|()| is_unlocked(id));
+    if !matches!(is_free, Ok(true)) {
+        remove(name);
     }
+    // A user that another process has partly removed counts as taken.
+    match is_free {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        other => other,
+    }
+}
 
-    /// Writes the records of a user. Returns `false` if the id is taken.
-    fn claim(&self, name: &str, id: u32) -> io::Result<bool> {
-        let user = UserRecord {
-            user_name: name.to_owned(),
-            uid: id,
-            gid: id,
-            home_directory: self.home.clone(),
-            shell: self.shell.clone(),
-            locked: true,
-            nixactions_run: self.run.clone(),
-        };
-        let group = GroupRecord {
-            group_name: name.to_owned(),
-            gid: id,
-        };
-        let user = match write_new(&file(name, "user"), &user) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            other => other,
-        };
-        let written = user
-            .and_then(|()| write_new(&file(name, "group"), &group))
-            .and_then(|()| {
-                ["user", "group"].into_iter().try_for_each(|kind| {
-                    symlink(format!("{name}.{kind}"), file(&id.to_string(), kind))
-                })
-            });
-        // Test the lock after writing: a systemd that takes the id later finds the record.
-        let is_free = written.and_then(|()| is_unlocked(id));
-        if !matches!(is_free, Ok(true)) {
-            remove(name);
-        }
-        // A user that another process has partly removed counts as taken.
-        match is_free {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            other => other,
-        }
-    }
+/// Returns the name of the user with this id.
+pub(super) fn user_name(id: u32) -> String {
+    format!("{PREFIX}{id}")
+}
+
+/// Returns the id in the name of a job's user.
+pub(super) fn id_in_name(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+/// Returns the ids of the host's own users and groups.
+pub(super) fn foreign() -> BTreeSet<u32> {
+    let ids = |file: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.split(':').nth(2)?.parse().ok())
+            .collect::<Vec<u32>>()
+    };
+    ["/etc/passwd", "/etc/group"]
+        .into_iter()
+        .flat_map(ids)
+        .collect()
 }
 
 /// Returns whether this host looks users up by systemd (nsswitch.conf(5), nss-systemd(8)).
@@ -250,8 +276,8 @@ fn size() -> u32 {
     IDS.end() - IDS.start() + 1
 }
 
-/// Returns whether all ids exist in this user namespace (user_namespaces(7)).
-fn exist(uid_map: &str) -> bool {
+/// Returns whether all these ids exist in this user namespace (user_namespaces(7)).
+pub(super) fn exist(uid_map: &str, ids: &RangeInclusive<u32>) -> bool {
     uid_map.lines().any(|line| {
         let mut numbers = line.split_whitespace().map(str::parse::<u64>);
         let (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) =
@@ -259,7 +285,7 @@ fn exist(uid_map: &str) -> bool {
         else {
             return false;
         };
-        first <= u64::from(*IDS.start()) && u64::from(*IDS.end()) < first + count
+        first <= u64::from(*ids.start()) && u64::from(*ids.end()) < first + count
     })
 }
 
@@ -287,7 +313,7 @@ fn is_unlocked(id: u32) -> io::Result<bool> {
     }
 }
 
-fn file(name: &str, kind: &str) -> PathBuf {
+pub(super) fn file(name: &str, kind: &str) -> PathBuf {
     Path::new(RECORDS).join(format!("{name}.{kind}"))
 }
 
@@ -328,10 +354,11 @@ fn remove(name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::exist;
+    use super::{IDS, exist as all_exist};
 
     #[test]
     fn ids_exist_if_the_user_namespace_maps_all_of_them() {
+        let exist = |map| all_exist(map, &IDS);
         assert!(exist("         0          0 4294967295\n"));
         assert!(exist("0 100000 65536\n"));
         assert!(exist("0 1000 1\n1 100000 65536\n"));

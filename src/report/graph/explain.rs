@@ -258,10 +258,7 @@ fn executor(plan: &Plan, job: &Job) -> String {
             container(root.container)
         ),
         Placement::Nspawn(nspawn) => {
-            format!(
-                "nspawn{}",
-                nspawn.container.map(container).unwrap_or_default()
-            )
+            format!("nspawn{}", container(nspawn.container))
         }
         Placement::Hooks(_) => "hooks".to_owned(),
     };

@@ -367,14 +367,20 @@ impl Run<'_> {
     /// Sends a signal to a job's runner, and to nothing else of the job; returns whether there was
     /// one.
     pub fn signal_runner(&self, job: &str, signal: Signal) -> bool {
-        // All runners have the same command line, so it is found by its unit's control group.
+        // All runners have the same command line, so it is found by its unit's control group. In a
+        // container, it is in one below.
         let unit = format!("/nixactions-{}-{job}.service", self.id);
+        let below = format!("{unit}/payload");
+        let is_program = |command: &str| {
+            let program = command.split('\0').next();
+            program.is_some_and(|program| program.ends_with("/nixactions-runner"))
+        };
         let is_runner = |pid: &i32| {
             self.manager.holds(*pid)
-                && field(*pid, "cmdline").contains("/nixactions-runner\0")
+                && is_program(&field(*pid, "cmdline"))
                 && field(*pid, "cgroup")
                     .lines()
-                    .any(|line| line.ends_with(&unit))
+                    .any(|line| line.ends_with(&unit) || line.ends_with(&below))
         };
         let runners: Vec<i32> = processes().into_iter().filter(is_runner).collect();
         // Above the runner of a job with a `retry` is a process of the same program.

@@ -9,12 +9,14 @@
 //! job runs. The job's own processes never have more rights than the sandbox gives them. The
 //! supervisor unmounts the workspace when the job is over.
 //!
-//! `root` mounts the root file systems of jobs that have one of their own.
+//! `root` mounts the root file systems of jobs that have one of their own, and `nspawn` runs
+//! containers in such a file system.
 //!
 //! This module knows the layout of the run directory, and nothing of plans and records.
 
 mod beneath;
 mod disk;
+mod nspawn;
 mod root;
 mod users;
 
@@ -48,7 +50,7 @@ use rustix::{
 use crate::{
     error::describe,
     store::{self, ModePolicy, TreeCopy},
-    unit::{JobPaths, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, RootPaths, RunPaths},
+    unit::{JobPaths, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, NSPAWN_COMMAND, RootPaths, RunPaths},
 };
 
 /// The subcommand that tests whether workspaces can be mounted.
@@ -103,10 +105,13 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 /// Runs a subcommand of this module. Returns `None` for any other subcommand.
 pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     let result = match (argv.get(1)?.to_str()?, argv.get(2)) {
+        (NSPAWN_COMMAND, Some(root)) => return Some(nspawn::main(root.into(), argv.get(3))),
         (NAMESPACE, None) => hold_namespace(),
-        (MOUNT_COMMAND, Some(job)) => {
-            enter_pid1().and_then(|()| mount_or_copy_workspace(&JobPaths::at(job.into())))
-        }
+        (MOUNT_COMMAND, Some(job)) => enter_pid1().and_then(|()| {
+            mount_or_copy_workspace(&JobPaths::at(job.into()), || {
+                ids_of(env::var("USER").ok().as_deref())
+            })
+        }),
         (MOUNT_ROOT_COMMAND, Some(root)) => root::mount_for_job(&RootPaths::at(root.into())),
         (PROBE, Some(directory)) => probe(Path::new(directory)),
         (PROBE_IN_PID1, Some(directory)) => match enter_pid1() {
@@ -117,12 +122,15 @@ pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     };
     Some(match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Standard error may be closed; the exit status then tells of the failure.
-            let _ = writeln!(io::stderr(), "nixactions: {}", describe(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     })
+}
+
+/// Tells of an error. Returns the exit status for it.
+fn failed(error: &OverlayError) -> ExitCode {
+    // Standard error may be closed; the exit status then tells of the failure.
+    let _ = writeln!(io::stderr(), "nixactions: {}", describe(error));
+    ExitCode::FAILURE
 }
 
 /// Returns whether workspaces can be mounted below a directory: the kernel and the file system
@@ -173,11 +181,14 @@ fn enter_pid1() -> Result<(), OverlayError> {
 /// Mounts the workspace of the job whose unit is being started. If that fails, the job gets a copy
 /// of the source tree to fill its workspace from. If that fails as well, a file holds the reason
 /// for the job's runner, which has a record to put it in.
-fn mount_or_copy_workspace(job: &JobPaths) -> Result<(), OverlayError> {
+fn mount_or_copy_workspace(
+    job: &JobPaths,
+    ids: impl FnOnce() -> Result<Ids, OverlayError>,
+) -> Result<(), OverlayError> {
     let run = job.path().ancestors().nth(2).unwrap_or(Path::new("/"));
     let lower = RunPaths::new(run.to_owned()).source_tree();
     let made = directory(&job.overlay(), 0o755).and_then(|()| {
-        let ids = ids_of(env::var("USER").ok().as_deref())?;
+        let ids = ids()?;
         mount_workspace(&lower, job, ids).or_else(|error| {
             copy_for_job(&lower, job, ids)?;
             fs::write(job.overlay_copied(), describe(&error))

@@ -7,10 +7,10 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{MetadataExt, PermissionsExt, chown},
     },
     path::{Path, PathBuf},
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     error::describe,
-    store::remove_tree,
+    store::{RANGE_IDS, remove_tree},
     unit::{JobPaths, NIX_STORE, RootPaths, RootSpec},
 };
 
@@ -48,6 +48,11 @@ const GROUP: (&str, &str) = ("/etc/group", "root:x:0:\nnogroup:x:65534:\n");
 const RESOLVER: &str = "/etc/resolv.conf";
 /// The names of hosts without a server (hosts(5)), and the lines that it has if the image lacks it.
 const HOSTS: (&str, &str) = ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+/// The directory by which systemd-nspawn knows a root file system.
+const USR: &str = "/usr";
+/// The directories of temporary files, and their mode.
+const TMP: [&str; 2] = ["/tmp", "/var/tmp"];
+const TMP_MODE: u32 = 0o1777;
 /// The most directories of one job that are put aside.
 const ASIDE_MAX: u32 = 1000;
 /// The most bytes of a file that is read.
@@ -57,22 +62,33 @@ const READ_MAX: u64 = 1 << 20;
 /// If that fails, a file holds the reason for the supervisor.
 pub(super) fn mount_for_job(paths: &RootPaths) -> Result<(), OverlayError> {
     enter_pid1()?;
-    let made = fs::read(paths.spec())
-        .at("read how to mount the root file system")
-        .and_then(|text| {
-            serde_json::from_slice(&text)
-                .map_err(io::Error::from)
-                .at("read how to mount the root file system")
-        })
-        .and_then(|spec: RootSpec| make(paths, &spec));
+    let made = read(paths).and_then(|spec| make(paths, &spec, env::var("USER").ok()).map(drop));
     if let Err(error) = &made {
-        fs::write(paths.error(), describe(error)).at("record why there is no root file system")?;
+        record(paths, error)?;
     }
     made
 }
 
-fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
-    let user = env::var("USER").ok();
+/// Reads how to mount a root file system.
+pub(super) fn read(paths: &RootPaths) -> Result<RootSpec, OverlayError> {
+    let action = "read how to mount the root file system";
+    let text = fs::read(paths.spec()).at(action)?;
+    serde_json::from_slice(&text)
+        .map_err(io::Error::from)
+        .at(action)
+}
+
+/// Records for the supervisor why there is no root file system.
+pub(super) fn record(paths: &RootPaths, error: &OverlayError) -> Result<(), OverlayError> {
+    fs::write(paths.error(), describe(error)).at("record why there is no root file system")
+}
+
+/// Mounts a root file system for this user. Returns the ids of the user.
+pub(super) fn make(
+    paths: &RootPaths,
+    spec: &RootSpec,
+    user: Option<String>,
+) -> Result<Ids, OverlayError> {
     let ids = ids_of(user.as_deref())?;
     let image = &spec.image;
     let stands_for = match &spec.user {
@@ -82,13 +98,18 @@ fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
             users::ids_in(&image, text)?
         }
     };
-    let owner = mount_root(paths, spec, ids, stands_for)?;
+    let has_range = spec.nspawn.as_ref().is_some_and(|own| own.private_users);
+    let owner = mount_root(paths, spec, ids, stands_for, has_range)?;
     let root = Beneath::open(&paths.tree()).at("open the root file system")?;
     let root = Filled { root, ids, owner };
-    if let Some(other) = stands_for {
+    if spec.nspawn.is_some() {
+        root.fit_for_nspawn()?;
+    }
+    // With a range of ids, all users of the image exist, and no other one.
+    if let Some(other) = stands_for.filter(|_| !has_range) {
         root.renumber(other)?;
     }
-    if let Some(user) = user.filter(|_| ids.user != 0) {
+    if let Some(user) = user.filter(|_| ids.user != 0 && !has_range) {
         root.add_user(&user, &spec.home)?;
     }
     if spec.uses_network {
@@ -103,10 +124,17 @@ fn make(paths: &RootPaths, spec: &RootSpec) -> Result<(), OverlayError> {
     for bind in &spec.binds {
         root.bind(&bind.source, bind.target(), bind.read_only)?;
     }
+    let ids = match stands_for.filter(|_| has_range) {
+        None => ids,
+        Some(other) => Ids {
+            user: ids.user + other.user,
+            group: ids.group + other.group,
+        },
+    };
     if spec.mounts_workspace {
-        mount_or_copy_workspace(&JobPaths::at(spec.job.clone()))?;
+        mount_or_copy_workspace(&JobPaths::at(spec.job.clone()), || Ok(ids))?;
     }
-    Ok(())
+    Ok(ids)
 }
 
 /// Unmounts a job's root file system, and puts its files aside. Returns their directory, which the
@@ -155,13 +183,15 @@ fn unmount_all(path: &Path) -> bool {
 }
 
 /// Mounts the image with a writable layer for a job of this user, who gets the files of another
-/// one: of the given one, or of the owner of the image's directory. Returns the owner of the root
-/// directory.
+/// one: of the given one, or of the owner of the image's directory. With a range of ids, the user
+/// with the first id gets the files of that owner, and the further ones get those of the image's
+/// other users. Returns the owner of the root directory.
 fn mount_root(
     paths: &RootPaths,
     spec: &RootSpec,
     ids: Ids,
     stands_for: Option<Ids>,
+    has_range: bool,
 ) -> Result<Ids, OverlayError> {
     for path in [paths.image(), paths.layer(), paths.tree()] {
         directory(&path, 0o755)?;
@@ -184,10 +214,15 @@ fn mount_root(
         group: meta.gid(),
     };
     let (from, owner) = match stands_for {
-        None => (owner, ids),
-        Some(other) => (other, owner),
+        Some(other) if !has_range => (other, owner),
+        _ => (owner, ids),
     };
-    give_image(&view, from, ids).at(format!(
+    let given = if has_range {
+        give_range(&view, from, ids)
+    } else {
+        give_image(&view, from, ids)
+    };
+    given.at(format!(
         "give the files of the image `{}` to the job (its file system must allow id-mapped mounts, as ext4, XFS, btrfs, squashfs, erofs and tmpfs do)",
         image.display()
     ))?;
@@ -238,6 +273,36 @@ fn give_image(view: impl AsFd, owner: Ids, ids: Ids) -> io::Result<()> {
     set_attributes(view, Attributes::READ_ONLY, Some(&namespace))
 }
 
+/// Gives the files of all users of an image to a range of ids, and makes the mount read-only.
+fn give_range(view: impl AsFd, owner: Ids, first: Ids) -> io::Result<()> {
+    let maps = [
+        shift(owner.user, first.user),
+        shift(owner.group, first.group),
+    ];
+    let namespace = mapping(&maps[0], &maps[1]).map_err(|error| error.source)?;
+    set_attributes(view, Attributes::READ_ONLY, Some(&namespace))
+}
+
+/// Returns a mapping (user_namespaces(7)) that turns the ids of an image into a range of ids. The
+/// owner of the image becomes the first one, as its root user is where a user unpacked it.
+fn shift(owner: u32, first: u32) -> String {
+    let lines = |from: u32, end: u32| {
+        (from < end).then(|| format!("{from} {} {}\n", first + from, end - from))
+    };
+    match owner {
+        0 => format!("0 {first} {RANGE_IDS}\n"),
+        owner if owner < RANGE_IDS => {
+            let rest = [lines(1, owner), lines(owner + 1, RANGE_IDS)];
+            let rest: String = rest.into_iter().flatten().collect();
+            format!("{owner} {first} 1\n0 {} 1\n{rest}", first + owner)
+        }
+        owner => {
+            let rest = lines(1, RANGE_IDS).unwrap_or_default();
+            format!("{owner} {first} 1\n{rest}")
+        }
+    }
+}
+
 /// Returns a mapping (user_namespaces(7)) that turns one id into another, and leaves all others.
 fn map(from: u32, to: u32) -> String {
     let (low, high) = (from.min(to), from.max(to));
@@ -284,6 +349,26 @@ impl Filled {
         for ((path, missing), is_users) in [(PASSWD, true), (GROUP, false)] {
             let text = self.read(path, missing)?;
             self.write(path, &users::renumber(&text, other, self.ids, is_users))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directories without which systemd-nspawn takes no root file system, and those that
+    /// a unit would have of its own (`PrivateTmp=`).
+    fn fit_for_nspawn(&self) -> Result<(), OverlayError> {
+        let owner = (self.owner.user, self.owner.group);
+        for path in [USR, TMP[0], TMP[1]] {
+            let action = || format!("make `{path}` in the root file system");
+            let place = self.root.place(Path::new(path), Kind::Directory, owner);
+            let place = place.at(action())?;
+            if TMP.contains(&path) {
+                // The descriptor only names the directory; chmod(2) needs a path.
+                let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+                let mode = fs::metadata(&path).at(action())?.permissions().mode() & 0o7777;
+                if mode != TMP_MODE {
+                    fs::set_permissions(&path, Permissions::from_mode(TMP_MODE)).at(action())?;
+                }
+            }
         }
         Ok(())
     }
@@ -412,6 +497,23 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert_eq!(put_aside(&path), None);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_range_gives_the_first_id_the_files_of_the_images_owner() {
+        assert_eq!(shift(0, 1_000_000), "0 1000000 65536\n");
+        assert_eq!(
+            shift(1000, 1_000_000),
+            "1000 1000000 1\n0 1001000 1\n1 1000001 999\n1001 1001001 64535\n"
+        );
+        assert_eq!(
+            shift(65_535, 1_000_000),
+            "65535 1000000 1\n0 1065535 1\n1 1000001 65534\n"
+        );
+        assert_eq!(
+            shift(200_000, 1_000_000),
+            "200000 1000000 1\n1 1000001 65535\n"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     graph::{Graph, JobIx},
     plan::Plan,
     programs,
-    store::{self, EventWriter, JobUsers, RunDir, StoreError},
+    store::{self, EventWriter, JobRanges, JobUsers, RunDir, StoreError},
     systemd::{Manager, SystemdError},
     unit::{self, Context, Features, RunSpec, Wave, WorkspaceHook},
 };
@@ -77,7 +77,9 @@ fn first_wave(run: &RunDir, context: &Context<'_>) -> Result<Option<Wave>, Store
         return Ok(None);
     };
     let users = Users::new(*context).take(&jobs)?;
-    let wanted = jobs.iter().filter(|ix| unit::wants_user(context, **ix));
+    let wanted = jobs
+        .iter()
+        .filter(|ix| unit::wants_user(context, **ix) || unit::wants_range(context, **ix));
     if users.len() < wanted.count() {
         // The client may have fewer rights than the supervisor.
         return Ok(None);
@@ -169,6 +171,8 @@ pub(super) struct Users<'a> {
     context: Context<'a>,
     /// Opened for the first job that needs a user. `None` where systemd makes the users.
     pool: OnceCell<Option<JobUsers>>,
+    /// The ranges of ids of containers. Opened for the first container.
+    ranges: OnceCell<JobRanges>,
 }
 
 impl<'a> Users<'a> {
@@ -176,11 +180,12 @@ impl<'a> Users<'a> {
         Self {
             context,
             pool: OnceCell::new(),
+            ranges: OnceCell::new(),
         }
     }
 
-    /// Makes the users of a wave's jobs, unless systemd makes them. Those of a wave that PID 1 does
-    /// not get are removed with the run.
+    /// Makes the users of a wave's jobs, unless systemd makes them, and claims the ids of their
+    /// containers. Those of a wave that PID 1 does not get are removed with the run.
     ///
     /// # Errors
     /// Fails if the disk is full.
@@ -198,7 +203,21 @@ impl<'a> Users<'a> {
                 }
             }
         }
+        for ix in jobs.iter().filter(|ix| unit::wants_range(&context, **ix)) {
+            match self.ranges().take() {
+                Ok(user) => _ = taken.insert(*ix, user),
+                Err(error) if error.is_full() => return Err(error),
+                Err(error) => tracing::warn!("{}, its job will fail", describe(&error)),
+            }
+        }
         Ok(taken)
+    }
+
+    fn ranges(&mut self) -> &mut JobRanges {
+        let directory = &self.context.run.directory;
+        self.ranges
+            .get_or_init(|| JobRanges::of_run(directory, &unit::home_inside()));
+        self.ranges.get_mut().expect("invariant: it was made above")
     }
 
     fn pool(&mut self) -> Result<Option<&mut JobUsers>, StoreError> {
@@ -213,7 +232,9 @@ impl<'a> Users<'a> {
 
     /// Notes that the job of a user has ended.
     pub fn release(&mut self, user: String) {
-        if let Some(users) = self.pool.get_mut().and_then(Option::as_mut) {
+        if JobRanges::has(&user) {
+            self.ranges().release(user);
+        } else if let Some(users) = self.pool.get_mut().and_then(Option::as_mut) {
             users.release(user);
         }
     }
@@ -221,7 +242,8 @@ impl<'a> Users<'a> {
     /// Removes all users of the run after its jobs, also those that another process made.
     pub fn remove_all(&self) {
         let jobs = &mut self.context.graph.jobs();
-        if jobs.any(|ix| unit::wants_user(&self.context, ix)) {
+        let context = &self.context;
+        if jobs.any(|ix| unit::wants_user(context, ix) || unit::wants_range(context, ix)) {
             store::remove_users(&self.context.run.directory);
         }
     }

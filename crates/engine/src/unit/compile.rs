@@ -4,11 +4,11 @@
 //! success alone. systemd itself then drops the dependents of a failed job, and no runner starts
 //! only to say that its job is skipped. Every other job starts its runner, whose gate decides.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     JobPaths, ManagerKind, Placement, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit,
-    UnitName, Value, WorkspaceHook, hooks, matrix, sandbox, start_timeout,
+    UnitName, Value, WorkspaceHook, hooks, matrix, nspawn, sandbox, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
@@ -24,6 +24,8 @@ pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
 pub const MOUNT_COMMAND: &str = "workspace";
 /// The subcommand that mounts a job's root file system, and its workspace.
 pub const MOUNT_ROOT_COMMAND: &str = "root";
+/// The subcommand that runs a job's container.
+pub const NSPAWN_COMMAND: &str = "nspawn";
 /// The share of the machine's tasks that a run may take, in percent: the host's services go on
 /// beside the run. systemd gives each job at most 15 percent (`DefaultTasksMax=`,
 /// systemd-system.conf(5)).
@@ -357,9 +359,12 @@ fn job_unit(
         pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error
     };
     let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
+    let place = context.placement(job);
+    let root = paths.root(name);
     // Before systemd 258, a job waits for its slot while it starts, and asks systemd for more time.
-    // Under a user's manager it cannot ask, since the notify socket is hidden.
-    let is_unreachable = !context.features.concurrency && run.manager == ManagerKind::User;
+    // Under a user's manager and in a container it cannot ask, since the notify socket is hidden.
+    let is_hidden = run.manager == ManagerKind::User || place.nspawn().is_some();
+    let is_unreachable = !context.features.concurrency && is_hidden;
     let timeout = context
         .job_timeout(job)
         .filter(|_| !is_unreachable)
@@ -369,10 +374,13 @@ fn job_unit(
         own_slice
             .unwrap_or_else(|| UnitName::run_slice(&run.run))
             .to_string(),
-        vec![
-            view.runner.display().to_string(),
-            view.own.display().to_string(),
-        ],
+        match place.nspawn() {
+            Some(_) => nspawn::command(run, root.path(), user),
+            None => vec![
+                view.runner.display().to_string(),
+                view.own.display().to_string(),
+            ],
+        },
         timeout,
         log_fields(run, Some(name)),
         &own,
@@ -409,11 +417,11 @@ fn job_unit(
         // By default, systemd stops a unit after the kernel killed one of its processes for memory.
         properties.push(("OOMPolicy", Value::Str("continue".into())));
     }
-    let place = context.placement(job);
-    let root = paths.root(name);
-    let mounts = match place.root() {
-        Some(_) => Some((MOUNT_ROOT_COMMAND, root.path())),
-        None => place
+    let mounts = match &place {
+        Placement::Root(_) => Some((MOUNT_ROOT_COMMAND, root.path())),
+        // The command that runs the container mounts for it.
+        Placement::Nspawn(_) => None,
+        Placement::Host(_) | Placement::Hooks(_) => place
             .mounts_source(run)
             .then_some((MOUNT_COMMAND, own.path())),
     };
@@ -429,16 +437,6 @@ fn job_unit(
     }
     properties.extend(setup.map(|setup| ("Requisite", Value::StrList(vec![setup]))));
     if let Some(extra) = place.properties() {
-        let mut visible = vec![paths.shared()];
-        visible.extend(
-            context
-                .graph
-                .needs(ix)
-                .iter()
-                .map(|need| paths.job(context.graph.name(*need)).out()),
-        );
-        visible
-            .extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
         let needs = sandbox::Needs {
             user,
             program: mounts.is_some(),
@@ -449,16 +447,20 @@ fn job_unit(
             notify: !context.features.concurrency,
             is_disk,
         };
-        properties.extend(sandbox::properties(
-            run,
-            place.sandbox(),
-            (name, &own),
-            &visible,
-            &needs,
-        ));
+        properties.extend(if place.nspawn().is_some() {
+            nspawn::properties()
+        } else {
+            let readable = readable(context, ix);
+            sandbox::properties(run, place.sandbox(), (name, &own), &readable, &needs)
+        });
         let version = context.features.version;
-        sandbox::extend(&mut properties, extra, version);
-        sandbox::extend(&mut properties, &job.properties, version);
+        for extra in [extra, &job.properties] {
+            if place.nspawn().is_some() {
+                sandbox::extend(&mut properties, &nspawn::of_unit(extra), version);
+            } else {
+                sandbox::extend(&mut properties, extra, version);
+            }
+        }
     }
     TransientUnit {
         name: UnitName::job(&run.run, name),
@@ -481,6 +483,26 @@ fn tries_again(plan: &Plan, job: &Job) -> bool {
 pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
     let (_, job) = context.job(ix);
     context.placement(job).wants_user(context.run, job)
+}
+
+/// Returns whether a job needs a range of user ids for its container.
+pub fn wants_range(context: &Context<'_>, ix: JobIx) -> bool {
+    context.placement(context.job(ix).1).wants_range()
+}
+
+/// Returns the paths of the run that a job may read.
+pub(super) fn readable(context: &Context<'_>, ix: JobIx) -> Vec<PathBuf> {
+    let paths = RunPaths::new(context.run.directory.clone());
+    let mut readable = vec![paths.shared()];
+    readable.extend(
+        context
+            .graph
+            .needs(ix)
+            .iter()
+            .map(|need| paths.job(context.graph.name(*need)).out()),
+    );
+    readable.extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
+    readable
 }
 
 /// Returns the properties that give a job its secrets. A core dump would hold secrets, so the job

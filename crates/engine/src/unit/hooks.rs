@@ -140,6 +140,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         confine: false,
         own_root: false,
         own_pids: false,
+        in_container: false,
         guard_limits: false,
         own_user: false,
         job_env: Env::new(),

@@ -9,7 +9,8 @@ use std::{path::PathBuf, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, JobSpec, ManagerKind, RunPaths, RunSpec, WorkspaceHook, matrix, sandbox, spec,
+    Context, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, matrix, nspawn,
+    sandbox, spec,
 };
 use crate::{
     graph::JobIx,
@@ -85,13 +86,16 @@ pub struct RootSpec {
     pub uses_network: bool,
     /// Whether the job's workspace is mounted over the run's source tree.
     pub mounts_workspace: bool,
+    /// How to run a container in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nspawn: Option<NspawnSpec>,
 }
 
 /// A container of systemd-nspawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nspawn<'a> {
-    /// The settings of the container. A plan without faults has them.
-    pub container: Option<Container<'a>>,
+    /// The settings of the container.
+    pub container: Container<'a>,
     /// The executor's unit properties.
     pub properties: &'a Env,
     copies_source: bool,
@@ -156,7 +160,9 @@ impl<'a> Placement<'a> {
                 properties,
                 ..
             } => Self::Nspawn(Nspawn {
-                container: executor.container(),
+                container: executor
+                    .container_settings()
+                    .expect("invariant: executors of this type have them"),
                 properties,
                 copies_source: *copy_repo,
             }),
@@ -182,12 +188,14 @@ impl<'a> Placement<'a> {
         }
     }
 
-    /// Returns the isolation of the job from the host. Hooks have all rights of the manager.
+    /// Returns the isolation of the job from the host. Hooks have all rights of the manager, and a
+    /// container has its own means.
     pub fn sandbox(&self) -> Sandbox {
         match self {
             Self::Host(host) => host.sandbox,
             Self::Root(root) => root.sandbox,
-            Self::Hooks(_) | Self::Nspawn(_) => Sandbox::None,
+            Self::Nspawn(_) => Sandbox::Strict,
+            Self::Hooks(_) => Sandbox::None,
         }
     }
 
@@ -218,12 +226,20 @@ impl<'a> Placement<'a> {
     pub fn container(&self) -> Option<Container<'a>> {
         match self {
             Self::Root(root) => Some(root.container),
-            Self::Nspawn(nspawn) => nspawn.container,
+            Self::Nspawn(nspawn) => Some(nspawn.container),
             Self::Host(_) | Self::Hooks(_) => None,
         }
     }
 
-    /// Returns the root file system of the job's own, if it has one.
+    /// Returns the container of systemd-nspawn, if the job runs in one.
+    pub fn nspawn(&self) -> Option<&Nspawn<'a>> {
+        match self {
+            Self::Nspawn(nspawn) => Some(nspawn),
+            Self::Host(_) | Self::Hooks(_) | Self::Root(_) => None,
+        }
+    }
+
+    /// Returns the root file system of the job's own under a plain unit, if it has one.
     pub fn root(&self) -> Option<&Root<'a>> {
         match self {
             Self::Root(root) => Some(root),
@@ -251,7 +267,8 @@ impl<'a> Placement<'a> {
         spec.own_pids = self.has_own_pids(context, job);
         spec.own_user = self.wants_user(context.run, job);
         spec.guard_limits = self.shares_user(context);
-        if let Self::Root(root) = self {
+        spec.in_container = self.nspawn().is_some();
+        if let Some(container) = self.container() {
             spec.own_root = true;
             spec.path = PATH.to_owned();
             let executor = job.executor.as_deref().unwrap_or_default();
@@ -259,7 +276,7 @@ impl<'a> Placement<'a> {
                 spec.executor_env = image.env.clone();
                 spec.working_dir = image.working_dir.clone();
             }
-            spec.executor_env.extend(root.container.env.clone());
+            spec.executor_env.extend(container.env.clone());
         }
     }
 
@@ -282,9 +299,16 @@ impl<'a> Placement<'a> {
     /// user. A user's own manager can use no other user.
     pub(super) fn wants_user(&self, run: &RunSpec, job: &Job) -> bool {
         self.is_sandboxed()
+            && !self.wants_range()
             && run.manager != ManagerKind::User
             && !self.properties().is_some_and(sandbox::names_user)
             && !sandbox::names_user(&job.properties)
+    }
+
+    /// Returns whether the job needs a range of user ids for its container.
+    pub(super) fn wants_range(&self) -> bool {
+        self.nspawn()
+            .is_some_and(|nspawn| nspawn.container.private_users)
     }
 }
 
@@ -292,9 +316,8 @@ impl<'a> Placement<'a> {
 pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
     let (name, job) = context.job(ix);
     let place = context.placement(job);
-    let root = place.root()?;
+    let container = place.container()?;
     let run = context.run;
-    let container = &root.container;
     let executor = job.executor.as_deref().unwrap_or_default();
     let image = run.roots.get(executor).map(PathBuf::as_path);
     let image = image.or(container.root)?;
@@ -314,6 +337,9 @@ pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
         needs_store: image.starts_with(NIX_STORE) || names_store(&spec::job_spec(context, ix)),
         uses_network: container.network.is_host(),
         mounts_workspace: place.mounts_source(run),
+        nspawn: place
+            .nspawn()
+            .map(|settings| nspawn::spec(context, ix, settings)),
     })
 }
 

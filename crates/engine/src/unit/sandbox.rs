@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Bind, JobPaths, ManagerKind, RUNNER, Root, RunPaths, RunSpec, Value, compile::CORE_NONE,
+    Bind, JobPaths, ManagerKind, RUNNER, RunPaths, RunSpec, Value, compile::CORE_NONE,
+    placement::Root,
 };
 use crate::{
     ids::JobName,
@@ -78,7 +79,7 @@ const RECORDS: &str = "/run/userdb";
 
 /// The socket for log lines, all that a job with a root file system of its own sees of the host's
 /// /run.
-const LOG: &str = "/run/systemd/journal/socket";
+pub(super) const LOG: &str = "/run/systemd/journal/socket";
 
 /// The socket for notifications to systemd (sd_notify(3)).
 const NOTIFY: &str = "/run/systemd/notify";
@@ -97,6 +98,14 @@ pub(super) struct View {
     /// The directory for files with which the runner and the steps exchange values. It is on a
     /// tmpfs, since the values may be secrets.
     pub files: PathBuf,
+}
+
+impl View {
+    /// Returns a path of the run, as the job sees it.
+    pub(super) fn inside(&self, run: &RunSpec, path: &Path) -> PathBuf {
+        path.strip_prefix(&run.directory)
+            .map_or(path.to_owned(), |rest| self.directory.join(rest))
+    }
 }
 
 /// Returns the paths of a job at this level. Without a sandbox, a job sees the host's file system
@@ -231,13 +240,9 @@ pub(super) fn properties(
         ]);
     }
     let view = view(run, level, job);
-    let inside = |path: &Path| {
-        path.strip_prefix(&run.directory)
-            .map_or(path.to_owned(), |rest| view.directory.join(rest))
-    };
     let mut readable: Vec<_> = visible
         .iter()
-        .map(|path| Bind::new(path, &inside(path)))
+        .map(|path| Bind::new(path, &view.inside(run, path)))
         .collect();
     let whole = Bind::new(own.path(), &view.own);
     let writable = if run.manager == ManagerKind::User {

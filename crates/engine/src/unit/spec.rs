@@ -63,6 +63,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         confine: place.is_sandboxed(),
         own_root: false,
         own_pids: false,
+        in_container: false,
         guard_limits: false,
         own_user: false,
         slots: context.bound().filter(|_| !context.features.concurrency),

@@ -251,7 +251,7 @@ impl Executor {
     }
 
     /// Returns the settings that only jobs in a root file system of their own may have.
-    pub(crate) fn container_settings(&self) -> Option<Container<'_>> {
+    pub fn container_settings(&self) -> Option<Container<'_>> {
         match self {
             Self::Systemd {
                 root,

@@ -180,6 +180,29 @@ pub fn parse(name: &str, value: &str) -> Result<Vec<UnitProperty>, PropertyError
         .collect())
 }
 
+/// Returns whether a property of a unit also holds in a container of systemd-nspawn(1) that is the
+/// unit: its control group or the kernel applies it to all processes, or the engine passes it on.
+/// systemd itself applies the others to the processes that it starts.
+pub fn reaches_containers(name: &str) -> bool {
+    const PREFIXES: [&str; 14] = [
+        "Allowed",
+        "CPU",
+        "Device",
+        "IO",
+        "IPA",
+        "Limit",
+        "Memory",
+        "NUMA",
+        "Nice",
+        "OOM",
+        "RestrictNetworkInterfaces",
+        "StartupCPU",
+        "Tasks",
+        "TimerSlack",
+    ];
+    name != "MemoryDenyWriteExecute" && PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Returns the number of bytes in a text such as `512M` or `10G` (powers of 1024,
 /// systemd.syntax(7)).
 pub fn size(text: &str) -> Option<u64> {

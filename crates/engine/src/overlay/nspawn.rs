@@ -1,0 +1,361 @@
+//! Runs the container of a job: mounts its files, and starts systemd-nspawn(1).
+//!
+//! This process is the main process of the job's unit. Its mounts are in a mount namespace of its
+//! own, so the kernel removes them with the last process of the container, however that ends. It
+//! hands on the signals that ask the job to end: systemd-nspawn itself would kill the container at
+//! the second one.
+//!
+//! Of its descriptors, systemd-nspawn passes on the standard ones. Standard output is the file of
+//! events, as for any runner. Standard input is a directory with what a runner needs of the host:
+//! its /proc, which tells the runner its process id there, and the locks of running jobs.
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fs::{self, DirBuilder, File},
+    io::{self, BufRead, BufReader, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            fs::{DirBuilderExt, PermissionsExt, chown},
+            process::ExitStatusExt,
+        },
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, ExitCode, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::{
+        signal::{SigSet, Signal, kill},
+        signalfd::SignalFd,
+    },
+    unistd::Pid,
+};
+use rustix::{
+    fs::CWD,
+    mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+};
+
+use super::{At, Ids, OverlayError, failed, ids_of, root};
+use crate::{
+    programs,
+    store::RANGE_IDS,
+    unit::{
+        CONTAINER_USER, GIVEN_PROC, GIVEN_SLOTS, JobPaths, NSPAWN, NspawnSpec, RootPaths, RootSpec,
+        RunPaths, escaped,
+    },
+};
+
+/// The variable with the directory of a unit's credentials (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The number that a shell adds to the signal that ended a program.
+const EXIT_SIGNAL: i32 = 128;
+/// The lines of systemd-nspawn that are kept as its reason.
+const LINES_KEPT: usize = 5;
+/// The most bytes of such a line.
+const LINE_MAX: usize = 1000;
+
+/// Runs the container of the job with this root file system. `user` was made for the job, or claims
+/// its range of ids. Returns the exit status of the container. If there is no container, a file
+/// holds the reason for the supervisor.
+pub(super) fn main(directory: PathBuf, user: Option<&OsString>) -> ExitCode {
+    let paths = RootPaths::at(directory);
+    match run(&paths, user.and_then(|user| user.to_str())) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let told = root::record(&paths, &error);
+            failed(told.as_ref().err().unwrap_or(&error))
+        }
+    }
+}
+
+fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
+    let spec = root::read(paths)?;
+    let Some(nspawn) = &spec.nspawn else {
+        return Err(io::Error::from(io::ErrorKind::InvalidData)).at("read how to run a container");
+    };
+    unshare(CloneFlags::CLONE_NEWNS).at("make a mount namespace")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_SLAVE | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .at("separate the mounts from the host's")?;
+    let Some(user) = user else {
+        return Err(io::Error::from(io::ErrorKind::AddrNotAvailable))
+            .at("run a container without user ids of its own (none were free)");
+    };
+    let ids = root::make(paths, &spec, Some(user.to_owned()))?;
+    let first = ids_of(Some(user))?.user;
+    let mut command = Command::new(program(nspawn)?);
+    command
+        .env_clear()
+        // /tmp is a part of the writable layer, which need not fit into memory.
+        .env("SYSTEMD_NSPAWN_TMPFS_TMP", "0")
+        .args(&nspawn.arguments)
+        .args(arguments(nspawn, first, ids));
+    // Without another name, the variables name root.
+    let of_image = spec.user.as_deref().and_then(|user| user.split(':').next());
+    if let Some(name) = of_image.or((!nspawn.private_users).then_some(user)) {
+        for variable in ["USER", "LOGNAME"] {
+            command.arg(format!("--setenv={variable}={name}"));
+        }
+    }
+    if let Some(directory) = std::env::var_os(CREDENTIALS) {
+        command.args(give_credentials(paths, &directory, ids)?);
+    }
+    command
+        .arg("--")
+        .args(&nspawn.command)
+        .stdin(given(paths, &spec)?)
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().at("start systemd-nspawn")?;
+    // Not before the start: systemd-nspawn would inherit the mask. A signal that comes before this
+    // ends the unit, as it ends a runner that has not begun.
+    let signals = handled();
+    signals.thread_block().at("block signals")?;
+    let lines = child.stderr.take().map(keep_lines);
+    let status = wait(&mut child, &signals).at("wait for systemd-nspawn")?;
+    let lines = lines
+        .and_then(|lines| lines.join().ok())
+        .unwrap_or_default();
+    let has_begun =
+        fs::metadata(JobPaths::at(spec.job.clone()).events()).is_ok_and(|meta| meta.len() > 0);
+    if status.success() || has_begun {
+        return Ok(exit_status(status));
+    }
+    let why = match lines.len() {
+        0 => status.to_string(),
+        _ => lines.join("; "),
+    };
+    Err(io::Error::other(why)).at("run systemd-nspawn")
+}
+
+/// Returns the exit status that stands for the end of systemd-nspawn, as a shell says it.
+fn exit_status(status: ExitStatus) -> u8 {
+    let signal = || status.signal().map(|signal| EXIT_SIGNAL + signal);
+    let code = status.code().or_else(signal);
+    code.and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX)
+}
+
+/// Returns the path of systemd-nspawn.
+fn program(nspawn: &NspawnSpec) -> Result<PathBuf, OverlayError> {
+    let directories = programs::directories(OsStr::new(&nspawn.path)).chain(programs::brought());
+    programs::find(directories, NSPAWN)
+        .ok_or(io::Error::from(io::ErrorKind::NotFound))
+        .at(format!("find the program {NSPAWN}"))
+}
+
+/// Returns the arguments that depend on the job's user. `first` is the first id of the container,
+/// and `ids` are those of the steps.
+fn arguments(nspawn: &NspawnSpec, first: u32, ids: Ids) -> Vec<String> {
+    let (users, inside) = if nspawn.private_users {
+        let inside = Ids {
+            user: ids.user - first,
+            group: ids.group - first,
+        };
+        (format!("{first}:{RANGE_IDS}"), inside)
+    } else {
+        ("no".to_owned(), ids)
+    };
+    let Ids { user, group } = inside;
+    vec![
+        format!("--private-users={users}"),
+        // The id-mapped mount of the image does it.
+        "--private-users-ownership=off".to_owned(),
+        format!("--setenv={CONTAINER_USER}={user}:{group}"),
+    ]
+}
+
+/// Makes a place of its own in this mount namespace.
+fn place(paths: &RootPaths, name: &str, mode: u32) -> Result<PathBuf, OverlayError> {
+    let place = paths.path().join(name);
+    let made = match DirBuilder::new().mode(0o700).create(&place) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    made.at(format!("make `{}`", place.display()))?;
+    mount(
+        Some("nixactions"),
+        &place,
+        Some("tmpfs"),
+        MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        Some(format!("mode={mode:o}").as_str()),
+    )
+    .at(format!("mount `{}`", place.display()))?;
+    Ok(place)
+}
+
+/// Copies the credentials of the unit, which belong to root, for the job's user. Returns the
+/// arguments that bind them to the path that they have in any job.
+fn give_credentials(
+    paths: &RootPaths,
+    directory: &OsStr,
+    ids: Ids,
+) -> Result<[String; 2], OverlayError> {
+    let action = "give the credentials to the job's user";
+    let copies = place(paths, "credentials", 0o500)?;
+    for entry in fs::read_dir(directory).at(action)? {
+        let entry = entry.at(action)?;
+        let copy = copies.join(entry.file_name());
+        let content = fs::read(entry.path()).at(action)?;
+        fs::write(&copy, content).at(action)?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o400)).at(action)?;
+        chown(&copy, Some(ids.user), Some(ids.group)).at(action)?;
+    }
+    chown(&copies, Some(ids.user), Some(ids.group)).at(action)?;
+    let directory = Path::new(directory).display();
+    Ok([
+        format!("--bind-ro={}:{directory}", escaped(&copies)),
+        format!("--setenv={CREDENTIALS}={directory}"),
+    ])
+}
+
+/// Returns the directory with what a runner needs of the host.
+fn given(paths: &RootPaths, spec: &RootSpec) -> Result<File, OverlayError> {
+    let action = "give the runner its descriptors";
+    let given = place(paths, "given", 0o555)?;
+    let put = |view: OwnedFd, name: &str| {
+        let place = given.join(name);
+        fs::create_dir(&place)?;
+        Ok::<_, io::Error>(move_mount(
+            view,
+            "",
+            CWD,
+            place,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )?)
+    };
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let proc = open_tree(CWD, "/proc", clone).at(action)?;
+    put(proc, GIVEN_PROC).at(action)?;
+    let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    if input.at(action)?.metadata().is_ok_and(|meta| meta.is_dir()) {
+        // systemd opened the directory in another mount namespace, whose mounts cannot be cloned.
+        let run = spec.job.ancestors().nth(2).unwrap_or(Path::new("/"));
+        let slots = RunPaths::new(run.to_owned()).slots();
+        put(open_tree(CWD, slots.path(), clone).at(action)?, GIVEN_SLOTS).at(action)?;
+    }
+    File::open(&given).at(action)
+}
+
+/// Hands on what systemd-nspawn says, and keeps the last lines. It says nothing unless something
+/// fails; the runner does so too.
+fn keep_lines(from: ChildStderr) -> JoinHandle<Vec<String>> {
+    thread::spawn(move || {
+        let mut kept = VecDeque::new();
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match from.read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return kept.into(),
+                Ok(_) => {}
+            }
+            // Where nobody can be told, the reason of the job still says it.
+            let _ = io::stderr().write_all(&line);
+            line.truncate(LINE_MAX);
+            kept.push_back(String::from_utf8_lossy(&line).trim().to_owned());
+            if kept.len() > LINES_KEPT {
+                kept.pop_front();
+            }
+        }
+    })
+}
+
+/// Returns the signals that this process waits for, in place of being ended by them.
+fn handled() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]
+        .into_iter()
+        .collect()
+}
+
+/// Waits for the end of systemd-nspawn, and hands on the signals that ask the job to end.
+fn wait(child: &mut Child, handled: &SigSet) -> io::Result<ExitStatus> {
+    let signals = SignalFd::new(handled)?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        let Some(come) = signals.read_signal()? else {
+            continue;
+        };
+        let signal = i32::try_from(come.ssi_signo)
+            .ok()
+            .and_then(|number| Signal::try_from(number).ok());
+        if let Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) = signal {
+            let nspawn = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+            // Without a first process, there is nothing that could clean up.
+            let asked = first_process(nspawn).unwrap_or(nspawn);
+            for signal in [signal, Signal::SIGCONT] {
+                // It may have ended meanwhile.
+                let _ = kill(asked, signal);
+            }
+        }
+    }
+}
+
+/// Returns the first process in the container of this systemd-nspawn.
+fn first_process(nspawn: Pid) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_first = |number: &i32| {
+        let status = fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+        is_first_below(&status, nspawn.as_raw())
+    };
+    numbers.into_iter().find(is_first).map(Pid::from_raw)
+}
+
+/// Returns whether a process is the first one of a PID namespace, and a child of this process
+/// (proc_pid_status(5)).
+fn is_first_below(status: &str, parent: i32) -> bool {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let is_child = field("PPid:").is_some_and(|text| text.trim().parse() == Ok(parent));
+    let ids: Vec<_> = field("NSpid:")
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    is_child && ids.len() > 1 && ids.last() == Some(&"1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_process_of_a_container_is_a_child_with_an_id_of_1() {
+        let status = |parent: u32, ids: &str| {
+            format!("Name:\trunner\nPid:\t7\nPPid:\t{parent}\nNSpid:\t{ids}\n")
+        };
+        assert!(is_first_below(&status(5, "7\t1"), 5));
+        assert!(is_first_below(&status(5, "99\t7\t1"), 5));
+        assert!(!is_first_below(&status(5, "7\t2"), 5), "not the first");
+        assert!(!is_first_below(&status(5, "1"), 5), "no namespace");
+        assert!(!is_first_below(&status(6, "7\t1"), 5), "no child");
+        assert!(!is_first_below("", 5));
+    }
+
+    #[test]
+    fn the_steps_have_the_ids_of_the_images_user() {
+        let nspawn = NspawnSpec {
+            path: String::new(),
+            arguments: Vec::new(),
+            command: Vec::new(),
+            private_users: true,
+        };
+        let ids = Ids {
+            user: 2_000_999,
+            group: 2_000_998,
+        };
+        let found = arguments(&nspawn, 2_000_000, ids);
+        assert_eq!(found[0], "--private-users=2000000:65536");
+        assert!(found[2].ends_with("=999:998"), "{found:?}");
+    }
+}

@@ -1,0 +1,245 @@
+//! Containers of systemd-nspawn(1): the command that runs one, and the properties of its unit.
+//!
+//! The main process of the unit is the program `nixactions`. It mounts the container's files,
+//! starts systemd-nspawn, hands on signals, and ends as the container does. The runner is the first
+//! process in the container. It finds the run's files at the paths of every sandboxed job.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Context, NSPAWN_COMMAND, RunPaths, RunSpec, Value,
+    compile::{CORE_NONE, readable, secrets, view},
+    placement::Nspawn,
+    sandbox::LOG,
+};
+use crate::{
+    graph::JobIx,
+    plan::{Env, Job, Network},
+};
+
+/// The name of systemd's program.
+pub const NSPAWN: &str = "systemd-nspawn";
+/// The longest name of a machine, in bytes (gethostname(2)).
+const MACHINE_MAX: usize = 64;
+/// The capabilities of a container beside those of its executor: what the programs of a
+/// distribution need to install packages and to change users. They count in the container's user
+/// namespace.
+///
+/// systemd-nspawn would keep more. With `CAP_SYS_PTRACE`, steps could read the runner's memory and
+/// write to its files; with `CAP_SYS_ADMIN`, they could mount over the runner's files.
+const CAPABILITIES: [&str; 13] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+/// The capabilities that systemd-nspawn keeps by default and that a container does not get.
+const DROPPED: [&str; 14] = [
+    "CAP_AUDIT_CONTROL",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_IPC_OWNER",
+    "CAP_LEASE",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BROADCAST",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TTY_CONFIG",
+];
+
+/// The beginning of the names of properties that are limits of processes, and one of them.
+const LIMIT: &str = "Limit";
+const CORE: &str = "LimitCORE";
+
+/// How to run a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NspawnSpec {
+    /// The directories in which to look for systemd-nspawn, in the form of `PATH`.
+    pub path: String,
+    /// Its arguments, but for those that depend on the job's user.
+    pub arguments: Vec<String>,
+    /// The command in the container.
+    pub command: Vec<String>,
+    /// Whether the container has a user namespace of its own.
+    pub private_users: bool,
+}
+
+/// Returns the properties of a container's unit beside those of each job. systemd-nspawn makes
+/// control groups of its own in the job's.
+pub(super) fn properties() -> Vec<(&'static str, Value)> {
+    vec![("Delegate", Value::Bool(true))]
+}
+
+/// Returns the command of a container's unit. `user` is the user that was made for the job, or the
+/// user that claims its range of ids.
+pub(super) fn command(run: &RunSpec, root: &Path, user: Option<&str>) -> Vec<String> {
+    let program = run.program.display().to_string();
+    let root = root.display().to_string();
+    let mut command = vec![program, NSPAWN_COMMAND.to_owned(), root];
+    command.extend(user.map(str::to_owned));
+    command
+}
+
+/// Returns how to run the container of a job.
+pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> NspawnSpec {
+    let (name, job) = context.job(ix);
+    let run = context.run;
+    let paths = RunPaths::new(run.directory.clone());
+    let own = paths.job(name);
+    let view = view(context, ix);
+    let container = &nspawn.container;
+    let mut arguments: Vec<String> = [
+        "--quiet",
+        // The unit is the container's: no scope, and nothing for systemd-machined.
+        "--keep-unit",
+        "--register=no",
+        // Standard input and output are the runner's.
+        "--console=pipe",
+        "--kill-signal=SIGTERM",
+        // Nothing of the host but what is named here.
+        "--settings=no",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+    ]
+    .map(str::to_owned)
+    .into();
+    let directory = paths.root(name).tree();
+    arguments.push(format!("--directory={}", directory.display()));
+    let machine = machine(run.run.as_str(), name.as_str(), ix);
+    arguments.push(format!("--machine={machine}"));
+    match container.network {
+        Network::Host => {}
+        Network::Private => arguments.push("--private-network".to_owned()),
+        Network::Veth => arguments.push("--network-veth".to_owned()),
+    }
+    let asked = container.capabilities;
+    let given: Vec<_> = asked
+        .iter()
+        .map(String::as_str)
+        .chain(CAPABILITIES)
+        .collect();
+    arguments.push(format!("--capability={}", given.join(",")));
+    let dropped = DROPPED.iter().filter(|name| !given.contains(name));
+    let dropped: Vec<_> = dropped.copied().collect();
+    arguments.push(format!("--drop-capability={}", dropped.join(",")));
+    arguments.extend(limits(context, job, nspawn.properties));
+    arguments.push(bind("--bind", own.path(), &view.own));
+    for path in readable(context, ix) {
+        arguments.push(bind("--bind-ro", &path, &view.inside(run, &path)));
+    }
+    arguments.push(bind("--bind-ro", &run.runner(), &view.runner));
+    arguments.push(bind("--bind-ro", Path::new(LOG), Path::new(LOG)));
+    arguments.push(format!(
+        "--tmpfs={}:mode=1777,nosuid,nodev",
+        escaped(&view.files)
+    ));
+    NspawnSpec {
+        path: run.path.clone(),
+        arguments,
+        command: vec![
+            view.runner.display().to_string(),
+            view.own.display().to_string(),
+        ],
+        private_users: container.private_users,
+    }
+}
+
+/// Returns the arguments for the limits (`LimitNOFILE=` and others) of an executor and its job.
+/// systemd-nspawn does not pass on the limits that it has itself.
+fn limits(context: &Context<'_>, job: &Job, of_executor: &Env) -> Vec<String> {
+    let mut all = super::merged(&[of_executor, &job.properties]);
+    if secrets(context, Some(job))
+        .iter()
+        .any(|(name, _)| *name == CORE)
+    {
+        all.entry(CORE.to_owned())
+            .or_insert_with(|| CORE_NONE.to_string());
+    }
+    let limits = all.iter().filter_map(|(name, value)| {
+        let limit = name.strip_prefix(LIMIT)?;
+        let value = match (name.as_str(), value.as_str()) {
+            // Under a limit of 0, a program that takes core dumps still gets them.
+            (CORE, "0") => &CORE_NONE.to_string(),
+            (_, value) => value,
+        };
+        Some(format!("--rlimit=RLIMIT_{limit}={value}"))
+    });
+    limits.collect()
+}
+
+/// Returns the properties of a plan that hold for the unit, without those for the processes in the
+/// container.
+pub(super) fn of_unit(properties: &Env) -> Env {
+    let all = properties.iter();
+    all.filter(|(name, _)| !name.starts_with(LIMIT))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Returns an argument that binds a file or directory of the host.
+fn bind(argument: &str, source: &Path, target: &Path) -> String {
+    format!("{argument}={}:{}", escaped(source), escaped(target))
+}
+
+/// Escapes the characters of a path that mean something to systemd-nspawn.
+pub fn escaped(path: &Path) -> String {
+    path.display()
+        .to_string()
+        .replace('\\', "\\\\")
+        .replace(':', "\\:")
+}
+
+/// Returns the name of a job's container, which is also its host name (hostname(7)). The names of
+/// its network interfaces are made from it.
+fn machine(run: &str, job: &str, ix: JobIx) -> String {
+    let text = format!("{run}-{job}");
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let mut name = words.join("-");
+    // Jobs whose names are alike still have names of their own.
+    let number = format!("-{}", ix.index());
+    name.truncate(MACHINE_MAX - number.len());
+    format!("{}{number}", name.trim_end_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_has_a_valid_host_name() {
+        let graph = crate::graph::Graph::new(
+            &crate::plan::parse(br#"{ "version": 1, "name": "a", "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#)
+                .unwrap(),
+        )
+        .unwrap();
+        let ix = graph.jobs().next().unwrap();
+        assert_eq!(machine("ci-1", "build", ix), "ci-1-build-0");
+        assert_eq!(machine("ci-1", "_", ix), "ci-1-0");
+        assert_eq!(machine("a.b-1", "a-b--c_", ix), "a-b-1-a-b-c-0");
+        let long = machine("ci-1", &"x-".repeat(60), ix);
+        assert!(long.len() <= MACHINE_MAX && long.ends_with("x-0"), "{long}");
+    }
+
+    #[test]
+    fn colons_of_paths_are_escaped() {
+        assert_eq!(escaped(Path::new("/a:b\\c")), "/a\\:b\\\\c");
+    }
+}

@@ -1,0 +1,549 @@
+//! Jobs in a container of systemd-nspawn: what they see, what they may change, and how they end.
+
+use std::fs;
+
+use nixactions_harness::{
+    CommandExt as _, Finished, Kind, Manager, SOON, Signal, Skip, bash, on_managers, or_skip,
+    wait_for, with,
+};
+use serde_json::{Value, json};
+
+on_managers!(a_job_in_a_container_lives_as_on_the_host on embedded, embedded_262, system_252, system_257, system_262);
+on_managers!(a_job_in_a_container_sees_nothing_of_the_host on embedded, embedded_262, system_252, system_257, system_262);
+on_managers!(root_in_a_container_is_nobody_on_the_host on embedded, system_252, system_257, system_262);
+on_managers!(packages_are_installed_as_root on system_252, system_257, system_262);
+on_managers!(what_is_bound_is_there on embedded, system_252, system_262);
+on_managers!(nothing_stays_however_the_job_ends on embedded, system_252, system_257, system_262);
+on_managers!(a_job_that_is_asked_twice_to_end_still_cleans_up on system_252, system_257, system_262);
+on_managers!(processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own on system_252, system_262);
+on_managers!(a_runner_in_a_container_that_is_killed_is_followed_by_another on system_252, system_257, system_262);
+on_managers!(a_large_source_is_mounted_in_a_container on system_252, system_262);
+on_managers!(a_container_that_cannot_run_is_refused on system_252, system_262);
+on_managers!(a_users_manager_refuses_containers on user_262);
+on_managers!(a_container_that_does_not_start_is_the_reason on system_252, system_257, system_262);
+on_managers!(without_private_users_a_job_has_its_one_user on system_252, system_262);
+on_managers!(capabilities_are_few_unless_the_plan_asks on embedded, system_252, system_257, system_262);
+on_managers!(networks_of_containers on system_252, system_257, system_262);
+on_managers!(limits_reach_into_a_container on system_252, system_257, system_262);
+on_managers!(jobs_in_containers_wait_for_their_turn on embedded, system_252, system_257);
+
+const NONE: [&str; 0] = [];
+
+/// Returns a plan of these jobs, which run in containers of the image.
+fn plan(manager: &Manager, executor: Value, jobs: Value) -> Result<Value, Skip> {
+    let root = json!({ "type": "nspawn", "root": manager.image()? });
+    let mut plan = json!({
+        "version": 1, "name": "boxed", "executors": { "box": with(root, executor) }, "jobs": jobs
+    });
+    for job in plan["jobs"].as_object_mut().into_iter().flatten() {
+        job.1["executor"] = json!("box");
+    }
+    Ok(plan)
+}
+
+fn a_job_in_a_container_lives_as_on_the_host(manager: &Manager) {
+    let credential = manager.write("token", "hunter2alpha");
+    let provider = manager.write_executable("provider", "#!/bin/sh\necho 'export FROM=provider'\n");
+    let source = manager.write("source/file", "of the source");
+    let build = bash(
+        "set -u
+        echo home=$HOME; echo workspace=$PWD; echo user=$(id -un); echo shell=$SHELL; echo group=$(id -gn)
+        [ $PWD = $NIXACTIONS_WORKSPACE ]; [ -w $HOME ]; [ \"$(cat file)\" = 'of the source' ]
+        echo lang=$LANG; echo from=$FROM; echo over=$OVER
+        [ \"$(cat $CREDENTIALS_DIRECTORY/token)\" = hunter2alpha ]
+        echo '::add-mask::swordfish'; echo swordfish; echo to stderr >&2
+        mkdir dist; echo artifact >dist/a; echo 'key=value' >>$NIXACTIONS_OUTPUT; echo 'LATER=yes' >>$NIXACTIONS_ENV
+        echo '# summary' >>$NIXACTIONS_SUMMARY",
+    );
+    let mut build = with(
+        build,
+        json!({
+            "credentials": { "token": credential }, "envFrom": [[provider]], "env": { "OVER": "job" },
+            "outputs": { "dist": "dist" }
+        }),
+    );
+    let steps = build["steps"].as_array_mut().expect("it has steps");
+    steps.push(
+        json!({ "bash": "[ $LATER = yes ]; exit 3", "name": "three", "continueOnError": true }),
+    );
+    steps.push(json!({ "run": ["sh", "-c", "exit 0"], "name": "argv" }));
+    let test = with(
+        bash(
+            "[ $NEEDS_BUILD_RESULT = success ]; echo key=$NEEDS_BUILD_KEY; cat dist/a; jobs=/run/nixactions/jobs; [ ! -e $jobs/build/work ]",
+        ),
+        json!({ "needs": ["build"], "inputs": ["dist"] }),
+    );
+    let executor = json!({
+        "env": { "LANG": "of.executor", "OVER": "executor" },
+        "bind": [{ "source": provider, "readOnly": true }],
+    });
+    let plan = or_skip!(plan(
+        manager,
+        executor,
+        json!({ "build": build, "test": test })
+    ));
+    let source = source.parent().expect("it has one").display().to_string();
+    let finished = manager.run(&plan, &["--source", &source]).exits(0);
+    let value = |name: &str| finished.value("build", name).to_owned();
+    assert_eq!(value("home"), "/run/nixactions/job/work/home");
+    assert_eq!(value("workspace"), "/run/nixactions/job/work/workspace");
+    assert_eq!(value("user"), "root");
+    assert_eq!(value("group"), "root");
+    assert_eq!(value("lang"), "of.executor");
+    assert_eq!(value("from"), "***", "what a provider tells is masked");
+    assert_eq!(value("over"), "job");
+    let lines = finished.lines("build");
+    assert!(
+        lines.contains(&"***") && lines.contains(&"to stderr"),
+        "{lines:?}"
+    );
+    assert_eq!(finished.steps("build").len(), 3);
+    assert_eq!(finished.job("build")["steps"][1]["exitCode"], 3);
+    assert_eq!(finished.job("build")["outputs"]["key"], "value");
+    assert!(finished.lines("test").contains(&"artifact"));
+    assert_eq!(finished.value("test", "key"), "value");
+    finished.leaves_nothing(manager);
+}
+
+fn has_no_leak(finished: &Finished, job: &str) {
+    let leaks: Vec<_> = finished
+        .lines(job)
+        .into_iter()
+        .filter(|line| line.contains("LEAK"))
+        .collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}
+
+fn a_job_in_a_container_sees_nothing_of_the_host(manager: &Manager) {
+    manager.write("secret", "the host's");
+    let secret = manager.dir().join("secret").display().to_string();
+    let state = manager.state_dir().display().to_string();
+    let probe = format!(
+        "set +eo pipefail; leak() {{ echo LEAK $*; }}
+        for path in {secret} {state} /run/systemd/private /run/dbus /run/userdb /run/user /srv/work /srv/image; do
+            [ ! -e $path ] || [ -z \"$(ls -A $path)\" ] || leak $path; done
+        find /run -type s ! -path /run/systemd/journal/socket ! -path '/run/host/*' | while read -r socket; do leak $socket; done
+        ls -A /run /run/systemd | grep -vxE '/run:|/run/systemd:|systemd|nixactions|credentials|host|journal|lock|' | while read -r x; do leak in /run: $x; done
+        for process in /proc/[0-9]*; do
+            tr '\\0' ' ' <$process/cmdline | grep -E 'dbus|journald|supervise|nspawn ' && leak process $process
+            readlink $process/fd/* | grep -E '/events.jsonl|^/proc$|/slots' && leak descriptor of $process
+        done
+        [ \"$(ls /proc | grep -c '^[0-9]')\" -lt 12 ] || leak processes
+        env | grep -E '^(INVOCATION_ID|NOTIFY_SOCKET|LISTEN_|JOURNAL_STREAM|container|NIXACTIONS_CONTAINER|MANAGERPID)' && leak environment
+        [ ! -b /dev/sda ] || leak /dev; [ ! -e /dev/kmsg ] || leak /dev/kmsg
+        ls -A /home | grep -v tester | while read -r home; do leak home $home; done
+        mount -t tmpfs none /mnt 2>/dev/null && leak mount
+        mount -o remount,rw /sys 2>/dev/null && leak remount
+        mknod /null c 1 3 2>/dev/null && leak mknod
+        echo 1 2>/dev/null >/proc/sys/kernel/sysrq && leak /proc/sys
+        [ \"$(findmnt --noheadings --output OPTIONS --target /usr | grep -cw nosuid)\" = 1 ] || leak setuid
+        [ \"$(cat /proc/sys/kernel/hostname)\" = {name}-0 ] || leak host name
+        true",
+        name = "boxed-1-j",
+    );
+    let jobs = json!({ "j": bash(&probe) });
+    let plan = or_skip!(plan(manager, json!({}), jobs));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    has_no_leak(&finished, "j");
+}
+
+/// Returns a digest of names, modes, owners, sizes and times below the image.
+fn digest(manager: &Manager) -> String {
+    let image = manager.image().expect("it was there").display().to_string();
+    let script = "cd $1 && find etc usr/bin var/lib . -xdev -maxdepth 2 -printf '%p %m %U %G %s %T@ %C@\\n' | LC_ALL=C sort | sha256sum";
+    manager
+        .command(&["sh", "-c", script, "digest", &image])
+        .ok()
+}
+
+fn root_in_a_container_is_nobody_on_the_host(manager: &Manager) {
+    let image = or_skip!(manager.image());
+    let open = manager.open_directory("open").display().to_string();
+    let hidden = manager.write("hidden/file", "x");
+    manager
+        .command(&["chmod", "600", &hidden.display().to_string()])
+        .ok();
+    let change = format!(
+        "[ $(id -u) = 0 ]; echo mine >/etc/mine; rm /usr/bin/env; mv /usr/share /usr/elsewhere; chmod 700 /etc
+        [ \"$(stat -c %u:%g /etc/mine /usr/bin /etc/passwd | sort -u)\" = 0:0 ]
+        echo gshadow=$(stat -c %U:%G /etc/gshadow); chown 33:44 /etc/mine; [ \"$(stat -c %u:%g /etc/mine)\" = 33:44 ]
+        touch {open}/as-root; setpriv --reuid 33 --regid 44 --clear-groups touch {open}/as-other
+        cp /bin/true {open}/suid; chmod 6755 {open}/suid
+        if cat /run/hidden-file 2>/dev/null || cat {hidden} 2>/dev/null; then exit 9; fi
+        if chown 65536 /etc/mine 2>/dev/null; then exit 8; fi
+        cat /proc/self/uid_map",
+        hidden = hidden.display()
+    );
+    let look = "[ ! -e /etc/mine ]; [ -x /usr/bin/env ]; [ -d /usr/share ]; cat /proc/self/uid_map";
+    let jobs = json!({ "change": bash(&change), "look": bash(look) });
+    let executor = json!({ "bind": [{ "source": open }, { "source": hidden, "readOnly": true }] });
+    let plan = or_skip!(plan(manager, executor, jobs));
+    let before = digest(manager);
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(digest(manager), before, "`{}` has changed", image.display());
+    assert_eq!(finished.value("change", "gshadow"), "root:shadow");
+    let first = |job: &str| -> u32 {
+        let lines = finished.lines(job);
+        let map = lines.iter().find(|line| line.ends_with(" 65536"));
+        let map = map.unwrap_or_else(|| panic!("no map of ids: {lines:?}"));
+        let mut numbers = map.split_whitespace();
+        numbers
+            .nth(1)
+            .and_then(|id| id.parse().ok())
+            .expect("a number")
+    };
+    // Two jobs that run at once have no id in common.
+    assert_ne!(first("change"), first("look"));
+    let owners = ["as-root", "as-other", "suid"].map(|file| format!("{open}/{file}"));
+    let argv = ["stat", "-c", "%u", &owners[0], &owners[1], &owners[2]];
+    let owners: Vec<u32> = manager
+        .command(&argv)
+        .ok()
+        .lines()
+        .map(|id| id.parse().expect("a number"))
+        .collect();
+    let root = first("change");
+    assert_eq!(owners, [root, root + 33, root]);
+    assert!(root >= 0x6000_0000, "{root}");
+    finished.leaves_nothing(manager);
+    let left = manager.command(&["ls", "/run/userdb"]).output_within(SOON);
+    let left = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(!left.contains(&root.to_string()), "{left}");
+}
+
+/// A package with a file of another owner, which adds a user when it is installed.
+fn packages_are_installed_as_root(manager: &Manager) {
+    let script = "mkdir -p p/DEBIAN p/srv/thing; echo hello >p/srv/thing/file
+        printf 'Package: thing\\nVersion: 1\\nArchitecture: all\\nMaintainer: me <m@example.org>\\nDescription: a thing\\n' >p/DEBIAN/control
+        printf '#!/bin/sh\\nset -e\\nuseradd --system thing\\nchown thing /srv/thing/file\\n' >p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst
+        dpkg-deb --build --root-owner-group p thing.deb
+        apt-get -qq install ./thing.deb || { dpkg --install thing.deb; }
+        dpkg -s thing | grep '^Status: install ok installed'; echo owner=$(stat -c %U /srv/thing/file)
+        echo other=$(setpriv --reuid thing --regid nogroup --clear-groups id -un)";
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": bash(script) })));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.value("j", "owner"), "thing");
+    assert_eq!(finished.value("j", "other"), "thing");
+}
+
+fn what_is_bound_is_there(manager: &Manager) {
+    let open = manager.open_directory("open");
+    manager.write("readable/file", "read me");
+    let readable = manager.dir().join("readable");
+    let colon = manager.write("a:b/file", "colon");
+    let executor = json!({ "bind": [
+        { "source": open, "target": "/deep/er/open" },
+        { "source": readable, "target": "/etc/readable", "readOnly": true },
+        { "source": readable.join("file"), "target": "/etc/hostname", "readOnly": true },
+        { "source": colon, "target": "/with:colon", "readOnly": true },
+    ] });
+    let script = "echo written >/deep/er/open/file; [ \"$(cat /etc/readable/file)\" = 'read me' ]; [ \"$(cat /with:colon)\" = colon ]
+        if echo x 2>/dev/null >/etc/readable/x; then exit 9; fi; if echo x 2>/dev/null >/etc/readable/file; then exit 8; fi
+        [ \"$(cat /etc/hostname)\" = 'read me' ]
+        findmnt --noheadings --output OPTIONS --target /deep/er/open | grep -w nosuid";
+    let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
+    manager.run(&plan, &NONE).exits(0);
+    let written = fs::read_to_string(manager.file(open.join("file"))).expect("it was written");
+    assert_eq!(written, "written\n");
+}
+
+/// Panics unless nothing of a container is left where the manager is.
+fn nothing_is_left(manager: &Manager) {
+    wait_for(SOON, "the containers to be gone", || {
+        let look = "cut -d' ' -f5 /proc/self/mountinfo | grep /roots/; pgrep -f '[s]ystemd-nspawn --quiet'; true";
+        let found = manager.command(&["sh", "-c", look]).ok();
+        // On the host, those of other machines are seen as well.
+        (manager.machine().is_none() || found.trim().is_empty()).then_some(())
+    });
+}
+
+fn nothing_stays_however_the_job_ends(manager: &Manager) {
+    let begin = || {
+        let jobs = json!({ "j": bash("touch here; sleep 1000") });
+        let plan = plan(manager, json!({}), jobs).expect("it is a machine");
+        let run = manager.start(&plan, &NONE);
+        run.wait_for_file("j", "here");
+        run
+    };
+    or_skip!(manager.image());
+    let run = begin();
+    run.signal_client(Signal::SIGINT);
+    let finished = run.end().exits(130);
+    assert_eq!(finished.verdict("j"), "cancelled/cancelled");
+    finished.leaves_nothing(manager);
+    nothing_is_left(manager);
+
+    let run = begin();
+    assert!(run.kill_runner("j"));
+    let finished = run.end().exits(1);
+    assert!(
+        finished.reason("j").contains("SIGKILL"),
+        "{}",
+        finished.reason("j")
+    );
+    nothing_is_left(manager);
+
+    let run = begin();
+    manager.nixactions(&["cancel", "--kill", run.id()]).ok();
+    run.end().exits(130);
+    nothing_is_left(manager);
+
+    if manager.kind() == Kind::Embedded {
+        return;
+    }
+    // The main process is killed: systemd kills the rest.
+    let run = begin();
+    let unit = format!("nixactions-{}-j.service", run.id());
+    manager
+        .command(&[
+            "systemctl",
+            "kill",
+            "--kill-whom=main",
+            "--signal=KILL",
+            &unit,
+        ])
+        .ok();
+    run.end().exits(1);
+    nothing_is_left(manager);
+}
+
+/// systemd-nspawn kills its container at the second signal.
+fn a_job_that_is_asked_twice_to_end_still_cleans_up(manager: &Manager) {
+    let wait = bash("touch here; sleep 1000");
+    let clean =
+        json!({ "bash": "touch cleaning; sleep 3; echo cleaned up", "condition": "always()" });
+    let mut job = wait;
+    job["steps"]
+        .as_array_mut()
+        .expect("it has steps")
+        .push(clean);
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "here");
+    let unit = format!("nixactions-{}-j.service", run.id());
+    let ask = || {
+        manager
+            .command(&[
+                "systemctl",
+                "kill",
+                "--kill-whom=main",
+                "--signal=TERM",
+                &unit,
+            ])
+            .ok()
+    };
+    ask();
+    run.wait_for_file("j", "cleaning");
+    ask();
+    ask();
+    let finished = run.end();
+    let lines = finished.lines("j");
+    assert!(lines.contains(&"cleaned up"), "{lines:?}");
+}
+
+fn processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own(manager: &Manager) {
+    // Only what a cancel leaves is killed before the next step.
+    let script = "mkdir /sys/fs/cgroup/own; setsid sh -c 'echo $$ >/sys/fs/cgroup/own/cgroup.procs; trap \"\" INT TERM; touch /var/tmp/there; while :; do sleep 1; done' & 
+        until [ -e /var/tmp/there ]; do sleep 0.1; done; touch here; sleep 1000";
+    let mut job = with(bash(script), json!({}));
+    job["steps"][0]["timeout"] = json!(5);
+    job["steps"][0]["continueOnError"] = json!(true);
+    let look = json!({ "bash": "echo left=$(cat /sys/fs/cgroup/own/cgroup.procs | wc -l)" });
+    job["steps"]
+        .as_array_mut()
+        .expect("it has steps")
+        .push(look);
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.value("j", "left"), "0");
+}
+
+fn a_runner_in_a_container_that_is_killed_is_followed_by_another(manager: &Manager) {
+    let script = "echo attempt $NIXACTIONS_ATTEMPT; (sleep 0.01 &); if [ $NIXACTIONS_ATTEMPT = 1 ]; then touch here; sleep 1000; fi";
+    let job = with(
+        bash(script),
+        json!({ "retry": { "maxAttempts": 2, "minTime": 0 } }),
+    );
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "here");
+    assert!(run.kill_runner("j"));
+    let finished = run.end().exits(0);
+    assert_eq!(finished.job("j")["attempts"], 2);
+    assert!(finished.lines("j").contains(&"attempt 2"));
+}
+
+fn a_large_source_is_mounted_in_a_container(manager: &Manager) {
+    let state = manager.state_dir().display().to_string();
+    let mount = "mkdir -p $1; mount -t tmpfs -o mode=755 tmpfs $1";
+    manager.command(&["sh", "-ec", mount, "mount", &state]).ok();
+    for number in 0..300 {
+        manager.write(format!("many/{number}"), "");
+    }
+    let source = manager.dir().join("many").display().to_string();
+    let script = "ls | wc -l; echo changed >7; rm 8; findmnt --noheadings --output FSTYPE --target .; stat -c %u:%g 9";
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": bash(script) })));
+    let finished = manager.run(&plan, &["--source", &source]).exits(0);
+    assert_eq!(finished.lines("j"), ["300", "overlay", "0:0"]);
+    finished.leaves_nothing(manager);
+}
+
+fn refused(manager: &Manager, executor: Value, job: Value, expected: &str) {
+    let root = or_skip!(manager.image());
+    let mut plan = json!({ "version": 1, "name": "bad", "jobs": { "j": with(bash("true"), job) } });
+    plan["jobs"]["j"]["executor"] = json!("box");
+    let settings = json!({ "type": "nspawn", "root": root });
+    plan["executors"] = json!({ "box": with(settings, executor) });
+    let path = manager.plan(&plan).display().to_string();
+    let (code, said) = manager.refused(&["run", &path]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains(expected), "{said}");
+    assert!(manager.runs().is_empty(), "nothing was started");
+}
+
+fn a_container_that_cannot_run_is_refused(manager: &Manager) {
+    let none = || json!({});
+    let open = json!({ "privateUsers": false, "capabilities": ["CAP_KILL"] });
+    refused(
+        manager,
+        json!({ "mode": "shared" }),
+        none(),
+        "$.executors.box.mode",
+    );
+    refused(manager, open, none(), "$.executors.box.capabilities");
+    let properties = json!({ "properties": { "PrivateTmp": "yes" } });
+    let expected = "properties.PrivateTmp: found `PrivateTmp` for a container";
+    refused(manager, properties.clone(), none(), expected);
+    refused(manager, none(), properties, expected);
+    let bind = json!([{ "source": "/no/such/source" }]);
+    refused(
+        manager,
+        json!({ "bind": bind }),
+        none(),
+        "cannot bind `/no/such/source`",
+    );
+    let program = "/usr/bin/systemd-nspawn";
+    manager
+        .command(&["mv", program, "/usr/bin/nspawn.away"])
+        .ok();
+    refused(
+        manager,
+        none(),
+        none(),
+        "the program `systemd-nspawn` is not installed",
+    );
+}
+
+fn a_users_manager_refuses_containers(manager: &Manager) {
+    refused(
+        manager,
+        json!({}),
+        json!({}),
+        "a user's manager cannot mount",
+    );
+}
+
+/// A program that stands for a systemd-nspawn that fails.
+fn a_container_that_does_not_start_is_the_reason(manager: &Manager) {
+    let image = or_skip!(manager.image()).display().to_string();
+    let fake = "mv /usr/bin/systemd-nspawn /usr/bin/nspawn.away
+        printf '#!/bin/sh\\necho first >&2; echo Failed to do it >&2; exit 1\\n' >/usr/bin/systemd-nspawn; chmod 755 /usr/bin/systemd-nspawn";
+    manager.command(&["sh", "-ec", fake]).ok();
+    let plan = plan(manager, json!({}), json!({ "j": bash("true") })).expect("there is an image");
+    let finished = manager.run(&plan, &NONE).exits(1);
+    let reason = finished.reason("j");
+    assert!(
+        reason.starts_with("its root file system: failed to run systemd-nspawn: ")
+            && reason.contains("Failed to do it"),
+        "{reason} ({image})"
+    );
+    assert_eq!(finished.job("j")["reasonCode"], "rootFailed");
+    finished.leaves_nothing(manager);
+}
+
+fn without_private_users_a_job_has_its_one_user(manager: &Manager) {
+    let script = "[ $(id -u) != 0 ]; echo user=$(id -un) also=$USER; touch /etc/mine; grep CapEff /proc/self/status; cat /proc/self/uid_map
+        if cat /proc/1/environ 2>/dev/null; then exit 9; fi";
+    let executor = json!({ "privateUsers": false });
+    let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    let lines = finished.lines("j");
+    assert!(lines.contains(&"CapEff:\t0000000000000000"), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.ends_with("4294967295")),
+        "{lines:?}"
+    );
+    let user = finished.value("j", "user");
+    let (name, variable) = user.split_once(" also=").expect("both");
+    assert!(
+        name.starts_with("nixactions-6") && name == variable,
+        "{user}"
+    );
+}
+
+fn capabilities_are_few_unless_the_plan_asks(manager: &Manager) {
+    let script = "grep CapBnd /proc/self/status; if mount -t tmpfs none /mnt 2>/dev/null; then echo mounted; fi";
+    let lines = |executor: Value| {
+        let plan = plan(manager, executor, json!({ "j": bash(script) })).expect("an image");
+        let finished = manager.run(&plan, &NONE).exits(0);
+        let lines = finished.lines("j").into_iter().map(str::to_owned);
+        lines.collect::<Vec<_>>()
+    };
+    or_skip!(manager.image());
+    // Those of `capabilities(7)` that docs/containers.md lists.
+    assert_eq!(lines(json!({})), ["CapBnd:\t00000000a00421fb"]);
+    let found = lines(json!({ "capabilities": ["CAP_SYS_ADMIN"] }));
+    assert_eq!(found, ["CapBnd:\t00000000a02421fb", "mounted"]);
+}
+
+fn networks_of_containers(manager: &Manager) {
+    let script = "ls /sys/class/net | sort | tr '\\n' ' '; tail -n +3 /proc/net/dev | wc -l; grep CapBnd /proc/self/status; cat /proc/net/if_inet6 | wc -l";
+    let lines = |network: &str| {
+        let executor = json!({ "network": network });
+        let plan = plan(manager, executor, json!({ "j": bash(script) })).expect("an image");
+        manager.run(&plan, &NONE).exits(0).lines("j").join("|")
+    };
+    or_skip!(manager.image());
+    let found = lines("private");
+    assert!(
+        found.starts_with("lo 1|CapBnd:\t00000000a00425fb"),
+        "{found}"
+    );
+    let found = lines("veth");
+    assert!(found.starts_with("host0 lo 2|"), "{found}");
+}
+
+fn limits_reach_into_a_container(manager: &Manager) {
+    let token = manager.write("token", "hunter2alpha");
+    let script = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj; nice; grep -o 'core file size *[0-9]*' /proc/self/limits";
+    let job = with(
+        bash(script),
+        json!({ "properties": { "LimitNOFILE": "100:200" }, "credentials": { "token": token } }),
+    );
+    let executor =
+        json!({ "properties": { "Nice": "7", "LimitNOFILE": "50", "TasksMax": "infinity" } });
+    let plan = or_skip!(plan(manager, executor, json!({ "j": job })));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(
+        finished.lines("j"),
+        ["100", "200", "500", "7", "core file size        1"]
+    );
+}
+
+/// Before systemd 258, the runners hold locks, which they are given through systemd-nspawn.
+fn jobs_in_containers_wait_for_their_turn(manager: &Manager) {
+    let open = manager.open_directory("open").display().to_string();
+    let script =
+        format!("ls {open} >seen; mkdir {open}/turn; sleep 0.3; rmdir {open}/turn; cat seen");
+    let jobs: serde_json::Map<String, Value> = ["a", "b", "c"]
+        .map(|name| (name.to_owned(), bash(&script)))
+        .into_iter()
+        .collect();
+    let executor = json!({ "bind": [{ "source": open }] });
+    let mut plan = or_skip!(plan(manager, executor, Value::Object(jobs)));
+    plan["maxParallel"] = json!(1);
+    let finished = manager.run(&plan, &NONE).exits(0);
+    for job in ["a", "b", "c"] {
+        assert_eq!(finished.lines(job), NONE, "{job} ran beside another");
+    }
+}
