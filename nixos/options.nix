@@ -117,6 +117,17 @@ in
 
     inherit (values) notify;
 
+    diskReserve = lib.mkOption {
+      type = lib.types.nullOr values.size;
+      default = null;
+      example = "10G";
+      description = ''
+        The free room on the disk of {file}`/var/lib/nixactions` below which no run starts. A run of
+        a workflow's service waits until there is more, and `systemctl status` says so. `null` sets
+        no bound.
+      '';
+    };
+
     sandbox = lib.mkOption {
       type = lib.types.nullOr types.sandbox;
       default = null;

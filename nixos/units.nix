@@ -85,6 +85,7 @@ let
         ++ map (file: "--env-file=${file}") workflow.environmentFiles
         ++ map (file: "--secret-env-file=${file}") workflow.secretFiles
         ++ notify workflow
+        ++ lib.optional (cfg.diskReserve != null) "--disk-reserve=${cfg.diskReserve}"
         ++ workflow.arguments
       )
       ++ [ (word workflow.built) ]

@@ -252,6 +252,10 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.operators.users: there is no `alice` in `users.users`",
         ),
         (
+            "diskReserve = \"much\"; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.diskReserve",
+        ),
+        (
             "limits.cpuWeight = 0;",
             "services.nixactions.limits.cpuWeight",
         ),

@@ -23,6 +23,8 @@ on_managers!(defaults_and_credentials_of_the_module_reach_the_jobs on system_257
 on_managers!(units_hear_of_failures_successes_and_recoveries on system_257, system_262);
 on_managers!(a_unit_hears_of_a_run_whose_client_was_killed on system_262);
 on_managers!(a_unit_that_is_not_there_is_a_warning on system_262);
+on_managers!(a_run_waits_for_room_on_the_disk_and_says_so on system_257, system_262);
+on_managers!(a_run_that_waits_for_room_can_be_stopped on system_262);
 on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
 
 /// Returns a module with one workflow `ci`, of these settings, and these options beside them.
@@ -445,4 +447,57 @@ fn a_unit_that_is_not_there_is_a_warning(manager: &Manager) {
         log.contains("nobody hears of the run by this unit"),
         "{log}"
     );
+}
+
+/// Makes a state directory on a disk of its own, with less room than the reserve of the workflow.
+fn without_room(manager: &Manager) {
+    let nix = manager
+        .nix()
+        .unwrap_or_else(|_| unreachable!("the test has it"));
+    let fill = "mkdir -p /var/lib/nixactions && mount -t tmpfs -o size=64M tmpfs /var/lib/nixactions && \
+        fallocate -l 50M /var/lib/nixactions/full";
+    manager.command(&["sh", "-c", fill]).ok();
+    nix.install(
+        r#"{ services.nixactions = {
+            enable = true;
+            diskReserve = "32M";
+            workflows.ci = {
+                settings.jobs.a.steps = [ { bash = "true"; } ];
+                serviceConfig.TimeoutStartSec = "3s";
+            };
+        }; }"#,
+    );
+    manager
+        .systemctl(&["start", "--no-block", "nixactions@ci"])
+        .ok();
+    wait_for(SOON, "the status", || {
+        property(manager, "StatusText")
+            .starts_with("waiting for 32.0M of free room for `/var/lib/nixactions`; there is 14")
+            .then_some(())
+    });
+}
+
+fn a_run_waits_for_room_on_the_disk_and_says_so(manager: &Manager) {
+    or_skip!(manager.nix());
+    without_room(manager);
+    // Longer than the time-out of the service's start.
+    let begin = std::time::Instant::now();
+    wait_for(RUN_DEADLINE, "the time-out to pass", || {
+        (begin.elapsed().as_secs() >= 5).then_some(())
+    });
+    assert_eq!(property(manager, "ActiveState"), "activating");
+    assert!(manager.runs().is_empty());
+    fs::remove_file(manager.file("/var/lib/nixactions/full")).expect("it is there");
+    wait_for(RUN_DEADLINE, "the run", || {
+        manager.run_of("ci-1").has_ended().then_some(())
+    });
+    assert_eq!(manager.run_of("ci-1").record()["conclusion"], "success");
+}
+
+fn a_run_that_waits_for_room_can_be_stopped(manager: &Manager) {
+    or_skip!(manager.nix());
+    without_room(manager);
+    manager.systemctl(&["stop", "nixactions@ci"]).ok();
+    assert_ne!(property(manager, "ActiveState"), "activating");
+    assert!(manager.runs().is_empty());
 }

@@ -164,6 +164,10 @@ pub struct RunArgs {
     /// else manual]
     #[arg(long, value_enum)]
     pub trigger: Option<TriggerArg>,
+    /// Wait with the start until the disk of the state directory has this much free room, such as
+    /// 512M or 10G
+    #[arg(long, value_name = "SIZE")]
+    pub disk_reserve: Option<String>,
     /// Start a template unit when the run has ended, with the run's id as its instance: after a
     /// failure, a success, or a recovery, which is a success that follows a failure
     #[arg(long, value_name = "WHEN=UNIT")]

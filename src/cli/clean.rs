@@ -129,7 +129,7 @@ fn has_ended(run: &RunDir) -> Option<bool> {
 }
 
 /// Parses a size such as `10G` or `512M`.
-fn bytes(text: &str) -> Result<u64, CliError> {
+pub(super) fn bytes(text: &str) -> Result<u64, CliError> {
     plan::size(text).ok_or_else(|| CliError::BadSize {
         text: text.to_owned(),
     })

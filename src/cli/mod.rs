@@ -17,6 +17,7 @@ mod notify;
 mod operate;
 mod output;
 mod rerun;
+mod reserve;
 mod run;
 mod show;
 mod summary;

@@ -1,6 +1,6 @@
 //! Notifies the service manager if this program is a service itself (`Type=notify`, sd_notify(3)).
 
-use std::env;
+use std::{env, time::Duration};
 
 use sd_notify::NotifyState;
 
@@ -13,6 +13,15 @@ pub(super) fn is_service() -> bool {
         Ok(pid) => pid == std::process::id().to_string(),
         Err(_) => env::var_os("NOTIFY_SOCKET").is_some(),
     }
+}
+
+/// Reports that the run has not started yet, and that its start may take this time from now on.
+pub(super) fn waiting(status: &str, more: Duration) {
+    let more = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+    let _ = sd_notify::notify(&[
+        NotifyState::Status(status),
+        NotifyState::ExtendTimeoutUsec(more),
+    ]);
 }
 
 /// Reports that the run has started.

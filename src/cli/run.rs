@@ -13,9 +13,11 @@ use super::{
     CliError, Exit,
     args::{ManagerArg, OutputArgs, RunArgs, TriggerArg},
     block_on,
+    clean::bytes,
     exit::tell_follow,
     notify,
     output::{renderer, say},
+    reserve,
 };
 use crate::{
     embedded,
@@ -46,8 +48,16 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
              always kept, and that of another is not",
         );
     }
+    let reserve = args.disk_reserve.as_deref().map(bytes).transpose()?;
     block_on(async {
         let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
+        if let Some(size) = reserve {
+            let wait = interrupts.unless(reserve::wait(state, size)).await;
+            if let Err(interrupted) = wait {
+                let refused = Err(interrupted.into());
+                return show(refused, interrupts, state, args.detach, args.output).await;
+            }
+        }
         let (plan, build_place) = args.target.built(state).await?;
         let request = Request {
             plan: &plan,
