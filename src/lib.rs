@@ -8,6 +8,7 @@
 //! src/cli                      one file per subcommand; the only place that wires layers together
 //! src/start                    makes a run of a plan
 //! src/follow                   follows a run to its end
+//! src/shell                    opens a shell in a running job
 //! src/interrupts               the signals that end a command early
 //! crates/engine/   supervisor  the live process of a run
 //!                  embedded    the private manager
@@ -33,6 +34,7 @@ pub mod follow;
 pub mod interrupts;
 pub mod language;
 pub mod report;
+pub mod shell;
 pub mod start;
 
 pub use nixactions_core::{bounds, error, event, ids, log, origin, reason, record, status};

@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 14] = [
     &["systemd", "overlay", "roots", "language"],
     &["supervisor", "runner", "embedded"],
     &["interrupts"],
-    &["start", "follow"],
+    &["start", "follow", "shell"],
     &["cli"],
 ];
 

@@ -1,7 +1,7 @@
 //! The command line as clap(3) parses it. Help texts, completions and manual pages are generated
 //! from here.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
@@ -82,6 +82,16 @@ pub enum Command {
                             `nixactions cancel` ends the run. The exit status is that of `nixactions run`."
     )]
     Attach(AttachArgs),
+    /// Open a shell in a job whose step runs
+    #[command(after_long_help = "\
+The shell has the namespaces, the user, the variables and the working directory of the step, and
+lies in the job's control group: systemd ends it with the job. Only root enters jobs of the
+system's manager.
+
+Examples:
+  nixactions shell ci-42 build
+  nixactions shell ci-42 build -- ps -ef")]
+    Shell(ShellArgs),
     /// Cancel a run
     #[command(
         after_help = "Every running step gets SIGINT, SIGTERM after 7.5 s, and SIGKILL after another 2.5 s. Then the jobs and steps with the \
@@ -373,6 +383,18 @@ pub struct AttachArgs {
     /// The form of the output.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Arguments of `shell`.
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    /// The run's id, such as ci-42
+    pub run: String,
+    /// The job
+    pub job: String,
+    /// A command to run instead of a shell
+    #[arg(last = true)]
+    pub command: Vec<OsString>,
 }
 
 /// Arguments of `cancel`.

@@ -11,6 +11,7 @@ use crate::{
     language::{LanguageError, TargetError},
     plan::PlanError,
     record::Conclusion,
+    shell::ShellError,
     start::{ManagerError, RerunError, SourceError, StartError},
     store::StoreError,
     supervisor::SuperviseError,
@@ -80,6 +81,9 @@ pub enum CliError {
     /// A run was not followed to its end.
     #[error(transparent)]
     Follow(FollowError),
+    /// There is no shell.
+    #[error(transparent)]
+    Shell(#[from] ShellError),
     /// The supervisor failed.
     #[error(transparent)]
     Supervise(#[from] SuperviseError),
@@ -182,12 +186,13 @@ impl CliError {
             Self::Start(error) => of_start(error),
             Self::Supervise(_) => Exit::Trouble,
             Self::Operate(error) => error.exit(),
-            Self::NoStateDir
+            Self::Shell(ShellError::NotRunning { .. })
+            | Self::NoStateDir
             | Self::NoJob { .. }
             | Self::AlreadyFinished { .. }
             | Self::BadAge { .. }
             | Self::BadSize { .. } => Exit::Usage,
-            Self::NeverStarted { .. } | Self::ManagerGone { .. } => Exit::Trouble,
+            Self::NeverStarted { .. } | Self::ManagerGone { .. } | Self::Shell(_) => Exit::Trouble,
             Self::Follow(
                 FollowError::Store(_)
                 | FollowError::Lost { .. }
@@ -226,6 +231,7 @@ impl CliError {
                 "`nixactions show {run}` shows its finished jobs, `nixactions logs {run}` its output"
             )),
             Self::Follow(error) => error.hint(),
+            Self::Shell(error) => error.hint(),
             Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => None,
         }
     }

@@ -82,7 +82,7 @@ async fn show(args: &LogsArgs, run: &RunDir, job: Option<&JobName>) -> Result<us
 }
 
 /// Returns the named job, or an error with the nearest name.
-fn known_job(run: &RunDir, text: &str) -> Result<JobName, CliError> {
+pub(super) fn known_job(run: &RunDir, text: &str) -> Result<JobName, CliError> {
     let known = run.job_names()?;
     if let Some(job) = known.iter().find(|job| job.as_str() == text) {
         return Ok(job.clone());

@@ -19,6 +19,7 @@ mod output;
 mod rerun;
 mod reserve;
 mod run;
+mod shell;
 mod show;
 mod summary;
 mod supervise;
@@ -60,7 +61,7 @@ pub fn main() -> ExitCode {
         return exit;
     }
     if let Err(error) = interrupts::reset() {
-        return exit_of(Err(CliError::Runtime(error)));
+        return exit_of(Err::<Exit, _>(CliError::Runtime(error)));
     }
     // Some files of a run are read by jobs, which run as other users. All other files lie in a
     // directory that only the caller can enter.
@@ -110,7 +111,7 @@ fn escaped_arguments(mut error: clap::Error) -> clap::Error {
 }
 
 /// Reports an error, and returns the exit status.
-fn exit_of(result: Result<Exit, CliError>) -> ExitCode {
+fn exit_of(result: Result<impl Into<ExitCode>, CliError>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) if error.is_broken_pipe() => Exit::Success.into(),
@@ -121,12 +122,14 @@ fn exit_of(result: Result<Exit, CliError>) -> ExitCode {
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
+fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
     if cli.system && !nix::unistd::geteuid().is_root() {
-        return operate::call(cli);
+        return operate::call(cli).map(ExitCode::from);
     }
     let state = || StateDir::open(&state_dir(cli)?).map_err(CliError::from);
-    match &cli.command {
+    let exit = match &cli.command {
+        // Its exit status is the shell's.
+        Command::Shell(args) => return shell::main(args, &state()?),
         Command::Run(args) => run::main(args, &state_dir(cli)?),
         Command::Rerun(args) => rerun::main(args, &state_dir(cli)?),
         Command::Check(args) => check::main(args),
@@ -140,7 +143,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Image(args) => image::main(args, &state_dir(cli)?),
         Command::Completions(args) => completions::main(args),
         Command::Man(args) => man::main(args),
-    }
+    };
+    exit.map(ExitCode::from)
 }
 
 /// Returns the state directory from the command line, or the caller's own.

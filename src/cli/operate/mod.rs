@@ -114,6 +114,7 @@ fn check(cli: &Cli) -> Result<(), OperateError> {
         Command::Graph(_) => "graph",
         Command::Clean(_) => "clean",
         Command::Image(_) => "image",
+        Command::Shell(_) => "shell",
         Command::Completions(_) => "completions",
         Command::Man(_) => "man",
     };
