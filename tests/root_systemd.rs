@@ -24,6 +24,7 @@ on_managers!(an_empty_root_has_the_store on system_252, system_262);
 on_managers!(capabilities_hold_in_the_job_alone on system_252, system_257, system_262);
 on_managers!(a_private_network_is_loopback_alone on system_252, system_262);
 
+on_managers!(a_bind_leads_through_no_link_of_another_user on embedded, system_252, system_262);
 on_managers!(mounts_of_the_host_below_a_bind_stay on system_252, system_257, system_262);
 on_managers!(roots_and_binds_may_lie_in_temporary_directories on embedded);
 
@@ -201,6 +202,34 @@ fn what_is_bound_is_there(manager: &Manager) {
     let written = fs::read_to_string(manager.file(open.join("file"))).expect("it was written");
     assert_eq!(written, "written\n");
     is_unmounted(manager);
+}
+
+fn a_bind_leads_through_no_link_of_another_user(manager: &Manager) {
+    let directory = manager.dir().join("links");
+    let make = "mkdir -p $1/private $1/own; echo of-root >$1/private/file; chmod 700 $1/private
+        ln -s ../private $1/own/link; ln -s own/link $1/by-root; echo open >$1/file; ln -s file $1/fine
+        chown -h -R 1234:1234 $1/own";
+    let argv = ["sh", "-ec", make, "make", &directory.display().to_string()];
+    manager.command(&argv).ok();
+    for (name, reason) in [
+        ("own/link", Some("a link of user 1234")),
+        ("by-root", Some("a link of user 1234")),
+        ("fine", None),
+    ] {
+        let source = directory.join(name);
+        let executor = json!({ "bind": [{ "source": source, "target": "/there" }] });
+        let jobs = json!({ "j": bash("cat /there") });
+        let plan = or_skip!(plan(manager, executor, jobs));
+        let finished = manager.run(&plan, &NONE);
+        match reason {
+            Some(reason) => {
+                let finished = finished.exits(1);
+                assert!(finished.reason("j").contains(reason), "{finished}");
+            }
+            None => assert_eq!(finished.exits(0).lines("j"), ["open"]),
+        }
+        is_unmounted(manager);
+    }
 }
 
 /// Makes a small root file system below the manager's directory, with these programs of the image.

@@ -353,6 +353,7 @@ fn a_parent_directory_is_a_source_without_a_link(manager: &Manager) {
         manager,
         "parents",
         "echo of-root > key; mkdir -p own/inner other; echo other > other/key; ln -s ../../other own/inner/link
+        ln -s own/inner/link by-root
         chown -h -R 1234:1234 own; chmod 755 .",
     );
     let inner = manager.dir().join("parents/own/inner");
@@ -362,6 +363,7 @@ fn a_parent_directory_is_a_source_without_a_link(manager: &Manager) {
         ("../../other", Ok("other")),
         ("link/..", Err("link of user 1234")),
         ("../inner/../inner/link", Err("link of user 1234")),
+        ("../../by-root", Err("link of user 1234")),
     ] {
         let arguments = ["run", "--output=json", "--source", source];
         let mut command = manager.nixactions_in(&inner, &arguments);

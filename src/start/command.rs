@@ -30,7 +30,7 @@ use nix::{
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::{git::GIT, place::Place, source::SourceError};
-use crate::{interrupts::Mark, programs};
+use crate::{interrupts::Mark, programs, store};
 
 /// Settings that override those of a repository. Each of them could make git execute a program, or
 /// refuse a tree of another user.
@@ -87,9 +87,14 @@ impl Reader {
         )
     }
 
-    /// Returns the user who can change where an absolute path leads, by a link in it.
-    pub fn of_path(path: &Path) -> Self {
-        Self::first_of(owners_above(path))
+    /// Returns the user who could change where an absolute path leads, by a link on the way to its
+    /// end.
+    pub fn of_links(path: &Path, end: &Path) -> Self {
+        match store::look_up(path) {
+            Ok(found) if found.end == end => Self::first_of(found.owners.into_iter().map(Some)),
+            // It has changed since the end was found.
+            _ => Self::first_of(owners_above(path)),
+        }
     }
 
     fn first_of(mut owners: impl Iterator<Item = Option<u32>>) -> Self {

@@ -6,7 +6,7 @@
 
 use std::{
     os::fd::AsFd as _,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -102,8 +102,7 @@ impl Source {
                 .filter(Place::is_directory)
                 .ok_or_else(|| SourceError::NotADirectory(named.to_owned()))?;
             let path = current.join(named);
-            if let Reader::Owner(user, _) = Reader::of_path(&path)
-                && root.path() != without_parents(&path)
+            if let Reader::Owner(user, _) = Reader::of_links(&path, root.path())
                 && root.owner() != user
             {
                 return Err(SourceError::Misled {
@@ -212,20 +211,6 @@ impl Source {
         }
         Ok(Snapshot { mounted, notes })
     }
-}
-
-/// Returns an absolute path in which no `..` follows a directory. One that follows a link stays.
-fn without_parents(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        let is_link = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-        if part == Component::ParentDir && !is_link(&plain) && !plain.ends_with("..") {
-            plain.pop();
-        } else {
-            plain.push(part);
-        }
-    }
-    plain
 }
 
 /// Returns notes on the files that the copy may not hold.

@@ -41,6 +41,8 @@ mod journal;
 #[cfg(feature = "runs")]
 mod liveness;
 #[cfg(feature = "runs")]
+mod look_up;
+#[cfg(feature = "runs")]
 mod lost;
 pub mod programs;
 #[cfg(feature = "runs")]
@@ -86,6 +88,8 @@ pub use files::{
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 #[cfg(feature = "runs")]
 pub use liveness::{Liveness, RunLock};
+#[cfg(feature = "runs")]
+pub use look_up::{LookUp, look_up};
 #[cfg(feature = "runs")]
 pub use ranges::{JobRanges, RANGE_IDS};
 pub use remove::{disk_usage, remove_tree};

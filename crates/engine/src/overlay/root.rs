@@ -22,7 +22,7 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
 };
 use rustix::{
-    fs::CWD,
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2},
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
 };
 
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     error::describe,
-    store::{RANGE_IDS, remove_tree},
+    store::{RANGE_IDS, look_up, remove_tree},
     unit::{JobPaths, NIX_STORE, RootPaths, RootSpec},
 };
 
@@ -437,17 +437,18 @@ impl Filled {
     /// Binds a file or directory of the host.
     fn bind(&self, source: &Path, target: &Path, read_only: bool) -> Result<(), OverlayError> {
         let action = || format!("bind `{}` to `{}`", source.display(), target.display());
-        let meta = fs::metadata(source).at(action())?;
-        let kind = if meta.is_dir() {
-            Kind::Directory
-        } else {
-            Kind::File
+        let opened = open_source(source).at(action())?;
+        let stat = fstat(&opened).map_err(io::Error::from).at(action())?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Directory,
+            _ => Kind::File,
         };
         let view = open_tree(
-            CWD,
-            source,
+            &opened,
+            "",
             OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH
                 | OpenTreeFlags::AT_RECURSIVE,
         )
         .at(action())?;
@@ -469,6 +470,23 @@ impl Filled {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
         )
         .at(action())
+    }
+}
+
+/// Opens a file or directory of the host. A link that another user than root may change may only
+/// lead to files of that user. What is opened is what was checked.
+fn open_source(source: &Path) -> io::Result<OwnedFd> {
+    let found = look_up(source)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let links = ResolveFlags::NO_SYMLINKS;
+    let opened = openat2(CWD, &found.end, flags, Mode::empty(), links)?;
+    let owner = fstat(&opened)?.st_uid;
+    match found.owners.iter().find(|user| **user != 0) {
+        Some(user) if *user != owner => Err(io::Error::other(format!(
+            "it leads through a link of user {user} to `{}`, which belongs to user {owner}",
+            found.end.display()
+        ))),
+        _ => Ok(opened),
     }
 }
 
