@@ -9,6 +9,7 @@
 #   units.nix        options -> units
 #   operators.nix    users who may use the workflows without root
 #   fetch.nix        sources from git (fetch.sh, fetch-first.sh)
+#   resume.nix       runs that the end of the machine interrupted (resume.sh)
 #   sandbox.nix      what the services may do
 {
   config,
@@ -23,6 +24,7 @@
     ./units.nix
     ./operators.nix
     ./fetch.nix
+    ./resume.nix
   ];
 
   # The language, for steps in the configuration: `config.lib.nixactions.mkAction { … }`.

@@ -90,7 +90,7 @@ let
       )
       ++ [ (word workflow.built) ]
     );
-    StateDirectory = "nixactions";
+    StateDirectory = [ "nixactions" ] ++ lib.optional workflow.resume "nixactions-resume";
     Slice = "nixactions.slice";
 
     # The client handles SIGTERM like Ctrl-C: it cancels the run. Running steps get 10 s to end, and

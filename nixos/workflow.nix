@@ -117,6 +117,17 @@ in
       '';
     };
 
+    resume = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      example = true;
+      description = ''
+        Whether the workflow starts again after a boot if the machine was shut down, or lost its
+        power, in the middle of a run. The new run begins from the start. After three such starts in
+        a row without an end of the run, there is no further one.
+      '';
+    };
+
     inputs = lib.mkOption {
       type = lib.types.attrsOf values.scalar;
       default = { };

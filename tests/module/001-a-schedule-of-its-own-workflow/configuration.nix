@@ -3,6 +3,7 @@
   services.nixactions = {
     enable = true;
     workflows.nightly = {
+      resume = true;
       schedule = "02:30";
       settings.jobs.test.steps = [ { bash = "true"; } ];
     };

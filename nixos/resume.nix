@@ -1,0 +1,50 @@
+# Workflows that start again after a boot if the machine went down in the middle of a run.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.nixactions;
+  workflows = lib.filterAttrs (_: workflow: workflow.enable && workflow.resume) cfg.workflows;
+  call = name: what: "${pkgs.runtimeShell} ${./resume.sh} ${what} /var/lib/nixactions-resume/${name}";
+in
+{
+  config = lib.mkIf (cfg.enable && workflows != { }) {
+    systemd.services = lib.mkMerge [
+      (lib.mapAttrs' (
+        name: _:
+        lib.nameValuePair "nixactions@${name}" {
+          serviceConfig = {
+            ExecStartPost = call name "began";
+            ExecStopPost = call name "ended";
+          };
+        }
+      ) workflows)
+      (lib.mapAttrs' (
+        name: _:
+        lib.nameValuePair "nixactions-resume@${name}" {
+          description = "Start of workflow ${name} after a run that the machine interrupted";
+          documentation = [ "man:nixactions(1)" ];
+          wantedBy = [ "multi-user.target" ];
+          # Once in a boot.
+          restartIfChanged = false;
+          stopIfChanged = false;
+          serviceConfig = lib.mkMerge [
+            (import ./sandbox.nix { inherit lib; })
+            {
+              Type = "oneshot";
+              RemainAfterExit = true;
+              ExecStart = "${call name "again"} nixactions@${name}.service";
+              StateDirectory = "nixactions-resume";
+              CapabilityBoundingSet = "";
+              RestrictNamespaces = true;
+              SystemCallFilter = "@system-service";
+            }
+          ];
+        }
+      ) workflows)
+    ];
+  };
+}

@@ -1,0 +1,160 @@
+//! Workflows with `resume`, on machines that go down in the middle of a run and boot again.
+//!
+//! A second machine has the state directories of the first one, and starts the unit that a boot
+//! starts.
+
+use std::{fs, path::Path};
+
+use nixactions_harness::{
+    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Skip, Suite, or_skip,
+    wait_for,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const RESUME: &str = "nixactions-resume@ci.service";
+
+/// The directories that outlive a machine.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new() -> Self {
+        let disk = tempfile::tempdir_in("/var/lib").expect("/var/lib is writable");
+        for directory in ["nixactions", "nixactions-resume"] {
+            fs::create_dir(disk.path().join(directory)).expect("it is ours");
+        }
+        Self(disk)
+    }
+
+    /// Boots a machine with this disk and the units of a workflow that waits.
+    fn boot(&self, suite: Suite) -> Result<Manager, Skip> {
+        let root = Root::get(suite)?;
+        let kept = |name: &str| self.0.path().join(name);
+        let machine = Machine::of(&root)
+            .language()
+            .bind(&kept("nixactions"), "/var/lib/nixactions")
+            .bind(&kept("nixactions-resume"), "/var/lib/nixactions-resume")
+            .boot();
+        let program = Path::new(env!("CARGO_BIN_EXE_nixactions"));
+        let manager = Manager::of(Kind::System, machine, program)?;
+        manager.nix()?.install(
+            r#"{ services.nixactions = { enable = true; workflows.ci = {
+                resume = true;
+                settings.jobs.wait.steps = [ { bash = "touch started; until [ -e stop ]; do sleep 0.05; done"; } ];
+            }; }; }"#,
+        );
+        Ok(manager)
+    }
+}
+
+fn start(manager: &Manager, run: &str) {
+    manager.systemctl(&["start", "nixactions@ci"]).ok();
+    manager.run_of(run).wait_for_file("wait", "started");
+}
+
+/// Does what a boot does, and returns what the unit said.
+fn resume(manager: &Manager) -> String {
+    manager.systemctl(&["start", RESUME]).output_within(SOON);
+    manager.journal(&[&format!("--unit={RESUME}")]).ok()
+}
+
+fn is_active(manager: &Manager) -> bool {
+    let shown = manager
+        .systemctl(&["show", "--value", "--property=ActiveState", "nixactions@ci"])
+        .ok();
+    shown.trim() != "inactive"
+}
+
+/// Shuts a machine down, and returns the record of its first run.
+fn power_off(manager: Manager, disk: &Disk) -> Value {
+    manager
+        .command(&["systemctl", "poweroff", "--no-wall"])
+        .output_within(SOON);
+    let events = manager
+        .machine()
+        .map(|machine| machine.cgroup().join("cgroup.events"));
+    let events = events.expect("it is in a machine");
+    wait_for(RUN_DEADLINE, "the end of the machine", || {
+        fs::read_to_string(&events)
+            .map_or(true, |events| events.contains("populated 0"))
+            .then_some(())
+    });
+    let record = disk.0.path().join("nixactions/runs/ci-1/record.json");
+    let record = fs::read(record).expect("the run has ended");
+    serde_json::from_slice(&record).expect("a record is JSON")
+}
+
+fn after_a_shutdown(suite: Suite) {
+    let disk = Disk::new();
+    let manager = or_skip!(disk.boot(suite));
+    assert!(!resume(&manager).contains("starting it again"));
+    assert!(!is_active(&manager), "there was no run");
+    start(&manager, "ci-1");
+    assert_eq!(power_off(manager, &disk)["conclusion"], "cancelled");
+
+    let manager = or_skip!(disk.boot(suite));
+    let said = resume(&manager);
+    assert!(said.contains("starting it again"), "{said}");
+    let run = manager.run_of("ci-2");
+    run.wait_for_file("wait", "started");
+    fs::write(run.workspace("wait", "stop"), "").expect("it is ours");
+    assert_eq!(run.end().record["conclusion"], "success");
+    wait_for(SOON, "the end of the service", || {
+        (!is_active(&manager)).then_some(())
+    });
+    drop(manager);
+
+    let manager = or_skip!(disk.boot(suite));
+    resume(&manager);
+    assert!(!is_active(&manager), "the run had ended");
+}
+
+#[test]
+fn a_run_that_a_shutdown_cancelled_starts_again_system_257() {
+    after_a_shutdown(Suite::Trixie);
+}
+
+#[test]
+fn a_run_that_a_shutdown_cancelled_starts_again_system_262() {
+    after_a_shutdown(Suite::Forky);
+}
+
+#[test]
+fn a_run_that_takes_the_machine_down_starts_again_three_times() {
+    let disk = Disk::new();
+    let manager = or_skip!(disk.boot(Suite::Forky));
+    start(&manager, "ci-1");
+    // A loss of power.
+    drop(manager);
+    for run in ["ci-2", "ci-3", "ci-4"] {
+        let manager = or_skip!(disk.boot(Suite::Forky));
+        resume(&manager);
+        manager.run_of(run).wait_for_file("wait", "started");
+    }
+    let manager = or_skip!(disk.boot(Suite::Forky));
+    let said = resume(&manager);
+    assert!(
+        said.contains("went down 4 times in a row while a run of nixactions@ci.service went on"),
+        "{said}"
+    );
+    assert!(!is_active(&manager));
+    // An administrator starts it, and it may be started again after that.
+    start(&manager, "ci-5");
+}
+
+#[test]
+fn a_run_that_is_stopped_does_not_start_again() {
+    let disk = Disk::new();
+    let manager = or_skip!(disk.boot(Suite::Forky));
+    start(&manager, "ci-1");
+    // A new configuration starts the unit in the middle of a run.
+    let said = resume(&manager);
+    assert!(!said.contains("starting it again"), "{said}");
+    manager
+        .systemctl(&["stop", "nixactions@ci"])
+        .output_within(RUN_DEADLINE);
+    drop(manager);
+    let manager = or_skip!(disk.boot(Suite::Forky));
+    resume(&manager);
+    assert!(!is_active(&manager));
+}
