@@ -14,6 +14,7 @@ on_shared_managers!(
 );
 on_managers!(a_job_that_signals_all_reaches_its_own_only on embedded_257, system_252, system_262, user_262);
 on_managers!(a_job_of_an_older_users_manager_escapes_by_no_attack on user_252, user_257);
+on_managers!(root_in_a_container_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(a_job_in_a_root_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
@@ -61,6 +62,33 @@ fn a_job_in_a_root_escapes_by_no_attack(manager: &Manager) {
         assert!(not_own.is_empty(), "{level}: {not_own:#?}");
         assert_eq!(fell.len(), OF_ROOT.len(), "{level}: {fell:#?}");
     }
+    let after = std::fs::read(&shadow).expect("it is still there");
+    assert!(before == after && !manager.file(image.join("probe")).exists());
+}
+
+/// In a container, root may use its capabilities and the container's own control groups. It may
+/// count the files that its runner has open, and open none.
+const OF_CONTAINER: [&str; 10] = [
+    "FELL runner: what it has open is listed",
+    "FELL cgroup: one is made",
+    "FELL cgroup: it is left",
+    "FELL cgroup: a deeper one is made",
+    "FELL cgroup: it is left for a deeper one",
+    "FELL cgroup: cgroup.kill of another is opened",
+    "FELL cgroup: cgroup.freeze of another is opened",
+    "FELL call: chroot",
+    "FELL call: setuid",
+    "FELL privileges: it has any",
+];
+
+fn root_in_a_container_escapes_by_no_attack(manager: &Manager) {
+    let image = or_skip!(manager.image());
+    let shadow = manager.file(image.join("etc/shadow"));
+    let before = std::fs::read(&shadow).expect("an image has it");
+    let fell = fell(manager, &json!({ "type": "nspawn", "root": image }));
+    let own = |line: &str| OF_ROOT.contains(&line) || OF_CONTAINER.contains(&line);
+    let not_own: Vec<_> = fell.iter().filter(|line| !own(line)).collect();
+    assert!(not_own.is_empty(), "{not_own:#?}");
     let after = std::fs::read(&shadow).expect("it is still there");
     assert!(before == after && !manager.file(image.join("probe")).exists());
 }

@@ -363,7 +363,8 @@ fn job_unit(
     let root = paths.root(name);
     // Before systemd 258, a job waits for its slot while it starts, and asks systemd for more time.
     // Under a user's manager and in a container it cannot ask, since the notify socket is hidden.
-    let is_hidden = run.manager == ManagerKind::User || place.nspawn().is_some();
+    let is_hidden = run.manager == ManagerKind::User
+        || place.nspawn().is_some() && matrix::waits_for_slots(context, job);
     let is_unreachable = !context.features.concurrency && is_hidden;
     let timeout = context
         .job_timeout(job)

@@ -117,6 +117,8 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
         "--link-journal=no",
         "--resolv-conf=off",
         "--timezone=off",
+        // The runner keeps the job in a Landlock domain. systemd-nspawn 252 would deny it that.
+        "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
     ]
     .map(str::to_owned)
     .into();
