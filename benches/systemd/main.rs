@@ -8,6 +8,7 @@
 //! The same program also runs inside the machines (`inside`), so that the same code submits the
 //! floor.
 
+mod containers;
 mod inside;
 mod peers;
 mod plans;
@@ -22,7 +23,7 @@ use std::{
 use nixactions_harness::{Machine, Root, Suite};
 
 /// The groups of measurements, for the command line.
-const GROUPS: [&str; 12] = [
+const GROUPS: [&str; 13] = [
     "dag",
     "size",
     "one",
@@ -34,6 +35,7 @@ const GROUPS: [&str; 12] = [
     "artifact",
     "large",
     "rights",
+    "containers",
     "peers",
 ];
 /// The systems whose systemd is measured: the oldest and the newest tested one.

@@ -47,6 +47,15 @@ pub fn one(sandbox: &str, argv: &[&str]) -> Value {
     )
 }
 
+/// Returns a plan of jobs side by side in a root file system, by an executor of this type.
+pub fn in_root(kind: &str, root: &str, jobs: usize, max_parallel: usize) -> Value {
+    let job = json!({ "executor": "e", "steps": [{ "run": ["/bin/true"] }] });
+    let jobs = (0..jobs).map(|index| (format!("j{index}"), job.clone()));
+    let mut plan = plan("strict", jobs.collect(), json!(max_parallel));
+    plan["executors"]["e"] = json!({ "type": kind, "copyRepo": false, "root": root });
+    plan
+}
+
 /// Returns a plan of one job that prints 300,000 lines. If there are secrets, every hundredth line
 /// contains one.
 pub fn printing(secrets: usize) -> Value {
