@@ -22,6 +22,7 @@ on_managers!(a_container_that_cannot_run_is_refused on system_252, system_262);
 on_managers!(a_users_manager_refuses_containers on user_262);
 on_managers!(a_container_that_does_not_start_is_the_reason on system_252, system_257, system_262);
 on_managers!(without_private_users_a_job_has_its_one_user on system_252, system_262);
+on_managers!(containers_need_no_lookup_of_users on system_252, system_262);
 on_managers!(capabilities_are_few_unless_the_plan_asks on embedded, system_252, system_257, system_262);
 on_managers!(networks_of_containers on system_252, system_257, system_262);
 on_managers!(limits_reach_into_a_container on system_252, system_257, system_262);
@@ -479,6 +480,25 @@ fn without_private_users_a_job_has_its_one_user(manager: &Manager) {
         name.starts_with("nixactions-6") && name == variable,
         "{user}"
     );
+}
+
+fn containers_need_no_lookup_of_users(manager: &Manager) {
+    let file = "/etc/nsswitch.conf";
+    manager.command(&["sed", "-i", "s/ systemd//", file]).ok();
+    let jobs = json!({ "j": bash("echo user=$(id -un)") });
+    let plan = or_skip!(plan(manager, json!({}), jobs));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.value("j", "user"), "root");
+    let path = manager.plan(&plan).display().to_string();
+    let checked = manager.nixactions(&["check", &path]).output_within(SOON);
+    assert!(checked.status.success(), "{checked:?}");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(!said.contains("DynamicUser"), "{said}");
+    let mut open = plan;
+    open["executors"]["box"]["privateUsers"] = json!(false);
+    let path = manager.plan(&open).display().to_string();
+    let (code, said) = manager.refused(&["run", &path]);
+    assert!(code == 2 && said.contains("nss-systemd(8)"), "{said}");
 }
 
 fn capabilities_are_few_unless_the_plan_asks(manager: &Manager) {

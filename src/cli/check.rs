@@ -27,8 +27,9 @@ pub(super) fn main(args: &CheckArgs) -> Result<Exit, CliError> {
         .write_all(escaped_lines(&report::explain(&plan, &graph)).as_bytes())
         .map_err(CliError::Output)?;
     tell_notes(&plan);
+    let lacks_users = !store::are_looked_up() && wants_users(&plan);
     let notes = [
-        (!store::are_looked_up(), DYNAMIC_USERS),
+        (lacks_users, DYNAMIC_USERS),
         (!systemd::has_scopes(), unit::NO_SCOPES),
     ];
     if has_sandbox(&plan) {
@@ -51,7 +52,14 @@ fn tell_notes(plan: &Plan) {
 /// The note about a host on which systemd does not look up users.
 const DYNAMIC_USERS: &str = "this host does not look up users through systemd (`passwd:` and `group:` in /etc/nsswitch.conf lack `systemd`, see nss-systemd(8)); jobs of root get users by `DynamicUser=`: programs that look in the user database find no home for them, and openat2(2) and setgid directories fail";
 
-/// Returns whether any job gets a user of its own.
+/// Returns whether the host looks up the user of any sandboxed job. The user ids of a container
+/// have no names.
+fn wants_users(plan: &Plan) -> bool {
+    let mut places = plan.jobs.values().map(|job| Placement::of(plan, job));
+    places.any(|place| place.is_sandboxed() && !place.wants_range())
+}
+
+/// Returns whether any job is sandboxed.
 fn has_sandbox(plan: &Plan) -> bool {
     let mut jobs = plan.jobs.values();
     jobs.any(|job| Placement::of(plan, job).is_sandboxed())

@@ -16,7 +16,7 @@ use crate::{
     plan::{Container, Job, Plan, Shell},
     programs,
     status::Condition,
-    store::{JobRanges, open_untrusted},
+    store::{self, JobRanges, open_untrusted},
     unit::{ManagerKind, NIX_STORE, NSPAWN, Nspawn, Placement},
 };
 
@@ -133,7 +133,14 @@ fn check_nspawn(nspawn: &Nspawn<'_>) -> Vec<(String, &'static str)> {
             "start the run on the host itself, or set `privateUsers` to false",
         )
     });
-    is_missing.into_iter().chain(lacks_ids).collect()
+    let lacks_users = (!nspawn.container.private_users && !store::are_looked_up()).then(|| {
+        (
+            "this host does not look up users through systemd (nss-systemd(8)), as `privateUsers` `false` needs it".to_owned(),
+            "leave `privateUsers` out",
+        )
+    });
+    let all = [is_missing, lacks_ids, lacks_users];
+    all.into_iter().flatten().collect()
 }
 
 /// Checks the root file system of these jobs. Returns its directory, or what is wrong and what can

@@ -306,7 +306,7 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns whether the job needs a range of user ids for its container.
-    pub(super) fn wants_range(&self) -> bool {
+    pub fn wants_range(&self) -> bool {
         self.nspawn()
             .is_some_and(|nspawn| nspawn.container.private_users)
     }
