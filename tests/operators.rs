@@ -37,11 +37,7 @@ const MODULE: &str = r#"{
 /// Makes a machine with these users and the module's units.
 fn prepare<'a>(manager: &'a Manager, module: &str) -> Result<Nix<'a>, Skip> {
     let nix = manager.nix()?;
-    if !manager.file("/usr/lib/polkit-1/polkitd").exists() {
-        return Err(Skip::new(
-            "no polkit in the root file system: make it anew with `.ci/roots`",
-        ));
-    }
+    nix.polkit()?;
     let users = format!(
         "groupadd ci && useradd -U -u {ALICE} alice && useradd -U -u {CAROL} -G ci carol && useradd -U -u {BOB} bob"
     );

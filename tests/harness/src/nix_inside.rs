@@ -209,6 +209,19 @@ impl<'a> Nix<'a> {
             .into()
     }
 
+    /// Checks that the machine has polkit; or says that it is missing.
+    ///
+    /// # Errors
+    /// The root file system was made by an earlier version of `.ci/roots`.
+    pub fn polkit(&self) -> Result<(), Skip> {
+        if self.manager.file("/usr/lib/polkit-1/polkitd").exists() {
+            return Ok(());
+        }
+        Err(Skip::new(
+            "no polkit in the root file system: make it anew with `.ci/roots`",
+        ))
+    }
+
     /// Puts the units and the rules of polkit that NixOS would make of a module into place, on a
     /// machine with Nix' daemon.
     pub fn install(&self, module: &str) {
