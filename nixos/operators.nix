@@ -56,10 +56,13 @@ in
         polkit.addRule(function(action, subject) {
           if (action.id != "org.freedesktop.systemd1.manage-units") return;
           var units = ${builtins.toJSON (map (name: "nixactions@${name}.service") workflows)};
-          if (/transient/.test(action.lookup("polkit.message"))) return;
+          var message = action.lookup("polkit.message");
+          if (typeof message != "string" || /transient/.test(message)) return;
           var unit = action.lookup("unit");
           var verb = action.lookup("verb");
-          var run = /^nixactions-[A-Za-z0-9_:-]+-[0-9]+\.service$/.test(unit);
+          // The unit of a job has the name of a run, and the job's after it.
+          var run = /^nixactions-[A-Za-z0-9_:-]+-[0-9]+\.service$/.test(unit)
+            && !/-[0-9]+-[A-Za-z_]/.test(unit);
           var allowed = run ? ["stop"]
             : units.indexOf(unit) >= 0 ? ["start", "stop", "restart", "reset-failed"] : [];
           if (allowed.indexOf(verb) < 0) return;

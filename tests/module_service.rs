@@ -428,6 +428,24 @@ fn a_unit_hears_of_a_run_whose_client_was_killed(manager: &Manager) {
         .ok();
     fs::write(run.workspace("wait", "stop"), "").expect("the run directory is ours");
     told(manager, "failure", "ci-1");
+    // A supervisor that died between the record and the units is started again.
+    let directory = manager.run_dir("ci-1");
+    let inside = "/var/lib/nixactions/runs/ci-1";
+    for (is_told, again) in [(true, false), (false, true)] {
+        let file = manager.file("/run/failure-ci-1");
+        fs::remove_file(&file).expect("the unit wrote it");
+        if !is_told {
+            fs::remove_file(directory.join("notified")).expect("the supervisor made it");
+        }
+        let program = manager.program().display().to_string();
+        manager.command(&[&program, "supervise", inside]).ok();
+        if again {
+            told(manager, "failure", "ci-1");
+        } else {
+            assert!(!file.exists());
+            fs::write(&file, "").expect("it is the machine's");
+        }
+    }
 }
 
 fn a_unit_that_is_not_there_is_a_warning(manager: &Manager) {

@@ -115,6 +115,13 @@ fn polkit_allows_operators_nothing_else(manager: &Manager) {
     let file = manager.file("/etc/systemd/system/nixactions@gone.service");
     fs::remove_file(file).expect("it is ours");
     manager.systemctl(&["daemon-reload"]).ok();
+    let job = [
+        "systemd-run",
+        "--unit=nixactions-job-1-test-1",
+        "sleep",
+        "98741",
+    ];
+    manager.command(&job).ok();
     for arguments in [
         "systemd-run --unit=nixactions@gone.service touch /run/by-alice",
         "systemctl start nixactions-clean.service",
@@ -129,11 +136,13 @@ fn polkit_allows_operators_nothing_else(manager: &Manager) {
         "systemd-run --unit=nixactions@ci.service touch /run/by-alice",
         "systemd-run --unit=nixactions@other.service touch /run/by-alice",
         "systemd-run --unit=nixactions-ci-7.service touch /run/by-alice",
+        "systemctl stop nixactions-job-1-test-1.service",
     ] {
         let argv: Vec<&str> = arguments.split(' ').collect();
         refused(by(manager, ALICE, &argv));
     }
     assert!(!manager.file("/run/by-alice").exists());
+    manager.systemctl(&["stop", "nixactions-job-1-test-1"]).ok();
 }
 
 fn operators_read_cancel_and_rerun_runs_without_root(manager: &Manager) {
@@ -163,6 +172,20 @@ fn operators_read_cancel_and_rerun_runs_without_root(manager: &Manager) {
     assert_eq!(manager.run_of("ci-2").record()["actor"], "alice");
     assert_eq!(said(CAROL, &["rerun", "ci-1", "--detach"]).trim(), "ci-3");
     assert_eq!(manager.run_of("ci-3").end().record["actor"], "carol");
+    let again = said(ALICE, &["rerun", "-o", "json", "--", "ci-1"]);
+    assert!(
+        again.lines().all(|line| line.starts_with('{')) && again.contains("ci-4"),
+        "{again}"
+    );
+    let program = manager.program().display().to_string();
+    let own = [
+        "env",
+        "NIXACTIONS_STATE_DIR=/x",
+        &program,
+        "--system",
+        "list",
+    ];
+    assert!(by(manager, ALICE, &own).ok().contains("ci-4"));
 
     start_waiting(manager);
     let cancelled = said(ALICE, &["cancel", "wait-1"]);

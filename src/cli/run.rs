@@ -210,7 +210,7 @@ pub(super) async fn close_lost(run: &RunDir, jobs: Jobs) {
     if run.record().exists()
         && let Ok(spec) = read_document::<RunSpec>(&run.spec())
     {
-        supervisor::notify_of_lost(run, &spec).await;
+        supervisor::notify_late(run, &spec).await;
     }
 }
 

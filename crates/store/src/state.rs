@@ -302,6 +302,11 @@ impl RunDir {
         let _ = std::fs::remove_file(self.reserve_file());
     }
 
+    /// Returns whether the caller is the first one to tell others of the run's end.
+    pub fn begin_notification(&self) -> bool {
+        std::fs::File::create_new(self.path().join("notified")).is_ok()
+    }
+
     fn reserve_file(&self) -> PathBuf {
         self.path().join("record.reserve")
     }

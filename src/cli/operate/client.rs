@@ -6,6 +6,8 @@ use std::{
     os::unix::net::UnixStream,
 };
 
+use clap::ValueEnum as _;
+
 use super::{
     OperateError, SOCKET, check,
     protocol::{Frame, Request, VERSION},
@@ -31,15 +33,25 @@ pub(in crate::cli) fn call(cli: &Cli) -> Result<Exit, CliError> {
     }
     // The run goes on when this program ends, as any run that was started elsewhere.
     let mut id = Vec::new();
-    let started = ask(
-        [arguments, vec!["--detach".to_owned()]].concat(),
-        Some(&mut id),
-    )?;
+    let started = ask(detached(arguments), Some(&mut id))?;
     let id = String::from_utf8_lossy(&id);
+    let form = args.output.output.to_possible_value();
+    let form = form.map(|form| format!("--output={}", form.get_name()));
+    let mut attach = vec!["attach".to_owned(), id.trim().to_owned()];
+    attach.extend(form);
     match started {
-        Exit::Success => ask(vec!["attach".to_owned(), id.trim().to_owned()], None),
+        Exit::Success => ask(attach, None),
         other => Ok(other),
     }
+}
+
+/// Returns the arguments of a rerun that does not wait for the end of its run. Arguments after `--`
+/// are not options.
+fn detached(mut arguments: Vec<String>) -> Vec<String> {
+    let command = arguments.iter().position(|argument| argument == "rerun");
+    let at = command.map_or(arguments.len(), |at| at + 1);
+    arguments.insert(at, "--detach".to_owned());
+    arguments
 }
 
 /// Sends one request, and passes on what comes back. `kept` takes the output instead.

@@ -122,8 +122,12 @@ fn check(cli: &Cli) -> Result<(), OperateError> {
 }
 
 fn no_state_dir(cli: &Cli) -> Result<(), OperateError> {
-    match cli.state_dir {
-        Some(_) => Err(OperateError::Option("--state-dir")),
-        None => Ok(()),
+    let own = std::env::var_os("NIXACTIONS_STATE_DIR");
+    match &cli.state_dir {
+        // The variable is for the caller's own runs.
+        Some(named) if own.as_deref() != Some(named.as_os_str()) => {
+            Err(OperateError::Option("--state-dir"))
+        }
+        _ => Ok(()),
     }
 }

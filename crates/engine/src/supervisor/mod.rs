@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use lost::{Jobs, close_lost, likely_manager, reaches_manager};
-pub use notify::notify_of_lost;
+pub use notify::notify_late;
 use status_line::StatusLine;
 pub use submission::launch;
 
@@ -80,6 +80,9 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
         // Without this message systemd takes an early end for a failure, and restarts the
         // supervisor again and again.
         drop(StatusLine::ready());
+        if let Ok(spec) = store::read_document(&run.spec()) {
+            notify::notify_late(&run, &spec).await;
+        }
         return Ok(());
     }
     let Some(lock) = run.lock_supervisor()? else {

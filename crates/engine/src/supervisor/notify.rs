@@ -8,14 +8,17 @@ use crate::{
     unit::{ManagerKind, RunSpec},
 };
 
-/// Starts the units that a run names for its conclusion. The record of the run has been written.
-/// A unit that cannot start is a warning: the run has ended.
+/// Starts the units that a run names for its conclusion, unless another process did. The record of
+/// the run has been written. A unit that cannot start is a warning: the run has ended.
 pub(super) async fn notify(
     run: &RunDir,
     spec: &RunSpec,
     conclusion: Option<Conclusion>,
     manager: &Manager,
 ) {
+    if spec.notify.is_empty() || !run.begin_notification() {
+        return;
+    }
     for unit in units(spec, conclusion) {
         let unit = unit.replacen('@', &format!("@{}", run.id()), 1);
         if let Err(error) = manager.start_unit(&unit).await {
@@ -24,8 +27,9 @@ pub(super) async fn notify(
     }
 }
 
-/// Starts the units of a run whose record was closed because the run was lost.
-pub async fn notify_of_lost(run: &RunDir, spec: &RunSpec) {
+/// Starts the units of a run that has a record, unless its supervisor did: the run was lost, or the
+/// supervisor died between the record and this.
+pub async fn notify_late(run: &RunDir, spec: &RunSpec) {
     if spec.notify.is_empty() || spec.manager == ManagerKind::Embedded {
         return;
     }
