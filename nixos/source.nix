@@ -73,7 +73,7 @@ let
         '';
       };
       username = lib.mkOption {
-        type = lib.types.strMatching "[^[:cntrl:]]+";
+        type = lib.types.strMatching "[A-Za-z0-9_.@+-]+";
         default = "git";
         example = "x-access-token";
         description = "The name of the user beside `passwordFile`.";
