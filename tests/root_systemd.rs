@@ -24,6 +24,7 @@ on_managers!(an_empty_root_has_the_store on system_252, system_262);
 on_managers!(capabilities_hold_in_the_job_alone on system_252, system_257, system_262);
 on_managers!(a_private_network_is_loopback_alone on system_252, system_262);
 
+on_managers!(a_root_of_links_into_the_store_has_its_users_and_hosts on system_252, system_257, system_262);
 on_managers!(a_bind_leads_through_no_link_of_another_user on embedded, system_252, system_262);
 on_managers!(mounts_of_the_host_below_a_bind_stay on system_252, system_257, system_262);
 on_managers!(roots_and_binds_may_lie_in_temporary_directories on embedded);
@@ -202,6 +203,39 @@ fn what_is_bound_is_there(manager: &Manager) {
     let written = fs::read_to_string(manager.file(open.join("file"))).expect("it was written");
     assert_eq!(written, "written\n");
     is_unmounted(manager);
+}
+
+/// As Nix makes it of several packages: a directory of one package only is a link to it.
+fn a_root_of_links_into_the_store_has_its_users_and_hosts(manager: &Manager) {
+    let make = "store=/nix/store; mkdir -p $store $1; mount -t tmpfs -o mode=755 tmpfs $store; mount -t tmpfs -o mode=755 tmpfs $1
+        mkdir -p $store/tools/bin $store/conf/etc $store/env; cd /
+        for program in sh cat id; do
+            cp -L /bin/$program $store/tools/bin/
+            ldd /bin/$program | grep -o '/[^ ]*' | while read -r library; do mkdir -p $store/env${library%/*}; cp -L $library $store/env$library; done
+        done
+        echo root:x:0:0::/root:/bin/sh >$store/conf/etc/passwd; echo of-store >$store/conf/etc/mark
+        ln -s $store/tools/bin $store/env/bin; ln -s $store/conf/etc $store/env/etc; cp -a $store/env $1/root
+        cp -a $store/env $1/own; rm $1/own/bin $1/own/etc; ln -s $store/own/bin $1/own/bin; ln -s $store/own/etc $1/own/etc
+        mkdir -p $1/own$store/own; cp -a $store/tools/bin $store/conf/etc $1/own$store/own/";
+    let place = manager.dir().join("linked").display().to_string();
+    manager
+        .command(&["bash", "-euc", make, "make", &place])
+        .ok();
+    let [linked, own] = ["root", "own"].map(|name| format!("{place}/{name}"));
+    for root in ["/nix/store/env", &linked, &own] {
+        let plan = json!({ "version": 1, "name": "linked", "executors": { "box": { "type": "systemd", "root": root } },
+            "jobs": { "j": { "executor": "box", "steps": [
+                { "bash": "cat /etc/mark; id -un; while read -r line; do echo \"$line\"; done </etc/hosts; echo new >/etc/new; cat /etc/new" } ] } } });
+        let finished = manager.run(&plan, &NONE).exits(0);
+        let lines = finished.lines("j");
+        assert_eq!((lines[0], lines[lines.len() - 1]), ("of-store", "new"));
+        assert!(lines[1].starts_with("nixactions-"), "{finished}");
+        assert!(lines.contains(&"127.0.0.1 localhost"), "{finished}");
+        is_unmounted(manager);
+    }
+    let look = "cat /nix/store/conf/etc/passwd; ls /nix/store/conf/etc; umount /nix/store";
+    let kept = manager.command(&["sh", "-ec", look]).ok();
+    assert_eq!(kept, "root:x:0:0::/root:/bin/sh\nmark\npasswd\n");
 }
 
 fn a_bind_leads_through_no_link_of_another_user(manager: &Manager) {

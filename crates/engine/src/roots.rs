@@ -224,8 +224,8 @@ fn has_scripts(plan: &Plan, job: &Job) -> bool {
         })
 }
 
-/// Returns the file that a path names in a root file system. Absolute links start at its root; the
-/// Nix store is the host's.
+/// Returns the file that a path names in a root file system. Absolute links start at its root. What
+/// its Nix store lacks is in the host's.
 fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
     let mut links = 0;
     let mut left: Vec<PathBuf> = parts(path);
@@ -236,12 +236,7 @@ fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
             continue;
         }
         let next = at.join(&part);
-        let real = if next.starts_with(NIX_STORE) {
-            next.clone()
-        } else {
-            root.join(next.strip_prefix("/").unwrap_or(&next))
-        };
-        match fs::read_link(&real) {
+        match fs::read_link(real(root, &next)) {
             Ok(target) => {
                 links += 1;
                 if links > LINKS_MAX {
@@ -257,11 +252,17 @@ fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
             Err(_) => return None,
         }
     }
-    Some(if at.starts_with(NIX_STORE) {
-        at
+    Some(real(root, &at))
+}
+
+/// Returns the place of a file of a root file system.
+fn real(root: &Path, path: &Path) -> PathBuf {
+    let own = root.join(path.strip_prefix("/").unwrap_or(path));
+    if path.starts_with(NIX_STORE) && own.symlink_metadata().is_err() {
+        path.to_owned()
     } else {
-        root.join(at.strip_prefix("/").unwrap_or(&at))
-    })
+        own
+    }
 }
 
 /// Returns the parts of a path that lead somewhere, the last one first.
@@ -312,6 +313,12 @@ mod tests {
         assert_eq!(found("/bin/sh"), Some(at("usr/bin/dash")));
         assert_eq!(found("/bin/bash"), None);
         assert_eq!(found("/bin/loop"), None);
+        // An image may have a store of its own.
+        symlink("/nix/store/own/zsh", at("usr/bin/zsh")).unwrap();
+        assert_eq!(found("/bin/zsh"), None);
+        fs::create_dir_all(at("nix/store/own")).unwrap();
+        fs::write(at("nix/store/own/zsh"), "").unwrap();
+        assert_eq!(found("/bin/zsh"), Some(at("nix/store/own/zsh")));
     }
 
     fn faults(root: &str, more: &str) -> Vec<String> {

@@ -2,16 +2,17 @@
 //! directory were the root (openat2(2)), so none leads out.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read, Write},
+    os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid},
-    fs::{fchown, fstat, mkdirat, openat, openat2, unlinkat},
+    fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid},
+    fs::{fchown, fstat, mkdirat, openat, openat2, readlinkat, symlinkat, unlinkat},
     io::Errno,
 };
 
@@ -50,8 +51,8 @@ impl Beneath {
         openat2(&self.0, path, flags, Mode::empty(), resolve).map(drop)
     }
 
-    pub(super) fn exists(&self, path: &str) -> bool {
-        self.at(Path::new(path), OFlags::PATH).is_ok()
+    pub(super) fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.at(path.as_ref(), OFlags::PATH).is_ok()
     }
 
     /// Reads a regular file of at most this size.
@@ -105,6 +106,45 @@ impl Beneath {
         create(&parent, name, ids)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&parent, name, flags, Mode::empty())?)
+    }
+
+    /// Returns the links in the root directory, each with its target.
+    pub(super) fn links(&self) -> io::Result<Vec<(OsString, PathBuf)>> {
+        let root = self.at(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut links = Vec::new();
+        for entry in Dir::read_from(&root)? {
+            let entry = entry?;
+            let target = match readlinkat(&root, entry.file_name(), Vec::new()) {
+                Ok(target) => target,
+                Err(Errno::INVAL) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let target = OsStr::from_bytes(target.to_bytes());
+            links.push((name.to_owned(), target.into()));
+        }
+        Ok(links)
+    }
+
+    /// Makes a directory in the place of a link to a directory, with a link to each file of that
+    /// one.
+    pub(super) fn unfold(&self, path: &Path, ids: (u32, u32)) -> io::Result<()> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let parent = self.directory(path.parent().unwrap_or(Path::new("/")), ids)?;
+        let target = readlinkat(&parent, name, Vec::new())?;
+        let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+        let old = self.at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        unlinkat(&parent, name, AtFlags::empty())?;
+        let made = self.directory(path, ids)?;
+        for entry in Dir::read_from(&old)? {
+            let entry = entry?;
+            let file = OsStr::from_bytes(entry.file_name().to_bytes());
+            if file != "." && file != ".." {
+                symlinkat(target.join(file), &made, file)?;
+                own(&made, file, ids)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns a directory, and makes it and those above it where they are missing.

@@ -7,6 +7,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     fs::{self, File, Permissions},
     io,
     os::{
@@ -44,6 +45,8 @@ const PASSWD: (&str, &str) = (
     "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
 );
 const GROUP: (&str, &str) = ("/etc/group", "root:x:0:\nnogroup:x:65534:\n");
+/// The directory of these files.
+const ETC: &str = "/etc";
 /// The settings of the resolver (resolv.conf(5)).
 const RESOLVER: &str = "/etc/resolv.conf";
 /// The names of hosts without a server (hosts(5)), and the lines that it has if the image lacks it.
@@ -102,6 +105,16 @@ pub(super) fn make(
     let owner = mount_root(paths, spec, ids, stands_for, has_range)?;
     let root = Beneath::open(&paths.tree()).at("open the root file system")?;
     let root = Filled { root, ids, owner };
+    let links = root.links_into_store()?;
+    if spec.needs_store || !links.is_empty() {
+        root.bind(Path::new(NIX_STORE), Path::new(NIX_STORE), true)?;
+    }
+    if links
+        .iter()
+        .any(|name| Path::new("/").join(name) == Path::new(ETC))
+    {
+        root.unfold(Path::new(ETC))?;
+    }
     if spec.nspawn.is_some() {
         root.fit_for_nspawn()?;
     }
@@ -117,9 +130,6 @@ pub(super) fn make(
     }
     if !root.root.exists(HOSTS.0) {
         root.write(HOSTS.0, HOSTS.1.as_bytes())?;
-    }
-    if spec.needs_store {
-        root.bind(Path::new(NIX_STORE), Path::new(NIX_STORE), true)?;
     }
     for bind in &spec.binds {
         root.bind(&bind.source, bind.target(), bind.read_only)?;
@@ -371,6 +381,25 @@ impl Filled {
             }
         }
         Ok(())
+    }
+
+    /// Returns the names in the root directory that are links into the host's Nix store, as in a
+    /// root that Nix has joined from several packages. An image may have a store of its own.
+    fn links_into_store(&self) -> Result<Vec<OsString>, OverlayError> {
+        let links = self.root.links();
+        let links = links.at("list the root file system")?.into_iter();
+        let in_store = links.filter(|(name, target)| {
+            target.starts_with(NIX_STORE) && !self.root.exists(Path::new("/").join(name))
+        });
+        Ok(in_store.map(|(name, _)| name).collect())
+    }
+
+    /// Makes a directory in the place of a link to one, with links to all that it has. Files can be
+    /// added to it.
+    fn unfold(&self, path: &Path) -> Result<(), OverlayError> {
+        self.root
+            .unfold(path, (self.owner.user, self.owner.group))
+            .at(format!("make a directory of the link `{}`", path.display()))
     }
 
     /// Lists the job's user among the users of the root file system.
