@@ -1,12 +1,14 @@
 //! Runs whose names read alike: `b-1` of the run `ci-1`, and the first run of a workflow `ci-1-b`.
 
-use nixactions_harness::{CommandExt as _, Manager, bash, on_managers};
+use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, or_skip};
 use serde_json::json;
 
 on_managers!(
     two_runs_whose_names_read_alike_do_not_meet on
     embedded, system_252, system_262, user_262
 );
+
+on_managers!(a_container_has_credentials_whatever_the_workflow_is_called on system_252, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -42,4 +44,14 @@ fn two_runs_whose_names_read_alike_do_not_meet(manager: &Manager) {
     );
     let logs = manager.nixactions(&["logs", &long.id]).ok();
     assert!(logs.contains("long") && !logs.contains("short"), "{logs}");
+}
+
+/// The unit's name, and so the directory of its credentials, has a `:` then.
+fn a_container_has_credentials_whatever_the_workflow_is_called(manager: &Manager) {
+    let image = or_skip!(manager.image());
+    let credential = manager.write("token", "a token");
+    let plan = json!({ "version": 1, "name": "ci-1-b", "executors": { "box": { "type": "nspawn", "root": image } },
+        "jobs": { "j": { "executor": "box", "credentials": { "token": credential },
+            "steps": [{ "bash": "test \"$(cat $CREDENTIALS_DIRECTORY/token)\" = 'a token'" }] } } });
+    manager.run(&plan, &NONE).exits(0);
 }

@@ -211,10 +211,10 @@ fn give_credentials(
         chown(&copy, Some(ids.user), Some(ids.group)).at(action)?;
     }
     chown(&copies, Some(ids.user), Some(ids.group)).at(action)?;
-    let directory = Path::new(directory).display();
+    let directory = Path::new(directory);
     Ok([
-        format!("--bind-ro={}:{directory}", escaped(&copies)),
-        format!("--setenv={CREDENTIALS}={directory}"),
+        format!("--bind-ro={}:{}", escaped(&copies), escaped(directory)),
+        format!("--setenv={CREDENTIALS}={}", directory.display()),
     ])
 }
 
