@@ -1,10 +1,11 @@
 //! Jobs in a container of systemd-nspawn: what they see, what they may change, and how they end.
 
+mod ends;
+
 use std::fs;
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, SOON, Signal, Skip, bash, on_managers, or_skip,
-    wait_for, with,
+    CommandExt as _, Finished, Manager, SOON, Skip, bash, on_managers, or_skip, with,
 };
 use serde_json::{Value, json};
 
@@ -13,15 +14,11 @@ on_managers!(a_job_in_a_container_sees_nothing_of_the_host on embedded, embedded
 on_managers!(root_in_a_container_is_nobody_on_the_host on embedded, system_252, system_257, system_262);
 on_managers!(packages_are_installed_as_root on system_252, system_257, system_262);
 on_managers!(what_is_bound_is_there on embedded, system_252, system_262);
-on_managers!(nothing_stays_however_the_job_ends on embedded, system_252, system_257, system_262);
-on_managers!(a_job_that_is_asked_twice_to_end_still_cleans_up on system_252, system_257, system_262);
-on_managers!(processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own on system_252, system_262);
-on_managers!(a_runner_in_a_container_that_is_killed_is_followed_by_another on system_252, system_257, system_262);
 on_managers!(a_large_source_is_mounted_in_a_container on system_252, system_262);
 on_managers!(a_container_that_cannot_run_is_refused on system_252, system_262);
 on_managers!(a_users_manager_refuses_containers on user_262);
-on_managers!(a_container_that_does_not_start_is_the_reason on system_252, system_257, system_262);
 on_managers!(without_private_users_a_job_has_its_one_user on system_252, system_262);
+on_managers!(files_of_any_owner_pass_between_containers_and_the_host on embedded, system_252, system_262);
 on_managers!(containers_need_no_lookup_of_users on system_252, system_262);
 on_managers!(capabilities_are_few_unless_the_plan_asks on embedded, system_252, system_257, system_262);
 on_managers!(networks_of_containers on system_252, system_257, system_262);
@@ -248,132 +245,6 @@ fn what_is_bound_is_there(manager: &Manager) {
     assert_eq!(written, "written\n");
 }
 
-/// Panics unless nothing of a container is left where the manager is.
-fn nothing_is_left(manager: &Manager) {
-    wait_for(SOON, "the containers to be gone", || {
-        let look = "cut -d' ' -f5 /proc/self/mountinfo | grep /roots/; pgrep -f '[s]ystemd-nspawn --quiet'; true";
-        let found = manager.command(&["sh", "-c", look]).ok();
-        // On the host, those of other machines are seen as well.
-        (manager.machine().is_none() || found.trim().is_empty()).then_some(())
-    });
-}
-
-fn nothing_stays_however_the_job_ends(manager: &Manager) {
-    let begin = || {
-        let jobs = json!({ "j": bash("touch here; sleep 1000") });
-        let plan = plan(manager, json!({}), jobs).expect("it is a machine");
-        let run = manager.start(&plan, &NONE);
-        run.wait_for_file("j", "here");
-        run
-    };
-    or_skip!(manager.image());
-    let run = begin();
-    run.signal_client(Signal::SIGINT);
-    let finished = run.end().exits(130);
-    assert_eq!(finished.verdict("j"), "cancelled/cancelled");
-    finished.leaves_nothing(manager);
-    nothing_is_left(manager);
-
-    let run = begin();
-    assert!(run.kill_runner("j"));
-    let finished = run.end().exits(1);
-    assert!(
-        finished.reason("j").contains("SIGKILL"),
-        "{}",
-        finished.reason("j")
-    );
-    nothing_is_left(manager);
-
-    let run = begin();
-    manager.nixactions(&["cancel", "--kill", run.id()]).ok();
-    run.end().exits(130);
-    nothing_is_left(manager);
-
-    if manager.kind() == Kind::Embedded {
-        return;
-    }
-    // The main process is killed: systemd kills the rest.
-    let run = begin();
-    let unit = format!("nixactions-{}-j.service", run.id());
-    manager
-        .command(&[
-            "systemctl",
-            "kill",
-            "--kill-whom=main",
-            "--signal=KILL",
-            &unit,
-        ])
-        .ok();
-    run.end().exits(1);
-    nothing_is_left(manager);
-}
-
-/// systemd-nspawn kills its container at the second signal.
-fn a_job_that_is_asked_twice_to_end_still_cleans_up(manager: &Manager) {
-    let wait = bash("touch here; sleep 1000");
-    let clean =
-        json!({ "bash": "touch cleaning; sleep 3; echo cleaned up", "condition": "always()" });
-    let mut job = wait;
-    job["steps"]
-        .as_array_mut()
-        .expect("it has steps")
-        .push(clean);
-    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
-    let run = manager.start(&plan, &NONE);
-    run.wait_for_file("j", "here");
-    let unit = format!("nixactions-{}-j.service", run.id());
-    let ask = || {
-        manager
-            .command(&[
-                "systemctl",
-                "kill",
-                "--kill-whom=main",
-                "--signal=TERM",
-                &unit,
-            ])
-            .ok()
-    };
-    ask();
-    run.wait_for_file("j", "cleaning");
-    ask();
-    ask();
-    let finished = run.end();
-    let lines = finished.lines("j");
-    assert!(lines.contains(&"cleaned up"), "{lines:?}");
-}
-
-fn processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own(manager: &Manager) {
-    // Only what a cancel leaves is killed before the next step.
-    let script = "mkdir /sys/fs/cgroup/own; setsid sh -c 'echo $$ >/sys/fs/cgroup/own/cgroup.procs; trap \"\" INT TERM; touch /var/tmp/there; while :; do sleep 1; done' & 
-        until [ -e /var/tmp/there ]; do sleep 0.1; done; touch here; sleep 1000";
-    let mut job = with(bash(script), json!({}));
-    job["steps"][0]["timeout"] = json!(5);
-    job["steps"][0]["continueOnError"] = json!(true);
-    let look = json!({ "bash": "echo left=$(cat /sys/fs/cgroup/own/cgroup.procs | wc -l)" });
-    job["steps"]
-        .as_array_mut()
-        .expect("it has steps")
-        .push(look);
-    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
-    let finished = manager.run(&plan, &NONE).exits(0);
-    assert_eq!(finished.value("j", "left"), "0");
-}
-
-fn a_runner_in_a_container_that_is_killed_is_followed_by_another(manager: &Manager) {
-    let script = "echo attempt $NIXACTIONS_ATTEMPT; (sleep 0.01 &); if [ $NIXACTIONS_ATTEMPT = 1 ]; then touch here; sleep 1000; fi";
-    let job = with(
-        bash(script),
-        json!({ "retry": { "maxAttempts": 2, "minTime": 0 } }),
-    );
-    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
-    let run = manager.start(&plan, &NONE);
-    run.wait_for_file("j", "here");
-    assert!(run.kill_runner("j"));
-    let finished = run.end().exits(0);
-    assert_eq!(finished.job("j")["attempts"], 2);
-    assert!(finished.lines("j").contains(&"attempt 2"));
-}
-
 fn a_large_source_is_mounted_in_a_container(manager: &Manager) {
     let state = manager.state_dir().display().to_string();
     let mount = "mkdir -p $1; mount -t tmpfs -o mode=755 tmpfs $1";
@@ -442,24 +313,6 @@ fn a_users_manager_refuses_containers(manager: &Manager) {
         json!({}),
         "a user's manager cannot mount",
     );
-}
-
-/// A program that stands for a systemd-nspawn that fails.
-fn a_container_that_does_not_start_is_the_reason(manager: &Manager) {
-    let image = or_skip!(manager.image()).display().to_string();
-    let fake = "mv /usr/bin/systemd-nspawn /usr/bin/nspawn.away
-        printf '#!/bin/sh\\necho first >&2; echo Failed to do it >&2; exit 1\\n' >/usr/bin/systemd-nspawn; chmod 755 /usr/bin/systemd-nspawn";
-    manager.command(&["sh", "-ec", fake]).ok();
-    let plan = plan(manager, json!({}), json!({ "j": bash("true") })).expect("there is an image");
-    let finished = manager.run(&plan, &NONE).exits(1);
-    let reason = finished.reason("j");
-    assert!(
-        reason.starts_with("its root file system: failed to run systemd-nspawn: ")
-            && reason.contains("Failed to do it"),
-        "{reason} ({image})"
-    );
-    assert_eq!(finished.job("j")["reasonCode"], "rootFailed");
-    finished.leaves_nothing(manager);
 }
 
 fn without_private_users_a_job_has_its_one_user(manager: &Manager) {
@@ -566,4 +419,29 @@ fn jobs_in_containers_wait_for_their_turn(manager: &Manager) {
     for job in ["a", "b", "c"] {
         assert_eq!(finished.lines(job), NONE, "{job} ran beside another");
     }
+}
+
+fn files_of_any_owner_pass_between_containers_and_the_host(manager: &Manager) {
+    let make = "[ $NIXACTIONS_ATTEMPT = 2 ] || { mkdir -m 700 left; touch left/x; chown -R 33:33 left; exit 1; }
+        [ -z \"$(ls -A)\" ]; mkdir -p dist/deep; echo secret >dist/deep/file; chmod 600 dist/deep/file; chmod 700 dist/deep; chown -R 33:44 dist";
+    let make = with(
+        bash(make),
+        json!({ "outputs": { "dist": "dist" }, "retry": { "maxAttempts": 2, "minTime": 0 } }),
+    );
+    let take = |executor: &str| {
+        let script = "cat dist/deep/file; stat -c %a dist/deep dist/deep/file; echo more >>dist/deep/file; mkdir dist/new";
+        let more = json!({ "needs": ["make"], "inputs": ["dist"], "executor": executor });
+        with(bash(script), more)
+    };
+    let jobs = json!({ "make": make, "boxed": bash("true") });
+    let mut plan = or_skip!(plan(manager, json!({}), jobs));
+    plan["executors"]["host"] = json!({ "type": "systemd" });
+    plan["jobs"]["boxed"] = take("box");
+    plan["jobs"]["hosted"] = take("host");
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.job("make")["attempts"], 2);
+    for job in ["boxed", "hosted"] {
+        assert_eq!(finished.lines(job), ["secret", "700", "600"], "{job}");
+    }
+    finished.leaves_nothing(manager);
 }

@@ -1,0 +1,175 @@
+//! How jobs in containers end, and what is left then.
+
+use nixactions_harness::{
+    CommandExt as _, Kind, Manager, SOON, Signal, bash, on_managers, or_skip, wait_for, with,
+};
+use serde_json::json;
+
+use super::{NONE, plan};
+
+on_managers!(nothing_stays_however_the_job_ends on embedded, system_252, system_257, system_262);
+on_managers!(a_job_that_is_asked_twice_to_end_still_cleans_up on system_252, system_257, system_262);
+on_managers!(processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own on system_252, system_262);
+on_managers!(a_runner_in_a_container_that_is_killed_is_followed_by_another on system_252, system_257, system_262);
+on_managers!(a_cancel_at_any_moment_of_the_start_leaves_nothing on system_252, system_262);
+on_managers!(a_container_that_does_not_start_is_the_reason on system_252, system_257, system_262);
+
+/// Panics unless nothing of a container is left where the manager is.
+fn nothing_is_left(manager: &Manager) {
+    wait_for(SOON, "the containers to be gone", || {
+        let look = "cut -d' ' -f5 /proc/self/mountinfo | grep /roots/; pgrep -f '[s]ystemd-nspawn --quiet'; true";
+        let found = manager.command(&["sh", "-c", look]).ok();
+        // On the host, those of other machines are seen as well.
+        (manager.machine().is_none() || found.trim().is_empty()).then_some(())
+    });
+}
+
+fn nothing_stays_however_the_job_ends(manager: &Manager) {
+    let begin = || {
+        let jobs = json!({ "j": bash("touch here; sleep 1000") });
+        let plan = plan(manager, json!({}), jobs).expect("it is a machine");
+        let run = manager.start(&plan, &NONE);
+        run.wait_for_file("j", "here");
+        run
+    };
+    or_skip!(manager.image());
+    let run = begin();
+    run.signal_client(Signal::SIGINT);
+    let finished = run.end().exits(130);
+    assert_eq!(finished.verdict("j"), "cancelled/cancelled");
+    finished.leaves_nothing(manager);
+    nothing_is_left(manager);
+
+    let run = begin();
+    assert!(run.kill_runner("j"));
+    let finished = run.end().exits(1);
+    assert!(
+        finished.reason("j").contains("SIGKILL"),
+        "{}",
+        finished.reason("j")
+    );
+    nothing_is_left(manager);
+
+    let run = begin();
+    manager.nixactions(&["cancel", "--kill", run.id()]).ok();
+    run.end().exits(130);
+    nothing_is_left(manager);
+
+    if manager.kind() == Kind::Embedded {
+        return;
+    }
+    // The main process is killed: systemd kills the rest.
+    let run = begin();
+    let unit = format!("nixactions-{}-j.service", run.id());
+    manager
+        .command(&[
+            "systemctl",
+            "kill",
+            "--kill-whom=main",
+            "--signal=KILL",
+            &unit,
+        ])
+        .ok();
+    run.end().exits(1);
+    nothing_is_left(manager);
+}
+
+/// systemd-nspawn kills its container at the second signal.
+fn a_job_that_is_asked_twice_to_end_still_cleans_up(manager: &Manager) {
+    let wait = bash("touch here; sleep 1000");
+    let clean =
+        json!({ "bash": "touch cleaning; sleep 3; echo cleaned up", "condition": "always()" });
+    let mut job = wait;
+    job["steps"]
+        .as_array_mut()
+        .expect("it has steps")
+        .push(clean);
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "here");
+    let unit = format!("nixactions-{}-j.service", run.id());
+    let ask = || {
+        manager
+            .command(&[
+                "systemctl",
+                "kill",
+                "--kill-whom=main",
+                "--signal=TERM",
+                &unit,
+            ])
+            .ok()
+    };
+    ask();
+    run.wait_for_file("j", "cleaning");
+    ask();
+    ask();
+    let finished = run.end();
+    let lines = finished.lines("j");
+    assert!(lines.contains(&"cleaned up"), "{lines:?}");
+}
+
+fn processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own(manager: &Manager) {
+    // Only what a cancel leaves is killed before the next step.
+    let script = "mkdir /sys/fs/cgroup/own; setsid sh -c 'echo $$ >/sys/fs/cgroup/own/cgroup.procs; trap \"\" INT TERM; touch /var/tmp/there; while :; do sleep 1; done' & 
+        until [ -e /var/tmp/there ]; do sleep 0.1; done; touch here; sleep 1000";
+    let mut job = with(bash(script), json!({}));
+    job["steps"][0]["timeout"] = json!(5);
+    job["steps"][0]["continueOnError"] = json!(true);
+    let look = json!({ "bash": "echo left=$(cat /sys/fs/cgroup/own/cgroup.procs | wc -l)" });
+    job["steps"]
+        .as_array_mut()
+        .expect("it has steps")
+        .push(look);
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.value("j", "left"), "0");
+}
+
+fn a_runner_in_a_container_that_is_killed_is_followed_by_another(manager: &Manager) {
+    let script = "echo attempt $NIXACTIONS_ATTEMPT; (sleep 0.01 &); if [ $NIXACTIONS_ATTEMPT = 1 ]; then touch here; sleep 1000; fi";
+    let job = with(
+        bash(script),
+        json!({ "retry": { "maxAttempts": 2, "minTime": 0 } }),
+    );
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
+    let run = manager.start(&plan, &NONE);
+    run.wait_for_file("j", "here");
+    assert!(run.kill_runner("j"));
+    let finished = run.end().exits(0);
+    assert_eq!(finished.job("j")["attempts"], 2);
+    assert!(finished.lines("j").contains(&"attempt 2"));
+}
+
+fn a_cancel_at_any_moment_of_the_start_leaves_nothing(manager: &Manager) {
+    let plan = or_skip!(plan(manager, json!({}), json!({ "j": bash("sleep 1000") })));
+    for delay in [0, 20, 40, 60, 80, 100, 130, 160, 200, 300] {
+        let run = manager.start(&plan, &NONE);
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        run.signal_client(Signal::SIGINT);
+        let finished = run.end().exits(130);
+        assert!(
+            finished.verdict("j").contains("cancelled"),
+            "{}",
+            finished.verdict("j")
+        );
+        nothing_is_left(manager);
+    }
+}
+
+/// A program that stands for a systemd-nspawn that fails.
+fn a_container_that_does_not_start_is_the_reason(manager: &Manager) {
+    let image = or_skip!(manager.image()).display().to_string();
+    let fake = "mv /usr/bin/systemd-nspawn /usr/bin/nspawn.away
+        printf '#!/bin/sh\\necho first >&2; echo Failed to do it >&2; exit 1\\n' >/usr/bin/systemd-nspawn; chmod 755 /usr/bin/systemd-nspawn";
+    manager.command(&["sh", "-ec", fake]).ok();
+    let plan = plan(manager, json!({}), json!({ "j": bash("true") })).expect("there is an image");
+    let finished = manager.run(&plan, &NONE).exits(1);
+    let reason = finished.reason("j");
+    assert!(
+        reason.starts_with("its root file system: failed to run systemd-nspawn: ")
+            && reason.contains("Failed to do it"),
+        "{reason} ({image})"
+    );
+    assert_eq!(finished.job("j")["reasonCode"], "rootFailed");
+    finished.leaves_nothing(manager);
+}
