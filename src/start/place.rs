@@ -36,8 +36,33 @@ pub(super) struct Place {
     path: PathBuf,
     file: OwnedFd,
     stat: Stat,
-    /// Everybody may pass through the directories that lead to it.
-    is_passable: bool,
+    way: Way,
+}
+
+/// The users who may pass through the directories that lead to a place. Members of groups do not
+/// count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    All,
+    Only(u32),
+    Closed,
+}
+
+impl Way {
+    fn is_open_to(self, user: u32) -> bool {
+        self == Self::All || self == Self::Only(user)
+    }
+
+    /// Returns the way through one more directory.
+    fn through(self, directory: &Stat) -> Self {
+        let owner = directory.st_uid;
+        match self {
+            _ if directory.st_mode & 0o001 != 0 => self,
+            Self::All if directory.st_mode & 0o100 != 0 => Self::Only(owner),
+            Self::Only(user) if user == owner && directory.st_mode & 0o100 != 0 => self,
+            Self::All | Self::Only(_) | Self::Closed => Self::Closed,
+        }
+    }
 }
 
 impl Place {
@@ -46,7 +71,7 @@ impl Place {
     /// Fails if the path leads nowhere, or if it changes meanwhile.
     pub fn find(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
-        let root = Self::opened(CWD, OsStr::new("/"), PathBuf::from("/"), true)?;
+        let root = Self::opened(CWD, OsStr::new("/"), PathBuf::from("/"), Way::All)?;
         root.below(path.strip_prefix("/").unwrap_or(&path))
     }
 
@@ -58,26 +83,21 @@ impl Place {
             path: self.path.clone(),
             file: self.file.try_clone()?,
             stat: self.stat,
-            is_passable: self.is_passable,
+            way: self.way,
         };
         for part in relative.components() {
             let Component::Normal(name) = part else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            let is_passable = place.is_passable && place.stat.st_mode & 0o001 != 0;
-            place = Self::opened(&place.file, name, place.path.join(name), is_passable)?;
+            let way = place.way.through(&place.stat);
+            place = Self::opened(&place.file, name, place.path.join(name), way)?;
         }
         Ok(place)
     }
 
     /// openat2(2) could resolve a whole path, but services may not use it (`RestrictSUIDSGID=`,
     /// systemd.exec(5)).
-    fn opened(
-        parent: impl AsFd,
-        name: &OsStr,
-        path: PathBuf,
-        is_passable: bool,
-    ) -> io::Result<Self> {
+    fn opened(parent: impl AsFd, name: &OsStr, path: PathBuf, way: Way) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(parent, name, flags, Mode::empty())?;
         let stat = fstat(&file)?;
@@ -88,7 +108,7 @@ impl Place {
             path,
             file,
             stat,
-            is_passable,
+            way,
         })
     }
 
@@ -130,9 +150,9 @@ impl Place {
 
     /// Returns the files that a copy of it may hold, if a person or the owner of the place has
     /// named it: those of its owner, and those that its group or everybody may read. A tree may lie
-    /// in a directory of root, such as a mount point, so the owner of its repository counts too.
+    /// in a directory of root, such as a mount point, so the owner of its repository counts there.
     pub fn allowed(&self, repository: Option<&Self>) -> Allowed {
-        let other = repository.unwrap_or(self);
+        let other = repository.filter(|_| self.owner() == 0).unwrap_or(self);
         Allowed::Of {
             users: [self.stat.st_uid, other.stat.st_uid],
             groups: Some([self.stat.st_gid, other.stat.st_gid]),
@@ -142,9 +162,10 @@ impl Place {
     /// Returns the files that a copy of it may hold if a link in a tree leads here, or `None` if
     /// the link may not be followed.
     ///
-    /// The place must belong to the tree's owner. Other users may be able to write into a tree of
-    /// root, and could link to any private place. So of root's places outside of the source, only
-    /// those are shown that everybody may read.
+    /// The place must belong to the tree's owner, who must be able to reach it: the user of a
+    /// container may have the same number. Other users may be able to write into a tree of root,
+    /// and could link to any private place. So of root's places outside of the source, only those
+    /// are shown that everybody may read.
     pub fn shown_by(&self, tree: Tree<'_>) -> Option<Allowed> {
         let is_state = self.path.starts_with(tree.own) || tree.own.starts_with(&self.path);
         if is_state || self.owner() != tree.owner {
@@ -155,6 +176,7 @@ impl Place {
         }
         match tree.owner {
             0 => self.is_public().then_some(Allowed::Public),
+            user if !self.way.is_open_to(user) => None,
             user => Some(Allowed::Of {
                 users: [user; 2],
                 groups: None,
@@ -165,7 +187,7 @@ impl Place {
     /// Returns whether everybody may read it.
     pub fn is_public(&self) -> bool {
         let is_searchable = !self.is_directory() || self.stat.st_mode & 0o001 != 0;
-        self.is_passable && is_searchable && self.stat.st_mode & 0o004 != 0
+        self.way == Way::All && is_searchable && self.stat.st_mode & 0o004 != 0
     }
 }
 
@@ -222,6 +244,66 @@ mod tests {
             allow(&inside, inner);
             let place = Place::find(&inside).unwrap();
             assert_eq!(place.is_public(), is_public, "{outer:o} {inner:o}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_shown_to_its_owner_on_a_way_that_the_owner_may_go() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can make directories of other users");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let make = |path: &str, owner, mode| {
+            let path = dir.path().join(path);
+            fs::create_dir(&path).unwrap();
+            std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let tree = make("tree", 5, 0o755);
+        let state = make("state", 0, 0o700);
+        for (above, owner, mode, is_shown) in [
+            ("open", 0, 0o755, true),
+            ("own", 5, 0o700, true),
+            ("locked", 5, 0o600, false),
+            ("container", 0, 0o700, false),
+            ("other", 6, 0o700, false),
+        ] {
+            make(above, owner, mode);
+            let inside = make(&format!("{above}/inside"), 5, 0o700);
+            let tree = Tree {
+                root: &tree,
+                own: &state,
+                owner: 5,
+            };
+            let place = Place::find(&inside).unwrap();
+            assert_eq!(place.shown_by(tree).is_some(), is_shown, "{above}");
+        }
+    }
+
+    #[test]
+    fn the_owner_of_a_repository_counts_in_a_directory_of_root() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can make directories of other users");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for (tree, repository, users) in [(0, 5, [0, 5]), (5, 0, [5, 5]), (5, 6, [5, 5])] {
+            let [tree, repository] = [tree, repository].map(|owner: u32| {
+                let path = dir.path().join(owner.to_string());
+                let _ = fs::create_dir(&path);
+                std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
+                Place::find(&path).unwrap()
+            });
+            assert_eq!(
+                tree.allowed(Some(&repository)),
+                Allowed::Of {
+                    users,
+                    groups: Some(users)
+                }
+            );
         }
     }
 }

@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::unistd::geteuid;
+
 use super::{
     command::Reader,
     git::GIT,
@@ -89,7 +91,9 @@ impl Repository {
         let found = Place::find(&target).map_err(|error| {
             SourceError::Copy(StoreError::io("follow `.git` to", &target, error))
         })?;
-        Ok(if points_back(&found, tree, reader, mark) {
+        // It may still name a directory that its owner has given up, and another user has now.
+        let is_own = !geteuid().is_root() || [0, found.owner()].contains(&tree.owner());
+        Ok(if is_own && points_back(&found, tree, reader, mark) {
             Self::At(found)
         } else {
             Self::Foreign(found.path().to_owned())
@@ -229,7 +233,7 @@ mod tests {
         let found = || outcome(&tree);
         assert_eq!(found(), (true, private.join("repository")));
         fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
-        if nix::unistd::geteuid().is_root() {
+        if geteuid().is_root() {
             assert_eq!(found(), (false, private.join("repository")));
         } else {
             assert_eq!(found(), (true, private.join("repository")));
