@@ -11,7 +11,7 @@ const ROUNDS: usize = 21;
 /// The root file system: a program with its libraries, in memory.
 const ROOT: &str = "/srv/box";
 /// Makes it.
-const MAKE: &str = "mkdir -p $0; mount -t tmpfs -o mode=755 tmpfs $0; mkdir -p $0/bin $0/usr
+const MAKE: &str = "mkdir -p $0; mount -t tmpfs -o mode=755 tmpfs $0; mkdir -p $0/{bin,usr,dev,etc,proc,root,run,sys,tmp,var}
     cp -L /bin/true $0/bin/
     ldd /bin/true | grep -o '/[^ ]*' | while read -r library; do mkdir -p $0${library%/*}; cp -L $library $0$library; done";
 /// The number of jobs side by side, and of those that run at once.
