@@ -13,7 +13,7 @@ on_managers!(a_shell_needs_a_step_that_runs on embedded, system_262);
 const NONE: [&str; 0] = [];
 
 /// Prints what a process has. Filters of system calls and supplementary groups are not the same.
-const STATE: &str = "id -un; pwd; echo $MARK $NIXACTIONS_JOB $HOME; readlink /proc/self/ns/*; cat /proc/self/cgroup; grep -E '^(Cap[PEB]|NoNewPrivs|[UG]id)' /proc/self/status";
+const STATE: &str = "id -un; pwd; echo $MARK $NIXACTIONS_JOB $HOME; readlink /proc/self/ns/*; cat /proc/self/cgroup /proc/self/limits; grep -E '^(Cap[PEB]|NoNewPrivs|[UG]id)' /proc/self/status";
 
 /// A plan with a job that waits for the file `go`.
 fn plan(executor: Value) -> Value {

@@ -1,9 +1,9 @@
 //! Opens a shell in a running job: in its namespaces and its control group, with the user, the
 //! environment and the working directory of its step. systemd ends the shell with the job.
 //!
-//! The shell has no more rights than the step: no capabilities that the job lacks, and no new ones
-//! by set-user-ID programs where the job gets none. The filters of system calls and Landlock's
-//! domain do not hold for it, since a process cannot join them.
+//! The shell has no more rights than the step: its resource limits, no capabilities that the job
+//! lacks, and no new ones by set-user-ID programs where the job gets none. The filters of system
+//! calls and Landlock's domain do not hold for it, since a process cannot join them.
 
 mod process;
 mod terminal;
@@ -20,7 +20,7 @@ use std::{
 };
 
 use rustix::{
-    process::{Pid, PidfdFlags, fchdir, pidfd_open},
+    process::{Pid, PidfdFlags, fchdir, pidfd_open, setrlimit},
     thread::{
         CapabilitySet, capability_is_in_bounding_set, move_into_thread_name_spaces,
         remove_capability_from_bounding_set, set_no_new_privs,
@@ -144,6 +144,10 @@ fn enter(process: &Process) -> io::Result<Rights> {
     let pid = Pid::from_raw(process.id()).ok_or(io::ErrorKind::NotFound)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let directory = process.working_directory()?;
+    for (resource, limit) in process.limits()? {
+        // Only root raises a limit again.
+        let _ = setrlimit(resource, limit);
+    }
     // All at once: in the user namespace alone, this process might lack the right to enter a mount
     // namespace of the host's.
     let differing = process.namespaces()?;

@@ -17,6 +17,7 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags, openat},
+    process::{Resource, Rlimit},
     thread::{CapabilitySet, ThreadNameSpaceType},
 };
 
@@ -31,6 +32,25 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 7] = [
     ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
     ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
     ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
+];
+/// The resource limits, by their names in `/proc/PID/limits`.
+const LIMITS: [(&str, Resource); 16] = [
+    ("Max cpu time", Resource::Cpu),
+    ("Max file size", Resource::Fsize),
+    ("Max data size", Resource::Data),
+    ("Max stack size", Resource::Stack),
+    ("Max core file size", Resource::Core),
+    ("Max resident set", Resource::Rss),
+    ("Max processes", Resource::Nproc),
+    ("Max open files", Resource::Nofile),
+    ("Max locked memory", Resource::Memlock),
+    ("Max address space", Resource::As),
+    ("Max file locks", Resource::Locks),
+    ("Max pending signals", Resource::Sigpending),
+    ("Max msgqueue size", Resource::Msgqueue),
+    ("Max nice priority", Resource::Nice),
+    ("Max realtime priority", Resource::Rtprio),
+    ("Max realtime timeout", Resource::Rttime),
 ];
 /// The hierarchies of control groups, by the beginning of a line of `/proc/PID/cgroup` without its
 /// number, and their places.
@@ -140,6 +160,20 @@ impl Process {
             })
         };
         rights().ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Returns its resource limits.
+    pub fn limits(&self) -> io::Result<Vec<(Resource, Rlimit)>> {
+        let text = self.read("limits")?;
+        let text = String::from_utf8_lossy(&text);
+        let limit = |(name, resource): (&str, Resource)| {
+            let values = text.lines().find_map(|line| line.strip_prefix(name))?;
+            // A limit may be `unlimited`.
+            let mut values = values.split_whitespace().map(|value| value.parse().ok());
+            let (current, maximum) = (values.next()?, values.next()?);
+            Some((resource, Rlimit { current, maximum }))
+        };
+        Ok(LIMITS.into_iter().filter_map(limit).collect())
     }
 
     fn open(&self, name: &str, flags: OFlags) -> io::Result<File> {

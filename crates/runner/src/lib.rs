@@ -41,6 +41,7 @@ mod secrets;
 mod signals;
 mod slots;
 mod step;
+mod stop;
 mod variables;
 mod workspace;
 

@@ -1,8 +1,6 @@
 //! Runs one process of a step, takes its output, and ends it in time.
 //!
-//! Processes are ended as on GitHub: SIGINT, after 7.5 s SIGTERM, after another 2.5 s SIGKILL to
-//! all remaining processes of the step. A single thread polls the pipes and the signals. Every wait
-//! has a deadline.
+//! A single thread polls the pipes and the signals. Every wait has a deadline.
 
 use std::{
     cell::RefCell,
@@ -34,11 +32,9 @@ use super::{
     not_started::not_started,
     output::{Kept, Sink, Stream},
     signals::Signals,
+    stop::{Ask, Limits, Stop, Stopping},
 };
-use crate::{
-    grace::{INTERRUPT_GRACE, TERMINATE_GRACE},
-    reason::Reason,
-};
+use crate::reason::Reason;
 
 /// The time between two checks of the run's kill flag while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
@@ -72,36 +68,6 @@ impl From<Ended> for Reason {
             Ended::NotStarted(why) => Self::NotStarted { why },
         }
     }
-}
-
-/// Why a process was asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// It ended by itself.
-    Not,
-    /// Its own deadline passed.
-    StepTimeout,
-    /// The job's deadline passed.
-    JobTimeout,
-    /// The job was cancelled.
-    Cancelled,
-    /// systemd stops the job's unit, after the kernel killed one of its processes for want of
-    /// memory (`OOMPolicy=`, systemd.service(5)).
-    OutOfMemory,
-    /// The time for cleaning up after a cancellation is over.
-    CleanupOver,
-}
-
-/// The time limits of a process.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Limits {
-    /// The end of the step's own time.
-    pub step: Option<Instant>,
-    /// The end of the job's time.
-    pub job: Option<Instant>,
-    /// The end of the time for cleaning up. It is set once the job is cancelled; further
-    /// cancellations then change nothing.
-    pub cleanup: Option<Instant>,
 }
 
 /// The state that all processes of a job share.
@@ -374,95 +340,6 @@ fn with_memory(
         // systemd notices the kill and asks the runner to end, like everybody who stops the unit.
         Stop::Cancelled if !is_run_killed && ran_out() => (status, Stop::OutOfMemory),
         _ => (status, stop),
-    }
-}
-
-/// The progress of ending a process.
-struct Stopping {
-    group: Pid,
-    stop: Stop,
-    /// The next signal and its time.
-    next: Option<(Instant, Signal)>,
-}
-
-/// A request to a running process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ask {
-    /// No request.
-    Nothing,
-    /// To end. A repeated request changes nothing: a restarted supervisor repeats it.
-    Cancel,
-    /// To end at once.
-    Kill,
-}
-
-impl Ask {
-    fn cancel_if(cancelled: bool) -> Self {
-        if cancelled {
-            Self::Cancel
-        } else {
-            Self::Nothing
-        }
-    }
-}
-
-impl Stopping {
-    /// Sends the next signal if it is due.
-    fn advance(
-        &mut self,
-        now: Instant,
-        limits: &Limits,
-        ask: Ask,
-        cgroup: &Cgroup,
-        spared: &HashSet<i32>,
-    ) {
-        if ask == Ask::Kill {
-            if self.stop == Stop::Not {
-                self.stop = Stop::Cancelled;
-            }
-            self.next = Some((now, Signal::SIGKILL));
-        } else if self.stop == Stop::Not {
-            self.stop = match () {
-                // A process that cleans up after a cancellation or timeout goes on.
-                () if ask == Ask::Cancel && limits.cleanup.is_none() => Stop::Cancelled,
-                () if limits.cleanup.is_some_and(|at| now >= at) => Stop::CleanupOver,
-                () if limits.job.is_some_and(|at| now >= at) => Stop::JobTimeout,
-                () if limits.step.is_some_and(|at| now >= at) => Stop::StepTimeout,
-                () => Stop::Not,
-            };
-            match self.stop {
-                Stop::Not | Stop::OutOfMemory => {}
-                Stop::CleanupOver => self.next = Some((now, Signal::SIGKILL)),
-                Stop::StepTimeout | Stop::JobTimeout | Stop::Cancelled => {
-                    self.next = Some((now, Signal::SIGINT))
-                }
-            }
-        }
-        while let Some((at, signal)) = self.next.filter(|(at, _)| now >= *at) {
-            // The group may be gone already. The cgroup lists the remaining processes.
-            let _ = killpg(self.group, signal);
-            self.next = match signal {
-                Signal::SIGINT => Some((at + INTERRUPT_GRACE, Signal::SIGTERM)),
-                Signal::SIGTERM => Some((at + TERMINATE_GRACE, Signal::SIGKILL)),
-                _ => {
-                    cgroup.kill_others(spared);
-                    None
-                }
-            };
-        }
-    }
-
-    /// Returns the time of the next action.
-    fn wake(&self, limits: &Limits) -> Option<Instant> {
-        let pending = self.next.map(|(at, _)| at);
-        if self.stop == Stop::Not {
-            [limits.step, limits.job, limits.cleanup]
-                .into_iter()
-                .flatten()
-                .min()
-        } else {
-            pending
-        }
     }
 }
 

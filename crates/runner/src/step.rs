@@ -14,7 +14,8 @@ use super::{
     files::{StepFiles, Written},
     job::Job,
     journal::Priority,
-    process::{Ended, Limits, Stop},
+    process::Ended,
+    stop::{Limits, Stop},
 };
 use crate::{
     event::EventKind,
