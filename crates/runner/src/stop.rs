@@ -1,5 +1,5 @@
-//! Ends a process in steps, as GitHub does: SIGINT, after 7.5 s SIGTERM, after another 2.5 s SIGKILL
-//! to all remaining processes of the step ([`crate::grace`] has the times).
+//! Ends a process in steps, as GitHub does: SIGINT, after 7.5 s SIGTERM, after another 2.5 s
+//! SIGKILL to all remaining processes of the step ([`crate::grace`] has the times).
 
 use std::{collections::HashSet, time::Instant};
 

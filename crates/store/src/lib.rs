@@ -48,6 +48,8 @@ pub mod programs;
 #[cfg(feature = "runs")]
 mod ranges;
 mod remove;
+#[cfg(feature = "runs")]
+mod reserve;
 mod result;
 #[cfg(feature = "runs")]
 mod retention;

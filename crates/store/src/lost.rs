@@ -1,7 +1,8 @@
 //! Closes the records of runs that ended without one, from the events of their jobs.
 //!
 //! An orderly shutdown ends the runs like everything else. A machine that loses its power leaves
-//! runs without a record. The next command that looks at such a run closes it.
+//! runs without a record. The next command that looks at such a run closes it. For a run whose
+//! manager lives, the supervisor's `lost.rs` decides whether it is lost.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Runs the container of a job: mounts its files, and starts systemd-nspawn(1).
+//! Runs the container of a job: mounts its files, and starts systemd-nspawn(1) with the arguments
+//! of its unit.
 //!
 //! This process is the main process of the job's unit. Its mounts are in a mount namespace of its
 //! own, so the kernel removes them with the last process of the container, however that ends. It

@@ -1,5 +1,6 @@
 //! Closes a run that has lost its supervisor for good: systemd will not start the supervisor again,
-//! as its unit is gone or inactive. A client calls this when it finds such a run.
+//! as its unit is gone or inactive. A client calls this when it finds such a run. The store writes
+//! the record.
 
 use std::{
     fs,

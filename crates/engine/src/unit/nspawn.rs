@@ -3,6 +3,7 @@
 //! The main process of the unit is the program `nixactions`. It mounts the container's files,
 //! starts systemd-nspawn, hands on signals, and ends as the container does. The runner is the first
 //! process in the container. It finds the run's files at the paths of every sandboxed job.
+//! [`crate::overlay`] adds the arguments with the ids of the container, when the job starts.
 
 use std::path::Path;
 

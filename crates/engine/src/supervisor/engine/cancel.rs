@@ -1,7 +1,7 @@
 //! Ends a run early, on requests in the control directory, timeouts and signals.
 //!
 //! The first request cancels the run, the second one kills it. The status algebra decides which
-//! jobs still run after that, and the runner ends its steps.
+//! jobs still run after that, and the runner ends its steps (`stop.rs` there has the signals).
 
 use std::time::{Duration, Instant};
 
