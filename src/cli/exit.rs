@@ -131,6 +131,12 @@ pub enum CliError {
         /// The given text.
         text: String,
     },
+    /// A time is none.
+    #[error("invalid time `{text}`")]
+    BadTime {
+        /// The given text.
+        text: String,
+    },
     /// The size cannot be parsed.
     #[error("invalid size `{text}`")]
     BadSize {
@@ -186,11 +192,12 @@ impl CliError {
             Self::Start(error) => of_start(error),
             Self::Supervise(_) => Exit::Trouble,
             Self::Operate(error) => error.exit(),
-            Self::Shell(ShellError::NotRunning { .. })
+            Self::Shell(ShellError::NotRunning)
             | Self::NoStateDir
             | Self::NoJob { .. }
             | Self::AlreadyFinished { .. }
             | Self::BadAge { .. }
+            | Self::BadTime { .. }
             | Self::BadSize { .. } => Exit::Usage,
             Self::NeverStarted { .. } | Self::ManagerGone { .. } | Self::Shell(_) => Exit::Trouble,
             Self::Follow(
@@ -220,6 +227,9 @@ impl CliError {
             Self::NoJob { hint, .. } => hint.clone(),
             Self::BadAge { .. } => {
                 Some("write a number and a unit, as in `12h`, `30d` or `2w`".to_owned())
+            }
+            Self::BadTime { .. } => {
+                Some("write a number and a unit, as in `30m` or `2h`".to_owned())
             }
             Self::BadSize { .. } => {
                 Some("write a number and a unit, as in `512M` or `10G`".to_owned())

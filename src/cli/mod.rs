@@ -41,7 +41,7 @@ pub use exit::{CliError, Exit, tell};
 pub use operate::OperateError;
 pub use output::renderer;
 
-use crate::{embedded, error::escaped, interrupts, overlay, store::StateDir};
+use crate::{embedded, error::escaped, interrupts, overlay, shell::ENTER, store::StateDir};
 
 /// Runs the program with its arguments.
 pub fn main() -> ExitCode {
@@ -54,6 +54,9 @@ pub fn main() -> ExitCode {
         }
         [_, command, state, operators @ ..] if command == "operate" => {
             return exit_of(operate::main(Path::new(state), operators));
+        }
+        [_, enter, unit, job, command @ ..] if enter == ENTER => {
+            return exit_of(shell::enter(unit, Path::new(job), command));
         }
         _ => {}
     }

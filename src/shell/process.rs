@@ -1,27 +1,33 @@
 //! Finds the process of a job's running step, and reads what a shell beside it needs (proc(5)).
 //!
-//! Any process of the job may pretend to be a runner or a step. That misleads a shell at most to
+//! Only processes in the control group of the job's unit count, which no stranger can enter. A
+//! process of the job may pretend to be a runner or a step. That misleads a shell at most to
 //! another process of the job.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::{
-        ffi::{OsStrExt as _, OsStringExt as _},
-        fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     },
     path::{Path, PathBuf},
 };
 
+use nix::unistd::{Gid, Uid};
+use procfs::{
+    ProcError,
+    process::{Limit, LimitValue, Limits, all_processes},
+};
 use rustix::{
-    fs::{Mode, OFlags, openat},
-    process::{Resource, Rlimit},
+    fs::{Mode, OFlags},
+    process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open},
     thread::{CapabilitySet, ThreadNameSpaceType},
 };
 
-use crate::unit::RUNNER;
+use crate::unit::{HOLDER, RUNNER};
 
 /// The namespaces of a process, by their names in `/proc/PID/ns`.
 const NAMESPACES: [(&str, ThreadNameSpaceType); 7] = [
@@ -32,25 +38,6 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 7] = [
     ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
     ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
     ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
-];
-/// The resource limits, by their names in `/proc/PID/limits`.
-const LIMITS: [(&str, Resource); 16] = [
-    ("Max cpu time", Resource::Cpu),
-    ("Max file size", Resource::Fsize),
-    ("Max data size", Resource::Data),
-    ("Max stack size", Resource::Stack),
-    ("Max core file size", Resource::Core),
-    ("Max resident set", Resource::Rss),
-    ("Max processes", Resource::Nproc),
-    ("Max open files", Resource::Nofile),
-    ("Max locked memory", Resource::Memlock),
-    ("Max address space", Resource::As),
-    ("Max file locks", Resource::Locks),
-    ("Max pending signals", Resource::Sigpending),
-    ("Max msgqueue size", Resource::Msgqueue),
-    ("Max nice priority", Resource::Nice),
-    ("Max realtime priority", Resource::Rtprio),
-    ("Max realtime timeout", Resource::Rttime),
 ];
 /// The hierarchies of control groups, by the beginning of a line of `/proc/PID/cgroup` without its
 /// number, and their places.
@@ -63,49 +50,78 @@ const HIERARCHIES: [(&str, &str); 3] = [
 /// The process of a step.
 #[derive(Debug)]
 pub(super) struct Process {
-    id: i32,
     /// Its directory in `/proc`, which stays its own after this process has changed its namespaces.
-    directory: File,
+    /// All that is read of it is read from here: another process may get its id.
+    directory: procfs::process::Process,
+    pidfd: OwnedFd,
 }
 
 /// The rights of a process, with the ids that its user namespace has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rights {
-    pub user: u32,
-    pub group: u32,
+    pub user: Uid,
+    pub group: Gid,
     pub bounding: CapabilitySet,
     pub no_new_privileges: bool,
+    pub umask: Mode,
 }
 
 impl Process {
-    /// Returns the process of the step that runs in a job: a child of the runner that has the job's
-    /// directory as its argument. The directory has another path for the job.
-    pub fn of_step(job: &Path) -> Option<Self> {
-        let wanted = identity(job)?;
+    /// Returns the process of the step that runs in the job of a unit: a child of the runner that
+    /// has the job's directory as its argument. The directory has another path for the job.
+    pub fn of_step(unit: &OsStr, job: &Path) -> Option<Self> {
+        let meta = fs::metadata(job).ok()?;
+        let wanted = (meta.dev(), meta.ino());
+        let processes = || all_processes().into_iter().flatten().flatten();
         let runners: BTreeMap<i32, PathBuf> = processes()
-            .filter_map(|id| Some((id, runner_argument(id)?)))
+            .filter_map(|process| Some((process.pid(), runner_argument(&process)?)))
             .collect();
-        let mut steps: Vec<i32> = processes()
-            .filter(|id| !runners.contains_key(id))
-            .filter(|id| {
-                let argument = parent(*id).and_then(|parent| runners.get(&parent));
-                let seen = argument
-                    .and_then(|path| identity(&root_of(*id).join(path.strip_prefix("/").ok()?)));
-                seen == Some(wanted)
-            })
+        let mut others: Vec<_> = processes()
+            .filter(|process| !runners.contains_key(&process.pid()))
             .collect();
-        steps.sort_unstable();
-        let id = *steps.first()?;
-        let directory = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
-            .open(place(id))
-            .ok()?;
-        Some(Self { id, directory })
+        others.sort_unstable_by_key(procfs::process::Process::pid);
+        others.into_iter().find_map(|process| {
+            let step = Self::of(process)?;
+            let argument = runners.get(&step.parent()?)?;
+            let is_step = step.sees(argument)? == wanted && step.is_in(unit)?;
+            is_step.then_some(step)
+        })
     }
 
-    pub fn id(&self) -> i32 {
-        self.id
+    fn of(directory: procfs::process::Process) -> Option<Self> {
+        let pidfd = pidfd_open(Pid::from_raw(directory.pid())?, PidfdFlags::empty()).ok()?;
+        let process = Self { directory, pidfd };
+        // The directory is still that of a process, so the descriptor is of the same one.
+        process.parent().map(|_| process)
+    }
+
+    /// Returns the process that has started it.
+    fn parent(&self) -> Option<i32> {
+        Some(self.directory.status().ok()?.ppid)
+    }
+
+    /// Returns whether it only holds the job for a shell.
+    pub fn is_holder(&self) -> bool {
+        let line = self.read("cmdline").unwrap_or_default();
+        line.split(|byte| *byte == 0).next() == Some(HOLDER.as_bytes())
+    }
+
+    /// Returns whether it is in the control group of a unit.
+    fn is_in(&self, unit: &OsStr) -> Option<bool> {
+        let groups = self.read("cgroup").ok()?;
+        let mut parts = groups.split(|byte| matches!(byte, b'/' | b'\n'));
+        Some(parts.any(|part| part == unit.as_bytes()))
+    }
+
+    /// Returns the device and the inode of what lies at an absolute path that the process has.
+    fn sees(&self, path: &Path) -> Option<(u64, u64)> {
+        let path = Path::new("root").join(path.strip_prefix("/").ok()?);
+        let meta = self.open(path, OFlags::PATH).ok()?.metadata().ok()?;
+        Some((meta.dev(), meta.ino()))
+    }
+
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 
     /// Returns its working directory, opened.
@@ -114,23 +130,19 @@ impl Process {
     }
 
     /// Returns its variables.
-    pub fn environment(&self) -> io::Result<Vec<(OsString, OsString)>> {
-        let text = self.read("environ")?;
-        let pairs = text.split(|byte| *byte == 0).filter_map(|pair| {
-            let at = pair.iter().position(|byte| *byte == b'=')?;
-            let of = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-            Some((of(&pair[..at]), of(&pair[at + 1..])))
-        });
-        Ok(pairs.collect())
+    pub fn environment(&self) -> io::Result<HashMap<OsString, OsString>> {
+        self.directory.environ().map_err(plain)
     }
 
     /// Returns the kinds of namespaces that differ from those of this process.
     pub fn namespaces(&self) -> io::Result<ThreadNameSpaceType> {
         let mut differing = ThreadNameSpaceType::empty();
         for (name, kind) in NAMESPACES {
-            let [theirs, ours] = [place(self.id), "/proc/self".into()]
-                .map(|at| fs::read_link(at.join("ns").join(name)));
-            if theirs? != ours? {
+            // The inode tells the namespace (namespaces(7)).
+            let path = Path::new("ns").join(name);
+            let theirs = self.open(&path, OFlags::empty())?.metadata()?;
+            let ours = fs::metadata(Path::new("/proc/self").join(path))?;
+            if (theirs.dev(), theirs.ino()) != (ours.dev(), ours.ino()) {
                 differing |= kind;
             }
         }
@@ -138,25 +150,26 @@ impl Process {
     }
 
     /// Returns the files by which another process joins its control groups, opened.
-    pub fn groups(&self) -> io::Result<Vec<File>> {
+    pub fn control_groups(&self) -> io::Result<Vec<File>> {
         groups_of(&self.read("cgroup")?)
+    }
+
+    /// Returns its groups, with the ids that the user namespace of this process has.
+    pub fn groups(&self) -> io::Result<Vec<Gid>> {
+        let status = self.directory.status().map_err(plain)?;
+        Ok(status.groups.into_iter().map(Gid::from_raw).collect())
     }
 
     /// Returns its rights. The ids are those of the user namespace of this process.
     pub fn rights(&self) -> io::Result<Rights> {
-        let status = self.read("status")?;
-        let status = String::from_utf8_lossy(&status);
-        let field = |name: &str, radix| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            u64::from_str_radix(line.split_whitespace().next()?, radix).ok()
-        };
-        let id = |name| u32::try_from(field(name, 10)?).ok();
+        let status = self.directory.status().map_err(plain)?;
         let rights = || {
             Some(Rights {
-                user: id("Uid:")?,
-                group: id("Gid:")?,
-                bounding: CapabilitySet::from_bits_retain(field("CapBnd:", 16)?),
-                no_new_privileges: field("NoNewPrivs:", 10)? != 0,
+                user: Uid::from_raw(status.ruid),
+                group: Gid::from_raw(status.rgid),
+                bounding: CapabilitySet::from_bits_retain(status.capbnd?),
+                no_new_privileges: status.nonewprivs? != 0,
+                umask: Mode::from_raw_mode(status.umask?),
             })
         };
         rights().ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -164,27 +177,63 @@ impl Process {
 
     /// Returns its resource limits.
     pub fn limits(&self) -> io::Result<Vec<(Resource, Rlimit)>> {
-        let text = self.read("limits")?;
-        let text = String::from_utf8_lossy(&text);
-        let limit = |(name, resource): (&str, Resource)| {
-            let values = text.lines().find_map(|line| line.strip_prefix(name))?;
-            // A limit may be `unlimited`.
-            let mut values = values.split_whitespace().map(|value| value.parse().ok());
-            let (current, maximum) = (values.next()?, values.next()?);
-            Some((resource, Rlimit { current, maximum }))
-        };
-        Ok(LIMITS.into_iter().filter_map(limit).collect())
+        let limits = self.directory.limits().map_err(plain)?;
+        let all = by_resource(&limits).map(|(resource, limit)| (resource, rlimit(limit)));
+        Ok(all.into())
     }
 
-    fn open(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::CLOEXEC;
-        Ok(openat(&self.directory, name, flags, Mode::empty())?.into())
+    fn open(&self, name: impl AsRef<Path>, flags: OFlags) -> io::Result<File> {
+        self.directory
+            .open_relative_flags(name, flags | OFlags::CLOEXEC)
+            .map_err(plain)
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         self.open(name, OFlags::RDONLY)?.read_to_end(&mut text)?;
         Ok(text)
+    }
+}
+
+fn by_resource(limits: &Limits) -> [(Resource, Limit); 16] {
+    [
+        (Resource::Cpu, limits.max_cpu_time),
+        (Resource::Fsize, limits.max_file_size),
+        (Resource::Data, limits.max_data_size),
+        (Resource::Stack, limits.max_stack_size),
+        (Resource::Core, limits.max_core_file_size),
+        (Resource::Rss, limits.max_resident_set),
+        (Resource::Nproc, limits.max_processes),
+        (Resource::Nofile, limits.max_open_files),
+        (Resource::Memlock, limits.max_locked_memory),
+        (Resource::As, limits.max_address_space),
+        (Resource::Locks, limits.max_file_locks),
+        (Resource::Sigpending, limits.max_pending_signals),
+        (Resource::Msgqueue, limits.max_msgqueue_size),
+        (Resource::Nice, limits.max_nice_priority),
+        (Resource::Rtprio, limits.max_realtime_priority),
+        (Resource::Rttime, limits.max_realtime_timeout),
+    ]
+}
+
+fn rlimit(limit: Limit) -> Rlimit {
+    let number = |value| match value {
+        LimitValue::Unlimited => None,
+        LimitValue::Value(number) => Some(number),
+    };
+    Rlimit {
+        current: number(limit.soft_limit),
+        maximum: number(limit.hard_limit),
+    }
+}
+
+/// Returns the system's error, which callers tell apart by its kind.
+fn plain(error: ProcError) -> io::Error {
+    match error {
+        ProcError::PermissionDenied(_) => io::ErrorKind::PermissionDenied.into(),
+        ProcError::NotFound(_) => io::ErrorKind::NotFound.into(),
+        ProcError::Io(error, _) => error,
+        other => io::Error::other(other),
     }
 }
 
@@ -225,35 +274,13 @@ fn groups_of(text: &[u8]) -> io::Result<Vec<File>> {
     Ok(groups)
 }
 
-fn place(id: i32) -> PathBuf {
-    Path::new("/proc").join(id.to_string())
-}
-
-fn root_of(id: i32) -> PathBuf {
-    place(id).join("root")
-}
-
-fn processes() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let meta = fs::metadata(path).ok()?;
-    Some((meta.dev(), meta.ino()))
-}
-
 /// Returns the argument of a runner, or `None` for another process. Everybody may read it, also of
 /// a process that is not dumpable.
-fn runner_argument(id: i32) -> Option<PathBuf> {
-    let line = fs::read(place(id).join("cmdline")).ok()?;
+fn runner_argument(process: &procfs::process::Process) -> Option<PathBuf> {
+    let mut line = Vec::new();
+    let mut file = process.open_relative("cmdline").ok()?;
+    file.read_to_end(&mut line).ok()?;
     let mut words = line.split(|byte| *byte == 0).map(OsStr::from_bytes);
     let program = Path::new(words.next()?);
     (program.file_name()? == RUNNER).then(|| words.next().map(PathBuf::from))?
-}
-
-fn parent(id: i32) -> Option<i32> {
-    let status = fs::read_to_string(place(id).join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
 }
