@@ -302,6 +302,8 @@ fn a_systemd_that_reexecutes_itself_again_and_again_gets_every_wave(manager: &Ma
 
 fn a_systemd_that_reexecutes_itself_gets_new_runs_as_well(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "meanwhile", "jobs": { "j": bash("echo ran") } });
+    let tell = "[Service]\nType=oneshot\nExecStart=/bin/touch /run/told-of-%i\n";
+    manager.write("/etc/systemd/system/tell@.service", tell);
     for _ in 0..20 {
         // Each at another moment of it.
         let reexec = manager
@@ -309,9 +311,13 @@ fn a_systemd_that_reexecutes_itself_gets_new_runs_as_well(manager: &Manager) {
             .spawn()
             .expect("systemctl is there");
         thread::sleep(Duration::from_millis(random(50)));
-        let run = manager.run(&plan, &NONE).exits(0);
+        let run = manager
+            .run(&plan, &["--notify=success=tell@.service"])
+            .exits(0);
         reexec.wait_with_output().expect("systemctl ends");
         assert_eq!(run.lines("j"), ["ran"], "{run}");
+        let told = manager.file(format!("/run/told-of-{}", run.id));
+        wait_for(SOON, "the unit to hear", || told.exists().then_some(()));
         run.leaves_nothing(manager);
     }
     is_healthy(manager);

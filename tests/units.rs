@@ -14,7 +14,7 @@ use std::{
 use nixactions::{
     graph::Graph,
     plan::{self, Plan},
-    unit::{self, Abilities, Context, Features, ManagerKind, RunSpec, SPEC_VERSION},
+    unit::{self, Context, Features, KernelSupport, ManagerKind, RunSpec, SPEC_VERSION},
 };
 use serde::Deserialize;
 
@@ -124,6 +124,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         max_parallel: plan.max_parallel.unwrap_or(2),
         origin: None,
         notify: Default::default(),
+        keep_failed: None,
     };
     let graph = Graph::new(plan).expect("the plan is good");
     let context = Context {
@@ -146,7 +147,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         .zip((0x6000_0000_u32..).step_by(1 << 16))
         .map(|(ix, id)| (*ix, format!("nixactions-{id}")));
     let users = users.chain(ranges).collect();
-    let abilities = Abilities {
+    let abilities = KernelSupport {
         controllers: settings.controllers.clone(),
         network: settings.network,
         scopes: settings.scopes,

@@ -18,6 +18,8 @@ use crate::{
 
 /// The version of the layout.
 const LAYOUT_VERSION: u32 = 1;
+/// The file in a run directory that says that others were told of the run's end.
+const TOLD: &str = "notified";
 
 /// The directory in which runs are kept.
 #[derive(Debug, Clone)]
@@ -244,9 +246,14 @@ impl RunDir {
         &self.id
     }
 
-    /// Returns whether the caller is the first one to tell others of the run's end.
-    pub fn begin_notification(&self) -> bool {
-        std::fs::File::create_new(self.path().join("notified")).is_ok()
+    /// Returns whether others were told of the run's end.
+    pub fn is_told(&self) -> bool {
+        self.path().join(TOLD).exists()
+    }
+
+    /// Notes that others were told of the run's end. On a full disk they may be told again.
+    pub fn note_told(&self) {
+        let _ = std::fs::File::create(self.path().join(TOLD));
     }
 
     /// Asks the supervisor to cancel the run, or with `kill` to kill a run that is being cancelled.

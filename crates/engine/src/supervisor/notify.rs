@@ -9,14 +9,15 @@ use crate::{
 };
 
 /// Starts the units that a run names for its conclusion, unless another process did. The record of
-/// the run has been written. A unit that cannot start is a warning: the run has ended.
+/// the run has been written. A unit that cannot start is a warning: the run has ended. A supervisor
+/// that dies in the middle leaves this to the next one, which may start a unit again.
 pub(super) async fn notify(
     run: &RunDir,
     spec: &RunSpec,
     conclusion: Option<Conclusion>,
     manager: &Manager,
 ) {
-    if spec.notify.is_empty() || !run.begin_notification() {
+    if spec.notify.is_empty() || run.is_told() {
         return;
     }
     for unit in units(spec, conclusion) {
@@ -25,6 +26,7 @@ pub(super) async fn notify(
             tracing::warn!(nixactions_run = %run.id(), "{}, nobody hears of the run by this unit", describe(&error));
         }
     }
+    run.note_told();
 }
 
 /// Starts the units of a run that has a record, unless its supervisor did: the run was lost, or the

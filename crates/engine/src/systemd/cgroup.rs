@@ -1,16 +1,16 @@
-//! The abilities of a manager: the cgroup controllers that it was given (cgroups(7)), whether it
-//! can make networks, and whether its kernel has Landlock's scopes.
+//! The support of the kernel for a manager: the cgroup controllers that it was given (cgroups(7)),
+//! whether it can make networks, and whether the kernel has Landlock's scopes.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{Scope, has_scopes};
-use crate::unit::Abilities;
+use crate::unit::KernelSupport;
 
 /// CAP_NET_ADMIN's bit, see linux/capability.h.
 const CAP_NET_ADMIN: u32 = 12;
 
-/// Returns the abilities of a manager. The caller must run in one of its units.
-pub fn abilities(scope: Scope) -> Abilities {
+/// Returns the support of the kernel for a manager. The caller must run in one of its units.
+pub fn kernel_support(scope: Scope) -> KernelSupport {
     // The capabilities of PID 1: the supervisor calls this, and has given up most of its own.
     let status = fs::read_to_string("/proc/1/status").unwrap_or_default();
     let bounding = status
@@ -20,7 +20,7 @@ pub fn abilities(scope: Scope) -> Abilities {
     // An unknown set gives no warning.
     let network =
         scope == Scope::User || bounding.is_none_or(|mask| mask & (1 << CAP_NET_ADMIN) != 0);
-    Abilities {
+    KernelSupport {
         controllers: controllers(scope),
         network,
         scopes: has_scopes(),

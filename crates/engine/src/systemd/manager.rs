@@ -51,7 +51,7 @@ impl fmt::Display for Scope {
 
 /// How a job of systemd's queue ended (the `result` of `JobRemoved`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobResult {
+pub enum QueueResult {
     /// The job did what was requested.
     Done,
     /// The unit failed.
@@ -66,7 +66,7 @@ pub enum JobResult {
     Unknown(String),
 }
 
-impl From<&str> for JobResult {
+impl From<&str> for QueueResult {
     fn from(text: &str) -> Self {
         match text {
             "done" => Self::Done,
@@ -85,7 +85,7 @@ pub struct Removed {
     /// The unit it was for.
     pub unit: String,
     /// How it ended.
-    pub result: JobResult,
+    pub result: QueueResult,
 }
 
 /// A signal of a manager.
@@ -258,16 +258,23 @@ impl Manager {
         }
     }
 
-    /// Asks the manager to start a unit that it has a file of.
+    /// Asks the manager to start a unit that it has a file of. Asks a manager that re-executes
+    /// itself in the meantime again.
     ///
     /// # Errors
     /// Fails when there is no such file, or when the manager refuses.
     pub async fn start_unit(&self, unit: &str) -> Result<(), SystemdError> {
-        self.proxy
-            .start_unit(unit, "replace")
-            .await
-            .map(drop)
-            .map_err(call_unit("start", unit))
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let started = self.proxy.start_unit(unit, "replace").await;
+            let started = started.map(drop).map_err(call_unit("start", unit));
+            if !started.as_ref().is_err_and(SystemdError::is_unanswered)
+                || Instant::now() > deadline
+            {
+                return started;
+            }
+            tokio::time::sleep(ABSENCE).await;
+        }
     }
 
     /// Asks the manager to stop a unit. A unit that is not loaded counts as stopped.

@@ -9,10 +9,10 @@ mod landlock;
 mod manager;
 mod proxy;
 
-pub use cgroup::abilities;
+pub use cgroup::kernel_support;
 pub use end::ServiceEnd;
 pub use landlock::has_scopes;
-pub use manager::{JobResult, Manager, Removed, Scope, Told, UnitState};
+pub use manager::{Manager, QueueResult, Removed, Scope, Told, UnitState};
 
 use crate::unit::UnitName;
 

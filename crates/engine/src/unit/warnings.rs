@@ -9,9 +9,9 @@ use crate::plan::Env;
 /// 252 makes one, 257 does not).
 const NETWORK_NEEDS_LEAVE: u32 = 253;
 
-/// The abilities of a manager that do not follow from its version.
+/// The support of the kernel for a manager. The version of systemd does not tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Abilities {
+pub struct KernelSupport {
     /// The cgroup controllers of the manager (cgroups(7)).
     pub controllers: BTreeSet<String>,
     /// Whether the manager has CAP_NET_ADMIN (capabilities(7)). Without it, systemd makes no
@@ -26,7 +26,7 @@ pub const NO_SCOPES: &str = "the kernel has no Landlock scopes (Linux 6.12 has t
 
 /// Returns warnings about properties that have no effect on this manager, each with its
 /// consequence.
-pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
+pub fn warnings(context: &Context<'_>, support: &KernelSupport) -> Vec<String> {
     let version = context.features.version;
     let executors = context.plan.executors.values();
     let executors = executors.filter_map(|executor| Placement::by(executor).properties());
@@ -47,21 +47,21 @@ pub fn warnings(context: &Context<'_>, abilities: &Abilities) -> Vec<String> {
         .collect();
     let void = limits
         .into_iter()
-        .filter(|(_, controller)| !abilities.controllers.contains(*controller));
+        .filter(|(_, controller)| !support.controllers.contains(*controller));
     old.chain(void.map(|(name, controller)| {
         format!(
             "the cgroup controller `{controller}` is not available here; jobs run without `{name}`"
         )
     }))
-    .chain(shared_network(&all, abilities, version))
-    .chain(no_scopes(context, abilities))
+    .chain(shared_network(&all, support, version))
+    .chain(no_scopes(context, support))
     .collect()
 }
 
 /// Returns a warning if jobs that ask for a private network get the host's. A user's manager makes
 /// networks in a user namespace.
-fn shared_network(all: &[&Env], abilities: &Abilities, version: u32) -> Option<String> {
-    let is_shared = !abilities.network
+fn shared_network(all: &[&Env], support: &KernelSupport, version: u32) -> Option<String> {
+    let is_shared = !support.network
         && version >= NETWORK_NEEDS_LEAVE
         && all
             .iter()
@@ -70,8 +70,8 @@ fn shared_network(all: &[&Env], abilities: &Abilities, version: u32) -> Option<S
 }
 
 /// Returns a warning if jobs with a sandbox run on a kernel without Landlock's scopes.
-fn no_scopes(context: &Context<'_>, abilities: &Abilities) -> Option<String> {
-    let is_missed = !abilities.scopes
+fn no_scopes(context: &Context<'_>, support: &KernelSupport) -> Option<String> {
+    let is_missed = !support.scopes
         && context
             .plan
             .jobs

@@ -15,15 +15,15 @@ impl Engine<'_> {
         }
         // A job's needs decide its own outcome, so wait for them. The setup of its executor is not
         // one of its needs.
-        if removed.result == JobResult::Dependency
+        if removed.result == QueueResult::Dependency
             && !self.needs_are_finished(ix)
             && unit::executor_of(&self.context, ix).is_some()
         {
             self.jobs.apply(ix, state::Change::CallOff);
             return Ok(());
         }
-        if removed.result == JobResult::Canceled
-            || removed.result == JobResult::Done
+        if removed.result == QueueResult::Canceled
+            || removed.result == QueueResult::Done
                 && !matches!(
                     store::read_result(&self.run.job(self.context.graph.name(ix))),
                     Ok(Some(_))
@@ -48,14 +48,14 @@ impl Engine<'_> {
     pub(super) async fn finish_job(
         &mut self,
         ix: JobIx,
-        result: JobResult,
+        result: QueueResult,
     ) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let unit = UnitName::job(&self.context.run.run, name);
         let left = self.left(name);
         let submitted = self.watch.since(ix);
         let past = self.watch.remove(ix);
-        let is_clear = matches!(result, JobResult::Done | JobResult::Dependency);
+        let is_clear = matches!(result, QueueResult::Done | QueueResult::Dependency);
         let end = if is_clear {
             None
         } else {
@@ -165,7 +165,7 @@ impl Engine<'_> {
     fn verdict(
         &self,
         ix: JobIx,
-        result: &JobResult,
+        result: &QueueResult,
         claim: Option<Claim<'_>>,
         end: Option<&ServiceEnd>,
     ) -> Verdict {
@@ -173,11 +173,11 @@ impl Engine<'_> {
         let has_started = !self.has_never_started(ix);
         let evidence = Evidence::Ended(Box::new(Ended {
             start: match result {
-                JobResult::Done => StartEnd::Done,
-                JobResult::Failed | JobResult::Timeout => StartEnd::Failed,
-                JobResult::Canceled => StartEnd::Cancelled,
-                JobResult::Dependency => StartEnd::Dependency,
-                JobResult::Unknown(_) => StartEnd::Unseen,
+                QueueResult::Done => StartEnd::Done,
+                QueueResult::Failed | QueueResult::Timeout => StartEnd::Failed,
+                QueueResult::Canceled => StartEnd::Cancelled,
+                QueueResult::Dependency => StartEnd::Dependency,
+                QueueResult::Unknown(_) => StartEnd::Unseen,
             },
             service: end.map(|end| end.evidence().clone()),
             claim,

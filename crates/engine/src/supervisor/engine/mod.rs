@@ -50,7 +50,7 @@ use crate::{
     record::{Conclusion, JobRecord, RanAt, RunRecord},
     status::{self, Cancellation, Claim, Condition, Ended, Evidence, Gate, StartEnd, Verdict},
     store::{self, EventWriter, GroupLock, RunDir},
-    systemd::{self, JobResult, Manager, Removed, ServiceEnd, Told},
+    systemd::{self, Manager, QueueResult, Removed, ServiceEnd, Told},
     unit::{self, Context, Features, Placement, RunSpec, UnitName},
 };
 
@@ -163,8 +163,10 @@ impl<'a> Engine<'a> {
             .iter()
             .all(|event| !matches!(event.event, EventKind::SupervisorStarted { .. }))
         {
-            for message in unit::warnings(&engine.context, &systemd::abilities(spec.manager.into()))
-            {
+            for message in unit::warnings(
+                &engine.context,
+                &systemd::kernel_support(spec.manager.into()),
+            ) {
                 engine.emit(EventKind::Warning { message });
             }
         }

@@ -35,6 +35,7 @@ impl Engine<'_> {
                 | EventKind::RunCreated { .. }
                 | EventKind::SupervisorStarted { .. }
                 | EventKind::JobRetried { .. }
+                | EventKind::JobHeld { .. }
                 | EventKind::StepStarted { .. }
                 | EventKind::StepFinished { .. }
                 | EventKind::Annotation { .. }
@@ -124,9 +125,9 @@ impl Engine<'_> {
             if never_started && !self.needs_are_finished(ix) {
                 self.jobs.apply(ix, state::Change::CallOff);
             } else {
-                let unseen = || JobResult::Unknown("unseen".to_owned());
+                let unseen = || QueueResult::Unknown("unseen".to_owned());
                 let result = if never_started && self.is_blocked(ix) {
-                    JobResult::Dependency
+                    QueueResult::Dependency
                 } else {
                     unseen()
                 };
@@ -146,9 +147,9 @@ impl Engine<'_> {
     pub(super) async fn settle(&mut self) -> Result<(), SuperviseError> {
         while let Some(ix) = self.next_called_off() {
             let result = if self.is_blocked(ix) {
-                JobResult::Dependency
+                QueueResult::Dependency
             } else {
-                JobResult::Canceled
+                QueueResult::Canceled
             };
             self.finish_job(ix, result).await?;
         }
