@@ -19,6 +19,7 @@ on_managers!(the_state_directory_is_no_part_of_the_source on system_252, system_
 on_managers!(a_tree_that_changes_during_its_copy_leaks_nothing on embedded, embedded_262, system_252, system_262);
 on_managers!(another_users_link_leads_root_to_no_other_source on embedded, system_252, system_262);
 
+on_managers!(a_member_of_a_group_copies_what_the_group_may_read on user_252, user_262);
 on_managers!(a_parent_directory_is_a_source_without_a_link on embedded, system_252, system_262);
 on_managers!(root_shows_jobs_only_what_the_owner_of_a_tree_may_read on embedded, system_252, system_262);
 on_managers!(private_files_of_the_owner_of_a_tree_are_in_its_copy on embedded, system_252, system_262);
@@ -208,6 +209,24 @@ fn a_shared_repository_keeps_its_setgid_bits(manager: &Manager) {
     }
     let plain = manager.run(&plan("true"), &NONE).exits(0);
     plain.leaves_nothing(manager);
+}
+
+/// In a directory that only its group may enter, as groups have them on servers.
+fn a_member_of_a_group_copies_what_the_group_may_read(manager: &Manager) {
+    let place = manager.dir().join("team");
+    let script = "umask 007; export GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x@x GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x@x
+        mkdir $1; cd $1; git init -q -b main tree; cd tree; git commit -q --allow-empty -m team
+        mkdir ../other; mv .git ../other/git; ln -s ../other/git .git
+        chown -hR 1234:tester $1; chown root:tester $1 $1/other; chmod 770 $1 $1/other";
+    let machine = manager.machine().expect("it runs in a machine");
+    machine
+        .command(&["bash", "-ec", script, "make"])
+        .arg(&place)
+        .ok();
+    let run = manager
+        .run(&plan("git log --format=%s"), &["--source=team/tree"])
+        .exits(0);
+    assert_eq!(run.lines("j"), ["team"], "{run}");
 }
 
 /// Every git of the shared machines fetches the ignore file that this partial clone lacks.

@@ -37,6 +37,7 @@ pub(super) async fn wait(state: &Path, size: u64) {
 /// Returns the free bytes of the disk that has, or will have, a directory. A disk that does not
 /// tell holds no run up.
 fn free(directory: &Path) -> Option<u64> {
+    let directory = std::path::absolute(directory).ok()?;
     let disk = directory.ancestors().find_map(|path| statvfs(path).ok())?;
     Some(disk.blocks_available() * disk.fragment_size())
 }
@@ -49,5 +50,6 @@ mod tests {
     fn a_directory_that_will_be_made_has_the_room_of_its_parent() {
         let parent = tempfile::tempdir().unwrap();
         assert!(free(&parent.path().join("not/yet")).is_some_and(|free| free > 0));
+        assert!(free(Path::new("not-yet")).is_some_and(|free| free > 0));
     }
 }
