@@ -393,6 +393,7 @@ fn job_unit(text: &str) -> Vec<String> {
         max_parallel: 2,
         origin: None,
         notify: Default::default(),
+        keep_failed: None,
     };
     let context = Context {
         plan: &plan,

@@ -487,6 +487,7 @@ fn floor_of(plan: &Json, command: &[&str], mut keep: impl FnMut(&'static str) ->
         max_parallel: plan.max_parallel.expect("the plans say"),
         origin: None,
         notify: Default::default(),
+        keep_failed: None,
     };
     for name in graph.names() {
         create_job(&run.job(name), &[]).expect("the run directory is writable");

@@ -182,6 +182,10 @@ pub struct RunArgs {
     /// failure, a success, or a recovery, which is a success that follows a failure
     #[arg(long, value_name = "WHEN=UNIT")]
     pub notify: Vec<String>,
+    /// Hold each job that a step fails, until a shell that `nixactions shell` opened there has
+    /// ended, or this time is over
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
+    pub keep_failed: Option<String>,
     /// The user who started the run, for its record [default: the calling user]
     #[arg(long, value_name = "NAME")]
     pub actor: Option<String>,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{Span, Zoned};
+use jiff::{SignedDuration, Span, Zoned};
 
 use super::{
     CliError, Exit,
@@ -17,7 +17,8 @@ use super::{
     run::{close_all_lost, liveness},
 };
 use crate::{
-    embedded, plan,
+    embedded,
+    plan::{self, Seconds},
     report::plural,
     start,
     store::{Liveness, Retention, RunDir, StateDir, StoreError, read_json},
@@ -135,6 +136,18 @@ pub(super) fn bytes(text: &str) -> Result<u64, CliError> {
     })
 }
 
+/// Parses a time such as `30m` or `2h`.
+pub(super) fn time(text: &str) -> Result<Seconds, CliError> {
+    let bad = || CliError::BadTime {
+        text: text.to_owned(),
+    };
+    let time: SignedDuration = text.parse().map_err(|_| bad())?;
+    Seconds::try_from(time.as_secs_f64())
+        .ok()
+        .filter(|_| time.is_positive())
+        .ok_or_else(bad)
+}
+
 /// Parses an age such as `7d` or `12h`, and returns the moment that long ago.
 fn moment(text: &str) -> Result<jiff::Timestamp, CliError> {
     let bad = || CliError::BadAge {
@@ -161,6 +174,16 @@ mod tests {
         }
         for bad in ["", "G", "-1G", "ten", "10GB/s"] {
             assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_number_and_a_unit() {
+        for (text, seconds) in [("30m", 1800.0), ("2h", 7200.0), ("1h 30m", 5400.0)] {
+            assert_eq!(f64::from(time(text).unwrap()), seconds, "{text}");
+        }
+        for bad in ["", "7", "0s", "-1h", "soon"] {
+            assert!(time(bad).is_err(), "{bad}");
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
     CliError, Exit,
     args::{ManagerArg, OutputArgs, RunArgs, TriggerArg},
     block_on,
-    clean::bytes,
+    clean::{bytes, time},
     exit::tell_follow,
     notify,
     output::{renderer, say},
@@ -49,6 +49,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
         );
     }
     let reserve = args.disk_reserve.as_deref().map(bytes).transpose()?;
+    let keep_failed = args.keep_failed.as_deref().map(time).transpose()?;
     block_on(async {
         let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
         if let Some(size) = reserve {
@@ -69,6 +70,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             inputs: &args.input,
             source: args.source.as_deref(),
             notify: &args.notify,
+            keep_failed,
             trigger: trigger(args.trigger),
             actor: args.actor.as_deref(),
         };

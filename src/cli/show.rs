@@ -228,6 +228,11 @@ fn live_head(
         let step = running.step.as_ref().map_or_else(String::new, |(name, _)| {
             format!(", step {}", clean(name, false))
         });
+        let step = if running.is_held {
+            format!("{step} failed, held for `nixactions shell {id} {job}`")
+        } else {
+            step
+        };
         let word = if state == State::Lost {
             "was running"
         } else {

@@ -118,6 +118,7 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
                 .step
                 .as_ref()
                 .map_or_else(String::new, |(name, attempt)| match attempt {
+                    _ if running.is_held => "held for a shell".to_owned(),
                     0 | 1 => clean(name, false).into_owned(),
                     _ => format!("{}, attempt {attempt}", clean(name, false)),
                 });

@@ -144,7 +144,7 @@ impl<W: Write> Renderer for Structured<W> {
                 )
             }
             // The line of the annotation has been shown.
-            EventKind::Annotation { .. } => Ok(()),
+            EventKind::Annotation { .. } | EventKind::JobHeld { .. } => Ok(()),
             EventKind::JobFinished { job, record } => {
                 let details = none
                     .times(record.started_at, record.finished_at)

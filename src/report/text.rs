@@ -217,8 +217,8 @@ impl<W: Write> Renderer for Text<W> {
                 )
             }
             EventKind::StepFinished { job, step, .. } => self.step_finished(job, step),
-            // The line of the annotation has been shown.
-            EventKind::Annotation { .. } => Ok(()),
+            // The runner's line has been shown.
+            EventKind::Annotation { .. } | EventKind::JobHeld { .. } => Ok(()),
             EventKind::JobFinished { job, record } => self.job_finished(job, record),
             EventKind::CancelRequested { by, kill } => {
                 let doing = if *kill {

@@ -28,7 +28,7 @@ use crate::{
     ids::WorkflowName,
     interrupts::{Interrupts, Mark},
     origin::Origin,
-    plan::{self, Env, Executor, Plan},
+    plan::{self, Env, Executor, Plan, Seconds},
     roots,
     store::{self, EventWriter, RunDir, RunLock, StateDir},
     supervisor,
@@ -51,6 +51,7 @@ pub(super) struct Settings {
     pub max_parallel: u32,
     pub origin: Origin,
     pub notify: Notify,
+    pub keep_failed: Option<Seconds>,
 }
 
 /// A run that is to be started: all that is known of it before anything is made.
@@ -111,6 +112,7 @@ impl New<'_> {
             disks: self.images.obtained.disks,
             origin: Some(settings.origin),
             notify: settings.notify,
+            keep_failed: settings.keep_failed,
         };
         let mut notes = plan::notes(self.plan);
         notes.extend(self.notes);

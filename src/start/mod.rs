@@ -43,7 +43,7 @@ use crate::{
     interrupts::{Interrupted, Interrupts},
     language,
     origin::{Origin, Trigger},
-    plan::{self, Fault, PlanError},
+    plan::{self, Fault, PlanError, Seconds},
     programs,
     roots::RootFault,
     store::{RunDir, RunLock, StoreError},
@@ -74,6 +74,8 @@ pub struct Request<'a> {
     pub trigger: Trigger,
     /// `--notify WHEN=UNIT`.
     pub notify: &'a [String],
+    /// `--keep-failed`: the longest time that a failed job is held for a shell.
+    pub keep_failed: Option<Seconds>,
     /// `--actor NAME`; without it, the calling user.
     pub actor: Option<&'a str>,
 }
@@ -309,6 +311,7 @@ pub async fn start(
                 actor: request.actor.map(str::to_owned).or_else(actor),
             },
             notify,
+            keep_failed: request.keep_failed,
         },
     };
     new.start(request.state_dir, interrupts.mark()).await

@@ -233,6 +233,7 @@ pub async fn rerun(
             } else {
                 Notify::default()
             },
+            keep_failed: None,
         },
         chosen,
         images,

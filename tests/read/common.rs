@@ -154,6 +154,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         max_parallel: 2,
         origin: None,
         notify: Default::default(),
+        keep_failed: None,
     };
     write_json(&run.spec(), &spec, 0o600, false).unwrap();
     std::fs::write(

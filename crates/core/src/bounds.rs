@@ -135,6 +135,8 @@ pub struct Allowance {
     steps: usize,
     annotations: usize,
     bytes: usize,
+    /// Whether the job was held.
+    is_held: bool,
     /// Whether an event was left out or cut.
     pub exceeded: bool,
 }
@@ -146,6 +148,7 @@ impl Allowance {
             steps,
             annotations: ANNOTATIONS_MAX,
             bytes: TOLD_MAX,
+            is_held: false,
             exceeded: false,
         }
     }
@@ -180,6 +183,14 @@ impl Allowance {
             }
             EventKind::JobRetried { .. } => {
                 self.annotations = ANNOTATIONS_MAX;
+                (true, 0)
+            }
+            EventKind::JobHeld { .. } if self.is_held => {
+                self.exceeded = true;
+                return None;
+            }
+            EventKind::JobHeld { .. } => {
+                self.is_held = true;
                 (true, 0)
             }
             _ => (true, 0),
@@ -305,5 +316,19 @@ mod tests {
             .filter(|_| allowance.admit(started(0)).is_some())
             .count();
         assert!((1_000..20_000).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn a_job_is_held_once() {
+        let held = || Event {
+            at: Timestamp::UNIX_EPOCH,
+            event: EventKind::JobHeld {
+                job: "j".parse().unwrap(),
+                until: Timestamp::UNIX_EPOCH,
+            },
+        };
+        let mut allowance = Allowance::new(1);
+        assert!(allowance.admit(held()).is_some() && !allowance.exceeded);
+        assert!(allowance.admit(held()).is_none() && allowance.exceeded);
     }
 }

@@ -76,6 +76,13 @@ pub enum EventKind {
         /// The attempt, from 2.
         attempt: u32,
     },
+    /// A step has failed a job. The runner holds the job for a shell.
+    JobHeld {
+        /// The job.
+        job: JobName,
+        /// The end of the time, if no shell ends before it.
+        until: Timestamp,
+    },
     /// A step of a job began an attempt.
     StepStarted {
         /// The job.
@@ -208,6 +215,7 @@ impl Event {
         match &self.event {
             EventKind::JobStarted { job }
             | EventKind::JobRetried { job, .. }
+            | EventKind::JobHeld { job, .. }
             | EventKind::StepStarted { job, .. }
             | EventKind::StepFinished { job, .. }
             | EventKind::Annotation { job, .. } => Some(job),
@@ -251,6 +259,7 @@ impl Event {
             | EventKind::RunnerEnded { .. }
             | EventKind::JobStarted { .. }
             | EventKind::JobRetried { .. }
+            | EventKind::JobHeld { .. }
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
             | EventKind::Annotation { .. }

@@ -23,6 +23,9 @@ pub const SPEC_VERSION: u32 = 1;
 /// small program starts in half the time.
 pub const RUNNER: &str = "nixactions-runner";
 
+/// The name that a runner's program has while it holds a failed job for a shell.
+pub const HOLDER: &str = "nixactions-hold";
+
 /// The kind of systemd manager that runs the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,6 +94,9 @@ pub struct RunSpec {
     /// The units that start when the run has ended.
     #[serde(default, skip_serializing_if = "Notify::is_empty")]
     pub notify: Notify,
+    /// The longest time that a failed job is held for a shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_failed: Option<Seconds>,
 }
 
 /// Template units of the manager, as `mail@.service`. The id of the run is the instance that
@@ -379,6 +385,9 @@ pub struct JobSpec {
     /// The job's retry: the number of attempts and the waits between them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// The longest time that the job is held for a shell after a step has failed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_failed: Option<Seconds>,
     /// Artifacts that are restored before the first step.
     pub inputs: Vec<InputSpec>,
     /// Artifacts that are saved after the last step.

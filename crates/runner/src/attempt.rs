@@ -97,10 +97,12 @@ impl Job<'_> {
                     &format!("step {} skipped: {reason}", step.name),
                 );
             }
+            let mut is_first_failure = false;
             if record.conclusion == Conclusion::Failure {
                 let why = record.reason.clone().unwrap_or_else(|| "failed".to_owned());
                 // The first failed step decides whether the job retries.
-                if self.record.outcome == Conclusion::Success {
+                is_first_failure = self.record.outcome == Conclusion::Success;
+                if is_first_failure {
                     self.inherits = step.retry.is_inherit();
                 }
                 self.fail(&Reason::StepFailed {
@@ -126,6 +128,9 @@ impl Job<'_> {
                 index,
                 step: record.clone(),
             });
+            if is_first_failure {
+                self.hold_after(index, &record, environment);
+            }
             self.record.steps.push(record);
         }
         self.notice_cancellation();

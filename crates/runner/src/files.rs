@@ -84,13 +84,18 @@ impl StepFiles {
     /// # Errors
     /// Fails with the system's reason.
     pub fn create(files: &Path, index: usize, attempt: u32) -> io::Result<Self> {
-        let own = Self {
-            stem: files.join(format!("{index}-{attempt}")),
-        };
+        let own = Self::of(files, index, attempt);
         NAMES
             .iter()
             .try_for_each(|(_, file)| write_anew(&own.path(file), b""))?;
         Ok(own)
+    }
+
+    /// Returns the files of a step's attempt, which were made before.
+    pub fn of(files: &Path, index: usize, attempt: u32) -> Self {
+        Self {
+            stem: files.join(format!("{index}-{attempt}")),
+        }
     }
 
     /// Returns the variables that name the step's files.

@@ -23,6 +23,7 @@ mod forms;
 pub mod fuzz;
 mod gate;
 mod hash;
+mod hold;
 mod interleave;
 mod job;
 mod journal;
@@ -51,4 +52,6 @@ use nixactions_core::{
 use nixactions_store as store;
 use nixactions_store::programs;
 
+pub use hold::wait as hold;
 pub use job::main;
+pub use nixactions_core::spec::HOLDER;

@@ -17,7 +17,13 @@ use std::{
 const EXIT_USAGE: u8 = 2;
 
 fn run() -> u8 {
-    let mut arguments = env::args_os().skip(1);
+    let mut arguments = env::args_os();
+    if arguments
+        .next()
+        .is_some_and(|name| name == nixactions_runner::HOLDER)
+    {
+        nixactions_runner::hold();
+    }
     match (arguments.next(), arguments.next()) {
         (Some(directory), None) if Path::new(&directory).is_absolute() => {
             nixactions_runner::main(directory.into())

@@ -328,6 +328,7 @@ mod tests {
             max_parallel: 1,
             origin: None,
             notify: Default::default(),
+            keep_failed: None,
         };
         files::write_json(&run.spec(), &spec, 0o600, false).unwrap();
         let lock = run.lock_supervisor().unwrap().unwrap();

@@ -164,6 +164,8 @@ pub struct Running {
     pub since: Timestamp,
     /// The current step and its attempt.
     pub step: Option<(String, u32)>,
+    /// Whether that step has failed, and the job is held for a shell.
+    pub is_held: bool,
 }
 
 /// The reason why a run has not begun yet.
@@ -222,6 +224,7 @@ impl Progress {
                 self.running.entry(job.clone()).or_insert(Running {
                     since: event.at,
                     step: None,
+                    is_held: false,
                 });
             }
             EventKind::StepStarted {
@@ -229,6 +232,12 @@ impl Progress {
             } => {
                 if let Some(running) = self.running.get_mut(job) {
                     running.step = Some((name.clone(), *attempt));
+                    running.is_held = false;
+                }
+            }
+            EventKind::JobHeld { job, .. } => {
+                if let Some(running) = self.running.get_mut(job) {
+                    running.is_held = true;
                 }
             }
             EventKind::JobRetried { job, .. } => {

@@ -150,6 +150,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         overrides: run.overrides.clone(),
         timeout: Seconds::try_from(timeout_of(hook).as_secs_f64()).ok(),
         retry: None,
+        keep_failed: None,
         inputs: Vec::new(),
         outputs: Vec::new(),
         steps: vec![step(hook.name(), argv, None, Env::new())],

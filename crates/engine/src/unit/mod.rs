@@ -23,4 +23,4 @@ pub use sandbox::home_inside;
 pub use spec::{job_spec, step_name};
 pub use supervisor::{runtime_directory, supervisor};
 pub use value::*;
-pub use warnings::{Abilities, NO_SCOPES, warnings};
+pub use warnings::{KernelSupport, NO_SCOPES, warnings};

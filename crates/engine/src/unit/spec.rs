@@ -103,6 +103,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             .job_timeout(job)
             .and_then(|timeout| Seconds::try_from(timeout.as_secs_f64()).ok()),
         retry: job.retry.over(context.plan.retry.over(None)),
+        keep_failed: run.keep_failed,
         inputs: inputs
             .map(|(input, (_, from))| InputSpec {
                 name: input.name.clone(),
