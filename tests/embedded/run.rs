@@ -238,10 +238,12 @@ pub fn processes(condition: impl Fn(&Path) -> bool) -> Vec<String> {
         .collect()
 }
 
+/// Returns the names in a directory, without those of other tests that run at the same time.
 pub fn names(dir: &str) -> BTreeSet<OsString> {
-    fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
+    let names = fs::read_dir(dir).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name());
+    names
+        .filter(|name| !name.to_string_lossy().starts_with("nixactions-test-"))
         .collect()
 }
 
