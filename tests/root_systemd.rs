@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 on_managers!(a_job_in_a_root_lives_as_on_the_host on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(a_job_in_a_root_sees_nothing_of_the_host on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(changes_to_a_root_end_with_the_job on embedded, system_252, system_257, system_262);
-on_managers!(what_is_bound_is_there on embedded, system_252, system_262);
+on_managers!(bound_files_are_visible on embedded, system_252, system_262);
 on_managers!(scripts_run_without_bash on system_252, system_262);
 on_managers!(nothing_stays_mounted_however_the_job_ends on system_252, system_257, system_262);
 on_managers!(a_runner_in_a_root_that_is_killed_is_followed_by_another on system_252, system_257, system_262);
@@ -185,7 +185,7 @@ fn changes_to_a_root_end_with_the_job(manager: &Manager) {
     is_unmounted(manager);
 }
 
-fn what_is_bound_is_there(manager: &Manager) {
+fn bound_files_are_visible(manager: &Manager) {
     let open = manager.open_directory("open");
     manager.write("readable/file", "read me");
     let readable = manager.dir().join("readable");

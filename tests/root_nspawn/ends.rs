@@ -1,7 +1,8 @@
 //! How jobs in containers end, and what is left then.
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Manager, SOON, Signal, bash, on_managers, or_skip, wait_for, with,
+    CommandExt as _, Kind, Manager, SOON, Signal, bash, ended_within, on_managers, or_skip,
+    wait_for, with,
 };
 use serde_json::json;
 
@@ -12,15 +13,23 @@ on_managers!(a_job_that_is_asked_twice_to_end_still_cleans_up on system_252, sys
 on_managers!(processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own on system_252, system_262);
 on_managers!(a_runner_in_a_container_that_is_killed_is_followed_by_another on system_252, system_257, system_262);
 on_managers!(a_cancel_at_any_moment_of_the_start_leaves_nothing on system_252, system_262);
+on_managers!(a_stop_at_any_moment_of_the_start_ends_the_job on system_252, system_257, system_262);
 on_managers!(a_container_that_does_not_start_is_the_reason on system_252, system_257, system_262);
+
+/// Returns the mounts and processes of this manager's containers, in all namespaces, and the files
+/// of systemd-nspawn on the host.
+fn left(manager: &Manager) -> String {
+    let state = manager.state_dir().display().to_string();
+    let look = "cat /proc/[0-9]*/mountinfo 2>/dev/null | cut -d' ' -f5 | grep \"^$1/.*/roots/\"
+        pgrep -af \"[s]ystemd-nspawn --quiet.*$1/\"
+        find /run/systemd/nspawn -name \"boxed-*\" 2>/dev/null; true";
+    manager.command(&["sh", "-c", look, "look", &state]).ok()
+}
 
 /// Panics unless nothing of a container is left where the manager is.
 fn nothing_is_left(manager: &Manager) {
     wait_for(SOON, "the containers to be gone", || {
-        let look = "cut -d' ' -f5 /proc/self/mountinfo | grep /roots/; pgrep -f '[s]ystemd-nspawn --quiet'; true";
-        let found = manager.command(&["sh", "-c", look]).ok();
-        // On the host, those of other machines are seen as well.
-        (manager.machine().is_none() || found.trim().is_empty()).then_some(())
+        left(manager).is_empty().then_some(())
     });
 }
 
@@ -30,6 +39,7 @@ fn nothing_stays_however_the_job_ends(manager: &Manager) {
         let plan = plan(manager, json!({}), jobs).expect("it is a machine");
         let run = manager.start(&plan, &NONE);
         run.wait_for_file("j", "here");
+        assert_ne!(left(manager), "", "the container runs");
         run
     };
     or_skip!(manager.image());
@@ -109,9 +119,9 @@ fn a_job_that_is_asked_twice_to_end_still_cleans_up(manager: &Manager) {
 }
 
 fn processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own(manager: &Manager) {
-    // Only what a cancel leaves is killed before the next step.
+    // Before the next step, the runner kills only the processes that a cancel leaves.
     let script = "mkdir /sys/fs/cgroup/own; setsid sh -c 'echo $$ >/sys/fs/cgroup/own/cgroup.procs; trap \"\" INT TERM; touch /var/tmp/there; while :; do sleep 1; done' & 
-        until [ -e /var/tmp/there ]; do sleep 0.1; done; touch here; sleep 1000";
+        until [ -e /var/tmp/there ]; do sleep 0.1; done; echo began=yes; sleep 1000";
     let mut job = with(bash(script), json!({}));
     job["steps"][0]["timeout"] = json!(5);
     job["steps"][0]["continueOnError"] = json!(true);
@@ -122,6 +132,7 @@ fn processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own(manager: &
         .push(look);
     let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
     let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.value("j", "began"), "yes");
     assert_eq!(finished.value("j", "left"), "0");
 }
 
@@ -154,6 +165,38 @@ fn a_cancel_at_any_moment_of_the_start_leaves_nothing(manager: &Manager) {
         );
         nothing_is_left(manager);
     }
+}
+
+/// The kernel drops a signal for the first process of a container that does not catch it yet.
+fn a_stop_at_any_moment_of_the_start_ends_the_job(manager: &Manager) {
+    let names: Vec<_> = (0..12).map(|number| format!("j{number:02}")).collect();
+    let mut jobs = serde_json::Map::new();
+    for (number, name) in names.iter().enumerate() {
+        let needs: Vec<_> = number.checked_sub(1).map(|last| &names[last]).into_iter().collect();
+        let one_by_one = json!({ "needs": needs, "condition": "always()" });
+        jobs.insert(name.clone(), with(bash("sleep 1000"), one_by_one));
+    }
+    let plan = or_skip!(plan(manager, json!({}), jobs.into()));
+    let run = manager.start(&plan, &NONE);
+    // The n-th job is asked to end n hundredths of a second after its control group is made.
+    let stop = "run=$1; shift; delay=0
+        for job; do
+            unit=nixactions-$run-$job.service
+            until [ -e /sys/fs/cgroup/nixactions.slice/*/$unit ]; do sleep 0.002; done
+            sleep $(printf 0.%03d $delay); timeout 20 systemctl stop $unit || exit 1; delay=$((delay + 10))
+        done";
+    let mut argv = vec!["sh", "-c", stop, "stop", run.id()];
+    argv.extend(names.iter().map(String::as_str));
+    let mut stop = manager.command(&argv).spawn().expect("sh starts");
+    let status = ended_within(&mut stop, 4 * SOON).expect("the stops end");
+    assert!(status.success(), "a stop was lost");
+    let finished = run.end();
+    for name in &names {
+        assert_eq!(finished.verdict(name), "failure/failure", "{name}");
+        let reason = finished.reason(name);
+        assert!(!reason.contains("root file system"), "{name}: {reason}");
+    }
+    nothing_is_left(manager);
 }
 
 /// A program that stands for a systemd-nspawn that fails.

@@ -13,7 +13,7 @@ on_managers!(a_job_in_a_container_lives_as_on_the_host on embedded, embedded_262
 on_managers!(a_job_in_a_container_sees_nothing_of_the_host on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(root_in_a_container_is_nobody_on_the_host on embedded, system_252, system_257, system_262);
 on_managers!(packages_are_installed_as_root on system_252, system_257, system_262);
-on_managers!(what_is_bound_is_there on embedded, system_252, system_262);
+on_managers!(bound_files_are_visible on embedded, system_252, system_262);
 on_managers!(a_large_source_is_mounted_in_a_container on system_252, system_262);
 on_managers!(a_container_that_cannot_run_is_refused on system_252, system_262);
 on_managers!(a_users_manager_refuses_containers on user_262);
@@ -224,7 +224,7 @@ fn packages_are_installed_as_root(manager: &Manager) {
     assert_eq!(finished.value("j", "other"), "thing");
 }
 
-fn what_is_bound_is_there(manager: &Manager) {
+fn bound_files_are_visible(manager: &Manager) {
     let open = manager.open_directory("open");
     manager.write("readable/file", "read me");
     let readable = manager.dir().join("readable");

@@ -170,9 +170,9 @@ pub const SECRETS_CREDENTIAL: &str = "nixactions.env";
 /// a colon between them.
 pub const CONTAINER_USER: &str = "NIXACTIONS_CONTAINER_USER";
 /// The name of the host's /proc in the directory that the runner of a container is given.
-pub const GIVEN_PROC: &str = "proc";
+pub const HANDED_PROC: &str = "proc";
 /// The name of the locks of running jobs there.
-pub const GIVEN_SLOTS: &str = "slots";
+pub const HANDED_SLOTS: &str = "slots";
 
 /// An artifact that a job restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,8 +330,8 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_pids: bool,
     /// Whether the runner is the first process of a container, with user ids of its own. Its
-    /// standard input is then a directory with [`GIVEN_PROC`] and, if it takes locks,
-    /// [`GIVEN_SLOTS`].
+    /// standard input is then a directory with [`HANDED_PROC`] and, if it takes locks,
+    /// [`HANDED_SLOTS`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_container: bool,
     /// Whether a filter of system calls keeps the job's processes from setting limits of other

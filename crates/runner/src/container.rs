@@ -1,5 +1,5 @@
-//! The first process of a container: it takes over what it is given of the host, and becomes the
-//! job's user.
+//! The first process of a container: it takes over its view of the host, and becomes the job's
+//! user.
 
 use std::{
     env,
@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use super::port;
-use crate::spec::{CONTAINER_USER, GIVEN_PROC, GIVEN_SLOTS};
+use crate::spec::{CONTAINER_USER, HANDED_PROC, HANDED_SLOTS};
 
 /// A container, as its first process knows it.
 #[derive(Debug)]
@@ -35,22 +35,20 @@ impl Container {
     /// # Errors
     /// Fails with the system's reason.
     pub(super) fn enter() -> io::Result<Self> {
-        let given = io::stdin().as_fd().try_clone_to_owned()?;
+        let handed = io::stdin().as_fd().try_clone_to_owned()?;
         let open = |name: &str| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            openat(&given, name, flags, Mode::empty()).map_err(io::Error::from)
+            openat(&handed, name, flags, Mode::empty()).map_err(io::Error::from)
         };
-        let proc = open(GIVEN_PROC)?;
-        match open(GIVEN_SLOTS) {
+        let proc = open(HANDED_PROC)?;
+        match open(HANDED_SLOTS) {
             Ok(slots) => dup2_stdin(slots)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 dup2_stdin(File::open("/dev/null")?)?;
             }
             Err(error) => return Err(error),
         }
-        if let Ok(user) = env::var(CONTAINER_USER) {
-            become_user(&user)?;
-        }
+        become_user(user_of(env::var(CONTAINER_USER).ok().as_deref())?)?;
         Ok(Self { proc })
     }
 
@@ -63,13 +61,24 @@ impl Container {
     }
 }
 
-/// Becomes a user, given by its number and that of its group.
-fn become_user(text: &str) -> io::Result<()> {
-    let ids = text.split_once(':').and_then(|(user, group)| {
-        let ids = (user.parse().ok()?, group.parse().ok()?);
-        Some((Uid::from_raw(ids.0), Gid::from_raw(ids.1)))
+/// Returns the user and the group that a variable names by their numbers. Without it, the runner
+/// would stay root.
+fn user_of(variable: Option<&str>) -> io::Result<(Uid, Gid)> {
+    let ids = variable.and_then(|text| {
+        let (user, group) = text.split_once(':')?;
+        Some((user.parse().ok()?, group.parse().ok()?))
     });
-    let (user, group) = ids.ok_or(io::ErrorKind::InvalidInput)?;
+    let (user, group) = ids.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`${CONTAINER_USER}` does not name the job's user"),
+        )
+    })?;
+    Ok((Uid::from_raw(user), Gid::from_raw(group)))
+}
+
+/// Becomes a user, with no other group than this one.
+fn become_user((user, group): (Uid, Gid)) -> io::Result<()> {
     setgroups(&[])?;
     setresgid(group, group, group)?;
     setresuid(user, user, user)?;
@@ -90,7 +99,17 @@ fn id_outside(map: &str, inside: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::id_outside;
+    use super::*;
+
+    #[test]
+    fn a_runner_without_a_user_does_not_stay_root() {
+        let ids = (Uid::from_raw(999), Gid::from_raw(998));
+        assert_eq!(user_of(Some("999:998")).unwrap(), ids);
+        assert!(user_of(None).is_err());
+        for bad in ["", "999", "999:", ":998", "a:b", "-1:0"] {
+            assert!(user_of(Some(bad)).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn ids_of_a_container_are_others_outside() {

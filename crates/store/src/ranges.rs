@@ -108,7 +108,7 @@ impl JobRanges {
     }
 
     /// Returns whether this user claims a range.
-    pub fn has(user: &str) -> bool {
+    pub fn is_range_user(user: &str) -> bool {
         id_in_name(user).is_some_and(|id| IDS.contains(&id))
     }
 

@@ -29,10 +29,11 @@ use std::{
 
 use nix::{
     mount::{MsFlags, mount},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
     sys::{
-        signal::{SigSet, Signal, kill},
-        signalfd::SignalFd,
+        signal::{SigSet, Signal, kill, raise},
+        signalfd::{SfdFlags, SignalFd},
     },
     unistd::Pid,
 };
@@ -46,13 +47,15 @@ use crate::{
     programs,
     store::RANGE_IDS,
     unit::{
-        CONTAINER_USER, GIVEN_PROC, GIVEN_SLOTS, JobPaths, NSPAWN, NspawnSpec, RootPaths, RootSpec,
-        RunPaths, escaped,
+        CONTAINER_USER, HANDED_PROC, HANDED_SLOTS, JobPaths, NSPAWN, NspawnSpec, RootPaths,
+        RootSpec, RunPaths, escaped,
     },
 };
 
 /// The variable with the directory of a unit's credentials (systemd.exec(5)).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The time, in milliseconds, after which a signal is sent again.
+const ASK_AGAIN: u8 = 100;
 /// The number that a shell adds to the signal that ended a program.
 const EXIT_SIGNAL: i32 = 128;
 /// The lines of systemd-nspawn that are kept as its reason.
@@ -114,22 +117,27 @@ fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
     command
         .arg("--")
         .args(&nspawn.command)
-        .stdin(given(paths, &spec)?)
+        .stdin(handed(paths, &spec)?)
         .stderr(Stdio::piped());
+    let has_begun =
+        || fs::metadata(JobPaths::at(spec.job.clone()).events()).is_ok_and(|meta| meta.len() > 0);
     let mut child = command.spawn().at("start systemd-nspawn")?;
     // Not before the start: systemd-nspawn would inherit the mask. A signal that comes before this
     // ends the unit, as it ends a runner that has not begun.
     let signals = handled();
     signals.thread_block().at("block signals")?;
     let lines = child.stderr.take().map(keep_lines);
-    let status = wait(&mut child, &signals).at("wait for systemd-nspawn")?;
+    let (status, asked) = wait(&mut child, &signals, has_begun).at("wait for systemd-nspawn")?;
     let lines = lines
         .and_then(|lines| lines.join().ok())
         .unwrap_or_default();
-    let has_begun =
-        fs::metadata(JobPaths::at(spec.job.clone()).events()).is_ok_and(|meta| meta.len() > 0);
-    if status.success() || has_begun {
+    if status.success() || has_begun() {
         return Ok(exit_status(status));
+    }
+    if let Some(signal) = asked {
+        // It ends the unit as it would have before the start of systemd-nspawn.
+        let ended = signals.thread_unblock().and_then(|()| raise(signal));
+        return ended.map(|()| exit_status(status)).at("end by a signal");
     }
     let why = match lines.len() {
         0 => status.to_string(),
@@ -220,11 +228,11 @@ fn give_credentials(
 }
 
 /// Returns the directory with what a runner needs of the host.
-fn given(paths: &RootPaths, spec: &RootSpec) -> Result<File, OverlayError> {
+fn handed(paths: &RootPaths, spec: &RootSpec) -> Result<File, OverlayError> {
     let action = "give the runner its descriptors";
-    let given = place(paths, "given", 0o555)?;
+    let handed = place(paths, "handed", 0o555)?;
     let put = |view: OwnedFd, name: &str| {
-        let place = given.join(name);
+        let place = handed.join(name);
         fs::create_dir(&place)?;
         Ok::<_, io::Error>(move_mount(
             view,
@@ -236,19 +244,23 @@ fn given(paths: &RootPaths, spec: &RootSpec) -> Result<File, OverlayError> {
     };
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let proc = open_tree(CWD, "/proc", clone).at(action)?;
-    put(proc, GIVEN_PROC).at(action)?;
+    put(proc, HANDED_PROC).at(action)?;
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     if input.at(action)?.metadata().is_ok_and(|meta| meta.is_dir()) {
         // systemd opened the directory in another mount namespace, whose mounts cannot be cloned.
         let run = spec.job.ancestors().nth(2).unwrap_or(Path::new("/"));
         let slots = RunPaths::new(run.to_owned()).slots();
-        put(open_tree(CWD, slots.path(), clone).at(action)?, GIVEN_SLOTS).at(action)?;
+        put(
+            open_tree(CWD, slots.path(), clone).at(action)?,
+            HANDED_SLOTS,
+        )
+        .at(action)?;
     }
-    File::open(&given).at(action)
+    File::open(&handed).at(action)
 }
 
-/// Hands on what systemd-nspawn says, and keeps the last lines. It says nothing unless something
-/// fails; the runner does so too.
+/// Hands on the messages of systemd-nspawn, and keeps the last lines. systemd-nspawn and the runner
+/// write messages only where something fails.
 fn keep_lines(from: ChildStderr) -> JoinHandle<Vec<String>> {
     thread::spawn(move || {
         let mut kept = VecDeque::new();
@@ -278,26 +290,50 @@ fn handled() -> SigSet {
         .collect()
 }
 
-/// Waits for the end of systemd-nspawn, and hands on the signals that ask the job to end.
-fn wait(child: &mut Child, handled: &SigSet) -> io::Result<ExitStatus> {
-    let signals = SignalFd::new(handled)?;
+/// Waits for the end of systemd-nspawn, and hands on the signals that ask the job to end. The
+/// kernel drops a signal for the first process of a container that does not catch it yet. So the
+/// last one is sent again until the runner has begun: it catches signals before that. Returns that
+/// signal as well.
+fn wait(
+    child: &mut Child,
+    handled: &SigSet,
+    has_begun: impl Fn() -> bool,
+) -> io::Result<(ExitStatus, Option<Signal>)> {
+    let signals = SignalFd::with_flags(handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let nspawn = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let mut asked = None;
+    let mut is_due = false;
+    let mut was_there = false;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            return Ok((status, asked));
         }
-        let Some(come) = signals.read_signal()? else {
-            continue;
-        };
-        let signal = i32::try_from(come.ssi_signo)
-            .ok()
-            .and_then(|number| Signal::try_from(number).ok());
-        if let Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) = signal {
-            let nspawn = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        if let Some(signal) = asked.filter(|_| is_due) {
+            // Asked before the signal is sent, which then reaches a runner that catches it.
+            is_due = !has_begun();
+            let first = first_process(nspawn);
+            was_there |= first.is_some();
             // Without a first process, there is nothing that could clean up.
-            let asked = first_process(nspawn).unwrap_or(nspawn);
+            let reached = first.or((!was_there).then_some(nspawn));
             for signal in [signal, Signal::SIGCONT] {
                 // It may have ended meanwhile.
-                let _ = kill(asked, signal);
+                reached.into_iter().for_each(|pid| _ = kill(pid, signal));
+            }
+        }
+        let timeout = if is_due {
+            PollTimeout::from(ASK_AGAIN)
+        } else {
+            PollTimeout::NONE
+        };
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        // An interrupted poll is followed by a look at everything all the same.
+        let _ = poll(&mut fds, timeout);
+        while let Some(come) = signals.read_signal()? {
+            let signal = i32::try_from(come.ssi_signo)
+                .ok()
+                .and_then(|number| Signal::try_from(number).ok());
+            if let Some(Signal::SIGTERM | Signal::SIGINT) = signal {
+                (asked, is_due) = (signal, true);
             }
         }
     }

@@ -503,7 +503,8 @@ impl Filled {
 }
 
 /// Opens a file or directory of the host. A link that another user than root may change may only
-/// lead to files of that user. What is opened is what was checked.
+/// lead to files of that user. The descriptor that this returns was checked, so no other file can
+/// take its place.
 fn open_source(source: &Path) -> io::Result<OwnedFd> {
     let found = look_up(source)?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;

@@ -232,7 +232,7 @@ impl<'a> Users<'a> {
 
     /// Notes that the job of a user has ended.
     pub fn release(&mut self, user: String) {
-        if JobRanges::has(&user) {
+        if JobRanges::is_range_user(&user) {
             self.ranges().release(user);
         } else if let Some(users) = self.pool.get_mut().and_then(Option::as_mut) {
             users.release(user);

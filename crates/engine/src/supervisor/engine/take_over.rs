@@ -164,7 +164,11 @@ impl Engine<'_> {
         self.jobs.is_ready(self.context.graph, ix)
     }
 
-    pub(super) fn is_blocked(&self, ix: JobIx) -> bool {
-        self.jobs.why_blocked(self.context.graph, ix).is_some()
+    /// Returns whether the needs of a job keep it from running. A job that runs whatever its needs
+    /// do (`always()`) is never blocked.
+    fn is_blocked(&self, ix: JobIx) -> bool {
+        let condition = self.context.job(ix).1.condition.as_deref();
+        Condition::parse(condition).implies_success()
+            && self.jobs.why_blocked(self.context.graph, ix).is_some()
     }
 }
