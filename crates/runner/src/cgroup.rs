@@ -145,8 +145,7 @@ impl Cgroup {
 fn processes(cgroup: &Path, all: &mut Vec<i32>) -> io::Result<()> {
     let text = read(&cgroup.join("cgroup.procs"))?;
     all.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-    // A directory of cgroups has a link for each one below.
-    if fs::metadata(cgroup)?.nlink() > 2 {
+    if may_have_some_below(fs::metadata(cgroup)?.nlink()) {
         for entry in fs::read_dir(cgroup)?.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 // It may have been removed meanwhile, or list only threads.
@@ -155,6 +154,13 @@ fn processes(cgroup: &Path, all: &mut Vec<i32>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns whether a directory with this number of links may have directories in it. In a cgroup2
+/// file system, it has one link for each beside its own two (measured on Linux 6.18). A file system
+/// that does not count them has one link for all, as btrfs and overlayfs have.
+fn may_have_some_below(links: u64) -> bool {
+    links != 2
 }
 
 /// Reads a file of the kernel, which does not report its length. Without a buffer of sufficient
@@ -183,6 +189,13 @@ mod tests {
             oom_kills: 0,
         };
         assert_eq!(cgroup.others(), HashSet::from([20, 30]));
+    }
+
+    #[test]
+    fn directories_are_looked_for_where_links_do_not_tell_their_number() {
+        assert!(!may_have_some_below(2));
+        assert!(may_have_some_below(3));
+        assert!(may_have_some_below(1), "it does not count them");
     }
 
     #[test]
