@@ -13,6 +13,7 @@ use nixactions_harness::{
 use serde_json::{Value, json};
 
 on_managers!(each_file_system_is_a_root on embedded, embedded_262, system_252, system_257, system_262);
+on_managers!(a_disk_image_needs_no_more_devices_than_the_plan_allows on system_252, system_257, system_262);
 on_managers!(an_image_of_a_disk_that_was_in_use_is_a_root on embedded, system_252, system_262);
 on_managers!(a_loop_device_goes_with_its_job on embedded, system_252, system_257, system_262);
 on_managers!(a_disk_image_that_cannot_be_mounted_is_the_reason on embedded, system_252, system_262);
@@ -79,6 +80,16 @@ fn each_file_system_is_a_root(manager: &Manager) {
             finished.leaves_nothing(manager);
         }
     }
+}
+
+fn a_disk_image_needs_no_more_devices_than_the_plan_allows(manager: &Manager) {
+    let path = or_skip!(disk(manager, "squashfs"));
+    let properties = json!({ "DevicePolicy": "closed" });
+    let executor = json!({ "type": "nspawn", "root": path, "properties": properties });
+    let finished = manager
+        .run(&plan(executor, bash("cat /etc/mark")), &NONE)
+        .exits(0);
+    assert_eq!(finished.lines("j"), ["of-image"]);
 }
 
 /// Its journal has not been replayed, and nothing may write to the image.

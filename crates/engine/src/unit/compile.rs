@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    JobPaths, ManagerKind, Placement, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit,
-    UnitName, Value, WorkspaceHook, hooks, matrix, nspawn, sandbox, start_timeout,
+    JobPaths, Placement, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
+    WorkspaceHook, hooks, matrix, parts, sandbox, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
@@ -40,9 +40,6 @@ const OOM_SCORE: i32 = 500;
 /// 1, the pipe gets nothing either, and no core file fits (core(5)).
 pub(super) const CORE_NONE: u64 = 1;
 
-/// The first systemd with `ProtectControlGroups=strict`.
-const OWN_CGROUPS: u32 = 258;
-
 /// The features of a manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
@@ -63,7 +60,9 @@ impl Features {
 }
 
 /// The unit that loads the module of loop devices. systemd makes no rule for devices whose driver
-/// the kernel does not have yet (`DeviceAllow=`, systemd.resource-control(5)).
+/// the kernel does not have yet (`DeviceAllow=`, systemd.resource-control(5)). The unit ends at
+/// once, so each unit that wants it would load the module again: a wave wants it, and the jobs are
+/// only ordered after it.
 const LOOP_MODULE: &str = "modprobe@loop.service";
 
 /// The units of one call to `StartTransientUnit`.
@@ -189,6 +188,9 @@ pub fn wave(
         names.push(unit.name.to_string());
         aux.push(unit);
     }
+    let mut wanted = names.clone();
+    let any_disk = jobs.iter().any(|ix| has_disk(context, *ix));
+    wanted.extend(any_disk.then(|| LOOP_MODULE.to_owned()));
     let main = TransientUnit {
         name: UnitName::wave(&run.run, number),
         properties: vec![
@@ -206,11 +208,17 @@ pub fn wave(
             ),
             documentation(),
             ("CollectMode", Value::Str("inactive-or-failed".into())),
-            ("Wants", Value::StrList(names.clone())),
+            ("Wants", Value::StrList(wanted)),
             ("After", Value::StrList(names)),
         ],
     };
     Wave { main, aux }
+}
+
+/// Returns whether the root file system of a job is a disk image.
+pub(super) fn has_disk(context: &Context<'_>, ix: JobIx) -> bool {
+    let executor = context.job(ix).1.executor.as_ref();
+    executor.is_some_and(|executor| context.run.disks.contains_key(executor))
 }
 
 fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
@@ -331,7 +339,7 @@ fn job_unit(
     let (name, job) = context.job(ix);
     let paths = RunPaths::new(run.directory.clone());
     let own = paths.job(name);
-    let view = view(context, ix);
+    let parts = parts::parts(context, ix, user);
     let unit_names = |jobs: &mut dyn Iterator<Item = JobIx>| -> Vec<String> {
         jobs.map(|need| UnitName::job(&run.run, context.graph.name(need)).to_string())
             .collect()
@@ -359,13 +367,9 @@ fn job_unit(
         pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error
     };
     let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
-    let place = context.placement(job);
-    let root = paths.root(name);
     // Before systemd 258, a job waits for its slot while it starts, and asks systemd for more time.
-    // Under a user's manager and in a container it cannot ask, since the notify socket is hidden.
-    let is_hidden = run.manager == ManagerKind::User
-        || place.nspawn().is_some() && matrix::waits_for_slots(context, job);
-    let is_unreachable = !context.features.concurrency && is_hidden;
+    // Under a user's manager and in a container it cannot ask.
+    let is_unreachable = !context.features.concurrency && parts.hides_notify;
     let timeout = context
         .job_timeout(job)
         .filter(|_| !is_unreachable)
@@ -375,13 +379,7 @@ fn job_unit(
         own_slice
             .unwrap_or_else(|| UnitName::run_slice(&run.run))
             .to_string(),
-        match place.nspawn() {
-            Some(_) => nspawn::command(run, root.path(), user),
-            None => vec![
-                view.runner.display().to_string(),
-                view.own.display().to_string(),
-            ],
-        },
+        parts.command,
         timeout,
         log_fields(run, Some(name)),
         &own,
@@ -390,14 +388,7 @@ fn job_unit(
     let setup = hooks::executor_of(context, ix)
         .map(|executor| UnitName::hook(&run.run, executor, WorkspaceHook::Setup).to_string());
     after.extend(setup.clone());
-    let is_disk = job
-        .executor
-        .as_ref()
-        .is_some_and(|executor| run.disks.contains_key(executor));
-    if is_disk {
-        after.push(LOOP_MODULE.to_owned());
-        properties.push(("Wants", Value::StrList(vec![LOOP_MODULE.to_owned()])));
-    }
+    after.extend(has_disk(context, ix).then(|| LOOP_MODULE.to_owned()));
     properties.extend(secrets(context, Some(job)));
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
@@ -418,51 +409,10 @@ fn job_unit(
         // By default, systemd stops a unit after the kernel killed one of its processes for memory.
         properties.push(("OOMPolicy", Value::Str("continue".into())));
     }
-    let mounts = match &place {
-        Placement::Root(_) => Some((MOUNT_ROOT_COMMAND, root.path())),
-        // The command that runs the container mounts for it.
-        Placement::Nspawn(_) => None,
-        Placement::Host(_) | Placement::Hooks(_) => place
-            .mounts_source(run)
-            .then_some((MOUNT_COMMAND, own.path())),
-    };
-    if let Some((command, directory)) = mounts {
-        // The command has full privileges, but sees the job's file system until it enters systemd's
-        // mount namespace. There the job's directory has its path on the host.
-        let argv = [
-            view.program.display().to_string(),
-            command.to_owned(),
-            directory.display().to_string(),
-        ];
-        properties.push(("ExecStartPreEx", Value::ExecPrivileged(argv.into())));
-    }
+    let mounts = parts.mounts;
+    properties.extend(mounts.map(|argv| ("ExecStartPreEx", Value::ExecPrivileged(argv))));
     properties.extend(setup.map(|setup| ("Requisite", Value::StrList(vec![setup]))));
-    if let Some(extra) = place.properties() {
-        let needs = sandbox::Needs {
-            user,
-            program: mounts.is_some(),
-            root: place.root().map(|settings| (settings, root.tree())),
-            own_pids: place.has_own_pids(context, job),
-            own_cgroups: context.features.version >= OWN_CGROUPS,
-            artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
-            notify: !context.features.concurrency,
-            is_disk,
-        };
-        properties.extend(if place.nspawn().is_some() {
-            nspawn::properties()
-        } else {
-            let readable = readable(context, ix);
-            sandbox::properties(run, place.sandbox(), (name, &own), &readable, &needs)
-        });
-        let version = context.features.version;
-        for extra in [extra, &job.properties] {
-            if place.nspawn().is_some() {
-                sandbox::extend(&mut properties, &nspawn::of_unit(extra), version);
-            } else {
-                sandbox::extend(&mut properties, extra, version);
-            }
-        }
-    }
+    properties.extend(parts.properties);
     TransientUnit {
         name: UnitName::job(&run.run, name),
         properties,

@@ -5,6 +5,7 @@ mod file;
 mod hooks;
 mod matrix;
 mod nspawn;
+mod parts;
 mod placement;
 mod sandbox;
 mod spec;

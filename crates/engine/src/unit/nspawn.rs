@@ -8,12 +8,13 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{
     Context, NSPAWN_COMMAND, RunPaths, RunSpec, Value,
     compile::{CORE_NONE, readable, secrets, view},
     placement::Nspawn,
-    sandbox::LOG,
+    sandbox::{self, LOG},
 };
 use crate::{
     graph::JobIx,
@@ -22,8 +23,10 @@ use crate::{
 
 /// The name of systemd's program.
 pub const NSPAWN: &str = "systemd-nspawn";
-/// The longest name of a machine, in bytes (gethostname(2)).
-const MACHINE_MAX: usize = 64;
+/// The longest name of a container and of a host, in bytes (gethostname(2)).
+const NAME_MAX: usize = 64;
+/// The bytes of a digest in the name of a container.
+const DIGEST_BYTES: usize = 8;
 /// The capabilities of a container beside those of its executor: what the programs of a
 /// distribution need to install packages and to change users. They count in the container's user
 /// namespace.
@@ -87,6 +90,15 @@ pub(super) fn properties() -> Vec<(&'static str, Value)> {
     vec![("Delegate", Value::Bool(true))]
 }
 
+/// Returns the property for the loop devices of a disk image. `None` where the unit may use all
+/// devices, as it may unless the plan restricts them: the property would be a restriction itself.
+pub(super) fn loop_devices(of_plan: &[&Env]) -> Option<(&'static str, Value)> {
+    let of_plan = super::merged(of_plan);
+    let is_set = |name: &str, unset: &str| of_plan.get(name).is_some_and(|text| text != unset);
+    let is_restricted = is_set("DevicePolicy", "auto") || is_set("DeviceAllow", "");
+    is_restricted.then(sandbox::loop_devices)
+}
+
 /// Returns the command of a container's unit. `user` is the user that was made for the job, or the
 /// user that claims its range of ids.
 pub(super) fn command(run: &RunSpec, root: &Path, user: Option<&str>) -> Vec<String> {
@@ -125,8 +137,10 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
     .into();
     let directory = paths.root(name).tree();
     arguments.push(format!("--directory={}", directory.display()));
-    let machine = machine(run.run.as_str(), name.as_str(), ix);
+    let host_name = host_name(run.run.as_str(), name.as_str(), ix);
+    let machine = machine(own.path(), &host_name);
     arguments.push(format!("--machine={machine}"));
+    arguments.push(format!("--hostname={host_name}"));
     match container.network {
         Network::Host => {}
         Network::Private => arguments.push("--private-network".to_owned()),
@@ -209,17 +223,31 @@ pub fn escaped(path: &Path) -> String {
         .replace(':', "\\:")
 }
 
-/// Returns the name of a job's container, which is also its host name (hostname(7)). The names of
-/// its network interfaces are made from it.
-fn machine(run: &str, job: &str, ix: JobIx) -> String {
+/// Returns the host name in a job's container (hostname(7)).
+fn host_name(run: &str, job: &str, ix: JobIx) -> String {
     let text = format!("{run}-{job}");
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let mut name = words.join("-");
     // Jobs whose names are alike still have names of their own.
     let number = format!("-{}", ix.index());
-    name.truncate(MACHINE_MAX - number.len());
+    name.truncate(NAME_MAX - number.len());
     format!("{}{number}", name.trim_end_matches('-'))
+}
+
+/// Returns the name of a job's container, which no other container on the machine has: a digest of
+/// the job's directory, then as much of the host name as fits. The digest comes first, since
+/// systemd-nspawn names a network interface by the first 8 characters of the container's name and
+/// 24 bits of a hash of it, or by the first 12 characters (systemd.net-naming-scheme(7)).
+fn machine(directory: &Path, host_name: &str) -> String {
+    let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+    let digest: String = digest[..DIGEST_BYTES]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let mut name = format!("{digest}-{host_name}");
+    name.truncate(NAME_MAX);
+    name.trim_end_matches('-').to_owned()
 }
 
 #[cfg(test)]
@@ -234,11 +262,46 @@ mod tests {
         )
         .unwrap();
         let ix = graph.jobs().next().unwrap();
-        assert_eq!(machine("ci-1", "build", ix), "ci-1-build-0");
-        assert_eq!(machine("ci-1", "_", ix), "ci-1-0");
-        assert_eq!(machine("a.b-1", "a-b--c_", ix), "a-b-1-a-b-c-0");
-        let long = machine("ci-1", &"x-".repeat(60), ix);
-        assert!(long.len() <= MACHINE_MAX && long.ends_with("x-0"), "{long}");
+        assert_eq!(host_name("ci-1", "build", ix), "ci-1-build-0");
+        assert_eq!(host_name("ci-1", "_", ix), "ci-1-0");
+        assert_eq!(host_name("a.b-1", "a-b--c_", ix), "a-b-1-a-b-c-0");
+        let long = host_name("ci-1", &"x-".repeat(60), ix);
+        assert!(long.len() <= NAME_MAX && long.ends_with("x-0"), "{long}");
+    }
+
+    #[test]
+    fn containers_of_two_jobs_have_two_names_and_two_interfaces() {
+        let name = |path: &str| machine(Path::new(path), &"x".repeat(NAME_MAX));
+        let (one, other) = (name("/runs/ci-1/jobs/a"), name("/runs/ci-2/jobs/a"));
+        assert_ne!(one[..8], other[..8]);
+        assert!(one.len() == NAME_MAX && other.len() == NAME_MAX);
+        assert_eq!(name("/runs/ci-1/jobs/a"), one, "shell and engine agree");
+        let short = machine(Path::new("/a"), "ci-1-a-0");
+        assert!(short.ends_with("-ci-1-a-0") && short.len() == 25, "{short}");
+    }
+
+    #[test]
+    fn loop_devices_are_named_where_the_plan_restricts_devices() {
+        let env = |pairs: &[(&str, &str)]| -> Env {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect()
+        };
+        let is_named = |executor: &[(&str, &str)], job: &[(&str, &str)]| {
+            loop_devices(&[&env(executor), &env(job)]).is_some()
+        };
+        assert!(!is_named(&[], &[]));
+        assert!(is_named(&[("DevicePolicy", "closed")], &[]));
+        assert!(is_named(&[], &[("DeviceAllow", "/dev/kvm rw")]));
+        assert!(!is_named(
+            &[("DevicePolicy", "closed")],
+            &[("DevicePolicy", "auto")]
+        ));
+        assert!(!is_named(
+            &[("DeviceAllow", "/dev/kvm rw")],
+            &[("DeviceAllow", "")]
+        ));
     }
 
     #[test]

@@ -344,13 +344,7 @@ fn rooted(root: &Root<'_>, tree: &Path, is_disk: bool) -> Vec<(&'static str, Val
         // Otherwise /dev would be the host's.
         properties.push(flag("PrivateDevices"));
     }
-    if is_disk {
-        // The command that mounts it makes the nodes of loop devices. The job cannot do that.
-        // systemd reads the numbers of the second one off its path (loop(4)).
-        let loops = ["block-loop", "/dev/char/10:237"];
-        let loops = loops.map(|name| (name.to_owned(), "rwm".to_owned()));
-        properties.push(("DeviceAllow", Value::Pairs(loops.into())));
-    }
+    properties.extend(is_disk.then(loop_devices));
     if !root.container.network.is_host() {
         properties.push(flag("PrivateNetwork"));
     }
@@ -369,6 +363,15 @@ fn rooted(root: &Root<'_>, tree: &Path, is_disk: bool) -> Vec<(&'static str, Val
     properties.push(("CapabilityBoundingSet", Value::U64(mask)));
     properties.extend((mask != 0).then_some(("AmbientCapabilities", Value::U64(mask))));
     properties
+}
+
+/// Returns the property that lets the unit of a disk image use loop devices. The command that
+/// mounts the image makes their nodes. The job cannot do that.
+pub(super) fn loop_devices() -> (&'static str, Value) {
+    // systemd reads the numbers of the second one off its path (loop(4)).
+    let loops = ["block-loop", "/dev/char/10:237"];
+    let loops = loops.map(|name| (name.to_owned(), "rwm".to_owned()));
+    ("DeviceAllow", Value::Pairs(loops.into()))
 }
 
 /// Adds the plan's own properties. As in a unit file, a later setting replaces an earlier one, or

@@ -1,0 +1,104 @@
+//! The parts of a job's unit that its place decides: its main process, the command that mounts file
+//! systems before that, and its isolation. The rest of the compiler does not ask for the place.
+
+use super::{
+    Context, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RunPaths, Value,
+    compile::{has_disk, readable, view},
+    matrix, nspawn, sandbox,
+};
+use crate::graph::JobIx;
+
+/// The first systemd with `ProtectControlGroups=strict`.
+const OWN_CGROUPS: u32 = 258;
+
+/// The parts of a job's unit that its place decides.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// The command of the main process.
+    pub command: Vec<String>,
+    /// The command that runs before it, with full privileges.
+    pub mounts: Option<Vec<String>>,
+    /// Whether the notify socket is hidden from the job's runner.
+    pub hides_notify: bool,
+    /// The properties of the place, then those of the plan.
+    pub properties: Vec<(&'static str, Value)>,
+}
+
+/// Returns these parts for a job. `user` is the user that was made for it, or the user that claims
+/// the range of ids of its container.
+pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Parts {
+    let run = context.run;
+    let (name, job) = context.job(ix);
+    let paths = RunPaths::new(run.directory.clone());
+    let (own, root) = (paths.job(name), paths.root(name));
+    let view = view(context, ix);
+    let place = context.placement(job);
+    let is_of_user = run.manager == ManagerKind::User;
+    let runner = || {
+        vec![
+            view.runner.display().to_string(),
+            view.own.display().to_string(),
+        ]
+    };
+    // The command sees the job's file system until it enters systemd's mount namespace. There the
+    // job's directory has its path on the host.
+    let mounting = |command: &str, directory: &std::path::Path| {
+        let program = view.program.display().to_string();
+        vec![program, command.to_owned(), directory.display().to_string()]
+    };
+    let (command, mounts, hides_notify) = match &place {
+        Placement::Host(_) | Placement::Hooks(_) => {
+            let mounts = place
+                .mounts_source(run)
+                .then(|| mounting(MOUNT_COMMAND, own.path()));
+            (runner(), mounts, is_of_user)
+        }
+        Placement::Root(_) => {
+            let mounts = mounting(MOUNT_ROOT_COMMAND, root.path());
+            (runner(), Some(mounts), is_of_user)
+        }
+        // The command that runs the container mounts for it.
+        Placement::Nspawn(_) => {
+            let command = nspawn::command(run, root.path(), user);
+            (command, None, matrix::waits_for_slots(context, job))
+        }
+    };
+    let needs = || sandbox::Needs {
+        user,
+        program: mounts.is_some(),
+        root: place.root().map(|settings| (settings, root.tree())),
+        own_pids: place.has_own_pids(context, job),
+        own_cgroups: context.features.version >= OWN_CGROUPS,
+        artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
+        notify: !context.features.concurrency,
+        is_disk: has_disk(context, ix),
+    };
+    let of_plan = place.properties().map(|extra| [extra, &job.properties]);
+    let properties = match (&place, of_plan) {
+        (_, None) => Vec::new(),
+        (Placement::Nspawn(_), Some(of_plan)) => {
+            let mut properties = nspawn::properties();
+            for extra in of_plan {
+                let extra = nspawn::of_unit(extra);
+                sandbox::extend(&mut properties, &extra, context.features.version);
+            }
+            let is_disk = has_disk(context, ix);
+            properties.extend(is_disk.then(|| nspawn::loop_devices(&of_plan)).flatten());
+            properties
+        }
+        (_, Some(of_plan)) => {
+            let (level, readable) = (place.sandbox(), readable(context, ix));
+            let mut properties = sandbox::properties(run, level, (name, &own), &readable, &needs());
+            for extra in of_plan {
+                sandbox::extend(&mut properties, extra, context.features.version);
+            }
+            properties
+        }
+    };
+    Parts {
+        command,
+        mounts,
+        hides_notify,
+        properties,
+    }
+}
