@@ -93,7 +93,7 @@ pub use liveness::{Liveness, RunLock};
 #[cfg(feature = "runs")]
 pub use look_up::{LookUp, look_up};
 #[cfg(feature = "runs")]
-pub use ranges::{JobRanges, RANGE_IDS};
+pub use ranges::{JobRanges, RANGE_IDS, RANGE_LOCKS, RangeLock};
 pub use remove::{disk_usage, remove_tree};
 pub use result::{has_started, read_result};
 #[cfg(feature = "runs")]

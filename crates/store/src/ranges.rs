@@ -4,20 +4,40 @@
 //! The ranges are the last ones of those that systemd leaves to containers
 //! (<https://systemd.io/UIDS-GIDS/>). useradd(8) gives its ranges away from the first ones. The
 //! record of a user with the first id claims a range, so no two containers of any run have the same
-//! one. systemd-nspawn(1) sees the record as well, when it looks for a free range itself.
+//! one.
+//!
+//! Other programs take ranges too. systemd-nspawn(1) locks a file for a range, and then asks for
+//! the users with its first and its last id. A claim does the same: the record is written before
+//! the lock is tried, so one of the two finds the other. While a container runs, its main process
+//! holds the lock as well ([`RangeLock`]): a systemd-nspawn of a host that does not look users up
+//! through systemd finds no record.
+//!
+//! Some ranges belong to users of the host. SSSD's mapping of a directory's users gives a domain
+//! 200,000 ids in a row (sssd-ad(5)), which may lie here. Nobody lists them, and to ask for each of
+//! 65,536 ids takes seconds, so only the ids are asked for that systemd-nspawn asks for.
 //!
 //! Knows nothing of units.
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, File, OpenOptions},
+    io,
     ops::RangeInclusive,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    libc,
 };
 
 use super::{
     StoreError,
-    users::{RECORDS, Resting, claim, exist, file, foreign, id_in_name, user_name},
+    users::{
+        RECORDS, Resting, claim, exist, file, foreign, id_in_name, ids_in_use, remove, user_name,
+    },
 };
 
 /// The number of ids of a container.
@@ -29,8 +49,87 @@ const IDS: RangeInclusive<u32> = 0x6000_0000..=0x6FFF_FFFF;
 const RANGES: u32 = (*IDS.end() - *IDS.start()) / RANGE_IDS + 1;
 /// The files that give ranges of ids to users (subuid(5)).
 const SUBORDINATE: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+/// The offset of the last id of a range that systemd-nspawn(1) asks for. It leaves out the one that
+/// is -1 in 16 bits.
+const LAST: u32 = 0xFFFE;
+/// The number of ranges that are asked for at once.
+const ASKED: u32 = 8;
 /// The directory in which systemd-nspawn(1) locks a file for each range that it has chosen.
-const LOCKS: &str = "/run/systemd/nspawn-uid";
+pub const RANGE_LOCKS: &str = "/run/systemd/nspawn-uid";
+
+/// The lock of a range of ids, as systemd-nspawn(1) holds one: a lock of an open file description
+/// (fcntl_locking(2)). The file goes with it. A file without a lock is left by a process that was
+/// killed, and means nothing.
+#[derive(Debug)]
+pub struct RangeLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl RangeLock {
+    /// Locks the range with this first id. Returns `None` if another process has the lock.
+    ///
+    /// # Errors
+    /// Fails with the system's reason.
+    pub fn take(first: u32) -> io::Result<Option<Self>> {
+        Self::take_in(Path::new(RANGE_LOCKS), first)
+    }
+
+    fn take_in(directory: &Path, first: u32) -> io::Result<Option<Self>> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join(first.to_string());
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path)?;
+            if !lock(&file)? {
+                return Ok(None);
+            }
+            // The process that had the lock may have removed the file meanwhile.
+            if file.metadata()?.nlink() > 0 {
+                return Ok(Some(Self { path, _file: file }));
+            }
+        }
+    }
+}
+
+impl Drop for RangeLock {
+    fn drop(&mut self) {
+        // A file that is left means nothing.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Returns whether no process has the lock of the range with this first id.
+fn is_unlocked(directory: &Path, first: u32) -> io::Result<bool> {
+    let path = directory.join(first.to_string());
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => lock(&file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks a file. Returns `false` if another process has the lock.
+fn lock(file: &File) -> io::Result<bool> {
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// The ranges of ids of a run's containers.
 #[derive(Debug)]
@@ -42,6 +141,10 @@ pub struct JobRanges {
     foreign: BTreeSet<u32>,
     /// The ranges that the host gives to users.
     given: Vec<RangeInclusive<u32>>,
+    /// The first ids of the ranges whose users were asked for.
+    asked: BTreeSet<u32>,
+    /// The ids that a user or a group turned out to have.
+    found: BTreeSet<u32>,
     resting: Resting,
 }
 
@@ -65,6 +168,8 @@ impl JobRanges {
             home: home.to_owned(),
             foreign: foreign(),
             given: given.collect(),
+            asked: BTreeSet::new(),
+            found: BTreeSet::new(),
             resting: Resting::default(),
         }
     }
@@ -79,32 +184,54 @@ impl JobRanges {
             .map_err(|error| StoreError::io("create", Path::new(RECORDS), error))?;
         // The first free one: some versions of journald keep a journal for each range.
         for number in 0..RANGES {
-            let first = IDS.start() + number * RANGE_IDS;
-            let range = first..=first + (RANGE_IDS - 1);
-            if self.is_foreign(&range) {
+            let first = first_of(number);
+            let record = record_of(first);
+            if record.exists() || self.is_foreign(number, ids_of_others) {
                 continue;
             }
-            match claim(&self.run, &self.home, Path::new("/bin/sh"), first) {
+            match self.claim(first) {
                 Ok(true) => return Ok(user_name(first)),
                 Ok(false) => {}
-                Err(error) => {
-                    let path = file(&user_name(first), "user");
-                    return Err(StoreError::io("write", &path, error));
-                }
+                Err(error) => return Err(StoreError::io("write", &record, error)),
             }
         }
         let none = io::Error::other("all ranges of user ids are taken");
         Err(StoreError::io("claim ids in", Path::new(RECORDS), none))
     }
 
-    /// Returns whether the host may use an id of a range for something else.
-    fn is_foreign(&self, range: &RangeInclusive<u32>) -> bool {
+    /// Claims the range with this first id. Returns `false` if it is taken.
+    fn claim(&self, first: u32) -> io::Result<bool> {
+        if !claim(&self.run, &self.home, Path::new("/bin/sh"), first)? {
+            return Ok(false);
+        }
+        let is_free = is_unlocked(Path::new(RANGE_LOCKS), first);
+        if !matches!(is_free, Ok(true)) {
+            remove(&user_name(first));
+        }
+        is_free
+    }
+
+    /// Returns whether the host may use an id of a range for something else. `ask` tells which ids
+    /// a user or a group has.
+    fn is_foreign(&mut self, number: u32, ask: impl Fn(&[u32]) -> BTreeSet<u32>) -> bool {
+        let range = first_of(number)..=first_of(number) + (RANGE_IDS - 1);
         let is_given = |given: &RangeInclusive<u32>| {
             given.start() <= range.end() && range.start() <= given.end()
         };
-        self.foreign.range(range.clone()).next().is_some()
-            || self.given.iter().any(is_given)
-            || Path::new(LOCKS).join(range.start().to_string()).exists()
+        if self.given.iter().any(is_given) || self.foreign.range(range.clone()).next().is_some() {
+            return true;
+        }
+        if !self.asked.contains(range.start()) {
+            let next = (number..RANGES.min(number + ASKED)).map(first_of);
+            let next: Vec<_> = next.collect();
+            let ids: Vec<_> = next
+                .iter()
+                .flat_map(|first| [*first, first + LAST])
+                .collect();
+            self.found.extend(ask(&ids));
+            self.asked.extend(next);
+        }
+        self.found.range(range).next().is_some()
     }
 
     /// Returns whether this user claims a range.
@@ -116,6 +243,24 @@ impl JobRanges {
     pub fn release(&mut self, name: String) {
         self.resting.add(name);
     }
+}
+
+/// Returns the first id of a range.
+fn first_of(number: u32) -> u32 {
+    IDS.start() + number * RANGE_IDS
+}
+
+/// Returns the path of the record that claims the range with this first id.
+fn record_of(first: u32) -> PathBuf {
+    file(&user_name(first), "user")
+}
+
+/// Returns those of these ids that a user or a group has. The record of a container would be found
+/// as a user, too. The run that wrote it has asked for its range.
+fn ids_of_others(ids: &[u32]) -> BTreeSet<u32> {
+    let is_claimed = |id: &u32| record_of(id - id % RANGE_IDS).exists();
+    let ids: Vec<_> = ids.iter().copied().filter(|id| !is_claimed(id)).collect();
+    ids_in_use(&ids)
 }
 
 /// Returns the ranges in a file of subordinate ids.
@@ -130,6 +275,8 @@ fn subordinate(text: &str) -> Vec<RangeInclusive<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn ranges(foreign: &[u32], subordinate_ids: &str) -> JobRanges {
@@ -138,6 +285,8 @@ mod tests {
             home: PathBuf::new(),
             foreign: foreign.iter().copied().collect(),
             given: subordinate(subordinate_ids),
+            asked: BTreeSet::new(),
+            found: BTreeSet::new(),
             resting: Resting::default(),
         }
     }
@@ -150,11 +299,36 @@ mod tests {
 
     #[test]
     fn ranges_of_others_are_not_used() {
-        let range = |first: u32| first..=first + (RANGE_IDS - 1);
-        let found = ranges(&[0x6001_0005], "alice:1610743810:2\nbroken\nbob:5:0\n");
-        assert!(!found.is_foreign(&range(0x6000_0000)));
-        assert!(found.is_foreign(&range(0x6001_0000)), "an id of a user");
-        assert!(found.is_foreign(&range(0x6002_0000)), "subordinate ids");
-        assert!(!found.is_foreign(&range(0x6003_0000)));
+        let mut found = ranges(&[0x6001_0005], "alice:1610743810:2\nbroken\nbob:5:0\n");
+        let calls = Cell::new(0);
+        let ask = |ids: &[u32]| {
+            calls.set(calls.get() + 1);
+            let of_directory = [0x6004_FFFE];
+            ids.iter()
+                .copied()
+                .filter(|id| of_directory.contains(id))
+                .collect()
+        };
+        let mut is_foreign = |number: u32| found.is_foreign(number, ask);
+        assert!(!is_foreign(0));
+        assert!(is_foreign(1), "an id of a user");
+        assert!(is_foreign(2), "subordinate ids");
+        assert!(!is_foreign(3));
+        assert!(is_foreign(4), "the last id of a user of a directory");
+        assert_eq!(calls.get(), 1, "several ranges are asked for at once");
+    }
+
+    #[test]
+    fn a_range_is_locked_by_one_process() {
+        let place = tempfile::tempdir().unwrap();
+        let take = || RangeLock::take_in(place.path(), 5).unwrap();
+        let path = place.path().join("5");
+        fs::write(&path, "").unwrap();
+        let lock = take();
+        assert!(lock.is_some(), "a file without a lock means nothing");
+        assert!(take().is_none() && !is_unlocked(place.path(), 5).unwrap());
+        drop(lock);
+        assert!(!path.exists() && is_unlocked(place.path(), 5).unwrap());
+        assert!(take().is_some());
     }
 }

@@ -26,7 +26,7 @@ use std::{
 
 use nix::{
     fcntl::{Flock, FlockArg},
-    unistd::User,
+    unistd::{Group, User},
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,11 @@ use super::StoreError;
 pub const RECORDS: &str = "/run/userdb";
 /// The directory in which systemd locks a file for each id that a unit has.
 pub const LOCKS: &str = "/run/systemd/dynamic-uid";
+
+/// The lists of the host's users and groups.
+const FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
+/// The directories of records of the host's users and groups (nss-systemd(8)).
+const RECORDS_OF_OTHERS: [&str; 3] = ["/etc/userdb", "/run/host/userdb", "/usr/lib/userdb"];
 
 /// systemd's range for dynamic users.
 const IDS: RangeInclusive<u32> = 61184..=65519;
@@ -218,17 +223,35 @@ pub(super) fn id_in_name(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.parse().ok()
 }
 
-/// Returns the ids of the host's own users and groups.
+/// Returns the ids of the host's own users and groups: those in files. The records of jobs' users
+/// are not among them.
 pub(super) fn foreign() -> BTreeSet<u32> {
-    let ids = |file: &str| {
+    let in_file = |file: &&str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         text.lines()
             .filter_map(|line| line.split(':').nth(2)?.parse().ok())
             .collect::<Vec<u32>>()
     };
-    ["/etc/passwd", "/etc/group"]
-        .into_iter()
-        .flat_map(ids)
+    let mut ids: BTreeSet<u32> = FILES.iter().flat_map(in_file).collect();
+    ids.extend(
+        RECORDS_OF_OTHERS
+            .iter()
+            .flat_map(|path| ids_of_records(Path::new(path))),
+    );
+    ids
+}
+
+/// Returns the ids in the names of records. Each record has a link that is named by its id
+/// (nss-systemd(8)).
+fn ids_of_records(directory: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|entry| PathBuf::from(entry.file_name()));
+    let names = names.filter(|name| {
+        let kind = name.extension().unwrap_or_default();
+        kind == "user" || kind == "group"
+    });
+    names
+        .filter_map(|name| name.file_stem()?.to_str()?.parse().ok())
         .collect()
 }
 
@@ -292,16 +315,39 @@ pub(super) fn exist(uid_map: &str, ids: &RangeInclusive<u32>) -> bool {
 /// Returns whether a user is found by name. A program with a C library of its own, such as one from
 /// Nix, may not find the host's modules. systemd does, so the host's getent(1) decides then.
 fn is_found(name: &str) -> bool {
-    let asked = || {
-        Command::new("getent")
-            .args(["passwd", name])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+    matches!(User::from_name(name), Ok(Some(_))) || !getent("passwd", &[name.to_owned()]).is_empty()
+}
+
+/// Returns those of these ids that a user or a group has, as [`is_found`] does.
+pub(super) fn ids_in_use(ids: &[u32]) -> BTreeSet<u32> {
+    let is_known = |id: &u32| {
+        let (user, group) = (User::from_uid((*id).into()), Group::from_gid((*id).into()));
+        matches!(user, Ok(Some(_))) || matches!(group, Ok(Some(_)))
     };
-    matches!(User::from_name(name), Ok(Some(_))) || asked()
+    let mut found: BTreeSet<u32> = ids.iter().copied().filter(is_known).collect();
+    let keys: Vec<_> = ids.iter().map(u32::to_string).collect();
+    for database in ["passwd", "group"] {
+        let lines = getent(database, &keys);
+        let of_lines = lines
+            .lines()
+            .filter_map(|line| line.split(':').nth(2)?.parse::<u32>().ok());
+        found.extend(of_lines);
+    }
+    found
+}
+
+/// Returns the lines for those of the keys that getent(1) finds.
+fn getent(database: &str, keys: &[String]) -> String {
+    let output = Command::new("getent")
+        .arg(database)
+        .args(keys)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 /// Returns whether systemd has not given the id to a unit.
@@ -344,7 +390,7 @@ fn records() -> impl Iterator<Item = (String, UserRecord)> {
 }
 
 /// Removes a user. The record that claims the id goes last.
-fn remove(name: &str) {
+pub(super) fn remove(name: &str) {
     let id = name.strip_prefix(PREFIX).unwrap_or_default();
     for (name, kind) in [(id, "user"), (id, "group"), (name, "group"), (name, "user")] {
         // Ignore files that do not exist.
@@ -354,11 +400,30 @@ fn remove(name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{IDS, exist as all_exist};
+    use super::*;
+
+    #[test]
+    fn records_are_known_by_the_ids_in_their_names() {
+        let place = tempfile::tempdir().unwrap();
+        for name in [
+            "5.user",
+            "6.group",
+            "alice.user",
+            "7.membership",
+            "8",
+            ".user",
+        ] {
+            fs::write(place.path().join(name), "").unwrap();
+        }
+        let mut found = ids_of_records(place.path());
+        found.sort_unstable();
+        assert_eq!(found, [5, 6]);
+        assert!(ids_of_records(&place.path().join("none")).is_empty());
+    }
 
     #[test]
     fn ids_exist_if_the_user_namespace_maps_all_of_them() {
-        let exist = |map| all_exist(map, &IDS);
+        let exist = |map| super::exist(map, &IDS);
         assert!(exist("         0          0 4294967295\n"));
         assert!(exist("0 100000 65536\n"));
         assert!(exist("0 1000 1\n1 100000 65536\n"));

@@ -62,8 +62,8 @@ const DEVICES: [&str; 9] = [
     "null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun",
 ];
 
-/// The directory with the locks of user ids, on a host without systemd.
-const OWN_LOCKS: &str = "/run/nixactions/dynamic-uid";
+/// The directories with the locks of user ids, and of ranges of them, on a host without systemd.
+const OWN_LOCKS: [&str; 2] = ["/run/nixactions/dynamic-uid", "/run/nixactions/nspawn-uid"];
 
 /// Links in /run through which NixOS finds its programs.
 const RUN_LINKS: [&str; 3] = [
@@ -197,13 +197,16 @@ impl Host {
 /// once. Returns them with their paths inside. Where they cannot be opened, each manager gives out
 /// ids by itself.
 fn users_directories() -> Vec<(&'static str, File)> {
+    let inside = [store::LOCKS, store::RANGE_LOCKS];
     let locks = if Path::new("/run/systemd").exists() {
-        store::LOCKS
+        inside
     } else {
         OWN_LOCKS
     };
-    [(store::RECORDS, store::RECORDS), (locks, store::LOCKS)]
+    let locks = locks.into_iter().zip(inside);
+    [(store::RECORDS, store::RECORDS)]
         .into_iter()
+        .chain(locks)
         .filter_map(|(path, inside)| {
             fs::create_dir_all(path).ok()?;
             Some((inside, open_path(Path::new(path)).ok()?))

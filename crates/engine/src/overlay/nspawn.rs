@@ -45,13 +45,16 @@ use rustix::{
 use super::{At, Ids, OverlayError, failed, ids_of, root};
 use crate::{
     programs,
-    store::RANGE_IDS,
+    store::{RANGE_IDS, RangeLock},
     unit::{
         CONTAINER_USER, HANDED_PROC, HANDED_SLOTS, JobPaths, NSPAWN, NspawnSpec, RootPaths,
         RootSpec, RunPaths, escaped,
     },
 };
 
+/// The directory in which systemd-nspawn keeps files of its containers. It leaves them where it is
+/// killed.
+const STATE: &str = "/run/systemd/nspawn";
 /// The variable with the directory of a unit's credentials (systemd.exec(5)).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// The time, in milliseconds, after which a signal is sent again.
@@ -97,6 +100,10 @@ fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
     };
     let ids = root::make(paths, &spec, Some(user.to_owned()))?;
     let first = ids_of(Some(user))?.user;
+    // Held as long as the container lives: another systemd-nspawn finds the range taken.
+    let _lock = nspawn.private_users.then(|| lock(first)).transpose()?;
+    fs::create_dir_all(STATE).at(format!("make `{STATE}`"))?;
+    own_tmpfs(Path::new(STATE), 0o755)?;
     let mut command = Command::new(program(nspawn)?);
     command
         .env_clear()
@@ -191,15 +198,28 @@ fn place(paths: &RootPaths, name: &str, mode: u32) -> Result<PathBuf, OverlayErr
         other => other,
     };
     made.at(format!("make `{}`", place.display()))?;
+    own_tmpfs(&place, mode)?;
+    Ok(place)
+}
+
+/// Mounts an empty file system at a place. Only this process and those of the container see it.
+fn own_tmpfs(place: &Path, mode: u32) -> Result<(), OverlayError> {
     mount(
         Some("nixactions"),
-        &place,
+        place,
         Some("tmpfs"),
         MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
         Some(format!("mode={mode:o}").as_str()),
     )
-    .at(format!("mount `{}`", place.display()))?;
-    Ok(place)
+    .at(format!("mount `{}`", place.display()))
+}
+
+/// Locks the range of ids that starts with this one.
+fn lock(first: u32) -> Result<RangeLock, OverlayError> {
+    let action = || format!("lock the user ids from {first} on");
+    let lock = RangeLock::take(first).at(action())?;
+    let taken = io::Error::other("another program has taken them for a container");
+    lock.ok_or(taken).at(action())
 }
 
 /// Copies the credentials of the unit, which belong to root, for the job's user. Returns the
