@@ -16,6 +16,7 @@
 //! crates/engine/   systemd     D-Bus adapter
 //!                  overlay     workspaces mounted over the source tree
 //!                  roots       images of root file systems
+//!                  within      files of a root file system, as its jobs find them
 //! src/language                 workflows in Nix
 //! src/report                   events to text, JSON, graphs
 //! crates/images/               images of containers, from archives and registries to directories

@@ -17,7 +17,7 @@ use syn::{
 };
 
 /// The layers, lowest first.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["expression"],
     CENTRAL,
     &["programs"],
@@ -27,6 +27,7 @@ const LAYERS: [&[&str]; 14] = [
     &["store"],
     &["report"],
     &["images"],
+    &["within"],
     &["systemd", "overlay", "roots", "language"],
     &["supervisor", "runner", "embedded"],
     &["interrupts"],

@@ -8,6 +8,7 @@ pub mod roots;
 pub mod supervisor;
 pub mod systemd;
 pub mod unit;
+mod within;
 
 use nixactions_core::{bounds, claims, error, event, ids, reason, record, status};
 use nixactions_plan::{self as plan, graph};

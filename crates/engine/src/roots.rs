@@ -7,8 +7,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, Read},
-    path::{Component, Path, PathBuf},
+    io::Read,
+    path::{Path, PathBuf},
 };
 
 use crate::{
@@ -17,13 +17,10 @@ use crate::{
     programs,
     status::Condition,
     store::{self, JobRanges, open_untrusted},
-    unit::{ManagerKind, NIX_STORE, NSPAWN, Nspawn, Placement},
+    unit::{ManagerKind, NSPAWN, Nspawn, Placement},
+    within::{self, SHELLS},
 };
 
-/// The most links on the way to a file (path_resolution(7)).
-const LINKS_MAX: usize = 40;
-/// The shells that run scripts.
-const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 /// The offset of the machine in the header of a program (elf(5)).
 const MACHINE: std::ops::Range<usize> = 18..20;
 
@@ -181,14 +178,14 @@ fn check<'a>(
     }
     let shell = SHELLS
         .iter()
-        .find_map(|shell| resolve(&directory, Path::new(shell)));
+        .find_map(|shell| within::find(&directory, Path::new(shell)));
     match shell {
         None if jobs.any(|job| has_scripts(plan, job)) => Err((
             format!("`{named}` has neither /bin/bash nor /bin/sh for the scripts of its jobs"),
             "add a shell to it, or use `run` in all steps",
         )),
         None => Ok(directory),
-        Some(shell) => match (machine(&shell), own_machine()) {
+        Some(shell) => match (machine(shell.path()), own_machine()) {
             (Some(theirs), Some(own)) if theirs != own => Err((
                 format!(
                     "`{named}` is for another architecture (ELF machine {theirs}, this one is {own})"
@@ -224,56 +221,6 @@ fn has_scripts(plan: &Plan, job: &Job) -> bool {
         })
 }
 
-/// Returns the file that a path names in a root file system. Absolute links start at its root. What
-/// its Nix store lacks is in the host's.
-fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
-    let mut links = 0;
-    let mut left: Vec<PathBuf> = parts(path);
-    let mut at = PathBuf::from("/");
-    while let Some(part) = left.pop() {
-        if part == Path::new("..") {
-            at.pop();
-            continue;
-        }
-        let next = at.join(&part);
-        match fs::read_link(real(root, &next)) {
-            Ok(target) => {
-                links += 1;
-                if links > LINKS_MAX {
-                    return None;
-                }
-                if target.is_absolute() {
-                    at = PathBuf::from("/");
-                }
-                left.extend(parts(&target));
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => at = next,
-            Err(_) if Path::new(NIX_STORE).starts_with(&next) => at = next,
-            Err(_) => return None,
-        }
-    }
-    Some(real(root, &at))
-}
-
-/// Returns the place of a file of a root file system.
-fn real(root: &Path, path: &Path) -> PathBuf {
-    let own = root.join(path.strip_prefix("/").unwrap_or(path));
-    if path.starts_with(NIX_STORE) && own.symlink_metadata().is_err() {
-        path.to_owned()
-    } else {
-        own
-    }
-}
-
-/// Returns the parts of a path that lead somewhere, the last one first.
-fn parts(path: &Path) -> Vec<PathBuf> {
-    let parts = path.components().rev();
-    parts
-        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
-        .map(|part| PathBuf::from(part.as_os_str()))
-        .collect()
-}
-
 /// Returns the machine that this program is for.
 fn own_machine() -> Option<u16> {
     machine(&std::env::current_exe().ok()?)
@@ -294,32 +241,7 @@ fn machine(program: &Path) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
-
-    #[test]
-    fn links_are_followed_within_the_root() {
-        let root = tempfile::tempdir().unwrap();
-        let at = |path: &str| root.path().join(path);
-        fs::create_dir_all(at("usr/bin")).unwrap();
-        fs::write(at("usr/bin/dash"), "").unwrap();
-        symlink("usr/bin", at("bin")).unwrap();
-        symlink("/etc/alternatives/sh", at("usr/bin/sh")).unwrap();
-        fs::create_dir_all(at("etc/alternatives")).unwrap();
-        symlink("../../../../../bin/dash", at("etc/alternatives/sh")).unwrap();
-        symlink("loop", at("usr/bin/loop")).unwrap();
-        let found = |path: &str| resolve(root.path(), Path::new(path));
-        assert_eq!(found("/bin/sh"), Some(at("usr/bin/dash")));
-        assert_eq!(found("/bin/bash"), None);
-        assert_eq!(found("/bin/loop"), None);
-        // An image may have a store of its own.
-        symlink("/nix/store/own/zsh", at("usr/bin/zsh")).unwrap();
-        assert_eq!(found("/bin/zsh"), None);
-        fs::create_dir_all(at("nix/store/own")).unwrap();
-        fs::write(at("nix/store/own/zsh"), "").unwrap();
-        assert_eq!(found("/bin/zsh"), Some(at("nix/store/own/zsh")));
-    }
 
     fn faults(root: &str, more: &str) -> Vec<String> {
         let plan = format!(

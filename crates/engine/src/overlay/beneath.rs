@@ -2,7 +2,7 @@
 //! directory were the root (openat2(2)), so none leads out.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs::File,
     io::{self, Read, Write},
     os::unix::ffi::OsStrExt,
@@ -108,22 +108,14 @@ impl Beneath {
         Ok(openat(&parent, name, flags, Mode::empty())?)
     }
 
-    /// Returns the links in the root directory, each with its target.
-    pub(super) fn links(&self) -> io::Result<Vec<(OsString, PathBuf)>> {
-        let root = self.at(Path::new("/"), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let mut links = Vec::new();
-        for entry in Dir::read_from(&root)? {
-            let entry = entry?;
-            let target = match readlinkat(&root, entry.file_name(), Vec::new()) {
-                Ok(target) => target,
-                Err(Errno::INVAL) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            let target = OsStr::from_bytes(target.to_bytes());
-            links.push((name.to_owned(), target.into()));
-        }
-        Ok(links)
+    /// Returns whether there is no file in a directory, or no such directory.
+    pub(super) fn is_empty(&self, path: &Path) -> bool {
+        let opened = self.at(path, OFlags::RDONLY | OFlags::DIRECTORY);
+        let entries = opened.and_then(|directory| Dir::read_from(&directory));
+        entries.map_or(true, |entries| {
+            let mut names = entries.flatten();
+            names.all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
+        })
     }
 
     /// Makes a directory in the place of a link to a directory, with a link to each file of that

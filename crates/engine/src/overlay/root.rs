@@ -7,7 +7,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     fs::{self, File, Permissions},
     io,
     os::{
@@ -36,6 +35,7 @@ use crate::{
     error::describe,
     store::{RANGE_IDS, look_up, remove_tree},
     unit::{JobPaths, NIX_STORE, RootPaths, RootSpec},
+    within::{self, SHELLS},
 };
 
 /// The files of a root file system that list its users and groups, each with the lines that it has
@@ -105,14 +105,12 @@ pub(super) fn make(
     let owner = mount_root(paths, spec, ids, stands_for, has_range)?;
     let root = Beneath::open(&paths.tree()).at("open the root file system")?;
     let root = Filled { root, ids, owner };
-    let links = root.links_into_store()?;
-    if spec.needs_store || !links.is_empty() {
-        root.bind(Path::new(NIX_STORE), Path::new(NIX_STORE), true)?;
+    let links = within::links_into_host_store(&paths.tree()).at("list the root file system")?;
+    let is_in_store = |path: &str| within::is_in_host_store(&paths.tree(), Path::new(path));
+    if spec.needs_store || !links.is_empty() || SHELLS.into_iter().any(is_in_store) {
+        root.show_store()?;
     }
-    if links
-        .iter()
-        .any(|name| Path::new("/").join(name) == Path::new(ETC))
-    {
+    if links.iter().any(|path| path == Path::new(ETC)) {
         root.unfold(Path::new(ETC))?;
     }
     if spec.nspawn.is_some() {
@@ -383,15 +381,26 @@ impl Filled {
         Ok(())
     }
 
-    /// Returns the names in the root directory that are links into the host's Nix store, as in a
-    /// root that Nix has joined from several packages. An image may have a store of its own.
-    fn links_into_store(&self) -> Result<Vec<OsString>, OverlayError> {
-        let links = self.root.links();
-        let links = links.at("list the root file system")?.into_iter();
-        let in_store = links.filter(|(name, target)| {
-            target.starts_with(NIX_STORE) && !self.root.exists(Path::new("/").join(name))
-        });
-        Ok(in_store.map(|(name, _)| name).collect())
+    /// Shows the host's Nix store, read-only. A store of the image's own stays beside it: the names
+    /// of its files depend on their content, so no two files with one name differ.
+    fn show_store(&self) -> Result<(), OverlayError> {
+        let store = Path::new(NIX_STORE);
+        if self.root.is_empty(store) {
+            return self.bind(store, store, true);
+        }
+        let action = "show the host's Nix store beside the image's";
+        let owner = (self.owner.user, self.owner.group);
+        let place = self.root.place(store, Kind::Directory, owner).at(action)?;
+        // The image may have a link on the way to it.
+        let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+        mount(
+            Some("nixactions"),
+            path.as_str(),
+            Some("overlay"),
+            MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
+            Some(format!("lowerdir={path}:{NIX_STORE}").as_str()),
+        )
+        .at(action)
     }
 
     /// Makes a directory in the place of a link to one, with links to all that it has. Files can be

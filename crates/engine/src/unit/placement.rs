@@ -80,7 +80,7 @@ pub struct RootSpec {
     pub home: PathBuf,
     /// Files and directories of the host.
     pub binds: Vec<Bind>,
-    /// Whether the Nix store is bound.
+    /// Whether the job needs the host's Nix store, whatever its image has.
     pub needs_store: bool,
     /// Whether the job uses the host's network.
     pub uses_network: bool,
