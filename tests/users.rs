@@ -12,6 +12,7 @@ on_managers!(ids_of_services_are_not_taken on system_252, system_262);
 on_managers!(runs_at_once_share_no_ids on embedded_252, embedded_262, system_252, system_262);
 on_managers!(what_a_killed_manager_left_is_given_back on embedded_257, embedded_262);
 on_managers!(what_the_engine_makes_does_not_follow_an_umask on embedded_257, embedded_262, system_252, system_262, user_262);
+on_managers!(lines_of_a_user_with_a_journal_are_shown on system_252, system_257, system_262);
 on_managers!(without_nss_systemd_the_user_is_systemds on embedded_262, system_252, system_262);
 
 const NONE: [&str; 0] = [];
@@ -25,6 +26,17 @@ fn records(manager: &Manager) -> BTreeSet<String> {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
+}
+
+/// journald keeps a journal of its own for a user who may log in.
+fn lines_of_a_user_with_a_journal_are_shown(manager: &Manager) {
+    let job = with(
+        bash("echo user=$(id -un)"),
+        json!({ "properties": { "User": "tester" } }),
+    );
+    let plan = json!({ "version": 1, "name": "lines", "jobs": { "j": job } });
+    let finished = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(finished.value("j", "user"), "tester");
 }
 
 fn a_job_has_its_home_and_a_shell(manager: &Manager) {

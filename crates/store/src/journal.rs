@@ -47,11 +47,10 @@ const MANAGER_PRIORITY: u8 = 4;
 /// The place of a run's log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalSource {
-    /// The host's journal, as root reads it.
+    /// The host's journals, as root reads them: also those of users. journald keeps one for each
+    /// user who may log in, as a plan may name one, and some versions keep one for the user ids of
+    /// a container.
     System,
-    /// The same, and the journals of all users: some versions of journald keep one for the user ids
-    /// of a container.
-    Machine,
     /// The journals that the user may read.
     User,
     /// The journal of a private manager, kept with the run.
@@ -95,11 +94,6 @@ impl JournalQuery {
         let spec: Option<RunSpec> = read_document(&run.spec()).ok();
         let source = match spec.as_ref().map(|spec| spec.manager) {
             Some(ManagerKind::Embedded) => JournalSource::Directory(run.journal()),
-            Some(ManagerKind::System)
-                if spec.as_ref().is_some_and(|spec| !spec.roots.is_empty()) =>
-            {
-                JournalSource::Machine
-            }
             Some(ManagerKind::System) => JournalSource::System,
             Some(ManagerKind::User) => JournalSource::User,
             None if run.journal().exists() => JournalSource::Directory(run.journal()),
@@ -142,12 +136,9 @@ impl JournalQuery {
             .args(["--output=export", "--no-pager"])
             .arg(format!("--output-fields={FIELDS}"));
         match &self.source {
-            JournalSource::System => {
-                command.arg("--system");
-            }
             // Leave out `--user`: without persistent storage, users have no journal of their own,
             // and `--user` would show nothing.
-            JournalSource::User | JournalSource::Machine => {}
+            JournalSource::System | JournalSource::User => {}
             JournalSource::Directory(path) => {
                 command.arg(format!("--directory={}", path.display()));
             }
