@@ -1,37 +1,18 @@
 //! How jobs in containers end, and what is left then.
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Manager, SOON, Signal, bash, ended_within, on_managers, or_skip,
-    wait_for, with,
+    CommandExt as _, Kind, Manager, SOON, Signal, bash, ended_within, on_managers, or_skip, with,
 };
 use serde_json::json;
 
-use super::{NONE, plan};
+use super::{NONE, left, nothing_is_left, nspawn::plan};
 
 on_managers!(nothing_stays_however_the_job_ends on embedded, system_252, system_257, system_262);
 on_managers!(a_job_that_is_asked_twice_to_end_still_cleans_up on system_252, system_257, system_262);
 on_managers!(processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own on system_252, system_262);
-on_managers!(a_runner_in_a_container_that_is_killed_is_followed_by_another on system_252, system_257, system_262);
 on_managers!(a_cancel_at_any_moment_of_the_start_leaves_nothing on system_252, system_262);
 on_managers!(a_stop_at_any_moment_of_the_start_ends_the_job on system_252, system_257, system_262);
 on_managers!(a_container_that_does_not_start_is_the_reason on system_252, system_257, system_262);
-
-/// Returns the mounts and processes of this manager's containers, in all namespaces, and the files
-/// of systemd-nspawn on the host.
-fn left(manager: &Manager) -> String {
-    let state = manager.state_dir().display().to_string();
-    let look = "cat /proc/[0-9]*/mountinfo 2>/dev/null | cut -d' ' -f5 | grep \"^$1/.*/roots/\"
-        pgrep -af \"[s]ystemd-nspawn --quiet.*$1/\"
-        find /run/systemd/nspawn -name \"boxed-*\" 2>/dev/null; true";
-    manager.command(&["sh", "-c", look, "look", &state]).ok()
-}
-
-/// Panics unless nothing of a container is left where the manager is.
-fn nothing_is_left(manager: &Manager) {
-    wait_for(SOON, "the containers to be gone", || {
-        left(manager).is_empty().then_some(())
-    });
-}
 
 fn nothing_stays_however_the_job_ends(manager: &Manager) {
     let begin = || {
@@ -136,21 +117,6 @@ fn processes_of_a_step_do_not_outlive_it_in_control_groups_of_its_own(manager: &
     assert_eq!(finished.value("j", "left"), "0");
 }
 
-fn a_runner_in_a_container_that_is_killed_is_followed_by_another(manager: &Manager) {
-    let script = "echo attempt $NIXACTIONS_ATTEMPT; (sleep 0.01 &); if [ $NIXACTIONS_ATTEMPT = 1 ]; then touch here; sleep 1000; fi";
-    let job = with(
-        bash(script),
-        json!({ "retry": { "maxAttempts": 2, "minTime": 0 } }),
-    );
-    let plan = or_skip!(plan(manager, json!({}), json!({ "j": job })));
-    let run = manager.start(&plan, &NONE);
-    run.wait_for_file("j", "here");
-    assert!(run.kill_runner("j"));
-    let finished = run.end().exits(0);
-    assert_eq!(finished.job("j")["attempts"], 2);
-    assert!(finished.lines("j").contains(&"attempt 2"));
-}
-
 fn a_cancel_at_any_moment_of_the_start_leaves_nothing(manager: &Manager) {
     let plan = or_skip!(plan(manager, json!({}), json!({ "j": bash("sleep 1000") })));
     for delay in [0, 20, 40, 60, 80, 100, 130, 160, 200, 300] {
@@ -172,7 +138,11 @@ fn a_stop_at_any_moment_of_the_start_ends_the_job(manager: &Manager) {
     let names: Vec<_> = (0..12).map(|number| format!("j{number:02}")).collect();
     let mut jobs = serde_json::Map::new();
     for (number, name) in names.iter().enumerate() {
-        let needs: Vec<_> = number.checked_sub(1).map(|last| &names[last]).into_iter().collect();
+        let needs: Vec<_> = number
+            .checked_sub(1)
+            .map(|last| &names[last])
+            .into_iter()
+            .collect();
         let one_by_one = json!({ "needs": needs, "condition": "always()" });
         jobs.insert(name.clone(), with(bash("sleep 1000"), one_by_one));
     }
@@ -192,7 +162,12 @@ fn a_stop_at_any_moment_of_the_start_ends_the_job(manager: &Manager) {
     assert!(status.success(), "a stop was lost");
     let finished = run.end();
     for name in &names {
-        assert_eq!(finished.verdict(name), "failure/failure", "{name}");
+        assert_eq!(
+            finished.verdict(name),
+            "failure/failure",
+            "{name}: {:#}",
+            finished.job(name)
+        );
         let reason = finished.reason(name);
         assert!(!reason.contains("root file system"), "{name}: {reason}");
     }

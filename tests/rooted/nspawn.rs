@@ -1,115 +1,26 @@
-//! Jobs in a container of systemd-nspawn: what they see, what they may change, and how they end.
+//! Jobs in a container of systemd-nspawn: what they see, and what they may change.
 
-mod ends;
-
-use std::fs;
-
-use nixactions_harness::{
-    CommandExt as _, Finished, Manager, SOON, Skip, bash, on_managers, or_skip, with,
-};
+use nixactions_harness::{CommandExt as _, Manager, SOON, Skip, bash, on_managers, or_skip, with};
 use serde_json::{Value, json};
 
-on_managers!(a_job_in_a_container_lives_as_on_the_host on embedded, embedded_262, system_252, system_257, system_262);
+use super::{NONE, digest, has_no_leak};
+
 on_managers!(a_job_in_a_container_sees_nothing_of_the_host on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(root_in_a_container_is_nobody_on_the_host on embedded, system_252, system_257, system_262);
 on_managers!(packages_are_installed_as_root on system_252, system_257, system_262);
-on_managers!(bound_files_are_visible on embedded, system_252, system_262);
-on_managers!(a_large_source_is_mounted_in_a_container on system_252, system_262);
 on_managers!(a_container_that_cannot_run_is_refused on system_252, system_262);
-on_managers!(a_users_manager_refuses_containers on user_262);
 on_managers!(without_private_users_a_job_has_its_one_user on system_252, system_262);
 on_managers!(files_of_any_owner_pass_between_containers_and_the_host on embedded, system_252, system_262);
 on_managers!(containers_need_no_lookup_of_users on system_252, system_262);
 on_managers!(capabilities_are_few_unless_the_plan_asks on embedded, system_252, system_257, system_262);
 on_managers!(networks_of_containers on system_252, system_257, system_262);
+on_managers!(containers_with_names_alike_run_at_once on system_252, system_262);
 on_managers!(limits_reach_into_a_container on system_252, system_257, system_262);
 on_managers!(jobs_in_containers_wait_for_their_turn on embedded, system_252, system_257);
 
-const NONE: [&str; 0] = [];
-
 /// Returns a plan of these jobs, which run in containers of the image.
-fn plan(manager: &Manager, executor: Value, jobs: Value) -> Result<Value, Skip> {
-    let root = json!({ "type": "nspawn", "root": manager.image()? });
-    let mut plan = json!({
-        "version": 1, "name": "boxed", "executors": { "box": with(root, executor) }, "jobs": jobs
-    });
-    for job in plan["jobs"].as_object_mut().into_iter().flatten() {
-        job.1["executor"] = json!("box");
-    }
-    Ok(plan)
-}
-
-fn a_job_in_a_container_lives_as_on_the_host(manager: &Manager) {
-    let credential = manager.write("token", "hunter2alpha");
-    let provider = manager.write_executable("provider", "#!/bin/sh\necho 'export FROM=provider'\n");
-    let source = manager.write("source/file", "of the source");
-    let build = bash(
-        "set -u
-        echo home=$HOME; echo workspace=$PWD; echo user=$(id -un); echo shell=$SHELL; echo group=$(id -gn)
-        [ $PWD = $NIXACTIONS_WORKSPACE ]; [ -w $HOME ]; [ \"$(cat file)\" = 'of the source' ]
-        echo lang=$LANG; echo from=$FROM; echo over=$OVER
-        [ \"$(cat $CREDENTIALS_DIRECTORY/token)\" = hunter2alpha ]
-        echo '::add-mask::swordfish'; echo swordfish; echo to stderr >&2
-        mkdir dist; echo artifact >dist/a; echo 'key=value' >>$NIXACTIONS_OUTPUT; echo 'LATER=yes' >>$NIXACTIONS_ENV
-        echo '# summary' >>$NIXACTIONS_SUMMARY",
-    );
-    let mut build = with(
-        build,
-        json!({
-            "credentials": { "token": credential }, "envFrom": [[provider]], "env": { "OVER": "job" },
-            "outputs": { "dist": "dist" }
-        }),
-    );
-    let steps = build["steps"].as_array_mut().expect("it has steps");
-    steps.push(
-        json!({ "bash": "[ $LATER = yes ]; exit 3", "name": "three", "continueOnError": true }),
-    );
-    steps.push(json!({ "run": ["sh", "-c", "exit 0"], "name": "argv" }));
-    let test = with(
-        bash(
-            "[ $NEEDS_BUILD_RESULT = success ]; echo key=$NEEDS_BUILD_KEY; cat dist/a; jobs=/run/nixactions/jobs; [ ! -e $jobs/build/work ]",
-        ),
-        json!({ "needs": ["build"], "inputs": ["dist"] }),
-    );
-    let executor = json!({
-        "env": { "LANG": "of.executor", "OVER": "executor" },
-        "bind": [{ "source": provider, "readOnly": true }],
-    });
-    let plan = or_skip!(plan(
-        manager,
-        executor,
-        json!({ "build": build, "test": test })
-    ));
-    let source = source.parent().expect("it has one").display().to_string();
-    let finished = manager.run(&plan, &["--source", &source]).exits(0);
-    let value = |name: &str| finished.value("build", name).to_owned();
-    assert_eq!(value("home"), "/run/nixactions/job/work/home");
-    assert_eq!(value("workspace"), "/run/nixactions/job/work/workspace");
-    assert_eq!(value("user"), "root");
-    assert_eq!(value("group"), "root");
-    assert_eq!(value("lang"), "of.executor");
-    assert_eq!(value("from"), "***", "what a provider tells is masked");
-    assert_eq!(value("over"), "job");
-    let lines = finished.lines("build");
-    assert!(
-        lines.contains(&"***") && lines.contains(&"to stderr"),
-        "{lines:?}"
-    );
-    assert_eq!(finished.steps("build").len(), 3);
-    assert_eq!(finished.job("build")["steps"][1]["exitCode"], 3);
-    assert_eq!(finished.job("build")["outputs"]["key"], "value");
-    assert!(finished.lines("test").contains(&"artifact"));
-    assert_eq!(finished.value("test", "key"), "value");
-    finished.leaves_nothing(manager);
-}
-
-fn has_no_leak(finished: &Finished, job: &str) {
-    let leaks: Vec<_> = finished
-        .lines(job)
-        .into_iter()
-        .filter(|line| line.contains("LEAK"))
-        .collect();
-    assert!(leaks.is_empty(), "{leaks:#?}");
+pub(super) fn plan(manager: &Manager, executor: Value, jobs: Value) -> Result<Value, Skip> {
+    super::plan(manager, "nspawn", executor, jobs)
 }
 
 fn a_job_in_a_container_sees_nothing_of_the_host(manager: &Manager) {
@@ -143,15 +54,6 @@ fn a_job_in_a_container_sees_nothing_of_the_host(manager: &Manager) {
     let plan = or_skip!(plan(manager, json!({}), jobs));
     let finished = manager.run(&plan, &NONE).exits(0);
     has_no_leak(&finished, "j");
-}
-
-/// Returns a digest of names, modes, owners, sizes and times below the image.
-fn digest(manager: &Manager) -> String {
-    let image = manager.image().expect("it was there").display().to_string();
-    let script = "cd $1 && find etc usr/bin var/lib . -xdev -maxdepth 2 -printf '%p %m %U %G %s %T@ %C@\\n' | LC_ALL=C sort | sha256sum";
-    manager
-        .command(&["sh", "-c", script, "digest", &image])
-        .ok()
 }
 
 fn root_in_a_container_is_nobody_on_the_host(manager: &Manager) {
@@ -224,42 +126,6 @@ fn packages_are_installed_as_root(manager: &Manager) {
     assert_eq!(finished.value("j", "other"), "thing");
 }
 
-fn bound_files_are_visible(manager: &Manager) {
-    let open = manager.open_directory("open");
-    manager.write("readable/file", "read me");
-    let readable = manager.dir().join("readable");
-    let colon = manager.write("a:b/file", "colon");
-    let executor = json!({ "bind": [
-        { "source": open, "target": "/deep/er/open" },
-        { "source": readable, "target": "/etc/readable", "readOnly": true },
-        { "source": readable.join("file"), "target": "/etc/hostname", "readOnly": true },
-        { "source": colon, "target": "/with:colon", "readOnly": true },
-    ] });
-    let script = "echo written >/deep/er/open/file; [ \"$(cat /etc/readable/file)\" = 'read me' ]; [ \"$(cat /with:colon)\" = colon ]
-        if echo x 2>/dev/null >/etc/readable/x; then exit 9; fi; if echo x 2>/dev/null >/etc/readable/file; then exit 8; fi
-        [ \"$(cat /etc/hostname)\" = 'read me' ]
-        findmnt --noheadings --output OPTIONS --target /deep/er/open | grep -w nosuid";
-    let plan = or_skip!(plan(manager, executor, json!({ "j": bash(script) })));
-    manager.run(&plan, &NONE).exits(0);
-    let written = fs::read_to_string(manager.file(open.join("file"))).expect("it was written");
-    assert_eq!(written, "written\n");
-}
-
-fn a_large_source_is_mounted_in_a_container(manager: &Manager) {
-    let state = manager.state_dir().display().to_string();
-    let mount = "mkdir -p $1; mount -t tmpfs -o mode=755 tmpfs $1";
-    manager.command(&["sh", "-ec", mount, "mount", &state]).ok();
-    for number in 0..300 {
-        manager.write(format!("many/{number}"), "");
-    }
-    let source = manager.dir().join("many").display().to_string();
-    let script = "ls | wc -l; echo changed >7; rm 8; findmnt --noheadings --output FSTYPE --target .; stat -c %u:%g 9";
-    let plan = or_skip!(plan(manager, json!({}), json!({ "j": bash(script) })));
-    let finished = manager.run(&plan, &["--source", &source]).exits(0);
-    assert_eq!(finished.lines("j"), ["300", "overlay", "0:0"]);
-    finished.leaves_nothing(manager);
-}
-
 fn refused(manager: &Manager, executor: Value, job: Value, expected: &str) {
     let root = or_skip!(manager.image());
     let mut plan = json!({ "version": 1, "name": "bad", "jobs": { "j": with(bash("true"), job) } });
@@ -303,15 +169,6 @@ fn a_container_that_cannot_run_is_refused(manager: &Manager) {
         none(),
         none(),
         "the program `systemd-nspawn` is not installed",
-    );
-}
-
-fn a_users_manager_refuses_containers(manager: &Manager) {
-    refused(
-        manager,
-        json!({}),
-        json!({}),
-        "a user's manager cannot mount",
     );
 }
 
@@ -384,6 +241,26 @@ fn networks_of_containers(manager: &Manager) {
     );
     let found = lines("veth");
     assert!(found.starts_with("host0 lo 2|"), "{found}");
+}
+
+/// Their host names are the same. Their network interfaces on the host must not be.
+fn containers_with_names_alike_run_at_once(manager: &Manager) {
+    let open = manager.open_directory("open").display().to_string();
+    let start = |name: &str, other: &str| {
+        let script = format!(
+            "touch {open}/{name}; until [ -e {open}/{other} ]; do sleep 0.05; done; hostname"
+        );
+        let executor = json!({ "network": "veth", "bind": [{ "source": open }] });
+        let mut plan = plan(manager, executor, json!({ "j": bash(&script) }))?;
+        plan["name"] = json!(name);
+        Ok::<_, Skip>(manager.start(&plan, &NONE))
+    };
+    let one = or_skip!(start("twin_a", "twin-a"));
+    let two = or_skip!(start("twin-a", "twin_a"));
+    for run in [one, two] {
+        let finished = run.end().exits(0);
+        assert_eq!(finished.lines("j"), ["twin-a-1-j-0"]);
+    }
 }
 
 fn limits_reach_into_a_container(manager: &Manager) {
