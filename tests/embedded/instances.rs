@@ -7,26 +7,24 @@ use std::{
 
 use crate::run::{Run, client_command};
 
-/// The kernel counts instances by the real user, so a start as another real user can be made to
-/// wait without taking an instance from anything else on the machine.
+/// Takes all instances that root may still have, so it must run alone: no other manager could start
+/// meanwhile.
 pub fn a_start_waits_for_inotify_instances() {
-    let as_another = |command: &Command| {
-        let mut other = Command::new("setpriv");
-        other
-            .args(["--ruid", "61234"])
-            .arg(command.get_program())
-            .args(command.get_args())
+    let piped = |mut command: Command| {
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        other.spawn().unwrap()
+        command.spawn().unwrap()
     };
     let line = |output: &mut dyn Read| {
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).unwrap();
         line
     };
-    let mut holder = as_another(client_command().arg("--hold"));
+    let mut hold = client_command();
+    hold.arg("--hold");
+    let mut holder = piped(hold);
     let held: usize = line(holder.stdout.as_mut().unwrap())
         .trim()
         .parse()
@@ -34,7 +32,7 @@ pub fn a_start_waits_for_inotify_instances() {
     assert!(held > 0);
 
     let run = Run::new("/tmp");
-    let mut client = as_another(&run.client("ready"));
+    let mut client = piped(run.client("ready"));
     let said = line(client.stderr.as_mut().unwrap());
     assert!(
         said.starts_with("note: waiting up to 60 s for 6 inotify"),

@@ -18,6 +18,7 @@ use std::{
 use nix::{
     fcntl::OFlag,
     mount::{MsFlags, mount},
+    sys::stat::{Mode, SFlag, mknod},
 };
 
 use super::{
@@ -307,7 +308,7 @@ fn fill_dev(host: &Host) -> Result<(), StageError> {
     mount_new("tmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=755"))?;
     let dev = Path::new("/dev");
     for (name, device) in &host.devices {
-        bind_file(device, &dev.join(name))?;
+        make_device(device, &dev.join(name))?;
     }
     if let Some(console) = &host.console {
         bind_file(console, &dev.join("console"))?;
@@ -456,6 +457,24 @@ fn bind(source: &File, target: &Path) -> Result<(), StageError> {
         None::<&str>,
     )
     .at(format_args!("bind `{}`", target.display()))
+}
+
+/// Makes a device like another one, or binds that one where this is forbidden, as in a container.
+/// systemd unmounts each mount below /dev for each job that has a /dev of its own, one after the
+/// other, and the kernel takes its time for each.
+fn make_device(source: &File, target: &Path) -> Result<(), StageError> {
+    write(target, "")?;
+    let made = source.metadata().and_then(|meta| {
+        fs::remove_file(target)?;
+        let kind = SFlag::from_bits_truncate(meta.mode()) & SFlag::S_IFMT;
+        mknod(target, kind, Mode::empty(), meta.rdev())?;
+        chown(target, Some(meta.uid()), Some(meta.gid()))?;
+        fs::set_permissions(target, meta.permissions())
+    });
+    match made {
+        Ok(()) => Ok(()),
+        Err(_) => bind_file(source, target),
+    }
 }
 
 fn bind_file(source: &File, target: &Path) -> Result<(), StageError> {
