@@ -99,6 +99,7 @@ impl Snapshot {
 fn systemd_keeps(line: &str) -> bool {
     let directories = [
         "/run/systemd/dynamic-uid",
+        "/run/systemd/nspawn-uid",
         "/run/systemd/transient",
         "/run/systemd/unit-private-tmp",
         "/nixactions.slice",
@@ -106,6 +107,7 @@ fn systemd_keeps(line: &str) -> bool {
         "/run/userdb",
         "/run/nixactions",
         "/run/nixactions/dynamic-uid",
+        "/run/nixactions/nspawn-uid",
     ];
     directories.iter().any(|end| line.ends_with(end))
         || line.contains("/run/systemd/units/log-extra-fields:")
