@@ -19,7 +19,7 @@
 //! Knows nothing of units.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io,
     ops::RangeInclusive,
@@ -36,7 +36,7 @@ use nix::{
 use super::{
     StoreError,
     users::{
-        RECORDS, Resting, claim, exist, file, foreign, id_in_name, ids_in_use, remove, user_name,
+        RECORDS, Resting, claim, exist, file, foreign, id_in_name, is_id_in_use, remove, user_name,
     },
 };
 
@@ -52,8 +52,6 @@ const SUBORDINATE: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 /// The offset of the last id of a range that systemd-nspawn(1) asks for. It leaves out the one that
 /// is -1 in 16 bits.
 const LAST: u32 = 0xFFFE;
-/// The number of ranges that are asked for at once.
-const ASKED: u32 = 8;
 /// The directory in which systemd-nspawn(1) locks a file for each range that it has chosen.
 pub const RANGE_LOCKS: &str = "/run/systemd/nspawn-uid";
 
@@ -141,10 +139,8 @@ pub struct JobRanges {
     foreign: BTreeSet<u32>,
     /// The ranges that the host gives to users.
     given: Vec<RangeInclusive<u32>>,
-    /// The first ids of the ranges whose users were asked for.
-    asked: BTreeSet<u32>,
-    /// The ids that a user or a group turned out to have.
-    found: BTreeSet<u32>,
+    /// The ranges whose users were asked for, by their first ids, and whether there is one.
+    asked: BTreeMap<u32, bool>,
     resting: Resting,
 }
 
@@ -168,8 +164,7 @@ impl JobRanges {
             home: home.to_owned(),
             foreign: foreign(),
             given: given.collect(),
-            asked: BTreeSet::new(),
-            found: BTreeSet::new(),
+            asked: BTreeMap::new(),
             resting: Resting::default(),
         }
     }
@@ -186,7 +181,8 @@ impl JobRanges {
         for number in 0..RANGES {
             let first = first_of(number);
             let record = record_of(first);
-            if record.exists() || self.is_foreign(number, ids_of_others) {
+            // The record of another container would be found as a user.
+            if record.exists() || self.is_foreign(first, is_id_in_use) {
                 continue;
             }
             match self.claim(first) {
@@ -211,27 +207,17 @@ impl JobRanges {
         is_free
     }
 
-    /// Returns whether the host may use an id of a range for something else. `ask` tells which ids
-    /// a user or a group has.
-    fn is_foreign(&mut self, number: u32, ask: impl Fn(&[u32]) -> BTreeSet<u32>) -> bool {
-        let range = first_of(number)..=first_of(number) + (RANGE_IDS - 1);
+    /// Returns whether the host may use an id of the range with this first id for something else.
+    /// `is_in_use` tells whether a user or a group has an id.
+    fn is_foreign(&mut self, first: u32, is_in_use: impl Fn(u32) -> bool) -> bool {
+        let range = first..=first + (RANGE_IDS - 1);
         let is_given = |given: &RangeInclusive<u32>| {
             given.start() <= range.end() && range.start() <= given.end()
         };
-        if self.given.iter().any(is_given) || self.foreign.range(range.clone()).next().is_some() {
-            return true;
-        }
-        if !self.asked.contains(range.start()) {
-            let next = (number..RANGES.min(number + ASKED)).map(first_of);
-            let next: Vec<_> = next.collect();
-            let ids: Vec<_> = next
-                .iter()
-                .flat_map(|first| [*first, first + LAST])
-                .collect();
-            self.found.extend(ask(&ids));
-            self.asked.extend(next);
-        }
-        self.found.range(range).next().is_some()
+        let ask = || [first, first + LAST].into_iter().any(is_in_use);
+        self.given.iter().any(is_given)
+            || self.foreign.range(range.clone()).next().is_some()
+            || *self.asked.entry(first).or_insert_with(ask)
     }
 
     /// Returns whether this user claims a range.
@@ -253,14 +239,6 @@ fn first_of(number: u32) -> u32 {
 /// Returns the path of the record that claims the range with this first id.
 fn record_of(first: u32) -> PathBuf {
     file(&user_name(first), "user")
-}
-
-/// Returns those of these ids that a user or a group has. The record of a container would be found
-/// as a user, too. The run that wrote it has asked for its range.
-fn ids_of_others(ids: &[u32]) -> BTreeSet<u32> {
-    let is_claimed = |id: &u32| record_of(id - id % RANGE_IDS).exists();
-    let ids: Vec<_> = ids.iter().copied().filter(|id| !is_claimed(id)).collect();
-    ids_in_use(&ids)
 }
 
 /// Returns the ranges in a file of subordinate ids.
@@ -285,8 +263,7 @@ mod tests {
             home: PathBuf::new(),
             foreign: foreign.iter().copied().collect(),
             given: subordinate(subordinate_ids),
-            asked: BTreeSet::new(),
-            found: BTreeSet::new(),
+            asked: BTreeMap::new(),
             resting: Resting::default(),
         }
     }
@@ -301,21 +278,20 @@ mod tests {
     fn ranges_of_others_are_not_used() {
         let mut found = ranges(&[0x6001_0005], "alice:1610743810:2\nbroken\nbob:5:0\n");
         let calls = Cell::new(0);
-        let ask = |ids: &[u32]| {
+        let ask = |id: u32| {
             calls.set(calls.get() + 1);
-            let of_directory = [0x6004_FFFE];
-            ids.iter()
-                .copied()
-                .filter(|id| of_directory.contains(id))
-                .collect()
+            id == 0x6004_FFFE
         };
-        let mut is_foreign = |number: u32| found.is_foreign(number, ask);
-        assert!(!is_foreign(0));
-        assert!(is_foreign(1), "an id of a user");
-        assert!(is_foreign(2), "subordinate ids");
-        assert!(!is_foreign(3));
-        assert!(is_foreign(4), "the last id of a user of a directory");
-        assert_eq!(calls.get(), 1, "several ranges are asked for at once");
+        let mut is_foreign = |first: u32| found.is_foreign(first, ask);
+        assert!(!is_foreign(0x6000_0000));
+        assert!(is_foreign(0x6001_0000), "an id of a user");
+        assert!(is_foreign(0x6002_0000), "subordinate ids");
+        assert!(
+            is_foreign(0x6004_0000),
+            "the last id of a user of a directory"
+        );
+        assert!(!is_foreign(0x6000_0000) && is_foreign(0x6004_0000));
+        assert_eq!(calls.get(), 4, "each range is asked for once");
     }
 
     #[test]

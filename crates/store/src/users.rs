@@ -312,42 +312,43 @@ pub(super) fn exist(uid_map: &str, ids: &RangeInclusive<u32>) -> bool {
     })
 }
 
-/// Returns whether a user is found by name. A program with a C library of its own, such as one from
-/// Nix, may not find the host's modules. systemd does, so the host's getent(1) decides then.
+/// Returns whether a user is found by name.
 fn is_found(name: &str) -> bool {
-    matches!(User::from_name(name), Ok(Some(_))) || !getent("passwd", &[name.to_owned()]).is_empty()
+    matches!(User::from_name(name), Ok(Some(_))) || getent("passwd", name)
 }
 
-/// Returns those of these ids that a user or a group has, as [`is_found`] does.
-pub(super) fn ids_in_use(ids: &[u32]) -> BTreeSet<u32> {
-    let is_known = |id: &u32| {
-        let (user, group) = (User::from_uid((*id).into()), Group::from_gid((*id).into()));
-        matches!(user, Ok(Some(_))) || matches!(group, Ok(Some(_)))
-    };
-    let mut found: BTreeSet<u32> = ids.iter().copied().filter(is_known).collect();
-    let keys: Vec<_> = ids.iter().map(u32::to_string).collect();
-    for database in ["passwd", "group"] {
-        let lines = getent(database, &keys);
-        let of_lines = lines
-            .lines()
-            .filter_map(|line| line.split(':').nth(2)?.parse::<u32>().ok());
-        found.extend(of_lines);
-    }
-    found
+/// Returns whether a user or a group has this id.
+pub(super) fn is_id_in_use(id: u32) -> bool {
+    let key = id.to_string();
+    matches!(User::from_uid(id.into()), Ok(Some(_)))
+        || matches!(Group::from_gid(id.into()), Ok(Some(_)))
+        || !asks_host_itself()
+            && ["passwd", "group"]
+                .iter()
+                .any(|database| getent(database, &key))
 }
 
-/// Returns the lines for those of the keys that getent(1) finds.
-fn getent(database: &str, keys: &[String]) -> String {
-    let output = Command::new("getent")
-        .arg(database)
-        .args(keys)
+/// Returns whether this program finds the users that the host's own programs find: it has the
+/// host's C library, or a service answers for it (nscd(8)).
+fn asks_host_itself() -> bool {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let mut files = maps
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    files.any(|file| file.ends_with("/libc.so.6") && !file.starts_with("/nix/store/"))
+        || Path::new("/var/run/nscd/socket").exists()
+}
+
+/// Returns whether the host's getent(1) finds a key. A program with a C library of its own, such as
+/// one from Nix, may not find the host's modules. systemd does, so getent(1) decides then.
+fn getent(database: &str, key: &str) -> bool {
+    Command::new("getent")
+        .args([database, key])
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .output();
-    output.map_or_else(
-        |_| String::new(),
-        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
-    )
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Returns whether systemd has not given the id to a unit.
