@@ -8,17 +8,23 @@
 let
   cfg = config.services.nixactions;
   workflows = lib.filterAttrs (_: workflow: workflow.enable && workflow.resume) cfg.workflows;
-  call = name: what: "${pkgs.runtimeShell} ${./resume.sh} ${what} /var/lib/nixactions-resume/${name}";
+  file = name: "/var/lib/nixactions-resume/${name}";
+  call = name: what: "${pkgs.runtimeShell} ${./resume.sh} ${what} ${file name}";
 in
 {
-  config = lib.mkIf (cfg.enable && workflows != { }) {
+  config = lib.mkIf cfg.enable {
+    # A workflow without `resume` starts no run again, also not when it gets `resume` later.
+    systemd.tmpfiles.rules = map (name: "r ${file name}") (
+      lib.attrNames (lib.filterAttrs (name: _: !workflows ? ${name}) cfg.workflows)
+    );
     systemd.services = lib.mkMerge [
       (lib.mapAttrs' (
         name: _:
         lib.nameValuePair "nixactions@${name}" {
           serviceConfig = {
-            ExecStartPost = call name "began";
-            ExecStopPost = call name "ended";
+            # Neither may fail the service. Before all that takes time.
+            ExecStartPre = lib.mkOrder 400 [ "-${call name "began"}" ];
+            ExecStopPost = [ "-${call name "ended"}" ];
           };
         }
       ) workflows)
@@ -31,6 +37,7 @@ in
           # Once in a boot.
           restartIfChanged = false;
           stopIfChanged = false;
+          unitConfig.X-StopOnRemoval = false;
           serviceConfig = lib.mkMerge [
             (import ./sandbox.nix { inherit lib; })
             {

@@ -1,12 +1,10 @@
 # resume.sh began|ended FILE, resume.sh again FILE UNIT : FILE is there while a run of UNIT goes on,
 # and counts how often the run was started again without an end.
 #
-# The workflow's service calls it when its run has begun and when it has ended. The end of the
-# machine is not the end of the run: then the file stays, and the next boot starts UNIT again.
+# The workflow's service calls it before its run and after it. The end of the machine is not the end
+# of the run: then the file stays, and the next boot starts UNIT again.
 set -eu
 file=$2
-# Files of this boot.
-here=/run/nixactions-resume/${file##*/}
 max=3
 
 count() {
@@ -15,28 +13,38 @@ count() {
     case $count in '' | *[!0-9]*) count=0 ;; esac
     echo "$count"
 }
+# A loss of power undoes neither.
 keep() {
     echo "$1" >"$file.new"
     sync "$file.new"
     mv "$file.new" "$file"
+    sync "${file%/*}"
+}
+forget() {
+    rm -f "$file"
+    sync "${file%/*}"
 }
 
 case $1 in
 began)
-    mkdir -p "${here%/*}"
-    touch "$here"
     keep "$(count)"
     ;;
 ended)
-    [ "$(systemctl is-system-running || true)" = stopping ] || rm -f "$file"
+    case $SERVICE_RESULT/${EXIT_STATUS:-} in
+    # Not `success` alone: `SuccessExitStatus=` may call a cancelled run so.
+    success/0) forget ;;
+    # The client was killed. The run goes on without it.
+    signal/* | core-dump/* | oom-kill/*) ;;
+    *) [ "$(systemctl is-system-running || true)" = stopping ] || forget ;;
+    esac
     ;;
 again)
-    if [ ! -e "$file" ] || [ -e "$here" ]; then
-        exit 0
-    fi
+    [ -e "$file" ] || exit 0
+    # The file may be that of a run of this boot.
+    case $(systemctl is-active "$3" || true) in active | activating) exit 0 ;; esac
     count=$(count)
     if [ "$count" -ge "$max" ]; then
-        rm -f "$file"
+        forget
         echo "the machine went down $((count + 1)) times in a row while a run of $3 went on: not starting it again" >&2
         exit 1
     fi

@@ -6,8 +6,8 @@
 use std::{fs, path::Path};
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Skip, Suite, or_skip,
-    wait_for,
+    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Skip, Suite, on_managers,
+    or_skip, wait_for,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -37,14 +37,22 @@ impl Disk {
             .boot();
         let program = Path::new(env!("CARGO_BIN_EXE_nixactions"));
         let manager = Manager::of(Kind::System, machine, program)?;
-        manager.nix()?.install(
-            r#"{ services.nixactions = { enable = true; workflows.ci = {
-                resume = true;
-                settings.jobs.wait.steps = [ { bash = "touch started; until [ -e stop ]; do sleep 0.05; done"; } ];
-            }; }; }"#,
-        );
+        install(&manager, true)?;
         Ok(manager)
     }
+}
+
+/// Installs the units of a workflow that waits.
+fn install(manager: &Manager, resume: bool) -> Result<(), Skip> {
+    manager.nix()?.install(&format!(
+        r#"{{ services.nixactions = {{ enable = true; workflows.ci = {{
+            resume = {resume};
+            # The cancelled run is a success of the service, and no end of the run.
+            serviceConfig.SuccessExitStatus = 130;
+            settings.jobs.wait.steps = [ {{ bash = "touch started; until [ -e stop ]; do sleep 0.05; done"; }} ];
+        }}; }}; }}"#
+    ));
+    Ok(())
 }
 
 fn start(manager: &Manager, run: &str) {
@@ -58,18 +66,34 @@ fn resume(manager: &Manager) -> String {
     manager.journal(&[&format!("--unit={RESUME}")]).ok()
 }
 
-fn is_active(manager: &Manager) -> bool {
+fn state(manager: &Manager) -> String {
     let shown = manager
         .systemctl(&["show", "--value", "--property=ActiveState", "nixactions@ci"])
         .ok();
-    shown.trim() != "inactive"
+    shown.trim().to_owned()
 }
 
-/// Shuts a machine down, and returns the record of its first run.
-fn power_off(manager: Manager, disk: &Disk) -> Value {
+fn is_active(manager: &Manager) -> bool {
+    state(manager) != "inactive"
+}
+
+/// Shuts a machine down, and returns the record of a run.
+fn power_off(manager: Manager, disk: &Disk, run: &str) -> Value {
     manager
         .command(&["systemctl", "poweroff", "--no-wall"])
         .output_within(SOON);
+    has_gone_down(&manager);
+    drop(manager);
+    let record = disk
+        .0
+        .path()
+        .join(format!("nixactions/runs/{run}/record.json"));
+    let record = fs::read(record).expect("the run has ended");
+    serde_json::from_slice(&record).expect("a record is JSON")
+}
+
+/// Waits until a machine is down.
+fn has_gone_down(manager: &Manager) {
     let events = manager
         .machine()
         .map(|machine| machine.cgroup().join("cgroup.events"));
@@ -79,9 +103,6 @@ fn power_off(manager: Manager, disk: &Disk) -> Value {
             .map_or(true, |events| events.contains("populated 0"))
             .then_some(())
     });
-    let record = disk.0.path().join("nixactions/runs/ci-1/record.json");
-    let record = fs::read(record).expect("the run has ended");
-    serde_json::from_slice(&record).expect("a record is JSON")
 }
 
 fn after_a_shutdown(suite: Suite) {
@@ -90,7 +111,7 @@ fn after_a_shutdown(suite: Suite) {
     assert!(!resume(&manager).contains("starting it again"));
     assert!(!is_active(&manager), "there was no run");
     start(&manager, "ci-1");
-    assert_eq!(power_off(manager, &disk)["conclusion"], "cancelled");
+    assert_eq!(power_off(manager, &disk, "ci-1")["conclusion"], "cancelled");
 
     let manager = or_skip!(disk.boot(suite));
     let said = resume(&manager);
@@ -124,6 +145,14 @@ fn a_run_that_takes_the_machine_down_starts_again_three_times() {
     let disk = Disk::new();
     let manager = or_skip!(disk.boot(Suite::Forky));
     start(&manager, "ci-1");
+    // A run goes on without its client.
+    manager
+        .systemctl(&["kill", "--kill-whom=main", "--signal=KILL", "nixactions@ci"])
+        .ok();
+    wait_for(SOON, "the end of the service", || {
+        (state(&manager) == "failed").then_some(())
+    });
+    assert!(disk.0.path().join("nixactions-resume/ci").exists());
     // A loss of power.
     drop(manager);
     for run in ["ci-2", "ci-3", "ci-4"] {
@@ -157,4 +186,65 @@ fn a_run_that_is_stopped_does_not_start_again() {
     let manager = or_skip!(disk.boot(Suite::Forky));
     resume(&manager);
     assert!(!is_active(&manager));
+
+    // A file of a workflow that has no `resume` any more.
+    let file = disk.0.path().join("nixactions-resume/ci");
+    fs::write(&file, "0\n").expect("it is ours");
+    or_skip!(install(&manager, false));
+    let remove = "systemd-tmpfiles --remove /etc/systemd/system/tmpfiles.conf";
+    manager.command(&["sh", "-c", remove]).ok();
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_run_that_succeeds_while_the_machine_goes_down_does_not_start_again() {
+    let disk = Disk::new();
+    let manager = or_skip!(disk.boot(Suite::Forky));
+    start(&manager, "ci-1");
+    // This unit keeps those of the run from the stop until the run has ended.
+    let first = "/etc/systemd/system/first.service";
+    let wait = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n\
+        ExecStop=sh -c 'while systemctl --quiet is-active nixactions@ci; do sleep 0.1; done'\n";
+    manager.write(first, wait);
+    manager.systemctl(&["daemon-reload"]).ok();
+    manager.systemctl(&["start", "first"]).ok();
+    // With this order, its start would wait for the end of the job.
+    let after = "nixactions@ci.service nixactions-ci-1.service nixactions-ci-1-wait.service";
+    manager.write(first, format!("[Unit]\nAfter={after}\n{wait}"));
+    manager.systemctl(&["daemon-reload"]).ok();
+    let poweroff = ["systemctl", "poweroff", "--no-wall", "--no-block"];
+    manager.command(&poweroff).ok();
+    wait_for(SOON, "the shutdown", || {
+        let state = ["systemctl", "is-system-running"];
+        let output = manager.command(&state).output_within(SOON);
+        output.stdout.starts_with(b"stopping").then_some(())
+    });
+    let stop = manager.run_of("ci-1").workspace("wait", "stop");
+    fs::write(stop, "").expect("it is ours");
+    assert_eq!(power_off(manager, &disk, "ci-1")["conclusion"], "success");
+
+    let manager = or_skip!(disk.boot(Suite::Forky));
+    resume(&manager);
+    assert!(!is_active(&manager), "the run had ended");
+}
+
+on_managers!(a_run_that_a_soft_reboot_cancelled_starts_again on system_257, system_262);
+
+fn a_run_that_a_soft_reboot_cancelled_starts_again(manager: &Manager) {
+    or_skip!(install(manager, true));
+    // As NixOS has it.
+    manager
+        .systemctl(&["add-wants", "multi-user.target", RESUME])
+        .ok();
+    manager.systemctl(&["start", RESUME]).ok();
+    start(manager, "ci-1");
+    manager
+        .command(&["systemctl", "soft-reboot", "--no-wall"])
+        .output_within(SOON);
+    let again = manager.run_of("ci-2");
+    wait_for(RUN_DEADLINE, "the run after it", || {
+        again.dir().exists().then_some(())
+    });
+    again.wait_for_file("wait", "started");
+    assert_eq!(manager.run_of("ci-1").record()["conclusion"], "cancelled");
 }

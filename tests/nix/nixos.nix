@@ -9,6 +9,7 @@
         # Examples and the module name them, nothing runs them.
         gnumake = final.coreutils;
         openssh = final.coreutils;
+        buildPackages = final;
       })
     ];
   },
@@ -19,16 +20,24 @@
 let
   option = type: default: lib.mkOption { inherit type default; };
   texts = option (lib.types.listOf lib.types.str) [ ];
-  # A section of a unit: a list is a line for each element. NixOS' own type merges lists the same
-  # way.
-  section = option (lib.types.attrsOf (
-    lib.types.oneOf [
-      lib.types.bool
-      lib.types.int
-      lib.types.str
-      (lib.types.listOf lib.types.str)
-    ]
-  )) { };
+  # A section of a unit: a list is a line for each element. As with NixOS' own type, all definitions
+  # are one list if one of them is.
+  section = option (lib.types.attrsOf setting) { };
+  setting = lib.mkOptionType {
+    name = "setting";
+    check =
+      value:
+      builtins.isBool value
+      || builtins.isInt value
+      || builtins.isString value
+      || builtins.isList value && lib.all builtins.isString value;
+    merge =
+      loc: defs:
+      if lib.any (definition: builtins.isList definition.value) defs then
+        lib.concatMap (definition: lib.toList definition.value) defs
+      else
+        lib.mergeEqualOption loc defs;
+  };
   unit =
     options: option (lib.types.attrsOf (lib.types.submodule { options = common // options; })) { };
   common = {
@@ -49,7 +58,10 @@ let
       warnings = texts;
       lib = option (lib.types.attrsOf lib.types.attrs) { };
       specialisation = option lib.types.raw { };
-      system.switch.enable = option lib.types.bool true;
+      system = {
+        switch.enable = option lib.types.bool true;
+        checks = option (lib.types.listOf lib.types.package) [ ];
+      };
       nix = {
         enable = option lib.types.bool true;
         package = option lib.types.package pkgs.nix;
@@ -64,10 +76,12 @@ let
         groups = option (lib.types.attrsOf lib.types.raw) { };
       };
       systemd = {
+        package = option lib.types.package pkgs.systemd;
         coredump.enable = option lib.types.bool true;
         services = unit {
           restartIfChanged = option lib.types.bool true;
           stopIfChanged = option lib.types.bool true;
+          restartTriggers = option (lib.types.listOf lib.types.raw) [ ];
           environment = option (lib.types.attrsOf lib.types.str) { };
           path = option (lib.types.listOf lib.types.package) [ ];
           serviceConfig = section;
@@ -75,6 +89,7 @@ let
         timers = unit { timerConfig = section; };
         sockets = unit { socketConfig = section; };
         slices = unit { sliceConfig = section; };
+        tmpfiles.rules = texts;
       };
     };
     config = {
@@ -161,7 +176,10 @@ let
     )
     // named "slice" (
       lib.mapAttrs (_: slice: text "Slice" slice "" slice.sliceConfig) config.systemd.slices
-    );
+    )
+    // lib.optionalAttrs (config.systemd.tmpfiles.rules != [ ]) {
+      "tmpfiles.conf" = lib.concatMapStrings (rule: "${rule}\n") config.systemd.tmpfiles.rules;
+    };
 
   failed = map (assertion: assertion.message) (
     lib.filter (assertion: !assertion.assertion) config.assertions
@@ -172,7 +190,8 @@ let
     else
       throw "\nFailed assertions:\n${lib.concatMapStringsSep "\n" (message: "- ${message}") failed}";
 
-  files = pkgs.runCommand "units" { } (
+  # As a system, they are built after its checks.
+  files = pkgs.runCommand "units" { inherit (config.system) checks; } (
     ''
       mkdir "$out"
     ''
@@ -192,7 +211,7 @@ in
   inherit config;
   # The list of options in docs/nixos.md.
   documentation = import ../../nixos/documentation.nix { inherit lib options; };
-  # File names and texts.
+  # File names and texts: units, and the lines of tmpfiles.d(5).
   units = checked;
   # The same as a directory, as it is in /etc/systemd/system.
   inherit files;
