@@ -9,9 +9,10 @@ let
   cfg = config.services.nixactions;
   inherit (cfg) operators;
   documentation = [ "man:nixactions(1)" ];
-  workflows = lib.attrNames (lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows);
+  workflows = lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows;
 
-  word = text: lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] (builtins.toJSON text);
+  inherit (import ./text.nix { inherit lib; }) word;
+  imagesOf = import ./images.nix { inherit lib; };
   unknown = known: lib.filter (name: !(known ? ${name}));
   assertionsOf =
     option: known: names:
@@ -55,7 +56,9 @@ in
         // Operators of nixactions' workflows.
         polkit.addRule(function(action, subject) {
           if (action.id != "org.freedesktop.systemd1.manage-units") return;
-          var units = ${builtins.toJSON (map (name: "nixactions@${name}.service") workflows)};
+          var units = ${
+            builtins.toJSON (map (name: "nixactions@${name}.service") (lib.attrNames workflows))
+          };
           var message = action.lookup("polkit.message");
           if (typeof message != "string" || /transient/.test(message)) return;
           var unit = action.lookup("unit");
@@ -83,6 +86,8 @@ in
           # The service refuses strangers, and says why.
           SocketMode = "0666";
           Accept = true;
+          # A stranger's connections must not stop the socket for everybody (systemd.socket(5)).
+          TriggerLimitIntervalSec = 0;
           MaxConnections = 64;
           MaxConnectionsPerSource = 16;
         };
@@ -97,7 +102,8 @@ in
         stopIfChanged = false;
         unitConfig.CollectMode = "inactive-or-failed";
         serviceConfig = lib.mkMerge [
-          (import ./sandbox.nix { inherit lib; })
+          # A rerun obtains the images of its workflow again.
+          (import ./sandbox.nix ({ inherit lib; } // imagesOf (lib.attrValues workflows)))
           {
             ExecStart = lib.concatStringsSep " " (
               [

@@ -1,12 +1,24 @@
 # The sandbox of a workflow's service. The service makes the run's directory, asks systemd for the
 # run, and then only reads. Nothing here applies to the jobs, which are units with a sandbox of
 # their own (docs/sandbox.md). All values are defaults, see systemd.exec(5).
-{ lib }:
+{
+  lib,
+  # Whether the service unpacks images and pulls them from registries (images.nix).
+  unpacks ? false,
+  pulls ? false,
+}:
 lib.mapAttrs (_: lib.mkDefault) {
-  # The service talks to systemd and the journal by sockets and files, and to no other process.
-  IPAddressDeny = "any";
-  PrivateNetwork = true;
-  RestrictAddressFamilies = [ "AF_UNIX" ];
+  # The service talks to systemd and the journal by sockets and files, and to no other process but a
+  # registry.
+  IPAddressDeny = lib.optional (!pulls) "any";
+  PrivateNetwork = !pulls;
+  RestrictAddressFamilies = [
+    "AF_UNIX"
+  ]
+  ++ lib.optionals pulls [
+    "AF_INET"
+    "AF_INET6"
+  ];
 
   ProtectSystem = "strict";
   # The service makes the run's directory in memory, `/run/nixactions-<run>`, before there is a unit
@@ -26,7 +38,9 @@ lib.mapAttrs (_: lib.mkDefault) {
     "CAP_SETGID"
     "CAP_SETUID"
     "CAP_SYS_ADMIN"
-  ];
+  ]
+  # The files of an image may have capabilities.
+  ++ lib.optional unpacks "CAP_SETFCAP";
   # For the same test mount.
   RestrictNamespaces = "mnt user";
   SystemCallFilter = [
@@ -47,5 +61,7 @@ lib.mapAttrs (_: lib.mkDefault) {
   ProtectKernelTunables = true;
   ProtectProc = "invisible";
   RestrictRealtime = true;
-  RestrictSUIDSGID = true;
+  # The files of an image may have these modes, and openat2(2), which keeps them inside of it, is
+  # forbidden with them.
+  RestrictSUIDSGID = !unpacks;
 }

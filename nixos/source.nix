@@ -1,7 +1,7 @@
 # The type of a workflow's source: a directory, or a repository.
 { lib, values }:
 let
-  matches = pattern: value: builtins.isString value && builtins.match pattern value != null;
+  inherit (values) matches;
   url = lib.mkOptionType {
     name = "gitUrl";
     description = "URL of a repository (https, http, ssh, git or file), absolute path, or `user@host:path`";

@@ -1,17 +1,23 @@
 # The types of this module's own options.
 { lib }:
 let
+  matches = pattern: value: builtins.isString value && builtins.match pattern value != null;
   matching =
     name: description: pattern:
     lib.mkOptionType {
       inherit name description;
       descriptionClass = "noun";
-      check = value: builtins.isString value && builtins.match pattern value != null;
+      check = matches pattern;
       merge = lib.mergeEqualOption;
     };
   number = "[0-9]+([.][0-9]+)?";
 in
 {
+  inherit matches;
+
+  # Whether a URL of a repository means ssh.
+  isSsh = url: matches "ssh://.*|[^/:]+@[^/:]+:.*" url;
+
   # A size, as for systemd's MemoryMax= and for `nixactions clean --max-size`.
   size = matching "size" ''size such as "512M" or "10G"'' "0*[1-9][0-9]*[KMGT]";
   sizeOrShare =
@@ -35,8 +41,7 @@ in
     name = "secretFile";
     description = "absolute path outside the store, as a text";
     descriptionClass = "noun";
-    check =
-      value: builtins.isString value && builtins.match "/.*" value != null || builtins.isPath value;
+    check = value: matches "/.*" value || builtins.isPath value;
     merge =
       loc: defs:
       let
