@@ -11,12 +11,8 @@ let
   user = "nixactions-fetch";
   workflows = lib.filterAttrs (_: workflow: workflow.enable && workflow.source ? git) cfg.workflows;
 
-  # A word of a command line, which systemd does not expand.
-  word = text: lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] (builtins.toJSON text);
-
-  credential =
-    name: file: lib.optional (file != null) (lib.replaceStrings [ "%" ] [ "%%" ] "${name}:${file}");
-  isSsh = url: lib.hasPrefix "ssh://" url || builtins.match "[^/:]+@[^/:]+:.*" url != null;
+  inherit (import ./text.nix { inherit lib; }) word credential;
+  inherit (import ./values.nix { inherit lib; }) isSsh;
 
   fetch = name: workflow: {
     description = "Source of workflow ${name}";
@@ -27,12 +23,15 @@ let
     partOf = [ "nixactions@${name}.service" ];
     path = [ pkgs.gitMinimal ] ++ lib.optional (isSsh workflow.source.git.url) pkgs.openssh;
     environment.FETCH_USER = workflow.source.git.username;
+    # A switch to another configuration interrupts no fetch: a run waits for it.
     restartIfChanged = false;
     stopIfChanged = false;
+    unitConfig.X-StopOnRemoval = false;
     serviceConfig = lib.mkMerge [
       (import ./sandbox.nix { inherit lib; })
       {
         Type = "oneshot";
+        Slice = "nixactions.slice";
         ExecStart = lib.concatStringsSep " " [
           pkgs.runtimeShell
           "${./fetch.sh}"
@@ -80,7 +79,15 @@ in
         name: _:
         lib.nameValuePair "nixactions@${name}" {
           serviceConfig = {
-            ExecStartPre = "${pkgs.runtimeShell} ${./fetch-first.sh} nixactions-fetch@${name}.service";
+            # Before the hooks of an administrator, which find the new tree.
+            ExecStartPre = lib.mkBefore (
+              lib.optional (
+                cfg.diskReserve != null
+              ) "${lib.getExe cfg.package} await-room %S/nixactions ${cfg.diskReserve}"
+              ++ [ "${pkgs.runtimeShell} ${./fetch-first.sh} nixactions-fetch@${name}.service" ]
+            );
+            # The wait for room tells the status.
+            NotifyAccess = lib.mkIf (cfg.diskReserve != null) (lib.mkDefault "exec");
             TimeoutStartSec = lib.mkDefault "45min";
           };
         }

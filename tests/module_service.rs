@@ -15,17 +15,16 @@ on_managers!(the_timer_starts_one_run_after_the_other on system_262);
 on_managers!(stopping_the_service_cancels_the_run on system_262);
 on_managers!(a_killed_client_leaves_the_run_alone on system_262);
 on_managers!(old_runs_are_removed_by_the_timers_service on system_262);
-on_managers!(units_that_a_workflow_names_start_after_its_run on system_262);
 on_managers!(inputs_variables_and_secrets_of_the_module_reach_the_jobs on system_262);
 on_managers!(jobs_get_the_source_tree_as_they_do_without_a_sandbox on system_262);
 
 on_managers!(defaults_and_credentials_of_the_module_reach_the_jobs on system_257, system_262);
-on_managers!(units_hear_of_failures_successes_and_recoveries on system_257, system_262);
-on_managers!(a_unit_hears_of_a_run_whose_client_was_killed on system_262);
-on_managers!(a_unit_that_is_not_there_is_a_warning on system_262);
 on_managers!(a_run_waits_for_room_on_the_disk_and_says_so on system_257, system_262);
 on_managers!(a_run_that_waits_for_room_can_be_stopped on system_262);
+on_managers!(a_fetch_waits_for_room_on_the_disk on system_257, system_262);
 on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
+on_managers!(an_executor_a_group_and_a_unit_of_one_workflow_are_its_own on system_262);
+on_managers!(hooks_of_an_administrator_run_beside_those_of_the_module on system_262);
 
 /// Returns a module with one workflow `ci`, of these settings, and these options beside them.
 fn workflow(settings: &str, options: &str) -> String {
@@ -255,38 +254,6 @@ fn inputs_variables_and_secrets_of_the_module_reach_the_jobs(manager: &Manager) 
     assert!(!log.contains("not-for-the-log"), "{log}");
 }
 
-fn units_that_a_workflow_names_start_after_its_run(manager: &Manager) {
-    let nix = or_skip!(manager.nix());
-    let module = r#"{
-        services.nixactions = let
-            telling = script: {
-                settings.jobs.a.steps = [ { bash = script; } ];
-                onSuccess = [ "good-news.service" ];
-                onFailure = [ "bad-news.service" ];
-            };
-        in { enable = true; workflows = { good = telling "true"; bad = telling "exit 1"; }; };
-        systemd.services = {
-            good-news.serviceConfig.ExecStart = "/bin/touch /run/good-news";
-            bad-news.serviceConfig.ExecStart = "/bin/touch /run/bad-news";
-        };
-    }"#;
-    nix.install(module);
-    let told = |news: &str| manager.file(format!("/run/{news}-news")).exists();
-    manager
-        .systemctl(&["start", "--wait", "nixactions@good"])
-        .ok();
-    wait_for(SOON, "the news of the success", || {
-        told("good").then_some(())
-    });
-    assert!(!told("bad"), "nothing has failed");
-    manager
-        .systemctl(&["start", "--wait", "nixactions@bad"])
-        .fails();
-    wait_for(SOON, "the news of the failure", || {
-        told("bad").then_some(())
-    });
-}
-
 fn defaults_and_credentials_of_the_module_reach_the_jobs(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let token = manager.write("token", "not-for-the-log\n");
@@ -327,164 +294,112 @@ fn a_missing_credential_fails_the_service_with_that_reason(manager: &Manager) {
     assert!(status.contains("credential"), "{status}");
 }
 
-/// Units that write the digest of a run to a file named after the event and the run.
-const TELLS: &str = r#"
-    systemd.services = builtins.listToAttrs (map (event: {
-        name = "on-${event}@";
-        value.serviceConfig = {
-            Type = "oneshot";
-            ExecStart = "/bin/sh -c '${config.services.nixactions.package}/bin/nixactions show %i --digest >/run/${event}-%i'";
-        };
-    }) [ "failure" "success" "recovery" ]);
-    services.nixactions.notify = {
-        failure = [ "on-failure@.service" ];
-        success = [ "on-success@.service" ];
-        recovery = [ "on-recovery@.service" ];
-    };
-"#;
-
-/// Waits for a file that a unit of [`TELLS`] writes, and returns its text.
-fn told(manager: &Manager, event: &str, run: &str) -> String {
-    wait_for(SOON, &format!("the {event} of {run}"), || {
-        let text = fs::read_to_string(manager.file(format!("/run/{event}-{run}"))).ok()?;
-        text.contains(run).then_some(text)
-    })
-}
-
-fn units_hear_of_failures_successes_and_recoveries(manager: &Manager) {
+fn an_executor_a_group_and_a_unit_of_one_workflow_are_its_own(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let switch = manager.dir().join("good").display().to_string();
-    nix.install(&format!(
-        r#"({{ config, ... }}: {{ {TELLS} services.nixactions = {{
-            enable = true;
-            sandbox = "none";
-            workflows.ci.settings.jobs.a.steps = [ {{ name = "look"; bash = ''
-                test -e {switch} || {{ echo "::error file=a.c,line=3::broken"; exit 7; }}
-            ''; }} ];
-        }}; }})"#
-    ));
-    let run = |succeeds: bool| {
-        let mut start = manager.systemctl(&["start", "--wait", "nixactions@ci"]);
-        if succeeds {
-            start.ok();
-        } else {
-            start.fails();
-        }
-    };
-    run(false);
-    let failure = told(manager, "failure", "ci-1");
-    for part in [
-        "ci-1: failure",
-        "started by: root",
-        "job a: failure",
-        "look: failure",
-        "exit status 7",
-        "a.c:3: broken",
-        "Output: nixactions logs ci-1",
-    ] {
-        assert!(failure.contains(part), "{part}: {failure}");
-    }
-    run(false);
-    let failure = told(manager, "failure", "ci-2");
-    assert!(
-        failure.contains("the run before it failed, too: ci-1"),
-        "{failure}"
+    nix.install(
+        r#"({ config, ... }: {
+            systemd.services."page@".serviceConfig = {
+                Type = "oneshot";
+                ExecStart = "/bin/touch /run/paged-%i";
+            };
+            services.nixactions = {
+                enable = true;
+                executors.nice = config.lib.nixactions.executors.systemd { properties.Nice = 7; };
+                executor = "nice";
+                workflows.first = {
+                    concurrency.group = "one";
+                    notify.failure = [ "page@.service" ];
+                    settings.jobs.a.steps = [ { bash = ''
+                        echo "nice $(cut -d ' ' -f 19 /proc/self/stat)"
+                        touch started; until [ -e stop ]; do sleep 0.05; done; exit 1
+                    ''; } ];
+                };
+                workflows.second = {
+                    concurrency.group = "one";
+                    settings.jobs.a.steps = [ { bash = "exit 1"; } ];
+                };
+            };
+        })"#,
     );
-
-    manager.write("good", "");
-    run(true);
-    let recovery = told(manager, "recovery", "ci-3");
-    assert!(
-        recovery.contains("ci-3: success")
-            && recovery.contains("recovery: the run before it failed: ci-2"),
-        "{recovery}"
-    );
-    told(manager, "success", "ci-3");
-    run(true);
-    told(manager, "success", "ci-4");
-    for none in [
-        "recovery-ci-4",
-        "failure-ci-3",
-        "recovery-ci-2",
-        "success-ci-1",
-    ] {
-        assert!(!manager.file(format!("/run/{none}")).exists(), "{none}");
-    }
-}
-
-fn a_unit_hears_of_a_run_whose_client_was_killed(manager: &Manager) {
-    let nix = or_skip!(manager.nix());
-    nix.install(&format!(
-        r#"({{ config, ... }}: {{ {TELLS} services.nixactions = {{
-            enable = true;
-            workflows.ci.settings.jobs.wait.steps = [ {{ bash = "touch started; until [ -e stop ]; do sleep 0.05; done; exit 1"; }} ];
-        }}; }})"#
-    ));
-    manager.systemctl(&["start", "nixactions@ci"]).ok();
-    let run = manager.run_of("ci-1");
-    run.wait_for_file("wait", "started");
+    manager.systemctl(&["start", "nixactions@first"]).ok();
+    let first = manager.run_of("first-1");
+    first.wait_for_file("a", "started");
     manager
-        .systemctl(&["kill", "--signal=KILL", "nixactions@ci"])
+        .systemctl(&["start", "--no-block", "nixactions@second"])
         .ok();
-    fs::write(run.workspace("wait", "stop"), "").expect("the run directory is ours");
-    told(manager, "failure", "ci-1");
-    // A supervisor that died between the record and the units is started again.
-    let directory = manager.run_dir("ci-1");
-    let inside = "/var/lib/nixactions/runs/ci-1";
-    for (is_told, again) in [(true, false), (false, true)] {
-        let file = manager.file("/run/failure-ci-1");
-        fs::remove_file(&file).expect("the unit wrote it");
-        if !is_told {
-            fs::remove_file(directory.join("notified")).expect("the supervisor made it");
-        }
-        let program = manager.program().display().to_string();
-        manager.command(&[&program, "supervise", inside]).ok();
-        if again {
-            told(manager, "failure", "ci-1");
-        } else {
-            assert!(!file.exists());
-            fs::write(&file, "").expect("it is the machine's");
-        }
-    }
+    let second = manager.run_of("second-1");
+    wait_for(SOON, "the second run", || {
+        second.dir().exists().then_some(())
+    });
+    assert_eq!(
+        second.wait_for_event("groupWaiting", None)["event"]["heldBy"],
+        "first-1"
+    );
+    fs::write(first.workspace("a", "stop"), "").expect("the run directory is ours");
+    let (first, second) = (first.end(), second.end());
+    assert_eq!(first.record["conclusion"], "failure", "{first}");
+    let log = manager.nixactions(&["logs", "first-1", "a"]).ok();
+    assert!(log.contains("nice 7"), "{log}");
+    assert_eq!(second.record["conclusion"], "failure", "{second}");
+    let is_paged = |run: &str| manager.file(format!("/run/paged-{run}")).exists();
+    wait_for(SOON, "the page", || is_paged("first-1").then_some(()));
+    // The supervisor of a run starts such units before it ends.
+    second.leaves_nothing(manager);
+    assert!(!is_paged("second-1"));
 }
 
-fn a_unit_that_is_not_there_is_a_warning(manager: &Manager) {
+fn hooks_of_an_administrator_run_beside_those_of_the_module(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    nix.install(&workflow(
-        r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
-        r#"notify.success = [ "not-there@.service" ];"#,
-    ));
+    // A file that says that a run goes on cannot be made: that stops no run.
+    let script = "useradd --system nixactions-fetch; git init --quiet /srv/a; cd /srv/a
+        git -c user.name=t -c user.email=t@t commit --quiet --allow-empty -m t
+        mkdir /var/lib/nixactions-resume
+        mount -t tmpfs -o ro,mode=755 tmpfs /var/lib/nixactions-resume";
+    manager.command(&["sh", "-ec", script]).ok();
+    nix.install(
+        r#"{
+            services.nixactions = {
+                enable = true;
+                workflows.ci = {
+                    resume = true;
+                    source.git.url = "/srv/a";
+                    settings.jobs.a.steps = [ { bash = "true"; } ];
+                };
+            };
+            systemd.services."nixactions@ci".serviceConfig = {
+                ExecStartPre = "/bin/ls -d /var/lib/nixactions-fetch/ci/tree/.git";
+                ExecStopPost = "/bin/sh -c 'echo ended: $SERVICE_RESULT'";
+            };
+        }"#,
+    );
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .ok();
-    let log = wait_for(SOON, "the warning", || {
-        let log = manager.journal(&["--unit=nixactions-ci-1"]).ok();
-        log.contains("not-there@ci-1.service").then_some(log)
-    });
-    assert!(
-        log.contains("nobody hears of the run by this unit"),
-        "{log}"
-    );
+    assert_eq!(manager.run_of("ci-1").record()["conclusion"], "success");
+    let log = log(manager);
+    for part in ["Read-only file system", "tree/.git\n", "ended: success"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
 }
 
 /// Makes a state directory on a disk of its own, with less room than the reserve of the workflow.
-fn without_room(manager: &Manager) {
+fn without_room(manager: &Manager, more: &str) {
     let nix = manager
         .nix()
         .unwrap_or_else(|_| unreachable!("the test has it"));
     let fill = "mkdir -p /var/lib/nixactions && mount -t tmpfs -o size=64M tmpfs /var/lib/nixactions && \
         fallocate -l 50M /var/lib/nixactions/full";
     manager.command(&["sh", "-c", fill]).ok();
-    nix.install(
-        r#"{ services.nixactions = {
+    nix.install(&format!(
+        r#"{{ services.nixactions = {{
             enable = true;
             diskReserve = "32M";
-            workflows.ci = {
-                settings.jobs.a.steps = [ { bash = "true"; } ];
-                serviceConfig.TimeoutStartSec = "3s";
-            };
-        }; }"#,
-    );
+            workflows.ci = {{
+                settings.jobs.a.steps = [ {{ bash = "true"; }} ];
+                {more}
+            }};
+        }}; }}"#
+    ));
     manager
         .systemctl(&["start", "--no-block", "nixactions@ci"])
         .ok();
@@ -497,11 +412,19 @@ fn without_room(manager: &Manager) {
 
 fn a_run_waits_for_room_on_the_disk_and_says_so(manager: &Manager) {
     or_skip!(manager.nix());
-    without_room(manager);
-    // Longer than the time-out of the service's start.
-    let begin = std::time::Instant::now();
-    wait_for(RUN_DEADLINE, "the time-out to pass", || {
-        (begin.elapsed().as_secs() >= 5).then_some(())
+    without_room(manager, "serviceConfig.TimeoutStartSec = \"1s\";");
+    // A timer that ends after the time-out of the service's start.
+    let later = [
+        "systemd-run",
+        "--on-active=2s",
+        "--timer-property=AccuracySec=1ms",
+        "--unit=later",
+        "touch",
+        "/run/later",
+    ];
+    manager.command(&later).ok();
+    wait_for(SOON, "the time-out to pass", || {
+        manager.file("/run/later").exists().then_some(())
     });
     assert_eq!(property(manager, "ActiveState"), "activating");
     assert!(manager.runs().is_empty());
@@ -514,8 +437,22 @@ fn a_run_waits_for_room_on_the_disk_and_says_so(manager: &Manager) {
 
 fn a_run_that_waits_for_room_can_be_stopped(manager: &Manager) {
     or_skip!(manager.nix());
-    without_room(manager);
+    without_room(manager, "");
     manager.systemctl(&["stop", "nixactions@ci"]).ok();
     assert_ne!(property(manager, "ActiveState"), "activating");
     assert!(manager.runs().is_empty());
+}
+
+fn a_fetch_waits_for_room_on_the_disk(manager: &Manager) {
+    or_skip!(manager.nix());
+    let script = "useradd --system nixactions-fetch; git init --quiet /srv/a; cd /srv/a
+        git -c user.name=t -c user.email=t@t commit --quiet --allow-empty -m t";
+    manager.command(&["sh", "-ec", script]).ok();
+    without_room(manager, "source.git.url = \"/srv/a\";");
+    assert!(!manager.file("/var/lib/nixactions-fetch").exists());
+    fs::remove_file(manager.file("/var/lib/nixactions/full")).expect("it is there");
+    wait_for(RUN_DEADLINE, "the run", || {
+        manager.run_of("ci-1").has_ended().then_some(())
+    });
+    assert_eq!(manager.run_of("ci-1").record()["conclusion"], "success");
 }

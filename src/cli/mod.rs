@@ -58,6 +58,9 @@ pub fn main() -> ExitCode {
         [_, enter, unit, job, command @ ..] if enter == ENTER => {
             return exit_of(shell::enter(unit, Path::new(job), command));
         }
+        [_, command, directory, size] if command == "await-room" => {
+            return exit_of(reserve::main(Path::new(directory), size));
+        }
         _ => {}
     }
     if let Some(exit) = embedded::entry(&argv).or_else(|| overlay::entry(&argv)) {

@@ -1,18 +1,29 @@
 //! `run --disk-reserve`: a run does not start while the disk of its state directory has less room.
+//! Also the hidden command `await-room DIRECTORY SIZE`, for a service that fills the disk before.
 
-use std::{path::Path, time::Duration};
+use std::{ffi::OsStr, path::Path, time::Duration};
 
 use nix::sys::statvfs::statvfs;
 use tokio::time::sleep;
 
-use super::{notify, output::say};
-use crate::report::Bytes;
+use super::{CliError, Exit, block_on, clean::bytes, notify, output::say};
+use crate::{interrupts::Interrupts, report::Bytes, start::StartError};
 
 /// The time between two looks at the disk.
 const POLL: Duration = Duration::from_secs(1);
 /// The time that a service's start may take until the next look, and after the wait.
 const UNTIL_NEXT: Duration = Duration::from_secs(60);
 const AFTER: Duration = Duration::from_secs(600);
+
+pub(super) fn main(directory: &Path, size: &OsStr) -> Result<Exit, CliError> {
+    let size = bytes(&size.to_string_lossy())?;
+    block_on(async {
+        let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
+        let wait = interrupts.unless(wait(directory, size)).await;
+        wait.map_err(StartError::Interrupted)?;
+        Ok(Exit::Success)
+    })
+}
 
 /// Waits until the disk has this many free bytes. Says so once, and to the service manager.
 pub(super) async fn wait(state: &Path, size: u64) {
