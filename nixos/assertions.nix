@@ -3,6 +3,7 @@
 let
   cfg = config.services.nixactions;
   inherit (cfg) retention;
+  values = import ./values.nix { inherit lib; };
   workflows = lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows;
 
   ofWorkflow =
@@ -24,7 +25,24 @@ let
           workflow.package == null || !lib.isDerivation workflow.package || workflow.package ? plan;
         message = "${option}.package: `${workflow.package.name or "it"}` is not a workflow: set it to the result of `mkWorkflow`";
       }
-    ];
+      {
+        assertion = workflow.randomizedDelay == null || workflow.schedule != [ ];
+        message = "${option}.randomizedDelay: it has no effect without a `schedule`: add one, or remove it";
+      }
+    ]
+    ++ lib.optionals (workflow.source ? git) (ofGit "${option}.source.git" workflow.source.git);
+
+  # A secret of no use is a secret in the wrong place.
+  ofGit = option: git: [
+    {
+      assertion = git.passwordFile == null || values.matches "https?://.*" git.url;
+      message = "${option}.passwordFile: `${git.url}` takes no password: set `url` to one that begins with `https://`, or remove it";
+    }
+    {
+      assertion = git.sshKeyFile == null || values.isSsh git.url;
+      message = "${option}.sshKeyFile: `${git.url}` takes no key: set `url` to one of ssh, such as `git@example.org:project`, or remove it";
+    }
+  ];
 in
 {
   config = lib.mkIf cfg.enable {

@@ -5,12 +5,15 @@
 #   workflow.nix     services.nixactions.workflows.<name>.*; the options of a workflow itself are
 #                    those of ../nix/options
 #   values.nix       types of these options
+#   text.nix         values as units have them
 #   assertions.nix   what types alone cannot say
+#   schedules.nix    what systemd-analyze says of schedules
 #   units.nix        options -> units
 #   operators.nix    users who may use the workflows without root
 #   fetch.nix        sources from git (fetch.sh, fetch-first.sh)
 #   resume.nix       runs that the end of the machine interrupted (resume.sh)
 #   sandbox.nix      what the services may do
+#   images.nix       what they must do for images
 {
   config,
   lib,
@@ -21,6 +24,7 @@
   imports = [
     ./options.nix
     ./assertions.nix
+    ./schedules.nix
     ./units.nix
     ./operators.nix
     ./fetch.nix

@@ -32,7 +32,7 @@ let
     ''
     + lib.concatStringsSep "\n" (
       lib.filter (text: text != "") [
-        "Type: ${option.type}\n"
+        "${fill "Type: ${option.type}"}\n"
         (code "Default" (option.default or null))
         (code "Example" (option.example or null))
       ]

@@ -12,6 +12,7 @@ use serde_json::json;
 // Nix 2.8 and 2.34 have the last word on the language, systemd 252 and 262 on the units.
 on_managers!(each_configuration_becomes_exactly_its_units on system_252, system_262);
 on_managers!(what_is_wrong_is_told_by_its_option on system_252, system_262);
+on_managers!(a_schedule_that_is_none_is_told_when_the_system_is_built on system_252, system_262);
 on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_262);
 on_managers!(defaults_of_all_workflows_are_weaker_than_those_of_jobs on system_252, system_262);
 on_managers!(the_documentation_lists_all_options on system_262);
@@ -133,7 +134,7 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.workflows.ci: both `package` and `settings`",
         ),
         (
-            "{ ci = { schedule = \"\"; settings = { }; }; }",
+            "{ ci = { schedule = \"\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "services.nixactions.workflows.ci.schedule",
         ),
         (
@@ -173,36 +174,68 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.workflows.ci.settings.jobs.a.executor: there is no executor `big` in `services.nixactions.executors`",
         ),
         (
-            "{ ci = { notify.failure = [ \"mail.service\" ]; settings = { }; }; }",
+            "{ ci = { notify.failure = [ \"mail.service\" ]; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "services.nixactions.workflows.ci.notify.failure",
         ),
         (
-            "{ ci = { source.git.url = \"https://user:word@example.org/a\"; settings = { }; }; }",
+            "{ ci = { source.git.url = \"https://user:word@example.org/a\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "services.nixactions.workflows.ci.source.git.url: there are credentials in the URL",
         ),
         (
-            "{ ci = { source.git.url = \"https://token@example.org/a\"; settings = { }; }; }",
+            "{ ci = { source.git.url = \"https://token@example.org/a\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "name a file that has the password in `passwordFile`",
         ),
         (
-            "{ ci = { source.git.url = \"ssh://git:word@example.org/a\"; settings = { }; }; }",
+            "{ ci = { source.git.url = \"ssh://git:word@example.org/a\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "there are credentials in the URL",
         ),
         (
-            "{ ci = { source.git.url = \"ext::sh -c true\"; settings = { }; }; }",
+            "{ ci = { source.git.url = \"ext::sh -c true\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "services.nixactions.workflows.ci.source.git.url",
         ),
         (
-            "{ ci = { source.git = { url = \"/srv/a\"; ref = \"--upload-pack=x\"; }; settings = { }; }; }",
+            "{ ci = { source.git = { url = \"/srv/a\"; ref = \"--upload-pack=x\"; }; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "services.nixactions.workflows.ci.source.git.ref",
         ),
         (
-            "{ ci = { source.git = { url = \"/srv/a\"; passwordFile = ./token; }; settings = { }; }; }",
+            "{ ci = { source.git = { url = \"/srv/a\"; passwordFile = ./token; }; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "services.nixactions.workflows.ci.source.git.passwordFile: everybody can read the store",
         ),
         (
-            "{ ci = { source.git.rev = \"main\"; settings = { }; }; }",
+            "{ ci = { source.git.rev = \"main\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
             "services.nixactions.workflows.ci.source.git",
+        ),
+        (
+            "{ ci = { source.git = { url = \"/srv/a\"; ref = \"a..b\"; }; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.source.git.ref",
+        ),
+        (
+            "{ ci = { source = { path = \"/srv/a\"; git.url = \"/srv/a\"; }; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.source",
+        ),
+        (
+            "{ ci = { source = (import <nixpkgs/lib>).mkMerge [ \"/srv/a\" { git.url = \"/srv/a\"; } ]; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.source",
+        ),
+        (
+            "{ ci = { source.git = { url = \"git@example.org:a\"; passwordFile = \"/run/word\"; }; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.source.git.passwordFile: `git@example.org:a` takes no password",
+        ),
+        (
+            "{ ci = { source.git = { url = \"https://example.org/a\"; sshKeyFile = \"/run/key\"; }; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.source.git.sshKeyFile: `https://example.org/a` takes no key",
+        ),
+        (
+            "{ ci = { source.git = { url = \"https://example.org/a\"; username = \"a:b\"; }; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.source.git.username",
+        ),
+        (
+            "{ ci = { randomizedDelay = \"5min\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.randomizedDelay: it has no effect without a `schedule`",
+        ),
+        (
+            "{ ci = { concurrency.grup = \"a\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",
+            "services.nixactions.workflows.ci.concurrency",
         ),
         (
             "{ ci.shedule = \"daily\"; }",
@@ -226,6 +259,10 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
         (
             "retention.maxAge = \"0d\";",
             "services.nixactions.retention.maxAge",
+        ),
+        (
+            "retention.maxSize = \"0G\";",
+            "services.nixactions.retention.maxSize",
         ),
         (
             "retention.maxSize = \"much\";",
@@ -254,6 +291,14 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
         (
             "diskReserve = \"much\"; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
             "services.nixactions.diskReserve",
+        ),
+        (
+            "executor = \"big\"; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.executor: there is no executor `big` in `services.nixactions.executors`",
+        ),
+        (
+            "notify.success = [ \"mail@root.service\" ]; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.notify.success",
         ),
         (
             "limits.cpuWeight = 0;",
@@ -401,6 +446,27 @@ fn the_configurations_of_the_documentation_are_good(manager: &Manager) {
     }
 }
 
+fn a_schedule_that_is_none_is_told_when_the_system_is_built(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let module = r#"{ services.nixactions = {
+        enable = true;
+        retention.schedule = "hourlyy";
+        workflows.ci = { schedule = [ "daily" "Mon..Fryday" ]; settings.jobs.a.steps = [ { bash = "true"; } ]; };
+    }; }"#;
+    let files = nixos(module, "files");
+    let build = ["nix-build", "--no-out-link", "--expr", &files];
+    let output = nix.output(|| nix.command(&build));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{output:?}");
+    for part in [
+        "services.nixactions.workflows.ci.schedule: `Mon..Fryday` is not a calendar event",
+        "services.nixactions.retention.schedule: `hourlyy` is not a calendar event",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("`daily`"), "{said}");
+}
+
 fn systemd_finds_no_fault_with_the_units(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     for name in configurations() {
@@ -442,10 +508,15 @@ fn faults(manager: &Manager, units: &str) -> Option<String> {
 /// for others does not come far below.
 fn systemd_calls_the_services_little_exposed(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let analyze = "systemd-analyze security --offline=yes --no-pager --threshold=25";
+    let analyze =
+        |most: u8| format!("systemd-analyze security --offline=yes --no-pager --threshold={most}");
     for name in configurations() {
         let units = nix.build(&nixos(&configuration(&name), "files"));
-        let all = format!("{analyze} {}/nixactions*.service", units.display());
+        // A service that pulls images has a network.
+        let most = if name.ends_with("-images") { 40 } else { 25 };
+        let all = format!("{} {}/nixactions*.service", analyze(most), units.display());
         manager.command(&["sh", "-c", &all]).ok();
+        let none = format!("{} {}/nixactions*.service", analyze(1), units.display());
+        manager.command(&["sh", "-c", &none]).fails();
     }
 }
