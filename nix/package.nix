@@ -86,6 +86,8 @@ lib.throwIf (lib.versionOlder rustc.version manifest.workspace.package.rust-vers
 
     postInstall = ''
       install -D --mode=444 --target-directory="$out/share/nixactions" docs/plan.schema.json
+      install -D --mode=444 --target-directory="$out/lib/systemd/catalog" \
+        crates/core/src/nixactions.catalog
     ''
     + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
       "$out/bin/nixactions" man --dir man

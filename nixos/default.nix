@@ -12,6 +12,7 @@
 #   operators.nix    users who may use the workflows without root
 #   fetch.nix        sources from git (fetch.sh, fetch-first.sh)
 #   resume.nix       runs that the end of the machine interrupted (resume.sh)
+#   catalog.nix      explanations of messages in the journal
 #   sandbox.nix      what the services may do
 #   images.nix       what they must do for images
 {
@@ -29,6 +30,7 @@
     ./operators.nix
     ./fetch.nix
     ./resume.nix
+    ./catalog.nix
   ];
 
   # The language, for steps in the configuration: `config.lib.nixactions.mkAction { … }`.

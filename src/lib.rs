@@ -38,7 +38,9 @@ pub mod report;
 pub mod shell;
 pub mod start;
 
-pub use nixactions_core::{bounds, error, event, ids, log, origin, reason, record, status};
+pub use nixactions_core::{
+    bounds, catalog, error, event, ids, log, origin, reason, record, status,
+};
 pub use nixactions_engine::{embedded, overlay, roots, supervisor, systemd, unit};
 pub use nixactions_images as images;
 pub use nixactions_plan::{self as plan, graph};

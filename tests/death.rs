@@ -378,6 +378,11 @@ fn a_unit_hears_of_a_lost_run_when_its_record_is_closed(manager: &Manager) {
         told.exists().then_some(())
     });
     assert_eq!(run.record()["conclusion"], "failure");
+    wait_for(SOON, "the journal", || {
+        let lost = ["--output=cat", "NIXACTIONS_LOST=alone-1"];
+        let said = manager.journal(&lost).ok();
+        said.contains("run alone-1 was lost").then_some(())
+    });
 }
 
 fn cancel_ends_jobs_whose_supervisor_is_gone(manager: &Manager) {

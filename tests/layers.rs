@@ -38,6 +38,7 @@ const LAYERS: [&[&str]; 15] = [
 /// The central types, crates/core, are one module in several files: they may name each other.
 const CENTRAL: &[&str] = &[
     "bounds",
+    "catalog",
     "claims",
     "conditions",
     "error",

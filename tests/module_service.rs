@@ -110,6 +110,12 @@ fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
         ),
         ("exit-code", "1")
     );
+    manager.systemctl(&["start", "nixactions-catalog"]).ok();
+    let explained = ["--catalog", "--unit=nixactions-ci-2-a"];
+    wait_for(SOON, "the catalog", || {
+        let said = manager.journal(&explained).ok();
+        said.contains("Subject: Job a has failed").then_some(())
+    });
 }
 
 fn the_timer_starts_one_run_after_the_other(manager: &Manager) {

@@ -1,6 +1,9 @@
 //! Why jobs and steps ended, for programs: the codes in the record, in the log, and in `show`.
 
-use nixactions_harness::{CommandExt as _, Finished, Manager, bash, on_shared_managers, with};
+use nixactions_harness::{
+    CommandExt as _, Finished, Manager, REPOSITORY, SOON, bash, on_managers, on_shared_managers,
+    wait_for, with,
+};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -8,6 +11,8 @@ on_shared_managers!(
     a_run_that_takes_too_long_says_so_in_codes,
     a_code_stands_in_the_log,
 );
+
+on_managers!(the_journals_catalog_explains_why_a_job_did_not_succeed on system_252, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -106,4 +111,45 @@ fn a_code_stands_in_the_log(manager: &Manager) {
         with_code("conditionFalse"),
         "skipped: condition `exit 1` was false"
     );
+}
+
+fn the_journals_catalog_explains_why_a_job_did_not_succeed(manager: &Manager) {
+    let install = format!(
+        "mkdir -p /usr/local/lib/systemd/catalog; cd /usr/local/lib/systemd/catalog
+         cp {REPOSITORY}/crates/core/src/nixactions.catalog .
+         journalctl --update-catalog"
+    );
+    manager.command(&["sh", "-ec", &install]).ok();
+    let plan = json!({ "version": 1, "name": "told", "jobs": {
+        "good": bash("true"),
+        "fails": bash("exit 3"),
+        "after": with(bash("true"), json!({ "needs": ["fails"] })),
+        "slow": { "steps": [{ "name": "it", "bash": "sleep 98924", "timeout": 0.2 }] },
+        "late": with(bash("sleep 98925"), json!({ "timeout": 0.2 })),
+        "refused": with(bash("true"), json!({ "credentials": { "token": "/nowhere/token" } })),
+    } });
+    let run = manager.run(&plan, &NONE).exits(1);
+    let explained = |job: &str| {
+        let unit = format!("--unit=nixactions-{}-{job}.service", run.id);
+        manager
+            .journal(&["--catalog", "--output=short", &unit])
+            .ok()
+    };
+    for (job, subject) in [
+        ("fails", "has failed"),
+        ("slow", "took longer than its timeout"),
+        ("late", "took longer than its timeout"),
+        ("refused", "did not start"),
+    ] {
+        let subject = format!("Subject: Job {job} {subject}\n");
+        wait_for(SOON, &subject, || {
+            explained(job).contains(&subject).then_some(())
+        });
+    }
+    for job in ["good", "after"] {
+        assert!(!explained(job).contains("Subject: Job"), "{job}");
+    }
+    // The run's log does not have them.
+    let logs = manager.nixactions(&["logs", &run.id]).ok();
+    assert!(!logs.contains("job `fails`: failure"), "{logs}");
 }

@@ -17,7 +17,7 @@ use super::{
     exit::tell_follow,
     notify,
     output::{renderer, say},
-    reserve,
+    reserve, supervise,
 };
 use crate::{
     embedded,
@@ -209,9 +209,11 @@ pub(super) async fn close_lost(run: &RunDir, jobs: Jobs) {
         return;
     }
     close_unfinished(run, jobs).await;
-    if run.record().exists()
-        && let Ok(spec) = read_document::<RunSpec>(&run.spec())
-    {
+    if !run.record().exists() {
+        return;
+    }
+    supervise::tell_lost(run.id());
+    if let Ok(spec) = read_document::<RunSpec>(&run.spec()) {
         supervisor::notify_late(run, &spec).await;
     }
 }

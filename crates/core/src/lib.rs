@@ -5,6 +5,7 @@
 //! knows nothing of reading or writing: no module here does any I/O.
 
 pub mod bounds;
+pub mod catalog;
 pub mod claims;
 pub mod conditions;
 pub mod error;

@@ -10,6 +10,7 @@ mod log;
 mod matrix;
 mod submit;
 mod take_over;
+mod tell;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -259,6 +260,7 @@ impl<'a> Engine<'a> {
             Placement::Root(_) | Placement::Nspawn(_) => RanAt::Container,
         };
         record.placement = (record.attempts > 0).then_some(ran_at);
+        tell::end(self.context.run, job, &record);
         self.emit(EventKind::JobFinished {
             job: job.clone(),
             record,
