@@ -20,6 +20,7 @@ in
 
   overlay = import ./nix/overlay.nix;
   nixosModule = ./nixos;
+  homeManagerModule = ./home;
 
   # What must build before anything is merged; `nix-build -A checks`.
   checks = import ./nix/checks.nix {

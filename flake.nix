@@ -40,6 +40,7 @@
       overlays.default = import ./nix/overlay.nix;
 
       nixosModules.default = ./nixos;
+      homeManagerModules.default = ./home;
 
       templates.default = {
         path = ./templates/default;

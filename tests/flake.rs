@@ -23,7 +23,7 @@ fn flakes(manager: &Manager, nix: &Nix<'_>) -> [String; 2] {
     let dir = manager.dir().display().to_string();
     let copy = format!(
         "mkdir {dir}/nixactions {dir}/nixpkgs && cd {REPOSITORY} &&
-         cp -r flake.nix default.nix shell.nix Cargo.toml Cargo.lock build.rs clippy.toml statix.toml nix nixos examples templates vm-tests crates src benches tests fuzz docs {dir}/nixactions/ &&
+         cp -r flake.nix default.nix shell.nix Cargo.toml Cargo.lock build.rs clippy.toml statix.toml nix nixos home examples templates vm-tests crates src benches tests fuzz docs {dir}/nixactions/ &&
          cp -rL /srv/nixpkgs/lib tests/nix/flake.nix tests/nix/pkgs.nix {dir}/nixpkgs/"
     );
     manager.command(&["sh", "-c", &copy]).ok();
@@ -134,10 +134,10 @@ fn its_outputs_are_those_that_are_documented(manager: &Manager) {
         ),
         "simple"
     );
-    assert_eq!(
-        output(&nix, &flake, "nixosModules.default", "builtins.pathExists"),
-        true
-    );
+    for modules in ["nixosModules", "homeManagerModules"] {
+        let module = format!("{modules}.default");
+        assert_eq!(output(&nix, &flake, &module, "builtins.pathExists"), true);
+    }
 }
 
 fn nix_finds_no_fault_with_it(manager: &Manager) {
@@ -238,7 +238,7 @@ fn everything_is_there_without_flakes(manager: &Manager) {
     ));
     assert_eq!(
         found,
-        json!({ "names": ["checks", "examples", "formatter", "lib", "nixosModule", "overlay", "package", "shell"], "overlay": "nixactions", "withPkgs": true, "workflow": "ci" })
+        json!({ "names": ["checks", "examples", "formatter", "homeManagerModule", "lib", "nixosModule", "overlay", "package", "shell"], "overlay": "nixactions", "withPkgs": true, "workflow": "ci" })
     );
 }
 

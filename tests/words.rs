@@ -15,6 +15,7 @@ const CLEAN: &[&str] = &[
     "build.rs",
     "crates",
     "fuzz/fuzz_targets",
+    "home",
     "nix",
     "nixos",
     "src",
