@@ -28,15 +28,19 @@ fn install(manager: &Manager, nix: &Nix<'_>, module: &str) {
 
 fn a_users_own_systemd_runs_his_workflows(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    let module = r#"{ services.nixactions = {
-        enable = true;
-        limits.tasksMax = "4096";
-        workflows.ci = {
-            schedule = "*:*:*";
-            env.LEVEL = 3;
-            settings.jobs.a.steps = [ { bash = "echo level $LEVEL"; } ];
+    let module = r#"{
+        services.nixactions = {
+            enable = true;
+            limits.tasksMax = "4096";
+            workflows.ci = {
+                schedule = "*:*:*";
+                env.LEVEL = 3;
+                settings.jobs.a.steps = [ { bash = "echo level $LEVEL"; } ];
+            };
         };
-    }; }"#;
+        # The default is a minute.
+        systemd.user.timers."nixactions@ci".Timer.AccuracySec = "1ms";
+    }"#;
     install(manager, &nix, module);
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])

@@ -120,10 +120,19 @@ fn the_result_of_the_service_is_the_conclusion_of_the_run(manager: &Manager) {
 
 fn the_timer_starts_one_run_after_the_other(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    nix.install(&workflow(
-        r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
-        r#"schedule = "*:*:*";"#,
-    ));
+    nix.install(
+        r#"{
+            services.nixactions = {
+                enable = true;
+                workflows.ci = {
+                    schedule = "*:*:*";
+                    settings.jobs.a.steps = [ { bash = "true"; } ];
+                };
+            };
+            # The default is a minute.
+            systemd.timers."nixactions@ci".timerConfig.AccuracySec = "1ms";
+        }"#,
+    );
     manager.systemctl(&["start", "nixactions@ci.timer"]).ok();
     for run in ["ci-1", "ci-2"] {
         let record = wait_for(RUN_DEADLINE, &format!("a run {run} by the timer"), || {
