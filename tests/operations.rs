@@ -54,7 +54,8 @@ fn every_command_of_the_guide_succeeds(manager: &Manager) {
     let module = manager.write("configuration.nix", configuration[0]);
     nix.install(&module.display().to_string());
     // NixOS starts these at the boot.
-    let units = "nixactions@nightly.timer nixactions-clean.timer nixactions-operate.socket";
+    let units = "nixactions@nightly.timer nixactions-clean.timer nixactions-operate.socket \
+        nixactions-catalog.service";
     let start = format!("systemctl start {units}");
     manager.command(&["sh", "-c", &start]).ok();
 
@@ -84,6 +85,7 @@ fn every_command_of_the_guide_succeeds(manager: &Manager) {
         "nixactions@nightly.timer",
         "soak-1: killing",
         "job test: failure",
+        "Subject: Job test has failed",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
