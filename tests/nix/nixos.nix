@@ -10,6 +10,12 @@
         gnumake = final.coreutils;
         openssh = final.coreutils;
         buildPackages = final;
+        # The program where the machine has it, and the catalog beside it.
+        nixactions = final.runCommand "nixactions" { meta.mainProgram = "nixactions"; } ''
+          mkdir -p "$out/bin" "$out/lib/systemd/catalog"
+          ln -s /usr/bin/nixactions "$out/bin/nixactions"
+          cp ${../../crates/core/src/nixactions.catalog} "$out/lib/systemd/catalog/nixactions.catalog"
+        '';
       })
     ];
   },

@@ -104,8 +104,6 @@ let
     nixactions = runCommand "nixactions" { meta.mainProgram = "nixactions"; } ''
       mkdir -p "$out/bin"
       ln -s /usr/bin/nixactions "$out/bin/nixactions"
-      mkdir -p "$out/lib/systemd/catalog"
-      cp ${../../crates/core/src/nixactions.catalog} "$out/lib/systemd/catalog/nixactions.catalog"
     '';
   };
 in
