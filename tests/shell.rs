@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use linux_keyutils::{KeyRing, KeyRingIdentifier};
 use nixactions_harness::{
     CommandExt as _, Kind, Manager, Run, SOON, ended_within, on_managers, or_skip, wait_for,
 };
@@ -21,6 +22,7 @@ on_managers!(a_large_text_is_typed_into_a_shell on embedded, system_252, system_
 on_managers!(the_callers_terminal_stays_out_of_the_job on embedded, system_252, system_262);
 on_managers!(a_signal_sets_the_callers_terminal_back on embedded, system_262);
 on_managers!(a_stranger_cannot_pose_as_the_step on system_252, system_262);
+on_managers!(a_shell_lacks_what_its_caller_holds on embedded, system_252, system_262);
 on_managers!(another_user_gets_a_hint on system_262, user_262);
 on_managers!(a_shell_ends_with_its_job on embedded, system_252, system_262);
 on_managers!(a_shell_needs_a_step_that_runs on embedded, system_262);
@@ -29,6 +31,7 @@ on_managers!(a_failed_job_in_a_root_is_held_for_a_shell on embedded_262, system_
 on_managers!(a_users_failed_job_is_held_for_a_shell on user_252, user_262);
 on_managers!(only_the_last_failure_of_a_job_is_held on system_262);
 on_managers!(a_job_is_held_no_longer_than_its_bound_and_its_timeout on embedded, system_262);
+on_managers!(a_lost_terminal_ends_a_held_job on embedded, system_262);
 on_managers!(a_cancellation_ends_a_held_job on embedded, system_252, system_262);
 
 const NONE: [&str; 0] = [];
@@ -243,9 +246,9 @@ fn a_large_text_is_typed_into_a_shell(manager: &Manager) {
 fn the_callers_terminal_stays_out_of_the_job(manager: &Manager) {
     let run = manager.start(&plan(json!({ "type": "systemd" })), &NONE);
     run.wait_for_file("j", "started");
-    let look = "exec 9>&1; ls -l /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 | sed s/.*-..//; ls -l /dev/tty; ps -o tty= -p $$";
+    let look = "ls -l /proc/self/fd | sed s/.*-..//; ls -l /dev/tty; ps -o tty= -p $$";
     for line in [
-        format!("tty; $SHELL_OF_JOB -- bash -c '{look}' | cat"),
+        format!("exec 9<>/dev/tty; tty; $SHELL_OF_JOB -- bash -c '{look}' | cat"),
         format!("tty; echo x | $SHELL_OF_JOB -- bash -c '{look}'"),
         format!("tty; echo x | $SHELL_OF_JOB -- bash -c '{look}' 2>&1 | cat"),
     ] {
@@ -279,26 +282,34 @@ fn a_signal_sets_the_callers_terminal_back(manager: &Manager) {
     run.end().exits(0);
 }
 
-/// A process of another user may have a runner's arguments, and be there before the runner.
+/// A process of another user may have a runner's arguments, be there before the runner, and be in
+/// a control group with the name of the job's unit.
 fn a_stranger_cannot_pose_as_the_step(manager: &Manager) {
-    let job = manager.run_dir("shell-1").join("jobs/j");
-    let job = inside(manager, &job);
-    let pose = "$0 = qq(/x/nixactions-runner\\0$ARGV[0]); exec qw(sleep 98733) unless fork; wait";
+    let job = inside(manager, &manager.run_dir("shell-1").join("jobs/j"));
+    // Its child is older than the step, and has another parent than systemd's.
+    let pose = format!(
+        "mkdir -p /sys/fs/cgroup/stranger/nixactions-shell-1-j.service
+        until [ -e {job} ]; do sleep 0.01; done
+        dir={job}; while [ $dir != / ]; do chmod a+x $dir; dir=${{dir%/*}}; [ $dir ] || break; done
+        echo $$ > /sys/fs/cgroup/stranger/nixactions-shell-1-j.service/cgroup.procs
+        exec setpriv --reuid=4321 --clear-groups bash -c \
+            'exec -a /x/nixactions-runner find {job} -maxdepth 0 -exec sleep 98733 \\;'"
+    );
     let mut stranger = manager
-        .command(&[
-            "setpriv",
-            "--reuid=4321",
-            "--clear-groups",
-            "perl",
-            "-e",
-            pose,
-            &job,
-        ])
+        .command(&["bash", "-c", &pose])
         .spawn()
         .expect("it can be started");
     let run = manager.start(&plan(json!({ "type": "systemd" })), &NONE);
     run.wait_for_file("j", "started");
     assert_eq!(run.id(), "shell-1");
+    wait_for(SOON, "the stranger's child", || {
+        let found = manager.command(&["pgrep", "-f", "^sleep 98733"]).output();
+        found
+            .expect("it can be started")
+            .status
+            .success()
+            .then_some(())
+    });
     let shell = script(
         manager,
         &run,
@@ -309,6 +320,25 @@ fn a_stranger_cannot_pose_as_the_step(manager: &Manager) {
     assert!(user != "4321" && mark.trim() == "a mark", "{shell}");
     manager.command(&["pkill", "-f", "[s]leep 98733"]).ok();
     stranger.wait().expect("it can be waited for");
+    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.end().exits(0);
+}
+
+/// Keys in the caller's session keyring, and files that the caller has open.
+fn a_shell_lacks_what_its_caller_holds(manager: &Manager) {
+    // Root sees the keys of other tests as well.
+    let name = format!("nixactions-test-{:?}", std::thread::current().id());
+    let ring = KeyRing::from_special_id(KeyRingIdentifier::Session, true);
+    let key = ring.and_then(|ring| ring.add_key(&name, b"secret"));
+    key.expect("the kernel has keys");
+    let run = manager.start(&plan(json!({ "type": "systemd" })), &NONE);
+    run.wait_for_file("j", "started");
+    let look = "cat /proc/keys; ls /proc/self/fd";
+    let line = format!("cat /proc/keys; exec 9</etc/passwd; $SHELL_OF_JOB -- sh -c '{look}' | cat");
+    let said = script(manager, &run, &line).ok();
+    let found = said.matches(&name).count();
+    assert_eq!(found, 1, "the caller alone has it: {said}");
+    assert!(!said.lines().any(|line| line.trim() == "9"), "{said}");
     std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
     run.end().exits(0);
 }
@@ -359,12 +389,12 @@ fn a_shell_needs_a_step_that_runs(manager: &Manager) {
 fn another_user_gets_a_hint(manager: &Manager) {
     let run = manager.start(&plan(json!({ "type": "systemd" })), &NONE);
     run.wait_for_file("j", "started");
-    let (program, unit, job) = (
+    let (program, unit, directory) = (
         manager.program().display().to_string(),
         format!("nixactions-{}-j.service", run.id()),
-        inside(manager, &manager.run_dir(run.id()).join("jobs/j")),
+        inside(manager, &manager.run_dir(run.id())),
     );
-    let enter = [&program, "enter", &unit, &job, "true"];
+    let enter = [&program, "enter", &unit, &directory, "true"];
     let seen = if manager.kind() == Kind::User {
         manager.command(&enter).output_within(SOON)
     } else {
@@ -372,7 +402,7 @@ fn another_user_gets_a_hint(manager: &Manager) {
         manager.command(&argv).output_within(SOON)
     };
     let said = String::from_utf8_lossy(&seen.stderr);
-    let is_told = said.contains("systemd-run --user") || said.contains("no step of the job runs");
+    let is_told = said.contains("systemd-run --user");
     assert!(!seen.status.success() && is_told, "{said}");
     std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
     run.end().exits(0);
@@ -380,9 +410,11 @@ fn another_user_gets_a_hint(manager: &Manager) {
 
 /// Fails a job, opens a shell in it, and follows the run to its end.
 fn keep(manager: &Manager, executor: Value, before: &[&str]) {
+    let serves =
+        json!({ "name": "serves", "bash": "sleep 98735 & (sleep 98736 &); setsid sleep 98737 &" });
     let step = json!({ "name": "fails", "bash": "echo here > mark; echo K=written >> $NIXACTIONS_ENV; exit 3", "env": { "MARK": "a mark" } });
     let plan = json!({ "version": 1, "name": "kept", "executors": { "e": executor }, "jobs": { "j": {
-        "executor": "e", "steps": [step, { "bash": "cat mark", "condition": "always()" }] } } });
+        "executor": "e", "steps": [serves, step, { "bash": "cat mark", "condition": "always()" }] } } });
     let run = manager.start(&plan, &["--keep-failed=10m"]);
     run.wait_for_event("jobHeld", Some("j"));
     let state = manager.state_dir().display().to_string();
@@ -463,18 +495,22 @@ fn only_the_last_failure_of_a_job_is_held(manager: &Manager) {
 
 fn a_job_is_held_no_longer_than_its_bound_and_its_timeout(manager: &Manager) {
     for (bound, timeout) in [("--keep-failed=1s", 600), ("--keep-failed", 2)] {
+        let cleans = json!({ "bash": "echo cleaned", "condition": "failure()" });
         let plan = json!({ "version": 1, "name": "bound", "jobs": { "j": {
-            "timeout": timeout, "steps": [{ "name": "fails", "bash": "exit 3" }] } } });
+            "timeout": timeout, "steps": [{ "name": "fails", "bash": "exit 3" }, cleans] } } });
         let run = manager.run(&plan, &[bound]).exits(1);
         assert_eq!(run.verdict("j"), "failure/failure", "{run}");
         assert_eq!(run.reason("j"), "step fails: exit status 3", "{run}");
+        assert_eq!(run.lines("j"), ["cleaned"], "{run}");
         run.leaves_nothing(manager);
     }
 }
 
 fn a_cancellation_ends_a_held_job(manager: &Manager) {
-    let plan = json!({ "version": 1, "name": "cancelled", "jobs": { "j": {
-        "steps": [{ "name": "fails", "bash": "exit 3" }] } } });
+    let fails = || json!([{ "name": "fails", "bash": "exit 3" }]);
+    let after = json!({ "needs": ["j"], "condition": "always()", "steps": fails() });
+    let plan = json!({ "version": 1, "name": "cancelled",
+        "jobs": { "j": { "steps": fails() }, "after": after } });
     let run = manager.start(&plan, &["--keep-failed"]);
     run.wait_for_event("jobHeld", Some("j"));
     let state = manager.state_dir().display().to_string();
@@ -483,5 +519,20 @@ fn a_cancellation_ends_a_held_job(manager: &Manager) {
         .ok();
     let run = run.end();
     assert_eq!(run.verdict("j"), "failure/failure", "{run}");
+    // It starts after the cancellation, so nothing would end it.
+    assert_eq!(run.verdict("after"), "failure/failure", "{run}");
     run.leaves_nothing(manager);
+}
+
+fn a_lost_terminal_ends_a_held_job(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "lost", "jobs": { "j": {
+        "steps": [{ "name": "fails", "bash": "exit 3" }] } } });
+    let run = manager.start(&plan, &["--keep-failed"]);
+    run.wait_for_event("jobHeld", Some("j"));
+    let mut typist = Typist::new(script(manager, &run, "exec $SHELL_OF_JOB"));
+    typist.types("touch inside\r");
+    run.wait_for_file("j", "inside");
+    drop(typist.pty);
+    run.end().exits(1);
+    typist.child.wait().expect("it can be waited for");
 }

@@ -55,8 +55,8 @@ pub fn main() -> ExitCode {
         [_, command, state, operators @ ..] if command == "operate" => {
             return exit_of(operate::main(Path::new(state), operators));
         }
-        [_, enter, unit, job, command @ ..] if enter == ENTER => {
-            return exit_of(shell::enter(unit, Path::new(job), command));
+        [_, enter, unit, run, command @ ..] if enter == ENTER => {
+            return exit_of(shell::enter(unit, Path::new(run), command));
         }
         [_, command, directory, size] if command == "await-room" => {
             return exit_of(reserve::main(Path::new(directory), size));

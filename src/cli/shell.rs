@@ -9,15 +9,15 @@ pub(super) fn main(args: &ShellArgs, state: &StateDir) -> Result<ExitCode, CliEr
     let run = state.run(&args.run)?;
     let job = known_job(&run, &args.job)?;
     let unit = UnitName::job(run.id(), &job);
-    let code = shell::open(&unit, run.job(&job).path(), &args.command)?;
+    let code = shell::open(&unit, run.path(), &args.command)?;
     Ok(ExitCode::from(code))
 }
 
-/// The other process: its arguments are the unit, the job's directory and the command.
+/// The other process: its arguments are the unit, the run's directory and the command.
 pub(super) fn enter(
     unit: &OsString,
-    job: &Path,
+    run: &Path,
     command: &[OsString],
 ) -> Result<ExitCode, CliError> {
-    Ok(ExitCode::from(shell::enter(unit, job, command)?))
+    Ok(ExitCode::from(shell::enter(unit, run, command)?))
 }

@@ -143,7 +143,7 @@ impl<W: Write> Renderer for Structured<W> {
                     details,
                 )
             }
-            // The line of the annotation has been shown.
+            // The line of the job has been shown.
             EventKind::Annotation { .. } | EventKind::JobHeld { .. } => Ok(()),
             EventKind::JobFinished { job, record } => {
                 let details = none

@@ -7,44 +7,59 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    io,
+    fs, io,
     os::fd::AsFd as _,
     path::Path,
-    process::Command,
-    sync::{Arc, atomic::AtomicBool},
+    process::{Child, Command, ExitStatus},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
-    unistd::{setgroups, setresgid, setresuid},
+    libc,
+    sys::signal::{Signal, kill},
+    unistd::{Pid, close, setgroups, setresgid, setresuid},
 };
 use rustix::{
     process::{
-        DumpableBehavior, Signal, fchdir, pidfd_send_signal, set_dumpable_behavior, setrlimit,
-        umask,
+        DumpableBehavior, fchdir, pidfd_send_signal, set_dumpable_behavior, setrlimit, umask,
     },
     thread::{
         CapabilitySet, capability_is_in_bounding_set, move_into_thread_name_spaces,
         remove_capability_from_bounding_set, set_no_new_privs,
     },
 };
-use signal_hook::consts::{SIGINT, SIGQUIT};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::{
     ShellError, code,
-    process::{Process, join, own_groups},
+    group::{self, join, own_groups},
+    process::Process,
 };
+use crate::{
+    store::{self, RunDir, StoreError},
+    unit::RunSpec,
+};
+
+/// The time between two looks at the shell.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Enters the job of a unit, and runs a command or a shell there. Returns its exit status.
 ///
 /// # Errors
 /// Fails when no step of the job runs, or this user may not enter the job.
-pub fn enter(unit: &OsStr, job: &Path, command: &[OsString]) -> Result<u8, ShellError> {
+pub fn enter(unit: &OsStr, run: &Path, command: &[OsString]) -> Result<u8, ShellError> {
+    close_inherited();
     // In a container, processes see this one before it has given up its rights. None of them may
     // trace it, or read its memory.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| ShellError::Enter(error.into()))?;
-    let step = Process::of_step(unit, job).ok_or(ShellError::NotRunning)?;
+    let step = find(unit, run)?;
     let mut environment = step.environment().map_err(ShellError::Enter)?;
     // The step has no terminal, so it does not know the caller's.
     environment.extend(env::var_os("TERM").map(|kind| ("TERM".into(), kind)));
@@ -61,9 +76,14 @@ pub fn enter(unit: &OsStr, job: &Path, command: &[OsString]) -> Result<u8, Shell
         None => (shell().ok_or(ShellError::NoShell)?, &[][..]),
     };
     // The keys are for the shell. It gets the usual actions back when it is executed.
-    let pressed = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGQUIT] {
-        signal_hook::flag::register(signal, Arc::clone(&pressed)).map_err(ShellError::Terminal)?;
+    let [pressed, asked] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    for (signal, flag) in [
+        (SIGINT, &pressed),
+        (SIGQUIT, &pressed),
+        (SIGHUP, &asked),
+        (SIGTERM, &asked),
+    ] {
+        signal_hook::flag::register(signal, Arc::clone(flag)).map_err(ShellError::Terminal)?;
     }
     let started = Command::new(&program)
         .args(arguments)
@@ -81,12 +101,66 @@ pub fn enter(unit: &OsStr, job: &Path, command: &[OsString]) -> Result<u8, Shell
         let _ = child.wait();
         return Err(ShellError::Enter(error));
     }
-    let ended = child.wait().map_err(ShellError::Enter)?;
+    let ended = wait(&mut child, &asked).map_err(ShellError::Enter)?;
     if step.is_holder() {
         // The job waits for the shell's end.
-        let _ = pidfd_send_signal(step.pidfd(), Signal::TERM);
+        let _ = pidfd_send_signal(step.pidfd(), rustix::process::Signal::TERM);
     }
     Ok(code(ended))
+}
+
+/// Closes the files that the caller has left open, so that none of them reaches the job.
+fn close_inherited() {
+    let entries = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let open: Vec<i32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    // The directory itself is closed already.
+    let _: Vec<_> = open.into_iter().filter(|fd| *fd > 2).map(close).collect();
+}
+
+/// Returns the process of the step that runs in the unit of a run's job.
+fn find(unit: &OsStr, run: &Path) -> Result<Process, ShellError> {
+    let run = RunDir::at(run).map_err(|_| ShellError::NotRunning)?;
+    let spec: RunSpec = store::read_document(&run.spec()).map_err(|error| match error {
+        StoreError::Io { source, .. } => ShellError::Enter(source),
+        _ => ShellError::NotRunning,
+    })?;
+    let members = group::members(&run, spec.manager, unit);
+    Process::of_step(&members).ok_or(ShellError::NotRunning)
+}
+
+/// Waits for the end of the shell. Hands on a request to end, as when the terminal is gone or
+/// `nixactions shell` is asked to end.
+fn wait(child: &mut Child, asked: &AtomicBool) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if asked.swap(false, Ordering::Relaxed) {
+            let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+            // The shell may have ended.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGHUP);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// Gives up the keys of the caller's session (session-keyring(7)).
+#[expect(unsafe_code, reason = "no crate has this system call")]
+fn leave_session_keys() -> io::Result<()> {
+    let name: *const libc::c_char = std::ptr::null();
+    // SAFETY: without a name, the call takes no memory of this process.
+    let joined =
+        unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name) };
+    match Errno::result(joined) {
+        // A kernel without keys, or a container that denies the calls, to the job as well.
+        Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Returns the first shell that this mount namespace has.
@@ -132,6 +206,7 @@ fn become_like(step: &Process) -> io::Result<()> {
     umask(rights.umask);
     setresgid(rights.group, rights.group, rights.group)?;
     setresuid(rights.user, rights.user, rights.user)?;
+    leave_session_keys()?;
     // A change of the user may have changed it.
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }

@@ -6,6 +6,7 @@
 //! into the job, gives up its rights, starts the shell, and leaves the job's control group again.
 
 mod enter;
+mod group;
 mod process;
 mod terminal;
 
@@ -74,14 +75,14 @@ impl ShellError {
 ///
 /// # Errors
 /// Fails when the terminal cannot be used. The other process tells its errors itself.
-pub fn open(unit: &UnitName, job: &Path, command: &[OsString]) -> Result<u8, ShellError> {
+pub fn open(unit: &UnitName, run: &Path, command: &[OsString]) -> Result<u8, ShellError> {
     let program = std::env::current_exe().map_err(|source| ShellError::Start {
         program: "nixactions".to_owned(),
         source,
     })?;
     let terminal = Terminal::open().map_err(ShellError::Terminal)?;
     let mut other = Command::new(&program);
-    other.arg(ENTER).arg(unit.as_str()).arg(job).args(command);
+    other.arg(ENTER).arg(unit.as_str()).arg(run).args(command);
     if !terminal.is_used() {
         // The shell tells the terminal's kind from it.
         other.env_remove("TERM");

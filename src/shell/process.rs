@@ -1,25 +1,25 @@
 //! Finds the process of a job's running step, and reads what a shell beside it needs (proc(5)).
 //!
-//! Only processes in the control group of the job's unit count, which no stranger can enter. A
-//! process of the job may pretend to be a runner or a step. That misleads a shell at most to
-//! another process of the job.
+//! Only processes in the control group of the job's unit count ([`super::group`]). A process of the
+//! job may pretend to be a runner or a step. That misleads a shell at most to another process of
+//! the job.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     ffi::{OsStr, OsString},
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::{self, File},
+    io::{self, Read as _},
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::unistd::{Gid, Uid};
 use procfs::{
     ProcError,
-    process::{Limit, LimitValue, Limits, all_processes},
+    process::{Limit, LimitValue, Limits},
 };
 use rustix::{
     fs::{Mode, OFlags},
@@ -27,6 +27,7 @@ use rustix::{
     thread::{CapabilitySet, ThreadNameSpaceType},
 };
 
+use super::group::groups_of;
 use crate::unit::{HOLDER, RUNNER};
 
 /// The namespaces of a process, by their names in `/proc/PID/ns`.
@@ -39,14 +40,6 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 7] = [
     ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
     ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
 ];
-/// The hierarchies of control groups, by the beginning of a line of `/proc/PID/cgroup` without its
-/// number, and their places.
-const HIERARCHIES: [(&str, &str); 3] = [
-    ("0::", "/sys/fs/cgroup"),
-    ("0::", "/sys/fs/cgroup/unified"),
-    ("name=systemd:", "/sys/fs/cgroup/systemd"),
-];
-
 /// The process of a step.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -54,6 +47,43 @@ pub(super) struct Process {
     /// All that is read of it is read from here: another process may get its id.
     directory: procfs::process::Process,
     pidfd: OwnedFd,
+    is_holder: bool,
+}
+
+/// A process of a job's unit.
+#[derive(Debug)]
+struct Member {
+    pid: i32,
+    parent: i32,
+    /// Whether it leads a process group.
+    leads: bool,
+    session: i32,
+    /// Its start, in clock ticks since the boot.
+    since: u64,
+    is_runner: bool,
+    is_holder: bool,
+}
+
+impl Member {
+    fn of(pid: i32) -> Option<Self> {
+        let process = procfs::process::Process::new(pid).ok()?;
+        let stat = process.stat().ok()?;
+        let mut line = Vec::new();
+        // Everybody may read it, also of a process that is not dumpable.
+        let mut file = process.open_relative("cmdline").ok()?;
+        file.read_to_end(&mut line).ok()?;
+        let name = line.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = Path::new(OsStr::from_bytes(name)).file_name();
+        Some(Self {
+            pid,
+            parent: stat.ppid,
+            leads: stat.pgrp == pid,
+            session: stat.session,
+            since: stat.starttime,
+            is_runner: name.is_some_and(|name| name == RUNNER),
+            is_holder: name.is_some_and(|name| name == HOLDER),
+        })
+    }
 }
 
 /// The rights of a process, with the ids that its user namespace has.
@@ -67,57 +97,45 @@ pub(super) struct Rights {
 }
 
 impl Process {
-    /// Returns the process of the step that runs in the job of a unit: a child of the runner that
-    /// has the job's directory as its argument. The directory has another path for the job.
-    pub fn of_step(unit: &OsStr, job: &Path) -> Option<Self> {
-        let meta = fs::metadata(job).ok()?;
-        let wanted = (meta.dev(), meta.ino());
-        let processes = || all_processes().into_iter().flatten().flatten();
-        let runners: BTreeMap<i32, PathBuf> = processes()
-            .filter_map(|process| Some((process.pid(), runner_argument(&process)?)))
-            .collect();
-        let mut others: Vec<_> = processes()
-            .filter(|process| !runners.contains_key(&process.pid()))
-            .collect();
-        others.sort_unstable_by_key(procfs::process::Process::pid);
-        others.into_iter().find_map(|process| {
-            let step = Self::of(process)?;
-            let argument = runners.get(&step.parent()?)?;
-            let is_step = step.sees(argument)? == wanted && step.is_in(unit)?;
-            is_step.then_some(step)
+    /// Returns the process of the step that runs, among the processes of a job's unit: a child of
+    /// the runner, or a process that holds the job.
+    pub fn of_step(members: &[i32]) -> Option<Self> {
+        let members: Vec<Member> = members.iter().filter_map(|pid| Member::of(*pid)).collect();
+        let runners: Vec<&Member> = members.iter().filter(|member| member.is_runner).collect();
+        let is_child = |member: &Member, of: &Member| member.parent == of.pid;
+        // Above the runner may stand another process of its program.
+        let runner = runners
+            .iter()
+            .find(|runner| !runners.iter().any(|other| is_child(other, runner)))?;
+        // A runner in a namespace of its own also gets the children of processes that have ended.
+        // They lead no group, or have a session of their own.
+        let is_step = |member: &&Member| {
+            is_child(member, runner)
+                && !member.is_runner
+                && member.leads
+                && member.session == runner.session
+        };
+        let steps = members.iter().filter(is_step);
+        let step = steps.max_by_key(|step| (step.is_holder, step.since))?;
+        Self::of(step)
+    }
+
+    fn of(member: &Member) -> Option<Self> {
+        let directory = procfs::process::Process::new(member.pid).ok()?;
+        let pidfd = pidfd_open(Pid::from_raw(member.pid)?, PidfdFlags::empty()).ok()?;
+        // The directory is still that of the same process, and so is the descriptor.
+        let is_same = directory.stat().ok()?.starttime == member.since;
+        let is_holder = member.is_holder;
+        is_same.then_some(Self {
+            directory,
+            pidfd,
+            is_holder,
         })
-    }
-
-    fn of(directory: procfs::process::Process) -> Option<Self> {
-        let pidfd = pidfd_open(Pid::from_raw(directory.pid())?, PidfdFlags::empty()).ok()?;
-        let process = Self { directory, pidfd };
-        // The directory is still that of a process, so the descriptor is of the same one.
-        process.parent().map(|_| process)
-    }
-
-    /// Returns the process that has started it.
-    fn parent(&self) -> Option<i32> {
-        Some(self.directory.status().ok()?.ppid)
     }
 
     /// Returns whether it only holds the job for a shell.
     pub fn is_holder(&self) -> bool {
-        let line = self.read("cmdline").unwrap_or_default();
-        line.split(|byte| *byte == 0).next() == Some(HOLDER.as_bytes())
-    }
-
-    /// Returns whether it is in the control group of a unit.
-    fn is_in(&self, unit: &OsStr) -> Option<bool> {
-        let groups = self.read("cgroup").ok()?;
-        let mut parts = groups.split(|byte| matches!(byte, b'/' | b'\n'));
-        Some(parts.any(|part| part == unit.as_bytes()))
-    }
-
-    /// Returns the device and the inode of what lies at an absolute path that the process has.
-    fn sees(&self, path: &Path) -> Option<(u64, u64)> {
-        let path = Path::new("root").join(path.strip_prefix("/").ok()?);
-        let meta = self.open(path, OFlags::PATH).ok()?.metadata().ok()?;
-        Some((meta.dev(), meta.ino()))
+        self.is_holder
     }
 
     pub fn pidfd(&self) -> BorrowedFd<'_> {
@@ -235,52 +253,4 @@ fn plain(error: ProcError) -> io::Error {
         ProcError::Io(error, _) => error,
         other => io::Error::other(other),
     }
-}
-
-/// Returns the files by which this process comes back to its control groups, opened.
-pub(super) fn own_groups() -> io::Result<Vec<File>> {
-    groups_of(&fs::read("/proc/self/cgroup")?)
-}
-
-/// Moves this process into control groups.
-pub(super) fn join(groups: &[File]) -> io::Result<()> {
-    groups
-        .iter()
-        .try_for_each(|mut group| group.write_all(b"0"))
-}
-
-fn groups_of(text: &[u8]) -> io::Result<Vec<File>> {
-    let mut groups = Vec::new();
-    for line in text.split(|byte| *byte == b'\n') {
-        for (begin, place) in HIERARCHIES {
-            let path = line.strip_prefix(begin.as_bytes()).or_else(|| {
-                let at = line.iter().position(|byte| *byte == b':')?;
-                line[at + 1..].strip_prefix(begin.as_bytes())
-            });
-            let Some(path) = path.and_then(|path| path.strip_prefix(b"/")) else {
-                continue;
-            };
-            let file = Path::new(place)
-                .join(OsStr::from_bytes(path))
-                .join("cgroup.procs");
-            match OpenOptions::new().write(true).open(file) {
-                Ok(file) => groups.push(file),
-                // The other place of the hierarchy.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(groups)
-}
-
-/// Returns the argument of a runner, or `None` for another process. Everybody may read it, also of
-/// a process that is not dumpable.
-fn runner_argument(process: &procfs::process::Process) -> Option<PathBuf> {
-    let mut line = Vec::new();
-    let mut file = process.open_relative("cmdline").ok()?;
-    file.read_to_end(&mut line).ok()?;
-    let mut words = line.split(|byte| *byte == 0).map(OsStr::from_bytes);
-    let program = Path::new(words.next()?);
-    (program.file_name()? == RUNNER).then(|| words.next().map(PathBuf::from))?
 }

@@ -12,19 +12,25 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr},
+    sys::{
+        signal::{Signal, kill},
+        termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr},
+    },
+    unistd::Pid,
 };
 use pty_process::blocking::{Pts, Pty, open};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     termios::{isatty, tcgetwinsize},
 };
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// The time between two looks at the size of the caller's terminal and at the program's end, in
 /// milliseconds.
@@ -78,7 +84,7 @@ impl Terminal {
         // The end of the last process on the terminal shows as its end.
         drop(self.pts);
         if !(self.input || self.output || self.error) {
-            return child.wait();
+            return wait(child);
         }
         let raw = self.input.then(Raw::new).transpose()?;
         let copy = Copy {
@@ -92,6 +98,26 @@ impl Terminal {
         // The program has got SIGHUP with its terminal.
         copied?;
         child.wait()
+    }
+}
+
+/// Waits for the program's end, and hands on signals. The program has a session of its own, so keys
+/// on the caller's terminal do not reach it.
+fn wait(mut child: Child) -> io::Result<ExitStatus> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&asked))?;
+    }
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if asked.swap(false, Ordering::Relaxed) {
+            let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+            // It may have ended.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        thread::sleep(Duration::from_millis(LOOK.into()));
     }
 }
 

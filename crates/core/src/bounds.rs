@@ -135,20 +135,21 @@ pub struct Allowance {
     steps: usize,
     annotations: usize,
     bytes: usize,
-    /// Whether the job was held.
-    is_held: bool,
+    /// Whether the job may still be held.
+    may_hold: bool,
     /// Whether an event was left out or cut.
     pub exceeded: bool,
 }
 
 impl Allowance {
-    /// Returns the full allowance of a job with `steps` steps.
-    pub fn new(steps: usize) -> Self {
+    /// Returns the full allowance of a job with `steps` steps, which may be held if its run asks
+    /// for that.
+    pub fn new(steps: usize, may_hold: bool) -> Self {
         Self {
             steps,
             annotations: ANNOTATIONS_MAX,
             bytes: TOLD_MAX,
-            is_held: false,
+            may_hold,
             exceeded: false,
         }
     }
@@ -185,13 +186,13 @@ impl Allowance {
                 self.annotations = ANNOTATIONS_MAX;
                 (true, 0)
             }
-            EventKind::JobHeld { .. } if self.is_held => {
-                self.exceeded = true;
-                return None;
+            EventKind::JobHeld { .. } if self.may_hold => {
+                self.may_hold = false;
+                (true, 0)
             }
             EventKind::JobHeld { .. } => {
-                self.is_held = true;
-                (true, 0)
+                self.exceeded = true;
+                return None;
             }
             _ => (true, 0),
         };
@@ -285,7 +286,7 @@ mod tests {
     #[test]
     fn events_beyond_the_allowance_are_left_out() {
         let job: crate::ids::JobName = "j".parse().unwrap();
-        let mut allowance = Allowance::new(1);
+        let mut allowance = Allowance::new(1, false);
         let started = |index| {
             event(EventKind::StepStarted {
                 job: job.clone(),
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_held_once() {
+    fn a_job_is_held_once_and_only_if_its_run_asks() {
         let held = || Event {
             at: Timestamp::UNIX_EPOCH,
             event: EventKind::JobHeld {
@@ -327,7 +328,12 @@ mod tests {
                 until: Timestamp::UNIX_EPOCH,
             },
         };
-        let mut allowance = Allowance::new(1);
+        let mut allowance = Allowance::new(1, false);
+        assert!(
+            allowance.admit(held()).is_none(),
+            "the run does not ask for it"
+        );
+        let mut allowance = Allowance::new(1, true);
         assert!(allowance.admit(held()).is_some() && !allowance.exceeded);
         assert!(allowance.admit(held()).is_none() && allowance.exceeded);
     }

@@ -4,13 +4,20 @@
 //! program once more, with the variables and the directory of the failed step. It waits for a
 //! signal, which the shell sends when it ends. The job's time goes on meanwhile.
 
-use std::{os::unix::process::CommandExt as _, process::Command, time::Duration};
+use std::{os::unix::process::CommandExt as _, process::Command, time::Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{env::Environment, files::StepFiles, job::Job, journal::Priority, stop::Limits};
+use super::{
+    env::Environment,
+    files::StepFiles,
+    job::Job,
+    journal::Priority,
+    stop::{Limits, Stop},
+};
 use crate::{
     event::EventKind,
+    grace::CLEANUP_GRACE,
     record::{Conclusion, StepRecord},
     settings::Seconds,
     spec::HOLDER,
@@ -31,7 +38,13 @@ impl Job<'_> {
         let Some(bound) = self.spec.keep_failed else {
             return;
         };
-        let is_over = self.state == Conclusion::Cancelled || self.processes.killed;
+        // An `always()` job of a cancelled run starts after the cancellation. Nothing asks it to
+        // end.
+        let is_over = self.state == Conclusion::Cancelled
+            || self.processes.killed
+            || self.cancelled().is_some()
+            || self.matrix_cancelled().is_some()
+            || self.spec.shared_directory.join("killed").exists();
         let retry = self.spec.retry.filter(|_| self.inherits);
         let is_retried = retry.is_some_and(|retry| self.record.attempts < retry.max_attempts);
         if !is_over && !is_retried {
@@ -50,17 +63,14 @@ impl Job<'_> {
             None => self.paths.workspace(),
         });
         self.set_variables(&mut command, variables, environment);
-        let left = self
-            .limits(None)
-            .job
-            .map(|end| end.saturating_duration_since(std::time::Instant::now()));
-        let time = left.map_or(bound.duration(), |left| left.min(bound.duration()));
-        let until = Timestamp::now() + of(time);
+        let deadline = self.limits(None).job;
+        let end = Instant::now() + bound.duration();
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        let left = end.saturating_duration_since(Instant::now());
+        let until =
+            Timestamp::now() + SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
         let (run, job) = (&self.spec.run, &self.spec.job);
-        let text = format!(
-            "step {} failed; the job is held until {until:.0}: `nixactions shell {run} {job}`",
-            step.name
-        );
+        let text = format!("held until {until:.0}: `nixactions shell {run} {job}`");
         self.processes.journal.note(&text, Priority::Notice);
         self.emit(EventKind::JobHeld {
             job: job.clone(),
@@ -68,17 +78,22 @@ impl Job<'_> {
         });
         self.tell();
         let limits = Limits {
-            step: self.limits(Some(bound)).step,
+            step: Some(end),
+            job: None,
             ..self.limits(None)
         };
         let (_, stop) = self.processes.run(&mut command, None, limits);
-        // The end of the time changes nothing; a cancellation does.
-        let _ = self.ended_by(stop, Some(bound));
+        if stop == Stop::StepTimeout {
+            let text = "the time is over; the job goes on, and shells in it end";
+            self.processes.journal.note(text, Priority::Notice);
+            if deadline == Some(end) {
+                // Steps that clean up after the failure have as much time as after a timeout.
+                self.cleanup_until.get_or_insert(end + CLEANUP_GRACE);
+            }
+            return;
+        }
+        let _ = self.ended_by(stop, None);
     }
-}
-
-fn of(time: Duration) -> SignedDuration {
-    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
 
 /// Waits for a signal that ends this process.

@@ -194,6 +194,8 @@ struct Told {
     started_at: Option<Timestamp>,
     /// The step that had begun and not ended.
     running: Option<usize>,
+    /// Whether the job was held after its last attempt.
+    is_held: bool,
 }
 
 struct Parent<'a> {
@@ -272,7 +274,8 @@ impl Parent<'_> {
             .running
             .and_then(|index| self.steps.get(index))
             .is_some_and(|step| step.retry == Setting::Off);
-        if attempt >= self.retry.max_attempts || is_step_off || !self.may_go_on() || !self.clear() {
+        let is_last = attempt >= self.retry.max_attempts || is_step_off || told.is_held;
+        if is_last || !self.may_go_on() || !self.clear() {
             return None;
         }
         self.attempt = attempt + 1;
@@ -290,6 +293,7 @@ impl Parent<'_> {
             attempt: 1,
             started_at: None,
             running: None,
+            is_held: false,
         };
         let mut tail = EventTail::untrusted(self.paths.events());
         loop {
@@ -306,6 +310,7 @@ impl Parent<'_> {
                     }
                     EventKind::StepStarted { index, .. } => told.running = Some(index),
                     EventKind::StepFinished { .. } => told.running = None,
+                    EventKind::JobHeld { .. } => told.is_held = true,
                     _ => {}
                 }
             }

@@ -94,7 +94,7 @@ impl State {
 }
 
 /// Returns the id of PID 1 if that same process still lives.
-fn living_pid(run_dir: &Path) -> Option<Pid> {
+pub fn pid(run_dir: &Path) -> Option<Pid> {
     let state = State::read(run_dir)?;
     (start_time(state.pid) == Some(state.start_time)).then(|| Pid::from_raw(state.pid))
 }
@@ -115,7 +115,7 @@ fn start_time(pid: i32) -> Option<u64> {
 /// Returns whether a run's manager is alive: PID 1, or the process that clears up after it.
 pub fn is_alive(run_dir: &Path) -> bool {
     // PID 1 can outlive the process that holds the lock, if that process is killed.
-    is_locked(run_dir) || living_pid(run_dir).is_some()
+    is_locked(run_dir) || pid(run_dir).is_some()
 }
 
 /// Returns whether a private manager was booted for a run.
@@ -148,7 +148,7 @@ pub fn failure(run_dir: &Path) -> Option<EmbeddedError> {
 ///
 /// This is the last resort: no process of the run can write a record or finish a job afterwards.
 pub fn kill(run_dir: &Path) -> Result<bool, EmbeddedError> {
-    let Some(pid) = living_pid(run_dir) else {
+    let Some(pid) = pid(run_dir) else {
         return Ok(false);
     };
     match send(pid, Signal::SIGKILL) {

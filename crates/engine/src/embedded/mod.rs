@@ -50,7 +50,7 @@ use std::{
 use nix::{sys::signal::SigmaskHow, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
-pub use alive::{failure, has_ended, is_alive, kill, was_booted};
+pub use alive::{failure, has_ended, is_alive, kill, pid, was_booted};
 pub use check::{Bus, Versions, check};
 pub use error::{EmbeddedError, Missing};
 

@@ -55,6 +55,8 @@ pub struct TellTale {
 pub struct Expected {
     /// The job's number of steps.
     pub steps: usize,
+    /// Whether the job may be held for a shell.
+    pub may_hold: bool,
     /// The number of the first events that an earlier supervisor has passed on.
     pub known: usize,
     /// The time at which the job was submitted.
@@ -192,7 +194,7 @@ impl Watch {
                 since: expected.since,
                 attempts: expected.attempts,
                 last: Timestamp::MIN,
-                allowance: Allowance::new(expected.steps),
+                allowance: Allowance::new(expected.steps, expected.may_hold),
                 told: [false; 2],
             },
         );
@@ -291,6 +293,7 @@ mod tests {
         fs::write(paths.events(), line).unwrap();
         let mut watch = Watch::new(directory.path()).unwrap();
         let expected = Expected {
+            may_hold: false,
             steps: 1,
             known: 0,
             since: Timestamp::UNIX_EPOCH,

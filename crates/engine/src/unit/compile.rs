@@ -405,7 +405,7 @@ fn job_unit(
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));
     }
-    if tries_again(context.plan, job) {
+    if tries_again(context.plan, job) || context.run.keep_failed.is_some() {
         // By default, systemd stops a unit after the kernel killed one of its processes for memory.
         properties.push(("OOMPolicy", Value::Str("continue".into())));
     }

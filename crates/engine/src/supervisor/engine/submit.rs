@@ -115,6 +115,7 @@ impl Engine<'_> {
     ) -> Result<(), SuperviseError> {
         let (name, job) = self.context.job(ix);
         let expected = Expected {
+            may_hold: self.context.run.keep_failed.is_some(),
             steps: job.steps_max(),
             known,
             since,
