@@ -249,9 +249,16 @@ mod tests {
         }
     }
 
+    /// Returns whether this process may make directories of other users. The root of a user
+    /// namespace may not, if the namespace has no other user.
+    fn has_other_users() -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(5), Some(5)).is_ok()
+    }
+
     #[test]
     fn a_place_is_shown_to_its_owner_on_a_way_that_the_owner_may_go() {
-        if !geteuid().is_root() {
+        if !has_other_users() {
             eprintln!("skipped: only root can make directories of other users");
             return;
         }
@@ -287,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_owner_of_a_repository_counts_in_a_directory_of_root() {
-        if !geteuid().is_root() {
+        if !has_other_users() {
             eprintln!("skipped: only root can make directories of other users");
             return;
         }
