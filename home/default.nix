@@ -118,13 +118,12 @@ in
             };
           })
         ];
-        slices.nixactions = {
-          Unit = {
-            Description = "NixActions runs";
-            inherit Documentation;
-          };
-          Slice = command.limits;
-        };
+      };
+      # A part of a unit, and not a unit: a switch stops slices that have changed, and all runs with
+      # this one.
+      xdg.configFile."systemd/user/nixactions.slice.d/home.conf".text = lib.generators.toINI { } {
+        Unit.Description = "NixActions runs";
+        Slice = command.limits;
       };
     })
   ];

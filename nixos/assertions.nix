@@ -39,7 +39,8 @@ let
       message = "${option}.passwordFile: `${git.url}` takes no password: set `url` to one that begins with `https://`, or remove it";
     }
     {
-      assertion = git.sshKeyFile == null || values.isSsh git.url;
+      # Submodules may have other URLs.
+      assertion = git.sshKeyFile == null || values.isSsh git.url || git.submodules;
       message = "${option}.sshKeyFile: `${git.url}` takes no key: set `url` to one of ssh, such as `git@example.org:project`, or remove it";
     }
   ];

@@ -21,7 +21,10 @@ let
     after = [ "network-online.target" ];
     # A stop of the workflow's service stops the fetch.
     partOf = [ "nixactions@${name}.service" ];
-    path = [ pkgs.gitMinimal ] ++ lib.optional (isSsh workflow.source.git.url) pkgs.openssh;
+    path = [
+      pkgs.gitMinimal
+    ]
+    ++ lib.optional (isSsh workflow.source.git.url || workflow.source.git.submodules) pkgs.openssh;
     environment.FETCH_USER = workflow.source.git.username;
     # A switch to another configuration interrupts no fetch: a run waits for it.
     restartIfChanged = false;

@@ -32,7 +32,7 @@ if [ -e "${CREDENTIALS_DIRECTORY:-/}/ssh-key" ]; then
 fi
 
 # Exit statuses of an attempt, besides 0 and those of git.
-not_fetched=90 no_ref=91 no_modules=92
+not_fetched=90 no_ref=91 no_modules=92 no_head=93
 
 new() {
     rm -rf "$tree"
@@ -67,7 +67,7 @@ attempt() {
     git fetch --quiet --force --prune --no-recurse-submodules origin \
         '+refs/heads/*:refs/remotes/origin/*' '+refs/tags/*:refs/tags/*' || exit "$not_fetched"
     if [ -z "$ref" ]; then
-        git remote set-head origin --auto >/dev/null
+        git remote set-head origin --auto >/dev/null || exit "$no_head"
         ref=$(git symbolic-ref --short refs/remotes/origin/HEAD)
         ref=${ref#origin/}
     fi
@@ -112,6 +112,10 @@ try() {
     set -e
 }
 
+is_sound() {
+    git -C "$tree" fsck --no-dangling && git -C "$tree" ls-files
+}
+
 is_new=
 # The commits of another repository are not those of this one.
 [ "$(git -C "$tree" config remote.origin.url 2>/dev/null || true)" = "$url" ] || new
@@ -123,9 +127,10 @@ try
 if [ "$status" != 0 ] && [ -z "$is_new" ]; then
     keep=
     case $status in
-    "$not_fetched") git ls-remote --quiet "$url" >/dev/null 2>&1 || keep=1 ;;
     "$no_modules") keep=1 ;;
-    "$no_ref") git -C "$tree" fsck --connectivity-only >/dev/null 2>&1 && keep=1 ;;
+    "$not_fetched") { ! git ls-remote --quiet "$url" || is_sound; } >/dev/null 2>&1 && keep=1 ;;
+    # A full disk, for example.
+    *) is_sound >/dev/null 2>&1 && keep=1 ;;
     esac
     if [ -z "$keep" ]; then
         echo "the checkout may be damaged: fetching it anew" >&2
@@ -133,7 +138,8 @@ if [ "$status" != 0 ] && [ -z "$is_new" ]; then
         try
     fi
 fi
-if [ "$status" = "$no_ref" ]; then
-    echo "there is no branch, tag or commit \`$ref\` in \`$url\`" >&2
-fi
+case $status in
+"$no_ref") echo "there is no branch, tag or commit \`$ref\` in \`$url\`" >&2 ;;
+"$no_head") echo "\`$url\` has no default branch: name a \`ref\`" >&2 ;;
+esac
 exit "$((status != 0))"

@@ -7,8 +7,8 @@ use nixactions_harness::{
 };
 use serde_json::Value;
 
-on_managers!(a_users_own_systemd_runs_his_workflows on user_257, user_262);
-on_managers!(what_needs_root_is_told_by_its_option on user_262);
+on_managers!(a_users_own_systemd_runs_the_workflows on user_257, user_262);
+on_managers!(options_that_need_root_are_refused on user_262);
 
 /// Returns an attribute of the stand-in for home-manager with this module, an expression.
 fn home(module: &str, attribute: &str) -> String {
@@ -19,14 +19,14 @@ fn home(module: &str, attribute: &str) -> String {
 fn install(manager: &Manager, nix: &Nix<'_>, module: &str) {
     let units = nix.build(&home(module, "files"));
     let copy = format!(
-        "mkdir -p ~/.config/systemd/user; cp {}/* ~/.config/systemd/user",
+        "mkdir -p ~/.config/systemd/user; cp -r {}/* ~/.config/systemd/user",
         units.display()
     );
     manager.command(&["sh", "-ec", &copy]).ok();
     manager.systemctl(&["daemon-reload"]).ok();
 }
 
-fn a_users_own_systemd_runs_his_workflows(manager: &Manager) {
+fn a_users_own_systemd_runs_the_workflows(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let module = r#"{
         services.nixactions = {
@@ -45,6 +45,9 @@ fn a_users_own_systemd_runs_his_workflows(manager: &Manager) {
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])
         .ok();
+    // A switch of home-manager stops slices that have changed, with all runs.
+    let slice = home(module, "units ? \"nixactions.slice\"");
+    assert_eq!(nix.eval(&slice), Value::Bool(false));
     let record = manager.run_of("ci-1").record();
     assert_eq!(record["conclusion"], "success", "{record:#}");
     let log = manager.nixactions(&["logs", "ci-1"]).ok();
@@ -62,7 +65,7 @@ fn a_users_own_systemd_runs_his_workflows(manager: &Manager) {
     manager.systemctl(&["start", "nixactions-clean"]).ok();
 }
 
-fn what_needs_root_is_told_by_its_option(manager: &Manager) {
+fn options_that_need_root_are_refused(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     for (wrong, expected) in [
         (

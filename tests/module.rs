@@ -12,7 +12,7 @@ use serde_json::json;
 // Nix 2.8 and 2.34 have the last word on the language, systemd 252 and 262 on the units.
 on_managers!(each_configuration_becomes_exactly_its_units on system_252, system_262);
 on_managers!(what_is_wrong_is_told_by_its_option on system_252, system_262);
-on_managers!(a_schedule_that_is_none_is_told_when_the_system_is_built on system_252, system_262);
+on_managers!(a_wrong_schedule_is_told_when_the_system_is_built on system_252, system_262);
 on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_262);
 on_managers!(defaults_of_all_workflows_are_weaker_than_those_of_jobs on system_252, system_262);
 on_managers!(the_documentation_lists_all_options on system_262);
@@ -446,12 +446,12 @@ fn the_configurations_of_the_documentation_are_good(manager: &Manager) {
     }
 }
 
-fn a_schedule_that_is_none_is_told_when_the_system_is_built(manager: &Manager) {
+fn a_wrong_schedule_is_told_when_the_system_is_built(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let module = r#"{ services.nixactions = {
         enable = true;
         retention.schedule = "hourlyy";
-        workflows.ci = { schedule = [ "daily" "Mon..Fryday" ]; settings.jobs.a.steps = [ { bash = "true"; } ]; };
+        workflows.ci = { schedule = [ "daily" "Mon..Fryday" "02:30 Europe/Berlin" "02:61 Europe/Berlin" ]; settings.jobs.a.steps = [ { bash = "true"; } ]; };
     }; }"#;
     let files = nixos(module, "files");
     let build = ["nix-build", "--no-out-link", "--expr", &files];
@@ -460,11 +460,12 @@ fn a_schedule_that_is_none_is_told_when_the_system_is_built(manager: &Manager) {
     assert!(!output.status.success(), "{output:?}");
     for part in [
         "services.nixactions.workflows.ci.schedule: `Mon..Fryday` is not a calendar event",
+        "services.nixactions.workflows.ci.schedule: `02:61 Europe/Berlin` is not a calendar event",
         "services.nixactions.retention.schedule: `hourlyy` is not a calendar event",
     ] {
         assert!(said.contains(part), "{said}");
     }
-    assert!(!said.contains("`daily`"), "{said}");
+    assert!(!said.contains("`daily`") && !said.contains("`02:30 "), "{said}");
 }
 
 fn systemd_finds_no_fault_with_the_units(manager: &Manager) {

@@ -24,8 +24,8 @@ let
       systemd.user = {
         services = sections;
         timers = sections;
-        slices = sections;
       };
+      xdg.configFile = option (lib.types.attrsOf (lib.types.attrsOf lib.types.str)) { };
     };
     config._module.args = { inherit pkgs; };
   };
@@ -52,8 +52,10 @@ let
       files {
         service = config.systemd.user.services;
         timer = config.systemd.user.timers;
-        slice = config.systemd.user.slices;
       }
+      // lib.mapAttrs' (
+        path: file: lib.nameValuePair (lib.removePrefix "systemd/user/" path) file.text
+      ) config.xdg.configFile
     else
       throw "\nFailed assertions:\n${lib.concatMapStringsSep "\n" (message: "- ${message}") failed}";
 in
@@ -73,7 +75,10 @@ in
           inherit text;
         };
       in
-      "cp ${file} \"$out/${name}\"\n"
+      ''
+        mkdir -p "$(dirname "$out/${name}")"
+        cp ${file} "$out/${name}"
+      ''
     ) units
   );
 }
