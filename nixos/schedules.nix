@@ -27,7 +27,7 @@ in
         failed=
         check() {
             event=$2
-            # A build has no time zones, and systemd would take the name of one for a part of the date.
+            # A build has no time zones, and systemd would take the name of one for a date.
             zone=''${event##* }
             [ "$zone" = "$event" ] || [ ! -f "${pkgs.tzdata}/share/zoneinfo/$zone" ] || event=''${event% *}
             said=$(${pkgs.buildPackages.systemd}/bin/systemd-analyze calendar -- "$event" 2>&1) && return

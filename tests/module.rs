@@ -465,7 +465,10 @@ fn a_wrong_schedule_is_told_when_the_system_is_built(manager: &Manager) {
     ] {
         assert!(said.contains(part), "{said}");
     }
-    assert!(!said.contains("`daily`") && !said.contains("`02:30 "), "{said}");
+    assert!(
+        !said.contains("`daily`") && !said.contains("`02:30 "),
+        "{said}"
+    );
 }
 
 fn systemd_finds_no_fault_with_the_units(manager: &Manager) {

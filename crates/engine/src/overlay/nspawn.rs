@@ -28,6 +28,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
@@ -202,16 +203,23 @@ fn place(paths: &RootPaths, name: &str, mode: u32) -> Result<PathBuf, OverlayErr
     Ok(place)
 }
 
-/// Mounts an empty file system at a place. Only this process and those of the container see it.
+/// Mounts an empty file system at a place. Only this process and those of the container see it. The
+/// kernel never writes it to a disk, as systemd's own credentials, from Linux 6.4 on (tmpfs(5)).
 fn own_tmpfs(place: &Path, mode: u32) -> Result<(), OverlayError> {
-    mount(
-        Some("nixactions"),
-        place,
-        Some("tmpfs"),
-        MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
-        Some(format!("mode={mode:o}").as_str()),
-    )
-    .at(format!("mount `{}`", place.display()))
+    let mounted = |options: String| {
+        mount(
+            Some("nixactions"),
+            place,
+            Some("tmpfs"),
+            MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+            Some(options.as_str()),
+        )
+    };
+    let made = match mounted(format!("mode={mode:o},noswap")) {
+        Err(Errno::EINVAL) => mounted(format!("mode={mode:o}")),
+        made => made,
+    };
+    made.at(format!("mount `{}`", place.display()))
 }
 
 /// Locks the range of ids that starts with this one.
