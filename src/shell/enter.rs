@@ -10,20 +10,15 @@ use std::{
     fs, io,
     os::fd::AsFd as _,
     path::Path,
-    process::{Child, Command, ExitStatus},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
+    process::Command,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use nix::{
     errno::Errno,
     libc,
-    sys::signal::{Signal, kill},
-    unistd::{Pid, close, setgroups, setresgid, setresuid},
+    sys::signal::Signal,
+    unistd::{close, setgroups, setresgid, setresuid},
 };
 use rustix::{
     process::{
@@ -40,14 +35,12 @@ use super::{
     ShellError, code,
     group::{self, join, own_groups},
     process::Process,
+    wait,
 };
 use crate::{
     store::{self, RunDir, StoreError},
     unit::RunSpec,
 };
-
-/// The time between two looks at the shell.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Enters the job of a unit, and runs a command or a shell there. Returns its exit status.
 ///
@@ -101,7 +94,7 @@ pub fn enter(unit: &OsStr, run: &Path, command: &[OsString]) -> Result<u8, Shell
         let _ = child.wait();
         return Err(ShellError::Enter(error));
     }
-    let ended = wait(&mut child, &asked).map_err(ShellError::Enter)?;
+    let ended = wait(&mut child, &asked, Signal::SIGHUP).map_err(ShellError::Enter)?;
     if step.is_holder() {
         // The job waits for the shell's end.
         let _ = pidfd_send_signal(step.pidfd(), rustix::process::Signal::TERM);
@@ -131,22 +124,6 @@ fn find(unit: &OsStr, run: &Path) -> Result<Process, ShellError> {
     })?;
     let members = group::members(&run, spec.manager, unit);
     Process::of_step(&members).ok_or(ShellError::NotRunning)
-}
-
-/// Waits for the end of the shell. Hands on a request to end, as when the terminal is gone or
-/// `nixactions shell` is asked to end.
-fn wait(child: &mut Child, asked: &AtomicBool) -> io::Result<ExitStatus> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if asked.swap(false, Ordering::Relaxed) {
-            let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-            // The shell may have ended.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGHUP);
-        }
-        thread::sleep(LOOK);
-    }
 }
 
 /// Gives up the keys of the caller's session (session-keyring(7)).

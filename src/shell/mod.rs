@@ -13,15 +13,26 @@ mod terminal;
 use std::{
     ffi::OsString,
     io,
-    os::unix::process::ExitStatusExt as _,
+    os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
     path::Path,
-    process::{Command, ExitStatus},
+    process::{Child, Command, ExitStatus},
+    sync::atomic::{AtomicBool, Ordering},
 };
+
+use nix::{
+    poll::{PollFd, PollFlags, poll},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rustix::process::{PidfdFlags, pidfd_open};
 
 pub use enter::enter;
 use terminal::Terminal;
 
 use crate::unit::UnitName;
+
+/// The time between two looks at requests to end, and at the size of the terminal, in milliseconds.
+const LOOK: u16 = 100;
 
 /// The name of the other process's command.
 pub const ENTER: &str = "enter";
@@ -93,6 +104,25 @@ pub fn open(unit: &UnitName, run: &Path, command: &[OsString]) -> Result<u8, She
     })?;
     let ended = terminal.follow(child).map_err(ShellError::Terminal)?;
     Ok(code(ended))
+}
+
+/// Waits for the end of a program, and sends it this signal for each request to end: one of the
+/// signals that set the flag.
+fn wait(child: &mut Child, asked: &AtomicBool, signal: Signal) -> io::Result<ExitStatus> {
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let end = rustix::process::Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+    let end = pidfd_open(end, PidfdFlags::empty())?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if asked.swap(false, Ordering::Relaxed) {
+            // The program may have ended.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+        // A signal interrupts it, unless it comes before.
+        let _ = poll(&mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)], LOOK);
+    }
 }
 
 /// Returns the exit status of a shell that has run a program.

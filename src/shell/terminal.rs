@@ -12,18 +12,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
-    time::Duration,
 };
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{Signal, kill},
+        signal::Signal,
         termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr},
     },
-    unistd::Pid,
 };
 use pty_process::blocking::{Pts, Pty, open};
 use rustix::{
@@ -32,9 +29,7 @@ use rustix::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// The time between two looks at the size of the caller's terminal and at the program's end, in
-/// milliseconds.
-const LOOK: u16 = 100;
+use super::{LOOK, wait};
 
 /// The terminal of a program.
 pub(super) struct Terminal {
@@ -84,7 +79,9 @@ impl Terminal {
         // The end of the last process on the terminal shows as its end.
         drop(self.pts);
         if !(self.input || self.output || self.error) {
-            return wait(child);
+            // The program has a session of its own, so keys on a terminal do not reach it.
+            let asked = flag(&[SIGINT, SIGTERM, SIGHUP])?;
+            return wait(&mut child, &asked, Signal::SIGTERM);
         }
         let raw = self.input.then(Raw::new).transpose()?;
         let copy = Copy {
@@ -101,24 +98,13 @@ impl Terminal {
     }
 }
 
-/// Waits for the program's end, and hands on signals. The program has a session of its own, so keys
-/// on the caller's terminal do not reach it.
-fn wait(mut child: Child) -> io::Result<ExitStatus> {
-    let asked = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&asked))?;
+/// Returns a flag that these signals set from now on.
+fn flag(signals: &[i32]) -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in signals {
+        signal_hook::flag::register(*signal, Arc::clone(&flag))?;
     }
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if asked.swap(false, Ordering::Relaxed) {
-            let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-            // It may have ended.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        thread::sleep(Duration::from_millis(LOOK.into()));
-    }
+    Ok(flag)
 }
 
 fn plain(error: pty_process::Error) -> io::Error {
@@ -162,10 +148,7 @@ struct Copy {
 impl Copy {
     fn until_end(mut self, child: &mut Child) -> io::Result<()> {
         // Without this, a signal would leave the caller's terminal without its line editing.
-        let ended = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&ended))?;
-        }
+        let ended = flag(&[SIGTERM, SIGHUP])?;
         fcntl_setfl(&self.pty, fcntl_getfl(&self.pty)? | OFlags::NONBLOCK)?;
         let mut size = None;
         while !ended.load(Ordering::Relaxed) {

@@ -12,18 +12,12 @@
 //! description open over a supervisor's restart. This module knows nothing of the work of a run.
 
 use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, fcntl},
-};
-
-use super::{RunDir, StateDir, StoreError, files, liveness::write_lock, make_dir};
+use super::{RunDir, StateDir, StoreError, files, lock, make_dir};
 use crate::{ids::RunId, reason::Reason, spec::RunSpec};
 
 /// The time that the next run gets to take a free group before the group is checked again. Also the
@@ -99,7 +93,7 @@ impl ConcurrencyGroup {
         loop {
             let queue = self.queue()?;
             let waiting = self.waiting().filter(|waiting| waiting != run);
-            if let Some(lock) = lock(&self.path.join("lock"), Wait::No)? {
+            if let Some(lock) = lock_file(&self.path.join("lock"), Wait::No)? {
                 // The group is free, but another run waits for it. Leave the group to that run, if
                 // it is alive and takes the group in time.
                 if waiting
@@ -156,7 +150,7 @@ impl ConcurrencyGroup {
     /// # Errors
     /// Fails with the path and the system's error.
     pub fn wait(&self, run: &RunId) -> Result<Option<GroupLock>, StoreError> {
-        let Some(lock) = lock(&self.path.join("lock"), Wait::Always)? else {
+        let Some(lock) = lock_file(&self.path.join("lock"), Wait::Always)? else {
             return Ok(None);
         };
         let _queue = self.queue()?;
@@ -201,7 +195,7 @@ impl ConcurrencyGroup {
     }
 
     fn queue(&self) -> Result<Option<GroupLock>, StoreError> {
-        lock(&self.path.join("queue"), Wait::For(self.patience))
+        lock_file(&self.path.join("queue"), Wait::For(self.patience))
     }
 
     fn waiting(&self) -> Option<RunId> {
@@ -259,35 +253,24 @@ enum Wait {
 
 /// Locks a file and creates it if it is absent. Returns `None` if the file is locked and `wait` is
 /// [`Wait::No`].
-fn lock(path: &Path, wait: Wait) -> Result<Option<GroupLock>, StoreError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path);
-    let file = file.map_err(|source| StoreError::io("open", path, source))?;
-    let wanted = write_lock();
+fn lock_file(path: &Path, wait: Wait) -> Result<Option<GroupLock>, StoreError> {
+    let at = |what: &'static str| move |source| StoreError::io(what, path, source);
+    let file = lock::open(path).map_err(at("open"))?;
     let begin = Instant::now();
     loop {
-        let argument = match wait {
-            Wait::Always => FcntlArg::F_OFD_SETLKW(&wanted),
-            Wait::No | Wait::For(_) => FcntlArg::F_OFD_SETLK(&wanted),
-        };
-        match (fcntl(&file, argument), wait) {
-            (Ok(_), _) => return Ok(Some(GroupLock(file))),
-            (Err(Errno::EINTR), _) => {}
-            (Err(Errno::EAGAIN | Errno::EACCES), Wait::No) => return Ok(None),
-            (Err(Errno::EAGAIN | Errno::EACCES), Wait::For(patience)) => {
-                if begin.elapsed() >= patience {
-                    let late = std::io::ErrorKind::TimedOut.into();
-                    return Err(StoreError::io("lock", path, late));
-                }
-                std::thread::sleep(ITS_TURN);
+        match wait {
+            Wait::Always => lock::lock(&file).map_err(at("lock"))?,
+            Wait::No | Wait::For(_) if lock::try_lock(&file).map_err(at("lock"))? => {}
+            Wait::No => return Ok(None),
+            Wait::For(patience) if begin.elapsed() >= patience => {
+                return Err(at("lock")(std::io::ErrorKind::TimedOut.into()));
             }
-            (Err(errno), _) => return Err(StoreError::io("lock", path, errno.into())),
+            Wait::For(_) => {
+                std::thread::sleep(ITS_TURN);
+                continue;
+            }
         }
+        return Ok(Some(GroupLock(file)));
     }
 }
 
@@ -430,7 +413,7 @@ mod tests {
         let mut group = ConcurrencyGroup::open(dir.path(), "deploy").unwrap();
         group.patience = Duration::from_millis(50);
         let (one, _a) = run(dir.path(), 1);
-        let held = lock(&group.path.join("queue"), Wait::No).unwrap();
+        let held = lock_file(&group.path.join("queue"), Wait::No).unwrap();
         let error = group.arrive(one.id(), false).unwrap_err();
         assert!(matches!(error, StoreError::Io { action: "lock", .. }));
         assert!(group.leave(one.id()).is_err());

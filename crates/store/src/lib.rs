@@ -41,6 +41,8 @@ mod journal;
 #[cfg(feature = "runs")]
 mod liveness;
 #[cfg(feature = "runs")]
+pub mod lock;
+#[cfg(feature = "runs")]
 mod look_up;
 #[cfg(feature = "runs")]
 mod lost;

@@ -1,25 +1,19 @@
 //! Tells whether a run is alive, by locks instead of a bus. A supervisor holds a lock as long as it
 //! lives, also in a namespace of its own, and the kernel always releases the lock. The client that
 //! starts a run holds another lock until the run goes on.
-//!
-//! The locks belong to open file descriptions (fcntl_locking(2)). Unlike the locks of flock(2),
-//! they can be tested without being taken.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     time::{Duration, SystemTime},
 };
 
 use jiff::Timestamp;
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, fcntl},
-    libc,
-};
 
-use super::{RunDir, StoreError};
+use super::{
+    RunDir, StoreError,
+    lock::{self, Held},
+};
 
 /// The longest time after a run's last event in which systemd may still be restarting the
 /// supervisor.
@@ -53,7 +47,7 @@ impl RunLock {
     /// # Errors
     /// The system refuses.
     pub fn share(self) -> io::Result<Self> {
-        fcntl(&self.0, FcntlArg::F_OFD_SETLK(&lock_of(libc::F_RDLCK)))?;
+        lock::share(&self.0)?;
         Ok(self)
     }
 
@@ -97,37 +91,26 @@ impl RunDir {
 
     fn lock(&self, name: &str) -> Result<Option<RunLock>, StoreError> {
         let path = self.path().join(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path);
-        let file = file.map_err(|source| StoreError::io("open", &path, source))?;
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&write_lock())) {
-            Ok(_) => Ok(Some(RunLock(file))),
-            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-            Err(errno) => Err(StoreError::io("lock", &path, errno.into())),
-        }
+        let file = lock::open(&path).map_err(|source| StoreError::io("open", &path, source))?;
+        let is_ours = lock::try_lock(&file);
+        let is_ours = is_ours.map_err(|source| StoreError::io("lock", &path, source))?;
+        Ok(is_ours.then_some(RunLock(file)))
     }
 
     /// Returns whether a supervisor holds the run's lock, or `None` if no supervisor ever took it.
     pub fn is_supervised(&self) -> Option<bool> {
-        Some(self.held(SUPERVISOR)? != libc::F_UNLCK)
+        Some(self.held(SUPERVISOR)?.is_some())
     }
 
     /// Returns whether a client is starting the run.
     fn is_being_started(&self) -> bool {
-        self.held(CLIENT) == Some(libc::F_WRLCK)
+        self.held(CLIENT) == Some(Some(Held::Exclusive))
     }
 
-    /// Returns the type of the lock on a file that prevents an exclusive lock.
-    fn held(&self, name: &str) -> Option<i32> {
+    /// Returns the lock on a file, or `None` if the file does not exist.
+    fn held(&self, name: &str) -> Option<Option<Held>> {
         let file = File::open(self.path().join(name)).ok()?;
-        let mut lock = write_lock();
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
-        Some(i32::from(lock.l_type))
+        lock::held(&file).ok()
     }
 
     /// Returns the state of the run. A run goes on if a client is starting it, if a supervisor
@@ -209,21 +192,6 @@ impl RunDir {
             // The clock was set back a little.
             Err(ahead) => (ahead.duration() <= START).then_some(Duration::ZERO),
         }
-    }
-}
-
-/// Returns an exclusive lock on a whole file.
-pub(super) fn write_lock() -> libc::flock {
-    lock_of(libc::F_WRLCK)
-}
-
-fn lock_of(kind: i32) -> libc::flock {
-    libc::flock {
-        l_type: i16::try_from(kind).expect("invariant: a lock type is small"),
-        l_whence: i16::try_from(libc::SEEK_SET).expect("invariant: a whence is small"),
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
     }
 }
 

@@ -20,21 +20,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     ops::RangeInclusive,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, fcntl},
-    libc,
-};
-
 use super::{
-    StoreError,
+    StoreError, lock,
     users::{
         RECORDS, Resting, claim, exist, file, foreign, id_in_name, is_id_in_use, remove, user_name,
     },
@@ -77,15 +71,8 @@ impl RangeLock {
         fs::create_dir_all(directory)?;
         let path = directory.join(first.to_string());
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)?;
-            if !lock(&file)? {
+            let file = lock::open(&path)?;
+            if !lock::try_lock(&file)? {
                 return Ok(None);
             }
             // The process that had the lock may have removed the file meanwhile.
@@ -105,27 +92,10 @@ impl Drop for RangeLock {
 
 /// Returns whether no process has the lock of the range with this first id.
 fn is_unlocked(directory: &Path, first: u32) -> io::Result<bool> {
-    let path = directory.join(first.to_string());
-    match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => lock(&file),
+    match File::open(directory.join(first.to_string())) {
+        Ok(file) => Ok(lock::held(&file)?.is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
-    }
-}
-
-/// Locks a file. Returns `false` if another process has the lock.
-fn lock(file: &File) -> io::Result<bool> {
-    let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
 

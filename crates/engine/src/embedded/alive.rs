@@ -2,20 +2,19 @@
 //! root.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, ErrorKind, Write},
     path::Path,
 };
 
 use nix::{
-    fcntl::{FcntlArg, fcntl},
-    libc::{F_UNLCK, F_WRLCK, SEEK_SET, flock},
     sys::signal::{Signal, kill as send},
     unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
 
 use super::error::EmbeddedError;
+use crate::store::lock;
 
 const LOCK: &str = "manager.lock";
 const STATE: &str = "manager.json";
@@ -37,34 +36,16 @@ pub(super) struct State {
     pub ended: Option<String>,
 }
 
-/// A write lock on a whole file. It belongs to the open file and not to the process (fcntl(2)), so
-/// another process can test it without taking it.
-const LOCKED: flock = flock {
-    l_type: F_WRLCK as i16,
-    l_whence: SEEK_SET as i16,
-    l_start: 0,
-    l_len: 0,
-    l_pid: 0,
-};
-
 /// Takes the lock that marks a manager as alive, until the file is closed. Returns `None` if
 /// another process holds the lock.
-pub(super) fn lock(run_dir: &Path) -> io::Result<Option<File>> {
-    let file = File::create(run_dir.join(LOCK))?;
-    match fcntl(&file, FcntlArg::F_OFD_SETLK(&LOCKED)) {
-        Ok(_) => Ok(Some(file)),
-        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+pub(super) fn take(run_dir: &Path) -> io::Result<Option<File>> {
+    let file = lock::open(&run_dir.join(LOCK))?;
+    Ok(lock::try_lock(&file)?.then_some(file))
 }
 
 fn is_locked(run_dir: &Path) -> bool {
-    let mut lock = LOCKED;
-    let asked = OpenOptions::new()
-        .write(true)
-        .open(run_dir.join(LOCK))
-        .and_then(|file| Ok(fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?));
-    asked.is_ok() && lock.l_type != F_UNLCK as i16
+    let held = File::open(run_dir.join(LOCK)).and_then(|file| lock::held(&file));
+    held.is_ok_and(|held| held.is_some())
 }
 
 impl State {

@@ -60,7 +60,7 @@ fn run() -> Result<(), Report> {
     let _ = setsid();
     // Signals meant for the client's session must not end this process.
     let signals = block_signals()?;
-    let Some(_lock) = alive::lock(&spec.run_dir).at("lock the run directory")? else {
+    let Some(_lock) = alive::take(&spec.run_dir).at("lock the run directory")? else {
         return Err(Report::Busy);
     };
     let mut console = Console::open(&spec.run_dir.join("manager.log"))?;
