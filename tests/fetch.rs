@@ -151,12 +151,17 @@ fn a_run_has_the_branch_tag_or_commit_that_is_asked_for(manager: &Manager) {
         assert_eq!(record["commit"], **expected, "{git_ref}");
     }
     nix.install(&module(r#"url = "/srv/origin"; ref = "gone";"#, ""));
+    fails_for(
+        manager,
+        "there is no branch, tag or commit `gone` in `/srv/origin`",
+    );
+}
+
+/// Starts the workflow, which fails, and tells why in its status.
+fn fails_for(manager: &Manager, why: &str) {
     start(manager).fails();
     let status = status(manager);
-    assert!(
-        status.contains("there is no branch, tag or commit `gone` in `/srv/origin`"),
-        "{status}"
-    );
+    assert!(status.contains(why), "{status}");
 }
 
 fn an_unreachable_source_fails_the_service_and_the_next_run_succeeds(manager: &Manager) {
@@ -520,12 +525,7 @@ fn a_fetch_that_does_not_begin_says_why(manager: &Manager) {
     let unit = "/etc/systemd/system/nixactions-fetch@ci.service";
     fs::remove_file(manager.file(unit)).expect("it is ours");
     manager.systemctl(&["daemon-reload"]).ok();
-    start(manager).fails();
-    let status = status(manager);
-    assert!(
-        status.contains("Unit nixactions-fetch@ci.service not found"),
-        "{status}"
-    );
+    fails_for(manager, "Unit nixactions-fetch@ci.service not found");
 }
 
 fn a_start_does_not_take_the_fetch_of_an_earlier_one(manager: &Manager) {
