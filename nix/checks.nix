@@ -49,9 +49,10 @@ in
 
 }
 # The NixOS module on virtual machines: a file of vm-tests/ for each behaviour.
-// lib.mapAttrs (_: file: import file { inherit pkgs; }) {
-  vm-limits = ../vm-tests/limits.nix;
-  vm-module = ../vm-tests/module.nix;
-  vm-recovery = ../vm-tests/recovery.nix;
-}
+// lib.mapAttrs' (
+  file: _:
+  lib.nameValuePair "vm-${lib.removeSuffix ".nix" file}" (
+    import (../vm-tests + "/${file}") { inherit pkgs; }
+  )
+) (lib.filterAttrs (file: _: lib.hasSuffix ".nix" file) (builtins.readDir ../vm-tests))
 // lib.mapAttrs' (name: lib.nameValuePair "example-${name}") examples

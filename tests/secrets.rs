@@ -361,7 +361,11 @@ fn a_job_whose_credentials_are_missing_fails_with_that_reason(manager: &Manager)
     } });
     let run = manager.run(&plan, &NONE).exits(1);
     assert_eq!(run.verdict("j"), "failure/failure", "{run}");
-    assert!(run.reason("j").contains("credentials"), "{run}");
+    assert_eq!(
+        run.reason("j"),
+        "credential `token`: there is no file `/nowhere/token`",
+        "{run}"
+    );
     assert_eq!(run.lines("good"), ["good"], "{run}");
 }
 

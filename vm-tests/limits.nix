@@ -56,5 +56,5 @@ pkgs.testers.runNixOSTest {
       systemd.coredump.enable = true;
     };
 
-  testScript = builtins.readFile ./limits.py;
+  testScript = builtins.readFile ./helpers.py + builtins.readFile ./limits.py;
 }

@@ -1,13 +1,4 @@
 # needs: qemu (cgroup controllers, and a core pattern of the machine's own)
-import json
-
-
-def record(run):
-    return json.loads(machine.succeed(f"nixactions show {run} --json"))
-
-
-machine.wait_for_unit("multi-user.target")
-
 with subtest("the kernel ends a job that takes more memory than it may, and the record says so"):
     machine.fail("systemctl start --wait nixactions@memory")
     jobs = record("memory-1")["jobs"]

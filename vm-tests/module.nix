@@ -67,5 +67,5 @@ pkgs.testers.runNixOSTest {
       environment.systemPackages = [ pkgs.git ];
     };
 
-  testScript = builtins.readFile ./module.py;
+  testScript = builtins.readFile ./helpers.py + builtins.readFile ./module.py;
 }

@@ -1,12 +1,5 @@
-import json
-
-def record(run):
-    return json.loads(machine.succeed(f"nixactions show {run} --json"))
-
 def result(unit):
     return machine.succeed(f"systemctl show --value --property=Result {unit}").strip()
-
-machine.wait_for_unit("multi-user.target")
 
 with subtest("there is a timer, and it is the only thing that waits"):
     machine.succeed("systemctl is-active nixactions@good.timer")

@@ -31,5 +31,5 @@ pkgs.testers.runNixOSTest {
     };
   };
 
-  testScript = builtins.readFile ./recovery.py;
+  testScript = builtins.readFile ./helpers.py + builtins.readFile ./recovery.py;
 }

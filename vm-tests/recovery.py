@@ -1,36 +1,3 @@
-import json
-
-
-def record(run):
-    return json.loads(machine.succeed(f"nixactions show {run} --json"))
-
-
-def wait_for_step(run):
-    """Waits until the step of the run's job `wait` runs."""
-    machine.wait_until_succeeds(
-        f"grep -q '\"stepStarted\",\"job\":\"wait\"' /var/lib/nixactions/runs/{run}/events.jsonl"
-    )
-
-
-def release(run):
-    """Lets the run's job `wait` end."""
-    machine.succeed(f"touch /var/lib/nixactions/runs/{run}/jobs/wait/work/workspace/go")
-
-
-def wait_for_end(run):
-    """Waits until the run has its record and its supervisor is gone."""
-    machine.wait_for_file(f"/var/lib/nixactions/runs/{run}/record.json")
-    machine.wait_until_fails(f"systemctl is-active nixactions-{run}.service")
-
-
-def is_gone(run):
-    """Checks that nothing of a run is left."""
-    machine.fail(f"systemctl list-units --all --plain --no-legend 'nixactions-{run}*' | grep .")
-    machine.fail("pgrep -x nixactions-runn")
-    machine.fail("grep /var/lib/nixactions /proc/mounts")
-
-
-machine.wait_for_unit("multi-user.target")
 machine.fail("nixactions show missed-1")
 
 with subtest("systemd restarts a killed supervisor, and the run goes on"):

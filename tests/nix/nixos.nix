@@ -232,6 +232,12 @@ in
     ''
       mkdir -p "$out/bin" "$out/specialisation"
       ln -s ${files} "$out/units"
+      ln -s ${
+        pkgs.writeTextFile {
+          name = "polkit.rules";
+          text = config.security.polkit.extraConfig;
+        }
+      } "$out/polkit.rules"
       cp ${./switch-to-configuration} "$out/bin/switch-to-configuration"
     ''
     + lib.concatMapAttrsStringSep "" (

@@ -35,12 +35,12 @@ let
       meta = env.meta or { };
     };
 
-  # The programs of a Debian package.
+  # The programs of Debian packages.
   debian =
-    package: mainProgram:
-    runCommand package { meta = { inherit mainProgram; }; } ''
+    packages: mainProgram:
+    runCommand (lib.head (lib.splitString " " packages)) { meta = { inherit mainProgram; }; } ''
       mkdir -p "$out/bin"
-      programs=$(dpkg --listfiles ${package} | grep -E '^(/usr)?/s?bin/.') || { echo "${package} is not installed here" >&2; exit 1; }
+      programs=$(dpkg --listfiles ${packages} | grep -E '^(/usr)?/s?bin/.') || { echo "${packages} is not installed here" >&2; exit 1; }
       for program in $programs; do
         ln -sf "$(readlink -e "$program")" "$out/bin/''${program##*/}"
       done
@@ -97,7 +97,7 @@ let
     nix = debian "nix-bin" "nix";
     python3 = debian "python3-minimal" "python3";
     procps = debian "procps" "ps";
-    systemd = debian "systemd" "systemctl";
+    systemd = debian "systemd systemd-container" "systemctl";
     util-linux = debian "util-linux" "mount";
 
     # The program under test, where the tests' machines have it.

@@ -3,5 +3,5 @@
 pkgs.testers.runNixOSTest {
   name = "failing";
   nodes.machine = { };
-  testScript = builtins.readFile ./failing.py;
+  testScript = builtins.readFile ../../vm-tests/helpers.py + builtins.readFile ./failing.py;
 }

@@ -3,9 +3,15 @@
 //! Here they run in containers. `tests/run --vm` also runs them in virtual machines, where the
 //! kernel, the cgroup controllers, the clock and the disk are the machine's own.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
-use nixactions_harness::{CommandExt as _, Evaluator, Root, Skip, Suite, or_skip};
+use libtest_mimic::{Arguments, Failed, Trial};
+use nixactions_harness::{CommandExt as _, Evaluator, Root, Skip, Suite};
 
 /// A test boots its machine several times, on a busy computer.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -45,33 +51,63 @@ fn said(mut driver: Command, test: &str) -> (Option<i32>, String) {
     )
 }
 
-/// Runs one test of `vm-tests/`.
-fn passes(test: &str) {
-    let driver = or_skip!(driver());
+/// Runs a test of `vm-tests/` in a container.
+fn passes(test: &str) -> Result<(), Failed> {
+    let driver = match driver() {
+        Ok(driver) => driver,
+        Err(skip) => {
+            skip.report_for(test);
+            return Ok(());
+        }
+    };
     let (status, said) = said(driver, test);
-    assert!(
-        status == Some(0) && said.contains(&format!("{test}: passed")),
-        "{said}"
-    );
+    if said.contains(&format!("{test}: skipped: ")) {
+        Skip::new("it needs a virtual machine: `tests/run --vm` runs it").report_for(test);
+    } else if status != Some(0) || !said.contains(&format!("{test}: passed")) {
+        return Err(said.into());
+    }
+    Ok(())
 }
 
-#[test]
-fn module() {
-    passes("module");
+fn a_script_that_fails_is_told() -> Result<(), Failed> {
+    const NAME: &str = "a_script_that_fails_is_told";
+    let driver = match driver() {
+        Ok(driver) => driver,
+        Err(skip) => {
+            skip.report_for(NAME);
+            return Ok(());
+        }
+    };
+    let (status, said) = said(driver, "tests/vm/failing");
+    if status == Some(0) || !said.contains("failing: FAILED") || !said.contains("CommandFailed") {
+        return Err(format!("{status:?}: {said}").into());
+    }
+    Ok(())
 }
 
-#[test]
-fn recovery() {
-    passes("recovery");
+/// Returns the names of the tests: each has a machine, `NAME.nix`, and a script, `NAME.py`.
+fn names() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm-tests");
+    let machines = fs::read_dir(&directory).expect("the directory is there");
+    let mut names: Vec<_> = machines
+        .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "nix"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    assert!(names.len() > 10, "{names:?}");
+    names
 }
 
-#[test]
-fn a_script_that_fails_is_told() {
-    let driver = or_skip!(driver());
-    let said = said(driver, "tests/vm/failing");
-    assert!(
-        said.0 != Some(0) && said.1.contains("failing: FAILED"),
-        "{said:?}"
-    );
-    assert!(said.1.contains("CommandFailed"), "{said:?}");
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<_> = names()
+        .into_iter()
+        .map(|name| Trial::test(name.clone(), move || passes(&name)))
+        .collect();
+    trials.push(Trial::test(
+        "a_script_that_fails_is_told",
+        a_script_that_fails_is_told,
+    ));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

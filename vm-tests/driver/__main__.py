@@ -23,6 +23,8 @@ from qemu import Qemu
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
+# NixOS gets these and a script as one.
+HELPERS = HERE.parent / "helpers.py"
 NEEDS_QEMU = re.compile(r"^# needs: qemu\b", re.MULTILINE)
 
 
@@ -84,7 +86,8 @@ def run(
             "start_all": machine.start,
             "subtest": subtest,
         }
-        exec(compile(script.read_text(), str(script), "exec"), names)
+        for part in (HELPERS, script):
+            exec(compile(part.read_text(), str(part), "exec"), names)
         return True
     except Exception:
         traceback.print_exc()

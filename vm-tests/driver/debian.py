@@ -73,6 +73,7 @@ def build(test: Path) -> str:
       mkdir -p /nix/store /nix/var/nix
       nix-build --quiet --out-link /nix/system --expr '{expression}' > /dev/null
       cp --no-preserve=mode --recursive /nix/system/units/. /etc/systemd/system/
+      install -D --mode=644 /nix/system/polkit.rules /etc/polkit-1/rules.d/10-nixos.rules
       printf 'L /run/%s-system - - - - /nix/system\\n' booted current > /etc/tmpfiles.d/nixos.conf
       export SYSTEMD_OFFLINE=1
       systemctl enable vm-shell.service

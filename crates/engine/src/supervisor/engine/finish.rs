@@ -88,6 +88,12 @@ impl Engine<'_> {
         {
             record.set_reason(reason);
         }
+        let missing = end
+            .as_ref()
+            .and_then(|end| submit::missing_credential(end.evidence(), job));
+        if let Some(reason) = missing.as_ref().filter(|_| no_room.is_none()) {
+            record.set_reason(reason);
+        }
         record.unit = unit.to_string();
         if let Some(end) = end.as_ref().filter(|_| record.attempts > 0) {
             end.complete(&mut record.usage);

@@ -11,6 +11,7 @@ use crate::{
     event::EventKind,
     graph::JobIx,
     ids::JobName,
+    plan::Job,
     reason::{MainEnd, Reason},
     record::{Conclusion, JobRecord},
     status::{self, Evidence, Gate, ServiceEvidence},
@@ -158,6 +159,22 @@ pub(super) fn why_not_started(end: &ServiceEvidence, run: &RunDir) -> Option<Rea
         full.display()
     );
     Some(Reason::DiskFull { what })
+}
+
+/// Returns the reason for which systemd could not load a job's credentials, if that is a missing
+/// file. A credential without a path comes from the manager's own credentials.
+pub(super) fn missing_credential(end: &ServiceEvidence, job: &Job) -> Option<Reason> {
+    if end.main != MainEnd::NoCredentials {
+        return None;
+    }
+    let mut files = job.credentials.iter().chain(&job.credentials_encrypted);
+    let (name, file) = files.find(|(_, file)| {
+        let file = Path::new(file);
+        file.is_absolute() && file.try_exists().is_ok_and(|exists| !exists)
+    })?;
+    Some(Reason::Secrets {
+        why: format!("credential `{name}`: there is no file `{file}`"),
+    })
 }
 
 /// Returns whether a disk has no room for a small file. The room that some file systems keep for
