@@ -86,6 +86,8 @@ older.executors
       in
       if settings.root != null && settings.image != null then
         throw "executors.systemd: there are both `root` and `image`: take one away"
+      else if has && settings.nix then
+        throw "executors.systemd: there is `nix` beside `root` or `image`: jobs that build with the host's Nix daemon run on the host"
       else if !has && set != [ ] then
         throw "executors.systemd: there is `${name}` without `root` or `image`: for jobs on the host there is ${ofContainers.${name}}"
       else
@@ -94,6 +96,7 @@ older.executors
           inherit (settings) copyRepo properties;
         }
         // lib.optionalAttrs (settings.sandbox != null) { inherit (settings) sandbox; }
+        // lib.optionalAttrs settings.nix { inherit (settings) nix; }
         // lib.optionalAttrs (settings.network != "host") { inherit (settings) network; }
         // container settings
     )

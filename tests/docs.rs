@@ -391,7 +391,6 @@ fn job_unit(text: &str) -> Vec<String> {
         images: Default::default(),
         disks: Default::default(),
         max_parallel: 2,
-        max_jobs: None,
         origin: None,
         notify: Default::default(),
         keep_failed: None,

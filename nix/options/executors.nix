@@ -25,6 +25,15 @@ let
       Unit properties of the executor's jobs. The properties of a job come after them.
     '';
   };
+  nix = lib.mkOption {
+    type = lib.types.bool;
+    default = false;
+    example = true;
+    description = ''
+      Whether the jobs, which are on the host, can build with its Nix daemon. Nix's garbage collector
+      keeps the results as long as the run.
+    '';
+  };
   # The settings of jobs in a root file system of their own.
   root = lib.mkOption {
     type = lib.types.nullOr (lib.types.either types.package types.rootPath);
@@ -169,7 +178,7 @@ in
 
   systemd.options = container // {
     name = name "systemd";
-    inherit copyRepo properties;
+    inherit copyRepo nix properties;
     network = network [
       "host"
       "private"

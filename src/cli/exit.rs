@@ -170,7 +170,6 @@ impl CliError {
                 | StoreError::NotPlain { .. }
                 | StoreError::ThroughLink { .. }
                 | StoreError::Special { .. }
-                | StoreError::BadLimit { .. }
                 | StoreError::Swept { .. }
                 | StoreError::OtherVersion { .. }
                 | StoreError::Newer { .. },

@@ -24,7 +24,10 @@ use crate::{
 /// The offset of the machine in the header of a program (elf(5)).
 const MACHINE: std::ops::Range<usize> = 18..20;
 
-/// A fault of a root file system.
+/// The socket of Nix's daemon.
+const NIX_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
+
+/// A fault of an executor on this host, mostly of a root file system.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("executor `{executor}`: {found}; {instead}")]
 pub struct RootFault {
@@ -65,15 +68,21 @@ pub fn find(
     let executors = plan.executors.iter();
     for (name, executor) in executors.filter(|(name, _)| used.contains(name)) {
         let place = Placement::by(executor);
-        let Some(container) = place.container() else {
-            continue;
-        };
         let mut fault = |found: String, instead: &str| {
             faults.push(RootFault {
                 executor: name.clone(),
                 found,
                 instead: instead.to_owned(),
             });
+        };
+        if place.uses_nix() && place.is_sandboxed() && !Path::new(NIX_SOCKET).exists() {
+            fault(
+                format!("Nix's daemon does not run here: there is no socket `{NIX_SOCKET}`"),
+                "start it, or leave `nix` out",
+            );
+        }
+        let Some(container) = place.container() else {
+            continue;
         };
         if manager == ManagerKind::User {
             fault(

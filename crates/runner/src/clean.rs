@@ -20,19 +20,22 @@ impl Job<'_> {
     /// Removes the job's files from its workspace, unless a user may want to look at them after a
     /// failure. The directories stay: an ext4 without a journal avoids inodes that were freed
     /// recently, so each removal makes the creations of the next few seconds expensive.
+    ///
+    /// If the job builds with Nix, the workspace's links into the store stay: they keep Nix's garbage
+    /// collector from the results.
     pub(super) fn clean_up(&mut self) {
         if matches!(
             self.record.outcome,
             Conclusion::Success | Conclusion::Skipped
         ) {
             // Removing through the mount would mark each file of the source tree as removed.
-            empty(
-                &if self.spec.mount_source && !self.paths.overlay_copied().exists() {
-                    self.paths.changes()
-                } else {
-                    self.paths.workspace()
-                },
-            );
+            let workspace = if self.spec.mount_source && !self.paths.overlay_copied().exists() {
+                self.paths.changes()
+            } else {
+                self.paths.workspace()
+            };
+            let uses_nix = self.spec.uses_nix;
+            empty_but_for(&workspace, |path| uses_nix && store::leads_into_store(path));
             empty(&self.paths.home());
         }
         empty(&self.spec.files_directory);
@@ -74,6 +77,11 @@ pub(super) fn unlock(directory: &Path) {
 /// Removes the contents of a directory, as far as possible. Remaining files harm nothing: retention
 /// removes them with the run.
 fn empty(directory: &Path) {
+    empty_but_for(directory, |_| false);
+}
+
+/// As [`empty`], but leaves what `stays` says.
+fn empty_but_for(directory: &Path, stays: impl Fn(&Path) -> bool) {
     unlock(directory);
     let Ok(opened) = open(
         directory,
@@ -92,5 +100,7 @@ fn empty(directory: &Path) {
     names
         .iter()
         .filter(|name| *name != "." && *name != "..")
-        .for_each(|name| _ = store::remove_tree(&directory.join(name)));
+        .map(|name| directory.join(name))
+        .filter(|path| !stays(path))
+        .for_each(|path| _ = store::remove_tree(&path));
 }

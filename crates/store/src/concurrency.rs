@@ -309,7 +309,6 @@ mod tests {
             images: Default::default(),
             disks: Default::default(),
             max_parallel: 1,
-            max_jobs: None,
             origin: None,
             notify: Default::default(),
             keep_failed: None,

@@ -23,6 +23,11 @@ const UNTRUSTED_MAX: u64 = 64 << 20;
 /// The size of the first read of a small file, in bytes.
 const READ_AT_ONCE: usize = 4 << 10;
 
+/// Returns whether a path is a link into Nix's store.
+pub fn leads_into_store(path: &Path) -> bool {
+    std::fs::read_link(path).is_ok_and(|target| target.starts_with("/nix/store"))
+}
+
 /// Writes a JSON file atomically (rename(2)). Readers see the old content or the new content, and
 /// so does a crash. With `durable`, the content reaches the disk first (fsync(2)).
 ///

@@ -222,18 +222,25 @@ impl<'a> Nix<'a> {
         ))
     }
 
+    /// Starts Nix' daemon, unless it runs.
+    pub fn start_daemon(&self) {
+        const DAEMON: &str = "/nix/var/nix/daemon-socket/socket";
+        if self.manager.file(DAEMON).exists() {
+            return;
+        }
+        let machine = self.manager.machine().expect("Nix is in machines only");
+        machine
+            .command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"])
+            .ok();
+        wait_for(SOON, "Nix' daemon", || {
+            self.manager.file(DAEMON).exists().then_some(())
+        });
+    }
+
     /// Puts the units and the rules of polkit that NixOS would make of a module into place, on a
     /// machine with Nix' daemon.
     pub fn install(&self, module: &str) {
-        const DAEMON: &str = "/nix/var/nix/daemon-socket/socket";
-        if !self.manager.file(DAEMON).exists() {
-            self.manager
-                .command(&["systemd-run", "--unit=nix-daemon", "nix-daemon"])
-                .ok();
-            wait_for(SOON, "Nix' daemon", || {
-                self.manager.file(DAEMON).exists().then_some(())
-            });
-        }
+        self.start_daemon();
         let nixos =
             format!("import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ ({module}) ]; }}");
         let units = self.build(&format!("({nixos}).files"));

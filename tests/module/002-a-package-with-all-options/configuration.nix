@@ -18,7 +18,6 @@
       ioWeight = 30;
       tasksMax = "20%";
     };
-    maxConcurrentJobs = 4;
     diskReserve = "10G";
     notify.failure = [ "mail@.service" ];
     workflows.release = {

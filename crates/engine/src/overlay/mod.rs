@@ -43,7 +43,7 @@ use nix::{
     unistd::User,
 };
 use rustix::{
-    fs::CWD,
+    fs::{CWD, Dir, Mode, OFlags, openat, readlinkat, symlinkat},
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
 };
 
@@ -68,6 +68,8 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// The directory where systemd keeps the ids of dynamic users.
 const DYNAMIC_USERS: &str = "/run/systemd/dynamic-uid";
+/// The most entries of a workspace among which links are looked for.
+const ENTRIES_MAX: usize = 10_000;
 /// A user other than root.
 const NOBODY: Ids = Ids {
     user: 65534,
@@ -166,8 +168,30 @@ pub fn unmount(job: &JobPaths) {
         // This fails if nothing is mounted, which is the goal.
         let _ = umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     }
+    // Without its links, Nix's garbage collector would remove what the job has built. A failure costs
+    // no more than that.
+    let _ = keep_links(job);
     // The kernel's files there are of no use now. Files that cannot be removed go with the run.
     let _ = fs::remove_dir_all(job.overlay());
+}
+
+/// Puts the job's links into Nix's store where they were before the workspace was unmounted. The
+/// job's user owns both directories, and may have replaced them by links.
+fn keep_links(job: &JobPaths) -> io::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |path: &Path| openat(CWD, path, flags, Mode::empty());
+    let changes = open(&job.changes())?;
+    let workspace = open(&job.workspace())?;
+    for entry in Dir::read_from(&changes)?.take(ENTRIES_MAX) {
+        let entry = entry?;
+        let target = readlinkat(&changes, entry.file_name(), Vec::new());
+        if let Ok(target) = target
+            && target.to_bytes().starts_with(b"/nix/store/")
+        {
+            symlinkat(&target, &workspace, entry.file_name())?;
+        }
+    }
+    Ok(())
 }
 
 /// Enters systemd's mount namespace. A command of a unit has its own mount namespace even with full

@@ -9,7 +9,7 @@ use crate::ids::RunId;
 
 /// The least time between two status lines: each costs PID 1 a wake-up and a signal on the bus.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The most running jobs, and the most waiting jobs, that the line names.
+/// The most running jobs that the line names.
 const NAMED: usize = 8;
 
 /// Sends the status line from time to time.
@@ -59,14 +59,13 @@ pub async fn feed_watchdog() {
     }
 }
 
-/// Returns the line with counts, running jobs, and jobs that wait for a place.
-pub fn text(
+/// Returns the line with counts and running jobs.
+pub fn text<'a>(
     finished: usize,
     failed: usize,
     total: usize,
     cancelling: bool,
-    running: &[&str],
-    waiting: &[&str],
+    running: impl ExactSizeIterator<Item = &'a str>,
 ) -> String {
     let mut text = format!("{finished} of {total} jobs done");
     if failed > 0 {
@@ -75,12 +74,12 @@ pub fn text(
     if cancelling {
         text.push_str(", cancelling");
     }
-    for (word, jobs) in [("running", running), ("waiting for a place", waiting)] {
-        if let Some(named) = jobs.chunks(NAMED).next() {
-            text.push_str(&format!("; {word}: {}", named.join(", ")));
-        }
-        if jobs.len() > NAMED {
-            text.push_str(&format!(" and {} more", jobs.len() - NAMED));
+    let count = running.len();
+    if count > 0 {
+        let names: Vec<&str> = running.take(NAMED).collect();
+        text.push_str(&format!("; running: {}", names.join(", ")));
+        if count > NAMED {
+            text.push_str(&format!(" and {} more", count - NAMED));
         }
     }
     text
@@ -101,17 +100,13 @@ mod tests {
     #[test]
     fn the_status_has_counts_and_running_jobs() {
         assert_eq!(
-            text(0, 0, 3, false, &["a", "b"], &[]),
+            text(0, 0, 3, false, ["a", "b"].into_iter()),
             "0 of 3 jobs done; running: a, b"
         );
         assert_eq!(
-            text(3, 1, 3, true, &[], &[]),
+            text(3, 1, 3, true, [].into_iter()),
             "3 of 3 jobs done, 1 failed, cancelling"
         );
-        assert_eq!(
-            text(0, 0, 3, false, &["a"], &["b", "c"]),
-            "0 of 3 jobs done; running: a; waiting for a place: b, c"
-        );
-        assert!(text(0, 0, 20, false, &["x"; 12], &[]).ends_with("x and 4 more"));
+        assert!(text(0, 0, 20, false, ["x"; 12].into_iter()).ends_with("x and 4 more"));
     }
 }

@@ -367,10 +367,9 @@ fn job_unit(
         pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error
     };
     let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
-    // A job waits for its slots while it starts, and asks systemd for more time. Under a user's
-    // manager and in a container it cannot ask.
-    let takes_slots = matrix::waits_for_slots(context, job);
-    let is_unreachable = takes_slots && parts.hides_notify;
+    // Before systemd 258, a job waits for its slot while it starts, and asks systemd for more time.
+    // Under a user's manager and in a container it cannot ask.
+    let is_unreachable = !context.features.concurrency && parts.hides_notify;
     let timeout = context
         .job_timeout(job)
         .filter(|_| !is_unreachable)
@@ -394,19 +393,14 @@ fn job_unit(
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
     }
-    if takes_slots {
+    if !context.features.concurrency {
+        properties.push(("NotifyAccess", Value::Str("main".into())));
         // systemd opens the directory before the sandbox is built: the runner has it, and no
         // process of the job can open a lock in it.
-        let slots = paths.slots().path().display().to_string();
-        let has_input = context.placement(job).has_own_pids(context);
-        properties.extend([
-            ("NotifyAccess", Value::Str("main".into())),
-            if has_input {
-                ("OpenFile", Value::OpenDirectory(slots))
-            } else {
-                ("StandardInputFile", Value::Str(slots))
-            },
-        ]);
+        properties.extend(matrix::waits_for_slots(context, job).then(|| {
+            let slots = paths.slots().path().display().to_string();
+            ("StandardInputFile", Value::Str(slots))
+        }));
     }
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));
@@ -501,7 +495,8 @@ pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static
 /// Returns the paths of a job, as the job sees them.
 pub(super) fn view(context: &Context<'_>, ix: JobIx) -> sandbox::View {
     let (name, job) = context.job(ix);
-    sandbox::view(context.run, context.placement(job).sandbox(), name)
+    let place = context.placement(job);
+    sandbox::view(context.run, place.sandbox(), name, place.uses_nix())
 }
 
 /// Returns the artifacts that a job restores, each with the ancestor that saves it.

@@ -67,11 +67,12 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
         user,
         program: mounts.is_some(),
         root: place.root().map(|settings| (settings, root.tree())),
-        own_pids: place.has_own_pids(context),
+        own_pids: place.has_own_pids(context, job),
         own_cgroups: context.features.version >= OWN_CGROUPS,
         artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
-        notify: matrix::waits_for_slots(context, job),
+        notify: !context.features.concurrency,
         is_disk: has_disk(context, ix),
+        uses_nix: place.uses_nix(),
     };
     let of_plan = place.properties().map(|extra| [extra, &job.properties]);
     let properties = match (&place, of_plan) {

@@ -9,8 +9,8 @@ use std::{path::PathBuf, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, nspawn, sandbox,
-    spec,
+    Context, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, matrix, nspawn,
+    sandbox, spec,
 };
 use crate::{
     graph::JobIx,
@@ -46,6 +46,8 @@ pub struct Host<'a> {
     pub sandbox: Sandbox,
     /// The executor's unit properties.
     pub properties: &'a Env,
+    /// Whether the job can build with the host's Nix daemon.
+    pub nix: bool,
     copies_source: bool,
 }
 
@@ -141,11 +143,13 @@ impl<'a> Placement<'a> {
                 copy_repo,
                 sandbox,
                 properties,
+                nix,
                 ..
             } => match executor.container() {
                 None => Self::Host(Host {
                     sandbox: *sandbox,
                     properties,
+                    nix: *nix,
                     copies_source: *copy_repo,
                 }),
                 Some(container) => Self::Root(Root {
@@ -222,6 +226,11 @@ impl<'a> Placement<'a> {
         }
     }
 
+    /// Returns whether the job can build with the host's Nix daemon.
+    pub fn uses_nix(&self) -> bool {
+        matches!(self, Self::Host(Host { nix: true, .. }))
+    }
+
     /// Returns the settings of a root file system of the job's own, if it has one.
     pub fn container(&self) -> Option<Container<'a>> {
         match self {
@@ -248,11 +257,13 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`), as with a root file
-    /// system of its own. Its runner's standard input is then /proc. Other jobs have none: a
-    /// systemd that re-executes itself may kill a job with such a namespace that it has just
-    /// started.
-    pub(super) fn has_own_pids(&self, context: &Context<'_>) -> bool {
-        self.root().is_some() && context.features.version >= PRIVATE_PIDS
+    /// system of its own. Its runner's standard input is then /proc, so it cannot be the directory
+    /// of locks. Other jobs have none: a systemd that re-executes itself may kill a job with such a
+    /// namespace that it has just started.
+    pub(super) fn has_own_pids(&self, context: &Context<'_>, job: &Job) -> bool {
+        self.root().is_some()
+            && context.features.version >= PRIVATE_PIDS
+            && (context.features.concurrency || !matrix::waits_for_slots(context, job))
     }
 
     /// Returns whether the job is isolated, but has the user of other jobs and of the manager.
@@ -262,7 +273,7 @@ impl<'a> Placement<'a> {
 
     /// Fits the instructions of a job's runner to its place.
     pub(super) fn fit(&self, context: &Context<'_>, job: &Job, spec: &mut JobSpec) {
-        spec.own_pids = self.has_own_pids(context);
+        spec.own_pids = self.has_own_pids(context, job);
         spec.own_user = self.wants_user(context.run, job);
         spec.guard_limits = self.shares_user(context);
         spec.in_container = self.nspawn().is_some();

@@ -77,6 +77,10 @@ const RUN: [&str; 10] = [
 /// The records of users. Those of jobs name their runs.
 const RECORDS: &str = "/run/userdb";
 
+/// The directory of the socket of Nix's daemon. What the daemon builds is outside of the job's
+/// limits, and may fetch files over the host's network.
+const NIX_DAEMON: &str = "/nix/var/nix/daemon-socket";
+
 /// The socket for log lines, all that a job with a root file system of its own sees of the host's
 /// /run.
 pub(super) const LOG: &str = "/run/systemd/journal/socket";
@@ -109,14 +113,16 @@ impl View {
 }
 
 /// Returns the paths of a job at this level. Without a sandbox, a job sees the host's file system
-/// and the host's paths.
-pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
+/// and the host's paths. So it does with `uses_nix`, as far as its own directory is concerned: Nix's
+/// daemon looks for the links to its results at these paths.
+pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName, uses_nix: bool) -> View {
+    let on_host = || {
+        let run = RunPaths::new(run.directory.clone());
+        run.job(job).path().to_owned()
+    };
     if level == Sandbox::None {
         return View {
-            own: RunPaths::new(run.directory.clone())
-                .job(job)
-                .path()
-                .to_owned(),
+            own: on_host(),
             directory: run.directory.clone(),
             runner: run.runner(),
             program: run.program.clone(),
@@ -125,7 +131,11 @@ pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName) -> View {
     }
     let inside = Path::new(INSIDE);
     View {
-        own: inside.join(OWN),
+        own: if uses_nix {
+            on_host()
+        } else {
+            inside.join(OWN)
+        },
         directory: inside.to_owned(),
         runner: inside.join("bin").join(RUNNER),
         program: inside.join("bin/nixactions"),
@@ -153,6 +163,8 @@ pub(super) struct Needs<'a> {
     pub artifacts: Vec<PathBuf>,
     /// Whether its root file system is a disk image.
     pub is_disk: bool,
+    /// Whether the job can build with the host's Nix daemon.
+    pub uses_nix: bool,
 }
 
 /// Returns the properties of a level. `own` is the job's directory, and `visible` holds the paths
@@ -239,13 +251,13 @@ pub(super) fn properties(
             ("SystemCallErrorNumber", Value::I32(EPERM)),
         ]);
     }
-    let view = view(run, level, job);
+    let view = view(run, level, job, needs.uses_nix);
     let mut readable: Vec<_> = visible
         .iter()
         .map(|path| Bind::new(path, &view.inside(run, path)))
         .collect();
     let whole = Bind::new(own.path(), &view.own);
-    let writable = if run.manager == ManagerKind::User {
+    let writable: Vec<_> = if run.manager == ManagerKind::User {
         // Under the system's manager, the job's directory belongs to root. Here the job's user owns
         // it: a step could replace its parts by links, which systemd follows for other jobs.
         readable.push(whole);
@@ -256,7 +268,10 @@ pub(super) fn properties(
         };
         parts.map(inside).collect()
     } else {
-        vec![whole]
+        // The record of the job's user has a path that is the same for all runs.
+        let home = Path::new(INSIDE).join(OWN);
+        let home = needs.uses_nix.then(|| Bind::new(own.path(), &home));
+        [whole].into_iter().chain(home).collect()
     };
     readable.push(Bind::new(&run.runner(), &view.runner));
     readable.extend(
@@ -296,6 +311,10 @@ pub(super) fn properties(
     if !is_hidden && is_on_host {
         empty.push(own_tmpfs(&run.state_directory, "ro,mode=0755"));
     }
+    properties.extend((is_on_host && !needs.uses_nix).then(|| {
+        let hidden = vec![format!("-{NIX_DAEMON}")];
+        ("InaccessiblePaths", Value::StrList(hidden))
+    }));
     properties.extend([
         ("TemporaryFileSystem", Value::Pairs(empty)),
         ("BindPaths", Value::Binds(writable)),

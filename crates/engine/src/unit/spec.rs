@@ -62,12 +62,12 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         mount_source: place.mounts_source(run),
         confine: place.is_sandboxed(),
         own_root: false,
+        uses_nix: place.uses_nix(),
         own_pids: false,
         in_container: false,
         guard_limits: false,
         own_user: false,
         slots: context.bound().filter(|_| !context.features.concurrency),
-        shared_slots: run.max_jobs,
         matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
             group: matrix.group.clone(),
             directory: paths.matrix(&matrix.group).path().to_owned(),

@@ -42,6 +42,9 @@ pub enum Executor {
         /// docs/properties.md lists the allowed ones.
         #[serde(default)]
         properties: Env,
+        /// Whether the jobs, which are on the host, can build with its Nix daemon.
+        #[serde(default, skip_serializing_if = "is_false")]
+        nix: bool,
         /// The root file system of the jobs: a directory, a tar archive or a disk image. At most
         /// one of `root` and `image`. Without both, the jobs see the host's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +146,7 @@ impl Default for Executor {
             copy_repo: true,
             sandbox: Sandbox::Strict,
             properties: Env::new(),
+            nix: false,
             root: None,
             image: None,
             image_user: false,
@@ -266,6 +270,7 @@ impl Executor {
                 copy_repo: _,
                 sandbox: _,
                 properties: _,
+                nix: _,
             }
             | Self::Nspawn {
                 root,

@@ -25,6 +25,14 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
             Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => {
                 check_properties(properties, &at.key("properties"), sink);
                 super::containers::check(executor, names, &at, sink);
+                if matches!(executor, Executor::Systemd { nix: true, .. })
+                    && executor.container().is_some()
+                {
+                    sink.add(&at.key("nix"), || {
+                        Refusal::new("`nix` beside a root file system", "one of the two")
+                            .hint("jobs that build with the host's Nix daemon run on the host")
+                    });
+                }
             }
             Executor::Hooks {
                 setup_workspace,

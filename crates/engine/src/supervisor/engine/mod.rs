@@ -292,14 +292,18 @@ impl<'a> Engine<'a> {
                     self.take_in(told);
                     return Ok(());
                 }
-                for event in &told.events {
-                    let change = match event.event {
-                        EventKind::JobWaiting { .. } => state::Change::Wait,
-                        EventKind::JobStarted { .. } => state::Change::Start,
-                        _ => state::Change::Report,
-                    };
-                    self.jobs.apply(ix, change);
-                }
+                let has_begun = told
+                    .events
+                    .iter()
+                    .any(|event| matches!(event.event, EventKind::JobStarted { .. }));
+                self.jobs.apply(
+                    ix,
+                    if has_begun {
+                        state::Change::Start
+                    } else {
+                        state::Change::Report
+                    },
+                );
                 self.take_in(told);
                 Ok(())
             }
@@ -488,18 +492,12 @@ impl<'a> Engine<'a> {
             .running()
             .map(|ix| graph.name(ix).as_str())
             .collect();
-        let waiting: Vec<&str> = self
-            .jobs
-            .kept_waiting()
-            .map(|ix| graph.name(ix).as_str())
-            .collect();
         let text = status_line::text(
             self.jobs.finished(),
             self.jobs.failed(),
             graph.len(),
             self.cancel != Cancel::No,
-            &running,
-            &waiting,
+            running.into_iter(),
         );
         self.status.update(text, force)
     }
