@@ -119,6 +119,10 @@ in
           })
         ];
       };
+      xdg.stateFile = lib.mkIf (cfg.maxConcurrentJobs != null) {
+        "nixactions/max-concurrent-jobs".text = toString cfg.maxConcurrentJobs;
+      };
+
       # A part of a unit, and not a unit: a switch stops slices that have changed, and all runs with
       # this one.
       xdg.configFile."systemd/user/nixactions.slice.d/home.conf".text = lib.generators.toINI { } {

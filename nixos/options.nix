@@ -117,6 +117,18 @@ in
 
     inherit (values) notify;
 
+    maxConcurrentJobs = lib.mkOption {
+      # The program knows the same bound.
+      type = lib.types.nullOr (lib.types.ints.between 1 512);
+      default = null;
+      example = 8;
+      description = ''
+        The most jobs of all runs together that run at once, also of runs that a person starts. A
+        job beyond it waits, and `systemctl status` says so. It applies to the runs that start from
+        then on. `null` sets no bound.
+      '';
+    };
+
     diskReserve = lib.mkOption {
       type = lib.types.nullOr values.size;
       default = null;

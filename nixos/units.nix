@@ -104,6 +104,20 @@ in
         })
       ];
 
+      # The program reads it at the start of each run.
+      tmpfiles.rules =
+        let
+          file = "/var/lib/nixactions/max-concurrent-jobs";
+        in
+        [
+          (
+            if cfg.maxConcurrentJobs == null then
+              "r ${file}"
+            else
+              "f+ ${file} 0644 root root - ${toString cfg.maxConcurrentJobs}"
+          )
+        ];
+
       # The slice of all runs, for limits of their own.
       slices.nixactions = {
         description = "NixActions runs";

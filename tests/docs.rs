@@ -391,6 +391,7 @@ fn job_unit(text: &str) -> Vec<String> {
         images: Default::default(),
         disks: Default::default(),
         max_parallel: 2,
+        max_jobs: None,
         origin: None,
         notify: Default::default(),
         keep_failed: None,

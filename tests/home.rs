@@ -32,6 +32,7 @@ fn a_users_own_systemd_runs_the_workflows(manager: &Manager) {
         services.nixactions = {
             enable = true;
             limits.tasksMax = "4096";
+            maxConcurrentJobs = 3;
             workflows.ci = {
                 schedule = "*:*:*";
                 env.LEVEL = 3;
@@ -48,6 +49,8 @@ fn a_users_own_systemd_runs_the_workflows(manager: &Manager) {
     // A switch of home-manager stops slices that have changed, with all runs.
     let slice = home(module, "units ? \"nixactions.slice\"");
     assert_eq!(nix.eval(&slice), Value::Bool(false));
+    let limit = nix.eval(&home(module, "state"));
+    assert_eq!(limit["nixactions/max-concurrent-jobs"], "3");
     let record = manager.run_of("ci-1").record();
     assert_eq!(record["conclusion"], "success", "{record:#}");
     let log = manager.nixactions(&["logs", "ci-1"]).ok();

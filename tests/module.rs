@@ -301,6 +301,18 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.notify.success",
         ),
         (
+            "maxConcurrentJobs = 0;",
+            "services.nixactions.maxConcurrentJobs",
+        ),
+        (
+            "maxConcurrentJobs = -1;",
+            "services.nixactions.maxConcurrentJobs",
+        ),
+        (
+            "maxConcurrentJobs = 513;",
+            "services.nixactions.maxConcurrentJobs",
+        ),
+        (
             "limits.cpuWeight = 0;",
             "services.nixactions.limits.cpuWeight",
         ),

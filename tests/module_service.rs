@@ -22,6 +22,7 @@ on_managers!(defaults_and_credentials_of_the_module_reach_the_jobs on system_257
 on_managers!(a_run_waits_for_room_on_the_disk_and_says_so on system_257, system_262);
 on_managers!(a_run_that_waits_for_room_can_be_stopped on system_262);
 on_managers!(a_fetch_waits_for_room_on_the_disk on system_257, system_262);
+on_managers!(workflows_share_the_limit_on_jobs_until_it_is_gone on system_252, system_262);
 on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
 on_managers!(an_executor_a_group_and_a_unit_of_one_workflow_are_its_own on system_262);
 on_managers!(hooks_of_an_administrator_run_beside_those_of_the_module on system_262);
@@ -470,4 +471,59 @@ fn a_fetch_waits_for_room_on_the_disk(manager: &Manager) {
         manager.run_of("ci-1").has_ended().then_some(())
     });
     assert_eq!(manager.run_of("ci-1").record()["conclusion"], "success");
+}
+
+fn workflows_share_the_limit_on_jobs_until_it_is_gone(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let install = |limit: &str| {
+        nix.install(&format!(
+            "{{ services.nixactions = {{ enable = true; maxConcurrentJobs = {limit}; \
+                workflows.ci.settings = {WAITS}; workflows.other.settings = {WAITS}; }}; }}"
+        ));
+        let apply = [
+            "systemd-tmpfiles",
+            "--create",
+            "--remove",
+            "/etc/systemd/system/tmpfiles.conf",
+        ];
+        manager.command(&apply).ok();
+    };
+    let start = |name: &str| {
+        let service = format!("nixactions@{name}");
+        let start = ["start", "--no-block", service.as_str()];
+        manager.systemctl(&start).ok();
+    };
+    install("1");
+    start("ci");
+    wait_for(RUN_DEADLINE, "the first run", || {
+        let run = manager.run_of("ci-1");
+        run.workspace("wait", "started").exists().then_some(())
+    });
+    start("other");
+    let waits = || manager.run_of("other-1").events();
+    wait_for(RUN_DEADLINE, "the second run", || {
+        let is_wait = |event: &Value| event["event"]["type"] == "jobWaiting";
+        waits().iter().any(is_wait).then_some(())
+    });
+    // A limit that is gone holds for the runs before, and not for those that start now.
+    install("null");
+    let plan = manager.plan(&serde_json::json!({ "version": 1, "name": "free",
+        "jobs": { "a": nixactions_harness::bash("true") } }));
+    let plan = plan.display().to_string();
+    manager
+        .nixactions(&["run", &plan])
+        .output_within(RUN_DEADLINE);
+    assert_eq!(manager.run_of("free-1").record()["conclusion"], "success");
+    assert!(!manager.run_of("other-1").has_ended());
+    fs::write(manager.run_of("ci-1").workspace("wait", "stop"), "").expect("it is ours");
+    wait_for(RUN_DEADLINE, "the job that waited", || {
+        let run = manager.run_of("other-1");
+        run.workspace("wait", "started").exists().then_some(())
+    });
+    fs::write(manager.run_of("other-1").workspace("wait", "stop"), "").expect("it is ours");
+    for run in ["ci-1", "other-1"] {
+        wait_for(RUN_DEADLINE, "the end", || {
+            manager.run_of(run).has_ended().then_some(())
+        });
+    }
 }

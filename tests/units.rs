@@ -122,6 +122,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         images: Default::default(),
         disks: settings.disks.clone(),
         max_parallel: plan.max_parallel.unwrap_or(2),
+        max_jobs: None,
         origin: None,
         notify: Default::default(),
         keep_failed: None,

@@ -485,6 +485,7 @@ fn floor_of(plan: &Json, command: &[&str], mut keep: impl FnMut(&'static str) ->
         images: Default::default(),
         disks: Default::default(),
         max_parallel: plan.max_parallel.expect("the plans say"),
+        max_jobs: None,
         origin: None,
         notify: Default::default(),
         keep_failed: None,

@@ -170,6 +170,7 @@ impl CliError {
                 | StoreError::NotPlain { .. }
                 | StoreError::ThroughLink { .. }
                 | StoreError::Special { .. }
+                | StoreError::BadLimit { .. }
                 | StoreError::Swept { .. }
                 | StoreError::OtherVersion { .. }
                 | StoreError::Newer { .. },

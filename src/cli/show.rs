@@ -240,5 +240,12 @@ fn live_head(
         };
         writeln!(out, "  {job} {word} for {time}{step}")?;
     }
+    let waiting = progress.kept_waiting.iter().take(50);
+    for job in waiting.filter(|_| state != State::Lost) {
+        writeln!(
+            out,
+            "  {job} waits for a place among the jobs that run at once"
+        )?;
+    }
     Ok(())
 }

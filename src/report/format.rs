@@ -143,6 +143,9 @@ impl Table {
     }
 }
 
+/// The text about a job that waits for a place.
+pub(super) const WAITS: &str = "waiting for a place among the jobs that run at once";
+
 /// Returns why a run has not begun yet.
 pub fn waiting(waiting: &Waiting) -> String {
     let group = clean(&waiting.group, false);

@@ -147,6 +147,10 @@ impl<W: Write, C: Fn() -> Timestamp, S: Fn() -> Size> Live<W, C, S> {
             Some(group) => line.push_str(&format!(", {}", waiting(group))),
             None => line.push_str(&format!(", {} running", self.progress.running.len())),
         }
+        if !self.progress.kept_waiting.is_empty() {
+            let count = self.progress.kept_waiting.len();
+            line.push_str(&format!(", {count} waiting for a place"));
+        }
         if let Some(created) = self.progress.created {
             line.push_str(&format!(", {}", elapsed(created)));
         }

@@ -8,7 +8,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Renderer, format::plural, sanitize::clean};
+use super::{
+    Renderer,
+    format::{WAITS, plural},
+    sanitize::clean,
+};
 use crate::{
     event::{Event, EventKind},
     ids::JobName,
@@ -107,6 +111,7 @@ impl<W: Write> Renderer for Structured<W> {
                 &format!("{} submitted", plural(jobs.len(), "job")),
                 none,
             ),
+            EventKind::JobWaiting { job } => self.write(at, Some(job), None, WAITS, none),
             EventKind::JobStarted { job } => self.write(at, Some(job), None, "started", none),
             EventKind::JobRetried { job, attempt } => self.write(
                 at,

@@ -12,7 +12,7 @@ use owo_colors::Style;
 
 use super::{
     Renderer,
-    format::{Duration, conclusion_style, paint, plural, waiting},
+    format::{Duration, WAITS, conclusion_style, paint, plural, waiting},
     sanitize::clean,
     summary::{jobs_table, verdict},
 };
@@ -199,6 +199,7 @@ impl<W: Write> Renderer for Text<W> {
                 self.width = self.width.max(longest.min(WIDTH_MAX));
                 Ok(())
             }
+            EventKind::JobWaiting { job } => self.about(job, &self.dim(WAITS)),
             EventKind::JobStarted { job } => self.about(job, &self.dim("started")),
             EventKind::JobRetried { job, attempt } => {
                 self.about(job, &self.dim(&format!("attempt {attempt}")))

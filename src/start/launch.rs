@@ -87,6 +87,7 @@ impl New<'_> {
     pub async fn start(self, state: &Path, mark: &Mark) -> Result<Started, StartError> {
         store::sweep_users();
         let state = StateDir::create(state)?;
+        let max_jobs = state.max_jobs()?;
         let (run, lock) = create_run(&state, &self.plan.name, &self.chosen).await?;
         let runtime_directory = unit::runtime_directory(self.chosen.kind(), run.id());
         let settings = self.settings;
@@ -107,6 +108,7 @@ impl New<'_> {
             has_source: settings.has_source,
             mounts_source: settings.mounts_source,
             max_parallel: settings.max_parallel,
+            max_jobs,
             roots: self.images.roots,
             images: self.images.obtained.images,
             disks: self.images.obtained.disks,

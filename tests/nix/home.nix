@@ -25,7 +25,9 @@ let
         services = sections;
         timers = sections;
       };
-      xdg.configFile = option (lib.types.attrsOf (lib.types.attrsOf lib.types.str)) { };
+      xdg = lib.genAttrs [ "configFile" "stateFile" ] (
+        _: option (lib.types.attrsOf (lib.types.attrsOf lib.types.str)) { }
+      );
     };
     config._module.args = { inherit pkgs; };
   };
@@ -62,6 +64,8 @@ in
 {
   # File names and texts.
   inherit units;
+  # The same of files below `~/.local/state`.
+  state = lib.mapAttrs (_: file: file.text) config.xdg.stateFile;
   # The same as a directory, as it is in ~/.config/systemd/user.
   files = pkgs.runCommand "units" { } (
     ''

@@ -152,6 +152,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         images: Default::default(),
         disks: Default::default(),
         max_parallel: 2,
+        max_jobs: None,
         origin: None,
         notify: Default::default(),
         keep_failed: None,

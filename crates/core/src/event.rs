@@ -64,6 +64,11 @@ pub enum EventKind {
         /// The jobs of the wave.
         jobs: Vec<JobName>,
     },
+    /// A job may start, and its runner waits for a place among the jobs that run at once.
+    JobWaiting {
+        /// The job.
+        job: JobName,
+    },
     /// A job's runner started.
     JobStarted {
         /// The job.
@@ -213,7 +218,8 @@ impl Event {
     /// Returns the job that reports this event, if jobs report such events.
     pub fn told_by(&self) -> Option<&JobName> {
         match &self.event {
-            EventKind::JobStarted { job }
+            EventKind::JobWaiting { job }
+            | EventKind::JobStarted { job }
             | EventKind::JobRetried { job, .. }
             | EventKind::JobHeld { job, .. }
             | EventKind::StepStarted { job, .. }
@@ -257,6 +263,7 @@ impl Event {
             | EventKind::JobsSubmitted { .. }
             | EventKind::RunnerStarted { .. }
             | EventKind::RunnerEnded { .. }
+            | EventKind::JobWaiting { .. }
             | EventKind::JobStarted { .. }
             | EventKind::JobRetried { .. }
             | EventKind::JobHeld { .. }

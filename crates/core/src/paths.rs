@@ -167,6 +167,12 @@ impl SlotPaths {
         self.0.join("run")
     }
 
+    /// Returns the directory of the locks that all runs of the state directory share. Each running
+    /// job holds one lock. The files are links of those in the state directory.
+    pub fn shared(&self) -> PathBuf {
+        self.0.join("shared")
+    }
+
     /// Returns the directory of a matrix group's locks. Each running job of it holds one lock.
     pub fn matrix(&self, group: &str) -> PathBuf {
         self.0.join("matrix").join(group)

@@ -79,6 +79,9 @@ pub struct RunSpec {
     pub mounts_source: bool,
     /// The most jobs that may run at once.
     pub max_parallel: u32,
+    /// The most jobs of all runs of the state directory that may run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_jobs: Option<u32>,
     /// The directories of the root file systems, by executor.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub roots: BTreeMap<String, PathBuf>,
@@ -173,6 +176,9 @@ pub const CONTAINER_USER: &str = "NIXACTIONS_CONTAINER_USER";
 pub const HANDED_PROC: &str = "proc";
 /// The name of the locks of running jobs there.
 pub const HANDED_SLOTS: &str = "slots";
+/// The descriptor of the locks of running jobs where standard input is something else: the first
+/// one that systemd passes (sd_listen_fds(3)).
+pub const SLOTS_FD: i32 = 3;
 
 /// An artifact that a job restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -326,7 +332,8 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_root: bool,
     /// Whether the job has a PID namespace of its own. The runner's standard input is then the
-    /// host's /proc, which tells the runner its process id outside of the namespace.
+    /// host's /proc, which tells the runner its process id outside of the namespace. The locks of
+    /// running jobs, if it takes any, are descriptor [`SLOTS_FD`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_pids: bool,
     /// Whether the runner is the first process of a container, with user ids of its own. Its
@@ -348,6 +355,10 @@ pub struct JobSpec {
     /// The most jobs of the run that may run at once. Absent if there is no limit or
     /// systemd enforces it. If present, the runners enforce it with locks.
     pub slots: Option<u32>,
+    /// The most jobs of all runs of the state directory that may run at once. The runners enforce
+    /// it with locks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_slots: Option<u32>,
     /// The job's matrix group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixSpec>,

@@ -25,13 +25,13 @@ use super::{
     process::Processes,
     secrets,
     signals::Signals,
-    slots::{self, Slots},
+    slots::Slots,
 };
 use crate::{
     bounds,
     error::describe,
     event::EventKind,
-    grace::{CLEANUP_GRACE, start_timeout},
+    grace::CLEANUP_GRACE,
     log::ToldOutcome,
     paths::{JobPaths, MatrixPaths},
     reason::Reason,
@@ -136,8 +136,9 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     }
     let takes_slots = spec
         .slots
+        .or(spec.shared_slots)
         .or(spec.matrix.as_ref().and_then(|matrix| matrix.slots));
-    let slots = takes_slots.map(|_| Slots::take());
+    let slots = takes_slots.map(|_| Slots::take(spec.own_pids));
     let slots = slots.transpose().map_err(RunnerError::Slots)?;
     let (pid, uid) = match &container {
         Some(container) => container.outside().map_err(RunnerError::Pid)?,
@@ -212,13 +213,13 @@ pub(super) struct Job<'a> {
     pub(super) needs: Vec<NeedResult>,
     pub(super) processes: Processes,
     /// The connection to the run.
-    port: Port,
+    pub(super) port: Port,
     /// The way to the process above the runner, where there is one.
-    asks: Option<PipeWriter>,
+    pub(super) asks: Option<PipeWriter>,
     /// Where the runner follows one that was killed, how far that came.
     past: Option<Past>,
     /// The job takes some of these locks, if the manager does not count running jobs itself.
-    slots: Option<Slots>,
+    pub(super) slots: Option<Slots>,
     /// The job's record so far. Its reason is [`Self::reason`] until the end.
     pub(super) record: JobRecord,
     /// Why the job does not succeed.
@@ -332,7 +333,7 @@ impl Job<'_> {
         None
     }
 
-    fn gate(&self) -> Gate {
+    pub(super) fn gate(&self) -> Gate {
         let condition = Condition::parse(self.spec.condition.as_deref());
         let needs: Vec<_> = self.needs.iter().map(|need| need.need.clone()).collect();
         let is_killed = self.spec.shared_directory.join("killed").exists();
@@ -353,38 +354,6 @@ impl Job<'_> {
         } else {
             gate
         }
-    }
-
-    /// Waits for a slot of the job's matrix and one of the run, if the manager does not count
-    /// running jobs itself. Returns the slots and whether the job had to wait, or `Err(None)` if it
-    /// was stopped.
-    fn take_slots(&mut self) -> Result<(Vec<slots::Slot>, bool), Option<io::Error>> {
-        let Some(paths) = self.slots.as_ref().map(Slots::paths) else {
-            return Ok((Vec::new(), false));
-        };
-        let of_run = self.spec.slots.map(|count| (paths.run(), count));
-        let of_matrix = self
-            .spec
-            .matrix
-            .as_ref()
-            .and_then(|matrix| Some((paths.matrix(&matrix.group), matrix.slots?)));
-        // Take the slot of the matrix first: a job that waits for it then blocks no other job of
-        // the run. All jobs take them in this order, so there is no deadlock.
-        let wanted = of_matrix.into_iter().chain(of_run);
-        let mut patience = slots::Patience::new(
-            self.spec
-                .timeout
-                .map(|timeout| start_timeout(timeout.duration())),
-            self.asks.take(),
-        );
-        let signals = &mut self.processes.signals;
-        let held = wanted.map(|(slots, count)| {
-            slots::acquire(&slots, count, signals, &mut patience)
-                .map_err(Some)?
-                .ok_or(None)
-        });
-        let held = held.collect::<Result<Vec<_>, _>>()?;
-        Ok((held, patience.end()))
     }
 
     /// Returns why the run is being cancelled, if it is. The flag holds the reason, unless a user

@@ -33,6 +33,7 @@ mod mask;
 mod not_started;
 mod output;
 mod parent;
+mod places;
 mod port;
 mod process;
 mod provider;

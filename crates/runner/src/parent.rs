@@ -3,7 +3,7 @@
 //! When the main process of a unit ends, systemd starts or drops the jobs that come after. So no
 //! attempt could follow a runner that was killed. Here the main process is a small parent, and the
 //! runner is its child. The parent waits. It hands on the signals that ask a runner to end, and the
-//! runner's requests for more time. When a signal has killed the runner, and nobody has asked the
+//! runner's messages to systemd. When a signal has killed the runner, and nobody has asked the
 //! job to end, the parent ends all that is left of the attempt and forks the next runner, which
 //! makes the next attempt. When no attempt is left, the parent ends by the same signal, and systemd
 //! says so.
@@ -32,7 +32,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getppid},
 };
 
-use super::{cgroup::Cgroup, job::exit_status, slots::ask_for};
+use super::{cgroup::Cgroup, job::exit_status, slots};
 use crate::{
     event::EventKind,
     grace::start_timeout,
@@ -62,7 +62,7 @@ pub(super) enum Side {
 pub(super) struct Tie {
     /// The parent's process id.
     pub(super) above: Pid,
-    /// Takes a byte for each request for more time.
+    /// Takes a byte for each message to systemd ([`Ask`]).
     pub(super) asks: PipeWriter,
     /// Where the runner follows one that was killed, how far that came.
     pub(super) past: Option<Past>,
@@ -78,10 +78,29 @@ impl Tie {
     }
 }
 
-/// Asks the parent, which systemd listens to, for more time.
-pub(super) fn ask(mut asks: &PipeWriter) {
+/// A message of a runner to systemd, which listens only to the parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// The job needs more time.
+    Time,
+    /// The job waits for a place.
+    Waits,
+    /// The wait is over.
+    Begins,
+}
+
+impl Ask {
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Time, Self::Waits, Self::Begins]
+            .into_iter()
+            .find(|ask| *ask as u8 == byte)
+    }
+}
+
+/// Has the parent tell systemd something.
+pub(super) fn ask(mut asks: &PipeWriter, what: Ask) {
     // Without an answer the job may be ended too early, which PID 1 then says.
-    let _ = asks.write(&[0]);
+    let _ = asks.write(&[what as u8]);
 }
 
 /// How far a job had come when its runner was killed.
@@ -233,15 +252,17 @@ impl Parent<'_> {
                 .and_then(PollFd::revents)
                 .is_some_and(|events| !events.is_empty());
             if is_asked {
-                asks = asks.and_then(|asks| self.ask_for_more(asks));
+                asks = asks.and_then(|asks| self.hand_up(asks));
             }
         }
     }
 
-    /// Asks systemd for more time; gives up the pipe of a runner that has ended.
-    fn ask_for_more(&self, mut asks: PipeReader) -> Option<PipeReader> {
-        asks.read(&mut [0; 64]).ok().filter(|read| *read > 0)?;
-        self.limit.into_iter().for_each(ask_for);
+    /// Tells systemd what the runner asks for; gives up the pipe of a runner that has ended.
+    fn hand_up(&self, mut asks: PipeReader) -> Option<PipeReader> {
+        let mut bytes = [0; 64];
+        let read = asks.read(&mut bytes).ok().filter(|read| *read > 0)?;
+        let asked = bytes[..read].iter().copied().filter_map(Ask::of);
+        asked.for_each(|ask| slots::tell(ask, self.limit));
         Some(asks)
     }
 

@@ -67,6 +67,12 @@ impl Signals {
         self.cancelled |= self.cancel.load(Ordering::SeqCst);
     }
 
+    /// Forgets that the runner was asked to cancel, for a job that goes on all the same.
+    pub fn forget_cancellation(&mut self) {
+        self.cancel.store(false, Ordering::SeqCst);
+        self.cancelled = false;
+    }
+
     /// Reads new signals, and returns whether the runner was asked to cancel.
     pub fn cancelled(&mut self) -> bool {
         self.read();

@@ -1,8 +1,11 @@
-//! `maxParallel` on a systemd before 258: each running job holds one of N file locks (flock(2)).
+//! Limits on jobs at once that no systemd counts: each running job holds one of N file locks
+//! (flock(2)). Those are `maxParallel` on a systemd before 258, and the limit on the jobs of all
+//! runs of a state directory.
 //!
 //! systemd opens the directory of the locks before it builds the sandbox, and hands it to the
-//! runner as standard input. The runner takes it from there at once, so no step inherits it; and no
-//! step finds the directory by a path, or in what the runner has open.
+//! runner as standard input, or as descriptor [`SLOTS_FD`]. The runner takes it from there at once,
+//! so no step inherits it; and no step finds the directory by a path, or in what the runner has
+//! open.
 //!
 //! The kernel releases a lock when its holder dies, however it dies. One more lock is the queue:
 //! only its holder looks for a free slot. So the end of one job does not wake up a thousand waiting
@@ -21,30 +24,43 @@ use nix::{
     fcntl::{Flock, FlockArg},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+    unistd::close,
 };
 
 use rustix::stdio::dup2_stdin;
 use sd_notify::NotifyState;
 
-use super::{parent, signals::Signals};
-use crate::paths::SlotPaths;
+use super::{
+    parent::{self, Ask},
+    signals::Signals,
+};
+use crate::{paths::SlotPaths, spec::SLOTS_FD};
 
 /// The longest sleep of a waiting job before it looks again, in milliseconds, in case it missed a
 /// notification.
 const LOOK_AGAIN: u16 = 2000;
+/// The status of the unit of a job that waits (`systemctl status`).
+const WAITS: &str = "waiting for a place among the jobs that run at once";
 
 /// The directory of the locks.
 #[derive(Debug)]
 pub struct Slots(OwnedFd);
 
 impl Slots {
-    /// Takes over what systemd handed the runner.
+    /// Takes over what systemd handed the runner, as standard input or beside it.
     ///
     /// # Errors
-    /// Fails where standard input is not a directory.
-    pub fn take() -> io::Result<Self> {
-        let directory = io::stdin().as_fd().try_clone_to_owned()?;
-        dup2_stdin(File::open("/dev/null")?)?;
+    /// Fails where that is not a directory.
+    pub fn take(beside_input: bool) -> io::Result<Self> {
+        let directory: OwnedFd = if beside_input {
+            let directory = File::open(format!("/proc/self/fd/{SLOTS_FD}"))?;
+            close(SLOTS_FD)?;
+            directory.into()
+        } else {
+            let directory = io::stdin().as_fd().try_clone_to_owned()?;
+            dup2_stdin(File::open("/dev/null")?)?;
+            directory
+        };
         if File::from(directory.try_clone()?).metadata()?.is_dir() {
             Ok(Self(directory))
         } else {
@@ -59,7 +75,8 @@ impl Slots {
 }
 
 /// Keeps PID 1 from taking the wait for a slot for a start that hangs (sd_notify(3),
-/// `EXTEND_TIMEOUT_USEC=`). The job's timeout begins when it has its slot.
+/// `EXTEND_TIMEOUT_USEC=`), and tells PID 1 of the wait. The job's timeout begins when the job has
+/// its slot.
 #[derive(Debug)]
 pub struct Patience {
     /// PID 1's time limit for a start; `None` if there is none.
@@ -84,7 +101,10 @@ impl Patience {
 
     /// Asks for more time before the limit, while the job waits.
     fn renew(&mut self) {
-        self.waited = true;
+        if !self.waited {
+            self.waited = true;
+            self.tell(Ask::Waits);
+        }
         if self
             .limit
             .is_some_and(|limit| self.told.elapsed() > limit / 4)
@@ -97,34 +117,46 @@ impl Patience {
     pub fn end(mut self) -> bool {
         if self.waited {
             self.ask();
+            self.tell(Ask::Begins);
         }
         self.waited
     }
 
     fn ask(&mut self) {
-        let Some(limit) = self.limit else { return };
-        match &self.above {
-            Some(above) => parent::ask(above),
-            None => ask_for(limit),
+        if self.limit.is_some() {
+            self.tell(Ask::Time);
+            self.told = Instant::now();
         }
-        self.told = Instant::now();
+    }
+
+    fn tell(&self, what: Ask) {
+        match &self.above {
+            Some(above) => parent::ask(above, what),
+            None => tell(what, self.limit),
+        }
     }
 }
 
-/// Asks PID 1 for so much time from now on.
-pub fn ask_for(limit: Duration) {
+/// Tells PID 1 that the job waits or begins, or asks it for the whole time from now on.
+pub fn tell(what: Ask, limit: Option<Duration>) {
+    let state = match (what, limit) {
+        (Ask::Time, None) => return,
+        (Ask::Time, Some(limit)) => {
+            NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros()))
+        }
+        (Ask::Waits, _) => NotifyState::Status(WAITS),
+        (Ask::Begins, _) => NotifyState::Status(""),
+    };
     // Without an answer PID 1 may end the job too early. It then reports a timeout.
-    let _ = sd_notify::notify(&[NotifyState::Custom(&format!(
-        "EXTEND_TIMEOUT_USEC={}",
-        limit.as_micros()
-    ))]);
+    let _ = sd_notify::notify(&[state]);
 }
 
 /// A slot, held until this is dropped.
 #[derive(Debug)]
 pub struct Slot(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
-/// Waits for a slot. Returns `None` if the job is cancelled in the meantime.
+/// Waits for a slot. Returns `None` if the job is asked to end in the meantime. Calls `waits` when
+/// the wait begins, and perhaps again.
 ///
 /// # Errors
 /// Fails with the system's reason.
@@ -133,8 +165,10 @@ pub fn acquire(
     count: u32,
     signals: &mut Signals,
     patience: &mut Patience,
+    mut waits: impl FnMut(),
 ) -> io::Result<Option<Slot>> {
-    let Some(_queue) = wait_in_queue(&slots.join("queue"), signals, patience)? else {
+    let queue = slots.join("queue");
+    let Some(_queue) = wait_in_queue(&queue, signals, patience, &mut waits)? else {
         return Ok(None);
     };
     // Each slot's file is opened only once: closing it would look like the end of its holder to the
@@ -146,6 +180,7 @@ pub fn acquire(
             Err(file) => files.push(file),
         }
     }
+    waits();
     patience.renew();
     let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     for number in 0..count {
@@ -187,12 +222,14 @@ fn wait_in_queue(
     path: &Path,
     signals: &mut Signals,
     patience: &mut Patience,
+    waits: &mut impl FnMut(),
 ) -> io::Result<Option<Flock<File>>> {
     let file = match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => return Ok(Some(lock)),
         Err((file, Errno::EWOULDBLOCK)) => file,
         Err((_, error)) => return Err(error.into()),
     };
+    waits();
     let (mut told, teller) = io::pipe()?;
     let waiter = std::thread::Builder::new()
         .stack_size(64 << 10)

@@ -309,6 +309,7 @@ mod tests {
             images: Default::default(),
             disks: Default::default(),
             max_parallel: 1,
+            max_jobs: None,
             origin: None,
             notify: Default::default(),
             keep_failed: None,

@@ -3,6 +3,8 @@
 //! ```text
 //! <state>/version                      the layout's version
 //! <state>/concurrency/<group>/         the run that holds a concurrency group, and the waiting run
+//! <state>/max-concurrent-jobs          the most jobs of all runs at once, written by the owner
+//! <state>/slots/                       locks of running jobs, if there is such a limit
 //! <state>/numbers/<workflow>           the highest number of a removed run
 //! <state>/trash/                       runs that are being removed
 //! <state>/building/                    workflows that Nix builds for runs to come
@@ -18,7 +20,8 @@
 //!     shared/                          bound read-only into every job: cancelled, source/,
 //!                                      matrix/<group>/
 //!     roots/<job>/                     mounts of the job's root file system, if it has its own
-//!     slots/                           locks of running jobs, if systemd is older than 258
+//!     slots/                           locks of running jobs, if systemd is older than 258, and
+//!                                      links of those that all runs share
 //!     jobs/<job>/spec.json             the job's spec for its runner
 //!     jobs/<job>/out/                  events.jsonl: written by the runner, read by dependents
 //!     jobs/<job>/artifacts/<name>/     written by the job, read by the jobs that restore it
@@ -58,6 +61,8 @@ mod retention;
 #[cfg(feature = "runs")]
 mod runners;
 mod secrets;
+#[cfg(feature = "runs")]
+mod slots;
 #[cfg(feature = "runs")]
 mod state;
 mod tree;
@@ -101,6 +106,8 @@ pub use result::{has_started, read_result};
 #[cfg(feature = "runs")]
 pub use retention::Retention;
 pub use secrets::{forget_secrets, write_secrets};
+#[cfg(feature = "runs")]
+pub use slots::{create_slots, link_slots};
 #[cfg(feature = "runs")]
 pub use state::{RunDir, StateDir};
 pub use tree::{Allowed, Copied, DirectoryId, ModePolicy, Modes, TreeCopy, make_beneath, plain};
@@ -191,6 +198,15 @@ pub enum StoreError {
         /// The nearest existing id.
         nearest: Option<String>,
     },
+    /// The limit on the jobs of all runs is not a number of jobs.
+    #[cfg(feature = "runs")]
+    #[error("invalid number of jobs `{text}` in `{}`", path.display())]
+    BadLimit {
+        /// The file.
+        path: PathBuf,
+        /// Its content.
+        text: String,
+    },
     /// The text is not a run id.
     #[error("invalid run id `{text}`")]
     BadRunId {
@@ -258,6 +274,11 @@ impl StoreError {
             Self::NoRun { .. } => {
                 Some("`nixactions list` shows the runs of a state directory".to_owned())
             }
+            #[cfg(feature = "runs")]
+            Self::BadLimit { .. } => Some(format!(
+                "write a number from 1 to {} into it, or remove it",
+                slots::JOBS_MAX
+            )),
             Self::Io { .. }
             | Self::Malformed { .. }
             | Self::NotPlain { .. }
@@ -332,26 +353,6 @@ pub fn create_executor(run: &RunPaths, executor: &str) -> Result<(), StoreError>
     [WorkspaceHook::Setup, WorkspaceHook::Cleanup]
         .into_iter()
         .try_for_each(|hook| create_job(&run.hook(executor, hook), &[]))
-}
-
-/// Makes the lock files that limit the running jobs: each running job holds one. Runs need them for
-/// `maxParallel` if systemd does not limit units itself. Makes the directories above as well. Their
-/// modes let every user in, as the jobs' users are not known yet; the run's directory keeps others
-/// out.
-///
-/// # Errors
-/// Fails with the path and the system's error.
-pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
-    std::fs::create_dir_all(directory)
-        .map_err(|source| StoreError::io("create", directory, source))?;
-    let names = (0..count)
-        .map(|number| number.to_string())
-        .chain(["queue".to_owned()]);
-    names.map(|name| directory.join(name)).try_for_each(|path| {
-        std::fs::File::create(&path)
-            .map(drop)
-            .map_err(|source| StoreError::io("create", &path, source))
-    })
 }
 
 /// Makes the directory that the jobs of a matrix group share.

@@ -186,6 +186,8 @@ pub struct Progress {
     pub created: Option<Timestamp>,
     /// The running jobs.
     pub running: BTreeMap<JobName, Running>,
+    /// The jobs that wait for a place among the jobs that run at once.
+    pub kept_waiting: BTreeSet<JobName>,
     /// The number of finished jobs, by conclusion.
     pub ended: BTreeMap<Conclusion, usize>,
     /// The origin of the request to cancel the run, and whether to kill it.
@@ -220,7 +222,13 @@ impl Progress {
                 self.created = Some(event.at);
             }
             EventKind::SupervisorStarted { .. } => self.supervisors += 1,
+            EventKind::JobWaiting { job } => {
+                if !self.finished.contains(job) && !self.running.contains_key(job) {
+                    self.kept_waiting.insert(job.clone());
+                }
+            }
             EventKind::JobStarted { job } if !self.finished.contains(job) => {
+                self.kept_waiting.remove(job);
                 self.running.entry(job.clone()).or_insert(Running {
                     since: event.at,
                     step: None,
@@ -247,6 +255,7 @@ impl Progress {
             }
             EventKind::JobFinished { job, record } => {
                 self.running.remove(job);
+                self.kept_waiting.remove(job);
                 if self.finished.insert(job.clone()) {
                     *self.ended.entry(record.conclusion).or_default() += 1;
                 }

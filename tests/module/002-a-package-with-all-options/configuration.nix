@@ -18,6 +18,7 @@
       ioWeight = 30;
       tasksMax = "20%";
     };
+    maxConcurrentJobs = 4;
     diskReserve = "10G";
     notify.failure = [ "mail@.service" ];
     workflows.release = {

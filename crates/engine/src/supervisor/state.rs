@@ -44,6 +44,8 @@ pub struct Submitted {
 pub enum Phase {
     /// It has not reported its start.
     Queued,
+    /// Its runner waits for a place among the jobs that run at once.
+    Waiting,
     /// Its steps run.
     Running,
     /// systemd will not start it any more, although its needs still run. Its outcome is known when
@@ -61,6 +63,8 @@ pub enum Change {
         /// The user.
         user: Option<String>,
     },
+    /// Its runner reported that it waits for a place.
+    Wait,
     /// Its runner reported that the steps begin.
     Start,
     /// Its runner reported something.
@@ -91,10 +95,17 @@ fn next(state: &State, change: Change) -> Option<State> {
             answer_by: None,
             ..job.clone()
         },
-        (State::Submitted(job), Change::Report) if job.answer_by.is_some() => Submitted {
+        (State::Submitted(job), Change::Wait) if job.phase != Phase::Running => Submitted {
+            phase: Phase::Waiting,
             answer_by: None,
             ..job.clone()
         },
+        (State::Submitted(job), Change::Report | Change::Wait) if job.answer_by.is_some() => {
+            Submitted {
+                answer_by: None,
+                ..job.clone()
+            }
+        }
         (State::Submitted(job), Change::CallOff) if job.phase == Phase::Queued => Submitted {
             phase: Phase::CalledOff,
             ..job.clone()
@@ -254,6 +265,11 @@ impl Jobs {
     /// Returns the jobs whose steps run.
     pub fn running(&self) -> impl Iterator<Item = JobIx> + '_ {
         self.in_phase(Phase::Running)
+    }
+
+    /// Returns the jobs whose runners wait for a place.
+    pub fn kept_waiting(&self) -> impl Iterator<Item = JobIx> + '_ {
+        self.in_phase(Phase::Waiting)
     }
 
     /// Returns the jobs that systemd will not start any more.

@@ -9,7 +9,7 @@ use crate::ids::RunId;
 
 /// The least time between two status lines: each costs PID 1 a wake-up and a signal on the bus.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The most running jobs that the line names.
+/// The most running jobs, and the most waiting jobs, that the line names.
 const NAMED: usize = 8;
 
 /// Sends the status line from time to time.
@@ -59,13 +59,14 @@ pub async fn feed_watchdog() {
     }
 }
 
-/// Returns the line with counts and running jobs.
-pub fn text<'a>(
+/// Returns the line with counts, running jobs, and jobs that wait for a place.
+pub fn text(
     finished: usize,
     failed: usize,
     total: usize,
     cancelling: bool,
-    running: impl ExactSizeIterator<Item = &'a str>,
+    running: &[&str],
+    waiting: &[&str],
 ) -> String {
     let mut text = format!("{finished} of {total} jobs done");
     if failed > 0 {
@@ -74,12 +75,12 @@ pub fn text<'a>(
     if cancelling {
         text.push_str(", cancelling");
     }
-    let count = running.len();
-    if count > 0 {
-        let names: Vec<&str> = running.take(NAMED).collect();
-        text.push_str(&format!("; running: {}", names.join(", ")));
-        if count > NAMED {
-            text.push_str(&format!(" and {} more", count - NAMED));
+    for (word, jobs) in [("running", running), ("waiting for a place", waiting)] {
+        if let Some(named) = jobs.chunks(NAMED).next() {
+            text.push_str(&format!("; {word}: {}", named.join(", ")));
+        }
+        if jobs.len() > NAMED {
+            text.push_str(&format!(" and {} more", jobs.len() - NAMED));
         }
     }
     text
@@ -100,13 +101,17 @@ mod tests {
     #[test]
     fn the_status_has_counts_and_running_jobs() {
         assert_eq!(
-            text(0, 0, 3, false, ["a", "b"].into_iter()),
+            text(0, 0, 3, false, &["a", "b"], &[]),
             "0 of 3 jobs done; running: a, b"
         );
         assert_eq!(
-            text(3, 1, 3, true, [].into_iter()),
+            text(3, 1, 3, true, &[], &[]),
             "3 of 3 jobs done, 1 failed, cancelling"
         );
-        assert!(text(0, 0, 20, false, ["x"; 12].into_iter()).ends_with("x and 4 more"));
+        assert_eq!(
+            text(0, 0, 3, false, &["a"], &["b", "c"]),
+            "0 of 3 jobs done; running: a; waiting for a place: b, c"
+        );
+        assert!(text(0, 0, 20, false, &["x"; 12], &[]).ends_with("x and 4 more"));
     }
 }

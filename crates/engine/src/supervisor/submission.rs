@@ -130,12 +130,15 @@ pub(super) fn prepare(
 }
 
 /// Makes the locks of the run and of its matrix groups, where the manager does not count running
-/// jobs itself.
+/// jobs itself, and links those that all runs share.
 fn prepare_slots(run: &RunDir, context: &Context<'_>) -> Result<(), StoreError> {
+    let slots = run.slots();
+    if let Some(count) = context.run.max_jobs {
+        store::link_slots(&context.run.state_directory, &slots, count)?;
+    }
     if context.features.concurrency {
         return Ok(());
     }
-    let slots = run.slots();
     if let Some(count) = context.bound() {
         store::create_slots(&slots.run(), count)?;
     }

@@ -367,9 +367,10 @@ fn job_unit(
         pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error
     };
     let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
-    // Before systemd 258, a job waits for its slot while it starts, and asks systemd for more time.
-    // Under a user's manager and in a container it cannot ask.
-    let is_unreachable = !context.features.concurrency && parts.hides_notify;
+    // A job waits for its slots while it starts, and asks systemd for more time. Under a user's
+    // manager and in a container it cannot ask.
+    let takes_slots = matrix::waits_for_slots(context, job);
+    let is_unreachable = takes_slots && parts.hides_notify;
     let timeout = context
         .job_timeout(job)
         .filter(|_| !is_unreachable)
@@ -393,14 +394,19 @@ fn job_unit(
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
     }
-    if !context.features.concurrency {
-        properties.push(("NotifyAccess", Value::Str("main".into())));
+    if takes_slots {
         // systemd opens the directory before the sandbox is built: the runner has it, and no
         // process of the job can open a lock in it.
-        properties.extend(matrix::waits_for_slots(context, job).then(|| {
-            let slots = paths.slots().path().display().to_string();
-            ("StandardInputFile", Value::Str(slots))
-        }));
+        let slots = paths.slots().path().display().to_string();
+        let has_input = context.placement(job).has_own_pids(context);
+        properties.extend([
+            ("NotifyAccess", Value::Str("main".into())),
+            if has_input {
+                ("OpenFile", Value::OpenDirectory(slots))
+            } else {
+                ("StandardInputFile", Value::Str(slots))
+            },
+        ]);
     }
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));

@@ -128,6 +128,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         continue_on_error: false,
         copy_source: false,
         slots: None,
+        shared_slots: None,
         matrix: None,
         path: run.path.clone(),
         working_dir: None,

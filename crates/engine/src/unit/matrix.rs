@@ -44,11 +44,13 @@ pub(super) fn variables(matrix: &Matrix) -> Env {
         .collect()
 }
 
-/// Returns whether the runner of a job takes locks, of the run or of the job's matrix, where the
-/// manager does not count running jobs itself.
+/// Returns whether the runner of a job takes locks: of the run or of the job's matrix, where the
+/// manager does not count running jobs itself, or of all runs.
 pub(super) fn waits_for_slots(context: &Context<'_>, job: &Job) -> bool {
     let of_matrix = job.matrix.as_ref().and_then(|matrix| matrix.max_parallel);
-    context.bound().or(of_matrix).is_some()
+    let counted = context.bound().or(of_matrix);
+    let counted = counted.filter(|_| !context.features.concurrency);
+    counted.or(context.run.max_jobs).is_some()
 }
 
 /// Returns the slices of the groups with a bound, by group, each with its bound.

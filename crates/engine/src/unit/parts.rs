@@ -67,10 +67,10 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
         user,
         program: mounts.is_some(),
         root: place.root().map(|settings| (settings, root.tree())),
-        own_pids: place.has_own_pids(context, job),
+        own_pids: place.has_own_pids(context),
         own_cgroups: context.features.version >= OWN_CGROUPS,
         artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
-        notify: !context.features.concurrency,
+        notify: matrix::waits_for_slots(context, job),
         is_disk: has_disk(context, ix),
         uses_nix: place.uses_nix(),
     };

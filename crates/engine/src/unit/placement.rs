@@ -9,8 +9,8 @@ use std::{path::PathBuf, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, matrix, nspawn,
-    sandbox, spec,
+    Context, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, nspawn, sandbox,
+    spec,
 };
 use crate::{
     graph::JobIx,
@@ -257,13 +257,11 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`), as with a root file
-    /// system of its own. Its runner's standard input is then /proc, so it cannot be the directory
-    /// of locks. Other jobs have none: a systemd that re-executes itself may kill a job with such a
-    /// namespace that it has just started.
-    pub(super) fn has_own_pids(&self, context: &Context<'_>, job: &Job) -> bool {
-        self.root().is_some()
-            && context.features.version >= PRIVATE_PIDS
-            && (context.features.concurrency || !matrix::waits_for_slots(context, job))
+    /// system of its own. Its runner's standard input is then /proc. Other jobs have none: a
+    /// systemd that re-executes itself may kill a job with such a namespace that it has just
+    /// started.
+    pub(super) fn has_own_pids(&self, context: &Context<'_>) -> bool {
+        self.root().is_some() && context.features.version >= PRIVATE_PIDS
     }
 
     /// Returns whether the job is isolated, but has the user of other jobs and of the manager.
@@ -273,7 +271,7 @@ impl<'a> Placement<'a> {
 
     /// Fits the instructions of a job's runner to its place.
     pub(super) fn fit(&self, context: &Context<'_>, job: &Job, spec: &mut JobSpec) {
-        spec.own_pids = self.has_own_pids(context, job);
+        spec.own_pids = self.has_own_pids(context);
         spec.own_user = self.wants_user(context.run, job);
         spec.guard_limits = self.shares_user(context);
         spec.in_container = self.nspawn().is_some();

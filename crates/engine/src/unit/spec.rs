@@ -68,6 +68,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         guard_limits: false,
         own_user: false,
         slots: context.bound().filter(|_| !context.features.concurrency),
+        shared_slots: run.max_jobs,
         matrix: job.matrix.as_ref().map(|matrix| MatrixSpec {
             group: matrix.group.clone(),
             directory: paths.matrix(&matrix.group).path().to_owned(),

@@ -30,6 +30,8 @@ pub enum Value {
     /// `a(sasas)`: the same, run with full privileges and outside of the sandbox, whatever the
     /// unit's other properties say.
     ExecPrivileged(Vec<String>),
+    /// `a(sst)`: a directory that systemd opens for reading and passes on.
+    OpenDirectory(String),
     /// `a(ss)`
     Pairs(Vec<(String, String)>),
     /// `a(ssbt)`
@@ -114,6 +116,7 @@ impl fmt::Display for Value {
             Self::U64(u64::MAX) => f.write_str("infinity"),
             Self::U64(value) => write!(f, "{value}"),
             Self::Str(value) => f.write_str(value),
+            Self::OpenDirectory(path) => write!(f, "{path}:slots:read-only"),
             Self::ExecPrivileged(values) => write!(f, "+{}", values.join(" ")),
             Self::StrList(values) | Self::Exec(values) => f.write_str(&values.join(" ")),
             Self::BytesList(values) => {

@@ -292,18 +292,14 @@ impl<'a> Engine<'a> {
                     self.take_in(told);
                     return Ok(());
                 }
-                let has_begun = told
-                    .events
-                    .iter()
-                    .any(|event| matches!(event.event, EventKind::JobStarted { .. }));
-                self.jobs.apply(
-                    ix,
-                    if has_begun {
-                        state::Change::Start
-                    } else {
-                        state::Change::Report
-                    },
-                );
+                for event in &told.events {
+                    let change = match event.event {
+                        EventKind::JobWaiting { .. } => state::Change::Wait,
+                        EventKind::JobStarted { .. } => state::Change::Start,
+                        _ => state::Change::Report,
+                    };
+                    self.jobs.apply(ix, change);
+                }
                 self.take_in(told);
                 Ok(())
             }
@@ -492,12 +488,18 @@ impl<'a> Engine<'a> {
             .running()
             .map(|ix| graph.name(ix).as_str())
             .collect();
+        let waiting: Vec<&str> = self
+            .jobs
+            .kept_waiting()
+            .map(|ix| graph.name(ix).as_str())
+            .collect();
         let text = status_line::text(
             self.jobs.finished(),
             self.jobs.failed(),
             graph.len(),
             self.cancel != Cancel::No,
-            running.into_iter(),
+            &running,
+            &waiting,
         );
         self.status.update(text, force)
     }

@@ -8,7 +8,7 @@ impl Engine<'_> {
         let graph = self.context.graph;
         let mut waves: Vec<(u32, Timestamp, Vec<JobIx>)> = Vec::new();
         let mut told: BTreeMap<JobIx, usize> = BTreeMap::new();
-        let mut begun = Vec::new();
+        let (mut waiting, mut begun) = (Vec::new(), Vec::new());
         for event in past {
             event
                 .told_by()
@@ -21,6 +21,7 @@ impl Engine<'_> {
                     waves.push((*wave, event.at, jobs))
                 }
                 EventKind::JobStarted { job } => begun.extend(graph.ix(job)),
+                EventKind::JobWaiting { job } => waiting.extend(graph.ix(job)),
                 EventKind::CancelRequested { kill: false, .. } => {
                     self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE)
                 }
@@ -65,6 +66,9 @@ impl Engine<'_> {
                     self.watch_job(ix, told.get(&ix).copied().unwrap_or(0), since)?;
                 }
             }
+        }
+        for ix in waiting {
+            self.jobs.apply(ix, state::Change::Wait);
         }
         for ix in begun {
             self.jobs.apply(ix, state::Change::Start);
