@@ -12,12 +12,21 @@ let
       "--${option}=${name}=${if builtins.isBool value then lib.boolToString value else toString value}"
     ) set;
 
+  # The bounds beyond which no run starts.
+  room =
+    lib.optional (cfg.diskReserve != null) "--disk-reserve=${cfg.diskReserve}"
+    ++ lib.optional (
+      cfg.memoryPressureLimit != null
+    ) "--memory-pressure-limit=${toString cfg.memoryPressureLimit}";
+
   # The arguments for the units that start after a run.
   notify =
     workflow: event:
     map (unit: "--notify=${event}=${unit}") (cfg.notify.${event} ++ workflow.notify.${event});
 in
 {
+  inherit room;
+
   # Runs a workflow. `options` are more options of `nixactions run`.
   run =
     options: source: workflow:
@@ -38,7 +47,7 @@ in
           "success"
           "recovery"
         ]
-        ++ lib.optional (cfg.diskReserve != null) "--disk-reserve=${cfg.diskReserve}"
+        ++ room
         ++ workflow.arguments
       )
       ++ [ (word workflow.built) ]

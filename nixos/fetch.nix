@@ -13,6 +13,7 @@ let
 
   inherit (import ./text.nix { inherit lib; }) word credential;
   inherit (import ./values.nix { inherit lib; }) isSsh;
+  inherit (import ./command.nix { inherit lib cfg; }) room;
 
   fetch = name: workflow: {
     description = "Source of workflow ${name}";
@@ -85,12 +86,12 @@ in
             # Before the hooks of an administrator, which find the new tree.
             ExecStartPre = lib.mkBefore (
               lib.optional (
-                cfg.diskReserve != null
-              ) "${lib.getExe cfg.package} await-room %S/nixactions ${cfg.diskReserve}"
+                room != [ ]
+              ) "${lib.getExe cfg.package} await-room %S/nixactions ${lib.concatStringsSep " " room}"
               ++ [ "${pkgs.runtimeShell} ${./fetch-first.sh} nixactions-fetch@${name}.service" ]
             );
             # The wait for room tells the status.
-            NotifyAccess = lib.mkIf (cfg.diskReserve != null) (lib.mkDefault "exec");
+            NotifyAccess = lib.mkIf (room != [ ]) (lib.mkDefault "exec");
             TimeoutStartSec = lib.mkDefault "45min";
           };
         }

@@ -140,6 +140,18 @@ in
       '';
     };
 
+    memoryPressureLimit = lib.mkOption {
+      type = lib.types.nullOr (lib.types.ints.between 1 100);
+      default = null;
+      example = 60;
+      description = ''
+        The pressure on the machine's memory beyond which no run starts: the share of the last 10 s,
+        in percent, in which some process waited for memory ({file}`/proc/pressure/memory`). A run of
+        a workflow's service waits until there is less, and `systemctl status` says so. `null` sets
+        no bound.
+      '';
+    };
+
     sandbox = lib.mkOption {
       type = lib.types.nullOr types.sandbox;
       default = null;

@@ -313,6 +313,14 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.maxConcurrentJobs",
         ),
         (
+            "memoryPressureLimit = 0; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.memoryPressureLimit",
+        ),
+        (
+            "memoryPressureLimit = 101; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.memoryPressureLimit",
+        ),
+        (
             "limits.cpuWeight = 0;",
             "services.nixactions.limits.cpuWeight",
         ),

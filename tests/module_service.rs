@@ -22,6 +22,7 @@ on_managers!(defaults_and_credentials_of_the_module_reach_the_jobs on system_257
 on_managers!(a_run_waits_for_room_on_the_disk_and_says_so on system_257, system_262);
 on_managers!(a_run_that_waits_for_room_can_be_stopped on system_262);
 on_managers!(a_fetch_waits_for_room_on_the_disk on system_257, system_262);
+on_managers!(a_run_waits_for_less_pressure_on_memory_and_says_so on system_252, system_262);
 on_managers!(workflows_share_the_limit_on_jobs_until_it_is_gone on system_252, system_262);
 on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
 on_managers!(an_executor_a_group_and_a_unit_of_one_workflow_are_its_own on system_262);
@@ -526,4 +527,45 @@ fn workflows_share_the_limit_on_jobs_until_it_is_gone(manager: &Manager) {
             manager.run_of(run).has_ended().then_some(())
         });
     }
+}
+
+fn a_run_waits_for_less_pressure_on_memory_and_says_so(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let tell = |percent: &str| {
+        let text = format!("some avg10={percent} avg60=0.00 avg300=0.00 total=1\n");
+        manager.write("/srv/pressure", text);
+    };
+    tell("60.01");
+    nix.install(
+        r#"{ services.nixactions = {
+            enable = true;
+            memoryPressureLimit = 60;
+            workflows.ci = {
+                settings.jobs.a.steps = [ { bash = "true"; } ];
+                serviceConfig.BindReadOnlyPaths = "/srv/pressure:/proc/pressure/memory";
+            };
+        }; }"#,
+    );
+    let start = ["start", "--no-block", "nixactions@ci"];
+    manager.systemctl(&start).ok();
+    let text = "waiting for less pressure on memory than 60%: some process waited for memory in \
+                60.01% of the last 10 s";
+    wait_for(SOON, "the status", || {
+        (property(manager, "StatusText") == text).then_some(())
+    });
+    assert!(manager.runs().is_empty());
+    tell("60.00");
+    wait_for(RUN_DEADLINE, "the run", || {
+        manager.run_of("ci-1").has_ended().then_some(())
+    });
+    assert_eq!(manager.run_of("ci-1").record()["conclusion"], "success");
+
+    // A kernel that does not tell holds no run up.
+    manager.write("/srv/pressure", "");
+    manager
+        .systemctl(&["start", "--wait", "nixactions@ci"])
+        .ok();
+    let log = log(manager);
+    let said = "this machine does not tell the pressure on its memory";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
 }

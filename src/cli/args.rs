@@ -178,6 +178,10 @@ pub struct RunArgs {
     /// 512M or 10G
     #[arg(long, value_name = "SIZE")]
     pub disk_reserve: Option<String>,
+    /// Wait with the start while some process of the machine waited for memory in more than this
+    /// share of the last 10 s, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub memory_pressure_limit: Option<u8>,
     /// Start a template unit when the run has ended, with the run's id as its instance: after a
     /// failure, a success, or a recovery, which is a success that follows a failure
     #[arg(long, value_name = "WHEN=UNIT")]

@@ -58,8 +58,8 @@ pub fn main() -> ExitCode {
         [_, enter, unit, run, command @ ..] if enter == ENTER => {
             return exit_of(shell::enter(unit, Path::new(run), command));
         }
-        [_, command, directory, size] if command == "await-room" => {
-            return exit_of(reserve::main(Path::new(directory), size));
+        [_, command, directory, options @ ..] if command == "await-room" => {
+            return exit_of(reserve::main(Path::new(directory), options));
         }
         _ => {}
     }

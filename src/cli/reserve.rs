@@ -1,7 +1,8 @@
-//! `run --disk-reserve`: a run does not start while the disk of its state directory has less room.
-//! Also the hidden command `await-room DIRECTORY SIZE`, for a service that fills the disk before.
+//! `run --disk-reserve` and `--memory-pressure-limit`: a run does not start while the disk of its
+//! state directory has less room, or while more processes wait for memory. Also the hidden command
+//! `await-room DIRECTORY OPTION…`, for a service that fills the disk before.
 
-use std::{ffi::OsStr, path::Path, time::Duration};
+use std::{ffi::OsString, fs, io, path::Path, time::Duration};
 
 use nix::sys::statvfs::statvfs;
 use tokio::time::sleep;
@@ -9,28 +10,59 @@ use tokio::time::sleep;
 use super::{CliError, Exit, block_on, clean::bytes, notify, output::say};
 use crate::{interrupts::Interrupts, report::Bytes, start::StartError};
 
-/// The time between two looks at the disk.
+/// The time between two looks at the machine.
 const POLL: Duration = Duration::from_secs(1);
 /// The time that a service's start may take until the next look, and after the wait.
 const UNTIL_NEXT: Duration = Duration::from_secs(60);
 const AFTER: Duration = Duration::from_secs(600);
+/// The file with the pressure on memory (<https://docs.kernel.org/accounting/psi.html>).
+const PRESSURE: &str = "/proc/pressure/memory";
 
-pub(super) fn main(directory: &Path, size: &OsStr) -> Result<Exit, CliError> {
-    let size = bytes(&size.to_string_lossy())?;
+/// The bounds beyond which no run starts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Bounds {
+    /// The least free room on the disk, in bytes.
+    pub disk: Option<u64>,
+    /// The largest pressure on memory, in percent.
+    pub pressure: Option<u8>,
+}
+
+/// Waits for the bounds that the arguments of the hidden command name.
+pub(super) fn main(directory: &Path, options: &[OsString]) -> Result<Exit, CliError> {
+    let mut bounds = Bounds::default();
+    for option in options {
+        let option = option.to_string_lossy();
+        if let Some(size) = option.strip_prefix("--disk-reserve=") {
+            bounds.disk = Some(bytes(size)?);
+        } else if let Some(percent) = option.strip_prefix("--memory-pressure-limit=") {
+            bounds.pressure = percent.parse().ok();
+        }
+    }
     block_on(async {
         let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
-        let wait = interrupts.unless(wait(directory, size)).await;
+        let wait = interrupts.unless(wait(directory, bounds)).await;
         wait.map_err(StartError::Interrupted)?;
         Ok(Exit::Success)
     })
 }
 
-/// Waits until the disk has this many free bytes. Says so once, and to the service manager.
-pub(super) async fn wait(state: &Path, size: u64) {
+/// Waits until the machine keeps these bounds. Says so once, and to the service manager.
+pub(super) async fn wait(state: &Path, bounds: Bounds) {
+    if bounds.pressure.is_some()
+        && let Err(error) = pressure()
+    {
+        say(&format!(
+            "this machine does not tell the pressure on its memory (`{PRESSURE}`: {error}), \
+             starting without a look at it"
+        ));
+    }
     let mut has_waited = false;
-    while let Some(free) = free(state).filter(|free| *free < size) {
-        let (state, size, free) = (state.display(), Bytes(size), Bytes(free));
-        let text = format!("waiting for {size} of free room for `{state}`; there is {free}");
+    loop {
+        let text = match (short_of_room(state, bounds), short_of_memory(bounds)) {
+            (None, None) => break,
+            (Some(text), None) | (None, Some(text)) => text,
+            (Some(room), Some(memory)) => format!("{room}; {memory}"),
+        };
         notify::waiting(&text, UNTIL_NEXT);
         if !has_waited {
             say(&text);
@@ -39,10 +71,32 @@ pub(super) async fn wait(state: &Path, size: u64) {
         sleep(POLL).await;
     }
     if has_waited {
-        let text = "there is free room again; starting the run";
+        let text = "the machine has room again; starting the run";
         notify::waiting(text, AFTER);
         say(text);
     }
+}
+
+/// Says how much room the disk lacks, if it does.
+fn short_of_room(state: &Path, bounds: Bounds) -> Option<String> {
+    let size = bounds.disk?;
+    let free = free(state).filter(|free| *free < size)?;
+    let (state, size, free) = (state.display(), Bytes(size), Bytes(free));
+    Some(format!(
+        "waiting for {size} of free room for `{state}`; there is {free}"
+    ))
+}
+
+/// Says how much pressure there is on memory, if it is too much.
+fn short_of_memory(bounds: Bounds) -> Option<String> {
+    let limit = bounds.pressure?;
+    let pressure = pressure().ok()?;
+    (pressure > f64::from(limit)).then(|| {
+        format!(
+            "waiting for less pressure on memory than {limit}%: some process waited for memory in \
+             {pressure}% of the last 10 s"
+        )
+    })
 }
 
 /// Returns the free bytes of the disk that has, or will have, a directory. A disk that does not
@@ -51,6 +105,19 @@ fn free(directory: &Path) -> Option<u64> {
     let directory = std::path::absolute(directory).ok()?;
     let disk = directory.ancestors().find_map(|path| statvfs(path).ok())?;
     Some(disk.blocks_available() * disk.fragment_size())
+}
+
+/// Returns the share of the last ten seconds in which some process waited for memory, in percent.
+fn pressure() -> io::Result<f64> {
+    let text = fs::read_to_string(PRESSURE)?;
+    some_of_ten_seconds(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn some_of_ten_seconds(text: &str) -> Option<f64> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let mut fields = some.split_whitespace();
+    let average = fields.find_map(|field| field.strip_prefix("avg10="))?;
+    average.parse().ok()
 }
 
 #[cfg(test)]
@@ -62,5 +129,15 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         assert!(free(&parent.path().join("not/yet")).is_some_and(|free| free > 0));
         assert!(free(Path::new("not-yet")).is_some_and(|free| free > 0));
+    }
+
+    #[test]
+    fn the_pressure_is_that_of_some_process_in_the_last_ten_seconds() {
+        let text = "some avg10=61.50 avg60=0.01 avg300=0.00 total=384955422
+full avg10=2.00 avg60=0.00 avg300=0.00 total=83013860
+";
+        assert_eq!(some_of_ten_seconds(text), Some(61.5));
+        assert_eq!(some_of_ten_seconds("full avg10=2.00 avg60=0.00\n"), None);
+        assert_eq!(some_of_ten_seconds(""), None);
     }
 }

@@ -48,16 +48,17 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
              always kept, and that of another is not",
         );
     }
-    let reserve = args.disk_reserve.as_deref().map(bytes).transpose()?;
+    let bounds = reserve::Bounds {
+        disk: args.disk_reserve.as_deref().map(bytes).transpose()?,
+        pressure: args.memory_pressure_limit,
+    };
     let keep_failed = args.keep_failed.as_deref().map(time).transpose()?;
     block_on(async {
         let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
-        if let Some(size) = reserve {
-            let wait = interrupts.unless(reserve::wait(state, size)).await;
-            if let Err(interrupted) = wait {
-                let refused = Err(interrupted.into());
-                return show(refused, interrupts, state, args.detach, args.output).await;
-            }
+        let wait = interrupts.unless(reserve::wait(state, bounds)).await;
+        if let Err(interrupted) = wait {
+            let refused = Err(interrupted.into());
+            return show(refused, interrupts, state, args.detach, args.output).await;
         }
         let (plan, build_place) = args.target.built(state).await?;
         let request = Request {

@@ -20,6 +20,7 @@
     };
     maxConcurrentJobs = 4;
     diskReserve = "10G";
+    memoryPressureLimit = 60;
     notify.failure = [ "mail@.service" ];
     workflows.release = {
       notify = {
