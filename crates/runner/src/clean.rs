@@ -21,8 +21,8 @@ impl Job<'_> {
     /// failure. The directories stay: an ext4 without a journal avoids inodes that were freed
     /// recently, so each removal makes the creations of the next few seconds expensive.
     ///
-    /// If the job builds with Nix, the workspace's links into the store stay: they keep Nix's garbage
-    /// collector from the results.
+    /// If the job builds with Nix, the workspace's links into the store stay: they keep Nix's
+    /// garbage collector from the results.
     pub(super) fn clean_up(&mut self) {
         if matches!(
             self.record.outcome,

@@ -168,8 +168,8 @@ pub fn unmount(job: &JobPaths) {
         // This fails if nothing is mounted, which is the goal.
         let _ = umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     }
-    // Without its links, Nix's garbage collector would remove what the job has built. A failure costs
-    // no more than that.
+    // Without its links, Nix's garbage collector would remove what the job has built. A failure
+    // costs no more than that.
     let _ = keep_links(job);
     // The kernel's files there are of no use now. Files that cannot be removed go with the run.
     let _ = fs::remove_dir_all(job.overlay());
