@@ -32,6 +32,7 @@ let
       image = lib.filterAttrs (_: value: value != null) settings.image;
     }
     // lib.optionalAttrs settings.imageUser { inherit (settings) imageUser; }
+    // lib.optionalAttrs (settings.mode != "isolated") { inherit (settings) mode; }
     // lib.optionalAttrs (!settings.privateUsers) { inherit (settings) privateUsers; }
     // lib.optionalAttrs (settings.capabilities != [ ]) { inherit (settings) capabilities; }
     // lib.optionalAttrs (settings.bind != [ ]) {
@@ -50,7 +51,6 @@ let
         type = "nspawn";
         inherit (settings) copyRepo network properties;
       }
-      // lib.optionalAttrs (settings.mode != "isolated") { inherit (settings) mode; }
       // container settings;
   # A set of the settings that only jobs in a root file system of their own may have.
   ofContainers = {
@@ -58,6 +58,7 @@ let
     capabilities = "`properties.AmbientCapabilities`";
     env = "the `env` of the workflow or of jobs";
     imageUser = "`properties.User`";
+    mode = "a container of its own";
     network = "`properties.PrivateNetwork`";
     privateUsers = "`properties.PrivateUsers`";
   };

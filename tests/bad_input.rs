@@ -129,12 +129,12 @@ fn a_bad_plan_starts_nothing(manager: &Manager) {
             "$.jobs.a.steps[2].name",
         ],
     );
-    // A feature that is still to come is refused by name. The plan does not run without it.
+    // A setting that an executor cannot have is refused by name. The plan does not run without it.
     let box_ = json!({ "version": 1, "name": "bad", "jobs": { "a": with(bash("true"), json!({ "executor": "box" })) },
-        "executors": { "box": { "type": "nspawn", "root": "/nix/store/root", "mode": "shared" } } });
+        "executors": { "box": { "type": "nspawn", "root": "/nix/store/root", "properties": { "PrivateTmp": "yes" } } } });
     refused_file(
         box_.to_string().as_bytes(),
-        &["$.executors.box.mode", "shared"],
+        &["$.executors.box.properties.PrivateTmp", "systemd-nspawn"],
     );
     manager.write("dir-without-plan/file", "");
     refused(

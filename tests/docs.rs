@@ -407,6 +407,10 @@ fn job_unit(text: &str) -> Vec<String> {
         .iter()
         .map(|ix| (*ix, "nixactions-61200".to_owned()))
         .collect();
+    let users = unit::Users {
+        jobs: users,
+        ..unit::Users::default()
+    };
     let wave = unit::wave(
         &context,
         0,

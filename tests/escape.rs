@@ -15,6 +15,7 @@ on_shared_managers!(
 on_managers!(a_job_that_signals_all_reaches_its_own_only on embedded_257, system_252, system_262, user_262);
 on_managers!(a_job_of_an_older_users_manager_escapes_by_no_attack on user_252, user_257);
 on_managers!(root_in_a_container_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
+on_managers!(jobs_in_a_shared_container_escape_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(a_job_in_a_root_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 
 const NONE: [&str; 0] = [];
@@ -89,6 +90,23 @@ fn root_in_a_container_escapes_by_no_attack(manager: &Manager) {
     let own = |line: &str| OF_ROOT.contains(&line) || OF_CONTAINER.contains(&line);
     let not_own: Vec<_> = fell.iter().filter(|line| !own(line)).collect();
     assert!(not_own.is_empty(), "{not_own:#?}");
+    let after = std::fs::read(&shadow).expect("it is still there");
+    assert!(before == after && !manager.file(image.join("probe")).exists());
+}
+
+/// The jobs share users and files, and no more rights than a job alone has.
+fn jobs_in_a_shared_container_escape_by_no_attack(manager: &Manager) {
+    let image = or_skip!(manager.image());
+    let shadow = manager.file(image.join("etc/shadow"));
+    let before = std::fs::read(&shadow).expect("an image has it");
+    for way in ["systemd", "nspawn"] {
+        let executor = json!({ "type": way, "root": image, "mode": "shared" });
+        let fell = fell(manager, &executor);
+        let own =
+            |line: &str| OF_ROOT.contains(&line) || way == "nspawn" && OF_CONTAINER.contains(&line);
+        let not_own: Vec<_> = fell.iter().filter(|line| !own(line)).collect();
+        assert!(not_own.is_empty(), "{way}: {not_own:#?}");
+    }
     let after = std::fs::read(&shadow).expect("it is still there");
     assert!(before == after && !manager.file(image.join("probe")).exists());
 }

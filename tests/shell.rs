@@ -90,7 +90,10 @@ fn a_shell_has_what_the_step_has(manager: &Manager) {
 fn a_shell_in_a_root_has_what_the_step_has(manager: &Manager) {
     let image = or_skip!(manager.image());
     for kind in ["systemd", "nspawn"] {
-        compare(manager, json!({ "type": kind, "root": image }), &[]);
+        for mode in ["isolated", "shared"] {
+            let executor = json!({ "type": kind, "root": image, "mode": mode });
+            compare(manager, executor, &[]);
+        }
     }
 }
 

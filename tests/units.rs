@@ -147,7 +147,18 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         .filter(|ix| unit::wants_range(&context, **ix))
         .zip((0x6000_0000_u32..).step_by(1 << 16))
         .map(|(ix, id)| (*ix, format!("nixactions-{id}")));
-    let users = users.chain(ranges).collect();
+    let of_containers = unit::shared_executors(&context).map(|(executor, place)| {
+        let id = if place.wants_range() {
+            0x6fff_0000_u32
+        } else {
+            65_000
+        };
+        (executor.to_owned(), format!("nixactions-{id}"))
+    });
+    let users = unit::Users {
+        jobs: users.chain(ranges).collect(),
+        shared: of_containers.collect(),
+    };
     let abilities = KernelSupport {
         controllers: settings.controllers.clone(),
         network: settings.network,
@@ -167,7 +178,22 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         }
     }
     text += &unit::supervisor(&run).to_string();
+    for (executor, _) in unit::shared_executors(&context) {
+        let root = unit::container_spec(&context, executor);
+        if let Some(nspawn) = root.and_then(|root| root.nspawn) {
+            let lines = nspawn.arguments.join("\n");
+            let command = nspawn.command.join(" ");
+            text += &format!(
+                "\n[{} of executor {executor}]\n{lines}\n-- {command}\n",
+                unit::NSPAWN
+            );
+        }
+    }
     for ix in &jobs {
+        if let Some(join) = unit::join_spec(&context, *ix) {
+            let join = serde_json::to_string_pretty(&join).expect("it has string keys");
+            text += &format!("\n[{}]\n{join}\n", context.job(*ix).0);
+        }
         let root = unit::root_spec(&context, *ix);
         if let Some(nspawn) = root.and_then(|root| root.nspawn) {
             let lines = nspawn.arguments.join("\n");

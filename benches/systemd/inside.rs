@@ -511,6 +511,7 @@ fn floor_of(plan: &Json, command: &[&str], mut keep: impl FnMut(&'static str) ->
             .filter(|ix| unit::wants_user(&context, **ix))
             .filter_map(|ix| Some((*ix, made.as_mut()?.take().ok()?)))
             .collect();
+        let users = unit::Users { jobs: users, ..unit::Users::default() };
         let mut wave = unit::wave(&context, 0, &jobs, &pure, &users);
         for unit in &mut wave.aux {
             if unit.name.as_str().ends_with(".service") {

@@ -130,6 +130,7 @@ let
       root
       image
       imageUser
+      mode
       privateUsers
       capabilities
       bind
@@ -137,7 +138,7 @@ let
       ;
   };
   nspawn = container // {
-    inherit copyRepo properties mode;
+    inherit copyRepo properties;
     network = network [
       "host"
       "private"

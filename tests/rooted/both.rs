@@ -51,9 +51,11 @@ fn a_job_lives_as_on_the_host(manager: &Manager) {
         "bind": [{ "source": provider, "readOnly": true }],
     });
     let source = source.parent().expect("it has one").display().to_string();
-    for way in WAYS {
+    let modes = WAYS.map(|way| [(way, "isolated"), (way, "shared")]);
+    for (way, mode) in modes.into_iter().flatten() {
         let jobs = json!({ "build": build, "test": test });
-        let plan = or_skip!(plan(manager, way, executor.clone(), jobs));
+        let executor = with(executor.clone(), json!({ "mode": mode }));
+        let plan = or_skip!(plan(manager, way, executor, jobs));
         let finished = manager.run(&plan, &["--source", &source]).exits(0);
         lived_as_on_the_host(&finished);
         let [user, group] = ["user", "group"].map(|name| finished.value("build", name));

@@ -5,6 +5,7 @@ mod both;
 mod ends;
 mod ids;
 mod nspawn;
+mod shared;
 mod store;
 mod systemd;
 

@@ -42,6 +42,11 @@ impl UnitName {
         Self(format!("{}-{executor}.{}.service", stem(run), hook.word()))
     }
 
+    /// Returns the name of the service that holds the container that an executor's jobs share.
+    pub fn container(run: &RunId, executor: &str) -> Self {
+        Self(format!("{}-{executor}.container.service", stem(run)))
+    }
+
     /// Returns the name of the slice that holds the run's jobs.
     pub fn run_slice(run: &RunId) -> Self {
         Self(format!("nixactions-{}.slice", escape(run.as_str())))

@@ -114,6 +114,12 @@ impl RunPaths {
         RootPaths(self.roots().join(job.as_str()))
     }
 
+    /// Returns the paths of the root file system that all jobs of an executor share. No job has
+    /// this name, as it contains a dot.
+    pub fn shared_root(&self, executor: &str) -> RootPaths {
+        RootPaths(self.roots().join(format!("{executor}.shared")))
+    }
+
     /// Returns the path of an embedded manager's journal.
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
@@ -197,6 +203,21 @@ impl RootPaths {
     /// Returns the file that says how to mount it.
     pub fn spec(&self) -> PathBuf {
         self.0.join("spec.json")
+    }
+
+    /// Returns the file with the user that was made for all jobs that share it.
+    pub fn user(&self) -> PathBuf {
+        self.0.join("user")
+    }
+
+    /// Returns the file that names the first process of a container that jobs share.
+    pub fn leader(&self) -> PathBuf {
+        self.0.join("leader.json")
+    }
+
+    /// Returns the directory in which a job's view of its run is put together.
+    pub fn view(&self) -> PathBuf {
+        self.0.join("view")
     }
 
     /// Returns the mount point of the image, with the job's user as its owner.

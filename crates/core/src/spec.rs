@@ -26,6 +26,9 @@ pub const RUNNER: &str = "nixactions-runner";
 /// The name that a runner's program has while it holds a failed job for a shell.
 pub const HOLDER: &str = "nixactions-hold";
 
+/// The argument by which a runner's program is the first process of a container that jobs share.
+pub const STAND: &str = "container";
+
 /// The kind of systemd manager that runs the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -311,8 +314,8 @@ pub struct JobSpec {
     /// this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerated_needs: Vec<JobName>,
-    /// The needs whose workspace is made by a hook. If the hook fails, systemd never starts their
-    /// runners, and the needs count as failed.
+    /// The needs whose workspace is made by a hook, or that share a container. If the hook or the
+    /// container fails, systemd never starts their runners, and the needs count as failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooked_needs: Vec<JobName>,
     /// The job's condition, as in the plan.
@@ -341,6 +344,10 @@ pub struct JobSpec {
     /// [`HANDED_SLOTS`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_container: bool,
+    /// Whether a filter of system calls keeps the job's processes from those that systemd-nspawn
+    /// denies to a container. The job has joined one that runs already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard_calls: bool,
     /// Whether a filter of system calls keeps the job's processes from setting limits of other
     /// processes. The job shares its user and its process ids with them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -100,6 +100,12 @@ pub fn find(
                 .into_iter()
                 .for_each(|(found, instead)| fault(found, instead));
         }
+        if place.is_shared() && place.root().is_some() && !store::are_looked_up() {
+            fault(
+                "this host does not look up users through systemd (nss-systemd(8)), as the `mode` `shared` of the type `systemd` needs it".to_owned(),
+                "leave `mode` out, or use an executor of the type `nspawn`",
+            );
+        }
         for bind in container.bind {
             if let Err(error) = fs::metadata(&bind.source) {
                 let source = bind.source.display();

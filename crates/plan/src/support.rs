@@ -16,22 +16,16 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
         let at = root.key("executors");
         let at = at.key(name);
         match executor {
+            Executor::Systemd { properties, .. } if is_shared(executor) => {
+                found.users(properties, &at.key("properties"));
+            }
             Executor::Systemd { .. } | Executor::Hooks { .. } => {}
             Executor::Nspawn {
-                mode,
                 private_users,
                 capabilities,
                 properties,
                 ..
             } => {
-                if *mode == ContainerMode::Shared {
-                    let at = at.key("mode");
-                    found.add(
-                        &at,
-                        "`shared`",
-                        "`isolated` (the engine cannot share one yet)",
-                    );
-                }
                 if !private_users && !capabilities.is_empty() {
                     let expected = "none without `privateUsers` (they would count on the host)";
                     found.add(&at.key("capabilities"), "capabilities", expected);
@@ -45,12 +39,25 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
             .executor
             .as_ref()
             .and_then(|name| plan.executors.get(name));
-        if let Some(Executor::Nspawn { .. }) = executor {
-            let at = root.key("jobs");
-            found.properties(&job.properties, &at.key(name.as_str()).key("properties"));
+        let at = root.key("jobs");
+        let at = at.key(name.as_str());
+        match executor {
+            Some(Executor::Nspawn { .. }) => {
+                found.properties(&job.properties, &at.key("properties"));
+            }
+            Some(executor @ Executor::Systemd { .. }) if is_shared(executor) => {
+                found.users(&job.properties, &at.key("properties"));
+            }
+            _ => {}
         }
     }
     found.0
+}
+
+/// Returns whether all jobs of an executor share one container.
+fn is_shared(executor: &Executor) -> bool {
+    let container = executor.container();
+    container.is_some_and(|container| container.mode == ContainerMode::Shared)
 }
 
 struct Found(Vec<Fault>);
@@ -63,6 +70,16 @@ impl Found {
             expected: expected.to_owned(),
             hint: None,
         });
+    }
+
+    /// Adds the properties that would give jobs in one container different users.
+    fn users(&mut self, properties: &Env, at: &At<'_>) {
+        for name in ["User", "Group", "DynamicUser"] {
+            if properties.contains_key(name) {
+                let found = format!("`{name}` in a container that jobs share");
+                self.add(&at.key(name), &found, "none: its jobs have one user");
+            }
+        }
     }
 
     /// Adds the properties that would mean nothing to the processes in a container.
@@ -94,13 +111,16 @@ mod tests {
         let plan = r#"{ "version": 1, "name": "a",
             "executors": { "box": { "type": "nspawn", "root": "/r" }, "open": { "type": "nspawn", "root": "/r", "privateUsers": false, "capabilities": ["CAP_KILL"] },
                 "shared": { "type": "nspawn", "root": "/r", "mode": "shared", "properties": { "MemoryMax": "1G", "PrivateTmp": "yes" } }, "fine": { "type": "systemd" },
+                "one": { "type": "systemd", "root": "/r", "mode": "shared", "properties": { "User": "alice", "Nice": "5" } },
                 "image": { "type": "systemd", "image": { "oci": "/i" } }, "light": { "type": "systemd", "root": "/r" } },
-            "jobs": { "a": { "executor": "box", "properties": { "LimitNOFILE": "5", "ProtectHome": "yes" }, "steps": [{ "bash": "x" }] } } }"#;
+            "jobs": { "a": { "executor": "box", "properties": { "LimitNOFILE": "5", "ProtectHome": "yes" }, "steps": [{ "bash": "x" }] },
+                "b": { "executor": "one", "properties": { "Group": "bob", "ProtectHome": "yes" }, "steps": [{ "bash": "x" }] } } }"#;
         let expected = [
             "$.executors.open.capabilities",
-            "$.executors.shared.mode",
+            "$.executors.one.properties.User",
             "$.executors.shared.properties.PrivateTmp",
             "$.jobs.a.properties.ProtectHome",
+            "$.jobs.b.properties.Group",
         ];
         assert_eq!(paths(plan), expected);
     }

@@ -1,4 +1,5 @@
-//! The filter of system calls (seccomp(2)) of a job that shares a user with other processes.
+//! The filter of system calls (seccomp(2)) of a job that shares a user with other processes, and of
+//! one that has joined a container.
 //!
 //! The kernel lets each process set the limits and the priority of all processes of its user
 //! (prlimit(2), setpriority(2), ioprio_set(2)), and Landlock does not cover that. By a limit on
@@ -8,6 +9,11 @@
 //!
 //! A filter cannot tell the job's own processes from others. So it does not cover calls that
 //! programs use on their own threads: the priority and the processors of a single process.
+//!
+//! systemd-nspawn denies a container the system calls that it does not need. Its filter does not
+//! hold for a process that joins the container later. So a runner sets one with those of the calls
+//! for which the kernel would not ask for a capability on the host: those for keys, bpf(2) and so
+//! on, and without CAP_SYS_PTRACE also ptrace(2).
 //!
 //! The tables have the 32-bit system calls of each kernel as well. The instructions are those of
 //! bpf(2)'s predecessor, as in the kernel's `Documentation/userspace-api/seccomp_filter.rst`.
@@ -23,6 +29,22 @@ struct Calls {
     prlimit: u32,
     setpriority: u32,
     ioprio_set: u32,
+    /// Those that systemd-nspawn denies: quotactl, quotactl_fd, add_key, request_key, keyctl,
+    /// perf_event_open, fanotify_init, fanotify_mark, open_by_handle_at, bpf; on x86 also
+    /// modify_ldt, vm86old and vm86.
+    denied: &'static [u32],
+    ptrace: u32,
+}
+
+/// The kinds of system calls that a filter refuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Limits of other processes, and priorities of a whole user.
+    pub(super) limits: bool,
+    /// Those that systemd-nspawn denies a container.
+    pub(super) of_containers: bool,
+    /// ptrace(2).
+    pub(super) traces: bool,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +56,8 @@ const CALLS: &[Calls] = &[
         prlimit: 302,
         setpriority: 141,
         ioprio_set: 251,
+        denied: &[179, 443, 248, 249, 250, 298, 300, 301, 304, 321, 154],
+        ptrace: 101,
     },
     // i386.
     Calls {
@@ -42,6 +66,10 @@ const CALLS: &[Calls] = &[
         prlimit: 340,
         setpriority: 97,
         ioprio_set: 289,
+        denied: &[
+            131, 443, 286, 287, 288, 336, 338, 339, 342, 357, 123, 113, 166,
+        ],
+        ptrace: 26,
     },
 ];
 
@@ -53,6 +81,8 @@ const CALLS: &[Calls] = &[
         prlimit: 261,
         setpriority: 140,
         ioprio_set: 30,
+        denied: &[60, 443, 217, 218, 219, 241, 262, 263, 265, 280],
+        ptrace: 117,
     },
     // 32-bit Arm.
     Calls {
@@ -61,6 +91,8 @@ const CALLS: &[Calls] = &[
         prlimit: 369,
         setpriority: 97,
         ioprio_set: 314,
+        denied: &[131, 443, 309, 310, 311, 364, 367, 368, 371, 386],
+        ptrace: 26,
     },
 ];
 
@@ -91,8 +123,11 @@ const PRIO_USER: u32 = 2;
 const IOPRIO_WHO_USER: u32 = 3;
 
 /// Sets the filter for this process and its children, permanently.
-pub(super) fn guard() -> Result<(), Error> {
-    let program = program(CALLS);
+pub(super) fn guard(refused: Refused) -> Result<(), Error> {
+    if refused == Refused::default() {
+        return Ok(());
+    }
+    let program = program(CALLS, refused);
     if program.is_empty() {
         return Ok(());
     }
@@ -103,11 +138,11 @@ pub(super) fn guard() -> Result<(), Error> {
     }
 }
 
-fn program(architectures: &[Calls]) -> Vec<sock_filter> {
+fn program(architectures: &[Calls], refused: Refused) -> Vec<sock_filter> {
     let mut program = Vec::new();
     for calls in architectures {
-        let body = body(calls);
-        let length = u8::try_from(body.len()).expect("invariant: a few instructions");
+        let body = body(calls, refused);
+        let length = u8::try_from(body.len()).expect("invariant: less than a hundred instructions");
         program.extend([load(TOKEN), jump(JUMP_EQUAL, calls.token, 0, length)]);
         program.extend(body);
     }
@@ -117,7 +152,7 @@ fn program(architectures: &[Calls]) -> Vec<sock_filter> {
 }
 
 /// Returns the instructions for calls of one architecture. Each way through them ends.
-fn body(calls: &Calls) -> Vec<sock_filter> {
+fn body(calls: &Calls, refused: Refused) -> Vec<sock_filter> {
     let mut body = vec![load(NUMBER)];
     if let Some(end_of_calls) = calls.end {
         body.extend([
@@ -125,20 +160,27 @@ fn body(calls: &Calls) -> Vec<sock_filter> {
             end(ERRNO | ENOSYS),
         ]);
     }
-    // Another process is any but 0; a user is one kind of two more.
-    body.extend(unless_first(calls.prlimit, 0, ALLOW, ERRNO | EPERM));
-    body.extend(unless_first(
-        calls.setpriority,
-        PRIO_USER,
-        ERRNO | EPERM,
-        ALLOW,
-    ));
-    body.extend(unless_first(
-        calls.ioprio_set,
-        IOPRIO_WHO_USER,
-        ERRNO | EPERM,
-        ALLOW,
-    ));
+    if refused.limits {
+        // Another process is any but 0; a user is one kind of two more.
+        body.extend(unless_first(calls.prlimit, 0, ALLOW, ERRNO | EPERM));
+        body.extend(unless_first(
+            calls.setpriority,
+            PRIO_USER,
+            ERRNO | EPERM,
+            ALLOW,
+        ));
+        body.extend(unless_first(
+            calls.ioprio_set,
+            IOPRIO_WHO_USER,
+            ERRNO | EPERM,
+            ALLOW,
+        ));
+    }
+    let denied = calls.denied.iter().copied();
+    let denied = denied.filter(|_| refused.of_containers);
+    for number in denied.chain(refused.traces.then_some(calls.ptrace)) {
+        body.extend([jump(JUMP_EQUAL, number, 0, 1), end(ERRNO | EPERM)]);
+    }
     body.push(end(ALLOW));
     body
 }
@@ -202,7 +244,11 @@ mod tests {
 
     #[test]
     fn only_limits_of_others_and_priorities_of_users_are_refused() {
-        let program = program(CALLS);
+        let refused = Refused {
+            limits: true,
+            ..Refused::default()
+        };
+        let program = program(CALLS, refused);
         for calls in CALLS {
             let says = |number, first| says(&program, calls.token, number, first);
             assert_eq!(says(calls.prlimit, 0), ALLOW);
@@ -217,7 +263,7 @@ mod tests {
             for (kind, said) in [(1, ALLOW), (2, ALLOW), (3, ERRNO | EPERM)] {
                 assert_eq!(says(calls.ioprio_set, kind), said);
             }
-            for number in [0, 1, 60, 500] {
+            for number in [0, 1, 60, 500].into_iter().chain([calls.ptrace]) {
                 assert_eq!(says(number, 7), ALLOW, "{number}");
             }
             if let Some(end) = calls.end {
@@ -228,10 +274,56 @@ mod tests {
     }
 
     #[test]
+    fn a_container_is_denied_what_systemd_nspawn_denies() {
+        let says = |traces: bool, calls: &Calls, number| {
+            let refused = Refused {
+                of_containers: true,
+                traces,
+                limits: false,
+            };
+            says(&program(CALLS, refused), calls.token, number, 5)
+        };
+        for calls in CALLS {
+            for number in calls.denied {
+                assert_eq!(says(false, calls, *number), ERRNO | EPERM, "{number}");
+            }
+            assert_eq!(says(true, calls, calls.ptrace), ERRNO | EPERM);
+            assert_eq!(says(false, calls, calls.ptrace), ALLOW);
+            assert_eq!(says(true, calls, calls.prlimit), ALLOW);
+            assert_eq!(says(true, calls, 500), ALLOW);
+        }
+        // The tables' own numbers are those of the C library.
+        #[cfg(target_arch = "x86_64")]
+        {
+            use nix::libc;
+            let names = [
+                libc::SYS_quotactl,
+                libc::SYS_quotactl_fd,
+                libc::SYS_add_key,
+                libc::SYS_request_key,
+                libc::SYS_keyctl,
+                libc::SYS_perf_event_open,
+                libc::SYS_fanotify_init,
+                libc::SYS_fanotify_mark,
+                libc::SYS_open_by_handle_at,
+                libc::SYS_bpf,
+                libc::SYS_modify_ldt,
+            ];
+            assert_eq!(names.map(|number| number as u32), CALLS[0].denied);
+            assert_eq!(libc::SYS_ptrace as u32, CALLS[0].ptrace);
+        }
+    }
+
+    #[test]
     fn the_kernel_takes_the_filter() {
         // In a thread: the filter stays with it.
         let limit = std::thread::spawn(|| {
-            guard().unwrap();
+            guard(Refused {
+                limits: true,
+                of_containers: true,
+                traces: true,
+            })
+            .unwrap();
             let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
             let other = rustix::process::getppid().unwrap();
             let of_other =

@@ -1,20 +1,24 @@
-//! The first process of a container: it takes over its view of the host, and becomes the job's
-//! user.
+//! The first process of a job in a container: it takes over its view of the host, and becomes the
+//! job's user. And the first process of a container that jobs share.
 
 use std::{
     env,
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     os::fd::{AsFd, OwnedFd},
 };
 
 use nix::{
-    sys::prctl::set_dumpable,
+    sys::{
+        prctl::set_dumpable,
+        signal::{SigHandler, SigSet, Signal, signal},
+    },
     unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid},
 };
 use rustix::{
     fs::{Mode, OFlags, openat},
     stdio::dup2_stdin,
+    thread::{CapabilitySet, capability_is_in_bounding_set},
 };
 
 use super::port;
@@ -59,6 +63,42 @@ impl Container {
         let user = id_outside(&map, geteuid().as_raw()).ok_or(io::ErrorKind::InvalidData)?;
         Ok((port::own_pid_in(&self.proc)?, user))
     }
+}
+
+/// Stands in a container that jobs share, as its first process, until a signal asks it to end.
+/// Jobs join the container while it does. Returns the exit status.
+pub fn stand() -> u8 {
+    match wait_to_end() {
+        Ok(()) => 0,
+        Err(error) => {
+            // Where nobody can be told, the exit status says it.
+            let _ = writeln!(io::stderr(), "nixactions-runner: {error}");
+            1
+        }
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "signal(2) may set a function; this call sets none"
+)]
+fn wait_to_end() -> io::Result<()> {
+    set_dumpable(false)?;
+    // It is the parent of the processes whose own has ended. The kernel then forgets them by itself
+    // (wait(2)).
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
+    let asked: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    asked.thread_block()?;
+    // From here on, a signal ends it.
+    let mut output = io::stdout();
+    output.write_all(b"\n").and_then(|()| output.flush())?;
+    asked.wait()?;
+    Ok(())
+}
+
+/// Returns whether the processes of this container may trace one another.
+pub(super) fn may_trace() -> bool {
+    capability_is_in_bounding_set(CapabilitySet::SYS_PTRACE).unwrap_or(false)
 }
 
 /// Returns the user and the group that a variable names by their numbers. Without it, the runner

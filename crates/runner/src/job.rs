@@ -15,7 +15,7 @@ use super::{
     calls,
     cgroup::Cgroup,
     confine,
-    container::Container,
+    container::{self, Container},
     env::{Environment, Level},
     gate::{self, NeedResult},
     journal::{Journal, Priority},
@@ -102,8 +102,8 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     // again.
     set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
     let mut spec: JobSpec = store::read_document(&paths.spec())?;
-    let container = spec.in_container.then(Container::enter).transpose();
-    let container = container.map_err(RunnerError::Container)?;
+    let entered = spec.in_container.then(Container::enter).transpose();
+    let container = entered.map_err(RunnerError::Container)?;
     // The first process of a container tells how a runner was killed: systemd-nspawn does not.
     let least = if spec.in_container { 0 } else { 1 };
     let retry = spec.retry.or(spec.in_container.then_some(Retry::ONCE));
@@ -127,10 +127,13 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     if spec.confine {
         confine::confine().map_err(RunnerError::Confine)?;
     }
-    // The process above is of the job's user as well.
-    if spec.guard_limits || spec.confine && above.is_some() {
-        calls::guard().map_err(RunnerError::Guard)?;
-    }
+    let refused = calls::Refused {
+        // The process above is of the job's user as well.
+        limits: spec.guard_limits || spec.confine && above.is_some(),
+        of_containers: spec.guard_calls,
+        traces: spec.guard_calls && !container::may_trace(),
+    };
+    calls::guard(refused).map_err(RunnerError::Guard)?;
     if spec.own_user {
         keys::forget();
     }

@@ -53,6 +53,7 @@ use nixactions_core::{
 use nixactions_store as store;
 use nixactions_store::programs;
 
+pub use container::stand;
 pub use hold::wait as hold;
 pub use job::main;
-pub use nixactions_core::spec::HOLDER;
+pub use nixactions_core::spec::{HOLDER, STAND};

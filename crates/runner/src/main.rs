@@ -25,6 +25,7 @@ fn run() -> u8 {
         nixactions_runner::hold();
     }
     match (arguments.next(), arguments.next()) {
+        (Some(word), None) if word == nixactions_runner::STAND => nixactions_runner::stand(),
         (Some(directory), None) if Path::new(&directory).is_absolute() => {
             nixactions_runner::main(directory.into())
         }

@@ -10,7 +10,7 @@
 //! supervisor unmounts the workspace when the job is over.
 //!
 //! `root` mounts the root file systems of jobs that have one of their own, and `nspawn` runs
-//! containers in such a file system.
+//! containers in such a file system. By `shared`, several jobs join one container.
 //!
 //! This module knows the layout of the run directory, and nothing of plans and records.
 
@@ -18,6 +18,7 @@ mod beneath;
 mod disk;
 mod nspawn;
 mod root;
+mod shared;
 mod users;
 
 pub use root::unmount_root;
@@ -50,7 +51,10 @@ use rustix::{
 use crate::{
     error::describe,
     store::{self, ModePolicy, TreeCopy},
-    unit::{JobPaths, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, NSPAWN_COMMAND, RootPaths, RunPaths},
+    unit::{
+        JOIN_COMMAND, JobPaths, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, NSPAWN_COMMAND, RootPaths,
+        RunPaths, SHARED_COMMAND,
+    },
 };
 
 /// The subcommand that tests whether workspaces can be mounted.
@@ -108,6 +112,9 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 pub fn entry(argv: &[OsString]) -> Option<ExitCode> {
     let result = match (argv.get(1)?.to_str()?, argv.get(2)) {
         (NSPAWN_COMMAND, Some(root)) => return Some(nspawn::main(root.into(), argv.get(3))),
+        (SHARED_COMMAND, Some(root)) => return Some(shared::hold(root.into(), argv.get(3))),
+        (JOIN_COMMAND, Some(root)) => return Some(shared::join(root.into())),
+        (shared::ENTER, Some(root)) => shared::enter(root),
         (NAMESPACE, None) => hold_namespace(),
         (MOUNT_COMMAND, Some(job)) => enter_pid1().and_then(|()| {
             mount_or_copy_workspace(&JobPaths::at(job.into()), || {

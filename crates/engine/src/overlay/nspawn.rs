@@ -57,7 +57,7 @@ use crate::{
 /// killed.
 const STATE: &str = "/run/systemd/nspawn";
 /// The variable with the directory of a unit's credentials (systemd.exec(5)).
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// The time, in milliseconds, after which a signal is sent again.
 const ASK_AGAIN: u8 = 100;
 /// The number that a shell adds to the signal that ended a program.
@@ -83,26 +83,61 @@ pub(super) fn main(directory: PathBuf, user: Option<&OsString>) -> ExitCode {
 
 fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
     let spec = root::read(paths)?;
+    let (mut command, made) = prepare(paths, &spec, user)?;
+    if let Some(directory) = std::env::var_os(CREDENTIALS) {
+        let copies = copy_credentials(paths, &directory, made.ids)?;
+        let directory = Path::new(&directory);
+        command.args([
+            format!("--bind-ro={}:{}", escaped(&copies), escaped(directory)),
+            format!("--setenv={CREDENTIALS}={}", directory.display()),
+        ]);
+    }
+    command
+        .args(made.command())
+        .stdin(handed(paths, &spec.job)?)
+        .stderr(Stdio::piped());
+    let has_begun =
+        || fs::metadata(JobPaths::at(spec.job.clone()).events()).is_ok_and(|meta| meta.len() > 0);
+    let mut child = command.spawn().at("start systemd-nspawn")?;
+    follow(&mut child, Whom::FirstBelow, has_begun)
+}
+
+/// A container that is ready to start.
+pub(super) struct Made {
+    /// Its first user id.
+    pub(super) first: u32,
+    /// The ids of the steps.
+    pub(super) ids: Ids,
+    command: Vec<String>,
+    /// Held as long as the container lives: another systemd-nspawn finds the range taken.
+    _lock: Option<RangeLock>,
+}
+
+impl Made {
+    /// Returns the arguments with the command in the container, which come last.
+    pub(super) fn command(&self) -> impl Iterator<Item = String> + '_ {
+        let end = std::iter::once("--".to_owned());
+        end.chain(self.command.iter().cloned())
+    }
+}
+
+/// Mounts the files of a container, and returns the command that starts it, without its end.
+pub(super) fn prepare(
+    paths: &RootPaths,
+    spec: &RootSpec,
+    user: Option<&str>,
+) -> Result<(Command, Made), OverlayError> {
     let Some(nspawn) = &spec.nspawn else {
         return Err(io::Error::from(io::ErrorKind::InvalidData)).at("read how to run a container");
     };
-    unshare(CloneFlags::CLONE_NEWNS).at("make a mount namespace")?;
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_SLAVE | MsFlags::MS_REC,
-        None::<&str>,
-    )
-    .at("separate the mounts from the host's")?;
+    separate()?;
     let Some(user) = user else {
         return Err(io::Error::from(io::ErrorKind::AddrNotAvailable))
             .at("run a container without user ids of its own (none were free)");
     };
-    let ids = root::make(paths, &spec, Some(user.to_owned()))?;
+    let ids = root::make(paths, spec, Some(user.to_owned()))?;
     let first = ids_of(Some(user))?.user;
-    // Held as long as the container lives: another systemd-nspawn finds the range taken.
-    let _lock = nspawn.private_users.then(|| lock(first)).transpose()?;
+    let lock = nspawn.private_users.then(|| lock(first)).transpose()?;
     fs::create_dir_all(STATE).at(format!("make `{STATE}`"))?;
     own_tmpfs(Path::new(STATE), 0o755)?;
     let mut command = Command::new(program(nspawn)?);
@@ -119,23 +154,39 @@ fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
             command.arg(format!("--setenv={variable}={name}"));
         }
     }
-    if let Some(directory) = std::env::var_os(CREDENTIALS) {
-        command.args(give_credentials(paths, &directory, ids)?);
-    }
-    command
-        .arg("--")
-        .args(&nspawn.command)
-        .stdin(handed(paths, &spec)?)
-        .stderr(Stdio::piped());
-    let has_begun =
-        || fs::metadata(JobPaths::at(spec.job.clone()).events()).is_ok_and(|meta| meta.len() > 0);
-    let mut child = command.spawn().at("start systemd-nspawn")?;
-    // Not before the start: systemd-nspawn would inherit the mask. A signal that comes before this
-    // ends the unit, as it ends a runner that has not begun.
+    let made = Made {
+        first,
+        ids,
+        command: nspawn.command.clone(),
+        _lock: lock,
+    };
+    Ok((command, made))
+}
+
+/// Makes a mount namespace of this process's own.
+pub(super) fn separate() -> Result<(), OverlayError> {
+    unshare(CloneFlags::CLONE_NEWNS).at("make a mount namespace")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_SLAVE | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .at("separate the mounts from the host's")
+}
+
+/// Follows a process until its end. Returns the exit status that stands for that. A process that
+/// fails before it has begun is an error, with its messages as the cause.
+pub(super) fn follow(
+    child: &mut Child,
+    whom: Whom,
+    has_begun: impl Fn() -> bool,
+) -> Result<u8, OverlayError> {
     let signals = handled();
-    signals.thread_block().at("block signals")?;
+    block_signals()?;
     let lines = child.stderr.take().map(keep_lines);
-    let (status, asked) = wait(&mut child, &signals, has_begun).at("wait for systemd-nspawn")?;
+    let (status, asked) = wait(child, &signals, whom, &has_begun).at("wait for the container")?;
     let lines = lines
         .and_then(|lines| lines.join().ok())
         .unwrap_or_default();
@@ -143,7 +194,7 @@ fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
         return Ok(exit_status(status));
     }
     if let Some(signal) = asked {
-        // It ends the unit as it would have before the start of systemd-nspawn.
+        // It ends the unit as it would have before the start of the process.
         let ended = signals.thread_unblock().and_then(|()| raise(signal));
         return ended.map(|()| exit_status(status)).at("end by a signal");
     }
@@ -151,11 +202,23 @@ fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
         0 => status.to_string(),
         _ => lines.join("; "),
     };
-    Err(io::Error::other(why)).at("run systemd-nspawn")
+    Err(io::Error::other(why)).at(match whom {
+        Whom::FirstBelow => "run systemd-nspawn",
+        Whom::Itself => "join the container",
+    })
+}
+
+/// The process to which requests to end are handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// The first process in the container of a systemd-nspawn.
+    FirstBelow,
+    /// The process itself.
+    Itself,
 }
 
 /// Returns the exit status that stands for the end of systemd-nspawn, as a shell says it.
-fn exit_status(status: ExitStatus) -> u8 {
+pub(super) fn exit_status(status: ExitStatus) -> u8 {
     let signal = || status.signal().map(|signal| EXIT_SIGNAL + signal);
     let code = status.code().or_else(signal);
     code.and_then(|code| u8::try_from(code).ok())
@@ -231,12 +294,12 @@ fn lock(first: u32) -> Result<RangeLock, OverlayError> {
 }
 
 /// Copies the credentials of the unit, which belong to root, for the job's user. Returns the
-/// arguments that bind them to the path that they have in any job.
-fn give_credentials(
+/// directory of the copies.
+pub(super) fn copy_credentials(
     paths: &RootPaths,
     directory: &OsStr,
     ids: Ids,
-) -> Result<[String; 2], OverlayError> {
+) -> Result<PathBuf, OverlayError> {
     let action = "give the credentials to the job's user";
     let copies = place(paths, "credentials", 0o500)?;
     for entry in fs::read_dir(directory).at(action)? {
@@ -248,15 +311,11 @@ fn give_credentials(
         chown(&copy, Some(ids.user), Some(ids.group)).at(action)?;
     }
     chown(&copies, Some(ids.user), Some(ids.group)).at(action)?;
-    let directory = Path::new(directory);
-    Ok([
-        format!("--bind-ro={}:{}", escaped(&copies), escaped(directory)),
-        format!("--setenv={CREDENTIALS}={}", directory.display()),
-    ])
+    Ok(copies)
 }
 
 /// Returns the directory with what a runner needs of the host.
-fn handed(paths: &RootPaths, spec: &RootSpec) -> Result<File, OverlayError> {
+pub(super) fn handed(paths: &RootPaths, job: &Path) -> Result<File, OverlayError> {
     let action = "give the runner its descriptors";
     let handed = place(paths, "handed", 0o555)?;
     let put = |view: OwnedFd, name: &str| {
@@ -276,7 +335,7 @@ fn handed(paths: &RootPaths, spec: &RootSpec) -> Result<File, OverlayError> {
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     if input.at(action)?.metadata().is_ok_and(|meta| meta.is_dir()) {
         // systemd opened the directory in another mount namespace, whose mounts cannot be cloned.
-        let run = spec.job.ancestors().nth(2).unwrap_or(Path::new("/"));
+        let run = job.ancestors().nth(2).unwrap_or(Path::new("/"));
         let slots = RunPaths::new(run.to_owned()).slots();
         put(
             open_tree(CWD, slots.path(), clone).at(action)?,
@@ -318,6 +377,13 @@ fn handled() -> SigSet {
         .collect()
 }
 
+/// Blocks these signals, also for threads that start afterwards. Not before the start of the
+/// process to follow, which would inherit the mask. A signal that comes before this ends the unit,
+/// as it ends a runner that has not begun.
+pub(super) fn block_signals() -> Result<(), OverlayError> {
+    handled().thread_block().at("block signals")
+}
+
 /// Waits for the end of systemd-nspawn, and hands on the signals that ask the job to end. The
 /// kernel drops a signal for the first process of a container that does not catch it yet. So the
 /// last one is sent again until the runner has begun: it catches signals before that. Returns that
@@ -325,6 +391,7 @@ fn handled() -> SigSet {
 fn wait(
     child: &mut Child,
     handled: &SigSet,
+    whom: Whom,
     has_begun: impl Fn() -> bool,
 ) -> io::Result<(ExitStatus, Option<Signal>)> {
     let signals = SignalFd::with_flags(handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -339,10 +406,15 @@ fn wait(
         if let Some(signal) = asked.filter(|_| is_due) {
             // Asked before the signal is sent, which then reaches a runner that catches it.
             is_due = !has_begun();
-            let first = first_process(nspawn);
-            was_there |= first.is_some();
-            // Without a first process, there is nothing that could clean up.
-            let reached = first.or((!was_there).then_some(nspawn));
+            let reached = match whom {
+                Whom::Itself => Some(nspawn),
+                Whom::FirstBelow => {
+                    let first = first_process(nspawn);
+                    was_there |= first.is_some();
+                    // Without a first process, there is nothing that could clean up.
+                    first.or((!was_there).then_some(nspawn))
+                }
+            };
             for signal in [signal, Signal::SIGCONT] {
                 // It may have ended meanwhile.
                 reached.into_iter().for_each(|pid| _ = kill(pid, signal));
@@ -368,7 +440,7 @@ fn wait(
 }
 
 /// Returns the first process in the container of this systemd-nspawn.
-fn first_process(nspawn: Pid) -> Option<Pid> {
+pub(super) fn first_process(nspawn: Pid) -> Option<Pid> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let is_first = |number: &i32| {

@@ -17,8 +17,8 @@ use crate::{
     store::{self, RunDir, RunLock, StoreError},
     systemd::{Manager, UnitState},
     unit::{
-        self, CLEANUP_GRACE, INTERRUPT_GRACE, ManagerKind, RUNNER_SLACK, RunSpec, TERMINATE_GRACE,
-        UnitName,
+        self, CLEANUP_GRACE, INTERRUPT_GRACE, ManagerKind, RUNNER_SLACK, RootPaths, RunSpec,
+        TERMINATE_GRACE, UnitName,
     },
 };
 
@@ -109,7 +109,8 @@ pub async fn close_lost(
     Ok(run.close_without_supervisor(&lock)?)
 }
 
-/// Returns whether a job or a hook of the run runs or is still to run.
+/// Returns whether a job or a hook of the run runs or is still to run. A setup that has ended, and
+/// a container that waits for jobs, are active without end.
 async fn has_pending_services(manager: &Manager, run: &RunDir) -> Result<bool, SuperviseError> {
     let prefix = UnitName::job_prefix(run.id());
     // The services of run `ci-1-2` match the pattern of run `ci-1` as well. A job's name begins
@@ -120,7 +121,13 @@ async fn has_pending_services(manager: &Manager, run: &RunDir) -> Result<bool, S
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
     };
     let listed = manager.list(&[&format!("{prefix}*.service")]).await?;
-    Ok(listed.iter().any(|unit| is_own(unit) && unit.is_pending()))
+    let is_job = |unit: &UnitState| {
+        let name = unit.name.trim_end_matches(".service");
+        // Names of jobs have no dot.
+        !name.contains('.') || unit.active != "active" || unit.queued
+    };
+    let mut own = listed.iter().filter(|unit| is_own(unit));
+    Ok(own.any(|unit| unit.is_pending() && is_job(unit)))
 }
 
 async fn is_unloaded_within(
@@ -168,7 +175,10 @@ fn clear_up(run: &RunDir, spec: Option<&RunSpec>) -> Result<(), StoreError> {
     if spec.is_none_or(RunSpec::mounts) {
         for job in run.job_names()? {
             overlay::unmount(&run.job(&job));
-            if let Some(aside) = overlay::unmount_root(&run.root(&job)) {
+        }
+        // Those of jobs, and of containers that jobs share.
+        for root in fs::read_dir(run.roots()).into_iter().flatten().flatten() {
+            if let Some(aside) = overlay::unmount_root(&RootPaths::at(root.path())) {
                 // Files that cannot be removed go with the run.
                 let _ = store::remove_tree(&aside);
             }

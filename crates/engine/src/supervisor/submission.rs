@@ -3,7 +3,7 @@
 //! The supervisor submits the waves of a run. The client submits the first one, in the call that
 //! starts the supervisor, so that the first jobs do not wait for it.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{cell::OnceCell, collections::BTreeMap, fs};
 
 use jiff::Timestamp;
 
@@ -76,15 +76,21 @@ fn first_wave(run: &RunDir, context: &Context<'_>) -> Result<Option<Wave>, Store
     let Some((number, jobs)) = wave::next_wave(&states, context.graph, &Queue::of(context)) else {
         return Ok(None);
     };
-    let users = Users::new(*context).take(&jobs)?;
+    let mut taken = Users::new(*context);
+    let of_jobs = taken.take(&jobs)?;
     let wanted = jobs
         .iter()
         .filter(|ix| unit::wants_user(context, **ix) || unit::wants_range(context, **ix));
-    if users.len() < wanted.count() {
+    let is_short = of_jobs.len() < wanted.count();
+    prepare(run, context, number, &jobs)?;
+    let users = unit::Users {
+        jobs: of_jobs,
+        shared: taken.take_for_containers(run, number)?,
+    };
+    if is_short || users.shared.len() < unit::shared_executors(context).count() {
         // The client may have fewer rights than the supervisor.
         return Ok(None);
     }
-    prepare(run, context, number, &jobs)?;
     let names = jobs.iter().map(|ix| context.graph.name(*ix).clone());
     let submitted = Event {
         at: Timestamp::now(),
@@ -112,6 +118,11 @@ pub(super) fn prepare(
             .into_keys()
             .try_for_each(|group| store::create_matrix(&run.matrix(group)))?;
         prepare_hooks(run, context)?;
+        for (executor, _) in unit::shared_executors(context) {
+            if let Some(spec) = unit::container_spec(context, executor) {
+                store::create_root(&run.shared_root(executor), &spec)?;
+            }
+        }
     }
     for ix in jobs {
         let (name, job) = context.job(*ix);
@@ -121,6 +132,9 @@ pub(super) fn prepare(
             &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
         )?;
         if let Some(spec) = unit::root_spec(context, *ix) {
+            store::create_root(&run.root(name), &spec)?;
+        }
+        if let Some(spec) = unit::join_spec(context, *ix) {
             store::create_root(&run.root(name), &spec)?;
         }
         // A plain write suffices: the job starts only after the whole wave is written.
@@ -216,6 +230,42 @@ impl<'a> Users<'a> {
         Ok(taken)
     }
 
+    /// Returns the users of the containers that jobs share. They are made for the first wave, and a
+    /// file keeps their names for the later ones.
+    pub fn take_for_containers(
+        &mut self,
+        run: &RunDir,
+        wave: u32,
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        let context = self.context;
+        let mut taken = BTreeMap::new();
+        for (executor, place) in unit::shared_executors(&context) {
+            let file = run.shared_root(executor).user();
+            if wave > 0 {
+                if let Ok(user) = fs::read_to_string(&file) {
+                    taken.insert(executor.to_owned(), user);
+                }
+                continue;
+            }
+            let made = if place.wants_range() {
+                self.ranges().take().map(Some)
+            } else {
+                self.pool()?.map(JobUsers::take).transpose()
+            };
+            match made {
+                Ok(Some(user)) => {
+                    fs::write(&file, &user)
+                        .map_err(|error| StoreError::io("write", &file, error))?;
+                    taken.insert(executor.to_owned(), user);
+                }
+                Ok(None) => {}
+                Err(error) if error.is_full() => return Err(error),
+                Err(error) => tracing::warn!("{}, its jobs will fail", describe(&error)),
+            }
+        }
+        Ok(taken)
+    }
+
     fn ranges(&mut self) -> &mut JobRanges {
         let directory = &self.context.run.directory;
         self.ranges
@@ -246,7 +296,8 @@ impl<'a> Users<'a> {
     pub fn remove_all(&self) {
         let jobs = &mut self.context.graph.jobs();
         let context = &self.context;
-        if jobs.any(|ix| unit::wants_user(context, ix) || unit::wants_range(context, ix)) {
+        let wants = |ix| unit::wants_user(context, ix) || unit::wants_range(context, ix);
+        if jobs.any(wants) || unit::shared_executors(context).next().is_some() {
             store::remove_users(&self.context.run.directory);
         }
     }

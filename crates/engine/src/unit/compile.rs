@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     JobPaths, Placement, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
-    WorkspaceHook, hooks, matrix, parts, sandbox, start_timeout,
+    WorkspaceHook, hooks, matrix, parts, sandbox, shared, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
@@ -26,6 +26,10 @@ pub const MOUNT_COMMAND: &str = "workspace";
 pub const MOUNT_ROOT_COMMAND: &str = "root";
 /// The subcommand that runs a job's container.
 pub const NSPAWN_COMMAND: &str = "nspawn";
+/// The subcommand that runs a container that jobs share.
+pub const SHARED_COMMAND: &str = "nspawn-shared";
+/// The subcommand by which a job joins that container.
+pub const JOIN_COMMAND: &str = "nspawn-join";
 /// The share of the machine's tasks that a run may take, in percent: the host's services go on
 /// beside the run. systemd gives each job at most 15 percent (`DefaultTasksMax=`,
 /// systemd-system.conf(5)).
@@ -63,7 +67,7 @@ impl Features {
 /// the kernel does not have yet (`DeviceAllow=`, systemd.resource-control(5)). The unit ends at
 /// once, so each unit that wants it would load the module again: a wave wants it, and the jobs are
 /// only ordered after it.
-const LOOP_MODULE: &str = "modprobe@loop.service";
+pub(super) const LOOP_MODULE: &str = "modprobe@loop.service";
 
 /// The units of one call to `StartTransientUnit`.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,20 +154,29 @@ pub fn pure_success(plan: &Plan, graph: &Graph) -> Vec<bool> {
     pure
 }
 
+/// The users that were made for jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Users {
+    /// By job.
+    pub jobs: BTreeMap<JobIx, String>,
+    /// Of the containers that jobs share, by executor.
+    pub shared: BTreeMap<String, String>,
+}
+
 /// Compiles one wave. `jobs` is in topological order, and their needs are among them or finished.
-/// `pure` tells which jobs may use `Requires=`, and `users` holds the users that were made for
-/// jobs.
+/// `pure` tells which jobs may use `Requires=`.
 pub fn wave(
     context: &Context<'_>,
     number: u32,
     jobs: &[JobIx],
     pure: &[bool],
-    users: &BTreeMap<JobIx, String>,
+    users: &Users,
 ) -> Wave {
     let run = context.run;
     let mut in_wave = vec![false; context.graph.len()];
     jobs.iter().for_each(|ix| in_wave[ix.index()] = true);
     let slices = matrix::slices(context);
+    let mut needs_loop_devices = jobs.iter().any(|ix| has_disk(context, *ix));
     let mut aux = Vec::with_capacity(jobs.len() + slices.len() + 1);
     let mut names = Vec::with_capacity(jobs.len() + slices.len());
     if number == 0 {
@@ -181,16 +194,24 @@ pub fn wave(
             names.push(unit.name.to_string());
             aux.push(unit);
         }
+        for (executor, _) in shared::shared_executors(context) {
+            let user = users.shared.get(executor).map(String::as_str);
+            let unit = shared::container_unit(context, executor, user);
+            names.push(unit.name.to_string());
+            aux.push(unit);
+            needs_loop_devices |= run.disks.contains_key(executor);
+        }
     }
     for ix in jobs {
-        let user = users.get(ix).map(String::as_str);
+        let of_container = shared::shared_executor(context, context.job(*ix).1)
+            .and_then(|executor| users.shared.get(executor));
+        let user = users.jobs.get(ix).or(of_container).map(String::as_str);
         let unit = job_unit(context, *ix, &in_wave, pure, &slices, user);
         names.push(unit.name.to_string());
         aux.push(unit);
     }
     let mut wanted = names.clone();
-    let any_disk = jobs.iter().any(|ix| has_disk(context, *ix));
-    wanted.extend(any_disk.then(|| LOOP_MODULE.to_owned()));
+    wanted.extend(needs_loop_devices.then(|| LOOP_MODULE.to_owned()));
     let main = TransientUnit {
         name: UnitName::wave(&run.run, number),
         properties: vec![
@@ -215,10 +236,11 @@ pub fn wave(
     Wave { main, aux }
 }
 
-/// Returns whether the root file system of a job is a disk image.
+/// Returns whether a job's unit mounts a disk image.
 pub(super) fn has_disk(context: &Context<'_>, ix: JobIx) -> bool {
-    let executor = context.job(ix).1.executor.as_ref();
-    executor.is_some_and(|executor| context.run.disks.contains_key(executor))
+    let job = context.job(ix).1;
+    let is_disk = |executor: &String| context.run.disks.contains_key(executor);
+    job.executor.as_ref().is_some_and(is_disk) && !context.placement(job).is_shared()
 }
 
 fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
@@ -386,8 +408,7 @@ fn job_unit(
         &own,
     );
     // Not `Requires=`: a later wave would restart a failed setup.
-    let setup = hooks::executor_of(context, ix)
-        .map(|executor| UnitName::hook(&run.run, executor, WorkspaceHook::Setup).to_string());
+    let setup = shared::setup_of(context, ix).map(|unit| unit.to_string());
     after.extend(setup.clone());
     after.extend(has_disk(context, ix).then(|| LOOP_MODULE.to_owned()));
     properties.extend(secrets(context, Some(job)));
@@ -442,9 +463,10 @@ pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
     context.placement(job).wants_user(context.run, job)
 }
 
-/// Returns whether a job needs a range of user ids for its container.
+/// Returns whether a job needs a range of user ids for a container of its own.
 pub fn wants_range(context: &Context<'_>, ix: JobIx) -> bool {
-    context.placement(context.job(ix).1).wants_range()
+    let place = context.placement(context.job(ix).1);
+    place.wants_range() && !place.is_shared()
 }
 
 /// Returns the paths of the run that a job may read.

@@ -143,6 +143,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         uses_nix: false,
         own_pids: false,
         in_container: false,
+        guard_calls: false,
         guard_limits: false,
         own_user: false,
         job_env: Env::new(),

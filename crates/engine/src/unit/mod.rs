@@ -8,6 +8,7 @@ mod nspawn;
 mod parts;
 mod placement;
 mod sandbox;
+mod shared;
 mod spec;
 mod supervisor;
 mod value;
@@ -21,6 +22,10 @@ pub use nixactions_core::{grace::*, names::*, paths::*, spec::*};
 pub use nspawn::{NSPAWN, NspawnSpec, escaped};
 pub use placement::{NIX_STORE, Nspawn, Placement, RootSpec, root_spec};
 pub use sandbox::home_inside;
+pub use shared::{
+    JoinSpec, container_spec, container_unit, join_spec, setup_of, shared_executor,
+    shared_executors,
+};
 pub use spec::{job_spec, step_name};
 pub use supervisor::{runtime_directory, supervisor};
 pub use value::*;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Context, NSPAWN_COMMAND, RunPaths, RunSpec, Value,
+    Context, NSPAWN_COMMAND, RootPaths, RunPaths, RunSpec, STAND, Value,
     compile::{CORE_NONE, readable, secrets, view},
     placement::Nspawn,
     sandbox::{self, LOG},
@@ -25,6 +25,10 @@ use crate::{
 pub const NSPAWN: &str = "systemd-nspawn";
 /// The longest name of a container and of a host, in bytes (gethostname(2)).
 const NAME_MAX: usize = 64;
+/// The end of the host name of a container that jobs share. Those of jobs have a number.
+const SHARED: &str = "shared";
+/// The `PATH` of the first process of a job in a container.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The bytes of a digest in the name of a container.
 const DIGEST_BYTES: usize = 8;
 /// The capabilities of a container beside those of its executor: what the programs of a
@@ -116,6 +120,54 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
     let paths = RunPaths::new(run.directory.clone());
     let own = paths.job(name);
     let view = view(context, ix);
+    let host_name = host_name(run.run.as_str(), name.as_str(), &ix.index().to_string());
+    let machine = machine(own.path(), &host_name);
+    let mut arguments = arguments(nspawn, &paths.root(name), &machine, &host_name);
+    arguments.extend(limits(context, job, nspawn.properties));
+    arguments.push(bind("--bind", own.path(), &view.own));
+    for path in readable(context, ix) {
+        arguments.push(bind("--bind-ro", &path, &view.inside(run, &path)));
+    }
+    arguments.push(bind("--bind-ro", &run.runner(), &view.runner));
+    arguments.push(format!(
+        "--tmpfs={}:mode=1777,nosuid,nodev",
+        escaped(&view.files)
+    ));
+    NspawnSpec {
+        path: run.path.clone(),
+        arguments,
+        command: vec![
+            view.runner.display().to_string(),
+            view.own.display().to_string(),
+        ],
+        private_users: nspawn.container.private_users,
+    }
+}
+
+/// Returns how to run the container that the jobs of an executor share. Each job brings its own
+/// files and limits.
+pub(super) fn shared_spec(
+    context: &Context<'_>,
+    executor: &str,
+    nspawn: &Nspawn<'_>,
+    root: &RootPaths,
+) -> NspawnSpec {
+    let run = context.run;
+    let runner = sandbox::runner_inside();
+    let host_name = host_name(run.run.as_str(), executor, SHARED);
+    let machine = machine(root.path(), &host_name);
+    let mut arguments = arguments(nspawn, root, &machine, &host_name);
+    arguments.push(bind("--bind-ro", &run.runner(), &runner));
+    NspawnSpec {
+        path: run.path.clone(),
+        arguments,
+        command: vec![runner.display().to_string(), STAND.to_owned()],
+        private_users: nspawn.container.private_users,
+    }
+}
+
+/// Returns the arguments that do not depend on a single job.
+fn arguments(nspawn: &Nspawn<'_>, root: &RootPaths, machine: &str, host_name: &str) -> Vec<String> {
     let container = &nspawn.container;
     let mut arguments: Vec<String> = [
         "--quiet",
@@ -135,10 +187,7 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
     ]
     .map(str::to_owned)
     .into();
-    let directory = paths.root(name).tree();
-    arguments.push(format!("--directory={}", directory.display()));
-    let host_name = host_name(run.run.as_str(), name.as_str(), ix);
-    let machine = machine(own.path(), &host_name);
+    arguments.push(format!("--directory={}", root.tree().display()));
     arguments.push(format!("--machine={machine}"));
     arguments.push(format!("--hostname={host_name}"));
     match container.network {
@@ -156,26 +205,8 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
     let dropped = DROPPED.iter().filter(|name| !given.contains(name));
     let dropped: Vec<_> = dropped.copied().collect();
     arguments.push(format!("--drop-capability={}", dropped.join(",")));
-    arguments.extend(limits(context, job, nspawn.properties));
-    arguments.push(bind("--bind", own.path(), &view.own));
-    for path in readable(context, ix) {
-        arguments.push(bind("--bind-ro", &path, &view.inside(run, &path)));
-    }
-    arguments.push(bind("--bind-ro", &run.runner(), &view.runner));
     arguments.push(bind("--bind-ro", Path::new(LOG), Path::new(LOG)));
-    arguments.push(format!(
-        "--tmpfs={}:mode=1777,nosuid,nodev",
-        escaped(&view.files)
-    ));
-    NspawnSpec {
-        path: run.path.clone(),
-        arguments,
-        command: vec![
-            view.runner.display().to_string(),
-            view.own.display().to_string(),
-        ],
-        private_users: container.private_users,
-    }
+    arguments
 }
 
 /// Returns the arguments for the limits (`LimitNOFILE=` and others) of an executor and its job.
@@ -223,16 +254,17 @@ pub fn escaped(path: &Path) -> String {
         .replace(':', "\\:")
 }
 
-/// Returns the host name in a job's container (hostname(7)).
-fn host_name(run: &str, job: &str, ix: JobIx) -> String {
+/// Returns the host name in a container (hostname(7)): of a run's job or executor, with an end that
+/// no other container of the run has.
+fn host_name(run: &str, job: &str, end: &str) -> String {
     let text = format!("{run}-{job}");
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let mut name = words.join("-");
     // Jobs whose names are alike still have names of their own.
-    let number = format!("-{}", ix.index());
-    name.truncate(NAME_MAX - number.len());
-    format!("{}{number}", name.trim_end_matches('-'))
+    let end = format!("-{end}");
+    name.truncate(NAME_MAX - end.len());
+    format!("{}{end}", name.trim_end_matches('-'))
 }
 
 /// Returns the name of a job's container, which no other container on the machine has: a digest of
@@ -256,16 +288,10 @@ mod tests {
 
     #[test]
     fn a_container_has_a_valid_host_name() {
-        let graph = crate::graph::Graph::new(
-            &crate::plan::parse(br#"{ "version": 1, "name": "a", "jobs": { "a": { "steps": [{ "bash": "x" }] } } }"#)
-                .unwrap(),
-        )
-        .unwrap();
-        let ix = graph.jobs().next().unwrap();
-        assert_eq!(host_name("ci-1", "build", ix), "ci-1-build-0");
-        assert_eq!(host_name("ci-1", "_", ix), "ci-1-0");
-        assert_eq!(host_name("a.b-1", "a-b--c_", ix), "a-b-1-a-b-c-0");
-        let long = host_name("ci-1", &"x-".repeat(60), ix);
+        assert_eq!(host_name("ci-1", "build", "0"), "ci-1-build-0");
+        assert_eq!(host_name("ci-1", "_", "0"), "ci-1-0");
+        assert_eq!(host_name("a.b-1", "a-b--c_", "0"), "a-b-1-a-b-c-0");
+        let long = host_name("ci-1", &"x-".repeat(60), "0");
         assert!(long.len() <= NAME_MAX && long.ends_with("x-0"), "{long}");
     }
 

@@ -2,9 +2,10 @@
 //! systems before that, and its isolation. The rest of the compiler does not ask for the place.
 
 use super::{
-    Context, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RunPaths, Value,
+    Context, JOIN_COMMAND, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RunPaths,
+    UnitName, Value,
     compile::{has_disk, readable, view},
-    matrix, nspawn, sandbox,
+    matrix, nspawn, sandbox, shared,
 };
 use crate::graph::JobIx;
 
@@ -33,6 +34,10 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
     let (own, root) = (paths.job(name), paths.root(name));
     let view = view(context, ix);
     let place = context.placement(job);
+    let shared = shared::shared_executor(context, job);
+    let tree = shared
+        .map_or_else(|| root.clone(), |name| shared::shared_root(context, name))
+        .tree();
     let is_of_user = run.manager == ManagerKind::User;
     let runner = || {
         vec![
@@ -53,6 +58,19 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
                 .then(|| mounting(MOUNT_COMMAND, own.path()));
             (runner(), mounts, is_of_user)
         }
+        // The unit of the container mounts the root file system.
+        Placement::Root(_) if place.is_shared() => {
+            let mounts = place
+                .mounts_source(run)
+                .then(|| mounting(MOUNT_COMMAND, own.path()));
+            (runner(), mounts, is_of_user)
+        }
+        Placement::Nspawn(_) if place.is_shared() => {
+            let program = run.program.display().to_string();
+            let root = root.path().display().to_string();
+            let command = vec![program, JOIN_COMMAND.to_owned(), root];
+            (command, None, matrix::waits_for_slots(context, job))
+        }
         Placement::Root(_) => {
             let mounts = mounting(MOUNT_ROOT_COMMAND, root.path());
             (runner(), Some(mounts), is_of_user)
@@ -66,7 +84,7 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
     let needs = || sandbox::Needs {
         user,
         program: mounts.is_some(),
-        root: place.root().map(|settings| (settings, root.tree())),
+        root: place.root().map(|settings| (settings, tree.clone())),
         own_pids: place.has_own_pids(context),
         own_cgroups: context.features.version >= OWN_CGROUPS,
         artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
@@ -77,6 +95,14 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
     let of_plan = place.properties().map(|extra| [extra, &job.properties]);
     let properties = match (&place, of_plan) {
         (_, None) => Vec::new(),
+        // Limits of the unit reach the processes, which join the container.
+        (Placement::Nspawn(_), Some(of_plan)) if shared.is_some() => {
+            let mut properties = nspawn::properties();
+            for extra in of_plan {
+                sandbox::extend(&mut properties, extra, context.features.version);
+            }
+            properties
+        }
         (Placement::Nspawn(_), Some(of_plan)) => {
             let mut properties = nspawn::properties();
             for extra in of_plan {
@@ -93,6 +119,10 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
             for extra in of_plan {
                 sandbox::extend(&mut properties, extra, context.features.version);
             }
+            properties.extend(shared.map(|name| {
+                let container = UnitName::container(&run.run, name).to_string();
+                ("JoinsNamespaceOf", Value::StrList(vec![container]))
+            }));
             properties
         }
     };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     graph::JobIx,
-    plan::{Argv, Bind, Container, Env, Executor, Job, Plan, Sandbox},
+    plan::{Argv, Bind, Container, ContainerMode, Env, Executor, Job, Plan, Sandbox},
 };
 
 /// The executor of a job that names none.
@@ -256,6 +256,12 @@ impl<'a> Placement<'a> {
         }
     }
 
+    /// Returns whether the job shares its container with the executor's other jobs.
+    pub fn is_shared(&self) -> bool {
+        let container = self.container();
+        container.is_some_and(|container| container.mode == ContainerMode::Shared)
+    }
+
     /// Returns whether the job has a PID namespace of its own (`PrivatePIDs=`), as with a root file
     /// system of its own. Its runner's standard input is then /proc. Other jobs have none: a
     /// systemd that re-executes itself may kill a job with such a namespace that it has just
@@ -264,9 +270,9 @@ impl<'a> Placement<'a> {
         self.root().is_some() && context.features.version >= PRIVATE_PIDS
     }
 
-    /// Returns whether the job is isolated, but has the user of other jobs and of the manager.
+    /// Returns whether the job is isolated, but has the user of other jobs, or of the manager.
     fn shares_user(&self, context: &Context<'_>) -> bool {
-        self.is_sandboxed() && context.run.manager == ManagerKind::User
+        self.is_sandboxed() && (context.run.manager == ManagerKind::User || self.is_shared())
     }
 
     /// Fits the instructions of a job's runner to its place.
@@ -275,6 +281,7 @@ impl<'a> Placement<'a> {
         spec.own_user = self.wants_user(context.run, job);
         spec.guard_limits = self.shares_user(context);
         spec.in_container = self.nspawn().is_some();
+        spec.guard_calls = spec.in_container && self.is_shared();
         if let Some(container) = self.container() {
             spec.own_root = true;
             spec.path = PATH.to_owned();
@@ -303,16 +310,18 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns whether the job needs a user made for it: it is sandboxed, and its plan names no
-    /// user. A user's own manager can use no other user.
+    /// user. A user's own manager can use no other user. Jobs in one container have the
+    /// container's.
     pub(super) fn wants_user(&self, run: &RunSpec, job: &Job) -> bool {
         self.is_sandboxed()
+            && !self.is_shared()
             && !self.wants_range()
             && run.manager != ManagerKind::User
             && !self.properties().is_some_and(sandbox::names_user)
             && !sandbox::names_user(&job.properties)
     }
 
-    /// Returns whether the job needs a range of user ids for its container.
+    /// Returns whether a container of these jobs needs a range of user ids.
     pub fn wants_range(&self) -> bool {
         self.nspawn()
             .is_some_and(|nspawn| nspawn.container.private_users)
@@ -323,11 +332,34 @@ impl<'a> Placement<'a> {
 pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
     let (name, job) = context.job(ix);
     let place = context.placement(job);
+    if place.is_shared() {
+        return None;
+    }
+    let executor = job.executor.as_deref().unwrap_or_default();
+    let mut spec = root_of_image(context, executor, &place, std::iter::once(ix))?;
+    let own = RunPaths::new(context.run.directory.clone()).job(name);
+    spec.job = own.path().to_owned();
+    spec.mounts_workspace = place.mounts_source(context.run);
+    spec.nspawn = place
+        .nspawn()
+        .map(|settings| nspawn::spec(context, ix, settings));
+    Some(spec)
+}
+
+/// Returns how to mount the root file system of these jobs of an executor, without what depends on
+/// a single job.
+pub(super) fn root_of_image(
+    context: &Context<'_>,
+    executor: &str,
+    place: &Placement<'_>,
+    mut jobs: impl Iterator<Item = JobIx>,
+) -> Option<RootSpec> {
     let container = place.container()?;
     let run = context.run;
-    let executor = job.executor.as_deref().unwrap_or_default();
     let image = run.roots.get(executor).map(PathBuf::as_path);
     let image = image.or(container.root)?;
+    let needs_store =
+        image.starts_with(NIX_STORE) || jobs.any(|ix| names_store(&spec::job_spec(context, ix)));
     Some(RootSpec {
         image: image.to_owned(),
         file_system: run.disks.get(executor).cloned(),
@@ -335,18 +367,13 @@ pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
             .images
             .get(executor)
             .and_then(|image| image.user.clone()),
-        job: RunPaths::new(run.directory.clone())
-            .job(name)
-            .path()
-            .to_owned(),
+        job: PathBuf::new(),
         home: sandbox::home_inside(),
         binds: container.bind.to_vec(),
-        needs_store: image.starts_with(NIX_STORE) || names_store(&spec::job_spec(context, ix)),
+        needs_store,
         uses_network: container.network.is_host(),
-        mounts_workspace: place.mounts_source(run),
-        nspawn: place
-            .nspawn()
-            .map(|settings| nspawn::spec(context, ix, settings)),
+        mounts_workspace: false,
+        nspawn: None,
     })
 }
 

@@ -419,6 +419,11 @@ pub(super) fn names_user(extra: &Env) -> bool {
         .any(|name| extra.contains_key(*name))
 }
 
+/// Returns the path of the runner's program in sandboxed jobs.
+pub(super) fn runner_inside() -> PathBuf {
+    Path::new(INSIDE).join("bin").join(RUNNER)
+}
+
 /// Returns the `$HOME` of sandboxed jobs, as they see it.
 pub fn home_inside() -> PathBuf {
     JobPaths::at(Path::new(INSIDE).join(OWN)).home()

@@ -7,7 +7,7 @@ use super::{
     Command, Context, InputSpec, JobSpec, MatrixSpec, OutputSpec, RunPaths, SPEC_VERSION, StepSpec,
     UnitName, Values,
     compile::{step_timeout, view},
-    hooks, inputs, matrix,
+    hooks, inputs, matrix, shared,
 };
 use crate::{
     bounds::cut_text,
@@ -53,7 +53,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             .graph
             .needs(ix)
             .iter()
-            .filter(|need| hooks::executor_of(context, **need).is_some())
+            .filter(|need| shared::setup_of(context, **need).is_some())
             .map(|need| context.graph.name(*need).clone())
             .collect(),
         condition: job.condition.clone(),
@@ -65,6 +65,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         uses_nix: place.uses_nix(),
         own_pids: false,
         in_container: false,
+        guard_calls: false,
         guard_limits: false,
         own_user: false,
         slots: context.bound().filter(|_| !context.features.concurrency),

@@ -93,9 +93,6 @@ fn check_without_nspawn(
     sink: &mut Sink,
 ) {
     let expected = "an executor of the type `nspawn`";
-    if settings.mode == ContainerMode::Shared {
-        sink.add(&at.key("mode"), || Refusal::new("`shared`", expected));
-    }
     if settings.network == Network::Veth {
         sink.add(&at.key("network"), || Refusal::new("`veth`", expected));
     }

@@ -41,6 +41,7 @@ nixactions.mkWorkflow {
       executor = executors.systemd {
         name = "light";
         root = pkgs.git;
+        mode = "shared";
         network = "private";
       };
       inherit steps;

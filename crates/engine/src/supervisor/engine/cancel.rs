@@ -154,6 +154,10 @@ impl Engine<'_> {
         signal: Signal,
     ) -> Result<(), SuperviseError> {
         for unit in self.loaded().await? {
+            // A container ends after its last job, which may still have to clean up in it.
+            if main_only && self.is_container(&unit.name) {
+                continue;
+            }
             // A unit that systemd is stopping has its signal already.
             let has_begun = !main_only
                 || self

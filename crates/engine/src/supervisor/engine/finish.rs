@@ -8,6 +8,7 @@ use crate::plan::Job;
 impl Engine<'_> {
     pub(super) async fn job_removed(&mut self, removed: Removed) -> Result<(), SuperviseError> {
         let Some(ix) = self.job_of(&removed.unit) else {
+            self.container_removed(&removed.unit);
             return Ok(());
         };
         if !self.jobs.is_submitted(ix) {
@@ -17,7 +18,7 @@ impl Engine<'_> {
         // one of its needs.
         if removed.result == QueueResult::Dependency
             && !self.needs_are_finished(ix)
-            && unit::executor_of(&self.context, ix).is_some()
+            && unit::setup_of(&self.context, ix).is_some()
         {
             self.jobs.apply(ix, state::Change::CallOff);
             return Ok(());
@@ -63,7 +64,8 @@ impl Engine<'_> {
         };
         let claim = left.as_ref().map(Claim::of);
         self.notice_shutdown(claim, end.as_ref()).await?;
-        let verdict = self.verdict(ix, &result, claim, end.as_ref());
+        let container = self.container_failure(ix).await?;
+        let verdict = self.verdict(ix, &result, claim, end.as_ref(), container);
         let mut record = match left {
             Some(left) if verdict.keeps_report => left,
             _ => {
@@ -119,6 +121,7 @@ impl Engine<'_> {
             self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
         }
         let finished_wave = self.finish(ix, record);
+        self.stop_container_of(ix).await?;
         self.fail_fast(ix).await?;
         if let Some(reason) = no_room {
             self.fail_rest(reason).await?;
@@ -174,6 +177,7 @@ impl Engine<'_> {
         result: &QueueResult,
         claim: Option<Claim<'_>>,
         end: Option<&ServiceEnd>,
+        container: Option<Reason>,
     ) -> Verdict {
         let job = self.context.job(ix).1;
         let has_started = !self.has_never_started(ix);
@@ -194,7 +198,9 @@ impl Engine<'_> {
             setup: if has_started {
                 None
             } else {
-                self.setup_failure(ix).or_else(|| self.root_failure(ix))
+                self.setup_failure(ix)
+                    .or_else(|| self.root_failure(ix))
+                    .or(container)
             },
             cancel: match self.cancel {
                 Cancel::No => Cancellation::No,
@@ -249,18 +255,27 @@ impl Engine<'_> {
         if self.context.run.mounts() {
             let name = self.context.graph.name(ix);
             overlay::unmount(&self.run.job(name));
-            if let Some(aside) = overlay::unmount_root(&self.run.root(name)) {
-                // Other jobs do not wait for the removal, but the supervisor's end does. Files that
-                // cannot be removed go with the run.
-                tokio::task::spawn_blocking(move || store::remove_tree(&aside));
-            }
+            self.unmount_root(&self.run.root(name));
         }
     }
 
-    /// Returns why a job has no root file system of its own, if it could not be mounted.
+    /// Unmounts a root file system, if it is mounted, and removes its files.
+    pub(super) fn unmount_root(&self, root: &RootPaths) {
+        if let Some(aside) = overlay::unmount_root(root) {
+            // Other jobs do not wait for the removal, but the supervisor's end does. Files that
+            // cannot be removed go with the run.
+            tokio::task::spawn_blocking(move || store::remove_tree(&aside));
+        }
+    }
+
+    /// Returns why a job has no root file system, if its own or that of its container could not be
+    /// mounted.
     fn root_failure(&self, ix: JobIx) -> Option<Reason> {
-        let root = self.run.root(self.context.graph.name(ix));
-        let why = fs::read_to_string(root.error()).ok()?;
+        let (name, job) = self.context.job(ix);
+        let shared = unit::shared_executor(&self.context, job);
+        let shared = shared.map(|executor| self.run.shared_root(executor));
+        let mut roots = [Some(self.run.root(name)), shared].into_iter().flatten();
+        let why = roots.find_map(|root| fs::read_to_string(root.error()).ok())?;
         Some(Reason::Root { why })
     }
 }

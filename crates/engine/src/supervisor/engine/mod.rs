@@ -2,6 +2,7 @@
 //! systemd's signals, the run directory and the clock.
 
 mod cancel;
+mod containers;
 mod expressions;
 mod finish;
 mod group;
@@ -52,7 +53,7 @@ use crate::{
     status::{self, Cancellation, Claim, Condition, Ended, Evidence, Gate, StartEnd, Verdict},
     store::{self, EventWriter, GroupLock, RunDir},
     systemd::{self, Manager, QueueResult, Removed, ServiceEnd, Told},
-    unit::{self, Context, Features, Placement, RunSpec, UnitName},
+    unit::{self, Context, Features, Placement, RootPaths, RunSpec, UnitName},
 };
 
 /// The time between two comparisons of the supervisor's state with systemd's, in case it missed a
@@ -321,6 +322,7 @@ impl<'a> Engine<'a> {
         self.users.remove_all();
         // Unmounts the workspaces of jobs that ended while no supervisor lived.
         self.context.graph.jobs().for_each(|ix| self.unmount(ix));
+        self.unmount_containers();
         let runtime = &self.context.run.runtime_directory;
         if let Err(error) = store::remove_tree(runtime)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -42,9 +42,11 @@ impl Engine<'_> {
             .map(|ix| self.context.graph.name(*ix).clone())
             .collect();
         // systemd could not make users either on a full disk, and their jobs would not start.
-        let mut users = match self.users.take(&jobs) {
-            Ok(users) => users,
-            Err(error) => return self.fail_rest(reason_of(&error)).await,
+        let of_jobs = self.users.take(&jobs);
+        let of_containers = self.users.take_for_containers(&self.run, number);
+        let mut users = match (of_jobs, of_containers) {
+            (Ok(jobs), Ok(shared)) => unit::Users { jobs, shared },
+            (Err(error), _) | (_, Err(error)) => return self.fail_rest(reason_of(&error)).await,
         };
         let since = Timestamp::now();
         self.emit(EventKind::JobsSubmitted {
@@ -65,7 +67,7 @@ impl Engine<'_> {
             return self.fail_rest(Reason::Submit { why }).await;
         }
         for ix in jobs {
-            let user = users.remove(&ix);
+            let user = users.jobs.remove(&ix);
             self.jobs.apply(ix, Change::Submit { wave: number, user });
         }
         Ok(())
