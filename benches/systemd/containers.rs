@@ -1,6 +1,6 @@
 //! Jobs in root file systems of their own, against jobs on the host and a container by hand.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use crate::{
     inside::{in_turns, millis, report, run, timed},
@@ -10,6 +10,9 @@ use crate::{
 const ROUNDS: usize = 21;
 /// The root file system: a program with its libraries, in memory.
 const ROOT: &str = "/srv/box";
+/// The program podman, which a root file system of the benchmark may have (`chroot ROOT apt-get
+/// install podman`).
+const PODMAN: &str = "/usr/bin/podman";
 /// Makes it.
 const MAKE: &str = "mkdir -p $0; mount -t tmpfs -o mode=755 tmpfs $0; mkdir -p $0/{bin,usr,dev,etc,proc,root,run,sys,tmp,var}
     cp -L /bin/true $0/bin/
@@ -41,6 +44,7 @@ pub fn main() {
     let (ours, other, ratio) = in_turns(ROUNDS, || run(&plan), by_hand);
     let what = "one job by nspawn, against systemd-nspawn by hand";
     report(what, millis(ours), millis(other), ratio, 1.2);
+    against_podman();
     let mut host = plans::layers(JOBS, JOBS, "strict");
     host["maxParallel"] = AT_ONCE.into();
     for kind in ["systemd", "nspawn"] {
@@ -51,5 +55,25 @@ pub fn main() {
             millis(ours),
             millis(other)
         );
+    }
+}
+
+/// Measures one job in each type of container against the same root file system by podman.
+fn against_podman() {
+    if !Path::new(PODMAN).exists() {
+        println!("SKIP `podman`: it is not installed in the machine of the benchmark ({PODMAN})");
+        return;
+    }
+    let podman = || {
+        let mut command = Command::new(PODMAN);
+        command.args(["run", "--rm", "--network=host", "--rootfs"]);
+        command.args([&format!("{ROOT}:O"), "/bin/true"]);
+        timed(&mut command)
+    };
+    for kind in ["systemd", "nspawn"] {
+        let plan = plans::in_root(kind, ROOT, 1, 2);
+        let (ours, other, ratio) = in_turns(ROUNDS, || run(&plan), podman);
+        let what = format!("one job in a root by {kind}, against podman run");
+        report(&what, millis(ours), millis(other), ratio, 0.5);
     }
 }
