@@ -30,6 +30,8 @@ on_managers!(a_failed_job_is_held_for_a_shell on embedded, embedded_262, system_
 on_managers!(a_failed_job_in_a_root_is_held_for_a_shell on embedded_262, system_252, system_262);
 on_managers!(a_users_failed_job_is_held_for_a_shell on user_252, user_262);
 on_managers!(only_the_last_failure_of_a_job_is_held on system_262);
+on_managers!(a_step_asks_for_its_job_to_be_held on embedded, system_252, system_257, system_262);
+on_managers!(a_step_asks_in_vain_where_the_run_holds_no_jobs on embedded, system_252, system_262, user_262);
 on_managers!(a_job_is_held_no_longer_than_its_bound_and_its_timeout on embedded, system_262);
 on_managers!(a_lost_terminal_ends_a_held_job on embedded, system_262);
 on_managers!(a_cancellation_ends_a_held_job on embedded, system_252, system_262);
@@ -494,6 +496,46 @@ fn only_the_last_failure_of_a_job_is_held(manager: &Manager) {
     assert_eq!(run.job("retried")["attempts"], 3, "{run}");
     let (code, said) = manager.refused(&["run", "plan.json", "--keep-failed=soon"]);
     assert!(code == 2 && said.contains("invalid time `soon`"), "{said}");
+}
+
+/// The job goes on as if nothing had happened. It is held once.
+fn a_step_asks_for_its_job_to_be_held(manager: &Manager) {
+    let image = or_skip!(manager.image());
+    for executor in [
+        json!({ "type": "systemd" }),
+        json!({ "type": "nspawn", "root": image }),
+        json!({ "type": "nspawn", "root": image, "mode": "shared" }),
+    ] {
+        let asks = json!({ "name": "asks", "bash": "echo here > mark; echo ::hold::; echo after", "env": { "MARK": "a mark" } });
+        let plan = json!({ "version": 1, "name": "asked", "executors": { "e": executor }, "jobs": { "j": {
+            "executor": "e", "steps": [asks, { "bash": "cat mark" }, { "name": "fails", "bash": "echo ::hold::; exit 3" }] } } });
+        let run = manager.start(&plan, &["--keep-failed=10m"]);
+        run.wait_for_event("jobHeld", Some("j"));
+        let state = manager.state_dir().display().to_string();
+        let look = ["sh", "-c", "cat mark; echo $MARK; echo there > mark"];
+        let shell = ["--state-dir", &state, "shell", run.id(), "j", "--"];
+        let seen = manager.nixactions(&[&shell[..], &look].concat()).ok();
+        assert_eq!(seen, "here\na mark\n");
+        let run = run.end().exits(1);
+        assert_eq!(run.lines("j"), ["after", "there"], "{run}");
+        assert_eq!(run.reason("j"), "step fails: exit status 3", "{run}");
+        let is_held = |event: &&Value| event["event"]["type"] == "jobHeld";
+        assert_eq!(run.events.iter().filter(is_held).count(), 1, "{run}");
+        run.leaves_nothing(manager);
+    }
+}
+
+fn a_step_asks_in_vain_where_the_run_holds_no_jobs(manager: &Manager) {
+    let asks = "echo ::hold::; echo ::HOLD::now; echo after";
+    let plan =
+        json!({ "version": 1, "name": "vain", "jobs": { "j": { "steps": [{ "bash": asks }] } } });
+    let run = manager.run(&plan, &NONE).exits(0);
+    assert_eq!(run.lines("j"), ["after"], "{run}");
+    let told = run.events.iter().filter(|line| {
+        let text = line["event"]["message"].as_str().unwrap_or_default();
+        text.contains("`::hold::` has no effect")
+    });
+    assert_eq!(told.count(), 1, "{:?}", run.events);
 }
 
 fn a_job_is_held_no_longer_than_its_bound_and_its_timeout(manager: &Manager) {

@@ -128,8 +128,9 @@ impl Job<'_> {
                 index,
                 step: record.clone(),
             });
-            if is_first_failure {
-                self.hold_after(index, &record, environment);
+            let asks = self.processes.commands.asks_to_hold();
+            if is_first_failure || asks {
+                self.hold_after(index, &record, environment, asks);
             }
             self.record.steps.push(record);
         }

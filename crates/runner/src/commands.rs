@@ -56,6 +56,8 @@ pub struct Commands {
     outputs: Vec<(String, String)>,
     /// The outdated commands for which a warning was given.
     warned: BTreeSet<&'static str>,
+    /// Whether the step asked for its job to be held.
+    asks_to_hold: bool,
 }
 
 impl Commands {
@@ -71,6 +73,11 @@ impl Commands {
     /// Takes the outputs that the step set by `::set-output`.
     pub fn outputs(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.outputs)
+    }
+
+    /// Takes whether the step asked for its job to be held for a shell.
+    pub fn asks_to_hold(&mut self) -> bool {
+        std::mem::take(&mut self.asks_to_hold)
     }
 
     /// Takes the annotations made since the last call.
@@ -115,6 +122,10 @@ impl Commands {
             b"error" => Some(self.annotate(AnnotationLevel::Error, properties, &text(data))),
             b"warning" => Some(self.annotate(AnnotationLevel::Warning, properties, &text(data))),
             b"notice" => Some(self.annotate(AnnotationLevel::Notice, properties, &text(data))),
+            b"hold" => {
+                self.asks_to_hold = true;
+                Some(Heard::Done)
+            }
             b"set-output" => self.set_output(properties, text(data)),
             b"save-state" if property(properties, b"name").is_some() => {
                 Some(self.outdated(SAVE_STATE))
@@ -210,7 +221,7 @@ impl Commands {
 }
 
 /// The names of all known commands.
-const NAMES: [&[u8]; 10] = [
+const NAMES: [&[u8]; 11] = [
     b"add-mask",
     b"group",
     b"endgroup",
@@ -218,6 +229,7 @@ const NAMES: [&[u8]; 10] = [
     b"error",
     b"warning",
     b"notice",
+    b"hold",
     b"stop-commands",
     b"set-output",
     b"save-state",

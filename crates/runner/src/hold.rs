@@ -1,7 +1,8 @@
-//! Holds a failed job for a shell (`run --keep-failed`).
+//! Holds a job for a shell, after a failed step or one that asks for it (`::hold::`), if the run
+//! allows it (`run --keep-failed`).
 //!
 //! A shell joins a process of the job's steps, and none runs any more. So the runner starts its own
-//! program once more, with the variables and the directory of the failed step. It waits for a
+//! program once more, with the variables and the directory of that step. It waits for a
 //! signal, which the shell sends when it ends. The job's time goes on meanwhile.
 
 use std::{os::unix::process::CommandExt as _, process::Command, time::Instant};
@@ -23,21 +24,33 @@ use crate::{
     spec::HOLDER,
 };
 
+/// The warning for a step that asks in vain.
+const NOT_ALLOWED: &str =
+    "`::hold::` has no effect: the run does not hold jobs (start it with `--keep-failed`)";
+
 /// The runner's program, as its children see it.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
 impl Job<'_> {
     /// Holds the job after its first failed step, if the run asks for it and the job has no other
-    /// attempt.
+    /// attempt, or after a step that asks for it, if the run allows it. A job is held once.
     pub(super) fn hold_after(
         &mut self,
         index: usize,
         step: &StepRecord,
         environment: &Environment,
+        asks: bool,
     ) {
         let Some(bound) = self.spec.keep_failed else {
+            // Nobody would come, and the run would hang.
+            if asks {
+                self.warn_once(NOT_ALLOWED.to_owned());
+            }
             return;
         };
+        if self.was_held {
+            return;
+        }
         // An `always()` job of a cancelled run starts after the cancellation. Nothing asks it to
         // end.
         let is_over = self.state == Conclusion::Cancelled
@@ -47,7 +60,8 @@ impl Job<'_> {
             || self.spec.shared_directory.join("killed").exists();
         let retry = self.spec.retry.filter(|_| self.inherits);
         let is_retried = retry.is_some_and(|retry| self.record.attempts < retry.max_attempts);
-        if !is_over && !is_retried {
+        if !is_over && (asks || !is_retried) {
+            self.was_held = true;
             self.hold(index, step, environment, bound);
         }
     }

@@ -195,6 +195,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         deadline: None,
         state: Conclusion::Success,
         inherits: false,
+        was_held: false,
     };
     match secrets {
         Ok(()) => {
@@ -231,6 +232,8 @@ pub(super) struct Job<'a> {
     pub(super) state: Conclusion,
     /// Whether the step that failed the job leaves the retry to the job.
     pub(super) inherits: bool,
+    /// Whether the job was held for a shell.
+    pub(super) was_held: bool,
     /// The outputs of the step that ran last.
     pub(super) step_outputs: Env,
     /// The positions of the steps of this attempt whose process has run, and the directories in
