@@ -87,7 +87,9 @@ in
     }
     (lib.mkIf cfg.enable {
       home.packages = [ cfg.package ];
-      assertions = lib.concatLists (lib.mapAttrsToList assertionsOf workflows);
+      assertions = lib.concatLists (lib.mapAttrsToList assertionsOf workflows) ++ [
+        (refused "drainTimeout" (cfg.drainTimeout != null) "a user does not delay a shutdown")
+      ];
 
       systemd.user = {
         services = lib.mkMerge [

@@ -48,6 +48,7 @@ in
           "recovery"
         ]
         ++ room
+        ++ lib.optional (cfg.drainTimeout != null) "--delay-shutdown"
         ++ workflow.arguments
       )
       ++ [ (word workflow.built) ]

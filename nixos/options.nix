@@ -152,6 +152,18 @@ in
       '';
     };
 
+    drainTimeout = lib.mkOption {
+      type = lib.types.nullOr values.timeSpan;
+      default = null;
+      example = "30min";
+      description = ''
+        How long a shutdown or a reboot waits for the runs of workflows that go on. Those that have
+        not ended by then are cancelled. This sets `InhibitDelayMaxSec=` of
+        {manpage}`logind.conf(5)`, so that other programs may delay a shutdown as long. It applies
+        from the next boot on. With `null`, a shutdown cancels all runs at once.
+      '';
+    };
+
     sandbox = lib.mkOption {
       type = lib.types.nullOr types.sandbox;
       default = null;

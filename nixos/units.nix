@@ -85,7 +85,16 @@ let
 in
 {
   config = lib.mkIf cfg.enable {
-    environment.systemPackages = [ cfg.package ];
+    environment = {
+      systemPackages = [ cfg.package ];
+      # Each run of a workflow's service asks logind for this delay, and has it until its end.
+      etc = lib.mkIf (cfg.drainTimeout != null) {
+        "systemd/logind.conf.d/nixactions.conf".text = ''
+          [Login]
+          InhibitDelayMaxSec=${cfg.drainTimeout}
+        '';
+      };
+    };
 
     systemd = {
       services = lib.mkMerge [

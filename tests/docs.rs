@@ -395,6 +395,7 @@ fn job_unit(text: &str) -> Vec<String> {
         origin: None,
         notify: Default::default(),
         keep_failed: None,
+        delays_shutdown: false,
     };
     let context = Context {
         plan: &plan,

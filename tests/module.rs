@@ -321,6 +321,18 @@ fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
             "services.nixactions.memoryPressureLimit",
         ),
         (
+            "drainTimeout = \"soon\"; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.drainTimeout",
+        ),
+        (
+            "drainTimeout = 0; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.drainTimeout",
+        ),
+        (
+            "drainTimeout = \"-1min\"; workflows.ci.settings.jobs.a.steps = [ { bash = \"true\"; } ];",
+            "services.nixactions.drainTimeout",
+        ),
+        (
             "limits.cpuWeight = 0;",
             "services.nixactions.limits.cpuWeight",
         ),

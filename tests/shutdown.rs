@@ -9,6 +9,7 @@ use nixactions_harness::{
 use serde_json::{Value, json};
 
 on_managers!(a_private_manager_that_exits_cancels_its_run on embedded_262);
+on_managers!(a_private_manager_does_not_delay_a_shutdown_and_says_so on embedded_262);
 on_managers!(a_users_manager_that_ends_cancels_its_runs on user_252, user_257, user_262);
 
 const NONE: [&str; 0] = [];
@@ -68,6 +69,18 @@ fn a_private_manager_that_exits_cancels_its_run(manager: &Manager) {
     is_cancelled(&run.dir());
 }
 
+fn a_private_manager_does_not_delay_a_shutdown_and_says_so(manager: &Manager) {
+    let plan = json!({ "version": 1, "name": "none", "jobs": { "j": bash("true") } });
+    let run = manager.run(&plan, &["--delay-shutdown"]).exits(0);
+    let warning = "a shutdown does not wait for the run: an embedded manager has no logind";
+    assert!(
+        run.events
+            .iter()
+            .any(|event| event["event"]["message"] == warning),
+        "{run}"
+    );
+}
+
 fn a_users_manager_that_ends_cancels_its_runs(manager: &Manager) {
     let run = manager.detach(&plan(), &NONE);
     run.wait_for_file("runs", "started");
@@ -118,4 +131,97 @@ fn a_machine_that_is_powered_off_cancels_its_runs_system_257() {
 #[test]
 fn a_machine_that_is_powered_off_cancels_its_runs_system_262() {
     poweroff(Suite::Forky);
+}
+
+/// Starts a run that delays a shutdown, on a machine that allows this for some seconds, and asks
+/// for the shutdown. Calls `then` with the run's directory when logind waits for the run.
+fn delayed(suite: Suite, seconds: u32, then: impl FnOnce(&Path)) {
+    let root = or_skip!(Root::get(suite));
+    let kept = tempfile::tempdir_in("/var/lib").expect("/var/lib is writable");
+    let machine = Machine::of(&root).bind(kept.path(), "/srv/kept").boot();
+    let manager = or_skip!(Manager::of(
+        Kind::System,
+        machine,
+        Path::new(env!("CARGO_BIN_EXE_nixactions"))
+    ));
+    let conf = format!("[Login]\nInhibitDelayMaxSec={seconds}\n");
+    manager.write("/etc/systemd/logind.conf.d/test.conf", conf);
+    manager.systemctl(&["restart", "systemd-logind"]).ok();
+    let waits = "touch started; until [ -e go ]; do sleep 0.05; done";
+    let mut plan = plan();
+    plan["jobs"]["runs"]["steps"][0]["bash"] = waits.into();
+    let plan = manager.plan(&plan).display().to_string();
+    let run = [
+        "run",
+        &plan,
+        "--detach",
+        "--delay-shutdown",
+        "--state-dir=/srv/kept/state",
+    ];
+    let id = manager.nixactions(&run).ok();
+    let directory = kept.path().join("state/runs").join(id.trim());
+    let has = |file: &str| {
+        let path = directory.join("jobs/runs/work/workspace").join(file);
+        path.exists().then_some(())
+    };
+    wait_for(SOON, "the job", || has("started"));
+    wait_for(SOON, "the delay", || {
+        let list = manager.command(&["systemd-inhibit", "--list"]).ok();
+        list.contains(&format!("run {} goes on", id.trim()))
+            .then_some(())
+    });
+    manager
+        .command(&["systemctl", "poweroff", "--no-wall"])
+        .output_within(SOON);
+    let preparing = [
+        "busctl",
+        "get-property",
+        "org.freedesktop.login1",
+        "/org/freedesktop/login1",
+        "org.freedesktop.login1.Manager",
+        "PreparingForShutdown",
+    ];
+    let said = manager.command(&preparing).ok();
+    assert_eq!(said.trim(), "b true");
+    then(&directory);
+}
+
+/// A run that ends in time succeeds, and the machine goes down at once after it.
+fn waits_for_the_run(suite: Suite) {
+    delayed(suite, 300, |directory| {
+        // Longer than by default.
+        std::thread::sleep(std::time::Duration::from_secs(7));
+        assert!(!directory.join("record.json").exists());
+        fs::write(directory.join("jobs/runs/work/workspace/go"), "").expect("it is ours");
+        let record = wait_for(RUN_DEADLINE, "the record", || {
+            fs::read(directory.join("record.json")).ok()
+        });
+        let record: Value = serde_json::from_slice(&record).expect("a record is JSON");
+        assert_eq!(record["conclusion"], "success", "{record:#}");
+    });
+}
+
+/// A run that does not is cancelled, and its clean-up runs.
+fn cancels_a_run_that_takes_too_long(suite: Suite) {
+    delayed(suite, 3, is_cancelled);
+}
+
+#[test]
+fn a_shutdown_waits_for_a_run_that_asks_for_it_system_252() {
+    waits_for_the_run(Suite::Bookworm);
+}
+
+#[test]
+fn a_shutdown_waits_for_a_run_that_asks_for_it_system_262() {
+    waits_for_the_run(Suite::Forky);
+}
+
+#[test]
+fn a_shutdown_cancels_a_run_when_the_delay_is_over_system_252() {
+    cancels_a_run_that_takes_too_long(Suite::Bookworm);
+}
+
+#[test]
+fn a_shutdown_cancels_a_run_when_the_delay_is_over_system_262() {
+    cancels_a_run_that_takes_too_long(Suite::Forky);
 }

@@ -126,6 +126,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         origin: None,
         notify: Default::default(),
         keep_failed: None,
+        delays_shutdown: false,
     };
     let graph = Graph::new(plan).expect("the plan is good");
     let context = Context {

@@ -489,6 +489,7 @@ fn floor_of(plan: &Json, command: &[&str], mut keep: impl FnMut(&'static str) ->
         origin: None,
         notify: Default::default(),
         keep_failed: None,
+        delays_shutdown: false,
     };
     for name in graph.names() {
         create_job(&run.job(name), &[]).expect("the run directory is writable");

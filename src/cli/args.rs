@@ -190,6 +190,10 @@ pub struct RunArgs {
     /// ended, or this time is over
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
     pub keep_failed: Option<String>,
+    /// Have a shutdown of the machine wait for the run, as long as `InhibitDelayMaxSec=` of
+    /// logind.conf(5) says
+    #[arg(long)]
+    pub delay_shutdown: bool,
     /// The user who started the run, for its record [default: the calling user]
     #[arg(long, value_name = "NAME")]
     pub actor: Option<String>,

@@ -72,6 +72,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             source: args.source.as_deref(),
             notify: &args.notify,
             keep_failed,
+            delays_shutdown: args.delay_shutdown,
             trigger: trigger(args.trigger),
             actor: args.actor.as_deref(),
         };

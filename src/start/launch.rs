@@ -52,6 +52,7 @@ pub(super) struct Settings {
     pub origin: Origin,
     pub notify: Notify,
     pub keep_failed: Option<Seconds>,
+    pub delays_shutdown: bool,
 }
 
 /// A run that is to be started: all that is known of it before anything is made.
@@ -115,6 +116,7 @@ impl New<'_> {
             origin: Some(settings.origin),
             notify: settings.notify,
             keep_failed: settings.keep_failed,
+            delays_shutdown: settings.delays_shutdown,
         };
         let mut notes = plan::notes(self.plan);
         notes.extend(self.notes);

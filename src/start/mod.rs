@@ -76,6 +76,8 @@ pub struct Request<'a> {
     pub notify: &'a [String],
     /// `--keep-failed`: the longest time that a failed job is held for a shell.
     pub keep_failed: Option<Seconds>,
+    /// `--delay-shutdown`: whether a shutdown waits for the run.
+    pub delays_shutdown: bool,
     /// `--actor NAME`; without it, the calling user.
     pub actor: Option<&'a str>,
 }
@@ -312,6 +314,7 @@ pub async fn start(
             },
             notify,
             keep_failed: request.keep_failed,
+            delays_shutdown: request.delays_shutdown,
         },
     };
     new.start(request.state_dir, interrupts.mark()).await

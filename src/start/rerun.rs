@@ -234,6 +234,7 @@ pub async fn rerun(
                 Notify::default()
             },
             keep_failed: None,
+            delays_shutdown: old.delays_shutdown,
         },
         chosen,
         images,

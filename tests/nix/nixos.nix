@@ -76,7 +76,10 @@ let
         enable = option lib.types.bool true;
         package = option lib.types.package pkgs.nix;
       };
-      environment.systemPackages = option (lib.types.listOf lib.types.package) [ ];
+      environment = {
+        systemPackages = option (lib.types.listOf lib.types.package) [ ];
+        etc = option (lib.types.attrsOf (lib.types.attrsOf lib.types.str)) { };
+      };
       security.polkit = {
         enable = option lib.types.bool false;
         extraConfig = option lib.types.lines "";
@@ -187,6 +190,10 @@ let
     // named "slice" (
       lib.mapAttrs (_: slice: text "Slice" slice "" slice.sliceConfig) config.systemd.slices
     )
+    # Files of /etc, with dashes for slashes.
+    // lib.mapAttrs' (
+      path: file: lib.nameValuePair (builtins.replaceStrings [ "/" ] [ "-" ] path) file.text
+    ) config.environment.etc
     // lib.optionalAttrs (config.systemd.tmpfiles.rules != [ ]) {
       "tmpfiles.conf" = lib.concatMapStrings (rule: "${rule}\n") config.systemd.tmpfiles.rules;
     };

@@ -156,6 +156,7 @@ pub fn make_run(state: &StateDir, millis: i64) -> RunDir {
         origin: None,
         notify: Default::default(),
         keep_failed: None,
+        delays_shutdown: false,
     };
     write_json(&run.spec(), &spec, 0o600, false).unwrap();
     std::fs::write(

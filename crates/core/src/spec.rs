@@ -103,6 +103,9 @@ pub struct RunSpec {
     /// The longest time that a failed job is held for a shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_failed: Option<Seconds>,
+    /// Whether a shutdown of the machine waits for the run, as long as logind lets it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delays_shutdown: bool,
 }
 
 /// Template units of the manager, as `mail@.service`. The id of the run is the instance that

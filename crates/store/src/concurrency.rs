@@ -313,6 +313,7 @@ mod tests {
             origin: None,
             notify: Default::default(),
             keep_failed: None,
+            delays_shutdown: false,
         };
         files::write_json(&run.spec(), &spec, 0o600, false).unwrap();
         let lock = run.lock_supervisor().unwrap().unwrap();

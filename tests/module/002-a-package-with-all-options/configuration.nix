@@ -20,6 +20,7 @@
     };
     maxConcurrentJobs = 4;
     diskReserve = "10G";
+    drainTimeout = "1h 30min";
     memoryPressureLimit = 60;
     notify.failure = [ "mail@.service" ];
     workflows.release = {

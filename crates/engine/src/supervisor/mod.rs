@@ -28,8 +28,8 @@ use crate::{
     graph::{Graph, GraphError},
     plan::Plan,
     store::{self, RunDir, StoreError},
-    systemd::{Manager, SystemdError},
-    unit::{RunSpec, UnitName},
+    systemd::{Manager, ShutdownDelay, SystemdError},
+    unit::{ManagerKind, RunSpec, UnitName},
 };
 
 /// Why a supervisor gave up.
@@ -101,10 +101,28 @@ pub async fn supervise(directory: &Path) -> Result<(), SuperviseError> {
     };
     let manager = Manager::connect(spec.manager.into()).await?;
     tokio::spawn(status_line::feed_watchdog());
-    engine::Engine::new(run, &spec, &plan, &graph, manager)
-        .await?
-        .run()
-        .await
+    let delay = delay_shutdown(&spec).await;
+    let mut engine = engine::Engine::new(run, &spec, &plan, &graph, manager).await?;
+    let _delay = delay.map_err(|warning| engine.warn(warning)).ok();
+    engine.run().await
+}
+
+/// Has a shutdown of the machine wait for the run, if the run asks for that. Fails with a warning.
+async fn delay_shutdown(spec: &RunSpec) -> Result<Option<ShutdownDelay>, String> {
+    if !spec.delays_shutdown {
+        return Ok(None);
+    }
+    let reason = match spec.manager {
+        ManagerKind::Embedded => "an embedded manager has no logind".to_owned(),
+        ManagerKind::System | ManagerKind::User => {
+            let why = format!("run {} goes on", spec.run);
+            match ShutdownDelay::take(&why).await {
+                Ok(delay) => return Ok(Some(delay)),
+                Err(error) => crate::error::describe(&error),
+            }
+        }
+    };
+    Err(format!("a shutdown does not wait for the run: {reason}"))
 }
 
 /// Reads a run's spec and its plan.

@@ -430,9 +430,17 @@ fn call_unit(what: &str, unit: &str) -> impl FnOnce(zbus::Error) -> SystemdError
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T, SystemdError> {
+    within_time(DEADLINE, what, future).await
+}
+
+pub(super) async fn within_time<T>(
+    time: Duration,
+    what: &str,
+    future: impl Future<Output = T>,
+) -> Result<T, SystemdError> {
     let late = |_| SystemdError::Timeout {
         what: what.to_owned(),
-        seconds: DEADLINE.as_secs(),
+        seconds: time.as_secs(),
     };
-    tokio::time::timeout(DEADLINE, future).await.map_err(late)
+    tokio::time::timeout(time, future).await.map_err(late)
 }

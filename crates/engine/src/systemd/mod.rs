@@ -8,11 +8,13 @@ mod end;
 mod landlock;
 mod manager;
 mod proxy;
+mod shutdown;
 
 pub use cgroup::kernel_support;
 pub use end::ServiceEnd;
 pub use landlock::has_scopes;
 pub use manager::{Manager, QueueResult, Removed, Scope, Told, UnitState};
+pub use shutdown::ShutdownDelay;
 
 use crate::unit::UnitName;
 

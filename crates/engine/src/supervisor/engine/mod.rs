@@ -477,7 +477,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Gives a warning once, even if an earlier supervisor gave it.
-    fn warn(&mut self, message: String) {
+    pub(in crate::supervisor) fn warn(&mut self, message: String) {
         if self.warned.insert(message.clone()) {
             self.emit(EventKind::Warning { message });
         }
