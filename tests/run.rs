@@ -50,11 +50,8 @@ fn the_first_jobs_do_not_wait_for_the_supervisor(manager: &Manager) {
     let run = manager.run(&plan(Value::Null), &[""; 0]).exits(0);
     let (lines, dependent) = (run.lines("j"), run.lines("after"));
     assert_eq!((lines, dependent), (vec!["ran"], vec!["success"]), "{run}");
-    assert_eq!(
-        types(&run)[..3],
-        ["runCreated", "jobsSubmitted", "supervisorStarted"],
-        "{run}"
-    );
+    // The first job may begin before the supervisor does.
+    assert_eq!(types(&run)[..2], ["runCreated", "jobsSubmitted"], "{run}");
     let submitted = |run: &Finished| {
         types(run)
             .iter()

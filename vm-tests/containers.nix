@@ -50,6 +50,7 @@ pkgs.testers.runNixOSTest {
                 steps = [ { bash = "[ $(< made-in-box) = $(< made-in-light) ]"; } ];
               };
             };
+          stuck.settings.maxParallel = 2;
           stuck.settings.jobs =
             lib.mapAttrs
               (executor: _: {

@@ -36,4 +36,6 @@ def is_gone(run):
     machine.fail("grep /var/lib/nixactions/ /proc/mounts")
 
 
+# NixOS's machines otherwise stay off after a reboot.
+machine.start(allow_reboot=True)
 machine.wait_for_unit("multi-user.target")

@@ -10,29 +10,33 @@ pkgs.testers.runNixOSTest {
       enable = true;
 
       workflows = {
-        diamond.settings.jobs = {
-          top = {
-            outputs.greeting = "greeting";
-            steps = [ { bash = "echo hello > greeting; chmod 750 greeting"; } ];
-          };
-          left = {
-            needs = [ "top" ];
-            inputs = [ "greeting" ];
-            outputs.left = "left";
-            steps = [ { bash = "cp --preserve=mode greeting left; sleep 1"; } ];
-          };
-          right = {
-            needs = [ "top" ];
-            inputs = [ "greeting" ];
-            steps = [ { bash = "[ $(< greeting) = hello ]; sleep 1"; } ];
-          };
-          bottom = {
-            needs = [
-              "left"
-              "right"
-            ];
-            inputs = [ "left" ];
-            steps = [ { bash = "echo bottom got $(< left) with mode $(stat --format=%a left)"; } ];
+        diamond.settings = {
+          # A machine with one processor runs one job at a time by default.
+          maxParallel = 2;
+          jobs = {
+            top = {
+              outputs.greeting = "greeting";
+              steps = [ { bash = "echo hello > greeting; chmod 750 greeting"; } ];
+            };
+            left = {
+              needs = [ "top" ];
+              inputs = [ "greeting" ];
+              outputs.left = "left";
+              steps = [ { bash = "echo left begins; cp --preserve=mode greeting left; sleep 3"; } ];
+            };
+            right = {
+              needs = [ "top" ];
+              inputs = [ "greeting" ];
+              steps = [ { bash = "[ $(< greeting) = hello ]; sleep 3"; } ];
+            };
+            bottom = {
+              needs = [
+                "left"
+                "right"
+              ];
+              inputs = [ "left" ];
+              steps = [ { bash = "echo bottom got $(< left) with mode $(stat --format=%a left)"; } ];
+            };
           };
         };
         failure.settings.jobs = {

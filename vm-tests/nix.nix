@@ -8,7 +8,7 @@ pkgs.testers.runNixOSTest {
     let
       build = {
         bash = ''
-          nix-build --quiet --expr 'derivation {
+          nix-build --quiet --option substitute false --expr 'derivation {
             name = "made";
             system = builtins.currentSystem;
             builder = "/bin/sh";

@@ -26,7 +26,7 @@ with subtest("a run that lost power is closed truthfully after the next boot"):
     wait_for_step("long-3")
     machine.succeed("sync")
     machine.crash()
-    machine.start()
+    machine.start(allow_reboot=True)
     # In a container, whose kernel goes on, systemd might still restart the supervisor for 10 s.
     machine.wait_until_succeeds("nixactions show long-3 --json | grep '\"reasonCode\": \"lost\"'")
     closed = record("long-3")

@@ -151,8 +151,13 @@ pub fn check(jobs: &[Job], run: &Finished, marks: &Marks) -> Result<(), TestCase
             allowed.extend(["skipped/skipped", "cancelled/cancelled"]);
         }
         let run_ends = was_cancelled || ran_out;
-        if was_killed {
-            // The kill may reach the runner before it has asked the job's condition.
+        let need_was_killed = job
+            .needs
+            .iter()
+            .any(|need| marks.killed.contains(&name(*need)));
+        if was_killed || run_ends && need_was_killed {
+            // The kill may reach the runner before it has asked the job's condition. And of a need
+            // whose runner was killed there is no result to ask, only the cancellation of the run.
             allowed.push("cancelled/cancelled");
         }
         if run_ends || sibling_failed {

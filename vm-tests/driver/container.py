@@ -28,7 +28,7 @@ class Container(Machine):
         self._pid = 0
         self._cgroup = ""
 
-    def start(self) -> None:
+    def start(self, allow_reboot: bool = False) -> None:
         if self._watcher is not None:
             return
         call = ["unshare", "--mount", "bash", str(SCRIPT), "watch", self.name, str(self._root)]

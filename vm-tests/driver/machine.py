@@ -35,8 +35,10 @@ class Machine(ABC):
     # What the two kinds of machines bring along.
 
     @abstractmethod
-    def start(self) -> None:
-        """Boots the machine and waits until systemd is up. Does nothing if it runs."""
+    def start(self, allow_reboot: bool = False) -> None:
+        """Boots the machine and waits until systemd is up. Does nothing if it runs.
+
+        Reboots work with and without `allow_reboot`."""
 
     @abstractmethod
     def crash(self) -> None:

@@ -29,7 +29,7 @@ class Qemu(Machine):
         self._shell: socket.socket | None = None
         self._unread = b""
 
-    def start(self) -> None:
+    def start(self, allow_reboot: bool = False) -> None:
         if self._process is not None:
             return
         path = self._disk.with_suffix(".shell")

@@ -29,7 +29,7 @@ use std::{
     fs::{self, DirBuilder, File, Permissions},
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown},
     },
     path::{Path, PathBuf},
@@ -171,31 +171,53 @@ pub fn unmount(job: &JobPaths) {
     if !job.overlay().exists() {
         return;
     }
+    // Without its links, Nix's garbage collector would remove what the job has built. A failure
+    // costs no more than that.
+    if let Err(error) = keep_links(job) {
+        tracing::debug!(
+            "failed to keep links of `{}`: {error}",
+            job.path().display()
+        );
+    }
     for path in [job.workspace(), job.overlay_source()] {
         // This fails if nothing is mounted, which is the goal.
         let _ = umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     }
-    // Without its links, Nix's garbage collector would remove what the job has built. A failure
-    // costs no more than that.
-    let _ = keep_links(job);
     // The kernel's files there are of no use now. Files that cannot be removed go with the run.
     let _ = fs::remove_dir_all(job.overlay());
 }
 
-/// Puts the job's links into Nix's store where they were before the workspace was unmounted. The
-/// job's user owns both directories, and may have replaced them by links.
+/// Copies the job's links into Nix's store to the directory below the mounted workspace, where they
+/// are seen once it is unmounted. The job's user owns both directories, and may have replaced them
+/// by links.
 fn keep_links(job: &JobPaths) -> io::Result<()> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |path: &Path| openat(CWD, path, flags, Mode::empty());
-    let changes = open(&job.changes())?;
-    let workspace = open(&job.workspace())?;
-    for entry in Dir::read_from(&changes)?.take(ENTRIES_MAX) {
-        let entry = entry?;
-        let target = readlinkat(&changes, entry.file_name(), Vec::new());
-        if let Ok(target) = target
-            && target.to_bytes().starts_with(b"/nix/store/")
-        {
-            symlinkat(&target, &workspace, entry.file_name())?;
+    let open = |at: BorrowedFd<'_>, path: &Path| {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(at, path, flags, Mode::empty())
+    };
+    let changes = open(CWD, &job.changes())?;
+    let links: Vec<_> = Dir::read_from(&changes)?
+        .take(ENTRIES_MAX)
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().to_owned();
+            let target = readlinkat(&changes, &name, Vec::new()).ok()?;
+            let leads_into_store = target.to_bytes().starts_with(b"/nix/store/");
+            leads_into_store.then_some((name, target))
+        })
+        .collect();
+    if links.is_empty() {
+        return Ok(());
+    }
+    // A copy of the mount without those below it: there, nothing hides the directory.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let work = open_tree(CWD, job.work(), flags)?;
+    let workspace = job.workspace();
+    let name = workspace.file_name().unwrap_or_default();
+    let workspace = open(work.as_fd(), Path::new(name))?;
+    for (name, target) in links {
+        match symlinkat(&target, &workspace, &name) {
+            Err(rustix::io::Errno::EXIST) => {}
+            other => other?,
         }
     }
     Ok(())
