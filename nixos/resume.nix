@@ -13,10 +13,17 @@ let
 in
 {
   config = lib.mkIf cfg.enable {
-    # A workflow without `resume` starts no run again, also not when it gets `resume` later.
-    systemd.tmpfiles.rules = map (name: "r ${file name}") (
-      lib.attrNames (lib.filterAttrs (name: _: !workflows ? ${name}) cfg.workflows)
-    );
+    # A workflow without `resume` starts no run again, also not when it gets `resume` later. Files
+    # of workflows that the configuration no longer names go with the next clean-up.
+    systemd.tmpfiles.rules =
+      map (name: "r ${file name}") (
+        lib.attrNames (lib.filterAttrs (name: _: !workflows ? ${name}) cfg.workflows)
+      )
+      ++ [ "e /var/lib/nixactions-resume - - - 0" ]
+      ++ lib.concatMap (name: [
+        "x ${file name}"
+        "x ${file name}.new"
+      ]) (lib.attrNames workflows);
     systemd.services = lib.mkMerge [
       (lib.mapAttrs' (
         name: _:

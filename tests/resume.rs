@@ -194,6 +194,15 @@ fn a_run_that_is_stopped_does_not_start_again() {
     let remove = "systemd-tmpfiles --remove /etc/systemd/system/tmpfiles.conf";
     manager.command(&["sh", "-c", remove]).ok();
     assert!(!file.exists());
+    // One of a workflow that is gone, beside that of one with `resume`.
+    or_skip!(install(&manager, true));
+    let gone = file.with_file_name("gone");
+    for file in [&file, &gone] {
+        fs::write(file, "0\n").expect("it is ours");
+    }
+    let clean = "systemd-tmpfiles --clean /etc/systemd/system/tmpfiles.conf";
+    manager.command(&["sh", "-c", clean]).ok();
+    assert!(file.exists() && !gone.exists());
 }
 
 #[test]

@@ -1,5 +1,6 @@
-# A workflow whose service pulls an image, one whose service unpacks an archive, and one that needs
-# neither, though it has such an executor: no job has it.
+# A workflow whose service pulls an image, one whose service unpacks an archive, one with a
+# directory in the store, and one that needs none of these, though it has such an executor: no job
+# has it.
 { config, ... }:
 let
   inherit (config.lib.nixactions) executors;
@@ -19,6 +20,12 @@ in
       unpacks.settings.jobs.test = {
         inherit steps;
         executor = executors.nspawn { image = "/srv/image.tar"; };
+      };
+      directory.settings.jobs.test = {
+        inherit steps;
+        executor = executors.systemd {
+          root = "${builtins.storeDir}/00000000000000000000000000000000-root";
+        };
       };
       neither.settings = {
         executor = executors.systemd {
