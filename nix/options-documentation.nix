@@ -61,6 +61,8 @@ lib.concatStringsSep "\n\n" (
     (section "A step" "Each of a job's `steps`, and the argument of `mkAction`." (
       module ./options/step.nix
     ))
+    (section "A service" "Each of a job's `services`." (module ./options/service.nix))
+    (section "The health of a service" "The `health` of a service." (module ./options/health.nix))
     (section "Retry" "The `retry` of a workflow, a job or a step." (module ./options/retry.nix))
     (section "An artifact that is restored" "Each of a job's `inputs`, unless it is a name." (
       module ./options/artifact.nix
@@ -79,7 +81,7 @@ lib.concatStringsSep "\n\n" (
     (section "`executors.oci`" ''
       Jobs are [containers](containers.md#two-types) of systemd-nspawn(1) with the files of an image.
       Some options have the names of NixActions' bash compiler.'' executor.oci)
-    (section "An image" "The `image` of an executor, unless it is a path or a reference." (
+    (section "An image" "The `image` of an executor or a service, unless it is a path or a reference." (
       module ./options/image.nix
     ))
     (section "A bind mount" "Each of an executor's `bind`." (module ./options/bind.nix))

@@ -134,11 +134,34 @@ let
         credentialsEncrypted =
           removeAttrs config.credentialsEncrypted (lib.attrNames job.credentials) // job.credentialsEncrypted;
         outputsFrom = unless null job.outputsFrom;
+        services = lib.mapAttrs (_: service) job.services;
         matrix = if job.matrix == null then types.fromAbove else matrix job.matrix;
       }
     )
     // {
       steps = map (written: step (completed job written)) (job.steps ++ job.actions);
+    };
+  service =
+    service:
+    given {
+      inherit (service) env properties ports;
+      run = unless null service.run;
+      root = if service.root == null then types.fromAbove else "${service.root}";
+      image =
+        if service.image == null then
+          types.fromAbove
+        else
+          lib.filterAttrs (_: value: value != null) service.image;
+      health = if service.health == null then types.fromAbove else health service.health;
+    };
+  health =
+    health:
+    given {
+      run = unless null health.run;
+      notify = unless false health.notify;
+      interval = unless null health.interval;
+      timeout = unless null health.timeout;
+      retries = unless null health.retries;
     };
   matrix = matrix: given (matrix // { maxParallel = unless null matrix.maxParallel; });
   needs =

@@ -211,6 +211,15 @@ lib.fix (
         "name of 1 to 200 bytes on one line, without `/` and control characters, that does not begin with `.`"
         (value: label.check value && !contains "/" value && !lib.hasPrefix "." value);
 
+    port = checked "port" "port from 1 to 65535" (
+      value: builtins.isInt value && value >= 1 && value <= 65535
+    );
+
+    serviceName =
+      text "serviceName"
+        "name of a service: at most 63 lower-case letters, digits and `-`, the first a letter, the last not `-`, and not `localhost`"
+        (value: matches "[a-z]([a-z0-9-]*[a-z0-9])?" 63 value && value != "localhost");
+
     credentialName =
       text "credentialName"
         "name of a credential: letters, digits, `_`, `-` and `.`, the first not `.`, and not `nixactions.…`"

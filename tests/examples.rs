@@ -82,7 +82,10 @@ fn each_example_is_run_by_a_test_of_this_file() {
         .map(|entry| entry.file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["crate-ci", "diamond", "hello", "self-ci"]);
+    assert_eq!(
+        names,
+        ["crate-ci", "diamond", "hello", "postgres", "self-ci"]
+    );
 }
 
 #[test]
@@ -168,6 +171,22 @@ fn crate_ci_builds_tests_and_documents_a_crate_of_the_registry() {
         fs::read_to_string(artifact(&manager, "crate-ci", "summary", "summary").join("summary.md"))
             .unwrap();
     assert!(summary.contains("- use: success"), "{summary}");
+}
+
+#[test]
+fn postgres_asks_the_real_servers() {
+    let manager = or_skip!(manager());
+    or_skip!(manager.served());
+    let record = run(&manager, "postgres", BUILD);
+    let job = &record["jobs"]["test"];
+    assert_eq!(job["outputs"]["sum"], "55", "{record:#}");
+    assert_eq!(job["outputs"]["answer"], "42", "{record:#}");
+    for service in ["cache", "db"] {
+        assert!(
+            job["services"][service]["readyAt"].is_string(),
+            "{record:#}"
+        );
+    }
 }
 
 #[test]

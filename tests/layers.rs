@@ -52,6 +52,7 @@ const CENTRAL: &[&str] = &[
     "paths",
     "reason",
     "record",
+    "service",
     "settings",
     "spec",
     "status",

@@ -156,9 +156,18 @@ fn units(plan: &Plan, settings: &Settings) -> String {
         };
         (executor.to_owned(), format!("nixactions-{id}"))
     });
+    let of_services = jobs.iter().flat_map(|ix| {
+        let services = unit::services_want_users(&context, *ix);
+        services.into_iter().map(|service| (*ix, service))
+    });
+    let of_services = of_services
+        .filter(|_| settings.users)
+        .zip(61200..)
+        .map(|(key, id)| (key, format!("nixactions-{id}")));
     let users = unit::Users {
         jobs: users.chain(ranges).collect(),
         shared: of_containers.collect(),
+        services: of_services.collect(),
     };
     let abilities = KernelSupport {
         controllers: settings.controllers.clone(),

@@ -31,8 +31,28 @@ let
     ++ lib.optional (
       groups ? ${name}
     ) "${at name}: a matrix has the same name, so `needs` on it could mean both: rename one"
+    ++ lib.concatLists (
+      lib.mapAttrsToList (service: ofService "${at name}, service `${service}`") job.services
+    )
     ++ sameIds name
     ++ lib.concatLists (lib.imap1 (number: step: ofStep (atStep name number step) step) (stepsOf name));
+
+  ofService =
+    at: service:
+    lib.optional (
+      service.root != null && service.image != null
+    ) "${at}: both `root` and `image`: take one away"
+    ++ lib.optional (
+      service.run == null && service.image == null
+    ) "${at}: neither `run` nor `image`: give it a program, as in `run = [ \"/bin/server\" ]`"
+    ++ lib.optionals (service.health != null) (
+      lib.optional (
+        service.health.run != null && service.health.notify
+      ) "${at}, health: both `run` and `notify`: take one away"
+      ++ lib.optional (
+        service.health.run == null && !service.health.notify
+      ) "${at}, health: neither `run` nor `notify`: give it a command, or take `health` away"
+    );
 
   # Steps are told apart by their ids, also in variables.
   sameIds =

@@ -75,6 +75,17 @@ in
       internal = true;
       description = "The job's matrix. `mkMatrixJobs` sets it.";
     };
+    services = lib.mkOption {
+      type = types.attrsOf types.serviceName (
+        types.record "service" (import ./service.nix { inherit lib types; })
+      );
+      default = { };
+      example = lib.literalExpression ''{ db = { image = "docker://docker.io/library/postgres:17"; ports = [ 5432 ]; }; }'';
+      description = ''
+        [Programs that run beside the steps](containers.md#services), by name. The steps start when
+        all are ready, and find each by its name and at 127.0.0.1.
+      '';
+    };
     steps = lib.mkOption {
       type = types.steps;
       default = [ ];

@@ -36,6 +36,8 @@ struct Log<'a> {
     step: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
     stream: &'static str,
     priority: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +68,7 @@ impl<W: Write> Renderer for Json<W> {
             job: &line.job,
             step: line.step.as_deref(),
             attempt: line.attempt,
+            service: line.service.as_deref(),
             stream: line.stream.as_str(),
             priority: line.priority,
             command: line.mark.map(Mark::as_str),

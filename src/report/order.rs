@@ -115,9 +115,9 @@ impl Order {
     }
 }
 
-/// Returns whether the runner counted this line.
+/// Returns whether the job's runner counted this line.
 fn counts(line: &LogLine) -> bool {
-    line.stream != crate::log::Stream::Manager
+    line.stream != crate::log::Stream::Manager && line.service.is_none()
 }
 
 #[cfg(test)]
@@ -135,6 +135,7 @@ mod tests {
             job: job.parse().unwrap(),
             step: None,
             attempt: None,
+            service: None,
             stream: Stream::Stdout,
             priority: 6,
             mark: None,

@@ -148,6 +148,23 @@ impl<W: Write> Renderer for Structured<W> {
                     details,
                 )
             }
+            EventKind::ServiceReady { job, service } => {
+                let details = none.with("service", Some(service));
+                self.write(at, Some(job), None, "service ready", details)
+            }
+            EventKind::ServiceEnded {
+                job,
+                service,
+                reason,
+                was_stopped: false,
+                ..
+            } => {
+                let details = none.with("service", Some(service));
+                let details = details.with("reason", Some(reason));
+                self.write(at, Some(job), None, "service ended", details)
+            }
+            // The end of the job tells it.
+            EventKind::ServiceEnded { .. } => Ok(()),
             // The line of the job has been shown.
             EventKind::Annotation { .. } | EventKind::JobHeld { .. } => Ok(()),
             EventKind::JobFinished { job, record } => {
@@ -208,7 +225,7 @@ impl<W: Write> Renderer for Structured<W> {
             Some(&line.job),
             line.step.as_deref(),
             &line.message,
-            Details::default(),
+            Details::default().with("service", line.service.as_ref()),
         )
     }
 

@@ -218,8 +218,14 @@ impl<W: Write> Renderer for Text<W> {
                 )
             }
             EventKind::StepFinished { job, step, .. } => self.step_finished(job, step),
+            EventKind::ServiceReady { job, service } => {
+                let text = format!("service `{}` is ready", clean(service, false));
+                self.about(job, &self.dim(&text))
+            }
             // The runner's line has been shown.
-            EventKind::Annotation { .. } | EventKind::JobHeld { .. } => Ok(()),
+            EventKind::Annotation { .. }
+            | EventKind::JobHeld { .. }
+            | EventKind::ServiceEnded { .. } => Ok(()),
             EventKind::JobFinished { job, record } => self.job_finished(job, record),
             EventKind::CancelRequested { by, kill } => {
                 let doing = if *kill {
@@ -265,7 +271,10 @@ impl<W: Write> Renderer for Text<W> {
     fn line(&mut self, line: &LogLine) -> io::Result<()> {
         let said = matches!(line.stream, Stream::Stdout | Stream::Stderr);
         let prefix = self.prefix(&line.job, if said { '|' } else { ':' });
-        let message = self.grouped(line, clean(&line.message, self.colour));
+        let mut message = self.grouped(line, clean(&line.message, self.colour));
+        if let Some(service) = &line.service {
+            message = Cow::Owned(format!("{}: {message}", clean(service, false)));
+        }
         if line.mark == Some(Mark::EndGroup) {
             return Ok(());
         }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use crate::{
-    plan::{Argv, Executor, Job, Plan, Shell},
+    plan::{Argv, Executor, Job, Plan, Service, Shell},
     unit::Placement,
 };
 
 /// Returns the programs of this machine that the jobs of a plan execute: those of their steps, the
-/// shells of their scripts, their providers, and hooks. The programs that a hook executes cannot be
-/// checked from here. A root file system has the machine's store.
+/// shells of their scripts, their providers, their services, and hooks. The programs that a hook
+/// executes cannot be checked from here. A root file system has the machine's store.
 pub(super) fn programs_of(plan: &Plan) -> Vec<PathBuf> {
     let here = |job: &&Job| Placement::of(plan, job).has_host_store();
     let jobs = plan.jobs.values().filter(here);
@@ -39,7 +39,13 @@ pub(super) fn programs_of(plan: &Plan) -> Vec<PathBuf> {
     let hooks = executors
         .filter_map(|name| plan.executors.get(name))
         .flat_map(hooks);
+    let of_service = |service: &Service| {
+        let health = service.health.iter().map(|health| health.run.clone());
+        health.chain([service.run.clone()]).collect::<Vec<_>>()
+    };
+    let services = plan.jobs.values().flat_map(|job| job.services.values());
     jobs.flat_map(of_job)
+        .chain(services.flat_map(of_service))
         .chain(hooks)
         .filter_map(first)
         .collect()
@@ -85,7 +91,7 @@ mod tests {
             "executors": { "hooks": { "type": "hooks", "executeJob": ["/9", "x"], "saveArtifact": ["/10"] },
                 "root": { "type": "systemd", "root": "/r" } },
             "jobs": {
-                "a": { "envFrom": [["/3", "x"]], "executor": "root", "steps": [
+                "a": { "services": { "s": { "run": ["/11"], "health": { "run": ["/12"] } } }, "envFrom": [["/3", "x"]], "executor": "root", "steps": [
                     { "run": ["/4", "x"], "envFrom": [["/5"]], "post": { "bash": "x", "shell": ["/6"] } },
                     { "bash": "x", "shell": ["/7", "{0}"], "post": { "run": ["/8"] } },
                     { "script": "x" } ] },
@@ -93,7 +99,9 @@ mod tests {
         let plan: Plan = serde_json::from_value(plan).unwrap();
         let mut found = programs_of(&plan);
         found.sort();
-        let expected = ["1", "10", "2", "3", "4", "5", "6", "7", "8", "9"];
+        let expected = [
+            "1", "10", "11", "12", "2", "3", "4", "5", "6", "7", "8", "9",
+        ];
         assert_eq!(found, expected.map(|name| Path::new("/").join(name)));
     }
 }

@@ -121,10 +121,10 @@ pub enum StartError {
         what: &'static str,
     },
     /// An image cannot be used.
-    #[error("executor `{executor}`")]
+    #[error("{named}")]
     Image {
-        /// The executor.
-        executor: String,
+        /// The executor or service.
+        named: String,
         /// The fault of the image.
         source: ImageError,
     },

@@ -2,7 +2,7 @@
 //! names them goes on.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -52,6 +52,7 @@ impl Obtained {
         let spec = ImageSpec {
             digest: image.digest,
             env: variables(&image.env),
+            command: image.command,
             user: text(image.user),
             // A relative one starts at the root.
             working_dir: text(image.working_dir).map(|directory| Path::new("/").join(directory)),
@@ -60,8 +61,8 @@ impl Obtained {
             directory: image.root,
             source: wanted.from.told(),
         };
-        self.images.insert(wanted.executor.clone(), spec);
-        self.roots.insert(wanted.executor.clone(), unpacked);
+        self.images.insert(wanted.key.clone(), spec);
+        self.roots.insert(wanted.key.clone(), unpacked);
     }
 }
 
@@ -109,11 +110,13 @@ pub fn is_in_use(state: &Path, digest: &Digest) -> bool {
     })
 }
 
-/// An image that jobs of an executor need.
+/// An image that jobs of an executor need, or a service.
 struct Wanted {
-    executor: String,
+    key: String,
+    named: String,
     from: Kind,
     has_image_user: bool,
+    needs_command: bool,
 }
 
 /// The kinds of images, each with the place from which it comes.
@@ -189,26 +192,22 @@ pub async fn unless_interrupted<T: Send + 'static>(
 
 /// Returns the images that jobs of a plan use.
 fn wanted(plan: &Plan) -> Result<Vec<Wanted>, StartError> {
-    let used: BTreeSet<&String> = plan
-        .jobs
-        .values()
-        .filter_map(|job| job.executor.as_ref())
-        .collect();
-    let executors = plan.executors.iter();
     let mut wanted = Vec::new();
-    for (name, executor) in executors.filter(|(name, _)| used.contains(name)) {
-        let place = Placement::by(executor);
+    for used in plan.used() {
+        let place = Placement::by(&used.executor);
         let Some(container) = place.container() else {
             continue;
         };
         let from = from(&container).map_err(|source| StartError::Image {
-            executor: name.clone(),
+            named: used.named.clone(),
             source,
         })?;
         wanted.extend(from.map(|from| Wanted {
-            executor: name.clone(),
+            key: used.key.clone(),
+            named: used.named.clone(),
             from,
             has_image_user: container.image_user,
+            needs_command: used.needs_command,
         }));
     }
     Ok(wanted)
@@ -246,6 +245,7 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
         let in_use = |digest: &Digest| is_in_use(state, digest);
         let known = done.iter().find(|(kind, _)| **kind == wanted.from);
         if let Some((_, image)) = known {
+            check_command(wanted, image)?;
             all.add(wanted, image.clone());
             continue;
         }
@@ -259,17 +259,18 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
                     directory: path.clone(),
                     source: told,
                 };
-                all.roots.insert(wanted.executor.clone(), disk);
+                all.roots.insert(wanted.key.clone(), disk);
                 all.disks
-                    .insert(wanted.executor.clone(), (*file_system).to_owned());
+                    .insert(wanted.key.clone(), (*file_system).to_owned());
                 continue;
             }
         };
         let obtained = obtained.map_err(|source| StartError::Image {
-            executor: wanted.executor.clone(),
+            named: wanted.named.clone(),
             source,
         })?;
         let image = obtained.image;
+        check_command(wanted, &image)?;
         if obtained.is_new {
             for left_out in &image.notes {
                 note(&escaped(&format!("image `{told}`: {left_out}")));
@@ -280,6 +281,23 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
         done.push((&wanted.from, image));
     }
     Ok(all)
+}
+
+/// Checks that a service whose plan names no command finds one in its image.
+fn check_command(wanted: &Wanted, image: &Image) -> Result<(), StartError> {
+    if wanted.needs_command && image.command.is_empty() {
+        return Err(StartError::Image {
+            named: wanted.named.clone(),
+            source: ImageError::Unusable {
+                document: "the configuration".to_owned(),
+                fault: format!(
+                    "`{}` names no command; name one in `run`",
+                    wanted.from.told()
+                ),
+            },
+        });
+    }
+    Ok(())
 }
 
 /// Returns the variables of an image that a job gets.

@@ -18,6 +18,7 @@ fn line(millis: i64, name: &str, stream: Stream, priority: u8, message: &str) ->
         job: job(name),
         step,
         attempt: Some(1),
+        service: None,
         stream,
         priority,
         mark: None,

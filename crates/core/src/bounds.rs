@@ -23,6 +23,13 @@ pub const ANNOTATIONS_MAX: usize = 50;
 /// The longest text of an annotation, reason of a step or name of a step, in bytes.
 pub const TEXT_MAX: usize = 4096;
 
+/// The most lines that tell how a service ended.
+pub const SERVICE_LINES: usize = 10;
+/// The longest of these lines, in bytes.
+pub const SERVICE_LINE: usize = 300;
+/// The most services of a job.
+pub const SERVICES_MAX: usize = 32;
+
 /// The longest reason of a job in a shortened record, in bytes.
 const SHORT_TEXT: usize = 200;
 
@@ -75,6 +82,11 @@ pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
         record.steps.truncate(steps);
         cut.push("more steps than the job has".to_owned());
     }
+    if record.services.len() > SERVICES_MAX {
+        let last = record.services.keys().nth(SERVICES_MAX).cloned();
+        record.services.split_off(&last.unwrap_or_default());
+        cut.push("more services than a job may have".to_owned());
+    }
     let mut is_long = record
         .reason
         .as_mut()
@@ -84,6 +96,11 @@ pub fn cut_record(record: &mut JobRecord, steps: usize) -> Vec<String> {
     }
     for step in &mut record.steps {
         is_long |= cut_step(step);
+    }
+    for service in record.services.values_mut() {
+        is_long |= cut_text(&mut service.unit, TEXT_MAX);
+        let reason = service.reason.as_mut();
+        is_long |= reason.is_some_and(|reason| cut_text(reason, TEXT_MAX));
     }
     if is_long {
         cut.push(format!("texts of more than {TEXT_MAX} bytes"));
@@ -103,6 +120,7 @@ pub fn shorten_job(job: &mut JobRecord) {
     job.outputs.clear();
     job.annotations.clear();
     job.steps.clear();
+    job.services.clear();
     if let Some(reason) = &mut job.reason {
         cut_text(reason, SHORT_TEXT);
     }
@@ -177,6 +195,24 @@ impl Allowance {
                 let is_whole = !cut_step(step);
                 let reason = step.reason.as_ref().map_or(0, String::len);
                 (is_whole, step.name.len() + reason)
+            }
+            EventKind::ServiceReady { service, .. } => {
+                (!cut_text(service, TEXT_MAX), service.len())
+            }
+            EventKind::ServiceEnded {
+                service,
+                reason,
+                lines,
+                ..
+            } => {
+                let mut is_whole = !cut_text(service, TEXT_MAX) & !cut_text(reason, TEXT_MAX);
+                is_whole &= lines.len() <= SERVICE_LINES;
+                lines.truncate(SERVICE_LINES);
+                for line in lines.iter_mut() {
+                    is_whole &= !cut_text(line, SERVICE_LINE);
+                }
+                let lines: usize = lines.iter().map(String::len).sum();
+                (is_whole, service.len() + reason.len() + lines)
             }
             EventKind::StepStarted { .. } | EventKind::StepFinished { .. } => {
                 self.exceeded = true;

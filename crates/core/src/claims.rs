@@ -83,6 +83,10 @@ impl Claims {
             .steps
             .iter_mut()
             .for_each(|step| self.bound_step(step));
+        for service in record.services.values_mut() {
+            let ready = service.ready_at;
+            service.ready_at = ready.map(|at| within(at, self.since, self.until));
+        }
         self.bound_usage(&mut record.usage);
         record.reused_from = None;
     }

@@ -88,6 +88,28 @@ pub enum EventKind {
         /// The end of the time, if no shell ends before it.
         until: Timestamp,
     },
+    /// A service of a job is ready for the steps.
+    ServiceReady {
+        /// The job.
+        job: JobName,
+        /// The service.
+        service: String,
+    },
+    /// A service of a job has ended.
+    ServiceEnded {
+        /// The job.
+        job: JobName,
+        /// The service.
+        service: String,
+        /// How it ended.
+        reason: String,
+        /// Its last lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lines: Vec<String>,
+        /// Whether it was asked to end, as when its job is over.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        was_stopped: bool,
+    },
     /// A step of a job began an attempt.
     StepStarted {
         /// The job.
@@ -222,6 +244,8 @@ impl Event {
             | EventKind::JobStarted { job }
             | EventKind::JobRetried { job, .. }
             | EventKind::JobHeld { job, .. }
+            | EventKind::ServiceReady { job, .. }
+            | EventKind::ServiceEnded { job, .. }
             | EventKind::StepStarted { job, .. }
             | EventKind::StepFinished { job, .. }
             | EventKind::Annotation { job, .. } => Some(job),
@@ -267,6 +291,8 @@ impl Event {
             | EventKind::JobStarted { .. }
             | EventKind::JobRetried { .. }
             | EventKind::JobHeld { .. }
+            | EventKind::ServiceReady { .. }
+            | EventKind::ServiceEnded { .. }
             | EventKind::StepStarted { .. }
             | EventKind::StepFinished { .. }
             | EventKind::Annotation { .. }

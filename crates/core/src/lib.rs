@@ -19,6 +19,7 @@ pub mod origin;
 pub mod paths;
 pub mod reason;
 pub mod record;
+pub mod service;
 pub mod settings;
 pub mod spec;
 pub mod status;

@@ -97,6 +97,8 @@ pub struct LogLine {
     pub step: Option<String>,
     /// The step's attempt, from 1.
     pub attempt: Option<u32>,
+    /// The service of the job that printed the line, if one did.
+    pub service: Option<String>,
     /// The origin of the line.
     pub stream: Stream,
     /// The syslog priority: 0 (emergency) to 7 (debug).

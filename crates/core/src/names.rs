@@ -17,6 +17,9 @@ pub struct UnitName(String);
 /// The longest name of a unit, in bytes (systemd.unit(5)).
 const UNIT_NAME_MAX: usize = 255;
 
+/// The name that stands for all services of a job. No service has such a name.
+const SERVICES: &str = "_services";
+
 /// The slice that holds everything of all runs.
 pub const ROOT_SLICE: &str = "nixactions.slice";
 
@@ -47,6 +50,28 @@ impl UnitName {
         Self(format!("{}-{executor}.container.service", stem(run)))
     }
 
+    /// Returns the name of the unit of a job's service. No job has a colon in its name, and no
+    /// workflow one between a job and what follows.
+    pub fn service(run: &RunId, job: &JobName, service: &str) -> Self {
+        Self(format!("{}{job}:{service}.service", Self::job_prefix(run)))
+    }
+
+    /// Returns the name of the unit that starts the services of a job.
+    pub fn services(run: &RunId, job: &JobName) -> Self {
+        Self::service(run, job, SERVICES)
+    }
+
+    /// Returns the name of the socket by which the runner of a job asks for that unit.
+    pub fn services_socket(run: &RunId, job: &JobName) -> Self {
+        Self(format!("{}{job}:{SERVICES}.socket", Self::job_prefix(run)))
+    }
+
+    /// Returns the name of the slice of a run's jobs, where the run's own slice has their services
+    /// as well.
+    pub fn steps_slice(run: &RunId) -> Self {
+        Self(format!("nixactions-{}-steps.slice", escape(run.as_str())))
+    }
+
     /// Returns the name of the slice that holds the run's jobs.
     pub fn run_slice(run: &RunId) -> Self {
         Self(format!("nixactions-{}.slice", escape(run.as_str())))
@@ -61,10 +86,13 @@ impl UnitName {
         ))
     }
 
-    /// Returns the name of the slice that limits a matrix group, a child of the run's slice.
+    /// Returns the name of the slice that limits a matrix group, a child of the run's slice or of
+    /// [`Self::steps_slice`].
     /// `number` replaces a group whose name is too long for a unit's name.
-    pub fn matrix(run: &RunId, number: usize, group: &str) -> Self {
-        let name = |part: &str| format!("nixactions-{}-matrix{part}.slice", escape(run.as_str()));
+    pub fn matrix(run: &RunId, number: usize, group: &str, in_steps: bool) -> Self {
+        let above = if in_steps { "-steps" } else { "" };
+        let run = escape(run.as_str());
+        let name = |part: &str| format!("nixactions-{run}{above}-matrix{part}.slice");
         Self(
             Some(name(&format!("_{}", escape(group))))
                 .filter(|name| name.len() <= UNIT_NAME_MAX)
@@ -134,11 +162,11 @@ mod tests {
             r"nixactions-my\x2dci\x2d42-jobs0.slice"
         );
         assert_eq!(
-            UnitName::matrix(&run, 0, "os-arch").as_str(),
+            UnitName::matrix(&run, 0, "os-arch", false).as_str(),
             r"nixactions-my\x2dci\x2d42-matrix_os\x2darch.slice"
         );
         assert_eq!(
-            UnitName::matrix(&run, 3, &"\u{e9}".repeat(100)).as_str(),
+            UnitName::matrix(&run, 3, &"\u{e9}".repeat(100), false).as_str(),
             r"nixactions-my\x2dci\x2d42-matrix3.slice"
         );
         assert_eq!(

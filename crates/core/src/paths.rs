@@ -120,6 +120,35 @@ impl RunPaths {
         RootPaths(self.roots().join(format!("{executor}.shared")))
     }
 
+    /// Returns the paths of a service of a job. They are laid out like those of a job.
+    pub fn service(&self, job: &JobName, service: &str) -> JobPaths {
+        JobPaths::at(self.services(job).join(service))
+    }
+
+    /// Returns the paths of the process that holds the ports of a job's services.
+    pub fn service_ports(&self, job: &JobName) -> JobPaths {
+        // No service has a name with an underscore.
+        self.service(job, "_ports")
+    }
+
+    /// Returns the directory of the services of a job.
+    pub fn services(&self, job: &JobName) -> PathBuf {
+        self.0.join("services").join(job.as_str())
+    }
+
+    /// Returns the file with the names of hosts for a job with services (hosts(5)), by which its
+    /// steps find them.
+    pub fn hosts(&self, job: &JobName) -> PathBuf {
+        // No service has a name with an underscore.
+        self.services(job).join("_hosts")
+    }
+
+    /// Returns the paths of a service's root file system.
+    pub fn service_root(&self, job: &JobName, service: &str) -> RootPaths {
+        // No job has a name with a plus.
+        RootPaths(self.roots().join(format!("{job}+{service}")))
+    }
+
     /// Returns the path of an embedded manager's journal.
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
@@ -292,6 +321,12 @@ impl JobPaths {
     /// opens the file for the runner, and no other process of a sandboxed job can write to it.
     pub fn events(&self) -> PathBuf {
         self.0.join("out/events.jsonl")
+    }
+
+    /// Returns the FIFO into which the runner writes when it wants the job's services. systemd
+    /// makes it, and starts them.
+    pub fn wants_services(&self) -> PathBuf {
+        self.0.join("wants-services")
     }
 
     /// Returns the directory of the job's artifacts.

@@ -176,6 +176,13 @@ pub enum Reason {
         /// The error.
         why: String,
     },
+    /// A service of the job was never ready for the steps.
+    JobService {
+        /// The service.
+        service: String,
+        /// The error, with the service's last lines.
+        why: String,
+    },
     /// The job could not get its secrets.
     Secrets {
         /// The error.

@@ -207,6 +207,20 @@ pub enum RanAt {
     Container,
 }
 
+/// A service of a job: a program that ran beside its steps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceRecord {
+    /// The systemd unit of the service.
+    pub unit: String,
+    /// The time from which it was ready for the steps. Absent if it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
+    /// How it ended, if it ended before the job's steps did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// One finished job of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -244,6 +258,9 @@ pub struct JobRecord {
     /// The job's steps in their order. Steps that were never reached are absent.
     #[serde(default)]
     pub steps: Vec<StepRecord>,
+    /// The job's services by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, ServiceRecord>,
     /// The annotations of the job's steps: at most 10 for each level and step, and at most 50 in
     /// all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -276,6 +293,7 @@ impl JobRecord {
             outputs: BTreeMap::new(),
             usage: Usage::default(),
             steps: Vec::new(),
+            services: BTreeMap::new(),
             annotations: Vec::new(),
             log_lines: 0,
             matrix: None,

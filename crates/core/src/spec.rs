@@ -13,6 +13,7 @@ use crate::{
     image::Digest,
     origin::Origin,
     record::Versioned,
+    service::WatchedServices,
     settings::{Argv, Env, Retry, Seconds, Setting},
 };
 
@@ -144,6 +145,9 @@ pub struct ImageSpec {
     /// The user of the image, and the group after a colon, where the jobs are to have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The command of the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Argv,
     /// The working directory of the image, where the steps are to start there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<PathBuf>,
@@ -418,6 +422,9 @@ pub struct JobSpec {
     pub outputs: Vec<OutputSpec>,
     /// The job's steps, then those that clean up after them, in reverse order.
     pub steps: Vec<StepSpec>,
+    /// The services of the job, which run beside its steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<WatchedServices>,
     /// Where the run came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

@@ -10,6 +10,8 @@ pub mod systemd;
 pub mod unit;
 mod within;
 
-use nixactions_core::{bounds, catalog, claims, error, event, ids, reason, record, status};
+use nixactions_core::{
+    bounds, catalog, claims, error, event, ids, reason, record, service, status,
+};
 use nixactions_plan::{self as plan, graph};
 use nixactions_store::{self as store, programs};

@@ -5,7 +5,7 @@
 //! Reads file systems, and changes nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -13,11 +13,12 @@ use std::{
 
 use crate::{
     error::describe,
+    ids::JobName,
     plan::{Container, Job, Plan, Shell},
     programs,
     status::Condition,
     store::{self, JobRanges, open_untrusted},
-    unit::{ManagerKind, NSPAWN, Nspawn, Placement},
+    unit::{self, ManagerKind, NSPAWN, Nspawn, Placement},
     within::{self, SHELLS},
 };
 
@@ -29,10 +30,10 @@ const NIX_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
 
 /// A fault of an executor on this host, mostly of a root file system.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("executor `{executor}`: {found}; {instead}")]
+#[error("{named}: {found}; {instead}")]
 pub struct RootFault {
-    /// The executor.
-    pub executor: String,
+    /// The executor or service.
+    pub named: String,
     /// The fault, as a phrase.
     pub found: String,
     /// The mend, as a phrase.
@@ -58,19 +59,13 @@ pub fn find(
     manager: ManagerKind,
     unpacked: &BTreeMap<String, Unpacked>,
 ) -> Result<BTreeMap<String, PathBuf>, Vec<RootFault>> {
-    let used: BTreeSet<&String> = plan
-        .jobs
-        .values()
-        .filter_map(|job| job.executor.as_ref())
-        .collect();
-    let mut faults = Vec::new();
+    let mut faults = unshared_networks(plan, manager);
     let mut found = BTreeMap::new();
-    let executors = plan.executors.iter();
-    for (name, executor) in executors.filter(|(name, _)| used.contains(name)) {
-        let place = Placement::by(executor);
+    for used in plan.used() {
+        let place = Placement::by(&used.executor);
         let mut fault = |found: String, instead: &str| {
             faults.push(RootFault {
-                executor: name.clone(),
+                named: used.named.clone(),
                 found,
                 instead: instead.to_owned(),
             });
@@ -115,10 +110,9 @@ pub fn find(
                 );
             }
         }
-        let jobs = plan.jobs.values();
-        let jobs = jobs.filter(|job| job.executor.as_ref() == Some(name));
-        match check(plan, &container, unpacked.get(name), jobs) {
-            Ok(directory) => _ = found.insert(name.clone(), directory),
+        let image = unpacked.get(&used.key);
+        match check(plan, &container, image, used.jobs.iter().copied()) {
+            Ok(directory) => _ = found.insert(used.key.clone(), directory),
             Err((found, instead)) => fault(found, instead),
         }
     }
@@ -127,6 +121,22 @@ pub fn find(
     } else {
         Err(faults)
     }
+}
+
+/// Returns the jobs whose services cannot join the network of their own.
+fn unshared_networks(plan: &Plan, manager: ManagerKind) -> Vec<RootFault> {
+    let jobs = plan.jobs.iter();
+    let with_both = jobs.filter(|(_, job)| {
+        let place = Placement::of(plan, job);
+        !job.services.is_empty() && unit::has_private_network(&place, job)
+    });
+    let fault = |(name, _): (&JobName, &Job)| RootFault {
+        named: format!("job `{name}`"),
+        found: "with a user's manager, services cannot join the network of a job".to_owned(),
+        instead: "start the run as root, or leave `PrivateNetwork` out".to_owned(),
+    };
+    let of_user = manager == ManagerKind::User;
+    with_both.filter(|_| of_user).map(fault).collect()
 }
 
 /// Returns what keeps this host from running containers of systemd-nspawn, each with what can be

@@ -5,6 +5,7 @@
 
 mod executor;
 mod script;
+mod service;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -19,6 +20,7 @@ use nixactions_core::{
     record::{MatrixRecord, Versioned},
 };
 pub use script::*;
+pub use service::*;
 
 /// The version of the plan that this program reads.
 pub const PLAN_VERSION: u32 = 1;
@@ -179,6 +181,10 @@ pub struct Job {
     /// The job's place in a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,
+    /// Programs that run beside the job's steps, by name. The name is that of a host, such as
+    /// `db`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, Service>,
     /// The steps in their order.
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,

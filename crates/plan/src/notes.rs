@@ -27,7 +27,12 @@ pub fn notes(plan: &Plan) -> Vec<String> {
     literal(&plan.env, &root.key("env"));
     let jobs = root.key("jobs");
     for (name, job) in &plan.jobs {
-        literal(&job.env, &jobs.key(name.as_str()).key("env"));
+        let at = jobs.key(name.as_str());
+        literal(&job.env, &at.key("env"));
+        for (service, settings) in &job.services {
+            let at = at.key("services");
+            literal(&settings.env, &at.key(service).key("env"));
+        }
     }
     for (name, job) in &plan.jobs {
         let at = jobs.key(name.as_str());

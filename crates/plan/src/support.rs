@@ -4,7 +4,7 @@
 use super::{
     Env,
     fault::{At, Fault},
-    model::{ContainerMode, Executor, Plan},
+    model::{ContainerMode, Executor, Network, Plan},
     properties,
 };
 
@@ -41,6 +41,20 @@ pub fn unsupported(plan: &Plan) -> Vec<Fault> {
             .and_then(|name| plan.executors.get(name));
         let at = root.key("jobs");
         let at = at.key(name.as_str());
+        if let Some(executor) = executor.filter(|_| !job.services.is_empty()) {
+            let at = at.key("services");
+            let is_veth = executor
+                .container()
+                .is_some_and(|container| container.network == Network::Veth);
+            if is_veth {
+                let expected = "an executor with the network `host` or `private`";
+                found.add(&at, "services of a job with the network `veth`", expected);
+            }
+            if is_shared(executor) {
+                let expected = "an executor with the mode `isolated`";
+                found.add(&at, "services of a job in a shared container", expected);
+            }
+        }
         match executor {
             Some(Executor::Nspawn { .. }) => {
                 found.properties(&job.properties, &at.key("properties"));

@@ -133,6 +133,7 @@ impl Job<'_> {
                 self.hold_after(index, &record, environment, asks);
             }
             self.record.steps.push(record);
+            self.look_at_services();
         }
         self.notice_cancellation();
     }

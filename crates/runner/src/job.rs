@@ -24,6 +24,7 @@ use super::{
     port::{self, Port},
     process::Processes,
     secrets,
+    services::Watched,
     signals::Signals,
     slots::Slots,
 };
@@ -177,6 +178,11 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     let mut job = Job {
         needs: gate::needs(&spec),
         spec: &spec,
+        services: spec
+            .services
+            .iter()
+            .flat_map(|services| services.each.iter().map(Watched::new))
+            .collect(),
         paths,
         processes,
         port,
@@ -216,6 +222,8 @@ pub(super) struct Job<'a> {
     pub(super) paths: &'a JobPaths,
     pub(super) needs: Vec<NeedResult>,
     pub(super) processes: Processes,
+    /// The services of the job.
+    pub(super) services: Vec<Watched>,
     /// The connection to the run.
     pub(super) port: Port,
     /// The way to the process above the runner, where there is one.
@@ -323,7 +331,9 @@ impl Job<'_> {
         self.emit(EventKind::JobStarted {
             job: self.spec.job.clone(),
         });
-        self.attempts(prepared);
+        if self.starts_services() {
+            self.attempts(prepared);
+        }
     }
 
     /// Passes the gate. Returns the job's condition in bash, if any, or ends a job that may not

@@ -5,6 +5,7 @@
 //! of processes.
 
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice, Write as _},
     iter,
     os::unix::net::UnixDatagram,
@@ -48,6 +49,8 @@ pub struct Journal {
     common: Vec<u8>,
     /// Hides secrets in the runner's own lines. Callers mask the lines of others themselves.
     pub masker: Masker,
+    /// The last lines of others, where they are kept, and the most of them.
+    kept: Option<(VecDeque<String>, usize)>,
     /// The number of lines that journald took.
     pub sent: u64,
     /// The number of lines that journald did not take.
@@ -66,6 +69,7 @@ impl Journal {
             socket: None,
             common,
             masker: Masker::default(),
+            kept: None,
             sent: 0,
             lost: 0,
         }
@@ -77,6 +81,33 @@ impl Journal {
         Self {
             socket: Some(Ok(socket)),
             ..Self::new(&[])
+        }
+    }
+
+    /// Keeps the last lines of others.
+    pub fn keeping(mut self, lines: usize) -> Self {
+        self.kept = Some((VecDeque::new(), lines));
+        self
+    }
+
+    /// Returns the lines that were kept.
+    pub fn kept(&self) -> Vec<String> {
+        let kept = self.kept.iter().flat_map(|(lines, _)| lines);
+        kept.cloned().collect()
+    }
+
+    /// Keeps lines, if any are to be kept.
+    fn keep(&mut self, text: &[u8]) {
+        let Some((kept, most)) = &mut self.kept else {
+            return;
+        };
+        for line in text.split(|byte| *byte == b'\n') {
+            if !line.trim_ascii().is_empty() {
+                kept.push_back(String::from_utf8_lossy(line).into_owned());
+            }
+        }
+        while kept.len() > *most {
+            kept.pop_front();
         }
     }
 
@@ -95,6 +126,7 @@ impl Journal {
 
     /// Sends one line of at most [`LINE_MAX`] bytes, without its newline.
     pub fn line(&mut self, text: &[u8], priority: Priority, stream_fields: &[u8]) {
+        self.keep(text);
         // A line has no newline, so the short form works even if it is not UTF-8.
         self.send(text, 1, [b"MESSAGE=", text], priority, stream_fields);
     }
@@ -102,6 +134,7 @@ impl Journal {
     /// Sends several lines as one entry of at most [`LINE_MAX`] bytes, without the newline after
     /// the last.
     pub fn lines(&mut self, text: &[u8], count: u64, priority: Priority, stream_fields: &[u8]) {
+        self.keep(text);
         let head = [b"MESSAGE\n".as_slice(), &(text.len() as u64).to_le_bytes()].concat();
         self.send(text, count, [&head, text], priority, stream_fields);
     }

@@ -101,6 +101,10 @@ fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
         .steps
         .iter_mut()
         .for_each(|step| hide_in_step(masker, step));
+    for service in record.services.values_mut() {
+        let reason = service.reason.iter_mut();
+        reason.for_each(|reason| _ = hide(masker, reason));
+    }
     record
         .annotations
         .iter_mut()
@@ -121,6 +125,10 @@ pub(super) fn hide_in_event(masker: &Masker, event: &mut EventKind) {
     match event {
         EventKind::StepStarted { name, .. } => _ = hide(masker, name),
         EventKind::StepFinished { step, .. } => hide_in_step(masker, step),
+        EventKind::ServiceEnded { reason, lines, .. } => {
+            let texts = lines.iter_mut().chain([reason]);
+            texts.for_each(|text| _ = hide(masker, text));
+        }
         EventKind::Annotation { annotation, .. } => hide_in_annotation(masker, annotation),
         // The record of the end is looked at before, for the warnings.
         _ => {}

@@ -40,6 +40,8 @@ mod provider;
 mod retry;
 mod script;
 mod secrets;
+mod serve;
+mod services;
 mod signals;
 mod slots;
 mod step;
@@ -56,4 +58,8 @@ use nixactions_store::programs;
 pub use container::stand;
 pub use hold::wait as hold;
 pub use job::main;
-pub use nixactions_core::spec::{HOLDER, STAND};
+pub use nixactions_core::{
+    service::{PORTS_COMMAND, SERVICE_COMMAND},
+    spec::{HOLDER, STAND},
+};
+pub use serve::{main as service, ports};

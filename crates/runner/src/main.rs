@@ -26,6 +26,12 @@ fn run() -> u8 {
     }
     match (arguments.next(), arguments.next()) {
         (Some(word), None) if word == nixactions_runner::STAND => nixactions_runner::stand(),
+        (Some(command), Some(directory)) if command == nixactions_runner::SERVICE_COMMAND => {
+            nixactions_runner::service(directory.into())
+        }
+        (Some(command), first) if command == nixactions_runner::PORTS_COMMAND => {
+            nixactions_runner::ports(first.into_iter().chain(arguments))
+        }
         (Some(directory), None) if Path::new(&directory).is_absolute() => {
             nixactions_runner::main(directory.into())
         }

@@ -9,6 +9,7 @@ use std::{
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Command, Stdio},
     rc::Rc,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,9 @@ use crate::reason::Reason;
 
 /// The time between two checks of the run's kill flag while a step runs.
 const FLAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A child of another thread, which waits for it. While a child is started, the lock is held.
+pub(super) static UNREAPED: Mutex<Option<i32>> = Mutex::new(None);
 
 /// The umask of the runner itself: other users must be able to read its files, whatever the unit's
 /// umask is.
@@ -349,9 +353,12 @@ fn reap_orphans(child: Pid) {
     if Pid::this() != Pid::from_raw(1) {
         return;
     }
+    let unreaped = UNREAPED.lock().unwrap_or_else(PoisonError::into_inner);
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while let Ok(status) = waitid(Id::All, look)
-        && let Some(pid) = status.pid().filter(|pid| *pid != child)
+        && let Some(pid) = status
+            .pid()
+            .filter(|pid| *pid != child && Some(pid.as_raw()) != *unreaped)
     {
         // Nothing reads its status.
         let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));

@@ -35,6 +35,7 @@ impl Job<'_> {
                     });
                 }
             }
+            self.look_at_services();
             let is_saved = self.record.outcome == Conclusion::Success;
             if is_saved {
                 self.save();
@@ -86,7 +87,9 @@ impl Job<'_> {
             return self.run_if(condition);
         }
         let prepared = self.prepare();
-        self.attempts(prepared);
+        if self.starts_services() {
+            self.attempts(prepared);
+        }
     }
 
     /// Resets the job and begins another attempt.

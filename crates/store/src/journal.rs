@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// The fields that are read.
-const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,NIXACTIONS_COMMAND,\
+const FIELDS: &str = "MESSAGE,PRIORITY,NIXACTIONS_JOB,NIXACTIONS_SERVICE,NIXACTIONS_STEP,NIXACTIONS_ATTEMPT,NIXACTIONS_STREAM,NIXACTIONS_COMMAND,\
                       NIXACTIONS_OUTCOME,NIXACTIONS_REASON,_PID,_UID,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT_RESULT,JOB_RESULT,EXIT_CODE,_SOURCE_REALTIME_TIMESTAMP";
 /// The longest time after a run's end in which journald may still write down its lines.
 const JOURNALD_LAG: SignedDuration = SignedDuration::from_secs(10);
@@ -109,7 +109,7 @@ impl JournalQuery {
             source,
             since: since.filter(|since| *since > Timestamp::UNIX_EPOCH),
             until: None,
-            runners: Runners::new(run.jobs()),
+            runners: Runners::new(run.path().to_owned()),
         }
     }
 
@@ -205,11 +205,12 @@ impl JournalQuery {
             Sender::Manager => (fields.only_job()?, None),
             Sender::Unknown => {
                 let job = fields.only_job()?;
+                let service = fields.text("NIXACTIONS_SERVICE");
                 let sender = Runner {
                     pid: fields.number("_PID")?,
                     uid: fields.number("_UID")?,
                 };
-                if !self.runners.has(&job, sender, at) {
+                if !self.runners.has(&job, service.as_deref(), sender, at) {
                     return None;
                 }
                 (job, fields.text("NIXACTIONS_STREAM"))
@@ -246,11 +247,13 @@ impl JournalQuery {
                     .and_then(|word| ReasonCode::parse(&word)),
             });
         let attempt = fields.number("NIXACTIONS_ATTEMPT");
+        let service = fields.text("NIXACTIONS_SERVICE").map(Cow::into_owned);
         let line = |message: &str| LogLine {
             at,
             job: job.clone(),
             step: step.clone(),
             attempt,
+            service: service.clone(),
             stream,
             priority,
             mark,
@@ -379,8 +382,13 @@ impl<'a> Fields<'a> {
                 Sender::Manager
             });
         }
+        let service = self.text("NIXACTIONS_SERVICE");
+        let unit_of = |job: &JobName| match &service {
+            Some(service) => UnitName::service(run, job, service),
+            None => UnitName::job(run, job),
+        };
         self.jobs()
-            .find(|job| sent_by(UnitName::job(run, job).as_str()))
+            .find(|job| sent_by(unit_of(job).as_str()))
             .map(Sender::Job)
     }
 
@@ -439,6 +447,7 @@ pub(super) mod tests {
             job: "build".parse().unwrap(),
             step: Some("compile".into()),
             attempt: Some(2),
+            service: None,
             stream: Stream::Stdout,
             priority: 5,
             mark: None,

@@ -323,6 +323,63 @@ pub fn create_root<T: serde::Serialize>(root: &RootPaths, spec: &T) -> Result<()
     write_json_plainly(&root.spec(), spec, 0o600)
 }
 
+/// The machine's file of hosts (hosts(5)).
+#[cfg(feature = "runs")]
+const HOSTS: &str = "/etc/hosts";
+
+/// Returns the lines that give this machine further names, after the text of a file of hosts
+/// (hosts(5)).
+pub fn host_lines(text: &[u8], names: &[String]) -> String {
+    let mut lines = String::new();
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        lines.push('\n');
+    }
+    for name in names {
+        lines.push_str(&format!("127.0.0.1 {name}\n"));
+    }
+    lines
+}
+
+/// Writes the file of hosts for a job with services: the machine's, with the names of the services.
+/// Writes none if the machine has none.
+///
+/// # Errors
+/// Fails with the path and the system's error.
+#[cfg(feature = "runs")]
+pub fn create_hosts(path: &Path, names: &[String]) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+    let above: Vec<&Path> = path.ancestors().skip(1).take(2).collect();
+    for directory in above.into_iter().rev() {
+        make_dir(directory, 0o755)?;
+    }
+    let mut text = match std::fs::read(HOSTS) {
+        // Without a file to hide, it could not be shown.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|source| StoreError::io("read", Path::new(HOSTS), source))?,
+    };
+    let lines = host_lines(&text, names);
+    text.extend_from_slice(lines.as_bytes());
+    std::fs::write(path, &text)
+        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)))
+        .map_err(|source| StoreError::io("write", path, source))
+}
+
+/// Makes the locks for ports of the host, one file for each.
+///
+/// # Errors
+/// Fails with the path and the system's error.
+#[cfg(feature = "runs")]
+pub fn create_ports(directory: &Path, ports: &[u16]) -> Result<(), StoreError> {
+    make_dir(directory, 0o755)?;
+    for port in ports {
+        let path = directory.join(port.to_string());
+        let mut options = std::fs::OpenOptions::new();
+        let made = options.create(true).append(true).open(&path);
+        made.map_err(|source| StoreError::io("create", &path, source))?;
+    }
+    Ok(())
+}
+
 /// Makes the file of a job's events, which systemd opens for the job's runner. By path, only the
 /// run's owner can write to the file. Every process that sees the file can read it, whatever the
 /// job's umask is. The file gets the disk space for the events of a small job, so that a runner can

@@ -8,7 +8,7 @@ use std::{cell::RefCell, collections::HashMap, fs, path::PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::EventTail;
-use crate::{event::EventKind, ids::JobName, paths::JobPaths};
+use crate::{event::EventKind, ids::JobName, paths::RunPaths};
 
 /// The longest time between the end that a runner reports and its last line. Between them the
 /// runner only writes a file and exits. The kernel stamps a line as it is sent, so journald's delay
@@ -28,9 +28,10 @@ pub(super) struct Runner {
 /// The runners of a run's jobs, as far as callers needed them.
 #[derive(Debug, Clone)]
 pub(super) struct Runners {
-    /// The run's directory of jobs.
-    jobs: PathBuf,
-    known: RefCell<HashMap<JobName, Known>>,
+    /// The run's directory.
+    run: PathBuf,
+    /// Those of jobs, and of their services.
+    known: RefCell<HashMap<(JobName, Option<String>), Known>>,
 }
 
 /// The known runners of a job.
@@ -43,23 +44,40 @@ struct Known {
 }
 
 impl Runners {
-    /// Returns the runners of the jobs in this directory.
-    pub fn new(jobs: PathBuf) -> Self {
+    /// Returns the runners of the jobs of the run in this directory.
+    pub fn new(run: PathBuf) -> Self {
         Self {
-            jobs,
+            run,
             known: RefCell::default(),
         }
     }
 
-    /// Returns whether a process was a runner of the job at this time. A runner reports its process
-    /// before it sends its first line, so an unknown process is not a runner. Another process may
-    /// get the number of a runner that has ended.
-    pub fn has(&self, job: &JobName, process: Runner, at: Timestamp) -> bool {
+    /// Returns whether a process was a runner of the job, or of a service of the job, at this time.
+    /// A runner reports its process before it sends its first line, so an unknown process is not a
+    /// runner. Another process may get the number of a runner that has ended.
+    pub fn has(
+        &self,
+        job: &JobName,
+        service: Option<&str>,
+        process: Runner,
+        at: Timestamp,
+    ) -> bool {
+        // A process may claim any name, also one that would lead elsewhere.
+        if service.is_some_and(|service| service.contains(['/', '\0']) || service.starts_with('.'))
+        {
+            return false;
+        }
         let mut known = self.known.borrow_mut();
-        let known = known.entry(job.clone()).or_default();
+        let key = (job.clone(), service.map(str::to_owned));
+        let known = known.entry(key).or_default();
         if known.lives(process, at) != Some(false) {
             // Its start may be news, or its end.
-            known.update(JobPaths::new(&self.jobs, job).events());
+            let run = RunPaths::new(self.run.clone());
+            let paths = match service {
+                Some(service) => run.service(job, service),
+                None => run.job(job),
+            };
+            known.update(paths.events());
         }
         known.lives(process, at) == Some(true)
     }
@@ -72,8 +90,8 @@ impl Runners {
             length: 0,
         };
         Self {
-            jobs: PathBuf::new(),
-            known: RefCell::new(HashMap::from([(job.parse().unwrap(), known)])),
+            run: PathBuf::new(),
+            known: RefCell::new(HashMap::from([((job.parse().unwrap(), None), known)])),
         }
     }
 }
@@ -118,7 +136,9 @@ impl Known {
                         self.end(event.at);
                         self.runners.push((Runner { pid, uid }, None));
                     }
-                    EventKind::RunnerEnded { .. } => self.end(event.at),
+                    EventKind::RunnerEnded { .. } | EventKind::ServiceEnded { .. } => {
+                        self.end(event.at);
+                    }
                     _ => {}
                 }
             }
@@ -139,30 +159,30 @@ mod tests {
 
     #[test]
     fn each_runner_of_a_job_is_known_after_its_start() {
-        let jobs = tempfile::tempdir().unwrap();
+        let run = tempfile::tempdir().unwrap();
         let job: JobName = "j".parse().unwrap();
-        let events = JobPaths::new(jobs.path(), &job).events();
+        let events = RunPaths::new(run.path().to_owned()).job(&job).events();
         fs::create_dir_all(events.parent().unwrap()).unwrap();
-        let runners = Runners::new(jobs.path().to_owned());
+        let runners = Runners::new(run.path().to_owned());
         let runner = |pid| Runner { pid, uid: 8 };
         let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        assert!(!runners.has(&job, runner(7), at));
+        assert!(!runners.has(&job, None, runner(7), at));
         let begun = |pid: u32| {
             format!(
                 r#"{{"at":"2026-01-01T00:00:00Z","event":{{"type":"runnerStarted","job":"j","pid":{pid},"uid":8}}}}"#
             )
         };
         fs::write(&events, begun(7) + "\n").unwrap();
-        assert!(runners.has(&job, runner(7), at) && !runners.has(&job, runner(9), at));
+        assert!(runners.has(&job, None, runner(7), at) && !runners.has(&job, None, runner(9), at));
         fs::write(&events, begun(7) + "\n{torn\n" + &begun(9) + "\n").unwrap();
-        assert!(runners.has(&job, runner(7), at) && runners.has(&job, runner(9), at));
-        assert!(!runners.has(&job, Runner { pid: 9, uid: 9 }, at));
+        assert!(runners.has(&job, None, runner(7), at) && runners.has(&job, None, runner(9), at));
+        assert!(!runners.has(&job, None, Runner { pid: 9, uid: 9 }, at));
         let later = at + SignedDuration::from_secs(2);
         assert!(
-            !runners.has(&job, runner(7), later),
+            !runners.has(&job, None, runner(7), later),
             "the next runner has started"
         );
-        assert!(runners.has(&job, runner(9), later), "it still runs");
+        assert!(runners.has(&job, None, runner(9), later), "it still runs");
         let end = Event {
             at,
             event: EventKind::RunnerEnded {
@@ -176,9 +196,9 @@ mod tests {
         };
         let end = serde_json::to_string(&end).unwrap() + "\n";
         fs::write(&events, begun(7) + "\n" + &begun(9) + "\n" + &end).unwrap();
-        assert!(runners.has(&job, runner(9), at), "its last line");
+        assert!(runners.has(&job, None, runner(9), at), "its last line");
         assert!(
-            !runners.has(&job, runner(9), later),
+            !runners.has(&job, None, runner(9), later),
             "another process has its number now"
         );
     }

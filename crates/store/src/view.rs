@@ -279,6 +279,8 @@ impl Progress {
             | EventKind::RunnerEnded { .. }
             | EventKind::JobStarted { .. }
             | EventKind::JobsSubmitted { .. }
+            | EventKind::ServiceReady { .. }
+            | EventKind::ServiceEnded { .. }
             | EventKind::MatrixCancelled { .. }
             | EventKind::StepFinished { .. }
             | EventKind::Annotation { .. } => {}

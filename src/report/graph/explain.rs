@@ -6,7 +6,7 @@ use crate::{
     graph::{Graph, JobIx},
     plan::{
         Argv, Container, DEFAULT_EXECUTOR, Defaults, Job, Network, Plan, Retry, Sandbox, Seconds,
-        Setting, Shell,
+        Service, Setting, Shell,
     },
     unit::{self, DEFAULT_JOB_TIMEOUT, Placement},
 };
@@ -122,6 +122,12 @@ fn explain_job(
         job.continue_on_error
             .then(|| "counts as success".to_owned()),
     );
+    let services = job.services.iter();
+    let services: Vec<_> = services
+        .map(|(name, service)| explain_service(name, service))
+        .collect();
+    let shown: Vec<_> = services.iter().map(String::as_str).collect();
+    lines.list("services", &shown);
     let Defaults { shell, .. } = plan.defaults_of(job);
     let steps: Vec<_> = job
         .steps
@@ -245,6 +251,23 @@ fn container(container: Container<'_>) -> String {
         Network::Veth => "a link to the host's network",
     };
     format!("{root}, {network}")
+}
+
+/// Returns a service in one line: its name, what it runs, and its ports.
+fn explain_service(name: &str, service: &Service) -> String {
+    let from = match (&service.image, &service.root) {
+        (Some(image), _) => format!("image {}", image.oci),
+        (None, Some(root)) => format!("root {}", root.display()),
+        (None, None) => service.run.first().cloned().unwrap_or_default(),
+    };
+    let ports = service.ports.iter().map(|port| port.0.to_string());
+    let ports: Vec<_> = ports.collect();
+    let at = if ports.is_empty() {
+        String::new()
+    } else {
+        format!(", port {}", ports.join(" and "))
+    };
+    format!("{name} ({from}{at})")
 }
 
 fn executor(plan: &Plan, job: &Job) -> String {

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use crate::{
     CommandExt as _, Machine, Root, Skip, Suite,
     process::{field, processes, started},
+    root::served,
 };
 
 /// The name of the unprivileged user that `.ci/roots` makes, and the ids of user and group.
@@ -33,6 +34,8 @@ const RUNNER: &str = "nixactions-runner";
 
 /// Where a machine has the image of its own root, for jobs with a root file system of their own.
 const IMAGE: &str = "/srv/image";
+/// The servers of Debian for tests of services.
+const SERVED: &str = "/srv/served";
 
 /// The kind of a manager, as `nixactions run --manager` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +132,11 @@ impl Manager {
         let plan = Machine::of(&root)
             .language()
             .bind_read_only(root.path(), IMAGE);
+        let plan = match served() {
+            Ok(path) => plan.bind_read_only(&path, SERVED),
+            // Their tests skip, and say why.
+            Err(_) => plan,
+        };
         let machine = if kind == Kind::Embedded {
             plan.enter()
         } else {
@@ -208,6 +216,16 @@ impl Manager {
                 path.canonicalize().unwrap_or_else(|_| path.to_owned())
             }),
         }
+    }
+
+    /// Returns the path inside of a root file system with the real PostgreSQL and Redis; or says
+    /// what the host lacks.
+    pub fn served(&self) -> Result<PathBuf, Skip> {
+        let path = served()?;
+        Ok(match &self.machine {
+            Some(_) => SERVED.into(),
+            None => path,
+        })
     }
 
     /// Returns the host's path of a file inside; a relative one is in [`Manager::dir`].

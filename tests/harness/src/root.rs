@@ -86,6 +86,19 @@ impl Root {
     }
 }
 
+/// Returns the directory with the servers of Debian that tests of services run; or says what the
+/// host misses.
+pub(crate) fn served() -> Result<PathBuf, Skip> {
+    let path = roots_dir().join("services");
+    match fs::exists(roots_dir().join("services.stamp")) {
+        Ok(true) => Ok(path.canonicalize().unwrap_or(path)),
+        _ => Err(Skip::new(format!(
+            "no root file system `{}`: make it with `.ci/roots services`",
+            path.display()
+        ))),
+    }
+}
+
 /// Returns where the roots lie: `$NIXACTIONS_TEST_ROOTS`, else `target/roots` of this checkout.
 /// `.ci/roots` has the same rule.
 pub(crate) fn roots_dir() -> PathBuf {

@@ -70,6 +70,8 @@ pub enum ReasonCode {
     OutputFailed,
     /// The job could not get a slot of its run or matrix.
     SlotFailed,
+    /// A service of the job was never ready for the steps.
+    ServiceNotReady,
     /// The job could not get its secrets.
     SecretsFailed,
     /// The setup of the job's executor failed.
@@ -136,6 +138,7 @@ impl Reason {
             Self::Artifact { .. } => ReasonCode::ArtifactFailed,
             Self::Output { .. } => ReasonCode::OutputFailed,
             Self::Slot { .. } => ReasonCode::SlotFailed,
+            Self::JobService { .. } => ReasonCode::ServiceNotReady,
             Self::Secrets { .. } => ReasonCode::SecretsFailed,
             Self::DiskFull { .. } => ReasonCode::DiskFull,
             Self::Service { result, main, .. } => service_code(result, main),
@@ -197,6 +200,7 @@ impl ReasonCode {
             | Self::ArtifactFailed
             | Self::OutputFailed
             | Self::SlotFailed
+            | Self::ServiceNotReady
             | Self::SecretsFailed => outcome == Conclusion::Failure,
             // Both fail a job. They also end a run, and cancel its jobs.
             Self::Timeout | Self::DiskFull => {

@@ -94,6 +94,7 @@ impl fmt::Display for Reason {
             Self::StepFailed { step, why } => write!(f, "step {step}: {why}"),
             Self::Provider { provider, why } => write!(f, "provider `{provider}`: {why}"),
             Self::Output { output, why } => write!(f, "output `{output}`: {why}"),
+            Self::JobService { service, why } => write!(f, "service `{service}`: {why}"),
             Self::Slot { why } => write!(f, "failed to get a slot: {why}"),
             Self::DiskFull { what } => write!(f, "disk is full: {what}"),
             Self::Service { result, main, own } => {

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     error::describe,
-    store::{RANGE_IDS, look_up, remove_tree},
+    store::{RANGE_IDS, host_lines, look_up, remove_tree},
     unit::{JobPaths, NIX_STORE, RootPaths, RootSpec},
     within::{self, SHELLS},
 };
@@ -128,6 +128,12 @@ pub(super) fn make(
     }
     if !root.root.exists(HOSTS.0) {
         root.write(HOSTS.0, HOSTS.1.as_bytes())?;
+    }
+    if !spec.hosts.is_empty() {
+        let mut text = root.read(HOSTS.0, HOSTS.1)?;
+        let lines = host_lines(&text, &spec.hosts);
+        text.extend_from_slice(lines.as_bytes());
+        root.write(HOSTS.0, &text)?;
     }
     for bind in &spec.binds {
         root.bind(&bind.source, bind.target(), bind.read_only)?;

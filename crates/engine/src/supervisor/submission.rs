@@ -86,8 +86,15 @@ fn first_wave(run: &RunDir, context: &Context<'_>) -> Result<Option<Wave>, Store
     let users = unit::Users {
         jobs: of_jobs,
         shared: taken.take_for_containers(run, number)?,
+        services: taken.take_for_services(&jobs)?,
     };
-    if is_short || users.shared.len() < unit::shared_executors(context).count() {
+    let of_services = jobs
+        .iter()
+        .map(|ix| unit::services_want_users(context, *ix).len());
+    if is_short
+        || users.shared.len() < unit::shared_executors(context).count()
+        || users.services.len() < of_services.sum()
+    {
         // The client may have fewer rights than the supervisor.
         return Ok(None);
     }
@@ -131,6 +138,7 @@ pub(super) fn prepare(
             &paths,
             &job.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
         )?;
+        prepare_services(run, context, *ix)?;
         if let Some(spec) = unit::root_spec(context, *ix) {
             store::create_root(&run.root(name), &spec)?;
         }
@@ -139,6 +147,30 @@ pub(super) fn prepare(
         }
         // A plain write suffices: the job starts only after the whole wave is written.
         store::write_json_plainly(&paths.spec(), &unit::job_spec(context, *ix), 0o644)?;
+    }
+    Ok(())
+}
+
+/// Writes the files that the services of a job need when they start.
+fn prepare_services(run: &RunDir, context: &Context<'_>, ix: JobIx) -> Result<(), StoreError> {
+    let (name, job) = context.job(ix);
+    if job.services.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = job.services.keys().cloned().collect();
+    store::create_hosts(&run.hosts(name), &names)?;
+    store::create_job(&run.service_ports(name), &[])?;
+    let ports = unit::shared_ports(context, ix);
+    if !ports.is_empty() {
+        store::create_ports(&unit::ports_directory(context), &ports)?;
+    }
+    for (service, paths, spec, root) in unit::service_files(context, ix) {
+        store::create_job(&paths, &[])?;
+        if let Some(root) = root {
+            store::create_root(&run.service_root(name, &service), &root)?;
+        }
+        // Only the service and the owner of the run see the directory.
+        store::write_json_plainly(&paths.spec(), &spec, 0o644)?;
     }
     Ok(())
 }
@@ -190,6 +222,8 @@ pub(super) struct Users<'a> {
     pool: OnceCell<Option<JobUsers>>,
     /// The ranges of ids of containers. Opened for the first container.
     ranges: OnceCell<JobRanges>,
+    /// The users of the services of jobs that go on.
+    of_services: BTreeMap<JobIx, Vec<String>>,
 }
 
 impl<'a> Users<'a> {
@@ -198,6 +232,7 @@ impl<'a> Users<'a> {
             context,
             pool: OnceCell::new(),
             ranges: OnceCell::new(),
+            of_services: BTreeMap::new(),
         }
     }
 
@@ -266,6 +301,45 @@ impl<'a> Users<'a> {
         Ok(taken)
     }
 
+    /// Makes the users of the services of a wave's jobs, like [`Self::take`].
+    ///
+    /// # Errors
+    /// Fails if the disk is full.
+    pub fn take_for_services(
+        &mut self,
+        jobs: &[JobIx],
+    ) -> Result<BTreeMap<(JobIx, String), String>, StoreError> {
+        let mut taken = BTreeMap::new();
+        let context = self.context;
+        for ix in jobs {
+            for service in unit::services_want_users(&context, *ix) {
+                let Some(users) = self.pool()? else {
+                    return Ok(taken);
+                };
+                match users.take() {
+                    Ok(user) => {
+                        self.of_services.entry(*ix).or_default().push(user.clone());
+                        taken.insert((*ix, service), user);
+                    }
+                    Err(error) if error.is_full() => return Err(error),
+                    Err(error) => {
+                        tracing::warn!("{}, leaving it to systemd", describe(&error));
+                        return Ok(taken);
+                    }
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Notes that a job has ended, and its services with it. Their processes end within the time
+    /// for which a user rests before it is used again.
+    pub fn release_services(&mut self, ix: JobIx) {
+        for user in self.of_services.remove(&ix).unwrap_or_default() {
+            self.release(user);
+        }
+    }
+
     fn ranges(&mut self) -> &mut JobRanges {
         let directory = &self.context.run.directory;
         self.ranges
@@ -296,7 +370,11 @@ impl<'a> Users<'a> {
     pub fn remove_all(&self) {
         let jobs = &mut self.context.graph.jobs();
         let context = &self.context;
-        let wants = |ix| unit::wants_user(context, ix) || unit::wants_range(context, ix);
+        let wants = |ix| {
+            unit::wants_user(context, ix)
+                || unit::wants_range(context, ix)
+                || !unit::services_want_users(context, ix).is_empty()
+        };
         if jobs.any(wants) || unit::shared_executors(context).next().is_some() {
             store::remove_users(&self.context.run.directory);
         }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     JobPaths, Placement, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
-    WorkspaceHook, hooks, matrix, parts, sandbox, shared, start_timeout,
+    WorkspaceHook, hooks, matrix, parts, sandbox, services, shared, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
@@ -161,6 +161,8 @@ pub struct Users {
     pub jobs: BTreeMap<JobIx, String>,
     /// Of the containers that jobs share, by executor.
     pub shared: BTreeMap<String, String>,
+    /// Of the services of jobs, by job and name.
+    pub services: BTreeMap<(JobIx, String), String>,
 }
 
 /// Compiles one wave. `jobs` is in topological order, and their needs are among them or finished.
@@ -180,7 +182,10 @@ pub fn wave(
     let mut aux = Vec::with_capacity(jobs.len() + slices.len() + 1);
     let mut names = Vec::with_capacity(jobs.len() + slices.len());
     if number == 0 {
-        aux.push(run_slice(context, slices.len()));
+        for (slice, is_wanted) in run_slices(context, slices.len()) {
+            names.extend(is_wanted.then(|| slice.name.to_string()));
+            aux.push(slice);
+        }
         // The main unit wants these slices, so that they are active before their jobs start and
         // stay active in later waves.
         for (group, (name, max_parallel)) in &slices {
@@ -211,6 +216,13 @@ pub fn wave(
         aux.push(unit);
     }
     let mut wanted = names.clone();
+    // Ordered after them, so that systemd keeps their units until the jobs ask for them.
+    let of_services = |ix: &JobIx| services::units(context, *ix, &in_wave, &users.services);
+    needs_loop_devices |= jobs.iter().any(|ix| services::have_disks(context, *ix));
+    for unit in jobs.iter().flat_map(of_services) {
+        names.push(unit.name.to_string());
+        aux.push(unit);
+    }
     wanted.extend(needs_loop_devices.then(|| LOOP_MODULE.to_owned()));
     let main = TransientUnit {
         name: UnitName::wave(&run.run, number),
@@ -243,14 +255,35 @@ pub(super) fn has_disk(context: &Context<'_>, ix: JobIx) -> bool {
     job.executor.as_ref().is_some_and(is_disk) && !context.placement(job).is_shared()
 }
 
-fn run_slice(context: &Context<'_>, groups: usize) -> TransientUnit {
+/// Returns the slice of the run's jobs.
+fn jobs_slice(context: &Context<'_>) -> UnitName {
+    if services::has_steps_slice(context) {
+        UnitName::steps_slice(&context.run.run)
+    } else {
+        UnitName::run_slice(&context.run.run)
+    }
+}
+
+/// Returns the slice of the run and, where its jobs have one of their own, that slice. The flag
+/// tells whether it must be active before its jobs start.
+fn run_slices(context: &Context<'_>, groups: usize) -> impl Iterator<Item = (TransientUnit, bool)> {
     let run = context.run;
-    // The matrix slices inside the run's slice count as well.
+    // The matrix slices inside the slice of the jobs count as well.
     let groups = u32::try_from(groups).unwrap_or(u32::MAX);
     let max_parallel = context
         .bound()
         .filter(|_| context.features.concurrency)
         .map(|most| most.saturating_add(groups));
+    let of_jobs = jobs_slice(context);
+    let is_one = of_jobs == UnitName::run_slice(&run.run);
+    let description = format!("NixActions run {}: steps", run.run);
+    let steps = (!is_one).then(|| (slice(of_jobs, description, max_parallel), true));
+    let unit = run_slice(context, max_parallel.filter(|_| is_one));
+    [(unit, false)].into_iter().chain(steps)
+}
+
+fn run_slice(context: &Context<'_>, max_parallel: Option<u32>) -> TransientUnit {
+    let run = context.run;
     let mut unit = slice(
         UnitName::run_slice(&run.run),
         format!("NixActions run {}", run.run),
@@ -385,10 +418,13 @@ fn job_unit(
         .map(|(name, _)| name.clone());
     // systemd must not decide over a need whose failure counts as success: if the need is killed,
     // its unit has failed.
+    // A service is bound to its job. Its start would start what the job requires, and so run needs
+    // again that are over.
+    let may_require = pure[ix.index()] && job.services.is_empty();
     let decides = |need: &JobIx| {
-        pure[ix.index()] && in_wave[need.index()] && !context.job(*need).1.continue_on_error
+        may_require && in_wave[need.index()] && !context.job(*need).1.continue_on_error
     };
-    let requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
+    let mut requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
     // A job waits for its slots while it starts, and asks systemd for more time. Under a user's
     // manager and in a container it cannot ask.
     let takes_slots = matrix::waits_for_slots(context, job);
@@ -399,9 +435,7 @@ fn job_unit(
         .map(start_timeout);
     let mut properties = service(
         format!("NixActions run {}: job {name}", run.run),
-        own_slice
-            .unwrap_or_else(|| UnitName::run_slice(&run.run))
-            .to_string(),
+        own_slice.unwrap_or_else(|| jobs_slice(context)).to_string(),
         parts.command,
         timeout,
         log_fields(run, Some(name)),
@@ -411,6 +445,7 @@ fn job_unit(
     let setup = shared::setup_of(context, ix).map(|unit| unit.to_string());
     after.extend(setup.clone());
     after.extend(has_disk(context, ix).then(|| LOOP_MODULE.to_owned()));
+    after.extend(services::socket_of(context, ix));
     properties.extend(secrets(context, Some(job)));
     if !after.is_empty() {
         properties.push(("After", Value::StrList(after)));
@@ -429,6 +464,8 @@ fn job_unit(
             },
         ]);
     }
+    requires.extend(services::socket_of(context, ix));
+    properties.extend(services::of_job(context, ix));
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));
     }
@@ -480,6 +517,7 @@ pub(super) fn readable(context: &Context<'_>, ix: JobIx) -> Vec<PathBuf> {
             .iter()
             .map(|need| paths.job(context.graph.name(*need)).out()),
     );
+    readable.extend(services::readable(context, ix));
     readable.extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
     readable
 }

@@ -157,6 +157,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         inputs: Vec::new(),
         outputs: Vec::new(),
         steps: vec![step(hook.name(), argv, None, Env::new())],
+        services: None,
         origin: run.origin.clone(),
         hooks: Some(HooksSpec {
             executor: executor.to_owned(),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, UnitName};
+use super::{Context, UnitName, services};
 use crate::{
     graph::JobIx,
     plan::{Env, Job, Matrix, Plan},
@@ -58,13 +58,14 @@ pub(super) fn slices<'a>(context: &Context<'a>) -> BTreeMap<&'a str, (UnitName, 
     if !context.features.concurrency {
         return BTreeMap::new();
     }
+    let in_steps = services::has_steps_slice(context);
     let bounded = matrix_groups(context.plan).into_iter().enumerate();
     bounded
         .filter_map(|(number, (group, matrix))| {
             Some((
                 group,
                 (
-                    UnitName::matrix(&context.run.run, number, group),
+                    UnitName::matrix(&context.run.run, number, group, in_steps),
                     matrix.max_parallel?,
                 ),
             ))

@@ -8,6 +8,7 @@ mod nspawn;
 mod parts;
 mod placement;
 mod sandbox;
+mod services;
 mod shared;
 mod spec;
 mod supervisor;
@@ -22,6 +23,9 @@ pub use nixactions_core::{grace::*, names::*, paths::*, spec::*};
 pub use nspawn::{NSPAWN, NspawnSpec, escaped};
 pub use placement::{NIX_STORE, Nspawn, Placement, RootSpec, root_spec};
 pub use sandbox::home_inside;
+pub use services::{
+    has_private_network, ports_directory, service_files, services_want_users, shared_ports,
+};
 pub use shared::{
     JoinSpec, container_spec, container_unit, join_spec, setup_of, shared_executor,
     shared_executors,

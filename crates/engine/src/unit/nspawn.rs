@@ -74,6 +74,9 @@ const DROPPED: [&str; 14] = [
 const LIMIT: &str = "Limit";
 const CORE: &str = "LimitCORE";
 
+/// The argument for a network with loopback alone.
+const PRIVATE_NETWORK: &str = "--private-network";
+
 /// How to run a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -123,6 +126,10 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
     let host_name = host_name(run.run.as_str(), name.as_str(), &ix.index().to_string());
     let machine = machine(own.path(), &host_name);
     let mut arguments = arguments(nspawn, &paths.root(name), &machine, &host_name);
+    if !job.services.is_empty() {
+        // The unit has such a network, which the services of the job join.
+        arguments.retain(|argument| argument != PRIVATE_NETWORK);
+    }
     arguments.extend(limits(context, job, nspawn.properties));
     arguments.push(bind("--bind", own.path(), &view.own));
     for path in readable(context, ix) {
@@ -192,7 +199,7 @@ fn arguments(nspawn: &Nspawn<'_>, root: &RootPaths, machine: &str, host_name: &s
     arguments.push(format!("--hostname={host_name}"));
     match container.network {
         Network::Host => {}
-        Network::Private => arguments.push("--private-network".to_owned()),
+        Network::Private => arguments.push(PRIVATE_NETWORK.to_owned()),
         Network::Veth => arguments.push("--network-veth".to_owned()),
     }
     let asked = container.capabilities;

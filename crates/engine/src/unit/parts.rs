@@ -10,7 +10,7 @@ use super::{
 use crate::graph::JobIx;
 
 /// The first systemd with `ProtectControlGroups=strict`.
-const OWN_CGROUPS: u32 = 258;
+pub(super) const OWN_CGROUPS: u32 = 258;
 
 /// The parts of a job's unit that its place decides.
 #[derive(Debug)]

@@ -22,9 +22,9 @@ static DEFAULT: LazyLock<Executor> = LazyLock::new(Executor::default);
 /// The directory of the Nix store.
 pub const NIX_STORE: &str = "/nix/store";
 /// The first systemd with `PrivatePIDs=`.
-const PRIVATE_PIDS: u32 = 257;
+pub(super) const PRIVATE_PIDS: u32 = 257;
 /// The `PATH` of jobs with a root file system of their own.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The place of a job's runner.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,6 +88,9 @@ pub struct RootSpec {
     pub uses_network: bool,
     /// Whether the job's workspace is mounted over the run's source tree.
     pub mounts_workspace: bool,
+    /// The names of hosts that stand for this machine: those of the job's services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// How to run a container in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nspawn: Option<NspawnSpec>,
@@ -340,6 +343,7 @@ pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
     let own = RunPaths::new(context.run.directory.clone()).job(name);
     spec.job = own.path().to_owned();
     spec.mounts_workspace = place.mounts_source(context.run);
+    spec.hosts = context.job(ix).1.services.keys().cloned().collect();
     spec.nspawn = place
         .nspawn()
         .map(|settings| nspawn::spec(context, ix, settings));
@@ -373,6 +377,7 @@ pub(super) fn root_of_image(
         needs_store,
         uses_network: container.network.is_host(),
         mounts_workspace: false,
+        hosts: Vec::new(),
         nspawn: None,
     })
 }

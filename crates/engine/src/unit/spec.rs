@@ -7,7 +7,7 @@ use super::{
     Command, Context, InputSpec, JobSpec, MatrixSpec, OutputSpec, RunPaths, SPEC_VERSION, StepSpec,
     UnitName, Values,
     compile::{step_timeout, view},
-    hooks, inputs, matrix, shared,
+    hooks, inputs, matrix, services, shared,
 };
 use crate::{
     bounds::cut_text,
@@ -123,6 +123,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
             })
             .collect(),
         steps: steps(job, &context.plan.defaults_of(job)),
+        services: services::watched(context, ix),
         origin: run.origin.clone(),
         hooks: None,
     };

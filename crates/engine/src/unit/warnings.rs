@@ -30,8 +30,11 @@ pub fn warnings(context: &Context<'_>, support: &KernelSupport) -> Vec<String> {
     let version = context.features.version;
     let executors = context.plan.executors.values();
     let executors = executors.filter_map(|executor| Placement::by(executor).properties());
+    let services = context.plan.jobs.values();
+    let services = services.flat_map(|job| job.services.values());
     let all: Vec<&Env> = executors
         .chain(context.plan.jobs.values().map(|job| &job.properties))
+        .chain(services.map(|service| &service.properties))
         .collect();
     let missing: BTreeSet<_> = all
         .iter()

@@ -62,6 +62,8 @@ pub struct Image {
     pub user: String,
     /// Its working directory. Empty if the image names none.
     pub working_dir: String,
+    /// Its command: the entry point and its arguments. Empty if the image names none.
+    pub command: Vec<String>,
     /// The size of its files.
     pub bytes: u64,
     /// The parts that were left out, in words.
@@ -392,6 +394,7 @@ impl Images {
             env: description.config.env,
             user: description.config.user,
             working_dir: description.config.working_dir,
+            command: description.config.command,
             bytes: description.bytes,
             notes,
             unpacked_at: description.unpacked_at,

@@ -20,6 +20,9 @@ pub struct Config {
     /// The working directory.
     #[serde(default)]
     pub working_dir: String,
+    /// The command: the entry point and its arguments. Absent in images of earlier versions.
+    #[serde(default)]
+    pub command: Vec<String>,
 }
 
 /// A document that leads to an image.
@@ -109,7 +112,10 @@ pub(super) fn config(bytes: &[u8]) -> Result<(Config, Vec<String>), ImageError> 
         });
     }
     let config = image.config().clone().unwrap_or_default();
+    let command = [config.entrypoint(), config.cmd()];
+    let command = command.into_iter().flatten().flatten().cloned().collect();
     let config = Config {
+        command,
         env: config.env().clone().unwrap_or_default(),
         user: config.user().clone().unwrap_or_default(),
         working_dir: config.working_dir().clone().unwrap_or_default(),

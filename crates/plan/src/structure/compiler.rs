@@ -144,6 +144,7 @@ impl<'a> Compiler<'a> {
             "integer" => {
                 let bound = |name: &str| object.get(name).and_then(Value::as_u64);
                 let most = match object.get("format").and_then(Value::as_str) {
+                    Some("uint16") => u64::from(u16::MAX),
                     Some("uint32") => u64::from(u32::MAX),
                     other => return Err(format!("unknown integer format {other:?}")),
                 };

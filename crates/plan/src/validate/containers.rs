@@ -110,7 +110,7 @@ fn check_without_nspawn(
     }
 }
 
-fn check_root(root: &Path, at: &At<'_>, sink: &mut Sink) {
+pub(super) fn check_root(root: &Path, at: &At<'_>, sink: &mut Sink) {
     let path = root.to_string_lossy();
     if is_root(&path) {
         sink.add(at, || {
@@ -121,7 +121,7 @@ fn check_root(root: &Path, at: &At<'_>, sink: &mut Sink) {
     }
 }
 
-fn check_image(image: &Image, at: &At<'_>, sink: &mut Sink) {
+pub(super) fn check_image(image: &Image, at: &At<'_>, sink: &mut Sink) {
     let source = match image.oci.parse::<ImageSource>() {
         Ok(ImageSource::Path(_)) => {
             sink.check(&at.key("oci"), rules::host_path(&image.oci));

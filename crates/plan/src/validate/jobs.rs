@@ -161,6 +161,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         check_credentials(job, &at, sink);
         super::retry(job.retry, &at.key("retry"), sink);
         check_properties(&job.properties, &at.key("properties"), sink);
+        super::services::check(plan, name.as_str(), &job.services, names, &at, sink);
         let at_defaults = at.key("defaults");
         super::scripts::check_defaults(job.defaults.as_ref(), &scope, &at_defaults, sink);
         super::steps::check(plan, job, names, scope, &at, sink);

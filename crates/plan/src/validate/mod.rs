@@ -10,6 +10,7 @@ mod expressions;
 mod inputs;
 mod jobs;
 mod scripts;
+mod services;
 mod steps;
 
 pub use inputs::{InputError, input_values, resolve_inputs};

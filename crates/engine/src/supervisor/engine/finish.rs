@@ -255,6 +255,9 @@ impl Engine<'_> {
         if self.context.run.mounts() {
             let name = self.context.graph.name(ix);
             overlay::unmount(&self.run.job(name));
+            for service in self.context.job(ix).1.services.keys() {
+                self.unmount_root(&self.run.service_root(name, service));
+            }
             self.unmount_root(&self.run.root(name));
         }
     }

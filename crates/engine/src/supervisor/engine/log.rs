@@ -91,7 +91,7 @@ fn count(query: &JournalQuery) -> BTreeMap<JobName, u64> {
         while let Ok(size @ 1..) = answer.read(&mut part) {
             read.read(query, &part[..size], &mut entries);
             for line in entries.drain(..).flat_map(|entry| entry.lines) {
-                if line.stream != Stream::Manager {
+                if line.stream != Stream::Manager && line.service.is_none() {
                     *counted.entry(line.job).or_default() += 1;
                 }
             }

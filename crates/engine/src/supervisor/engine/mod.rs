@@ -9,6 +9,7 @@ mod group;
 mod hooks;
 mod log;
 mod matrix;
+mod services;
 mod submit;
 mod take_over;
 mod tell;
@@ -278,7 +279,10 @@ impl<'a> Engine<'a> {
 
     async fn told(&mut self, told: Told) -> Result<(), SuperviseError> {
         match told {
-            Told::Removed(removed) => self.job_removed(removed).await,
+            Told::Removed(removed) => {
+                self.service_removed(&removed).await?;
+                self.job_removed(removed).await
+            }
             // Signals were lost in the meantime, so compare with systemd's view.
             Told::Back => self.reconcile().await,
         }

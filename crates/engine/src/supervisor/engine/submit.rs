@@ -44,9 +44,16 @@ impl Engine<'_> {
         // systemd could not make users either on a full disk, and their jobs would not start.
         let of_jobs = self.users.take(&jobs);
         let of_containers = self.users.take_for_containers(&self.run, number);
-        let mut users = match (of_jobs, of_containers) {
-            (Ok(jobs), Ok(shared)) => unit::Users { jobs, shared },
-            (Err(error), _) | (_, Err(error)) => return self.fail_rest(reason_of(&error)).await,
+        let of_services = self.users.take_for_services(&jobs);
+        let mut users = match (of_jobs, of_containers, of_services) {
+            (Ok(jobs), Ok(shared), Ok(services)) => unit::Users {
+                jobs,
+                shared,
+                services,
+            },
+            (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
+                return self.fail_rest(reason_of(&error)).await;
+            }
         };
         let since = Timestamp::now();
         self.emit(EventKind::JobsSubmitted {
@@ -81,6 +88,7 @@ impl Engine<'_> {
         if let Some(user) = left.user {
             self.users.release(user);
         }
+        self.users.release_services(ix);
         self.finished(ix, record);
         left.wave
     }

@@ -37,6 +37,8 @@ impl Engine<'_> {
                 | EventKind::SupervisorStarted { .. }
                 | EventKind::JobRetried { .. }
                 | EventKind::JobHeld { .. }
+                | EventKind::ServiceReady { .. }
+                | EventKind::ServiceEnded { .. }
                 | EventKind::StepStarted { .. }
                 | EventKind::StepFinished { .. }
                 | EventKind::Annotation { .. }

@@ -1,0 +1,486 @@
+//! The services of jobs: programs that run beside a job's steps, each in a unit of its own.
+//!
+//! The runner of the job asks for them when its gate has let the job pass and the job has its
+//! place among those that run at once: it writes into the FIFO of a socket unit, and systemd starts
+//! a small unit that holds the ports and wants the services. So neither the client nor the
+//! supervisor is needed for the start. All of these units are bound to the job's: systemd stops
+//! them when the job ends, however it ends.
+//!
+//! Job and services share a network of their own, if the job has one: systemd lets the services
+//! join it (`JoinsNamespaceOf=`). Otherwise they have the host's, where jobs of the same state
+//! directory take turns at a port.
+
+use std::path::PathBuf;
+
+use super::{
+    Context, JobPaths, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RootSpec, RunPaths,
+    TransientUnit, UnitName, Value,
+    compile::{LOOP_MODULE, documentation, log_fields, micros, service},
+    parts::OWN_CGROUPS,
+    placement::{PATH, PRIVATE_PIDS},
+    sandbox,
+};
+use crate::{
+    graph::JobIx,
+    ids::JobName,
+    plan::{Env, Executor, Sandbox, Service, service_key},
+    service::{
+        PORTS_COMMAND, SERVICE_COMMAND, SERVICE_SPEC_VERSION, ServiceSpec, WatchedService,
+        WatchedServices,
+    },
+};
+
+/// The time that a service has to end after it was asked to: longer than its runner takes.
+const STOP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
+/// The mode of the FIFO by which a runner asks for services. The user of the job writes into it.
+const FIFO_MODE: u32 = 0o622;
+/// The directory of the state directory with a file for each port that a service has.
+const PORTS: &str = "ports";
+/// The file that tells the names of hosts (hosts(5)).
+pub(super) const HOSTS: &str = "/etc/hosts";
+
+/// A service of a job of the plan.
+#[derive(Debug, Clone, Copy)]
+struct Of<'a> {
+    context: &'a Context<'a>,
+    job: &'a JobName,
+    name: &'a str,
+    service: &'a Service,
+    sandbox: Sandbox,
+    private_network: bool,
+}
+
+/// Returns whether a job of the plan has services.
+fn any(context: &Context<'_>) -> bool {
+    let mut jobs = context.plan.jobs.values();
+    jobs.any(|job| !job.services.is_empty())
+}
+
+/// Returns whether the slots of the run's jobs are counted in a slice of their own. In the run's
+/// slice, systemd would count services as well.
+pub(super) fn has_steps_slice(context: &Context<'_>) -> bool {
+    context.features.concurrency && context.bound().is_some() && any(context)
+}
+
+/// Returns the directory with a lock for each port of the host that a service has.
+pub fn ports_directory(context: &Context<'_>) -> PathBuf {
+    context.run.state_directory.join(PORTS)
+}
+
+fn services_of<'a>(context: &'a Context<'a>, ix: JobIx) -> impl Iterator<Item = Of<'a>> {
+    let (name, job) = context.job(ix);
+    let place = context.placement(job);
+    let sandbox = match place.sandbox() {
+        Sandbox::Relaxed => Sandbox::Relaxed,
+        // A service has no more rights than a job of its own would have.
+        Sandbox::Strict | Sandbox::None => Sandbox::Strict,
+    };
+    let private_network = has_private_network(&place, job);
+    job.services.iter().map(move |(service, settings)| Of {
+        context,
+        job: name,
+        name: service,
+        service: settings,
+        sandbox,
+        private_network,
+    })
+}
+
+/// Returns whether a job has a network of its own.
+pub fn has_private_network(place: &Placement<'_>, job: &crate::plan::Job) -> bool {
+    let of_container = place
+        .container()
+        .is_some_and(|container| !container.network.is_host());
+    let of_executor = place.properties().is_some_and(sandbox::has_own_network);
+    of_container || of_executor || sandbox::has_own_network(&job.properties)
+}
+
+/// Returns the services of a job, as its runner sees them.
+pub(super) fn watched(context: &Context<'_>, ix: JobIx) -> Option<WatchedServices> {
+    let (name, job) = context.job(ix);
+    if job.services.is_empty() {
+        return None;
+    }
+    let ports = RunPaths::new(context.run.directory.clone()).service_ports(name);
+    let view = super::compile::view(context, ix);
+    let of = |of: Of<'_>| WatchedService {
+        name: of.name.to_owned(),
+        unit: of.unit().to_string(),
+        events: view.inside(context.run, &of.paths().events()),
+    };
+    Some(WatchedServices {
+        held: view.inside(context.run, &ports.events()),
+        each: services_of(context, ix).map(of).collect(),
+    })
+}
+
+/// Returns the directories of a job's services that the job may read.
+pub(super) fn readable(context: &Context<'_>, ix: JobIx) -> Vec<PathBuf> {
+    let name = context.graph.name(ix);
+    let ports = RunPaths::new(context.run.directory.clone()).service_ports(name);
+    let services = services_of(context, ix).map(|of| of.paths().out());
+    let has_some = !context.job(ix).1.services.is_empty();
+    services.chain(has_some.then(|| ports.out())).collect()
+}
+
+/// Returns the files that a service needs when it starts: its directory, its instructions, and how
+/// to mount its root file system if it has one.
+pub fn service_files(
+    context: &Context<'_>,
+    ix: JobIx,
+) -> Vec<(String, JobPaths, ServiceSpec, Option<RootSpec>)> {
+    let services = services_of(context, ix);
+    services
+        .map(|of| (of.name.to_owned(), of.paths(), of.spec(), of.root_spec()))
+        .collect()
+}
+
+/// Returns the ports of a job's services on the host's network. Each has a lock.
+pub fn shared_ports(context: &Context<'_>, ix: JobIx) -> Vec<u16> {
+    let services = services_of(context, ix).filter(|of| !of.private_network);
+    let ports = services.flat_map(|of| of.service.ports.iter().map(|port| port.0));
+    let mut ports: Vec<u16> = ports.collect();
+    // All jobs take them in this order, so there is no deadlock.
+    ports.sort_unstable();
+    ports
+}
+
+/// Returns whether the services of a job need users made for them.
+pub fn services_want_users(context: &Context<'_>, ix: JobIx) -> Vec<String> {
+    let services = services_of(context, ix).filter(Of::wants_user);
+    services.map(|of| of.name.to_owned()).collect()
+}
+
+/// Returns the properties of a job's unit that its services need.
+pub(super) fn of_job(context: &Context<'_>, ix: JobIx) -> Vec<(&'static str, Value)> {
+    let (_, job) = context.job(ix);
+    if job.services.is_empty() {
+        return Vec::new();
+    }
+    let place = context.placement(job);
+    let (run, name) = (context.run, context.graph.name(ix));
+    let mut properties = Vec::new();
+    // The container of systemd-nspawn stays in the unit's network, which the services join.
+    if place.nspawn().is_some() && has_private_network(&place, job) {
+        properties.push(("PrivateNetwork", Value::Bool(true)));
+    }
+    // Roots have a file of their own. Mounts need rights that a user's manager has in a sandbox
+    // alone.
+    let can_mount = run.manager != ManagerKind::User || place.is_sandboxed();
+    if place.container().is_none() && can_mount {
+        let hosts = RunPaths::new(run.directory.clone()).hosts(name);
+        properties.push(("BindReadOnlyPaths", Value::Binds(vec![hosts_bind(&hosts)])));
+    }
+    properties
+}
+
+/// Shows a file of hosts in place of the machine's. A machine without one has none in its place.
+fn hosts_bind(hosts: &std::path::Path) -> super::Bind {
+    super::Bind {
+        optional: true,
+        ..super::Bind::new(hosts, HOSTS.as_ref())
+    }
+}
+
+/// Returns whether the root file system of a service of a job is a disk image.
+pub(super) fn have_disks(context: &Context<'_>, ix: JobIx) -> bool {
+    let mut services = services_of(context, ix);
+    services.any(|of| context.run.disks.contains_key(&of.key()))
+}
+
+/// Returns the name of the socket that a job's unit requires, if the job has services.
+pub(super) fn socket_of(context: &Context<'_>, ix: JobIx) -> Option<String> {
+    let (name, job) = context.job(ix);
+    let has_some = !job.services.is_empty();
+    has_some.then(|| UnitName::services_socket(&context.run.run, name).to_string())
+}
+
+/// Compiles the units of a job's services. `users` has the users that were made for them.
+pub(super) fn units(
+    context: &Context<'_>,
+    ix: JobIx,
+    in_wave: &[bool],
+    users: &std::collections::BTreeMap<(JobIx, String), String>,
+) -> Vec<TransientUnit> {
+    let (name, job) = context.job(ix);
+    if job.services.is_empty() {
+        return Vec::new();
+    }
+    let needs = context.graph.needs(ix).iter();
+    let needs = needs.filter(|need| in_wave[need.index()]);
+    let needs: Vec<String> = needs
+        .map(|need| UnitName::job(&context.run.run, context.graph.name(*need)).to_string())
+        .collect();
+    let mut units = vec![socket(context, name, &needs), starter(context, ix)];
+    units.extend(services_of(context, ix).map(|of| {
+        let user = users.get(&(ix, of.name.to_owned()));
+        of.compile(user.map(String::as_str))
+    }));
+    units
+}
+
+/// Compiles the socket by which the runner of a job asks for the services.
+fn socket(context: &Context<'_>, job: &JobName, after: &[String]) -> TransientUnit {
+    let run = context.run;
+    let fifo = RunPaths::new(run.directory.clone())
+        .job(job)
+        .wants_services();
+    let description = format!("NixActions run {}: a wish of job {job}", run.run);
+    let slice = UnitName::run_slice(&run.run).to_string();
+    // systemd stops it at once where the job was dropped, but not before it has begun.
+    let after = (!after.is_empty()).then(|| ("After", Value::StrList(after.to_vec())));
+    let mut unit = TransientUnit {
+        name: UnitName::services_socket(&run.run, job),
+        properties: vec![
+            ("Description", Value::Str(description)),
+            documentation(),
+            ("CollectMode", Value::Str("inactive-or-failed".into())),
+            (
+                "Listen",
+                Value::Pairs(vec![("FIFO".to_owned(), fifo.display().to_string())]),
+            ),
+            ("SocketMode", Value::U32(FIFO_MODE)),
+            ("RemoveOnStop", Value::Bool(true)),
+            ("StopWhenUnneeded", Value::Bool(true)),
+            ("Slice", Value::Str(slice)),
+        ],
+    };
+    unit.properties.extend(after);
+    unit
+}
+
+/// Compiles the unit that starts the services of a job, and holds the ports that they have on the
+/// host's network.
+fn starter(context: &Context<'_>, ix: JobIx) -> TransientUnit {
+    let (name, _) = context.job(ix);
+    let run = context.run;
+    let unit = UnitName::job(&run.run, name).to_string();
+    let ports = shared_ports(context, ix);
+    let held = RunPaths::new(run.directory.clone()).service_ports(name);
+    let mut command = vec![run.runner().display().to_string(), PORTS_COMMAND.to_owned()];
+    command.extend(ports.iter().map(u16::to_string));
+    let wanted = services_of(context, ix).map(|of| of.unit().to_string());
+    let Value::BytesList(mut fields) = log_fields(run, Some(name)) else {
+        unreachable!("invariant: fields are a list of bytes");
+    };
+    fields.push(b"NIXACTIONS_STREAM=runner".to_vec());
+    let description = format!("NixActions run {}: services of job {name}", run.run);
+    let mut properties = vec![
+        ("Description", Value::Str(description)),
+        documentation(),
+        ("Type", Value::Str("notify".into())),
+        ("NotifyAccess", Value::Str("main".into())),
+        ("CollectMode", Value::Str("inactive-or-failed".into())),
+        (
+            "Slice",
+            Value::Str(UnitName::run_slice(&run.run).to_string()),
+        ),
+        ("ExecStart", Value::Exec(command)),
+        (
+            "StandardOutputFileToAppend",
+            Value::Str(held.events().display().to_string()),
+        ),
+        ("StandardError", Value::Str("journal".into())),
+        // It waits as long as another job has a port. The job's own time goes on.
+        ("TimeoutStartUSec", micros(None)),
+        ("TimeoutStopUSec", micros(Some(STOP_TIMEOUT))),
+        ("LogExtraFields", Value::BytesList(fields)),
+        ("NoNewPrivileges", Value::Bool(true)),
+        ("BindsTo", Value::StrList(vec![unit])),
+        ("Wants", Value::StrList(wanted.collect())),
+    ];
+    if run.manager != ManagerKind::User {
+        properties.push(("CapabilityBoundingSet", Value::U64(0)));
+    }
+    if !ports.is_empty() {
+        let directory = ports_directory(context).display().to_string();
+        properties.push(("StandardInputFile", Value::Str(directory)));
+    }
+    TransientUnit {
+        name: UnitName::services(&run.run, name),
+        properties,
+    }
+}
+
+impl Of<'_> {
+    fn unit(&self) -> UnitName {
+        UnitName::service(&self.context.run.run, self.job, self.name)
+    }
+
+    fn paths(&self) -> JobPaths {
+        RunPaths::new(self.context.run.directory.clone()).service(self.job, self.name)
+    }
+
+    fn executor(&self) -> Executor {
+        self.service.executor(self.sandbox)
+    }
+
+    fn has_own_pids(&self) -> bool {
+        self.service.has_root() && self.context.features.version >= PRIVATE_PIDS
+    }
+
+    fn wants_user(&self) -> bool {
+        self.context.run.manager != ManagerKind::User
+            && !sandbox::names_user(&self.service.properties)
+    }
+
+    fn key(&self) -> String {
+        service_key(self.job.as_str(), self.name)
+    }
+
+    fn spec(&self) -> ServiceSpec {
+        let run = self.context.run;
+        let image = run.images.get(&self.key());
+        let is_of_user = run.manager == ManagerKind::User;
+        let mut env: Env = image.map(|image| image.env.clone()).unwrap_or_default();
+        env.extend(self.service.env.clone());
+        let command = match image {
+            Some(image) if self.service.run.is_empty() => image.command.clone(),
+            _ => self.service.run.clone(),
+        };
+        ServiceSpec {
+            version: SERVICE_SPEC_VERSION,
+            run: run.run.clone(),
+            workflow: run.workflow.clone(),
+            job: self.job.clone(),
+            service: self.name.to_owned(),
+            command,
+            path: if self.service.has_root() {
+                PATH.to_owned()
+            } else {
+                run.path.clone()
+            },
+            working_dir: image.and_then(|image| image.working_dir.clone()),
+            env,
+            ports: self.service.ports.iter().map(|port| port.0).collect(),
+            shares_network: !self.private_network,
+            health: self.service.health(),
+            files_directory: sandbox::view(run, self.sandbox, self.job, false).files,
+            confine: true,
+            own_root: self.service.has_root(),
+            own_pids: self.has_own_pids(),
+            own_user: self.wants_user(),
+            guard_limits: is_of_user,
+        }
+    }
+
+    fn root_spec(&self) -> Option<RootSpec> {
+        let run = self.context.run;
+        let key = self.key();
+        let image = run.roots.get(&key).map(PathBuf::as_path);
+        let image = image.or(self.service.root())?;
+        if !self.service.has_root() {
+            return None;
+        }
+        let names_store = serde_json::to_string(&self.spec()).unwrap_or_default();
+        Some(RootSpec {
+            image: image.to_owned(),
+            file_system: run.disks.get(&key).cloned(),
+            user: run.images.get(&key).and_then(|image| image.user.clone()),
+            job: self.paths().path().to_owned(),
+            home: sandbox::home_inside(),
+            binds: Vec::new(),
+            needs_store: image.starts_with(super::NIX_STORE)
+                || names_store.contains(&format!("{}/", super::NIX_STORE)),
+            uses_network: !self.private_network,
+            mounts_workspace: false,
+            hosts: self.hosts(),
+            nspawn: None,
+        })
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        let (_, job) = self
+            .context
+            .plan
+            .jobs
+            .get_key_value(self.job)
+            .expect("invariant: the service is one of this job's");
+        job.services.keys().cloned().collect()
+    }
+
+    fn compile(&self, user: Option<&str>) -> TransientUnit {
+        let (context, run) = (self.context, self.context.run);
+        let paths = RunPaths::new(run.directory.clone());
+        let (own, root) = (self.paths(), paths.service_root(self.job, self.name));
+        let executor = self.executor();
+        let place = Placement::by(&executor);
+        let view = sandbox::view(run, self.sandbox, self.job, false);
+        let command = [&view.runner, &PathBuf::from(SERVICE_COMMAND), &view.own]
+            .map(|part| part.display().to_string());
+        let Value::BytesList(mut fields) = log_fields(run, Some(self.job)) else {
+            unreachable!("invariant: fields are a list of bytes");
+        };
+        fields.push(format!("NIXACTIONS_SERVICE={}", self.name).into_bytes());
+        let mut properties = service(
+            format!(
+                "NixActions run {}: service {} of job {}",
+                run.run, self.name, self.job
+            ),
+            UnitName::run_slice(&run.run).to_string(),
+            command.into(),
+            None,
+            Value::BytesList(fields),
+            &own,
+        );
+        for (name, value) in &mut properties {
+            match *name {
+                "Type" => *value = Value::Str("exec".into()),
+                "TimeoutStopUSec" => *value = micros(Some(STOP_TIMEOUT)),
+                _ => {}
+            }
+        }
+        let job = UnitName::job(&run.run, self.job).to_string();
+        let is_disk = run.disks.contains_key(&self.key());
+        let mut after = vec![UnitName::services(&run.run, self.job).to_string()];
+        after.extend(is_disk.then(|| LOOP_MODULE.to_owned()));
+        properties.extend([
+            ("BindsTo", Value::StrList(vec![job.clone()])),
+            ("After", Value::StrList(after)),
+        ]);
+        let mounts = self.service.has_root().then(|| {
+            let program = view.program.display().to_string();
+            let root = root.path().display().to_string();
+            vec![program, MOUNT_ROOT_COMMAND.to_owned(), root]
+        });
+        let needs = sandbox::Needs {
+            uses_nix: false,
+            user,
+            program: mounts.is_some(),
+            notify: false,
+            root: place.root().map(|settings| (settings, root.tree())),
+            own_pids: self.has_own_pids(),
+            own_cgroups: context.features.version >= OWN_CGROUPS,
+            artifacts: Vec::new(),
+            is_disk,
+        };
+        properties.extend(mounts.map(|argv| ("ExecStartPreEx", Value::ExecPrivileged(argv))));
+        properties.extend(sandbox::properties(
+            run,
+            self.sandbox,
+            (self.job, &own),
+            &[],
+            &needs,
+        ));
+        let can_mount = !self.service.has_root();
+        properties.extend(can_mount.then(|| {
+            let hosts = paths.hosts(self.job);
+            ("BindReadOnlyPaths", Value::Binds(vec![hosts_bind(&hosts)]))
+        }));
+        if self.private_network {
+            properties.extend([
+                ("PrivateNetwork", Value::Bool(true)),
+                ("JoinsNamespaceOf", Value::StrList(vec![job])),
+            ]);
+        }
+        sandbox::extend(
+            &mut properties,
+            &self.service.properties,
+            context.features.version,
+        );
+        TransientUnit {
+            name: self.unit(),
+            properties,
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Finds out when a service is ready: by its ports, by a command, or by its own word.
+//!
+//! A thread tries, while the main thread takes the service's lines. Where the service is not ready
+//! in time, the thread asks the process to end, and the main thread ends the service.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    net::{SocketAddr, TcpStream},
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram, process::CommandExt as _},
+    process::{Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill, killpg},
+    unistd::Pid,
+};
+use nixactions_core::service::{HealthSpec, Probe, ServiceSpec};
+
+use super::super::{port::Port, process::UNREAPED, step::find};
+use crate::event::EventKind;
+
+/// The wait between two looks at a running command.
+const LOOK: Duration = Duration::from_millis(10);
+/// The most bytes of a command's output that are told.
+const OUTPUT_MAX: u64 = 400;
+/// The message of a service that is ready (sd_notify(3)).
+const READY: &str = "READY=1";
+/// The variable with the socket for such messages.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// The trial of a service.
+pub(super) struct Health(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    /// Whether the service has ended.
+    is_over: AtomicBool,
+    /// Why the service is not ready, once that is sure.
+    verdict: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// Begins to try the service that this command starts.
+    ///
+    /// # Errors
+    /// Fails with the system's reason.
+    pub fn begin(
+        spec: &ServiceSpec,
+        command: &mut Command,
+        port: Arc<Mutex<Port>>,
+    ) -> io::Result<Self> {
+        let state = Arc::new(State::default());
+        let mut trial = Trial {
+            health: spec.health.clone(),
+            ports: spec.ports.clone(),
+            state: Arc::clone(&state),
+            socket: None,
+            try_command: None,
+        };
+        match &spec.health.probe {
+            Probe::Ports => {}
+            Probe::Run(argv) => {
+                let path = spec.env.get("PATH").unwrap_or(&spec.path);
+                let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+                let mut tried = Command::new(find(program, path));
+                tried.args(arguments).env_clear();
+                for (name, value) in command.get_envs() {
+                    if let Some(value) = value {
+                        tried.env(name, value);
+                    }
+                }
+                if let Some(directory) = command.get_current_dir() {
+                    tried.current_dir(directory);
+                }
+                trial.try_command = Some((tried, spec.files_directory.join("health")));
+            }
+            Probe::Notify => {
+                fs::create_dir_all(&spec.files_directory)?;
+                let path = spec.files_directory.join("notify");
+                let socket = UnixDatagram::bind(&path)?;
+                // The service may change its user.
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+                command.env(NOTIFY_SOCKET, &path);
+                trial.socket = Some(socket);
+            }
+        }
+        let (job, service) = (spec.job.clone(), spec.service.clone());
+        thread::Builder::new()
+            .stack_size(256 << 10)
+            .spawn(move || match trial.run() {
+                Some(Ok(())) => {
+                    let mut port = port.lock().unwrap_or_else(PoisonError::into_inner);
+                    port.note(EventKind::ServiceReady { job, service });
+                    // On a full disk the job's runner waits until the job's time is over.
+                    let _ = port.tell();
+                }
+                Some(Err(why)) => trial.refuse(why),
+                // The service has ended.
+                None => {}
+            })?;
+        Ok(Self(state))
+    }
+
+    /// Ends the trial of a service that has ended. Returns why the service was not ready in time,
+    /// if it was ended for that.
+    pub fn end(self) -> Option<String> {
+        self.0.is_over.store(true, Ordering::SeqCst);
+        let verdict = &self.0.verdict;
+        verdict
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+struct Trial {
+    health: HealthSpec,
+    ports: Vec<u16>,
+    state: Arc<State>,
+    socket: Option<UnixDatagram>,
+    /// The command, and the file for its output.
+    try_command: Option<(Command, std::path::PathBuf)>,
+}
+
+impl Trial {
+    /// Tries until the service is ready or all tries are over. Returns `None` if the service has
+    /// ended before.
+    fn run(&mut self) -> Option<Result<(), String>> {
+        if let Some(socket) = self.socket.take() {
+            return self.listen(&socket);
+        }
+        let mut why = String::new();
+        for number in 1..=self.health.tries {
+            match self.try_once()? {
+                Ok(()) => return Some(Ok(())),
+                Err(reason) => why = reason,
+            }
+            if number < self.health.tries && !self.sleep(self.health.interval.duration()) {
+                return None;
+            }
+        }
+        let tries = match self.health.tries {
+            1 => "once".to_owned(),
+            tries => format!("{tries} times"),
+        };
+        Some(Err(format!("it was not ready, tried {tries}: {why}")))
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.is_over.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps, unless the service ends before. Returns whether it still runs.
+    fn sleep(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            if self.is_over() {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            thread::sleep(left.min(10 * LOOK));
+        }
+        !self.is_over()
+    }
+
+    fn try_once(&mut self) -> Option<Result<(), String>> {
+        match self.try_command.take() {
+            None => Some(self.try_ports()),
+            Some((mut command, output)) => {
+                let tried = self.try_command(&mut command, &output);
+                self.try_command = Some((command, output));
+                tried
+            }
+        }
+    }
+
+    fn try_ports(&self) -> Result<(), String> {
+        for port in &self.ports {
+            let address = SocketAddr::from(([127, 0, 0, 1], *port));
+            TcpStream::connect_timeout(&address, self.health.timeout.duration())
+                .map_err(|error| format!("port {port} takes no connection: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn try_command(
+        &self,
+        command: &mut Command,
+        output: &std::path::Path,
+    ) -> Option<Result<(), String>> {
+        let name = command.get_program().display().to_string();
+        let failed = |error: io::Error| Some(Err(format!("`{name}` could not be run: {error}")));
+        let made = output.parent().map_or(Ok(()), fs::create_dir_all);
+        let file = made.and_then(|()| {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(true);
+            options.open(output)
+        });
+        let mut file = match file {
+            Ok(file) => file,
+            Err(error) => return failed(error),
+        };
+        let clones = file
+            .try_clone()
+            .and_then(|out| Ok((out, file.try_clone()?)));
+        let (out, err) = match clones {
+            Ok(clones) => clones,
+            Err(error) => return failed(error),
+        };
+        command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .process_group(0);
+        // The main thread reaps the processes of others where it is the first of a PID namespace.
+        let spawned = {
+            let mut unreaped = UNREAPED.lock().unwrap_or_else(PoisonError::into_inner);
+            let spawned = command.spawn();
+            *unreaped = spawned
+                .as_ref()
+                .ok()
+                .and_then(|child| i32::try_from(child.id()).ok());
+            spawned
+        };
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) => return failed(error),
+        };
+        let until = Instant::now() + self.health.timeout.duration();
+        let ended: Result<ExitStatus, String> = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break Ok(status),
+                Err(error) => break Err(error.to_string()),
+                Ok(None) if Instant::now() < until && !self.is_over() => thread::sleep(LOOK),
+                Ok(None) => {
+                    let group = i32::try_from(child.id()).map(Pid::from_raw);
+                    let _ = group.map(|group| killpg(group, Signal::SIGKILL));
+                    let _ = child.wait();
+                    let seconds = self.health.timeout.duration().as_secs_f64();
+                    break Err(format!("took longer than {seconds} s"));
+                }
+            }
+        };
+        *UNREAPED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if self.is_over() {
+            return None;
+        }
+        let why = match ended {
+            Ok(status) if status.success() => return Some(Ok(())),
+            Ok(status) => match status.code() {
+                Some(code) => format!("exit status {code}"),
+                None => "killed by a signal".to_owned(),
+            },
+            Err(why) => why,
+        };
+        let said = last_words(&mut file).unwrap_or_default();
+        let said = said.trim();
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(": {said}")
+        };
+        Some(Err(format!("`{name}`: {why}{said}")))
+    }
+
+    /// Waits for the word of the service itself.
+    fn listen(&self, socket: &UnixDatagram) -> Option<Result<(), String>> {
+        let seconds = self.health.timeout.duration();
+        let until = Instant::now() + seconds;
+        let mut buffer = [0; 4096];
+        loop {
+            if self.is_over() {
+                return None;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let seconds = seconds.as_secs_f64();
+                let why =
+                    format!("it was not ready: it did not say so (sd_notify(3)) in {seconds} s");
+                return Some(Err(why));
+            }
+            // A socket without a deadline would wait for ever.
+            let _ = socket.set_read_timeout(Some(left.min(10 * LOOK)));
+            if let Ok(length) = socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                if text.lines().any(|line| line == READY) {
+                    return Some(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Ends the service, which was not ready in time.
+    fn refuse(&self, why: String) {
+        *self
+            .state
+            .verdict
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(why);
+        // The main thread takes it for a request to end the service.
+        let _ = kill(Pid::this(), Signal::SIGTERM);
+    }
+}
+
+/// Returns the end of a command's output.
+fn last_words(file: &mut File) -> io::Result<String> {
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_MAX)))?;
+    let mut bytes = Vec::new();
+    file.take(OUTPUT_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

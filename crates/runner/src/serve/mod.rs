@@ -1,0 +1,238 @@
+//! The main process of a service's unit: starts the service's program, sends its lines to the
+//! journal, finds out when it is ready, and tells how it ended.
+//!
+//! It tells all that by events, in a file that systemd opens for it, as a job's runner does. It
+//! holds a lock on that file as long as it lives: so the job's runner knows when it was killed.
+//! Knows nothing of the job but its name.
+
+mod health;
+mod ports;
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use nix::{sys::prctl::set_dumpable, unistd::geteuid};
+use nixactions_core::service::ServiceSpec;
+use rustix::fs::{FlockOperation, flock};
+
+use self::health::Health;
+use super::{
+    calls,
+    cgroup::Cgroup,
+    confine,
+    journal::{Journal, Priority},
+    keys,
+    port::{self, Port},
+    process::{Ended, Processes},
+    signals::Signals,
+    step::find,
+    stop::{Limits, Stop},
+};
+use crate::{
+    bounds::{SERVICE_LINE, SERVICE_LINES, cut_text},
+    error::describe,
+    event::EventKind,
+    paths::JobPaths,
+    reason::Reason,
+    store,
+};
+
+pub use ports::main as ports;
+
+/// The exit status of a service that was not asked to end.
+const EXIT_FAILURE: u8 = 1;
+/// The exit status where the service could not be started.
+const EXIT_NOT_STARTED: u8 = 74;
+
+/// The reason why a service cannot be run.
+#[derive(Debug, thiserror::Error)]
+enum ServiceError {
+    #[error("failed to protect the runner from the service")]
+    Hide(#[source] io::Error),
+    #[error("failed to catch signals")]
+    Signals(#[source] io::Error),
+    #[error("failed to isolate the service's processes")]
+    Confine(#[source] landlock::RulesetError),
+    #[error("failed to guard the limits of other processes")]
+    Guard(#[source] seccompiler::Error),
+    #[error("failed to find the runner's process id outside of the service")]
+    Pid(#[source] io::Error),
+    #[error("failed to lock the service's file of events")]
+    Lock(#[source] io::Error),
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    #[error("the service was started before; a service runs only once")]
+    StartedBefore,
+}
+
+/// Runs the service of this directory. Only systemd reads the returned exit status.
+pub fn main(directory: PathBuf) -> u8 {
+    match run(&JobPaths::at(directory)) {
+        Ok(status) => status,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "nixactions-runner: {}", describe(&error));
+            EXIT_NOT_STARTED
+        }
+    }
+}
+
+fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
+    set_dumpable(false).map_err(|error| ServiceError::Hide(error.into()))?;
+    let spec: ServiceSpec = store::read_document(&paths.spec())?;
+    let signals = Signals::new().map_err(ServiceError::Signals)?;
+    if spec.confine {
+        confine::confine().map_err(ServiceError::Confine)?;
+    }
+    let refused = calls::Refused {
+        limits: spec.guard_limits,
+        of_containers: false,
+        traces: false,
+    };
+    calls::guard(refused).map_err(ServiceError::Guard)?;
+    if spec.own_user {
+        keys::forget();
+    }
+    let pid = if spec.own_pids {
+        port::pid_outside().map_err(ServiceError::Pid)?
+    } else {
+        std::process::id()
+    };
+    // The port takes the file over, and the lock with it.
+    flock(io::stdout(), FlockOperation::NonBlockingLockExclusive)
+        .map_err(|error| ServiceError::Lock(error.into()))?;
+    let port = Port::take(&paths.events(), false)?;
+    let mut port = port.ok_or(ServiceError::StartedBefore)?;
+    port.note(EventKind::RunnerStarted {
+        job: spec.job.clone(),
+        pid,
+        uid: geteuid().as_raw(),
+    });
+    port.tell()?;
+    let fields = [
+        ("SYSLOG_IDENTIFIER", spec.service.as_str()),
+        ("NIXACTIONS_RUN", spec.run.as_str()),
+        ("NIXACTIONS_WORKFLOW", spec.workflow.as_str()),
+        ("NIXACTIONS_JOB", spec.job.as_str()),
+        ("NIXACTIONS_SERVICE", spec.service.as_str()),
+    ];
+    let journal = Journal::new(&fields).keeping(SERVICE_LINES);
+    // No file tells a service that its run was killed: its unit is stopped.
+    let kill_flag = paths.path().join("never");
+    let processes = Processes::new(signals, Cgroup::own(None), journal, kill_flag);
+    let service = Service {
+        port: Arc::new(Mutex::new(port)),
+        spec: &spec,
+        paths,
+        processes,
+    };
+    Ok(service.live())
+}
+
+/// A running service.
+struct Service<'a> {
+    spec: &'a ServiceSpec,
+    paths: &'a JobPaths,
+    processes: Processes,
+    port: Arc<Mutex<Port>>,
+}
+
+impl Service<'_> {
+    fn live(mut self) -> u8 {
+        let (reason, was_stopped) = self.serve();
+        self.processes.finish();
+        let mut lines = self.processes.journal.kept();
+        lines
+            .iter_mut()
+            .for_each(|line| _ = cut_text(line, SERVICE_LINE));
+        if !was_stopped {
+            self.processes
+                .journal
+                .note(&format!("service: {reason}"), Priority::Error);
+        }
+        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        port.note(EventKind::ServiceEnded {
+            job: self.spec.job.clone(),
+            service: self.spec.service.clone(),
+            reason,
+            lines,
+            was_stopped,
+        });
+        // On a full disk, the job's runner finds that this process has ended.
+        let _ = port.tell();
+        if was_stopped { 0 } else { EXIT_FAILURE }
+    }
+
+    /// Runs the service to its end. Returns how it ended, and whether it was asked to.
+    fn serve(&mut self) -> (String, bool) {
+        if let Err(why) = self.check_ports() {
+            return (why, false);
+        }
+        let mut command = match self.command() {
+            Ok(command) => command,
+            Err(error) => return (format!("its directories cannot be made: {error}"), false),
+        };
+        let health = Health::begin(self.spec, &mut command, Arc::clone(&self.port));
+        let health = match health {
+            Ok(health) => health,
+            Err(error) => return (format!("its health cannot be tried: {error}"), false),
+        };
+        let (ended, stop) = self.processes.run(&mut command, None, Limits::default());
+        if let Some(why) = health.end() {
+            return (why, false);
+        }
+        match (stop, ended) {
+            (Stop::Not, Ended::Exited(0)) => ("it ended with exit status 0".to_owned(), false),
+            (Stop::Not, ended) => (Reason::from(ended).to_string(), false),
+            _ => ("it was stopped".to_owned(), true),
+        }
+    }
+
+    /// Checks that no other program of the host has the service's ports.
+    fn check_ports(&self) -> Result<(), String> {
+        for port in self.spec.ports.iter().filter(|_| self.spec.shares_network) {
+            TcpListener::bind(("127.0.0.1", *port)).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    format!("port {port} is in use: another program of this host has it")
+                }
+                _ => format!("port {port} cannot be used: {error}"),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> io::Result<Command> {
+        let (home, workspace) = (self.paths.home(), self.paths.workspace());
+        fs::create_dir_all(&home)?;
+        fs::create_dir_all(&workspace)?;
+        let spec = self.spec;
+        let path = spec.env.get("PATH").unwrap_or(&spec.path);
+        let (program, arguments) = spec
+            .command
+            .split_first()
+            .ok_or_else(|| io::Error::other("it has no command"))?;
+        let mut command = Command::new(find(program, path));
+        command.args(arguments);
+        command.env_clear();
+        command.env("PATH", &spec.path).env("LANG", "C.UTF-8");
+        for name in ["USER", "LOGNAME"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("HOME", &home).envs(&spec.env);
+        command
+            .env("NIXACTIONS", "true")
+            .env("NIXACTIONS_RUN", spec.run.as_str())
+            .env("NIXACTIONS_JOB", spec.job.as_str())
+            .env("NIXACTIONS_SERVICE", &spec.service);
+        command.current_dir(spec.working_dir.as_deref().unwrap_or(Path::new(&workspace)));
+        command.stdin(std::process::Stdio::null());
+        Ok(command)
+    }
+}

@@ -1,0 +1,254 @@
+//! The services of a job, as its runner sees them: asks systemd for them, waits until all are
+//! ready, and notices the end of one.
+//!
+//! Each service tells of itself by a file of events, which no step can write to, and holds a lock
+//! on it as long as it lives.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    libc::O_NONBLOCK,
+};
+use nixactions_core::service::{FAILED, WatchedService};
+
+use super::{job::Job, journal::Priority, stop::Stop};
+use crate::{
+    event::EventKind,
+    reason::Reason,
+    record::{Annotation, AnnotationLevel, ServiceRecord},
+    store::EventTail,
+};
+
+/// The first wait between two looks at services that are not ready, and the longest.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOK_MAX: Duration = Duration::from_millis(200);
+/// The longest time in which systemd starts a service, once the ports are there.
+const START_MAX: Duration = Duration::from_secs(90);
+/// The reason of a service that has ended without a word.
+const KILLED: &str = "its processes were killed";
+
+/// A service, and what is known of it.
+pub(super) struct Watched {
+    of: WatchedService,
+    tail: EventTail,
+    has_begun: bool,
+    ready_at: Option<Timestamp>,
+    ended: Option<End>,
+    /// Whether its end was told.
+    is_told: bool,
+}
+
+/// How a service ended.
+#[derive(Debug, Clone)]
+struct End {
+    reason: String,
+    lines: Vec<String>,
+}
+
+impl Watched {
+    pub(super) fn new(of: &WatchedService) -> Self {
+        Self {
+            tail: EventTail::untrusted(of.events.clone()),
+            of: of.clone(),
+            has_begun: false,
+            ready_at: None,
+            ended: None,
+            is_told: false,
+        }
+    }
+
+    /// Takes in what the service has told since the last look.
+    fn look(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        // Looked at before its events: they are complete where it has ended.
+        let lives = self.lives();
+        // A file that cannot be read tells nothing.
+        for event in self.tail.read().unwrap_or_default().events {
+            match event.event {
+                EventKind::RunnerStarted { .. } => self.has_begun = true,
+                EventKind::ServiceReady { .. } => self.ready_at = Some(event.at),
+                EventKind::ServiceEnded { reason, lines, .. } => {
+                    self.ended = Some(End { reason, lines });
+                }
+                _ => {}
+            }
+        }
+        if self.has_begun && !lives && self.ended.is_none() {
+            self.ended = Some(End {
+                reason: KILLED.to_owned(),
+                lines: Vec::new(),
+            });
+        }
+        if let Some(reason) = self.not_started() {
+            let lines = Vec::new();
+            self.ended.get_or_insert(End { reason, lines });
+        }
+    }
+
+    /// Returns whether its runner holds the lock.
+    fn lives(&self) -> bool {
+        let Ok(file) = File::open(&self.of.events) else {
+            return false;
+        };
+        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+    }
+
+    /// Returns why systemd could not start it, as the supervisor tells.
+    fn not_started(&self) -> Option<String> {
+        let path = self.of.events.with_file_name(FAILED);
+        fs::read_to_string(path).ok()
+    }
+
+    fn record(&self) -> ServiceRecord {
+        ServiceRecord {
+            unit: self.of.unit.clone(),
+            ready_at: self.ready_at,
+            reason: self.ended.as_ref().map(|end| end.reason.clone()),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Starts the services and waits until all are ready. Returns whether the steps may begin.
+    pub(super) fn starts_services(&mut self) -> bool {
+        let Some(services) = &self.spec.services else {
+            return true;
+        };
+        // Another attempt has the services of the one before.
+        self.services.iter_mut().for_each(Watched::look);
+        let is_again = self.services.iter().any(|service| service.has_begun);
+        if !is_again {
+            let wish = OpenOptions::new()
+                .write(true)
+                .custom_flags(O_NONBLOCK)
+                .open(self.paths.wants_services())
+                .and_then(|mut wish| wish.write_all(b"\n"));
+            if let Err(error) = wish {
+                let service = services.each.first();
+                let service = service.map_or_else(String::new, |first| first.name.clone());
+                let why = format!("systemd could not be asked for it: {error}");
+                self.fail(&Reason::JobService { service, why });
+                return false;
+            }
+        }
+        // The job may wait for long.
+        self.tell();
+        let mut wait = LOOK;
+        let mut held_since = None;
+        loop {
+            self.services.iter_mut().for_each(Watched::look);
+            self.tell_of_services();
+            let ended = self.services.iter().find_map(|service| {
+                let end = service.ended.clone()?;
+                // One that has served an earlier attempt is not started again.
+                let has_served = is_again && service.ready_at.is_some();
+                (!has_served).then(|| (service.of.name.clone(), end))
+            });
+            if let Some((service, end)) = ended {
+                let why = why_not_ready(&end);
+                self.fail(&Reason::JobService { service, why });
+                return false;
+            }
+            let mut late = self.services.iter().filter(|one| one.ready_at.is_none());
+            let Some(late) = late.next() else {
+                return true;
+            };
+            if held_since.is_none() && fs::metadata(&services.held).is_ok_and(|held| held.len() > 0)
+            {
+                held_since = Some(Instant::now());
+            }
+            let is_overdue = held_since.is_some_and(|since: Instant| since.elapsed() > START_MAX);
+            if is_overdue && !late.has_begun {
+                let (service, why) = (late.of.name.clone(), "systemd did not start it".to_owned());
+                self.fail(&Reason::JobService { service, why });
+                return false;
+            }
+            let stop = self.processes.sleep(wait, &self.limits(None));
+            if stop != Stop::Not {
+                let _ = self.ended_by(stop, None);
+                return false;
+            }
+            wait = (wait * 2).min(LOOK_MAX);
+        }
+    }
+
+    /// Notices services that have ended while the steps ran.
+    pub(super) fn look_at_services(&mut self) {
+        if !self.services.is_empty() {
+            self.services.iter_mut().for_each(Watched::look);
+            self.tell_of_services();
+        }
+    }
+
+    /// Tells the run and the record what is new of the services.
+    fn tell_of_services(&mut self) {
+        let mut services = std::mem::take(&mut self.services);
+        for service in &mut services {
+            let name = service.of.name.clone();
+            let before = self.record.services.insert(name.clone(), service.record());
+            let was_ready = before.is_some_and(|before| before.ready_at.is_some());
+            let job = self.spec.job.clone();
+            if service.ready_at.is_some() && !was_ready {
+                let service = name.clone();
+                self.emit(EventKind::ServiceReady { job, service });
+                self.tell();
+            }
+            if let Some(end) = service.ended.clone().filter(|_| !service.is_told) {
+                service.is_told = true;
+                self.tell_of_end(&name, end, service.ready_at.is_some());
+            }
+        }
+        self.services = services;
+    }
+
+    fn tell_of_end(&mut self, name: &str, end: End, was_ready: bool) {
+        let End { reason, lines } = end;
+        // The reason of the job tells of the others.
+        if was_ready {
+            let text = format!("service `{name}` has ended: {reason}");
+            self.processes.journal.note(&text, Priority::Warning);
+            let step = self.record.steps.last();
+            let annotation = Annotation {
+                level: AnnotationLevel::Warning,
+                step: step.map_or_else(String::new, |step| step.name.clone()),
+                message: self.processes.journal.masker.text(&text).into_owned(),
+                title: None,
+                file: None,
+                line: None,
+                end_line: None,
+                column: None,
+                end_column: None,
+            };
+            self.emit(EventKind::Annotation {
+                job: self.spec.job.clone(),
+                annotation: annotation.clone(),
+            });
+            self.record.annotations.push(annotation);
+        }
+        self.emit(EventKind::ServiceEnded {
+            job: self.spec.job.clone(),
+            service: name.to_owned(),
+            reason,
+            lines,
+            was_stopped: false,
+        });
+        self.tell();
+    }
+}
+
+/// Returns why a service was not ready, with its last lines.
+fn why_not_ready(end: &End) -> String {
+    if end.lines.is_empty() {
+        return end.reason.clone();
+    }
+    format!("{}; its last lines: {}", end.reason, end.lines.join(" | "))
+}

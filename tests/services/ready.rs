@@ -1,0 +1,93 @@
+//! The start of services: by whom they are found, and what the steps wait for.
+
+use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, with};
+use serde_json::json;
+
+use super::{NONE, ask, has_hosts, job, no_service_is_left, plan, private, said, server};
+
+on_managers!(steps_reach_a_service_by_its_name_and_at_localhost);
+on_managers!(a_start_of_services_runs_no_need_again on system_252, system_257, system_262);
+on_managers!(two_jobs_with_the_same_port_do_not_meet on embedded, system_252, system_257, system_262);
+on_managers!(jobs_take_turns_at_a_port_of_the_host on embedded, system_252, system_262, user_262);
+
+fn steps_reach_a_service_by_its_name_and_at_localhost(manager: &Manager) {
+    has_hosts(manager);
+    let script = format!(
+        "{}; {}; grep -c db /etc/hosts; echo of=$(id -u)",
+        ask("db", 5433),
+        ask("127.0.0.1", 5433)
+    );
+    let services = json!({ "db": server(5433, "it is me") });
+    let plan = plan(json!({ "j": job(&script, services) }));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    let answers = finished.lines("j");
+    let answers = answers.iter().filter(|line| **line == "answer=it is me");
+    assert_eq!(answers.count(), 2, "{finished}");
+    assert_eq!(said(&finished, "j", "db"), ["listening"], "{finished}");
+    let record = &finished.job("j")["services"]["db"];
+    assert!(record["readyAt"].is_string(), "{finished}");
+    assert!(record["reason"].is_null(), "{finished}");
+    let unit = record["unit"].as_str().unwrap_or_default();
+    assert!(unit.ends_with("-j:db.service"), "{unit}");
+    no_service_is_left(manager);
+    finished.leaves_nothing(manager);
+}
+
+fn a_start_of_services_runs_no_need_again(manager: &Manager) {
+    let need = with(
+        bash("date +%N >>$HOME/times; wc -l <$HOME/times"),
+        json!({}),
+    );
+    let of = job("touch here; sleep 1", json!({ "db": server(5449, "x") }));
+    let plan = plan(json!({
+        "need": need, "j": with(of, json!({ "needs": ["need"] })),
+        "after": with(bash("true"), json!({ "needs": ["j"] })),
+    }));
+    let finished = manager.run(&plan, &NONE).exits(0);
+    for job in ["need", "j", "after"] {
+        assert_eq!(finished.verdict(job), "success/success", "{finished}");
+    }
+    let journal = manager
+        .journal(&["--unit", "nixactions-served-1-need.service"])
+        .ok();
+    assert!(!journal.contains("was started before"), "{journal}");
+    no_service_is_left(manager);
+}
+
+fn two_jobs_with_the_same_port_do_not_meet(manager: &Manager) {
+    has_hosts(manager);
+    let script = |own: &str| {
+        format!(
+            "touch here; {}; sleep 2; {}; [ \"$answer\" = {own} ]",
+            ask("db", 5434),
+            ask("db", 5434)
+        )
+    };
+    let of = |own: &str| private(job(&script(own), json!({ "db": server(5434, own) })));
+    let mut plan = plan(json!({ "a": of("a"), "b": of("b") }));
+    plan["maxParallel"] = json!(2);
+    let finished = manager.run(&plan, &NONE).exits(0);
+    for own in ["a", "b"] {
+        let answer = format!("answer={own}");
+        let lines = finished.lines(own);
+        assert_eq!(
+            lines.iter().filter(|line| **line == answer).count(),
+            2,
+            "{finished}"
+        );
+    }
+    no_service_is_left(manager);
+}
+
+fn jobs_take_turns_at_a_port_of_the_host(manager: &Manager) {
+    has_hosts(manager);
+    let script = |own: &str| format!("{}; sleep 1; [ \"$answer\" = {own} ]", ask("db", 5435));
+    let of = |own: &str| job(&script(own), json!({ "db": server(5435, own) }));
+    let mut plan = plan(json!({ "a": of("a"), "b": of("b"), "c": of("c") }));
+    plan["maxParallel"] = json!(3);
+    let finished = manager.run(&plan, &NONE).exits(0);
+    for own in ["a", "b", "c"] {
+        assert_eq!(finished.value(own, "answer"), own, "{finished}");
+    }
+    no_service_is_left(manager);
+}
