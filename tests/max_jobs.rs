@@ -4,7 +4,7 @@
 use std::{fs, thread, time::Duration};
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, Run, SOON, bash, on_managers, wait_for, with,
+    CommandExt as _, Finished, Kind, Manager, Run, SOON, Signal, bash, on_managers, wait_for, with,
 };
 use serde_json::{Map, Value, json};
 
@@ -14,6 +14,11 @@ on_managers!(a_wait_ends_at_once_with_a_cancellation on embedded, system_252, sy
 on_managers!(a_cancelled_run_cleans_up_without_waiting_for_others on embedded, system_252, system_262, user_262);
 on_managers!(a_cancelled_job_that_cleans_up_keeps_its_place_in_the_queue on embedded, system_252, system_257, system_262);
 on_managers!(a_killed_job_gives_its_place_back_and_its_retry_takes_one_again on embedded, system_252, system_262, user_262);
+on_managers!(the_wait_of_a_retry_does_not_count on embedded, system_252, system_262, user_262);
+on_managers!(a_larger_limit_applies_while_jobs_of_a_smaller_one_wait on embedded, system_252, system_262, user_262);
+on_managers!(a_job_that_cannot_watch_the_locks_looks_again_and_again on embedded, system_252, system_262);
+on_managers!(a_condition_cannot_hold_a_place_for_ever on embedded, system_252, system_262, user_262);
+on_managers!(the_supervisor_ends_a_job_that_outlives_its_timeout on embedded, system_252, system_257, system_262, user_262);
 on_managers!(a_wait_outlives_a_reexecuted_systemd_and_a_killed_supervisor on system_252, system_257, system_262);
 on_managers!(jobs_in_roots_and_containers_share_the_limit on system_252, system_257, system_262);
 on_managers!(a_bad_limit_is_refused_and_leaves_no_run on system_262);
@@ -132,16 +137,6 @@ fn a_job_that_waits_says_so_and_its_time_does_not_count(manager: &Manager) {
             (status == "0 of 2 jobs done; waiting for a place: j, retried").then_some(())
         });
     }
-    if manager.kind() == Kind::System {
-        for job in ["j", "retried"] {
-            let unit = format!("nixactions-{}-{job}.service", run.id());
-            let status = status(manager, &unit);
-            assert_eq!(
-                status,
-                "waiting for a place among the jobs that run at once"
-            );
-        }
-    }
     thread::sleep(Duration::from_secs(3));
     let_go(&holder, "j");
     holder.end().exits(0);
@@ -242,6 +237,99 @@ fn a_killed_job_gives_its_place_back_and_its_retry_takes_one_again(manager: &Man
     let_go(&holder, "j");
     holder.end().exits(0);
     next.end().exits(0);
+}
+
+fn the_wait_of_a_retry_does_not_count(manager: &Manager) {
+    limit(manager, "1");
+    let again = "[ $NIXACTIONS_ATTEMPT = 3 ] && echo again && exit
+        touch started-$NIXACTIONS_ATTEMPT; sleep 98771";
+    let retry = json!({ "maxAttempts": 3, "minTime": 0 });
+    let jobs = json!({ "j": with(bash(again), json!({ "timeout": 4, "retry": retry })) });
+    let killed = manager.start(&plan("killed", jobs), &NONE);
+    for attempt in ["1", "2"] {
+        killed.wait_for_file("j", &format!("started-{attempt}"));
+        let plan = plan(&format!("between{attempt}"), json!({ "j": holds() }));
+        let between = manager.start(&plan, &NONE);
+        between.wait_for_event("jobWaiting", Some("j"));
+        assert!(killed.kill_runner("j"), "`j` has no runner");
+        between.wait_for_file("j", "started");
+        thread::sleep(Duration::from_secs(3));
+        let_go(&between, "j");
+        between.end().exits(0);
+    }
+    let killed = killed.end().exits(0);
+    assert_eq!(killed.lines("j"), ["again"], "{killed}");
+}
+
+fn a_larger_limit_applies_while_jobs_of_a_smaller_one_wait(manager: &Manager) {
+    let holder = holder(manager);
+    let old = manager.start(&plan("old", json!({ "j": bash("echo ran") })), &NONE);
+    old.wait_for_event("jobWaiting", Some("j"));
+    limit(manager, "2");
+    let new = manager.start(&plan("new", json!({ "j": holds() })), &NONE);
+    new.wait_for_file("j", "started");
+    let next = manager.start(&plan("next", json!({ "j": bash("echo ran") })), &NONE);
+    next.wait_for_event("jobWaiting", Some("j"));
+    // The larger limit holds for all together.
+    assert!(!old.has_ended() && !next.has_ended());
+    let_go(&new, "j");
+    new.end().exits(0);
+    next.end().exits(0);
+    assert!(!old.has_ended());
+    let_go(&holder, "j");
+    holder.end().exits(0);
+    old.end().exits(0);
+}
+
+/// The kernel gives each user few instances of inotify, and others may hold them all.
+fn a_job_that_cannot_watch_the_locks_looks_again_and_again(manager: &Manager) {
+    let holder = holder(manager);
+    let filter = json!({ "properties": { "SystemCallFilter": "~inotify_init1" } });
+    let jobs = json!({ "j": with(bash("echo ran"), filter) });
+    let run = manager.start(&plan("blind", jobs), &NONE);
+    run.wait_for_event("jobWaiting", Some("j"));
+    thread::sleep(Duration::from_millis(500));
+    assert!(!run.has_ended());
+    let_go(&holder, "j");
+    holder.end().exits(0);
+    let run = run.end().exits(0);
+    assert_eq!(run.lines("j"), ["ran"], "{run}");
+}
+
+/// A step may stop its runner, which then ends nothing, and would hold a place for ever. A test
+/// cannot wait for as long as the supervisor does. So the event from which the job's time counts
+/// gets an earlier date, and the next supervisor counts from that.
+fn ends_a_job_that_outlives_its_timeout(manager: &Manager, event: &str, job: Value) {
+    limit(manager, "1");
+    let job = with(job, json!({ "timeout": 1000 }));
+    let run = manager.start(&plan("stopped", json!({ "j": job })), &NONE);
+    let began = run.wait_for_event(event, Some("j"));
+    assert!(run.signal_runner("j", Signal::SIGSTOP), "`j` has no runner");
+    let next = manager.start(&plan("next", json!({ "j": bash("echo ran") })), &NONE);
+    next.wait_for_event("jobWaiting", Some("j"));
+    let at = began["at"].as_str().expect("a time");
+    let path = run.dir().join("events.jsonl");
+    let events = fs::read_to_string(&path).expect("the run directory is ours");
+    let earlier = format!("2001{}", &at[4..]);
+    fs::write(&path, events.replace(at, &earlier)).expect("the run directory is ours");
+    assert!(run.kill_supervisor(), "it has a supervisor");
+    let run = run.end().exits(1);
+    assert_eq!(run.verdict("j"), "failure/failure", "{run}");
+    let reason = "timeout: the job took longer than 1000 s";
+    assert_eq!(run.reason("j"), reason, "{run}");
+    // Its place is free again.
+    next.end().exits(0);
+    run.leaves_nothing(manager);
+}
+
+fn the_supervisor_ends_a_job_that_outlives_its_timeout(manager: &Manager) {
+    ends_a_job_that_outlives_its_timeout(manager, "jobStarted", holds());
+}
+
+fn a_condition_cannot_hold_a_place_for_ever(manager: &Manager) {
+    let condition = json!({ "condition": "sleep 98771" });
+    let job = with(bash("echo never"), condition);
+    ends_a_job_that_outlives_its_timeout(manager, "jobPlaced", job);
 }
 
 fn a_wait_outlives_a_reexecuted_systemd_and_a_killed_supervisor(manager: &Manager) {

@@ -166,7 +166,9 @@ impl<W: Write> Renderer for Structured<W> {
             // The end of the job tells it.
             EventKind::ServiceEnded { .. } => Ok(()),
             // The line of the job has been shown.
-            EventKind::Annotation { .. } | EventKind::JobHeld { .. } => Ok(()),
+            EventKind::Annotation { .. }
+            | EventKind::JobPlaced { .. }
+            | EventKind::JobHeld { .. } => Ok(()),
             EventKind::JobFinished { job, record } => {
                 let details = none
                     .times(record.started_at, record.finished_at)

@@ -224,6 +224,7 @@ impl<W: Write> Renderer for Text<W> {
             }
             // The runner's line has been shown.
             EventKind::Annotation { .. }
+            | EventKind::JobPlaced { .. }
             | EventKind::JobHeld { .. }
             | EventKind::ServiceEnded { .. } => Ok(()),
             EventKind::JobFinished { job, record } => self.job_finished(job, record),

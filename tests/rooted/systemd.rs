@@ -34,10 +34,10 @@ fn a_job_in_a_root_sees_nothing_of_the_host(manager: &Manager) {
         "set +eo pipefail; leak() {{ echo LEAK $*; }}
         for path in {secret} {state} /run/systemd/private /run/dbus /run/userdb /run/user /run/systemd/notify.host /srv/work /srv/image; do
             [ ! -e $path ] || [ -z \"$(ls -A $path)\" ] || leak $path; done
-        find /run -type s ! -path /run/systemd/journal/socket ! -path /run/systemd/notify | while read -r socket; do leak $socket; done
-        ls -A /run /run/systemd | grep -vxE '/run:|/run/systemd:|systemd|nixactions|credentials|host|journal|notify|propagate|incoming|.os-release-stage|inaccessible|mount-rootfs|' | while read -r x; do leak in /run: $x; done
+        find /run -type s ! -path /run/systemd/journal/socket | while read -r socket; do leak $socket; done
+        ls -A /run /run/systemd | grep -vxE '/run:|/run/systemd:|systemd|nixactions|credentials|host|journal|propagate|incoming|.os-release-stage|inaccessible|mount-rootfs|' | while read -r x; do leak in /run: $x; done
         for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline | grep -E 'dbus|journald|supervise' && leak process $process; done
-        env | grep -E '^(INVOCATION_ID|NOTIFY_SOCKET|LISTEN_|JOURNAL_STREAM|container)' | grep -vE '^(INVOCATION_ID|JOURNAL_STREAM|NOTIFY_SOCKET)=' && leak environment
+        env | grep -E '^(INVOCATION_ID|NOTIFY_SOCKET|LISTEN_|JOURNAL_STREAM|container)' | grep -vE '^(INVOCATION_ID|JOURNAL_STREAM)=' && leak environment
         [ ! -b /dev/sda ] || leak /dev; ls -A /home | grep -v tester | while read -r home; do leak home $home; done
         mount -t tmpfs none /mnt 2>/dev/null && leak mount
         chroot / true 2>/dev/null && leak chroot

@@ -69,6 +69,12 @@ pub enum EventKind {
         /// The job.
         job: JobName,
     },
+    /// A job has its place, and its runner asks the condition or the providers of variables whether
+    /// and how it starts. From here on the job's time counts.
+    JobPlaced {
+        /// The job.
+        job: JobName,
+    },
     /// A job's runner started.
     JobStarted {
         /// The job.
@@ -241,6 +247,7 @@ impl Event {
     pub fn told_by(&self) -> Option<&JobName> {
         match &self.event {
             EventKind::JobWaiting { job }
+            | EventKind::JobPlaced { job }
             | EventKind::JobStarted { job }
             | EventKind::JobRetried { job, .. }
             | EventKind::JobHeld { job, .. }
@@ -288,6 +295,7 @@ impl Event {
             | EventKind::RunnerStarted { .. }
             | EventKind::RunnerEnded { .. }
             | EventKind::JobWaiting { .. }
+            | EventKind::JobPlaced { .. }
             | EventKind::JobStarted { .. }
             | EventKind::JobRetried { .. }
             | EventKind::JobHeld { .. }

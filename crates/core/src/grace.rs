@@ -10,10 +10,10 @@ pub const INTERRUPT_GRACE: Duration = Duration::from_millis(7500);
 pub const TERMINATE_GRACE: Duration = Duration::from_millis(2500);
 /// The time that `always()` and `cancelled()` work may take after a cancellation.
 pub const CLEANUP_GRACE: Duration = Duration::from_secs(300);
-/// The time that PID 1 adds to all these waits before it ends a hanging runner.
+/// The time that PID 1, or the supervisor, adds to all these waits before it ends a hanging runner.
 pub const RUNNER_SLACK: Duration = Duration::from_secs(30);
 
-/// Returns the time after which PID 1 ends a job with this timeout.
+/// Returns the time after which PID 1, or the supervisor, ends a job with this timeout.
 pub fn start_timeout(timeout: Duration) -> Duration {
     timeout + INTERRUPT_GRACE + TERMINATE_GRACE + CLEANUP_GRACE + RUNNER_SLACK
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, PipeWriter, Write as _},
+    io::{self, Write as _},
     path::PathBuf,
     time::Instant,
 };
@@ -121,9 +121,9 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     tie.iter()
         .try_for_each(Tie::listen)
         .map_err(RunnerError::Signals)?;
-    let (above, asks, past) = match tie {
-        Some(tie) => (Some(tie.above), Some(tie.asks), tie.past),
-        None => (None, None, None),
+    let (above, past) = match tie {
+        Some(tie) => (Some(tie.above), tie.past),
+        None => (None, None),
     };
     if spec.confine {
         confine::confine().map_err(RunnerError::Confine)?;
@@ -186,7 +186,6 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         paths,
         processes,
         port,
-        asks,
         past,
         slots,
         record: JobRecord {
@@ -226,10 +225,8 @@ pub(super) struct Job<'a> {
     pub(super) services: Vec<Watched>,
     /// The connection to the run.
     pub(super) port: Port,
-    /// The way to the process above the runner, where there is one.
-    pub(super) asks: Option<PipeWriter>,
     /// Where the runner follows one that was killed, how far that came.
-    past: Option<Past>,
+    pub(super) past: Option<Past>,
     /// The job takes some of these locks, if the manager does not count running jobs itself.
     pub(super) slots: Option<Slots>,
     /// The job's record so far. Its reason is [`Self::reason`] until the end.
@@ -262,6 +259,7 @@ impl Job<'_> {
         let Some(condition) = self.pass_gate() else {
             return;
         };
+        let asked = Instant::now();
         let (slots, waited) = match self.take_slots() {
             Ok(held) => held,
             Err(Some(error)) => {
@@ -277,14 +275,28 @@ impl Job<'_> {
         if waited && self.pass_gate().is_none() {
             return;
         }
+        let asks = condition.is_some()
+            || !self.spec.workflow_env_from.is_empty()
+            || !self.spec.job_env_from.is_empty();
+        if asks && self.slots.is_some() {
+            // What is asked may stop this runner.
+            self.emit(EventKind::JobPlaced {
+                job: self.spec.job.clone(),
+            });
+        }
         let now = Timestamp::now();
         let started_at = self
             .past
             .and_then(|past| past.started_at)
             .map_or(now, |at| at.min(now));
         self.record.started_at = Some(started_at);
-        // The time of an attempt whose runner was killed is the job's as well.
+        // The time of an attempt whose runner was killed is the job's as well, except the waits for
+        // a place.
+        let waits = self
+            .past
+            .map_or(asked.elapsed(), |past| past.waited + asked.elapsed());
         let spent = now.duration_since(started_at).unsigned_abs();
+        let spent = spent.saturating_sub(waits);
         self.deadline = self
             .spec
             .timeout

@@ -2,18 +2,17 @@
 //!
 //! When the main process of a unit ends, systemd starts or drops the jobs that come after. So no
 //! attempt could follow a runner that was killed. Here the main process is a small parent, and the
-//! runner is its child. The parent waits. It hands on the signals that ask a runner to end, and the
-//! runner's messages to systemd. When a signal has killed the runner, and nobody has asked the
-//! job to end, the parent ends all that is left of the attempt and forks the next runner, which
-//! makes the next attempt. When no attempt is left, the parent ends by the same signal, and systemd
-//! says so.
+//! runner is its child. The parent waits. It hands on the signals that ask a runner to end. When a signal has
+//! killed the runner, and nobody has asked the job to end, the parent ends all that is left of the
+//! attempt and forks the next runner, which makes the next attempt. When no attempt is left, the
+//! parent ends by the same signal, and systemd says so.
 //!
 //! The parent has read the job's spec, which the job's steps can read as well. It holds no secrets:
 //! the runner takes those after the fork. The parent does not enter the job's Landlock domain, so
 //! no step can signal it (from Linux 6.12 on). Like a runner, it cannot be traced.
 
 use std::{
-    io::{self, PipeReader, PipeWriter, Read, Write},
+    io,
     os::fd::AsFd,
     path::PathBuf,
     thread,
@@ -32,13 +31,13 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getppid},
 };
 
-use super::{cgroup::Cgroup, job::exit_status, slots};
+use super::{cgroup::Cgroup, job::exit_status};
 use crate::{
-    event::EventKind,
-    grace::start_timeout,
+    event::{Event, EventKind},
     paths::JobPaths,
     settings::{Retry, Setting},
     spec::{JobSpec, StepSpec},
+    status::retry_wait,
     store::{self, EventTail},
 };
 
@@ -62,8 +61,6 @@ pub(super) enum Side {
 pub(super) struct Tie {
     /// The parent's process id.
     pub(super) above: Pid,
-    /// Takes a byte for each message to systemd ([`Ask`]).
-    pub(super) asks: PipeWriter,
     /// Where the runner follows one that was killed, how far that came.
     pub(super) past: Option<Past>,
 }
@@ -78,31 +75,6 @@ impl Tie {
     }
 }
 
-/// A message of a runner to systemd, which listens only to the parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// The job needs more time.
-    Time,
-    /// The job waits for a place.
-    Waits,
-    /// The wait is over.
-    Begins,
-}
-
-impl Ask {
-    fn of(byte: u8) -> Option<Self> {
-        [Self::Time, Self::Waits, Self::Begins]
-            .into_iter()
-            .find(|ask| *ask as u8 == byte)
-    }
-}
-
-/// Has the parent tell systemd something.
-pub(super) fn ask(mut asks: &PipeWriter, what: Ask) {
-    // Without an answer the job may be ended too early, which PID 1 then says.
-    let _ = asks.write(&[what as u8]);
-}
-
 /// How far a job had come when its runner was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Past {
@@ -114,6 +86,8 @@ pub(super) struct Past {
     pub(super) attempt: u32,
     /// When the job started, if it had.
     pub(super) started_at: Option<Timestamp>,
+    /// How long its runners waited for a place since then.
+    pub(super) waited: Duration,
 }
 
 /// Returns the signals that the parent waits for, in place of being ended by them.
@@ -143,22 +117,17 @@ pub(super) fn stand_above(spec: &JobSpec, retry: &Retry, paths: &JobPaths) -> io
         paths,
         retry,
         steps: &spec.steps,
-        limit: spec
-            .timeout
-            .map(|timeout| start_timeout(timeout.duration())),
         kill_flag: spec.shared_directory.join("killed"),
         attempt: 1,
         is_stopping: false,
     };
     let mut past: Option<Past> = None;
     loop {
-        let (asks, asker) = io::pipe()?;
         let child = match (fork_runner(), past) {
             (Ok(ForkResult::Parent { child }), _) => child,
             (Ok(ForkResult::Child), past) => {
                 return Ok(Side::Runner(Tie {
                     above: getppid(),
-                    asks: asker,
                     past,
                 }));
             }
@@ -166,8 +135,7 @@ pub(super) fn stand_above(spec: &JobSpec, retry: &Retry, paths: &JobPaths) -> io
             // How the last runner ended is what there is to say.
             (Err(_), Some(past)) => return Ok(Side::Parent(end_by(past.signal))),
         };
-        drop(asker);
-        let signal = match parent.wait(child, asks) {
+        let signal = match parent.wait(child) {
             End::Exited(status) => return Ok(Side::Parent(status)),
             End::Killed(signal) => signal,
         };
@@ -211,10 +179,65 @@ struct Told {
     attempt: u32,
     /// When the job started.
     started_at: Option<Timestamp>,
+    /// How long the runners waited for a place since then.
+    waited: Duration,
+    /// When the wait began that goes on.
+    waits_since: Option<Timestamp>,
     /// The step that had begun and not ended.
     running: Option<usize>,
     /// Whether the job was held after its last attempt.
     is_held: bool,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            attempt: 1,
+            started_at: None,
+            waited: Duration::ZERO,
+            waits_since: None,
+            running: None,
+            is_held: false,
+        }
+    }
+}
+
+impl Told {
+    fn take(&mut self, event: Event, retry: &Retry) {
+        match event.event {
+            EventKind::JobStarted { .. } => {
+                self.end_wait(event.at, Duration::ZERO);
+                self.started_at.get_or_insert(event.at);
+            }
+            EventKind::JobWaiting { .. } => {
+                self.end_wait(event.at, Duration::ZERO);
+                self.waits_since = Some(event.at);
+            }
+            EventKind::JobRetried { attempt, .. } => {
+                // The runner had its place, and waited as the retry says.
+                self.end_wait(event.at, retry_wait(retry, attempt.saturating_sub(1)));
+                self.attempt = attempt;
+                self.running = None;
+            }
+            // The last one was killed while it waited.
+            EventKind::RunnerStarted { .. } => self.end_wait(event.at, Duration::ZERO),
+            EventKind::StepStarted { index, .. } => self.running = Some(index),
+            EventKind::StepFinished { .. } => self.running = None,
+            EventKind::JobHeld { .. } => self.is_held = true,
+            _ => {}
+        }
+    }
+
+    /// Counts the wait for a place that was over this long before `at`. Waits before the job's
+    /// start do not count.
+    fn end_wait(&mut self, at: Timestamp, before: Duration) {
+        if let Some(since) = self.waits_since.take()
+            && self.started_at.is_some()
+        {
+            let wait = Duration::try_from(at.duration_since(since)).unwrap_or_default();
+            self.waited += wait.saturating_sub(before);
+        }
+    }
 }
 
 struct Parent<'a> {
@@ -223,8 +246,6 @@ struct Parent<'a> {
     paths: &'a JobPaths,
     retry: &'a Retry,
     steps: &'a [StepSpec],
-    /// The time that PID 1 gives the start of the unit.
-    limit: Option<Duration>,
     /// The file whose presence means that the run was killed.
     kill_flag: PathBuf,
     /// The attempt that the runner is to make.
@@ -235,35 +256,16 @@ struct Parent<'a> {
 
 impl Parent<'_> {
     /// Waits for the end of the runner, and hands on what comes meanwhile.
-    fn wait(&mut self, runner: Pid, asks: PipeReader) -> End {
-        let mut asks = Some(asks);
+    fn wait(&mut self, runner: Pid) -> End {
         loop {
             self.hand_on(Some(runner));
             if let Some(end) = reap(runner) {
                 return end;
             }
-            let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            let readers = asks.iter().map(AsFd::as_fd);
-            fds.extend(readers.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             // An interrupted poll is followed by a look at everything all the same.
             let _ = poll(&mut fds, PollTimeout::NONE);
-            let is_asked = fds
-                .get(1)
-                .and_then(PollFd::revents)
-                .is_some_and(|events| !events.is_empty());
-            if is_asked {
-                asks = asks.and_then(|asks| self.hand_up(asks));
-            }
         }
-    }
-
-    /// Tells systemd what the runner asks for; gives up the pipe of a runner that has ended.
-    fn hand_up(&self, mut asks: PipeReader) -> Option<PipeReader> {
-        let mut bytes = [0; 64];
-        let read = asks.read(&mut bytes).ok().filter(|read| *read > 0)?;
-        let asked = bytes[..read].iter().copied().filter_map(Ask::of);
-        asked.for_each(|ask| slots::tell(ask, self.limit));
-        Some(asks)
     }
 
     /// Takes in the signals that have come, and hands on those that ask to end. A runner that is
@@ -305,37 +307,22 @@ impl Parent<'_> {
             is_out_of_memory,
             attempt,
             started_at: told.started_at,
+            waited: told.waited,
         })
     }
 
     /// Returns what the runners told of.
     fn told(&self) -> Told {
-        let mut told = Told {
-            attempt: 1,
-            started_at: None,
-            running: None,
-            is_held: false,
-        };
+        let mut told = Told::default();
         let mut tail = EventTail::untrusted(self.paths.events());
         loop {
             // An unreadable file counts as an empty one.
             let news = tail.read().unwrap_or_default();
             for event in news.events {
-                match event.event {
-                    EventKind::JobStarted { .. } => {
-                        told.started_at.get_or_insert(event.at);
-                    }
-                    EventKind::JobRetried { attempt, .. } => {
-                        told.attempt = attempt;
-                        told.running = None;
-                    }
-                    EventKind::StepStarted { index, .. } => told.running = Some(index),
-                    EventKind::StepFinished { .. } => told.running = None,
-                    EventKind::JobHeld { .. } => told.is_held = true,
-                    _ => {}
-                }
+                told.take(event, self.retry);
             }
             if !news.more {
+                told.end_wait(Timestamp::now(), Duration::ZERO);
                 return told;
             }
         }
@@ -376,5 +363,50 @@ fn reap(runner: Pid) -> Option<End> {
             // A signal without a name, or no such child.
             Err(_) => return Some(End::Exited(u8::MAX)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_waits_for_a_place_do_not_count_for_the_timeout() {
+        let job = || "j".parse().unwrap();
+        let waiting = || EventKind::JobWaiting { job: job() };
+        let retried = |attempt| EventKind::JobRetried {
+            job: job(),
+            attempt,
+        };
+        let runner = || EventKind::RunnerStarted {
+            job: job(),
+            pid: 1,
+            uid: 1,
+        };
+        let retry: Retry = serde_json::from_value(
+            serde_json::json!({ "maxAttempts": 5, "backoff": "constant", "minTime": 2 }),
+        )
+        .unwrap();
+        let mut told = Told::default();
+        let mut waited = Vec::new();
+        for (at, event) in [
+            (0, waiting()),
+            (10, EventKind::JobStarted { job: job() }),
+            (20, waiting()),
+            (27, retried(2)),
+            // A retry in the same runner.
+            (40, retried(3)),
+            (50, waiting()),
+            // This one was killed in the queue.
+            (53, runner()),
+            (53, waiting()),
+            (59, retried(4)),
+        ] {
+            let at = Timestamp::from_second(at).unwrap();
+            told.take(Event { at, event }, &retry);
+            waited.push(told.waited.as_secs());
+        }
+        assert_eq!(waited, [0, 0, 0, 5, 5, 5, 8, 8, 12]);
+        assert_eq!(told.started_at, Some(Timestamp::from_second(10).unwrap()));
     }
 }

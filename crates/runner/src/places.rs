@@ -7,7 +7,7 @@ use super::{
     job::Job,
     slots::{self, Slots},
 };
-use crate::{event::EventKind, grace::start_timeout, paths::SlotPaths, status::Gate};
+use crate::{event::EventKind, paths::SlotPaths, status::Gate};
 
 impl Job<'_> {
     /// Waits for a slot of the job's matrix and one of the run, if the manager does not count
@@ -17,21 +17,16 @@ impl Job<'_> {
         let Some(paths) = self.slots.as_ref().map(Slots::paths) else {
             return Ok((Vec::new(), false));
         };
-        let mut patience = slots::Patience::new(
-            self.spec
-                .timeout
-                .map(|timeout| start_timeout(timeout.duration())),
-            self.asks.take(),
-        );
+        let mut waited = false;
         loop {
-            let held = self.take_slots_in(&paths, &mut patience);
+            let held = self.take_slots_in(&paths, &mut waited);
             // Jobs that clean up after a cancellation are asked to end like all others. They wait
             // on: they end soon after they have begun.
             let waits_on = matches!(held, Err(None))
                 && (self.cancelled().is_some() || self.matrix_cancelled().is_some())
                 && matches!(self.gate(), Gate::Run | Gate::Ask(_));
             if !waits_on {
-                return Ok((held?, patience.end()));
+                return Ok((held?, waited));
             }
             self.processes.signals.forget_cancellation();
             // The supervisor waits for an answer.
@@ -49,7 +44,7 @@ impl Job<'_> {
     fn take_slots_in(
         &mut self,
         paths: &SlotPaths,
-        patience: &mut slots::Patience,
+        waited: &mut bool,
     ) -> Result<Vec<slots::Slot>, Option<io::Error>> {
         let of_run = self.spec.slots.map(|count| (paths.run(), count));
         // Other runs may hold these for longer than there is time to clean up.
@@ -67,25 +62,28 @@ impl Job<'_> {
         // the run. A job that waits for a slot of all runs keeps a slot of its run. That delays
         // none of the run's jobs, since each of them needs a slot of all runs, too. All jobs take
         // them in this order, so there is no deadlock.
+        let slots = of_matrix.into_iter().chain(of_run);
+        // Each event wakes up the supervisor, so a run's own jobs do not tell that they wait for
+        // each other. The time of a job whose runner was killed goes on, unless it says that it waits
+        // again.
+        let has_past = self.past.is_some();
+        let slots = slots.map(|slots| (slots, has_past));
+        let slots = slots.chain(of_all.map(|slots| (slots, true)));
+        let mut event = Some(EventKind::JobWaiting {
+            job: self.spec.job.clone(),
+        });
         let mut held = Vec::new();
-        for (slots, count) in of_matrix.into_iter().chain(of_run) {
-            let signals = &mut self.processes.signals;
-            let slot = slots::acquire(&slots, count, signals, patience, || {});
-            held.push(slot.map_err(Some)?.ok_or(None)?);
-        }
-        if let Some((slots, count)) = of_all {
+        for ((slots, count), tells) in slots {
             let (signals, port) = (&mut self.processes.signals, &mut self.port);
-            let mut event = Some(EventKind::JobWaiting {
-                job: self.spec.job.clone(),
-            });
             let waits = || {
-                if let Some(event) = event.take() {
+                *waited = true;
+                if let Some(event) = event.take_if(|_| tells) {
                     port.note(event);
                     // The next event tells of an error.
                     let _ = port.tell();
                 }
             };
-            let slot = slots::acquire(&slots, count, signals, patience, waits);
+            let slot = slots::acquire(&slots, count, signals, waits);
             held.push(slot.map_err(Some)?.ok_or(None)?);
         }
         Ok(held)

@@ -13,10 +13,9 @@
 
 use std::{
     fs::File,
-    io::{self, PipeWriter, Read},
+    io::{self, Read},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
-    time::{Duration, Instant},
 };
 
 use nix::{
@@ -28,19 +27,13 @@ use nix::{
 };
 
 use rustix::stdio::dup2_stdin;
-use sd_notify::NotifyState;
 
-use super::{
-    parent::{self, Ask},
-    signals::Signals,
-};
+use super::signals::Signals;
 use crate::{paths::SlotPaths, spec::SLOTS_FD};
 
 /// The longest sleep of a waiting job before it looks again, in milliseconds, in case it missed a
 /// notification.
 const LOOK_AGAIN: u16 = 2000;
-/// The status of the unit of a job that waits (`systemctl status`).
-const WAITS: &str = "waiting for a place among the jobs that run at once";
 
 /// The directory of the locks.
 #[derive(Debug)]
@@ -74,83 +67,6 @@ impl Slots {
     }
 }
 
-/// Keeps PID 1 from taking the wait for a slot for a start that hangs (sd_notify(3),
-/// `EXTEND_TIMEOUT_USEC=`), and tells PID 1 of the wait. The job's timeout begins when the job has
-/// its slot.
-#[derive(Debug)]
-pub struct Patience {
-    /// PID 1's time limit for a start; `None` if there is none.
-    limit: Option<Duration>,
-    /// The way to the process above, where there is one: PID 1 listens to that only.
-    above: Option<PipeWriter>,
-    told: Instant,
-    waited: bool,
-}
-
-impl Patience {
-    /// Returns the patience of PID 1 with a start that has just begun. `above` is the way to the
-    /// process above, where there is one.
-    pub fn new(limit: Option<Duration>, above: Option<PipeWriter>) -> Self {
-        Self {
-            limit,
-            above,
-            told: Instant::now(),
-            waited: false,
-        }
-    }
-
-    /// Asks for more time before the limit, while the job waits.
-    fn renew(&mut self) {
-        if !self.waited {
-            self.waited = true;
-            self.tell(Ask::Waits);
-        }
-        if self
-            .limit
-            .is_some_and(|limit| self.told.elapsed() > limit / 4)
-        {
-            self.ask();
-        }
-    }
-
-    /// Asks for the whole time again after a wait. Returns whether there was a wait.
-    pub fn end(mut self) -> bool {
-        if self.waited {
-            self.ask();
-            self.tell(Ask::Begins);
-        }
-        self.waited
-    }
-
-    fn ask(&mut self) {
-        if self.limit.is_some() {
-            self.tell(Ask::Time);
-            self.told = Instant::now();
-        }
-    }
-
-    fn tell(&self, what: Ask) {
-        match &self.above {
-            Some(above) => parent::ask(above, what),
-            None => tell(what, self.limit),
-        }
-    }
-}
-
-/// Tells PID 1 that the job waits or begins, or asks it for the whole time from now on.
-pub fn tell(what: Ask, limit: Option<Duration>) {
-    let state = match (what, limit) {
-        (Ask::Time, None) => return,
-        (Ask::Time, Some(limit)) => {
-            NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros()))
-        }
-        (Ask::Waits, _) => NotifyState::Status(WAITS),
-        (Ask::Begins, _) => NotifyState::Status(""),
-    };
-    // Without an answer PID 1 may end the job too early. It then reports a timeout.
-    let _ = sd_notify::notify(&[state]);
-}
-
 /// A slot, held until this is dropped.
 #[derive(Debug)]
 pub struct Slot(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
@@ -164,11 +80,10 @@ pub fn acquire(
     slots: &Path,
     count: u32,
     signals: &mut Signals,
-    patience: &mut Patience,
     mut waits: impl FnMut(),
 ) -> io::Result<Option<Slot>> {
     let queue = slots.join("queue");
-    let Some(_queue) = wait_in_queue(&queue, signals, patience, &mut waits)? else {
+    let Some(_queue) = wait_in_queue(&queue, signals, &mut waits)? else {
         return Ok(None);
     };
     // Each slot's file is opened only once: closing it would look like the end of its holder to the
@@ -181,14 +96,7 @@ pub fn acquire(
         }
     }
     waits();
-    patience.renew();
-    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-    for number in 0..count {
-        watch.add_watch(
-            &slots.join(number.to_string()),
-            AddWatchFlags::IN_CLOSE_NOWRITE,
-        )?;
-    }
+    let watch = watch(slots, count);
     loop {
         let mut busy = Vec::with_capacity(files.len());
         for file in files {
@@ -198,12 +106,26 @@ pub fn acquire(
             }
         }
         files = busy;
-        if sleep(watch.as_fd(), signals, patience)? {
+        if sleep(watch.as_ref().map(AsFd::as_fd), signals)? {
             return Ok(None);
         }
         // Drops the notifications, since the next round checks every slot.
-        let _ = watch.read_events();
+        let _ = watch.as_ref().map(Inotify::read_events);
     }
+}
+
+/// Returns a watch of the slots' files, or none if the kernel refuses it: it gives each user 128
+/// by default (`fs.inotify.max_user_instances`, inotify(7)). Without it, the job looks again every
+/// [`LOOK_AGAIN`].
+fn watch(slots: &Path, count: u32) -> Option<Inotify> {
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+    for number in 0..count {
+        let file = slots.join(number.to_string());
+        watch
+            .add_watch(&file, AddWatchFlags::IN_CLOSE_NOWRITE)
+            .ok()?;
+    }
+    Some(watch)
 }
 
 /// Takes a slot's lock, or returns the file if another job holds the lock.
@@ -221,7 +143,6 @@ fn try_lock(file: File) -> io::Result<Result<Slot, File>> {
 fn wait_in_queue(
     path: &Path,
     signals: &mut Signals,
-    patience: &mut Patience,
     waits: &mut impl FnMut(),
 ) -> io::Result<Option<Flock<File>>> {
     let file = match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
@@ -240,7 +161,7 @@ fn wait_in_queue(
         })?;
     loop {
         // After a cancellation the process ends soon, and the thread with it.
-        if sleep(told.as_fd(), signals, patience)? {
+        if sleep(Some(told.as_fd()), signals)? {
             return Ok(None);
         }
         let mut fds = [PollFd::new(told.as_fd(), PollFlags::POLLIN)];
@@ -256,15 +177,12 @@ fn wait_in_queue(
 
 /// Sleeps until there is something to read, a signal comes, or it is time to look again. Returns
 /// whether the job was cancelled.
-fn sleep(fd: BorrowedFd<'_>, signals: &mut Signals, patience: &mut Patience) -> io::Result<bool> {
+fn sleep(fd: Option<BorrowedFd<'_>>, signals: &mut Signals) -> io::Result<bool> {
     if signals.cancelled() {
         return Ok(true);
     }
-    patience.renew();
-    let mut fds = [
-        PollFd::new(fd, PollFlags::POLLIN),
-        PollFd::new(signals.fd(), PollFlags::POLLIN),
-    ];
+    let fds = [Some(signals.fd()), fd].into_iter().flatten();
+    let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     match poll(&mut fds, PollTimeout::from(LOOK_AGAIN)) {
         Ok(_) | Err(Errno::EINTR) => Ok(signals.cancelled()),
         Err(error) => Err(error.into()),

@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! <state>/max-concurrent-jobs     the limit, a number
-//! <state>/slots/0 1 … queue       the locks
+//! <state>/slots/0 1 … queue-4     the locks, and a queue for each limit that there was
 //! <run>/slots/shared/0 1 … queue  links of these, so that the runners find all locks in one place
 //! ```
 //!
 //! Another limit applies to the runs that start from then on. Until the runs before them have
-//! ended, the larger limit holds for all together: both take the locks from the lowest on.
+//! ended, the larger limit holds for all together: both take the locks from the lowest on. The jobs
+//! of different limits queue apart, as the first of a queue takes none but the locks of its limit.
 
 use std::{
     fs::{self, File, Permissions},
@@ -28,6 +29,8 @@ use crate::paths::SlotPaths;
 pub(super) const JOBS_MAX: u32 = 512;
 /// The file that holds the limit.
 const LIMIT: &str = "max-concurrent-jobs";
+/// The lock in front of the others.
+const QUEUE: &str = "queue";
 
 impl StateDir {
     /// Returns the most jobs of all runs that may run at once, if there is a limit.
@@ -64,7 +67,11 @@ pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
     for path in missing.into_iter().rev() {
         make_dir(path, 0o755)?;
     }
-    for path in names(count).map(|name| directory.join(name)) {
+    create(directory, names(count))
+}
+
+fn create(directory: &Path, names: impl Iterator<Item = String>) -> Result<(), StoreError> {
+    for path in names.map(|name| directory.join(name)) {
         let make = || match File::create_new(&path) {
             Ok(file) => file.set_permissions(Permissions::from_mode(0o644)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -82,12 +89,19 @@ pub fn create_slots(directory: &Path, count: u32) -> Result<(), StoreError> {
 pub fn link_slots(state: &Path, slots: &SlotPaths, count: u32) -> Result<(), StoreError> {
     let shared = state.join("slots");
     make_dir(&shared, 0o700)?;
-    create_slots(&shared, count)?;
+    let of_limit = |name: String| {
+        if name == QUEUE {
+            format!("{QUEUE}-{count}")
+        } else {
+            name
+        }
+    };
+    create(&shared, names(count).map(of_limit))?;
     make_dir(slots.path(), 0o755)?;
     make_dir(&slots.shared(), 0o755)?;
     for name in names(count) {
         let link = slots.shared().join(&name);
-        match fs::hard_link(shared.join(&name), &link) {
+        match fs::hard_link(shared.join(of_limit(name)), &link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(StoreError::io("link", &link, error));
             }
@@ -100,7 +114,7 @@ pub fn link_slots(state: &Path, slots: &SlotPaths, count: u32) -> Result<(), Sto
 /// Returns the names of this many locks, and that of the queue in front of them.
 fn names(count: u32) -> impl Iterator<Item = String> {
     let numbers = (0..count).map(|number| number.to_string());
-    numbers.chain(["queue".to_owned()])
+    numbers.chain([QUEUE.to_owned()])
 }
 
 #[cfg(test)]
@@ -128,7 +142,7 @@ mod tests {
     fn runs_share_their_locks_and_every_user_may_open_them() {
         use std::os::unix::fs::MetadataExt;
         let state = tempfile::tempdir().unwrap();
-        let runs = ["a", "b"].map(|run| SlotPaths::at(state.path().join(run)));
+        let runs = ["a", "b", "c"].map(|run| SlotPaths::at(state.path().join(run)));
         link_slots(state.path(), &runs[0], 2).unwrap();
         link_slots(state.path(), &runs[1], 3).unwrap();
         // A supervisor may do so again after a client.
@@ -138,9 +152,12 @@ mod tests {
             assert_eq!(meta.mode() & 0o777, 0o644);
             meta.ino()
         };
-        for name in ["0", "1", "queue"] {
+        for name in ["0", "1"] {
             assert_eq!(inode(&runs[0], name), inode(&runs[1], name));
         }
+        assert_ne!(inode(&runs[0], "queue"), inode(&runs[1], "queue"));
+        link_slots(state.path(), &runs[2], 3).unwrap();
+        assert_eq!(inode(&runs[1], "queue"), inode(&runs[2], "queue"));
         assert!(!runs[0].shared().join("2").exists());
         assert!(runs[1].shared().join("2").exists());
     }

@@ -227,6 +227,7 @@ impl Progress {
                     self.kept_waiting.insert(job.clone());
                 }
             }
+            EventKind::JobPlaced { job } => _ = self.kept_waiting.remove(job),
             EventKind::JobStarted { job } if !self.finished.contains(job) => {
                 self.kept_waiting.remove(job);
                 self.running.entry(job.clone()).or_insert(Running {

@@ -100,6 +100,8 @@ pub struct Ended<'a> {
     pub cancel: Cancellation,
     /// Why the job's matrix group is being cancelled.
     pub matrix: Option<Reason>,
+    /// Why the supervisor killed the job, if its time was over.
+    pub overdue: Option<Reason>,
 }
 
 /// All that is known of a job that is over.
@@ -340,12 +342,16 @@ fn without_claim(
                 .filter(|claim| claim.code == Some(ReasonCode::StepFailed))
                 .and_then(|claim| claim.text);
             let service = ended.service.as_ref();
-            let reason = service.map_or(Reason::NoResult, |service| Reason::Service {
-                result: service.result.clone(),
-                main: service.main.clone(),
-                own: own.map(str::to_owned),
-            });
-            (if_not_done, reason)
+            let is_killed = service.is_some_and(|service| service.result == ServiceResult::Signal);
+            let overdue = ended.overdue.clone().filter(|_| is_killed);
+            let of_service = || {
+                service.map_or(Reason::NoResult, |service| Reason::Service {
+                    result: service.result.clone(),
+                    main: service.main.clone(),
+                    own: own.map(str::to_owned),
+                })
+            };
+            (if_not_done, overdue.unwrap_or_else(of_service))
         }
     };
     let of_matrix = ended

@@ -17,6 +17,7 @@ fn ended<'a>(start: StartEnd) -> Ended<'a> {
         setup: None,
         cancel: Cancellation::No,
         matrix: None,
+        overdue: None,
     }
 }
 
@@ -103,6 +104,24 @@ fn a_report_stands_unless_systemd_says_otherwise() {
                 ..ended(StartEnd::Failed)
             },
             (Failure, Some(ReasonCode::Signal), false, false),
+        ),
+        (
+            "its time was over, and the supervisor killed it",
+            Ended {
+                service: killed(),
+                overdue: Some(Reason::JobTimeout { seconds: 1.0 }),
+                ..ended(StartEnd::Failed)
+            },
+            (Failure, Some(ReasonCode::Timeout), false, false),
+        ),
+        (
+            "it ran out of memory before the supervisor could kill it",
+            Ended {
+                service: oom.clone(),
+                overdue: Some(Reason::JobTimeout { seconds: 1.0 }),
+                ..ended(StartEnd::Failed)
+            },
+            (Failure, Some(ReasonCode::OomKill), false, false),
         ),
         (
             "a forged success, and the signal of the failure was missed",

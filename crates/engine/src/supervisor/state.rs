@@ -37,6 +37,11 @@ pub struct Submitted {
     pub user: Option<String>,
     /// Its runner was asked to end, and must have reported something by then.
     pub answer_by: Option<Instant>,
+    /// The supervisor ends it at this time. Where PID 1 does so, and while it waits for a place,
+    /// there is none.
+    pub end_by: Option<Instant>,
+    /// That time is over.
+    pub is_overdue: bool,
 }
 
 /// How far a submitted job came.
@@ -65,8 +70,13 @@ pub enum Change {
     },
     /// Its runner reported that it waits for a place.
     Wait,
-    /// Its runner reported that the steps begin.
-    Start,
+    /// Its runner reported that the steps begin. The supervisor ends it at this time, if any.
+    Start(Option<Instant>),
+    /// Its runner reported that it has a place before its start, or that the steps begin anew. The
+    /// supervisor ends it at this time, if any, unless its time counts already.
+    Place(Option<Instant>),
+    /// The supervisor ended it, because it took too long.
+    Expire,
     /// Its runner reported something.
     Report,
     /// systemd will not start it any more.
@@ -86,13 +96,30 @@ fn next(state: &State, change: Change) -> Option<State> {
             phase: Phase::Queued,
             user,
             answer_by: None,
+            end_by: None,
+            is_overdue: false,
         },
         (State::Waiting | State::Submitted(_), Change::Finish(conclusion)) => {
             return Some(State::Finished(conclusion));
         }
-        (State::Submitted(job), Change::Start) => Submitted {
+        (State::Submitted(job), Change::Start(end_by)) => Submitted {
             phase: Phase::Running,
             answer_by: None,
+            end_by: job.end_by.or(end_by),
+            ..job.clone()
+        },
+        (State::Submitted(job), Change::Place(end_by)) => Submitted {
+            phase: match job.phase {
+                Phase::Waiting => Phase::Queued,
+                phase => phase,
+            },
+            answer_by: None,
+            end_by: job.end_by.or(end_by),
+            ..job.clone()
+        },
+        (State::Submitted(job), Change::Expire) => Submitted {
+            end_by: None,
+            is_overdue: true,
             ..job.clone()
         },
         (State::Submitted(job), Change::Wait) if job.phase != Phase::Running => Submitted {
@@ -100,12 +127,16 @@ fn next(state: &State, change: Change) -> Option<State> {
             answer_by: None,
             ..job.clone()
         },
-        (State::Submitted(job), Change::Report | Change::Wait) if job.answer_by.is_some() => {
-            Submitted {
-                answer_by: None,
-                ..job.clone()
-            }
-        }
+        // Its runner was killed. The next one waits for a place again.
+        (State::Submitted(job), Change::Wait) => Submitted {
+            answer_by: None,
+            end_by: None,
+            ..job.clone()
+        },
+        (State::Submitted(job), Change::Report) if job.answer_by.is_some() => Submitted {
+            answer_by: None,
+            ..job.clone()
+        },
         (State::Submitted(job), Change::CallOff) if job.phase == Phase::Queued => Submitted {
             phase: Phase::CalledOff,
             ..job.clone()
@@ -290,6 +321,17 @@ impl Jobs {
             .filter_map(|(ix, job)| Some((ix, job.answer_by?)))
     }
 
+    /// Returns the jobs that the supervisor ends, each with the time at which it does.
+    pub fn bounded(&self) -> impl Iterator<Item = (JobIx, Instant)> + '_ {
+        self.submitted()
+            .filter_map(|(ix, job)| Some((ix, job.end_by?)))
+    }
+
+    /// Returns whether the supervisor ended a job, because it took too long.
+    pub fn is_overdue(&self, ix: JobIx) -> bool {
+        matches!(self.state(ix), State::Submitted(job) if job.is_overdue)
+    }
+
     /// Returns whether all needs of a job are over.
     pub fn is_ready(&self, graph: &Graph, ix: JobIx) -> bool {
         graph.needs(ix).iter().all(|need| self.is_finished(*need))
@@ -350,7 +392,57 @@ mod tests {
             phase,
             user: Some("u".into()),
             answer_by,
+            end_by: None,
+            is_overdue: false,
         })
+    }
+
+    fn bounded(phase: Phase, end_by: Option<Instant>, is_overdue: bool) -> State {
+        State::Submitted(Submitted {
+            wave: 3,
+            phase,
+            user: Some("u".into()),
+            answer_by: None,
+            end_by,
+            is_overdue,
+        })
+    }
+
+    #[test]
+    fn a_job_is_bounded_while_it_does_not_wait() {
+        use Phase::{Queued, Running, Waiting};
+        let at = Instant::now();
+        let later = at + std::time::Duration::from_secs(1);
+        let waits = || bounded(Waiting, None, false);
+        let runs = || bounded(Running, Some(at), false);
+        // Its runner was killed, and the next one waits.
+        let waits_again = || bounded(Running, None, false);
+        let over = || bounded(Running, None, true);
+        let table = [
+            (bounded(Queued, None, false), Change::Wait, waits()),
+            (waits(), Change::Start(Some(at)), runs()),
+            (
+                waits(),
+                Change::Place(Some(at)),
+                bounded(Queued, Some(at), false),
+            ),
+            (
+                bounded(Queued, Some(at), false),
+                Change::Start(Some(later)),
+                runs(),
+            ),
+            (runs(), Change::Start(Some(later)), runs()),
+            (runs(), Change::Place(Some(later)), runs()),
+            (runs(), Change::Wait, waits_again()),
+            (waits_again(), Change::Place(Some(at)), runs()),
+            (runs(), Change::Expire, over()),
+        ];
+        for (state, change, expected) in table {
+            let found = next(&state, change.clone());
+            assert_eq!(found, Some(expected), "{state:?} {change:?}");
+        }
+        assert_eq!(next(&State::Waiting, Change::Expire), None);
+        assert_eq!(next(&State::Finished(Failure), Change::Expire), None);
     }
 
     #[test]
@@ -369,12 +461,12 @@ mod tests {
         let table: Vec<(State, Change, Option<State>)> = vec![
             (State::Waiting, submit(), Some(queued())),
             (State::Waiting, Change::Finish(Failure), Some(over())),
-            (State::Waiting, Change::Start, None),
+            (State::Waiting, Change::Start(None), None),
             (State::Waiting, Change::Report, None),
             (State::Waiting, Change::CallOff, None),
             (State::Waiting, Change::Ask(at), None),
             (queued(), submit(), None),
-            (queued(), Change::Start, Some(running())),
+            (queued(), Change::Start(None), Some(running())),
             (queued(), Change::Report, None),
             (queued(), Change::CallOff, Some(called_off())),
             (
@@ -384,20 +476,20 @@ mod tests {
             ),
             (queued(), Change::Finish(Failure), Some(over())),
             (running(), submit(), None),
-            (running(), Change::Start, Some(running())),
+            (running(), Change::Start(None), Some(running())),
             (running(), Change::CallOff, None),
             (running(), Change::Ask(at), Some(asked())),
             (running(), Change::Finish(Failure), Some(over())),
             (asked(), Change::Ask(later), None),
             (asked(), Change::Report, Some(running())),
-            (asked(), Change::Start, Some(running())),
+            (asked(), Change::Start(None), Some(running())),
             (asked(), Change::Finish(Failure), Some(over())),
             // The file of its events shows that it has begun, so systemd did start it.
-            (called_off(), Change::Start, Some(running())),
+            (called_off(), Change::Start(None), Some(running())),
             (called_off(), Change::CallOff, None),
             (called_off(), Change::Finish(Failure), Some(over())),
             (over(), submit(), None),
-            (over(), Change::Start, None),
+            (over(), Change::Start(None), None),
             (over(), Change::Report, None),
             (over(), Change::CallOff, None),
             (over(), Change::Ask(at), None),
@@ -426,7 +518,7 @@ mod tests {
             assert_eq!(jobs.apply(ix, Change::Submit { wave: 0, user }), None);
         }
         assert_eq!((jobs.next_wave(), jobs.waiting()), (1, 1));
-        jobs.apply(b, Change::Start);
+        jobs.apply(b, Change::Start(None));
         assert_eq!(jobs.running().collect::<Vec<_>>(), [b]);
         let left = |wave, user: Option<&str>| {
             Some(Left {

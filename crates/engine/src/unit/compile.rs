@@ -425,13 +425,11 @@ fn job_unit(
         may_require && in_wave[need.index()] && !context.job(*need).1.continue_on_error
     };
     let mut requires = unit_names(&mut context.graph.needs(ix).iter().copied().filter(decides));
-    // A job waits for its slots while it starts, and asks systemd for more time. Under a user's
-    // manager and in a container it cannot ask.
+    // A job waits for its slots while it starts. The supervisor bounds it, once it has them.
     let takes_slots = matrix::waits_for_slots(context, job);
-    let is_unreachable = takes_slots && parts.hides_notify;
     let timeout = context
         .job_timeout(job)
-        .filter(|_| !is_unreachable)
+        .filter(|_| !takes_slots)
         .map(start_timeout);
     let mut properties = service(
         format!("NixActions run {}: job {name}", run.run),
@@ -455,14 +453,11 @@ fn job_unit(
         // process of the job can open a lock in it.
         let slots = paths.slots().path().display().to_string();
         let has_input = context.placement(job).has_own_pids(context);
-        properties.extend([
-            ("NotifyAccess", Value::Str("main".into())),
-            if has_input {
-                ("OpenFile", Value::OpenDirectory(slots))
-            } else {
-                ("StandardInputFile", Value::Str(slots))
-            },
-        ]);
+        properties.push(if has_input {
+            ("OpenFile", Value::OpenDirectory(slots))
+        } else {
+            ("StandardInputFile", Value::Str(slots))
+        });
     }
     requires.extend(services::socket_of(context, ix));
     properties.extend(services::of_job(context, ix));

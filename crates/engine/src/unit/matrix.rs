@@ -5,9 +5,9 @@
 //! 1 counts a job in both. An active slice counts as one unit in its parent (measured on 262). So
 //! the run's bound is raised by the number of groups, and no job may start before these slices.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Context, UnitName, services};
+use super::{Context, UnitName, services, start_timeout};
 use crate::{
     graph::JobIx,
     plan::{Env, Job, Matrix, Plan},
@@ -51,6 +51,15 @@ pub(super) fn waits_for_slots(context: &Context<'_>, job: &Job) -> bool {
     let counted = context.bound().or(of_matrix);
     let counted = counted.filter(|_| !context.features.concurrency);
     counted.or(context.run.max_jobs).is_some()
+}
+
+/// Returns the time from the start of a job, or of a further attempt after its runner was killed,
+/// after which the supervisor ends the job. Where its runner takes locks, PID 1 cannot: it would
+/// count the wait. It can be asked for more time (sd_notify(3), `EXTEND_TIMEOUT_USEC=`), but
+/// forgets that with each `daemon-reload` (measured on 252 and 262).
+pub fn supervised_timeout(context: &Context<'_>, job: &Job) -> Option<Duration> {
+    let timeout = context.job_timeout(job).map(start_timeout);
+    timeout.filter(|_| waits_for_slots(context, job))
 }
 
 /// Returns the slices of the groups with a bound, by group, each with its bound.

@@ -2,10 +2,9 @@
 //! systems before that, and its isolation. The rest of the compiler does not ask for the place.
 
 use super::{
-    Context, JOIN_COMMAND, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RunPaths,
-    UnitName, Value,
+    Context, JOIN_COMMAND, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, Placement, RunPaths, UnitName, Value,
     compile::{has_disk, readable, view},
-    matrix, nspawn, sandbox, shared,
+    nspawn, sandbox, shared,
 };
 use crate::graph::JobIx;
 
@@ -19,8 +18,6 @@ pub(super) struct Parts {
     pub command: Vec<String>,
     /// The command that runs before it, with full privileges.
     pub mounts: Option<Vec<String>>,
-    /// Whether the notify socket is hidden from the job's runner.
-    pub hides_notify: bool,
     /// The properties of the place, then those of the plan.
     pub properties: Vec<(&'static str, Value)>,
 }
@@ -38,7 +35,6 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
     let tree = shared
         .map_or_else(|| root.clone(), |name| shared::shared_root(context, name))
         .tree();
-    let is_of_user = run.manager == ManagerKind::User;
     let runner = || {
         vec![
             view.runner.display().to_string(),
@@ -51,34 +47,34 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
         let program = view.program.display().to_string();
         vec![program, command.to_owned(), directory.display().to_string()]
     };
-    let (command, mounts, hides_notify) = match &place {
+    let (command, mounts) = match &place {
         Placement::Host(_) | Placement::Hooks(_) => {
             let mounts = place
                 .mounts_source(run)
                 .then(|| mounting(MOUNT_COMMAND, own.path()));
-            (runner(), mounts, is_of_user)
+            (runner(), mounts)
         }
         // The unit of the container mounts the root file system.
         Placement::Root(_) if place.is_shared() => {
             let mounts = place
                 .mounts_source(run)
                 .then(|| mounting(MOUNT_COMMAND, own.path()));
-            (runner(), mounts, is_of_user)
+            (runner(), mounts)
         }
         Placement::Nspawn(_) if place.is_shared() => {
             let program = run.program.display().to_string();
             let root = root.path().display().to_string();
             let command = vec![program, JOIN_COMMAND.to_owned(), root];
-            (command, None, matrix::waits_for_slots(context, job))
+            (command, None)
         }
         Placement::Root(_) => {
             let mounts = mounting(MOUNT_ROOT_COMMAND, root.path());
-            (runner(), Some(mounts), is_of_user)
+            (runner(), Some(mounts))
         }
         // The command that runs the container mounts for it.
         Placement::Nspawn(_) => {
             let command = nspawn::command(run, root.path(), user);
-            (command, None, matrix::waits_for_slots(context, job))
+            (command, None)
         }
     };
     let needs = || sandbox::Needs {
@@ -88,7 +84,6 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
         own_pids: place.has_own_pids(context),
         own_cgroups: context.features.version >= OWN_CGROUPS,
         artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
-        notify: matrix::waits_for_slots(context, job),
         is_disk: has_disk(context, ix),
         uses_nix: place.uses_nix(),
     };
@@ -129,7 +124,6 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
     Parts {
         command,
         mounts,
-        hides_notify,
         properties,
     }
 }

@@ -85,9 +85,6 @@ const NIX_DAEMON: &str = "/nix/var/nix/daemon-socket";
 /// /run.
 pub(super) const LOG: &str = "/run/systemd/journal/socket";
 
-/// The socket for notifications to systemd (sd_notify(3)).
-const NOTIFY: &str = "/run/systemd/notify";
-
 /// The paths of the run's files and programs, as a job sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
@@ -151,8 +148,6 @@ pub(super) struct Needs<'a> {
     pub user: Option<&'a str>,
     /// Whether the unit runs the program `nixactions` before its runner.
     pub program: bool,
-    /// Whether the runner notifies systemd.
-    pub notify: bool,
     /// The root file system of the job's own, and the path of its mount point.
     pub root: Option<(&'a Root<'a>, PathBuf)>,
     /// Whether the job has a PID namespace of its own.
@@ -279,10 +274,8 @@ pub(super) fn properties(
             .program
             .then(|| Bind::new(&run.program, &view.program)),
     );
-    let notify = needs.notify.then_some(NOTIFY);
     let of_run = if is_on_host { &RUN[..] } else { &[LOG] };
-    let of_run = of_run.iter().copied().chain(notify);
-    readable.extend(of_run.map(Bind::where_there));
+    readable.extend(of_run.iter().copied().map(Bind::where_there));
     readable.extend(
         is_on_host
             .then(|| records(needs.user))

@@ -447,7 +447,6 @@ impl Of<'_> {
             uses_nix: false,
             user,
             program: mounts.is_some(),
-            notify: false,
             root: place.root().map(|settings| (settings, root.tree())),
             own_pids: self.has_own_pids(),
             own_cgroups: context.features.version >= OWN_CGROUPS,

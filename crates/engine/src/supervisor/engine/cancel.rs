@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 
 use super::{Engine, SuperviseError};
@@ -15,7 +16,7 @@ use crate::{
     reason::{Reason, next_run},
     store,
     supervisor::state::Change,
-    unit::{CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE, UnitName},
+    unit::{self, CLEANUP_GRACE, INTERRUPT_GRACE, TERMINATE_GRACE, UnitName},
 };
 
 /// The time that a cancelled job may take before it is killed.
@@ -199,6 +200,37 @@ impl Engine<'_> {
             self.jobs.apply(ix, Change::Report);
             let name = self.context.graph.name(ix);
             tracing::warn!(nixactions_job = %name, "the runner of job `{name}` does not react to the cancellation, killing the job");
+            let unit = UnitName::job(&self.context.run.run, name);
+            self.manager
+                .kill(unit.as_str(), false, Signal::SIGKILL as i32)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the supervisor is to end a job that began at this time, if PID 1 does not.
+    pub(super) fn end_by(&self, ix: JobIx, began: Timestamp) -> Option<Instant> {
+        let limit = unit::supervised_timeout(&self.context, self.context.job(ix).1)?;
+        let spent = Timestamp::now().duration_since(began);
+        // The clock may have been set back.
+        let spent = Duration::try_from(spent).unwrap_or_default();
+        Instant::now().checked_add(limit.saturating_sub(spent))
+    }
+
+    /// Returns the earliest time at which the supervisor is to end a job.
+    pub(super) fn next_overdue(&self) -> Option<Instant> {
+        self.jobs.bounded().map(|(_, end_by)| end_by).min()
+    }
+
+    /// Kills the jobs that took too long, in spite of their runners: a step may have stopped its
+    /// runner. PID 1 ends other jobs (`TimeoutStartUSec`).
+    pub(super) async fn kill_overdue(&mut self, now: Instant) -> Result<(), SuperviseError> {
+        let is_late = |(ix, end_by): (JobIx, Instant)| (now >= end_by).then_some(ix);
+        let late: Vec<JobIx> = self.jobs.bounded().filter_map(is_late).collect();
+        for ix in late {
+            self.jobs.apply(ix, Change::Expire);
+            let name = self.context.graph.name(ix);
+            tracing::warn!(nixactions_job = %name, "the runner of job `{name}` does not end it after its timeout, killing the job");
             let unit = UnitName::job(&self.context.run.run, name);
             self.manager
                 .kill(unit.as_str(), false, Signal::SIGKILL as i32)

@@ -208,6 +208,12 @@ impl Engine<'_> {
                 Cancel::Killed => Cancellation::Killed,
             },
             matrix: self.matrix_reason(ix),
+            overdue: self.jobs.is_overdue(ix).then(|| Reason::JobTimeout {
+                seconds: self
+                    .context
+                    .job_timeout(job)
+                    .map_or(0.0, |timeout| timeout.as_secs_f64()),
+            }),
         }));
         status::verdict(&evidence, job.continue_on_error)
     }

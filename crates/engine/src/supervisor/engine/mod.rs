@@ -202,6 +202,7 @@ impl<'a> Engine<'a> {
                 self.cancel_deadline(),
                 self.matrix_deadline(),
                 self.reaction_deadline(),
+                self.next_overdue(),
                 tell_at,
             ]
             .into_iter()
@@ -245,6 +246,7 @@ impl<'a> Engine<'a> {
             }
             self.kill_late_matrices(now).await?;
             self.kill_mute(now).await?;
+            self.kill_overdue(now).await?;
             if now >= reconcile_at {
                 reconcile_at = now + RECONCILE_INTERVAL;
                 self.reconcile().await?;
@@ -300,7 +302,12 @@ impl<'a> Engine<'a> {
                 for event in &told.events {
                     let change = match event.event {
                         EventKind::JobWaiting { .. } => state::Change::Wait,
-                        EventKind::JobStarted { .. } => state::Change::Start,
+                        EventKind::JobStarted { .. } => {
+                            state::Change::Start(self.end_by(ix, event.at))
+                        }
+                        EventKind::JobPlaced { .. } | EventKind::JobRetried { .. } => {
+                            state::Change::Place(self.end_by(ix, event.at))
+                        }
                         _ => state::Change::Report,
                     };
                     self.jobs.apply(ix, change);

@@ -8,7 +8,7 @@ impl Engine<'_> {
         let graph = self.context.graph;
         let mut waves: Vec<(u32, Timestamp, Vec<JobIx>)> = Vec::new();
         let mut told: BTreeMap<JobIx, usize> = BTreeMap::new();
-        let (mut waiting, mut begun) = (Vec::new(), Vec::new());
+        let mut changes = Vec::new();
         for event in past {
             event
                 .told_by()
@@ -20,8 +20,19 @@ impl Engine<'_> {
                     let jobs = jobs.iter().filter_map(|job| graph.ix(job)).collect();
                     waves.push((*wave, event.at, jobs))
                 }
-                EventKind::JobStarted { job } => begun.extend(graph.ix(job)),
-                EventKind::JobWaiting { job } => waiting.extend(graph.ix(job)),
+                EventKind::JobWaiting { job } => {
+                    changes.extend(graph.ix(job).map(|ix| (ix, state::Change::Wait)));
+                }
+                EventKind::JobStarted { job } => changes.extend(
+                    graph
+                        .ix(job)
+                        .map(|ix| (ix, state::Change::Start(self.end_by(ix, event.at)))),
+                ),
+                EventKind::JobPlaced { job } | EventKind::JobRetried { job, .. } => changes.extend(
+                    graph
+                        .ix(job)
+                        .map(|ix| (ix, state::Change::Place(self.end_by(ix, event.at)))),
+                ),
                 EventKind::CancelRequested { kill: false, .. } => {
                     self.cancel = Cancel::Ending(Instant::now() + CANCEL_DEADLINE)
                 }
@@ -35,7 +46,6 @@ impl Engine<'_> {
                 | EventKind::GroupEntered { .. }
                 | EventKind::RunCreated { .. }
                 | EventKind::SupervisorStarted { .. }
-                | EventKind::JobRetried { .. }
                 | EventKind::JobHeld { .. }
                 | EventKind::ServiceReady { .. }
                 | EventKind::ServiceEnded { .. }
@@ -69,11 +79,8 @@ impl Engine<'_> {
                 }
             }
         }
-        for ix in waiting {
-            self.jobs.apply(ix, state::Change::Wait);
-        }
-        for ix in begun {
-            self.jobs.apply(ix, state::Change::Start);
+        for (ix, change) in changes {
+            self.jobs.apply(ix, change);
         }
         for (job, ended) in &self.record.jobs {
             if let Some(ix) = graph.ix(job) {
