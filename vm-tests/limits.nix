@@ -5,8 +5,14 @@ pkgs.testers.runNixOSTest {
   name = "nixactions-limits";
 
   nodes.machine =
-    { pkgs, ... }:
+    {
+      config,
+      lib,
+      pkgs,
+      ...
+    }:
     let
+      inherit (config.lib.nixactions) executors;
       # Takes memory until something ends it.
       hog = "data=x; while true; do data=$data$data; done";
       # Leaves a core dump, unless a limit forbids it.
@@ -17,7 +23,46 @@ pkgs.testers.runNixOSTest {
 
       services.nixactions = {
         enable = true;
+
+        executors = {
+          box = executors.nspawn { root = "/srv/root"; };
+          light = executors.systemd { root = "/srv/root"; };
+          one = executors.nspawn {
+            root = "/srv/root";
+            mode = "shared";
+          };
+        };
         workflows = {
+          # The same in each kind of container, in a job of one attempt and of two.
+          contained.settings.jobs =
+            lib.mapAttrs
+              (executor: _: {
+                inherit executor;
+                properties.MemoryMax = "64M";
+                steps = [ { bash = hog; } ];
+              })
+              {
+                box = null;
+                light = null;
+                one = null;
+              }
+            // {
+              again = {
+                executor = "box";
+                properties.MemoryMax = "64M";
+                retry = {
+                  max_attempts = 2;
+                  min_time = 0;
+                };
+                steps = [ { bash = hog; } ];
+              };
+              beside = {
+                executor = "one";
+                needs = [ "one" ];
+                condition = "always()";
+                steps = [ { bash = "echo the container goes on"; } ];
+              };
+            };
           memory.settings.jobs = {
             hog = {
               properties.MemoryMax = "64M";

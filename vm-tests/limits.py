@@ -6,6 +6,30 @@ with subtest("the kernel ends a job that takes more memory than it may, and the 
     assert jobs["hog"]["reasonCode"] == "oomKill", jobs
     assert jobs["after"]["conclusion"] == "success", jobs
 
+with subtest("so it ends a job in a container, alone or shared, and the record says so"):
+    machine.succeed(
+        "mkdir -p /srv/root",
+        "mount -t tmpfs tmpfs /srv/root",
+        """
+        mkdir /srv/root/{bin,etc,usr,tmp,var,root,proc,sys,dev,run} && cd /srv/root
+        bash=$(readlink -f "$(type -p bash)")
+        cp --parents $bash .
+        ln -s $bash bin/bash
+        ldd $bash | grep -o '/[^ ]*' | xargs cp --parents --dereference --target-directory=.
+        touch etc/os-release
+        """,
+    )
+    machine.fail("systemctl start --wait nixactions@contained")
+    jobs = record("contained-1")["jobs"]
+    for job in ["box", "light", "one"]:
+        assert jobs[job]["conclusion"] == "failure", (job, jobs)
+        assert jobs[job]["reasonCode"] == "oomKill", (job, jobs)
+        assert jobs[job]["steps"][0]["conclusion"] == "failure", (job, jobs)
+    # systemd does not stop it, and its runner sees only the signal.
+    assert jobs["again"]["attempts"] == 2, jobs
+    assert "SIGKILL" in jobs["again"]["reason"], jobs
+    assert jobs["beside"]["conclusion"] == "success", jobs
+
 with subtest("a job cannot start more processes than it may"):
     machine.fail("systemctl start --wait nixactions@processes")
     job = record("processes-1")["jobs"]["bomb"]

@@ -467,6 +467,10 @@ fn job_unit(
     if tries_again(context.plan, job) || context.run.keep_failed.is_some() {
         // By default, systemd stops a unit after the kernel killed one of its processes for memory.
         properties.push(("OOMPolicy", Value::Str("continue".into())));
+    } else if context.placement(job).nspawn().is_some() {
+        // By default, systemd does not stop a unit with control groups of its own (`Delegate=`).
+        // The runner does not see the kill either: the container's group counts no memory.
+        properties.push(("OOMPolicy", Value::Str("stop".into())));
     }
     let mounts = parts.mounts;
     properties.extend(mounts.map(|argv| ("ExecStartPreEx", Value::ExecPrivileged(argv))));
