@@ -2,10 +2,10 @@
 //!
 //! When the main process of a unit ends, systemd starts or drops the jobs that come after. So no
 //! attempt could follow a runner that was killed. Here the main process is a small parent, and the
-//! runner is its child. The parent waits. It hands on the signals that ask a runner to end. When a signal has
-//! killed the runner, and nobody has asked the job to end, the parent ends all that is left of the
-//! attempt and forks the next runner, which makes the next attempt. When no attempt is left, the
-//! parent ends by the same signal, and systemd says so.
+//! runner is its child. The parent waits. It hands on the signals that ask a runner to end. When a
+//! signal has killed the runner, and nobody has asked the job to end, the parent ends all that is
+//! left of the attempt and forks the next runner, which makes the next attempt. When no attempt is
+//! left, the parent ends by the same signal, and systemd says so.
 //!
 //! The parent has read the job's spec, which the job's steps can read as well. It holds no secrets:
 //! the runner takes those after the fork. The parent does not enter the job's Landlock domain, so
@@ -86,7 +86,7 @@ pub(super) struct Past {
     pub(super) attempt: u32,
     /// When the job started, if it had.
     pub(super) started_at: Option<Timestamp>,
-    /// How long its runners waited for a place since then.
+    /// The time that its runners have waited for a place since then.
     pub(super) waited: Duration,
 }
 
@@ -179,7 +179,7 @@ struct Told {
     attempt: u32,
     /// When the job started.
     started_at: Option<Timestamp>,
-    /// How long the runners waited for a place since then.
+    /// The time that the runners have waited for a place since then.
     waited: Duration,
     /// When the wait began that goes on.
     waits_since: Option<Timestamp>,
