@@ -53,7 +53,7 @@ while (my $client = $server->accept) {
 "#;
 
 /// Makes an OCI layout of a root file system: `$1` from `$2`, for the architecture `$3`.
-const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd $1; tar --numeric-owner -C $2 -cf layer .
+const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd ${1:?}; tar --numeric-owner -C $2 -cf layer .
     plain=$(sha256sum <layer | cut -d' ' -f1); gzip -n layer
     put() { hex=$(sha256sum <$1 | cut -d' ' -f1); size=$(stat -c %s $1); mv $1 $blobs/$hex; }
     put layer.gz; layer=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"

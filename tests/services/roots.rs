@@ -64,7 +64,7 @@ fn the_real_postgresql_and_redis_serve_a_job(manager: &Manager) {
 
 /// Makes an OCI layout of a root file system: `$1` from `$2`, for the architecture `$3`, with the
 /// command `$4`.
-const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd $1; tar --numeric-owner -C $2 --exclude='libLLVM*' --exclude=./var/cache --exclude=./var/lib/apt --exclude=./usr/share/zoneinfo -cf layer .
+const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd ${1:?}; tar --numeric-owner -C $2 --exclude='libLLVM*' --exclude=./var/cache --exclude=./var/lib/apt --exclude=./usr/share/zoneinfo -cf layer .
     plain=$(sha256sum <layer | cut -d' ' -f1)
     put() { hex=$(sha256sum <$1 | cut -d' ' -f1); size=$(stat -c %s $1); mv $1 $blobs/$hex; }
     put layer; layer=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
