@@ -211,8 +211,9 @@ lib.fix (
         "name of 1 to 200 bytes on one line, without `/` and control characters, that does not begin with `.`"
         (value: label.check value && !contains "/" value && !lib.hasPrefix "." value);
 
-    port = checked "port" "port from 1 to 65535" (
-      value: builtins.isInt value && value >= 1 && value <= 65535
+    # A service has no right to listen on a lower one.
+    port = checked "port" "port from 1024 to 65535" (
+      value: builtins.isInt value && value >= 1024 && value <= 65535
     );
 
     serviceName =

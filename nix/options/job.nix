@@ -80,7 +80,7 @@ in
         types.record "service" (import ./service.nix { inherit lib types; })
       );
       default = { };
-      example = lib.literalExpression ''{ db = { image = "docker://docker.io/library/postgres:17"; ports = [ 5432 ]; }; }'';
+      example = lib.literalExpression ''{ cache = { image = "docker://docker.io/library/memcached:1"; ports = [ 11211 ]; }; }'';
       description = ''
         [Programs that run beside the steps](containers.md#services), by name. The steps start when
         all are ready, and find each by its name and at 127.0.0.1.

@@ -21,7 +21,7 @@ in
       '';
     };
     image = executors.image // {
-      example = "docker://docker.io/library/postgres:17";
+      example = "docker://docker.io/library/memcached:1";
       description = ''
         The image that holds the root file system of the service: an archive, or a reference to a
         registry. It is instead of `root`. A set of the options of [an image](#an-image) also gives
@@ -40,7 +40,7 @@ in
       type = types.listOf types.port;
       default = [ ];
       example = [ 5432 ];
-      description = "The TCP ports on which the service listens.";
+      description = "The TCP ports on which the service listens, from 1024 on.";
     };
     health = lib.mkOption {
       type = lib.types.nullOr (types.record "health" (import ./health.nix { inherit lib types; }));

@@ -1,6 +1,7 @@
 //! Services of jobs: when they start, how steps reach them, and what is said and left of them.
 
 mod ends;
+mod faults;
 mod ready;
 mod roots;
 

@@ -130,13 +130,24 @@ mod tests {
             "jobs": { "a": { "executor": "box", "properties": { "LimitNOFILE": "5", "ProtectHome": "yes" }, "steps": [{ "bash": "x" }] },
                 "b": { "executor": "one", "properties": { "Group": "bob", "ProtectHome": "yes" }, "steps": [{ "bash": "x" }] } } }"#;
         let expected = [
-            "$.executors.open.capabilities",
             "$.executors.one.properties.User",
+            "$.executors.open.capabilities",
             "$.executors.shared.properties.PrivateTmp",
             "$.jobs.a.properties.ProtectHome",
             "$.jobs.b.properties.Group",
         ];
         assert_eq!(paths(plan), expected);
+    }
+
+    #[test]
+    fn services_in_shared_containers_are_refused() {
+        for kind in ["systemd", "nspawn"] {
+            let plan = format!(
+                r#"{{ "version": 1, "name": "a", "executors": {{ "one": {{ "type": "{kind}", "root": "/r", "mode": "shared" }} }},
+                    "jobs": {{ "a": {{ "executor": "one", "services": {{ "db": {{ "run": ["x"] }} }}, "steps": [{{ "bash": "x" }}] }} }} }}"#
+            );
+            assert_eq!(paths(&plan), ["$.jobs.a.services"], "{kind}");
+        }
     }
 
     #[test]

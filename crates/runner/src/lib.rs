@@ -29,6 +29,7 @@ mod job;
 mod journal;
 mod keys;
 mod leave;
+mod lifeline;
 mod mask;
 mod not_started;
 mod output;

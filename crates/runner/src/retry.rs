@@ -64,6 +64,10 @@ impl Job<'_> {
             }
             self.begin_anew(attempt + 1);
             prepared = self.prepare();
+            // The services go on; a job without one of them has failed.
+            if !self.starts_services() {
+                return;
+            }
         }
     }
 

@@ -5,20 +5,17 @@
 //! on it as long as it lives.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use nix::{
-    fcntl::{Flock, FlockArg},
-    libc::O_NONBLOCK,
-};
+use nix::libc::O_NONBLOCK;
 use nixactions_core::service::{FAILED, WatchedService};
 
-use super::{job::Job, journal::Priority, stop::Stop};
+use super::{job::Job, journal::Priority, lifeline, stop::Stop};
 use crate::{
     event::EventKind,
     reason::Reason,
@@ -29,7 +26,7 @@ use crate::{
 /// The first wait between two looks at services that are not ready, and the longest.
 const LOOK: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(200);
-/// The longest time in which systemd starts a service, once the ports are there.
+/// The longest time in which systemd starts what holds the ports, and then a service.
 const START_MAX: Duration = Duration::from_secs(90);
 /// The reason of a service that has ended without a word.
 const KILLED: &str = "its processes were killed";
@@ -70,7 +67,7 @@ impl Watched {
             return;
         }
         // Looked at before its events: they are complete where it has ended.
-        let lives = self.lives();
+        let lives = lifeline::is_held(&self.of.events);
         // A file that cannot be read tells nothing.
         for event in self.tail.read().unwrap_or_default().events {
             match event.event {
@@ -92,14 +89,6 @@ impl Watched {
             let lines = Vec::new();
             self.ended.get_or_insert(End { reason, lines });
         }
-    }
-
-    /// Returns whether its runner holds the lock.
-    fn lives(&self) -> bool {
-        let Ok(file) = File::open(&self.of.events) else {
-            return false;
-        };
-        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
     /// Returns why systemd could not start it, as the supervisor tells.
@@ -143,15 +132,14 @@ impl Job<'_> {
         // The job may wait for long.
         self.tell();
         let mut wait = LOOK;
-        let mut held_since = None;
+        let (mut since, mut was_held) = (Instant::now(), false);
         loop {
             self.services.iter_mut().for_each(Watched::look);
             self.tell_of_services();
+            // One that has served an earlier attempt is not started again.
             let ended = self.services.iter().find_map(|service| {
                 let end = service.ended.clone()?;
-                // One that has served an earlier attempt is not started again.
-                let has_served = is_again && service.ready_at.is_some();
-                (!has_served).then(|| (service.of.name.clone(), end))
+                Some((service.of.name.clone(), end))
             });
             if let Some((service, end)) = ended {
                 let why = why_not_ready(&end);
@@ -162,12 +150,13 @@ impl Job<'_> {
             let Some(late) = late.next() else {
                 return true;
             };
-            if held_since.is_none() && fs::metadata(&services.held).is_ok_and(|held| held.len() > 0)
-            {
-                held_since = Some(Instant::now());
+            let is_held = fs::metadata(&services.held).is_ok_and(|held| held.len() > 0);
+            // A process that lives without the ports waits for the end of another job.
+            if is_held != was_held || !is_held && lifeline::is_held(&services.held) {
+                since = Instant::now();
             }
-            let is_overdue = held_since.is_some_and(|since: Instant| since.elapsed() > START_MAX);
-            if is_overdue && !late.has_begun {
+            was_held = is_held;
+            if since.elapsed() > START_MAX && !late.has_begun {
                 let (service, why) = (late.of.name.clone(), "systemd did not start it".to_owned());
                 self.fail(&Reason::JobService { service, why });
                 return false;

@@ -111,7 +111,9 @@ pub use slots::{create_slots, link_slots};
 #[cfg(feature = "runs")]
 pub use state::{RunDir, StateDir};
 pub use tree::{Allowed, Copied, DirectoryId, ModePolicy, Modes, TreeCopy, make_beneath, plain};
-pub use users::{JobUsers, LOCKS, RECORDS, are_looked_up, id_of_user, remove_users, sweep_users};
+pub use users::{
+    JobUsers, LOCKS, RECORDS, REST, are_looked_up, id_of_user, remove_users, sweep_users,
+};
 
 #[cfg(feature = "runs")]
 use crate::paths::RootPaths;
@@ -364,17 +366,20 @@ pub fn create_hosts(path: &Path, names: &[String]) -> Result<(), StoreError> {
         .map_err(|source| StoreError::io("write", path, source))
 }
 
-/// Makes the locks for ports of the host, one file for each.
+/// Makes the locks for ports of the host, one file for each. Only their owner can take them.
 ///
 /// # Errors
 /// Fails with the path and the system's error.
 #[cfg(feature = "runs")]
 pub fn create_ports(directory: &Path, ports: &[u16]) -> Result<(), StoreError> {
-    make_dir(directory, 0o755)?;
+    use std::os::unix::fs::OpenOptionsExt;
+    // A process that can read a file can lock it (flock(2)).
+    make_dir(directory, 0o700)?;
     for port in ports {
         let path = directory.join(port.to_string());
         let mut options = std::fs::OpenOptions::new();
-        let made = options.create(true).append(true).open(&path);
+        options.create(true).append(true).mode(0o600);
+        let made = options.open(&path);
         made.map_err(|source| StoreError::io("create", &path, source))?;
     }
     Ok(())
@@ -434,5 +439,22 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
             .map_err(|source| StoreError::io("set the mode of", path, source)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::io("create", path, error)),
+    }
+}
+
+#[cfg(all(test, feature = "runs"))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_their_owner_can_lock_ports() {
+        let place = tempfile::tempdir().unwrap();
+        let ports = place.path().join("ports");
+        create_ports(&ports, &[5432]).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&ports), 0o700);
+        assert_eq!(mode(&ports.join("5432")), 0o600);
     }
 }

@@ -67,16 +67,20 @@ impl Runners {
         {
             return false;
         }
+        let run = RunPaths::new(self.run.clone());
+        let paths = match service {
+            Some(service) => run.service(job, service),
+            None => run.job(job),
+        };
         let mut known = self.known.borrow_mut();
         let key = (job.clone(), service.map(str::to_owned));
+        // A process may claim any number of names.
+        if service.is_some() && !known.contains_key(&key) && !paths.path().is_dir() {
+            return false;
+        }
         let known = known.entry(key).or_default();
         if known.lives(process, at) != Some(false) {
             // Its start may be news, or its end.
-            let run = RunPaths::new(self.run.clone());
-            let paths = match service {
-                Some(service) => run.service(job, service),
-                None => run.job(job),
-            };
             known.update(paths.events());
         }
         known.lives(process, at) == Some(true)
@@ -156,6 +160,20 @@ mod tests {
         event::Event,
         record::{JobRecord, JobResult},
     };
+
+    #[test]
+    fn services_that_a_run_lacks_are_not_kept() {
+        let run = tempfile::tempdir().unwrap();
+        let job: JobName = "j".parse().unwrap();
+        let paths = RunPaths::new(run.path().to_owned());
+        fs::create_dir_all(paths.service(&job, "db").path()).unwrap();
+        let runners = Runners::new(run.path().to_owned());
+        let process = Runner { pid: 7, uid: 8 };
+        for service in ["db", "a", "b", "c"] {
+            assert!(!runners.has(&job, Some(service), process, Timestamp::UNIX_EPOCH));
+        }
+        assert_eq!(runners.known.borrow().len(), 1);
+    }
 
     #[test]
     fn each_runner_of_a_job_is_known_after_its_start() {

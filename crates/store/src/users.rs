@@ -44,8 +44,9 @@ const RECORDS_OF_OTHERS: [&str; 3] = ["/etc/userdb", "/run/host/userdb", "/usr/l
 
 /// systemd's range for dynamic users.
 const IDS: RangeInclusive<u32> = 61184..=65519;
-/// The time before an id is used again. The rest of a job's processes ends in this time.
-const REST: Duration = Duration::from_secs(10);
+/// The time before an id is used again. The rest of a job's processes ends in this time, and so do
+/// its services, which systemd stops after the job.
+pub const REST: Duration = Duration::from_secs(30);
 const PREFIX: &str = "nixactions-";
 
 /// A user record. systemd ignores fields that it does not know.

@@ -214,6 +214,9 @@ fn prepare_hooks(run: &RunDir, context: &Context<'_>) -> Result<(), StoreError> 
     Ok(())
 }
 
+// The user of a service rests until systemd has stopped the service, which it does after the job.
+const _: () = assert!(store::REST.as_secs() > unit::SERVICE_STOP_TIMEOUT.as_secs() + 5);
+
 /// The users that this process makes for jobs.
 #[derive(Debug)]
 pub(super) struct Users<'a> {
@@ -332,8 +335,8 @@ impl<'a> Users<'a> {
         Ok(taken)
     }
 
-    /// Notes that a job has ended, and its services with it. Their processes end within the time
-    /// for which a user rests before it is used again.
+    /// Notes that a job has ended, and its services with it. systemd ends their processes within
+    /// the time for which a user rests before it is used again ([`store::REST`]).
     pub fn release_services(&mut self, ix: JobIx) {
         for user in self.of_services.remove(&ix).unwrap_or_default() {
             self.release(user);

@@ -24,7 +24,8 @@ pub use nspawn::{NSPAWN, NspawnSpec, escaped};
 pub use placement::{NIX_STORE, Nspawn, Placement, RootSpec, root_spec};
 pub use sandbox::home_inside;
 pub use services::{
-    has_private_network, ports_directory, service_files, services_want_users, shared_ports,
+    STOP_TIMEOUT as SERVICE_STOP_TIMEOUT, has_private_network, ports_directory, service_files,
+    services_want_users, shared_ports,
 };
 pub use shared::{
     JoinSpec, container_spec, container_unit, join_spec, setup_of, shared_executor,

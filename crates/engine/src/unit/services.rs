@@ -31,7 +31,10 @@ use crate::{
 };
 
 /// The time that a service has to end after it was asked to: longer than its runner takes.
-const STOP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
+pub const STOP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
+/// The services end with the process that holds their ports: the kernel ends others before it
+/// (`OOMScoreAdjust=`, systemd.exec(5)).
+const OOM_SCORE: i32 = -500;
 /// The mode of the FIFO by which a runner asks for services. The user of the job writes into it.
 const FIFO_MODE: u32 = 0o622;
 /// The directory of the state directory with a file for each port that a service has.
@@ -258,6 +261,7 @@ fn starter(context: &Context<'_>, ix: JobIx) -> TransientUnit {
     let ports = shared_ports(context, ix);
     let held = RunPaths::new(run.directory.clone()).service_ports(name);
     let mut command = vec![run.runner().display().to_string(), PORTS_COMMAND.to_owned()];
+    command.push(format!("job {name} of run {}", run.run));
     command.extend(ports.iter().map(u16::to_string));
     let wanted = services_of(context, ix).map(|of| of.unit().to_string());
     let Value::BytesList(mut fields) = log_fields(run, Some(name)) else {
@@ -290,7 +294,10 @@ fn starter(context: &Context<'_>, ix: JobIx) -> TransientUnit {
         ("Wants", Value::StrList(wanted.collect())),
     ];
     if run.manager != ManagerKind::User {
-        properties.push(("CapabilityBoundingSet", Value::U64(0)));
+        properties.extend([
+            ("CapabilityBoundingSet", Value::U64(0)),
+            ("OOMScoreAdjust", Value::I32(OOM_SCORE)),
+        ]);
     }
     if !ports.is_empty() {
         let directory = ports_directory(context).display().to_string();
@@ -432,10 +439,12 @@ impl Of<'_> {
         }
         let job = UnitName::job(&run.run, self.job).to_string();
         let is_disk = run.disks.contains_key(&self.key());
-        let mut after = vec![UnitName::services(&run.run, self.job).to_string()];
+        let starter = UnitName::services(&run.run, self.job).to_string();
+        let mut after = vec![starter.clone()];
         after.extend(is_disk.then(|| LOOP_MODULE.to_owned()));
         properties.extend([
-            ("BindsTo", Value::StrList(vec![job.clone()])),
+            // Without the starter, other jobs could take the ports.
+            ("BindsTo", Value::StrList(vec![job.clone(), starter])),
             ("After", Value::StrList(after)),
         ]);
         let mounts = self.service.has_root().then(|| {

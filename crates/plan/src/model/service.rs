@@ -43,7 +43,7 @@ pub struct Service {
     /// Unit properties of the service, such as `MemoryMax`.
     #[serde(default, skip_serializing_if = "Env::is_empty")]
     pub properties: Env,
-    /// The TCP ports on which the service listens.
+    /// The TCP ports on which the service listens, from 1024 on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
     /// How the service tells that it is ready. By default, it is ready when all of its ports take
@@ -52,7 +52,7 @@ pub struct Service {
     pub health: Option<Health>,
 }
 
-/// A TCP port.
+/// A TCP port from 1024 on: a service has no right to listen on a lower one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]

@@ -12,6 +12,8 @@ use nixactions_core::bounds::SERVICES_MAX;
 
 /// The longest name of a service, in bytes: the longest label in the name of a host (RFC 1123).
 const NAME_MAX: usize = 63;
+/// The least port: lower ones need a right on the host (ip_unprivileged_port_start, ip(7)).
+const PORT_MIN: u16 = 1024;
 /// The name that all hosts have for themselves.
 const LOCALHOST: &str = "localhost";
 
@@ -74,8 +76,13 @@ pub(super) fn check(
             if sink.is_broken(&at) {
                 continue;
             }
-            if port.0 == 0 {
-                sink.add(&at, || Refusal::new("0", "a port from 1 to 65535"));
+            if port.0 < PORT_MIN {
+                sink.add(&at, || {
+                    let expected = format!("a port from {PORT_MIN} to {}", u16::MAX);
+                    Refusal::new(port.0.to_string(), expected).hint(
+                        "a service has no right to listen on a port below 1024; let it listen on a higher one",
+                    )
+                });
             } else if let Some(first) = taken.insert(port.0, name) {
                 sink.add(&at, || {
                     let found = format!("port {} again (`{first}` has it already)", port.0);

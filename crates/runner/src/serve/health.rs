@@ -22,6 +22,7 @@ use nix::{
     unistd::Pid,
 };
 use nixactions_core::service::{HealthSpec, Probe, ServiceSpec};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::super::{port::Port, process::UNREAPED, step::find};
 use crate::event::EventKind;
@@ -79,7 +80,7 @@ impl Health {
                 if let Some(directory) = command.get_current_dir() {
                     tried.current_dir(directory);
                 }
-                trial.try_command = Some((tried, spec.files_directory.join("health")));
+                trial.try_command = Some(tried);
             }
             Probe::Notify => {
                 fs::create_dir_all(&spec.files_directory)?;
@@ -125,8 +126,7 @@ struct Trial {
     ports: Vec<u16>,
     state: Arc<State>,
     socket: Option<UnixDatagram>,
-    /// The command, and the file for its output.
-    try_command: Option<(Command, std::path::PathBuf)>,
+    try_command: Option<Command>,
 }
 
 impl Trial {
@@ -173,9 +173,9 @@ impl Trial {
     fn try_once(&mut self) -> Option<Result<(), String>> {
         match self.try_command.take() {
             None => Some(self.try_ports()),
-            Some((mut command, output)) => {
-                let tried = self.try_command(&mut command, &output);
-                self.try_command = Some((command, output));
+            Some(mut command) => {
+                let tried = self.try_command(&mut command);
+                self.try_command = Some(command);
                 tried
             }
         }
@@ -190,22 +190,13 @@ impl Trial {
         Ok(())
     }
 
-    fn try_command(
-        &self,
-        command: &mut Command,
-        output: &std::path::Path,
-    ) -> Option<Result<(), String>> {
+    fn try_command(&self, command: &mut Command) -> Option<Result<(), String>> {
         let name = command.get_program().display().to_string();
         let failed = |error: io::Error| Some(Err(format!("`{name}` could not be run: {error}")));
-        let made = output.parent().map_or(Ok(()), fs::create_dir_all);
-        let file = made.and_then(|()| {
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(true);
-            options.open(output)
-        });
-        let mut file = match file {
-            Ok(file) => file,
-            Err(error) => return failed(error),
+        // The service could put a FIFO, which nothing writes into, in the place of a file.
+        let mut file = match memfd_create("health", MemfdFlags::CLOEXEC) {
+            Ok(file) => File::from(file),
+            Err(error) => return failed(error.into()),
         };
         let clones = file
             .try_clone()

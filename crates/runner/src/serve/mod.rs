@@ -19,7 +19,6 @@ use std::{
 
 use nix::{sys::prctl::set_dumpable, unistd::geteuid};
 use nixactions_core::service::ServiceSpec;
-use rustix::fs::{FlockOperation, flock};
 
 use self::health::Health;
 use super::{
@@ -27,7 +26,7 @@ use super::{
     cgroup::Cgroup,
     confine,
     journal::{Journal, Priority},
-    keys,
+    keys, lifeline,
     port::{self, Port},
     process::{Ended, Processes},
     signals::Signals,
@@ -85,27 +84,8 @@ pub fn main(directory: PathBuf) -> u8 {
 fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
     set_dumpable(false).map_err(|error| ServiceError::Hide(error.into()))?;
     let spec: ServiceSpec = store::read_document(&paths.spec())?;
-    let signals = Signals::new().map_err(ServiceError::Signals)?;
-    if spec.confine {
-        confine::confine().map_err(ServiceError::Confine)?;
-    }
-    let refused = calls::Refused {
-        limits: spec.guard_limits,
-        of_containers: false,
-        traces: false,
-    };
-    calls::guard(refused).map_err(ServiceError::Guard)?;
-    if spec.own_user {
-        keys::forget();
-    }
-    let pid = if spec.own_pids {
-        port::pid_outside().map_err(ServiceError::Pid)?
-    } else {
-        std::process::id()
-    };
-    // The port takes the file over, and the lock with it.
-    flock(io::stdout(), FlockOperation::NonBlockingLockExclusive)
-        .map_err(|error| ServiceError::Lock(error.into()))?;
+    let prepared = prepare(&spec).inspect_err(|error| tell_failure(paths, &spec, error));
+    let (signals, pid) = prepared?;
     let port = Port::take(&paths.events(), false)?;
     let mut port = port.ok_or(ServiceError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
@@ -132,6 +112,46 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
         processes,
     };
     Ok(service.live())
+}
+
+/// Protects the runner from the service, and takes the lock of the file of events, which the port
+/// takes over with the file. Returns the signals, and the process id that the run knows.
+fn prepare(spec: &ServiceSpec) -> Result<(Signals, u32), ServiceError> {
+    let signals = Signals::new().map_err(ServiceError::Signals)?;
+    if spec.confine {
+        confine::confine().map_err(ServiceError::Confine)?;
+    }
+    let refused = calls::Refused {
+        limits: spec.guard_limits,
+        of_containers: false,
+        traces: false,
+    };
+    calls::guard(refused).map_err(ServiceError::Guard)?;
+    if spec.own_user {
+        keys::forget();
+    }
+    let pid = if spec.own_pids {
+        port::pid_outside().map_err(ServiceError::Pid)?
+    } else {
+        std::process::id()
+    };
+    lifeline::hold(io::stdout()).map_err(ServiceError::Lock)?;
+    Ok((signals, pid))
+}
+
+/// Tells why the service does not begin, unless it has begun before.
+fn tell_failure(paths: &JobPaths, spec: &ServiceSpec, error: &ServiceError) {
+    if let Ok(Some(mut port)) = Port::take(&paths.events(), false) {
+        port.note(EventKind::ServiceEnded {
+            job: spec.job.clone(),
+            service: spec.service.clone(),
+            reason: describe(error),
+            lines: Vec::new(),
+            was_stopped: false,
+        });
+        // The supervisor finds that the unit has ended.
+        let _ = port.tell();
+    }
 }
 
 /// A running service.

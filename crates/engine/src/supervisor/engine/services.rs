@@ -10,20 +10,23 @@ use crate::{
     reason::{MainEnd, Reason, ServiceResult},
     service::FAILED,
     store,
-    systemd::QueueResult,
+    systemd::{QueueResult, UnitState},
+    unit::UnitName,
 };
 
 impl Engine<'_> {
-    /// Returns the job and the service of a unit, if the unit is one of a service.
-    fn service_of(&self, unit: &str) -> Option<(JobName, String)> {
+    /// Returns the job and the services that do not start without a unit: the one of the unit, or
+    /// all of the job if the unit starts them.
+    fn services_of(&self, unit: &str) -> Option<(JobName, Vec<String>)> {
         let name = unit.strip_prefix(&self.unit_prefix)?;
         let (job, service) = name.strip_suffix(".service")?.split_once(':')?;
         let job: JobName = job.parse().ok()?;
         let ix = self.context.graph.ix(&job)?;
-        let services = &self.context.job(ix).1.services;
-        services
-            .contains_key(service)
-            .then(|| (job, service.to_owned()))
+        let mut services: Vec<_> = self.context.job(ix).1.services.keys().cloned().collect();
+        if unit != UnitName::services(&self.context.run.run, &job).as_str() {
+            services.retain(|name| name == service);
+        }
+        (!services.is_empty()).then_some((job, services))
     }
 
     /// Notices that systemd could not start a service.
@@ -34,14 +37,37 @@ impl Engine<'_> {
         if !matches!(removed.result, QueueResult::Failed | QueueResult::Timeout) {
             return Ok(());
         }
-        let Some((job, service)) = self.service_of(&removed.unit) else {
+        self.service_failed(&removed.unit).await
+    }
+
+    /// Looks for units of services that have failed without the supervisor's notice: systemd tells
+    /// of the end of a start, but not of the end of a process.
+    pub(super) async fn look_at_services(
+        &mut self,
+        loaded: &[UnitState],
+    ) -> Result<(), SuperviseError> {
+        for unit in loaded.iter().filter(|unit| unit.active == "failed") {
+            self.service_failed(&unit.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the runner of a job about a failed unit of a service, or of what starts its services,
+    /// unless the service has begun: then it tells of itself.
+    async fn service_failed(&mut self, unit: &str) -> Result<(), SuperviseError> {
+        let Some((job, mut services)) = self.services_of(unit) else {
             return Ok(());
         };
-        let root = self.run.service_root(&job, &service).error();
-        let why = match fs::read_to_string(root) {
-            Ok(why) => Reason::Root { why }.to_string(),
-            Err(_) => {
-                let end = self.manager.service_end(&removed.unit).await?;
+        let is_starter = unit == UnitName::services(&self.context.run.run, &job).as_str();
+        services.retain(|service| !store::has_started(&self.run.service(&job, service)));
+        let root = services
+            .first()
+            .filter(|_| !is_starter)
+            .map(|service| self.run.service_root(&job, service).error());
+        let why = match root.map(fs::read_to_string) {
+            Some(Ok(why)) => Reason::Root { why }.to_string(),
+            _ => {
+                let end = self.manager.service_end(unit).await?;
                 let reason = end.map(|end| Reason::Service {
                     result: end.evidence().result.clone(),
                     main: end.evidence().main.clone(),
@@ -52,13 +78,18 @@ impl Engine<'_> {
                     main: MainEnd::Unknown,
                     own: None,
                 });
-                reason.to_string()
+                match is_starter {
+                    true => format!("its ports could not be held: {reason}"),
+                    false => reason.to_string(),
+                }
             }
         };
-        self.manager.reset_failed(&removed.unit).await?;
-        let path = self.run.service(&job, &service).out().join(FAILED);
-        if let Err(error) = store::write_atomically(&path, why.as_bytes(), 0o644, false) {
-            tracing::warn!("{}, the job finds out by itself", describe(&error));
+        self.manager.reset_failed(unit).await?;
+        for service in services {
+            let path = self.run.service(&job, &service).out().join(FAILED);
+            if let Err(error) = store::write_atomically(&path, why.as_bytes(), 0o644, false) {
+                tracing::warn!("{}, the job finds out by itself", describe(&error));
+            }
         }
         Ok(())
     }

@@ -123,6 +123,7 @@ impl Engine<'_> {
     /// Finishes the jobs that have ended in systemd without the supervisor's notice.
     pub(super) async fn reconcile(&mut self) -> Result<(), SuperviseError> {
         let loaded = self.loaded().await?;
+        self.look_at_services(&loaded).await?;
         let running: std::collections::HashSet<&str> = loaded
             .iter()
             .filter(|unit| unit.is_pending())
