@@ -279,7 +279,7 @@ impl Job<'_> {
             || !self.spec.workflow_env_from.is_empty()
             || !self.spec.job_env_from.is_empty();
         if asks && self.slots.is_some() {
-            // The request may stop this runner.
+            // A condition or a provider may stop this runner.
             self.emit(EventKind::JobPlaced {
                 job: self.spec.job.clone(),
             });

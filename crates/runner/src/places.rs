@@ -64,8 +64,8 @@ impl Job<'_> {
         // them in this order, so there is no deadlock.
         let slots = of_matrix.into_iter().chain(of_run);
         // Each event wakes up the supervisor, so a run's own jobs do not tell that they wait for
-        // each other. The time of a job whose runner was killed goes on, unless it says that it waits
-        // again.
+        // each other. The time of a job whose runner was killed goes on, unless it says that it
+        // waits again.
         let has_past = self.past.is_some();
         let slots = slots.map(|slots| (slots, has_past));
         let slots = slots.chain(of_all.map(|slots| (slots, true)));
