@@ -6,40 +6,21 @@
 
 use std::{fs::File, io, os::fd::AsFd, path::Path};
 
-use nix::{
-    fcntl::{FcntlArg, fcntl},
-    libc::{self, c_int},
-};
+use crate::store::lock::{self, Held};
 
 /// Takes the lock of a file, for as long as the file is open.
 pub(super) fn hold(file: impl AsFd) -> io::Result<()> {
-    let lock = lock(libc::F_WRLCK)?;
-    fcntl(file, FcntlArg::F_OFD_SETLK(&lock))?;
-    Ok(())
+    if lock::try_lock(file)? {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 /// Returns whether a process holds the lock of the file with this path. Takes no lock meanwhile.
 pub(super) fn is_held(path: &Path) -> bool {
-    let ask = || -> io::Result<bool> {
-        // Only locks of writers are in the way of a reader's.
-        let mut lock = lock(libc::F_RDLCK)?;
-        let file = File::open(path)?;
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
-        Ok(c_int::from(lock.l_type) != libc::F_UNLCK)
-    };
-    ask().unwrap_or(false)
-}
-
-/// Returns a lock of a whole file.
-fn lock(kind: c_int) -> io::Result<libc::flock> {
-    let short = |number: c_int| libc::c_short::try_from(number).map_err(io::Error::other);
-    Ok(libc::flock {
-        l_type: short(kind)?,
-        l_whence: short(libc::SEEK_SET)?,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    })
+    let held = File::open(path).and_then(|file| lock::held(&file));
+    held.is_ok_and(|held| held == Some(Held::Exclusive))
 }
 
 #[cfg(test)]
@@ -59,9 +40,8 @@ mod tests {
         let reader = File::open(&path).unwrap();
         assert!(hold(&reader).is_err());
         let _flock = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusive).unwrap();
-        let of_reader = lock(libc::F_RDLCK).unwrap();
         drop(writer);
-        fcntl(&reader, FcntlArg::F_OFD_SETLK(&of_reader)).unwrap();
+        lock::share(&reader).unwrap();
         assert!(!is_held(&path), "the process has ended");
         assert!(!is_held(&place.path().join("none")));
     }

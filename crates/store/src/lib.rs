@@ -43,7 +43,6 @@ mod files;
 mod journal;
 #[cfg(feature = "runs")]
 mod liveness;
-#[cfg(feature = "runs")]
 pub mod lock;
 #[cfg(feature = "runs")]
 mod look_up;

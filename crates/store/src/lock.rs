@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    os::fd::AsFd,
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -42,7 +43,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Fails with the system's reason.
-pub fn try_lock(file: &File) -> io::Result<bool> {
+pub fn try_lock(file: impl AsFd) -> io::Result<bool> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
