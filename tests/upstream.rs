@@ -1,7 +1,7 @@
 //! docs/coming-from-bash-nixactions.md: each row names a test that is there, each such test is
 //! named by a row, and no name that the language knows of the bash compiler is left out.
 //!
-//! The tests themselves are numbered workflows (tests/language.rs, from 201 on) and cases of
+//! The tests themselves are numbered workflows (tests/language.rs, 201 to 299) and cases of
 //! conformance.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
