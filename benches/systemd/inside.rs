@@ -139,6 +139,15 @@ fn one() {
         ratio,
         2.0,
     );
+    // A run has two units, the supervisor's and the job's. They start at the same time.
+    let wait = "systemd-run --quiet --wait true";
+    let two = || timed(Command::new("sh").args(["-c", &format!("{wait} & {wait} & wait")]));
+    let (two, one, ratio) = in_turns(41, two, peer);
+    println!(
+        "two units at once by systemd-run --wait true, against one\t{}\t{}\t{ratio:.2}\t",
+        millis(two),
+        millis(one)
+    );
     // All defaults: the sandbox, and the sources of a small git repository.
     let repository = trees::repository(60);
     let defaults =
@@ -190,10 +199,15 @@ fn properties_of_a_job() -> Vec<String> {
         thread::sleep(Duration::from_millis(5));
     };
     assert!(client.wait().expect("it can be waited for").success());
-    let service = unit.split("[Service]").nth(1).unwrap_or_default();
-    service
-        .lines()
-        .take_while(|line| !line.starts_with('['))
+    // systemd begins a section anew with each property of another section.
+    let mut section = "";
+    let of_service = unit.lines().filter(|line| {
+        if line.starts_with('[') {
+            section = line;
+        }
+        section == "[Service]"
+    });
+    of_service
         .filter(|line| line.contains('=') && !own.iter().any(|name| line.starts_with(name)))
         .chain(["DynamicUser=yes"])
         .map(|line| format!("--property={line}"))
