@@ -117,6 +117,27 @@ fn nix_in_the_documentation_is_nix() {
     }
 }
 
+/// Tables, code and long addresses cannot be broken.
+#[test]
+fn paragraphs_have_at_most_100_columns() {
+    let mut faults = Vec::new();
+    for page in PAGES
+        .into_iter()
+        .chain(["docs/operations.md", "docs/nixos.md"])
+    {
+        let mut in_fence = false;
+        for (index, line) in read(page).lines().enumerate() {
+            in_fence ^= line.trim_start().starts_with("```");
+            let can_break = !in_fence && !line.starts_with(['|', '#']) && !line.starts_with("    ");
+            let is_address = |word: &str| word.contains("://");
+            if can_break && line.chars().count() > 100 && !line.split(' ').any(is_address) {
+                faults.push(format!("{page}:{}", index + 1));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
 #[test]
 fn commands_in_the_documentation_exist() {
     let mut seen = 0;
