@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of plans and specs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -45,8 +45,8 @@ impl Seconds {
     pub const MAX: f64 = 3_155_760_000.0;
 
     /// Returns the time as a duration.
-    pub fn duration(self) -> std::time::Duration {
-        std::time::Duration::from_secs_f64(self.0)
+    pub fn duration(self) -> Duration {
+        Duration::from_secs_f64(self.0)
     }
 }
 
@@ -175,6 +175,21 @@ impl Retry {
         min_time: Wait(0.0),
         max_time: Wait(0.0),
     };
+
+    /// Returns the wait after the failure of attempt `attempt` (from 1).
+    pub fn wait_after(&self, attempt: u32) -> Duration {
+        let (min, max) = (f64::from(self.min_time), f64::from(self.max_time));
+        let factor = match self.backoff {
+            Backoff::Exponential => 2f64.powi(i32::try_from(attempt).unwrap_or(i32::MAX) - 1),
+            Backoff::Linear => f64::from(attempt),
+            Backoff::Constant => 1.0,
+        };
+        if min == 0.0 {
+            // The factor may have become infinite.
+            return Duration::ZERO;
+        }
+        Duration::from_secs_f64((min * factor).min(max))
+    }
 }
 
 fn one_second() -> Wait {
@@ -220,5 +235,34 @@ mod schema {
         fn json_schema(generator: &mut SchemaGenerator) -> Schema {
             Option::<T>::json_schema(generator)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_between_attempts_follow_the_backoff_up_to_max_time() {
+        let waits = |backoff: &str| -> Vec<f64> {
+            let json = format!(
+                r#"{{ "maxAttempts": 9, "backoff": "{backoff}", "minTime": 1.5, "maxTime": 10 }}"#
+            );
+            let retry: Retry = serde_json::from_str(&json).unwrap();
+            [1, 2, 3, 4, u32::MAX]
+                .map(|attempt| retry.wait_after(attempt).as_secs_f64())
+                .into()
+        };
+        assert_eq!(waits("exponential"), [1.5, 3.0, 6.0, 10.0, 10.0]);
+        assert_eq!(waits("linear"), [1.5, 3.0, 4.5, 6.0, 10.0]);
+        assert_eq!(waits("constant"), [1.5; 5]);
+    }
+
+    #[test]
+    fn a_wait_of_0_stays_0_after_any_number_of_attempts() {
+        let retry: Retry =
+            serde_json::from_value(serde_json::json!({ "maxAttempts": 9999, "minTime": 0 }))
+                .unwrap();
+        assert_eq!(retry.wait_after(2000), Duration::ZERO);
     }
 }

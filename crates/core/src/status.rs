@@ -6,20 +6,13 @@
 
 mod verdict;
 
-use std::time::Duration;
-
 use nixactions_expression::Status;
 
 pub use self::verdict::{
     Cancellation, Claim, Ended, Evidence, ServiceEvidence, StartEnd, Verdict, verdict,
 };
 pub use crate::conditions::{Condition, Expression};
-use crate::{
-    ids::JobName,
-    reason::Reason,
-    record::Conclusion,
-    settings::{Backoff, Retry},
-};
+use crate::{ids::JobName, reason::Reason, record::Conclusion};
 
 /// The decision of a gate.
 #[derive(Debug, Clone, PartialEq)]
@@ -222,21 +215,6 @@ pub fn conclude(outcome: Conclusion, continue_on_error: bool) -> Conclusion {
     } else {
         outcome
     }
-}
-
-/// Returns the wait after the failure of attempt `attempt` (from 1).
-pub fn retry_wait(retry: &Retry, attempt: u32) -> Duration {
-    let (min, max) = (f64::from(retry.min_time), f64::from(retry.max_time));
-    let factor = match retry.backoff {
-        Backoff::Exponential => 2f64.powi(i32::try_from(attempt).unwrap_or(i32::MAX) - 1),
-        Backoff::Linear => f64::from(attempt),
-        Backoff::Constant => 1.0,
-    };
-    if min == 0.0 {
-        // The factor may have become infinite.
-        return Duration::ZERO;
-    }
-    Duration::from_secs_f64((min * factor).min(max))
 }
 
 /// Returns the job's state after one more step. A failure stays. A cancellation outranks a failure

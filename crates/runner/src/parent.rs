@@ -37,7 +37,6 @@ use crate::{
     paths::JobPaths,
     settings::{Retry, Setting},
     spec::{JobSpec, StepSpec},
-    status::retry_wait,
     store::{self, EventTail},
 };
 
@@ -215,7 +214,7 @@ impl Told {
             }
             EventKind::JobRetried { attempt, .. } => {
                 // The runner had its place, and waited as the retry says.
-                self.end_wait(event.at, retry_wait(retry, attempt.saturating_sub(1)));
+                self.end_wait(event.at, retry.wait_after(attempt.saturating_sub(1)));
                 self.attempt = attempt;
                 self.running = None;
             }

@@ -2,7 +2,8 @@
 //!
 //! The innermost retry applies to a failed step: its own, else that of its job, which repeats all
 //! steps in a fresh workspace. The runner itself waits between attempts, so a wait survives the
-//! death of the supervisor and a systemd that re-executes itself.
+//! death of the supervisor and a systemd that re-executes itself. [`Retry::wait_after`] computes
+//! the time.
 
 use std::collections::HashSet;
 
@@ -11,7 +12,7 @@ use super::{
     workspace::WorkspaceError,
 };
 use crate::{
-    error::describe, event::EventKind, reason::Reason, record::Conclusion, settings::Retry, status,
+    error::describe, event::EventKind, reason::Reason, record::Conclusion, settings::Retry,
 };
 
 impl Job<'_> {
@@ -107,8 +108,8 @@ impl Job<'_> {
         self.tell();
     }
 
-    /// Waits until the next attempt is due. Returns how what has failed ends instead, where the job
-    /// is to end first.
+    /// Waits until the next attempt is due. If the job has to end before that, returns the end of
+    /// the failed step or job.
     pub(super) fn wait_to_retry(
         &mut self,
         what: &str,
@@ -116,7 +117,7 @@ impl Job<'_> {
         attempt: u32,
         retry: &Retry,
     ) -> Option<(Conclusion, Reason)> {
-        let wait = status::retry_wait(retry, attempt);
+        let wait = retry.wait_after(attempt);
         let reason = reason.map_or_else(|| "failed".to_owned(), Reason::to_string);
         let (next, of) = (attempt + 1, retry.max_attempts);
         let note = format!(

@@ -247,29 +247,6 @@ fn continue_on_error_turns_only_failure_into_success() {
 }
 
 #[test]
-fn waits_between_attempts_follow_the_backoff_up_to_max_time() {
-    let waits = |backoff: &str| -> Vec<f64> {
-        let json = format!(
-            r#"{{ "maxAttempts": 9, "backoff": "{backoff}", "minTime": 1.5, "maxTime": 10 }}"#
-        );
-        let retry: Retry = serde_json::from_str(&json).unwrap();
-        [1, 2, 3, 4, u32::MAX]
-            .map(|attempt| retry_wait(&retry, attempt).as_secs_f64())
-            .into()
-    };
-    assert_eq!(waits("exponential"), [1.5, 3.0, 6.0, 10.0, 10.0]);
-    assert_eq!(waits("linear"), [1.5, 3.0, 4.5, 6.0, 10.0]);
-    assert_eq!(waits("constant"), [1.5; 5]);
-}
-
-#[test]
-fn a_wait_of_0_stays_0_after_any_number_of_attempts() {
-    let retry: Retry =
-        serde_json::from_value(serde_json::json!({ "maxAttempts": 9999, "minTime": 0 })).unwrap();
-    assert_eq!(retry_wait(&retry, 2000), Duration::ZERO);
-}
-
-#[test]
 fn needs_skip_a_job_of_a_killed_run_and_no_other_job_starts() {
     let killed = Gate::Cancel(Reason::RunKilled);
     let skip = need_is("a", Skipped);

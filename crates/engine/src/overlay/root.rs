@@ -29,7 +29,8 @@ use rustix::{
 use super::{
     At, Attributes, Ids, OverlayError,
     beneath::{Beneath, Kind},
-    directory, disk, enter_pid1, ids_of, mapping, mount_or_copy_workspace, set_attributes, users,
+    directory, disk, enter_pid1, ids_of, mapping, set_attributes, users,
+    workspace::mount_or_copy_workspace,
 };
 use crate::{
     error::describe,

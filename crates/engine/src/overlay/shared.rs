@@ -59,9 +59,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     At, Attributes, Ids, OWN_PROGRAM, OverlayError,
     beneath::{Beneath, Kind},
-    directory, failed, mount_or_copy_workspace,
+    directory, failed,
     nspawn::{self, CREDENTIALS, Whom},
     root, set_attributes,
+    workspace::mount_or_copy_workspace,
 };
 use crate::{
     store::write_json,
