@@ -1,6 +1,8 @@
-# What the scripts share: finding Rust, and doing what needs root. Sourced, from the repository's top directory.
+# What the scripts share: finding Rust, and doing what needs root. Sourced, from the repository's
+# top directory.
 
-# Runs a command as root: directly, or by sudo, which asks for a password only where someone can type one.
+# Runs a command as root: directly, or by sudo, which asks for a password only where someone can
+# type one.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
