@@ -18,7 +18,7 @@ with subtest("a run waits for room on the disk, and the service says so"):
     )
     machine.fail("nixactions show patient-1")
 
-with subtest("it starts when there is room"):
+with subtest("a waiting run starts when there is room"):
     machine.succeed("rm /var/lib/nixactions/other")
     machine.wait_until_succeeds("nixactions show patient-1 --json | grep success")
     machine.wait_until_fails("systemctl is-active nixactions@patient")

@@ -6,7 +6,7 @@ with subtest("the kernel ends a job that takes more memory than it may, and the 
     assert jobs["hog"]["reasonCode"] == "oomKill", jobs
     assert jobs["after"]["conclusion"] == "success", jobs
 
-with subtest("so it ends a job in a container, alone or shared, and the record says so"):
+with subtest("the kernel also ends a job in a container, alone or shared, and the record says so"):
     machine.succeed(
         "mkdir -p /srv/root",
         "mount -t tmpfs tmpfs /srv/root",

@@ -11,7 +11,7 @@ with subtest("systemd restarts a killed supervisor, and the run goes on"):
     wait_for_end("long-1")
     assert record("long-1")["jobs"]["late"]["conclusion"] == "success"
 
-with subtest("systemd executes itself anew, and the run goes on"):
+with subtest("systemd re-executes itself, and the run goes on"):
     machine.succeed("systemctl start --no-block nixactions@long")
     wait_for_step("long-2")
     machine.succeed("systemctl daemon-reexec")
@@ -21,7 +21,7 @@ with subtest("systemd executes itself anew, and the run goes on"):
     assert record("long-2")["conclusion"] == "success"
     is_gone("long-2")
 
-with subtest("a run that lost power is closed truthfully after the next boot"):
+with subtest("a run that lost power has a failed record after the next boot"):
     machine.succeed("systemctl start --no-block nixactions@long")
     wait_for_step("long-3")
     machine.succeed("sync")
