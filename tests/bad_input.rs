@@ -18,7 +18,7 @@ on_shared_managers!(
 );
 on_managers!(a_state_directory_that_cannot_be_used_is_told_of on system_252, user_262, embedded_262);
 on_managers!(without_any_manager_it_says_what_to_do on embedded_262);
-on_managers!(who_may_not_use_a_manager_is_told_which_to_use on system_252, system_262);
+on_managers!(a_user_without_rights_to_a_manager_is_told_another_one on system_252, system_262);
 
 const NONE: [&str; 0] = [];
 
@@ -442,7 +442,7 @@ fn a_state_directory_that_cannot_be_used_is_told_of(manager: &Manager) {
     }
 }
 
-fn who_may_not_use_a_manager_is_told_which_to_use(manager: &Manager) {
+fn a_user_without_rights_to_a_manager_is_told_another_one(manager: &Manager) {
     let plan = manager
         .plan(&json!({ "version": 1, "name": "bad", "jobs": { "j": bash("true") } }))
         .display()

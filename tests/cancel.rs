@@ -14,10 +14,10 @@ on_shared_managers!(
     a_second_cancellation_kills,
     a_second_cancel_kills_at_once,
     the_timeout_of_a_workflow_is_the_reason_of_its_jobs,
-    what_has_not_started_is_cancelled_and_cleaning_jobs_run,
+    jobs_that_have_not_started_are_cancelled_and_cleaning_jobs_run,
     a_finished_run_cannot_be_cancelled,
 );
-on_managers!(cancels_at_one_instant_are_the_first_and_the_second on embedded, system_252, system_257, system_262, user_262);
+on_managers!(of_two_cancels_at_one_instant_the_second_kills on embedded, system_252, system_257, system_262, user_262);
 on_managers!(units_that_are_stopped_by_hand_end_truthfully on system_252, system_257, system_262, user_262);
 
 on_managers!(a_stopped_runner_does_not_hold_a_cancel on embedded, system_252, system_262, user_262);
@@ -118,7 +118,7 @@ fn a_second_cancellation_kills(manager: &Manager) {
     }
 }
 
-fn what_has_not_started_is_cancelled_and_cleaning_jobs_run(manager: &Manager) {
+fn jobs_that_have_not_started_are_cancelled_and_cleaning_jobs_run(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "waiting", "maxParallel": 1, "jobs": {
         "done": bash("true"),
         "running": with(bash("touch started; sleep 98764"), json!({ "needs": ["done"] })),
@@ -281,7 +281,7 @@ fn a_second_cancel_kills_at_once(manager: &Manager) {
 }
 
 /// Exactly one of two clients is the first, so the other one's request is the second.
-fn cancels_at_one_instant_are_the_first_and_the_second(manager: &Manager) {
+fn of_two_cancels_at_one_instant_the_second_kills(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "instant", "jobs": {
         "j": bash(STUBBORN),
         "after": with(bash("true"), json!({ "needs": ["j"] })),

@@ -22,7 +22,7 @@ on_managers!(a_job_may_take_its_time_after_its_wait_for_a_slot on system_252, sy
 on_managers!(a_run_with_damaged_files_ends_with_a_record on embedded, embedded_262, system_252, system_262, user_262);
 on_managers!(a_lost_run_with_damaged_files_is_closed on system_252, system_262, user_262);
 on_managers!(a_runner_outlives_a_broken_pipe on embedded, system_252, user_262);
-on_managers!(what_a_killed_runner_sent_is_shown on system_252, system_262, user_262);
+on_managers!(lines_of_a_killed_runner_are_shown on system_252, system_262, user_262);
 on_managers!(a_run_whose_manager_is_killed_has_a_record on embedded, embedded_262);
 on_managers!(a_run_whose_supervisor_is_gone_gets_a_record_after_its_jobs on system_252, system_262, user_262);
 on_managers!(a_unit_hears_of_a_lost_run_when_its_record_is_closed on system_252, system_262);
@@ -135,7 +135,7 @@ fn a_runner_outlives_a_broken_pipe(manager: &Manager) {
     );
 }
 
-fn what_a_killed_runner_sent_is_shown(manager: &Manager) {
+fn lines_of_a_killed_runner_are_shown(manager: &Manager) {
     let steps: Vec<_> = (0..60)
         .map(|number| json!({ "bash": format!("echo {number}") }))
         .chain([json!({ "bash": "touch here; sleep 98913" })])

@@ -10,7 +10,7 @@ on_shared_managers!(
     providers_run_in_order_before_the_first_step_and_see_what_earlier_ones_set,
     a_provider_that_fails_fails_its_job_alone_before_any_step,
     a_provider_that_hangs_is_ended_with_its_job,
-    whatever_a_step_makes_of_its_files_fails_it_alone,
+    a_bad_file_of_a_step_fails_only_that_step,
 );
 
 const NONE: [&str; 0] = [];
@@ -246,7 +246,7 @@ fn a_provider_that_hangs_is_ended_with_its_job(manager: &Manager) {
     run.leaves_nothing(manager);
 }
 
-fn whatever_a_step_makes_of_its_files_fails_it_alone(manager: &Manager) {
+fn a_bad_file_of_a_step_fails_only_that_step(manager: &Manager) {
     let files = ["ENV", "OUTPUT", "PATH"];
     let ways = [
         (

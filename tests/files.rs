@@ -11,11 +11,11 @@ on_shared_managers!(
     artifacts_reach_the_jobs_that_take_them_in,
     artifacts_cannot_be_made_to_leak,
     artifacts_keep_what_files_are,
-    what_cannot_be_saved_is_told,
+    files_that_cannot_be_saved_are_told,
     a_full_disk_fails_the_job_that_saves,
     submodules_and_linked_worktrees_are_whole_repositories,
-    what_is_no_file_stays_out_of_the_source_tree,
-    what_a_step_puts_where_the_runner_writes_next_is_replaced,
+    pipes_stay_out_of_the_source_tree,
+    files_of_a_step_in_place_of_the_runners_are_replaced,
 );
 
 const NONE: [&str; 0] = [];
@@ -259,7 +259,7 @@ feed' | wc -l; [ $(stat -c '%b' a/sparse) -lt 2000 ] && stat -c 'sparse %s' a/sp
     );
 }
 
-fn what_cannot_be_saved_is_told(manager: &Manager) {
+fn files_that_cannot_be_saved_are_told(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "odd", "jobs": {
         "special": with(bash("mkdir d; mkfifo d/pipe pipe; echo file > d/file"), json!({ "outputs": { "d": "d" } })),
         "take": with(bash("ls -A d"), json!({ "needs": ["special"], "inputs": ["d"] })),
@@ -412,7 +412,7 @@ fn submodules_and_linked_worktrees_are_whole_repositories(manager: &Manager) {
     );
 }
 
-fn what_is_no_file_stays_out_of_the_source_tree(manager: &Manager) {
+fn pipes_stay_out_of_the_source_tree(manager: &Manager) {
     manager
         .command(&[
             "bash",
@@ -431,7 +431,7 @@ fn what_is_no_file_stays_out_of_the_source_tree(manager: &Manager) {
     );
 }
 
-fn what_a_step_puts_where_the_runner_writes_next_is_replaced(manager: &Manager) {
+fn files_of_a_step_in_place_of_the_runners_are_replaced(manager: &Manager) {
     let plant = "d=$(dirname $NIXACTIONS_ENV); echo precious > kept
         mkfifo $d/1-1.env $d/1.sh; ln -s $PWD/kept $d/1-1.output; ln -s $PWD/kept $d/2.sh; echo IT=planted > $d/2-1.env";
     let steps = json!([

@@ -8,13 +8,13 @@ use nixactions_harness::{CommandExt as _, Manager, Nix, REPOSITORY, on_managers,
 use serde_json::{Value, json};
 
 // Nix 2.8 and 2.34.
-on_managers!(its_outputs_are_those_that_are_documented on system_252, system_262);
-on_managers!(nix_finds_no_fault_with_it on system_262);
+on_managers!(the_outputs_of_the_flake_are_those_that_are_documented on system_252, system_262);
+on_managers!(nix_flake_check_finds_no_fault on system_262);
 on_managers!(an_example_is_run_by_its_name on system_252, system_262);
 // `lib.fileset` needs Nix 2.14, as all of today's nixpkgs does a newer one.
 on_managers!(the_package_is_made_of_the_lock_file_and_little_else on system_262);
 on_managers!(the_package_brings_its_manual_completions_and_schema on system_262);
-on_managers!(everything_is_there_without_flakes on system_252, system_262);
+on_managers!(the_parts_of_the_flake_exist_without_flakes on system_252, system_262);
 on_managers!(the_template_is_a_project_that_runs on system_252, system_262);
 
 /// Copies the flake to where Nix may have it, and locks it with the stand-in as its input; returns
@@ -70,7 +70,7 @@ fn output(nix: &Nix<'_>, flake: &str, name: &str, apply: &str) -> Value {
     serde_json::from_str(&printed).expect("it is JSON")
 }
 
-fn its_outputs_are_those_that_are_documented(manager: &Manager) {
+fn the_outputs_of_the_flake_are_those_that_are_documented(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let [flake, _] = flakes(manager, &nix);
     let names = |name: &str| output(&nix, &flake, name, "builtins.attrNames");
@@ -140,7 +140,7 @@ fn its_outputs_are_those_that_are_documented(manager: &Manager) {
     }
 }
 
-fn nix_finds_no_fault_with_it(manager: &Manager) {
+fn nix_flake_check_finds_no_fault(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let [flake, _] = flakes(manager, &nix);
     succeeds(
@@ -219,7 +219,7 @@ fn an_example_is_run_by_its_name(manager: &Manager) {
     assert_eq!(manager.run_of("simple-1").record()["conclusion"], "success");
 }
 
-fn everything_is_there_without_flakes(manager: &Manager) {
+fn the_parts_of_the_flake_exist_without_flakes(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     flakes(manager, &nix);
     let dir = manager.dir().display();

@@ -13,7 +13,7 @@ on_shared_managers!(
     a_runner_that_is_killed_has_failed_for_its_dependents,
     a_line_in_another_jobs_name_is_not_shown,
     no_step_holds_the_places_of_other_jobs,
-    what_a_need_outputs_does_not_keep_its_dependents_from_running,
+    dependents_run_whatever_outputs_a_need_has,
     outputs_that_no_expression_takes_fail_no_step,
     times_that_a_job_forges_are_brought_within_the_run,
 );
@@ -200,7 +200,7 @@ fn a_link_in_place_of_artifacts_leads_a_dependent_nowhere(manager: &Manager) {
 }
 
 /// A step's way to its outputs, and what a job without a sandbox may write in its runner's place.
-fn what_a_need_outputs_does_not_keep_its_dependents_from_running(manager: &Manager) {
+fn dependents_run_whatever_outputs_a_need_has(manager: &Manager) {
     let large = "$(head -c 200000 /dev/zero | tr '\\0' x)";
     let put = |text: &str| json!({ "bash": format!("printf '{text}\\n' \"{large}\" >> $NIXACTIONS_OUTPUT"), "continueOnError": true });
     let forged = json!({ "at": "2026-01-01T00:00:00Z", "event": { "type": "runnerEnded", "job": "forges", "result": {

@@ -7,9 +7,9 @@ use nixactions_harness::{
 
 on_managers!(a_workflow_runs_as_it_is_written on system_252, system_257, system_262, user_262);
 on_managers!(other_shells_defaults_and_clean_ups_work on system_252, system_262, user_262);
-on_managers!(its_command_passes_arguments_on on system_262);
-on_managers!(what_is_unchanged_is_not_built_anew on system_262);
-on_managers!(what_is_wrong_with_a_script_is_an_error_of_its_build on system_262);
+on_managers!(the_command_of_a_workflow_passes_arguments_on on system_262);
+on_managers!(unchanged_steps_are_not_built_anew on system_262);
+on_managers!(a_faulty_script_is_an_error_of_its_build on system_262);
 on_managers!(an_action_is_built_by_itself on system_262);
 
 /// Returns an expression of a workflow with one job, of these steps, and more settings of the job.
@@ -107,7 +107,7 @@ fn other_shells_defaults_and_clean_ups_work(manager: &Manager) {
     run.leaves_nothing(manager);
 }
 
-fn its_command_passes_arguments_on(manager: &Manager) {
+fn the_command_of_a_workflow_passes_arguments_on(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let built = nix.build(&workflow(
         "{ bash = ''echo \"RELEASE=$INPUT_RELEASE\"''; }",
@@ -128,7 +128,7 @@ fn its_command_passes_arguments_on(manager: &Manager) {
     assert_eq!(run.value("test", "RELEASE"), "two words");
 }
 
-fn what_is_unchanged_is_not_built_anew(manager: &Manager) {
+fn unchanged_steps_are_not_built_anew(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let steps = "{ name = \"check\"; bash = \"true\"; }";
     nix.build(&workflow(steps, ""));
@@ -170,7 +170,7 @@ fn what_is_unchanged_is_not_built_anew(manager: &Manager) {
     assert_eq!(two, ["ci.drv", "say.drv"]);
 }
 
-fn what_is_wrong_with_a_script_is_an_error_of_its_build(manager: &Manager) {
+fn a_faulty_script_is_an_error_of_its_build(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let fails = |expression: &str| {
         nix.command(&["nix-build", "--no-out-link", "--expr", expression])

@@ -1,5 +1,5 @@
-//! The limit on the jobs of all runs of a state directory: it holds for all of them together, and
-//! what else bounds or ends a run still does.
+//! The limit on the jobs of all runs of a state directory. It holds for all runs together.
+//! Timeouts, cancellations and the other limits of a run hold as well.
 
 use std::{fs, thread, time::Duration};
 
@@ -14,7 +14,7 @@ on_managers!(a_wait_ends_at_once_with_a_cancellation on embedded, system_252, sy
 on_managers!(a_cancelled_run_cleans_up_without_waiting_for_others on embedded, system_252, system_262, user_262);
 on_managers!(a_cancelled_job_that_cleans_up_keeps_its_place_in_the_queue on embedded, system_252, system_257, system_262);
 on_managers!(a_killed_job_gives_its_place_back_and_its_retry_takes_one_again on embedded, system_252, system_262, user_262);
-on_managers!(the_wait_of_a_retry_does_not_count on embedded, system_252, system_262, user_262);
+on_managers!(the_wait_of_a_retry_does_not_count_for_the_timeout on embedded, system_252, system_262, user_262);
 on_managers!(a_larger_limit_applies_while_jobs_of_a_smaller_one_wait on embedded, system_252, system_262, user_262);
 on_managers!(a_job_that_cannot_watch_the_locks_looks_again_and_again on embedded, system_252, system_262);
 on_managers!(a_condition_cannot_hold_a_place_for_ever on embedded, system_252, system_262, user_262);
@@ -183,8 +183,8 @@ fn a_cancelled_run_cleans_up_without_waiting_for_others(manager: &Manager) {
     holder.end().exits(0);
 }
 
-/// Before systemd 258, the runner of such a job waits for a lock of its run or its matrix, and is
-/// asked to end like all others.
+/// Before systemd 258, the runner of such a job waits for a lock of its run or its matrix. At a
+/// cancellation, it gets the same signal as all other runners.
 fn a_cancelled_job_that_cleans_up_keeps_its_place_in_the_queue(manager: &Manager) {
     let matrix = json!({ "matrix": { "group": "m", "maxParallel": 1 } });
     let cleans = json!({ "needs": ["other"], "condition": "always()" });
@@ -199,7 +199,7 @@ fn a_cancelled_job_that_cleans_up_keeps_its_place_in_the_queue(manager: &Manager
     let_go(&run, "other");
     run.wait_for_event("jobFinished", Some("other"));
     if manager.kind() == Kind::System {
-        // Its runner has begun where it waits itself.
+        // Before systemd 258, the job's runner has begun by now, and waits itself.
         thread::sleep(Duration::from_secs(1));
     }
     manager.nixactions(&["cancel", run.id()]).ok();
@@ -223,7 +223,7 @@ fn a_killed_job_gives_its_place_back_and_its_retry_takes_one_again(manager: &Man
     let [killed, waits] = [killed, waits].map(|run| run.end().exits(0));
     assert_eq!(killed.lines("j"), ["again"], "{killed}");
     assert_eq!(waits.lines("j"), ["ran"], "{waits}");
-    // One that is killed while it waits holds nobody up.
+    // A job that is killed while it waits holds up no other job.
     let holder = holder(manager);
     let runs = ["lost", "next"].map(|name| {
         let run = manager.start(&plan(name, json!({ "j": bash("echo ran") })), &NONE);
@@ -239,7 +239,7 @@ fn a_killed_job_gives_its_place_back_and_its_retry_takes_one_again(manager: &Man
     next.end().exits(0);
 }
 
-fn the_wait_of_a_retry_does_not_count(manager: &Manager) {
+fn the_wait_of_a_retry_does_not_count_for_the_timeout(manager: &Manager) {
     limit(manager, "1");
     let again = "[ $NIXACTIONS_ATTEMPT = 3 ] && echo again && exit
         touch started-$NIXACTIONS_ATTEMPT; sleep 98771";
@@ -296,7 +296,8 @@ fn a_job_that_cannot_watch_the_locks_looks_again_and_again(manager: &Manager) {
     assert_eq!(run.lines("j"), ["ran"], "{run}");
 }
 
-/// A step may stop its runner, which then ends nothing, and would hold a place for ever. A test
+/// A step may stop its runner (SIGSTOP). The runner then cannot end the job, which would hold its
+/// place for ever. A test
 /// cannot wait for as long as the supervisor does. So the event from which the job's time counts
 /// gets an earlier date, and the next supervisor counts from that.
 fn ends_a_job_that_outlives_its_timeout(manager: &Manager, event: &str, job: Value) {
@@ -349,8 +350,8 @@ fn a_wait_outlives_a_reexecuted_systemd_and_a_killed_supervisor(manager: &Manage
     run.leaves_nothing(manager);
 }
 
-/// The runner has its locks from another place than elsewhere, where it has process ids of its own
-/// and where it is in a container. No step gets them.
+/// A runner with process ids of its own, or in a container, gets the directory of the locks by
+/// another descriptor. No step gets it.
 fn jobs_in_roots_and_containers_share_the_limit(manager: &Manager) {
     limit(manager, "1");
     let image = manager.image().expect("a machine has one");

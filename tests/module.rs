@@ -11,7 +11,7 @@ use serde_json::json;
 
 // Nix 2.8 and 2.34 have the last word on the language, systemd 252 and 262 on the units.
 on_managers!(each_configuration_becomes_exactly_its_units on system_252, system_262);
-on_managers!(what_is_wrong_is_told_by_its_option on system_252, system_262);
+on_managers!(errors_name_the_faulty_option on system_252, system_262);
 on_managers!(a_wrong_schedule_is_told_when_the_system_is_built on system_252, system_262);
 on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_262);
 on_managers!(defaults_of_all_workflows_are_weaker_than_those_of_jobs on system_252, system_262);
@@ -108,7 +108,7 @@ fn each_configuration_becomes_exactly_its_units(manager: &Manager) {
     }
 }
 
-fn what_is_wrong_is_told_by_its_option(manager: &Manager) {
+fn errors_name_the_faulty_option(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let workflows = |workflows: &str| {
         nixos(

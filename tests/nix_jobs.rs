@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 on_managers!(a_job_builds_with_the_hosts_daemon_and_its_results_are_kept_as_long_as_the_run on system_252, system_257, system_262, user_262);
 on_managers!(a_job_reaches_the_daemon_only_where_the_plan_says_so on system_252, system_262, user_262);
-on_managers!(without_a_daemon_such_a_job_is_refused on system_262);
+on_managers!(without_a_daemon_a_job_with_nix_is_refused on system_262);
 
 /// Builds a path of the store that has the job's name in it, waits, and reads it.
 const BUILD: &str = r#"
@@ -85,7 +85,7 @@ fn a_job_reaches_the_daemon_only_where_the_plan_says_so(manager: &Manager) {
     }
 }
 
-fn without_a_daemon_such_a_job_is_refused(manager: &Manager) {
+fn without_a_daemon_a_job_with_nix_is_refused(manager: &Manager) {
     let path = manager.plan(&plan("strict", true));
     let (code, stderr) = manager.refused(&["run", &path.display().to_string()]);
     assert_eq!(code, 2, "{stderr}");

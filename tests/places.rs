@@ -6,7 +6,7 @@ use std::path::Path;
 use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, bash, on_managers, with};
 use serde_json::{Value, json};
 
-on_managers!(things_may_lie_anywhere on embedded_252, embedded_262, system_252, system_257, system_262, user_252, user_262);
+on_managers!(programs_and_state_may_lie_anywhere on embedded_252, embedded_262, system_252, system_257, system_262, user_252, user_262);
 on_managers!(a_workspace_that_cannot_be_mounted_is_a_copy on embedded_262, system_252, system_262);
 on_managers!(a_large_repository_behind_a_link_is_mounted on embedded_262, system_252, system_262);
 on_managers!(paths_are_short_and_the_same_in_every_run on embedded_257, embedded_262, system_252, system_257, system_262, user_262);
@@ -124,7 +124,7 @@ fn kind(manager: &Manager) -> &'static str {
     }
 }
 
-fn things_may_lie_anywhere(manager: &Manager) {
+fn programs_and_state_may_lie_anywhere(manager: &Manager) {
     let source =
         "mkdir -p source/many && cd source/many && for f in $(seq $1); do echo $f > $f; done";
     manager

@@ -13,7 +13,7 @@ on_shared_managers!(
     rerun_failed_reuses_results_outputs_and_artifacts,
     rerun_of_a_job_runs_it_and_what_needs_it,
     rerun_has_the_plan_source_inputs_and_variables_of_the_old_run,
-    what_cannot_be_run_again_is_refused,
+    a_rerun_that_cannot_work_is_refused,
     a_rerun_has_the_notes_of_a_run,
 );
 on_managers!(a_rerun_can_be_rerun on embedded, system_262);
@@ -177,7 +177,7 @@ fn rerun_has_the_plan_source_inputs_and_variables_of_the_old_run(manager: &Manag
     assert_eq!(newer.lines("j"), ["old", "2.0 t debug"], "{newer}");
 }
 
-fn what_cannot_be_run_again_is_refused(manager: &Manager) {
+fn a_rerun_that_cannot_work_is_refused(manager: &Manager) {
     let run = manager.start(
         &json!({ "version": 1, "name": "refused", "jobs": { "j": bash("touch started; until [ -e go ]; do sleep 0.05; done") } }),
         &[""; 0],

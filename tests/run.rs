@@ -24,7 +24,7 @@ on_shared_managers!(
     independent_jobs_run_at_the_same_time,
     stronger_levels_of_the_environment_win,
     steps_hand_values_on,
-    what_takes_too_long_is_ended,
+    steps_and_jobs_end_at_their_timeouts,
     a_run_that_takes_too_long_fails_and_still_cleans_up,
     at_most_max_parallel_jobs_run_at_once,
     exit_codes_tell_how_it_went,
@@ -396,7 +396,7 @@ fn steps_hand_values_on(manager: &Manager) {
     }
 }
 
-fn what_takes_too_long_is_ended(manager: &Manager) {
+fn steps_and_jobs_end_at_their_timeouts(manager: &Manager) {
     let [one, two, three, four] = [(); 4].map(|()| odd_seconds());
     let plan = json!({ "version": 1, "name": "timeouts", "maxParallel": 4, "jobs": {
         "step": { "steps": [

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 on_shared_managers!(
     secrets_are_masked_however_they_are_printed,
     names_of_steps_and_outputs_are_masked,
-    what_steps_ask_to_be_masked_is_masked_from_then_on,
+    values_of_add_mask_are_masked_from_then_on,
     a_mask_is_heard_however_long_it_is_and_before_the_other_stream,
     workflow_commands_are_heard_until_they_are_stopped,
     a_line_of_100_mb_binary_and_closed_output_do_no_harm,
@@ -412,7 +412,7 @@ fn summaries_are_kept_masked_and_shown_as_markdown(manager: &Manager) {
     );
 }
 
-fn what_steps_ask_to_be_masked_is_masked_from_then_on(manager: &Manager) {
+fn values_of_add_mask_are_masked_from_then_on(manager: &Manager) {
     let script = "echo first asked-for-1; echo '::add-mask::asked-for-1'; echo second asked-for-1; echo '::add-mask::ab'
         printf '::add-mask::multi-one%%0Amulti-two\\n'; echo 'multi-one multi-two ab a'";
     let plan = json!({ "version": 1, "name": "asked", "jobs": {

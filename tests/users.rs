@@ -10,8 +10,8 @@ on_managers!(openat2_and_setgid_directories_work on embedded_252, embedded_262, 
 on_managers!(ids_are_unique_and_given_back on embedded_262, system_252, system_257, system_262);
 on_managers!(ids_of_services_are_not_taken on system_252, system_262);
 on_managers!(runs_at_once_share_no_ids on embedded_252, embedded_262, system_252, system_262);
-on_managers!(what_a_killed_manager_left_is_given_back on embedded_257, embedded_262);
-on_managers!(what_the_engine_makes_does_not_follow_an_umask on embedded_257, embedded_262, system_252, system_262, user_262);
+on_managers!(users_of_a_killed_manager_are_given_back on embedded_257, embedded_262);
+on_managers!(files_of_the_engine_do_not_follow_an_umask on embedded_257, embedded_262, system_252, system_262, user_262);
 on_managers!(lines_of_a_user_with_a_journal_are_shown on system_252, system_257, system_262);
 on_managers!(without_nss_systemd_the_user_is_systemds on embedded_262, system_252, system_262);
 
@@ -178,7 +178,7 @@ fn runs_at_once_share_no_ids(manager: &Manager) {
     assert_eq!(records(manager), BTreeSet::new());
 }
 
-fn what_a_killed_manager_left_is_given_back(manager: &Manager) {
+fn users_of_a_killed_manager_are_given_back(manager: &Manager) {
     let plan = json!({ "version": 1, "name": "killed", "jobs": { "j": bash("touch started; sleep 100") } });
     let run = manager.start(&plan, &NONE);
     run.wait_for_file("j", "started");
@@ -236,7 +236,7 @@ fn without_nss_systemd_the_user_is_systemds(manager: &Manager) {
     assert!(said.contains("nss-systemd"), "{said}");
 }
 
-fn what_the_engine_makes_does_not_follow_an_umask(manager: &Manager) {
+fn files_of_the_engine_do_not_follow_an_umask(manager: &Manager) {
     let make = "umask; mkdir -p dist/deep; echo made > dist/deep/file; stat -c %a dist/deep/file";
     let plan = json!({ "version": 1, "name": "umask", "jobs": {
         "make": with(bash(make), json!({ "outputs": { "dist": "dist" }, "properties": { "UMask": "0077" } })),

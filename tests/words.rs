@@ -43,6 +43,9 @@ const PHRASES: &[(&str, &str)] = &[
     (" are no ", "\"are not …\""),
 ];
 
+/// Words that must not begin the name of a function, as in `what_is_left_is_removed`.
+const QUESTIONS: &[&str] = &["what_", "whatever_", "who_"];
+
 /// Words that look like one of these phrases but are plain.
 const GOOD: &[&str] = &["here is no ", "here are no ", "no longer"];
 
@@ -70,6 +73,7 @@ fn faults(path: &Path, text: &str) -> Vec<String> {
     let mut fault = |line: usize, text: &str, advice: &str| {
         found.push(format!("{}:{line}: {text}: {advice}", path.display()));
     };
+    let is_rust = mark == "//";
     // The end of the line before, for phrases that a line break divides.
     let mut before = String::new();
     for (index, line) in text.lines().enumerate() {
@@ -102,6 +106,12 @@ fn faults(path: &Path, text: &str) -> Vec<String> {
             if is_new {
                 fault(number, words, advice);
             }
+        }
+        let function = line_text.strip_prefix("fn ").filter(|_| is_rust);
+        if let Some(name) = function
+            && QUESTIONS.iter().any(|word| name.starts_with(word))
+        {
+            fault(number, line_text, "name the thing or the actor");
         }
         before = match is_comment {
             true => words.to_owned(),
@@ -166,6 +176,14 @@ mod the_test_itself {
         assert_eq!(count(&format!("/// {word}\n")), 0);
         assert_eq!(count(&format!("/// a {word}\n")), 1);
         assert_eq!(count(&format!("let a = \"a {word}\";\n")), 0);
+    }
+
+    #[test]
+    fn names_of_functions_name_a_thing() {
+        for word in QUESTIONS {
+            assert_eq!(count(&format!("fn {word}is_left() {{}}\n")), 1, "{word}");
+        }
+        assert_eq!(count("fn what() {}\n"), 0);
     }
 
     #[test]

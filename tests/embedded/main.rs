@@ -76,7 +76,7 @@ const TESTS: [(&str, fn()); 18] = tests![
     up_to_twenty_managers_live_side_by_side,
     kept_paths_stay_visible_below_tmp_and_run,
     all_of_tmp_can_be_kept,
-    what_is_missing_is_named_all_at_once,
+    all_missing_programs_are_named_at_once,
     without_privileges_it_says_what_to_do,
     failure_while_setting_up_is_told_to_the_client_and_leaves_nothing,
     start_up_time_is_printed,
@@ -501,7 +501,7 @@ fn all_of_tmp_can_be_kept() {
     assert!(canary.path().exists());
 }
 
-fn what_is_missing_is_named_all_at_once() {
+fn all_missing_programs_are_named_at_once() {
     let run = Run::new("/tmp");
     // Hidden in a mount namespace of the client's own.
     let hide = "mount --make-rprivate /; for f in /usr/bin/dbus-daemon /usr/bin/dbus-broker-launch /usr/lib/systemd/systemd-journald; do [ ! -e $f ] || mount --bind /dev/null $f; done; exec \"$@\"";

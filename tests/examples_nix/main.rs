@@ -197,7 +197,7 @@ fn artifacts_paths_puts_reports_side_by_side() {
 }
 
 #[test]
-fn conditions_decide_who_runs_after_a_success_and_after_a_failure() {
+fn conditions_decide_which_jobs_run_after_a_success_and_after_a_failure() {
     let finished = or_skip!(run("conditions", &[])).exits(0);
     assert_eq!(
         conclusions(&finished),
@@ -243,7 +243,7 @@ fn cleanup_stops_the_server_after_a_success_and_after_a_failure() {
 }
 
 #[test]
-fn retry_tries_again_what_may_be_tried_again() {
+fn retry_repeats_steps_and_jobs() {
     let finished = or_skip!(run("retry", &[])).exits(0);
     assert!(
         finished.job("service")["steps"][1]["attempts"].as_u64() > Some(1),
@@ -255,7 +255,7 @@ fn retry_tries_again_what_may_be_tried_again() {
 }
 
 #[test]
-fn timeout_ends_what_hangs() {
+fn timeout_ends_a_hanging_process() {
     let finished = or_skip!(run("timeout", &[])).exits(0);
     prints(&finished, "step", "told to end");
     prints(&finished, "step", "goes on");

@@ -14,7 +14,7 @@ in_each_world!(
     sops_files_of_every_format_are_loaded_and_masked with ["sops", "age"],
     age_files_are_loaded_and_masked with ["age"],
     password_managers_are_asked_as_their_commands_want_it with [],
-    what_cannot_be_loaded_fails_its_step_and_says_no_value with ["sops", "age"],
+    a_secret_that_cannot_be_loaded_fails_its_step_and_shows_no_value with ["sops", "age"],
     require_env_names_all_that_is_missing with [],
 );
 
@@ -237,7 +237,7 @@ fn password_managers_are_asked_as_their_commands_want_it(world: &World) {
     );
 }
 
-fn what_cannot_be_loaded_fails_its_step_and_says_no_value(world: &World) {
+fn a_secret_that_cannot_be_loaded_fails_its_step_and_shows_no_value(world: &World) {
     let ((key, public), (other, _)) = (key(world, "age.key"), key(world, "other.key"));
     sops(world, &public, "good.yaml", "yaml", "KEY: hunter-of-good\n");
     sops(

@@ -124,9 +124,9 @@ fn a_workflow_is_evaluated_built_and_run(manager: &Manager) {
     );
 }
 
-on_managers!(what_was_built_is_run_by_its_path_its_link_and_its_command on system_252, system_262);
+on_managers!(a_built_workflow_runs_by_its_path_its_link_and_its_command on system_252, system_262);
 
-fn what_was_built_is_run_by_its_path_its_link_and_its_command(manager: &Manager) {
+fn a_built_workflow_runs_by_its_path_its_link_and_its_command(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let file = manager.write("ci.nix", FILE);
     let path = nix.build(&format!("(import {} {{ }}).ci", file.display()));
@@ -308,9 +308,9 @@ fn check_and_graph_evaluate_and_build_nothing(manager: &Manager) {
     drop(flake);
 }
 
-on_managers!(what_nix_refuses_is_told_in_its_own_words on system_252, system_257, system_262);
+on_managers!(errors_of_nix_are_shown_in_its_own_words on system_252, system_257, system_262);
 
-fn what_nix_refuses_is_told_in_its_own_words(manager: &Manager) {
+fn errors_of_nix_are_shown_in_its_own_words(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     manager.write("ci.nix", FILE);
     manager.write("broken.nix", "{ pkgs ? import <nixpkgs> { } }:\n{ ci = ; }");

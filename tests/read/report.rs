@@ -211,7 +211,7 @@ fn a_failed_step_is_told_of_once() {
 }
 
 #[test]
-fn what_stands_in_a_group_is_indented_up_to_its_end_or_its_steps() {
+fn lines_of_a_group_are_indented_up_to_its_end_or_the_end_of_its_step() {
     let mut out = Vec::new();
     let mut text = Text::new(&mut out, false);
     let mut say = |job: &str, step: &str, mark: Option<Mark>, message: &str| {

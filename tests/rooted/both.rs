@@ -11,7 +11,7 @@ on_managers!(a_job_lives_as_on_the_host on embedded, embedded_262, system_252, s
 on_managers!(bound_files_are_visible on embedded, system_252, system_262);
 on_managers!(a_large_source_is_mounted on system_252, system_262);
 on_managers!(a_runner_that_is_killed_is_followed_by_another on system_252, system_257, system_262);
-on_managers!(a_users_manager_refuses_them on user_262);
+on_managers!(a_users_manager_refuses_roots on user_262);
 
 fn a_job_lives_as_on_the_host(manager: &Manager) {
     let credential = manager.write("token", "hunter2alpha");
@@ -153,7 +153,7 @@ fn a_runner_that_is_killed_is_followed_by_another(manager: &Manager) {
     }
 }
 
-fn a_users_manager_refuses_them(manager: &Manager) {
+fn a_users_manager_refuses_roots(manager: &Manager) {
     for way in WAYS {
         let jobs: Value = json!({ "j": bash("true") });
         let plan = or_skip!(plan(manager, way, json!({}), jobs));

@@ -15,7 +15,7 @@ on_managers!(without_private_users_a_job_has_its_one_user on system_252, system_
 on_managers!(files_of_any_owner_pass_between_containers_and_the_host on embedded, system_252, system_262);
 on_managers!(containers_need_no_lookup_of_users on system_252, system_262);
 on_managers!(capabilities_are_few_unless_the_plan_asks on embedded, system_252, system_257, system_262);
-on_managers!(networks_of_containers on system_252, system_257, system_262);
+on_managers!(a_container_has_the_network_that_the_plan_names on system_252, system_257, system_262);
 on_managers!(containers_with_names_alike_run_at_once on system_252, system_262);
 on_managers!(limits_reach_into_a_container on system_252, system_257, system_262);
 on_managers!(jobs_in_containers_wait_for_their_turn on embedded, system_252, system_257);
@@ -229,7 +229,7 @@ fn capabilities_are_few_unless_the_plan_asks(manager: &Manager) {
     assert_eq!(found, ["CapBnd:\t00000000a02421fb", "mounted"]);
 }
 
-fn networks_of_containers(manager: &Manager) {
+fn a_container_has_the_network_that_the_plan_names(manager: &Manager) {
     let script = "ls /sys/class/net | sort | tr '\\n' ' '; tail -n +3 /proc/net/dev | wc -l; grep CapBnd /proc/self/status; cat /proc/net/if_inet6 | wc -l";
     let lines = |network: &str| {
         let executor = json!({ "network": network });

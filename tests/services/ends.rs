@@ -5,19 +5,19 @@ use nixactions_harness::{
 };
 use serde_json::{Value, json};
 
-use super::{NONE, SOON, ask, has_hosts, job, no_service_is_left, plan, private, server};
+use super::{NONE, SOON, ask, job, make_hosts_file, no_service_is_left, plan, private, server};
 
 on_managers!(a_service_that_is_never_ready_fails_its_job_with_its_last_lines on embedded, system_252, system_257, system_262, user_262);
-on_managers!(a_service_that_dies_is_told_and_fails_no_job on embedded, system_252, system_262, user_262);
-on_managers!(a_killed_service_is_told on system_252, system_262);
+on_managers!(a_service_that_dies_fails_no_job_and_is_reported on embedded, system_252, system_262, user_262);
+on_managers!(a_killed_service_is_reported on system_252, system_262);
 on_managers!(services_end_with_their_job_however_it_ends on embedded, system_252, system_257, system_262);
 on_managers!(services_end_with_their_job_after_a_reexecution on system_252, system_257, system_262);
 on_managers!(a_job_that_waits_for_a_port_is_cancelled on embedded, system_252, system_262);
 on_managers!(a_skipped_job_starts_no_service on embedded, system_252, system_262);
 on_managers!(a_port_in_use_is_the_reason on embedded, system_252, user_262);
-on_managers!(health_commands_and_notifications_are_heeded on embedded, system_252, system_257, system_262, user_262);
+on_managers!(steps_wait_for_health_commands_and_notifications on embedded, system_252, system_257, system_262, user_262);
 on_managers!(a_service_that_cannot_start_is_the_reason on system_252, system_262);
-on_managers!(services_take_no_places_of_jobs on system_252, system_262);
+on_managers!(services_do_not_count_as_running_jobs on system_252, system_262);
 
 fn a_service_that_is_never_ready_fails_its_job_with_its_last_lines(manager: &Manager) {
     let never = |health: Value| {
@@ -63,7 +63,7 @@ fn a_service_that_is_never_ready_fails_its_job_with_its_last_lines(manager: &Man
     finished.leaves_nothing(manager);
 }
 
-fn a_service_that_dies_is_told_and_fails_no_job(manager: &Manager) {
+fn a_service_that_dies_fails_no_job_and_is_reported(manager: &Manager) {
     let run = [
         "perl",
         "-e",
@@ -102,7 +102,7 @@ fn main_pid(manager: &Manager, run: &Run<'_>, service: &str) -> String {
     shown.ok().trim().to_owned()
 }
 
-fn a_killed_service_is_told(manager: &Manager) {
+fn a_killed_service_is_reported(manager: &Manager) {
     let services = json!({ "db": server(5442, "x") });
     let run = manager.start(
         &plan(json!({ "j": job("touch here; sleep 3", services) })),
@@ -153,10 +153,9 @@ fn services_end_with_their_job_however_it_ends(manager: &Manager) {
     no_service_is_left(manager);
 
     // Another attempt has the same services.
-    has_hosts(manager);
+    make_hosts_file(manager);
     let services = json!({ "db": server(5445, "z") });
-    let script = format!("{}; [ -e $HOME/../../again ] || exit 1", ask("db", 5445));
-    let script = script.replace("[ -e $HOME/../../again ]", "[ $NIXACTIONS_ATTEMPT = 2 ]");
+    let script = format!("{}; [ $NIXACTIONS_ATTEMPT = 2 ] || exit 1", ask("db", 5445));
     let of = with(
         private(job(&script, services)),
         json!({ "retry": { "maxAttempts": 2, "minTime": 0 } }),
@@ -214,7 +213,7 @@ fn a_port_in_use_is_the_reason(manager: &Manager) {
     no_service_is_left(manager);
 }
 
-fn health_commands_and_notifications_are_heeded(manager: &Manager) {
+fn steps_wait_for_health_commands_and_notifications(manager: &Manager) {
     let slow = "sleep 1; touch $HOME/ready; exec sleep 1000";
     let health = json!({ "run": ["sh", "-c", "test -e $HOME/ready"], "interval": 0.1 });
     let notify = r#"use Socket; sleep 1; socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die; connect($s, sockaddr_un($ENV{NOTIFY_SOCKET})) or die "no: $!";
@@ -261,7 +260,7 @@ fn a_service_that_cannot_start_is_the_reason(manager: &Manager) {
     no_service_is_left(manager);
 }
 
-fn services_take_no_places_of_jobs(manager: &Manager) {
+fn services_do_not_count_as_running_jobs(manager: &Manager) {
     let services = |n: u16| json!({ "a": server(5450, "a"), "b": server(5451 + n, "b") });
     let script = "echo at=$EPOCHREALTIME; sleep 0.5; echo end=$EPOCHREALTIME";
     let jobs: serde_json::Map<_, _> = (0..4u16)

@@ -1,16 +1,16 @@
-//! Faults of what starts services, and attempts after a service has ended.
+//! Faults of the units that start services, and second attempts of a job after a service has ended.
 
 use nixactions_harness::{
     CommandExt as _, Manager, RUN_DEADLINE, Run, on_managers, wait_for, with,
 };
 use serde_json::json;
 
-use super::{NONE, ask, has_hosts, job, no_service_is_left, plan, server};
+use super::{NONE, ask, job, make_hosts_file, no_service_is_left, plan, server};
 
-on_managers!(a_killed_start_of_services_is_the_reason on system_252, system_262);
+on_managers!(a_job_fails_if_the_process_that_waits_for_its_ports_is_killed on system_252, system_262);
 on_managers!(services_end_with_the_process_that_holds_their_ports on system_252, system_262);
 on_managers!(a_service_that_fails_before_it_begins_is_the_reason on system_252, system_262);
-on_managers!(another_attempt_needs_all_services on embedded, system_252, system_262, user_262);
+on_managers!(a_second_attempt_fails_if_a_service_has_ended on embedded, system_252, system_262, user_262);
 
 /// Kills the process that holds the ports of a job's services, or waits for them.
 fn kill_starter(manager: &Manager, run: &Run<'_>, job: &str) {
@@ -19,9 +19,10 @@ fn kill_starter(manager: &Manager, run: &Run<'_>, job: &str) {
     manager.systemctl(&kill).ok();
 }
 
-/// Starts two jobs with the same port of the host. Returns the one that has it, then the other.
+/// Starts two jobs with the same port of the host. Returns the job that has the port, then the job
+/// that waits for it.
 fn two_at_a_port<'a>(manager: &'a Manager, port: u16) -> (Run<'a>, &'static str, &'static str) {
-    has_hosts(manager);
+    make_hosts_file(manager);
     let script = format!(
         "{}; touch here; while [ ! -e go ]; do sleep 0.1; done",
         ask("db", port)
@@ -46,7 +47,7 @@ fn two_at_a_port<'a>(manager: &'a Manager, port: u16) -> (Run<'a>, &'static str,
     (run, first, other)
 }
 
-fn a_killed_start_of_services_is_the_reason(manager: &Manager) {
+fn a_job_fails_if_the_process_that_waits_for_its_ports_is_killed(manager: &Manager) {
     let (run, first, other) = two_at_a_port(manager, 5490);
     kill_starter(manager, &run, other);
     let event = run.wait_for_event("jobFinished", Some(other));
@@ -90,7 +91,7 @@ fn a_service_that_fails_before_it_begins_is_the_reason(manager: &Manager) {
     no_service_is_left(manager);
 }
 
-fn another_attempt_needs_all_services(manager: &Manager) {
+fn a_second_attempt_fails_if_a_service_has_ended(manager: &Manager) {
     let run = ["sh", "-c", "sleep 1; exit 4"];
     let services = json!({ "db": { "run": run, "health": { "run": ["true"] } } });
     let more = json!({ "retry": { "maxAttempts": 3, "minTime": 0 } });

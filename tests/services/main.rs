@@ -1,4 +1,4 @@
-//! Services of jobs: when they start, how steps reach them, and what is said and left of them.
+//! Services of jobs: their start, their names and ports, their lines, and their end.
 
 mod ends;
 mod faults;
@@ -38,7 +38,7 @@ fn ask(host: &str, port: u16) -> String {
 }
 
 /// Gives the machine a file of hosts, as most machines have.
-fn has_hosts(manager: &Manager) {
+fn make_hosts_file(manager: &Manager) {
     if let Some(machine) = manager.machine() {
         let write = "[ -e /etc/hosts ] || echo 127.0.0.1 localhost >/etc/hosts";
         machine.command(&["sh", "-c", write]).ok();

@@ -1,17 +1,17 @@
-//! The start of services: by whom they are found, and what the steps wait for.
+//! The start of services: steps wait for them, and reach them by name.
 
 use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, with};
 use serde_json::json;
 
-use super::{NONE, ask, has_hosts, job, no_service_is_left, plan, private, said, server};
+use super::{NONE, ask, job, make_hosts_file, no_service_is_left, plan, private, said, server};
 
 on_managers!(steps_reach_a_service_by_its_name_and_at_localhost);
-on_managers!(a_start_of_services_runs_no_need_again on system_252, system_257, system_262);
-on_managers!(two_jobs_with_the_same_port_do_not_meet on embedded, system_252, system_257, system_262);
+on_managers!(starting_services_runs_no_need_again on system_252, system_257, system_262);
+on_managers!(two_jobs_with_own_networks_may_have_the_same_port on embedded, system_252, system_257, system_262);
 on_managers!(jobs_take_turns_at_a_port_of_the_host on embedded, system_252, system_262, user_262);
 
 fn steps_reach_a_service_by_its_name_and_at_localhost(manager: &Manager) {
-    has_hosts(manager);
+    make_hosts_file(manager);
     let script = format!(
         "{}; {}; grep -c db /etc/hosts; echo of=$(id -u)",
         ask("db", 5433),
@@ -33,7 +33,7 @@ fn steps_reach_a_service_by_its_name_and_at_localhost(manager: &Manager) {
     finished.leaves_nothing(manager);
 }
 
-fn a_start_of_services_runs_no_need_again(manager: &Manager) {
+fn starting_services_runs_no_need_again(manager: &Manager) {
     let need = with(
         bash("date +%N >>$HOME/times; wc -l <$HOME/times"),
         json!({}),
@@ -54,8 +54,8 @@ fn a_start_of_services_runs_no_need_again(manager: &Manager) {
     no_service_is_left(manager);
 }
 
-fn two_jobs_with_the_same_port_do_not_meet(manager: &Manager) {
-    has_hosts(manager);
+fn two_jobs_with_own_networks_may_have_the_same_port(manager: &Manager) {
+    make_hosts_file(manager);
     let script = |own: &str| {
         format!(
             "touch here; {}; sleep 2; {}; [ \"$answer\" = {own} ]",
@@ -80,7 +80,7 @@ fn two_jobs_with_the_same_port_do_not_meet(manager: &Manager) {
 }
 
 fn jobs_take_turns_at_a_port_of_the_host(manager: &Manager) {
-    has_hosts(manager);
+    make_hosts_file(manager);
     let script = |own: &str| format!("{}; sleep 1; [ \"$answer\" = {own} ]", ask("db", 5435));
     let of = |own: &str| job(&script(own), json!({ "db": server(5435, own) }));
     let mut plan = plan(json!({ "a": of("a"), "b": of("b"), "c": of("c") }));

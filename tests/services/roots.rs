@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use nixactions_harness::{CommandExt as _, Manager, Signal, bash, on_managers, or_skip, with};
 use serde_json::{Value, json};
 
-use super::{NONE, ask, has_hosts, job, no_service_is_left, plan, private, said, server};
+use super::{NONE, ask, job, make_hosts_file, no_service_is_left, plan, private, said, server};
 
 on_managers!(the_real_postgresql_and_redis_serve_a_job on embedded, system_252, system_257, system_262);
 on_managers!(the_real_postgresql_serves_as_an_image on embedded, system_262);
@@ -83,7 +83,7 @@ EOF
 
 fn the_real_postgresql_serves_as_an_image(manager: &Manager) {
     let root = or_skip!(manager.served());
-    has_hosts(manager);
+    make_hosts_file(manager);
     if manager.machine().is_some() {
         // An overlay, as the root of a machine, cannot be mapped to other users.
         let state = manager.state_dir().display().to_string();

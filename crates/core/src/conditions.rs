@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_calls_a_status_function_or_is_wrapped_is_an_expression() {
+    fn a_text_that_calls_a_status_function_or_is_wrapped_is_an_expression() {
         let expression = |text: &str, at, calls_status| {
             let text = text.to_owned();
             Condition::Expression(Expression {

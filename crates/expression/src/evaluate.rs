@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_empty() {
+    fn a_missing_value_is_empty() {
         assert_eq!(value("needs.none.outputs.x").unwrap(), Value::Null);
         assert_eq!(text("env.none"), "");
         assert_eq!(text("env['a']"), "one");

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_takes_the_place_of_a_link() {
+    fn a_written_file_takes_the_place_of_a_link() {
         let root = tempfile::tempdir().unwrap();
         let beneath = Beneath::open(root.path()).unwrap();
         symlink("/etc/passwd", root.path().join("file")).unwrap();

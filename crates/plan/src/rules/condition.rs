@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_an_expression_is_refused() {
+    fn bash_that_looks_like_an_expression_is_refused() {
         for (text, expected) in [
             ("succes() && true", "did you mean `success()`?"),
             ("! canceled()", "did you mean `cancelled()`?"),
@@ -256,7 +256,7 @@ mod tests {
         }
     }
     #[test]
-    fn what_is_nearly_an_expression_is_refused() {
+    fn bash_that_is_nearly_an_expression_is_refused() {
         let wrapped = "an expression is wrapped: write `${{ ";
         let bad = "an expression is wrapped in `${{ }}`, and this is none yet: found ";
         for (text, expected) in [
