@@ -12,7 +12,7 @@ use inotify::{Inotify, WatchMask};
 use tokio::time::sleep;
 
 /// The time of polling before the client makes a watch, and the interval of the polls. The kernel
-/// takes up to 20 ms to remove a watch, half the time of a short run.
+/// takes up to 20 ms to remove a watch, which is a large part of a short run.
 const FIRST: Duration = Duration::from_millis(250);
 const FIRST_POLL: Duration = Duration::from_millis(1);
 /// The time in which the client collects changes after that. Users do not notice so small a delay,

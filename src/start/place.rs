@@ -1,4 +1,4 @@
-//! A file or directory that was opened once, with what was known of it then.
+//! A file or directory that was opened once, with the owner and the mode that it had then.
 //!
 //! Root copies the source trees of other users. Such a user may change what lies at a path between
 //! a check and the copy. So root opens each place once, checks the open file, and copies from it.
@@ -149,8 +149,9 @@ impl Place {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::RegularFile
     }
 
-    /// Returns the files that a copy of it may hold, if a person or the owner of the place has
-    /// named it: those of its owner, and those that its group or everybody may read. A tree may lie
+    /// Returns the files that a copy of this place may hold, if the user of `run` or the owner of
+    /// the place has named it: the files of its owner, and the files that its group or everybody
+    /// may read. A tree may lie
     /// in a directory of root, such as a mount point, so the owner of its repository counts there.
     pub fn allowed(&self, repository: Option<&Self>) -> Allowed {
         let other = repository.filter(|_| self.owner() == 0).unwrap_or(self);
@@ -163,10 +164,10 @@ impl Place {
     /// Returns the files that a copy of it may hold if a link in a tree leads here, or `None` if
     /// the link may not be followed.
     ///
-    /// The place must belong to the tree's owner, who must be able to reach it: the user of a
-    /// container may have the same number. Other users may be able to write into a tree of root,
-    /// and could link to any private place. So of root's places outside of the source, only those
-    /// are shown that everybody may read.
+    /// The place must belong to the tree's owner. This owner must also be able to reach it, since a
+    /// user of a container may have the same number. Other users may be able to write into a tree
+    /// of root, and could link to any private place. So outside of the source, a place of root is
+    /// shown only if everybody may read it.
     pub fn shown_by(&self, tree: Tree<'_>) -> Option<Allowed> {
         let is_state = self.path.starts_with(tree.own) || tree.own.starts_with(&self.path);
         if is_state || self.owner() != tree.owner {

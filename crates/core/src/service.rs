@@ -18,8 +18,6 @@ pub const SERVICE_SPEC_VERSION: u32 = 1;
 
 /// The argument by which the runner's program runs a service.
 pub const SERVICE_COMMAND: &str = "service";
-/// The argument by which the runner's program tries a service's health.
-pub const HEALTH_COMMAND: &str = "health";
 /// The argument by which the runner's program reserves the ports of a job's services.
 pub const PORTS_COMMAND: &str = "ports";
 
@@ -84,7 +82,7 @@ pub struct ServiceSpec {
     pub shares_network: bool,
     /// How it tells that it is ready.
     pub health: HealthSpec,
-    /// A directory in memory for the files of that.
+    /// A directory in memory for the files of the health check.
     pub files_directory: PathBuf,
     /// Whether Landlock keeps it from signalling, tracing and reaching other processes.
     pub confine: bool,
@@ -114,7 +112,7 @@ impl Versioned for ServiceSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WatchedServices {
-    /// The file that is not empty once systemd starts them: their ports are there.
+    /// The file that is empty until their ports are held. systemd then starts them.
     pub held: PathBuf,
     /// The services.
     pub each: Vec<WatchedService>,

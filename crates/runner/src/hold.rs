@@ -1,9 +1,9 @@
 //! Holds a job for a shell, after a failed step or one that asks for it (`::hold::`), if the run
 //! allows it (`run --keep-failed`).
 //!
-//! A shell joins a process of the job's steps, and none runs any more. So the runner starts its own
-//! program once more, with the variables and the directory of that step. It waits for a
-//! signal, which the shell sends when it ends. The job's time goes on meanwhile.
+//! A shell joins a process of a step, and the step's processes have ended. So the runner starts its
+//! own program once more, with the variables and the directory of that step. This process waits for
+//! a signal, which the shell sends when it ends. Meanwhile the job's timeout goes on.
 
 use std::{os::unix::process::CommandExt as _, process::Command, time::Instant};
 

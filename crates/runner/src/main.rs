@@ -1,8 +1,9 @@
 //! The `nixactions-runner` program, which systemd starts for each job.
 //!
-//! With glibc it is entered by C's `main`: what the standard library does before its own, to tell
-//! of a stack that overflows, takes longer than all else that a runner does before its job. Its
-//! standard streams are systemd's, and SIGPIPE the runner's own business.
+//! With glibc, the program begins in C's `main`, not in that of Rust's standard library. The
+//! library first prepares for an overflow of the stack, and this takes longer than all other work
+//! of a runner before its job. The rest of its preparation is not needed: systemd has opened the
+//! standard streams, and the runner handles SIGPIPE itself.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
@@ -13,7 +14,7 @@ use std::{
     path::Path,
 };
 
-/// The exit status of one who calls it by hand.
+/// The exit status after a call by hand.
 const EXIT_USAGE: u8 = 2;
 
 fn run() -> u8 {

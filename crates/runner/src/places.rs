@@ -20,8 +20,8 @@ impl Job<'_> {
         let mut waited = false;
         loop {
             let held = self.take_slots_in(&paths, &mut waited);
-            // Jobs that clean up after a cancellation are asked to end like all others. They wait
-            // on: they end soon after they have begun.
+            // At a cancellation, all jobs are asked to end, also those that clean up. Jobs that
+            // clean up wait on: they will end soon after they have begun.
             let waits_on = matches!(held, Err(None))
                 && (self.cancelled().is_some() || self.matrix_cancelled().is_some())
                 && matches!(self.gate(), Gate::Run | Gate::Ask(_));

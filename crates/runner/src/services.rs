@@ -1,8 +1,8 @@
 //! The services of a job, as its runner sees them: asks systemd for them, waits until all are
 //! ready, and notices the end of one.
 //!
-//! Each service tells of itself by a file of events, which no step can write to, and holds a lock
-//! on it as long as it lives.
+//! Each service reports in a file of events, and holds a lock on that file as long as it lives. No
+//! step can write to the file.
 
 use std::{
     fs::{self, OpenOptions},
@@ -26,7 +26,8 @@ use crate::{
 /// The first wait between two looks at services that are not ready, and the longest.
 const LOOK: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_millis(200);
-/// The longest time in which systemd starts what holds the ports, and then a service.
+/// The longest time that systemd may take to start the process that holds the ports, and then the
+/// time that it may take to start a service.
 const START_MAX: Duration = Duration::from_secs(90);
 /// The reason of a service that has ended without a word.
 const KILLED: &str = "its processes were killed";
@@ -38,7 +39,7 @@ pub(super) struct Watched {
     has_begun: bool,
     ready_at: Option<Timestamp>,
     ended: Option<End>,
-    /// Whether its end was told.
+    /// Whether the job has reported its end.
     is_told: bool,
 }
 
@@ -61,14 +62,15 @@ impl Watched {
         }
     }
 
-    /// Takes in what the service has told since the last look.
+    /// Takes in what the service has reported since the last look.
     fn look(&mut self) {
         if self.ended.is_some() {
             return;
         }
-        // Looked at before its events: they are complete where it has ended.
+        // The lock is read before the events: if the service has ended by now, its events are
+        // complete.
         let lives = lifeline::is_held(&self.of.events);
-        // A file that cannot be read tells nothing.
+        // A file that cannot be read has no events yet.
         for event in self.tail.read().unwrap_or_default().events {
             match event.event {
                 EventKind::RunnerStarted { .. } => self.has_begun = true,
@@ -91,7 +93,7 @@ impl Watched {
         }
     }
 
-    /// Returns why systemd could not start it, as the supervisor tells.
+    /// Returns the reason why systemd could not start it. The supervisor has written it.
     fn not_started(&self) -> Option<String> {
         let path = self.of.events.with_file_name(FAILED);
         fs::read_to_string(path).ok()
@@ -112,7 +114,7 @@ impl Job<'_> {
         let Some(services) = &self.spec.services else {
             return true;
         };
-        // Another attempt has the services of the one before.
+        // A second attempt has the services of the first one.
         self.services.iter_mut().for_each(Watched::look);
         let is_again = self.services.iter().any(|service| service.has_begun);
         if !is_again {
@@ -129,14 +131,14 @@ impl Job<'_> {
                 return false;
             }
         }
-        // The job may wait for long.
+        // The wait may be long, so the events so far are reported before it.
         self.tell();
         let mut wait = LOOK;
         let (mut since, mut was_held) = (Instant::now(), false);
         loop {
             self.services.iter_mut().for_each(Watched::look);
             self.tell_of_services();
-            // One that has served an earlier attempt is not started again.
+            // A service that has ended is not started again, even if it served an earlier attempt.
             let ended = self.services.iter().find_map(|service| {
                 let end = service.ended.clone()?;
                 Some((service.of.name.clone(), end))
@@ -151,7 +153,7 @@ impl Job<'_> {
                 return true;
             };
             let is_held = fs::metadata(&services.held).is_ok_and(|held| held.len() > 0);
-            // A process that lives without the ports waits for the end of another job.
+            // If the process lives and does not hold the ports, it waits for another job to end.
             if is_held != was_held || !is_held && lifeline::is_held(&services.held) {
                 since = Instant::now();
             }
@@ -178,7 +180,7 @@ impl Job<'_> {
         }
     }
 
-    /// Tells the run and the record what is new of the services.
+    /// Reports news of the services to the run and the record.
     fn tell_of_services(&mut self) {
         let mut services = std::mem::take(&mut self.services);
         for service in &mut services {
@@ -201,7 +203,7 @@ impl Job<'_> {
 
     fn tell_of_end(&mut self, name: &str, end: End, was_ready: bool) {
         let End { reason, lines } = end;
-        // The reason of the job tells of the others.
+        // If the service was never ready, the job's reason names it.
         if was_ready {
             let text = format!("service `{name}` has ended: {reason}");
             self.processes.journal.note(&text, Priority::Warning);

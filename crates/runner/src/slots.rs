@@ -1,6 +1,6 @@
-//! Limits on jobs at once that no systemd counts: each running job holds one of N file locks
-//! (flock(2)). Those are `maxParallel` on a systemd before 258, and the limit on the jobs of all
-//! runs of a state directory.
+//! The limits on jobs at once that systemd does not count itself: each running job holds one of N
+//! file locks (flock(2)). These limits are `maxParallel` on a systemd before 258, and the limit on
+//! the jobs of all runs of a state directory.
 //!
 //! systemd opens the directory of the locks before it builds the sandbox, and hands it to the
 //! runner as standard input, or as descriptor [`SLOTS_FD`]. The runner takes it from there at once,

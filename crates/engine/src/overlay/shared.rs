@@ -1,8 +1,7 @@
 //! A container that the jobs of an executor share, and how a job joins it.
 //!
 //! The container's unit runs systemd-nspawn, as that of a job does ([`super::nspawn`]). The
-//! container's first process only stands there. When it does, a file names it, and the unit has
-//! started.
+//! container's first process only waits. Once it runs, a file names it, and the unit has started.
 //!
 //! The main process of a job's unit joins the container for the job. It puts the job's view of its
 //! run together in a mount namespace of its own, and starts a second process in the container's

@@ -1,4 +1,4 @@
-//! Starts the units that want to know of a run's end.
+//! Starts the units that the run names for its end (`--notify`).
 
 use crate::{
     error::describe,

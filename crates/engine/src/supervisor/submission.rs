@@ -1,4 +1,4 @@
-//! The files and users of a wave: its jobs find them when they start.
+//! Prepares a wave: writes the files and makes the users that its jobs need when they start.
 //!
 //! The supervisor submits the waves of a run. The client submits the first one, in the call that
 //! starts the supervisor, so that the first jobs do not wait for it.

@@ -1,4 +1,4 @@
-//! The next jobs for PID 1, and how many it gets at a time.
+//! Chooses the next jobs for PID 1, and bounds their number.
 //!
 //! Pure: it looks at the states of the jobs and changes none. Knows nothing of D-Bus, files or
 //! time.

@@ -1,7 +1,7 @@
-//! Finds out when a service is ready: by its ports, by a command, or by its own word.
+//! Finds out when a service is ready: by its ports, by a command, or by a message of the service.
 //!
-//! A thread tries, while the main thread takes the service's lines. Where the service is not ready
-//! in time, the thread asks the process to end, and the main thread ends the service.
+//! A thread checks the service, while the main thread takes the service's lines. If the service is
+//! not ready in time, the thread signals this process, and the main thread ends the service.
 
 use std::{
     fs::{self, File},
@@ -29,26 +29,26 @@ use crate::event::EventKind;
 
 /// The wait between two looks at a running command.
 const LOOK: Duration = Duration::from_millis(10);
-/// The most bytes of a command's output that are told.
+/// The most bytes of a command's output that a reason quotes.
 const OUTPUT_MAX: u64 = 400;
 /// The message of a service that is ready (sd_notify(3)).
 const READY: &str = "READY=1";
 /// The variable with the socket for such messages.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// The trial of a service.
+/// The checks of a service until it is ready.
 pub(super) struct Health(Arc<State>);
 
 #[derive(Default)]
 struct State {
     /// Whether the service has ended.
     is_over: AtomicBool,
-    /// Why the service is not ready, once that is sure.
+    /// Why the service was not ready in time. `None` as long as it still may become ready.
     verdict: Mutex<Option<String>>,
 }
 
 impl Health {
-    /// Begins to try the service that this command starts.
+    /// Begins to check the service that this command starts.
     ///
     /// # Errors
     /// Fails with the system's reason.
@@ -109,8 +109,8 @@ impl Health {
         Ok(Self(state))
     }
 
-    /// Ends the trial of a service that has ended. Returns why the service was not ready in time,
-    /// if it was ended for that.
+    /// Ends the checks of a service that has ended. If the service was ended because it was not
+    /// ready in time, returns the reason.
     pub fn end(self) -> Option<String> {
         self.0.is_over.store(true, Ordering::SeqCst);
         let verdict = &self.0.verdict;
@@ -193,7 +193,8 @@ impl Trial {
     fn try_command(&self, command: &mut Command) -> Option<Result<(), String>> {
         let name = command.get_program().display().to_string();
         let failed = |error: io::Error| Some(Err(format!("`{name}` could not be run: {error}")));
-        // The service could put a FIFO, which nothing writes into, in the place of a file.
+        // The output goes into memory. In a directory, the service could replace its file by a
+        // FIFO, and reading that would never end.
         let mut file = match memfd_create("health", MemfdFlags::CLOEXEC) {
             Ok(file) => File::from(file),
             Err(error) => return failed(error.into()),
@@ -210,7 +211,8 @@ impl Trial {
             .stdout(out)
             .stderr(err)
             .process_group(0);
-        // The main thread reaps the processes of others where it is the first of a PID namespace.
+        // This process may be the first one of a PID namespace. Its main thread then reaps all
+        // processes, but must leave this one to this thread.
         let spawned = {
             let mut unreaped = UNREAPED.lock().unwrap_or_else(PoisonError::into_inner);
             let spawned = command.spawn();
@@ -261,7 +263,7 @@ impl Trial {
         Some(Err(format!("`{name}`: {why}{said}")))
     }
 
-    /// Waits for the word of the service itself.
+    /// Waits for the message of the service.
     fn listen(&self, socket: &UnixDatagram) -> Option<Result<(), String>> {
         let seconds = self.health.timeout.duration();
         let until = Instant::now() + seconds;

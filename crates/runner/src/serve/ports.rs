@@ -1,5 +1,5 @@
-//! The process that holds the ports of a job's services on the host's network, so that no two jobs
-//! with the same port meet. systemd starts the services when it has all of them.
+//! The process that holds the ports of a job's services on the host's network, so that two jobs do
+//! not use the same port at once. systemd starts the services when this process holds all ports.
 //!
 //! Each port has a file with a lock (flock(2)) in the directory that systemd opens as standard
 //! input. The kernel releases the locks when the process ends, however it ends.
@@ -23,11 +23,11 @@ use sd_notify::NotifyState;
 
 use super::super::lifeline;
 
-/// The exit status of one that cannot hold the ports.
+/// The exit status if the ports cannot be held.
 const EXIT_FAILURE: u8 = 1;
-/// The FIFO with the wish of the job, as systemd hands it on (sd_listen_fds(3)).
+/// The FIFO with the job's request, as systemd hands it on (sd_listen_fds(3)).
 const WISH: &str = "/proc/self/fd/3";
-/// The most bytes of a lock's file that are told.
+/// The most bytes that are read of a lock's file.
 const OWNER_MAX: u64 = 200;
 
 /// Takes ports for an owner, in their order, then tells systemd and waits to be ended. The first
@@ -35,7 +35,7 @@ const OWNER_MAX: u64 = 200;
 pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let owner = arguments.next().unwrap_or_default();
     let ports: Vec<_> = arguments.collect();
-    // By this the job's runner knows that this process waits for a port.
+    // This lock tells the job's runner that this process lives, and may be waiting for a port.
     let held = lifeline::hold(io::stdout()).and_then(|()| take(&owner, &ports));
     let held = match held {
         Ok(held) => held,
@@ -47,11 +47,11 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             return EXIT_FAILURE;
         }
     };
-    // systemd would start this process again for a wish that nobody took, also after its end.
+    // If the request stayed in the FIFO, systemd would start this process again after its end.
     if let Err(error) = take_wish() {
         let _ = writeln!(io::stderr(), "failed to take the job's wish: {error}");
     }
-    // The job's runner reads this.
+    // This tells the job's runner that the ports are held.
     if let Err(error) = io::stdout()
         .write_all(b"held\n")
         .and_then(|()| io::stdout().flush())
@@ -59,13 +59,14 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         let _ = writeln!(io::stderr(), "failed to tell of the ports: {error}");
         return EXIT_FAILURE;
     }
-    // Without systemd's answer, the services do not start, which the job's runner tells.
+    // If systemd does not get this message, the services do not start, and the job's runner reports
+    // that.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     let _held = held;
     super::super::hold()
 }
 
-/// Reads the job's wish from the FIFO.
+/// Takes the job's request out of the FIFO.
 fn take_wish() -> io::Result<()> {
     let mut wish = fs::OpenOptions::new();
     let mut wish = wish.read(true).custom_flags(O_NONBLOCK).open(WISH)?;
@@ -96,7 +97,7 @@ fn take(owner: &OsStr, ports: &[OsString]) -> io::Result<Vec<Flock<File>>> {
             }
             Err((_, error)) => return Err(error.into()),
         };
-        // Others that wait for the port tell it.
+        // Processes that wait for the port name this owner.
         lock.set_len(0)?;
         lock.rewind()?;
         lock.write_all(owner.as_encoded_bytes())?;

@@ -24,7 +24,8 @@ pub(super) const CANCEL_DEADLINE: Duration = Duration::from_secs(
     INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + CLEANUP_GRACE.as_secs() + 5,
 );
 
-/// The longest silence of a runner after a request to end: it ends its step first.
+/// The longest silence of a runner after a request to end. The runner first ends its step, and then
+/// reports.
 const REACTION: Duration =
     Duration::from_secs(INTERRUPT_GRACE.as_secs() + TERMINATE_GRACE.as_secs() + 10);
 

@@ -1,6 +1,6 @@
-//! Conditions that are expressions, as far as the supervisor can tell: it knows how needs ended,
-//! and neither their outputs nor the variables of the job. A runner knows all; it is asked here
-//! only where none could say what became of its job.
+//! Conditions that are expressions, for jobs whose runner has left no word of them. A runner knows
+//! all values. The
+//! supervisor knows how the needs ended, and neither their outputs nor the variables of the job.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -83,7 +83,7 @@ mod tests {
     use crate::{record::Conclusion, status::Condition};
 
     #[test]
-    fn what_is_known_decides_and_what_is_not_counts_as_success_or_failure() {
+    fn a_condition_needs_only_the_facts_that_decide_it() {
         let plan = crate::plan::parse(
             br#"{ "version": 1, "name": "a", "inputs": { "on": { "type": "boolean" } },
                   "jobs": { "a": { "steps": [{ "bash": "x" }] }, "b": { "needs": ["a"], "steps": [{ "bash": "x" }] } } }"#,

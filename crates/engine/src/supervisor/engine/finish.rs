@@ -277,8 +277,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Returns why a job has no root file system, if its own or that of its container could not be
-    /// mounted.
+    /// If the root file system of a job or of its container could not be mounted, returns the
+    /// reason.
     fn root_failure(&self, ix: JobIx) -> Option<Reason> {
         let (name, job) = self.context.job(ix);
         let shared = unit::shared_executor(&self.context, job);
@@ -289,8 +289,8 @@ impl Engine<'_> {
     }
 }
 
-/// Corrects the step during which a job ran out of memory. systemd asked the runner to end, like
-/// everybody who stops its unit, so the runner may take the step for a cancelled one.
+/// Corrects the step during which a job ran out of memory. systemd stopped the unit, and the runner
+/// cannot see why. So it may have reported the step as cancelled.
 fn fail_stopped_step(record: &mut JobRecord, job: &Job) {
     let steps = record.steps.iter_mut().enumerate();
     let mut stopped =

@@ -1,7 +1,8 @@
-//! Whether a run's own journal has what the jobs printed.
+//! Finds out whether a run's own journal has all lines of the jobs.
 //!
-//! journald drops its oldest lines where the disk has no room for more, or all lines where it has
-//! none for a journal. It tells nobody. So the lines are counted where the disk is nearly full.
+//! journald drops its oldest lines if the disk has no room for more, and all lines if the disk has
+//! no room for a journal. It reports neither. So the supervisor counts the lines if the disk is
+//! nearly full.
 
 use std::{collections::BTreeMap, io::Read, process::Command, time::Duration};
 

@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Engine<'_> {
-    /// Returns the job and the services that do not start without a unit: the one of the unit, or
-    /// all of the job if the unit starts them.
+    /// Returns the job of a unit, and its services that need the unit: the service of the unit, or
+    /// all services if the unit starts them.
     fn services_of(&self, unit: &str) -> Option<(JobName, Vec<String>)> {
         let name = unit.strip_prefix(&self.unit_prefix)?;
         let (job, service) = name.strip_suffix(".service")?.split_once(':')?;
@@ -40,8 +40,8 @@ impl Engine<'_> {
         self.service_failed(&removed.unit).await
     }
 
-    /// Looks for units of services that have failed without the supervisor's notice: systemd tells
-    /// of the end of a start, but not of the end of a process.
+    /// Looks for failed units of services. systemd tells the supervisor when a start has ended, but
+    /// not when a process has ended.
     pub(super) async fn look_at_services(
         &mut self,
         loaded: &[UnitState],
@@ -52,8 +52,8 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Tells the runner of a job about a failed unit of a service, or of what starts its services,
-    /// unless the service has begun: then it tells of itself.
+    /// Tells the runner of a job that the unit of a service has failed, or the unit that starts its
+    /// services. A service that has begun reports its end itself.
     async fn service_failed(&mut self, unit: &str) -> Result<(), SuperviseError> {
         let Some((job, mut services)) = self.services_of(unit) else {
             return Ok(());

@@ -41,7 +41,7 @@ impl Engine<'_> {
             .iter()
             .map(|ix| self.context.graph.name(*ix).clone())
             .collect();
-        // systemd could not make users either on a full disk, and their jobs would not start.
+        // On a full disk, systemd could not make the users either, and the jobs would not start.
         let of_jobs = self.users.take(&jobs);
         let of_containers = self.users.take_for_containers(&self.run, number);
         let of_services = self.users.take_for_services(&jobs);
@@ -196,7 +196,7 @@ fn is_full(place: &Path) -> bool {
     })
 }
 
-/// Returns why the run fails, where this keeps PID 1 from getting its jobs.
+/// Returns the run's reason if this error keeps its jobs from PID 1.
 fn reason_of(error: &store::StoreError) -> Reason {
     let said = describe(error);
     if error.is_full() {
