@@ -91,6 +91,7 @@ let
       systemd = {
         package = option lib.types.package pkgs.systemd;
         coredump.enable = option lib.types.bool true;
+        ctrlAltDelUnit = option lib.types.str "reboot.target";
         services = unit {
           restartIfChanged = option lib.types.bool true;
           stopIfChanged = option lib.types.bool true;
@@ -246,7 +247,22 @@ in
         }
       } "$out/polkit.rules"
       cp ${./switch-to-configuration} "$out/bin/switch-to-configuration"
+      mkdir -p "$out/etc/systemd/system"
+      ln -s /usr/lib/systemd/system/${config.systemd.ctrlAltDelUnit} "$out/etc/systemd/system/ctrl-alt-del.target"
     ''
+    + lib.concatMapAttrsStringSep "" (
+      path: file:
+      let
+        text = pkgs.writeTextFile {
+          name = "etc";
+          inherit (file) text;
+        };
+      in
+      ''
+        mkdir -p "$out/etc/${dirOf path}"
+        cp ${text} "$out/etc/${path}"
+      ''
+    ) config.environment.etc
     + lib.concatMapAttrsStringSep "" (
       name: special:
       let

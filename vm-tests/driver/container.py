@@ -8,11 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 
-from machine import Machine
+from machine import CTRL_ALT_DELETE, Machine
 
 SCRIPT = Path(__file__).parents[2] / "tests/harness/src/machine.sh"
 ENVIRONMENT = ["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TERM=dumb"]
 BOOT = 60
+SHUTDOWN = 300
 
 
 class Container(Machine):
@@ -59,14 +60,25 @@ class Container(Machine):
         self._watcher = None
 
     def wait_for_shutdown(self) -> None:
-        init = Path(f"/proc/{self._pid}")
-        deadline = time.monotonic() + 300
-        # The script reaps PID 1 only when it ends itself.
-        while init.exists() and "\nState:\tZ" not in (init / "status").read_text():
+        deadline = time.monotonic() + SHUTDOWN
+        while not self._is_off():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name}: the container does not shut down")
             time.sleep(0.05)
         self.crash()
+
+    def reboot(self) -> None:
+        before = self._up_since()
+        self.run(CTRL_ALT_DELETE, self.timeout)
+        deadline = time.monotonic() + SHUTDOWN
+        while not self._is_off():
+            if self._up_since() not in (before, ""):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name}: the container does not reboot")
+            time.sleep(0.05)
+        self.crash()
+        self.start()
 
     def run(self, script: str, timeout: float) -> tuple[int, str]:
         # A shell joins the machine's control group from outside, where its file is in sight.
@@ -84,12 +96,21 @@ class Container(Machine):
         )
         return done.returncode, done.stdout.decode(errors="replace")
 
+    def _is_off(self) -> bool:
+        # The script reaps PID 1 only when it ends itself.
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{self._pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    def _up_since(self) -> str:
+        """Returns the time at which PID 1 had started all services, or nothing before it has."""
+        show = "systemctl show --value --property=ActiveEnterTimestampMonotonic multi-user.target"
+        return self.run(f"{show} 2> /dev/null", self.timeout)[1].strip().removeprefix("0")
+
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + BOOT
-        while time.monotonic() < deadline:
-            if Path(f"/proc/{self._pid}/root/run/dbus/system_bus_socket").exists():
-                state = self.run("systemctl is-system-running --wait", BOOT)[1].strip()
-                if state in ("running", "degraded"):
-                    return
+        while not self._up_since():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name}: systemd is not up after {BOOT} s")
             time.sleep(0.02)
-        raise RuntimeError(f"{self.name}: systemd is not up after {BOOT} s")

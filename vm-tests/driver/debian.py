@@ -1,8 +1,8 @@
 """Makes the disk of a test's machine: Debian with the units that the NixOS module makes.
 
 The machine's own Nix evaluates the test's configuration, in a container that is not booted. NixOS
-would switch to the configuration; here its units go to /etc/systemd/system, and
-/run/booted-system gets the switch-to-configuration program and the specialisations.
+would switch to the configuration; here its units go to /etc/systemd/system, its other files to
+/etc, and /run/booted-system gets the switch-to-configuration program and the specialisations.
 """
 
 import shutil
@@ -73,6 +73,9 @@ def build(test: Path) -> str:
       mkdir -p /nix/store /nix/var/nix
       nix-build --quiet --out-link /nix/system --expr '{expression}' > /dev/null
       cp --no-preserve=mode --recursive /nix/system/units/. /etc/systemd/system/
+      cp --no-preserve=mode --recursive /nix/system/etc/. /etc/
+      echo 127.0.0.1 localhost > /etc/hosts
+      install -D --mode=644 /nix/system/units/tmpfiles.conf /etc/tmpfiles.d/00-nixos.conf
       install -D --mode=644 /nix/system/polkit.rules /etc/polkit-1/rules.d/10-nixos.rules
       printf 'L /run/%s-system - - - - /nix/system\\n' booted current > /etc/tmpfiles.d/nixos.conf
       export SYSTEMD_OFFLINE=1

@@ -15,6 +15,8 @@ from pathlib import Path
 
 # The pause between two tries of a command.
 PAUSE = 0.2
+# The signal that the kernel sends to PID 1 when someone presses Ctrl+Alt+Delete (systemd(1)).
+CTRL_ALT_DELETE = "kill -INT 1"
 
 
 class CommandFailed(Exception):
@@ -52,17 +54,18 @@ class Machine(ABC):
     def wait_for_shutdown(self) -> None:
         """Waits until the machine is off."""
 
+    @abstractmethod
+    def reboot(self) -> None:
+        """Presses Ctrl+Alt+Delete, and waits until systemd is up again.
+
+        `systemd.ctrlAltDelUnit` says what these keys do: a reboot, or a soft-reboot."""
+
     # The documented methods.
 
     def shutdown(self) -> None:
         """Shuts the machine down and waits until it is off."""
         self.execute("systemctl --no-block poweroff", check_return=False)
         self.wait_for_shutdown()
-
-    def reboot(self) -> None:
-        """Shuts the machine down and boots it again."""
-        self.shutdown()
-        self.start()
 
     def execute(
         self, command: str, check_return: bool = True, timeout: float | None = None

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from machine import Machine
+from machine import CTRL_ALT_DELETE, Machine
 
 BOOT = 600
 MEMORY = 1200
@@ -56,10 +56,7 @@ class Qemu(Machine):
         self._shell, _ = listener.accept()
         listener.close()
         self._unread = b""
-        self._read_until(b"shell is ready\n", BOOT)
-        state = self.run("systemctl is-system-running --wait", BOOT)[1].strip()
-        if state not in ("running", "degraded"):
-            raise RuntimeError(f"{self.name}: systemd is {state}")
+        self._wait_until_up()
 
     def crash(self) -> None:
         if self._process is None:
@@ -70,6 +67,14 @@ class Qemu(Machine):
     def wait_for_shutdown(self) -> None:
         self._process.wait(BOOT)
         self._off()
+
+    def reboot(self) -> None:
+        self._shell.sendall(f"{CTRL_ALT_DELETE}\n".encode())
+        try:
+            self._wait_until_up()
+        except EOFError:
+            self.wait_for_shutdown()
+            self.start()
 
     def run(self, script: str, timeout: float) -> tuple[int, str]:
         text = base64.b64encode(script.encode()).decode()
@@ -82,23 +87,33 @@ class Qemu(Machine):
 
     def _console(self) -> str:
         path = self._disk.with_suffix(".console")
-        return "\n".join(path.read_text(errors="replace").splitlines()[-40:])
+        last = path.read_text(errors="replace").splitlines()[-40:]
+        return "\n".join(["Its console:", *last])
 
     def _off(self) -> None:
         self._process.wait()
         self._shell.close()
         self._process = self._shell = None
 
+    def _wait_until_up(self) -> None:
+        self._read_until(b"shell is ready\n", BOOT)
+        active = "until systemctl is-active --quiet multi-user.target; do sleep 0.2; done"
+        if self.run(active, BOOT)[0] != 0:
+            raise RuntimeError(f"{self.name}: systemd is not up after {BOOT} s")
+
     def _read_until(self, end: bytes, timeout: float) -> bytes:
+        """Returns what the machine's shell writes up to `end`. Raises EOFError if it went off."""
         deadline = time.monotonic() + timeout
         while end not in self._unread:
             self._shell.settimeout(max(deadline - time.monotonic(), 0.01))
             try:
                 more = self._shell.recv(1 << 16)
             except TimeoutError:
+                raise RuntimeError(f"{self.name} does not answer. {self._console()}") from None
+            except ConnectionResetError:
                 more = b""
             if not more:
-                raise RuntimeError(f"{self.name} does not answer. Its console:\n{self._console()}")
+                raise EOFError(f"{self.name} went off. {self._console()}")
             self._unread += more
         found, self._unread = self._unread.split(end, 1)
         return found + end
