@@ -1,0 +1,39 @@
+# A soft-reboot in the midst of runs: systemd starts anew, and the kernel goes on
+# (systemd-soft-reboot.service(8)).
+{ pkgs }:
+pkgs.testers.runNixOSTest {
+  name = "nixactions-soft-reboot";
+
+  nodes.machine = {
+    imports = [ ../nixos ];
+
+    # The keys that the test's `machine.reboot()` presses.
+    systemd.ctrlAltDelUnit = "soft-reboot.target";
+
+    services.nixactions = {
+      enable = true;
+
+      workflows = {
+        again = {
+          resume = true;
+          settings.jobs = {
+            wait.steps = [
+              { bash = "until [ -e go ]; do sleep 0.1; done"; }
+              {
+                condition = "always()";
+                bash = "echo the step cleans up";
+              }
+            ];
+            late = {
+              needs = [ "wait" ];
+              steps = [ { bash = "true"; } ];
+            };
+          };
+        };
+        once.settings.jobs.wait.steps = [ { bash = "until [ -e go ]; do sleep 0.1; done"; } ];
+      };
+    };
+  };
+
+  testScript = builtins.readFile ./helpers.py + builtins.readFile ./soft-reboot.py;
+}
