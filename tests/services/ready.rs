@@ -1,11 +1,12 @@
 //! The start of services: steps wait for them, and reach them by name.
 
-use nixactions_harness::{CommandExt as _, Manager, bash, on_managers, with};
+use nixactions_harness::{CommandExt as _, Manager, SOON, bash, on_managers, wait_for, with};
 use serde_json::json;
 
 use super::{NONE, ask, job, make_hosts_file, no_service_is_left, plan, private, said, server};
 
 on_managers!(steps_reach_a_service_by_its_name_and_at_localhost);
+on_managers!(a_name_service_cache_hides_no_service on system_252, system_257, system_262);
 on_managers!(starting_services_runs_no_need_again on system_252, system_257, system_262);
 on_managers!(two_jobs_with_own_networks_may_have_the_same_port on embedded, system_252, system_257, system_262);
 on_managers!(jobs_take_turns_at_a_port_of_the_host on embedded, system_252, system_262, user_262);
@@ -31,6 +32,43 @@ fn steps_reach_a_service_by_its_name_and_at_localhost(manager: &Manager) {
     assert!(unit.ends_with("-j:db.service"), "{unit}");
     no_service_is_left(manager);
     finished.leaves_nothing(manager);
+}
+
+/// A name service cache (nscd(8)), which NixOS has: the C library asks it before it reads a file. It
+/// says that there is no such host.
+const NAME_CACHE: &str = r#"
+    my $server = IO::Socket::UNIX->new(Local => "/run/nscd/socket", Listen => 9) or die "cannot listen: $!\n";
+    chmod 0666, "/run/nscd/socket";
+    while (my $client = $server->accept) {
+        read $client, my $header, 12;
+        my (undef, $request, $length) = unpack "l3", $header;
+        read $client, my $key, $length;
+        print $client pack "l6", 2, 0, 0, 0, 0, 1 if $request == 14;
+        close $client;
+    }
+"#;
+
+fn a_name_service_cache_hides_no_service(manager: &Manager) {
+    make_hosts_file(manager);
+    let unit = ["systemd-run", "--property=RuntimeDirectory=nscd"];
+    let cache = ["perl", "-MIO::Socket::UNIX", "-e", NAME_CACHE];
+    manager.command(&[&unit[..], &cache[..]].concat()).ok();
+    wait_for(SOON, "the cache", || {
+        let mut answers = manager.command(&["getent", "ahosts", "localhost"]);
+        (!answers.output_within(SOON).status.success()).then_some(())
+    });
+    let health = json!({ "run": ["bash", "-c", "exec 3<>/dev/tcp/other/5456"] });
+    let db = with(server(5455, "it is me"), json!({ "health": health }));
+    let services = json!({ "db": db, "other": server(5456, "x") });
+    let of = job(&ask("db", 5455), services);
+    let unsandboxed = json!({ "executor": "bare", "needs": ["own"] });
+    let mut plan = plan(json!({ "own": private(of.clone()), "bare": with(of, unsandboxed) }));
+    plan["executors"] = json!({ "bare": { "type": "systemd", "sandbox": "none" } });
+    let finished = manager.run(&plan, &NONE).exits(0);
+    for job in ["own", "bare"] {
+        assert_eq!(finished.value(job, "answer"), "it is me", "{finished}");
+    }
+    no_service_is_left(manager);
 }
 
 fn starting_services_runs_no_need_again(manager: &Manager) {

@@ -64,7 +64,7 @@ const OWN: &str = "job";
 const RUN: [&str; 10] = [
     LOG,
     "/run/systemd/journal/dev-log",
-    "/run/nscd",
+    NAME_CACHE,
     "/run/current-system",
     "/run/booted-system",
     "/run/opengl-driver",
@@ -73,6 +73,10 @@ const RUN: [&str; 10] = [
     "/run/resolvconf",
     "/run/NetworkManager/resolv.conf",
 ];
+
+/// The directory of the name service cache (nscd(8)). The C library asks it for users and hosts
+/// before it reads files.
+pub(super) const NAME_CACHE: &str = "/run/nscd";
 
 /// The records of users. Those of jobs name their runs.
 const RECORDS: &str = "/run/userdb";

@@ -171,18 +171,23 @@ pub(super) fn of_job(context: &Context<'_>, ix: JobIx) -> Vec<(&'static str, Val
     // alone.
     let can_mount = run.manager != ManagerKind::User || place.is_sandboxed();
     if place.container().is_none() && can_mount {
-        let hosts = RunPaths::new(run.directory.clone()).hosts(name);
-        properties.push(("BindReadOnlyPaths", Value::Binds(vec![hosts_bind(&hosts)])));
+        properties.extend(names(&RunPaths::new(run.directory.clone()).hosts(name)));
     }
     properties
 }
 
 /// Shows a file of hosts in place of the machine's. A machine without one has none in its place.
-fn hosts_bind(hosts: &std::path::Path) -> super::Bind {
-    super::Bind {
+/// The host's name service cache would answer by the machine's file, so it is hidden.
+fn names(hosts: &std::path::Path) -> [(&'static str, Value); 2] {
+    let hosts = super::Bind {
         optional: true,
         ..super::Bind::new(hosts, HOSTS.as_ref())
-    }
+    };
+    let hidden = vec![format!("-{}", sandbox::NAME_CACHE)];
+    [
+        ("BindReadOnlyPaths", Value::Binds(vec![hosts])),
+        ("InaccessiblePaths", Value::StrList(hidden)),
+    ]
 }
 
 /// Returns whether the root file system of a service of a job is a disk image.
@@ -470,11 +475,9 @@ impl Of<'_> {
             &[],
             &needs,
         ));
-        let can_mount = !self.service.has_root();
-        properties.extend(can_mount.then(|| {
-            let hosts = paths.hosts(self.job);
-            ("BindReadOnlyPaths", Value::Binds(vec![hosts_bind(&hosts)]))
-        }));
+        if !self.service.has_root() {
+            properties.extend(names(&paths.hosts(self.job)));
+        }
         if self.private_network {
             properties.extend([
                 ("PrivateNetwork", Value::Bool(true)),
