@@ -1,4 +1,3 @@
-# needs: qemu (cgroup controllers, and a core pattern of the machine's own)
 with subtest("the kernel ends a job that takes more memory than it may, and the record says so"):
     machine.fail("systemctl start --wait nixactions@memory")
     jobs = record("memory-1")["jobs"]

@@ -1,6 +1,6 @@
 //! The NixOS tests of `vm-tests/`, run by the project's own driver on Debian.
 //!
-//! Here they run in containers. `tests/run --vm` also runs them in virtual machines, where the
+//! Here they run in containers. `tests/run --vm` also runs some of them in virtual machines, where the
 //! kernel, the cgroup controllers, the clock and the disk are the machine's own.
 
 use std::{
@@ -85,6 +85,28 @@ fn a_script_that_fails_is_told() -> Result<(), Failed> {
     Ok(())
 }
 
+fn tests_that_need_a_virtual_machine_exist() -> Result<(), Failed> {
+    const NAME: &str = "tests_that_need_a_virtual_machine_exist";
+    let mut driver = match driver() {
+        Ok(driver) => driver,
+        Err(skip) => {
+            skip.report_for(NAME);
+            return Ok(());
+        }
+    };
+    let listed = driver.arg("--list").output_within(DEADLINE).stdout;
+    let listed = String::from_utf8_lossy(&listed).into_owned();
+    let names = names();
+    let unknown: Vec<_> = listed
+        .lines()
+        .filter(|name| !names.iter().any(|known| known == name))
+        .collect();
+    if !unknown.is_empty() || listed.is_empty() {
+        return Err(format!("not in vm-tests: {unknown:?}, of `{listed}`").into());
+    }
+    Ok(())
+}
+
 /// Returns the names of the tests: each has a machine, `NAME.nix`, and a script, `NAME.py`.
 fn names() -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm-tests");
@@ -108,6 +130,10 @@ fn main() -> ExitCode {
     trials.push(Trial::test(
         "a_script_that_fails_is_told",
         a_script_that_fails_is_told,
+    ));
+    trials.push(Trial::test(
+        "tests_that_need_a_virtual_machine_exist",
+        tests_that_need_a_virtual_machine_exist,
     ));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
