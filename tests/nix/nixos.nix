@@ -91,6 +91,7 @@ let
       systemd = {
         package = option lib.types.package pkgs.systemd;
         coredump.enable = option lib.types.bool true;
+        additionalUpstreamSystemUnits = texts;
         ctrlAltDelUnit = option lib.types.str "reboot.target";
         services = unit {
           restartIfChanged = option lib.types.bool true;
