@@ -19,7 +19,6 @@ SHUTDOWN = 300
 class Container(Machine):
     """A container whose root is `root`, and whose changes go below `changes`."""
 
-    is_virtual = False
     timeout = 60
 
     def __init__(self, name: str, root: Path, changes: Path, init: str, binds: list[str]) -> None:

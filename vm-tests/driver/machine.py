@@ -26,8 +26,6 @@ class CommandFailed(Exception):
 class Machine(ABC):
     """A Debian machine with the configuration of one NixOS test."""
 
-    # Scripts ask for it where a container lacks something, such as a kernel of its own.
-    is_virtual: bool
     # The longest wait of each method, in seconds. The NixOS test driver waits for up to 900 s.
     timeout: float
 

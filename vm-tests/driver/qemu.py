@@ -19,7 +19,6 @@ MEMORY = 1200
 class Qemu(Machine):
     """A virtual machine that boots `disk`, a raw ext4 image, by a kernel and its initrd."""
 
-    is_virtual = True
     timeout = 900
 
     def __init__(self, name: str, disk: Path, kernel: Path, initrd: Path) -> None:
