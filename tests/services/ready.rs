@@ -57,7 +57,8 @@ fn a_name_service_cache_hides_no_service(manager: &Manager) {
         let mut answers = manager.command(&["getent", "ahosts", "localhost"]);
         (!answers.output_within(SOON).status.success()).then_some(())
     });
-    let health = json!({ "run": ["bash", "-c", "exec 3<>/dev/tcp/other/5456"] });
+    let reach = "exec 3<>/dev/tcp/other/5456 4<>/dev/tcp/db/5455";
+    let health = json!({ "run": ["bash", "-c", reach] });
     let db = with(server(5455, "it is me"), json!({ "health": health }));
     let services = json!({ "db": db, "other": server(5456, "x") });
     let of = job(&ask("db", 5455), services);
