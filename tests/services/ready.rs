@@ -34,8 +34,8 @@ fn steps_reach_a_service_by_its_name_and_at_localhost(manager: &Manager) {
     finished.leaves_nothing(manager);
 }
 
-/// A name service cache (nscd(8)), which NixOS has: the C library asks it before it reads a file. It
-/// says that there is no such host.
+/// A name service cache (nscd(8)), which NixOS has: the C library asks it before it reads a file.
+/// It says that there is no such host.
 const NAME_CACHE: &str = r#"
     my $server = IO::Socket::UNIX->new(Local => "/run/nscd/socket", Listen => 9) or die "cannot listen: $!\n";
     chmod 0666, "/run/nscd/socket";

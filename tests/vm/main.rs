@@ -1,7 +1,7 @@
 //! The NixOS tests of `vm-tests/`, run by the project's own driver on Debian.
 //!
-//! Here they run in containers. `tests/run --vm` also runs some of them in virtual machines, where the
-//! kernel, the cgroup controllers, the clock and the disk are the machine's own.
+//! Here they run in containers. `tests/run --vm` also runs some of them in virtual machines, where
+//! the kernel, the cgroup controllers, the clock and the disk are the machine's own.
 
 use std::{
     fs,
