@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 on_managers!(programs_and_state_may_lie_anywhere on embedded_252, embedded_262, system_252, system_257, system_262, user_252, user_262);
 on_managers!(a_workspace_that_cannot_be_mounted_is_a_copy on embedded_262, system_252, system_262);
 on_managers!(a_large_repository_behind_a_link_is_mounted on embedded_262, system_252, system_262);
+on_managers!(runs_may_lie_on_a_file_system_of_their_own on embedded_262, system_252, system_262);
 on_managers!(paths_are_short_and_the_same_in_every_run on embedded_257, embedded_262, system_252, system_257, system_262, user_262);
 
 const NONE: [&str; 0] = [];
@@ -243,6 +244,48 @@ fn a_large_repository_behind_a_link_is_mounted(manager: &Manager) {
         let run = manager.run(&plan, &arguments).exits(0);
         assert_eq!(run.lines("j"), ["TYPE=mount"], "{tree}: {run}");
     }
+}
+
+fn runs_may_lie_on_a_file_system_of_their_own(manager: &Manager) {
+    as_root(
+        manager,
+        "mkdir -p $1/runs; mount -t tmpfs -o mode=755,size=64M tmpfs $1/runs; echo 1 >$1/max-concurrent-jobs
+            mkdir $2/source; cd $2/source; for f in $(seq $3); do echo $f >$f; done",
+        &[&manager.state_dir().display().to_string(), &manager.dir().display().to_string(), &FILES.to_string()],
+    );
+    let makes = with(
+        bash("echo $(ls | wc -l) >made"),
+        json!({ "outputs": { "made": "made" } }),
+    );
+    let takes = with(
+        bash("echo MADE=$(cat made); [ $NIXACTIONS_ATTEMPT = 2 ]"),
+        json!({ "needs": ["makes"], "inputs": ["made"], "retry": { "maxAttempts": 2, "minTime": 0 } }),
+    );
+    let plan = json!({ "version": 1, "name": "apart", "jobs": { "makes": makes, "takes": takes, "other": bash("true") } });
+    let first = manager.run(&plan, &["--source=source"]).exits(0);
+    assert_eq!(first.lines("takes"), ["MADE=300"; 2], "{first}");
+    let again = ["rerun", "--job=takes", "--output=json", &first.id];
+    let again = manager.start_command(manager.nixactions(&again)).end();
+    assert_eq!(again.exits(0).lines("takes"), ["MADE=300"; 2]);
+    // The state directory itself has the room.
+    let wait = "\"$@\" 2>told & until grep 'free room' told; do sleep 0.1; done; kill -TERM $!; wait $! || true";
+    let state = format!("--state-dir={}", manager.state_dir().display());
+    let run = ["run", "--disk-reserve=100M", &state, "plan.json"];
+    let argv = [
+        "timeout",
+        "60",
+        "bash",
+        "-c",
+        wait,
+        "bash",
+        "/usr/bin/nixactions",
+    ];
+    let told = manager.command(&[argv.as_slice(), &run].concat()).ok();
+    let place = format!("{}/runs`", manager.state_dir().display());
+    assert!(told.contains(&place), "{told}");
+    manager.nixactions(&["clean", "--keep=0"]).ok();
+    assert_eq!(manager.runs(), NONE);
+    first.leaves_nothing(manager);
 }
 
 fn paths_are_short_and_the_same_in_every_run(manager: &Manager) {

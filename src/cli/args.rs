@@ -174,8 +174,8 @@ pub struct RunArgs {
     /// else manual]
     #[arg(long, value_enum)]
     pub trigger: Option<TriggerArg>,
-    /// Wait with the start until the disk of the state directory has this much free room, such as
-    /// 512M or 10G
+    /// Wait with the start until the disks of the state directory and of its runs have this much
+    /// free room, such as 512M or 10G
     #[arg(long, value_name = "SIZE")]
     pub disk_reserve: Option<String>,
     /// Wait with the start while some process of the machine waited for memory in more than this

@@ -1,4 +1,4 @@
-//! `run --disk-reserve` and `--memory-pressure-limit`: a run does not start while the disk of its
+//! `run --disk-reserve` and `--memory-pressure-limit`: a run does not start while a disk of its
 //! state directory has less room, or while more processes wait for memory. Also the hidden command
 //! `await-room DIRECTORY OPTION…`, for a service that fills the disk before.
 
@@ -77,13 +77,18 @@ pub(super) async fn wait(state: &Path, bounds: Bounds) {
     }
 }
 
-/// Says how much room the disk lacks, if it does.
+/// Says how much room a disk lacks, if it does: the state directory's, or that of its runs, which
+/// may be another one.
 fn short_of_room(state: &Path, bounds: Bounds) -> Option<String> {
     let size = bounds.disk?;
-    let free = free(state).filter(|free| *free < size)?;
-    let (state, size, free) = (state.display(), Bytes(size), Bytes(free));
+    let mut places = [state.to_owned(), state.join("runs")].into_iter();
+    let (place, free) = places.find_map(|place| {
+        let free = free(&place).filter(|free| *free < size)?;
+        Some((place, free))
+    })?;
+    let (place, size, free) = (place.display(), Bytes(size), Bytes(free));
     Some(format!(
-        "waiting for {size} of free room for `{state}`; there is {free}"
+        "waiting for {size} of free room for `{place}`; there is {free}"
     ))
 }
 

@@ -4,10 +4,10 @@
 //! <state>/version                      the layout's version
 //! <state>/concurrency/<group>/         the run that holds a concurrency group, and the waiting run
 //! <state>/max-concurrent-jobs          the most jobs of all runs at once, written by the owner
-//! <state>/slots/                       locks of running jobs, if there is such a limit
 //! <state>/numbers/<workflow>           the highest number of a removed run
-//! <state>/trash/                       runs that are being removed
 //! <state>/building/                    workflows that Nix builds for runs to come
+//! <state>/runs/.slots/                 locks of running jobs, if there is such a limit
+//! <state>/runs/.trash/                 runs that are being removed
 //! <state>/runs/<run>/                  0700: only its owner can reach the files in it
 //!     plan.json  run.json              the request (run.json holds private variables)
 //!     workflow                         a link to the plan in Nix's store, if it comes from there;

@@ -4,7 +4,7 @@
 //! A removal first renames the run out of the runs, so that no process finds half a run. The number
 //! of a removed run is not reused. The next removal also removes the leftovers of a killed one.
 
-use std::{collections::HashSet, fs, io::ErrorKind};
+use std::{collections::HashSet, fs, io::ErrorKind, path::PathBuf};
 
 use jiff::Timestamp;
 
@@ -114,7 +114,7 @@ impl StateDir {
         };
         let (workflow, number) = run.id().split();
         self.note_number(workflow, number)?;
-        let trash = self.path().join("trash");
+        let trash = self.trash();
         make_dir(&trash, 0o700)?;
         let gone = trash.join(format!("{}.{}", run.id(), std::process::id()));
         match fs::rename(run.path(), &gone) {
@@ -128,14 +128,15 @@ impl StateDir {
 
     /// Removes the leftovers of earlier removals.
     pub fn empty_trash(&self) {
-        for entry in fs::read_dir(self.path().join("trash"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in fs::read_dir(self.trash()).into_iter().flatten().flatten() {
             // Another process may be removing the same tree.
             let _ = remove_tree(&entry.path());
         }
+    }
+
+    /// Returns the directory of the runs that are being removed.
+    fn trash(&self) -> PathBuf {
+        self.runs_dir().join(".trash")
     }
 
     /// Returns the highest number of a removed run of this workflow.
@@ -287,7 +288,7 @@ mod tests {
         fs::set_permissions(&unwritable, fs::Permissions::from_mode(0o500)).unwrap();
         assert!(state.remove(&run, false).unwrap());
         assert!(!state.remove(&run, false).unwrap(), "twice");
-        assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(state.trash()).unwrap().count(), 0);
         assert_eq!(
             state
                 .create_run(&"ci".parse().unwrap())
@@ -370,9 +371,9 @@ mod tests {
     fn leftovers_of_a_killed_removal_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
-        fs::create_dir_all(dir.path().join("trash/ci-1.77/jobs")).unwrap();
+        fs::create_dir_all(state.trash().join("ci-1.77/jobs")).unwrap();
         state.empty_trash();
-        assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(state.trash()).unwrap().count(), 0);
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! directory share more of them, where the directory has a limit:
 //!
 //! ```text
-//! <state>/max-concurrent-jobs     the limit, a number
-//! <state>/slots/0 1 … queue-4     the locks, and a queue for each limit that there was
-//! <run>/slots/shared/0 1 … queue  links of these, so that the runners find all locks in one place
+//! <state>/max-concurrent-jobs        the limit, a number
+//! <state>/runs/.slots/0 1 … queue-4  the locks, and a queue for each limit that there was
+//! <run>/slots/shared/0 1 … queue     links of these: runners find all locks in one place
 //! ```
+//!
+//! The locks lie beside the runs, as a file has its links in one file system only, and that of the
+//! runs may be another one than the state directory's.
 //!
 //! Another limit applies to the runs that start from then on. Until the runs before them have
 //! ended, the larger limit holds for all together: both take the locks from the lowest on. The jobs
@@ -21,7 +24,7 @@ use std::{
     path::Path,
 };
 
-use super::{StateDir, StoreError, make_dir};
+use super::{StateDir, StoreError, make_dir, state::runs_in};
 use crate::paths::SlotPaths;
 
 /// The largest limit on the jobs of all runs. A runner that looks for a free lock opens all of
@@ -82,12 +85,12 @@ fn create(directory: &Path, names: impl Iterator<Item = String>) -> Result<(), S
     Ok(())
 }
 
-/// Makes the locks that all runs of a state directory share, and links them for a run.
+/// Makes the locks that all runs of a state directory share, and links them for one of its runs.
 ///
 /// # Errors
 /// Fails with the path and the system's error.
 pub fn link_slots(state: &Path, slots: &SlotPaths, count: u32) -> Result<(), StoreError> {
-    let shared = state.join("slots");
+    let shared = runs_in(state).join(".slots");
     make_dir(&shared, 0o700)?;
     let of_limit = |name: String| {
         if name == QUEUE {

@@ -171,8 +171,10 @@ impl StateDir {
         }
     }
 
-    fn runs_dir(&self) -> PathBuf {
-        self.0.join("runs")
+    /// Returns the directory of all runs. Often it is a file system of its own. What is linked or
+    /// renamed between runs lies in it, with a name that no run has: one with a dot.
+    pub(super) fn runs_dir(&self) -> PathBuf {
+        runs_in(&self.0)
     }
 
     fn version_file(&self) -> PathBuf {
@@ -193,6 +195,11 @@ impl StateDir {
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
     }
+}
+
+/// Returns the directory of all runs of a state directory.
+pub(super) fn runs_in(state: &Path) -> PathBuf {
+    state.join("runs")
 }
 
 /// The directory of one run.

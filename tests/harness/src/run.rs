@@ -189,6 +189,7 @@ impl Manager {
             .flatten();
         entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.starts_with('.'))
             .collect()
     }
 
