@@ -9,6 +9,7 @@ on_managers!(steps_reach_a_service_by_its_name_and_at_localhost);
 on_managers!(a_name_service_cache_hides_no_service on system_252, system_257, system_262);
 on_managers!(starting_services_runs_no_need_again on system_252, system_257, system_262);
 on_managers!(two_jobs_with_own_networks_may_have_the_same_port on embedded, system_252, system_257, system_262);
+on_managers!(a_service_may_tell_more_after_it_is_ready on embedded, system_252, system_262, user_262);
 on_managers!(jobs_take_turns_at_a_port_of_the_host on embedded, system_252, system_262, user_262);
 
 fn steps_reach_a_service_by_its_name_and_at_localhost(manager: &Manager) {
@@ -115,6 +116,25 @@ fn two_jobs_with_own_networks_may_have_the_same_port(manager: &Manager) {
             "{finished}"
         );
     }
+    no_service_is_left(manager);
+}
+
+fn a_service_may_tell_more_after_it_is_ready(manager: &Manager) {
+    let tell = "systemd-notify --ready; systemd-notify --status=up; exec \"$@\"";
+    let mut service = server(5436, "x");
+    let mut run = json!(["bash", "-ec", tell, "bash"]);
+    let [all, more] = [&mut run, &mut service["run"]].map(|list| list.as_array_mut());
+    all.expect("a list").append(more.expect("a list"));
+    service["run"] = run;
+    service["health"] = json!({ "notify": true });
+    let script = "until (exec 3<>/dev/tcp/127.0.0.1/5436) 2>/dev/null; do sleep 0.05; done";
+    let of = with(
+        job(script, json!({ "db": service })),
+        json!({ "timeout": 20 }),
+    );
+    let finished = manager.run(&plan(json!({ "j": of })), &NONE).exits(0);
+    let record = &finished.job("j")["services"]["db"];
+    assert!(record["reason"].is_null(), "{finished}");
     no_service_is_left(manager);
 }
 

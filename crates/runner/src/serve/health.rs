@@ -101,6 +101,8 @@ impl Health {
                     port.note(EventKind::ServiceReady { job, service });
                     // On a full disk the job's runner waits until the job's time is over.
                     let _ = port.tell();
+                    drop(port);
+                    trial.take_messages();
                 }
                 Some(Err(why)) => trial.refuse(why),
                 // The service has ended.
@@ -133,8 +135,8 @@ impl Trial {
     /// Tries until the service is ready or all tries are over. Returns `None` if the service has
     /// ended before.
     fn run(&mut self) -> Option<Result<(), String>> {
-        if let Some(socket) = self.socket.take() {
-            return self.listen(&socket);
+        if let Some(socket) = &self.socket {
+            return self.listen(socket);
         }
         let mut why = String::new();
         for number in 1..=self.health.tries {
@@ -288,6 +290,17 @@ impl Trial {
                 }
             }
         }
+    }
+
+    /// Takes the other messages of a service that is ready, as long as this process lives. Programs
+    /// such as systemd-notify(1) fail if nobody takes them.
+    fn take_messages(&self) {
+        let Some(socket) = &self.socket else {
+            return;
+        };
+        let mut buffer = [0; 4096];
+        let _ = socket.set_read_timeout(None);
+        while socket.recv(&mut buffer).is_ok() {}
     }
 
     /// Ends the service, which was not ready in time.
