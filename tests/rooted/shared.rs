@@ -297,7 +297,9 @@ fn jobs_need_their_shared_container(manager: &Manager) {
     manager.command(&kill).ok();
     let finished = run.end().exits(1);
     assert_eq!(finished.verdict("a"), "failure/failure");
-    assert!(finished.reason("a").contains("SIGKILL"), "{finished}");
+    let expected = "signal: the container of executor `box` has ended";
+    assert_eq!(finished.reason("a"), expected, "{finished}");
+    assert_eq!(finished.job("a")["reasonCode"], "signal", "{finished}");
     let expected =
         "its root file system: failed to find the container: its first process has ended";
     assert_eq!(finished.reason("b"), expected, "{finished}");

@@ -145,6 +145,8 @@ pub fn container_unit(context: &Context<'_>, executor: &str, user: Option<&str>)
             ("NotifyAccess", Value::Str("main".into())),
             ("ExecStart", Value::Exec(command)),
             ("KillMode", Value::Str("mixed".into())),
+            // By default, systemd says nothing of it for a unit with control groups of its own.
+            ("OOMPolicy", Value::Str("stop".into())),
         ]);
         properties.extend(nspawn::properties());
     } else {

@@ -4,6 +4,12 @@
 //! left however the run ends.
 
 use super::*;
+use crate::{reason::ServiceResult, systemd::UnitState};
+
+/// The longest wait for systemd's word on a container whose processes were killed.
+const WORD_DEADLINE: Duration = Duration::from_secs(1);
+/// The wait between two questions.
+const WORD_WAIT: Duration = Duration::from_millis(20);
 
 impl Engine<'_> {
     /// Returns whether a unit holds a container that jobs share.
@@ -55,6 +61,44 @@ impl Engine<'_> {
         }
     }
 
+    /// Returns systemd's word on the container of a killed job, if the container has ended: the
+    /// kernel kills all of its processes with the first one.
+    pub(super) async fn killed_with_container(
+        &self,
+        ix: JobIx,
+        end: Option<&ServiceEnd>,
+    ) -> Result<Option<Reason>, SuperviseError> {
+        let job = self.context.job(ix).1;
+        let is_of_systemd_nspawn = self.context.placement(job).nspawn().is_some();
+        let shared = unit::shared_executor(&self.context, job).filter(|_| is_of_systemd_nspawn);
+        let is_killed = end.is_some_and(|end| end.evidence().result == ServiceResult::Signal);
+        let Some(executor) = shared.filter(|_| is_killed && self.cancel == Cancel::No) else {
+            return Ok(None);
+        };
+        let unit = UnitName::container(&self.context.run.run, executor);
+        let until = Instant::now() + WORD_DEADLINE;
+        // The end of the job may come first.
+        while self
+            .manager
+            .list(&[unit.as_str()])
+            .await?
+            .iter()
+            .any(UnitState::is_pending)
+        {
+            if Instant::now() > until {
+                return Ok(None);
+            }
+            tokio::time::sleep(WORD_WAIT).await;
+        }
+        let end = self.manager.service_end(unit.as_str()).await?;
+        let end = end.filter(|end| end.evidence().is_from_outside());
+        Ok(end.map(|end| Reason::Service {
+            result: end.evidence().result.clone(),
+            main: end.evidence().main.clone(),
+            own: Some(format!("the container of executor `{executor}` has ended")),
+        }))
+    }
+
     /// Returns why systemd has not started a job, if the container that it was to join is gone. Its
     /// needs are not the cause.
     pub(super) async fn container_failure(
@@ -71,7 +115,7 @@ impl Engine<'_> {
         }
         let unit = UnitName::container(&self.context.run.run, executor);
         let found = self.manager.list(&[unit.as_str()]).await?;
-        let is_there = found.iter().any(crate::systemd::UnitState::is_pending);
+        let is_there = found.iter().any(UnitState::is_pending);
         Ok((!is_there).then(|| Reason::Root {
             why: format!("the container of executor `{executor}` has ended"),
         }))

@@ -81,6 +81,12 @@ impl Engine<'_> {
         if verdict.outcome == Conclusion::Failure && code == Some(ReasonCode::OomKill) {
             fail_stopped_step(&mut record, job);
         }
+        if verdict.outcome == Conclusion::Failure
+            && !verdict.keeps_report
+            && let Some(reason) = self.killed_with_container(ix, end.as_ref()).await?
+        {
+            record.set_reason(&reason);
+        }
         let no_room = end
             .as_ref()
             .and_then(|end| submit::why_not_started(end.evidence(), &self.run));
