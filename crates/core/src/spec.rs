@@ -186,6 +186,8 @@ pub const CONTAINER_USER: &str = "NIXACTIONS_CONTAINER_USER";
 pub const HANDED_PROC: &str = "proc";
 /// The name of the locks of running jobs there.
 pub const HANDED_SLOTS: &str = "slots";
+/// The name of the control group of the job's unit there, which counts the memory of the job.
+pub const HANDED_GROUP: &str = "group";
 /// The descriptor of the locks of running jobs where standard input is something else: the first
 /// one that systemd passes (sd_listen_fds(3)).
 pub const SLOTS_FD: i32 = 3;
@@ -347,8 +349,8 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_pids: bool,
     /// Whether the runner is the first process of a container, with user ids of its own. Its
-    /// standard input is then a directory with [`HANDED_PROC`] and, if it takes locks,
-    /// [`HANDED_SLOTS`].
+    /// standard input is then a directory with [`HANDED_PROC`], [`HANDED_GROUP`] where that counts
+    /// memory, and [`HANDED_SLOTS`] if it takes locks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_container: bool,
     /// Whether a filter of system calls keeps the job's processes from those that systemd-nspawn

@@ -7,7 +7,10 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -23,6 +26,8 @@ use crate::record::Usage;
 pub struct Cgroup {
     /// Its directory, where there is one that tells its processes.
     path: Option<PathBuf>,
+    /// The cgroup that counts memory, where that is another one.
+    counts: Option<OwnedFd>,
     /// The processes that [`Self::kill_all`] spares: this one, and its parent.
     own: Vec<Pid>,
     /// The number of processes that the kernel had killed for memory at the last look.
@@ -31,8 +36,9 @@ pub struct Cgroup {
 
 impl Cgroup {
     /// Finds the cgroup of this process: the unified hierarchy, or systemd's own on a host with the
-    /// legacy one. `above` is the process above a runner, if there is one.
-    pub fn own(above: Option<Pid>) -> Self {
+    /// legacy one. `above` is the process above a runner, if there is one. `counts` is the cgroup
+    /// that counts memory, where that is another one.
+    pub fn own(above: Option<Pid>, counts: Option<OwnedFd>) -> Self {
         let text = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
         let candidates = text.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':');
@@ -56,6 +62,7 @@ impl Cgroup {
             .find(|path| path.join("cgroup.procs").exists());
         let mut cgroup = Self {
             path,
+            counts,
             own: above.into_iter().chain([Pid::this()]).collect(),
             oom_kills: 0,
         };
@@ -68,7 +75,10 @@ impl Cgroup {
 
     /// Returns whether the kernel has killed a process for want of memory since the last call.
     pub fn ran_out(&mut self) -> bool {
-        let events = self.path.as_ref().map(|path| path.join("memory.events"));
+        let counts = self.counts.as_ref();
+        let counts = counts.map(|group| format!("/proc/self/fd/{}", group.as_raw_fd()).into());
+        let events = counts.or_else(|| self.path.clone());
+        let events = events.map(|group| group.join("memory.events"));
         let text = events.and_then(|path| read(&path).ok()).unwrap_or_default();
         let kills = text
             .lines()
@@ -185,6 +195,7 @@ mod tests {
         std::fs::write(below.join("cgroup.procs"), "30\n").unwrap();
         let cgroup = Cgroup {
             path: Some(top.path().to_owned()),
+            counts: None,
             own: vec![Pid::from_raw(1)],
             oom_kills: 0,
         };
@@ -202,20 +213,29 @@ mod tests {
     fn each_kill_for_memory_is_told_once() {
         let directory = tempfile::tempdir().unwrap();
         let events = directory.path().join("memory.events");
-        let mut cgroup = Cgroup {
-            path: Some(directory.path().to_owned()),
-            own: Vec::new(),
-            oom_kills: 0,
-        };
-        assert!(!cgroup.ran_out(), "there is no memory controller");
-        let mut write = |kills: u32| {
-            let text = format!("low 0\nhigh 0\nmax 9\noom 9\noom_kill {kills}\noom_group_kill 0\n");
-            std::fs::write(&events, text).unwrap();
-            cgroup.ran_out()
-        };
-        assert!(!write(0));
-        assert!(write(1));
-        assert!(!write(1));
-        assert!(write(3));
+        let above = File::open(directory.path()).unwrap();
+        for (path, counts) in [
+            (Some(directory.path().to_owned()), None),
+            (Some("/nowhere".into()), Some(above.into())),
+        ] {
+            let mut cgroup = Cgroup {
+                path,
+                counts,
+                own: Vec::new(),
+                oom_kills: 0,
+            };
+            assert!(!cgroup.ran_out(), "there is no memory controller");
+            let mut write = |kills: u32| {
+                let text =
+                    format!("low 0\nhigh 0\nmax 9\noom 9\noom_kill {kills}\noom_group_kill 0\n");
+                std::fs::write(&events, text).unwrap();
+                cgroup.ran_out()
+            };
+            assert!(!write(0));
+            assert!(write(1));
+            assert!(!write(1));
+            assert!(write(3));
+            std::fs::remove_file(&events).unwrap();
+        }
     }
 }

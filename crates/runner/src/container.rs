@@ -22,13 +22,15 @@ use rustix::{
 };
 
 use super::port;
-use crate::spec::{CONTAINER_USER, HANDED_PROC, HANDED_SLOTS};
+use crate::spec::{CONTAINER_USER, HANDED_GROUP, HANDED_PROC, HANDED_SLOTS};
 
 /// A container, as its first process knows it.
 #[derive(Debug)]
 pub(super) struct Container {
     /// The host's /proc. No step inherits it.
     proc: OwnedFd,
+    /// The control group of the job's unit, where it counts memory. No step inherits it.
+    group: Option<OwnedFd>,
 }
 
 impl Container {
@@ -45,6 +47,7 @@ impl Container {
             openat(&handed, name, flags, Mode::empty()).map_err(io::Error::from)
         };
         let proc = open(HANDED_PROC)?;
+        let group = open(HANDED_GROUP).ok();
         match open(HANDED_SLOTS) {
             Ok(slots) => dup2_stdin(slots)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -53,7 +56,16 @@ impl Container {
             Err(error) => return Err(error),
         }
         become_user(user_of(env::var(CONTAINER_USER).ok().as_deref())?)?;
-        Ok(Self { proc })
+        Ok(Self { proc, group })
+    }
+
+    /// Returns the control group of the job's unit, where it counts memory. The one in the
+    /// container counts none.
+    ///
+    /// # Errors
+    /// Fails with the system's reason.
+    pub(super) fn group(&self) -> io::Result<Option<OwnedFd>> {
+        self.group.as_ref().map(OwnedFd::try_clone).transpose()
     }
 
     /// Returns this process's id and its user's id outside of the container, by which journald

@@ -105,13 +105,18 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     let mut spec: JobSpec = store::read_document(&paths.spec())?;
     let entered = spec.in_container.then(Container::enter).transpose();
     let container = entered.map_err(RunnerError::Container)?;
+    let counts = || match &container {
+        Some(container) => container.group().map_err(RunnerError::Container),
+        None => Ok(None),
+    };
     // The first process of a container tells how a runner was killed: systemd-nspawn does not.
     let least = if spec.in_container { 0 } else { 1 };
     let retry = spec.retry.or(spec.in_container.then_some(Retry::ONCE));
     let tie = match retry.filter(|retry| retry.max_attempts > least) {
         None => None,
         Some(retry) => {
-            match parent::stand_above(&spec, &retry, paths).map_err(RunnerError::Fork)? {
+            let side = parent::stand_above(&spec, &retry, paths, counts()?);
+            match side.map_err(RunnerError::Fork)? {
                 Side::Parent(status) => return Ok(status),
                 Side::Runner(tie) => Some(tie),
             }
@@ -152,6 +157,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
         }
         None => (std::process::id(), geteuid().as_raw()),
     };
+    let cgroup = Cgroup::own(above, counts()?);
     drop(container);
     let port = Port::take(&paths.events(), past.is_some())?;
     let mut port = port.ok_or(RunnerError::StartedBefore)?;
@@ -174,7 +180,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     let mut journal = Journal::new(&fields);
     let secrets = secrets::take(&mut spec, &mut journal);
     let kill_flag = spec.shared_directory.join("killed");
-    let processes = Processes::new(signals, Cgroup::own(above), journal, kill_flag);
+    let processes = Processes::new(signals, cgroup, journal, kill_flag);
     let mut job = Job {
         needs: gate::needs(&spec),
         spec: &spec,

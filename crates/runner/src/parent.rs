@@ -13,7 +13,7 @@
 
 use std::{
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -103,16 +103,22 @@ fn handled() -> SigSet {
 }
 
 /// Forks a runner, and another one for each that is killed, as long as the job's retry allows.
-/// Returns in each runner, and in the parent once the job is over.
+/// Returns in each runner, and in the parent once the job is over. `counts` is the cgroup that
+/// counts memory, where that is not the own one.
 ///
 /// # Errors
 /// Fails where not even the first runner can be forked.
-pub(super) fn stand_above(spec: &JobSpec, retry: &Retry, paths: &JobPaths) -> io::Result<Side> {
+pub(super) fn stand_above(
+    spec: &JobSpec,
+    retry: &Retry,
+    paths: &JobPaths,
+    counts: Option<OwnedFd>,
+) -> io::Result<Side> {
     let handled = handled();
     handled.thread_block()?;
     let mut parent = Parent {
         signals: SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
-        cgroup: Cgroup::own(None),
+        cgroup: Cgroup::own(None, counts),
         paths,
         retry,
         steps: &spec.steps,

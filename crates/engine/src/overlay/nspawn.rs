@@ -8,7 +8,8 @@
 //!
 //! Of its descriptors, systemd-nspawn passes on the standard ones. Standard output is the file of
 //! events, as for any runner. Standard input is a directory with what a runner needs of the host:
-//! its /proc, which tells the runner its process id there, and the locks of running jobs.
+//! its /proc, which tells the runner its process id there, the control group of the unit, which
+//! tells when the job has run out of memory, and the locks of running jobs.
 
 use std::{
     collections::VecDeque,
@@ -48,8 +49,8 @@ use crate::{
     programs,
     store::{RANGE_IDS, RangeLock},
     unit::{
-        CONTAINER_USER, HANDED_PROC, HANDED_SLOTS, JobPaths, NSPAWN, NspawnSpec, RootPaths,
-        RootSpec, RunPaths, escaped,
+        CONTAINER_USER, HANDED_GROUP, HANDED_PROC, HANDED_SLOTS, JobPaths, NSPAWN, NspawnSpec,
+        RootPaths, RootSpec, RunPaths, escaped,
     },
 };
 
@@ -332,6 +333,10 @@ pub(super) fn handed(paths: &RootPaths, job: &Path) -> Result<File, OverlayError
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let proc = open_tree(CWD, "/proc", clone).at(action)?;
     put(proc, HANDED_PROC).at(action)?;
+    let group = own_group().at(action)?;
+    if let Some(group) = group.filter(|group| group.join("memory.events").exists()) {
+        put(open_tree(CWD, &group, clone).at(action)?, HANDED_GROUP).at(action)?;
+    }
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     if input.at(action)?.metadata().is_ok_and(|meta| meta.is_dir()) {
         // systemd opened the directory in another mount namespace, whose mounts cannot be cloned.
@@ -344,6 +349,16 @@ pub(super) fn handed(paths: &RootPaths, job: &Path) -> Result<File, OverlayError
         .at(action)?;
     }
     File::open(&handed).at(action)
+}
+
+/// Returns the control group of this process. `None` on a host without the unified hierarchy.
+pub(super) fn own_group() -> io::Result<Option<PathBuf>> {
+    let text = fs::read_to_string("/proc/self/cgroup")?;
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    let mut places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .filter_map(|place| Some(Path::new(place).join(own?)));
+    Ok(places.find(|place| place.join("cgroup.procs").exists()))
 }
 
 /// Hands on the messages of systemd-nspawn, and keeps the last lines. systemd-nspawn and the runner

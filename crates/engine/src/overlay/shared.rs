@@ -348,14 +348,7 @@ fn make_view(paths: &RootPaths, spec: &JoinSpec) -> Result<(), OverlayError> {
 /// Returns `None` on a host without the unified hierarchy.
 fn make_group(leader: &Leader) -> Result<Option<PathBuf>, OverlayError> {
     let action = "make a control group for the job";
-    let text = fs::read_to_string("/proc/self/cgroup").at(action)?;
-    let Some(own) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return Ok(None);
-    };
-    let places =
-        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|place| Path::new(place).join(own));
-    let is_there = |place: &PathBuf| place.join("cgroup.procs").exists();
-    let Some(own) = places.into_iter().find(is_there) else {
+    let Some(own) = nspawn::own_group().at(action)? else {
         return Ok(None);
     };
     let group = own.join(PAYLOAD);

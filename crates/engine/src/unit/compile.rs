@@ -469,7 +469,6 @@ fn job_unit(
         properties.push(("OOMPolicy", Value::Str("continue".into())));
     } else if context.placement(job).nspawn().is_some() {
         // By default, systemd does not stop a unit with control groups of its own (`Delegate=`).
-        // The runner does not see the kill either: the container's group counts no memory.
         properties.push(("OOMPolicy", Value::Str("stop".into())));
     }
     let mounts = parts.mounts;

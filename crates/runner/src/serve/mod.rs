@@ -104,7 +104,7 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
     let journal = Journal::new(&fields).keeping(SERVICE_LINES);
     // No file tells a service that its run was killed: its unit is stopped.
     let kill_flag = paths.path().join("never");
-    let processes = Processes::new(signals, Cgroup::own(None), journal, kill_flag);
+    let processes = Processes::new(signals, Cgroup::own(None, None), journal, kill_flag);
     let service = Service {
         port: Arc::new(Mutex::new(port)),
         spec: &spec,
