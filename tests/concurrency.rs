@@ -229,12 +229,7 @@ fn a_manager_that_is_killed_gives_the_group_back(manager: &Manager) {
 fn a_held_queue_starves_no_watchdog(manager: &Manager) {
     let dir = manager.file(manager.state_dir().join("concurrency/slow"));
     fs::create_dir_all(&dir).expect("it is ours");
-
-    manager.write(
-        "/etc/systemd/system/nixactions-queued-1.service.d/99-test.conf",
-        "[Service]\nWatchdogSec=2s\n",
-    );
-    manager.systemctl(&["daemon-reload"]).ok();
+    manager.drop_in("nixactions-queued-1.service", "WatchdogSec=2s");
     let queue = fs::File::create(dir.join("queue")).expect("it is ours");
     let lock = nix::libc::flock {
         l_type: nix::libc::F_WRLCK as i16,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use nixactions_harness::{
-    CommandExt as _, Finished, Kind, Manager, Run, SOON, Signal, Skip, bash, on_managers, or_skip,
+    CommandExt as _, Finished, Manager, Run, SOON, Signal, Skip, bash, on_managers, or_skip,
     wait_for, with,
 };
 use rustix::fs::{XattrFlags, setxattr};
@@ -153,18 +153,7 @@ fn lines_of_a_killed_runner_are_shown(manager: &Manager) {
 
 fn a_runner_that_hangs_is_ended_by_systemd(manager: &Manager) {
     // The unit's own timeout is minutes longer than the job's.
-    let units = if manager.kind() == Kind::User {
-        ".config/systemd/user"
-    } else {
-        "/etc/systemd/system"
-    };
-    let home = manager.dir().parent().expect("it has a parent");
-    manager.write(
-        home.join(units)
-            .join("nixactions-hangs-1-j.service.d/99-test.conf"),
-        "[Service]\nTimeoutStartSec=3s\n",
-    );
-    manager.systemctl(&["daemon-reload"]).ok();
+    manager.drop_in("nixactions-hangs-1-j.service", "TimeoutStartSec=3s");
     let plan = json!({ "version": 1, "name": "hangs", "jobs": {
         "j": with(bash("touch started; sleep 98921"), json!({ "continueOnError": true })),
         "after": with(bash("echo $NEEDS_J_RESULT"), json!({ "needs": ["j"], "condition": "always()" })),
@@ -303,16 +292,8 @@ fn age(run: &Run<'_>) {
 /// the supervisor's unit has failed, which systemd does not start again.
 fn orphaned<'a>(manager: &'a Manager, plan: &Value, arguments: &[&str]) -> Run<'a> {
     let id = format!("{}-1", plan["name"].as_str().expect("it has a name"));
-    let units = if manager.kind() == Kind::User {
-        ".config/systemd/user"
-    } else {
-        "/etc/systemd/system"
-    };
     let unit = format!("nixactions-{id}.service");
-    let home = manager.dir().parent().expect("it has a parent");
-    let file = home.join(units).join(format!("{unit}.d/99-test.conf"));
-    manager.write(file, "[Service]\nRestart=no\n");
-    manager.systemctl(&["daemon-reload"]).ok();
+    manager.drop_in(&unit, "Restart=no");
     let run = manager.detach(plan, arguments);
     assert_eq!(run.id(), id);
     run.wait_for_file("j", "started");

@@ -1,10 +1,13 @@
 //! Runs whose manager shuts down in good order: they are cancelled, with a truthful record.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Suite, bash, on_managers,
-    or_skip, wait_for, with,
+    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Skip, Suite, bash,
+    on_managers, or_skip, wait_for, with,
 };
 use serde_json::{Value, json};
 
@@ -91,30 +94,44 @@ fn a_users_manager_that_ends_cancels_its_runs(manager: &Manager) {
     is_cancelled(&run.dir());
 }
 
-/// Boots a machine whose state directory outlives it, and powers it off.
-fn poweroff(suite: Suite) {
-    let root = or_skip!(Root::get(suite));
-    let kept = tempfile::tempdir_in("/var/lib").expect("/var/lib is writable");
-    let machine = Machine::of(&root).bind(kept.path(), "/srv/kept").boot();
-    let manager = or_skip!(Manager::of(
-        Kind::System,
-        machine,
-        Path::new(env!("CARGO_BIN_EXE_nixactions"))
-    ));
-    let plan = manager.plan(&plan()).display().to_string();
-    let id = manager
-        .nixactions(&["run", &plan, "--detach", "--state-dir=/srv/kept/state"])
-        .ok();
-    let directory = kept.path().join("state/runs").join(id.trim());
-    wait_for(SOON, "the job", || {
+/// A machine whose state directory outlives it.
+struct Mortal {
+    manager: Manager,
+    kept: tempfile::TempDir,
+}
+
+impl Mortal {
+    fn boot(suite: Suite) -> Result<Self, Skip> {
+        let root = Root::get(suite)?;
+        let kept = tempfile::tempdir_in("/var/lib").expect("/var/lib is writable");
+        let machine = Machine::of(&root).bind(kept.path(), "/srv/kept").boot();
+        let program = Path::new(env!("CARGO_BIN_EXE_nixactions"));
+        let manager = Manager::of(Kind::System, machine, program)?;
+        Ok(Self { manager, kept })
+    }
+
+    /// Starts a run and waits for its step. Returns the run's directory.
+    fn start(&self, plan: &Value, arguments: &[&str]) -> PathBuf {
+        let plan = self.manager.plan(plan).display().to_string();
+        let run = ["run", &plan, "--detach", "--state-dir=/srv/kept/state"];
+        let id = self.manager.nixactions(&[&run, arguments].concat()).ok();
+        let directory = self.kept.path().join("state/runs").join(id.trim());
+        let started = directory.join("jobs/runs/work/workspace/started");
+        wait_for(SOON, "the job", || started.exists().then_some(()));
         directory
-            .join("jobs/runs/work/workspace/started")
-            .exists()
-            .then_some(())
-    });
-    manager
-        .command(&["systemctl", "poweroff", "--no-wall"])
-        .output_within(SOON);
+    }
+
+    fn poweroff(&self) {
+        self.manager
+            .command(&["systemctl", "poweroff", "--no-wall"])
+            .output_within(SOON);
+    }
+}
+
+fn poweroff(suite: Suite) {
+    let machine = or_skip!(Mortal::boot(suite));
+    let directory = machine.start(&plan(), &NONE);
+    machine.poweroff();
     is_cancelled(&directory);
 }
 
@@ -136,43 +153,21 @@ fn a_machine_that_is_powered_off_cancels_its_runs_system_262() {
 /// Starts a run that delays a shutdown, on a machine that allows this for some seconds, and asks
 /// for the shutdown. Calls `then` with the run's directory when logind waits for the run.
 fn delayed(suite: Suite, seconds: u32, then: impl FnOnce(&Path)) {
-    let root = or_skip!(Root::get(suite));
-    let kept = tempfile::tempdir_in("/var/lib").expect("/var/lib is writable");
-    let machine = Machine::of(&root).bind(kept.path(), "/srv/kept").boot();
-    let manager = or_skip!(Manager::of(
-        Kind::System,
-        machine,
-        Path::new(env!("CARGO_BIN_EXE_nixactions"))
-    ));
+    let machine = or_skip!(Mortal::boot(suite));
+    let manager = &machine.manager;
     let conf = format!("[Login]\nInhibitDelayMaxSec={seconds}\n");
     manager.write("/etc/systemd/logind.conf.d/test.conf", conf);
     manager.systemctl(&["restart", "systemd-logind"]).ok();
     let waits = "touch started; until [ -e go ]; do sleep 0.05; done";
     let mut plan = plan();
     plan["jobs"]["runs"]["steps"][0]["bash"] = waits.into();
-    let plan = manager.plan(&plan).display().to_string();
-    let run = [
-        "run",
-        &plan,
-        "--detach",
-        "--delay-shutdown",
-        "--state-dir=/srv/kept/state",
-    ];
-    let id = manager.nixactions(&run).ok();
-    let directory = kept.path().join("state/runs").join(id.trim());
-    let has = |file: &str| {
-        let path = directory.join("jobs/runs/work/workspace").join(file);
-        path.exists().then_some(())
-    };
-    wait_for(SOON, "the job", || has("started"));
+    let directory = machine.start(&plan, &["--delay-shutdown"]);
+    let id = directory.file_name().expect("it has a name").display();
     wait_for(SOON, "the delay", || {
         let list = manager.command(&["systemd-inhibit", "--list"]).ok();
-        list.contains(&format!("run {} goes on", id.trim()))
-            .then_some(())
+        list.contains(&format!("run {id} goes on")).then_some(())
     });
-    manager
-        .command(&["systemctl", "poweroff", "--no-wall"])
-        .output_within(SOON);
+    machine.poweroff();
     let preparing = [
         "busctl",
         "get-property",

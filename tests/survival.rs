@@ -227,18 +227,7 @@ fn a_cancellation_is_not_lost_with_the_supervisor(manager: &Manager) {
 
 fn a_supervisor_that_hangs_is_replaced(manager: &Manager) {
     let dag = Dag::new(manager, "hung", 4, 0.3);
-    let units = if manager.kind() == Kind::User {
-        ".config/systemd/user"
-    } else {
-        "/etc/systemd/system"
-    };
-    let home = manager.dir().parent().expect("it has a parent");
-    manager.write(
-        home.join(units)
-            .join("nixactions-hung-1.service.d/99-test.conf"),
-        "[Service]\nWatchdogSec=2s\n",
-    );
-    manager.systemctl(&["daemon-reload"]).ok();
+    manager.drop_in("nixactions-hung-1.service", "WatchdogSec=2s");
     let run = manager.start(&dag.plan, &NONE);
     assert_eq!(run.id(), "hung-1");
     run.wait_for_event("jobStarted", Some("a1"));

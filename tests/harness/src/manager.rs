@@ -264,6 +264,18 @@ impl Manager {
         inside
     }
 
+    /// Adds settings to the section `[Service]` of a service that is not there yet.
+    pub fn drop_in(&self, service: &str, settings: &str) {
+        let home = self.dir.parent().expect("it has a parent");
+        let units = match self.kind {
+            Kind::User => home.join(".config/systemd/user"),
+            Kind::System | Kind::Embedded => "/etc/systemd/system".into(),
+        };
+        let file = units.join(format!("{service}.d/99-test.conf"));
+        self.write(file, format!("[Service]\n{settings}\n"));
+        self.systemctl(&["daemon-reload"]).ok();
+    }
+
     /// Gives a file inside to the manager's user.
     pub(crate) fn own(&self, inside: &Path) {
         if self.kind == Kind::User {
