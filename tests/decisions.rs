@@ -42,7 +42,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("crates/engine/src/embedded/error.rs", "Exiting PID 1"),
     ("crates/runner/src/cgroup.rs", "oom_kill "),
     ("crates/runner/src/cgroup.rs", "usage_usec "),
-    ("src/cli/reserve.rs", "some "),
     ("src/start/environment.rs", "export "),
 ];
 

@@ -2,9 +2,10 @@
 //! state directory has less room, or while more processes wait for memory. Also the hidden command
 //! `await-room DIRECTORY OPTION…`, for a service that fills the disk before.
 
-use std::{ffi::OsString, fs, io, path::Path, time::Duration};
+use std::{ffi::OsString, path::Path, time::Duration};
 
 use nix::sys::statvfs::statvfs;
+use procfs::{Current as _, MemoryPressure, ProcResult};
 use tokio::time::sleep;
 
 use super::{CliError, Exit, block_on, clean::bytes, notify, output::say};
@@ -15,8 +16,6 @@ const POLL: Duration = Duration::from_secs(1);
 /// The time that a service's start may take until the next look, and after the wait.
 const UNTIL_NEXT: Duration = Duration::from_secs(60);
 const AFTER: Duration = Duration::from_secs(600);
-/// The file with the pressure on memory (<https://docs.kernel.org/accounting/psi.html>).
-const PRESSURE: &str = "/proc/pressure/memory";
 
 /// The bounds beyond which no run starts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,8 +51,8 @@ pub(super) async fn wait(state: &Path, bounds: Bounds) {
         && let Err(error) = pressure()
     {
         say(&format!(
-            "this machine does not tell the pressure on its memory (`{PRESSURE}`: {error}), \
-             starting without a look at it"
+            "this machine does not tell the pressure on its memory ({error}), starting without a \
+             look at it"
         ));
     }
     let mut has_waited = false;
@@ -96,7 +95,7 @@ fn short_of_room(state: &Path, bounds: Bounds) -> Option<String> {
 fn short_of_memory(bounds: Bounds) -> Option<String> {
     let limit = bounds.pressure?;
     let pressure = pressure().ok()?;
-    (pressure > f64::from(limit)).then(|| {
+    (pressure > f32::from(limit)).then(|| {
         format!(
             "waiting for less pressure on memory than {limit}%: some process waited for memory in \
              {pressure}% of the last 10 s"
@@ -112,17 +111,10 @@ fn free(directory: &Path) -> Option<u64> {
     Some(disk.blocks_available() * disk.fragment_size())
 }
 
-/// Returns the share of the last ten seconds in which some process waited for memory, in percent.
-fn pressure() -> io::Result<f64> {
-    let text = fs::read_to_string(PRESSURE)?;
-    some_of_ten_seconds(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-fn some_of_ten_seconds(text: &str) -> Option<f64> {
-    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
-    let mut fields = some.split_whitespace();
-    let average = fields.find_map(|field| field.strip_prefix("avg10="))?;
-    average.parse().ok()
+/// Returns the share of the last ten seconds in which some process waited for memory, in percent
+/// (<https://docs.kernel.org/accounting/psi.html>).
+fn pressure() -> ProcResult<f32> {
+    Ok(MemoryPressure::current()?.some.avg10)
 }
 
 #[cfg(test)]
@@ -134,15 +126,5 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         assert!(free(&parent.path().join("not/yet")).is_some_and(|free| free > 0));
         assert!(free(Path::new("not-yet")).is_some_and(|free| free > 0));
-    }
-
-    #[test]
-    fn the_pressure_is_that_of_some_process_in_the_last_ten_seconds() {
-        let text = "some avg10=61.50 avg60=0.01 avg300=0.00 total=384955422
-full avg10=2.00 avg60=0.00 avg300=0.00 total=83013860
-";
-        assert_eq!(some_of_ten_seconds(text), Some(61.5));
-        assert_eq!(some_of_ten_seconds("full avg10=2.00 avg60=0.00\n"), None);
-        assert_eq!(some_of_ten_seconds(""), None);
     }
 }
