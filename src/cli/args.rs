@@ -52,7 +52,7 @@ The other commands exit with 0, 2 or 3.";
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a workflow and follow it to its end
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run a run again, or only its failed jobs
     Rerun(RerunArgs),
     /// List the faults of a workflow, or describe what it would do; start nothing
@@ -197,6 +197,9 @@ pub struct RunArgs {
     /// The user who started the run, for its record [default: the calling user]
     #[arg(long, value_name = "NAME")]
     pub actor: Option<String>,
+    /// The unit that has obtained the images for this run (`nixactions obtain-images`)
+    #[arg(long, value_name = "UNIT", hide = true)]
+    pub images: Option<String>,
     /// The form of the output.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -295,6 +295,7 @@ pub(super) fn of_image(error: &ImageError) -> Exit {
         | ImageError::Entry { .. }
         | ImageError::TooLarge { .. }
         | ImageError::Login { .. }
+        | ImageError::NotKept { .. }
         | ImageError::InUse { .. }
         | ImageError::Unknown { .. }
         | ImageError::Ambiguous { .. } => Exit::Usage,
@@ -310,6 +311,7 @@ fn of_start(error: &StartError) -> Exit {
         | StartError::Graph(_)
         | StartError::Environment(_)
         | StartError::Notify { .. }
+        | StartError::BadUnit { .. }
         | StartError::ImagesSize { .. }
         | StartError::Roots(_) => Exit::Usage,
         StartError::Image { source, .. } => of_image(source),

@@ -1,7 +1,9 @@
-//! `nixactions image`: lists, unpacks and removes the images of a state directory.
+//! `nixactions image`: lists, unpacks and removes the images of a state directory. Also the hidden
+//! command `obtain-images DIRECTORY UNIT PLAN`, for the unit that does so before a run.
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -123,6 +125,16 @@ fn pull(args: &ImagePullArgs, images: Images, state: &Path) -> Result<Exit, CliE
     }
     writeln!(std::io::stdout(), "{}", obtained.image.digest).map_err(CliError::Output)?;
     Ok(Exit::Success)
+}
+
+/// Obtains the images of a plan for the run that starts after a unit.
+pub(super) fn obtain_for(state: &Path, unit: &OsStr, plan: &Path) -> Result<Exit, CliError> {
+    let unit = unit.to_string_lossy();
+    block_on(async {
+        let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;
+        start::obtain_for(&unit, plan, state, &mut interrupts).await?;
+        Ok(Exit::Success)
+    })
 }
 
 /// Unpacks an image or a tar archive of a root file system.

@@ -61,6 +61,9 @@ pub fn main() -> ExitCode {
         [_, command, directory, options @ ..] if command == "await-room" => {
             return exit_of(reserve::main(Path::new(directory), options));
         }
+        [_, command, state, unit, plan] if command == "obtain-images" => {
+            return exit_of(image::obtain_for(Path::new(state), unit, Path::new(plan)));
+        }
         _ => {}
     }
     if let Some(exit) = embedded::entry(&argv).or_else(|| overlay::entry(&argv)) {

@@ -74,6 +74,7 @@ pub(super) fn main(args: &RunArgs, state: &Path) -> Result<Exit, CliError> {
             keep_failed,
             delays_shutdown: args.delay_shutdown,
             trigger: trigger(args.trigger),
+            images: args.images.as_deref(),
             actor: args.actor.as_deref(),
         };
         let started = start(&request, &mut interrupts).await;

@@ -72,14 +72,16 @@ pub(super) struct New<'a> {
 }
 
 impl New<'_> {
-    /// Obtains the images of the jobs of a plan, and checks their root file systems.
+    /// Obtains the images of the jobs of a plan, or takes those of a unit, and checks their root file
+    /// systems.
     pub async fn images(
         plan: &Plan,
         state: &Path,
+        unit: Option<&str>,
         chosen: &Chosen,
         interrupts: &mut Interrupts,
     ) -> Result<RunImages, StartError> {
-        let obtained = obtain::obtain(plan, state, chosen.kind(), interrupts).await?;
+        let obtained = obtain::obtain(plan, state, unit, chosen.kind(), interrupts).await?;
         let roots = roots::find(plan, chosen.kind(), &obtained.roots).map_err(StartError::Roots)?;
         Ok(RunImages { obtained, roots })
     }

@@ -27,7 +27,7 @@ use nix::unistd::{User, geteuid, getuid};
 
 pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
-pub use obtain::{images_of, is_in_use, unless_interrupted};
+pub use obtain::{images_of, is_in_use, obtain_for, unless_interrupted};
 pub use rerun::{RerunError, RerunRequest, Which, rerun};
 pub use source::SourceError;
 
@@ -78,6 +78,9 @@ pub struct Request<'a> {
     pub keep_failed: Option<Seconds>,
     /// `--delay-shutdown`: whether a shutdown waits for the run.
     pub delays_shutdown: bool,
+    /// `--images UNIT`: the unit that has obtained the images for this run. Without it, the start
+    /// obtains them.
+    pub images: Option<&'a str>,
     /// `--actor NAME`; without it, the calling user.
     pub actor: Option<&'a str>,
 }
@@ -127,6 +130,12 @@ pub enum StartError {
         named: String,
         /// The fault of the image.
         source: ImageError,
+    },
+    /// No unit has such a name.
+    #[error("invalid name `{unit}` of a unit that obtains images")]
+    BadUnit {
+        /// The given name.
+        unit: String,
     },
     /// The size of all images together cannot be parsed.
     #[error("invalid size `{text}` of all images in NIXACTIONS_IMAGES_SIZE")]
@@ -183,6 +192,9 @@ impl StartError {
             Self::Image { source, .. } => source.hint(),
             Self::ImagesSize { .. } => {
                 Some("write a number and a unit, as in `512M` or `10G`".to_owned())
+            }
+            Self::BadUnit { .. } => {
+                Some("write it as in `nixactions-images@ci.service`".to_owned())
             }
             Self::Notify { .. } => Some(
                 "write `failure`, `success` or `recovery`, and a template unit, as in \
@@ -274,7 +286,14 @@ pub async fn start(
         .unless(manager::choose(request.manager))
         .await??;
     let notify = notify::of(request.notify, chosen.kind())?;
-    let images = New::images(&plan, request.state_dir, &chosen, interrupts).await?;
+    let images = New::images(
+        &plan,
+        request.state_dir,
+        request.images,
+        &chosen,
+        interrupts,
+    )
+    .await?;
     let mut notes = Vec::new();
     if !additions.taken.is_empty() {
         notes.push(format!(

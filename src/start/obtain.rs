@@ -1,5 +1,6 @@
 //! The images that a plan names: unpacked before anything starts, and kept as long as a run that
-//! names them goes on.
+//! names them goes on. Another process may obtain them before: a unit that has the rights that this
+//! needs, and ends.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,9 @@ use tokio::sync::oneshot;
 use super::{StartError, launch::note};
 use crate::{
     error::escaped,
-    images::{self, Hold, Image, ImageError, Images, Login, Progress, Stop},
+    images::{
+        self, Hold, Image, ImageError, Images, Kept, Login, Obtained as Unpacking, Progress, Stop,
+    },
     interrupts::{Interrupted, Interrupts},
     plan::{self, Container, Env, Plan},
     roots::Unpacked,
@@ -134,12 +137,82 @@ impl Kind {
             Self::Archive(path) | Self::Disk(path, _) => path.display().to_string(),
         }
     }
+
+    /// Returns the key by which an image is kept.
+    fn key(&self) -> String {
+        match self {
+            Self::Image(source, None) => format!("image {source}"),
+            Self::Image(source, Some(digest)) => format!("image {source} {digest}"),
+            Self::Archive(path) | Self::Disk(path, _) => format!("archive {}", path.display()),
+        }
+    }
 }
 
-/// Unpacks all images that jobs of a plan use. Tells the user of each that takes time.
+/// The origin of the images of a run.
+enum Supply {
+    /// Their sources.
+    Sources(Login),
+    /// A unit that has obtained them for this run.
+    Unit { unit: String, kept: Kept },
+}
+
+/// Obtains the images that jobs of a plan use, and keeps them by the name of a unit for the run
+/// that starts after it.
+///
+/// # Errors
+/// Fails as the start of the run would. No images are kept then.
+pub async fn obtain_for(
+    unit: &str,
+    plan: &Path,
+    state: &Path,
+    interrupts: &mut Interrupts,
+) -> Result<(), StartError> {
+    check_unit(unit)?;
+    let images = images_of(state)?;
+    images
+        .release(unit)
+        .map_err(|source| failed(unit, source))?;
+    let wanted = wanted(&plan::load(plan)?)?;
+    let (state, unit) = (state.to_owned(), unit.to_owned());
+    let work = move |images: Images| {
+        let supply = Supply::Sources(Login::from_environment());
+        let all = all(&wanted, &images, &state, &supply)?;
+        let digests = wanted.iter().filter_map(|wanted| {
+            let image = all.images.get(&wanted.key)?;
+            Some((wanted.from.key(), image.digest.clone()))
+        });
+        // The locks end when the note is there.
+        images
+            .keep(&unit, &digests.collect())
+            .map_err(|source| failed(&unit, source))
+    };
+    unless_interrupted(images, interrupts, work).await?
+}
+
+/// Checks that the name of a unit is that of a file, too.
+fn check_unit(unit: &str) -> Result<(), StartError> {
+    if unit.is_empty() || unit.starts_with('.') || unit.contains('/') {
+        return Err(StartError::BadUnit {
+            unit: unit.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Returns the error of the notes of a unit.
+fn failed(unit: &str, source: ImageError) -> StartError {
+    StartError::Image {
+        named: format!("images of `{unit}`"),
+        source,
+    }
+}
+
+/// Unpacks all images that jobs of a plan use, or takes those that a unit has obtained. Tells the
+/// user of each that takes time.
 pub(super) async fn obtain(
     plan: &Plan,
     state: &Path,
+    unit: Option<&str>,
     manager: ManagerKind,
     interrupts: &mut Interrupts,
 ) -> Result<Obtained, StartError> {
@@ -152,8 +225,26 @@ pub(super) async fn obtain(
         return Ok(Obtained::default());
     }
     let images = images_of(state)?;
-    let state = state.to_owned();
-    let work = move |images: Images| all(&wanted, &images, &state);
+    let Some(unit) = unit else {
+        let state = state.to_owned();
+        let supply = Supply::Sources(Login::from_environment());
+        let work = move |images: Images| all(&wanted, &images, &state, &supply);
+        return unless_interrupted(images, interrupts, work).await?;
+    };
+    check_unit(unit)?;
+    let (unit, state) = (unit.to_owned(), state.to_owned());
+    let work = move |images: Images| {
+        let kept = images.kept(&unit).map_err(|source| failed(&unit, source))?;
+        let supply = Supply::Unit { unit, kept };
+        let all = all(&wanted, &images, &state, &supply)?;
+        // From here on its locks keep them. Another run takes images of its own.
+        if let Supply::Unit { unit, .. } = &supply {
+            images
+                .release(unit)
+                .map_err(|source| failed(unit, source))?;
+        }
+        Ok(all)
+    };
     unless_interrupted(images, interrupts, work).await?
 }
 
@@ -232,43 +323,33 @@ fn from(container: &Container<'_>) -> Result<Option<Kind>, ImageError> {
 
 /// Unpacks images one after the other. Executors that name the same one have the same files, even
 /// if the image changes meanwhile.
-fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, StartError> {
+fn all(
+    wanted: &[Wanted],
+    images: &Images,
+    state: &Path,
+    supply: &Supply,
+) -> Result<Obtained, StartError> {
     let mut all = Obtained::default();
-    let login = Login::from_environment();
     let mut done: Vec<(&Kind, Image)> = Vec::new();
     for wanted in wanted {
         let told = wanted.from.told();
-        let mut progress = |progress: Progress| {
-            let told = wanted.from.told();
-            note(&escaped(&format!("image `{told}`: {progress}")));
-        };
-        let in_use = |digest: &Digest| is_in_use(state, digest);
+        if let Kind::Disk(path, file_system) = &wanted.from {
+            let disk = Unpacked {
+                directory: path.clone(),
+                source: told,
+            };
+            all.roots.insert(wanted.key.clone(), disk);
+            all.disks
+                .insert(wanted.key.clone(), (*file_system).to_owned());
+            continue;
+        }
         let known = done.iter().find(|(kind, _)| **kind == wanted.from);
         if let Some((_, image)) = known {
             check_command(wanted, image)?;
             all.add(wanted, image.clone());
             continue;
         }
-        let obtained = match &wanted.from {
-            Kind::Image(source, digest) => {
-                images.obtain(source, digest.as_ref(), &login, &in_use, &mut progress)
-            }
-            Kind::Archive(path) => images.obtain_archive(path, None, &in_use, &mut progress),
-            Kind::Disk(path, file_system) => {
-                let disk = Unpacked {
-                    directory: path.clone(),
-                    source: told,
-                };
-                all.roots.insert(wanted.key.clone(), disk);
-                all.disks
-                    .insert(wanted.key.clone(), (*file_system).to_owned());
-                continue;
-            }
-        };
-        let obtained = obtained.map_err(|source| StartError::Image {
-            named: wanted.named.clone(),
-            source,
-        })?;
+        let obtained = one(wanted, images, state, supply)?;
         let image = obtained.image;
         check_command(wanted, &image)?;
         if obtained.is_new {
@@ -281,6 +362,41 @@ fn all(wanted: &[Wanted], images: &Images, state: &Path) -> Result<Obtained, Sta
         done.push((&wanted.from, image));
     }
     Ok(all)
+}
+
+/// Unpacks an image, or takes the one that a unit has obtained.
+fn one(
+    wanted: &Wanted,
+    images: &Images,
+    state: &Path,
+    supply: &Supply,
+) -> Result<Unpacking, StartError> {
+    let mut progress = |progress: Progress| {
+        let told = wanted.from.told();
+        note(&escaped(&format!("image `{told}`: {progress}")));
+    };
+    let in_use = |digest: &Digest| is_in_use(state, digest);
+    let obtained = match (supply, &wanted.from) {
+        (Supply::Sources(login), Kind::Image(source, digest)) => {
+            images.obtain(source, digest.as_ref(), login, &in_use, &mut progress)
+        }
+        (Supply::Sources(_), Kind::Archive(path) | Kind::Disk(path, _)) => {
+            images.obtain_archive(path, None, &in_use, &mut progress)
+        }
+        (Supply::Unit { unit, kept }, from) => {
+            let held = kept.get(&from.key()).map(|digest| images.hold(digest));
+            held.transpose().and_then(|held| {
+                held.flatten().ok_or_else(|| ImageError::NotKept {
+                    image: from.told(),
+                    name: unit.clone(),
+                })
+            })
+        }
+    };
+    obtained.map_err(|source| StartError::Image {
+        named: wanted.named.clone(),
+        source,
+    })
 }
 
 /// Checks that a service whose plan names no command finds one in its image.

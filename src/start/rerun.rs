@@ -195,7 +195,7 @@ pub async fn rerun(
     let choice = request.manager.unwrap_or(Choice::Only(old.manager));
     let chosen = interrupts.unless(manager::choose(choice)).await??;
     // The other jobs are not started, so the images of their executors may be gone.
-    let images = New::images(&part, state_dir, &chosen, interrupts).await?;
+    let images = New::images(&part, state_dir, None, &chosen, interrupts).await?;
     let build = std::fs::read_link(from.workflow()).ok();
     let reuse = Reuse::new(from, old.has_source, &plan, &graph, &record, &again);
     let reused = reuse.jobs.len();

@@ -179,6 +179,14 @@ pub enum ImageError {
         /// The image.
         digest: Digest,
     },
+    /// The image was not kept, or is gone.
+    #[error("`{name}` has not obtained the image `{image}`")]
+    NotKept {
+        /// The file or reference of the image.
+        image: String,
+        /// The name by which it should be kept.
+        name: String,
+    },
     /// A run or another process uses the image.
     #[error("image `{digest}` is in use")]
     InUse {
@@ -235,6 +243,7 @@ impl ImageError {
                 Some("the variable NIXACTIONS_IMAGES_SIZE sets the size of all images together".to_owned())
             }
             Self::Unknown { .. } => Some("`nixactions image list` shows all images".to_owned()),
+            Self::NotKept { name, .. } => Some(format!("`journalctl --unit={name}` says what it did")),
             Self::InUse { .. } => Some("`nixactions list` shows the runs that go on".to_owned()),
             Self::Held { .. } => Some("try again when the other process has ended".to_owned()),
             Self::Unreachable { .. } => {

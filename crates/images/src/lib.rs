@@ -9,6 +9,7 @@
 //!     unpacking/<hex>/            an image that is being unpacked
 //!     known/<key>                 the digest of a file, by its form, inode, size and time
 //!     aliases/<hex>               the manifest for this machine of an index
+//!     kept/<name>                 images that stay until their next user has locks of its own
 //! ```
 //!
 //! `source` reads images, `unpack` writes trees, and [`Images`] keeps them. Whoever made an image
@@ -25,7 +26,7 @@ mod source;
 mod stop;
 mod unpack;
 
-pub use cache::{Image, Images, Obtained, Progress, Removal};
+pub use cache::{Image, Images, Kept, Obtained, Progress, Removal};
 pub use error::ImageError;
 pub use lock::Hold;
 pub use source::{Login, Root, root_of};

@@ -1,7 +1,6 @@
 //! How an image is made: under its lock, in a directory of its own, and then renamed.
 
 use std::{
-    io,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -10,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use nixactions_store::remove_tree;
 
-use super::{Description, Form, Images, Obtained, Progress, VERSION, make_dir, sync};
+use super::{Description, Form, Images, Obtained, Progress, VERSION, make_dir, not_written, sync};
 use crate::{
     ImageError,
     image::Digest,
@@ -189,16 +188,8 @@ impl Images {
             unpacked_at: Timestamp::now(),
         };
         let path = unpacking.join("image.json");
-        nixactions_store::write_json(&path, &description, 0o600, false).map_err(
-            |error| match error {
-                nixactions_store::StoreError::Io {
-                    action,
-                    path,
-                    source,
-                } => ImageError::io(action, &path, source),
-                other => ImageError::io("write", &path, io::Error::other(other.to_string())),
-            },
-        )?;
+        nixactions_store::write_json(&path, &description, 0o600, false)
+            .map_err(|error| not_written(&path, error))?;
         // After a loss of power, the image must be there whole or not at all.
         let file =
             std::fs::File::open(&path).map_err(|error| ImageError::io("open", &path, error))?;

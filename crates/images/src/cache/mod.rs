@@ -4,6 +4,7 @@
 //! whole or not at all. The lock's holders use the image, and nobody removes it meanwhile. A
 //! process that is killed leaves a directory in `unpacking/`, which the next one removes.
 
+mod keep;
 mod make;
 mod remember;
 mod removal;
@@ -17,8 +18,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use nixactions_store::StoreError;
 use serde::{Deserialize, Serialize};
 
+pub use keep::Kept;
 pub use removal::Removal;
 
 use make::Order;
@@ -422,6 +425,7 @@ impl Images {
             self.unpacking(),
             self.path.join("known"),
             self.path.join("aliases"),
+            self.path.join("kept"),
         ] {
             make_dir(&path)?;
         }
@@ -466,6 +470,18 @@ fn make_dir(path: &Path) -> Result<(), ImageError> {
             Err(ImageError::io("create", path, error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Returns the error of a file that the store did not write.
+fn not_written(path: &Path, error: StoreError) -> ImageError {
+    match error {
+        StoreError::Io {
+            action,
+            path,
+            source,
+        } => ImageError::io(action, &path, source),
+        other => ImageError::io("write", path, io::Error::other(other.to_string())),
     }
 }
 

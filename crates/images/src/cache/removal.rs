@@ -129,7 +129,7 @@ impl Images {
         };
         // The question comes after the lock: a run takes note of its images before it gives up its
         // own lock.
-        if in_use(digest) {
+        if in_use(digest) || self.is_kept(digest) {
             return Ok(false);
         }
         let place = self.place(digest);

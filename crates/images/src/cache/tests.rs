@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Images, Obtained, Progress};
+use super::{Images, Kept, Obtained, Progress};
 use crate::{
     ImageError, Stop,
     image::{Digest, ImageSource},
@@ -335,4 +335,36 @@ fn processes_that_find_a_spoilt_image_at_once_do_not_take_each_other_for_users()
             }
         });
     }
+}
+
+#[test]
+fn a_kept_image_stays_until_it_is_released() {
+    let place = Place::new();
+    let (images, archive) = (place.images(), place.archive("text"));
+    let held = obtain(&images, &archive, None).unwrap();
+    let digest = held.image.digest.clone();
+    let kept = Kept::from([("it".to_owned(), digest.clone())]);
+    images.keep("a", &kept).unwrap();
+    images.keep("b", &kept).unwrap();
+    drop(held);
+    let is_there = || {
+        let removed = images.shrink(0, &|_| false).unwrap();
+        removed.is_empty()
+    };
+    let error = images.remove(digest.hex(), &|_| false).unwrap_err();
+    assert!(matches!(error, ImageError::InUse { .. }), "{error}");
+    assert!(is_there());
+    images.release("a").unwrap();
+    assert!(is_there(), "another name keeps it");
+    // Its user has a lock before the name is given up.
+    assert_eq!(images.kept("b").unwrap(), kept);
+    let held = images.hold(&digest).unwrap();
+    assert!(held.is_some());
+    images.release("b").unwrap();
+    assert!(is_there());
+    drop(held);
+    assert!(!is_there());
+    assert!(images.hold(&digest).unwrap().is_none());
+    assert_eq!(images.kept("b").unwrap(), Kept::new());
+    images.release("b").unwrap();
 }
