@@ -10,11 +10,14 @@
 #   schedules.nix    what systemd-analyze says of schedules
 #   units.nix        options -> units
 #   operators.nix    users who may use the workflows without root
-#   fetch.nix        sources from git (fetch.sh, fetch-first.sh)
+#   first.nix        services that start before each run of a workflow (first.sh)
+#   fetch.nix        sources from git (fetch.sh)
+#   images.nix       images, unpacked before the run
 #   resume.nix       runs that the end of the machine interrupted (resume.sh)
 #   catalog.nix      explanations of messages in the journal
 #   sandbox.nix      what the services may do
-#   images.nix       what they must do for images
+#   images-of.nix    which workflows have images
+#   logins.nix       logins to registries
 {
   config,
   lib,
@@ -28,7 +31,9 @@
     ./schedules.nix
     ./units.nix
     ./operators.nix
+    ./first.nix
     ./fetch.nix
+    ./images.nix
     ./resume.nix
     ./catalog.nix
   ];

@@ -13,7 +13,6 @@ let
 
   inherit (import ./text.nix { inherit lib; }) word credential;
   inherit (import ./values.nix { inherit lib; }) isSsh;
-  inherit (import ./command.nix { inherit lib cfg; }) room;
 
   fetch = name: workflow: {
     description = "Source of workflow ${name}";
@@ -75,28 +74,9 @@ let
 in
 {
   config = lib.mkIf (cfg.enable && workflows != { }) {
-    systemd.services = lib.mkMerge [
-      (lib.mapAttrs' (
-        name: workflow: lib.nameValuePair "nixactions-fetch@${name}" (fetch name workflow)
-      ) workflows)
-      (lib.mapAttrs' (
-        name: _:
-        lib.nameValuePair "nixactions@${name}" {
-          serviceConfig = {
-            # Before the hooks of an administrator, which find the new tree.
-            ExecStartPre = lib.mkBefore (
-              lib.optional (
-                room != [ ]
-              ) "${lib.getExe cfg.package} await-room %S/nixactions ${lib.concatStringsSep " " room}"
-              ++ [ "${pkgs.runtimeShell} ${./fetch-first.sh} nixactions-fetch@${name}.service" ]
-            );
-            # The wait for room tells the status.
-            NotifyAccess = lib.mkIf (room != [ ]) (lib.mkDefault "exec");
-            TimeoutStartSec = lib.mkDefault "45min";
-          };
-        }
-      ) workflows)
-    ];
+    systemd.services = lib.mapAttrs' (
+      name: workflow: lib.nameValuePair "nixactions-fetch@${name}" (fetch name workflow)
+    ) workflows;
     users.users.${user} = {
       isSystemUser = true;
       group = user;

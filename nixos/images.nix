@@ -1,25 +1,90 @@
-# The demands of the images of workflows on a service that starts their runs, as arguments of
-# sandbox.nix: it pulls and unpacks them first. A root may be an archive. In the store, its name
-# tells: most roots there are directories.
-{ lib }:
-workflows:
+# Images of workflows: a service for each workflow that has any, which the workflow's own service
+# starts before each run. It has the network and the rights to unpack files, which the workflow's
+# service has not, and the logins to registries.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
-  mayBeArchive =
-    root:
-    !lib.hasPrefix "${builtins.storeDir}/" root
-    || builtins.match ".*[.](tar([.].*)?|t[a-z0-9]+)" root != null;
-  containersOf =
-    workflow:
+  cfg = config.services.nixactions;
+  values = import ./values.nix { inherit lib; };
+  inherit (import ./text.nix { inherit lib; }) word;
+  logins = import ./logins.nix { inherit lib cfg; };
+  imagesOf = import ./images-of.nix { inherit lib; };
+  enabled = lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows;
+  workflows = lib.filterAttrs (_: workflow: (imagesOf [ workflow ]).unpacks) enabled;
+  unit = name: "nixactions-images@${name}";
+
+  images =
+    name: workflow:
     let
-      inherit (workflow.built) plan;
-      used = lib.mapAttrsToList (_: job: job.executor or null) plan.jobs;
+      needs = imagesOf [ workflow ];
     in
-    lib.filter (executor: executor ? image || executor ? root && mayBeArchive executor.root) (
-      lib.attrValues (lib.filterAttrs (name: _: lib.elem name used) (plan.executors or { }))
-    );
-  containers = lib.concatMap containersOf workflows;
+    lib.mkMerge [
+      (logins needs.pulls)
+      {
+        description = "Images of workflow ${name}";
+        documentation = [ "man:nixactions(1)" ];
+        wants = [ "network-online.target" ];
+        after = [ "network-online.target" ];
+        # A stop of the workflow's service stops this one.
+        partOf = [ "nixactions@${name}.service" ];
+        # A switch to another configuration interrupts no pull: a run waits for it.
+        restartIfChanged = false;
+        stopIfChanged = false;
+        unitConfig.X-StopOnRemoval = false;
+        serviceConfig = lib.mkMerge [
+          (import ./sandbox.nix ({ inherit lib; } // needs))
+          {
+            Type = "oneshot";
+            Slice = "nixactions.slice";
+            ExecStart = "${lib.getExe cfg.package} obtain-images %S/nixactions %n ${word workflow.built}";
+            StateDirectory = "nixactions";
+            TimeoutStartSec = lib.mkDefault "30min";
+            # Unlike the workflow's service, it mounts nothing and becomes no other user.
+            CapabilityBoundingSet = [
+              "CAP_CHOWN"
+              "CAP_DAC_OVERRIDE"
+              "CAP_FOWNER"
+              "CAP_FSETID"
+              "CAP_SETFCAP"
+            ];
+            RestrictNamespaces = true;
+            SystemCallFilter = "@system-service";
+            ReadWritePaths = [ ];
+          }
+        ];
+      }
+    ];
 in
 {
-  unpacks = containers != [ ];
-  pulls = lib.any (executor: lib.hasPrefix "docker://" (executor.image.oci or "")) containers;
+  options.services.nixactions.registryAuthFile = lib.mkOption {
+    type = lib.types.nullOr values.credentialFile;
+    default = null;
+    example = "/run/secrets/registries.json";
+    description = ''
+      The file with the logins to registries, as `podman login` writes it
+      ({manpage}`containers-auth.json(5)`). The services that pull images get it, and no workflow's
+      service and no job.
+    '';
+  };
+
+  config = lib.mkIf cfg.enable {
+    systemd.services = lib.mkMerge [
+      (lib.mapAttrs' (name: workflow: lib.nameValuePair (unit name) (images name workflow)) workflows)
+      (lib.mapAttrs' (
+        name: _:
+        lib.nameValuePair "nixactions@${name}" {
+          # The run that has taken the images keeps them itself.
+          serviceConfig.ExecStopPost = [
+            "-${pkgs.coreutils}/bin/rm -f %S/nixactions/images/kept/${unit name}.service"
+          ];
+        }
+      ) workflows)
+    ];
+    # After a loss of power.
+    systemd.tmpfiles.rules = [ "r! /var/lib/nixactions/images/kept/*" ];
+  };
 }

@@ -12,7 +12,8 @@ let
   workflows = lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows;
 
   inherit (import ./text.nix { inherit lib; }) word;
-  imagesOf = import ./images.nix { inherit lib; };
+  logins = import ./logins.nix { inherit lib cfg; };
+  images = import ./images-of.nix { inherit lib; } (lib.attrValues workflows);
   unknown = known: lib.filter (name: !(known ? ${name}));
   assertionsOf =
     option: known: names:
@@ -92,37 +93,40 @@ in
           MaxConnectionsPerSource = 16;
         };
       };
-      services."nixactions-operate@" = {
-        description = "Command of an operator of NixActions' workflows";
-        inherit documentation;
-        path = lib.optional config.nix.enable config.nix.package;
-        environment = lib.mkIf config.nix.enable { NIX_REMOTE = lib.mkDefault "daemon"; };
-        # A switch to another configuration interrupts no command.
-        restartIfChanged = false;
-        stopIfChanged = false;
-        unitConfig.CollectMode = "inactive-or-failed";
-        serviceConfig = lib.mkMerge [
-          # A rerun obtains the images of its workflow again.
-          (import ./sandbox.nix ({ inherit lib; } // imagesOf (lib.attrValues workflows)))
-          {
-            ExecStart = lib.concatStringsSep " " (
-              [
-                (lib.getExe cfg.package)
-                "operate"
-                "%S/nixactions"
-              ]
-              ++ map (name: word "--user=${name}") operators.users
-              ++ map (name: word "--group=${name}") operators.groups
-            );
-            StandardInput = "socket";
-            StandardOutput = "journal";
-            StandardError = "journal";
-            StateDirectory = "nixactions";
-            # Runs go on when the command ends.
-            KillMode = "mixed";
-          }
-        ];
-      };
+      services."nixactions-operate@" = lib.mkMerge [
+        (logins images.pulls)
+        {
+          description = "Command of an operator of NixActions' workflows";
+          inherit documentation;
+          path = lib.optional config.nix.enable config.nix.package;
+          environment = lib.mkIf config.nix.enable { NIX_REMOTE = lib.mkDefault "daemon"; };
+          # A switch to another configuration interrupts no command.
+          restartIfChanged = false;
+          stopIfChanged = false;
+          unitConfig.CollectMode = "inactive-or-failed";
+          serviceConfig = lib.mkMerge [
+            # A rerun obtains the images of its workflow again.
+            (import ./sandbox.nix ({ inherit lib; } // images))
+            {
+              ExecStart = lib.concatStringsSep " " (
+                [
+                  (lib.getExe cfg.package)
+                  "operate"
+                  "%S/nixactions"
+                ]
+                ++ map (name: word "--user=${name}") operators.users
+                ++ map (name: word "--group=${name}") operators.groups
+              );
+              StandardInput = "socket";
+              StandardOutput = "journal";
+              StandardError = "journal";
+              StateDirectory = "nixactions";
+              # Runs go on when the command ends.
+              KillMode = "mixed";
+            }
+          ];
+        }
+      ];
     };
   };
 }

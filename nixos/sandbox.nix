@@ -3,7 +3,7 @@
 # their own (docs/sandbox.md). All values are defaults, see systemd.exec(5).
 {
   lib,
-  # Whether the service unpacks images and pulls them from registries (images.nix).
+  # Whether the service unpacks images and pulls them from registries (images-of.nix).
   unpacks ? false,
   pulls ? false,
 }:
@@ -39,8 +39,11 @@ lib.mapAttrs (_: lib.mkDefault) {
     "CAP_SETUID"
     "CAP_SYS_ADMIN"
   ]
-  # The files of an image may have capabilities.
-  ++ lib.optional unpacks "CAP_SETFCAP";
+  # The files of an image may have capabilities, and groups whose rights their programs take.
+  ++ lib.optionals unpacks [
+    "CAP_FSETID"
+    "CAP_SETFCAP"
+  ];
   # For the same test mount.
   RestrictNamespaces = "mnt user";
   SystemCallFilter = [

@@ -55,7 +55,7 @@ let
         description = "Whether the submodules are fetched, too.";
       };
       passwordFile = lib.mkOption {
-        type = lib.types.nullOr values.secretFile;
+        type = lib.types.nullOr values.credentialFile;
         default = null;
         example = "/run/secrets/git-token";
         description = ''
@@ -64,7 +64,7 @@ let
         '';
       };
       sshKeyFile = lib.mkOption {
-        type = lib.types.nullOr values.secretFile;
+        type = lib.types.nullOr values.credentialFile;
         default = null;
         example = "/run/secrets/deploy-key";
         description = ''

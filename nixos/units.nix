@@ -17,7 +17,7 @@ let
   documentation = [ "man:nixactions(1)" ];
 
   command = import ./command.nix { inherit lib cfg; };
-  imagesOf = import ./images.nix { inherit lib; };
+  imagesOf = import ./images-of.nix { inherit lib; };
 
   service = name: workflow: {
     description = "Workflow ${name}";
@@ -38,7 +38,7 @@ let
     unitConfig.X-StopOnRemoval = false;
 
     serviceConfig = lib.mkMerge [
-      (import ./sandbox.nix ({ inherit lib; } // imagesOf [ workflow ]))
+      (import ./sandbox.nix { inherit lib; })
       (ours name workflow)
       workflow.serviceConfig
     ];
@@ -48,15 +48,19 @@ let
     name: workflow:
     if workflow.source ? git then "/var/lib/nixactions-fetch/${name}/tree" else workflow.source;
 
-  options = [
-    "--manager=system"
-    "--state-dir=%S/nixactions"
-  ];
+  # Images that must be unpacked are there: another unit obtains them first (images.nix).
+  options =
+    name: workflow:
+    [
+      "--manager=system"
+      "--state-dir=%S/nixactions"
+    ]
+    ++ lib.optional (imagesOf [ workflow ]).unpacks "--images=nixactions-images@${name}.service";
   ours =
     name: workflow:
     command.service
     // {
-      ExecStart = command.run options (sourceOf name workflow) workflow;
+      ExecStart = command.run (options name workflow) (sourceOf name workflow) workflow;
       StateDirectory = [ "nixactions" ] ++ lib.optional workflow.resume "nixactions-resume";
     };
 

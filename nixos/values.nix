@@ -11,6 +11,23 @@ let
       merge = lib.mergeEqualOption;
     };
   number = "[0-9]+([.][0-9]+)?";
+  # Nix would copy a path into the store.
+  file =
+    name: description: pattern:
+    lib.mkOptionType {
+      inherit name description;
+      descriptionClass = "noun";
+      check = value: matches pattern value || builtins.isPath value;
+      merge =
+        loc: defs:
+        let
+          value = lib.mergeEqualOption loc defs;
+        in
+        if builtins.isPath value || lib.hasPrefix "${builtins.storeDir}/" value then
+          throw "${lib.showOption loc}: everybody can read the store: name a file outside of it, as a text, as in `\"/run/secrets/ci.env\"`${lib.options.showDefs defs}"
+        else
+          value;
+    };
 in
 {
   inherit matches;
@@ -36,22 +53,14 @@ in
       "${number} ?(us|ms|s|sec|m|min|h|hr|d|day|days|w|week|weeks)?( ${number} ?(us|ms|s|sec|m|min|h|hr|d|day|days|w|week|weeks))*";
   weight = lib.types.ints.between 1 10000;
 
-  # A file that systemd or the run reads when it starts. Nix would copy a path into the store.
-  secretFile = lib.mkOptionType {
-    name = "secretFile";
-    description = "absolute path outside the store, as a text";
-    descriptionClass = "noun";
-    check = value: matches "/.*" value || builtins.isPath value;
-    merge =
-      loc: defs:
-      let
-        value = lib.mergeEqualOption loc defs;
-      in
-      if builtins.isPath value || lib.hasPrefix "${builtins.storeDir}/" value then
-        throw "${lib.showOption loc}: everybody can read the store: name a file outside of it, as a text, as in `\"/run/secrets/ci.env\"`${lib.options.showDefs defs}"
-      else
-        value;
-  };
+  # A file that the run reads when it starts.
+  secretFile = file "secretFile" "absolute path outside the store, as a text" "/.*";
+
+  # A file that systemd reads when a unit starts. From 254 on, it fails to start a unit if there is
+  # a space in the path.
+  credentialFile =
+    file "credentialFile" "absolute path outside the store, without spaces, as a text"
+      "/[^[:space:]]*";
 
   # An executor of this name, or another one.
   executor =

@@ -171,7 +171,7 @@ in
     };
 
     credentials = lib.mkOption {
-      type = types.attrsOf types.credentialName values.secretFile;
+      type = types.attrsOf types.credentialName values.credentialFile;
       default = { };
       example = {
         token = "/run/secrets/token";

@@ -220,7 +220,7 @@ fn references_are_pulled_from_a_registry() {
     or_skip!(tools(&["umoci", "skopeo", "docker-registry"]));
     let place = Place::new();
     place.layout("oci", 70, 3);
-    let registry = Registry::start(&place, None);
+    let registry = Registry::start(&place.path(""), None);
     let name = format!("{}/team/it", registry.host);
     sh(
         &place,
@@ -252,7 +252,7 @@ fn a_registry_gets_the_login_that_podman_has_stored() {
     or_skip!(tools(&["umoci", "skopeo", "docker-registry"]));
     let place = Place::new();
     place.layout("oci", 80, 1);
-    let registry = Registry::start(&place, Some(("me", "secret")));
+    let registry = Registry::start(&place.path(""), Some(("me", "secret")));
     let name = format!("{}/it:1", registry.host);
     sh(
         &place,

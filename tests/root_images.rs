@@ -1,11 +1,14 @@
 //! Jobs in the root file system of an image or of a tar archive: unpacked once before anything
 //! starts, with the image's variables and user, and kept as long as a run uses it.
 
+#[path = "images/layout.rs"]
+mod layout;
+
 use std::{process::Stdio, time::Instant};
 
+use layout::{LAYOUT, ROOT, architecture};
 use nixactions_harness::{
-    CommandExt as _, Manager, SOON, Signal, bash, ended_within, on_managers, or_skip, wait_for,
-    with,
+    CommandExt as _, Manager, SOON, Signal, bash, ended_within, on_managers, wait_for, with,
 };
 use serde_json::{Value, json};
 
@@ -18,57 +21,12 @@ on_managers!(a_signal_during_unpacking_leaves_nothing on embedded, system_252, s
 on_managers!(a_signal_while_an_image_is_obtained_leaves_nothing on embedded, embedded_262, system_252, system_262);
 on_managers!(an_image_that_two_executors_name_is_obtained_once on embedded, system_262);
 on_managers!(a_rerun_needs_only_the_images_of_jobs_that_run_again on embedded, system_252, system_262);
-on_managers!(the_service_of_a_workflow_pulls_and_unpacks_its_images on system_257, system_262);
 on_managers!(a_users_manager_refuses_images on user_262);
 
 const NONE: [&str; 0] = [];
 
 /// The points of a sweep over the unpacking of an image.
 const POINTS: usize = 18;
-
-/// Makes a small root file system: a shell and some programs of the machine, a user `web`, and a
-/// file of each of the two users.
-const ROOT: &str = "mkdir -p $1/bin $1/etc $1/srv; cd /
-    for program in sh cat id ls sleep; do
-        cp -L /bin/$program $1/bin/
-        ldd /bin/$program | grep -o '/[^ ]*' | while read -r library; do mkdir -p $1${library%/*}; cp -L $library $1$library; done
-    done
-    printf 'root:x:0:0::/root:/bin/sh\\nweb:x:999:998::/srv:/bin/sh\\n' >$1/etc/passwd
-    printf 'root:x:0:\\nwww:x:998:\\n' >$1/etc/group
-    echo of-root >$1/srv/root; echo of-web >$1/srv/web; chmod 644 $1/srv/*; chown 999:998 $1/srv/web";
-
-/// Serves a directory at port 8082. Perl is in every Debian.
-const SERVER: &str = r#"
-use IO::Socket::INET;
-my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 8082, Listen => 9, ReuseAddr => 1) or die;
-`systemd-notify --ready`;
-while (my $client = $server->accept) {
-    my $path = "";
-    while (<$client>) { $path = $1 if m|^GET /([^ ]*)|; last if /^\r/; }
-    $path =~ tr|:|/|;
-    local $/;
-    my $found = open(my $file, "<", "$ARGV[0]/$path");
-    print $client "HTTP/1.1 ", $found ? "200 OK" : "404 No", "\r\nConnection: close\r\n\r\n", $found ? <$file> : "";
-}
-"#;
-
-/// Makes an OCI layout of a root file system: `$1` from `$2`, for the architecture `$3`.
-const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd ${1:?}; tar --numeric-owner -C $2 -cf layer .
-    plain=$(sha256sum <layer | cut -d' ' -f1); gzip -n layer
-    put() { hex=$(sha256sum <$1 | cut -d' ' -f1); size=$(stat -c %s $1); mv $1 $blobs/$hex; }
-    put layer.gz; layer=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
-    cat >config <<EOF
-{\"architecture\":\"$3\",\"os\":\"linux\",\"config\":{\"Env\":[\"FROM_IMAGE=yes\",\"OVER=image\",\"HOME=/bad\",\"PATH=/bin:/of-image\"],\"User\":\"web\",\"WorkingDir\":\"/srv\"},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$plain\"]}}
-EOF
-    put config; config=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
-    cat >manifest <<EOF
-{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",$config},\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",$layer}]}
-EOF
-    put manifest
-    cat >index.json <<EOF
-{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:$hex\",\"size\":$size}]}
-EOF
-    echo '{\"imageLayoutVersion\":\"1.0.0\"}' >oci-layout; echo sha256:$hex";
 
 /// The files of a test. A machine's own root is an overlay, whose mounts cannot be id-mapped: the
 /// state directory is on a file system of its own there.
@@ -140,14 +98,6 @@ impl Drop for Place<'_> {
             // The machine goes with its mounts, if this fails.
             let _ = self.manager.command(&["umount", "--lazy", &state]).output();
         }
-    }
-}
-
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
 
@@ -506,46 +456,6 @@ fn a_rerun_needs_only_the_images_of_jobs_that_run_again(manager: &Manager) {
     assert_eq!(new.job("inside")["reusedFrom"].as_str(), Some(&*old.id));
     let (code, said) = manager.refused(&["rerun", "--env=FIX=1", &new.id]);
     assert!(code == 2 && said.contains("does not exist"), "{said}");
-}
-
-fn the_service_of_a_workflow_pulls_and_unpacks_its_images(manager: &Manager) {
-    let nix = or_skip!(manager.nix());
-    let place = Place::new(manager);
-    // Neither a service without images nor its sandbox could make these files. The steps of the
-    // language need bash.
-    let root = place.root();
-    let more = "mkdir -p $1/usr/bin; cp -L /bin/bash $1/usr/bin/; chmod 4755 $1/bin/id
-        ldd /bin/bash | grep -o '/[^ ]*' | while read -r library; do mkdir -p $1${library%/*}; cp -L $library $1$library; done";
-    manager.command(&["sh", "-ec", more, "more", &root]).ok();
-    let (layout, digest) = place.layout("layout", &root, architecture());
-    let serve = "ip link set lo up; mkdir -p $1/v2/it/manifests; ln -s $2/blobs $1/v2/it/blobs
-        cp $2/blobs/sha256/$3 $1/v2/it/manifests/1
-        systemd-run --quiet --unit=registry --property=Type=notify --property=NotifyAccess=all perl -e \"$4\" $1";
-    let served = place.path("served");
-    let hex = &digest["sha256:".len()..];
-    let argv = ["sh", "-ec", serve, "serve", &served, &layout, hex, SERVER];
-    manager.command(&argv).ok();
-    nix.install(&format!(
-        r#"({{ config, ... }}: let
-            of = image: {{
-                executor = config.lib.nixactions.executors.systemd {{ inherit image; }};
-                steps = [ {{ bash = "cat /srv/root"; }} ];
-            }};
-        in {{ services.nixactions = {{
-            enable = true;
-            workflows.pulls.settings.jobs.a = of "docker://127.0.0.1:8082/it:1";
-            workflows.unpacks.settings.jobs.a = of "{layout}";
-        }}; }})"#
-    ));
-    for workflow in ["pulls", "unpacks"] {
-        let unit = format!("nixactions@{workflow}");
-        manager.systemctl(&["start", "--wait", &unit]).ok();
-        let log = manager.journal(&["--unit", &unit, "--output=cat"]).ok();
-        assert!(log.contains("of-root"), "{log}");
-        assert_eq!(place.digests(), [digest.as_str()]);
-        // The next one unpacks it anew.
-        manager.nixactions(&["image", "remove", &digest]).ok();
-    }
 }
 
 fn a_users_manager_refuses_images(manager: &Manager) {

@@ -72,8 +72,8 @@ pub(super) struct New<'a> {
 }
 
 impl New<'_> {
-    /// Obtains the images of the jobs of a plan, or takes those of a unit, and checks their root file
-    /// systems.
+    /// Obtains the images of the jobs of a plan, or takes those of a unit, and checks their root
+    /// file systems.
     pub async fn images(
         plan: &Plan,
         state: &Path,
