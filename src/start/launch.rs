@@ -82,7 +82,8 @@ impl New<'_> {
         interrupts: &mut Interrupts,
     ) -> Result<RunImages, StartError> {
         let obtained = obtain::obtain(plan, state, unit, chosen.kind(), interrupts).await?;
-        let roots = roots::find(plan, chosen.kind(), &obtained.roots).map_err(StartError::Roots)?;
+        let roots = roots::find(plan, chosen.kind(), &obtained.roots, &obtained.images)
+            .map_err(StartError::Roots)?;
         Ok(RunImages { obtained, roots })
     }
 

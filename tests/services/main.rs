@@ -2,8 +2,10 @@
 
 mod ends;
 mod faults;
+mod image;
 mod ready;
 mod roots;
+mod users;
 
 use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, bash, wait_for, with};
 use serde_json::{Value, json};

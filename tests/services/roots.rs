@@ -1,15 +1,14 @@
-//! Services in root file systems of their own, of images, and beside jobs that have one: the real
+//! Services in root file systems of their own, and beside jobs that have one: the real
 //! PostgreSQL and the real Redis.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use nixactions_harness::{CommandExt as _, Manager, Signal, bash, on_managers, or_skip, with};
+use nixactions_harness::{Manager, Signal, bash, on_managers, or_skip, with};
 use serde_json::{Value, json};
 
-use super::{NONE, ask, job, make_hosts_file, no_service_is_left, plan, private, said, server};
+use super::{NONE, ask, job, no_service_is_left, plan, said, server};
 
 on_managers!(the_real_postgresql_and_redis_serve_a_job on embedded, system_252, system_257, system_262);
-on_managers!(the_real_postgresql_serves_as_an_image on embedded, system_262);
 on_managers!(a_job_in_a_root_or_container_has_services on embedded, system_252, system_257, system_262);
 on_managers!(a_services_root_that_cannot_be_used_is_refused on embedded);
 
@@ -21,10 +20,6 @@ const POSTGRES: &str = "PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)
 /// Asks PostgreSQL by its own client.
 const QUERY: &str = "psql --host=db --username=postgres -c 'create table t (n int); insert into t values (41)' >/dev/null
     echo sum=$(psql --host=db --username=postgres -Atc 'select n + 1 from t')";
-
-/// A client of PostgreSQL in bash: a request for encryption, which a server without it refuses.
-const GREET: &str = r"exec 3<>/dev/tcp/db/5432; printf '\0\0\0\10\4\322\26\57' >&3
-    read -r -n 1 answer <&3; [ $answer = N ]; echo it listens";
 
 fn postgres(root: &Path) -> Value {
     json!({
@@ -60,75 +55,6 @@ fn the_real_postgresql_and_redis_serve_a_job(manager: &Manager) {
     }
     no_service_is_left(manager);
     finished.leaves_nothing(manager);
-}
-
-/// Makes an OCI layout of a root file system: `$1` from `$2`, for the architecture `$3`, with the
-/// command `$4`.
-const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd ${1:?}; tar --numeric-owner -C $2 --exclude='libLLVM*' --exclude=./var/cache --exclude=./var/lib/apt --exclude=./usr/share/zoneinfo -cf layer .
-    plain=$(sha256sum <layer | cut -d' ' -f1)
-    put() { hex=$(sha256sum <$1 | cut -d' ' -f1); size=$(stat -c %s $1); mv $1 $blobs/$hex; }
-    put layer; layer=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
-    cat >config <<EOF
-{\"architecture\":\"$3\",\"os\":\"linux\",\"config\":{\"Env\":[\"FROM_IMAGE=yes\"],\"Entrypoint\":$4},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$plain\"]}}
-EOF
-    put config; config=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
-    cat >manifest <<EOF
-{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",$config},\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",$layer}]}
-EOF
-    put manifest
-    cat >index.json <<EOF
-{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:$hex\",\"size\":$size}]}
-EOF
-    echo '{\"imageLayoutVersion\":\"1.0.0\"}' >oci-layout";
-
-fn the_real_postgresql_serves_as_an_image(manager: &Manager) {
-    let root = or_skip!(manager.served());
-    make_hosts_file(manager);
-    if manager.machine().is_some() {
-        // An overlay, as the root of a machine, cannot be mapped to other users.
-        let state = manager.state_dir().display().to_string();
-        let mount = "mkdir -p $1; mount -t tmpfs -o mode=755 tmpfs $1";
-        manager.command(&["sh", "-ec", mount, "mount", &state]).ok();
-    }
-    let image = manager.dir().join("postgres").display().to_string();
-    let script = format!("set -eu; {LAYOUT}");
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let command = json!(["bash", "-euc", POSTGRES]).to_string();
-    let root = root.display().to_string();
-    let argv = [
-        "bash",
-        "-c",
-        &script,
-        "layout",
-        &image,
-        &root,
-        architecture,
-        &command,
-    ];
-    let made = manager
-        .command(&argv)
-        .output_within(Duration::from_secs(300));
-    let said_by = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "{said_by}");
-    // Unpacking takes longer than the start of a run may.
-    let mut pull = manager.nixactions(&["image", "pull", &image]);
-    let pulled = pull.output_within(Duration::from_secs(300));
-    let told = String::from_utf8_lossy(&pulled.stderr);
-    assert!(pulled.status.success(), "{told}");
-    let service = json!({ "image": { "oci": image }, "ports": [5432] });
-    let of = private(job(GREET, json!({ "db": service })));
-    let finished = manager.run(&plan(json!({ "j": of })), &NONE).exits(0);
-    assert!(finished.lines("j").contains(&"it listens"), "{finished}");
-    // A command of the plan's own takes the place of the image's.
-    let own = json!({ "image": { "oci": image }, "run": ["sh", "-c", "echo of-image=$FROM_IMAGE; exec sleep 100"] });
-    let plan = plan(json!({ "j": job("sleep 1", json!({ "db": own })) }));
-    let finished = manager.run(&plan, &NONE).exits(0);
-    assert_eq!(said(&finished, "j", "db"), ["of-image=yes"], "{finished}");
-    no_service_is_left(manager);
 }
 
 fn a_job_in_a_root_or_container_has_services(manager: &Manager) {

@@ -92,6 +92,10 @@ pub struct ServiceSpec {
     /// Whether it has a PID namespace of its own. Standard input is then the host's /proc.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_pids: bool,
+    /// Whether it is the first process of a container of systemd-nspawn. Standard input is then a
+    /// directory with the host's /proc.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_container: bool,
     /// Whether a user was made for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_user: bool,

@@ -153,6 +153,16 @@ pub struct ImageSpec {
     pub working_dir: Option<PathBuf>,
 }
 
+impl ImageSpec {
+    /// Returns whether the programs of the image begin as its root user. They may then become
+    /// other users of the image.
+    pub fn begins_as_root(&self) -> bool {
+        let user = self.user.as_deref().unwrap_or_default();
+        let name = user.split_once(':').map_or(user, |(name, _)| name);
+        matches!(name, "" | "root" | "0")
+    }
+}
+
 impl RunSpec {
     /// Returns whether units of the run's jobs mount file systems, which the supervisor unmounts.
     pub fn mounts(&self) -> bool {

@@ -5,7 +5,7 @@
 //! Reads file systems, and changes nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -14,11 +14,11 @@ use std::{
 use crate::{
     error::describe,
     ids::JobName,
-    plan::{Container, Job, Plan, Shell},
+    plan::{Container, Env, Job, Plan, Shell, Used, properties},
     programs,
     status::Condition,
     store::{self, JobRanges, open_untrusted},
-    unit::{self, ManagerKind, NSPAWN, Nspawn, Placement},
+    unit::{self, ImageSpec, ManagerKind, NSPAWN, Nspawn, Placement},
     within::{self, SHELLS},
 };
 
@@ -50,7 +50,7 @@ pub struct Unpacked {
 }
 
 /// Returns the directory of each root file system that jobs of a plan use, by executor. `unpacked`
-/// has the images among them.
+/// has the images among them, and `images` their settings.
 ///
 /// # Errors
 /// Returns all faults.
@@ -58,11 +58,13 @@ pub fn find(
     plan: &Plan,
     manager: ManagerKind,
     unpacked: &BTreeMap<String, Unpacked>,
+    images: &BTreeMap<String, ImageSpec>,
 ) -> Result<BTreeMap<String, PathBuf>, Vec<RootFault>> {
     let mut faults = unshared_networks(plan, manager);
     let mut found = BTreeMap::new();
     for used in plan.used() {
-        let place = Placement::by(&used.executor);
+        let named = Placement::by(&used.executor);
+        let place = named.with_image(images.get(&used.key));
         let mut fault = |found: String, instead: &str| {
             faults.push(RootFault {
                 named: used.named.clone(),
@@ -94,6 +96,16 @@ pub fn find(
             check_nspawn(nspawn)
                 .into_iter()
                 .for_each(|(found, instead)| fault(found, instead));
+            if named.nspawn().is_none() {
+                for name in without_effect(&used) {
+                    fault(
+                        format!(
+                            "`{name}` has no effect there: the image's user is root, so this is a container of systemd-nspawn"
+                        ),
+                        "leave it out; limits of resources (systemd.resource-control(5), `Limit…`) and scheduling have an effect",
+                    );
+                }
+            }
         }
         if place.is_shared() && place.root().is_some() && !store::are_looked_up() {
             fault(
@@ -137,6 +149,15 @@ fn unshared_networks(plan: &Plan, manager: ManagerKind) -> Vec<RootFault> {
     };
     let of_user = manager == ManagerKind::User;
     with_both.filter(|_| of_user).map(fault).collect()
+}
+
+/// Returns the properties that have no effect on the processes in a container.
+fn without_effect<'a>(used: &'a Used<'_>) -> BTreeSet<&'a String> {
+    let of_jobs = used.jobs.iter().map(|job| &job.properties);
+    let of_executor = Placement::by(&used.executor).properties();
+    let all = of_executor.into_iter().chain(of_jobs).flat_map(Env::keys);
+    all.filter(|name| !properties::reaches_containers(name))
+        .collect()
 }
 
 /// Returns what keeps this host from running containers of systemd-nspawn, each with what can be
@@ -275,7 +296,13 @@ mod tests {
                 "jobs": {{ "a": {{ "executor": "box", "steps": [{{ "bash": "x" }}] }} }} }}"#
         );
         let plan = crate::plan::parse(plan.as_bytes()).unwrap();
-        let faults = find(&plan, ManagerKind::System, &BTreeMap::new()).unwrap_err();
+        let faults = find(
+            &plan,
+            ManagerKind::System,
+            &BTreeMap::new(),
+            &BTreeMap::new(),
+        )
+        .unwrap_err();
         faults.iter().map(ToString::to_string).collect()
     }
 

@@ -315,20 +315,21 @@ impl<'a> Users<'a> {
         let mut taken = BTreeMap::new();
         let context = self.context;
         for ix in jobs {
-            for service in unit::services_want_users(&context, *ix) {
-                let Some(users) = self.pool()? else {
-                    return Ok(taken);
+            for (service, wants_range) in unit::services_want_users(&context, *ix) {
+                let (made, consequence) = if wants_range {
+                    (self.ranges().take().map(Some), "its service will fail")
+                } else {
+                    let made = self.pool()?.map(JobUsers::take).transpose();
+                    (made, "leaving it to systemd")
                 };
-                match users.take() {
-                    Ok(user) => {
+                match made {
+                    Ok(Some(user)) => {
                         self.of_services.entry(*ix).or_default().push(user.clone());
                         taken.insert((*ix, service), user);
                     }
+                    Ok(None) => {}
                     Err(error) if error.is_full() => return Err(error),
-                    Err(error) => {
-                        tracing::warn!("{}, leaving it to systemd", describe(&error));
-                        return Ok(taken);
-                    }
+                    Err(error) => tracing::warn!("{}, {consequence}", describe(&error)),
                 }
             }
         }

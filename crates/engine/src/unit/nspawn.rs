@@ -5,7 +5,7 @@
 //! process in the container. It finds the run's files at the paths of every sandboxed job.
 //! [`crate::overlay`] adds the arguments with the ids of the container, when the job starts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,11 +14,12 @@ use super::{
     Context, NSPAWN_COMMAND, RootPaths, RunPaths, RunSpec, STAND, Value,
     compile::{CORE_NONE, readable, secrets, view},
     placement::Nspawn,
-    sandbox::{self, LOG},
+    sandbox::{self, LOG, View},
 };
 use crate::{
     graph::JobIx,
     plan::{Env, Job, Network},
+    service::SERVICE_COMMAND,
 };
 
 /// The name of systemd's program.
@@ -116,23 +117,78 @@ pub(super) fn command(run: &RunSpec, root: &Path, user: Option<&str>) -> Vec<Str
     command
 }
 
+/// What the container of a job or a service has of its own.
+struct Own<'a> {
+    /// The directory on the host.
+    directory: &'a Path,
+    /// The place of its root file system.
+    root: RootPaths,
+    /// The paths of the run's files in the container.
+    view: &'a View,
+    host_name: String,
+    /// Whether its network is that of the unit.
+    has_units_network: bool,
+    /// The properties of the plan.
+    properties: Env,
+    /// The paths of the run that it may read.
+    readable: Vec<PathBuf>,
+    /// The arguments of the runner.
+    command: &'a [&'a Path],
+}
+
 /// Returns how to run the container of a job.
 pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> NspawnSpec {
     let (name, job) = context.job(ix);
     let run = context.run;
     let paths = RunPaths::new(run.directory.clone());
-    let own = paths.job(name);
-    let view = view(context, ix);
-    let host_name = host_name(run.run.as_str(), name.as_str(), &ix.index().to_string());
-    let machine = machine(own.path(), &host_name);
-    let mut arguments = arguments(nspawn, &paths.root(name), &machine, &host_name);
-    if !job.services.is_empty() {
+    let (view, job_paths) = (view(context, ix), paths.job(name));
+    let own = Own {
+        directory: job_paths.path(),
+        root: paths.root(name),
+        view: &view,
+        host_name: host_name(run.run.as_str(), name.as_str(), &ix.index().to_string()),
         // The unit has such a network, which the services of the job join.
+        has_units_network: !job.services.is_empty(),
+        properties: limited(context, job, nspawn.properties),
+        readable: readable(context, ix),
+        command: &[&view.own],
+    };
+    isolated(run, nspawn, own)
+}
+
+/// Returns how to run the container of a service. The service finds its own files at the paths of
+/// every job, and its name is that of the host.
+pub(super) fn service_spec(
+    run: &RunSpec,
+    nspawn: &Nspawn<'_>,
+    name: &str,
+    (directory, root): (&Path, RootPaths),
+    view: &View,
+) -> NspawnSpec {
+    let own = Own {
+        directory,
+        root,
+        view,
+        host_name: name.to_owned(),
+        has_units_network: true,
+        properties: nspawn.properties.clone(),
+        readable: Vec::new(),
+        command: &[Path::new(SERVICE_COMMAND), &view.own],
+    };
+    isolated(run, nspawn, own)
+}
+
+/// Returns how to run a container of one runner.
+fn isolated(run: &RunSpec, nspawn: &Nspawn<'_>, own: Own<'_>) -> NspawnSpec {
+    let view = own.view;
+    let machine = machine(own.directory, &own.host_name);
+    let mut arguments = arguments(nspawn, &own.root, &machine, &own.host_name);
+    if own.has_units_network {
         arguments.retain(|argument| argument != PRIVATE_NETWORK);
     }
-    arguments.extend(limits(context, job, nspawn.properties));
-    arguments.push(bind("--bind", own.path(), &view.own));
-    for path in readable(context, ix) {
+    arguments.extend(limits(&own.properties));
+    arguments.push(bind("--bind", own.directory, &view.own));
+    for path in own.readable {
         arguments.push(bind("--bind-ro", &path, &view.inside(run, &path)));
     }
     arguments.push(bind("--bind-ro", &run.runner(), &view.runner));
@@ -140,13 +196,13 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
         "--tmpfs={}:mode=1777,nosuid,nodev",
         escaped(&view.files)
     ));
+    let command = [view.runner.as_path()]
+        .into_iter()
+        .chain(own.command.iter().copied());
     NspawnSpec {
         path: run.path.clone(),
         arguments,
-        command: vec![
-            view.runner.display().to_string(),
-            view.own.display().to_string(),
-        ],
+        command: command.map(|part| part.display().to_string()).collect(),
         private_users: nspawn.container.private_users,
     }
 }
@@ -216,9 +272,8 @@ fn arguments(nspawn: &Nspawn<'_>, root: &RootPaths, machine: &str, host_name: &s
     arguments
 }
 
-/// Returns the arguments for the limits (`LimitNOFILE=` and others) of an executor and its job.
-/// systemd-nspawn does not pass on the limits that it has itself.
-fn limits(context: &Context<'_>, job: &Job, of_executor: &Env) -> Vec<String> {
+/// Returns the properties of an executor and its job, with the limit that its secrets need.
+fn limited(context: &Context<'_>, job: &Job, of_executor: &Env) -> Env {
     let mut all = super::merged(&[of_executor, &job.properties]);
     if secrets(context, Some(job))
         .iter()
@@ -227,7 +282,13 @@ fn limits(context: &Context<'_>, job: &Job, of_executor: &Env) -> Vec<String> {
         all.entry(CORE.to_owned())
             .or_insert_with(|| CORE_NONE.to_string());
     }
-    let limits = all.iter().filter_map(|(name, value)| {
+    all
+}
+
+/// Returns the arguments for the limits (`LimitNOFILE=` and others) among properties.
+/// systemd-nspawn does not pass on the limits that it has itself.
+fn limits(properties: &Env) -> Vec<String> {
+    let limits = properties.iter().filter_map(|(name, value)| {
         let limit = name.strip_prefix(LIMIT)?;
         let value = match (name.as_str(), value.as_str()) {
             // Under a limit of 0, a program that takes core dumps still gets them.

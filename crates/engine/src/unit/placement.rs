@@ -9,8 +9,8 @@ use std::{path::PathBuf, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, nspawn, sandbox,
-    spec,
+    Context, ImageSpec, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, nspawn,
+    sandbox, spec,
 };
 use crate::{
     graph::JobIx,
@@ -192,6 +192,29 @@ impl<'a> Placement<'a> {
                 restore_artifact: restore_artifact.as_ref(),
                 copies_source: *copy_repo,
             }),
+        }
+    }
+
+    /// Returns this place for jobs, or a service, with an unpacked image. If they have the image's
+    /// user and that is root, their programs may become other users of the image, each with files
+    /// of its own. So they need a range of user ids, which a container of systemd-nspawn has.
+    #[must_use]
+    pub fn with_image(self, image: Option<&ImageSpec>) -> Self {
+        let begins_as_root = image.is_some_and(ImageSpec::begins_as_root);
+        match self {
+            Self::Root(Root {
+                container,
+                sandbox: _,
+                properties,
+                copies_source,
+            }) if begins_as_root && container.image_user && container.private_users => {
+                Self::Nspawn(Nspawn {
+                    container,
+                    properties,
+                    copies_source,
+                })
+            }
+            other => other,
         }
     }
 

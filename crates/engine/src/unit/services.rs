@@ -16,6 +16,7 @@ use super::{
     Context, JobPaths, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RootSpec, RunPaths,
     TransientUnit, UnitName, Value,
     compile::{LOOP_MODULE, documentation, log_fields, micros, service},
+    nspawn,
     parts::OWN_CGROUPS,
     placement::{PATH, PRIVATE_PIDS},
     sandbox,
@@ -148,10 +149,14 @@ pub fn shared_ports(context: &Context<'_>, ix: JobIx) -> Vec<u16> {
     ports
 }
 
-/// Returns whether the services of a job need users made for them.
-pub fn services_want_users(context: &Context<'_>, ix: JobIx) -> Vec<String> {
-    let services = services_of(context, ix).filter(Of::wants_user);
-    services.map(|of| of.name.to_owned()).collect()
+/// Returns the services of a job that need users made for them, each with whether that is a range
+/// of user ids.
+pub fn services_want_users(context: &Context<'_>, ix: JobIx) -> Vec<(String, bool)> {
+    let services = services_of(context, ix).filter_map(|of| {
+        let wants_range = of.place(&of.executor()).wants_range();
+        (wants_range || of.wants_user()).then(|| (of.name.to_owned(), wants_range))
+    });
+    services.collect()
 }
 
 /// Returns the properties of a job's unit that its services need.
@@ -327,12 +332,24 @@ impl Of<'_> {
         self.service.executor(self.sandbox)
     }
 
+    /// Returns the place of an executor with the file system of the service.
+    fn place<'b>(&self, executor: &'b Executor) -> Placement<'b> {
+        Placement::by(executor).with_image(self.context.run.images.get(&self.key()))
+    }
+
+    fn is_container(&self) -> bool {
+        self.place(&self.executor()).nspawn().is_some()
+    }
+
     fn has_own_pids(&self) -> bool {
-        self.service.has_root() && self.context.features.version >= PRIVATE_PIDS
+        self.service.has_root()
+            && !self.is_container()
+            && self.context.features.version >= PRIVATE_PIDS
     }
 
     fn wants_user(&self) -> bool {
-        self.context.run.manager != ManagerKind::User
+        !self.is_container()
+            && self.context.run.manager != ManagerKind::User
             && !sandbox::names_user(&self.service.properties)
     }
 
@@ -371,6 +388,7 @@ impl Of<'_> {
             confine: true,
             own_root: self.service.has_root(),
             own_pids: self.has_own_pids(),
+            in_container: self.is_container(),
             own_user: self.wants_user(),
             guard_limits: is_of_user,
         }
@@ -384,6 +402,13 @@ impl Of<'_> {
         if !self.service.has_root() {
             return None;
         }
+        let executor = self.executor();
+        let nspawn = self.place(&executor).nspawn().map(|settings| {
+            let root = RunPaths::new(run.directory.clone()).service_root(self.job, self.name);
+            let view = sandbox::view(run, self.sandbox, self.job, false);
+            let own = self.paths();
+            nspawn::service_spec(run, settings, self.name, (own.path(), root), &view)
+        });
         let names_store = serde_json::to_string(&self.spec()).unwrap_or_default();
         Some(RootSpec {
             image: image.to_owned(),
@@ -397,7 +422,7 @@ impl Of<'_> {
             uses_network: !self.private_network,
             mounts_workspace: false,
             hosts: self.hosts(),
-            nspawn: None,
+            nspawn,
         })
     }
 
@@ -416,10 +441,14 @@ impl Of<'_> {
         let paths = RunPaths::new(run.directory.clone());
         let (own, root) = (self.paths(), paths.service_root(self.job, self.name));
         let executor = self.executor();
-        let place = Placement::by(&executor);
+        let place = self.place(&executor);
         let view = sandbox::view(run, self.sandbox, self.job, false);
-        let command = [&view.runner, &PathBuf::from(SERVICE_COMMAND), &view.own]
-            .map(|part| part.display().to_string());
+        let command = if place.nspawn().is_some() {
+            nspawn::command(run, root.path(), user)
+        } else {
+            let command = [&view.runner, &PathBuf::from(SERVICE_COMMAND), &view.own];
+            command.map(|part| part.display().to_string()).into()
+        };
         let Value::BytesList(mut fields) = log_fields(run, Some(self.job)) else {
             unreachable!("invariant: fields are a list of bytes");
         };
@@ -430,7 +459,7 @@ impl Of<'_> {
                 run.run, self.name, self.job
             ),
             UnitName::run_slice(&run.run).to_string(),
-            command.into(),
+            command,
             None,
             Value::BytesList(fields),
             &own,
@@ -452,7 +481,37 @@ impl Of<'_> {
             ("BindsTo", Value::StrList(vec![job.clone(), starter])),
             ("After", Value::StrList(after)),
         ]);
+        if place.nspawn().is_some() {
+            properties.extend(nspawn::properties());
+            // By default, systemd does not stop a unit with control groups of its own.
+            properties.push(("OOMPolicy", Value::Str("stop".into())));
+        } else {
+            properties.extend(self.isolation(&place, user));
+        }
+        if self.private_network {
+            properties.extend([
+                ("PrivateNetwork", Value::Bool(true)),
+                ("JoinsNamespaceOf", Value::StrList(vec![job])),
+            ]);
+        }
+        let of_plan = match place.nspawn() {
+            Some(_) => nspawn::of_unit(&self.service.properties),
+            None => self.service.properties.clone(),
+        };
+        sandbox::extend(&mut properties, &of_plan, context.features.version);
+        TransientUnit {
+            name: self.unit(),
+            properties,
+        }
+    }
+
+    /// Returns the properties that isolate a service without a container.
+    fn isolation(&self, place: &Placement<'_>, user: Option<&str>) -> Vec<(&'static str, Value)> {
+        let (context, run) = (self.context, self.context.run);
+        let paths = RunPaths::new(run.directory.clone());
+        let (own, root) = (self.paths(), paths.service_root(self.job, self.name));
         let mounts = self.service.has_root().then(|| {
+            let view = sandbox::view(run, self.sandbox, self.job, false);
             let program = view.program.display().to_string();
             let root = root.path().display().to_string();
             vec![program, MOUNT_ROOT_COMMAND.to_owned(), root]
@@ -465,8 +524,9 @@ impl Of<'_> {
             own_pids: self.has_own_pids(),
             own_cgroups: context.features.version >= OWN_CGROUPS,
             artifacts: Vec::new(),
-            is_disk,
+            is_disk: run.disks.contains_key(&self.key()),
         };
+        let mut properties = Vec::new();
         properties.extend(mounts.map(|argv| ("ExecStartPreEx", Value::ExecPrivileged(argv))));
         properties.extend(sandbox::properties(
             run,
@@ -478,20 +538,6 @@ impl Of<'_> {
         if !self.service.has_root() {
             properties.extend(names(&paths.hosts(self.job)));
         }
-        if self.private_network {
-            properties.extend([
-                ("PrivateNetwork", Value::Bool(true)),
-                ("JoinsNamespaceOf", Value::StrList(vec![job])),
-            ]);
-        }
-        sandbox::extend(
-            &mut properties,
-            &self.service.properties,
-            context.features.version,
-        );
-        TransientUnit {
-            name: self.unit(),
-            properties,
-        }
+        properties
     }
 }

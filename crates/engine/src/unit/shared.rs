@@ -22,10 +22,7 @@ use super::{
     placement::root_of_image,
     sandbox,
 };
-use crate::{
-    graph::JobIx,
-    plan::{Executor, Job},
-};
+use crate::{graph::JobIx, plan::Job};
 
 /// The time that a container may take to start: its image is unpacked already.
 const START: std::time::Duration = std::time::Duration::from_secs(300);
@@ -78,11 +75,12 @@ pub fn shared_executors<'a>(
         let mut jobs = plan.jobs.values();
         jobs.any(|job| job.executor.as_deref() == Some(name))
     };
-    let by = move |(name, executor): (&'a String, &'a Executor)| {
-        let place = Placement::by(executor);
+    let context = *context;
+    let by = move |name: &'a String| {
+        let place = context.place_of(name)?;
         (place.is_shared() && is_used(name)).then_some((name.as_str(), place))
     };
-    plan.executors.iter().filter_map(by)
+    plan.executors.keys().filter_map(by)
 }
 
 /// Returns the executor of a job whose container other jobs share.
@@ -107,7 +105,7 @@ fn jobs_of<'a>(context: &'a Context<'_>, executor: &'a str) -> impl Iterator<Ite
 pub fn container_unit(context: &Context<'_>, executor: &str, user: Option<&str>) -> TransientUnit {
     let run = context.run;
     let root = shared_root(context, executor);
-    let place = context.plan.executors.get(executor).map(Placement::by);
+    let place = context.place_of(executor);
     let slice = UnitName::run_slice(&run.run).to_string();
     let mut after = vec![slice.clone()];
     let is_disk = run.disks.contains_key(executor);
@@ -198,7 +196,7 @@ fn namespaces(place: Option<&Placement<'_>>) -> Vec<(&'static str, Value)> {
 /// Returns how to mount the root file system that the jobs of an executor share, and how to run its
 /// container.
 pub fn container_spec(context: &Context<'_>, executor: &str) -> Option<RootSpec> {
-    let place = Placement::by(context.plan.executors.get(executor)?);
+    let place = context.place_of(executor)?;
     let paths = shared_root(context, executor);
     let mut spec = root_of_image(context, executor, &place, jobs_of(context, executor))?;
     // Containers have no workspace. The path leads to the run's directory.

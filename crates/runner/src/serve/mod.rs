@@ -25,6 +25,7 @@ use super::{
     calls,
     cgroup::Cgroup,
     confine,
+    container::Container,
     journal::{Journal, Priority},
     keys, lifeline,
     port::{self, Port},
@@ -54,6 +55,8 @@ const EXIT_NOT_STARTED: u8 = 74;
 enum ServiceError {
     #[error("failed to protect the runner from the service")]
     Hide(#[source] io::Error),
+    #[error("failed to take over what the container was given")]
+    Container(#[source] io::Error),
     #[error("failed to catch signals")]
     Signals(#[source] io::Error),
     #[error("failed to isolate the service's processes")]
@@ -85,13 +88,13 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
     set_dumpable(false).map_err(|error| ServiceError::Hide(error.into()))?;
     let spec: ServiceSpec = store::read_document(&paths.spec())?;
     let prepared = prepare(&spec).inspect_err(|error| tell_failure(paths, &spec, error));
-    let (signals, pid) = prepared?;
+    let (signals, (pid, uid)) = prepared?;
     let port = Port::take(&paths.events(), false)?;
     let mut port = port.ok_or(ServiceError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
         job: spec.job.clone(),
         pid,
-        uid: geteuid().as_raw(),
+        uid,
     });
     port.tell()?;
     let fields = [
@@ -115,8 +118,11 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
 }
 
 /// Protects the runner from the service, and takes the lock of the file of events, which the port
-/// takes over with the file. Returns the signals, and the process id that the run knows.
-fn prepare(spec: &ServiceSpec) -> Result<(Signals, u32), ServiceError> {
+/// takes over with the file. Returns the signals, and the ids of the process and its user by which
+/// the run knows them.
+fn prepare(spec: &ServiceSpec) -> Result<(Signals, (u32, u32)), ServiceError> {
+    let entered = spec.in_container.then(Container::enter).transpose();
+    let container = entered.map_err(ServiceError::Container)?;
     let signals = Signals::new().map_err(ServiceError::Signals)?;
     if spec.confine {
         confine::confine().map_err(ServiceError::Confine)?;
@@ -130,13 +136,14 @@ fn prepare(spec: &ServiceSpec) -> Result<(Signals, u32), ServiceError> {
     if spec.own_user {
         keys::forget();
     }
-    let pid = if spec.own_pids {
-        port::pid_outside().map_err(ServiceError::Pid)?
-    } else {
-        std::process::id()
+    let user = geteuid().as_raw();
+    let ids = match container {
+        Some(container) => container.outside().map_err(ServiceError::Pid)?,
+        None if spec.own_pids => (port::pid_outside().map_err(ServiceError::Pid)?, user),
+        None => (std::process::id(), user),
     };
     lifeline::hold(io::stdout()).map_err(ServiceError::Lock)?;
-    Ok((signals, pid))
+    Ok((signals, ids))
 }
 
 /// Tells why the service does not begin, unless it has begun before.
