@@ -12,7 +12,7 @@ if [ "$(id -u)" = 0 ]; then
     find /var/run/postgresql \! -user postgres -exec chown postgres '{}' +
     exec setpriv --reuid=postgres --regid=postgres --init-groups -- "${BASH_SOURCE[0]}" "$@"
 fi
-echo "user=$(id -un):$(id -gn) data=$(stat -c %U:%G:%a "$PGDATA")"
+echo "user=$(id -un):$(id -gn) data=$(stat -c %U:%a "$PGDATA")"
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     : "${POSTGRES_PASSWORD:?}"
     initdb --username=postgres --auth-host=scram-sha-256 --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") --no-sync >/dev/null

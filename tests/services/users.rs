@@ -35,7 +35,7 @@ fn the_real_postgresql_serves_as_dockers_image_has_it(manager: &Manager) {
     let image = image(manager, &root, &files_of_postgres(), &config);
     let query = "export PGPASSWORD=x; psql --host=db --username=postgres -Atc 'insert into t values (1)' >/dev/null
         echo sum=$(psql --host=db --username=postgres -Atc 'select sum(n) from t')
-        PGPASSWORD=wrong psql --host=db --username=postgres -c 'select 1' 2>&1 | grep -o 'password authentication failed'";
+        ! PGPASSWORD=wrong psql --host=db --username=postgres -c 'select 1' 2>/dev/null";
     let of = || {
         with(
             job(query, json!({ "db": postgres(&image) })),
@@ -56,7 +56,7 @@ fn the_real_postgresql_serves_as_dockers_image_has_it(manager: &Manager) {
         assert_eq!(told[2..], expected, "{finished}");
         assert_eq!(told[0], "map=0", "{finished}");
         firsts.push(told[1].parse::<u32>().expect("it is an id"));
-        let became = "user=postgres:postgres data=postgres:postgres:700";
+        let became = "user=postgres:postgres data=postgres:700";
         let all = lines.join("\n");
         assert!(
             all.contains(became) && all.contains("database system is ready"),

@@ -14,6 +14,7 @@ use rustix::{
     fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid},
     fs::{fchown, fstat, mkdirat, openat, openat2, readlinkat, symlinkat, unlinkat},
     io::Errno,
+    mount::{OpenTreeFlags, open_tree},
 };
 
 /// The kind of a mount point.
@@ -116,6 +117,33 @@ impl Beneath {
             let mut names = entries.flatten();
             names.all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
         })
+    }
+
+    /// Returns a directory as a mount of its own, and the names of the directories in it, without
+    /// links to one. `None` where there is no such directory.
+    pub(super) fn mount_of(&self, path: &Path) -> io::Result<Option<(OwnedFd, Vec<String>)>> {
+        let opened = match self.at(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            opened => opened?,
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&opened)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let found = fstat(openat(&opened, name, flags, Mode::empty())?)?;
+            let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+            if is_directory && name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        Ok(Some((open_tree(&opened, "", flags)?, names)))
     }
 
     /// Makes a directory in the place of a link to a directory, with a link to each file of that

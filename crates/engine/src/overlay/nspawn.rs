@@ -44,7 +44,7 @@ use rustix::{
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
 };
 
-use super::{At, Ids, OverlayError, failed, ids_of, root};
+use super::{At, Ids, OverlayError, beneath::Beneath, directory, failed, ids_of, root};
 use crate::{
     programs,
     store::{RANGE_IDS, RangeLock},
@@ -59,6 +59,10 @@ use crate::{
 const STATE: &str = "/run/systemd/nspawn";
 /// The variable with the directory of a unit's credentials (systemd.exec(5)).
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The directory in which systemd-nspawn mounts an empty file system, and those of its directories
+/// that are not the image's.
+const RUN: &str = "/run";
+const RUN_OWN: [&str; 3] = ["host", "nixactions", "systemd"];
 /// The time, in milliseconds, after which a signal is sent again.
 const ASK_AGAIN: u8 = 100;
 /// The number that a shell adds to the signal that ended a program.
@@ -148,6 +152,9 @@ pub(super) fn prepare(
         .env("SYSTEMD_NSPAWN_TMPFS_TMP", "0")
         .args(&nspawn.arguments)
         .args(arguments(nspawn, first, ids));
+    if nspawn.shows_run {
+        command.args(show_run(paths)?);
+    }
     // Without another name, the variables name root.
     let of_image = spec.user.as_deref().and_then(|user| user.split(':').next());
     if let Some(name) = of_image.or((!nspawn.private_users).then_some(user)) {
@@ -162,6 +169,29 @@ pub(super) fn prepare(
         _lock: lock,
     };
     Ok((command, made))
+}
+
+/// Returns the arguments that show the directories in the image's /run. systemd-nspawn mounts an
+/// empty file system there.
+fn show_run(paths: &RootPaths) -> Result<Vec<String>, OverlayError> {
+    let action = format!("show `{RUN}` of the image");
+    let root = Beneath::open(&paths.tree()).at(action.clone())?;
+    let Some((view, names)) = root.mount_of(Path::new(RUN)).at(action.clone())? else {
+        return Ok(Vec::new());
+    };
+    // By its path in the root file system, a link could lead to the host's files.
+    let source = paths.path().join("run");
+    directory(&source, 0o700)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(view, "", CWD, &source, flags).at(action)?;
+    let shown = names
+        .iter()
+        .filter(|name| !RUN_OWN.contains(&name.as_str()));
+    let bind = |name: &String| {
+        let (from, to) = (source.join(name), Path::new(RUN).join(name));
+        format!("--bind={}:{}", escaped(&from), escaped(&to))
+    };
+    Ok(shown.map(bind).collect())
 }
 
 /// Makes a mount namespace of this process's own.
@@ -501,6 +531,7 @@ mod tests {
             arguments: Vec::new(),
             command: Vec::new(),
             private_users: true,
+            shows_run: false,
         };
         let ids = Ids {
             user: 2_000_999,

@@ -90,6 +90,9 @@ pub struct NspawnSpec {
     pub command: Vec<String>,
     /// Whether the container has a user namespace of its own.
     pub private_users: bool,
+    /// Whether the directories in the image's /run are in that of the container.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shows_run: bool,
 }
 
 /// Returns the properties of a container's unit beside those of each job. systemd-nspawn makes
@@ -175,7 +178,11 @@ pub(super) fn service_spec(
         readable: Vec::new(),
         command: &[Path::new(SERVICE_COMMAND), &view.own],
     };
-    isolated(run, nspawn, own)
+    NspawnSpec {
+        // Programs have their sockets there, in directories of their users.
+        shows_run: true,
+        ..isolated(run, nspawn, own)
+    }
 }
 
 /// Returns how to run a container of one runner.
@@ -204,6 +211,7 @@ fn isolated(run: &RunSpec, nspawn: &Nspawn<'_>, own: Own<'_>) -> NspawnSpec {
         arguments,
         command: command.map(|part| part.display().to_string()).collect(),
         private_users: nspawn.container.private_users,
+        shows_run: false,
     }
 }
 
@@ -226,6 +234,7 @@ pub(super) fn shared_spec(
         arguments,
         command: vec![runner.display().to_string(), STAND.to_owned()],
         private_users: nspawn.container.private_users,
+        shows_run: false,
     }
 }
 

@@ -466,7 +466,8 @@ impl Of<'_> {
         );
         for (name, value) in &mut properties {
             match *name {
-                "Type" => *value = Value::Str("exec".into()),
+                // Of a container that does not start, systemd tells at once if it is a oneshot.
+                "Type" if place.nspawn().is_none() => *value = Value::Str("exec".into()),
                 "TimeoutStopUSec" => *value = micros(Some(STOP_TIMEOUT)),
                 _ => {}
             }
