@@ -2,9 +2,12 @@
 //! and reports each; and what a job may do to its own processes.
 #![cfg(target_arch = "x86_64")]
 
+#[path = "services/image.rs"]
+mod image;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nixactions_harness::{Manager, bash, on_managers, on_shared_managers, or_skip, with};
+use nixactions_harness::{Finished, Manager, bash, on_managers, on_shared_managers, or_skip, with};
 use serde_json::{Value, json};
 
 on_shared_managers!(
@@ -15,6 +18,7 @@ on_shared_managers!(
 on_managers!(a_job_that_signals_all_reaches_its_own_only on embedded_257, system_252, system_262, user_262);
 on_managers!(a_job_of_an_older_users_manager_escapes_by_no_attack on user_252, user_257);
 on_managers!(root_in_a_container_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
+on_managers!(root_in_a_service_escapes_by_no_attack on embedded, system_252, system_257, system_262);
 on_managers!(jobs_in_a_shared_container_escape_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(a_job_in_a_root_escapes_by_no_attack on embedded, embedded_262, system_252, system_257, system_262);
 
@@ -94,6 +98,29 @@ fn root_in_a_container_escapes_by_no_attack(manager: &Manager) {
     assert!(before == after && !manager.file(image.join("probe")).exists());
 }
 
+/// The service is of an image whose programs begin as root.
+fn root_in_a_service_escapes_by_no_attack(manager: &Manager) {
+    let root = or_skip!(manager.image());
+    let shadow = manager.file(root.join("etc/shadow"));
+    let before = std::fs::read(&shadow).expect("an image has it");
+    let root = root.display().to_string();
+    let image = image::image(manager, &root, "true", &json!({ "Env": [] }));
+    let (script, socket) = attacks();
+    let attacks = format!("{script} && touch /done; exec sleep 1000");
+    let health = json!({ "run": ["test", "-e", "/done"], "interval": 0.2, "retries": 600 });
+    let service = json!({ "image": { "oci": image }, "run": ["bash", "-c", attacks], "health": health });
+    let evil = with(bash("true"), json!({ "services": { "root": service } }));
+    let run = played(manager, &json!({ "type": "systemd" }), evil, &socket);
+    let events = run.events.iter().map(|event| &event["event"]);
+    let lines = events.filter(|event| event["service"] == "root" && event["type"] == "log");
+    let fell = judged(lines.filter_map(|event| event["message"].as_str()));
+    let own = |line: &str| OF_ROOT.contains(&line) || OF_CONTAINER.contains(&line);
+    let not_own: Vec<_> = fell.iter().filter(|line| !own(line)).collect();
+    assert!(not_own.is_empty(), "{not_own:#?}");
+    let after = std::fs::read(&shadow).expect("it is still there");
+    assert!(before == after && !manager.file("/probe").exists());
+}
+
 /// The jobs share users and files, and no more rights than a job alone has.
 fn jobs_in_a_shared_container_escape_by_no_attack(manager: &Manager) {
     let image = or_skip!(manager.image());
@@ -116,33 +143,47 @@ fn attack(manager: &Manager, level: &str) {
     assert!(fell.is_empty(), "{fell:#?}");
 }
 
-/// Plays the attacks in jobs of this executor. Returns those that came through.
-fn fell(manager: &Manager, executor: &Value) -> Vec<String> {
+/// Returns the script that plays the attacks, and the name of the socket of the job beside.
+fn attacks() -> (String, String) {
     // Several runs at once, on one network, need sockets of different names.
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let socket = format!("nixactions-escape-{}-{number}", std::process::id());
     let script = include_str!("escape/attacks.pl").replace("nixactions-escape", &socket);
-    let attacks = format!("cat > attacks.pl <<'END'\n{script}\nEND\nperl attacks.pl $PPID");
+    let script = format!("cat > attacks.pl <<'END'\n{script}\nEND\nperl attacks.pl $PPID");
+    (script, socket)
+}
+
+/// Plays the attacks in jobs of this executor. Returns those that came through.
+fn fell(manager: &Manager, executor: &Value) -> Vec<String> {
+    let (script, socket) = attacks();
+    let run = played(manager, executor, bash(&script), &socket);
+    judged(run.lines("evil").into_iter())
+}
+
+/// Runs a job with the attacks, beside others of this executor.
+fn played(manager: &Manager, executor: &Value, evil: Value, socket: &str) -> Finished {
     let listen = "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0) && bind(S, pack_sockaddr_un(\"\\0nixactions-escape\")) \
         && listen(S, 1) or die $!; open(F, \">listening\"); close F; for (1 .. 600) { exit if -e \"../../stop\"; select(undef, undef, undef, 0.05) }'"
-        .replace("nixactions-escape", &socket);
+        .replace("nixactions-escape", socket);
     let plan = json!({ "version": 1, "name": "escape", "maxParallel": 2,
         "executors": { "it": executor },
         "jobs": {
             "need": with(bash("echo thing > thing"), json!({ "executor": "it", "outputs": { "thing": "thing" } })),
             "busy": with(bash(&listen), json!({ "executor": "it" })),
-            "evil": with(bash(&attacks), json!({ "executor": "it", "needs": ["need"], "inputs": ["thing"] })),
+            "evil": with(evil, json!({ "executor": "it", "needs": ["need"], "inputs": ["thing"] })),
         } });
     let run = manager.start(&plan, &NONE);
     run.wait_for_file("busy", "listening");
     run.wait_for_event("jobFinished", Some("evil"));
     std::fs::write(run.dir().join("jobs/busy/stop"), "").expect("the run directory is ours");
-    let run = run.end().exits(0);
-    let lines = run.lines("evil");
+    run.end().exits(0)
+}
+
+/// Returns the attacks that came through, by what the script said.
+fn judged<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let (held, mut fell): (Vec<String>, Vec<String>) = lines
-        .iter()
-        .map(|line| (*line).to_owned())
+        .map(str::to_owned)
         .partition(|line| line.starts_with("HELD "));
     let last = fell.pop().unwrap_or_default();
     assert!(last.starts_with("END "), "{fell:#?} {last}");

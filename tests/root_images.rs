@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 on_managers!(an_image_is_unpacked_once_and_gives_its_variables on embedded, embedded_262, system_252, system_257, system_262);
 on_managers!(with_image_user_a_job_stands_for_the_images_user on embedded, system_252, system_257, system_262);
+on_managers!(with_an_image_user_of_root_a_job_is_root_of_a_container on embedded, system_252, system_257, system_262);
+on_managers!(an_image_user_of_root_that_cannot_be_had_is_refused on system_252, system_262);
 on_managers!(a_tar_archive_is_a_root on embedded, system_252, system_257, system_262);
 on_managers!(an_image_that_a_run_uses_is_not_removed on embedded, system_252, system_257, system_262);
 on_managers!(an_image_that_cannot_be_used_is_refused on embedded, system_252, system_262);
@@ -64,9 +66,21 @@ impl<'a> Place<'a> {
 
     /// Makes an image. Returns its path and digest.
     fn layout(&self, name: &str, root: &str, architecture: &str) -> (String, String) {
+        self.layout_of(name, root, architecture, "web")
+    }
+
+    /// Makes an image whose programs begin as this user. Returns its path and digest.
+    fn layout_of(
+        &self,
+        name: &str,
+        root: &str,
+        architecture: &str,
+        user: &str,
+    ) -> (String, String) {
         let path = self.path(name);
         let script = format!("set -eu; {LAYOUT}");
-        let argv = ["bash", "-c", &script, "layout", &path, root, architecture];
+        let argv = ["bash", "-c", &script, "layout", &path, root];
+        let argv = [&argv[..], &[architecture, user]].concat();
         let digest = self.manager.command(&argv).ok();
         (path, digest.trim().to_owned())
     }
@@ -177,6 +191,68 @@ fn with_image_user_a_job_stands_for_the_images_user(manager: &Manager) {
         );
         finished.leaves_nothing(manager);
     }
+}
+
+fn with_an_image_user_of_root_a_job_is_root_of_a_container(manager: &Manager) {
+    let place = Place::new(manager);
+    let root = place.root();
+    let script = "echo \"user=$(id -un) variable=$USER pwd=$PWD map=$(cat /proc/self/uid_map)\"; stat -c 'owner=%u:%g' web
+        stat -c 'root=%u' root; chown 999:998 root; stat -c 'given=%u:%g' root; cat root; echo new >root; echo here >$NIXACTIONS_WORKSPACE/file; cat $NIXACTIONS_WORKSPACE/file";
+    for (name, user) in [("empty", ""), ("zero", "0:0"), ("name", "root")] {
+        let (path, _) = place.layout_of(name, &root, architecture(), user);
+        for mode in ["isolated", "shared"] {
+            let executor = json!({ "image": { "oci": path }, "imageUser": true, "mode": mode, "network": "private" });
+            let plan = plan(executor, json!({ "j": bash(script) }));
+            let finished = manager.run(&plan, &NONE).exits(0);
+            let lines = finished.lines("j");
+            let first: Vec<_> = lines[0].split_whitespace().collect();
+            assert_eq!(first[..3], ["user=root", "variable=root", "pwd=/srv"]);
+            assert!(first[3] == "map=0" && first[5] == "65536", "{first:?}");
+            let range: u32 = first[4].parse().expect("it is an id");
+            assert!((0x6000_0000..0x7000_0000).contains(&range), "{range}");
+            let expected = ["owner=999:998", "root=0", "given=999:998", "of-root", "here"];
+            assert_eq!(lines[1..], expected, "{name} {mode}");
+            finished.leaves_nothing(manager);
+        }
+    }
+}
+
+fn an_image_user_of_root_that_cannot_be_had_is_refused(manager: &Manager) {
+    let place = Place::new(manager);
+    let (path, _) = place.layout_of("layout", &place.root(), architecture(), "");
+    let refused = |more: Value, service: Value, named: &str, expected: &str| {
+        let executor = json!({ "image": { "oci": path }, "imageUser": true });
+        let mut job = bash("true");
+        if service != Value::Null {
+            let of_image = json!({ "image": { "oci": path }, "run": ["sleep", "9"] });
+            job["services"] = json!({ "db": with(of_image, service) });
+        }
+        let mut plan = plan(with(executor, more), json!({ "j": job }));
+        if named.starts_with("service") {
+            plan["executors"] = json!({});
+            plan["jobs"]["j"]["executor"] = Value::Null;
+        }
+        let path = manager.plan(&plan).display().to_string();
+        let (code, said) = manager.refused(&["run", &path]);
+        assert!(code == 2 || code == 3, "{said}");
+        assert!(
+            said.contains(named) && said.contains(expected),
+            "{expected}: {said}"
+        );
+        assert!(manager.runs().is_empty(), "nothing was started");
+    };
+    let properties = json!({ "properties": { "ProtectHome": "yes", "MemoryMax": "1G" } });
+    let no_effect = "`ProtectHome` has no effect there: the image's user is root";
+    let (job, service) = ("executor `box`", "service `db` of job `j`");
+    refused(properties.clone(), Value::Null, job, no_effect);
+    refused(json!({}), properties, service, no_effect);
+    let program = "/usr/bin/systemd-nspawn";
+    manager
+        .command(&["mv", program, "/usr/bin/nspawn.away"])
+        .ok();
+    let missing = "the program `systemd-nspawn` is not installed, and the image's user is root";
+    refused(json!({}), Value::Null, job, missing);
+    refused(json!({}), json!({}), service, missing);
 }
 
 fn a_tar_archive_is_a_root(manager: &Manager) {

@@ -3,7 +3,7 @@
 /// Makes a small root file system: a shell and some programs of the machine, a user `web`, and a
 /// file of each of the two users.
 pub const ROOT: &str = "mkdir -p $1/bin $1/etc $1/srv; cd /
-    for program in sh cat id ls sleep; do
+    for program in sh cat id ls sleep stat chown; do
         cp -L /bin/$program $1/bin/
         ldd /bin/$program | grep -o '/[^ ]*' | while read -r library; do mkdir -p $1${library%/*}; cp -L $library $1$library; done
     done
@@ -11,13 +11,14 @@ pub const ROOT: &str = "mkdir -p $1/bin $1/etc $1/srv; cd /
     printf 'root:x:0:\\nwww:x:998:\\n' >$1/etc/group
     echo of-root >$1/srv/root; echo of-web >$1/srv/web; chmod 644 $1/srv/*; chown 999:998 $1/srv/web";
 
-/// Makes an OCI layout of a root file system: `$1` from `$2`, for the architecture `$3`.
+/// Makes an OCI layout of a root file system: `$1` from `$2`, for the architecture `$3`, with the
+/// user `$4` (`web` if there is none).
 pub const LAYOUT: &str = "blobs=$1/blobs/sha256; mkdir -p $blobs; cd ${1:?}; tar --numeric-owner -C $2 -cf layer .
     plain=$(sha256sum <layer | cut -d' ' -f1); gzip -n layer
     put() { hex=$(sha256sum <$1 | cut -d' ' -f1); size=$(stat -c %s $1); mv $1 $blobs/$hex; }
     put layer.gz; layer=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
     cat >config <<EOF
-{\"architecture\":\"$3\",\"os\":\"linux\",\"config\":{\"Env\":[\"FROM_IMAGE=yes\",\"OVER=image\",\"HOME=/bad\",\"PATH=/bin:/of-image\"],\"User\":\"web\",\"WorkingDir\":\"/srv\"},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$plain\"]}}
+{\"architecture\":\"$3\",\"os\":\"linux\",\"config\":{\"Env\":[\"FROM_IMAGE=yes\",\"OVER=image\",\"HOME=/bad\",\"PATH=/bin:/of-image\"],\"User\":\"${4-web}\",\"WorkingDir\":\"/srv\"},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$plain\"]}}
 EOF
     put config; config=\"\\\"digest\\\":\\\"sha256:$hex\\\",\\\"size\\\":$size\"
     cat >manifest <<EOF

@@ -93,10 +93,11 @@ pub fn find(
             continue;
         }
         if let Some(nspawn) = place.nspawn() {
-            check_nspawn(nspawn)
+            let begins_as_root = named.nspawn().is_none();
+            check_nspawn(nspawn, begins_as_root)
                 .into_iter()
                 .for_each(|(found, instead)| fault(found, instead));
-            if named.nspawn().is_none() {
+            if begins_as_root {
                 for name in without_effect(&used) {
                     fault(
                         format!(
@@ -161,20 +162,31 @@ fn without_effect<'a>(used: &'a Used<'_>) -> BTreeSet<&'a String> {
 }
 
 /// Returns what keeps this host from running containers of systemd-nspawn, each with what can be
-/// done.
-fn check_nspawn(nspawn: &Nspawn<'_>) -> Vec<(String, &'static str)> {
+/// done. `begins_as_root` tells that the plan does not ask for one, but the image needs it.
+fn check_nspawn(nspawn: &Nspawn<'_>, begins_as_root: bool) -> Vec<(String, &'static str)> {
     let is_there = Path::new(&programs::program(NSPAWN)).is_absolute();
-    let is_missing = (!is_there).then(|| {
-        (
-            format!("the program `{NSPAWN}` is not installed"),
+    let missing = format!("the program `{NSPAWN}` is not installed");
+    let is_missing = (!is_there).then(|| match begins_as_root {
+        true => (
+            format!("{missing}, and the image's user is root"),
+            "install it (Debian has it in the package systemd-container), or use an image that names another user",
+        ),
+        false => (
+            missing,
             "install it (Debian has it in the package systemd-container), or use an executor of the type `systemd`",
-        )
+        ),
     });
-    let lacks_ids = (nspawn.container.private_users && !JobRanges::exist()).then(|| {
-        (
-            "the user ids of containers (1610612736 to 1879048191) do not exist here".to_owned(),
+    let no_ids = "the user ids of containers (1610612736 to 1879048191) do not exist here";
+    let lacks_ids = nspawn.container.private_users && !JobRanges::exist();
+    let lacks_ids = lacks_ids.then(|| match begins_as_root {
+        true => (
+            format!("{no_ids}, and the image's user is root"),
+            "start the run on the host itself, or use an image that names another user",
+        ),
+        false => (
+            no_ids.to_owned(),
             "start the run on the host itself, or set `privateUsers` to false",
-        )
+        ),
     });
     let lacks_users = (!nspawn.container.private_users && !store::are_looked_up()).then(|| {
         (
