@@ -108,7 +108,8 @@ fn root_in_a_service_escapes_by_no_attack(manager: &Manager) {
     let (script, socket) = attacks();
     let attacks = format!("{script} && touch /done; exec sleep 1000");
     let health = json!({ "run": ["test", "-e", "/done"], "interval": 0.2, "retries": 600 });
-    let service = json!({ "image": { "oci": image }, "run": ["bash", "-c", attacks], "health": health });
+    let service =
+        json!({ "image": { "oci": image }, "run": ["bash", "-c", attacks], "health": health });
     let evil = with(bash("true"), json!({ "services": { "root": service } }));
     let run = played(manager, &json!({ "type": "systemd" }), evil, &socket);
     let events = run.events.iter().map(|event| &event["event"]);

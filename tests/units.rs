@@ -158,7 +158,7 @@ fn units(plan: &Plan, settings: &Settings) -> String {
     });
     let of_services = jobs.iter().flat_map(|ix| {
         let services = unit::services_want_users(&context, *ix);
-        services.into_iter().map(|service| (*ix, service))
+        services.into_iter().map(|(service, _)| (*ix, service))
     });
     let of_services = of_services
         .filter(|_| settings.users)

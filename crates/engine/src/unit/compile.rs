@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    JobPaths, Placement, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value,
-    WorkspaceHook, hooks, matrix, parts, sandbox, services, shared, start_timeout,
+    JobPaths, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value, WorkspaceHook,
+    hooks, matrix, parts, sandbox, services, shared, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
@@ -120,18 +120,6 @@ impl<'a> Context<'a> {
     /// Returns the bound on jobs that run at once, if the run has more jobs than that.
     pub fn bound(&self) -> Option<u32> {
         Some(self.run.max_parallel).filter(|most| (*most as usize) < self.graph.len())
-    }
-
-    /// Returns the place of a job.
-    pub fn placement(&self, job: &Job) -> Placement<'a> {
-        let executor = job.executor.as_deref().unwrap_or_default();
-        Placement::of(self.plan, job).with_image(self.run.images.get(executor))
-    }
-
-    /// Returns the place of an executor's jobs, if the plan has the executor.
-    pub(super) fn place_of(&self, executor: &str) -> Option<Placement<'a>> {
-        let place = self.plan.executors.get(executor).map(Placement::by)?;
-        Some(place.with_image(self.run.images.get(executor)))
     }
 
     /// Returns the timeout of a job.

@@ -120,7 +120,7 @@ pub(super) fn command(run: &RunSpec, root: &Path, user: Option<&str>) -> Vec<Str
     command
 }
 
-/// What the container of a job or a service has of its own.
+/// The container of one job or service, beside the settings of its executor.
 struct Own<'a> {
     /// The directory on the host.
     directory: &'a Path,

@@ -354,6 +354,20 @@ impl<'a> Placement<'a> {
     }
 }
 
+impl<'a> Context<'a> {
+    /// Returns the place of a job.
+    pub fn placement(&self, job: &Job) -> Placement<'a> {
+        let executor = job.executor.as_deref().unwrap_or_default();
+        Placement::of(self.plan, job).with_image(self.run.images.get(executor))
+    }
+
+    /// Returns the place of an executor's jobs, if the plan has the executor.
+    pub(super) fn place_of(&self, executor: &str) -> Option<Placement<'a>> {
+        let place = self.plan.executors.get(executor).map(Placement::by)?;
+        Some(place.with_image(self.run.images.get(executor)))
+    }
+}
+
 /// Returns how to mount the root file system of a job, if it has one of its own.
 pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
     let (name, job) = context.job(ix);

@@ -153,7 +153,7 @@ pub fn shared_ports(context: &Context<'_>, ix: JobIx) -> Vec<u16> {
 /// of user ids.
 pub fn services_want_users(context: &Context<'_>, ix: JobIx) -> Vec<(String, bool)> {
     let services = services_of(context, ix).filter_map(|of| {
-        let wants_range = of.place(&of.executor()).wants_range();
+        let wants_range = of.is_container();
         (wants_range || of.wants_user()).then(|| (of.name.to_owned(), wants_range))
     });
     services.collect()
