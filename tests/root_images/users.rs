@@ -42,7 +42,7 @@ fn with_image_user_a_job_stands_for_the_images_user(manager: &Manager) {
 fn with_an_image_user_of_root_a_job_is_root_of_a_container(manager: &Manager) {
     let place = Place::new(manager);
     let root = place.root();
-    let script = "echo \"user=$(id -un) variable=$USER pwd=$PWD map=$(cat /proc/self/uid_map)\"; stat -c 'owner=%u:%g' web
+    let script = "echo \"user=$(id -un) variable=$USER pwd=$PWD map=$(echo $(cat /proc/self/uid_map))\"; stat -c 'owner=%u:%g' web
         stat -c 'root=%u' root; chown 999:998 root; stat -c 'given=%u:%g' root; cat root; echo new >root; echo here >$NIXACTIONS_WORKSPACE/file; cat $NIXACTIONS_WORKSPACE/file";
     for (name, user) in [("empty", ""), ("zero", "0:0"), ("name", "root")] {
         let (path, _) = place.layout_of(name, &root, architecture(), user);

@@ -161,6 +161,11 @@ impl ImageSpec {
         let name = user.split_once(':').map_or(user, |(name, _)| name);
         matches!(name, "" | "root" | "0")
     }
+
+    /// Returns the user of the image, unless that is root.
+    pub fn other_user(&self) -> Option<String> {
+        self.user.clone().filter(|_| !self.begins_as_root())
+    }
 }
 
 impl RunSpec {

@@ -404,10 +404,7 @@ pub(super) fn root_of_image(
     Some(RootSpec {
         image: image.to_owned(),
         file_system: run.disks.get(executor).cloned(),
-        user: run
-            .images
-            .get(executor)
-            .and_then(|image| image.user.clone()),
+        user: run.images.get(executor).and_then(ImageSpec::other_user),
         job: PathBuf::new(),
         home: sandbox::home_inside(),
         binds: container.bind.to_vec(),

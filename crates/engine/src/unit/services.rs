@@ -13,7 +13,7 @@
 use std::path::PathBuf;
 
 use super::{
-    Context, JobPaths, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RootSpec, RunPaths,
+    Context, ImageSpec, JobPaths, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RootSpec, RunPaths,
     TransientUnit, UnitName, Value,
     compile::{LOOP_MODULE, documentation, log_fields, micros, service},
     nspawn,
@@ -413,7 +413,7 @@ impl Of<'_> {
         Some(RootSpec {
             image: image.to_owned(),
             file_system: run.disks.get(&key).cloned(),
-            user: run.images.get(&key).and_then(|image| image.user.clone()),
+            user: run.images.get(&key).and_then(ImageSpec::other_user),
             job: self.paths().path().to_owned(),
             home: sandbox::home_inside(),
             binds: Vec::new(),

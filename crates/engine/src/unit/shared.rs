@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bind, Context, MOUNT_ROOT_COMMAND, Placement, ROOT_SLICE, RootPaths, RootSpec, RunPaths,
-    SHARED_COMMAND, TransientUnit, UnitName, Value,
+    Bind, Context, ImageSpec, MOUNT_ROOT_COMMAND, Placement, ROOT_SLICE, RootPaths, RootSpec,
+    RunPaths, SHARED_COMMAND, TransientUnit, UnitName, Value,
     compile::{LOOP_MODULE, documentation, log_fields, micros, readable, view},
     nspawn,
     placement::root_of_image,
@@ -236,7 +236,7 @@ pub fn join_spec(context: &Context<'_>, ix: JobIx) -> Option<JoinSpec> {
         binds,
         files: view.files,
         mounts_workspace: place.mounts_source(run),
-        user: image.and_then(|image| image.user.clone()),
+        user: image.and_then(ImageSpec::other_user),
         command: [view.runner, view.own]
             .map(|path| path.display().to_string())
             .to_vec(),
