@@ -4,7 +4,7 @@
 use nixactions_harness::{Manager, on_managers, or_skip, with};
 use serde_json::{Value, json};
 
-use super::{NONE, make_hosts_file, image::image, job, no_service_is_left, plan, said};
+use super::{NONE, image::image, job, make_hosts_file, no_service_is_left, plan, said};
 
 on_managers!(the_real_postgresql_serves_as_dockers_image_has_it on embedded, system_252, system_257, system_262);
 
