@@ -145,6 +145,7 @@ mod tests {
     fn runs_share_their_locks_and_every_user_may_open_them() {
         use std::os::unix::fs::MetadataExt;
         let state = tempfile::tempdir().unwrap();
+        fs::create_dir(state.path().join("runs")).unwrap();
         let runs = ["a", "b", "c"].map(|run| SlotPaths::at(state.path().join(run)));
         link_slots(state.path(), &runs[0], 2).unwrap();
         link_slots(state.path(), &runs[1], 3).unwrap();
