@@ -441,6 +441,14 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
     }
 }
 
+/// Returns whether this process can make files of other users. Root of a user namespace may have
+/// only one id.
+#[cfg(test)]
+fn can_give_files_away() -> bool {
+    let given = |file: &std::path::Path| std::os::unix::fs::chown(file, Some(5), Some(7)).is_ok();
+    tempfile::NamedTempFile::new().is_ok_and(|file| given(file.path()))
+}
+
 #[cfg(all(test, feature = "runs"))]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
