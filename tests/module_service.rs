@@ -234,13 +234,7 @@ fn old_runs_are_removed_by_the_timers_service(manager: &Manager) {
         .ok();
     assert!(next.contains("nixactions-clean.service"), "{next}");
     manager.systemctl(&["start", "nixactions-clean"]).ok();
-    let runs = fs::read_dir(manager.file("/var/lib/nixactions/runs")).expect("runs are there");
-    let mut runs: Vec<_> = runs
-        .map(|run| {
-            let run = run.expect("it can be read");
-            run.file_name().to_string_lossy().into_owned()
-        })
-        .collect();
+    let mut runs = manager.runs();
     runs.sort();
     assert_eq!(
         runs,
@@ -532,7 +526,8 @@ fn workflows_share_the_limit_on_jobs_until_it_is_gone(manager: &Manager) {
 fn a_run_waits_for_less_pressure_on_memory_and_says_so(manager: &Manager) {
     let nix = or_skip!(manager.nix());
     let tell = |percent: &str| {
-        let text = format!("some avg10={percent} avg60=0.00 avg300=0.00 total=1\n");
+        let some = format!("some avg10={percent} avg60=0.00 avg300=0.00 total=1\n");
+        let text = some + "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
         manager.write("/srv/pressure", text);
     };
     tell("60.01");
