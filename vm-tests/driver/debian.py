@@ -76,7 +76,8 @@ def build(test: Path) -> str:
       cp --no-preserve=mode --recursive /nix/system/etc/. /etc/
       mkdir -p /etc/static && echo 127.0.0.1 localhost > /etc/static/hosts
       ln -sf static/hosts /etc/hosts
-      install -D --mode=644 /nix/system/units/tmpfiles.conf /etc/tmpfiles.d/00-nixos.conf
+      rules=/nix/system/units/tmpfiles.conf
+      [ ! -e $rules ] || install -D --mode=644 $rules /etc/tmpfiles.d/00-nixos.conf
       install -D --mode=644 /nix/system/polkit.rules /etc/polkit-1/rules.d/10-nixos.rules
       printf 'L /run/%s-system - - - - /nix/system\\n' booted current > /etc/tmpfiles.d/nixos.conf
       export SYSTEMD_OFFLINE=1
