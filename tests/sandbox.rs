@@ -374,6 +374,7 @@ fn shared_memory_is_a_jobs_own(manager: &Manager) {
         }
         let run = manager.start(&plan(sandbox), &NONE);
         run.wait_for_file("make", "made");
+        run.wait_for_event("jobStarted", Some("look"));
         fs::write(run.workspace("look", "go"), "").expect("it is ours");
         run.wait_for_event("jobFinished", Some("look"));
         fs::write(run.workspace("make", "stop"), "").expect("it is ours");
