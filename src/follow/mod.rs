@@ -76,12 +76,14 @@ pub enum Interrupt {
 }
 
 /// Returns whether the number of a job's lines is unknown, because one of its runners was killed
-/// before it could report it. A job that reports a failure or a retry has sent at least one line.
+/// before it could report it, or because the job has services, whose lines nobody counts. A job
+/// that reports a failure or a retry has sent at least one line.
 fn is_uncounted(record: &JobRecord) -> bool {
-    record.log_lines == 0
+    let lost_count = record.log_lines == 0
         && record.started_at.is_some()
         && (record.attempts > 1
-            || matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled))
+            || matches!(record.outcome, Conclusion::Failure | Conclusion::Cancelled));
+    lost_count || !record.services.is_empty()
 }
 
 /// The parts of a run that are shown.

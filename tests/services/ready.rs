@@ -10,6 +10,7 @@ on_managers!(a_name_service_cache_hides_no_service on system_252, system_257, sy
 on_managers!(starting_services_runs_no_need_again on system_252, system_257, system_262);
 on_managers!(two_jobs_with_own_networks_may_have_the_same_port on embedded, system_252, system_257, system_262);
 on_managers!(a_service_may_tell_more_after_it_is_ready on embedded, system_252, system_262, user_262);
+on_managers!(the_last_lines_of_a_service_are_shown on embedded, system_252, system_257, system_262, user_262);
 on_managers!(jobs_take_turns_at_a_port_of_the_host on embedded, system_252, system_262, user_262);
 
 fn steps_reach_a_service_by_its_name_and_at_localhost(manager: &Manager) {
@@ -136,6 +137,18 @@ fn a_service_may_tell_more_after_it_is_ready(manager: &Manager) {
     let record = &finished.job("j")["services"]["db"];
     assert!(record["reason"].is_null(), "{finished}");
     no_service_is_left(manager);
+}
+
+fn the_last_lines_of_a_service_are_shown(manager: &Manager) {
+    let count = "for n in {1..300}; do echo line $n; done; systemd-notify --ready; exec sleep 99";
+    let service = json!({ "run": ["bash", "-c", count], "health": { "notify": true } });
+    let plan = plan(json!({ "j": job("true", json!({ "counts": service })) }));
+    for _ in 0..3 {
+        let finished = manager.run(&plan, &NONE).exits(0);
+        let lines = said(&finished, "j", "counts");
+        let expected: Vec<_> = (1..=300).map(|n| format!("line {n}")).collect();
+        assert_eq!(lines, expected, "{finished}");
+    }
 }
 
 fn jobs_take_turns_at_a_port_of_the_host(manager: &Manager) {
