@@ -262,7 +262,7 @@ fn a_service_that_cannot_start_is_the_reason(manager: &Manager) {
 
 fn services_do_not_count_as_running_jobs(manager: &Manager) {
     let services = |n: u16| json!({ "a": server(5450, "a"), "b": server(5451 + n, "b") });
-    let script = "echo at=$EPOCHREALTIME; sleep 0.5; echo end=$EPOCHREALTIME";
+    let script = "echo at=$EPOCHREALTIME; sleep 1; echo end=$EPOCHREALTIME";
     let jobs: serde_json::Map<_, _> = (0..4u16)
         .map(|n| (format!("j{n}"), private(job(script, services(n)))))
         .collect();

@@ -5,6 +5,7 @@ mod faults;
 mod image;
 mod ready;
 mod roots;
+mod secrets;
 mod users;
 
 use nixactions_harness::{CommandExt as _, Finished, Kind, Manager, SOON, bash, wait_for, with};

@@ -24,7 +24,7 @@ const QUERY: &str = "psql --host=db --username=postgres -c 'create table t (n in
 fn postgres(root: &Path) -> Value {
     json!({
         "root": root, "run": ["bash", "-euc", POSTGRES], "ports": [5432], "properties": { "MemoryMax": "1G" },
-        "health": { "run": ["bash", "-c", "/usr/lib/postgresql/*/bin/pg_isready -h 127.0.0.1"], "interval": 0.2, "retries": 300 },
+        "health": { "run": ["bash", "-c", "/usr/lib/postgresql/*/bin/pg_isready -h 127.0.0.1"], "interval": 0.2, "retries": 500 },
     })
 }
 

@@ -1,10 +1,12 @@
 //! Services of images whose programs begin as root and become other users: the real PostgreSQL as
 //! Docker's image has it, and attacks by such a root.
 
-use nixactions_harness::{Manager, on_managers, or_skip, with};
+use nixactions_harness::{
+    CommandExt as _, Kind, Manager, SOON, on_managers, or_skip, wait_for, with,
+};
 use serde_json::{Value, json};
 
-use super::{NONE, image::image, job, make_hosts_file, no_service_is_left, plan, said};
+use super::{NONE, image::image, job, make_hosts_file, no_service_is_left, plan, said, secrets};
 
 on_managers!(the_real_postgresql_serves_as_dockers_image_has_it on embedded, system_252, system_257, system_262);
 
@@ -21,7 +23,7 @@ fn files_of_postgres() -> String {
 fn postgres(image: &str) -> Value {
     json!({
         "image": { "oci": image }, "env": { "POSTGRES_PASSWORD": "x" }, "ports": [5432],
-        "health": { "run": ["pg_isready", "--host=127.0.0.1"], "interval": 0.2, "timeout": 5, "retries": 300 },
+        "health": { "run": ["pg_isready", "--host=127.0.0.1"], "interval": 0.2, "timeout": 5, "retries": 500 },
     })
 }
 
@@ -69,11 +71,58 @@ fn the_real_postgresql_serves_as_dockers_image_has_it(manager: &Manager) {
     no_service_is_left(manager);
     finished.leaves_nothing(manager);
     // A command of the plan's own takes the place of the image's.
-    let own = json!({ "image": { "oci": image }, "run": ["sh", "-c", "echo of-image=$FROM_IMAGE user=$(id -u) host=$(hostname); exec sleep 100"] });
-    let plan = plan(json!({ "j": job("sleep 1", json!({ "db": own })) }));
-    let finished = manager.run(&plan, &NONE).exits(0);
-    let expected = ["of-image=yes user=0 host=db"];
-    assert_eq!(said(&finished, "j", "db"), expected, "{finished}");
+    let script = "echo of-image=$FROM_IMAGE user=$(id -u) host=$(hostname); exec \"$@\"";
+    let mut own = secrets::echo(5432);
+    let begin = ["sh", "-c", script, "sh"].map(Value::from);
+    let run = own["run"].as_array_mut().expect("it has a command");
+    run.splice(0..0, begin);
+    own["image"] = json!({ "oci": image });
+    let sends = plan(json!({ "j": secrets::telling(5432, own) }));
+    let finished = secrets::run(manager, &sends).exits(0);
+    let first = said(&finished, "j", "db")[0];
+    assert_eq!(first, "of-image=yes user=0 host=db", "{finished}");
+    let shown = secrets::shown(&finished, "j");
+    assert_eq!(shown, secrets::EXPECTED, "{finished}");
     no_service_is_left(manager);
     finished.leaves_nothing(manager);
+    if manager.kind() != Kind::Embedded {
+        a_killed_container_is_told(manager, &image);
+    }
+}
+
+/// The program of a service is killed, and so are all processes of its container.
+fn a_killed_container_is_told(manager: &Manager, image: &str) {
+    for (whom, told) in [
+        ("program", "killed by SIGKILL"),
+        ("main", "its processes were killed"),
+        ("all", "its processes were killed"),
+    ] {
+        let own = json!({ "image": { "oci": image }, "run": ["sleep", "98766"] });
+        let script = "touch here; while [ ! -e go ]; do sleep 0.1; done";
+        let run = manager.start(
+            &plan(json!({ "j": job(script, json!({ "db": own })) })),
+            &NONE,
+        );
+        run.wait_for_file("j", "here");
+        let unit = format!("nixactions-{}-j:db.service", run.id());
+        if whom == "program" {
+            let kill = "until pkill -KILL -f 'sleep 98766$'; do sleep 0.1; done";
+            manager.command(&["sh", "-c", kill]).ok();
+        } else {
+            let whom = format!("--kill-whom={whom}");
+            manager
+                .systemctl(&["kill", &whom, "--signal=KILL", &unit])
+                .ok();
+        }
+        wait_for(SOON, "the end of the service", || {
+            let active = manager.systemctl(&["is-active", &unit]).output_within(SOON);
+            (!active.status.success()).then_some(())
+        });
+        std::fs::write(run.workspace("j", "go"), "").expect("the workspace is there");
+        let finished = run.end().exits(0);
+        let reason = &finished.job("j")["services"]["db"]["reason"];
+        assert_eq!(reason, told, "{whom}: {finished}");
+        no_service_is_left(manager);
+        finished.leaves_nothing(manager);
+    }
 }

@@ -329,6 +329,12 @@ impl JobPaths {
         self.0.join("wants-services")
     }
 
+    /// Returns the directory with the socket by which the job's runner tells those of its services
+    /// what to hide in their lines. The job's runner makes it. No service sees it by a path.
+    pub fn masks(&self) -> PathBuf {
+        self.0.join("work/masks")
+    }
+
     /// Returns the directory of the job's artifacts.
     pub fn artifacts(&self) -> PathBuf {
         self.0.join("artifacts")

@@ -201,6 +201,9 @@ pub const CONTAINER_USER: &str = "NIXACTIONS_CONTAINER_USER";
 pub const HANDED_PROC: &str = "proc";
 /// The name of the locks of running jobs there.
 pub const HANDED_SLOTS: &str = "slots";
+/// The name of the directory there in which a service's runner reaches that of its job
+/// ([`crate::paths::JobPaths::masks`]).
+pub const HANDED_MASKS: &str = "masks";
 /// The name of the control group of the job's unit there, which counts the memory of the job.
 pub const HANDED_GROUP: &str = "group";
 /// The descriptor of the locks of running jobs where standard input is something else: the first

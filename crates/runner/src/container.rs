@@ -22,7 +22,7 @@ use rustix::{
 };
 
 use super::port;
-use crate::spec::{CONTAINER_USER, HANDED_GROUP, HANDED_PROC, HANDED_SLOTS};
+use crate::spec::{CONTAINER_USER, HANDED_GROUP, HANDED_MASKS, HANDED_PROC, HANDED_SLOTS};
 
 /// A container, as its first process knows it.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(super) struct Container {
 
 impl Container {
     /// Takes over what the container was given. Standard input is then what it is for any runner:
-    /// the locks of running jobs, if there are any. This process and all others of the job are the
-    /// job's user from here on.
+    /// the locks of running jobs or the masks of a service, if there are any. This process and all
+    /// others of the job are the job's user from here on.
     ///
     /// # Errors
     /// Fails with the system's reason.
@@ -48,8 +48,9 @@ impl Container {
         };
         let proc = open(HANDED_PROC)?;
         let group = open(HANDED_GROUP).ok();
-        match open(HANDED_SLOTS) {
-            Ok(slots) => dup2_stdin(slots)?,
+        // A job may have locks, and only a service has masks.
+        match open(HANDED_SLOTS).or_else(|_| open(HANDED_MASKS)) {
+            Ok(directory) => dup2_stdin(directory)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 dup2_stdin(File::open("/dev/null")?)?;
             }

@@ -31,6 +31,7 @@ mod keys;
 mod leave;
 mod lifeline;
 mod mask;
+mod masks;
 mod not_started;
 mod output;
 mod parent;

@@ -5,7 +5,7 @@
 //! as Base64. One search finds them all at once (Aho and Corasick's automaton). Every match is
 //! hidden, also if secrets overlap. This module does not know where values come from.
 
-use std::{borrow::Cow, cell::OnceCell, collections::BTreeSet, fmt};
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap, fmt};
 
 use aho_corasick::AhoCorasick;
 
@@ -70,6 +70,8 @@ const COMMON: [&str; 48] = [
 /// A longer line of a secret is split into pieces of this many bytes, which bounds how much of a
 /// line is held back.
 const PIECE: usize = 1024;
+/// The longest part that is searched for, in bytes.
+pub const PART_MAX: usize = 2 * PIECE;
 /// The bound on all masked values, in bytes. The automaton takes several times that in memory.
 const ALL_MAX: usize = 4 << 20;
 
@@ -107,7 +109,8 @@ impl fmt::Display for Limited {
 /// The values to hide.
 #[derive(Debug, Default)]
 pub struct Masker {
-    parts: BTreeSet<Vec<u8>>,
+    /// The hidden texts, each with its number in the order in which they came.
+    parts: BTreeMap<Vec<u8>, usize>,
     /// The length of all parts together, and of the forms among them.
     size: usize,
     forms: usize,
@@ -179,18 +182,40 @@ impl Masker {
                 PIECE
             });
             rest = more;
-            if self.parts.contains(piece) {
-                continue;
-            }
-            if self.size + piece.len() > ALL_MAX {
-                return Err(TooMuch);
-            }
-            self.size += piece.len();
-            self.longest = self.longest.max(piece.len());
-            self.parts.insert(piece.to_owned());
-            self.search = OnceCell::new();
+            self.add_part(piece)?;
         }
         Ok(())
+    }
+
+    /// Hides a part of another masker ([`Self::parts_from`]) from now on.
+    ///
+    /// Fails if there are too many values. The part is then not hidden.
+    pub fn add_part(&mut self, part: &[u8]) -> Result<(), TooMuch> {
+        if part.is_empty() || self.parts.contains_key(part) {
+            return Ok(());
+        }
+        if self.size + part.len() > ALL_MAX {
+            return Err(TooMuch);
+        }
+        self.size += part.len();
+        self.longest = self.longest.max(part.len());
+        let number = self.parts.len();
+        self.parts.insert(part.to_owned(), number);
+        self.search = OnceCell::new();
+        Ok(())
+    }
+
+    /// Returns the number of parts: all texts that are hidden, each of at most [`PART_MAX`] bytes.
+    pub fn count(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Returns the parts that came after the first `count` ones.
+    pub fn parts_from(&self, count: usize) -> impl Iterator<Item = &[u8]> {
+        let parts = self.parts.iter();
+        parts
+            .filter(move |(_, number)| **number >= count)
+            .map(|(part, _)| part.as_slice())
     }
 
     /// Returns how many bytes of an unfinished line must be held back, since a secret may start in
@@ -248,8 +273,9 @@ impl Masker {
         // The size bounds the number of states far below the automaton's limit.
         self.search
             .get_or_init(|| {
-                (!self.parts.is_empty())
-                    .then(|| AhoCorasick::new(&self.parts).expect("invariant: the size is bounded"))
+                (!self.parts.is_empty()).then(|| {
+                    AhoCorasick::new(self.parts.keys()).expect("invariant: the size is bounded")
+                })
             })
             .as_ref()
     }

@@ -30,6 +30,7 @@ use super::{
     commands::{Commands, Stopped},
     interleave::{self, Order, PUMPS},
     journal::{Journal, Priority},
+    masks::Masks,
     not_started::not_started,
     output::{Kept, Sink, Stream},
     signals::Signals,
@@ -84,6 +85,8 @@ pub struct Processes {
     pub journal: Journal,
     /// The workflow commands of steps.
     pub commands: Commands,
+    /// The masks that a job and its services share.
+    pub masks: Masks,
     /// Whether the run was killed. No further process is started then.
     pub killed: bool,
     streams: Vec<Stream>,
@@ -108,6 +111,7 @@ impl Processes {
             cgroup,
             journal,
             commands: Commands::default(),
+            masks: Masks::default(),
             killed: false,
             streams: Vec::new(),
             order: None,
@@ -257,6 +261,8 @@ impl Processes {
         command: &mut Command,
         streams: impl FnOnce(io::PipeReader, io::PipeReader) -> [Stream; 2],
     ) -> io::Result<Pid> {
+        // From here on, the process may tell a service a secret.
+        self.masks.tell(&self.journal.masker)?;
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
         for pipe in [&out, &err] {
@@ -299,6 +305,8 @@ impl Processes {
                 .iter()
                 .map(|order| PollFd::new(order.fd(), PollFlags::POLLIN)),
         );
+        let masks = self.masks.fd();
+        fds.extend(masks.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         // An interrupted or failed poll does no harm, since everything is checked afterwards.
         let _ = poll(&mut fds, timeout);
         self.signals.read();
@@ -317,6 +325,8 @@ impl Processes {
 
     /// Takes some of the data in the pipes. Returns whether there was any.
     fn listen(&mut self) -> bool {
+        // The masks come first: the service may print a secret that the job has just told.
+        self.masks.take_in(&mut self.journal.masker);
         let Some(order) = &self.order else {
             return false;
         };
@@ -326,6 +336,9 @@ impl Processes {
         };
         let heard = interleave::listen(&mut self.streams, order, &mut sink);
         self.streams.retain(Stream::is_open);
+        if let Err(error) = self.masks.tell(&self.journal.masker) {
+            self.journal.note(&error.to_string(), Priority::Warning);
+        }
         heard
     }
 }

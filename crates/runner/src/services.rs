@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     time::{Duration, Instant},
 };
@@ -15,7 +15,13 @@ use jiff::Timestamp;
 use nix::libc::O_NONBLOCK;
 use nixactions_core::service::{FAILED, WatchedService};
 
-use super::{job::Job, journal::Priority, lifeline, stop::Stop};
+use super::{
+    job::Job,
+    journal::Priority,
+    lifeline,
+    masks::{Masks, Teller},
+    stop::Stop,
+};
 use crate::{
     event::EventKind,
     reason::Reason,
@@ -117,6 +123,16 @@ impl Job<'_> {
         // A second attempt has the services of the first one.
         self.services.iter_mut().for_each(Watched::look);
         let is_again = self.services.iter().any(|service| service.has_begun);
+        if !matches!(self.processes.masks, Masks::Told(_)) {
+            match Teller::listen(&self.paths.masks()) {
+                Ok(teller) => self.processes.masks = Masks::Told(teller),
+                Err(error) => {
+                    let why = format!("its lines could show secrets of the job: {error}");
+                    self.fail_by_service(why);
+                    return false;
+                }
+            }
+        }
         if !is_again {
             let wish = OpenOptions::new()
                 .write(true)
@@ -124,10 +140,7 @@ impl Job<'_> {
                 .open(self.paths.wants_services())
                 .and_then(|mut wish| wish.write_all(b"\n"));
             if let Err(error) = wish {
-                let service = services.each.first();
-                let service = service.map_or_else(String::new, |first| first.name.clone());
-                let why = format!("systemd could not be asked for it: {error}");
-                self.fail(&Reason::JobService { service, why });
+                self.fail_by_service(format!("systemd could not be asked for it: {error}"));
                 return false;
             }
         }
@@ -148,18 +161,32 @@ impl Job<'_> {
                 self.fail(&Reason::JobService { service, why });
                 return false;
             }
-            let mut late = self.services.iter().filter(|one| one.ready_at.is_none());
-            let Some(late) = late.next() else {
-                return true;
+            let told = match self.tell_masks() {
+                Ok(told) => told,
+                Err(error) => {
+                    self.fail_by_service(error.to_string());
+                    return false;
+                }
             };
+            let late = self.services.iter().find(|one| one.ready_at.is_none());
+            if late.is_none() && told {
+                return true;
+            }
             let is_held = fs::metadata(&services.held).is_ok_and(|held| held.len() > 0);
             // If the process lives and does not hold the ports, it waits for another job to end.
             if is_held != was_held || !is_held && lifeline::is_held(&services.held) {
                 since = Instant::now();
             }
             was_held = is_held;
-            if since.elapsed() > START_MAX && !late.has_begun {
-                let (service, why) = (late.of.name.clone(), "systemd did not start it".to_owned());
+            let missed = match late {
+                Some(late) if !late.has_begun => {
+                    Some((late.of.name.clone(), "systemd did not start it"))
+                }
+                None => Some((self.a_service(), "it did not take the secrets to hide")),
+                Some(_) => None,
+            };
+            if let Some((service, why)) = missed.filter(|_| since.elapsed() > START_MAX) {
+                let why = why.to_owned();
                 self.fail(&Reason::JobService { service, why });
                 return false;
             }
@@ -168,8 +195,33 @@ impl Job<'_> {
                 let _ = self.ended_by(stop, None);
                 return false;
             }
-            wait = (wait * 2).min(LOOK_MAX);
+            // A service that has begun waits for this runner.
+            wait = if is_held && !told {
+                LOOK
+            } else {
+                (wait * 2).min(LOOK_MAX)
+            };
         }
+    }
+
+    /// Tells the services that have begun what to hide. Returns whether all know.
+    fn tell_masks(&mut self) -> io::Result<bool> {
+        let masker = &self.processes.journal.masker;
+        match &mut self.processes.masks {
+            Masks::Told(teller) => teller.has_all(self.services.len(), masker),
+            Masks::Own | Masks::Heard(_) => Ok(true),
+        }
+    }
+
+    /// Returns the name of one of the services, for a reason that holds for all.
+    fn a_service(&self) -> String {
+        let first = self.services.first();
+        first.map_or_else(String::new, |first| first.of.name.clone())
+    }
+
+    fn fail_by_service(&mut self, why: String) {
+        let service = self.a_service();
+        self.fail(&Reason::JobService { service, why });
     }
 
     /// Notices services that have ended while the steps ran.

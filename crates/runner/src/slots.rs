@@ -45,25 +45,34 @@ impl Slots {
     /// # Errors
     /// Fails where that is not a directory.
     pub fn take(beside_input: bool) -> io::Result<Self> {
-        let directory: OwnedFd = if beside_input {
-            let directory = File::open(format!("/proc/self/fd/{SLOTS_FD}"))?;
-            close(SLOTS_FD)?;
-            directory.into()
-        } else {
-            let directory = io::stdin().as_fd().try_clone_to_owned()?;
-            dup2_stdin(File::open("/dev/null")?)?;
-            directory
-        };
-        if File::from(directory.try_clone()?).metadata()?.is_dir() {
-            Ok(Self(directory))
-        } else {
-            Err(io::ErrorKind::NotADirectory.into())
-        }
+        handed_directory(beside_input).map(Self)
     }
 
     /// Returns where the runner, and nobody else, finds the locks.
     pub fn paths(&self) -> SlotPaths {
         SlotPaths::at(format!("/proc/self/fd/{}", self.0.as_raw_fd()).into())
+    }
+}
+
+/// Takes over the directory that systemd handed the runner, as standard input or beside it. No step
+/// inherits it.
+///
+/// # Errors
+/// Fails where that is not a directory.
+pub(super) fn handed_directory(beside_input: bool) -> io::Result<OwnedFd> {
+    let directory: OwnedFd = if beside_input {
+        let directory = File::open(format!("/proc/self/fd/{SLOTS_FD}"))?;
+        close(SLOTS_FD)?;
+        directory.into()
+    } else {
+        let directory = io::stdin().as_fd().try_clone_to_owned()?;
+        dup2_stdin(File::open("/dev/null")?)?;
+        directory
+    };
+    if File::from(directory.try_clone()?).metadata()?.is_dir() {
+        Ok(directory)
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
     }
 }
 

@@ -9,7 +9,8 @@
 //! Of its descriptors, systemd-nspawn passes on the standard ones. Standard output is the file of
 //! events, as for any runner. Standard input is a directory with what a runner needs of the host:
 //! its /proc, which tells the runner its process id there, the control group of the unit, which
-//! tells when the job has run out of memory, and the locks of running jobs.
+//! tells when the job has run out of memory, and the locks of running jobs, or a service's way to
+//! the runner of its job.
 
 use std::{
     collections::VecDeque,
@@ -49,8 +50,8 @@ use crate::{
     programs,
     store::{RANGE_IDS, RangeLock},
     unit::{
-        CONTAINER_USER, HANDED_GROUP, HANDED_PROC, HANDED_SLOTS, JobPaths, NSPAWN, NspawnSpec,
-        RootPaths, RootSpec, RunPaths, escaped,
+        CONTAINER_USER, HANDED_GROUP, HANDED_MASKS, HANDED_PROC, HANDED_SLOTS, JobPaths, NSPAWN,
+        NspawnSpec, RootPaths, RootSpec, RunPaths, escaped,
     },
 };
 
@@ -97,9 +98,13 @@ fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
             format!("--setenv={CREDENTIALS}={}", directory.display()),
         ]);
     }
+    let masks = spec
+        .nspawn
+        .as_ref()
+        .and_then(|nspawn| nspawn.masks.as_ref());
     command
         .args(made.command())
-        .stdin(handed(paths, &spec.job)?)
+        .stdin(handed(paths, &spec.job, masks.map(PathBuf::as_path))?)
         .stderr(Stdio::piped());
     let has_begun =
         || fs::metadata(JobPaths::at(spec.job.clone()).events()).is_ok_and(|meta| meta.len() > 0);
@@ -345,8 +350,13 @@ pub(super) fn copy_credentials(
     Ok(copies)
 }
 
-/// Returns the directory with what a runner needs of the host.
-pub(super) fn handed(paths: &RootPaths, job: &Path) -> Result<File, OverlayError> {
+/// Returns the directory with what a runner needs of the host. `masks` is the directory by which a
+/// service reaches its job.
+pub(super) fn handed(
+    paths: &RootPaths,
+    job: &Path,
+    masks: Option<&Path>,
+) -> Result<File, OverlayError> {
     let action = "give the runner its descriptors";
     let handed = place(paths, "handed", 0o555)?;
     let put = |view: OwnedFd, name: &str| {
@@ -377,6 +387,9 @@ pub(super) fn handed(paths: &RootPaths, job: &Path) -> Result<File, OverlayError
             HANDED_SLOTS,
         )
         .at(action)?;
+    }
+    if let Some(masks) = masks {
+        put(open_tree(CWD, masks, clone).at(action)?, HANDED_MASKS).at(action)?;
     }
     File::open(&handed).at(action)
 }
@@ -532,6 +545,7 @@ mod tests {
             command: Vec::new(),
             private_users: true,
             shows_run: false,
+            masks: None,
         };
         let ids = Ids {
             user: 2_000_999,

@@ -252,7 +252,7 @@ fn live(paths: &RootPaths) -> Result<u8, OverlayError> {
         command.env(GROUP, group.join("cgroup.procs"));
     }
     command
-        .stdin(nspawn::handed(paths, &spec.job)?)
+        .stdin(nspawn::handed(paths, &spec.job, None)?)
         .stderr(Stdio::piped());
     let own = File::open("/proc/self/ns/pid").at("find the own PID namespace")?;
     move_into_thread_name_spaces(opened.as_fd(), ThreadNameSpaceType::PROCESS_ID)

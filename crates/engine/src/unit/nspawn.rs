@@ -93,6 +93,9 @@ pub struct NspawnSpec {
     /// Whether the directories in the image's /run are in that of the container.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shows_run: bool,
+    /// The directory in which a service's runner reaches that of its job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masks: Option<PathBuf>,
 }
 
 /// Returns the properties of a container's unit beside those of each job. systemd-nspawn makes
@@ -165,7 +168,7 @@ pub(super) fn service_spec(
     run: &RunSpec,
     nspawn: &Nspawn<'_>,
     name: &str,
-    (directory, root): (&Path, RootPaths),
+    (directory, root, masks): (&Path, RootPaths, PathBuf),
     view: &View,
 ) -> NspawnSpec {
     let own = Own {
@@ -181,6 +184,7 @@ pub(super) fn service_spec(
     NspawnSpec {
         // Programs have their sockets there, in directories of their users.
         shows_run: true,
+        masks: Some(masks),
         ..isolated(run, nspawn, own)
     }
 }
@@ -212,6 +216,7 @@ fn isolated(run: &RunSpec, nspawn: &Nspawn<'_>, own: Own<'_>) -> NspawnSpec {
         command: command.map(|part| part.display().to_string()).collect(),
         private_users: nspawn.container.private_users,
         shows_run: false,
+        masks: None,
     }
 }
 
@@ -235,6 +240,7 @@ pub(super) fn shared_spec(
         command: vec![runner.display().to_string(), STAND.to_owned()],
         private_users: nspawn.container.private_users,
         shows_run: false,
+        masks: None,
     }
 }
 

@@ -407,7 +407,9 @@ impl Of<'_> {
             let root = RunPaths::new(run.directory.clone()).service_root(self.job, self.name);
             let view = sandbox::view(run, self.sandbox, self.job, false);
             let own = self.paths();
-            nspawn::service_spec(run, settings, self.name, (own.path(), root), &view)
+            let job = RunPaths::new(run.directory.clone()).job(self.job);
+            let files = (own.path(), root, job.masks());
+            nspawn::service_spec(run, settings, self.name, files, &view)
         });
         let names_store = serde_json::to_string(&self.spec()).unwrap_or_default();
         Some(RootSpec {
@@ -475,6 +477,14 @@ impl Of<'_> {
         let job = UnitName::job(&run.run, self.job).to_string();
         let is_disk = run.disks.contains_key(&self.key());
         let starter = UnitName::services(&run.run, self.job).to_string();
+        // systemd opens the directory before the sandbox is built: the runner has it, and the
+        // service's program cannot reach it. A container is given it by its main process.
+        let masks = paths.job(self.job).masks().display().to_string();
+        if self.has_own_pids() {
+            properties.push(("OpenFile", Value::OpenDirectory(masks)));
+        } else if place.nspawn().is_none() {
+            properties.push(("StandardInputFile", Value::Str(masks)));
+        }
         let mut after = vec![starter.clone()];
         after.extend(is_disk.then(|| LOOP_MODULE.to_owned()));
         properties.extend([

@@ -12,6 +12,7 @@ use std::{
     fs,
     io::{self, Write as _},
     net::TcpListener,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -28,9 +29,11 @@ use super::{
     container::Container,
     journal::{Journal, Priority},
     keys, lifeline,
+    masks::{Hearer, Masks},
     port::{self, Port},
     process::{Ended, Processes},
     signals::Signals,
+    slots::handed_directory,
     step::find,
     stop::{Limits, Stop},
 };
@@ -65,6 +68,8 @@ enum ServiceError {
     Guard(#[source] seccompiler::Error),
     #[error("failed to find the runner's process id outside of the service")]
     Pid(#[source] io::Error),
+    #[error("failed to take over the directory of the job's masks")]
+    Masks(#[source] io::Error),
     #[error("failed to lock the service's file of events")]
     Lock(#[source] io::Error),
     #[error(transparent)]
@@ -88,7 +93,12 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
     set_dumpable(false).map_err(|error| ServiceError::Hide(error.into()))?;
     let spec: ServiceSpec = store::read_document(&paths.spec())?;
     let prepared = prepare(&spec).inspect_err(|error| tell_failure(paths, &spec, error));
-    let (signals, (pid, uid)) = prepared?;
+    let Prepared {
+        signals,
+        ids: (pid, uid),
+        masks,
+        counts,
+    } = prepared?;
     let port = Port::take(&paths.events(), false)?;
     let mut port = port.ok_or(ServiceError::StartedBefore)?;
     port.note(EventKind::RunnerStarted {
@@ -107,20 +117,30 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
     let journal = Journal::new(&fields).keeping(SERVICE_LINES);
     // No file tells a service that its run was killed: its unit is stopped.
     let kill_flag = paths.path().join("never");
-    let processes = Processes::new(signals, Cgroup::own(None, None), journal, kill_flag);
+    let processes = Processes::new(signals, Cgroup::own(None, counts), journal, kill_flag);
     let service = Service {
         port: Arc::new(Mutex::new(port)),
         spec: &spec,
         paths,
         processes,
     };
-    Ok(service.live())
+    Ok(service.live(masks))
+}
+
+/// A runner that is ready to start its service.
+struct Prepared {
+    signals: Signals,
+    /// The process and its user, as the run knows them.
+    ids: (u32, u32),
+    /// The directory of the job's masks.
+    masks: OwnedFd,
+    /// The control group that counts the memory of the service, where that is not its own.
+    counts: Option<OwnedFd>,
 }
 
 /// Protects the runner from the service, and takes the lock of the file of events, which the port
-/// takes over with the file. Returns the signals, and the ids of the process and its user by which
-/// the run knows them.
-fn prepare(spec: &ServiceSpec) -> Result<(Signals, (u32, u32)), ServiceError> {
+/// takes over with the file.
+fn prepare(spec: &ServiceSpec) -> Result<Prepared, ServiceError> {
     let entered = spec.in_container.then(Container::enter).transpose();
     let container = entered.map_err(ServiceError::Container)?;
     let signals = Signals::new().map_err(ServiceError::Signals)?;
@@ -137,13 +157,21 @@ fn prepare(spec: &ServiceSpec) -> Result<(Signals, (u32, u32)), ServiceError> {
         keys::forget();
     }
     let user = geteuid().as_raw();
+    let counts = container.as_ref().map(Container::group).transpose();
+    let counts = counts.map_err(ServiceError::Container)?.flatten();
     let ids = match container {
         Some(container) => container.outside().map_err(ServiceError::Pid)?,
         None if spec.own_pids => (port::pid_outside().map_err(ServiceError::Pid)?, user),
         None => (std::process::id(), user),
     };
+    let masks = handed_directory(spec.own_pids).map_err(ServiceError::Masks)?;
     lifeline::hold(io::stdout()).map_err(ServiceError::Lock)?;
-    Ok((signals, ids))
+    Ok(Prepared {
+        signals,
+        ids,
+        masks,
+        counts,
+    })
 }
 
 /// Tells why the service does not begin, unless it has begun before.
@@ -170,13 +198,17 @@ struct Service<'a> {
 }
 
 impl Service<'_> {
-    fn live(mut self) -> u8 {
-        let (reason, was_stopped) = self.serve();
+    fn live(mut self, masks: OwnedFd) -> u8 {
+        let (reason, was_stopped) = self.serve(masks);
         self.processes.finish();
+        let masker = &self.processes.journal.masker;
+        let reason = masker.text(&reason).into_owned();
         let mut lines = self.processes.journal.kept();
-        lines
-            .iter_mut()
-            .for_each(|line| _ = cut_text(line, SERVICE_LINE));
+        for line in &mut lines {
+            // The job may have named a secret after the line.
+            *line = masker.text(line).into_owned();
+            cut_text(line, SERVICE_LINE);
+        }
         if !was_stopped {
             self.processes
                 .journal
@@ -196,7 +228,18 @@ impl Service<'_> {
     }
 
     /// Runs the service to its end. Returns how it ended, and whether it was asked to.
-    fn serve(&mut self) -> (String, bool) {
+    fn serve(&mut self, masks: OwnedFd) -> (String, bool) {
+        match Hearer::connect(masks, &mut self.processes.journal.masker) {
+            Ok(hearer) => self.processes.masks = Masks::Heard(hearer),
+            // The job has ended before.
+            Err(_) if self.processes.signals.cancelled() => {
+                return ("it was stopped".to_owned(), true);
+            }
+            Err(error) => {
+                let why = format!("the secrets of its job cannot be hidden in its lines: {error}");
+                return (why, false);
+            }
+        }
         if let Err(why) = self.check_ports() {
             return (why, false);
         }
@@ -213,11 +256,7 @@ impl Service<'_> {
         if let Some(why) = health.end() {
             return (why, false);
         }
-        match (stop, ended) {
-            (Stop::Not, Ended::Exited(0)) => ("it ended with exit status 0".to_owned(), false),
-            (Stop::Not, ended) => (Reason::from(ended).to_string(), false),
-            _ => ("it was stopped".to_owned(), true),
-        }
+        how_it_ended(stop, ended)
     }
 
     /// Checks that no other program of the host has the service's ports.
@@ -261,5 +300,31 @@ impl Service<'_> {
         command.current_dir(spec.working_dir.as_deref().unwrap_or(Path::new(&workspace)));
         command.stdin(std::process::Stdio::null());
         Ok(command)
+    }
+}
+
+/// Returns how a service ended, and whether it was asked to.
+fn how_it_ended(stop: Stop, ended: Ended) -> (String, bool) {
+    match (stop, ended) {
+        (Stop::Not, Ended::Exited(0)) => ("it ended with exit status 0".to_owned(), false),
+        (Stop::Not, ended) => (Reason::from(ended).to_string(), false),
+        (Stop::OutOfMemory, _) => (Reason::OutOfMemory.to_string(), false),
+        _ => ("it was stopped".to_owned(), true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    #[test]
+    fn a_service_that_ran_out_of_memory_was_not_stopped() {
+        let memory = (Reason::OutOfMemory.to_string(), false);
+        assert_eq!(how_it_ended(Stop::Not, Ended::OutOfMemory), memory);
+        let interrupted = Ended::Signaled(Signal::SIGINT, false);
+        assert_eq!(how_it_ended(Stop::OutOfMemory, interrupted.clone()), memory);
+        assert!(how_it_ended(Stop::Cancelled, interrupted).1);
     }
 }
