@@ -2,6 +2,7 @@
 //! container (`nspawn`).
 
 mod both;
+mod builders;
 mod ends;
 mod ids;
 mod nspawn;
