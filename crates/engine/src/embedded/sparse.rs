@@ -40,7 +40,7 @@ fn make_file_sparse(file: &mut File) -> io::Result<()> {
     let mut offset = 0;
     for run in content
         .chunks(BLOCK)
-        .map(|block| block.iter().all(|byte| *byte == 0))
+        .map(|block| *block == [0; BLOCK][..block.len()])
         .collect::<Vec<_>>()
         .chunk_by(|a, b| a == b)
     {
