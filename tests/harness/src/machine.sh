@@ -8,7 +8,7 @@ set -eu
 # The part inside the new namespaces: puts the root together and becomes its PID 1.
 # ROOT itself is never written: its /mnt (any directory would do) is where our private mounts stand.
 init() {
-    local name=$1 root=$2 init=$3 upper=$4 cgroup=$5 bind host inside options device pid
+    local name=$1 root=$2 init=$3 upper=$4 cgroup=$5 bind host inside options pid
     shift 5
     # /proc is still the host's, so this is the PID that the host knows.
     read -r pid _ </proc/self/stat
@@ -33,9 +33,7 @@ init() {
     ln -s pts/ptmx dev/ptmx
     ln -s /proc/self/fd dev/fd
     # Not bound, as on a real machine: systemd unmounts each mount below /dev for each job with a /dev of its own.
-    for device in null zero full random urandom tty; do
-        cp -a "/dev/$device" dev
-    done
+    cp -a /dev/{null,zero,full,random,urandom,tty} dev
     mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
     # A kernel setting belongs to the host. The second, unobstructed proc and sysfs are what a container of the machine's own
     # needs to be allowed to mount them anew (systemd-nspawn does the same, at the same place).
@@ -54,6 +52,9 @@ init() {
     done
     tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
     echo "$name" >etc/hostname
+    # A third of the boot: generators find nothing in a machine like this, and nobody asks for its devices and logins.
+    rm -rf usr/lib/systemd/system-generators \
+        usr/lib/systemd/system/*.wants/systemd-{tmpfiles-setup-dev,tmpfiles-setup-dev-early,update-utmp,update-utmp-runlevel}.service
 
     pivot_root . run/host/old
     PATH=/usr/sbin:/usr/bin:/sbin:/bin
