@@ -18,7 +18,7 @@ use nixactions::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::{DISK, PROGRAM, STATE, containers, peers, plans, trees};
+use crate::{DISK, PROGRAM, STATE, containers, images, peers, plans, trees};
 
 /// The number of measurements of each side. The sides take turns.
 const ROUNDS: usize = 9;
@@ -43,6 +43,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         Some("large") => large(),
         Some("rights") => rights(),
         Some("containers") => containers::main(),
+        Some("images") => images::main(),
         Some("peers") => peers::main(),
         _ => return ExitCode::from(2),
     }

@@ -9,6 +9,7 @@
 //! floor.
 
 mod containers;
+mod images;
 mod inside;
 mod peers;
 mod plans;
@@ -16,14 +17,14 @@ mod trees;
 
 use std::{
     env,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitCode, Stdio},
 };
 
 use nixactions_harness::{Machine, Root, Suite};
 
 /// The groups of measurements, for the command line.
-const GROUPS: [&str; 13] = [
+const GROUPS: [&str; 14] = [
     "dag",
     "size",
     "one",
@@ -36,6 +37,7 @@ const GROUPS: [&str; 13] = [
     "large",
     "rights",
     "containers",
+    "images",
     "peers",
 ];
 /// The systems whose systemd is measured: the oldest and the newest tested one.
@@ -97,6 +99,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Returns the programs to compare with that this host has and the machines lack, each with its
+/// place in a machine.
+fn peers_at_hand() -> Vec<(PathBuf, &'static str)> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let find = |name: &str| {
+        env::split_paths(&path)
+            .map(|dir| dir.join(name))
+            .find(|file| file.is_file())
+    };
+    [
+        ("act", peers::ACT),
+        ("make", peers::MAKE),
+        ("umoci", images::UMOCI),
+    ]
+    .into_iter()
+    .filter_map(|(name, inside)| Some((find(name)?, inside)))
+    .collect()
+}
+
 fn measure(root: &Root, groups: &[&str]) -> bool {
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .expect("the target directory is writable");
@@ -115,7 +136,7 @@ fn measure(root: &Root, groups: &[&str]) -> bool {
             return true;
         }
     }
-    for (program, inside) in peers::programs() {
+    for (program, inside) in peers_at_hand() {
         if let Err(skip) = machine.install(&program, inside) {
             println!("SKIP `{}`: {skip:?}", program.display());
         }

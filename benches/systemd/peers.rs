@@ -2,9 +2,9 @@
 //! shape of NixActions' bash compiler), and make. None of them isolates its jobs.
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
 };
 
 use crate::{
@@ -16,23 +16,9 @@ use crate::{
 const JOBS: usize = 50;
 const WIDTH: usize = 10;
 const ROUNDS: usize = 9;
-const ACT: &str = "/usr/bin/act";
-const MAKE: &str = "/usr/bin/make";
+pub const ACT: &str = "/usr/bin/act";
+pub const MAKE: &str = "/usr/bin/make";
 const DIRECTORY: &str = "/tmp/peers";
-
-/// Returns the peers that this host has and the machines lack, each with its place in a machine.
-pub fn programs() -> Vec<(PathBuf, &'static str)> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let find = |name: &str| {
-        env::split_paths(&path)
-            .map(|dir| dir.join(name))
-            .find(|file| file.is_file())
-    };
-    [("act", ACT), ("make", MAKE)]
-        .into_iter()
-        .filter_map(|(name, inside)| Some((find(name)?, inside)))
-        .collect()
-}
 
 /// Measures a workflow of 50 jobs in 5 layers on each side. Prints the lines of the table.
 pub fn main() {
@@ -53,7 +39,16 @@ pub fn main() {
     let peers = [
         ("/bin/bash", &["jobs.sh"][..]),
         (MAKE, &["--silent", "-j2"]),
-        (ACT, &["push", "--quiet", "--platform", "host=-self-hosted"]),
+        (
+            ACT,
+            &[
+                "push",
+                "--quiet",
+                "--no-cache-server",
+                "--platform",
+                "host=-self-hosted",
+            ],
+        ),
     ];
     for (program, arguments) in peers {
         if !Path::new(program).exists() {
@@ -69,7 +64,9 @@ pub fn main() {
                     Command::new(program)
                         .args(arguments)
                         .current_dir(directory)
-                        .env("HOME", "/tmp"),
+                        .env("HOME", "/tmp")
+                        // act warns that there is no Docker, which it does not need.
+                        .stderr(Stdio::null()),
                 )
             };
             let (ours, theirs, ratio) = in_turns(ROUNDS, || run(&plan), peer);

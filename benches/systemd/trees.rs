@@ -211,7 +211,7 @@ fn copy(from: &str) -> f64 {
 }
 
 /// Removes a file or directory and syncs the disk before the next measurement.
-fn remove(name: &str) {
+pub fn remove(name: &str) {
     let path = Path::new(DISK).join(name);
     fs::remove_dir_all(&path)
         .or_else(|_| fs::remove_file(&path))
