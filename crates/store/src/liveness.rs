@@ -19,9 +19,14 @@ use super::{
 /// supervisor.
 const RESTART: Duration = Duration::from_secs(10);
 
-/// The longest time after a run's creation in which its first supervisor may still start. The
-/// client copies a large source tree first.
-const START: Duration = Duration::from_secs(600);
+/// The longest time after a run's creation in which its first supervisor may still start, once no
+/// client is starting the run: systemd may be busy. When the time is over, systemd is asked before
+/// the run is closed.
+const START: Duration = Duration::from_secs(60);
+
+/// The longest time by which a clock may have been set back so that the times of files still tell
+/// something.
+const SET_BACK: Duration = Duration::from_secs(600);
 
 /// The state of a run, as far as its directory shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +195,7 @@ impl RunDir {
         match SystemTime::now().duration_since(last) {
             Ok(age) => Some(age),
             // The clock was set back a little.
-            Err(ahead) => (ahead.duration() <= START).then_some(Duration::ZERO),
+            Err(ahead) => (ahead.duration() <= SET_BACK).then_some(Duration::ZERO),
         }
     }
 }
@@ -298,13 +303,13 @@ mod tests {
                 .set_modified(SystemTime::now() - age)
                 .unwrap()
         };
-        set(START / 2);
+        set(Duration::from_secs(30));
         assert_eq!(
             run.liveness(),
             Liveness::Running,
             "a supervisor may still start"
         );
-        set(START * 2);
+        set(Duration::from_secs(90));
         assert_eq!(run.liveness(), Liveness::Lost);
     }
 
