@@ -36,7 +36,7 @@ in
         }
       ) workflows)
       (lib.mapAttrs' (
-        name: _:
+        name: workflow:
         lib.nameValuePair "nixactions-resume@${name}" {
           description = "Start of workflow ${name} after a run that the machine interrupted";
           documentation = [ "man:nixactions(1)" ];
@@ -50,7 +50,7 @@ in
             {
               Type = "oneshot";
               RemainAfterExit = true;
-              ExecStart = "${call name "again"} nixactions@${name}.service";
+              ExecStart = "${call name "again"} nixactions@${name}.service /var/lib/nixactions/runs/${workflow.built.plan.name}";
               StateDirectory = "nixactions-resume";
               CapabilityBoundingSet = "";
               RestrictNamespaces = true;

@@ -130,6 +130,49 @@ fn after_a_shutdown(suite: Suite) {
     assert!(!is_active(&manager), "the run had ended");
 }
 
+/// Kills the client of the workflow's run, which goes on.
+fn kill_client(manager: &Manager) {
+    manager
+        .systemctl(&["kill", "--kill-whom=main", "--signal=KILL", "nixactions@ci"])
+        .ok();
+    wait_for(SOON, "the end of the service", || {
+        (state(manager) == "failed").then_some(())
+    });
+}
+
+fn after_a_killed_client(suite: Suite) {
+    let disk = Disk::new();
+    let manager = or_skip!(disk.boot(suite));
+    start(&manager, "ci-1");
+    kill_client(&manager);
+    assert_eq!(power_off(manager, &disk, "ci-1")["conclusion"], "cancelled");
+
+    let manager = or_skip!(disk.boot(suite));
+    let said = resume(&manager);
+    assert!(said.contains("starting it again"), "{said}");
+    let run = manager.run_of("ci-2");
+    run.wait_for_file("wait", "started");
+    // This one ends by itself, and its client does not see it.
+    kill_client(&manager);
+    fs::write(run.workspace("wait", "stop"), "").expect("it is ours");
+    assert_eq!(run.end().record["conclusion"], "success");
+    drop(manager);
+
+    let manager = or_skip!(disk.boot(suite));
+    let said = resume(&manager);
+    assert!(!is_active(&manager), "the run had ended: {said}");
+}
+
+#[test]
+fn a_run_whose_client_was_killed_starts_again_unless_it_has_ended_system_257() {
+    after_a_killed_client(Suite::Trixie);
+}
+
+#[test]
+fn a_run_whose_client_was_killed_starts_again_unless_it_has_ended_system_262() {
+    after_a_killed_client(Suite::Forky);
+}
+
 #[test]
 fn a_run_that_a_shutdown_cancelled_starts_again_system_257() {
     after_a_shutdown(Suite::Trixie);
@@ -146,12 +189,7 @@ fn a_run_that_takes_the_machine_down_starts_again_three_times() {
     let manager = or_skip!(disk.boot(Suite::Forky));
     start(&manager, "ci-1");
     // A run goes on without its client.
-    manager
-        .systemctl(&["kill", "--kill-whom=main", "--signal=KILL", "nixactions@ci"])
-        .ok();
-    wait_for(SOON, "the end of the service", || {
-        (state(&manager) == "failed").then_some(())
-    });
+    kill_client(&manager);
     assert!(disk.0.path().join("nixactions-resume/ci").exists());
     // A loss of power.
     drop(manager);
