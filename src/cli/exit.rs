@@ -295,6 +295,7 @@ pub(super) fn of_image(error: &ImageError) -> Exit {
         | ImageError::Entry { .. }
         | ImageError::TooLarge { .. }
         | ImageError::Login { .. }
+        | ImageError::Logins { .. }
         | ImageError::NotKept { .. }
         | ImageError::InUse { .. }
         | ImageError::Unknown { .. }

@@ -155,6 +155,14 @@ pub enum ImageError {
         /// The login, in words.
         login: String,
     },
+    /// The file with the logins cannot be used.
+    #[error("the file of logins `{}` {fault}", path.display())]
+    Logins {
+        /// The path.
+        path: PathBuf,
+        /// The fault, as the rest of a sentence.
+        fault: String,
+    },
     /// The registry answers with an error.
     #[error("registry `{host}` answers {status} to a request for {content}")]
     Status {
@@ -238,6 +246,9 @@ impl ImageError {
             Self::Login { .. } => Some(
                 "log in with `podman login`, `buildah login` or `skopeo login`; the file with the logins may be named by REGISTRY_AUTH_FILE"
                     .to_owned(),
+            ),
+            Self::Logins { .. } => Some(
+                "`podman login --authfile FILE` writes such a file (containers-auth.json(5))".to_owned(),
             ),
             Self::TooLarge { .. } => {
                 Some("the variable NIXACTIONS_IMAGES_SIZE sets the size of all images together".to_owned())

@@ -53,7 +53,7 @@ pub(super) fn open(
     wanted: Option<&Digest>,
     login: &Login,
 ) -> Result<Opened<'static>, ImageError> {
-    let mut registry = Registry::new(reference, login);
+    let mut registry = Registry::new(reference, login)?;
     let pinned = reference.digest.as_ref().or(wanted);
     let (digest, bytes) = registry.top(reference, pinned)?;
     let (digest, manifest) = match Document::parse(&bytes)? {
@@ -90,7 +90,7 @@ impl Parts for Registry {
 }
 
 impl Registry {
-    fn new(reference: &Reference, login: &Login) -> Self {
+    fn new(reference: &Reference, login: &Login) -> Result<Self, ImageError> {
         let host = &reference.host;
         let is_local = is_local(host);
         let config = Agent::config_builder()
@@ -114,13 +114,13 @@ impl Registry {
             "docker.io" => "registry-1.docker.io",
             host => host,
         };
-        Self {
+        Ok(Self {
             agent: config.into(),
             base: format!("{scheme}://{server}/v2/{}", reference.name),
-            login: login.find(host, &reference.name),
+            login: login.find(host, &reference.name)?,
             authorization: None,
             host: host.clone(),
-        }
+        })
     }
 
     /// Reads the manifest or index that a reference names, and checks its digest.
