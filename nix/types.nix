@@ -266,11 +266,18 @@ lib.fix (
       value: lib.hasPrefix "/" value && isPath value
     );
 
+    # A file that systemd reads as a credential: from 254 on, it splits the path at blanks and drops
+    # each backslash.
+    credentialPath =
+      text "credentialPath"
+        "path on the host, as a text: absolute, without `..`, whitespace and `\\`"
+        (value: hostPath.check value && builtins.match "[^[:space:]\\]*" value != null);
+
     # A file with a secret.
     secretPath =
       text "secretPath"
-        "path on the host, as a text: absolute, without `..`, and not in the store, which everybody can read"
-        (value: hostPath.check value && !lib.hasPrefix "${builtins.storeDir}/" value);
+        "path on the host, as a text: absolute, without `..`, whitespace and `\\`, and not in the store, which everybody can read"
+        (value: credentialPath.check value && !lib.hasPrefix "${builtins.storeDir}/" value);
 
     # The root file system of a container, which must not be the host's.
     rootPath = text "rootPath" "path of a directory on the host: absolute, without `..`, and not `/`" (

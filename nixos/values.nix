@@ -56,11 +56,11 @@ in
   # A file that the run reads when it starts.
   secretFile = file "secretFile" "absolute path outside the store, as a text" "/.*";
 
-  # A file that systemd reads when a unit starts. From 254 on, it fails to start a unit if there is
-  # a space in the path.
+  # A file that systemd reads when a unit starts. From 254 on, it splits the path at blanks and drops
+  # each backslash.
   credentialFile =
-    file "credentialFile" "absolute path outside the store, without spaces, as a text"
-      "/[^[:space:]]*";
+    file "credentialFile" "absolute path outside the store, without spaces and `\\`, as a text"
+      "/[^[:space:]\\]*";
 
   # An executor of this name, or another one.
   executor =

@@ -186,7 +186,7 @@ in
 
     credentialsEncrypted = lib.mkOption {
       type = types.attrsOf types.credentialName (
-        lib.types.coercedTo lib.types.path (path: "${path}") types.hostPath
+        lib.types.coercedTo lib.types.path (path: "${path}") types.credentialPath
       );
       default = { };
       example = lib.literalExpression "{ token = ./token.cred; }";

@@ -163,7 +163,7 @@ fn errors_name_the_faulty_option(manager: &Manager) {
         ),
         (
             "{ ci.settings.jobs.a = { credentials.t = \"${builtins.toFile \"t\" \"\"}\"; steps = [ { bash = \"true\"; } ]; }; }",
-            "path on the host, as a text: absolute, without `..`, and not in the store",
+            r"path on the host, as a text: absolute, without `..`, whitespace and `\`, and not in the store",
         ),
         (
             "{ ci = { credentials.\"a/b\" = \"/t\"; settings.jobs.a.steps = [ { bash = \"true\"; } ]; }; }",

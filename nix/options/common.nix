@@ -98,7 +98,7 @@
     '';
   };
   credentialsEncrypted = lib.mkOption {
-    type = types.attrsOf types.credentialName types.hostPath;
+    type = types.attrsOf types.credentialName types.credentialPath;
     default = { };
     example = {
       token = "/etc/credstore.encrypted/token";

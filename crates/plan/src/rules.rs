@@ -132,6 +132,19 @@ pub(super) fn host_path(path: &str) -> Checked {
     }
 }
 
+/// Checks the file of a credential: a path of the host that every systemd passes on unchanged. From
+/// 254 on, systemd splits such a path at blanks and drops each backslash.
+pub(super) fn credential_path(path: &str) -> Checked {
+    host_path(path)?;
+    if path.contains(|c: char| c.is_whitespace() || c == '\\') {
+        return Err(
+            Refusal::new(quoted(path), "an absolute path without whitespace and `\\`")
+                .hint("systemd would load another file: name a symlink to this one"),
+        );
+    }
+    Ok(())
+}
+
 /// Checks the executable of an argv: an absolute path, or a bare name that is looked up in `PATH`.
 pub(super) fn executable(path: &str) -> Checked {
     const EXPECTED: &str = "an absolute path, or a bare name that is looked up in PATH";

@@ -179,7 +179,7 @@ fn check_credentials(job: &Job, at: &At<'_>, sink: &mut Sink) {
         for (name, path) in named {
             let at = at.key(name);
             sink.check(&at, rules::credential_name(name));
-            sink.check(&at, rules::host_path(path));
+            sink.check(&at, rules::credential_path(path));
             if field == "credentialsEncrypted" && job.credentials.contains_key(name) {
                 sink.add(&at, || {
                     Refusal::new(
