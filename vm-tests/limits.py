@@ -1,3 +1,5 @@
+from datetime import datetime
+
 with subtest("the kernel ends a job that takes more memory than it may, and the record says so"):
     machine.fail("systemctl start --wait nixactions@memory")
     jobs = record("memory-1")["jobs"]
@@ -39,8 +41,10 @@ with subtest("a job takes no more CPU time than it may"):
     machine.fail("systemctl start --wait nixactions@time")
     job = record("time-1")["jobs"]["busy"]
     assert job["reasonCode"] == "timeout", job
-    # 20 percent of 20 s, and 10 s to end.
-    assert 1 < job["usage"]["cpuSeconds"] < 8, job
+    # 20 percent of the time that it had, which is more than its timeout on a busy host. A job without
+    # a bound has nearly all of it.
+    began, ended = (datetime.fromisoformat(job[time]) for time in ["startedAt", "finishedAt"])
+    assert 1 < job["usage"]["cpuSeconds"] < 0.4 * (ended - began).total_seconds(), job
 
 with subtest("a job that knows a secret leaves no core dump"):
     machine.fail("systemctl start --wait nixactions@cores")

@@ -19,7 +19,8 @@ with subtest("a soft-reboot cancels the runs, and their records say so"):
 with subtest("a workflow that resumes starts again, and no other one"):
     wait_for_step("again-2")
     machine.fail("nixactions show once-2")
-    machine.fail("systemctl is-active nixactions@once")
+    # As after `systemctl stop`: the run did not end well, and systemd goes on with that.
+    machine.succeed("systemctl is-failed nixactions@once")
 
 with subtest("of the cancelled runs, nothing is left"):
     for run in ["again-1", "once-1"]:
@@ -31,4 +32,5 @@ with subtest("the run that started again succeeds"):
     wait_for_end("again-2")
     assert record("again-2")["conclusion"] == "success", record("again-2")
     is_gone("again-2")
-    machine.fail("systemctl --failed --plain --no-legend | grep -v nixactions@")
+    machine.succeed("systemctl reset-failed nixactions@once")
+    machine.fail("systemctl --failed --plain --no-legend | grep .")
