@@ -77,14 +77,14 @@ in
       (lib.mapAttrs' (
         name: _:
         lib.nameValuePair "nixactions@${name}" {
-          # The run that has taken the images keeps them itself.
+          # This file keeps pulled images until a run has its own locks on them.
           serviceConfig.ExecStopPost = [
             "-${pkgs.coreutils}/bin/rm -f %S/nixactions/images/kept/${unit name}.service"
           ];
         }
       ) workflows)
     ];
-    # After a loss of power.
+    # After a loss of power, no service has removed these files, so the boot does.
     systemd.tmpfiles.rules = [ "r! /var/lib/nixactions/images/kept/*" ];
   };
 }

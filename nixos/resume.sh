@@ -1,5 +1,5 @@
-# resume.sh began|ended FILE, resume.sh again FILE UNIT RUNS : FILE is there while a run of UNIT goes
-# on, and counts how often the run was started again without an end. RUNS is the directory of the
+# resume.sh began|ended FILE, resume.sh again FILE UNIT RUNS : FILE is there while a run of the
+# workflow's service UNIT goes on, and counts how often the run was started again without an end. RUNS is the directory of the
 # workflow's runs without their number.
 #
 # The workflow's service calls it before its run and after it. The end of the machine is not the end
@@ -14,7 +14,7 @@ count() {
     case $count in '' | *[!0-9]*) count=0 ;; esac
     echo "$count"
 }
-# A loss of power undoes neither.
+# This function and the next one write to the disk at once, so that a loss of power undoes neither.
 keep() {
     echo "$1" >"$file.new"
     sync "$file.new"
@@ -51,6 +51,7 @@ ended)
     success/0) forget ;;
     # The client was killed. The run goes on without it.
     signal/* | core-dump/* | oom-kill/*) ;;
+    # A run that a shutdown has cancelled keeps its file.
     *) [ "$(systemctl is-system-running || true)" = stopping ] || forget ;;
     esac
     ;;

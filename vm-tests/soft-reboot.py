@@ -8,6 +8,7 @@ with subtest("a soft-reboot cancels the runs, and their records say so"):
     for run in ["again", "once"]:
         machine.succeed(f"systemctl start --no-block nixactions@{run}")
         wait_for_step(f"{run}-1")
+    # Ctrl+Alt+Delete starts a soft-reboot here: the kernel goes on.
     machine.reboot()
     assert boot() == before
     for run in ["again-1", "once-1"]:

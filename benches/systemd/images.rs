@@ -22,7 +22,7 @@ const FILE_SIZE: usize = 50 << 10;
 pub const UMOCI: &str = "/usr/bin/umoci";
 /// The state directory, on the same disk as the images.
 const STATE: &str = "/srv/disk/state";
-/// Makes the root file system `$0/it` and its image, the OCI layout `$0/oci`.
+/// Makes the OCI layout `$0/oci` with the tag `it`: an image with `/bin/true` and `$0/files`.
 const MAKE: &str = "cd $0
     umoci init --layout oci
     umoci new --image oci:it

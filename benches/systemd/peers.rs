@@ -1,4 +1,4 @@
-//! Other programs that run jobs in order, side by side: act in host mode, bash with `wait` (the
+//! Other programs that run a graph of jobs, several jobs at once: act in host mode, bash with `wait` (the
 //! shape of NixActions' bash compiler), and make. None of them isolates its jobs.
 
 use std::{

@@ -1,4 +1,4 @@
-//! Programs that build images and packages, in a container.
+//! Builds an image with buildah in a container, and uses it in the next job.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn an_image_is_built_and_used_in_one_workflow(manager: &Manager) {
     if !Path::new("/usr/bin/buildah").exists() {
         return nixactions_harness::Skip::new("the program buildah").report();
     }
-    // The root has the programs of the host.
+    // The job gets the programs of the host by `bind`: the root has no buildah.
     let binds = ["/usr", "/etc/alternatives", "/etc/containers"];
     let binds = binds.map(|path| json!({ "source": path, "target": path, "readOnly": true }));
     let jobs = json!({

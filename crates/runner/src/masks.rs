@@ -25,12 +25,13 @@ use super::mask::{Masker, PART_MAX};
 
 /// The name of the socket in its directory.
 const SOCKET: &str = "socket";
-/// The longest wait for the other side. It is longer than one for room in journald's socket.
+/// The longest wait for the other side. It is longer than a runner waits for room in journald's
+/// socket.
 const DEADLINE: Duration = Duration::from_secs(40);
 /// The answers of a service: it hides all that it was told, or it cannot.
 const TAKEN: u8 = 0;
 const REFUSED: u8 = 1;
-/// The bytes of a part's length.
+/// The bytes of the length of a part, which is one text that is hidden.
 const LENGTH: usize = size_of::<u32>();
 /// The most bytes of one read.
 const CHUNK: usize = 64 << 10;
@@ -78,7 +79,7 @@ impl Masks {
 /// The side of a job.
 #[derive(Debug)]
 pub(super) struct Teller {
-    /// The socket's path, until all services have connected.
+    /// The socket and its path, until all services have connected.
     waits: Option<(PathBuf, UnixListener)>,
     /// The services, each with the number of parts that it knows.
     services: Vec<(UnixStream, usize)>,

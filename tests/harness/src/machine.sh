@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# machine.sh watch NAME ROOT INIT UPPER [HOSTPATH:INSIDE[:ro]...] : one test machine, alive as long as this script's standard input is open.
-# Called in a mount namespace of its own. INIT is systemd or idle; UPPER is the directory that takes the machine's writes, or - for
-# memory, or keep:DIRECTORY for a directory that stays for the next machine. Prints one line, "PID CGROUP": the machine's PID 1 as the host sees it, and its control group's path in
+# machine.sh watch NAME ROOT INIT UPPER [HOSTPATH:INSIDE[:ro]...] : one test machine, alive as long
+# as this script's standard input is open. The owner, which is the test program, calls it in a mount
+# namespace of its own. INIT is systemd or idle. UPPER is the directory that takes the machine's
+# writes, or - for memory, or keep:DIRECTORY for a directory that stays for the next machine. Prints
+# one line, "PID CGROUP": the machine's PID 1 as the host sees it, and its control group's path in
 # this script's mount namespace. Knows nothing of tests.
 set -eu
 
@@ -35,11 +37,12 @@ init() {
     # Not bound, as on a real machine: systemd unmounts each mount below /dev for each job with a /dev of its own.
     cp -a /dev/{null,zero,full,random,urandom,tty} dev
     mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
-    # A kernel setting belongs to the host. The second, unobstructed proc and sysfs are what a container of the machine's own
-    # needs to be allowed to mount them anew (systemd-nspawn does the same, at the same place).
+    # A container of the machine's own may mount proc and sysfs only if they are visible in full
+    # somewhere (systemd-nspawn does the same, at the same place).
     mkdir -p run/host/proc run/host/sys run/host/old
     mount -t proc proc run/host/proc
     mount -t sysfs sysfs run/host/sys
+    # Settings of the kernel are the host's.
     mount --bind -o ro proc/sys proc/sys
     for bind; do
         IFS=: read -r host inside options <<<"$bind"
@@ -77,7 +80,8 @@ init() {
 clean_up() {
     set +e
     local pid1= try
-    # PID 1 first, so that unshare, its parent, can reap it; then the commands of the owner that were on their way in.
+    # PID 1 first, so that unshare, its parent, can reap it. Then the commands that the owner had
+    # just sent into the machine.
     read -r pid1 <"/proc/$machine/task/$machine/children"
     kill -KILL $pid1 && wait "$machine"
     { echo 1 >"$cgroup/cgroup.kill"; } 2>/dev/null || kill -KILL "$machine"
