@@ -236,7 +236,11 @@ async fn close_unfinished(run: &RunDir, jobs: Jobs) {
         None => embedded::was_booted(run.path()),
     };
     if is_embedded {
-        if embedded::has_ended(run.path()) {
+        // The client may have been killed before it had booted a manager.
+        let was_never_there = run.liveness() == Liveness::Lost
+            && run.is_supervised().is_none()
+            && !embedded::is_alive(run.path());
+        if was_never_there || embedded::has_ended(run.path()) {
             let _ = run.close_without_manager();
         }
     } else if run.liveness() == Liveness::Lost {

@@ -45,9 +45,9 @@ pub(super) fn told(state: &Path, args: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// Makes a run look as if nothing had happened in it for a minute.
-fn age(run: &RunDir) {
-    let old = SystemTime::now() - Duration::from_secs(60);
+/// Makes a run look as if nothing had happened in it for that long.
+fn age(run: &RunDir, time: Duration) {
+    let old = SystemTime::now() - time;
     std::fs::File::options()
         .write(true)
         .open(run.events())
@@ -69,7 +69,7 @@ fn list_shows_runs_newest_first() {
     let lost = make_run(&state, 120_000);
     append(&lost, &sample_events(&lost)[..5]);
     drop(lost.lock_supervisor().unwrap());
-    age(&lost);
+    age(&lost, Duration::from_secs(30));
     state.create_run(&"ci".parse().unwrap()).unwrap();
     let (code, out, _) = told(dir.path(), &["list"]);
     assert_eq!(code, 0);
@@ -325,7 +325,7 @@ fn attach_says_so_when_nobody_looks_after_the_run() {
     let run = make_run(&state(dir.path()), 0);
     append(&run, &sample_events(&run)[..4]);
     drop(run.lock_supervisor().unwrap());
-    age(&run);
+    age(&run, Duration::from_secs(30));
     let (code, out, err) = told(dir.path(), &["attach", "ci-1", "-o", "structured"]);
     assert_eq!(code, 3);
     assert!(out.contains("[job:build] started"), "{out}");
@@ -336,6 +336,18 @@ fn attach_says_so_when_nobody_looks_after_the_run() {
         "{err}"
     );
     assert_eq!(told(dir.path(), &["cancel", "ci-1"]).0, 3);
+}
+
+#[test]
+fn a_run_whose_client_was_killed_before_it_booted_a_manager_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = make_run(&state(dir.path()), 0);
+    append(&run, &[]);
+    age(&run, Duration::from_secs(90));
+    let (code, _, said) = told(dir.path(), &["clean", "--keep", "9"]);
+    assert_eq!(code, 0, "{said}");
+    let record = run.load_record().unwrap();
+    assert_eq!(record.conclusion, Some(Conclusion::Failure));
 }
 
 #[test]

@@ -329,10 +329,11 @@ impl JobPaths {
         self.0.join("wants-services")
     }
 
-    /// Returns the directory with the socket by which the job's runner tells those of its services
-    /// what to hide in their lines. The job's runner makes it. No service sees it by a path.
+    /// Returns the directory for the socket by which the job's runner tells the runners of its
+    /// services what to hide in their lines. The job cannot replace the directory, which systemd
+    /// opens. No service sees it by a path.
     pub fn masks(&self) -> PathBuf {
-        self.0.join("work/masks")
+        self.0.join("masks")
     }
 
     /// Returns the directory of the job's artifacts.

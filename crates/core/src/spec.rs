@@ -201,13 +201,13 @@ pub const CONTAINER_USER: &str = "NIXACTIONS_CONTAINER_USER";
 pub const HANDED_PROC: &str = "proc";
 /// The name of the locks of running jobs there.
 pub const HANDED_SLOTS: &str = "slots";
-/// The name of the directory there in which a service's runner reaches that of its job
+/// The name of the directory there in which a service's runner reaches the runner of its job
 /// ([`crate::paths::JobPaths::masks`]).
 pub const HANDED_MASKS: &str = "masks";
 /// The name of the control group of the job's unit there, which counts the memory of the job.
 pub const HANDED_GROUP: &str = "group";
-/// The descriptor of the locks of running jobs where standard input is something else: the first
-/// one that systemd passes (sd_listen_fds(3)).
+/// The descriptor of the locks of running jobs, or of the directory of a service's masks, where
+/// standard input is something else: the first one that systemd passes (sd_listen_fds(3)).
 pub const SLOTS_FD: i32 = 3;
 
 /// An artifact that a job restores.

@@ -48,7 +48,7 @@ impl Container {
         };
         let proc = open(HANDED_PROC)?;
         let group = open(HANDED_GROUP).ok();
-        // A job may have locks, and only a service has masks.
+        // A service has no locks, and a job has no masks.
         match open(HANDED_SLOTS).or_else(|_| open(HANDED_MASKS)) {
             Ok(directory) => dup2_stdin(directory)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

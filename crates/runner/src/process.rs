@@ -262,7 +262,7 @@ impl Processes {
         streams: impl FnOnce(io::PipeReader, io::PipeReader) -> [Stream; 2],
     ) -> io::Result<Pid> {
         // From here on, the process may tell a service a secret.
-        self.masks.tell(&self.journal.masker)?;
+        self.masks.tell(&self.journal.masker, &mut self.signals)?;
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
         for pipe in [&out, &err] {
@@ -336,7 +336,10 @@ impl Processes {
         };
         let heard = interleave::listen(&mut self.streams, order, &mut sink);
         self.streams.retain(Stream::is_open);
-        if let Err(error) = self.masks.tell(&self.journal.masker) {
+        // What fails once fails from then on. No other process starts.
+        if !self.masks.have_failed()
+            && let Err(error) = self.masks.tell(&self.journal.masker, &mut self.signals)
+        {
             self.journal.note(&error.to_string(), Priority::Warning);
         }
         heard

@@ -123,9 +123,9 @@ impl Job<'_> {
         // A second attempt has the services of the first one.
         self.services.iter_mut().for_each(Watched::look);
         let is_again = self.services.iter().any(|service| service.has_begun);
-        if !matches!(self.processes.masks, Masks::Told(_)) {
+        if !matches!(self.processes.masks, Masks::OfJob(_)) {
             match Teller::listen(&self.paths.masks()) {
-                Ok(teller) => self.processes.masks = Masks::Told(teller),
+                Ok(teller) => self.processes.masks = Masks::OfJob(teller),
                 Err(error) => {
                     let why = format!("its lines could show secrets of the job: {error}");
                     self.fail_by_service(why);
@@ -208,8 +208,11 @@ impl Job<'_> {
     fn tell_masks(&mut self) -> io::Result<bool> {
         let masker = &self.processes.journal.masker;
         match &mut self.processes.masks {
-            Masks::Told(teller) => teller.has_all(self.services.len(), masker),
-            Masks::Own | Masks::Heard(_) => Ok(true),
+            Masks::OfJob(teller) => {
+                let signals = &mut self.processes.signals;
+                teller.has_all(self.services.len(), masker, signals)
+            }
+            Masks::Own | Masks::OfService(_) => Ok(true),
         }
     }
 

@@ -309,6 +309,15 @@ pub fn create_job(job: &JobPaths, artifacts: &[&str]) -> Result<(), StoreError> 
         .try_for_each(|name| make_dir(&job.artifact(name), 0o777))
 }
 
+/// Makes the directory in which the runners of a job and of its services meet.
+///
+/// # Errors
+/// Fails with the path and the system's error.
+#[cfg(feature = "runs")]
+pub fn create_masks(job: &JobPaths) -> Result<(), StoreError> {
+    make_dir(&job.masks(), 0o777)
+}
+
 /// Makes the directory of a job's root file system, and writes how to mount it.
 ///
 /// # Errors

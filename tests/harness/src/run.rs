@@ -321,13 +321,18 @@ impl Run<'_> {
         )
     }
 
-    /// Waits until a job has made this file in its workspace.
+    /// Waits until a job has made this file in its workspace. Panics if the run ends without it.
     pub fn wait_for_file(&self, job: &str, path: &str) {
         let path = self.workspace(job, path);
         wait_for(
             RUN_DEADLINE,
             &format!("`{}` of {}", path.display(), self.id),
-            || path.exists().then_some(()),
+            || {
+                let is_over = self.has_ended();
+                let is_there = path.exists();
+                assert!(is_there || !is_over, "over: {:#}", self.record());
+                is_there.then_some(())
+            },
         );
     }
 

@@ -158,6 +158,7 @@ fn prepare_services(run: &RunDir, context: &Context<'_>, ix: JobIx) -> Result<()
         return Ok(());
     }
     let names: Vec<String> = job.services.keys().cloned().collect();
+    store::create_masks(&run.job(name))?;
     store::create_hosts(&run.hosts(name), &names)?;
     store::create_job(&run.service_ports(name), &[])?;
     let ports = unit::shared_ports(context, ix);

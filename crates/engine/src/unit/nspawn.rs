@@ -93,7 +93,7 @@ pub struct NspawnSpec {
     /// Whether the directories in the image's /run are in that of the container.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shows_run: bool,
-    /// The directory in which a service's runner reaches that of its job.
+    /// The directory in which a service's runner reaches the runner of its job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masks: Option<PathBuf>,
 }

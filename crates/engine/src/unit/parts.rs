@@ -83,7 +83,11 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
         root: place.root().map(|settings| (settings, tree.clone())),
         own_pids: place.has_own_pids(context),
         own_cgroups: context.features.version >= OWN_CGROUPS,
-        artifacts: job.outputs.keys().map(|name| own.artifact(name)).collect(),
+        writable: {
+            let artifacts = job.outputs.keys().map(|name| own.artifact(name));
+            let masks = (!job.services.is_empty()).then(|| own.masks());
+            artifacts.chain(masks).collect()
+        },
         is_disk: has_disk(context, ix),
         uses_nix: place.uses_nix(),
     };

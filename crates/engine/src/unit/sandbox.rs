@@ -158,8 +158,8 @@ pub(super) struct Needs<'a> {
     pub own_pids: bool,
     /// Whether systemd can give the job a view of control groups of its own.
     pub own_cgroups: bool,
-    /// The directories of the artifacts that the job saves.
-    pub artifacts: Vec<PathBuf>,
+    /// The directories of the job beside that of its work to which it writes.
+    pub writable: Vec<PathBuf>,
     /// Whether its root file system is a disk image.
     pub is_disk: bool,
     /// Whether the job can build with the host's Nix daemon.
@@ -260,7 +260,7 @@ pub(super) fn properties(
         // Under the system's manager, the job's directory belongs to root. Here the job's user owns
         // it: a step could replace its parts by links, which systemd follows for other jobs.
         readable.push(whole);
-        let parts = [own.work()].into_iter().chain(needs.artifacts.clone());
+        let parts = [own.work()].into_iter().chain(needs.writable.clone());
         let inside = |path: PathBuf| {
             let rest = path.strip_prefix(own.path()).unwrap_or(&path);
             Bind::new(&path, &view.own.join(rest))

@@ -534,7 +534,7 @@ impl Of<'_> {
             root: place.root().map(|settings| (settings, root.tree())),
             own_pids: self.has_own_pids(),
             own_cgroups: context.features.version >= OWN_CGROUPS,
-            artifacts: Vec::new(),
+            writable: Vec::new(),
             is_disk: run.disks.contains_key(&self.key()),
         };
         let mut properties = Vec::new();

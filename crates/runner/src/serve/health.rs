@@ -315,11 +315,17 @@ impl Trial {
     }
 }
 
-/// Returns the end of a command's output.
+/// Returns the last lines of a command's output. A line that is cut could show the end of a secret,
+/// which no mask finds.
 fn last_words(file: &mut File) -> io::Result<String> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_MAX)))?;
     let mut bytes = Vec::new();
     file.take(OUTPUT_MAX).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    if length > OUTPUT_MAX {
+        let whole = text.find('\n').map_or(text.len(), |end| end + 1);
+        text.drain(..whole);
+    }
+    Ok(text)
 }

@@ -229,16 +229,11 @@ impl Service<'_> {
 
     /// Runs the service to its end. Returns how it ended, and whether it was asked to.
     fn serve(&mut self, masks: OwnedFd) -> (String, bool) {
-        match Hearer::connect(masks, &mut self.processes.journal.masker) {
-            Ok(hearer) => self.processes.masks = Masks::Heard(hearer),
+        let masker = &mut self.processes.journal.masker;
+        match Hearer::connect(masks, masker, &mut self.processes.signals) {
+            Some(hearer) => self.processes.masks = Masks::OfService(hearer),
             // The job has ended before.
-            Err(_) if self.processes.signals.cancelled() => {
-                return ("it was stopped".to_owned(), true);
-            }
-            Err(error) => {
-                let why = format!("the secrets of its job cannot be hidden in its lines: {error}");
-                return (why, false);
-            }
+            None => return ("it was stopped".to_owned(), true),
         }
         if let Err(why) = self.check_ports() {
             return (why, false);
