@@ -266,11 +266,10 @@ lib.fix (
       value: lib.hasPrefix "/" value && isPath value
     );
 
-    # A file that systemd reads as a credential: from 254 on, it splits the path at blanks and drops
-    # each backslash.
+    # A file that systemd reads as a credential. From 254 on, systemd does not find a file whose path
+    # has a blank or a backslash.
     credentialPath =
-      text "credentialPath"
-        "path on the host, as a text: absolute, without `..`, whitespace and `\\`"
+      text "credentialPath" "path on the host, as a text: absolute, without `..`, whitespace and `\\`"
         (value: hostPath.check value && builtins.match "[^[:space:]\\]*" value != null);
 
     # A file with a secret.

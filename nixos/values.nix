@@ -56,8 +56,8 @@ in
   # A file that the run reads when it starts.
   secretFile = file "secretFile" "absolute path outside the store, as a text" "/.*";
 
-  # A file that systemd reads when a unit starts. From 254 on, it splits the path at blanks and drops
-  # each backslash.
+  # A file that systemd reads when a unit starts. From 254 on, systemd does not find a file whose
+  # path has a blank or a backslash.
   credentialFile =
     file "credentialFile" "absolute path outside the store, without spaces and `\\`, as a text"
       "/[^[:space:]\\]*";

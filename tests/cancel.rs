@@ -208,7 +208,7 @@ fn units_that_are_stopped_by_hand_end_truthfully(manager: &Manager) {
         .systemctl(&["stop", &format!("nixactions-{}-stopped.service", run.id())])
         .ok();
     run.wait_for_event("jobFinished", Some("report"));
-    std::fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
+    run.release("other", "stop");
     let run = run.end().exits(1);
     assert_eq!(run.verdict("stopped"), "failure/failure", "{run}");
     assert_eq!(run.reason("stopped"), "its unit was stopped", "{run}");

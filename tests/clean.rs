@@ -48,7 +48,7 @@ fn clean_removes_finished_runs_only(manager: &Manager) {
     assert_eq!(rest, [second, other]);
     assert_eq!(manager.runs(), [going.id().to_owned()]);
 
-    fs::write(going.workspace("j", "go"), "").expect("it is ours");
+    going.release("j", "go");
     let going = going.end();
     assert_eq!(going.record["conclusion"], "success", "{going}");
     assert_eq!(manager.run(&quick, &[""; 0]).exits(0).id, "often-4");
@@ -152,7 +152,7 @@ fn clean_at_any_moment_leaves_alone_what_goes_on(manager: &Manager) {
         let times = removed.iter().filter(|other| *other == id).count();
         assert_eq!(times, 1, "{id}: {removed:?}");
     }
-    fs::write(run.workspace("j", "stop"), "").expect("it is ours");
+    run.release("j", "stop");
     let run = run.end();
     assert_eq!(run.record["conclusion"], "success", "{run}");
     assert_eq!(clean(manager, &["--keep=0"]), [run.id.as_str()]);

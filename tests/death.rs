@@ -319,7 +319,7 @@ fn a_run_whose_supervisor_is_gone_gets_a_record_after_its_jobs(manager: &Manager
         assert!(shown.contains("lost"), "{shown}");
     }
     assert!(!run.has_ended(), "its jobs go on");
-    fs::write(run.workspace("j", "go"), "").expect("it is ours");
+    run.release("j", "go");
     wait_for(SOON, "`list` to close the run", || {
         let listed = manager.nixactions(&["list"]).ok();
         (!listed.contains("lost")).then_some(())
@@ -345,7 +345,7 @@ fn a_unit_hears_of_a_lost_run_when_its_record_is_closed(manager: &Manager) {
     let run = orphaned(manager, &plan, &["--notify=failure=tell@.service"]);
     let told = manager.file("/run/told-of-alone-1");
     assert!(!told.exists(), "its job goes on");
-    fs::write(run.workspace("j", "go"), "").expect("it is ours");
+    run.release("j", "go");
     wait_for(SOON, "`list` to close the run", || {
         manager.nixactions(&["list"]).ok();
         told.exists().then_some(())
@@ -399,7 +399,7 @@ fn a_run_whose_supervisor_restarts_is_never_closed(manager: &Manager) {
     for run in [goes_on, waits] {
         assert!(!run.has_ended());
         run.wait_for_file("j", "started");
-        fs::write(run.workspace("j", "go"), "").expect("it is ours");
+        run.release("j", "go");
         let run = run.end();
         assert_eq!(run.record["conclusion"], "success", "{run}");
     }

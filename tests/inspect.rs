@@ -1,6 +1,6 @@
 //! The view of systemd's own tools and ours of a run, during the run and afterwards.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
 use nixactions_harness::{
     CommandExt as _, Kind, Manager, Run, SOON, Signal, bash, on_managers, on_shared_managers,
@@ -42,7 +42,7 @@ fn wait_in_the_middle(run: &Run<'_>) {
 
 fn go_on(run: &Run<'_>) {
     for job in ["left-side", "right_side"] {
-        fs::write(run.workspace(job, "stop"), "").expect("the run directory is ours");
+        run.release(job, "stop");
     }
 }
 

@@ -113,7 +113,7 @@ fn without_fail_fast_and_after_a_tolerated_failure_the_group_goes_on(manager: &M
         let run = manager.start(&plan, &NONE);
         run.wait_for_event("jobFinished", Some("bad"));
         run.wait_for_file("running", "running");
-        fs::write(run.workspace("running", "go"), "").expect("it is ours");
+        run.release("running", "go");
         let run = run.end().exits(i32::from(!tolerated));
         assert_eq!(
             (run.verdict("running"), run.verdict("later")),
@@ -218,7 +218,7 @@ fn a_place_whose_holder_is_killed_is_taken_by_the_next(manager: &Manager) {
                 .iter()
                 .position(|job| run.workspace(job, "started").exists())
         });
-        fs::write(run.workspace(others.remove(next), "go"), "").expect("it is ours");
+        run.release(others.remove(next), "go");
     }
     let run = run.end().exits(1);
     assert_eq!(

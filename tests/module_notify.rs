@@ -140,7 +140,7 @@ fn a_unit_hears_of_a_run_whose_client_was_killed(manager: &Manager) {
     manager
         .systemctl(&["kill", "--signal=KILL", "nixactions@ci"])
         .ok();
-    fs::write(run.workspace("wait", "stop"), "").expect("the run directory is ours");
+    run.release("wait", "stop");
     told(manager, "failure", "ci-1");
     // A supervisor that died between the record and the units is started again.
     let directory = manager.run_dir("ci-1");

@@ -187,7 +187,7 @@ fn a_killed_client_leaves_the_run_alone(manager: &Manager) {
     wait_for(SOON, "the service to notice", || {
         (property(manager, "Result") == "signal").then_some(())
     });
-    fs::write(run.workspace("wait", "stop"), "").expect("the run directory is ours");
+    run.release("wait", "stop");
     let run = run.end();
     assert_eq!(run.record["conclusion"], "success", "{run}");
     run.leaves_nothing(manager);
@@ -346,7 +346,7 @@ fn an_executor_a_group_and_a_unit_of_one_workflow_are_its_own(manager: &Manager)
         second.wait_for_event("groupWaiting", None)["event"]["heldBy"],
         "first-1"
     );
-    fs::write(first.workspace("a", "stop"), "").expect("the run directory is ours");
+    first.release("a", "stop");
     let (first, second) = (first.end(), second.end());
     assert_eq!(first.record["conclusion"], "failure", "{first}");
     let log = manager.nixactions(&["logs", "first-1", "a"]).ok();
@@ -510,12 +510,12 @@ fn workflows_share_the_limit_on_jobs_until_it_is_gone(manager: &Manager) {
         .output_within(RUN_DEADLINE);
     assert_eq!(manager.run_of("free-1").record()["conclusion"], "success");
     assert!(!manager.run_of("other-1").has_ended());
-    fs::write(manager.run_of("ci-1").workspace("wait", "stop"), "").expect("it is ours");
+    manager.run_of("ci-1").release("wait", "stop");
     wait_for(RUN_DEADLINE, "the job that waited", || {
         let run = manager.run_of("other-1");
         run.workspace("wait", "started").exists().then_some(())
     });
-    fs::write(manager.run_of("other-1").workspace("wait", "stop"), "").expect("it is ours");
+    manager.run_of("other-1").release("wait", "stop");
     for run in ["ci-1", "other-1"] {
         wait_for(RUN_DEADLINE, "the end", || {
             manager.run_of(run).has_ended().then_some(())

@@ -60,7 +60,7 @@ fn a_job_builds_with_the_hosts_daemon_and_its_results_are_kept_as_long_as_the_ru
         let made = manager.file(made.trim());
         collect();
         assert!(made.exists(), "a job uses it");
-        fs::write(run.workspace("build", "go"), "").expect("it is ours");
+        run.release("build", "go");
         let run = run.end().exits(0);
         assert_eq!(run.lines("use"), ["made"], "{run}");
         collect();

@@ -118,7 +118,7 @@ fn after_a_shutdown(suite: Suite) {
     assert!(said.contains("starting it again"), "{said}");
     let run = manager.run_of("ci-2");
     run.wait_for_file("wait", "started");
-    fs::write(run.workspace("wait", "stop"), "").expect("it is ours");
+    run.release("wait", "stop");
     assert_eq!(run.end().record["conclusion"], "success");
     wait_for(SOON, "the end of the service", || {
         (!is_active(&manager)).then_some(())
@@ -154,7 +154,7 @@ fn after_a_killed_client(suite: Suite) {
     run.wait_for_file("wait", "started");
     // This one ends by itself, and its client does not see it.
     kill_client(&manager);
-    fs::write(run.workspace("wait", "stop"), "").expect("it is ours");
+    run.release("wait", "stop");
     assert_eq!(run.end().record["conclusion"], "success");
     drop(manager);
 

@@ -166,7 +166,7 @@ fn properties_reach_the_unit(manager: &Manager) {
             "{text}"
         );
     }
-    fs::write(run.workspace("memory", "stop"), "").expect("the run directory is ours");
+    run.release("memory", "stop");
     let run = run.end().exits(0);
     assert_eq!(run.lines("network"), ["1"], "{run}");
     assert_eq!(run.lines("bind"), ["bound", "read-only"], "{run}");
@@ -316,7 +316,7 @@ fn lines_arrive_after_a_restart_of_journald(manager: &Manager) {
     manager
         .command(&["systemctl", "restart", "systemd-journald.service"])
         .ok();
-    fs::write(run.workspace("j", "go"), "").expect("it is ours");
+    run.release("j", "go");
     let run = run.end().exits(0);
     assert_eq!(run.lines("j"), ["before", "after"], "{run}");
 }
@@ -337,11 +337,11 @@ fn names_of_other_runs_are_hidden(manager: &Manager) {
             run.wait_for_event("stepStarted", Some(job));
         }
         for job in ["look", "beside"] {
-            fs::write(run.workspace(job, "go"), "").expect("it is ours");
+            run.release(job, "go");
         }
         for job in ["look", "beside"] {
             run.wait_for_file(job, "looked");
-            fs::write(run.workspace(job, "stop"), "").expect("it is ours");
+            run.release(job, "stop");
         }
         let run = run.end().exits(0);
         let lines = run.lines("look");
@@ -375,9 +375,9 @@ fn shared_memory_is_a_jobs_own(manager: &Manager) {
         let run = manager.start(&plan(sandbox), &NONE);
         run.wait_for_file("make", "made");
         run.wait_for_event("jobStarted", Some("look"));
-        fs::write(run.workspace("look", "go"), "").expect("it is ours");
+        run.release("look", "go");
         run.wait_for_event("jobFinished", Some("look"));
-        fs::write(run.workspace("make", "stop"), "").expect("it is ours");
+        run.release("make", "stop");
         let run = run.end().exits(0);
         assert_eq!(run.lines("look"), ["none"], "{run}");
     }
@@ -392,7 +392,7 @@ fn systemd_calls_a_default_job_well_confined(manager: &Manager) {
     let text = manager
         .command(&["systemd-analyze", "security", "--no-pager", &unit])
         .ok();
-    fs::write(run.workspace("j", "stop"), "").expect("it is ours");
+    run.release("j", "stop");
     run.end().exits(0);
     let level = text.lines().find_map(|line| {
         line.split_once("exposure level for ")?

@@ -285,7 +285,7 @@ fn a_secret_is_nowhere_but_with_its_job(manager: &Manager) {
             0o700
         );
     }
-    fs::write(run.workspace("j", "stop"), "").expect("the run directory is ours");
+    run.release("j", "stop");
     let run: Finished = run.end().exits(1);
     assert_eq!(run.reason("j"), "step it: exit status 3", "{run}");
     assert_eq!(

@@ -77,7 +77,7 @@ fn a_service_is_ready_when_its_run_has_been_started_and_ends_as_it_does(manager:
             format!("{id} goes on; `nixactions attach {id}` follows it")
         );
         run.wait_for_file("j", "started");
-        fs::write(run.workspace("j", "go"), "").expect("it is ours");
+        run.release("j", "go");
         assert_eq!(
             ended(manager),
             (status.to_owned(), format!("{id}: {conclusion}"))

@@ -75,7 +75,7 @@ fn compare(manager: &Manager, executor: Value, before: &[&str]) {
         assert_eq!(seen.status.code(), Some(code), "{script}: {seen:?}");
     }
     assert_eq!(shell(&["/no/such/program"]).status.code(), Some(3));
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 
@@ -223,7 +223,7 @@ fn a_shell_has_a_terminal_of_its_own(manager: &Manager) {
     typist.types("exit 5\r");
     let (code, said) = typist.ends();
     assert!(code == Some(5) && said.contains("restored"), "{said}");
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 
@@ -243,7 +243,7 @@ fn a_large_text_is_typed_into_a_shell(manager: &Manager) {
         "typed and printed: {}",
         said.len()
     );
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 
@@ -264,7 +264,7 @@ fn the_callers_terminal_stays_out_of_the_job(manager: &Manager) {
         let others = said.lines().skip(1).filter(|other| other.trim() == own);
         assert_eq!(others.count(), 0, "{line}: {said}");
     }
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 
@@ -283,7 +283,7 @@ fn a_signal_sets_the_callers_terminal_back(manager: &Manager) {
     manager.command(&["pkill", "-TERM", "-f", &pattern]).ok();
     let (_, said) = typist.ends();
     assert!(said.contains("restored"), "{said}");
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 
@@ -325,7 +325,7 @@ fn a_stranger_cannot_pose_as_the_step(manager: &Manager) {
     assert!(user != "4321" && mark.trim() == "a mark", "{shell}");
     manager.command(&["pkill", "-f", "[s]leep 98733"]).ok();
     stranger.wait().expect("it can be waited for");
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 
@@ -344,7 +344,7 @@ fn a_shell_lacks_what_its_caller_holds(manager: &Manager) {
     let found = said.matches(&name).count();
     assert_eq!(found, 1, "the caller alone has it: {said}");
     assert!(!said.lines().any(|line| line.trim() == "9"), "{said}");
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 
@@ -368,7 +368,7 @@ fn a_shell_ends_with_its_job(manager: &Manager) {
         .spawn()
         .expect("it can be started");
     run.wait_for_file("j", "inside");
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
     let ended = ended_within(&mut shell, SOON).expect("systemd ends it");
     assert_eq!(ended.code(), Some(137));
@@ -377,7 +377,7 @@ fn a_shell_ends_with_its_job(manager: &Manager) {
 fn a_shell_needs_a_step_that_runs(manager: &Manager) {
     let run = manager.start(&plan(json!({ "type": "systemd" })), &NONE);
     run.wait_for_file("j", "started");
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     let id = run.id().to_owned();
     run.end().exits(0);
     for (job, expected) in [
@@ -409,7 +409,7 @@ fn another_user_gets_a_hint(manager: &Manager) {
     let said = String::from_utf8_lossy(&seen.stderr);
     let is_told = said.contains("systemd-run --user");
     assert!(!seen.status.success() && is_told, "{said}");
-    std::fs::write(run.workspace("j", "go"), "").expect("the run directory is ours");
+    run.release("j", "go");
     run.end().exits(0);
 }
 

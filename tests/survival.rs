@@ -347,7 +347,7 @@ fn a_killed_runner_fails_its_job_alone(manager: &Manager) {
         assert!(run.kill_runner(job), "`{job}` has no runner");
         run.wait_for_event("jobFinished", Some(job));
     }
-    fs::write(run.workspace("other", "stop"), "").expect("the run directory is ours");
+    run.release("other", "stop");
     let run = run.end().exits(1);
     assert_eq!(
         (run.verdict("victim"), run.reason("victim")),
@@ -407,7 +407,7 @@ fn nothing_that_a_job_forks_outlives_it(manager: &Manager) {
         .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
         .filter(|cmdline| cmdline.contains(&time))
         .collect();
-    fs::write(run.workspace("next", "stop"), "").expect("the run directory is ours");
+    run.release("next", "stop");
     let run = run.end().exits(1);
     assert_eq!(left, Vec::<String>::new(), "while the run goes on: {run}");
     assert_eq!(
@@ -463,7 +463,7 @@ fn runs_of_two_state_directories_go_on_at_once(manager: &Manager) {
         .exits(0);
     assert_ne!(again.id, second.id, "{again}");
 
-    fs::write(first.workspace("j", "stop"), "").expect("the run directory is ours");
+    first.release("j", "stop");
     let first = first.end().exits(0);
     first.leaves_nothing(manager);
 }

@@ -48,7 +48,7 @@ const TICK: Duration = Duration::from_millis(100);
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_NO: u32 = 3;
 /// The longest wait for lines that the record counts.
-const LINES_DEADLINE: Duration = Duration::from_secs(5);
+const LINES_DEADLINE: Duration = Duration::from_secs(10);
 /// The first and the longest wait between two reads for them.
 const LINES_WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 /// The most restarts of a journalctl that ends by itself.

@@ -315,7 +315,7 @@ fn a_signal_while_an_image_is_obtained_leaves_nothing(manager: &Manager) {
     let place = Place::new(manager);
     let root = place.root();
     let fill =
-        "mkdir $1/many; for file in $(seq 400); do head -c 6000 /dev/urandom >$1/many/$file; done";
+        "mkdir $1/many; for file in $(seq 400); do head -c 60000 /dev/urandom >$1/many/$file; done";
     manager.command(&["sh", "-ec", fill, "fill", &root]).ok();
     let (image, _) = place.layout("layout", &root, architecture());
     let archive = place.path("root.tar");

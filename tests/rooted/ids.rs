@@ -1,9 +1,6 @@
 //! Which ranges of user ids containers get.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
 use nix::{
     fcntl::{FcntlArg, fcntl},
@@ -62,7 +59,7 @@ fn ranges_of_users_and_of_other_containers_are_not_used(manager: &Manager) {
     // A file that a killed systemd-nspawn has left locks nothing. The container locks it.
     let own = manager.file(Path::new(LOCKS).join(left.to_string()));
     assert!(lock(&own).is_none(), "another container could have its ids");
-    fs::write(run.workspace("j", "end"), "").expect("it is there");
+    run.release("j", "end");
     let finished = run.end().exits(0);
     let lines = finished.lines("j");
     let has_range = |first: u32| {

@@ -178,7 +178,7 @@ fn a_shared_container_stops_after_its_last_job(manager: &Manager) {
         let run = manager.start(&plan, &NONE);
         run.wait_for_file("j", "here");
         wait_for_container(manager, &run, true);
-        std::fs::write(run.workspace("j", "go"), "").expect("it is there");
+        run.release("j", "go");
         let at = manager.file(format!("{open}/{way}"));
         wait_for(SOON, "the last job", || at.exists().then_some(()));
         wait_for_container(manager, &run, false);
@@ -244,7 +244,7 @@ fn a_shared_container_outlives_a_new_start_of_systemd(manager: &Manager) {
         run.wait_for_file("a", "here");
         manager.command(&["systemctl", "daemon-reexec"]).ok();
         manager.command(&["systemctl", "daemon-reload"]).ok();
-        std::fs::write(run.workspace("a", "go"), "").expect("it is there");
+        run.release("a", "go");
         let finished = run.end().exits(0);
         assert_eq!(finished.lines("b"), ["kept"], "{way}");
         finished.leaves_nothing(manager);
@@ -265,7 +265,7 @@ fn a_lost_run_takes_its_shared_container_along(manager: &Manager) {
             "systemctl kill --kill-whom=main --signal=STOP {unit}; systemctl mask --runtime {unit} 2>/dev/null; systemctl kill --signal=KILL {unit}; systemctl stop {unit}; systemctl unmask --runtime {unit}"
         );
         manager.command(&["sh", "-c", &kill]).output_within(SOON);
-        std::fs::write(run.workspace("a", "go"), "").expect("it is there");
+        run.release("a", "go");
         wait_for(SOON, "the record to be closed", || {
             manager.nixactions(&["list"]).output_within(SOON);
             run.dir().join("record.json").exists().then_some(())

@@ -54,7 +54,7 @@ fn a_job_fails_if_the_process_that_waits_for_its_ports_is_killed(manager: &Manag
     let reason = event["event"]["record"]["reason"].to_string();
     assert!(reason.contains("service `db`"), "{reason}");
     assert!(reason.contains("its ports"), "{reason}");
-    std::fs::write(run.workspace(first, "go"), "").expect("the workspace is there");
+    run.release(first, "go");
     let finished = run.end().exits(1);
     assert_eq!(finished.verdict(first), "success/success", "{finished}");
     no_service_is_left(manager);
@@ -66,7 +66,7 @@ fn services_end_with_the_process_that_holds_their_ports(manager: &Manager) {
     // The port is free only when the service has ended.
     run.wait_for_file(other, "here");
     for job in [first, other] {
-        std::fs::write(run.workspace(job, "go"), "").expect("the workspace is there");
+        run.release(job, "go");
     }
     let finished = run.end().exits(0);
     assert_eq!(finished.value(other, "answer"), other, "{finished}");

@@ -118,7 +118,7 @@ fn a_killed_container_is_told(manager: &Manager, image: &str) {
             let active = manager.systemctl(&["is-active", &unit]).output_within(SOON);
             (!active.status.success()).then_some(())
         });
-        std::fs::write(run.workspace("j", "go"), "").expect("the workspace is there");
+        run.release("j", "go");
         let finished = run.end().exits(0);
         let reason = &finished.job("j")["services"]["db"]["reason"];
         assert_eq!(reason, told, "{whom}: {finished}");

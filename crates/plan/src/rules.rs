@@ -132,14 +132,14 @@ pub(super) fn host_path(path: &str) -> Checked {
     }
 }
 
-/// Checks the file of a credential: a path of the host that every systemd passes on unchanged. From
-/// 254 on, systemd splits such a path at blanks and drops each backslash.
+/// Checks the file of a credential: a path of the host that every systemd finds. On 257 and 262, a
+/// unit whose credential has a path with a blank or a backslash does not start.
 pub(super) fn credential_path(path: &str) -> Checked {
     host_path(path)?;
     if path.contains(|c: char| c.is_whitespace() || c == '\\') {
         return Err(
             Refusal::new(quoted(path), "an absolute path without whitespace and `\\`")
-                .hint("systemd would load another file: name a symlink to this one"),
+                .hint("systemd does not find such a file (257 and 262): give it another name"),
         );
     }
     Ok(())

@@ -336,7 +336,7 @@ impl Processes {
         };
         let heard = interleave::listen(&mut self.streams, order, &mut sink);
         self.streams.retain(Stream::is_open);
-        // What fails once fails from then on. No other process starts.
+        // A service that has not taken the masks takes none later. No other process starts.
         if !self.masks.have_failed()
             && let Err(error) = self.masks.tell(&self.journal.masker, &mut self.signals)
         {

@@ -283,6 +283,13 @@ impl Run<'_> {
             .join(path)
     }
 
+    /// Makes a file for which a job waits in its workspace. Waits until the job has begun.
+    pub fn release(&self, job: &str, path: &str) {
+        let path = self.workspace(job, path);
+        let what = format!("the workspace of `{job}` of {}", self.id);
+        wait_for(RUN_DEADLINE, &what, || fs::write(&path, "").ok());
+    }
+
     /// Returns what has happened so far, as the supervisor has written it down.
     pub fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir().join("events.jsonl")).unwrap_or_default();
