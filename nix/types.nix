@@ -266,8 +266,8 @@ lib.fix (
       value: lib.hasPrefix "/" value && isPath value
     );
 
-    # A file that systemd reads as a credential. From 254 on, systemd does not find a file whose path
-    # has a blank or a backslash.
+    # A file that systemd reads as a credential. From 254 on, systemd does not find a file whose
+    # path has a blank or a backslash.
     credentialPath =
       text "credentialPath" "path on the host, as a text: absolute, without `..`, whitespace and `\\`"
         (value: hostPath.check value && builtins.match "[^[:space:]\\]*" value != null);
