@@ -1,5 +1,5 @@
-//! Other programs that run a graph of jobs, several jobs at once: act in host mode, bash with `wait`
-//! (the shape of NixActions' bash compiler), and make. None of them isolates its jobs.
+//! Other programs that run a graph of jobs, several jobs at once: act in host mode, bash with
+//! `wait` (the shape of NixActions' bash compiler), and make. None of them isolates its jobs.
 
 use std::{
     fs,
