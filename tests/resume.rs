@@ -6,8 +6,8 @@
 use std::{fs, path::Path};
 
 use nixactions_harness::{
-    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, SOON, Skip, Suite, on_managers,
-    or_skip, wait_for,
+    CommandExt as _, Kind, Machine, Manager, RUN_DEADLINE, Root, Run, SOON, Skip, Suite,
+    on_managers, or_skip, wait_for,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -105,6 +105,15 @@ fn has_gone_down(manager: &Manager) {
     });
 }
 
+/// Returns the second run of the workflow, which a boot has started.
+fn resumed(manager: &Manager) -> Run<'_> {
+    let said = resume(manager);
+    assert!(said.contains("starting it again"), "{said}");
+    let run = manager.run_of("ci-2");
+    run.wait_for_file("wait", "started");
+    run
+}
+
 fn after_a_shutdown(suite: Suite) {
     let disk = Disk::new();
     let manager = or_skip!(disk.boot(suite));
@@ -114,10 +123,7 @@ fn after_a_shutdown(suite: Suite) {
     assert_eq!(power_off(manager, &disk, "ci-1")["conclusion"], "cancelled");
 
     let manager = or_skip!(disk.boot(suite));
-    let said = resume(&manager);
-    assert!(said.contains("starting it again"), "{said}");
-    let run = manager.run_of("ci-2");
-    run.wait_for_file("wait", "started");
+    let run = resumed(&manager);
     run.release("wait", "stop");
     assert_eq!(run.end().record["conclusion"], "success");
     wait_for(SOON, "the end of the service", || {
@@ -148,10 +154,7 @@ fn after_a_killed_client(suite: Suite) {
     assert_eq!(power_off(manager, &disk, "ci-1")["conclusion"], "cancelled");
 
     let manager = or_skip!(disk.boot(suite));
-    let said = resume(&manager);
-    assert!(said.contains("starting it again"), "{said}");
-    let run = manager.run_of("ci-2");
-    run.wait_for_file("wait", "started");
+    let run = resumed(&manager);
     // This one ends by itself, and its client does not see it.
     kill_client(&manager);
     run.release("wait", "stop");

@@ -36,16 +36,25 @@ pub(super) fn echo(port: u16) -> Value {
 
 /// Returns a job that sends all kinds of secrets to its service.
 pub(super) fn telling(port: u16, service: Value) -> Value {
+    let tell = tell(port);
     let script = format!(
-        "{}tell \"variable $GIVEN\"; tell \"provided $PROVIDED\"; tell \"encoded $(printf %s \"$GIVEN\" | base64)\"
-        echo '::add-mask::sesame-open'; sleep 0.5; tell \"named sesame-open\"; tell plain",
-        tell(port)
+        "{tell}tell \"variable $GIVEN\"; tell \"provided $PROVIDED\"; tell \"encoded $(printf %s \"$GIVEN\" | base64)\"
+        echo '::add-mask::sesame-open'"
     );
     let provider = "echo export PROVIDED=quince-tart";
-    with(
+    let of = with(
         job(&script, json!({ "db": service })),
         json!({ "envFrom": [["sh", "-c", provider]] }),
-    )
+    );
+    then(of, &format!("{tell}tell 'named sesame-open'; tell plain"))
+}
+
+/// Returns a job with one more step. A step begins after the services hide what the step before has
+/// named.
+fn then(mut job: Value, script: &str) -> Value {
+    let steps = job["steps"].as_array_mut().expect("a job has steps");
+    steps.push(json!({ "name": "then", "bash": script }));
+    job
 }
 
 /// Runs a plan with a secret variable.
@@ -112,14 +121,12 @@ fn a_service_in_a_root_shows_no_secret_of_its_job(manager: &Manager) {
 }
 
 fn a_service_shows_no_secret_after_its_jobs_runner_was_killed(manager: &Manager) {
-    let script = format!(
-        "{}[ $NIXACTIONS_ATTEMPT = 2 ] || {{ touch here; sleep 1000; }}; echo '::add-mask::sesame-open'; sleep 0.5; tell \"named sesame-open\"",
-        tell(5502)
-    );
+    let script = "[ $NIXACTIONS_ATTEMPT = 2 ] || { touch here; sleep 1000; }; echo '::add-mask::sesame-open'";
     let of = with(
-        job(&script, json!({ "db": echo(5502) })),
+        job(script, json!({ "db": echo(5502) })),
         json!({ "retry": { "maxAttempts": 2, "minTime": 0 } }),
     );
+    let of = then(of, &format!("{}tell 'named sesame-open'", tell(5502)));
     let run = manager.start(&plan(json!({ "j": of })), &NONE);
     run.wait_for_file("j", "here");
     assert!(run.kill_runner("j"));

@@ -208,7 +208,7 @@ pub const HANDED_MASKS: &str = "masks";
 pub const HANDED_GROUP: &str = "group";
 /// The descriptor of the locks of running jobs, or of the directory of a service's masks, where
 /// standard input is something else: the first one that systemd passes (sd_listen_fds(3)).
-pub const SLOTS_FD: i32 = 3;
+pub const HANDED_FD: i32 = 3;
 
 /// An artifact that a job restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,7 +363,7 @@ pub struct JobSpec {
     pub own_root: bool,
     /// Whether the job has a PID namespace of its own. The runner's standard input is then the
     /// host's /proc, which tells the runner its process id outside of the namespace. The locks of
-    /// running jobs, if it takes any, are descriptor [`SLOTS_FD`].
+    /// running jobs, if it takes any, are descriptor [`HANDED_FD`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_pids: bool,
     /// Whether the runner is the first process of a container, with user ids of its own. Its

@@ -3,9 +3,9 @@
 //! the jobs of all runs of a state directory.
 //!
 //! systemd opens the directory of the locks before it builds the sandbox, and hands it to the
-//! runner as standard input, or as descriptor [`SLOTS_FD`]. The runner takes it from there at once,
-//! so no step inherits it; and no step finds the directory by a path, or in what the runner has
-//! open.
+//! runner as standard input, or as descriptor [`HANDED_FD`]. The runner takes it from there at
+//! once, so no step inherits it; and no step finds the directory by a path, or in what the runner
+//! has open. A service's runner gets the directory of its job's masks in the same way.
 //!
 //! The kernel releases a lock when its holder dies, however it dies. One more lock is the queue:
 //! only its holder looks for a free slot. So the end of one job does not wake up a thousand waiting
@@ -29,7 +29,7 @@ use nix::{
 use rustix::stdio::dup2_stdin;
 
 use super::signals::Signals;
-use crate::{paths::SlotPaths, spec::SLOTS_FD};
+use crate::{paths::SlotPaths, spec::HANDED_FD};
 
 /// The longest sleep of a waiting job before it looks again, in milliseconds, in case it missed a
 /// notification.
@@ -61,8 +61,8 @@ impl Slots {
 /// Fails where that is not a directory.
 pub(super) fn handed_directory(beside_input: bool) -> io::Result<OwnedFd> {
     let directory: OwnedFd = if beside_input {
-        let directory = File::open(format!("/proc/self/fd/{SLOTS_FD}"))?;
-        close(SLOTS_FD)?;
+        let directory = File::open(format!("/proc/self/fd/{HANDED_FD}"))?;
+        close(HANDED_FD)?;
         directory.into()
     } else {
         let directory = io::stdin().as_fd().try_clone_to_owned()?;

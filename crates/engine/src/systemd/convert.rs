@@ -19,7 +19,7 @@ const RECURSIVE: u64 = 0x4000;
 /// A file of `OpenFile=` is opened for reading, and the name of its descriptor
 /// (sd_listen_fds_with_names(3)).
 const OPEN_READ_ONLY: u64 = 1;
-const OPEN_NAME: &str = "slots";
+const OPEN_NAME: &str = "handed";
 
 /// The units that `StartTransientUnit` takes beside the main one. Each is converted only when it is
 /// written: the variants of a thousand units at once would need more memory than anything else in a

@@ -116,7 +116,7 @@ impl fmt::Display for Value {
             Self::U64(u64::MAX) => f.write_str("infinity"),
             Self::U64(value) => write!(f, "{value}"),
             Self::Str(value) => f.write_str(value),
-            Self::OpenDirectory(path) => write!(f, "{path}:slots:read-only"),
+            Self::OpenDirectory(path) => write!(f, "{path}:handed:read-only"),
             Self::ExecPrivileged(values) => write!(f, "+{}", values.join(" ")),
             Self::StrList(values) | Self::Exec(values) => f.write_str(&values.join(" ")),
             Self::BytesList(values) => {

@@ -329,3 +329,24 @@ fn last_words(file: &mut File) -> io::Result<String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn the_last_words_begin_with_a_whole_line() {
+        let told = |text: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            last_words(&mut file).unwrap()
+        };
+        assert_eq!(told("one\ntwo\n"), "one\ntwo\n");
+        // Only the first byte of the secret is too much.
+        let rest = "x".repeat(usize::try_from(OUTPUT_MAX).unwrap() - "unter2-alpha\nlast\n".len());
+        assert_eq!(told(&format!("hunter2-alpha{rest}\nlast\n")), "last\n");
+        assert_eq!(told(&format!("hunter2-alpha{rest}{rest}")), "");
+    }
+}
