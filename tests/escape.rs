@@ -2,6 +2,8 @@
 //! and reports each; and what a job may do to its own processes.
 #![cfg(target_arch = "x86_64")]
 
+#[path = "escape/full.rs"]
+mod full;
 #[path = "services/image.rs"]
 mod image;
 

@@ -65,7 +65,7 @@ use super::{
 };
 use crate::{
     store::write_json,
-    unit::{CONTAINER_USER, JobPaths, JoinSpec, RootPaths},
+    unit::{CONTAINER_USER, JobPaths, JoinSpec, MEMORY_LIMITS, RootPaths},
 };
 
 /// The subcommand of the process that enters a container for a job.
@@ -341,7 +341,7 @@ fn make_view(paths: &RootPaths, spec: &JoinSpec) -> Result<(), OverlayError> {
     }
     let files = place(&spec.files);
     fs::create_dir_all(&files).at("make the directory of files")?;
-    tmpfs(&files, "mode=1777")
+    tmpfs(&files, &format!("mode=1777,{MEMORY_LIMITS}"))
 }
 
 /// Makes the control group of the job's processes, which belongs to the container's root user.

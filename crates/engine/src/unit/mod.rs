@@ -20,7 +20,7 @@ pub use file::{command_line, sections};
 pub use hooks::{executor_of, executors_with, has_hooks, hook_spec, hook_unit};
 pub use matrix::{matrix_groups, matrix_jobs, supervised_timeout};
 pub use nixactions_core::{grace::*, names::*, paths::*, spec::*};
-pub use nspawn::{NSPAWN, NspawnSpec, escaped};
+pub use nspawn::{MEMORY_LIMITS, NSPAWN, NspawnSpec, escaped};
 pub use placement::{NIX_STORE, Nspawn, Placement, RootSpec, root_spec};
 pub use sandbox::home_inside;
 pub use services::{

@@ -75,6 +75,10 @@ const DROPPED: [&str; 14] = [
 const LIMIT: &str = "Limit";
 const CORE: &str = "LimitCORE";
 
+/// The limits of a job's file system in memory: those that systemd sets where it mounts one itself
+/// (`TemporaryFileSystem=`, systemd.exec(5)).
+pub const MEMORY_LIMITS: &str = "size=10%,nr_inodes=1m";
+
 /// The argument for a network with loopback alone.
 const PRIVATE_NETWORK: &str = "--private-network";
 
@@ -204,7 +208,7 @@ fn isolated(run: &RunSpec, nspawn: &Nspawn<'_>, own: Own<'_>) -> NspawnSpec {
     }
     arguments.push(bind("--bind-ro", &run.runner(), &view.runner));
     arguments.push(format!(
-        "--tmpfs={}:mode=1777,nosuid,nodev",
+        "--tmpfs={}:mode=1777,nosuid,nodev,{MEMORY_LIMITS}",
         escaped(&view.files)
     ));
     let command = [view.runner.as_path()]
