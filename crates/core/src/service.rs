@@ -99,6 +99,10 @@ pub struct ServiceSpec {
     /// Whether a user was made for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_user: bool,
+    /// Whether it goes on when the kernel kills one of its processes for want of memory
+    /// (`OOMPolicy=continue`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on_out_of_memory: bool,
     /// Whether a filter keeps it from setting limits of other processes of its user.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guard_limits: bool,

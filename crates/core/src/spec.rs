@@ -379,6 +379,10 @@ pub struct JobSpec {
     /// processes. The job shares its user and its process ids with them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guard_limits: bool,
+    /// Whether the job goes on when the kernel kills one of its processes for want of memory
+    /// (`OOMPolicy=continue`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on_out_of_memory: bool,
     /// Whether a user was made for the job. No other process has the user, and the runner removes
     /// the user's keys.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

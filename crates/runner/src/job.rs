@@ -180,7 +180,8 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     let mut journal = Journal::new(&fields);
     let secrets = secrets::take(&mut spec, &mut journal);
     let kill_flag = spec.shared_directory.join("killed");
-    let processes = Processes::new(signals, cgroup, journal, kill_flag);
+    let mut processes = Processes::new(signals, cgroup, journal, kill_flag);
+    processes.goes_on_out_of_memory = spec.goes_on_out_of_memory;
     let mut job = Job {
         needs: gate::needs(&spec),
         spec: &spec,

@@ -89,6 +89,8 @@ pub struct Processes {
     pub masks: Masks,
     /// Whether the run was killed. No further process is started then.
     pub killed: bool,
+    /// Whether the unit goes on when the kernel kills one of its processes for want of memory.
+    pub goes_on_out_of_memory: bool,
     streams: Vec<Stream>,
     /// Reports the streams with data. It is made with the first stream.
     order: Option<Order>,
@@ -113,6 +115,7 @@ impl Processes {
             commands: Commands::default(),
             masks: Masks::default(),
             killed: false,
+            goes_on_out_of_memory: false,
             streams: Vec::new(),
             order: None,
             kill_flag,
@@ -184,6 +187,10 @@ impl Processes {
                 );
             }
         };
+        if self.goes_on_out_of_memory {
+            // The kernel may have killed a process of an earlier step, which says nothing of this.
+            self.cgroup.ran_out();
+        }
         let mut stopping = Stopping {
             group: child,
             stop: Stop::Not,
@@ -210,7 +217,10 @@ impl Processes {
         if stopping.stop != Stop::Not {
             self.cgroup.kill_others(&spared);
         }
-        let ended = with_memory(status, stopping.stop, self.killed, || self.cgroup.ran_out());
+        let is_by_others = self.killed || self.goes_on_out_of_memory;
+        let ended = with_memory(status, stopping.stop, is_by_others, || {
+            self.cgroup.ran_out()
+        });
         self.drain();
         (ended, Some(child))
     }
@@ -347,18 +357,18 @@ impl Processes {
 }
 
 /// Returns how a process ended, given whether the kernel has killed one of the job's for want of
-/// memory meanwhile.
+/// memory meanwhile. `is_by_others` tells that systemd does not ask the runner to end for that.
 fn with_memory(
     status: Ended,
     stop: Stop,
-    is_run_killed: bool,
+    is_by_others: bool,
     mut ran_out: impl FnMut() -> bool,
 ) -> (Ended, Stop) {
     let is_killed = matches!(status, Ended::Signaled(Signal::SIGKILL, _));
     match stop {
         Stop::Not if is_killed && ran_out() => (Ended::OutOfMemory, stop),
         // systemd notices the kill and asks the runner to end, like everybody who stops the unit.
-        Stop::Cancelled if !is_run_killed && ran_out() => (status, Stop::OutOfMemory),
+        Stop::Cancelled if !is_by_others && ran_out() => (status, Stop::OutOfMemory),
         _ => (status, stop),
     }
 }
@@ -405,7 +415,7 @@ mod tests {
     fn a_process_that_ran_out_of_memory_was_not_cancelled() {
         let killed = || Ended::Signaled(Signal::SIGKILL, false);
         let interrupted = || Ended::Signaled(Signal::SIGINT, false);
-        for (status, stop, is_run_killed, ran_out, expected) in [
+        for (status, stop, is_by_others, ran_out, expected) in [
             (
                 killed(),
                 Stop::Not,
@@ -450,7 +460,7 @@ mod tests {
                 (killed(), Stop::StepTimeout),
             ),
         ] {
-            let found = with_memory(status, stop, is_run_killed, || ran_out);
+            let found = with_memory(status, stop, is_by_others, || ran_out);
             assert_eq!(found, expected);
         }
     }

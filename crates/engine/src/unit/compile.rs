@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     JobPaths, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value, WorkspaceHook,
-    hooks, matrix, parts, sandbox, services, shared, start_timeout,
+    hooks, matrix, memory, parts, sandbox, services, shared, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
@@ -373,6 +373,7 @@ pub(super) fn service(
         ("LogRateLimitIntervalUSec", Value::U64(1)),
         ("LogRateLimitBurst", Value::U32(u32::MAX)),
         ("OOMScoreAdjust", Value::I32(OOM_SCORE)),
+        memory::stops(),
         ("LogExtraFields", fields),
     ]
 }
@@ -459,12 +460,8 @@ fn job_unit(
     if !requires.is_empty() {
         properties.push(("Requires", Value::StrList(requires)));
     }
-    if tries_again(context.plan, job) || context.run.keep_failed.is_some() {
-        // By default, systemd stops a unit after the kernel killed one of its processes for memory.
-        properties.push(("OOMPolicy", Value::Str("continue".into())));
-    } else if context.placement(job).nspawn().is_some() {
-        // By default, systemd does not stop a unit with control groups of its own (`Delegate=`).
-        properties.push(("OOMPolicy", Value::Str("stop".into())));
+    if memory::job_goes_on(context, job) {
+        memory::go_on(&mut properties);
     }
     let mounts = parts.mounts;
     properties.extend(mounts.map(|argv| ("ExecStartPreEx", Value::ExecPrivileged(argv))));
@@ -474,17 +471,6 @@ fn job_unit(
         name: UnitName::job(&run.run, name),
         properties,
     }
-}
-
-/// Returns whether a job, or a step of it, is tried again after a failure.
-fn tries_again(plan: &Plan, job: &Job) -> bool {
-    let of_job = job.retry.over(plan.retry.over(None));
-    let of_steps = job.steps.iter().map(|step| step.retry.over(None));
-    [of_job]
-        .into_iter()
-        .chain(of_steps)
-        .flatten()
-        .any(|retry| retry.max_attempts > 1)
 }
 
 /// Returns whether a job needs a user made for it.

@@ -145,6 +145,7 @@ pub fn hook_spec(context: &Context<'_>, executor: &str, hook: WorkspaceHook) -> 
         in_container: false,
         guard_calls: false,
         guard_limits: false,
+        goes_on_out_of_memory: false,
         own_user: false,
         job_env: Env::new(),
         inputs_env: run.inputs.clone(),

@@ -4,6 +4,7 @@ mod compile;
 mod file;
 mod hooks;
 mod matrix;
+mod memory;
 mod nspawn;
 mod parts;
 mod placement;

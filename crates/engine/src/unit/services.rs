@@ -16,7 +16,7 @@ use super::{
     Context, ImageSpec, JobPaths, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RootSpec, RunPaths,
     TransientUnit, UnitName, Value,
     compile::{LOOP_MODULE, documentation, log_fields, micros, service},
-    nspawn,
+    memory, nspawn,
     parts::OWN_CGROUPS,
     placement::{PATH, PRIVATE_PIDS},
     sandbox,
@@ -389,6 +389,7 @@ impl Of<'_> {
             own_root: self.service.has_root(),
             own_pids: self.has_own_pids(),
             in_container: self.is_container(),
+            goes_on_out_of_memory: memory::goes_on(&self.service.properties).unwrap_or(false),
             own_user: self.wants_user(),
             guard_limits: is_of_user,
         }
@@ -494,8 +495,6 @@ impl Of<'_> {
         ]);
         if place.nspawn().is_some() {
             properties.extend(nspawn::properties());
-            // By default, systemd does not stop a unit with control groups of its own.
-            properties.push(("OOMPolicy", Value::Str("stop".into())));
         } else {
             properties.extend(self.isolation(&place, user));
         }

@@ -18,7 +18,7 @@ use super::{
     Bind, Context, ImageSpec, MOUNT_ROOT_COMMAND, Placement, ROOT_SLICE, RootPaths, RootSpec,
     RunPaths, SHARED_COMMAND, TransientUnit, UnitName, Value,
     compile::{LOOP_MODULE, documentation, log_fields, micros, readable, view},
-    nspawn,
+    memory, nspawn,
     placement::root_of_image,
     sandbox,
 };
@@ -143,8 +143,7 @@ pub fn container_unit(context: &Context<'_>, executor: &str, user: Option<&str>)
             ("NotifyAccess", Value::Str("main".into())),
             ("ExecStart", Value::Exec(command)),
             ("KillMode", Value::Str("mixed".into())),
-            // By default, systemd says nothing of it for a unit with control groups of its own.
-            ("OOMPolicy", Value::Str("stop".into())),
+            memory::stops(),
         ]);
         properties.extend(nspawn::properties());
     } else {

@@ -7,7 +7,7 @@ use super::{
     Command, Context, InputSpec, JobSpec, MatrixSpec, OutputSpec, RunPaths, SPEC_VERSION, StepSpec,
     UnitName, Values,
     compile::{step_timeout, view},
-    hooks, inputs, matrix, services, shared,
+    hooks, inputs, matrix, memory, services, shared,
 };
 use crate::{
     bounds::cut_text,
@@ -67,6 +67,7 @@ pub fn job_spec(context: &Context<'_>, ix: JobIx) -> JobSpec {
         in_container: false,
         guard_calls: false,
         guard_limits: false,
+        goes_on_out_of_memory: memory::job_goes_on(context, job),
         own_user: false,
         slots: context.bound().filter(|_| !context.features.concurrency),
         shared_slots: run.max_jobs,

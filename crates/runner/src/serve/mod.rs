@@ -117,7 +117,8 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
     let journal = Journal::new(&fields).keeping(SERVICE_LINES);
     // No file tells a service that its run was killed: its unit is stopped.
     let kill_flag = paths.path().join("never");
-    let processes = Processes::new(signals, Cgroup::own(None, counts), journal, kill_flag);
+    let mut processes = Processes::new(signals, Cgroup::own(None, counts), journal, kill_flag);
+    processes.goes_on_out_of_memory = spec.goes_on_out_of_memory;
     let service = Service {
         port: Arc::new(Mutex::new(port)),
         spec: &spec,
