@@ -31,6 +31,58 @@ with subtest("the kernel also ends a job in a container, alone or shared, and th
     assert jobs["again"]["steps"][0]["reasonCode"] == "oomKill", jobs
     assert jobs["beside"]["conclusion"] == "success", jobs
 
+with subtest("the kernel also ends a service, which is told in the record"):
+    layout = """
+        mkdir -p /srv/image/blobs/sha256 && cd /srv/image
+        put() { hex=$(sha256sum <$1 | cut -c-64); size=$(stat -c %s $1); mv $1 blobs/sha256/$hex; }
+        type=application/vnd.oci.image
+        tar -C /srv/root -cf layer .
+        put layer
+        layer=$(printf '{"mediaType":"%s.layer.v1.tar","digest":"sha256:%s","size":%s}' $type $hex $size)
+        printf '{"architecture":"%s","os":"linux","config":{},' ARCHITECTURE >config
+        printf '"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' $hex >>config
+        put config
+        config=$(printf '{"mediaType":"%s.config.v1+json","digest":"sha256:%s","size":%s}' $type $hex $size)
+        printf '{"schemaVersion":2,"config":%s,"layers":[%s]}' "$config" "$layer" >manifest
+        put manifest
+        printf '{"mediaType":"%s.manifest.v1+json","digest":"sha256:%s","size":%s}' $type $hex $size >entry
+        printf '{"schemaVersion":2,"manifests":[%s]}' "$(cat entry)" >index.json
+        echo '{"imageLayoutVersion":"1.0.0"}' >oci-layout
+    """
+    architecture = machine.succeed("uname -m").strip()
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(architecture, architecture)
+    machine.succeed(layout.replace("ARCHITECTURE", architecture))
+    machine.succeed("systemctl start --no-block nixactions@served")
+    machine.wait_for_file("/var/lib/nixactions/runs/served-1/events.jsonl")
+    wait_for_step("served-1", "meanwhile")
+    machine.wait_until_fails("systemctl is-active nixactions-served-1-meanwhile:db.service")
+    release("served-1", "meanwhile")
+    wait_for_end("served-1")
+    jobs = record("served-1")["jobs"]
+    for job in ["host", "root", "image"]:
+        assert jobs[job]["reasonCode"] == "serviceNotReady", (job, jobs)
+        assert "service `db`" in jobs[job]["reason"], (job, jobs)
+        assert "out of memory" in jobs[job]["reason"], (job, jobs)
+    job = jobs["meanwhile"]
+    assert job["conclusion"] == "success", job
+    assert job["services"]["db"]["reason"] == "out of memory", job
+    is_gone("served-1")
+
+with subtest("what went on after a child ran out of memory did not run out of memory itself"):
+    machine.succeed("systemctl start --no-block nixactions@goes-on")
+    workspace = "/var/lib/nixactions/runs/goes-on-1/jobs/stopped/work/workspace"
+    machine.wait_for_file(f"{workspace}/ended")
+    machine.succeed("systemctl stop nixactions-goes-on-1-stopped.service")
+    wait_for_end("goes-on-1")
+    jobs = record("goes-on-1")["jobs"]
+    assert jobs["service"]["conclusion"] == "success", jobs
+    lines = machine.succeed("journalctl -o cat NIXACTIONS_RUN=goes-on-1 NIXACTIONS_SERVICE=db")
+    assert "it ended" in lines and "out of memory" not in lines, lines
+    assert jobs["stopped"]["steps"][0]["conclusion"] == "cancelled", jobs
+    assert jobs["stopped"]["reasonCode"] == "unitStopped", jobs
+    assert jobs["killed"]["steps"][1]["reasonCode"] == "signal", jobs
+    is_gone("goes-on-1")
+
 with subtest("a job cannot start more processes than it may"):
     machine.fail("systemctl start --wait nixactions@processes")
     job = record("processes-1")["jobs"]["bomb"]
