@@ -1,5 +1,5 @@
-//! A unit that runs out of memory: systemd stops it, or lets it go on after the kernel has killed one
-//! of its processes.
+//! A unit that runs out of memory: systemd stops it, or lets it go on after the kernel has killed
+//! one of its processes.
 //!
 //! Each unit says which, since its runner tells by it why systemd stops the unit.
 
@@ -12,8 +12,8 @@ const OOM_POLICY: &str = "OOMPolicy";
 const OOM_CONTINUE: &str = "continue";
 const OOM_STOP: &str = "stop";
 
-/// Returns the property of a unit. By default, the manager's own setting would hold, and a unit with
-/// control groups of its own (`Delegate=`) would go on.
+/// Returns the property of a unit that systemd stops. By default, the manager's own setting would
+/// hold, and a unit with control groups of its own (`Delegate=`) would go on.
 pub(super) fn stops() -> (&'static str, Value) {
     (OOM_POLICY, Value::Str(OOM_STOP.into()))
 }
