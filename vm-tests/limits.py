@@ -65,7 +65,7 @@ with subtest("the kernel also ends a service, which is told in the record"):
         assert "out of memory" in jobs[job]["reason"], (job, jobs)
     job = jobs["meanwhile"]
     assert job["conclusion"] == "success", job
-    assert job["services"]["db"]["reason"] == "out of memory", job
+    assert "out of memory" in job["services"]["db"]["reason"], job
     is_gone("served-1")
 
 with subtest("what went on after a child ran out of memory did not run out of memory itself"):

@@ -102,6 +102,7 @@ impl Engine<'_> {
         if let Some(reason) = missing.as_ref().filter(|_| no_room.is_none()) {
             record.set_reason(reason);
         }
+        self.tell_of_memory(name, &mut record);
         record.unit = unit.to_string();
         if let Some(end) = end.as_ref().filter(|_| record.attempts > 0) {
             end.complete(&mut record.usage);

@@ -98,6 +98,8 @@ pub struct Engine<'a> {
     group: Option<GroupLock>,
     /// Why the run ends in favour of another one.
     superseded: Option<Reason>,
+    /// The services that ran out of memory, by systemd's word.
+    out_of_memory: BTreeSet<(JobName, String)>,
     /// The warnings that were given already.
     warned: BTreeSet<String>,
     users: Users<'a>,
@@ -155,6 +157,7 @@ impl<'a> Engine<'a> {
             deadline: None,
             group: None,
             superseded: None,
+            out_of_memory: BTreeSet::new(),
             warned: BTreeSet::new(),
             terminate,
             interrupt,

@@ -1,5 +1,5 @@
 //! Tells a job's runner why systemd could not start a service of the job. Without a supervisor, the
-//! runner gives up after a while.
+//! runner gives up after a while. Also notes the services that ran out of memory, for the record.
 
 use std::fs;
 
@@ -8,9 +8,10 @@ use crate::{
     error::describe,
     ids::JobName,
     reason::{MainEnd, Reason, ServiceResult},
+    record::JobRecord,
     service::FAILED,
     store,
-    systemd::{QueueResult, UnitState},
+    systemd::{QueueResult, ServiceEnd, UnitState},
     unit::UnitName,
 };
 
@@ -53,12 +54,20 @@ impl Engine<'_> {
     }
 
     /// Tells the runner of a job that the unit of a service has failed, or the unit that starts its
-    /// services. A service that has begun reports its end itself.
+    /// services. A service that has begun reports its end itself, unless it was killed.
     async fn service_failed(&mut self, unit: &str) -> Result<(), SuperviseError> {
         let Some((job, mut services)) = self.services_of(unit) else {
             return Ok(());
         };
         let is_starter = unit == UnitName::services(&self.context.run.run, &job).as_str();
+        let end = self.manager.service_end(unit).await?;
+        let is_out_of_memory = |end: &ServiceEnd| end.evidence().result == ServiceResult::OomKill;
+        if !is_starter && end.as_ref().is_some_and(is_out_of_memory) {
+            let names = services
+                .iter()
+                .map(|service| (job.clone(), service.clone()));
+            self.out_of_memory.extend(names);
+        }
         services.retain(|service| !store::has_started(&self.run.service(&job, service)));
         let root = services
             .first()
@@ -67,7 +76,6 @@ impl Engine<'_> {
         let why = match root.map(fs::read_to_string) {
             Some(Ok(why)) => Reason::Root { why }.to_string(),
             _ => {
-                let end = self.manager.service_end(unit).await?;
                 let reason = end.map(|end| Reason::Service {
                     result: end.evidence().result.clone(),
                     main: end.evidence().main.clone(),
@@ -92,5 +100,25 @@ impl Engine<'_> {
             }
         }
         Ok(())
+    }
+    /// Writes into a job's record which of its services ran out of memory. The kernel or systemd
+    /// may have killed the runner of such a service before it could tell.
+    pub(super) fn tell_of_memory(&self, job: &JobName, record: &mut JobRecord) {
+        let told = record.reason.clone();
+        for (name, service) in &mut record.services {
+            if !self.out_of_memory.contains(&(job.clone(), name.clone())) {
+                continue;
+            }
+            let why = Reason::OutOfMemory.to_string();
+            let before = service.reason.replace(why.clone());
+            let of = |why| Reason::JobService {
+                service: name.clone(),
+                why,
+            };
+            if before.is_some_and(|before| told == Some(of(before).to_string())) {
+                let reason = of(why);
+                (record.reason, record.reason_code) = (Some(reason.to_string()), reason.code());
+            }
+        }
     }
 }
