@@ -1,5 +1,5 @@
-//! Builds an image with buildah in a container, and uses it in the next job. Builds one without `RUN`
-//! as an ordinary user.
+//! Builds an image with buildah in a container, and uses it in the next job. Builds one without
+//! `RUN` as an ordinary user.
 
 use std::path::Path;
 
