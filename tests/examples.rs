@@ -193,7 +193,7 @@ fn postgres_asks_the_real_servers() {
 fn self_ci_passes_on_this_source_tree() {
     let manager = or_skip!(manager());
     if std::env::var_os("NIXACTIONS_TEST_SELF_CI").is_none() {
-        return Skip::new("it builds everything twice more: `tests/run` does it, or set `NIXACTIONS_TEST_SELF_CI=1`").report();
+        return Skip::new("it builds everything once more: `tests/run` does it, or set `NIXACTIONS_TEST_SELF_CI=1`").report();
     }
     let record = run(&manager, "self-ci", OWN_CHECKS);
     let names: Vec<_> = record["jobs"]

@@ -5,13 +5,17 @@
 //! nixactions.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File},
     io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,7 +25,7 @@ use nix::{
 };
 
 use crate::{
-    Root, Skip,
+    Root, Skip, Suite,
     process::field,
     wait::{CommandExt as _, SOON, ended_within, read_back, wait_for},
 };
@@ -255,7 +259,10 @@ impl Machine {
                 "--init-groups",
             ]),
         };
-        command.args(["env", "--chdir"]).arg(directory).args(argv);
+        command
+            .args(["env", "--default-signal=INT,QUIT", "--chdir"])
+            .arg(directory)
+            .args(argv);
         command
             .env_clear()
             .envs([("PATH", PATH), ("LANG", "C.UTF-8"), ("TERM", "dumb")]);
@@ -291,6 +298,17 @@ impl Machine {
         fs::copy(program, self.file(inside)).unwrap_or_else(|error| {
             panic!("cannot copy `{}` to `{inside}`: {error}", program.display())
         });
+        // One answer holds for all machines of a suite.
+        static ASKED: Mutex<BTreeMap<(PathBuf, Suite), Result<(), Skip>>> =
+            Mutex::new(BTreeMap::new());
+        let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        asked
+            .entry((program.to_owned(), self.root.suite()))
+            .or_insert_with(|| self.has_libraries_of(inside))
+            .clone()
+    }
+
+    fn has_libraries_of(&self, inside: &str) -> Result<(), Skip> {
         // ldd asks the machine's own dynamic linker, without running the program.
         let output = self.run(&["ldd", inside]);
         let text = [output.stdout, output.stderr].concat();

@@ -13,7 +13,7 @@ use std::{
 use crate::Skip;
 
 /// A Debian release, and with it a version of systemd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Suite {
     /// Debian 12, systemd 252.
     Bookworm,
