@@ -29,6 +29,11 @@ def wait_for_end(run):
     machine.wait_until_fails(f"systemctl is-active nixactions-{run}.service")
 
 
+def runs(unit):
+    """Returns a command that fails unless a unit is active, or starts as a job does all its life."""
+    return f"systemctl list-units --plain --no-legend {unit} | grep ."
+
+
 def is_gone(run):
     """Checks that nothing of a run is left but its record."""
     machine.fail(f"systemctl list-units --all --plain --no-legend 'nixactions-{run}*' | grep .")

@@ -55,7 +55,7 @@ with subtest("the kernel also ends a service, which is told in the record"):
     machine.succeed("systemctl start --no-block nixactions@served")
     machine.wait_for_file("/var/lib/nixactions/runs/served-1/events.jsonl")
     wait_for_step("served-1", "meanwhile")
-    machine.wait_until_fails("systemctl is-active nixactions-served-1-meanwhile:db.service")
+    machine.wait_until_fails(runs("nixactions-served-1-meanwhile:db.service"))
     release("served-1", "meanwhile")
     wait_for_end("served-1")
     jobs = record("served-1")["jobs"]

@@ -11,6 +11,7 @@ on_managers!(a_service_that_is_never_ready_fails_its_job_with_its_last_lines on 
 on_managers!(a_service_that_dies_fails_no_job_and_is_reported on embedded, system_252, system_262, user_262);
 on_managers!(a_killed_service_is_reported on system_252, system_262);
 on_managers!(services_end_with_their_job_however_it_ends on embedded, system_252, system_257, system_262);
+on_managers!(steps_that_clean_up_after_a_cancellation_have_their_services on embedded, system_252, system_257, system_262);
 on_managers!(services_end_with_their_job_after_a_reexecution on system_252, system_257, system_262);
 on_managers!(a_job_that_waits_for_a_port_is_cancelled on embedded, system_252, system_262);
 on_managers!(a_skipped_job_starts_no_service on embedded, system_252, system_262);
@@ -115,6 +116,21 @@ fn a_killed_service_is_reported(manager: &Manager) {
     let reason = &finished.job("j")["services"]["db"]["reason"];
     assert_eq!(reason, "its processes were killed", "{finished}");
     no_service_is_left(manager);
+}
+
+fn steps_that_clean_up_after_a_cancellation_have_their_services(manager: &Manager) {
+    make_hosts_file(manager);
+    let clean_up = format!("sleep 1; {}", ask("db", 5446));
+    let clean_up = json!({ "bash": clean_up, "condition": "always()" });
+    let steps = json!({ "steps": [{ "bash": "touch here; sleep 1000" }, clean_up] });
+    let of = with(job("true", json!({ "db": server(5446, "x") })), steps);
+    let run = manager.start(&plan(json!({ "j": private(of) })), &NONE);
+    run.wait_for_file("j", "here");
+    run.signal_client(Signal::SIGINT);
+    let finished = run.end().exits(130);
+    assert_eq!(finished.value("j", "answer"), "x", "{finished}");
+    no_service_is_left(manager);
+    finished.leaves_nothing(manager);
 }
 
 fn services_end_with_their_job_however_it_ends(manager: &Manager) {

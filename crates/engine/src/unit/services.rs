@@ -468,11 +468,8 @@ impl Of<'_> {
             &own,
         );
         for (name, value) in &mut properties {
-            match *name {
-                // Of a container that does not start, systemd tells at once if it is a oneshot.
-                "Type" if place.nspawn().is_none() => *value = Value::Str("exec".into()),
-                "TimeoutStopUSec" => *value = micros(Some(STOP_TIMEOUT)),
-                _ => {}
+            if *name == "TimeoutStopUSec" {
+                *value = micros(Some(STOP_TIMEOUT));
             }
         }
         let job = UnitName::job(&run.run, self.job).to_string();

@@ -156,8 +156,10 @@ impl Engine<'_> {
         signal: Signal,
     ) -> Result<(), SuperviseError> {
         for unit in self.loaded().await? {
-            // A container ends after its last job, which may still have to clean up in it.
-            if main_only && self.is_container(&unit.name) {
+            // A container ends after its last job, which may still have to clean up in it, and a
+            // service ends after its job.
+            let outlives_jobs = self.is_container(&unit.name) || self.is_service(&unit.name);
+            if main_only && outlives_jobs {
                 continue;
             }
             // A unit that systemd is stopping has its signal already.

@@ -30,7 +30,12 @@ impl Engine<'_> {
         (!services.is_empty()).then_some((job, services))
     }
 
-    /// Notices that systemd could not start a service.
+    /// Returns whether a unit is a service of a job, or starts its services.
+    pub(super) fn is_service(&self, unit: &str) -> bool {
+        self.services_of(unit).is_some()
+    }
+
+    /// Notices that systemd could not start a service, or that one has failed.
     pub(super) async fn service_removed(
         &mut self,
         removed: &Removed,
@@ -41,8 +46,7 @@ impl Engine<'_> {
         self.service_failed(&removed.unit).await
     }
 
-    /// Looks for failed units of services. systemd tells the supervisor when a start has ended, but
-    /// not when a process has ended.
+    /// Looks for failed units of services, in case a signal of systemd was missed.
     pub(super) async fn look_at_services(
         &mut self,
         loaded: &[UnitState],
