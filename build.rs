@@ -44,8 +44,8 @@ fn pass(program: &str, argument: &str) {
     println!("cargo::rustc-link-arg-bin={program}={argument}");
 }
 
-/// Links in what unwinds the stack: as a library of its own it takes a tenth of the time in which a
-/// small program starts.
+/// Links the unwinder statically: as a shared library it takes a tenth of the time in which a small
+/// program starts.
 fn share_less(program: &str) {
     for argument in [
         "-Wl,--push-state,--whole-archive,-Bstatic",

@@ -241,7 +241,7 @@ lib.fix (
         "path inside the workspace: relative and without `..` and expressions (values that dependents read are in `outputsFrom`)"
         (value: workspacePath.check value && !contains "\${{" value);
 
-    # The same, also with expressions. What they come to shows in the run.
+    # The same, also with expressions. The run checks their values.
     workdir =
       text "workdir"
         "path inside the workspace: relative and without `..`; an absolute one begins with `\${{ nixactions.workspace }}`"

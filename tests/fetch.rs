@@ -500,7 +500,7 @@ fn silent_server(manager: &Manager) {
     sh(manager, &serve);
 }
 
-/// Returns what the workflow's service has said.
+/// Returns the lines of the workflow's service.
 fn said(manager: &Manager) -> String {
     manager
         .journal(&["--unit=nixactions@ci", "--output=cat"])

@@ -215,7 +215,7 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
         .unwrap_or_else(|error| panic!("{error}\nin\n{first}"));
 }
 
-/// Returns what each step of each job runs.
+/// Returns the command of each step of each job.
 fn programs(plan: &Value) -> Vec<&Value> {
     let jobs = plan["jobs"].as_object().unwrap().values();
     jobs.flat_map(|job| job["steps"].as_array().unwrap())

@@ -145,7 +145,7 @@ fn runner_reaches_neither_bus_nor_async_nor_command_line_nor_schema() {
     assert!(reached.is_empty(), "the runner reaches {reached:?}");
 }
 
-/// Returns what is wrong with the imports of a source file, a line each. `path` is relative to the
+/// Returns the faults in the imports of a source file, a line each. `path` is relative to the
 /// repository.
 fn violations(path: &Path, text: &str) -> Vec<String> {
     let (home, module) = module_of(path);
@@ -186,7 +186,7 @@ fn violations(path: &Path, text: &str) -> Vec<String> {
     imports.found.iter().filter_map(verdict).collect()
 }
 
-/// Returns what is wrong with a file as such.
+/// Returns the faults of a file as such.
 fn file_fault(path: &Path, text: &str) -> Option<String> {
     let lines = text.lines().count();
     let limit = if path == Path::new("src/main.rs") {
@@ -390,7 +390,7 @@ mod the_test_itself {
     }
 
     #[test]
-    fn sees_every_way_to_import_what_lies_above() {
+    fn finds_each_form_of_import_from_a_higher_layer() {
         for text in [
             "use crate::store::Layout;",
             "use crate::{ids::RunId, store};",

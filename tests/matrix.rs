@@ -212,7 +212,7 @@ fn a_place_whose_holder_is_killed_is_taken_by_the_next(manager: &Manager) {
         .filter(|job| *job != first)
         .collect();
     while !others.is_empty() {
-        // Which of them is the next is not ours to say.
+        // Any of them may be the next.
         let next = wait_for(RUN_DEADLINE, "the next job", || {
             others
                 .iter()

@@ -544,7 +544,7 @@ fn systemd_finds_the_fault_of_a_broken_unit(manager: &Manager) {
     }
 }
 
-/// Returns what systemd-analyze(1) says against units, or `None` if it finds no fault.
+/// Returns systemd-analyze(1)'s faults of units, or `None` if it finds none.
 ///
 /// Without `--recursive-errors=` it says what it finds, but exits with 0. With `no` it fails for
 /// each fault of these units and leaves out the units that they name, which are not there.

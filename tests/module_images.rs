@@ -170,7 +170,7 @@ impl<'a> Place<'a> {
         assert!(said.contains(&format!("of={text}\n")), "{said}");
     }
 
-    /// Returns what a workflow's service has said.
+    /// Returns the lines of a workflow's service.
     fn said(&self, workflow: &str) -> String {
         let unit = format!("--unit=nixactions@{workflow}");
         self.manager.journal(&[&unit, "--output=cat"]).ok()
@@ -311,7 +311,7 @@ fn a_run_has_exactly_the_images_that_were_pulled_for_it(manager: &Manager) {
     });
     let said = place.said("ci");
     assert!(said.contains("of=first\n"), "{said}");
-    // It is nobody's any more.
+    // It has no owner now.
     assert_eq!(place.kept(), "");
     manager.nixactions(&["image", "clean"]).ok();
     assert_eq!(place.digests(), [""; 0]);

@@ -55,7 +55,7 @@ fn property(manager: &Manager, name: &str) -> String {
         .to_owned()
 }
 
-/// Returns what the service has written to the journal.
+/// Returns the service's lines in the journal.
 fn log(manager: &Manager) -> String {
     manager
         .command(&[

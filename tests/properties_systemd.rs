@@ -135,7 +135,7 @@ async fn start(
     Err(format!("{result}, exit status {status}"))
 }
 
-/// Returns what PID 1 wrote down of a transient unit that is still loaded, and stops it.
+/// Returns PID 1's unit file of a transient unit that is still loaded, and stops the unit.
 fn understood(machine: &Machine, unit: &str) -> Vec<String> {
     let written = machine.file(format!("/run/systemd/transient/{unit}"));
     let text = fs::read_to_string(written).unwrap_or_default();

@@ -199,7 +199,10 @@ fn a_rerun_that_cannot_work_is_refused(manager: &Manager) {
     for (arguments, said) in [
         (
             vec!["rerun", "--failed", &run.id],
-            format!("no job of run `{}` has failed or was cancelled", run.id),
+            format!(
+                "no job of run `{}` failed or was cancelled: each succeeded or was skipped",
+                run.id
+            ),
         ),
         (
             vec!["rerun", "--job=jj", &run.id],

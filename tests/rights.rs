@@ -100,7 +100,7 @@ fn the_supervisors_unit_is_the_same_everywhere(manager: &Manager) {
     end(run);
 }
 
-/// The workspace must be in nobody's mounts when the run is over.
+/// No process may have the workspace among its mounts when the run is over.
 fn a_supervisor_over_mounted_workspaces_is_little_exposed_and_unmounts_them(manager: &Manager) {
     if manager.machine().is_some() {
         // A machine's own root is an overlay, which cannot be the lower layer of another.

@@ -57,7 +57,7 @@ fn holding(directory: &Path, texts: &[&str]) -> Vec<String> {
     found
 }
 
-/// Returns what the journal holds of a run, each message with what else its entry says.
+/// Returns the journal's entries of a run, each message with the other fields of its entry.
 fn journal(manager: &Manager, run: &Finished) -> String {
     let filter = format!("NIXACTIONS_RUN={}", run.id);
     wait_for(SOON, "the end of the log in the journal", || {

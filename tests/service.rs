@@ -36,7 +36,7 @@ fn plan(end: &str) -> Value {
     json!({ "version": 1, "name": "ci", "jobs": { "j": bash(&format!("touch started; until [ -e go ]; do sleep 0.05; done; {end}")) } })
 }
 
-/// Returns what systemd knows of the service.
+/// Returns systemd's properties of the service.
 fn property(manager: &Manager, name: &str) -> String {
     let text = manager
         .systemctl(&["show", "--value", "--property", name, "ci.service"])

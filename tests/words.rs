@@ -27,7 +27,6 @@ const CLEAN: &[&str] = &[
 const BEGINNINGS: &[(&str, &str)] = &[
     ("What ", "name the thing: \"The request.\""),
     ("Who ", "name the actor"),
-    ("Whoever ", "name the actor"),
     ("Whatever ", "name the thing"),
     ("How many ", "\"The number of …\" or \"The most …\""),
     ("How long ", "\"The time …\" or \"The longest …\""),
@@ -37,7 +36,10 @@ const BEGINNINGS: &[(&str, &str)] = &[
 /// Phrases that must not occur in a comment or text, each with advice.
 const PHRASES: &[(&str, &str)] = &[
     ("whoever", "name the actor"),
+    ("Whoever ", "name the actor"),
     ("somebody", "name the actor"),
+    ("Returns what ", "name the thing: \"Returns the lines …\""),
+    (" the one above", "\"its parent\", or name the thing"),
     (" of which ", "start a new sentence"),
     (" is no ", "\"is not a …\", or \"invalid …\" in an error"),
     (" are no ", "\"are not …\""),

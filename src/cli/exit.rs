@@ -168,6 +168,7 @@ impl CliError {
                 StoreError::Io { .. }
                 | StoreError::Malformed { .. }
                 | StoreError::NotPlain { .. }
+                | StoreError::TooLarge { .. }
                 | StoreError::ThroughLink { .. }
                 | StoreError::Special { .. }
                 | StoreError::BadLimit { .. }
@@ -214,7 +215,7 @@ impl CliError {
         }
     }
 
-    /// Returns what the user can do about the error.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),

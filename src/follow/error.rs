@@ -42,7 +42,7 @@ pub enum FollowError {
 }
 
 impl FollowError {
-    /// Returns what the user can do about the error.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),

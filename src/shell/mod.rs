@@ -66,7 +66,7 @@ pub enum ShellError {
 }
 
 impl ShellError {
-    /// Returns what the user can do about the error.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NotRunning => "`nixactions show RUN` tells how far the run is",

@@ -79,7 +79,7 @@ pub enum EnvironmentError {
 }
 
 impl EnvironmentError {
-    /// Returns what the user can do about the fault.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Input(InputError::Unknown { hint, .. }) => hint.as_deref(),

@@ -181,7 +181,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Returns what the user can do about the error.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         let hints = |error: &embedded::EmbeddedError| {
             Some(error.hints().join("\n      ")).filter(|text| !text.is_empty())

@@ -63,7 +63,7 @@ pub enum RerunError {
     #[error("run `{0}` was never started: it has no run.json")]
     NeverStarted(RunId),
     /// `--failed` was given, but no job failed.
-    #[error("no job of run `{0}` has failed or was cancelled")]
+    #[error("no job of run `{0}` failed or was cancelled: each succeeded or was skipped")]
     NothingFailed(RunId),
     /// The earlier run had secret variables that this one lacks.
     #[error("run `{run}` was given secret variables, which are not kept: {}", names.join(", "))]
@@ -94,7 +94,7 @@ pub enum RerunError {
 }
 
 impl RerunError {
-    /// Returns what the user can do about it.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Running(run) => Some(format!(

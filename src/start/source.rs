@@ -62,7 +62,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Returns what the user can do about it.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoGit(_) => {
@@ -131,7 +131,7 @@ impl Source {
         }))
     }
 
-    /// Returns what is checked out in the tree, and where its repository comes from.
+    /// Returns the ref and commit of the tree, and the origin of its repository.
     pub fn head(&self) -> Head {
         let found = Repository::plain(&self.root);
         found.map_or_else(Head::default, |(own, shared)| {

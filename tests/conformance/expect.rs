@@ -79,7 +79,7 @@ impl Found<'_> {
         Err(text.into())
     }
 
-    /// Returns what is expected and what was found, in one form.
+    /// Returns the expected and the found values, in one form.
     fn both(&self) -> (Value, Value) {
         let expect = self.expect;
         let conclusion = match expect.exit {

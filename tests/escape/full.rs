@@ -89,7 +89,7 @@ fn clean(manager: &Manager, run: &Finished) {
     manager.nixactions(&clean).ok();
 }
 
-/// Returns what a job printed.
+/// Returns the output of a job.
 fn printed<'a>(run: &'a Finished, job: &str) -> Vec<&'a str> {
     let events = run.events.iter().map(|event| &event["event"]);
     let lines = events.filter(|event| event["job"] == job && event["stream"] == "stdout");

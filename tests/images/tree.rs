@@ -55,7 +55,7 @@ fn list(
             names.entry(meta.ino()).or_insert_with(|| name.clone())
         )
     };
-    // The mode of a link is the same everywhere, and its time is nobody's to set.
+    // The mode of a link is the same everywhere, and no program can set its time.
     let (mode, time) = if kind.is_symlink() {
         (0, 0)
     } else {

@@ -79,7 +79,7 @@ impl Registry {
         }
     }
 
-    /// Returns what was pushed: names with tags, and digests.
+    /// Returns the pushed images: names with tags, and digests.
     fn tags(&self, world: &World, name: &str) -> Vec<(String, String)> {
         let text = fs::read_to_string(world.path(name).join("tags")).unwrap_or_default();
         text.lines()

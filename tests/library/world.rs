@@ -192,7 +192,7 @@ impl World {
         panic!("Nix has killed a builder {TRIES} times: {argv:?}");
     }
 
-    /// Returns what an expression is, as JSON.
+    /// Returns the value of an expression, as JSON.
     pub fn eval(&self, expression: &str) -> serde_json::Value {
         let Some(lib) = &self.lib else {
             panic!("what is only evaluated needs no machine")

@@ -378,7 +378,7 @@ fn logs_of_a_run_in_which_nothing_ran_are_empty() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_early_is_not_an_error() {
     let dir = tempfile::tempdir().unwrap();
     finished_run(&state(dir.path()), 0, Conclusion::Failure);
     for (args, expected) in [
@@ -431,7 +431,7 @@ fn without_permission_nothing_is_told_but_that() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     finished_run(&state(&dir.path().join("state")), 0, Conclusion::Success);
-    // The build directory may be out of nobody's reach.
+    // The user `nobody` may have no access to the build directory.
     let program = dir.path().join("nixactions");
     std::fs::copy(env!("CARGO_BIN_EXE_nixactions"), &program).unwrap();
     for args in [&["list"][..], &["show", "ci-1"], &["cancel", "ci-1"]] {

@@ -64,7 +64,7 @@ pub(super) fn run(manager: &Manager, plan: &Value) -> Finished {
     manager.run(plan, &["--secret-env-file", &secrets])
 }
 
-/// Returns what the service of a job has shown. systemd's own lines on its unit are left out.
+/// Returns the lines that the service of a job has shown, without systemd's own lines on its unit.
 pub(super) fn shown<'a>(finished: &'a Finished, job: &str) -> Vec<&'a str> {
     let lines = said(finished, job, "db").into_iter();
     lines.filter(|line| line.starts_with("shown: ")).collect()

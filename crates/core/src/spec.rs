@@ -114,13 +114,13 @@ pub struct RunSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Notify {
-    /// Those that start after a failure.
+    /// Units that start after a failure.
     #[serde(default)]
     pub failure: Vec<String>,
-    /// Those that start after a success.
+    /// Units that start after a success.
     #[serde(default)]
     pub success: Vec<String>,
-    /// Those that start after a success that follows a failure.
+    /// Units that start after a success that follows a failure.
     #[serde(default)]
     pub recovery: Vec<String>,
 }

@@ -161,8 +161,8 @@ fn without_effect<'a>(used: &'a Used<'_>) -> BTreeSet<&'a String> {
         .collect()
 }
 
-/// Returns what keeps this host from running containers of systemd-nspawn, each with what can be
-/// done. `begins_as_root` tells that the plan does not ask for one, but the image needs it.
+/// Returns the obstacles to containers of systemd-nspawn on this host, each with a remedy.
+/// `begins_as_root` tells that the plan does not ask for one, but the image needs it.
 fn check_nspawn(nspawn: &Nspawn<'_>, begins_as_root: bool) -> Vec<(String, &'static str)> {
     let is_there = Path::new(&programs::program(NSPAWN)).is_absolute();
     let missing = format!("the program `{NSPAWN}` is not installed");

@@ -45,14 +45,14 @@ pub struct Fault {
 /// The kinds of faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// No function is called so.
+    /// The function is unknown.
     Function {
         /// The name.
         name: String,
         /// All names of functions.
         known: Vec<String>,
     },
-    /// A function is not there in this place.
+    /// The function is known, but not available in this place.
     NotHere {
         /// The function.
         function: &'static str,
@@ -64,7 +64,7 @@ pub enum Kind {
         /// The number of its arguments, in words.
         takes: &'static str,
     },
-    /// No context is called so, or not in this place.
+    /// The context is unknown, or not available in this place.
     Context {
         /// The name.
         name: String,
@@ -80,7 +80,7 @@ pub enum Kind {
         /// All names that it has.
         known: Vec<String>,
     },
-    /// Something is looked up in what is a text.
+    /// The expression accesses a property of a text.
     InText {
         /// The text, as it is written.
         of: String,
@@ -283,7 +283,7 @@ impl Checker<'_> {
     }
 }
 
-/// Returns what has this name, in any case where nothing is called exactly so.
+/// Returns the entry with this name, else the entry whose name differs only in case.
 fn find<'a>(names: &'a BTreeMap<String, Shape>, name: &str) -> Option<&'a Shape> {
     names.get(name).or_else(|| {
         names

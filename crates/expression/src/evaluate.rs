@@ -48,7 +48,7 @@ struct Evaluation<'a> {
     status: Status,
 }
 
-/// A value, or the values that a `*` has found: what is looked up next is looked up in each.
+/// A value, or the values that a `*` has found. The next access applies to each of them.
 enum Found {
     One(Value),
     Each(Vec<Value>),
@@ -62,7 +62,7 @@ impl Found {
         }
     }
 
-    /// Looks something up; what is not there is left out of the values of a `*`.
+    /// Accesses a property or an element. The values of a `*` leave out missing ones.
     fn look_up(self, look: impl Fn(&Value) -> Value) -> Self {
         match self {
             Self::One(value) => Self::One(look(&value)),
@@ -87,7 +87,7 @@ impl Evaluation<'_> {
         Ok(found.value())
     }
 
-    /// Evaluates a part that no other comes before.
+    /// Evaluates the first part of a chain of accesses.
     fn begin(&self, node: &Node) -> Result<Value, Failure> {
         match &node.part {
             Part::Literal(value) => Ok(value.clone()),
@@ -184,7 +184,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// Returns what stands at an index: of an object by name, of a list by number from 0.
+/// Returns the element at an index: of an object by name, of a list by number from 0.
 fn item(value: &Value, index: &Value) -> Value {
     match value {
         Value::Object(_) if index.is_simple() => value.get(&index.to_text()),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_compute_what_githubs_do() {
+    fn functions_give_the_same_results_as_on_github() {
         for (from, to) in [
             ("contains('Hello', 'LL')", "true"),
             ("contains(fromJSON('[1,\"a\"]'), '1')", "true"),

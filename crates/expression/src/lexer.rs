@@ -72,7 +72,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SyntaxError> {
     Ok(tokens)
 }
 
-/// Returns what stands where a number could.
+/// Returns a description of a word that is not a number.
 fn no_number(word: &str) -> &'static str {
     let mut chars = word.chars();
     match (chars.next(), chars.next()) {

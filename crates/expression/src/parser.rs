@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 50;
 /// The most bytes of an expression, as on GitHub.
 const BYTES_MAX: usize = 21_000;
 
-/// The most words and signs of an expression: what is made of them is as deep as they are many.
+/// The most tokens of an expression. The depth of its tree is at most their number.
 const TOKENS_MAX: usize = 4_000;
 
 /// An expression that has the form of one.
@@ -180,7 +180,7 @@ impl Node {
     }
 }
 
-/// Returns the expression that a text is. Whether its names are known is `check`'s to say.
+/// Parses an expression. [`check`](crate::check()) checks its names.
 ///
 /// # Errors
 /// The text does not have the form of an expression.
@@ -265,7 +265,7 @@ impl Parser {
         SyntaxError::new(self.place(), format!("{found} where {expected} may stand"))
     }
 
-    /// Parses what is nested one level deeper.
+    /// Parses the next level of nesting.
     fn deeper(&mut self, parse: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
         if self.depth == DEPTH_MAX {
             return Err(SyntaxError::new(
@@ -307,7 +307,7 @@ impl Parser {
         })
     }
 
-    /// Parses a value and what is looked up in it.
+    /// Parses a value and the accesses to its properties and elements.
     fn postfix(&mut self) -> Parsed {
         let mut node = self.primary()?;
         if matches!(node.part, Part::Literal(_)) {
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_what_stands_where() {
+    fn an_error_names_the_token_and_its_place() {
         let value = "its end where a value may stand";
         assert_eq!(bad(""), (0, value.to_owned()));
         assert_eq!(bad("a &&"), (4, value.to_owned()));

@@ -18,7 +18,7 @@ use crate::number;
 /// A value.
 #[derive(Debug, Clone)]
 pub enum Value {
-    /// `null`: also what is looked up and is not there.
+    /// `null`: also the result of an access to a missing property.
     Null,
     /// `true` or `false`.
     Bool(bool),

@@ -12,9 +12,9 @@
 //!     kept/<name>                 images that stay until their next user has locks of its own
 //! ```
 //!
-//! `source` reads images, `unpack` writes trees, and [`Images`] keeps them. Whoever made an image
-//! is not trusted: sizes and numbers are bounded, and no entry of an archive names a place outside
-//! of its tree. Knows nothing of runs and units.
+//! `source` reads images, `unpack` writes trees, and [`Images`] keeps them. Images are not
+//! trusted: sizes and numbers are bounded, and no entry of an archive names a place outside of its
+//! tree. Knows nothing of runs and units.
 
 mod archive;
 mod cache;

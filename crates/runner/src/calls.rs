@@ -217,7 +217,7 @@ fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
 mod tests {
     use super::*;
 
-    /// Returns what the program says to a call, as the kernel would.
+    /// Runs the filter program on a call, as the kernel would, and returns its verdict.
     fn says(program: &[sock_filter], token: u32, number: u32, first: u32) -> u32 {
         let (mut at, mut value) = (0, 0);
         loop {

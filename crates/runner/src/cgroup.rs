@@ -87,12 +87,13 @@ impl Cgroup {
         kills > std::mem::replace(&mut self.oom_kills, kills)
     }
 
-    /// Returns all processes but this one and the one above.
+    /// Returns all processes but this one and its parent.
     pub fn others(&self) -> HashSet<i32> {
         self.read_others().unwrap_or_default()
     }
 
-    /// Returns all processes but this one and the one above; `None` where the cgroup does not tell.
+    /// Returns all processes but this one and its parent, or `None` if the cgroup does not list its
+    /// processes.
     fn read_others(&self) -> Option<HashSet<i32>> {
         let mut all = Vec::new();
         processes(self.path.as_ref()?, &mut all).ok()?;
@@ -111,8 +112,8 @@ impl Cgroup {
         Some(others.len())
     }
 
-    /// Kills all processes but this one, the one above and those to be spared, until none is left;
-    /// gives up after many rounds, since PID 1 kills the rest when the runner ends.
+    /// Kills all processes but this one, its parent and the spared ones, until none is left. Gives
+    /// up after many rounds, since PID 1 kills the rest when the runner ends.
     pub fn kill_others(&self, spared: &HashSet<i32>) {
         for _ in 0..1000 {
             let left: Vec<i32> = self.others().difference(spared).copied().collect();

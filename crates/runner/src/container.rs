@@ -34,9 +34,9 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Takes over what the container was given. Standard input is then what it is for any runner:
-    /// the locks of running jobs or the masks of a service, if there are any. This process and all
-    /// others of the job are the job's user from here on.
+    /// Takes over the descriptors that the container was started with. Standard input is then the
+    /// same as for any runner: the locks of running jobs or the masks of a service, if there are
+    /// any. From here on, this process and all others of the job have the job's user.
     ///
     /// # Errors
     /// Fails with the system's reason.

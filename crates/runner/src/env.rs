@@ -177,7 +177,7 @@ impl Environment {
             .collect()
     }
 
-    /// Returns what is set at a level by others than the engine, weakest first.
+    /// Returns the variables of a level that the engine did not set, weakest first.
     fn set_by_users<'a>(
         &'a self,
         spec: &'a JobSpec,

@@ -158,9 +158,7 @@ impl StepFiles {
         }
         let opened = store::open_untrusted(&path).map_err(|error| match error {
             // The path means nothing to readers of the message.
-            store::StoreError::NotPlain { .. } => {
-                unreadable("not a plain file of reasonable size".to_owned())
-            }
+            store::StoreError::NotPlain { .. } => unreadable("not a plain file".to_owned()),
             error => unreadable(describe(&error)),
         })?;
         let Some(opened) = opened else {

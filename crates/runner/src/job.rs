@@ -85,7 +85,7 @@ enum RunnerError {
     Fork(#[source] io::Error),
     #[error("failed to take over the locks of running jobs")]
     Slots(#[source] io::Error),
-    #[error("failed to take over what the container was given")]
+    #[error("failed to take over the container's descriptors")]
     Container(#[source] io::Error),
     #[error("failed to find the runner's process id outside of the job")]
     Pid(#[source] io::Error),

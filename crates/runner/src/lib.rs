@@ -1,10 +1,10 @@
 //! The job runner, which a job's unit starts.
 //!
-//! Above the runner of a job that has a `retry` stands one more process (`parent`). The runner
-//! reads the job's spec and nothing else of the run but its needs' results; evaluates the gate,
-//! prepares the workspace, runs the steps, saves artifacts and tells how the job ended. It is
-//! synchronous and small: thousands of these start in a run. It knows nothing of D-Bus, and of
-//! systemd only its unit's cgroup and journald's socket.
+//! The runner reads the job's spec and the results of its needs, and nothing else of the run. It
+//! evaluates the gate, prepares the workspace, runs the steps, saves artifacts and reports the end
+//! of the job. If the job has a `retry`, one more process is the parent of its runners (`parent`).
+//! The runner is synchronous and small, because a run starts thousands of them. It knows nothing of
+//! D-Bus, and of systemd only its unit's cgroup and journald's socket.
 
 mod attempt;
 mod calls;

@@ -80,7 +80,7 @@ const FORMS_MAX: usize = 1 << 20;
 
 /// The error of too many values to mask.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than {} MiB of values are to be masked", ALL_MAX >> 20)]
+#[error("too many values to mask: more than {} MiB", ALL_MAX >> 20)]
 pub struct TooMuch;
 
 /// Why a value is not hidden, or not in all its forms.

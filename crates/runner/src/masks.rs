@@ -66,7 +66,7 @@ impl Masks {
         }
     }
 
-    /// Tells the services what is new, and waits until they hide it.
+    /// Tells the services the new values, and waits until they hide them.
     ///
     /// # Errors
     /// Fails if a service does not answer in time, or cannot hide that much, or if the job is
@@ -198,7 +198,7 @@ impl Teller {
     }
 }
 
-/// Stands for the number of parts that a service knows before it was told any, and after its end.
+/// The number of parts of a service that was told none yet, and of a service that has ended.
 const UNTOLD: usize = usize::MAX;
 const ENDED: usize = usize::MAX - 1;
 

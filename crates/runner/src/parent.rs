@@ -291,12 +291,12 @@ impl Parent<'_> {
         }
     }
 
-    /// Returns what the next runner goes on from after one that this signal killed, and ends all
-    /// that is left of that one's attempt. `None` where there is to be no further attempt.
+    /// Ends all processes that are left of an attempt whose runner was killed by this signal.
+    /// Returns the state for the next attempt, or `None` if no further attempt follows.
     fn next(&mut self, signal: Signal) -> Option<Past> {
         let is_out_of_memory = signal == Signal::SIGKILL && self.cgroup.ran_out();
         let told = self.told();
-        // One that was killed before it told of its attempt has used it up all the same.
+        // A runner that was killed before it reported its attempt has still used up that attempt.
         let attempt = told.attempt.max(self.attempt);
         let is_step_off = told
             .running
@@ -316,7 +316,7 @@ impl Parent<'_> {
         })
     }
 
-    /// Returns what the runners told of.
+    /// Returns the state that the runners reported.
     fn told(&self) -> Told {
         let mut told = Told::default();
         let mut tail = EventTail::untrusted(self.paths.events());
@@ -352,8 +352,8 @@ impl Parent<'_> {
     }
 }
 
-/// Returns how the runner ended, if it has. Also takes in the ends of processes that are nobody's:
-/// in a PID namespace of its own, this process is the first.
+/// Returns how the runner ended, if it has. Also collects orphaned
+/// processes: in a PID namespace of its own, this process is the first.
 fn reap(runner: Pid) -> Option<End> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {

@@ -38,7 +38,7 @@ const START_MAX: Duration = Duration::from_secs(90);
 /// The reason of a service that has ended without a word.
 const KILLED: &str = "its processes were killed";
 
-/// A service, and what is known of it.
+/// A service, and its state.
 pub(super) struct Watched {
     of: WatchedService,
     tail: EventTail,

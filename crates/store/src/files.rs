@@ -196,7 +196,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
 /// pipe or device, and loads no huge file. Returns `None` if the file does not exist.
 ///
 /// # Errors
-/// The path is not a plain file of reasonable size, or the content is not of the type's form.
+/// The path is not a plain file, the file is too large, or the content is not of the type's form.
 pub fn read_untrusted_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     match read_untrusted(path, UNTRUSTED_MAX)? {
         Some(bytes) => parse(path, &bytes).map(Some),
@@ -215,8 +215,9 @@ fn read_untrusted(path: &Path, max: u64) -> Result<Option<Vec<u8>>, StoreError> 
         .read_to_end(&mut bytes)
         .map_err(|source| StoreError::io("read", path, source))?;
     if bytes.len() as u64 > max {
-        return Err(StoreError::NotPlain {
+        return Err(StoreError::TooLarge {
             path: path.to_owned(),
+            max,
         });
     }
     Ok(Some(bytes))

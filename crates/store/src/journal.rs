@@ -47,9 +47,9 @@ const MANAGER_PRIORITY: u8 = 4;
 /// The place of a run's log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalSource {
-    /// The host's journals, as root reads them: also those of users. journald keeps one for each
-    /// user who may log in, as a plan may name one, and some versions keep one for the user ids of
-    /// a container.
+    /// The host's journals, as root reads them, with the journals of users. journald keeps a
+    /// journal for each login user, and a plan may run jobs as such a user. Some versions also
+    /// keep one for the user ids of a container.
     System,
     /// The journals that the user may read.
     User,

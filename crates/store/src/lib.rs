@@ -143,11 +143,19 @@ pub enum StoreError {
         /// The error of the JSON parser.
         source: serde_json::Error,
     },
-    /// The path is not a plain file of reasonable size.
-    #[error("`{}` is not a plain file of reasonable size", path.display())]
+    /// The path is not a plain file, but a directory, a link, a pipe or a device.
+    #[error("`{}` is not a plain file", path.display())]
     NotPlain {
         /// The path.
         path: PathBuf,
+    },
+    /// The file is larger than any file that nixactions writes there.
+    #[error("`{}` is larger than {} MiB", path.display(), max >> 20)]
+    TooLarge {
+        /// The path of the file.
+        path: PathBuf,
+        /// The most bytes that are read.
+        max: u64,
     },
     /// A component of the path is a link.
     #[error("`{}` leads through a link", path.display())]
@@ -237,7 +245,7 @@ impl StoreError {
     /// something else is in its place. A document of another version is not damaged.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Malformed { .. } | Self::NotPlain { .. } => true,
+            Self::Malformed { .. } | Self::NotPlain { .. } | Self::TooLarge { .. } => true,
             Self::Io { source, .. } => source.kind() == io::ErrorKind::IsADirectory,
             _ => false,
         }
@@ -283,6 +291,7 @@ impl StoreError {
             Self::Io { .. }
             | Self::Malformed { .. }
             | Self::NotPlain { .. }
+            | Self::TooLarge { .. }
             | Self::ThroughLink { .. }
             | Self::Special { .. }
             | Self::BadRunId { .. } => None,

@@ -171,8 +171,8 @@ impl StateDir {
         }
     }
 
-    /// Returns the directory of all runs. Often it is a file system of its own. What is linked or
-    /// renamed between runs lies in it, with a name that no run has: one with a dot.
+    /// Returns the directory of all runs. Often it is a file system of its own. Files that are
+    /// linked or renamed between runs lie in it, too. Their names begin with a dot.
     pub(super) fn runs_dir(&self) -> PathBuf {
         runs_in(&self.0)
     }

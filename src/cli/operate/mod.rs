@@ -65,7 +65,7 @@ impl OperateError {
         }
     }
 
-    /// Returns what the user can do about the error.
+    /// Returns advice for the user.
     pub(super) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoSocket => {

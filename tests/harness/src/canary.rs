@@ -63,7 +63,7 @@ impl Snapshot {
         Self(lines)
     }
 
-    /// Returns what has changed until `after`, a line each: `+ mount …`, `- process …`.
+    /// Returns the changes until `after`, a line each: `+ mount …`, `- process …`.
     pub fn changes(&self, after: &Self) -> Vec<String> {
         let gone = self.0.difference(&after.0).map(|line| format!("- {line}"));
         let new = after.0.difference(&self.0).map(|line| format!("+ {line}"));

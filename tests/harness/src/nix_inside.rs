@@ -180,7 +180,7 @@ impl<'a> Nix<'a> {
         })
     }
 
-    /// Returns what Nix says of an expression that has no value; panics if it has one.
+    /// Returns Nix's error for an expression without a value; panics if it has a value.
     pub fn eval_fails(&self, expression: &str) -> String {
         self.command(&[
             "nix-instantiate",

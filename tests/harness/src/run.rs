@@ -290,7 +290,7 @@ impl Run<'_> {
         wait_for(RUN_DEADLINE, &what, || fs::write(&path, "").ok());
     }
 
-    /// Returns what has happened so far, as the supervisor has written it down.
+    /// Returns the events so far, as the supervisor has written them down.
     pub fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir().join("events.jsonl")).unwrap_or_default();
         // A supervisor that was killed may have left a torn line.
@@ -517,7 +517,7 @@ impl Finished {
             .collect()
     }
 
-    /// Returns what a job printed to standard output and error, as the client showed it.
+    /// Returns a job's standard output and error, as the client showed them.
     pub fn lines(&self, job: &str) -> Vec<&str> {
         let of_job = |event: &&Value| {
             event["event"]["type"] == "log"

@@ -75,7 +75,7 @@ impl EmbeddedError {
         }
     }
 
-    /// Returns what the user can do, one phrase for each remedy.
+    /// Returns advice for the user, one phrase for each remedy.
     pub fn hints(&self) -> Vec<String> {
         const INOTIFY: &str =
             "raise the limit on inotify instances: `sysctl fs.inotify.max_user_instances=1024`";

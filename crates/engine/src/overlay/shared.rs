@@ -145,7 +145,8 @@ fn run(paths: &RootPaths, user: Option<&str>) -> Result<u8, OverlayError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().at("start systemd-nspawn")?;
-    // Before the thread: the kernel would give it the signal of the child's end, which it ignores.
+    // Block signals before starting the thread. Otherwise the kernel may give the signal of the
+    // child's end to the thread, which ignores it.
     nspawn::block_signals()?;
     let begun = Arc::new(AtomicBool::new(false));
     let leader = Leader {

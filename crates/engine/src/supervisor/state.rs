@@ -37,10 +37,10 @@ pub struct Submitted {
     pub user: Option<String>,
     /// Its runner was asked to end, and must have reported something by then.
     pub answer_by: Option<Instant>,
-    /// The supervisor ends it at this time. Where PID 1 does so, and while it waits for a place,
-    /// there is none.
+    /// The supervisor ends the job at this time. `None` while the job waits for a slot, and where
+    /// PID 1 ends it.
     pub end_by: Option<Instant>,
-    /// That time is over.
+    /// `end_by` has passed.
     pub is_overdue: bool,
 }
 

@@ -105,7 +105,7 @@ impl ServiceEnd {
         usage.memory_peak_bytes = usage.memory_peak_bytes.or(self.usage.memory_peak_bytes);
     }
 
-    /// Returns what the end tells about the job.
+    /// Returns the job's outcome as the unit's end shows it.
     pub fn evidence(&self) -> &ServiceEvidence {
         &self.evidence
     }

@@ -87,7 +87,7 @@ impl SystemdError {
         }
     }
 
-    /// Returns what the user can do about the error.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { scope: Scope::System, .. } => {

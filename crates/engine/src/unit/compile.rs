@@ -65,8 +65,8 @@ impl Features {
 
 /// The unit that loads the module of loop devices. systemd makes no rule for devices whose driver
 /// the kernel does not have yet (`DeviceAllow=`, systemd.resource-control(5)). The unit ends at
-/// once, so each unit that wants it would load the module again: a wave wants it, and the jobs are
-/// only ordered after it.
+/// once, so only the wave wants it, and the jobs are ordered after it: a second unit that wants it
+/// would load the module again.
 pub(super) const LOOP_MODULE: &str = "modprobe@loop.service";
 
 /// The units of one call to `StartTransientUnit`.
@@ -211,7 +211,7 @@ pub fn wave(
         aux.push(unit);
     }
     let mut wanted = names.clone();
-    // Ordered after them, so that systemd keeps their units until the jobs ask for them.
+    // The units of services follow those of jobs, so that systemd keeps them until the jobs ask.
     let of_services = |ix: &JobIx| services::units(context, *ix, &in_wave, &users.services);
     needs_loop_devices |= jobs.iter().any(|ix| services::have_disks(context, *ix));
     for unit in jobs.iter().flat_map(of_services) {

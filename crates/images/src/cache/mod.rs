@@ -418,7 +418,7 @@ impl Images {
             std::fs::create_dir_all(state)
                 .map_err(|error| ImageError::io("create", state, error))?;
         }
-        // Set-user-ID files of images are nobody's to run: only root gets in.
+        // No user may run set-user-ID files of images: only root gets in.
         for path in [
             self.path.clone(),
             self.locks(),

@@ -13,7 +13,8 @@ use std::{
 use super::{Form, Images};
 use crate::image::Digest;
 
-/// The age from which on a file's time tells of a later change. Clocks of file systems are coarse.
+/// Above this age of a file, an unchanged time means unchanged content. Clocks of file systems are
+/// coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// Returns a text that another content of a file would change, and another way to read it. Returns

@@ -64,8 +64,8 @@ impl Login {
     /// there are several.
     ///
     /// # Errors
-    /// A file before the one with the login, or that file, cannot be read or is malformed. One that
-    /// does not exist has no logins.
+    /// A file that is read up to the login cannot be read or is malformed. A missing file has no
+    /// logins.
     pub(crate) fn find(&self, host: &str, name: &str) -> Result<Option<String>, ImageError> {
         for path in &self.files {
             if let Some(login) = find_in(path, host, name)? {

@@ -32,7 +32,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 const WHOLE: Duration = Duration::from_secs(60 * 60);
 /// The largest answer of a server that gives tokens, in bytes.
 const TOKEN_MAX: u64 = 1 << 20;
-/// The tag that is meant where there is none.
+/// The tag of a reference without a tag.
 const LATEST: &str = "latest";
 
 /// A registry, and a name in it.

@@ -15,8 +15,8 @@ const SHOWN: usize = 80;
 /// The most characters in which a misspelt status function differs.
 const DISTANCE: usize = 2;
 
-/// A condition: a status function, an expression, or bash that is not meant to be one. What an
-/// expression says is `validate`'s to check.
+/// A condition: a status function, an expression, or bash that is not meant to be one. `validate`
+/// checks expressions.
 pub(crate) fn condition(text: &str) -> Result<(), Refusal> {
     const EXPECTED: &str =
         "`success()`, `failure()`, `always()`, `cancelled()`, an expression or bash";

@@ -92,7 +92,7 @@ fn of_run(plan: &Plan, sink: &Sink) -> BTreeMap<String, Shape> {
 }
 
 impl Scope {
-    /// Returns what a job's expressions may name. What is broken may be anything.
+    /// Returns the names that a job's expressions may use. A part with a fault allows any name.
     pub(super) fn new(plan: &Plan, job: &Job, names: &Names<'_>, at: &At<'_>, sink: &Sink) -> Self {
         let matrix = names.matrix_keys(job).map(str::to_owned);
         let need = || Shape::names([("result", Shape::Simple), ("outputs", texts())]);
@@ -124,7 +124,7 @@ impl Scope {
         self.texts = Place::OutputOfHooks;
     }
 
-    /// Returns what the expressions in a workflow's own fields may name.
+    /// Returns the names that expressions in a workflow's own fields may use.
     pub(super) fn of_workflow(plan: &Plan, sink: &Sink) -> Self {
         let contexts = of_run(plan, sink);
         Self {
@@ -304,7 +304,7 @@ fn refusal(fault: &Fault, place: Place, position: &str) -> Refusal {
     }
 }
 
-/// Returns what there is here for a context that GitHub has.
+/// Returns the counterpart here of one of GitHub's contexts.
 fn elsewhere(name: &str, place: Place) -> Option<String> {
     let hint = match name.to_ascii_lowercase().as_str() {
         "github" => {

@@ -114,7 +114,8 @@ fn check_shell(shell: &Shell, at: &At<'_>, sink: &mut Sink) {
     }
 }
 
-/// Checks a directory in the workspace. What an expression in it comes to shows in the run.
+/// Checks a directory in the workspace. The run checks the values of its
+/// expressions.
 pub(super) fn check_workdir(workdir: Option<&str>, scope: &Scope, at: &At<'_>, sink: &mut Sink) {
     let Some(workdir) = workdir else { return };
     let variable = WORKSPACE_VARIABLES.iter().find_map(|variable| {

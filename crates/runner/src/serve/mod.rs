@@ -58,7 +58,7 @@ const EXIT_NOT_STARTED: u8 = 74;
 enum ServiceError {
     #[error("failed to protect the runner from the service")]
     Hide(#[source] io::Error),
-    #[error("failed to take over what the container was given")]
+    #[error("failed to take over the container's descriptors")]
     Container(#[source] io::Error),
     #[error("failed to catch signals")]
     Signals(#[source] io::Error),

@@ -16,9 +16,9 @@ use super::{
     walk::{Part, Place, Walk},
 };
 
-/// Below so many directories a file is copied, and not taken: the kernel goes through all of them
-/// for each file that another directory gets (rename(2)), so taking all files would need time that
-/// grows with the square of the depth.
+/// At most at this depth a file is moved. Deeper files are copied: to move a file to another
+/// directory, the kernel goes through all of the file's ancestors (rename(2)), so the time to move
+/// a tree grows with the square of its depth.
 const TAKEN_DEPTH_MAX: usize = 256;
 
 impl Walk<'_> {

@@ -1,4 +1,4 @@
-//! The directories that a copy works in, each opened by its name in the one above: a path may be
+//! The directories that a copy works in. Each is opened by its name in its parent: a path may be
 //! longer than any call takes, and opening each directory from the root takes time that grows with
 //! the square of the depth.
 //!
@@ -120,7 +120,7 @@ impl Level {
         })
     }
 
-    /// Returns its name in the one above.
+    /// Returns its name in its parent.
     pub fn name(&self) -> &OsStr {
         &self.name
     }
@@ -141,8 +141,8 @@ impl Level {
 }
 
 impl Drop for Level {
-    /// Those above that nothing else needs go one after the other: a deep chain would take more
-    /// stack than there is.
+    /// Drops the ancestors that nothing else needs in a loop: recursion over a deep chain would
+    /// overflow the stack.
     fn drop(&mut self) {
         let mut next = self.above.take();
         while let Some(mut level) = next.and_then(Arc::into_inner) {
@@ -156,7 +156,7 @@ impl Drop for Level {
 pub(super) struct Cache(Mutex<VecDeque<Arc<Level>>>);
 
 impl Cache {
-    /// Opens a directory; `enter` opens one in the one above, and says what failed.
+    /// Opens a directory. `enter` opens it in its parent, and names the call that failed.
     pub fn open<E>(
         &self,
         level: &Arc<Level>,

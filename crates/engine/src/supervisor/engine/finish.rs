@@ -125,7 +125,7 @@ impl Engine<'_> {
         self.claims(ix, submitted, end.as_ref())
             .bound_record(&mut record);
         for cut in bounds::cut_record(&mut record, job.steps_max()) {
-            self.warn(format!("job `{name}`: cut what it leaves: {cut}"));
+            self.warn(format!("job `{name}`: shortened its results: {cut}"));
         }
         let finished_wave = self.finish(ix, record);
         self.stop_container_of(ix).await?;
@@ -239,7 +239,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Returns what a job's gate says, as far as its needs are finished.
+    /// Returns the verdict of a job's gate, as far as its needs are finished.
     pub(super) fn gate(&self, ix: JobIx) -> Gate {
         let job = self.context.job(ix).1;
         let condition = Condition::parse(job.condition.as_deref());

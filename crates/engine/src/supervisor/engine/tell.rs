@@ -9,8 +9,9 @@ use crate::{
 
 /// Tells the journal of a job that did not succeed.
 ///
-/// The entry is one of the job's unit, too: root may say so of a unit (systemd.journal-fields(7),
-/// `OBJECT_SYSTEMD_UNIT=`). It has no stream, so the log of the run leaves it out.
+/// The entry also belongs to the job's unit: root may attach an entry to a unit
+/// (systemd.journal-fields(7), `OBJECT_SYSTEMD_UNIT=`). It has no stream, so the log of the run
+/// leaves it out.
 pub(super) fn end(run: &RunSpec, job: &JobName, record: &JobRecord) {
     let Some(message) = Message::of_job(record) else {
         return;
