@@ -510,7 +510,7 @@ in
     in
     if length parts == 1 then (lib.head parts).expression or null else null;
 
-  # Returns what is wrong in an expression.
+  # Returns the faults of an expression.
   faultsOf =
     place: expression:
     let
