@@ -1,6 +1,6 @@
 //! From a text to the words and signs of an expression.
 
-use crate::{number, parser::SyntaxError};
+use crate::{number, syntax_error::SyntaxError};
 
 /// A word or sign.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,11 +11,13 @@ mod functions;
 mod lexer;
 mod number;
 mod parser;
+mod syntax_error;
 pub mod template;
 mod value;
 
 pub use check::{Fault, Kind, Shape, check};
 pub use evaluate::{Contexts, Status, evaluate};
 pub use functions::{Failure, Function, STATUS_FUNCTIONS, TEXT_MAX};
-pub use parser::{CONTEXTS, Expression, Sign, SyntaxError, parse};
+pub use parser::{CONTEXTS, Expression, Sign, parse};
+pub use syntax_error::SyntaxError;
 pub use value::Value;

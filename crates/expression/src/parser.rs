@@ -1,10 +1,11 @@
 //! From the words and signs of an expression to its tree.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use crate::{
     functions::Function,
     lexer::{Token, tokens},
+    syntax_error::SyntaxError,
     value::Value,
 };
 
@@ -57,32 +58,6 @@ pub(crate) enum Operator {
     Less,
     LessOrEqual,
 }
-
-/// Why a text is not an expression, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// The byte at which it is wrong.
-    pub at: usize,
-    /// The text at that place.
-    pub found: String,
-}
-
-impl SyntaxError {
-    pub(crate) fn new(at: usize, found: impl Into<String>) -> Self {
-        Self {
-            at,
-            found: found.into(),
-        }
-    }
-}
-
-impl fmt::Display for SyntaxError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.found)
-    }
-}
-
-impl std::error::Error for SyntaxError {}
 
 impl Expression {
     /// Returns whether it calls a status function.

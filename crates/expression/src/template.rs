@@ -1,6 +1,6 @@
 //! Texts with expressions in them: `cargo-${{ hashFiles('Cargo.lock') }}`.
 
-use crate::parser::SyntaxError;
+use crate::syntax_error::SyntaxError;
 
 /// A part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,6 @@ use zbus::{
     wire::{Signature, Type},
 };
 
-use super::proxy::Properties;
 use crate::{
     plan::properties::PropertyValue,
     unit::{TransientUnit, Value},
@@ -20,6 +19,9 @@ const RECURSIVE: u64 = 0x4000;
 /// (sd_listen_fds_with_names(3)).
 const OPEN_READ_ONLY: u64 = 1;
 const OPEN_NAME: &str = "handed";
+
+/// A unit's properties, as `StartTransientUnit` takes them.
+pub(super) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
 
 /// The units that `StartTransientUnit` takes beside the main one. Each is converted only when it is
 /// written: the variants of a thousand units at once would need more memory than anything else in a

@@ -1,9 +1,9 @@
 //! The part of the manager's D-Bus interface that the engine uses (org.freedesktop.systemd1(5),
 //! "The Manager Object").
 
-use zbus::{OwnedObjectPath, Variant, proxy};
+use zbus::{OwnedObjectPath, proxy};
 
-use super::convert::Aux;
+use super::convert::{Aux, Properties};
 
 /// A unit as `ListUnitsByPatterns` gives it: name, description, load, active and sub state,
 /// followed unit, object, queued job's id, type and object.
@@ -19,9 +19,6 @@ pub(super) type ListedUnit = (
     String,
     OwnedObjectPath,
 );
-
-/// A unit's properties on the wire.
-pub(super) type Properties<'a> = Vec<(&'a str, Variant<'a>)>;
 
 #[proxy(
     interface = "org.freedesktop.systemd1.Manager",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::jobs::Names;
+use super::names::Names;
 use crate::{
     fault::{At, Refusal, Sink, Step, nearest, quoted},
     model::{Job, Plan},

@@ -15,7 +15,7 @@ const ENGINES: [&str; 6] = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp"]
 /// Checks the settings of an executor, which may have a root file system of its own.
 pub(super) fn check(
     executor: &Executor,
-    names: &super::jobs::Names<'_>,
+    names: &super::names::Names<'_>,
     at: &At<'_>,
     sink: &mut Sink,
 ) {

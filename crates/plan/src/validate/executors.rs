@@ -1,6 +1,6 @@
 //! Checks executors and their settings.
 
-use super::jobs::{Names, check_properties};
+use super::names::Names;
 use crate::{
     fault::{At, Refusal, Sink, quoted},
     ids::JobName,
@@ -23,7 +23,7 @@ pub(super) fn check(plan: &Plan, names: &Names<'_>, at: &At<'_>, sink: &mut Sink
         }
         match executor {
             Executor::Systemd { properties, .. } | Executor::Nspawn { properties, .. } => {
-                check_properties(properties, &at.key("properties"), sink);
+                super::properties(properties, &at.key("properties"), sink);
                 super::containers::check(executor, names, &at, sink);
                 if matches!(executor, Executor::Systemd { nix: true, .. })
                     && executor.container().is_some()

@@ -8,7 +8,7 @@ use nixactions_expression::{
     template::{self, Segment},
 };
 
-use super::jobs::Names;
+use super::names::Names;
 use crate::{
     fault::{At, Refusal, Sink, suggest},
     ids::StepId,

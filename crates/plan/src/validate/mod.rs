@@ -9,11 +9,14 @@ mod executors;
 mod expressions;
 mod inputs;
 mod jobs;
+mod names;
 mod scripts;
 mod services;
 mod steps;
 
 pub use inputs::{InputError, input_values, resolve_inputs};
+
+use names::Names;
 
 use super::{
     fault::{At, Refusal, Sink, quoted},
@@ -25,7 +28,7 @@ use crate::ids::NAMES_MAX;
 /// Reports all faults in the meaning of a plan.
 pub(super) fn check(plan: &Plan, sink: &mut Sink) {
     let root = At::ROOT;
-    let names = jobs::Names::new(plan);
+    let names = Names::new(plan);
     env(&plan.env, &root.key("env"), &names, sink);
     env_from(&plan.env_from, &root.key("envFrom"), sink);
     let at = root.key("passEnv");
@@ -54,7 +57,7 @@ pub fn set_by_engine<'a>(
     plan: &Plan,
     variables: impl IntoIterator<Item = &'a str>,
 ) -> Vec<(&'a str, &'static str)> {
-    let names = jobs::Names::new(plan);
+    let names = Names::new(plan);
     let reason = |name: &str| match rules::own_variable(name) {
         Err(_) => Some("in every step"),
         Ok(()) => names.source_of(name),
@@ -66,7 +69,7 @@ pub fn set_by_engine<'a>(
 }
 
 /// Checks variables that the plan sets.
-fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
+fn env(env: &Env, at: &At<'_>, names: &Names<'_>, sink: &mut Sink) {
     for (name, value) in env {
         let at = at.key(name);
         sink.check(
@@ -83,6 +86,15 @@ fn env(env: &Env, at: &At<'_>, names: &jobs::Names<'_>, sink: &mut Sink) {
 fn env_from(providers: &[Argv], at: &At<'_>, sink: &mut Sink) {
     for (i, provider) in providers.iter().enumerate() {
         argv(provider, &at.index(i), sink);
+    }
+}
+
+/// Checks the properties of a unit.
+fn properties(properties: &Env, at: &At<'_>, sink: &mut Sink) {
+    for (name, value) in properties {
+        if let Err(error) = super::properties::parse(name, value) {
+            sink.add(&at.key(name), || error.refusal(name, value));
+        }
     }
 }
 

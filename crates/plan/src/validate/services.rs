@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::jobs::{Names, check_properties};
+use super::names::Names;
 use crate::{
     fault::{At, Refusal, Sink, quoted},
     ids::NAMES_MAX,
@@ -63,7 +63,7 @@ pub(super) fn check(
         }
         super::env(&service.env, &at.key("env"), names, sink);
         let at_properties = at.key("properties");
-        check_properties(&service.properties, &at_properties, sink);
+        super::properties(&service.properties, &at_properties, sink);
         if service.properties.contains_key("PrivateNetwork") {
             sink.add(&at_properties.key("PrivateNetwork"), || {
                 Refusal::new("`PrivateNetwork` of a service", "none")

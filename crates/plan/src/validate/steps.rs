@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     expressions::Scope,
-    jobs::Names,
+    names::Names,
     scripts::{Work, check_workdir},
 };
 use crate::{
