@@ -1,13 +1,8 @@
 //! `nixactions attach`: follows a run that was started elsewhere.
 
 use super::{
-    CliError, Exit,
-    args::AttachArgs,
-    block_on,
-    exit::tell_follow,
-    notify,
-    output::renderer,
-    run::{close_lost, to_the_end},
+    CliError, Exit, args::AttachArgs, block_on, exit::tell_follow, lost::close_lost, notify,
+    output::renderer, run::to_the_end,
 };
 use crate::{
     follow::{FollowOptions, Interrupt, Shown},

@@ -6,7 +6,7 @@ use super::{
     CliError, Exit,
     args::CancelArgs,
     block_on,
-    run::{close_lost, liveness},
+    lost::{close_lost, liveness},
 };
 use crate::{
     follow::FollowError,

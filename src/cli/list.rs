@@ -9,8 +9,8 @@ use super::{
     CliError, Exit,
     args::ListArgs,
     block_on,
+    lost::{close_all_lost, liveness},
     output::colour,
-    run::{close_all_lost, liveness},
 };
 use crate::{
     error::escaped_json,

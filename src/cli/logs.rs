@@ -17,7 +17,7 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
         .as_deref()
         .map(|job| known_job(&run, job))
         .transpose()?;
-    let liveness = super::run::liveness(&run);
+    let liveness = super::lost::liveness(&run);
     if args.follow && liveness == Liveness::Running {
         let renderer = renderer(args.output.output, run.id(), false);
         let options = FollowOptions {
@@ -31,7 +31,7 @@ pub(super) fn main(args: &LogsArgs, state: &StateDir) -> Result<Exit, CliError> 
         };
         let alive = async || {
             matches!(
-                super::run::liveness(&run),
+                super::lost::liveness(&run),
                 Liveness::Running | Liveness::Finished
             )
         };

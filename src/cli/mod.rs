@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand, and the only place that connects the layers.
 
+mod amounts;
 pub mod args;
 mod attach;
 mod cancel;
@@ -12,6 +13,7 @@ mod graph;
 mod image;
 mod list;
 mod logs;
+mod lost;
 mod man;
 mod notify;
 mod operate;

@@ -8,7 +8,7 @@ use nix::sys::statvfs::statvfs;
 use procfs::{Current as _, MemoryPressure, ProcResult};
 use tokio::time::sleep;
 
-use super::{CliError, Exit, block_on, clean::bytes, notify, output::say};
+use super::{CliError, Exit, amounts::bytes, block_on, notify, output::say};
 use crate::{interrupts::Interrupts, report::Bytes, start::StartError};
 
 /// The time between two looks at the machine.

@@ -13,8 +13,8 @@ use super::{
     args::ShowArgs,
     block_on, digest,
     list::{local, manager_word, style},
+    lost::{close_lost, liveness},
     output::colour,
-    run::{close_lost, liveness},
     summary,
 };
 use crate::{

@@ -29,8 +29,11 @@ use nix::{
 };
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::{git::GIT, place::Place, source::SourceError};
+use super::{place::Place, source_error::SourceError};
 use crate::{interrupts::Mark, programs, store};
+
+/// The name of a repository in its tree: a directory, or a file that names one.
+pub(super) const GIT: &str = ".git";
 
 /// Settings that override those of a repository. Each of them could make git execute a program, or
 /// refuse a tree of another user.

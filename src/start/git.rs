@@ -19,19 +19,16 @@ use std::{
 };
 
 use super::{
-    command::Reader,
+    command::{GIT, Reader},
     links::{self, Links},
     place::{Place, Tree},
     repository::{self, Repository},
-    source::SourceError,
+    source_error::SourceError,
 };
 use crate::{
     interrupts::Mark,
     store::{Allowed, Copied, ModePolicy, StoreError, TreeCopy},
 };
-
-/// The name of a repository in its tree: a directory, or a file that names one.
-pub(super) const GIT: &str = ".git";
 
 /// The files of one worktree, beside the shared repository (gitrepository-layout(5)).
 const OF_WORKTREE: [&str; 6] = [

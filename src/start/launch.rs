@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -16,8 +15,9 @@ use nix::unistd::{AccessFlags, eaccess, geteuid};
 use super::{
     StartError, Started, gc_root,
     manager::Chosen,
+    note::note,
     obtain::{self, Obtained},
-    rerun::Reuse,
+    reuse::Reuse,
     secrets,
     source::Source,
 };
@@ -264,11 +264,6 @@ async fn launch(
         }
     }
     Ok(notes)
-}
-
-/// Tells the user why the start has to wait.
-pub(super) fn note(said: &str) {
-    let _ = writeln!(io::stderr(), "note: {said}");
 }
 
 /// Writes the files of a new run. Returns notes for the caller, and the secrets for an embedded

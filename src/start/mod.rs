@@ -13,13 +13,16 @@ mod head;
 mod launch;
 mod links;
 mod manager;
+mod note;
 mod notify;
 mod obtain;
 mod place;
 mod repository;
 mod rerun;
+mod reuse;
 mod secrets;
 mod source;
+mod source_error;
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +32,7 @@ pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
 pub use obtain::{images_of, is_in_use, obtain_for, unless_interrupted};
 pub use rerun::{RerunError, RerunRequest, Which, rerun};
-pub use source::SourceError;
+pub use source_error::SourceError;
 
 use head::Head;
 use launch::{Files, New, Settings, this_program};

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{StartError, launch::note};
+use super::{StartError, note::note};
 use crate::{
     error::escaped,
     images::{

@@ -16,10 +16,9 @@ use std::{
 use nix::unistd::geteuid;
 
 use super::{
-    command::Reader,
-    git::GIT,
+    command::{GIT, Reader},
     place::{Place, Tree},
-    source::SourceError,
+    source_error::SourceError,
 };
 use crate::{
     interrupts::Mark,

@@ -10,11 +10,12 @@ use std::{
 };
 
 use super::{
-    command::Reader,
+    command::{GIT, Reader},
     git::{self, Listed},
     head::{self, Head},
     place::Place,
     repository::Repository,
+    source_error::SourceError,
 };
 use crate::{
     interrupts::Mark,
@@ -22,60 +23,6 @@ use crate::{
     store::{self, ModePolicy, RunDir, StoreError, TreeCopy},
     unit::ManagerKind,
 };
-
-/// The errors of a snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// git cannot be started.
-    #[error("failed to start git, which lists the files of the source tree")]
-    NoGit(#[source] std::io::Error),
-    /// git failed.
-    #[error("git failed in `{}`: {message}", directory.display())]
-    Git {
-        /// The directory.
-        directory: PathBuf,
-        /// git's error message.
-        message: String,
-    },
-    /// A file cannot be copied.
-    #[error("failed to copy the source tree")]
-    Copy(#[source] StoreError),
-    /// `--source` is not a directory.
-    #[error("source `{}` is not a directory", .0.display())]
-    NotADirectory(PathBuf),
-    /// `--source` leads through a user's link to a directory of another user.
-    #[error(
-        "source `{}` leads through a link of user {user} to `{}`, which belongs to user {owner}",
-        path.display(),
-        found.display()
-    )]
-    Misled {
-        /// The named path.
-        path: PathBuf,
-        /// The directory that it leads to.
-        found: PathBuf,
-        /// The user who can change the link.
-        user: u32,
-        /// The user who owns the directory.
-        owner: u32,
-    },
-}
-
-impl SourceError {
-    /// Returns advice for the user.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NoGit(_) => {
-                Some("install git, or name a plain directory with `--source DIR`".to_owned())
-            }
-            Self::Misled { found, .. } => Some(format!(
-                "if you mean `{0}`, write `--source {0}`",
-                found.display()
-            )),
-            Self::Git { .. } | Self::Copy(_) | Self::NotADirectory(_) => None,
-        }
-    }
-}
 
 /// The largest tree that each job copies. For such a tree, a copy takes no longer than a mount.
 const COPIED_ENTRIES: u64 = 256;
@@ -112,7 +59,7 @@ impl Source {
                     owner: root.owner(),
                 });
             }
-            let is_repository = root.open_path().join(git::GIT).symlink_metadata().is_ok();
+            let is_repository = root.open_path().join(GIT).symlink_metadata().is_ok();
             return Ok(Some(Self {
                 root,
                 is_repository,
@@ -120,7 +67,7 @@ impl Source {
         }
         let root = current
             .ancestors()
-            .find(|directory| directory.join(git::GIT).exists());
+            .find(|directory| directory.join(GIT).exists());
         let open = |root: &Path| {
             Place::find(root)
                 .map_err(|error| SourceError::Copy(StoreError::io("open", root, error)))
@@ -163,7 +110,7 @@ impl Source {
         if own.id() == self.root.id() {
             own = Place::find(&state.join("runs")).map_err(|error| failed("open", state, error))?;
         }
-        let repository = self.root.below(Path::new(git::GIT)).ok();
+        let repository = self.root.below(Path::new(GIT)).ok();
         let copy = TreeCopy {
             stop: Some(mark.raw()),
             opened: Some(self.root.as_fd()),
@@ -190,7 +137,7 @@ impl Source {
         let missed = copied
             .skipped
             .iter()
-            .filter(|(path, _)| !path.iter().any(|part| part == git::GIT));
+            .filter(|(path, _)| !path.iter().any(|part| part == GIT));
         notes.extend(missed.map(|(path, kind)| {
             format!(
                 "left out of the source tree: `{}`, which is {kind}",

@@ -17,16 +17,18 @@ use super::{
     confine,
     container::{self, Container},
     env::{Environment, Level},
+    exit::{EXIT_NO_RESULT, exit_status},
     gate::{self, NeedResult},
+    hide,
     journal::{Journal, Priority},
-    keys, leave,
+    keys,
     parent::{self, Past, Side, Tie},
     port::{self, Port},
     process::Processes,
     secrets,
-    services::Watched,
     signals::Signals,
     slots::Slots,
+    watched::Watched,
 };
 use crate::{
     bounds,
@@ -43,13 +45,6 @@ use crate::{
     store,
 };
 
-/// The exit status of a runner whose job failed.
-const EXIT_FAILURE: u8 = 1;
-/// The exit status of a runner that could not record its job's result (sysexits.h, `EX_IOERR`).
-const EXIT_NO_RESULT: u8 = 74;
-/// The exit status of a runner whose job was cancelled.
-const EXIT_CANCELLED: u8 = 130;
-
 /// Runs the job of this directory. Only systemd reads the returned exit status: 0 lets jobs start
 /// that have `Requires=` on this one.
 pub fn main(directory: PathBuf) -> u8 {
@@ -60,15 +55,6 @@ pub fn main(directory: PathBuf) -> u8 {
             let _ = writeln!(io::stderr(), "nixactions-runner: {}", describe(&error));
             EXIT_NO_RESULT
         }
-    }
-}
-
-/// Returns the exit status of the runner of a job that ended in this way.
-pub(super) fn exit_status(conclusion: Conclusion) -> u8 {
-    match conclusion {
-        Conclusion::Success | Conclusion::Skipped => 0,
-        Conclusion::Failure => EXIT_FAILURE,
-        Conclusion::Cancelled => EXIT_CANCELLED,
     }
 }
 
@@ -504,7 +490,7 @@ impl Job<'_> {
     /// Notes an event, to be written when the job next waits: each write wakes up the supervisor
     /// and every client that follows the run.
     pub(super) fn emit(&mut self, mut event: EventKind) {
-        leave::hide_in_event(&self.processes.journal.masker, &mut event);
+        hide::hide_in_event(&self.processes.journal.masker, &mut event);
         self.port.note(event);
     }
 

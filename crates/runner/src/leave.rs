@@ -1,19 +1,16 @@
-//! The annotations, reasons, names and outputs of a job, with secrets hidden.
-//!
-//! [`hide_in_event`] is the only way of events from a job to its run, and the journal hides secrets
-//! in its own fields. So no text leaves the runner with a secret that it knows.
+//! What a job leaves: its annotations, the summaries of its steps and its record, cut to the
+//! allowed size and with secrets hidden.
 
 use std::fs;
 
-use super::{files::StepFiles, job::Job, journal::Priority, mask::Masker, variables};
-use crate::{
-    bounds,
-    error::describe,
-    event::EventKind,
-    record::{Annotation, JobRecord, StepRecord},
-    spec::StepSpec,
-    store,
+use super::{
+    files::StepFiles,
+    hide::{hide_in_annotation, hide_in_record},
+    job::Job,
+    journal::Priority,
+    variables,
 };
+use crate::{bounds, error::describe, event::EventKind, spec::StepSpec, store};
 
 impl Job<'_> {
     /// Moves new annotations of steps into the job's record.
@@ -88,72 +85,4 @@ impl Job<'_> {
             self.processes.journal.note(&text, Priority::Warning);
         }
     }
-}
-
-/// Hides secrets in a job's record. Like GitHub, removes the outputs that held one, since `***` is
-/// of no use to a dependent. Returns their names.
-fn hide_in_record(masker: &Masker, record: &mut JobRecord) -> Vec<String> {
-    record
-        .reason
-        .iter_mut()
-        .for_each(|reason| _ = hide(masker, reason));
-    record
-        .steps
-        .iter_mut()
-        .for_each(|step| hide_in_step(masker, step));
-    for service in record.services.values_mut() {
-        let reason = service.reason.iter_mut();
-        reason.for_each(|reason| _ = hide(masker, reason));
-    }
-    record
-        .annotations
-        .iter_mut()
-        .for_each(|annotation| hide_in_annotation(masker, annotation));
-    let mut names = Vec::new();
-    record.outputs.retain(|name, value| {
-        let holds = hide(masker, value) || hide(masker, &mut name.clone());
-        if holds {
-            names.push(name.clone());
-        }
-        !holds
-    });
-    names
-}
-
-/// Hides secrets in all texts of an event.
-pub(super) fn hide_in_event(masker: &Masker, event: &mut EventKind) {
-    match event {
-        EventKind::StepStarted { name, .. } => _ = hide(masker, name),
-        EventKind::StepFinished { step, .. } => hide_in_step(masker, step),
-        EventKind::ServiceEnded { reason, lines, .. } => {
-            let texts = lines.iter_mut().chain([reason]);
-            texts.for_each(|text| _ = hide(masker, text));
-        }
-        EventKind::Annotation { annotation, .. } => hide_in_annotation(masker, annotation),
-        // The record of the end is looked at before, for the warnings.
-        _ => {}
-    }
-}
-
-fn hide_in_annotation(masker: &Masker, annotation: &mut Annotation) {
-    [&mut annotation.step, &mut annotation.message]
-        .into_iter()
-        .chain(&mut annotation.title)
-        .chain(&mut annotation.file)
-        .for_each(|text| _ = hide(masker, text));
-}
-
-fn hide_in_step(masker: &Masker, step: &mut StepRecord) {
-    [&mut step.name]
-        .into_iter()
-        .chain(&mut step.reason)
-        .for_each(|text| _ = hide(masker, text));
-}
-
-/// Hides secrets in a text. Returns whether there were any.
-fn hide(masker: &Masker, text: &mut String) -> bool {
-    let hidden = masker.text(text).into_owned();
-    let changed = hidden != *text;
-    *text = hidden;
-    changed
 }

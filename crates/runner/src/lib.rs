@@ -16,6 +16,7 @@ mod confine;
 mod container;
 mod contexts;
 mod env;
+mod exit;
 mod files;
 mod fit;
 mod forms;
@@ -23,6 +24,7 @@ mod forms;
 pub mod fuzz;
 mod gate;
 mod hash;
+mod hide;
 mod hold;
 mod interleave;
 mod job;
@@ -49,6 +51,7 @@ mod slots;
 mod step;
 mod stop;
 mod variables;
+mod watched;
 mod workspace;
 
 use nixactions_core::{

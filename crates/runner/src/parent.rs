@@ -31,7 +31,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getppid},
 };
 
-use super::{cgroup::Cgroup, job::exit_status};
+use super::{cgroup::Cgroup, exit::exit_status};
 use crate::{
     event::{Event, EventKind},
     paths::JobPaths,

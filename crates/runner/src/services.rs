@@ -1,8 +1,5 @@
-//! The services of a job, as its runner sees them: asks systemd for them, waits until all are
-//! ready, and notices the end of one.
-//!
-//! Each service reports in a file of events, and holds a lock on that file as long as it lives. No
-//! step can write to the file.
+//! The services of a job: its runner asks systemd for them, waits until all are ready, and notices
+//! the end of one.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,9 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use nix::libc::O_NONBLOCK;
-use nixactions_core::service::{FAILED, WatchedService};
 
 use super::{
     job::Job,
@@ -21,12 +16,12 @@ use super::{
     lifeline,
     masks::{Masks, Teller},
     stop::Stop,
+    watched::{End, Watched},
 };
 use crate::{
     event::EventKind,
     reason::Reason,
-    record::{Annotation, AnnotationLevel, ServiceRecord},
-    store::EventTail,
+    record::{Annotation, AnnotationLevel},
 };
 
 /// The first wait between two looks at services that are not ready, and the longest.
@@ -35,85 +30,6 @@ const LOOK_MAX: Duration = Duration::from_millis(200);
 /// The longest time that systemd may take to start the process that holds the ports, and then the
 /// time that it may take to start a service.
 const START_MAX: Duration = Duration::from_secs(90);
-/// The reason of a service that has ended without a word.
-const KILLED: &str = "its processes were killed";
-
-/// A service, and its state.
-pub(super) struct Watched {
-    of: WatchedService,
-    tail: EventTail,
-    has_begun: bool,
-    ready_at: Option<Timestamp>,
-    ended: Option<End>,
-    /// Whether the job has reported its end.
-    is_told: bool,
-}
-
-/// How a service ended.
-#[derive(Debug, Clone)]
-struct End {
-    reason: String,
-    lines: Vec<String>,
-}
-
-impl Watched {
-    pub(super) fn new(of: &WatchedService) -> Self {
-        Self {
-            tail: EventTail::untrusted(of.events.clone()),
-            of: of.clone(),
-            has_begun: false,
-            ready_at: None,
-            ended: None,
-            is_told: false,
-        }
-    }
-
-    /// Takes in what the service has reported since the last look.
-    fn look(&mut self) {
-        if self.ended.is_some() {
-            return;
-        }
-        // The lock is read before the events: if the service has ended by now, its events are
-        // complete.
-        let lives = lifeline::is_held(&self.of.events);
-        // A file that cannot be read has no events yet.
-        for event in self.tail.read().unwrap_or_default().events {
-            match event.event {
-                EventKind::RunnerStarted { .. } => self.has_begun = true,
-                EventKind::ServiceReady { .. } => self.ready_at = Some(event.at),
-                EventKind::ServiceEnded { reason, lines, .. } => {
-                    self.ended = Some(End { reason, lines });
-                }
-                _ => {}
-            }
-        }
-        if self.has_begun && !lives && self.ended.is_none() {
-            self.ended = Some(End {
-                reason: KILLED.to_owned(),
-                lines: Vec::new(),
-            });
-        }
-        if let Some(reason) = self.not_started() {
-            let lines = Vec::new();
-            self.ended.get_or_insert(End { reason, lines });
-        }
-    }
-
-    /// Returns the reason why systemd could not start it. The supervisor has written it.
-    fn not_started(&self) -> Option<String> {
-        let path = self.of.events.with_file_name(FAILED);
-        fs::read_to_string(path).ok()
-    }
-
-    fn record(&self) -> ServiceRecord {
-        ServiceRecord {
-            unit: self.of.unit.clone(),
-            ready_at: self.ready_at,
-            reason: self.ended.as_ref().map(|end| end.reason.clone()),
-        }
-    }
-}
-
 impl Job<'_> {
     /// Starts the services and waits until all are ready. Returns whether the steps may begin.
     pub(super) fn starts_services(&mut self) -> bool {

@@ -1,0 +1,92 @@
+//! A service of a job, as the job's runner sees it: what its file of events tells.
+//!
+//! Each service reports in a file of events, and holds a lock on that file as long as it lives. No
+//! step can write to the file.
+
+use std::fs;
+
+use jiff::Timestamp;
+use nixactions_core::service::{FAILED, WatchedService};
+
+use super::lifeline;
+use crate::{event::EventKind, record::ServiceRecord, store::EventTail};
+
+/// The reason of a service that has ended without a word.
+const KILLED: &str = "its processes were killed";
+
+/// A service, and what is known of it.
+pub(super) struct Watched {
+    pub(super) of: WatchedService,
+    tail: EventTail,
+    pub(super) has_begun: bool,
+    pub(super) ready_at: Option<Timestamp>,
+    pub(super) ended: Option<End>,
+    /// Whether the job has reported its end.
+    pub(super) is_told: bool,
+}
+
+/// How a service ended.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) reason: String,
+    pub(super) lines: Vec<String>,
+}
+
+impl Watched {
+    pub(super) fn new(of: &WatchedService) -> Self {
+        Self {
+            tail: EventTail::untrusted(of.events.clone()),
+            of: of.clone(),
+            has_begun: false,
+            ready_at: None,
+            ended: None,
+            is_told: false,
+        }
+    }
+
+    /// Takes in what the service has reported since the last look.
+    pub(super) fn look(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        // The lock is read before the events: if the service has ended by now, its events are
+        // complete.
+        let lives = lifeline::is_held(&self.of.events);
+        // A file that cannot be read has no events yet.
+        for event in self.tail.read().unwrap_or_default().events {
+            match event.event {
+                EventKind::RunnerStarted { .. } => self.has_begun = true,
+                EventKind::ServiceReady { .. } => self.ready_at = Some(event.at),
+                EventKind::ServiceEnded { reason, lines, .. } => {
+                    self.ended = Some(End { reason, lines });
+                }
+                _ => {}
+            }
+        }
+        if self.has_begun && !lives && self.ended.is_none() {
+            self.ended = Some(End {
+                reason: KILLED.to_owned(),
+                lines: Vec::new(),
+            });
+        }
+        if let Some(reason) = self.not_started() {
+            let lines = Vec::new();
+            self.ended.get_or_insert(End { reason, lines });
+        }
+    }
+
+    /// Returns the reason why systemd could not start it. The supervisor has written it.
+    fn not_started(&self) -> Option<String> {
+        let path = self.of.events.with_file_name(FAILED);
+        fs::read_to_string(path).ok()
+    }
+
+    /// Returns what the record of the job says of it.
+    pub(super) fn record(&self) -> ServiceRecord {
+        ServiceRecord {
+            unit: self.of.unit.clone(),
+            ready_at: self.ready_at,
+            reason: self.ended.as_ref().map(|end| end.reason.clone()),
+        }
+    }
+}
