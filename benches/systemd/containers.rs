@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use crate::{
-    inside::{in_turns, millis, report, run, timed},
+    measure::{in_turns, millis, report, run, timed},
     plans,
 };
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     DISK,
-    inside::{client, in_turns, millis, report, seconds, timed},
+    measure::{client, in_turns, millis, report, seconds, timed},
     plans,
     trees::remove,
 };

@@ -18,7 +18,11 @@ use nixactions::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::{DISK, PROGRAM, STATE, containers, images, peers, plans, trees};
+use crate::{
+    DISK, PROGRAM, STATE, containers, images,
+    measure::{client, in_turns, median, millis, report, run, seconds, timed},
+    peers, plans, trees,
+};
 
 /// The number of measurements of each side. The sides take turns.
 const ROUNDS: usize = 9;
@@ -48,33 +52,6 @@ pub fn main(arguments: &[String]) -> ExitCode {
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
-}
-
-/// Prints a line of the table.
-pub fn report(what: &str, ours: String, floor: String, ratio: f64, bound: f64) {
-    println!("{what}\t{ours}\t{floor}\t{ratio:.2}\t{bound}");
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// Measures both sides in turns. Returns the median of our times, the median of the other's times
-/// and the median of the ratio in each turn. A change of the machine's speed affects both sides of
-/// a turn.
-pub fn in_turns(
-    rounds: usize,
-    mut ours: impl FnMut() -> f64,
-    mut other: impl FnMut() -> f64,
-) -> (f64, f64, f64) {
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        b.push(other());
-        a.push(ours());
-    }
-    let ratios = a.iter().zip(&b).map(|(ours, other)| ours / other).collect();
-    (median(a), median(b), median(ratios))
 }
 
 fn dag() {
@@ -387,34 +364,6 @@ fn last_run() -> String {
         .unwrap_or_default()
 }
 
-pub fn client(plan: &Json) -> Command {
-    let path = "/tmp/plan.json";
-    fs::write(path, plan.to_string()).expect("/tmp is writable");
-    let mut command = Command::new(PROGRAM);
-    command
-        .args(["run", "--manager", "system", path])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command
-}
-
-/// Returns the time of a whole `nixactions run`, from its start to its exit.
-pub fn run(plan: &Json) -> f64 {
-    timed(&mut client(plan))
-}
-
-/// Returns the time of a command. The command must succeed.
-pub fn timed(command: &mut Command) -> f64 {
-    let start = Instant::now();
-    let status = command
-        .stdout(Stdio::null())
-        .status()
-        .expect("the command starts");
-    assert!(status.success(), "{command:?}: {status}");
-    start.elapsed().as_secs_f64()
-}
-
 /// The cost of each property of the default sandbox for a job: all jobs with it, and without it.
 fn rights() {
     const JOBS: usize = 100;
@@ -574,14 +523,6 @@ fn supervisor_peak() -> Option<u64> {
 
 fn kilobytes(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
-}
-
-pub fn seconds(time: f64) -> String {
-    format!("{time:.2} s")
-}
-
-pub fn millis(time: f64) -> String {
-    format!("{:.2} ms", time * 1e3)
 }
 
 fn mb(kilobytes: u64) -> String {

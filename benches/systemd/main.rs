@@ -11,6 +11,7 @@
 mod containers;
 mod images;
 mod inside;
+mod measure;
 mod peers;
 mod plans;
 mod trees;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    inside::{in_turns, run, seconds, timed},
+    measure::{in_turns, run, seconds, timed},
     plans,
 };
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     DISK, PROGRAM,
-    inside::{in_turns, millis, report, seconds, timed},
+    measure::{in_turns, millis, report, seconds, timed},
 };
 
 /// The state directory, on the same disk.
