@@ -4,71 +4,29 @@
 //! success alone. systemd itself then drops the dependents of a failed job, and no runner starts
 //! only to say that its job is skipped. Every other job starts its runner, whose gate decides.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::collections::BTreeMap;
 
 use super::{
-    JobPaths, RunPaths, RunSpec, SECRETS_CREDENTIAL, TransientUnit, UnitName, Value, WorkspaceHook,
-    hooks, matrix, memory, parts, sandbox, services, shared, start_timeout,
+    Context, RunPaths, RunSpec, TransientUnit, UnitName, Value, WorkspaceHook,
+    disk::{LOOP_MODULE, has_disk},
+    hooks, matrix, memory, parts,
+    properties::{documentation, log_fields, secrets, service},
+    services,
+    setup::setup_of,
+    shared, shared_executor, shared_executors, start_timeout,
 };
 use crate::{
     graph::{Graph, JobIx},
-    ids::JobName,
-    plan::{Env, Job, Plan, Seconds, Setting},
+    plan::Plan,
     status::Condition,
 };
 
-/// The timeout of a job without one in its plan: GitHub's 360 minutes
-/// (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idtimeout-minutes>).
-pub const DEFAULT_JOB_TIMEOUT: Duration = Duration::from_secs(360 * 60);
-/// The subcommand that mounts a job's workspace.
-pub const MOUNT_COMMAND: &str = "workspace";
-/// The subcommand that mounts a job's root file system, and its workspace.
-pub const MOUNT_ROOT_COMMAND: &str = "root";
-/// The subcommand that runs a job's container.
-pub const NSPAWN_COMMAND: &str = "nspawn";
-/// The subcommand that runs a container that jobs share.
-pub const SHARED_COMMAND: &str = "nspawn-shared";
-/// The subcommand by which a job joins that container.
-pub const JOIN_COMMAND: &str = "nspawn-join";
 /// The share of the machine's tasks that a run may take, in percent: the host's services go on
 /// beside the run. systemd gives each job at most 15 percent (`DefaultTasksMax=`,
 /// systemd-system.conf(5)).
 const TASKS_MAX: u64 = 50;
 /// The share of the machine's memory that a run may take, in percent.
 const MEMORY_MAX: u64 = 90;
-/// How much sooner than the host's services the kernel ends a job, where memory runs out
-/// (`OOMScoreAdjust=`, systemd.exec(5)).
-const OOM_SCORE: i32 = 500;
-/// The limit of core dumps at which the kernel makes none, in bytes. With 0, a program that core
-/// dumps are piped to (systemd-coredump(8)) still gets them and logs the process' environment. With
-/// 1, the pipe gets nothing either, and no core file fits (core(5)).
-pub(super) const CORE_NONE: u64 = 1;
-
-/// The features of a manager.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Features {
-    /// Its major version.
-    pub version: u32,
-    /// Slices count their units themselves: `ConcurrencySoftMax=` (systemd 258).
-    pub concurrency: bool,
-}
-
-impl Features {
-    /// Returns the features of a systemd of this version.
-    pub fn of_version(version: u32) -> Self {
-        Self {
-            version,
-            concurrency: version >= 258,
-        }
-    }
-}
-
-/// The unit that loads the module of loop devices. systemd makes no rule for devices whose driver
-/// the kernel does not have yet (`DeviceAllow=`, systemd.resource-control(5)). The unit ends at
-/// once, so only the wave wants it, and the jobs are ordered after it: a second unit that wants it
-/// would load the module again.
-pub(super) const LOOP_MODULE: &str = "modprobe@loop.service";
-
 /// The units of one call to `StartTransientUnit`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wave {
@@ -88,47 +46,6 @@ impl Wave {
             }
         }
         self.aux.push(unit);
-    }
-}
-
-/// The input of the compiler: a plan, its graph and a run.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    /// The validated plan.
-    pub plan: &'a Plan,
-    /// Its graph.
-    pub graph: &'a Graph,
-    /// The run.
-    pub run: &'a RunSpec,
-    /// The features of the manager.
-    pub features: Features,
-}
-
-impl<'a> Context<'a> {
-    /// Returns a job of the plan.
-    pub fn job(&self, ix: JobIx) -> (&'a JobName, &'a Job) {
-        let name = self.graph.name(ix);
-        (
-            name,
-            self.plan
-                .jobs
-                .get(name)
-                .expect("invariant: the graph was made from this plan"),
-        )
-    }
-
-    /// Returns the bound on jobs that run at once, if the run has more jobs than that.
-    pub fn bound(&self) -> Option<u32> {
-        Some(self.run.max_parallel).filter(|most| (*most as usize) < self.graph.len())
-    }
-
-    /// Returns the timeout of a job.
-    pub fn job_timeout(&self, job: &Job) -> Option<Duration> {
-        match job.timeout {
-            Setting::Inherit => Some(DEFAULT_JOB_TIMEOUT),
-            Setting::Off => None,
-            Setting::Value(seconds) => Some(seconds.duration()),
-        }
     }
 }
 
@@ -194,7 +111,7 @@ pub fn wave(
             names.push(unit.name.to_string());
             aux.push(unit);
         }
-        for (executor, _) in shared::shared_executors(context) {
+        for (executor, _) in shared_executors(context) {
             let user = users.shared.get(executor).map(String::as_str);
             let unit = shared::container_unit(context, executor, user);
             names.push(unit.name.to_string());
@@ -203,7 +120,7 @@ pub fn wave(
         }
     }
     for ix in jobs {
-        let of_container = shared::shared_executor(context, context.job(*ix).1)
+        let of_container = shared_executor(context, context.job(*ix).1)
             .and_then(|executor| users.shared.get(executor));
         let user = users.jobs.get(ix).or(of_container).map(String::as_str);
         let unit = job_unit(context, *ix, &in_wave, pure, &slices, user);
@@ -241,13 +158,6 @@ pub fn wave(
         ],
     };
     Wave { main, aux }
-}
-
-/// Returns whether a job's unit mounts a disk image.
-pub(super) fn has_disk(context: &Context<'_>, ix: JobIx) -> bool {
-    let job = context.job(ix).1;
-    let is_disk = |executor: &String| context.run.disks.contains_key(executor);
-    job.executor.as_ref().is_some_and(is_disk) && !context.placement(job).is_shared()
 }
 
 /// Returns the slice of the run's jobs.
@@ -314,70 +224,6 @@ fn slice(name: UnitName, description: String, max_parallel: Option<u32>) -> Tran
     TransientUnit { name, properties }
 }
 
-pub(super) fn documentation() -> (&'static str, Value) {
-    (
-        "Documentation",
-        Value::StrList(vec!["man:nixactions(1)".to_owned()]),
-    )
-}
-
-pub(super) fn log_fields(run: &RunSpec, job: Option<&JobName>) -> Value {
-    let mut fields = vec![
-        format!("NIXACTIONS_RUN={}", run.run),
-        format!("NIXACTIONS_WORKFLOW={}", run.workflow),
-    ];
-    fields.extend(job.map(|job| format!("NIXACTIONS_JOB={job}")));
-    Value::BytesList(fields.into_iter().map(String::into_bytes).collect())
-}
-
-pub(super) fn micros(duration: Option<Duration>) -> Value {
-    Value::U64(duration.map_or(u64::MAX, |duration| {
-        duration.as_micros().try_into().unwrap_or(u64::MAX)
-    }))
-}
-
-/// Returns the properties of a service whose main process is a runner.
-pub(super) fn service(
-    description: String,
-    slice: String,
-    argv: Vec<String>,
-    timeout: Option<Duration>,
-    fields: Value,
-    paths: &JobPaths,
-) -> Vec<(&'static str, Value)> {
-    vec![
-        ("Description", Value::Str(description)),
-        documentation(),
-        ("Type", Value::Str("oneshot".into())),
-        ("CollectMode", Value::Str("inactive-or-failed".into())),
-        ("Slice", Value::Str(slice)),
-        ("ExecStart", Value::Exec(argv)),
-        // systemd opens the file before it builds the sandbox and changes the user. So the runner
-        // has the file, and no process of the job can open it for writing.
-        (
-            "StandardOutputFileToAppend",
-            Value::Str(paths.events().display().to_string()),
-        ),
-        ("StandardError", Value::Str("journal".into())),
-        ("KillMode", Value::Str("mixed".into())),
-        ("IgnoreSIGPIPE", Value::Bool(false)),
-        ("TimeoutStartUSec", micros(timeout)),
-        (
-            "TimeoutStopUSec",
-            micros(Some(start_timeout(Duration::ZERO))),
-        ),
-        // PID 1 counts each attempt to start a job in a full slice as a start. With
-        // `ConcurrencySoftMax=`, a job that waits for long would reach the limit and fail.
-        ("StartLimitIntervalUSec", Value::U64(0)),
-        // 0 would leave journald's own limit in force, since systemd passes on only nonzero values.
-        ("LogRateLimitIntervalUSec", Value::U64(1)),
-        ("LogRateLimitBurst", Value::U32(u32::MAX)),
-        ("OOMScoreAdjust", Value::I32(OOM_SCORE)),
-        memory::stops(),
-        ("LogExtraFields", fields),
-    ]
-}
-
 fn job_unit(
     context: &Context<'_>,
     ix: JobIx,
@@ -436,7 +282,7 @@ fn job_unit(
         &own,
     );
     // Not `Requires=`: a later wave would restart a failed setup.
-    let setup = shared::setup_of(context, ix).map(|unit| unit.to_string());
+    let setup = setup_of(context, ix).map(|unit| unit.to_string());
     after.extend(setup.clone());
     after.extend(has_disk(context, ix).then(|| LOOP_MODULE.to_owned()));
     after.extend(services::socket_of(context, ix));
@@ -483,96 +329,4 @@ pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
 pub fn wants_range(context: &Context<'_>, ix: JobIx) -> bool {
     let place = context.placement(context.job(ix).1);
     place.wants_range() && !place.is_shared()
-}
-
-/// Returns the paths of the run that a job may read.
-pub(super) fn readable(context: &Context<'_>, ix: JobIx) -> Vec<PathBuf> {
-    let paths = RunPaths::new(context.run.directory.clone());
-    let mut readable = vec![paths.shared()];
-    readable.extend(
-        context
-            .graph
-            .needs(ix)
-            .iter()
-            .map(|need| paths.job(context.graph.name(*need)).out()),
-    );
-    readable.extend(services::readable(context, ix));
-    readable.extend(inputs(context, ix).map(|(artifact, from)| paths.job(from).artifact(artifact)));
-    readable
-}
-
-/// Returns the properties that give a job its secrets. A core dump would hold secrets, so the job
-/// leaves none, unless the plan says otherwise.
-pub(super) fn secrets(context: &Context<'_>, job: Option<&Job>) -> Vec<(&'static str, Value)> {
-    let run = context.run.secrets.iter().map(|secrets| {
-        (
-            SECRETS_CREDENTIAL.to_owned(),
-            secrets.file.display().to_string(),
-        )
-    });
-    let pairs = |named: &Env| {
-        named
-            .iter()
-            .map(|(name, path)| (name.clone(), path.clone()))
-            .collect::<Vec<_>>()
-    };
-    let plain: Vec<_> = run
-        .chain(job.into_iter().flat_map(|job| pairs(&job.credentials)))
-        .collect();
-    let encrypted = job.map_or_else(Vec::new, |job| pairs(&job.credentials_encrypted));
-    let by_job = |job: &Job| {
-        !job.env_from.is_empty() || job.steps.iter().any(|step| !step.env_from.is_empty())
-    };
-    let provided = !context.plan.env_from.is_empty() || job.is_some_and(by_job);
-    let mut properties = Vec::new();
-    if provided || !plain.is_empty() || !encrypted.is_empty() {
-        properties.push(("LimitCORE", Value::U64(CORE_NONE)));
-    }
-    if !plain.is_empty() {
-        properties.push(("LoadCredential", Value::Pairs(plain)));
-    }
-    if !encrypted.is_empty() {
-        properties.push(("LoadCredentialEncrypted", Value::Pairs(encrypted)));
-    }
-    properties
-}
-
-/// Returns the paths of a job, as the job sees them.
-pub(super) fn view(context: &Context<'_>, ix: JobIx) -> sandbox::View {
-    let (name, job) = context.job(ix);
-    let place = context.placement(job);
-    sandbox::view(context.run, place.sandbox(), name, place.uses_nix())
-}
-
-/// Returns the artifacts that a job restores, each with the ancestor that saves it.
-pub fn inputs<'a>(
-    context: &'a Context<'_>,
-    ix: JobIx,
-) -> impl Iterator<Item = (&'a str, &'a JobName)> {
-    let (_, job) = context.job(ix);
-    job.inputs.iter().filter_map(move |input| {
-        let mut ancestors = context.graph.ancestors(ix);
-        let from = ancestors
-            .find(|ancestor| context.job(*ancestor).1.outputs.contains_key(&input.name))?;
-        Some((input.name.as_str(), context.graph.name(from)))
-    })
-}
-
-/// Merges levels of environment variables. Later levels win.
-pub fn merged(levels: &[&Env]) -> Env {
-    levels
-        .iter()
-        .flat_map(|level| level.iter())
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
-
-/// Returns a step's timeout. There is none to inherit, since its job bounds it anyway.
-pub(super) fn step_timeout(step: Setting<Seconds>) -> Option<Seconds> {
-    step.over(None)
-}
-
-/// Returns the paths of a job in a run.
-pub fn job_paths(run: &RunSpec, job: &JobName) -> JobPaths {
-    RunPaths::new(run.directory.clone()).job(job)
 }

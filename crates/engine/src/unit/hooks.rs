@@ -10,9 +10,10 @@ use super::{
     CLEANUP_GRACE, Command, Context, HooksSpec, InputSpec, JobPaths, JobSpec, Placement,
     ROOT_SLICE, RunPaths, SPEC_VERSION, StepSpec, TransientUnit, UnitName, Value, Values,
     WorkspaceHook,
-    compile::{DEFAULT_JOB_TIMEOUT, log_fields, secrets, service},
-    spec::described,
+    context::DEFAULT_JOB_TIMEOUT,
+    properties::{log_fields, secrets, service},
     start_timeout,
+    steps::described,
 };
 use crate::{
     graph::JobIx,

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Context, NSPAWN_COMMAND, RootPaths, RunPaths, RunSpec, STAND, Value,
-    compile::{CORE_NONE, readable, secrets, view},
+    Context, NSPAWN_COMMAND, RootPaths, RunPaths, RunSpec, STAND, Value, disk,
     placement::Nspawn,
-    sandbox::{self, LOG, View},
+    properties::{CORE_NONE, secrets},
+    sandbox::LOG,
+    view::{self, View, readable},
 };
 use crate::{
     graph::JobIx,
@@ -111,10 +112,10 @@ pub(super) fn properties() -> Vec<(&'static str, Value)> {
 /// Returns the property for the loop devices of a disk image. `None` where the unit may use all
 /// devices, as it may unless the plan restricts them: the property would be a restriction itself.
 pub(super) fn loop_devices(of_plan: &[&Env]) -> Option<(&'static str, Value)> {
-    let of_plan = super::merged(of_plan);
+    let of_plan = merged(of_plan);
     let is_set = |name: &str, unset: &str| of_plan.get(name).is_some_and(|text| text != unset);
     let is_restricted = is_set("DevicePolicy", "auto") || is_set("DeviceAllow", "");
-    is_restricted.then(sandbox::loop_devices)
+    is_restricted.then(disk::loop_devices)
 }
 
 /// Returns the command of a container's unit. `user` is the user that was made for the job, or the
@@ -151,7 +152,7 @@ pub(super) fn spec(context: &Context<'_>, ix: JobIx, nspawn: &Nspawn<'_>) -> Nsp
     let (name, job) = context.job(ix);
     let run = context.run;
     let paths = RunPaths::new(run.directory.clone());
-    let (view, job_paths) = (view(context, ix), paths.job(name));
+    let (view, job_paths) = (view::of_job(context, ix), paths.job(name));
     let own = Own {
         directory: job_paths.path(),
         root: paths.root(name),
@@ -233,7 +234,7 @@ pub(super) fn shared_spec(
     root: &RootPaths,
 ) -> NspawnSpec {
     let run = context.run;
-    let runner = sandbox::runner_inside();
+    let runner = view::runner_inside();
     let host_name = host_name(run.run.as_str(), executor, SHARED);
     let machine = machine(root.path(), &host_name);
     let mut arguments = arguments(nspawn, root, &machine, &host_name);
@@ -293,7 +294,7 @@ fn arguments(nspawn: &Nspawn<'_>, root: &RootPaths, machine: &str, host_name: &s
 
 /// Returns the properties of an executor and its job, with the limit that its secrets need.
 fn limited(context: &Context<'_>, job: &Job, of_executor: &Env) -> Env {
-    let mut all = super::merged(&[of_executor, &job.properties]);
+    let mut all = merged(&[of_executor, &job.properties]);
     if secrets(context, Some(job))
         .iter()
         .any(|(name, _)| *name == CORE)
@@ -329,6 +330,15 @@ pub(super) fn of_unit(properties: &Env) -> Env {
 }
 
 /// Returns an argument that binds a file or directory of the host.
+/// Merges levels of properties. Later levels win.
+fn merged(levels: &[&Env]) -> Env {
+    levels
+        .iter()
+        .flat_map(|level| level.iter())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
 fn bind(argument: &str, source: &Path, target: &Path) -> String {
     format!("{argument}={}:{}", escaped(source), escaped(target))
 }

@@ -3,13 +3,14 @@
 
 use super::{
     Context, JOIN_COMMAND, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, Placement, RunPaths, UnitName, Value,
-    compile::{has_disk, readable, view},
-    nspawn, sandbox, shared,
+    disk::has_disk,
+    nspawn,
+    placement::shared_executor,
+    sandbox::{self, OWN_CGROUPS},
+    shared,
+    view::{self, readable},
 };
 use crate::graph::JobIx;
-
-/// The first systemd with `ProtectControlGroups=strict`.
-pub(super) const OWN_CGROUPS: u32 = 258;
 
 /// The parts of a job's unit that its place decides.
 #[derive(Debug)]
@@ -29,9 +30,9 @@ pub(super) fn parts(context: &Context<'_>, ix: JobIx, user: Option<&str>) -> Par
     let (name, job) = context.job(ix);
     let paths = RunPaths::new(run.directory.clone());
     let (own, root) = (paths.job(name), paths.root(name));
-    let view = view(context, ix);
+    let view = view::of_job(context, ix);
     let place = context.placement(job);
-    let shared = shared::shared_executor(context, job);
+    let shared = shared_executor(context, job);
     let tree = shared
         .map_or_else(|| root.clone(), |name| shared::shared_root(context, name))
         .tree();

@@ -4,23 +4,13 @@
 //! job's unit has, which paths the job sees, and who mounts its files. Nothing else looks at the
 //! type of an executor.
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
-
-use super::{
-    Context, ImageSpec, JobSpec, ManagerKind, NspawnSpec, RunPaths, RunSpec, WorkspaceHook, nspawn,
-    sandbox, spec,
-};
-use crate::{
-    graph::JobIx,
-    plan::{Argv, Bind, Container, ContainerMode, Env, Executor, Job, Plan, Sandbox},
-};
+use super::{Context, ImageSpec, JobSpec, ManagerKind, RunSpec, WorkspaceHook};
+use crate::plan::{Argv, Container, ContainerMode, Env, Executor, Job, Plan, Sandbox};
 
 /// The executor of a job that names none.
 static DEFAULT: LazyLock<Executor> = LazyLock::new(Executor::default);
-/// The directory of the Nix store.
-pub const NIX_STORE: &str = "/nix/store";
 /// The first systemd with `PrivatePIDs=`.
 pub(super) const PRIVATE_PIDS: u32 = 257;
 /// The `PATH` of jobs with a root file system of their own.
@@ -61,39 +51,6 @@ pub struct Root<'a> {
     /// The executor's unit properties.
     pub properties: &'a Env,
     copies_source: bool,
-}
-
-/// How to mount the root file system of a job: the content of [`super::RootPaths::spec`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RootSpec {
-    /// The directory of the image, or its file.
-    pub image: PathBuf,
-    /// The type of the file system in that file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file_system: Option<String>,
-    /// The user of the image that the job's user stands for, and the group after a colon. Without
-    /// it, the job's user stands for the owner of the image's directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// The job's directory.
-    pub job: PathBuf,
-    /// The job's `$HOME`, as the job sees it.
-    pub home: PathBuf,
-    /// Files and directories of the host.
-    pub binds: Vec<Bind>,
-    /// Whether the job needs the host's Nix store, whatever its image has.
-    pub needs_store: bool,
-    /// Whether the job uses the host's network.
-    pub uses_network: bool,
-    /// Whether the job's workspace is mounted over the run's source tree.
-    pub mounts_workspace: bool,
-    /// The names of hosts that stand for this machine: those of the job's services.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hosts: Vec<String>,
-    /// How to run a container in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nspawn: Option<NspawnSpec>,
 }
 
 /// A container of systemd-nspawn.
@@ -343,8 +300,8 @@ impl<'a> Placement<'a> {
             && !self.is_shared()
             && !self.wants_range()
             && run.manager != ManagerKind::User
-            && !self.properties().is_some_and(sandbox::names_user)
-            && !sandbox::names_user(&job.properties)
+            && !self.properties().is_some_and(names_user)
+            && !names_user(&job.properties)
     }
 
     /// Returns whether a container of these jobs needs a range of user ids.
@@ -368,57 +325,32 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Returns how to mount the root file system of a job, if it has one of its own.
-pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {
-    let (name, job) = context.job(ix);
-    let place = context.placement(job);
-    if place.is_shared() {
-        return None;
-    }
-    let executor = job.executor.as_deref().unwrap_or_default();
-    let mut spec = root_of_image(context, executor, &place, std::iter::once(ix))?;
-    let own = RunPaths::new(context.run.directory.clone()).job(name);
-    spec.job = own.path().to_owned();
-    spec.mounts_workspace = place.mounts_source(context.run);
-    spec.hosts = context.job(ix).1.services.keys().cloned().collect();
-    spec.nspawn = place
-        .nspawn()
-        .map(|settings| nspawn::spec(context, ix, settings));
-    Some(spec)
+/// Returns whether properties set a job's user.
+pub(super) fn names_user(extra: &Env) -> bool {
+    ["User", "Group", "DynamicUser"]
+        .iter()
+        .any(|name| extra.contains_key(*name))
 }
 
-/// Returns how to mount the root file system of these jobs of an executor, without what depends on
-/// a single job.
-pub(super) fn root_of_image(
-    context: &Context<'_>,
-    executor: &str,
-    place: &Placement<'_>,
-    mut jobs: impl Iterator<Item = JobIx>,
-) -> Option<RootSpec> {
-    let container = place.container()?;
-    let run = context.run;
-    let image = run.roots.get(executor).map(PathBuf::as_path);
-    let image = image.or(container.root)?;
-    let needs_store =
-        image.starts_with(NIX_STORE) || jobs.any(|ix| names_store(&spec::job_spec(context, ix)));
-    Some(RootSpec {
-        image: image.to_owned(),
-        file_system: run.disks.get(executor).cloned(),
-        user: run.images.get(executor).and_then(ImageSpec::other_user),
-        job: PathBuf::new(),
-        home: sandbox::home_inside(),
-        binds: container.bind.to_vec(),
-        needs_store,
-        uses_network: container.network.is_host(),
-        mounts_workspace: false,
-        hosts: Vec::new(),
-        nspawn: None,
-    })
+/// Returns the executors whose jobs share a container, and that have at least one job.
+pub fn shared_executors<'a>(
+    context: &Context<'a>,
+) -> impl Iterator<Item = (&'a str, Placement<'a>)> + use<'a> {
+    let plan = context.plan;
+    let is_used = move |name: &str| {
+        let mut jobs = plan.jobs.values();
+        jobs.any(|job| job.executor.as_deref() == Some(name))
+    };
+    let context = *context;
+    let by = move |name: &'a String| {
+        let place = context.place_of(name)?;
+        (place.is_shared() && is_used(name)).then_some((name.as_str(), place))
+    };
+    plan.executors.keys().filter_map(by)
 }
 
-/// Returns whether a job's instructions name a file of the Nix store.
-fn names_store(spec: &JobSpec) -> bool {
-    // Each text of the plan may be a command, an argument or a variable of a step.
-    let text = serde_json::to_string(spec).unwrap_or_default();
-    text.contains(&format!("{NIX_STORE}/"))
+/// Returns the executor of a job whose container other jobs share.
+pub fn shared_executor<'a>(context: &Context<'a>, job: &'a Job) -> Option<&'a str> {
+    let name = job.executor.as_deref()?;
+    context.placement(job).is_shared().then_some(name)
 }

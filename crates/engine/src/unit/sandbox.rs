@@ -7,8 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Bind, JobPaths, ManagerKind, RUNNER, RunPaths, RunSpec, Value, compile::CORE_NONE,
+    Bind, JobPaths, ManagerKind, RunSpec, Value,
+    disk::loop_devices,
     placement::Root,
+    properties::CORE_NONE,
+    view::{INSIDE, OWN, view},
 };
 use crate::{
     ids::JobName,
@@ -17,6 +20,9 @@ use crate::{
         properties::{PropertyValue, parse},
     },
 };
+
+/// The first systemd with `ProtectControlGroups=strict`.
+pub(super) const OWN_CGROUPS: u32 = 258;
 
 /// System calls that no build needs and that widen the kernel's attack surface. As a deny-list they
 /// cost nothing measurable; the allow-list `@system-service` costs 2 to 3 ms a job.
@@ -46,14 +52,6 @@ pub(super) const EPERM: i32 = 1;
 
 /// The directories that are empty or private in a sandboxed job. Only bound paths appear in them.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];
-
-/// The path of its run in a sandboxed job. It does not depend on the run, the state directory or
-/// the programs, so that paths which a build records stay valid in the next run. It is short, since
-/// the path of a socket has 108 bytes (unix(7)).
-const INSIDE: &str = "/run/nixactions";
-
-/// The name of the job's own directory there.
-const OWN: &str = "job";
 
 /// The parts of the host's /run that a sandboxed job can read, if the host has them. Programs need
 /// them to log, to look up users and hosts, and to find NixOS's programs and drivers. Only journald
@@ -88,62 +86,6 @@ const NIX_DAEMON: &str = "/nix/var/nix/daemon-socket";
 /// The socket for log lines, all that a job with a root file system of its own sees of the host's
 /// /run.
 pub(super) const LOG: &str = "/run/systemd/journal/socket";
-
-/// The paths of the run's files and programs, as a job sees them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct View {
-    /// The job's own directory, as the job sees it.
-    pub own: PathBuf,
-    /// The run's directory, as the job sees it: shared files, and results of its needs.
-    pub directory: PathBuf,
-    /// The runner's program, as the job sees it.
-    pub runner: PathBuf,
-    /// The program `nixactions`, as commands of the job's unit see it.
-    pub program: PathBuf,
-    /// The directory for files with which the runner and the steps exchange values. It is on a
-    /// tmpfs, since the values may be secrets.
-    pub files: PathBuf,
-}
-
-impl View {
-    /// Returns a path of the run, as the job sees it.
-    pub(super) fn inside(&self, run: &RunSpec, path: &Path) -> PathBuf {
-        path.strip_prefix(&run.directory)
-            .map_or(path.to_owned(), |rest| self.directory.join(rest))
-    }
-}
-
-/// Returns the paths of a job at this level. Without a sandbox, a job sees the host's file system
-/// and the host's paths. With `uses_nix`, the job's own directory also keeps its host path, where
-/// Nix's daemon looks for the links to its results.
-pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName, uses_nix: bool) -> View {
-    let on_host = || {
-        let run = RunPaths::new(run.directory.clone());
-        run.job(job).path().to_owned()
-    };
-    if level == Sandbox::None {
-        return View {
-            own: on_host(),
-            directory: run.directory.clone(),
-            runner: run.runner(),
-            program: run.program.clone(),
-            files: run.runtime_directory.join(job.as_str()),
-        };
-    }
-    let inside = Path::new(INSIDE);
-    View {
-        own: if uses_nix {
-            on_host()
-        } else {
-            inside.join(OWN)
-        },
-        directory: inside.to_owned(),
-        runner: inside.join("bin").join(RUNNER),
-        program: inside.join("bin/nixactions"),
-        // A private tmpfs that goes with the job.
-        files: inside.join("files"),
-    }
-}
 
 /// Further needs of a job.
 #[derive(Debug)]
@@ -381,15 +323,6 @@ fn rooted(root: &Root<'_>, tree: &Path, is_disk: bool) -> Vec<(&'static str, Val
     properties
 }
 
-/// Returns the property that lets the unit of a disk image use loop devices. The command that
-/// mounts the image makes their nodes. The job cannot do that.
-pub(super) fn loop_devices() -> (&'static str, Value) {
-    // systemd reads the numbers of the second one off its path (loop(4)).
-    let loops = ["block-loop", "/dev/char/10:237"];
-    let loops = loops.map(|name| (name.to_owned(), "rwm".to_owned()));
-    ("DeviceAllow", Value::Pairs(loops.into()))
-}
-
 /// Adds the plan's own properties. As in a unit file, a later setting replaces an earlier one, or
 /// adds to a list. Properties that this systemd does not know are left out; [`missing`] lists them.
 pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, version: u32) {
@@ -407,23 +340,6 @@ pub(super) fn extend(properties: &mut Vec<(&'static str, Value)>, extra: &Env, v
             (property.name, value)
         }));
     }
-}
-
-/// Returns whether properties set a job's user.
-pub(super) fn names_user(extra: &Env) -> bool {
-    ["User", "Group", "DynamicUser"]
-        .iter()
-        .any(|name| extra.contains_key(*name))
-}
-
-/// Returns the path of the runner's program in sandboxed jobs.
-pub(super) fn runner_inside() -> PathBuf {
-    Path::new(INSIDE).join("bin").join(RUNNER)
-}
-
-/// Returns the `$HOME` of sandboxed jobs, as they see it.
-pub fn home_inside() -> PathBuf {
-    JobPaths::at(Path::new(INSIDE).join(OWN)).home()
 }
 
 /// Returns whether properties ask for a private network.

@@ -15,11 +15,12 @@ use std::path::PathBuf;
 use super::{
     Context, ImageSpec, JobPaths, MOUNT_ROOT_COMMAND, ManagerKind, Placement, RootSpec, RunPaths,
     TransientUnit, UnitName, Value,
-    compile::{LOOP_MODULE, documentation, log_fields, micros, service},
+    disk::LOOP_MODULE,
     memory, nspawn,
-    parts::OWN_CGROUPS,
-    placement::{PATH, PRIVATE_PIDS},
-    sandbox,
+    placement::{PATH, PRIVATE_PIDS, names_user},
+    properties::{documentation, log_fields, micros, service},
+    sandbox::{self, OWN_CGROUPS},
+    view,
 };
 use crate::{
     graph::JobIx,
@@ -106,7 +107,7 @@ pub(super) fn watched(context: &Context<'_>, ix: JobIx) -> Option<WatchedService
         return None;
     }
     let ports = RunPaths::new(context.run.directory.clone()).service_ports(name);
-    let view = super::compile::view(context, ix);
+    let view = view::of_job(context, ix);
     let of = |of: Of<'_>| WatchedService {
         name: of.name.to_owned(),
         unit: of.unit().to_string(),
@@ -116,15 +117,6 @@ pub(super) fn watched(context: &Context<'_>, ix: JobIx) -> Option<WatchedService
         held: view.inside(context.run, &ports.events()),
         each: services_of(context, ix).map(of).collect(),
     })
-}
-
-/// Returns the directories of a job's services that the job may read.
-pub(super) fn readable(context: &Context<'_>, ix: JobIx) -> Vec<PathBuf> {
-    let name = context.graph.name(ix);
-    let ports = RunPaths::new(context.run.directory.clone()).service_ports(name);
-    let services = services_of(context, ix).map(|of| of.paths().out());
-    let has_some = !context.job(ix).1.services.is_empty();
-    services.chain(has_some.then(|| ports.out())).collect()
 }
 
 /// Returns the files that a service needs when it starts: its directory, its instructions, and how
@@ -350,7 +342,7 @@ impl Of<'_> {
     fn wants_user(&self) -> bool {
         !self.is_container()
             && self.context.run.manager != ManagerKind::User
-            && !sandbox::names_user(&self.service.properties)
+            && !names_user(&self.service.properties)
     }
 
     fn key(&self) -> String {
@@ -384,7 +376,7 @@ impl Of<'_> {
             ports: self.service.ports.iter().map(|port| port.0).collect(),
             shares_network: !self.private_network,
             health: self.service.health(),
-            files_directory: sandbox::view(run, self.sandbox, self.job, false).files,
+            files_directory: view::view(run, self.sandbox, self.job, false).files,
             confine: true,
             own_root: self.service.has_root(),
             own_pids: self.has_own_pids(),
@@ -406,7 +398,7 @@ impl Of<'_> {
         let executor = self.executor();
         let nspawn = self.place(&executor).nspawn().map(|settings| {
             let root = RunPaths::new(run.directory.clone()).service_root(self.job, self.name);
-            let view = sandbox::view(run, self.sandbox, self.job, false);
+            let view = view::view(run, self.sandbox, self.job, false);
             let own = self.paths();
             let job = RunPaths::new(run.directory.clone()).job(self.job);
             let files = (own.path(), root, job.masks());
@@ -418,7 +410,7 @@ impl Of<'_> {
             file_system: run.disks.get(&key).cloned(),
             user: run.images.get(&key).and_then(ImageSpec::other_user),
             job: self.paths().path().to_owned(),
-            home: sandbox::home_inside(),
+            home: view::home_inside(),
             binds: Vec::new(),
             needs_store: image.starts_with(super::NIX_STORE)
                 || names_store.contains(&format!("{}/", super::NIX_STORE)),
@@ -445,7 +437,7 @@ impl Of<'_> {
         let (own, root) = (self.paths(), paths.service_root(self.job, self.name));
         let executor = self.executor();
         let place = self.place(&executor);
-        let view = sandbox::view(run, self.sandbox, self.job, false);
+        let view = view::view(run, self.sandbox, self.job, false);
         let command = if place.nspawn().is_some() {
             nspawn::command(run, root.path(), user)
         } else {
@@ -518,7 +510,7 @@ impl Of<'_> {
         let paths = RunPaths::new(run.directory.clone());
         let (own, root) = (self.paths(), paths.service_root(self.job, self.name));
         let mounts = self.service.has_root().then(|| {
-            let view = sandbox::view(run, self.sandbox, self.job, false);
+            let view = view::view(run, self.sandbox, self.job, false);
             let program = view.program.display().to_string();
             let root = root.path().display().to_string();
             vec![program, MOUNT_ROOT_COMMAND.to_owned(), root]

@@ -17,12 +17,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     Bind, Context, ImageSpec, MOUNT_ROOT_COMMAND, Placement, ROOT_SLICE, RootPaths, RootSpec,
     RunPaths, SHARED_COMMAND, TransientUnit, UnitName, Value,
-    compile::{LOOP_MODULE, documentation, log_fields, micros, readable, view},
-    memory, nspawn,
-    placement::root_of_image,
-    sandbox,
+    disk::{LOOP_MODULE, loop_devices},
+    memory,
+    mounting::root_of_image,
+    nspawn,
+    placement::shared_executor,
+    properties::{documentation, log_fields, micros},
+    view::{self, readable},
 };
-use crate::{graph::JobIx, plan::Job};
+use crate::graph::JobIx;
 
 /// The time that a container may take to start: its image is unpacked already.
 const START: std::time::Duration = std::time::Duration::from_secs(300);
@@ -64,29 +67,6 @@ pub struct JoinBind {
     pub target: PathBuf,
     /// Whether the job cannot write there.
     pub read_only: bool,
-}
-
-/// Returns the executors whose jobs share a container, and that have at least one job.
-pub fn shared_executors<'a>(
-    context: &Context<'a>,
-) -> impl Iterator<Item = (&'a str, Placement<'a>)> + use<'a> {
-    let plan = context.plan;
-    let is_used = move |name: &str| {
-        let mut jobs = plan.jobs.values();
-        jobs.any(|job| job.executor.as_deref() == Some(name))
-    };
-    let context = *context;
-    let by = move |name: &'a String| {
-        let place = context.place_of(name)?;
-        (place.is_shared() && is_used(name)).then_some((name.as_str(), place))
-    };
-    plan.executors.keys().filter_map(by)
-}
-
-/// Returns the executor of a job whose container other jobs share.
-pub fn shared_executor<'a>(context: &Context<'a>, job: &'a Job) -> Option<&'a str> {
-    let name = job.executor.as_deref()?;
-    context.placement(job).is_shared().then_some(name)
 }
 
 /// Returns the paths of the container that a job shares with others.
@@ -167,7 +147,7 @@ pub fn container_unit(context: &Context<'_>, executor: &str, user: Option<&str>)
         ]);
         properties.extend(user.map(|user| ("User", Value::Str(user.to_owned()))));
         properties.extend(namespaces(place.as_ref()));
-        properties.extend(is_disk.then(sandbox::loop_devices));
+        properties.extend(is_disk.then(loop_devices));
     }
     TransientUnit {
         name: UnitName::container(&run.run, executor),
@@ -214,7 +194,7 @@ pub fn join_spec(context: &Context<'_>, ix: JobIx) -> Option<JoinSpec> {
     place.nspawn()?;
     let run = context.run;
     let own = RunPaths::new(run.directory.clone()).job(name);
-    let view = view(context, ix);
+    let view = view::of_job(context, ix);
     let bind = |source: PathBuf, target: PathBuf, read_only| JoinBind {
         source,
         target,
@@ -240,17 +220,5 @@ pub fn join_spec(context: &Context<'_>, ix: JobIx) -> Option<JoinSpec> {
             .map(|path| path.display().to_string())
             .to_vec(),
         path: nspawn::PATH.to_owned(),
-    })
-}
-
-/// Returns the unit that must be there before a job starts: the setup of its executor's workspace,
-/// or the container that it shares with other jobs.
-pub fn setup_of(context: &Context<'_>, ix: JobIx) -> Option<UnitName> {
-    let run = &context.run.run;
-    let hook = super::hooks::executor_of(context, ix);
-    let hook = hook.map(|executor| UnitName::hook(run, executor, super::WorkspaceHook::Setup));
-    hook.or_else(|| {
-        let executor = shared_executor(context, context.job(ix).1)?;
-        Some(UnitName::container(run, executor))
     })
 }

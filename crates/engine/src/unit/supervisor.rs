@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::{
     CLEANUP_GRACE, INTERRUPT_GRACE, ManagerKind, ROOT_SLICE, RUNNER_SLACK, RunSpec,
     TERMINATE_GRACE, TransientUnit, UnitName, Value,
-    compile::{documentation, log_fields, micros},
+    properties::{documentation, log_fields, micros},
     sandbox::EPERM,
 };
 use crate::ids::RunId;
