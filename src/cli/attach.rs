@@ -1,7 +1,7 @@
 //! `nixactions attach`: follows a run that was started elsewhere.
 
 use super::{
-    CliError, Exit, args::AttachArgs, block_on, exit::tell_follow, lost::close_lost, notify,
+    CliError, Exit, args::AttachArgs, block_on, error::tell_follow, lost::close_lost, notify,
     output::renderer, run::to_the_end,
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! `nixactions logs`: shows the output of a run's jobs.
 
 use super::{
-    CliError, Exit, args::LogsArgs, block_on, exit::tell_follow, notify, output::renderer,
+    CliError, Exit, args::LogsArgs, block_on, error::tell_follow, notify, output::renderer,
 };
 use crate::{
     follow::{FollowOptions, Interrupt, Lines, Shown, follow},

@@ -8,6 +8,7 @@ mod check;
 mod clean;
 mod completions;
 mod digest;
+mod error;
 mod exit;
 mod graph;
 mod image;
@@ -39,7 +40,8 @@ use clap::{Parser, error::ContextValue};
 use nix::sys::stat::{Mode, umask};
 
 use args::{Cli, Command};
-pub use exit::{CliError, Exit, tell};
+pub use error::{CliError, tell};
+pub use exit::Exit;
 pub use operate::OperateError;
 pub use output::renderer;
 

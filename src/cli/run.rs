@@ -14,7 +14,7 @@ use super::{
     amounts::{bytes, time},
     args::{ManagerArg, OutputArgs, RunArgs, TriggerArg},
     block_on,
-    exit::tell_follow,
+    error::tell_follow,
     lost::{close_all_lost, close_lost, liveness},
     notify,
     output::{renderer, say},

@@ -43,7 +43,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Returns what the user can do about it.
+    /// Returns advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoGit(_) => {

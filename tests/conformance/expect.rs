@@ -14,7 +14,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::{
     case::{Expect, Then},
-    play::Place,
+    place::Place,
 };
 
 /// The output of a command of the case.

@@ -11,6 +11,7 @@
 mod case;
 mod expect;
 mod index;
+mod place;
 mod play;
 
 use std::{

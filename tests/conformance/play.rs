@@ -13,6 +13,7 @@ use nixactions_harness::{
 use crate::{
     case::{Case, Container, File, Meanwhile, Then, in_root},
     expect::{Found, Spoken},
+    place::Place,
 };
 
 /// The exit statuses of what cannot be started.
@@ -113,70 +114,6 @@ fn started(command: Command, mut place: Place<'_>, case: &Case, name: &str) -> R
         };
         found(run).compare(&kept)
     })
-}
-
-/// Where a case is played, and the runs of it that there are: name and id.
-#[derive(Clone)]
-pub struct Place<'a> {
-    /// The manager.
-    pub manager: &'a Manager,
-    /// The case's directory inside.
-    pub directory: &'a Path,
-    /// The runs; that of the case itself is called `RUN`.
-    pub runs: Vec<(String, String)>,
-}
-
-impl Place<'_> {
-    /// Returns a command that runs this plan.
-    fn run(
-        &self,
-        file: &str,
-        plan: &str,
-        args: &[String],
-        env: &BTreeMap<String, String>,
-    ) -> Command {
-        let plan = self.manager.write(self.directory.join(file), plan);
-        let mut arguments = vec![
-            "run".to_owned(),
-            plan.display().to_string(),
-            "--output=json".to_owned(),
-        ];
-        arguments.extend(args.iter().cloned());
-        let mut command = self.manager.nixactions_in(self.directory, &arguments);
-        command.envs(env);
-        command
-    }
-
-    /// Returns the directory inside of the run of that id.
-    pub fn run_dir(&self, id: &str) -> String {
-        self.manager
-            .state_dir()
-            .join("runs")
-            .join(id)
-            .display()
-            .to_string()
-    }
-
-    /// Puts in what is only known of a run that there is.
-    fn fill_in(&self, text: &str) -> String {
-        self.runs.iter().fold(text.to_owned(), |text, (name, id)| {
-            text.replace(&format!("@{name}_DIR@"), &self.run_dir(id))
-                .replace(&format!("@{name}@"), id)
-        })
-    }
-
-    fn nixactions(&self, arguments: &[String]) -> Command {
-        let arguments: Vec<_> = arguments
-            .iter()
-            .map(|argument| self.fill_in(argument))
-            .collect();
-        self.manager.nixactions_in(self.directory, &arguments)
-    }
-
-    fn bash(&self, script: &str) -> Command {
-        self.manager
-            .command_in(self.directory, &["bash", "-euc", &self.fill_in(script)])
-    }
 }
 
 /// Makes what is there before: the directory, which jobs may be let write to, the files, and what

@@ -7,6 +7,7 @@
 pub mod bounds;
 pub mod catalog;
 pub mod claims;
+mod conclusion;
 pub mod conditions;
 pub mod error;
 pub mod event;

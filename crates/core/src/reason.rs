@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{code::ReasonCode, text::next_run};
 use crate::{
+    conclusion::Conclusion,
     ids::{JobName, RunId},
-    record::Conclusion,
 };
 
 /// Why a run, a job or a step did not succeed, or was skipped.

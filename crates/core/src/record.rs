@@ -1,4 +1,4 @@
-//! The records of runs, jobs and steps, and their conclusions.
+//! The records of runs, jobs and steps.
 //!
 //! These are the types of `record.json`, of a job's result and of the events. Knows nothing of
 //! their files (`store`) and not how a conclusion is reached (`status`).
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use crate::conclusion::Conclusion;
 use crate::{
     ids::{JobName, RunId, WorkflowName},
     origin::{Origin, Trigger},
@@ -25,49 +26,6 @@ pub trait Versioned: DeserializeOwned {
 
 /// The version of `record.json` that this program writes.
 pub const RECORD_VERSION: u32 = 1;
-
-/// The end of a run, job or step. An *outcome* is the end itself. A *conclusion* is the end after
-/// `continueOnError` (GitHub's terms).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Conclusion {
-    /// Everything succeeded.
-    Success,
-    /// A part failed, was killed or ran out of time.
-    Failure,
-    /// The run was cancelled.
-    Cancelled,
-    /// The condition was false, so nothing ran.
-    Skipped,
-}
-
-impl Conclusion {
-    /// All conclusions.
-    const ALL: [Self; 4] = [Self::Success, Self::Failure, Self::Cancelled, Self::Skipped];
-
-    /// Returns the word that stands in records and in `NEEDS_<JOB>_RESULT`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-            Self::Cancelled => "cancelled",
-            Self::Skipped => "skipped",
-        }
-    }
-
-    /// Returns the conclusion with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|conclusion| conclusion.as_str() == word)
-    }
-}
-
-impl std::fmt::Display for Conclusion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// The resources that a job consumed, read from its cgroup (cgroups(7)). A field is absent if the
 /// kernel does not account for it.

@@ -1,5 +1,5 @@
-//! What a job leaves: its annotations, the summaries of its steps and its record, cut to the
-//! allowed size and with secrets hidden.
+//! Leaves the annotations of a job, the summaries of its steps, and its record. Cuts the record to
+//! the allowed size, and hides secrets in all of them.
 
 use std::fs;
 

@@ -14,7 +14,7 @@ use crate::{event::EventKind, record::ServiceRecord, store::EventTail};
 /// The reason of a service that has ended without a word.
 const KILLED: &str = "its processes were killed";
 
-/// A service, and what is known of it.
+/// A service, and its state.
 pub(super) struct Watched {
     pub(super) of: WatchedService,
     tail: EventTail,
@@ -81,7 +81,7 @@ impl Watched {
         fs::read_to_string(path).ok()
     }
 
-    /// Returns what the record of the job says of it.
+    /// Returns the entry of the service in the record of the job.
     pub(super) fn record(&self) -> ServiceRecord {
         ServiceRecord {
             unit: self.of.unit.clone(),

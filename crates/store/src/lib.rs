@@ -58,6 +58,8 @@ mod result;
 #[cfg(feature = "runs")]
 mod retention;
 #[cfg(feature = "runs")]
+mod run_lock;
+#[cfg(feature = "runs")]
 mod runners;
 mod secrets;
 #[cfg(feature = "runs")]
@@ -95,7 +97,7 @@ pub use files::{
 #[cfg(feature = "runs")]
 pub use journal::{JournalEntry, JournalQuery, JournalSource, Mode};
 #[cfg(feature = "runs")]
-pub use liveness::{Liveness, RunLock};
+pub use liveness::Liveness;
 #[cfg(feature = "runs")]
 pub use look_up::{LookUp, look_up};
 #[cfg(feature = "runs")]
@@ -104,6 +106,8 @@ pub use remove::{disk_usage, remove_tree};
 pub use result::{has_started, read_result};
 #[cfg(feature = "runs")]
 pub use retention::Retention;
+#[cfg(feature = "runs")]
+pub use run_lock::RunLock;
 pub use secrets::{forget_secrets, write_secrets};
 #[cfg(feature = "runs")]
 pub use slots::{create_slots, link_slots};

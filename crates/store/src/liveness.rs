@@ -4,7 +4,6 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
     time::{Duration, SystemTime},
 };
 
@@ -13,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     RunDir, StoreError,
     lock::{self, Held},
+    run_lock::{RunLock, boot_id},
 };
 
 /// The longest time after a run's last event in which systemd may still be restarting the
@@ -39,30 +39,6 @@ pub enum Liveness {
     Incomplete,
     /// The supervisor is gone and left no record.
     Lost,
-}
-
-/// A lock on a run, held by its supervisor or a client until it is dropped.
-#[derive(Debug)]
-pub struct RunLock(File);
-
-impl RunLock {
-    /// Turns the lock of the client that starts the run into the lock of a client that follows it.
-    /// Several clients may hold the latter.
-    ///
-    /// # Errors
-    /// The system refuses.
-    pub fn share(self) -> io::Result<Self> {
-        lock::share(&self.0)?;
-        Ok(self)
-    }
-
-    /// Leaves the id of the machine's boot in the lock's file. Without it, for example on a full
-    /// disk, the times of files tell whether the machine has booted since.
-    pub fn note_boot(&self) {
-        if let Some(id) = boot_id() {
-            let _ = self.0.set_len(0).and_then(|()| writeln!(&self.0, "{id}"));
-        }
-    }
 }
 
 /// The names of the lock files in the run's directory.
@@ -198,12 +174,6 @@ impl RunDir {
             Err(ahead) => (ahead.duration() <= SET_BACK).then_some(Duration::ZERO),
         }
     }
-}
-
-/// Returns the id of the machine's boot (random(4)).
-fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned())
 }
 
 /// Returns the time since the kernel's start (proc_uptime(5)).

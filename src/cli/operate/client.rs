@@ -9,7 +9,8 @@ use std::{
 use clap::ValueEnum as _;
 
 use super::{
-    OperateError, SOCKET, check,
+    OperateError, check,
+    error::SOCKET,
     protocol::{Frame, Request, VERSION},
 };
 use crate::cli::{

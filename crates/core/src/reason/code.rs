@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{MainEnd, Reason, ServiceResult};
-use crate::record::Conclusion;
+use crate::conclusion::Conclusion;
 
 /// The kinds of reasons in records and events, for programs. This set is closed and only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{Loss, MainEnd, Reason};
-use crate::{ids::RunId, record::Conclusion};
+use crate::{conclusion::Conclusion, ids::RunId};
 
 const OUT_OF_MEMORY: &str = "killed by SIGKILL, out of memory";
 

@@ -5,8 +5,8 @@ use crate::graph::JobIx;
 
 /// The unit that loads the module of loop devices. systemd makes no rule for devices whose driver
 /// the kernel does not have yet (`DeviceAllow=`, systemd.resource-control(5)). The unit ends at
-/// once, so each unit that wants it would load the module again: a wave wants it, and the jobs are
-/// only ordered after it.
+/// once, so only the wave wants it, and the jobs are ordered after it: a second unit that wants it
+/// would load the module again.
 pub(super) const LOOP_MODULE: &str = "modprobe@loop.service";
 
 /// Returns whether a job's unit mounts a disk image.

@@ -31,11 +31,11 @@ pub use context::{Context, DEFAULT_JOB_TIMEOUT, Features, inputs};
 pub use file::{command_line, sections};
 pub use hooks::{executor_of, executors_with, has_hooks, hook_spec, hook_unit};
 pub use matrix::{matrix_groups, matrix_jobs, supervised_timeout};
-pub use mounting::{NIX_STORE, root_spec};
+pub use mounting::root_spec;
 pub use nixactions_core::{grace::*, names::*, paths::*, spec::*};
 pub use nspawn::{MEMORY_LIMITS, NSPAWN, NspawnSpec, escaped};
 pub use placement::{Nspawn, Placement, shared_executor, shared_executors};
-pub use root::RootSpec;
+pub use root::{NIX_STORE, RootSpec};
 pub use services::{
     STOP_TIMEOUT as SERVICE_STOP_TIMEOUT, has_private_network, ports_directory, service_files,
     services_want_users, shared_ports,

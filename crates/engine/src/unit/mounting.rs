@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use super::{
-    Context, ImageSpec, JobSpec, Placement, RootSpec, RunPaths, job_spec, nspawn, view::home_inside,
+    Context, ImageSpec, JobSpec, NIX_STORE, Placement, RootSpec, RunPaths, job_spec, nspawn,
+    view::home_inside,
 };
 use crate::graph::JobIx;
-
-/// The directory of the Nix store.
-pub const NIX_STORE: &str = "/nix/store";
 
 /// Returns how to mount the root file system of a job, if it has one of its own.
 pub fn root_spec(context: &Context<'_>, ix: JobIx) -> Option<RootSpec> {

@@ -1,5 +1,6 @@
 //! The parts of a job's unit that its place decides: its main process, the command that mounts file
-//! systems before that, and its isolation. The rest of the compiler does not ask for the place.
+//! systems before that, and its isolation. Services (`services`) and containers that jobs share
+//! (`shared`) have units of their own, and these files look at the place as well.
 
 use super::{
     Context, JOIN_COMMAND, MOUNT_COMMAND, MOUNT_ROOT_COMMAND, Placement, RunPaths, UnitName, Value,

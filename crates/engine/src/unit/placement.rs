@@ -1,8 +1,8 @@
 //! The place of a job's runner, computed from the job's executor.
 //!
 //! A runner runs a job in the same way in each place. Its place decides which properties the
-//! job's unit has, which paths the job sees, and who mounts its files. Nothing else looks at the
-//! type of an executor.
+//! job's unit has, which paths the job sees, and who mounts its files. The rest of the engine asks
+//! for the place, and not for the type of an executor.
 
 use std::sync::LazyLock;
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::NspawnSpec;
 use crate::plan::Bind;
 
+/// The directory of the Nix store.
+pub const NIX_STORE: &str = "/nix/store";
+
 /// How to mount the root file system of a job: the content of [`super::RootPaths::spec`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

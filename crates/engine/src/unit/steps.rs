@@ -44,7 +44,7 @@ fn step_spec(index: usize, step: &Step, defaults: &Defaults) -> StepSpec {
     }
 }
 
-/// Returns what cleans up after the step at this position.
+/// Returns the command that cleans up after the step at this position.
 fn post_spec(index: usize, step: &Step, post: &Post, defaults: &Defaults) -> StepSpec {
     let shell = post.shell.as_ref().or(step.shell.as_ref());
     let workdir = post.workdir.as_ref().or(step.workdir.as_ref());

@@ -38,8 +38,8 @@ impl View {
 }
 
 /// Returns the paths of a job at this level. Without a sandbox, a job sees the host's file system
-/// and the host's paths. So it does with `uses_nix`, as far as its own directory is concerned:
-/// Nix's daemon looks for the links to its results at these paths.
+/// and the host's paths. With `uses_nix`, the job's own directory also keeps its host path, where
+/// Nix's daemon looks for the links to its results.
 pub(super) fn view(run: &RunSpec, level: Sandbox, job: &JobName, uses_nix: bool) -> View {
     let on_host = || {
         let run = RunPaths::new(run.directory.clone());

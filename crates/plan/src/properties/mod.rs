@@ -74,26 +74,6 @@ pub struct IpPrefix {
     pub length: u32,
 }
 
-impl PropertyValue {
-    /// Returns the D-Bus signature.
-    pub fn signature(&self) -> &'static str {
-        match self {
-            Self::Bool(_) => "b",
-            Self::I32(_) => "i",
-            Self::U32(_) => "u",
-            Self::U64(_) => "t",
-            Self::Str(_) => "s",
-            Self::StrList(_) => "as",
-            Self::Bytes(_) => "ay",
-            Self::Filter(..) => "(bas)",
-            Self::StrPairs(_) => "a(ss)",
-            Self::StrU64Pairs(_) => "a(st)",
-            Self::BindMounts(_) => "a(ssbt)",
-            Self::IpPrefixes(_) => "a(iayu)",
-        }
-    }
-}
-
 /// A property as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitProperty {
