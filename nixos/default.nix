@@ -13,6 +13,7 @@
 #   first.nix        services that start before each run of a workflow (first.sh)
 #   fetch.nix        sources from git (fetch.sh)
 #   images.nix       images, unpacked before the run
+#   obtain.nix       a service that obtains images
 #   resume.nix       runs that the end of the machine interrupted (resume.sh)
 #   catalog.nix      explanations of messages in the journal
 #   sandbox.nix      what the services may do

@@ -11,7 +11,6 @@ let
   cfg = config.services.nixactions;
   values = import ./values.nix { inherit lib; };
   inherit (import ./text.nix { inherit lib; }) word;
-  logins = import ./logins.nix { inherit lib cfg; };
   imagesOf = import ./images-of.nix { inherit lib; };
   enabled = lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows;
   workflows = lib.filterAttrs (_: workflow: (imagesOf [ workflow ]).unpacks) enabled;
@@ -23,39 +22,12 @@ let
       needs = imagesOf [ workflow ];
     in
     lib.mkMerge [
-      (logins needs.pulls)
+      (import ./obtain.nix { inherit lib cfg; } needs (word workflow.built))
       {
         description = "Images of workflow ${name}";
-        documentation = [ "man:nixactions(1)" ];
-        wants = [ "network-online.target" ];
-        after = [ "network-online.target" ];
         # A stop of the workflow's service stops this one.
         partOf = [ "nixactions@${name}.service" ];
-        # A switch to another configuration interrupts no pull: a run waits for it.
-        restartIfChanged = false;
-        stopIfChanged = false;
         unitConfig.X-StopOnRemoval = false;
-        serviceConfig = lib.mkMerge [
-          (import ./sandbox.nix ({ inherit lib; } // needs))
-          {
-            Type = "oneshot";
-            Slice = "nixactions.slice";
-            ExecStart = "${lib.getExe cfg.package} obtain-images %S/nixactions %n ${word workflow.built}";
-            StateDirectory = "nixactions";
-            TimeoutStartSec = lib.mkDefault "30min";
-            # Unlike the workflow's service, it mounts nothing and becomes no other user.
-            CapabilityBoundingSet = [
-              "CAP_CHOWN"
-              "CAP_DAC_OVERRIDE"
-              "CAP_FOWNER"
-              "CAP_FSETID"
-              "CAP_SETFCAP"
-            ];
-            RestrictNamespaces = true;
-            SystemCallFilter = "@system-service";
-            ReadWritePaths = [ ];
-          }
-        ];
       }
     ];
 in

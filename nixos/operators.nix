@@ -3,6 +3,7 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
@@ -13,7 +14,13 @@ let
 
   inherit (import ./text.nix { inherit lib; }) word;
   logins = import ./logins.nix { inherit lib cfg; };
-  images = import ./images-of.nix { inherit lib; } (lib.attrValues workflows);
+  # An old run may have images that no workflow has any more.
+  images = {
+    unpacks = true;
+    pulls = true;
+  };
+  first = pkgs.writeShellScript "first.sh" (builtins.readFile ./first.sh);
+  imagesUnit = "nixactions-operate-images@%i.service";
   unknown = known: lib.filter (name: !(known ? ${name}));
   assertionsOf =
     option: known: names:
@@ -93,38 +100,55 @@ in
           MaxConnectionsPerSource = 16;
         };
       };
-      services."nixactions-operate@" = lib.mkMerge [
-        (logins images.pulls)
+      services."nixactions-operate@" = {
+        description = "Command of an operator of NixActions' workflows";
+        inherit documentation;
+        # Keeps the unit of the images loaded after a failure, so that a rerun can tell the reason.
+        before = [ imagesUnit ];
+        path = lib.optional config.nix.enable config.nix.package;
+        environment = lib.mkIf config.nix.enable { NIX_REMOTE = lib.mkDefault "daemon"; };
+        # A switch to another configuration interrupts no command.
+        restartIfChanged = false;
+        stopIfChanged = false;
+        unitConfig.CollectMode = "inactive-or-failed";
+        serviceConfig = lib.mkMerge [
+          (import ./sandbox.nix { inherit lib; })
+          {
+            ExecStart = lib.concatStringsSep " " (
+              [
+                (lib.getExe cfg.package)
+                "operate"
+                "%S/nixactions"
+                first
+                imagesUnit
+              ]
+              ++ map (name: word "--user=${name}") operators.users
+              ++ map (name: word "--group=${name}") operators.groups
+            );
+            StandardInput = "socket";
+            StandardOutput = "journal";
+            StandardError = "journal";
+            StateDirectory = "nixactions";
+            # A rerun writes a plan here. The unit below obtains the images of that plan.
+            RuntimeDirectory = "nixactions-operate/%i";
+            RuntimeDirectoryMode = "0700";
+            # Runs go on when the command ends.
+            KillMode = "mixed";
+          }
+        ];
+      };
+      # A rerun starts this service, whose instance is that of the command, and waits for it.
+      services."nixactions-operate-images@" = lib.mkMerge [
+        (import ./obtain.nix { inherit lib cfg; } images "%t/nixactions-operate/%i")
         {
-          description = "Command of an operator of NixActions' workflows";
-          inherit documentation;
-          path = lib.optional config.nix.enable config.nix.package;
-          environment = lib.mkIf config.nix.enable { NIX_REMOTE = lib.mkDefault "daemon"; };
-          # A switch to another configuration interrupts no command.
-          restartIfChanged = false;
-          stopIfChanged = false;
+          description = "Images of a rerun by an operator of NixActions' workflows";
+          # It stops when the command ends. By then the run holds its images itself, or has not begun.
+          bindsTo = [ "nixactions-operate@%i.service" ];
           unitConfig.CollectMode = "inactive-or-failed";
-          serviceConfig = lib.mkMerge [
-            # A rerun obtains the images of its workflow again.
-            (import ./sandbox.nix ({ inherit lib; } // images))
-            {
-              ExecStart = lib.concatStringsSep " " (
-                [
-                  (lib.getExe cfg.package)
-                  "operate"
-                  "%S/nixactions"
-                ]
-                ++ map (name: word "--user=${name}") operators.users
-                ++ map (name: word "--group=${name}") operators.groups
-              );
-              StandardInput = "socket";
-              StandardOutput = "journal";
-              StandardError = "journal";
-              StateDirectory = "nixactions";
-              # Runs go on when the command ends.
-              KillMode = "mixed";
-            }
-          ];
+          serviceConfig = {
+            RemainAfterExit = true;
+            ExecStopPost = "-${pkgs.coreutils}/bin/rm -f %S/nixactions/images/kept/%n";
+          };
         }
       ];
     };

@@ -560,12 +560,10 @@ fn faults(manager: &Manager, units: &str) -> Option<String> {
 /// for others does not come far below.
 fn systemd_calls_the_services_little_exposed(manager: &Manager) {
     let nix = or_skip!(manager.nix());
-    // The units of images have the network, and so has that of operators, who may rerun a run with
-    // images.
+    // The units of images have the network.
     const ALL: &str = "for unit in $1/nixactions*.service; do
         most=25
-        case $unit in */nixactions-images@*) most=30 ;; esac
-        case $2:$unit in *-images:*/nixactions-operate@*) most=40 ;; esac
+        case $unit in *-images@*) most=30 ;; esac
         systemd-analyze security --offline=yes --no-pager --threshold=${3:-$most} $unit
     done";
     for name in configurations() {

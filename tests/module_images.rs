@@ -15,7 +15,10 @@ mod registry;
 #[expect(dead_code, reason = "`made` needs it")]
 mod tree;
 
-use std::process::{Child, Command, Output};
+use std::{
+    path::Path,
+    process::{Child, Command, Output},
+};
 
 use layout::{LAYOUT, ROOT, architecture};
 use nixactions_harness::{
@@ -30,11 +33,14 @@ on_managers!(images_of_services_beside_jobs_are_there on system_257, system_262)
 on_managers!(a_pull_that_fails_is_the_reason_of_the_service_and_the_next_run_succeeds on system_257, system_262);
 on_managers!(an_image_that_is_gone_before_the_run_is_told_with_its_unit on system_257, system_262);
 on_managers!(a_stop_between_pull_and_run_keeps_no_image on system_257, system_262);
+on_managers!(a_unit_of_its_own_pulls_the_images_of_an_operators_rerun on system_257, system_262);
 on_managers!(a_run_by_hand_pulls_its_images_itself on system_257, system_262);
 
 /// The registry of a machine, and the reference that the workflows have.
 const HOST: &str = "127.0.0.1:5000";
 const IMAGE: &str = "docker://127.0.0.1:5000/team/it:1";
+/// An operator.
+const ALICE: u32 = 2001;
 /// Its login.
 const LOGIN: (&str, &str) = ("me", "not-for-the-log");
 /// The file with the login.
@@ -428,6 +434,54 @@ fn a_stop_between_pull_and_run_keeps_no_image(manager: &Manager) {
     manager.nixactions(&["image", "clean"]).ok();
     assert_eq!(place.digests(), [""; 0]);
     assert_eq!(manager.runs(), [""; 0]);
+}
+
+fn a_unit_of_its_own_pulls_the_images_of_an_operators_rerun(manager: &Manager) {
+    let mut place = or_skip!(Place::new(manager));
+    place.push("first");
+    // Root alone may enter the directories of the test.
+    let program = manager.program().display().to_string();
+    place.sh(&format!("useradd -u {ALICE} alice; chmod 755 '{program}'"));
+    let operators = "users.users.alice = { }; services.nixactions.operators.users = [ \"alice\" ];";
+    place.install("", operators);
+    let socket = ["start", "nixactions-operate.socket"];
+    manager.systemctl(&socket).ok();
+    place.has("ci", "first");
+
+    let machine = manager.machine().expect("Nix is in machines");
+    let rerun = [program.as_str(), "--system", "rerun", "ci-1"];
+    let rerun = || machine.command_as(Some(ALICE), Path::new("/"), &rerun);
+    let is_gone = |place: &Place<'_>| {
+        wait_for(SOON, "the units to end", || {
+            manager
+                .units("nixactions-operate*@*.service")
+                .is_empty()
+                .then_some(())
+        });
+        assert_eq!(place.kept(), "");
+        assert_eq!(
+            place.sh("ls /run/nixactions-operate 2>/dev/null || true"),
+            ""
+        );
+    };
+    // The tag has moved on, so it is pulled.
+    place.push("second");
+    let said = rerun().ok();
+    assert!(said.contains("of=second\n"), "{said}");
+    is_gone(&place);
+    place.stop_serving();
+    let told = rerun().fails();
+    for reason in [
+        "error: failed to obtain the images (exit-code); nixactions-operate-images@",
+        &format!("registry `{HOST}` cannot be reached"),
+    ] {
+        assert!(told.contains(reason), "{told}");
+    }
+    is_gone(&place);
+    assert_eq!(manager.runs().len(), 2);
+    place.serve();
+    let said = rerun().ok();
+    assert!(said.contains("of=second\n"), "{said}");
 }
 
 fn a_run_by_hand_pulls_its_images_itself(manager: &Manager) {

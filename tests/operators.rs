@@ -293,6 +293,10 @@ fn the_socket_takes_no_commands_of_root(manager: &Manager) {
             r#"["rerun", "ci-1", "-eA=b"]"#,
             "operators cannot set `--env`",
         ),
+        (
+            r#"["rerun", "--images-by", "/bin/true", "x.service", "ci-1"]"#,
+            "operators cannot set `--images-by`",
+        ),
     ] {
         let answer = ask(&format!(
             "{{\"version\":1,\"arguments\":{arguments},\"logFormat\":null}}\n"

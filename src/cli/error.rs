@@ -221,6 +221,8 @@ impl CliError {
                 | StartError::Unsupported(_)
                 | StartError::Environment(_)
                 | StartError::Manager(ManagerError::None { .. })
+                // The messages of a unit.
+                | StartError::Unobtained { .. }
                 // git's own messages.
                 | StartError::Source(SourceError::Git { .. }),
             ) => true,
@@ -297,6 +299,8 @@ fn of_start(error: &StartError) -> Exit {
         | StartError::Systemd(_)
         | StartError::Embedded(_)
         | StartError::NoRunner { .. }
+        | StartError::Unobtained { .. }
+        | StartError::Program { .. }
         | StartError::Here(..) => Exit::Trouble,
         StartError::Interrupted(_) => Exit::Cancelled,
     }

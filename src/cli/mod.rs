@@ -56,8 +56,10 @@ pub fn main() -> ExitCode {
         [_, command, directory] if command == "supervise" => {
             return exit_of(supervise::main(Path::new(directory)));
         }
-        [_, command, state, operators @ ..] if command == "operate" => {
-            return exit_of(operate::main(Path::new(state), operators));
+        [_, command, state, first, images, operators @ ..] if command == "operate" => {
+            let (first, images) = (first.to_string_lossy(), images.to_string_lossy());
+            let images_by = [&*first, &*images];
+            return exit_of(operate::main(Path::new(state), images_by, operators));
         }
         [_, enter, unit, run, command @ ..] if enter == ENTER => {
             return exit_of(shell::enter(unit, Path::new(run), command));

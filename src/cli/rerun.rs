@@ -25,6 +25,10 @@ pub(super) fn main(args: &RerunArgs, state: &Path) -> Result<Exit, CliError> {
         env: &args.env,
         env_files: &args.env_file,
         secret_env_files: &args.secret_env_file,
+        images_by: match args.images_by.as_slice() {
+            [program, unit] => Some((Path::new(program), unit)),
+            _ => None,
+        },
     };
     block_on(async {
         let mut interrupts = Interrupts::catch().map_err(CliError::Runtime)?;

@@ -134,6 +134,20 @@ pub enum StartError {
         /// The fault of the image.
         source: ImageError,
     },
+    /// The unit that obtains images failed.
+    #[error("{said}")]
+    Unobtained {
+        /// The unit's messages.
+        said: String,
+    },
+    /// The program that starts this unit cannot be executed.
+    #[error("failed to execute `{}`", path.display())]
+    Program {
+        /// Its path.
+        path: PathBuf,
+        /// The fault.
+        source: std::io::Error,
+    },
     /// No unit has such a name.
     #[error("invalid name `{unit}` of a unit that obtains images")]
     BadUnit {
@@ -224,6 +238,8 @@ impl StartError {
             | Self::Graph(_)
             | Self::Roots(_)
             | Self::Interrupted(_)
+            | Self::Unobtained { .. }
+            | Self::Program { .. }
             | Self::Here(..) => None,
         }
     }

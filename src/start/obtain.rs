@@ -5,10 +5,11 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{process::Command, sync::oneshot};
 
 use super::{StartError, note::note};
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     interrupts::{Interrupted, Interrupts},
     plan::{self, Container, Env, Plan},
     roots::Unpacked,
-    store::{Liveness, StateDir, StoreError, read_document},
+    store::{Liveness, StateDir, StoreError, read_document, write_json},
     unit::{ManagerKind, Placement, RunSpec},
 };
 use nixactions_core::{
@@ -187,6 +188,40 @@ pub async fn obtain_for(
             .map_err(|source| failed(&unit, source))
     };
     unless_interrupted(images, interrupts, work).await?
+}
+
+/// Has a unit obtain the images that jobs of a plan use, if there are any. Returns the unit.
+///
+/// The unit reads the plan from the runtime directory of this service (`RuntimeDirectory=`,
+/// systemd.exec(5)).
+pub(super) async fn ask<'a>(
+    plan: &Plan,
+    program: &Path,
+    unit: &'a str,
+    manager: ManagerKind,
+    interrupts: &mut Interrupts,
+) -> Result<Option<&'a str>, StartError> {
+    if manager == ManagerKind::User || wanted(plan)?.is_empty() {
+        return Ok(None);
+    }
+    check_unit(unit)?;
+    let directory = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
+    write_json(&Path::new(&directory).join("plan.json"), plan, 0o600, false)?;
+    let mut command = Command::new(program);
+    command
+        .args([unit, "obtain the images"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = interrupts.unless(command.output()).await?;
+    let output = output.map_err(|source| StartError::Program {
+        path: program.to_owned(),
+        source,
+    })?;
+    if output.status.success() {
+        return Ok(Some(unit));
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(StartError::Unobtained { said })
 }
 
 /// Checks that the name of a unit is that of a file, too.

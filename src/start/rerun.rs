@@ -8,7 +8,7 @@ use super::{
     collected::programs_of,
     environment,
     launch::{Files, New, Settings, this_program},
-    manager,
+    manager, obtain,
     reuse::Reuse,
 };
 use crate::{
@@ -49,6 +49,9 @@ pub struct RerunRequest<'a> {
     pub env_files: &'a [PathBuf],
     /// `--secret-env-file F`. The earlier run's secrets are not kept.
     pub secret_env_files: &'a [PathBuf],
+    /// `--images-by PROGRAM UNIT`: a unit that obtains the images for the run, and the program that
+    /// starts it. Without them, the start obtains the images.
+    pub images_by: Option<(&'a Path, &'a str)>,
 }
 
 /// The reasons why a run cannot be run again.
@@ -184,7 +187,12 @@ pub async fn rerun(
     let choice = request.manager.unwrap_or(Choice::Only(old.manager));
     let chosen = interrupts.unless(manager::choose(choice)).await??;
     // The other jobs are not started, so the images of their executors may be gone.
-    let images = New::images(&part, state_dir, None, &chosen, interrupts).await?;
+    let kind = chosen.kind();
+    let unit = match request.images_by {
+        Some((program, unit)) => obtain::ask(&part, program, unit, kind, interrupts).await?,
+        None => None,
+    };
+    let images = New::images(&part, state_dir, unit, &chosen, interrupts).await?;
     let build = std::fs::read_link(from.workflow()).ok();
     let reuse = Reuse::new(from, old.has_source, &plan, &graph, &record, &again);
     let reused = reuse.jobs();

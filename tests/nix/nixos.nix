@@ -55,6 +55,8 @@ let
     documentation = texts;
     wants = texts;
     after = texts;
+    before = texts;
+    bindsTo = texts;
     wantedBy = texts;
     onFailure = texts;
     onSuccess = texts;
@@ -142,6 +144,8 @@ let
           OnFailure = toString unit.onFailure;
           OnSuccess = toString unit.onSuccess;
           PartOf = toString unit.partOf;
+          Before = toString unit.before;
+          BindsTo = toString unit.bindsTo;
         }
         // unit.unitConfig
       )}

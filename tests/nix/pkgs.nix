@@ -82,6 +82,13 @@ let
           ${lib.optionalString executable ''chmod +x "$target"''}
           ${checkPhase}
         '';
+    writeShellScript =
+      name: text:
+      self.writeTextFile {
+        inherit name;
+        text = "#!${self.runtimeShell}\n${text}";
+        executable = true;
+      };
     runtimeShell = "${self.bash}/bin/bash";
 
     bash = debian "bash" "bash";

@@ -12,6 +12,7 @@ use super::{
     OperateError, check,
     error::SOCKET,
     protocol::{Frame, Request, VERSION},
+    rerun_with,
 };
 use crate::cli::{
     CliError, Exit,
@@ -34,7 +35,7 @@ pub(in crate::cli) fn call(cli: &Cli) -> Result<Exit, CliError> {
     }
     // The run goes on when this program ends, as any run that was started elsewhere.
     let mut id = Vec::new();
-    let started = ask(detached(arguments), Some(&mut id))?;
+    let started = ask(rerun_with(&arguments, &["--detach"]), Some(&mut id))?;
     let id = String::from_utf8_lossy(&id);
     let form = args.output.output.to_possible_value();
     let form = form.map(|form| format!("--output={}", form.get_name()));
@@ -44,15 +45,6 @@ pub(in crate::cli) fn call(cli: &Cli) -> Result<Exit, CliError> {
         Exit::Success => ask(attach, None),
         other => Ok(other),
     }
-}
-
-/// Returns the arguments of a rerun that does not wait for the end of its run. Arguments after `--`
-/// are not options.
-fn detached(mut arguments: Vec<String>) -> Vec<String> {
-    let command = arguments.iter().position(|argument| argument == "rerun");
-    let at = command.map_or(arguments.len(), |at| at + 1);
-    arguments.insert(at, "--detach".to_owned());
-    arguments
 }
 
 /// Sends one request, and passes on what comes back. `kept` takes the output instead.

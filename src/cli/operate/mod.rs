@@ -17,6 +17,14 @@ pub(super) use server::main;
 
 use super::args::{Cli, Command};
 
+/// Returns the arguments of a rerun with more options. Arguments after `--` are not options.
+fn rerun_with(arguments: &[String], options: &[&str]) -> Vec<String> {
+    let command = arguments.iter().position(|argument| argument == "rerun");
+    let (before, after) = arguments.split_at(command.map_or(arguments.len(), |at| at + 1));
+    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    [before, &options, after].concat()
+}
+
 /// Checks that operators may run this command.
 fn check(cli: &Cli) -> Result<(), OperateError> {
     let command = match &cli.command {
@@ -32,6 +40,7 @@ fn check(cli: &Cli) -> Result<(), OperateError> {
                 ("--env-file", !args.env_file.is_empty()),
                 ("--secret-env-file", !args.secret_env_file.is_empty()),
                 ("--manager", args.manager.is_some()),
+                ("--images-by", !args.images_by.is_empty()),
             ];
             return match given.iter().find(|(_, is_given)| *is_given) {
                 Some((option, _)) => Err(OperateError::Option(option)),

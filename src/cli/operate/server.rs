@@ -25,20 +25,30 @@ use nix::{
 use super::{
     OperateError, check,
     protocol::{Frame, Request, VERSION},
+    rerun_with,
 };
-use crate::cli::{CliError, Exit, args::Cli, output::say, tell};
+use crate::cli::{
+    CliError, Exit,
+    args::{Cli, Command},
+    output::say,
+    tell,
+};
 
 /// The longest wait for the request of an operator.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// Answers one call.
-pub(in crate::cli) fn main(state: &Path, operators: &[OsString]) -> Result<Exit, CliError> {
+/// Answers one call. A rerun has its images from a unit that the program of `images_by` starts.
+pub(in crate::cli) fn main(
+    state: &Path,
+    images_by: [&str; 2],
+    operators: &[OsString],
+) -> Result<Exit, CliError> {
     let socket = io::stdin()
         .as_fd()
         .try_clone_to_owned()
         .map(UnixStream::from)
         .map_err(CliError::Runtime)?;
-    let last = match answer(&socket, state, operators) {
+    let last = match answer(&socket, state, images_by, operators) {
         Ok(frame) => frame,
         Err(error) => {
             let text = tell(&error, error.hint().as_deref());
@@ -52,7 +62,12 @@ pub(in crate::cli) fn main(state: &Path, operators: &[OsString]) -> Result<Exit,
     Ok(Exit::Success)
 }
 
-fn answer(socket: &UnixStream, state: &Path, operators: &[OsString]) -> Result<Frame, CliError> {
+fn answer(
+    socket: &UnixStream,
+    state: &Path,
+    images_by: [&str; 2],
+    operators: &[OsString],
+) -> Result<Frame, CliError> {
     let user = caller(socket, operators)?;
     socket
         .set_read_timeout(Some(REQUEST))
@@ -63,20 +78,32 @@ fn answer(socket: &UnixStream, state: &Path, operators: &[OsString]) -> Result<F
         return Err(OperateError::Version.into());
     }
     let words = ["nixactions"].into_iter();
-    match Cli::try_parse_from(words.chain(request.arguments.iter().map(String::as_str))) {
-        Ok(cli) => check(&cli)?,
+    let cli = match Cli::try_parse_from(words.chain(request.arguments.iter().map(String::as_str))) {
+        Ok(cli) => cli,
         Err(error) => {
             Frame::Stderr(error.to_string().into_bytes())
                 .write(&mut &*socket)
                 .map_err(CliError::Output)?;
             return Ok(Frame::Exit(Exit::Usage as u8));
         }
-    }
+    };
+    check(&cli)?;
     say(&format!(
         "{user}: {}",
         request.arguments.join(" ").escape_debug()
     ));
-    run(socket, state, &user, &request).map_err(CliError::Runtime)
+    let [first, images] = images_by;
+    let arguments = match cli.command {
+        Command::Rerun(_) => rerun_with(&request.arguments, &["--images-by", first, images]),
+        _ => request.arguments,
+    };
+    let mut command = Process::new(env::current_exe().map_err(CliError::Runtime)?);
+    command.arg("--state-dir").arg(state).args(arguments);
+    match request.log_format {
+        Some(format) => command.env("NIXACTIONS_LOG_FORMAT", format),
+        None => command.env_remove("NIXACTIONS_LOG_FORMAT"),
+    };
+    run(socket, command, &user).map_err(CliError::Runtime)
 }
 
 /// Returns the name of the calling user.
@@ -119,12 +146,8 @@ enum Message {
 
 /// Runs the command, and passes on its output. Ends the command, and no run, when the caller is
 /// gone.
-fn run(socket: &UnixStream, state: &Path, user: &str, request: &Request) -> io::Result<Frame> {
-    let mut command = Process::new(env::current_exe()?);
+fn run(socket: &UnixStream, mut command: Process, user: &str) -> io::Result<Frame> {
     command
-        .arg("--state-dir")
-        .arg(state)
-        .args(&request.arguments)
         // The actor in the record of a new run.
         .env("SUDO_USER", user)
         .stdin(Stdio::null())
@@ -140,10 +163,6 @@ fn run(socket: &UnixStream, state: &Path, user: &str, request: &Request) -> io::
     ] {
         command.env_remove(name);
     }
-    match &request.log_format {
-        Some(format) => command.env("NIXACTIONS_LOG_FORMAT", format),
-        None => command.env_remove("NIXACTIONS_LOG_FORMAT"),
-    };
     let mut child = command.spawn()?;
     let pid = Pid::from_raw(child.id().try_into().map_err(io::Error::other)?);
 
