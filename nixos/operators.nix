@@ -142,7 +142,7 @@ in
         (import ./obtain.nix { inherit lib cfg; } images "%t/nixactions-operate/%i")
         {
           description = "Images of a rerun by an operator of NixActions' workflows";
-          # It stops when the command ends. By then the run holds its images itself, or has not begun.
+          # It stops when the command ends. By then the run holds its images, or has not begun.
           bindsTo = [ "nixactions-operate@%i.service" ];
           unitConfig.CollectMode = "inactive-or-failed";
           serviceConfig = {
