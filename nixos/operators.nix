@@ -13,7 +13,6 @@ let
   workflows = lib.filterAttrs (_: workflow: workflow.enable) cfg.workflows;
 
   inherit (import ./text.nix { inherit lib; }) word;
-  logins = import ./logins.nix { inherit lib cfg; };
   # An old run may have images that no workflow has any more.
   images = {
     unpacks = true;
