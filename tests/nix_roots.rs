@@ -136,6 +136,47 @@ fn collecting_garbage_harms_no_kept_run(manager: &Manager) {
     assert_eq!(collect(manager, &nix), [""; 0]);
 }
 
+on_managers!(collecting_garbage_spares_the_package_of_a_run_that_goes_on on system_252, system_257, system_262, user_262);
+
+fn collecting_garbage_spares_the_package_of_a_run_that_goes_on(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let file = manager.write("ci.nix", FILE);
+    // An upgrade of nixactions has taken the package out of the system.
+    let package = nix.build(
+        r#"(import <nixpkgs> { }).runCommand "nixactions-old" { } ''
+          mkdir -p $out/bin
+          cp /usr/bin/nixactions /usr/bin/nixactions-runner $out/bin/
+        ''"#,
+    );
+    let run = [
+        package.join("bin/nixactions"),
+        "run".into(),
+        file,
+        "--detach".into(),
+        manager_flag(manager),
+    ];
+    let output = nix.output(|| nix.command(&run));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let id = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let run = manager.run_of(&id);
+    run.wait_for_file("first", "started");
+    collect(manager, &nix);
+    assert!(manager.file(&package).exists(), "the second job needs it");
+    assert!(
+        go_on(manager, run)
+            .iter()
+            .any(|line| line.contains("late by /nix/store/"))
+    );
+    let link = manager.run_dir(&id).join("package");
+    assert!(link.symlink_metadata().is_err(), "the run has ended");
+    collect(manager, &nix);
+    assert!(!manager.file(&package).exists());
+}
+
 on_managers!(a_user_of_a_daemon_keeps_runs_as_well on user_252, user_257, user_262);
 
 fn a_user_of_a_daemon_keeps_runs_as_well(manager: &Manager) {

@@ -1,5 +1,5 @@
-//! Keeps a run's build in Nix's store: Nix's garbage collector removes nothing that the run or a
-//! rerun needs while the run's directory exists.
+//! Keeps a run's build and its package of nixactions in Nix's store: Nix's garbage collector removes
+//! nothing that the run needs, or that a rerun needs while the run's directory exists.
 
 use std::path::Path;
 
@@ -15,6 +15,22 @@ pub(super) async fn add(run: &RunDir, path: Option<&Path>) -> Option<String> {
     let _ = std::os::unix::fs::symlink(path, &link);
     Some(format!(
         "warning: failed to protect `{}` from Nix's garbage collector ({error}); if the collector runs, jobs that have not begun and a rerun will fail",
+        path.display()
+    ))
+}
+
+/// Keeps the package of this program in the store while a run goes on, since each job starts with a
+/// program of the package. Returns a warning if that fails.
+pub(super) async fn add_package(run: &RunDir, program: &Path) -> Option<String> {
+    let path = language::store_path(program)?;
+    let added = language::add_gc_root(&path, &run.package()).await;
+    if run.record().exists() {
+        // The run has ended, and has found no link to remove.
+        run.release_package();
+    }
+    let error = added.err()?;
+    Some(format!(
+        "warning: failed to protect `{}` from Nix's garbage collector ({error}); if the collector removes it, jobs that have not begun will fail",
         path.display()
     ))
 }

@@ -130,7 +130,14 @@ impl New<'_> {
             files: &self.files,
             secrets: self.secrets,
         };
-        match launch(&state, &run, &mut spec, &parts, self.chosen, mark).await {
+        let program = spec.program.clone();
+        // The package has another root while this program runs, so the run need not wait.
+        let (launched, warning) = tokio::join!(
+            launch(&state, &run, &mut spec, &parts, self.chosen, mark),
+            gc_root::add_package(&run, &program)
+        );
+        notes.extend(warning);
+        match launched {
             Ok(more) => Ok(Started {
                 manager: spec.manager,
                 has_group: self.plan.concurrency.is_some(),

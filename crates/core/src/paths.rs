@@ -37,6 +37,12 @@ impl RunPaths {
         self.0.join("workflow")
     }
 
+    /// Returns the path of the link to the package in the Nix store whose program runs the jobs. It
+    /// exists only while the run goes on.
+    pub fn package(&self) -> PathBuf {
+        self.0.join("package")
+    }
+
     /// Returns the path of the run's events.
     pub fn events(&self) -> PathBuf {
         self.0.join("events.jsonl")

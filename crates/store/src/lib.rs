@@ -12,6 +12,7 @@
 //!     plan.json  run.json              the request (run.json holds private variables)
 //!     workflow                         a link to the plan in Nix's store, if it comes from there;
 //!                                      the link keeps the plan in the store
+//!     package                          the same for the package that runs the jobs, until the end
 //!     events.jsonl  record.json        the events and the final record
 //!     start.lock                       held by the client that starts the run, later shared by
 //!                                      all clients that follow it

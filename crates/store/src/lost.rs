@@ -216,6 +216,7 @@ impl RunDir {
             written => written?,
         }
         self.release_reserve();
+        self.release_package();
         if told.is_err() {
             // Events that do not fit now are still in the record.
             let _ = writer.append(&events);

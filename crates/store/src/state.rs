@@ -253,6 +253,12 @@ impl RunDir {
         &self.id
     }
 
+    /// Lets Nix's garbage collector have the run's package, which no job needs any more.
+    pub fn release_package(&self) {
+        // Most runs have no package in Nix's store.
+        let _ = std::fs::remove_file(self.package());
+    }
+
     /// Returns whether others were told of the run's end.
     pub fn is_told(&self) -> bool {
         self.path().join(TOLD).exists()

@@ -410,6 +410,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.run.release_reserve();
+        self.run.release_package();
         // The record holds the events that do not fit on the disk now.
         self.flush();
         let (spec, conclusion) = (self.context.run, self.record.conclusion);
