@@ -12,7 +12,7 @@ use nixactions::{
 };
 use nixactions_harness::{Evaluator, Suite, or_skip};
 
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 24] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -31,6 +31,7 @@ const PAGES: [&str; 23] = [
     "docs/design.md",
     "docs/secrets.md",
     "docs/nixos.md",
+    "docs/operations.md",
     "docs/actions.md",
     "docs/language.md",
     "docs/options.md",

@@ -23,7 +23,10 @@ pkgs.testers.runNixOSTest {
               executor = config.lib.nixactions.executors.systemd { sandbox = "none"; };
               properties.User = "root";
               steps = [
-                { bash = "/run/booted-system/specialisation/next/bin/switch-to-configuration test"; }
+                # `nixos-rebuild` has built the system when it comes to this call. A switch to another
+                # systemd re-executes PID 1.
+                { bash = "/run/booted-system/specialisation/next/bin/switch-to-configuration switch"; }
+                { bash = "systemctl daemon-reexec"; }
                 { bash = "echo the job goes on after the switch"; }
               ];
             };
@@ -47,6 +50,7 @@ pkgs.testers.runNixOSTest {
           long = lib.mkForce { settings.jobs.other.steps = [ { bash = "true"; } ]; };
           deploy = lib.mkForce { settings.jobs.other.steps = [ { bash = "echo the next deploy"; } ]; };
           added.settings.jobs.a.steps = [ { bash = "true"; } ];
+          later.settings.jobs.wait.steps = [ { bash = "until [ -e go ]; do sleep 0.1; done"; } ];
         };
       };
     };

@@ -29,3 +29,21 @@ with subtest("the new program reads the runs of the old one, and runs the change
     machine.succeed("systemctl start --wait nixactions@long")
     assert conclusions("long-2") == {"other": "success"}, record("long-2")
     assert "long-1" in machine.succeed("nixactions list")
+
+with subtest("a run goes on when the machine goes back to the configuration before its workflow"):
+    machine.succeed("systemctl start --no-block nixactions@later")
+    wait_for_step("later-1")
+    machine.succeed("/run/booted-system/bin/switch-to-configuration switch")
+    machine.succeed("systemctl is-active nixactions-later-1.service")
+    machine.fail("[ -e /etc/systemd/system/nixactions@later.service ]")
+    release("later-1")
+    wait_for_end("later-1")
+    assert record("later-1")["conclusion"] == "success"
+    is_gone("later-1")
+
+with subtest("the workflows are those of before"):
+    machine.succeed("systemctl start --no-block nixactions@long")
+    wait_for_step("long-3")
+    release("long-3")
+    wait_for_end("long-3")
+    assert conclusions("long-3") == {"wait": "success"}, record("long-3")

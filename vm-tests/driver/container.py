@@ -4,6 +4,7 @@ It boots in a second. It shares the kernel with this computer, so it has no cgro
 the computer has none, and its clock cannot be set.
 """
 
+import select
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ SCRIPT = Path(__file__).parents[2] / "tests/harness/src/machine.sh"
 ENVIRONMENT = ["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TERM=dumb"]
 BOOT = 60
 SHUTDOWN = 300
+# The time from SIGTERM to SIGKILL for a command that takes too long.
+GRACE = 10
 
 
 class Container(Machine):
@@ -43,6 +46,8 @@ class Container(Machine):
                 # Ctrl-C ends this program, which takes the machine down.
                 start_new_session=True,
             )
+        if not select.select([self._watcher.stdout], [], [], BOOT)[0]:
+            raise RuntimeError(f"{self.name} is not set up after {BOOT} s:\n{log.read_text()}")
         answer = self._watcher.stdout.readline().split()
         if len(answer) != 2:
             raise RuntimeError(f"{self.name} cannot be set up:\n{log.read_text()}")
@@ -87,12 +92,17 @@ class Container(Machine):
         bounds = "-sys_module,-sys_time,-sys_rawio,-syslog"
         inside = ["setpriv", "--pdeathsig", "KILL", "--bounding-set", bounds]
         command = ["env", "-i", "--chdir=/root", *ENVIRONMENT]
-        limit = ["timeout", str(timeout), "bash", "-c", script]
-        done = subprocess.run(
-            ["sh", "-c", 'echo $$ >"$0" && exec "$@"', procs, *enter, *inside, *command, *limit],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
+        limit = ["timeout", f"--kill-after={GRACE}", str(timeout), "bash", "-c", script]
+        try:
+            done = subprocess.run(
+                ["sh", "-c", 'echo $$ >"$0" && exec "$@"', procs, *enter, *inside, *command, *limit],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                timeout=timeout + 3 * GRACE,
+            )
+        except subprocess.TimeoutExpired:
+            # A process in the background still has its output, or the machine is going down.
+            raise RuntimeError(f"{self.name}: no end of the output of `{script}`") from None
         return done.returncode, done.stdout.decode(errors="replace")
 
     def _is_off(self) -> bool:

@@ -78,7 +78,7 @@ class Qemu(Machine):
     def run(self, script: str, timeout: float) -> tuple[int, str]:
         text = base64.b64encode(script.encode()).decode()
         call = f"base64 -d <<< {text} > /run/shell-script; "
-        call += f"timeout {timeout} bash /run/shell-script < /dev/null 2> /dev/ttyS0 | base64 -w 0; "
+        call += f"timeout --kill-after=10 {timeout} bash /run/shell-script < /dev/null 2> /dev/ttyS0 | base64 -w 0; "
         call += "echo \" ${PIPESTATUS[0]} end\"\n"
         self._shell.sendall(call.encode())
         output, status, _ = self._read_until(b" end\n", timeout + 60).rsplit(b" ", 2)
@@ -90,7 +90,7 @@ class Qemu(Machine):
         return "\n".join(["Its console:", *last])
 
     def _off(self) -> None:
-        self._process.wait()
+        self._process.wait(BOOT)
         self._shell.close()
         self._process = self._shell = None
 
