@@ -24,7 +24,6 @@ on_managers!(a_run_that_waits_for_room_can_be_stopped on system_262);
 on_managers!(a_fetch_waits_for_room_on_the_disk on system_257, system_262);
 on_managers!(a_run_waits_for_less_pressure_on_memory_and_says_so on system_252, system_262);
 on_managers!(workflows_share_the_limit_on_jobs_until_it_is_gone on system_252, system_262);
-on_managers!(a_missing_credential_fails_the_service_with_that_reason on system_257, system_262);
 on_managers!(an_executor_a_group_and_a_unit_of_one_workflow_are_its_own on system_262);
 on_managers!(hooks_of_an_administrator_run_beside_those_of_the_module on system_262);
 
@@ -287,22 +286,6 @@ fn defaults_and_credentials_of_the_module_reach_the_jobs(manager: &Manager) {
         .ok();
     let log = log(manager);
     assert!(log.contains("nice 7, ***"), "{log}");
-}
-
-fn a_missing_credential_fails_the_service_with_that_reason(manager: &Manager) {
-    let nix = or_skip!(manager.nix());
-    nix.install(&workflow(
-        r#"{ jobs.a.steps = [ { bash = "true"; } ]; }"#,
-        r#"credentials.token = "/etc/not-there";"#,
-    ));
-    manager
-        .systemctl(&["start", "--wait", "nixactions@ci"])
-        .fails();
-    let status = manager
-        .systemctl(&["status", "nixactions@ci"])
-        .output_within(SOON);
-    let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains("credential"), "{status}");
 }
 
 fn an_executor_a_group_and_a_unit_of_one_workflow_are_its_own(manager: &Manager) {

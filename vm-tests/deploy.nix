@@ -23,8 +23,8 @@ pkgs.testers.runNixOSTest {
               executor = config.lib.nixactions.executors.systemd { sandbox = "none"; };
               properties.User = "root";
               steps = [
-                # `nixos-rebuild` has built the system when it comes to this call. A switch to another
-                # systemd re-executes PID 1.
+                # `nixos-rebuild` calls this program of the system that it has built. A switch to
+                # another systemd re-executes PID 1.
                 { bash = "/run/booted-system/specialisation/next/bin/switch-to-configuration switch"; }
                 { bash = "systemctl daemon-reexec"; }
                 { bash = "echo the job goes on after the switch"; }

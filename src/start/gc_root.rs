@@ -1,5 +1,6 @@
-//! Keeps a run's build and its package of nixactions in Nix's store: Nix's garbage collector removes
-//! nothing that the run needs, or that a rerun needs while the run's directory exists.
+//! Keeps a run's build and its package of nixactions in Nix's store. Nix's garbage collector then
+//! removes nothing that the run needs. While the run's directory exists, it removes nothing that a
+//! rerun needs.
 
 use std::path::Path;
 

@@ -14,7 +14,7 @@ from machine import CTRL_ALT_DELETE, Machine
 SCRIPT = Path(__file__).parents[2] / "tests/harness/src/machine.sh"
 ENVIRONMENT = ["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TERM=dumb"]
 BOOT = 60
-SHUTDOWN = 300
+SHUTDOWN = 200
 # The time from SIGTERM to SIGKILL for a command that takes too long.
 GRACE = 10
 
