@@ -15,6 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "tests/harness/src/machine.sh"
 ENVIRONMENT = ["HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "TERM=dumb"]
 BOOT = 60
 SHUTDOWN = 200
+PROBE = 5
 # The time from SIGTERM to SIGKILL for a command that takes too long.
 GRACE = 10
 
@@ -98,7 +99,7 @@ class Container(Machine):
                 ["sh", "-c", 'echo $$ >"$0" && exec "$@"', procs, *enter, *inside, *command, *limit],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                timeout=timeout + 3 * GRACE,
+                timeout=timeout + 2 * GRACE,
             )
         except subprocess.TimeoutExpired:
             # A process in the background still has its output, or the machine is going down.
@@ -115,7 +116,11 @@ class Container(Machine):
     def _up_since(self) -> str:
         """Returns the time at which PID 1 had started all services, or nothing before it has."""
         show = "systemctl show --value --property=ActiveEnterTimestampMonotonic multi-user.target"
-        return self.run(f"{show} 2> /dev/null", self.timeout)[1].strip().removeprefix("0")
+        try:
+            return self.run(f"{show} 2> /dev/null", PROBE)[1].strip().removeprefix("0")
+        except RuntimeError:
+            # The machine went down in the meantime, and with it what the command waited for.
+            return ""
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + BOOT
