@@ -10,10 +10,13 @@ let
   cfg = config.services.nixactions;
   imagesOf = import ./images-of.nix { inherit lib; };
   inherit (import ./command.nix { inherit lib cfg; }) room;
+  inherit (import ./text.nix { inherit lib; }) word;
 
   firstOf =
     name: workflow:
-    lib.optional (workflow.source ? git) "nixactions-fetch@${name}.service fetch the source"
+    lib.optional (
+      workflow.source ? git
+    ) "nixactions-fetch@${name}.service fetch ${word "`${workflow.source.git.url}`"}"
     ++
       lib.optional (imagesOf [ workflow ]).unpacks
         "nixactions-images@${name}.service obtain the images";

@@ -1,4 +1,4 @@
-# first.sh UNIT WHAT… : starts a service that does something before a run, such as `fetch the source`,
+# first.sh UNIT WHAT… : starts a service that does something before a run, such as `obtain the images`,
 # and waits for its end. After a failure, it repeats the last lines of that service.
 set -u
 unit=$1

@@ -174,9 +174,9 @@ fn an_unreachable_source_fails_the_service_and_the_next_run_succeeds(manager: &M
     start(manager).fails();
     let status = status(manager);
     assert!(
-        status
-            .contains("failed to fetch the source (exit-code); nixactions-fetch@ci.service says:")
-            && status.contains("'/srv/origin' does not appear to be a git repository"),
+        status.contains(
+            "failed to fetch `/srv/origin` (exit-code); nixactions-fetch@ci.service says:"
+        ) && status.contains("'/srv/origin' does not appear to be a git repository"),
         "{status}"
     );
     assert!(manager.runs().is_empty(), "no run was started");
@@ -516,7 +516,7 @@ fn a_fetch_that_does_not_begin_says_why(manager: &Manager) {
     start(manager).fails();
     let said = said(manager);
     assert!(
-        said.contains("failed to fetch the source (exit-code)")
+        said.contains("failed to fetch `http://127.0.0.1:8080/bare` (exit-code)")
             && said.contains("nixactions-fetch@ci.service: Failed to set up credentials"),
         "{said}"
     );
@@ -567,7 +567,7 @@ fn a_fetch_that_takes_too_long_says_so(manager: &Manager) {
     start(manager).fails();
     let said = said(manager);
     assert!(
-        said.contains("failed to fetch the source (timeout)")
+        said.contains("failed to fetch `git://127.0.0.1:8081/a` (timeout)")
             && said.contains("nixactions-fetch@ci.service: start operation timed out"),
         "{said}"
     );

@@ -82,6 +82,7 @@ let
         systemPackages = option (lib.types.listOf lib.types.package) [ ];
         etc = option (lib.types.attrsOf (lib.types.attrsOf lib.types.str)) { };
       };
+      networking.firewall.allowedTCPPorts = option (lib.types.listOf lib.types.port) [ ];
       security.polkit = {
         enable = option lib.types.bool false;
         extraConfig = option lib.types.lines "";
@@ -251,6 +252,16 @@ in
           text = config.security.polkit.extraConfig;
         }
       } "$out/polkit.rules"
+      ln -s ${
+        pkgs.writeTextFile {
+          name = "sysusers.conf";
+          text = lib.concatStrings (
+            lib.mapAttrsToList (name: _: "u ${name}\n") (
+              lib.filterAttrs (_: user: user.isSystemUser or false) config.users.users
+            )
+          );
+        }
+      } "$out/sysusers.conf"
       cp ${./switch-to-configuration} "$out/bin/switch-to-configuration"
       mkdir -p "$out/etc/systemd/system"
       ln -s /usr/lib/systemd/system/${config.systemd.ctrlAltDelUnit} "$out/etc/systemd/system/ctrl-alt-del.target"

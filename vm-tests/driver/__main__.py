@@ -1,13 +1,15 @@
 """Runs NixOS tests on Debian: `python3 vm-tests/driver [--qemu] TEST...`.
 
-A test is a file of vm-tests/: `runNixOSTest` of one machine, with a script of its own. NixOS runs
-it as a flake check. This driver runs the same script against Debian's systemd: in a container, or
+A test is a file of vm-tests/: `runNixOSTest` of machines, with a script of its own. NixOS runs it
+as a flake check. This driver runs the same script against Debian's systemd: in a container, or
 with `--qemu` in a virtual machine. Each test can run in both, except that those in `NOT_CONTAINED`
 are skipped in a container. `--qemu` without a test runs those in `VIRTUAL`.
 """
 
 import argparse
 import os
+import re
+import socket
 import sys
 import tempfile
 import time
@@ -83,22 +85,13 @@ def run(
     name: str, script: Path, work: Path, sources: Sources, arguments: argparse.Namespace
 ) -> bool:
     """Runs a test's script. Returns whether it passed."""
-    changes = work / "disk"
-    changes.mkdir()
-    host = f"nixactions-vm-{name}-{os.getpid()}"
-    machine: Machine | None = None
+    machines: dict[str, Machine] = {}
     try:
-        prepare(host, script.with_suffix(".nix"), sources, changes)
-        if arguments.qemu:
-            disk(sources, changes, work / "disk.img")
-            boot = arguments.boot
-            machine = Qemu(host, work / "disk.img", boot / "vmlinuz", boot / "initrd.img")
-        else:
-            machine = Container(host, sources.root, changes, "systemd", sources.binds)
+        make(name, script.with_suffix(".nix"), work, sources, arguments, machines)
         names = {
-            "machine": machine,
-            "machines": [machine],
-            "start_all": machine.start,
+            **machines,
+            "machines": list(machines.values()),
+            "start_all": lambda: [machine.start() for machine in machines.values()],
             "subtest": subtest,
         }
         for part in (HELPERS, script):
@@ -106,11 +99,54 @@ def run(
         return True
     except Exception:
         traceback.print_exc()
-        tell(machine)
+        for machine in machines.values():
+            tell(machine)
         return False
     finally:
-        if machine is not None:
+        for machine in machines.values():
             machine.crash()
+
+
+def make(
+    name: str,
+    test: Path,
+    work: Path,
+    sources: Sources,
+    arguments: argparse.Namespace,
+    machines: dict[str, Machine],
+) -> None:
+    """Adds a test's machines: one for each `nodes.NAME` of its file."""
+    nodes = sorted(set(re.findall(r"^  nodes\.(\w+) =", test.read_text(), re.MULTILINE)))
+    # As NixOS numbers them.
+    addresses = {node: f"192.168.1.{number}" for number, node in enumerate(nodes, 1)}
+    hosts = "127.0.0.1 localhost\n"
+    if len(nodes) > 1:
+        hosts += "".join(f"{address} {node}\n" for node, address in addresses.items())
+    port = free_port() if len(nodes) > 1 else 0
+    containers: list[Container] = []
+    for node, address in addresses.items():
+        host = f"nixactions-vm-{name}-{node}-{os.getpid()}"
+        changes = work / node
+        changes.mkdir()
+        prepare(host, test, node, hosts, sources, changes)
+        if arguments.qemu:
+            image = work / f"{node}.img"
+            disk(sources, changes, image)
+            kernel, initrd = (arguments.boot / file for file in ("vmlinuz", "initrd.img"))
+            machines[node] = Qemu(host, image, kernel, initrd, address, port)
+        else:
+            container = Container(
+                host, sources.root, changes, "systemd", sources.binds, address, containers
+            )
+            containers.append(container)
+            machines[node] = container
+
+
+def free_port() -> int:
+    """Returns a UDP port that no program of this computer has."""
+    with socket.socket(type=socket.SOCK_DGRAM) as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]
 
 
 @contextmanager
@@ -125,9 +161,10 @@ def subtest(name: str):
     print(f"  ok: {name} ({time.monotonic() - started:.1f} s)", flush=True)
 
 
-def tell(machine: Machine | None) -> None:
+def tell(machine: Machine) -> None:
     """Prints the end of a machine's journal, as far as the machine still answers."""
     try:
+        print(f"the journal of {machine.name}:")
         print(machine.run("journalctl --no-pager --lines=60", 60)[1], flush=True)
     except Exception as error:
         print(f"no journal: {error}", flush=True)

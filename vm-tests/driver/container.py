@@ -21,12 +21,24 @@ GRACE = 10
 
 
 class Container(Machine):
-    """A container whose root is `root`, and whose changes go below `changes`."""
+    """A container whose root is `root`, and whose changes go below `changes`.
+
+    A wire joins it to each of its `neighbours` that runs: containers of the same test."""
 
     timeout = 60
 
-    def __init__(self, name: str, root: Path, changes: Path, init: str, binds: list[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        changes: Path,
+        init: str,
+        binds: list[str],
+        address: str = "",
+        neighbours: list["Container"] = [],
+    ) -> None:
         super().__init__(name)
+        self._address, self._neighbours = address, neighbours
         self._root, self._changes, self._init, self._binds = root, changes, init, binds
         self._watcher: subprocess.Popen[str] | None = None
         self._pid = 0
@@ -53,6 +65,9 @@ class Container(Machine):
         if len(answer) != 2:
             raise RuntimeError(f"{self.name} cannot be set up:\n{log.read_text()}")
         self._pid, self._cgroup = int(answer[0]), answer[1]
+        for neighbour in self._neighbours:
+            if neighbour is not self and neighbour._watcher is not None:
+                self._join(neighbour)
         if self._init == "systemd":
             self._wait_until_up()
 
@@ -105,6 +120,21 @@ class Container(Machine):
             # A process in the background still has its output, or the machine is going down.
             raise RuntimeError(f"{self.name}: no end of the output of `{script}`") from None
         return done.returncode, done.stdout.decode(errors="replace")
+
+    def _join(self, other: "Container") -> None:
+        """Makes a wire between two machines. It lasts until one of them is gone."""
+        ends = [(self, other), (other, self)]
+        wire = ["ip", "link", "add", f"to-{other._pid}", "type", "veth"]
+        wire += ["peer", "name", f"to-{self._pid}", "netns", str(other._pid)]
+        subprocess.run(["nsenter", f"--net=/proc/{self._pid}/ns/net", *wire], check=True)
+        for near, far in ends:
+            device = f"to-{far._pid}"
+            script = f"""
+              ip address add {near._address} peer {far._address} dev {device}
+              ip link set {device} up
+            """
+            call = ["nsenter", f"--net=/proc/{near._pid}/ns/net", "sh", "-ec", script]
+            subprocess.run(call, check=True)
 
     def _is_off(self) -> bool:
         # The script reaps PID 1 only when it ends itself.

@@ -5,6 +5,7 @@ would switch to the configuration; here its units go to /etc/systemd/system, its
 /etc, and /run/booted-system gets the switch-to-configuration program and the specialisations.
 """
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,8 +44,12 @@ class Sources:
         self.binds = [f"{repository}:{REPOSITORY}:ro", f"{lib}:{LIB}:ro"]
 
 
-def prepare(name: str, test: Path, sources: Sources, changes: Path) -> None:
-    """Writes the changes to Debian's root that the machine of a test needs."""
+def prepare(
+    name: str, test: Path, node: str, hosts: str, sources: Sources, changes: Path
+) -> None:
+    """Writes the changes to Debian's root that a machine of a test needs.
+
+    `hosts` is the text of its /etc/hosts."""
     container = Container(f"{name}-nix", sources.root, changes, "idle", sources.binds)
     container.start()
     try:
@@ -54,18 +59,18 @@ def prepare(name: str, test: Path, sources: Sources, changes: Path) -> None:
         (inside / "etc/systemd/system/vm-shell.service").write_text(SHELL_UNIT)
         (inside / "usr/local/sbin/vm-shell").write_text(SHELL)
         (inside / "usr/local/sbin/vm-shell").chmod(0o755)
-        status, _ = container.run(build(test), 600)
+        status, _ = container.run(build(test, node, hosts), 600)
         if status != 0:
-            raise RuntimeError(f"{name}: the configuration of `{test.name}` cannot be built")
+            raise RuntimeError(f"{name}: the configuration of `{node}` in `{test.name}` cannot be built")
     finally:
         container.crash()
 
 
-def build(test: Path) -> str:
-    """Returns the script that builds the test's units and puts them in place."""
+def build(test: Path, node: str, hosts: str) -> str:
+    """Returns the script that builds the units of a test's machine and puts them in place."""
     expression = f"""
       let test = import {REPOSITORY}/{test.relative_to(HOST)} {{ pkgs.testers.runNixOSTest = t: t; }};
-      in (import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ test.nodes.machine ]; }}).system
+      in (import {REPOSITORY}/tests/nix/nixos.nix {{ modules = [ test.nodes.{node} ]; }}).system
     """
     return f"""
       set -euo pipefail
@@ -74,7 +79,8 @@ def build(test: Path) -> str:
       nix-build --quiet --out-link /nix/system --expr '{expression}' > /dev/null
       cp --no-preserve=mode --recursive /nix/system/units/. /etc/systemd/system/
       cp --no-preserve=mode --recursive /nix/system/etc/. /etc/
-      mkdir -p /etc/static && echo 127.0.0.1 localhost > /etc/static/hosts
+      systemd-sysusers /nix/system/sysusers.conf
+      mkdir -p /etc/static && printf %s {shlex.quote(hosts)} > /etc/static/hosts
       ln -sf static/hosts /etc/hosts
       rules=/nix/system/units/tmpfiles.conf
       [ ! -e $rules ] || install -D --mode=644 $rules /etc/tmpfiles.d/00-nixos.conf

@@ -17,12 +17,18 @@ MEMORY = 1200
 
 
 class Qemu(Machine):
-    """A virtual machine that boots `disk`, a raw ext4 image, by a kernel and its initrd."""
+    """A virtual machine that boots `disk`, a raw ext4 image, by a kernel and its initrd.
+
+    Machines with the same `port` share a network: a multicast group of this computer. Without a
+    port, a machine has no network."""
 
     timeout = 900
 
-    def __init__(self, name: str, disk: Path, kernel: Path, initrd: Path) -> None:
+    def __init__(
+        self, name: str, disk: Path, kernel: Path, initrd: Path, address: str, port: int
+    ) -> None:
         super().__init__(name)
+        self._address, self._port = address, port
         self._disk, self._kernel, self._initrd = disk, kernel, initrd
         self._process: subprocess.Popen[bytes] | None = None
         self._shell: socket.socket | None = None
@@ -39,7 +45,8 @@ class Qemu(Machine):
         listener.settimeout(BOOT)
         append = "root=/dev/vda rw console=ttyS0 panic=5 systemd.getty_auto=0"
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1"]
-        command += ["-m", str(MEMORY), "-nographic", "-no-reboot", "-nic", "none"]
+        command += ["-m", str(MEMORY), "-nographic", "-no-reboot"]
+        command += ["-nic", self._network()]
         command += ["-kernel", str(self._kernel), "-initrd", str(self._initrd), "-append", append]
         command += ["-drive", f"file={self._disk},format=raw,if=virtio,cache=unsafe"]
         command += ["-device", "virtio-serial", "-chardev", f"socket,id=shell,path={path}"]
@@ -84,6 +91,14 @@ class Qemu(Machine):
         output, status, _ = self._read_until(b" end\n", timeout + 60).rsplit(b" ", 2)
         return int(status), base64.b64decode(output).decode(errors="replace")
 
+    def _network(self) -> str:
+        if not self._port:
+            return "none"
+        # Each machine needs an address of its own in the Ethernet, too.
+        last = int(self._address.rpartition(".")[2])
+        group = f"mcast=230.0.0.1:{self._port},localaddr=127.0.0.1"
+        return f"socket,model=virtio-net-pci,mac=52:54:00:00:00:{last:02x},{group}"
+
     def _console(self) -> str:
         path = self._disk.with_suffix(".console")
         last = path.read_text(errors="replace").splitlines()[-40:]
@@ -99,6 +114,13 @@ class Qemu(Machine):
         active = "until systemctl is-active --quiet multi-user.target; do sleep 0.2; done"
         if self.run(active, BOOT)[0] != 0:
             raise RuntimeError(f"{self.name}: systemd is not up after {BOOT} s")
+        if self._port:
+            network = f"""
+              cd /sys/class/net && device=$(ls -d e*)
+              ip address add {self._address}/24 dev $device && ip link set $device up
+            """
+            if self.run(network, BOOT)[0] != 0:
+                raise RuntimeError(f"{self.name} has no network. {self._console()}")
 
     def _read_until(self, end: bytes, timeout: float) -> bytes:
         """Returns what the machine's shell writes up to `end`. Raises EOFError if it went off."""
