@@ -18,6 +18,7 @@ builtins.mapAttrs (_: file: import file { inherit nixactions pkgs; }) {
   secrets = ./02-features/secrets.nix;
   matrix = ./02-features/matrix.nix;
   nix-shell = ./02-features/nix-shell.nix;
+  containers = ./02-features/containers.nix;
   isolation = ./02-features/isolation.nix;
   logging = ./02-features/logging.nix;
   hooks-executor = ./02-features/hooks-executor.nix;

@@ -177,15 +177,18 @@ fn examples_of_the_guide_are_good(evaluator: &Evaluator) {
     let guide = fs::read_to_string(repository().join("docs/language.md")).unwrap();
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let from_github = fs::read_to_string(repository().join("docs/from-github-actions.md")).unwrap();
+    let containers = fs::read_to_string(repository().join("docs/containers.md")).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     // Packages that the stand-in for nixpkgs lacks.
-    let head = "{ nixactions, lib, ... }@given:\nlet pkgs = lib.genAttrs [ \"cargo\" \"clippy\" \"gcc\" \"perl\" ] (_: given.pkgs.git) // given.pkgs; in";
+    let head = r#"{ nixactions, lib, ... }@given:
+        let pkgs = lib.genAttrs [ "busybox" "cargo" "clippy" "gcc" "perl" ] (_: given.pkgs.git)
+            // { dockerTools.buildLayeredImage = _: given.pkgs.git; } // given.pkgs; in"#;
     let mut seen = 0;
     assert!(
         readme.contains("\n```nix workflow\n"),
         "the example is gone"
     );
-    for block in [&readme, &from_github, &guide]
+    for block in [&readme, &from_github, &guide, &containers]
         .into_iter()
         .flat_map(|page| page.split("\n```nix workflow\n").skip(1))
     {

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod containers;
+#[path = "../services/image.rs"]
+mod image;
 mod upload;
 mod world;
 

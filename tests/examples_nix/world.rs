@@ -68,6 +68,11 @@ pub fn machine(suite: Suite, kind: Kind) -> Result<Manager, Skip> {
         std::os::unix::fs::symlink(format!("usr/{link}"), manager.file(HOST).join(link))
             .expect("the machine is writable");
     }
+    // A root file system may not lie on an overlay, as the machine's own root is one.
+    let state = manager.state_dir().display().to_string();
+    let mount =
+        "mkdir -p /nix $1; for at in /nix $1; do mount -t tmpfs -o mode=755 tmpfs $at; done";
+    manager.command(&["sh", "-ec", mount, "mount", &state]).ok();
     manager.write("README.md", "# A project\n");
     manager.write("src/greeting.txt", "Hello\n".repeat(100));
     commit(&manager, ".");
@@ -100,6 +105,7 @@ pub fn needs(example: &str) -> &'static [&'static str] {
         "node-ci" => &["node", "npm"],
         "rust-ci" => &["gcc"],
         "complete" => &["curl", "dash"],
+        "containers" => &["bash-static", "busybox"],
         "buildah" => &["buildah", "newgidmap"],
         _ => &[],
     }

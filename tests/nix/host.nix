@@ -48,6 +48,13 @@ let
     prev.lib.optionalAttrs (builtins.pathExists "${host}/bin/shellcheck") {
       shellcheck = program "shellcheck";
     }
+    # A static program, so that scripts run in a root file system that has the store alone.
+    // prev.lib.optionalAttrs (builtins.pathExists "${host}/bin/bash-static") {
+      bash = final.runCommand "bash" { meta.mainProgram = "bash"; } ''
+        mkdir -p "$out/bin"
+        cp ${host}/bin/bash-static "$out/bin/bash"
+      '';
+    }
     // {
       # The program under test, in the place of what nix/package.nix would make.
       callPackage = _: _: final.nixactions;
@@ -57,6 +64,35 @@ let
         command newuidmap ${host}/bin/newuidmap
         command newgidmap ${host}/bin/newgidmap
       '';
+      # A static program, so that a root file system needs nothing but this package.
+      busybox = final.runCommand "busybox" { } ''
+        mkdir -p "$out/bin"
+        ! cp ${host}/bin/busybox "$out/bin/" || "$out/bin/busybox" --install -s "$out/bin"
+      '';
+      # An archive as `docker save` writes it, of one layer.
+      dockerTools.buildLayeredImage =
+        {
+          name,
+          contents,
+          config,
+        }:
+        final.runCommand "${name}.tar.gz" { config = builtins.toJSON config; } ''
+          mkdir -p root/bin root/nix/store
+          for package in ${toString contents}; do
+            cp --archive "$package" root/nix/store/
+            ln -s "$package"/bin/* root/bin/
+          done
+          tar --directory=root --sort=name --owner=0 --group=0 --numeric-owner -cf layer.tar .
+          sum=$(sha256sum layer.tar | cut -d ' ' -f 1)
+          case $(uname -m) in
+          x86_64) architecture=amd64 ;;
+          aarch64) architecture=arm64 ;;
+          esac
+          printf '{"architecture":"%s","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+            "$architecture" "$config" "$sum" > config.json
+          echo '[{"Config":"config.json","RepoTags":["${name}:latest"],"Layers":["layer.tar"]}]' > manifest.json
+          tar -czf "$out" manifest.json config.json layer.tar
+        '';
       curl = program "curl";
       dash = program "dash";
       gnumake = program "make";
