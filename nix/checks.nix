@@ -7,22 +7,21 @@
 }:
 let
   inherit (pkgs) lib;
+  # All files of Nix code, and none that is built.
   sources = lib.fileset.toSource {
     root = ../.;
-    fileset = lib.fileset.unions (
-      [ ../statix.toml ]
-      ++ map (lib.fileset.fileFilter (file: file.hasExt "nix")) [
-        ../default.nix
-        ../flake.nix
-        ../shell.nix
-        ../examples
-        ../nix
-        ../nixos
-        ../templates
-        ../tests
-        ../vm-tests
-      ]
-    );
+    fileset =
+      lib.fileset.difference
+        (lib.fileset.unions [
+          ../statix.toml
+          (lib.fileset.fileFilter (file: file.hasExt "nix") ../.)
+        ])
+        (
+          lib.fileset.unions [
+            (lib.fileset.maybeMissing ../target)
+            (lib.fileset.maybeMissing ../fuzz/target)
+          ]
+        );
   };
   # Succeeds if its command does.
   check =

@@ -23,7 +23,7 @@ let
       [
         "### `${name}`"
         ""
-        (words.fill option.description)
+        (words.fill (words.linked option.description))
         ""
       ]
       ++ item "type" option.type.description

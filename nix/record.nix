@@ -79,7 +79,8 @@ rec {
     what: module:
     let
       submodule = lib.types.submoduleWith {
-        modules = [ module ];
+        # The manual of NixOS names the file of each option.
+        modules = [ (module // { _file = (builtins.unsafeGetAttrPos "options" module).file; }) ];
         shorthandOnlyDefinesConfig = true;
       };
       required = lib.attrNames (lib.filterAttrs (_: option: !option ? default) module.options);

@@ -11,11 +11,10 @@ pkgs.mkShell {
     pkgs.nixfmt
     pkgs.statix
 
-    # The programs that examples/run and tests/run execute. Test machines are made from Debian's
-    # archive.
+    # The programs that examples/run and tests/run execute. nixpkgs lacks mmdebstrap(1), which
+    # makes test machines from Debian's archive.
     pkgs.dbus
     pkgs.git
-    pkgs.mmdebstrap
     pkgs.util-linux
   ];
   # The path of nixpkgs for tests of the language. A Nix path would be copied to the store.

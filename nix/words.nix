@@ -71,6 +71,14 @@ rec {
     in
     lib.concatMapStringsSep "\n\n" fillParagraph (lib.splitString "\n\n" text);
 
+  # Makes links of the pages that a text names, such as `plan.md#hooks`. The descriptions of options
+  # have no links themselves: the manual of NixOS, which has these options too, has no such pages.
+  linked =
+    text:
+    lib.concatMapStrings (
+      part: if builtins.isString part then part else "[${lib.elemAt part 1}](${lib.elemAt part 0})"
+    ) (builtins.split "(([a-z]+[.]md)(#[a-z-]+)?)" text);
+
   # A name in the form it has inside of variables.
   upper = name: lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] name);
 

@@ -2,7 +2,7 @@
 # The options of a workflow itself are documented with the language.
 { lib, options }:
 let
-  inherit (import ../nix/words.nix { inherit lib; }) fill;
+  inherit (import ../nix/words.nix { inherit lib; }) fill linked;
   documented = lib.filter (
     option:
     option.visible
@@ -27,7 +27,7 @@ let
     ''
       ### `${option.name}`
 
-      ${fill (plain option.description)}
+      ${fill (linked (plain option.description))}
 
     ''
     + lib.concatStringsSep "\n" (

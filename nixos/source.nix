@@ -30,6 +30,7 @@ let
     merge = lib.mergeEqualOption;
   };
   git = lib.types.submodule {
+    _file = toString ./source.nix;
     options.git = {
       url = lib.mkOption {
         type = url;

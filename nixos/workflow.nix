@@ -43,6 +43,9 @@ let
     // lib.optionalAttrs (config.concurrency != null) { inherit (config) concurrency; };
 in
 {
+  # The manual of NixOS names the file of each option.
+  _file = toString ./workflow.nix;
+
   options = {
     enable = lib.mkOption {
       type = lib.types.bool;

@@ -16,6 +16,7 @@ on_managers!(a_wrong_schedule_is_told_when_the_system_is_built on system_252, sy
 on_managers!(settings_mean_what_they_mean_to_mk_workflow on system_252, system_262);
 on_managers!(defaults_of_all_workflows_are_weaker_than_those_of_jobs on system_252, system_262);
 on_managers!(the_documentation_lists_all_options on system_262);
+on_managers!(the_manual_of_nixos_may_have_all_options on system_252, system_262);
 on_managers!(the_configurations_of_the_documentation_are_good on system_262);
 on_managers!(systemd_calls_the_services_little_exposed on system_262);
 on_managers!(systemd_finds_no_fault_with_the_units on system_252, system_257, system_262);
@@ -466,6 +467,19 @@ fn the_documentation_lists_all_options(manager: &Manager) {
         fs::write(&page, format!("{head}{MARK}{found}")).expect("it is ours");
     } else {
         assert_eq!(listed, found);
+    }
+}
+
+/// It builds with no link to a place that it lacks, and names the file of each option.
+fn the_manual_of_nixos_may_have_all_options(manager: &Manager) {
+    let nix = or_skip!(manager.nix());
+    let found = nix.eval(&nixos("{ }", "manual"));
+    let found = found.as_array().expect("it is a list");
+    assert!(found.len() > 150, "{}", found.len());
+    for option in found {
+        let description = option["description"].as_str().expect("each has one");
+        assert!(!description.contains("]("), "{option}");
+        assert_ne!(option["declarations"], json!([]), "{option}");
     }
 }
 

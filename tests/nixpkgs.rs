@@ -8,7 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -75,7 +75,7 @@ fn a_whole_system_evaluates_with_the_module() {
     let system =
         "import (nixpkgs + \"/nixos\") { system = \"x86_64-linux\"; configuration = MODULE; }";
     let module = format!(
-        "{{ imports = [ {}/nixos ]; boot.loader.grub.enable = false; documentation.enable = false; \
+        "{{ imports = [ {}/nixos ]; boot.loader.grub.enable = false; documentation.nixos.includeAllModules = true; \
            fileSystems.\"/\" = {{ device = \"none\"; fsType = \"tmpfs\"; }}; system.stateVersion = \"24.05\"; \
            services.nixactions = {{ enable = true; workflows.nightly = {{ \
              schedule = \"daily\"; source = \"/srv/project\"; settings.jobs.a.steps = [ {{ bash = \"true\"; }} ]; }}; }}; }}",
@@ -100,6 +100,63 @@ fn a_whole_system_evaluates_with_the_module() {
         found["commands"].to_string().contains("nixactions-"),
         "{found}"
     );
+}
+
+/// Returns the settings of a unit under their sections: without the environment that NixOS gives to
+/// all services, the names of packages, and a setting that only NixOS reads.
+fn settings(text: &str) -> Vec<String> {
+    const OF_NIXOS: [&str; 4] = [
+        "Environment=\"PATH=",
+        "Environment=\"LOCALE_ARCHIVE=",
+        "Environment=\"TZDIR=",
+        "X-Restart-Triggers=",
+    ];
+    let mut section = "";
+    let mut found = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if line.starts_with('[') {
+            section = line;
+        } else if !OF_NIXOS.iter().any(|setting| line.starts_with(setting)) {
+            let mut parts = line.split("/nix/store/");
+            let mut named = format!("{section} {}", parts.next().unwrap_or_default());
+            for part in parts {
+                let end = part.find(['/', ' ', '"', ':']).unwrap_or(part.len());
+                named += "STORE";
+                named += &part[end..];
+            }
+            found.push(named);
+        }
+    }
+    found.sort_by(|a, b| a.split('=').next().cmp(&b.split('=').next()));
+    found
+}
+
+#[test]
+fn nixos_makes_the_same_units_as_the_stand_in() {
+    let evaluator = or_skip!(Evaluator::get(Suite::Forky));
+    let nixpkgs = or_skip!(evaluator.nixpkgs());
+    let mut seen = 0;
+    for entry in fs::read_dir(repository().join("tests/module")).unwrap() {
+        let folder = entry.unwrap().path();
+        let expression = format!(
+            "let system = import (nixpkgs + \"/nixos\") {{ system = \"x86_64-linux\"; \
+             configuration = {{ imports = [ {}/nixos {}/configuration.nix ]; system.stateVersion = \"24.05\"; }}; }}; \
+             in pkgs.lib.mapAttrs (_: unit: unit.text) (pkgs.lib.filterAttrs \
+             (name: _: pkgs.lib.hasInfix \"nixactions\" name) system.config.systemd.units)",
+            repository().display(),
+            folder.display()
+        );
+        let found: BTreeMap<String, String> =
+            serde_json::from_value(eval_whole(&evaluator, nixpkgs, &expression)).unwrap();
+        assert!(!found.is_empty());
+        for (unit, text) in found {
+            let written = fs::read_to_string(folder.join(&unit)).unwrap_or_default();
+            let place = format!("{} {unit}", folder.display());
+            assert_eq!(settings(&text), settings(&written), "{place}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
 }
 
 /// The package as nix/package.nix describes it.

@@ -1,4 +1,4 @@
-def runs():
+def kept():
     """Returns the names of the runs that are kept."""
     return machine.succeed("ls /var/lib/nixactions/runs").split()
 
@@ -13,9 +13,9 @@ with subtest("the newest runs stay, the newest failure, and a run that goes on")
     for status in [1, 1, 0, 0, 0]:
         machine.succeed(f"echo STATUS={status} > /etc/ci/mixed.env")
         machine.execute("systemctl start --wait nixactions@mixed")
-    assert len(runs()) == 6, runs()
+    assert len(kept()) == 6, kept()
     machine.succeed("systemctl start --wait nixactions-clean")
-    assert sorted(runs()) == ["long-1", "mixed-2", "mixed-4", "mixed-5"], runs()
+    assert sorted(kept()) == ["long-1", "mixed-2", "mixed-4", "mixed-5"], kept()
     assert record("mixed-2")["conclusion"] == "failure"
 
 with subtest("the run that went on ends as if nothing had happened"):

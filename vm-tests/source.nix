@@ -30,6 +30,7 @@ pkgs.testers.runNixOSTest {
         wantedBy = pkgs.lib.mkForce [ ];
         timerConfig.AccuracySec = "100ms";
       };
+      environment.systemPackages = [ pkgs.git ];
     };
 
   nodes.server =

@@ -52,9 +52,9 @@
     default = "success()";
     example = "always()";
     description = ''
-      When the job or step runs: `success()`, `failure()`, `always()`, `cancelled()`, an
-      [expression](plan.md#expressions), or a bash script. A script is asked only after success. Its
-      exit status 0 runs the job or step.
+      When the job or step runs: `success()`, `failure()`, `always()`, `cancelled()`, an expression
+      (plan.md#expressions), or a bash script. A script is asked only after success. Its exit status
+      0 runs the job or step.
     '';
   };
   continueOnError = lib.mkOption {
@@ -81,9 +81,9 @@
       MemoryMax = "4G";
     };
     description = ''
-      Properties of the units of jobs (systemd.exec(5), systemd.resource-control(5)).
-      [properties.md](properties.md) lists the allowed ones. Those of a job are stronger than those
-      of its executor, and these are stronger than those of the workflow.
+      Properties of the units of jobs (systemd.exec(5), systemd.resource-control(5)). properties.md
+      lists the allowed ones. Those of a job are stronger than those of its executor, and these are
+      stronger than those of the workflow.
     '';
   };
   credentials = lib.mkOption {

@@ -10,8 +10,8 @@ in
     };
     workdir = script.workdir // {
       description = ''
-        The directory in which steps run, relative to the workspace. It may have
-        [expressions](plan.md#expressions).
+        The directory in which steps run, relative to the workspace. It may have expressions
+        (plan.md#expressions).
       '';
     };
   };

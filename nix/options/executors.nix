@@ -189,7 +189,7 @@ in
       default = null;
       defaultText = lib.literalMD "the workflow's `sandbox`";
       example = "none";
-      description = "How much of the host a job sees ([sandbox.md](sandbox.md)).";
+      description = "How much of the host a job sees (sandbox.md).";
     };
     slice =
       missing "executors.systemd" "slice"

@@ -82,7 +82,7 @@ in
       default = { };
       example = lib.literalExpression ''{ cache = { image = "docker://docker.io/library/memcached:1"; ports = [ 11211 ]; }; }'';
       description = ''
-        [Programs that run beside the steps](containers.md#services), by name. The steps start when
+        Programs that run beside the steps (containers.md#services), by name. The steps start when
         all are ready, and find each by its name and at 127.0.0.1.
       '';
     };

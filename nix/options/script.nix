@@ -56,9 +56,8 @@
     default = null;
     example = "frontend";
     description = ''
-      The directory in which the step runs, relative to the workspace. It may have
-      [expressions](plan.md#expressions). The default is the one of `defaults`, or else the
-      workspace.
+      The directory in which the step runs, relative to the workspace. It may have expressions
+      (plan.md#expressions). The default is the one of `defaults`, or else the workspace.
     '';
   };
 }

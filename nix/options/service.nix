@@ -24,17 +24,15 @@ in
       example = "docker://docker.io/library/memcached:1";
       description = ''
         The image that holds the root file system of the service: an archive, or a reference to a
-        registry. It is instead of `root`. A set of the options of [an image](#an-image) also gives
-        its digest.
+        registry. It is instead of `root`. A set of the options of an image (options.md#an-image)
+        also gives its digest.
       '';
     };
     env = common.env // {
       description = "Variables of the service. It has no others of the workflow and the job.";
     };
     properties = common.properties // {
-      description = ''
-        Properties of the service's unit. [properties.md](properties.md) lists the allowed ones.
-      '';
+      description = "Properties of the service's unit. properties.md lists the allowed ones.";
     };
     ports = lib.mkOption {
       type = types.listOf types.port;

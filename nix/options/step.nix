@@ -24,9 +24,9 @@ in
       ;
     env = common.env // {
       description = ''
-        Variables of the step, stronger than those of its job. Their values may have
-        [expressions](plan.md#expressions). They are in the plan and in the store, where everybody
-        can read them. Use `envFrom` for secrets.
+        Variables of the step, stronger than those of its job. Their values may have expressions
+        (plan.md#expressions). They are in the plan and in the store, where everybody can read them.
+        Use `envFrom` for secrets.
       '';
     };
     id = lib.mkOption {

@@ -8,6 +8,7 @@ let
   common = import ./common.nix { inherit lib types; };
 in
 {
+  _file = toString ./workflow.nix;
   options = {
     inherit (common)
       defaults
@@ -46,7 +47,7 @@ in
       defaultText = lib.literalMD "`\"strict\"`";
       example = "relaxed";
       description = ''
-        How much of the host a job sees, unless its executor says so ([sandbox.md](sandbox.md)).
+        How much of the host a job sees, unless its executor says so (sandbox.md).
         `"none"` does not apply to jobs in a root file system of their own.
       '';
     };

@@ -73,7 +73,6 @@
         "dash"
         "deadnix"
         "jq"
-        "mmdebstrap"
         "nixfmt"
         "nixfmt-tree"
         "nodejs"

@@ -235,6 +235,10 @@ in
   inherit config;
   # The list of options in docs/nixos.md.
   documentation = import ../../nixos/documentation.nix { inherit lib options; };
+  # The options, as the manual of NixOS documents them.
+  manual = lib.filter (
+    option: option.visible && !option.internal && lib.hasPrefix "services.nixactions." option.name
+  ) (lib.optionAttrSetToDocList options);
   # File names and texts: units, and the lines of tmpfiles.d(5).
   units = checked;
   # The same as a directory, as it is in /etc/systemd/system.

@@ -69,17 +69,17 @@ fn passes(test: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-fn a_script_that_fails_is_told() -> Result<(), Failed> {
-    const NAME: &str = "a_script_that_fails_is_told";
+/// Runs a script of `tests/vm/` that must fail, with this text.
+fn fails(test: &str, text: &str) -> Result<(), Failed> {
     let driver = match driver() {
         Ok(driver) => driver,
         Err(skip) => {
-            skip.report_for(NAME);
+            skip.report_for(test);
             return Ok(());
         }
     };
-    let (status, said) = said(driver, "tests/vm/failing");
-    if status == Some(0) || !said.contains("failing: FAILED") || !said.contains("CommandFailed") {
+    let (status, said) = said(driver, &format!("tests/vm/{test}"));
+    if status == Some(0) || !said.contains(&format!("{test}: FAILED")) || !said.contains(text) {
         return Err(format!("{status:?}: {said}").into());
     }
     Ok(())
@@ -127,9 +127,12 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|name| Trial::test(name.clone(), move || passes(&name)))
         .collect();
+    trials.push(Trial::test("a_script_that_fails_is_told", || {
+        fails("failing", "CommandFailed")
+    }));
     trials.push(Trial::test(
-        "a_script_that_fails_is_told",
-        a_script_that_fails_is_told,
+        "a_function_of_the_helpers_has_one_meaning",
+        || fails("again", "again.py: `runs` is defined twice"),
     ));
     trials.push(Trial::test(
         "tests_that_need_a_virtual_machine_exist",

@@ -7,6 +7,7 @@ are skipped in a container. `--qemu` without a test runs those in `VIRTUAL`.
 """
 
 import argparse
+import ast
 import os
 import re
 import socket
@@ -87,6 +88,7 @@ def run(
     """Runs a test's script. Returns whether it passed."""
     machines: dict[str, Machine] = {}
     try:
+        check(script)
         make(name, script.with_suffix(".nix"), work, sources, arguments, machines)
         names = {
             **machines,
@@ -105,6 +107,16 @@ def run(
     finally:
         for machine in machines.values():
             machine.crash()
+
+
+def check(script: Path) -> None:
+    """Refuses a second function of the same name, as the linter of the NixOS test driver does."""
+    known: set[str] = set()
+    for statement in ast.parse(HELPERS.read_text() + script.read_text()).body:
+        if isinstance(statement, ast.FunctionDef):
+            if statement.name in known:
+                raise NameError(f"{script.name}: `{statement.name}` is defined twice")
+            known.add(statement.name)
 
 
 def make(

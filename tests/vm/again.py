@@ -1,0 +1,2 @@
+def runs():
+    """Has the name of a function of vm-tests/helpers.py."""
