@@ -58,7 +58,6 @@ on_each_nix!(
     the_documentation_of_the_options_is_that_of_the_options,
     examples_of_the_guide_are_good,
     unchanged_actions_are_not_built_anew,
-    the_language_and_the_engine_take_the_same_texts,
     the_language_and_the_engine_take_the_same_jobs,
     evaluation_is_linear,
 );
@@ -316,7 +315,38 @@ fn plan_with(place: &str, text: &str) -> Value {
     )
 }
 
-fn the_language_and_the_engine_take_the_same_texts(evaluator: &Evaluator) {
+/// A Nix evaluates thousands of workflows here. The host's takes all texts, and the others share
+/// them.
+mod the_language_and_the_engine_take_the_same_texts {
+    use super::*;
+
+    #[test]
+    fn bookworm() {
+        takes_the_same(&or_skip!(Evaluator::get(Suite::Bookworm)), 0, 3);
+    }
+
+    #[test]
+    fn trixie() {
+        takes_the_same(&or_skip!(Evaluator::get(Suite::Trixie)), 1, 3);
+    }
+
+    #[test]
+    fn forky() {
+        takes_the_same(&or_skip!(Evaluator::get(Suite::Forky)), 2, 3);
+    }
+
+    #[test]
+    fn host() {
+        takes_the_same(&or_skip!(Evaluator::host()), 0, 1);
+    }
+}
+
+/// Compares the language and the engine for the texts of one share of several.
+fn takes_the_same(evaluator: &Evaluator, share: usize, shares: usize) {
+    let texts_of = |place: &str| -> Vec<String> {
+        let texts = texts_of(place).into_iter();
+        texts.skip(share).step_by(shares).collect()
+    };
     let list = json!({ "texts": texts_of(""), "expressions": texts_of("condition") }).to_string();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), list).unwrap();
