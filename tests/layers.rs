@@ -19,6 +19,8 @@ use syn::{
 
 #[path = "layers/circles.rs"]
 mod circles;
+#[path = "layers/port.rs"]
+mod port;
 
 /// The layers, lowest first.
 const LAYERS: [&[&str]; 15] = [

@@ -27,7 +27,7 @@ impl Job<'_> {
     /// Makes the workspace and the files that exist before the first step. Returns the environment
     /// for the steps.
     pub(super) fn prepare(&mut self) -> Result<Environment, WorkspaceError> {
-        workspace::prepare(self.spec, self.paths)?;
+        workspace::prepare(self.spec, self.port)?;
         // Every step has `$NIXACTIONS_NEEDS`.
         let needs_file = self.spec.files_directory.join("needs.json");
         write_anew(
@@ -49,7 +49,7 @@ impl Job<'_> {
         self.spec
             .inputs
             .iter()
-            .try_for_each(|input| workspace::restore(self.spec, self.paths, input))?;
+            .try_for_each(|input| workspace::restore(self.port, input))?;
         let (environment, warnings) = Environment::new(&self.needs, &needs_file);
         warnings
             .into_iter()
@@ -166,12 +166,12 @@ impl Job<'_> {
         let spec = self.spec;
         if !spec.outputs.is_empty() {
             self.tell();
-            clean::unlock(&self.paths.workspace());
+            clean::unlock(&self.port.workspace());
         }
         for output in &spec.outputs {
             // The workspace of a successful job is removed next, so files may be moved out of it.
             let done = self.record.outcome == Conclusion::Success;
-            match workspace::save(spec, self.paths, output, done) {
+            match workspace::save(spec, self.port, output, done) {
                 Ok(warnings) => warnings
                     .iter()
                     .for_each(|warning| self.processes.journal.note(warning, Priority::Warning)),

@@ -29,14 +29,14 @@ impl Job<'_> {
             Conclusion::Success | Conclusion::Skipped
         ) {
             // Removing through the mount would mark each file of the source tree as removed.
-            let workspace = if self.spec.mount_source && !self.paths.overlay_copied().exists() {
-                self.paths.changes()
+            let workspace = if self.spec.mount_source && !self.port.is_copied() {
+                self.port.changes()
             } else {
-                self.paths.workspace()
+                self.port.workspace()
             };
             let uses_nix = self.spec.uses_nix;
             empty_but_for(&workspace, |path| uses_nix && store::leads_into_store(path));
-            empty(&self.paths.home());
+            empty(&self.port.home());
         }
         empty(&self.spec.files_directory);
     }
@@ -46,17 +46,17 @@ impl Job<'_> {
         empty(&self.spec.files_directory);
         if self.spec.mount_source {
             // A mount point cannot be removed.
-            empty(&self.paths.workspace());
+            empty(&self.port.workspace());
         } else {
-            let _ = store::remove_tree(&self.paths.workspace());
+            let _ = store::remove_tree(&self.port.workspace());
         }
-        let _ = store::remove_tree(&self.paths.home());
+        let _ = store::remove_tree(&self.port.home());
     }
 
     /// Removes the artifacts of an attempt.
     pub(super) fn remove_artifacts(&self) {
         for output in &self.spec.outputs {
-            empty(&self.paths.artifact(&output.name));
+            empty(&self.port.own_artifact(&output.name));
         }
     }
 }

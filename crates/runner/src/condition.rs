@@ -62,7 +62,7 @@ impl Job<'_> {
             file: "condition".to_owned(),
             step: None,
             timeout: None,
-            variables: environment.of_job(self.spec, self.paths),
+            variables: environment.of_job(self.spec, self.port),
             environment,
         };
         match self.ask(condition, question) {
@@ -87,7 +87,7 @@ impl Job<'_> {
             file: format!("{index}-condition"),
             step: Some(&step.name),
             timeout: step.timeout,
-            variables: environment.of_condition(self.spec, self.paths, index),
+            variables: environment.of_condition(self.spec, self.port, index),
             environment,
         };
         match self.ask(condition, question) {
@@ -134,7 +134,7 @@ impl Job<'_> {
         };
         let path = question.variables.get("PATH").map_or("", String::as_str);
         let mut command = self.bash(&question.file, condition, path).map_err(failed)?;
-        command.current_dir(self.paths.workspace());
+        command.current_dir(self.port.workspace());
         self.set_variables(&mut command, question.variables, question.environment);
         let limits = self.limits(question.timeout);
         self.tell();

@@ -48,14 +48,14 @@ impl Contexts for Known<'_> {
             "nixactions" => nixactions(
                 spec,
                 self.job.record.attempts,
-                &self.job.paths.workspace().to_string_lossy(),
+                &self.job.port.workspace().to_string_lossy(),
             ),
             _ => Value::Null,
         }
     }
 
     fn hash_files(&self, patterns: &[Rc<str>]) -> Result<String, String> {
-        hash::files(&self.job.paths.workspace(), patterns)
+        hash::files(&self.job.port.workspace(), patterns)
     }
 }
 

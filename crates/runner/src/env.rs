@@ -13,9 +13,10 @@ use nixactions_expression::template::is_template;
 use super::{
     files::{self, StepFiles},
     gate::NeedResult,
+    port::Port,
     variables::{self, StepResult, Variables},
 };
-use crate::{paths::JobPaths, programs, settings::Env, spec::JobSpec};
+use crate::{programs, settings::Env, spec::JobSpec};
 
 /// The variable with the directory of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -217,18 +218,18 @@ impl Environment {
     }
 
     /// Returns the environment of the job itself, for its condition.
-    pub fn of_job(&self, spec: &JobSpec, paths: &JobPaths) -> BTreeMap<String, String> {
-        self.build(spec, paths, Level::Job, [])
+    pub fn of_job(&self, spec: &JobSpec, port: &Port) -> BTreeMap<String, String> {
+        self.build(spec, port, Level::Job, [])
     }
 
     /// Returns the environment of a provider: that of its level, as far as it is known by then.
     pub fn of_provider(
         &self,
         spec: &JobSpec,
-        paths: &JobPaths,
+        port: &Port,
         level: Level,
     ) -> BTreeMap<String, String> {
-        self.build(spec, paths, level, [])
+        self.build(spec, port, level, [])
     }
 
     /// Returns the environment of a step's condition: that of the step, without the files to write
@@ -236,17 +237,17 @@ impl Environment {
     pub fn of_condition(
         &self,
         spec: &JobSpec,
-        paths: &JobPaths,
+        port: &Port,
         index: usize,
     ) -> BTreeMap<String, String> {
-        self.build(spec, paths, Level::Step(index), [])
+        self.build(spec, port, Level::Step(index), [])
     }
 
     /// Returns the whole environment of a step.
     pub fn of_step(
         &self,
         spec: &JobSpec,
-        paths: &JobPaths,
+        port: &Port,
         index: usize,
         attempt: u32,
         files: &StepFiles,
@@ -256,7 +257,7 @@ impl Environment {
             .map(|(key, path)| (key, path.display().to_string()));
         self.build(
             spec,
-            paths,
+            port,
             Level::Step(index),
             [("NIXACTIONS_ATTEMPT", attempt.to_string())]
                 .into_iter()
@@ -269,7 +270,7 @@ impl Environment {
     fn build<'a>(
         &self,
         spec: &JobSpec,
-        paths: &JobPaths,
+        port: &Port,
         level: Level,
         place: impl IntoIterator<Item = (&'a str, String)>,
     ) -> BTreeMap<String, String> {
@@ -306,7 +307,7 @@ impl Environment {
         spec.executor_env
             .iter()
             .for_each(|(key, value)| set(key, value.clone()));
-        set("HOME", paths.home().display().to_string());
+        set("HOME", port.home().display().to_string());
         self.set_by_users(spec, level)
             .for_each(|(key, value)| set(key, value.clone()));
         for ours in [
@@ -338,7 +339,7 @@ impl Environment {
         }
         set(
             "NIXACTIONS_WORKSPACE",
-            paths.workspace().display().to_string(),
+            port.workspace().display().to_string(),
         );
         if let Some(step) = step {
             set("NIXACTIONS_STEP", step.name.clone());

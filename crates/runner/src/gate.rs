@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::port::Port;
 use crate::{
     ids::JobName,
-    paths::JobPaths,
     record::Conclusion,
     spec::JobSpec,
     status::{self, Claim, Evidence, Need},
-    store,
 };
 
 /// A finished need with its outputs.
@@ -23,18 +22,16 @@ pub struct NeedResult {
 /// Reads the results of the job's needs. PID 1 starts a job when its needs are over. So a need
 /// without a result was killed before it could write one, which is a failure that may count as
 /// success. Or systemd dropped it after a failure of its own needs, which skips it.
-pub fn needs(spec: &JobSpec) -> Vec<NeedResult> {
-    spec.needs.iter().map(|job| read(spec, job)).collect()
+pub fn needs(spec: &JobSpec, port: &Port) -> Vec<NeedResult> {
+    let read = |job| read(spec, port, job);
+    spec.needs.iter().map(read).collect()
 }
 
-fn read(spec: &JobSpec, job: &JobName) -> NeedResult {
-    let paths = JobPaths::new(&spec.jobs_directory, job);
-    // A report that cannot be read counts as none.
-    let result = store::read_result(&paths).ok().flatten();
+fn read(spec: &JobSpec, port: &Port, job: &JobName) -> NeedResult {
+    let (result, has_started) = port.result_of_need(job);
     let evidence = Evidence::Need {
         claim: result.as_ref().map(|result| Claim::of(&result.record)),
-        // The event file shows that the need was started, and not dropped.
-        has_started: store::has_started(&paths),
+        has_started,
         has_setup: spec.hooked_needs.contains(job),
     };
     let verdict = status::verdict(&evidence, spec.tolerated_needs.contains(job));

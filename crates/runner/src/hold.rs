@@ -55,9 +55,9 @@ impl Job<'_> {
         // end.
         let is_over = self.state == Conclusion::Cancelled
             || self.processes.killed
-            || self.cancelled().is_some()
-            || self.matrix_cancelled().is_some()
-            || self.spec.shared_directory.join("killed").exists();
+            || self.port.cancellation.of_run().is_some()
+            || self.port.cancellation.of_matrix().is_some()
+            || self.port.cancellation.is_killed();
         let retry = self.spec.retry.filter(|_| self.inherits);
         let is_retried = retry.is_some_and(|retry| self.record.attempts < retry.max_attempts);
         if !is_over && (asks || !is_retried) {
@@ -69,12 +69,12 @@ impl Job<'_> {
     fn hold(&mut self, index: usize, step: &StepRecord, environment: &Environment, bound: Seconds) {
         let attempt = step.attempts.max(1);
         let files = StepFiles::of(&self.spec.files_directory, index, attempt);
-        let variables = environment.of_step(self.spec, self.paths, index, attempt, &files);
+        let variables = environment.of_step(self.spec, self.port, index, attempt, &files);
         let mut command = Command::new(OWN_PROGRAM);
         command.arg0(HOLDER);
         command.current_dir(match self.begun.get(&index) {
             Some(directory) => directory.clone(),
-            None => self.paths.workspace(),
+            None => self.port.workspace(),
         });
         self.set_variables(&mut command, variables, environment);
         let deadline = self.limits(None).job;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     io::{self, Write as _},
     path::PathBuf,
     time::Instant,
@@ -23,7 +22,7 @@ use super::{
     journal::{Journal, Priority},
     keys,
     parent::{self, Past, Side, Tie},
-    port::{self, Port},
+    port::{self, Events, Port},
     process::Processes,
     secrets,
     signals::Signals,
@@ -36,7 +35,6 @@ use crate::{
     event::EventKind,
     grace::CLEANUP_GRACE,
     log::ToldOutcome,
-    paths::{JobPaths, MatrixPaths},
     reason::Reason,
     record::{Conclusion, JobRecord, JobResult, RESULT_VERSION},
     settings::{Env, Retry},
@@ -48,7 +46,7 @@ use crate::{
 /// Runs the job of this directory. Only systemd reads the returned exit status: 0 lets jobs start
 /// that have `Requires=` on this one.
 pub fn main(directory: PathBuf) -> u8 {
-    match run(&JobPaths::at(directory)) {
+    match run(directory) {
         Ok(status) => status,
         Err(error) => {
             // systemd connects standard error to the journal, under the job's unit.
@@ -83,12 +81,12 @@ enum RunnerError {
     StartedBefore,
 }
 
-fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
+fn run(directory: PathBuf) -> Result<u8, RunnerError> {
     // Steps run as the same user. From here on, they cannot trace the runner, read its memory, or
     // use its open files (PR_SET_DUMPABLE(2const)). The programs that it executes can be traced
     // again.
     set_dumpable(false).map_err(|error| RunnerError::Hide(error.into()))?;
-    let mut spec: JobSpec = store::read_document(&paths.spec())?;
+    let (port, mut spec) = Port::open(directory)?;
     let entered = spec.in_container.then(Container::enter).transpose();
     let container = entered.map_err(RunnerError::Container)?;
     let counts = || match &container {
@@ -101,7 +99,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     let tie = match retry.filter(|retry| retry.max_attempts > least) {
         None => None,
         Some(retry) => {
-            let side = parent::stand_above(&spec, &retry, paths, counts()?);
+            let side = parent::stand_above(&spec, &retry, &port, counts()?);
             match side.map_err(RunnerError::Fork)? {
                 Side::Parent(status) => return Ok(status),
                 Side::Runner(tie) => Some(tie),
@@ -145,9 +143,9 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     };
     let cgroup = Cgroup::own(above, counts()?);
     drop(container);
-    let port = Port::take(&paths.events(), past.is_some())?;
-    let mut port = port.ok_or(RunnerError::StartedBefore)?;
-    port.note(EventKind::RunnerStarted {
+    let events = port.events(past.is_some())?;
+    let mut events = events.ok_or(RunnerError::StartedBefore)?;
+    events.note(EventKind::RunnerStarted {
         job: spec.job.clone(),
         pid,
         uid,
@@ -155,7 +153,7 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     // The runner reports its start before the gate checks the flag of a cancellation. The
     // supervisor raises the flag first, then signals each runner that has reported its start. So no
     // runner misses a cancellation.
-    port.tell()?;
+    events.tell()?;
     let fields = [
         ("SYSLOG_IDENTIFIER", spec.job.as_str()),
         ("NIXACTIONS_RUN", spec.run.as_str()),
@@ -165,20 +163,20 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
     // journald adds `LogExtraFields=` only while the sender lives, and never for a user's manager.
     let mut journal = Journal::new(&fields);
     let secrets = secrets::take(&mut spec, &mut journal);
-    let kill_flag = spec.shared_directory.join("killed");
-    let mut processes = Processes::new(signals, cgroup, journal, kill_flag);
+    let cancellation = Some(port.cancellation.clone());
+    let mut processes = Processes::new(signals, cgroup, journal, cancellation);
     processes.goes_on_out_of_memory = spec.goes_on_out_of_memory;
     let mut job = Job {
-        needs: gate::needs(&spec),
+        needs: gate::needs(&spec, &port),
         spec: &spec,
         services: spec
             .services
             .iter()
             .flat_map(|services| services.each.iter().map(Watched::new))
             .collect(),
-        paths,
+        port: &port,
         processes,
-        port,
+        events,
         past,
         slots,
         record: JobRecord {
@@ -211,13 +209,13 @@ fn run(paths: &JobPaths) -> Result<u8, RunnerError> {
 /// A running job.
 pub(super) struct Job<'a> {
     pub(super) spec: &'a JobSpec,
-    pub(super) paths: &'a JobPaths,
+    /// The connection to the run.
+    pub(super) port: &'a Port,
     pub(super) needs: Vec<NeedResult>,
     pub(super) processes: Processes,
     /// The services of the job.
     pub(super) services: Vec<Watched>,
-    /// The connection to the run.
-    pub(super) port: Port,
+    pub(super) events: Events,
     /// Where the runner follows one that was killed, how far that came.
     pub(super) past: Option<Past>,
     /// The job takes some of these locks, if the manager does not count running jobs itself.
@@ -313,7 +311,7 @@ impl Job<'_> {
         if let Some(reason) = self
             .spec
             .mount_source
-            .then(|| fs::read_to_string(self.paths.overlay_copied()).ok())
+            .then(|| self.port.why_copied())
             .flatten()
         {
             self.processes.journal.note(
@@ -357,8 +355,11 @@ impl Job<'_> {
     pub(super) fn gate(&self) -> Gate {
         let condition = Condition::parse(self.spec.condition.as_deref());
         let needs: Vec<_> = self.needs.iter().map(|need| need.need.clone()).collect();
-        let is_killed = self.spec.shared_directory.join("killed").exists();
-        let (mut cancelled, of_matrix) = (self.cancelled(), self.matrix_cancelled());
+        let is_killed = self.port.cancellation.is_killed();
+        let (mut cancelled, of_matrix) = (
+            self.port.cancellation.of_run(),
+            self.port.cancellation.of_matrix(),
+        );
         if matches!(condition, Condition::Expression(_)) {
             cancelled = cancelled.or_else(|| of_matrix.clone());
         }
@@ -377,31 +378,16 @@ impl Job<'_> {
         }
     }
 
-    /// Returns why the run is being cancelled, if it is. The flag holds the reason, unless a user
-    /// asked for the cancellation.
-    pub(super) fn cancelled(&self) -> Option<Reason> {
-        let flag = self.spec.shared_directory.join("cancelled");
-        store::read_reason(&flag).map(|reason| reason.unwrap_or(Reason::RunCancelled))
-    }
-
-    /// Returns why the job's matrix group is being cancelled, if it is.
-    pub(super) fn matrix_cancelled(&self) -> Option<Reason> {
-        let matrix = self.spec.matrix.as_ref()?;
-        let flag = MatrixPaths::at(matrix.directory.clone()).cancelled();
-        // The disk had no room for the name of the failed job.
-        store::read_reason(&flag).map(|reason| reason.unwrap_or(Reason::MatrixFailed { job: None }))
-    }
-
     /// Returns how a stopped job ends, and why. The supervisor raises a flag before it sends
     /// signals. Without a flag, only this job's unit was stopped.
     fn stopped(&self) -> (Conclusion, Reason) {
-        if let Some(reason) = self.cancelled() {
+        if let Some(reason) = self.port.cancellation.of_run() {
             return (Conclusion::Cancelled, reason);
         }
-        if self.spec.shared_directory.join("killed").exists() {
+        if self.port.cancellation.is_killed() {
             return (Conclusion::Cancelled, Reason::RunCancelled);
         }
-        match self.matrix_cancelled() {
+        match self.port.cancellation.of_matrix() {
             Some(reason) => (Conclusion::Cancelled, reason),
             None => (Conclusion::Failure, Reason::UnitStopped),
         }
@@ -491,12 +477,12 @@ impl Job<'_> {
     /// and every client that follows the run.
     pub(super) fn emit(&mut self, mut event: EventKind) {
         hide::hide_in_event(&self.processes.journal.masker, &mut event);
-        self.port.note(event);
+        self.events.note(event);
     }
 
     /// Writes the noted events. Call this before anything that may take time.
     pub(super) fn tell(&mut self) {
-        if let Err(error) = self.port.tell() {
+        if let Err(error) = self.events.tell() {
             self.processes.journal.note(
                 &format!("{}; no more events of this job are kept", describe(&error)),
                 Priority::Warning,
@@ -553,7 +539,7 @@ impl Job<'_> {
                 || self.needs.iter().any(|need| need.need.failed),
             record: self.record.clone(),
         };
-        self.port.end(self.spec.job.clone(), result)?;
+        self.events.end(self.spec.job.clone(), result)?;
         Ok(conclusion)
     }
 }

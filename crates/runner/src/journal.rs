@@ -8,22 +8,16 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice, Write as _},
     iter,
-    os::unix::net::UnixDatagram,
-    time::Duration,
 };
 
-use super::mask::Masker;
+use super::{mask::Masker, port::Lines};
 use crate::{log::ToldOutcome, record::Conclusion};
 
-/// The socket of journald.
-const SOCKET: &str = "/run/systemd/journal/socket";
 /// The longest part of a line that is sent as one entry, in bytes. It is journald's own bound for
 /// streams (`LineMax=`, journald.conf(5)).
 pub const LINE_MAX: usize = 48 * 1024;
 /// The largest number of bytes of a UTF-8 character.
 pub const CHAR_MAX: usize = 4;
-/// The longest wait for room in a full socket before a line counts as lost.
-const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Levels of syslog(3) as the journal's `PRIORITY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +39,7 @@ pub enum Priority {
 #[derive(Debug)]
 pub struct Journal {
     /// Connected with the first line: many jobs print nothing.
-    socket: Option<io::Result<UnixDatagram>>,
+    out: Option<io::Result<Lines>>,
     common: Vec<u8>,
     /// Hides secrets in the runner's own lines. Callers mask the lines of others themselves.
     pub masker: Masker,
@@ -66,7 +60,7 @@ impl Journal {
             .iter()
             .for_each(|(name, value)| push_field(&mut common, name, value));
         Self {
-            socket: None,
+            out: None,
             common,
             masker: Masker::default(),
             kept: None,
@@ -77,9 +71,9 @@ impl Journal {
 
     /// Returns a connection to a socket other than journald's.
     #[cfg(test)]
-    pub fn to(socket: UnixDatagram) -> Self {
+    pub fn to(socket: std::os::unix::net::UnixDatagram) -> Self {
         Self {
-            socket: Some(Ok(socket)),
+            out: Some(Ok(Lines::to(socket))),
             ..Self::new(&[])
         }
     }
@@ -147,10 +141,7 @@ impl Journal {
         priority: Priority,
         stream_fields: &[u8],
     ) {
-        if self.socket.is_none() {
-            self.socket = Some(connect());
-        }
-        let Some(Ok(socket)) = &self.socket else {
+        let Ok(out) = self.out.get_or_insert_with(Lines::connect) else {
             // Standard error may be closed as well.
             let _ = io::stderr().write_all(&[text, b"\n"].concat());
             self.lost += count;
@@ -178,7 +169,7 @@ impl Journal {
             stream_fields,
         ]
         .map(IoSlice::new);
-        match send(socket, &parts) {
+        match out.send(&parts) {
             Ok(()) => self.sent += count,
             Err(_) => self.lost += count,
         }
@@ -252,26 +243,6 @@ pub fn part_end(line: &[u8]) -> usize {
         start
     } else {
         LINE_MAX
-    }
-}
-
-fn connect() -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::unbound()?;
-    socket.connect(SOCKET)?;
-    socket.set_write_timeout(Some(SEND_DEADLINE))?;
-    Ok(socket)
-}
-
-/// Sends one datagram. Waits for room in the socket, up to a deadline.
-fn send(socket: &UnixDatagram, parts: &[IoSlice<'_>]) -> io::Result<()> {
-    use nix::sys::socket::{MsgFlags, UnixAddr, sendmsg};
-    use std::os::fd::AsRawFd;
-    loop {
-        match sendmsg::<UnixAddr>(socket.as_raw_fd(), parts, &[], MsgFlags::MSG_NOSIGNAL, None) {
-            Ok(_) => return Ok(()),
-            Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Leaves the annotations of a job, the summaries of its steps, and its record. Cuts the record to
 //! the allowed size, and hides secrets in all of them.
 
-use std::fs;
-
 use super::{
     files::StepFiles,
     hide::{hide_in_annotation, hide_in_record},
@@ -10,7 +8,7 @@ use super::{
     journal::Priority,
     variables,
 };
-use crate::{bounds, error::describe, event::EventKind, spec::StepSpec, store};
+use crate::{bounds, error::describe, event::EventKind, spec::StepSpec};
 
 impl Job<'_> {
     /// Moves new annotations of steps into the job's record.
@@ -33,18 +31,17 @@ impl Job<'_> {
         attempt: u32,
         files: &StepFiles,
     ) {
-        let path = self.paths.summary(index);
         let kept = match files.summary() {
             Ok(text) if text.is_empty() => {
                 if attempt > 1 {
-                    // This fails if there is no summary, as is usual.
-                    let _ = fs::remove_file(path);
+                    self.port.remove_summary(index);
                 }
                 return;
             }
             Ok(text) => {
                 let text = self.processes.journal.masker.text(&text);
-                store::write_atomically(&path, text.as_bytes(), 0o644, false)
+                self.port
+                    .keep_summary(index, &text)
                     .map_err(|error| describe(&error))
             }
             Err(error) => Err(error.to_string()),

@@ -14,7 +14,6 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -31,13 +30,11 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getppid},
 };
 
-use super::{cgroup::Cgroup, exit::exit_status};
+use super::{cgroup::Cgroup, exit::exit_status, port::Port};
 use crate::{
     event::{Event, EventKind},
-    paths::JobPaths,
     settings::{Retry, Setting},
     spec::{JobSpec, StepSpec},
-    store::{self, EventTail},
 };
 
 /// The longest wait for the end of an attempt's processes: SIGKILL does not reach a process that
@@ -111,7 +108,7 @@ fn handled() -> SigSet {
 pub(super) fn stand_above(
     spec: &JobSpec,
     retry: &Retry,
-    paths: &JobPaths,
+    port: &Port,
     counts: Option<OwnedFd>,
 ) -> io::Result<Side> {
     let handled = handled();
@@ -119,10 +116,9 @@ pub(super) fn stand_above(
     let mut parent = Parent {
         signals: SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
         cgroup: Cgroup::own(None, counts),
-        paths,
+        port,
         retry,
         steps: &spec.steps,
-        kill_flag: spec.shared_directory.join("killed"),
         attempt: 1,
         is_stopping: false,
     };
@@ -144,7 +140,7 @@ pub(super) fn stand_above(
             End::Exited(status) => return Ok(Side::Parent(status)),
             End::Killed(signal) => signal,
         };
-        if let Ok(Some(result)) = store::read_result(paths) {
+        if let Some(result) = port.own_result() {
             // It had said its last word.
             return Ok(Side::Parent(exit_status(result.record.conclusion)));
         }
@@ -248,11 +244,9 @@ impl Told {
 struct Parent<'a> {
     signals: SignalFd,
     cgroup: Cgroup,
-    paths: &'a JobPaths,
+    port: &'a Port,
     retry: &'a Retry,
     steps: &'a [StepSpec],
-    /// The file whose presence means that the run was killed.
-    kill_flag: PathBuf,
     /// The attempt that the runner is to make.
     attempt: u32,
     /// Whether the job was asked to end.
@@ -319,7 +313,7 @@ impl Parent<'_> {
     /// Returns the state that the runners reported.
     fn told(&self) -> Told {
         let mut told = Told::default();
-        let mut tail = EventTail::untrusted(self.paths.events());
+        let mut tail = self.port.reported();
         loop {
             // An unreadable file counts as an empty one.
             let news = tail.read().unwrap_or_default();
@@ -336,7 +330,7 @@ impl Parent<'_> {
     /// Returns whether nobody has asked the job to end.
     fn may_go_on(&mut self) -> bool {
         self.hand_on(None);
-        !self.is_stopping && !self.kill_flag.exists()
+        !self.is_stopping && !self.port.cancellation.is_killed()
     }
 
     /// Ends all other processes of the job; returns whether none is left.

@@ -23,7 +23,8 @@ impl Job<'_> {
             // At a cancellation, all jobs are asked to end, also those that clean up. Jobs that
             // clean up wait on: they will end soon after they have begun.
             let waits_on = matches!(held, Err(None))
-                && (self.cancelled().is_some() || self.matrix_cancelled().is_some())
+                && (self.port.cancellation.of_run().is_some()
+                    || self.port.cancellation.of_matrix().is_some())
                 && matches!(self.gate(), Gate::Run | Gate::Ask(_));
             if !waits_on {
                 return Ok((held?, waited));
@@ -51,7 +52,7 @@ impl Job<'_> {
         let of_all = self
             .spec
             .shared_slots
-            .filter(|_| self.cancelled().is_none());
+            .filter(|_| self.port.cancellation.of_run().is_none());
         let of_all = of_all.map(|count| (paths.shared(), count));
         let of_matrix = self
             .spec
@@ -74,13 +75,13 @@ impl Job<'_> {
         });
         let mut held = Vec::new();
         for ((slots, count), tells) in slots {
-            let (signals, port) = (&mut self.processes.signals, &mut self.port);
+            let (signals, events) = (&mut self.processes.signals, &mut self.events);
             let waits = || {
                 *waited = true;
                 if let Some(event) = event.take_if(|_| tells) {
-                    port.note(event);
+                    events.note(event);
                     // The next event tells of an error.
-                    let _ = port.tell();
+                    let _ = events.tell();
                 }
             };
             let slot = slots::acquire(&slots, count, signals, waits);

@@ -33,6 +33,7 @@ use super::{
     masks::Masks,
     not_started::not_started,
     output::{Kept, Sink, Stream},
+    port::Cancellation,
     signals::Signals,
     stop::{Ask, Limits, Stop, Stopping},
 };
@@ -94,19 +95,19 @@ pub struct Processes {
     streams: Vec<Stream>,
     /// Reports the streams with data. It is made with the first stream.
     order: Option<Order>,
-    kill_flag: std::path::PathBuf,
+    /// The requests to end the job. A service has none.
+    cancellation: Option<Cancellation>,
     /// The umask of the unit, for the steps.
     umask: Mode,
 }
 
 impl Processes {
     /// Takes the runner's signals, cgroup and journal, and keeps the unit's umask for the steps.
-    /// The run is killed if the file `kill_flag` exists.
     pub fn new(
         signals: Signals,
         cgroup: Cgroup,
         journal: Journal,
-        kill_flag: std::path::PathBuf,
+        cancellation: Option<Cancellation>,
     ) -> Self {
         Self {
             signals,
@@ -118,9 +119,16 @@ impl Processes {
             goes_on_out_of_memory: false,
             streams: Vec::new(),
             order: None,
-            kill_flag,
+            cancellation,
             umask: umask(OWN_UMASK),
         }
+    }
+
+    fn look_for_kill(&mut self) {
+        self.killed |= self
+            .cancellation
+            .as_ref()
+            .is_some_and(Cancellation::is_killed);
     }
 
     /// Runs a command to its end, in its own process group. Its output goes to the journal under
@@ -201,7 +209,7 @@ impl Processes {
             let now = Instant::now();
             if now >= flag_at {
                 flag_at = now + FLAG_INTERVAL;
-                self.killed |= self.kill_flag.exists();
+                self.look_for_kill();
             }
             let ask = if self.killed {
                 Ask::Kill
@@ -231,7 +239,7 @@ impl Processes {
         let until = Instant::now() + duration;
         loop {
             let now = Instant::now();
-            self.killed |= self.kill_flag.exists();
+            self.look_for_kill();
             match () {
                 () if self.killed || self.signals.cancelled() && limits.cleanup.is_none() => {
                     return Stop::Cancelled;

@@ -74,12 +74,12 @@ impl Job<'_> {
         environment: &mut Environment,
     ) -> Result<(), String> {
         let (program, arguments) = argv.split_first().ok_or("has no command")?;
-        let variables = environment.of_provider(self.spec, self.paths, level);
+        let variables = environment.of_provider(self.spec, self.port, level);
         let mut command = process::Command::new(find(
             program,
             variables.get("PATH").map_or("", String::as_str),
         ));
-        command.args(arguments).current_dir(self.paths.workspace());
+        command.args(arguments).current_dir(self.port.workspace());
         self.set_variables(&mut command, variables, environment);
         let timeout = Seconds::try_from(TIMEOUT.as_secs_f64()).ok();
         let (out, err) = (Kept::new(OUTPUT_MAX, true), Kept::new(ERROR_MAX, false));

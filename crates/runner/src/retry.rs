@@ -136,8 +136,7 @@ impl Job<'_> {
         self.processes.finish();
         self.remove_work();
         self.remove_artifacts();
-        (0..self.spec.steps.len())
-            .for_each(|index| _ = std::fs::remove_file(self.paths.summary(index)));
+        (0..self.spec.steps.len()).for_each(|index| self.port.remove_summary(index));
         self.record.outputs.clear();
         self.record.steps.clear();
         self.record.annotations.clear();

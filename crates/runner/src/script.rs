@@ -86,7 +86,7 @@ impl Job<'_> {
         step: &StepSpec,
         environment: &Environment,
     ) -> Result<PathBuf, String> {
-        let workspace = self.paths.workspace();
+        let workspace = self.port.workspace();
         // The values in the path may have changed since the step ran that this one cleans up after.
         let cleaned = step.post_of.and_then(|of| self.spec.steps.get(of));
         if cleaned.is_some_and(|cleaned| cleaned.workdir == step.workdir)

@@ -1,19 +1,14 @@
-//! The secrets that systemd gives a job: its credentials (<https://systemd.io/CREDENTIALS/>).
+//! The secrets of a job: its credentials.
 //!
 //! One credential may hold the run's secret variables, which outrank the plan's. All others are for
 //! the steps. The runner masks all of them.
 
-use std::{fs, path::PathBuf};
-
 use super::{
     journal::{Journal, Priority},
     mask::{Limited, Masker, TooMuch},
+    port,
 };
-use crate::{
-    settings::Env,
-    spec::{JobSpec, SECRETS_CREDENTIAL},
-    store::{self, StoreError},
-};
+use crate::{spec::JobSpec, store::StoreError};
 
 /// The reason why a job cannot get its secrets.
 #[derive(Debug, thiserror::Error)]
@@ -47,28 +42,21 @@ fn take_all(
     masker: &mut Masker,
     limited: &mut Vec<(String, Limited)>,
 ) -> Result<(), SecretsError> {
-    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
+    let Some(given) = port::credentials().map_err(SecretsError::Unreadable)? else {
         return if spec.has_secrets {
             Err(SecretsError::Missing)
         } else {
             Ok(())
         };
     };
-    let unreadable = |source| SecretsError::Unreadable(StoreError::io("read", &directory, source));
-    for entry in fs::read_dir(&directory).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.ends_with(SECRETS_CREDENTIAL) {
-            let variables: Env = store::read_json(&path).map_err(SecretsError::Unreadable)?;
-            for (name, value) in &variables {
-                let why = masker.add(value.as_bytes())?;
-                limited.extend(why.map(|why| (name.clone(), why)));
-            }
-            spec.overrides.extend(variables);
-        } else {
-            let why = masker.add(&fs::read(&path).map_err(unreadable)?)?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            limited.extend(why.map(|why| (name.into_owned(), why)));
-        }
+    let variables = given.variables.iter();
+    let variables = variables.map(|(name, value)| (name, value.as_bytes()));
+    let others = given.others.iter();
+    let others = others.map(|(name, value)| (name, value.as_slice()));
+    for (name, value) in variables.chain(others) {
+        let why = masker.add(value)?;
+        limited.extend(why.map(|why| (name.clone(), why)));
     }
+    spec.overrides.extend(given.variables);
     Ok(())
 }

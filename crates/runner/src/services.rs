@@ -2,19 +2,15 @@
 //! the end of one.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     time::{Duration, Instant},
 };
-
-use nix::libc::O_NONBLOCK;
 
 use super::{
     job::Job,
     journal::Priority,
-    lifeline,
     masks::{Masks, Teller},
+    port,
     stop::Stop,
     watched::{End, Watched},
 };
@@ -40,7 +36,7 @@ impl Job<'_> {
         self.services.iter_mut().for_each(Watched::look);
         let is_again = self.services.iter().any(|service| service.has_begun);
         if !matches!(self.processes.masks, Masks::OfJob(_)) {
-            match Teller::listen(&self.paths.masks()) {
+            match Teller::listen(&self.port.masks()) {
                 Ok(teller) => self.processes.masks = Masks::OfJob(teller),
                 Err(error) => {
                     let why = format!("its lines could show secrets of the job: {error}");
@@ -50,12 +46,7 @@ impl Job<'_> {
             }
         }
         if !is_again {
-            let wish = OpenOptions::new()
-                .write(true)
-                .custom_flags(O_NONBLOCK)
-                .open(self.paths.wants_services())
-                .and_then(|mut wish| wish.write_all(b"\n"));
-            if let Err(error) = wish {
+            if let Err(error) = self.port.ask_for_services() {
                 self.fail_by_service(format!("systemd could not be asked for it: {error}"));
                 return false;
             }
@@ -88,9 +79,9 @@ impl Job<'_> {
             if late.is_none() && told {
                 return true;
             }
-            let is_held = fs::metadata(&services.held).is_ok_and(|held| held.len() > 0);
+            let is_held = port::are_ports_held(services);
             // If the process lives and does not hold the ports, it waits for another job to end.
-            if is_held != was_held || !is_held && lifeline::is_held(&services.held) {
+            if is_held != was_held || !is_held && port::is_port_holder_alive(services) {
                 since = Instant::now();
             }
             was_held = is_held;

@@ -148,7 +148,7 @@ impl Job<'_> {
                 return Tried::failed(Reason::StepFiles { why });
             }
         };
-        let variables = environment.of_step(self.spec, self.paths, index, attempt, &files);
+        let variables = environment.of_step(self.spec, self.port, index, attempt, &files);
         let directory = match self.directory(index, step, environment) {
             Ok(directory) => directory,
             Err(why) => return Tried::failed(Reason::NotStarted { why }),
@@ -267,7 +267,8 @@ impl Job<'_> {
                 cancelled(Reason::StepCancelled)
             }
             Stop::OutOfMemory => {
-                let is_asked = self.cancelled().is_some() || self.matrix_cancelled().is_some();
+                let is_asked = self.port.cancellation.of_run().is_some()
+                    || self.port.cancellation.of_matrix().is_some();
                 self.notice_cancellation();
                 self.cancel();
                 Some(if is_asked {

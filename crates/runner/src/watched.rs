@@ -1,15 +1,10 @@
-//! A service of a job, as the job's runner sees it: what its file of events tells.
-//!
-//! Each service reports in a file of events, and holds a lock on that file as long as it lives. No
-//! step can write to the file.
-
-use std::fs;
+//! A service of a job, as the job's runner sees it by the service's reports.
 
 use jiff::Timestamp;
-use nixactions_core::service::{FAILED, WatchedService};
+use nixactions_core::service::WatchedService;
 
-use super::lifeline;
-use crate::{event::EventKind, record::ServiceRecord, store::EventTail};
+use super::port::ServiceReport;
+use crate::{event::EventKind, record::ServiceRecord};
 
 /// The reason of a service that has ended without a word.
 const KILLED: &str = "its processes were killed";
@@ -17,7 +12,7 @@ const KILLED: &str = "its processes were killed";
 /// A service, and its state.
 pub(super) struct Watched {
     pub(super) of: WatchedService,
-    tail: EventTail,
+    report: ServiceReport,
     pub(super) has_begun: bool,
     pub(super) ready_at: Option<Timestamp>,
     pub(super) ended: Option<End>,
@@ -35,7 +30,7 @@ pub(super) struct End {
 impl Watched {
     pub(super) fn new(of: &WatchedService) -> Self {
         Self {
-            tail: EventTail::untrusted(of.events.clone()),
+            report: ServiceReport::of(of),
             of: of.clone(),
             has_begun: false,
             ready_at: None,
@@ -49,11 +44,9 @@ impl Watched {
         if self.ended.is_some() {
             return;
         }
-        // The lock is read before the events: if the service has ended by now, its events are
-        // complete.
-        let lives = lifeline::is_held(&self.of.events);
-        // A file that cannot be read has no events yet.
-        for event in self.tail.read().unwrap_or_default().events {
+        // Look at this before the events: if the service has ended by now, its events are complete.
+        let lives = self.report.is_alive();
+        for event in self.report.news() {
             match event.event {
                 EventKind::RunnerStarted { .. } => self.has_begun = true,
                 EventKind::ServiceReady { .. } => self.ready_at = Some(event.at),
@@ -69,16 +62,10 @@ impl Watched {
                 lines: Vec::new(),
             });
         }
-        if let Some(reason) = self.not_started() {
+        if let Some(reason) = self.report.not_started() {
             let lines = Vec::new();
             self.ended.get_or_insert(End { reason, lines });
         }
-    }
-
-    /// Returns the reason why systemd could not start it. The supervisor has written it.
-    fn not_started(&self) -> Option<String> {
-        let path = self.of.events.with_file_name(FAILED);
-        fs::read_to_string(path).ok()
     }
 
     /// Returns the entry of the service in the record of the job.

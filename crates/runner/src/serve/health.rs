@@ -24,7 +24,7 @@ use nix::{
 use nixactions_core::service::{HealthSpec, Probe, ServiceSpec};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::super::{port::Port, process::UNREAPED, step::find};
+use super::super::{port::Events, process::UNREAPED, step::find};
 use crate::event::EventKind;
 
 /// The wait between two looks at a running command.
@@ -55,7 +55,7 @@ impl Health {
     pub fn begin(
         spec: &ServiceSpec,
         command: &mut Command,
-        port: Arc<Mutex<Port>>,
+        events: Arc<Mutex<Events>>,
     ) -> io::Result<Self> {
         let state = Arc::new(State::default());
         let mut trial = Trial {
@@ -97,11 +97,11 @@ impl Health {
             .stack_size(256 << 10)
             .spawn(move || match trial.run() {
                 Some(Ok(())) => {
-                    let mut port = port.lock().unwrap_or_else(PoisonError::into_inner);
-                    port.note(EventKind::ServiceReady { job, service });
+                    let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+                    events.note(EventKind::ServiceReady { job, service });
                     // On a full disk the job's runner waits until the job's time is over.
-                    let _ = port.tell();
-                    drop(port);
+                    let _ = events.tell();
+                    drop(events);
                     trial.take_messages();
                 }
                 Some(Err(why)) => trial.refuse(why),

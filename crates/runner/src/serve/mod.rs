@@ -30,7 +30,7 @@ use super::{
     journal::{Journal, Priority},
     keys, lifeline,
     masks::{Hearer, Masks},
-    port::{self, Port},
+    port::{self, Events, ServicePort},
     process::{Ended, Processes},
     signals::Signals,
     slots::handed_directory,
@@ -41,7 +41,6 @@ use crate::{
     bounds::{SERVICE_LINE, SERVICE_LINES, cut_text},
     error::describe,
     event::EventKind,
-    paths::JobPaths,
     reason::Reason,
     store,
 };
@@ -80,7 +79,7 @@ enum ServiceError {
 
 /// Runs the service of this directory. Only systemd reads the returned exit status.
 pub fn main(directory: PathBuf) -> u8 {
-    match run(&JobPaths::at(directory)) {
+    match run(directory) {
         Ok(status) => status,
         Err(error) => {
             let _ = writeln!(io::stderr(), "nixactions-runner: {}", describe(&error));
@@ -89,24 +88,23 @@ pub fn main(directory: PathBuf) -> u8 {
     }
 }
 
-fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
+fn run(directory: PathBuf) -> Result<u8, ServiceError> {
     set_dumpable(false).map_err(|error| ServiceError::Hide(error.into()))?;
-    let spec: ServiceSpec = store::read_document(&paths.spec())?;
-    let prepared = prepare(&spec).inspect_err(|error| tell_failure(paths, &spec, error));
+    let (port, spec) = ServicePort::open(directory)?;
+    let prepared = prepare(&spec).inspect_err(|error| tell_failure(&port, &spec, error));
     let Prepared {
         signals,
         ids: (pid, uid),
         masks,
         counts,
     } = prepared?;
-    let port = Port::take(&paths.events(), false)?;
-    let mut port = port.ok_or(ServiceError::StartedBefore)?;
-    port.note(EventKind::RunnerStarted {
+    let mut events = port.events()?.ok_or(ServiceError::StartedBefore)?;
+    events.note(EventKind::RunnerStarted {
         job: spec.job.clone(),
         pid,
         uid,
     });
-    port.tell()?;
+    events.tell()?;
     let fields = [
         ("SYSLOG_IDENTIFIER", spec.service.as_str()),
         ("NIXACTIONS_RUN", spec.run.as_str()),
@@ -115,14 +113,12 @@ fn run(paths: &JobPaths) -> Result<u8, ServiceError> {
         ("NIXACTIONS_SERVICE", spec.service.as_str()),
     ];
     let journal = Journal::new(&fields).keeping(SERVICE_LINES);
-    // No file tells a service that its run was killed: its unit is stopped.
-    let kill_flag = paths.path().join("never");
-    let mut processes = Processes::new(signals, Cgroup::own(None, counts), journal, kill_flag);
+    let mut processes = Processes::new(signals, Cgroup::own(None, counts), journal, None);
     processes.goes_on_out_of_memory = spec.goes_on_out_of_memory;
     let service = Service {
-        port: Arc::new(Mutex::new(port)),
+        events: Arc::new(Mutex::new(events)),
         spec: &spec,
-        paths,
+        port: &port,
         processes,
     };
     Ok(service.live(masks))
@@ -176,9 +172,9 @@ fn prepare(spec: &ServiceSpec) -> Result<Prepared, ServiceError> {
 }
 
 /// Tells why the service does not begin, unless it has begun before.
-fn tell_failure(paths: &JobPaths, spec: &ServiceSpec, error: &ServiceError) {
-    if let Ok(Some(mut port)) = Port::take(&paths.events(), false) {
-        port.note(EventKind::ServiceEnded {
+fn tell_failure(port: &ServicePort, spec: &ServiceSpec, error: &ServiceError) {
+    if let Ok(Some(mut events)) = port.events() {
+        events.note(EventKind::ServiceEnded {
             job: spec.job.clone(),
             service: spec.service.clone(),
             reason: describe(error),
@@ -186,16 +182,16 @@ fn tell_failure(paths: &JobPaths, spec: &ServiceSpec, error: &ServiceError) {
             was_stopped: false,
         });
         // The supervisor finds that the unit has ended.
-        let _ = port.tell();
+        let _ = events.tell();
     }
 }
 
 /// A running service.
 struct Service<'a> {
     spec: &'a ServiceSpec,
-    paths: &'a JobPaths,
+    port: &'a ServicePort,
     processes: Processes,
-    port: Arc<Mutex<Port>>,
+    events: Arc<Mutex<Events>>,
 }
 
 impl Service<'_> {
@@ -215,8 +211,8 @@ impl Service<'_> {
                 .journal
                 .note(&format!("service: {reason}"), Priority::Error);
         }
-        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
-        port.note(EventKind::ServiceEnded {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.note(EventKind::ServiceEnded {
             job: self.spec.job.clone(),
             service: self.spec.service.clone(),
             reason,
@@ -224,7 +220,7 @@ impl Service<'_> {
             was_stopped,
         });
         // On a full disk, the job's runner finds that this process has ended.
-        let _ = port.tell();
+        let _ = events.tell();
         if was_stopped { 0 } else { EXIT_FAILURE }
     }
 
@@ -243,7 +239,7 @@ impl Service<'_> {
             Ok(command) => command,
             Err(error) => return (format!("its directories cannot be made: {error}"), false),
         };
-        let health = Health::begin(self.spec, &mut command, Arc::clone(&self.port));
+        let health = Health::begin(self.spec, &mut command, Arc::clone(&self.events));
         let health = match health {
             Ok(health) => health,
             Err(error) => return (format!("its health cannot be tried: {error}"), false),
@@ -269,7 +265,7 @@ impl Service<'_> {
     }
 
     fn command(&self) -> io::Result<Command> {
-        let (home, workspace) = (self.paths.home(), self.paths.workspace());
+        let (home, workspace) = (self.port.home(), self.port.workspace());
         fs::create_dir_all(&home)?;
         fs::create_dir_all(&workspace)?;
         let spec = self.spec;

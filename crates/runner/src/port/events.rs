@@ -1,4 +1,4 @@
-//! The runner's connection to its run. It carries events; the last event is the job's result.
+//! The events that a runner reports to its run. The last event is the job's result.
 //!
 //! systemd opens the job's file of events before it builds the sandbox and changes the user, and
 //! passes it to the runner as standard output. The runner takes the file from there at once, so no
@@ -8,10 +8,7 @@
 use std::{fs::File, io, os::fd::AsFd, path::Path};
 
 use jiff::Timestamp;
-use rustix::{
-    fs::readlinkat,
-    stdio::{dup2_stdin, dup2_stdout},
-};
+use rustix::stdio::dup2_stdout;
 
 use crate::{
     event::{Event, EventKind},
@@ -20,33 +17,17 @@ use crate::{
     store::{EventWriter, StoreError},
 };
 
-/// Returns this process's id outside of its PID namespace, by which journald knows it. systemd
-/// opened the /proc of the outside as standard input, whose link `self` tells the id there. No step
-/// inherits it.
-pub(super) fn pid_outside() -> io::Result<u32> {
-    let proc = io::stdin().as_fd().try_clone_to_owned()?;
-    dup2_stdin(File::open("/dev/null")?)?;
-    own_pid_in(proc)
-}
-
-/// Returns this process's id as a /proc knows it.
-pub(super) fn own_pid_in(proc: impl AsFd) -> io::Result<u32> {
-    let link = readlinkat(proc, "self", Vec::new())?;
-    let text = link.to_str().map_err(io::Error::other)?;
-    text.parse().map_err(io::Error::other)
-}
-
-/// The connection of a runner.
+/// The way out for events.
 #[derive(Debug)]
-pub(super) struct Port {
-    events: EventWriter,
+pub(crate) struct Events {
+    file: EventWriter,
     /// Whether a write has failed. After that, only the job's result is written.
     is_over: bool,
     /// Events that are not written yet.
     untold: Vec<Event>,
 }
 
-impl Port {
+impl Events {
     /// Takes over what systemd handed the runner: the file of events, which has this path. `None`
     /// where the job has been started before, unless the runner follows one that was killed.
     ///
@@ -54,24 +35,24 @@ impl Port {
     pub(super) fn take(path: &Path, follows: bool) -> Result<Option<Self>, StoreError> {
         let take = || -> io::Result<_> {
             let file = io::stdout().as_fd().try_clone_to_owned()?;
-            dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
+            dup2_stdout(File::options().write(true).open("/dev/null")?)?;
             Ok(file)
         };
         let file = take().map_err(|source| StoreError::io("take over", path, source))?;
-        let events = if follows {
+        let file = if follows {
             Some(EventWriter::of_old(file.into(), path)?)
         } else {
             EventWriter::of_new(file.into(), path)?
         };
-        Ok(events.map(|events| Self {
-            events,
+        Ok(file.map(|file| Self {
+            file,
             is_over: false,
             untold: Vec::new(),
         }))
     }
 
     /// Notes an event, to be written later.
-    pub(super) fn note(&mut self, event: EventKind) {
+    pub(crate) fn note(&mut self, event: EventKind) {
         self.untold.push(Event {
             at: Timestamp::now(),
             event,
@@ -81,12 +62,12 @@ impl Port {
     /// Writes the noted events. After a failure, only the job's result is written.
     ///
     /// Fails with the system's reason, the first time only.
-    pub(super) fn tell(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn tell(&mut self) -> Result<(), StoreError> {
         let untold = std::mem::take(&mut self.untold);
         if untold.is_empty() || self.is_over {
             return Ok(());
         }
-        self.events
+        self.file
             .append(&untold)
             .inspect_err(|_| self.is_over = true)
     }
@@ -94,12 +75,12 @@ impl Port {
     /// Writes the job's result as the last event.
     ///
     /// Fails with the system's reason. The result is then unknown to the run.
-    pub(super) fn end(&mut self, job: JobName, result: JobResult) -> Result<(), StoreError> {
+    pub(crate) fn end(&mut self, job: JobName, result: JobResult) -> Result<(), StoreError> {
         if self.is_over {
             self.untold.clear();
         }
         self.is_over = true;
         self.note(EventKind::RunnerEnded { job, result });
-        self.events.append_last(&self.untold)
+        self.file.append_last(&self.untold)
     }
 }
