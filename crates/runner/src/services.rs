@@ -45,11 +45,9 @@ impl Job<'_> {
                 }
             }
         }
-        if !is_again {
-            if let Err(error) = self.port.ask_for_services() {
-                self.fail_by_service(format!("systemd could not be asked for it: {error}"));
-                return false;
-            }
+        if !is_again && let Err(error) = self.port.ask_for_services() {
+            self.fail_by_service(format!("systemd could not be asked for it: {error}"));
+            return false;
         }
         // The wait may be long, so the events so far are reported before it.
         self.tell();
