@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    plan::{Argv, Executor, Job, Plan, Service, Shell},
+    plan::{Job, Plan, Service, Shell},
     unit::Placement,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn programs_of(plan: &Plan) -> Vec<PathBuf> {
     let executors = plan.jobs.values().filter_map(|job| job.executor.as_ref());
     let hooks = executors
         .filter_map(|name| plan.executors.get(name))
-        .flat_map(hooks);
+        .flat_map(|executor| Placement::by(executor).hooks().cloned());
     let of_service = |service: &Service| {
         let health = service.health.iter().map(|health| health.run.clone());
         health.chain([service.run.clone()]).collect::<Vec<_>>()
@@ -49,33 +49,6 @@ pub(super) fn programs_of(plan: &Plan) -> Vec<PathBuf> {
         .chain(hooks)
         .filter_map(first)
         .collect()
-}
-
-/// Returns the hooks of an executor.
-fn hooks(executor: &Executor) -> Vec<Argv> {
-    let Executor::Hooks {
-        copy_repo: _,
-        setup_workspace,
-        cleanup_workspace,
-        setup_job,
-        execute_job,
-        cleanup_job,
-        save_artifact,
-        restore_artifact,
-    } = executor
-    else {
-        return Vec::new();
-    };
-    let all = [
-        setup_workspace,
-        cleanup_workspace,
-        setup_job,
-        execute_job,
-        cleanup_job,
-        save_artifact,
-        restore_artifact,
-    ];
-    all.into_iter().flatten().cloned().collect()
 }
 
 #[cfg(test)]

@@ -322,7 +322,9 @@ fn job_unit(
 /// Returns whether a job needs a user made for it.
 pub fn wants_user(context: &Context<'_>, ix: JobIx) -> bool {
     let (_, job) = context.job(ix);
-    context.placement(job).wants_user(context.run, job)
+    context
+        .placement(job)
+        .wants_user(context.run, &job.properties)
 }
 
 /// Returns whether a job needs a range of user ids for a container of its own.

@@ -12,7 +12,7 @@ use crate::plan::{Argv, Container, ContainerMode, Env, Executor, Job, Plan, Sand
 /// The executor of a job that names none.
 static DEFAULT: LazyLock<Executor> = LazyLock::new(Executor::default);
 /// The first systemd with `PrivatePIDs=`.
-pub(super) const PRIVATE_PIDS: u32 = 257;
+const PRIVATE_PIDS: u32 = 257;
 /// The `PATH` of jobs with a root file system of their own.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -77,6 +77,20 @@ pub struct Hooks<'a> {
 }
 
 impl<'a> Hooks<'a> {
+    /// Returns the commands of all hooks that the executor has.
+    fn all(&self) -> impl Iterator<Item = &'a Argv> + use<'a> {
+        let all = [
+            self.setup_workspace,
+            self.cleanup_workspace,
+            self.setup_job,
+            self.execute_job,
+            self.cleanup_job,
+            self.save_artifact,
+            self.restore_artifact,
+        ];
+        all.into_iter().flatten()
+    }
+
     /// Returns the command of a workspace hook, if the executor has it.
     pub(super) fn of_workspace(&self, hook: WorkspaceHook) -> Option<&'a Argv> {
         match hook {
@@ -209,6 +223,15 @@ impl<'a> Placement<'a> {
         }
     }
 
+    /// Returns the executables of the user's own that run the steps.
+    pub fn hooks(&self) -> impl Iterator<Item = &'a Argv> + use<'a> {
+        let hooks = match self {
+            Self::Hooks(hooks) => Some(*hooks),
+            Self::Host(_) | Self::Root(_) | Self::Nspawn(_) => None,
+        };
+        hooks.into_iter().flat_map(|hooks| hooks.all())
+    }
+
     /// Returns whether the job can build with the host's Nix daemon.
     pub fn uses_nix(&self) -> bool {
         matches!(self, Self::Host(Host { nix: true, .. }))
@@ -261,7 +284,7 @@ impl<'a> Placement<'a> {
     /// Fits the instructions of a job's runner to its place.
     pub(super) fn fit(&self, context: &Context<'_>, job: &Job, spec: &mut JobSpec) {
         spec.own_pids = self.has_own_pids(context);
-        spec.own_user = self.wants_user(context.run, job);
+        spec.own_user = self.wants_user(context.run, &job.properties);
         spec.guard_limits = self.shares_user(context);
         spec.in_container = self.nspawn().is_some();
         spec.guard_calls = spec.in_container && self.is_shared();
@@ -292,16 +315,22 @@ impl<'a> Placement<'a> {
         run.has_source && run.mounts_source && self.copies_source()
     }
 
-    /// Returns whether the job needs a user made for it: it is sandboxed, and its plan names no
-    /// user. A user's own manager can use no other user. Jobs in one container have the
-    /// container's.
-    pub(super) fn wants_user(&self, run: &RunSpec, job: &Job) -> bool {
+    /// Returns whether a job, or a service, with these properties needs a user made for it: it is
+    /// sandboxed, and its plan names no user. A user's own manager can use no other user. Jobs in
+    /// one container have the container's.
+    pub(super) fn wants_user(&self, run: &RunSpec, properties: &Env) -> bool {
         self.is_sandboxed()
             && !self.is_shared()
             && !self.wants_range()
             && run.manager != ManagerKind::User
             && !self.properties().is_some_and(names_user)
-            && !names_user(&job.properties)
+            && !names_user(properties)
+    }
+
+    /// Returns whether the properties of the unit decide on the network of the container, which
+    /// stays in that of the unit.
+    pub(super) fn has_network_of_unit(&self) -> bool {
+        self.nspawn().is_some()
     }
 
     /// Returns whether a container of these jobs needs a range of user ids.
@@ -326,7 +355,7 @@ impl<'a> Context<'a> {
 }
 
 /// Returns whether properties set a job's user.
-pub(super) fn names_user(extra: &Env) -> bool {
+fn names_user(extra: &Env) -> bool {
     ["User", "Group", "DynamicUser"]
         .iter()
         .any(|name| extra.contains_key(*name))

@@ -17,7 +17,7 @@ use super::{
     TransientUnit, UnitName, Value,
     disk::LOOP_MODULE,
     memory, nspawn,
-    placement::{PATH, PRIVATE_PIDS, names_user},
+    placement::PATH,
     properties::{documentation, log_fields, micros, service},
     sandbox::{self, OWN_CGROUPS},
     view,
@@ -53,6 +53,17 @@ struct Of<'a> {
     service: &'a Service,
     sandbox: Sandbox,
     private_network: bool,
+}
+
+/// The parts of a service's unit that its place decides.
+struct Parts {
+    /// The command of the main process.
+    command: Vec<String>,
+    /// The property that gives the runner the directory of the job's masks.
+    masks: Option<(&'static str, Value)>,
+    isolation: Vec<(&'static str, Value)>,
+    /// The properties of the plan that hold for the unit.
+    of_plan: Env,
 }
 
 /// Returns whether a job of the plan has services.
@@ -145,7 +156,8 @@ pub fn shared_ports(context: &Context<'_>, ix: JobIx) -> Vec<u16> {
 /// of user ids.
 pub fn services_want_users(context: &Context<'_>, ix: JobIx) -> Vec<(String, bool)> {
     let services = services_of(context, ix).filter_map(|of| {
-        let wants_range = of.is_container();
+        let executor = of.executor();
+        let wants_range = of.place(&executor).wants_range();
         (wants_range || of.wants_user()).then(|| (of.name.to_owned(), wants_range))
     });
     services.collect()
@@ -160,8 +172,8 @@ pub(super) fn of_job(context: &Context<'_>, ix: JobIx) -> Vec<(&'static str, Val
     let place = context.placement(job);
     let (run, name) = (context.run, context.graph.name(ix));
     let mut properties = Vec::new();
-    // The container of systemd-nspawn stays in the unit's network, which the services join.
-    if place.nspawn().is_some() && has_private_network(&place, job) {
+    // The services join the network of the unit.
+    if place.has_network_of_unit() && has_private_network(&place, job) {
         properties.push(("PrivateNetwork", Value::Bool(true)));
     }
     // Roots have a file of their own. Mounts need rights that a user's manager has in a sandbox
@@ -329,20 +341,9 @@ impl Of<'_> {
         Placement::by(executor).with_image(self.context.run.images.get(&self.key()))
     }
 
-    fn is_container(&self) -> bool {
-        self.place(&self.executor()).nspawn().is_some()
-    }
-
-    fn has_own_pids(&self) -> bool {
-        self.service.has_root()
-            && !self.is_container()
-            && self.context.features.version >= PRIVATE_PIDS
-    }
-
     fn wants_user(&self) -> bool {
-        !self.is_container()
-            && self.context.run.manager != ManagerKind::User
-            && !names_user(&self.service.properties)
+        self.place(&self.executor())
+            .wants_user(self.context.run, &self.service.properties)
     }
 
     fn key(&self) -> String {
@@ -351,6 +352,8 @@ impl Of<'_> {
 
     fn spec(&self) -> ServiceSpec {
         let run = self.context.run;
+        let executor = self.executor();
+        let place = self.place(&executor);
         let image = run.images.get(&self.key());
         let is_of_user = run.manager == ManagerKind::User;
         let mut env: Env = image.map(|image| image.env.clone()).unwrap_or_default();
@@ -379,8 +382,8 @@ impl Of<'_> {
             files_directory: view::view(run, self.sandbox, self.job, false).files,
             confine: true,
             own_root: self.service.has_root(),
-            own_pids: self.has_own_pids(),
-            in_container: self.is_container(),
+            own_pids: place.has_own_pids(self.context),
+            in_container: place.nspawn().is_some(),
             goes_on_out_of_memory: memory::goes_on(&self.service.properties).unwrap_or(false),
             own_user: self.wants_user(),
             guard_limits: is_of_user,
@@ -433,17 +436,10 @@ impl Of<'_> {
 
     fn compile(&self, user: Option<&str>) -> TransientUnit {
         let (context, run) = (self.context, self.context.run);
-        let paths = RunPaths::new(run.directory.clone());
-        let (own, root) = (self.paths(), paths.service_root(self.job, self.name));
+        let own = self.paths();
         let executor = self.executor();
         let place = self.place(&executor);
-        let view = view::view(run, self.sandbox, self.job, false);
-        let command = if place.nspawn().is_some() {
-            nspawn::command(run, root.path(), user)
-        } else {
-            let command = [&view.runner, &PathBuf::from(SERVICE_COMMAND), &view.own];
-            command.map(|part| part.display().to_string()).into()
-        };
+        let parts = self.parts(&place, user);
         let Value::BytesList(mut fields) = log_fields(run, Some(self.job)) else {
             unreachable!("invariant: fields are a list of bytes");
         };
@@ -454,7 +450,7 @@ impl Of<'_> {
                 run.run, self.name, self.job
             ),
             UnitName::run_slice(&run.run).to_string(),
-            command,
+            parts.command,
             None,
             Value::BytesList(fields),
             &own,
@@ -467,14 +463,7 @@ impl Of<'_> {
         let job = UnitName::job(&run.run, self.job).to_string();
         let is_disk = run.disks.contains_key(&self.key());
         let starter = UnitName::services(&run.run, self.job).to_string();
-        // systemd opens the directory before the sandbox is built: the runner has it, and the
-        // service's program cannot reach it. A container is given it by its main process.
-        let masks = paths.job(self.job).masks().display().to_string();
-        if self.has_own_pids() {
-            properties.push(("OpenFile", Value::OpenDirectory(masks)));
-        } else if place.nspawn().is_none() {
-            properties.push(("StandardInputFile", Value::Str(masks)));
-        }
+        properties.extend(parts.masks);
         let mut after = vec![starter.clone()];
         after.extend(is_disk.then(|| LOOP_MODULE.to_owned()));
         properties.extend([
@@ -482,25 +471,50 @@ impl Of<'_> {
             ("BindsTo", Value::StrList(vec![job.clone(), starter])),
             ("After", Value::StrList(after)),
         ]);
-        if place.nspawn().is_some() {
-            properties.extend(nspawn::properties());
-        } else {
-            properties.extend(self.isolation(&place, user));
-        }
+        properties.extend(parts.isolation);
         if self.private_network {
             properties.extend([
                 ("PrivateNetwork", Value::Bool(true)),
                 ("JoinsNamespaceOf", Value::StrList(vec![job])),
             ]);
         }
-        let of_plan = match place.nspawn() {
-            Some(_) => nspawn::of_unit(&self.service.properties),
-            None => self.service.properties.clone(),
-        };
-        sandbox::extend(&mut properties, &of_plan, context.features.version);
+        sandbox::extend(&mut properties, &parts.of_plan, context.features.version);
         TransientUnit {
             name: self.unit(),
             properties,
+        }
+    }
+
+    /// Returns the parts of the unit that the service's place decides. `user` is the user that was
+    /// made for it, or the user that claims the range of ids of its container.
+    fn parts(&self, place: &Placement<'_>, user: Option<&str>) -> Parts {
+        let run = self.context.run;
+        let paths = RunPaths::new(run.directory.clone());
+        if place.nspawn().is_some() {
+            let root = paths.service_root(self.job, self.name);
+            return Parts {
+                command: nspawn::command(run, root.path(), user),
+                // The main process of the container gives it the directory.
+                masks: None,
+                isolation: nspawn::properties(),
+                of_plan: nspawn::of_unit(&self.service.properties),
+            };
+        }
+        let view = view::view(run, self.sandbox, self.job, false);
+        let command = [&view.runner, &PathBuf::from(SERVICE_COMMAND), &view.own];
+        // systemd opens the directory before the sandbox is built: the runner has it, and the
+        // service's program cannot reach it.
+        let masks = paths.job(self.job).masks().display().to_string();
+        let masks = if place.has_own_pids(self.context) {
+            ("OpenFile", Value::OpenDirectory(masks))
+        } else {
+            ("StandardInputFile", Value::Str(masks))
+        };
+        Parts {
+            command: command.map(|part| part.display().to_string()).into(),
+            masks: Some(masks),
+            isolation: self.isolation(place, user),
+            of_plan: self.service.properties.clone(),
         }
     }
 
@@ -520,7 +534,7 @@ impl Of<'_> {
             user,
             program: mounts.is_some(),
             root: place.root().map(|settings| (settings, root.tree())),
-            own_pids: self.has_own_pids(),
+            own_pids: place.has_own_pids(context),
             own_cgroups: context.features.version >= OWN_CGROUPS,
             writable: Vec::new(),
             is_disk: run.disks.contains_key(&self.key()),
