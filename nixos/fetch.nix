@@ -58,7 +58,6 @@ let
         CapabilityBoundingSet = "";
         RestrictNamespaces = true;
         SystemCallFilter = "@system-service";
-        ReadWritePaths = [ ];
         # The files keep their modes for the jobs, and nobody else enters.
         StateDirectoryMode = "0700";
         RemoveIPC = true;

@@ -33,7 +33,6 @@ lib.mkMerge [
         ];
         RestrictNamespaces = true;
         SystemCallFilter = "@system-service";
-        ReadWritePaths = [ ];
       }
     ];
   }

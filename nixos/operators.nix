@@ -128,6 +128,8 @@ in
             StandardOutput = "journal";
             StandardError = "journal";
             StateDirectory = "nixactions";
+            # A rerun makes the run's directory there, like the service of a workflow (units.nix).
+            ReadWritePaths = [ "/run" ];
             # A rerun writes a plan here. The unit below obtains the images of that plan.
             RuntimeDirectory = "nixactions-operate/%i";
             RuntimeDirectoryMode = "0700";

@@ -21,9 +21,6 @@ lib.mapAttrs (_: lib.mkDefault) {
   ];
 
   ProtectSystem = "strict";
-  # The service makes the run's directory in memory, `/run/nixactions-<run>`, before there is a unit
-  # that could own it.
-  ReadWritePaths = [ "/run" ];
   # Not `true`: the source tree may lie in a home.
   ProtectHome = "read-only";
   PrivateTmp = true;

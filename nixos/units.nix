@@ -62,6 +62,9 @@ let
     // {
       ExecStart = command.run (options name workflow) (sourceOf name workflow) workflow;
       StateDirectory = [ "nixactions" ] ++ lib.optional workflow.resume "nixactions-resume";
+      # The service makes the run's directory in memory, `/run/nixactions-<run>`, before there is a
+      # unit that could own it. An administrator's hooks add paths, so it must not be a default.
+      ReadWritePaths = [ "/run" ];
     };
 
   timer = name: workflow: {
@@ -80,6 +83,8 @@ let
         Type = "oneshot";
         ExecStart = command.clean [ "--state-dir=%S/nixactions" ];
         StateDirectory = "nixactions";
+        # It closes the records of lost runs, whose secrets may lie there.
+        ReadWritePaths = [ "/run" ];
         # The removal waits for builds and users.
         Nice = lib.mkDefault 19;
         IOSchedulingClass = lib.mkDefault "idle";

@@ -20,6 +20,7 @@
     onFailure = [ "notify-admin.service" ];
     serviceConfig = {
       TimeoutStopSec = "1min";
+      ReadWritePaths = [ "/srv/cache" ];
       ProtectHome = lib.mkForce true;
     };
   };
