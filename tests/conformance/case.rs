@@ -270,6 +270,17 @@ impl File {
         files
     }
 
+    /// Returns whether its plan names a root file system for jobs.
+    pub fn needs_image(&self) -> bool {
+        self.text.contains("@IMAGE@")
+    }
+
+    /// Returns it with the path of a root file system for jobs.
+    pub fn with_image(mut self, image: &Path) -> Self {
+        self.text = self.text.replace("@IMAGE@", &image.display().to_string());
+        self
+    }
+
     /// Parses it, with `@DIR@` as the case's directory.
     pub fn case(&self, directory: &Path) -> Case {
         let mut case: Case =

@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::case::{Case, File};
+use serde_json::Value;
+
+use crate::case::{Case, Container, File, Way, in_root};
 
 /// The fewest letters of a piece of the contract that says anything.
 const LETTERS: usize = 12;
@@ -24,6 +26,15 @@ with a link to GitHub quotes GitHub's documentation.
 The same test writes this page (with `NIXACTIONS_BLESS=1`) and fails when the page is out of date.
 ";
 
+const CONTAINERS: &str = "
+The jobs of each case also run in a root file system of their own, and in containers of
+systemd-nspawn: on one of these managers in turn, or on all of them with `NIXACTIONS_TEST_ALL=1`.
+These cases do not:
+
+| case | why |
+| --- | --- |
+";
+
 /// Returns the tests of the cases as such.
 pub fn trials(files: &[File]) -> Vec<Trial> {
     let of = |name: &str, test: fn(&[File]) -> Result<(), Failed>| {
@@ -33,6 +44,7 @@ pub fn trials(files: &[File]) -> Vec<Trial> {
     vec![
         of("cases_are_numbered_once", numbered_once),
         of("the_index_is_what_the_cases_say", index),
+        of("a_case_in_a_container_has_a_job_there", has_contained_job),
     ]
 }
 
@@ -49,6 +61,40 @@ fn numbered_once(files: &[File]) -> Result<(), Failed> {
         }
         if let Some(other) = seen.insert(number, &file.name) {
             return Err(format!("`{other}` and `{}` have the same number", file.name).into());
+        }
+    }
+    Ok(())
+}
+
+/// Fails for a case whose jobs all stay on the host, unless it says why.
+fn has_contained_job(files: &[File]) -> Result<(), Failed> {
+    let (directory, image) = (Path::new("/case"), Path::new("/image"));
+    for file in files {
+        let case = file.case(directory);
+        if case.not_in_a_root.is_some() {
+            continue;
+        }
+        for way in [Way::Root, Way::Nspawn] {
+            let plan = in_root(&case.plan, Container { image, way }, directory);
+            let Ok(plan) = serde_json::from_str::<Value>(&plan) else {
+                continue;
+            };
+            let jobs: Vec<&Value> = plan["jobs"]
+                .as_object()
+                .into_iter()
+                .flat_map(|jobs| jobs.values())
+                .collect();
+            let is_moved = |job: &Value| {
+                let executor = job["executor"].as_str().unwrap_or_default();
+                plan["executors"][executor]["root"].is_string()
+            };
+            if !jobs.is_empty() && !jobs.into_iter().any(is_moved) {
+                return Err(format!(
+                    "{}: all jobs stay on the host: say why, in `not-in-a-root`",
+                    file.name
+                )
+                .into());
+            }
         }
     }
     Ok(())
@@ -107,6 +153,12 @@ fn page(contract: &str, files: &[File]) -> Result<String, Failed> {
     }
     let mut out = HEAD.to_owned();
     out.push_str(&format!("\n{} cases.\n", cases.len()));
+    out.push_str(CONTAINERS);
+    for (file, case, _) in &cases {
+        if let Some(reason) = &case.not_in_a_root {
+            out.push_str(&format!("| {} | {reason} |\n", file.name));
+        }
+    }
     for (title, text) in &sections {
         let mut rules: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
         for (file, case, rule) in &cases {

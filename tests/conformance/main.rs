@@ -28,7 +28,7 @@ use nixactions_harness::{Manager, Skip};
 const THREADS: usize = 8;
 
 /// The managers on which the cases are played again by jobs with a root file system of their own.
-const ROOTED: [&str; 3] = ["embedded", "system_252", "system_262"];
+const ROOTED: [&str; 4] = ["embedded", "system_252", "system_257", "system_262"];
 
 /// A constructor of [`Manager`].
 type Make = fn(&Path) -> Result<Manager, Skip>;
@@ -74,14 +74,19 @@ fn trial(file: &File, place: &Arc<Place>, way: Way) -> Trial {
     };
     let name = format!("{}::{}{suffix}", file.name, place.name);
     Trial::test(name.clone(), move || {
-        let image = |manager: &Manager| (way != Way::Host).then(|| manager.image()).transpose();
+        let is_needed = way != Way::Host || file.needs_image();
+        let image = |manager: &Manager| is_needed.then(|| manager.image()).transpose();
         let ready = match place.get() {
             Ok(manager) => image(manager).map(|image| (manager, image)),
             Err(skip) => Err(skip.clone()),
         };
         match ready {
             Ok((manager, image)) => {
-                let container = image.as_deref().map(|image| Container { image, way });
+                let image = image.as_deref();
+                let file =
+                    image.map_or_else(|| file.clone(), |image| file.clone().with_image(image));
+                let image = image.filter(|_| way != Way::Host);
+                let container = image.map(|image| Container { image, way });
                 return play::play(&file, manager, container, &name);
             }
             Err(skip) => skip.report_for(&name),
