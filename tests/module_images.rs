@@ -34,6 +34,7 @@ on_managers!(a_pull_that_fails_is_the_reason_of_the_service_and_the_next_run_suc
 on_managers!(an_image_that_is_gone_before_the_run_is_told_with_its_unit on system_257, system_262);
 on_managers!(a_stop_between_pull_and_run_keeps_no_image on system_257, system_262);
 on_managers!(a_unit_of_its_own_pulls_the_images_of_an_operators_rerun on system_257, system_262);
+on_managers!(a_pull_that_is_killed_or_stopped_leaves_nothing_and_the_next_run_succeeds on system_257, system_262);
 on_managers!(a_run_by_hand_pulls_its_images_itself on system_257, system_262);
 
 /// The registry of a machine, and the reference that the workflows have.
@@ -98,6 +99,13 @@ impl<'a> Place<'a> {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Sends a signal to the registry.
+    fn signal(&self, signal: &str) {
+        let registry = self.registry.as_ref().expect("it serves").id().to_string();
+        let argument = format!("-{signal}");
+        Command::new("kill").args([&argument, &registry]).ok();
     }
 
     /// Returns a command of the host's in the machine's network.
@@ -480,6 +488,74 @@ fn a_unit_of_its_own_pulls_the_images_of_an_operators_rerun(manager: &Manager) {
     is_gone(&place);
     assert_eq!(manager.runs().len(), 2);
     place.serve();
+    let said = rerun().ok();
+    assert!(said.contains("of=second\n"), "{said}");
+}
+
+fn a_pull_that_is_killed_or_stopped_leaves_nothing_and_the_next_run_succeeds(manager: &Manager) {
+    let place = or_skip!(Place::new(manager));
+    place.push("first");
+    let program = manager.program().display().to_string();
+    place.sh(&format!("useradd -u {ALICE} alice; chmod 755 '{program}'"));
+    let operators = "users.users.alice = { }; services.nixactions.operators.users = [ \"alice\" ];";
+    place.install("", operators);
+    // A stopped registry answers nothing, so the pull lasts.
+    let begins = |unit: &str| {
+        wait_for(SOON, "the pull", || {
+            let units = manager.units(unit);
+            units
+                .iter()
+                .any(|unit| unit.contains("images"))
+                .then_some(())
+        });
+    };
+    let nothing_is_left = || {
+        wait_for(SOON, "the units to end", || {
+            let units = manager.units("nixactions-*images@*.service");
+            units.is_empty().then_some(())
+        });
+        assert_eq!(place.kept(), "");
+        assert_eq!(place.digests(), [""; 0]);
+        assert_eq!(manager.runs(), [""; 0]);
+    };
+    for end in [
+        "systemctl kill --signal=KILL nixactions-images@ci",
+        "systemctl stop nixactions-images@ci",
+        "systemctl stop nixactions@ci",
+    ] {
+        place.signal("STOP");
+        let start = ["start", "--no-block", "nixactions@ci"];
+        manager.systemctl(&start).ok();
+        begins("nixactions-images@ci.service");
+        place.sh(end);
+        place.signal("CONT");
+        place.sh("until systemctl is-failed -q nixactions@ci || ! systemctl is-active -q nixactions@ci; do sleep 0.05; done");
+        manager.systemctl(&["reset-failed"]).ok();
+        nothing_is_left();
+    }
+    place.has("ci", "first");
+
+    // An operator's command, killed in the middle of a pull. The tag has moved on.
+    manager
+        .systemctl(&["start", "nixactions-operate.socket"])
+        .ok();
+    place.push("second");
+    let before = (place.digests(), manager.runs());
+    place.signal("STOP");
+    let machine = manager.machine().expect("Nix is in machines");
+    let rerun = [program.as_str(), "--system", "rerun", "ci-1"];
+    let rerun = || machine.command_as(Some(ALICE), Path::new("/"), &rerun);
+    let mut client = rerun().spawn().unwrap();
+    begins("nixactions-operate-images@*.service");
+    place.sh("pkill -KILL --uid alice");
+    client.wait().unwrap();
+    place.signal("CONT");
+    wait_for(SOON, "the units to end", || {
+        let units = manager.units("nixactions-operate*@*.service");
+        units.is_empty().then_some(())
+    });
+    assert_eq!(place.kept(), "");
+    assert_eq!((place.digests(), manager.runs()), before);
     let said = rerun().ok();
     assert!(said.contains("of=second\n"), "{said}");
 }

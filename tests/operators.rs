@@ -294,7 +294,7 @@ fn the_socket_takes_no_commands_of_root(manager: &Manager) {
             "operators cannot set `--env`",
         ),
         (
-            r#"["rerun", "--images-by", "/bin/true", "x.service", "ci-1"]"#,
+            r#"["rerun", "--images-by", "/bin/true", "x.service", "/x", "ci-1"]"#,
             "operators cannot set `--images-by`",
         ),
     ] {

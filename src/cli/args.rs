@@ -275,8 +275,9 @@ pub struct RerunArgs {
     /// Set secret variables from a file of K=V lines; those of the old run are not kept
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secret_env_file: Vec<PathBuf>,
-    /// The unit that obtains the images, which the program PROGRAM starts (`nixos/first.sh`)
-    #[arg(long, num_args = 2, value_names = ["PROGRAM", "UNIT"], hide = true)]
+    /// The unit that obtains the images: PROGRAM starts it (`nixos/first.sh`), and it reads
+    /// `plan.json` in DIRECTORY
+    #[arg(long, num_args = 3, value_names = ["PROGRAM", "UNIT", "DIRECTORY"], hide = true)]
     pub images_by: Vec<String>,
     /// The form of the output.
     #[command(flatten)]

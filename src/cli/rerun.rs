@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     interrupts::Interrupts,
-    start::{RerunRequest, Which, rerun},
+    start::{ImagesUnit, RerunRequest, Which, rerun},
 };
 
 pub(super) fn main(args: &RerunArgs, state: &Path) -> Result<Exit, CliError> {
@@ -26,7 +26,11 @@ pub(super) fn main(args: &RerunArgs, state: &Path) -> Result<Exit, CliError> {
         env_files: &args.env_file,
         secret_env_files: &args.secret_env_file,
         images_by: match args.images_by.as_slice() {
-            [program, unit] => Some((Path::new(program), unit)),
+            [program, name, directory] => Some(ImagesUnit {
+                program: Path::new(program),
+                name,
+                directory: Path::new(directory),
+            }),
             _ => None,
         },
     };

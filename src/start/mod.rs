@@ -30,7 +30,7 @@ use nix::unistd::{User, geteuid, getuid};
 
 pub use environment::EnvironmentError;
 pub use manager::{Choice, ManagerError};
-pub use obtain::{images_of, is_in_use, obtain_for, unless_interrupted};
+pub use obtain::{ImagesUnit, images_of, is_in_use, obtain_for, unless_interrupted};
 pub use rerun::{RerunError, RerunRequest, Which, rerun};
 pub use source_error::SourceError;
 

@@ -190,35 +190,41 @@ pub async fn obtain_for(
     unless_interrupted(images, interrupts, work).await?
 }
 
-/// Has a unit obtain the images that jobs of a plan use, if there are any. Returns the unit.
-///
-/// The unit reads the plan from the runtime directory of this service (`RuntimeDirectory=`,
-/// systemd.exec(5)).
+/// A unit that obtains the images for a run.
+#[derive(Debug, Clone, Copy)]
+pub struct ImagesUnit<'a> {
+    /// The program that starts it and waits for its end (`nixos/first.sh`).
+    pub program: &'a Path,
+    /// Its name.
+    pub name: &'a str,
+    /// The directory in which it reads `plan.json`.
+    pub directory: &'a Path,
+}
+
+/// Has a unit obtain the images that jobs of a plan use, if there are any. Returns its name.
 pub(super) async fn ask<'a>(
     plan: &Plan,
-    program: &Path,
-    unit: &'a str,
+    unit: ImagesUnit<'a>,
     manager: ManagerKind,
     interrupts: &mut Interrupts,
 ) -> Result<Option<&'a str>, StartError> {
     if manager == ManagerKind::User || wanted(plan)?.is_empty() {
         return Ok(None);
     }
-    check_unit(unit)?;
-    let directory = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
-    write_json(&Path::new(&directory).join("plan.json"), plan, 0o600, false)?;
-    let mut command = Command::new(program);
+    check_unit(unit.name)?;
+    write_json(&unit.directory.join("plan.json"), plan, 0o600, false)?;
+    let mut command = Command::new(unit.program);
     command
-        .args([unit, "obtain the images"])
+        .args([unit.name, "obtain the images"])
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = interrupts.unless(command.output()).await?;
     let output = output.map_err(|source| StartError::Program {
-        path: program.to_owned(),
+        path: unit.program.to_owned(),
         source,
     })?;
     if output.status.success() {
-        return Ok(Some(unit));
+        return Ok(Some(unit.name));
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(StartError::Unobtained { said })

@@ -8,7 +8,8 @@ use super::{
     collected::programs_of,
     environment,
     launch::{Files, New, Settings, this_program},
-    manager, obtain,
+    manager,
+    obtain::{self, ImagesUnit},
     reuse::Reuse,
 };
 use crate::{
@@ -49,9 +50,9 @@ pub struct RerunRequest<'a> {
     pub env_files: &'a [PathBuf],
     /// `--secret-env-file F`. The earlier run's secrets are not kept.
     pub secret_env_files: &'a [PathBuf],
-    /// `--images-by PROGRAM UNIT`: a unit that obtains the images for the run, and the program that
-    /// starts it. Without them, the start obtains the images.
-    pub images_by: Option<(&'a Path, &'a str)>,
+    /// `--images-by`: the unit that obtains the images for the run. Without it, the start obtains
+    /// the images.
+    pub images_by: Option<ImagesUnit<'a>>,
 }
 
 /// The reasons why a run cannot be run again.
@@ -189,7 +190,7 @@ pub async fn rerun(
     // The other jobs are not started, so the images of their executors may be gone.
     let kind = chosen.kind();
     let unit = match request.images_by {
-        Some((program, unit)) => obtain::ask(&part, program, unit, kind, interrupts).await?,
+        Some(unit) => obtain::ask(&part, unit, kind, interrupts).await?,
         None => None,
     };
     let images = New::images(&part, state_dir, unit, &chosen, interrupts).await?;

@@ -28,6 +28,9 @@ pub enum OperateError {
     /// Another version asks.
     #[error("the request is of another version of nixactions")]
     Version,
+    /// The service was started without a directory for the plan of a rerun.
+    #[error("the service of operators has no RUNTIME_DIRECTORY")]
+    NoDirectory,
     /// The command is for root, or needs no rights.
     #[error("`--system` does not go with `nixactions {0}`")]
     Command(&'static str),
@@ -44,7 +47,8 @@ impl OperateError {
             | Self::Unreachable(_)
             | Self::Broken
             | Self::Stranger { .. }
-            | Self::Version => Exit::Trouble,
+            | Self::Version
+            | Self::NoDirectory => Exit::Trouble,
             Self::Command(_) | Self::Option(_) => Exit::Usage,
         }
     }
@@ -67,6 +71,7 @@ impl OperateError {
                  `systemctl start nixactions@NAME` starts a workflow"
             }
             Self::Option(_) => "only root can change what a run does",
+            Self::NoDirectory => "its unit needs `RuntimeDirectory=`, as the NixOS module sets it",
         };
         Some(hint.to_owned())
     }

@@ -94,7 +94,12 @@ fn answer(
     ));
     let [first, images] = images_by;
     let arguments = match cli.command {
-        Command::Rerun(_) => rerun_with(&request.arguments, &["--images-by", first, images]),
+        Command::Rerun(_) => {
+            // Absent without `RuntimeDirectory=` (systemd.exec(5)).
+            let directory = env::var("RUNTIME_DIRECTORY").map_err(|_| OperateError::NoDirectory)?;
+            let options = ["--images-by", first, images, &directory];
+            rerun_with(&request.arguments, &options)
+        }
         _ => request.arguments,
     };
     let mut command = Process::new(env::current_exe().map_err(CliError::Runtime)?);
