@@ -539,6 +539,9 @@ fn a_run_waits_for_less_pressure_on_memory_and_says_so(manager: &Manager) {
     assert_eq!(manager.run_of("ci-1").record()["conclusion"], "success");
 
     // A kernel that does not tell holds no run up.
+    wait_for(SOON, "the end of the service", || {
+        (property(manager, "ActiveState") == "inactive").then_some(())
+    });
     manager.write("/srv/pressure", "");
     manager
         .systemctl(&["start", "--wait", "nixactions@ci"])

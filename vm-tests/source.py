@@ -34,7 +34,7 @@ with subtest("without the server, the service fails and its status has the reaso
     assert "failed to fetch `git://server/project`" in reason, reason
     machine.fail("nixactions show manual-3")
 
-with subtest("a schedule goes on after it, as soon as the server is back"):
+with subtest("a schedule goes on after a failed fetch, as soon as the server is back"):
     machine.succeed("systemctl start nixactions@timed.timer")
     machine.wait_until_succeeds("systemctl is-failed nixactions@timed.service")
     machine.fail("nixactions show timed-1")

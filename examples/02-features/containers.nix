@@ -3,7 +3,8 @@
 #
 # Look at: `digest` names the content that you trust, whatever the tag means today. `built` needs no
 # registry: its image is a derivation. `closure` sees the store and nothing else: its root has one
-# link, to a shell. Nix's garbage collector keeps all this as long as the workflow.
+# link, to a shell. Nix's garbage collector keeps the image of `built` and the root of `closure` as
+# long as the workflow.
 {
   pkgs ? import <nixpkgs> { },
   nixactions ? (import ../.. { inherit pkgs; }).lib,

@@ -25,10 +25,10 @@ from qemu import Qemu
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-# NixOS gets these and a script as one.
+# NixOS's driver gets these and a script as one text.
 HELPERS = HERE.parent / "helpers.py"
-# The tests about things that a container has from this computer, or not at all. The others show the
-# same in a container, in a tenth of the time.
+# The tests that need a kernel or a disk of the machine's own. The others show the same in a
+# container, in a tenth of the time.
 VIRTUAL = {
     "bounds": "the end of a shutdown",
     "containers": "control groups of containers, mounts on a disk",
@@ -37,6 +37,7 @@ VIRTUAL = {
     "sandbox": "disks, kernel settings, /proc of a whole machine",
     "soft-reboot": "a kernel that goes on",
 }
+# Of these, the tests that cannot run in a container at all.
 NOT_CONTAINED = {"limits"}
 
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::{paths::MatrixPaths, reason::Reason, spec::JobSpec, store};
 
-/// The requests to end a job. The supervisor raises a flag before it sends signals.
+/// The requests to end a job. Each is a file, a flag: the supervisor makes it before it sends
+/// signals.
 #[derive(Debug, Clone)]
 pub(crate) struct Cancellation {
     killed: PathBuf,
@@ -36,7 +37,7 @@ impl Cancellation {
 
     /// Returns why the job's matrix group is being cancelled, if it is.
     pub(crate) fn of_matrix(&self) -> Option<Reason> {
-        // The disk had no room for the name of the failed job.
+        // The flag is empty if the disk had no room for the name of the failed job.
         store::read_reason(self.of_matrix.as_ref()?)
             .map(|reason| reason.unwrap_or(Reason::MatrixFailed { job: None }))
     }

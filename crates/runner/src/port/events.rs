@@ -21,15 +21,16 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Events {
     file: EventWriter,
-    /// Whether a write has failed. After that, only the job's result is written.
+    /// Whether nothing more is written, except the job's result after a failed write.
     is_over: bool,
     /// Events that are not written yet.
     untold: Vec<Event>,
 }
 
 impl Events {
-    /// Takes over what systemd handed the runner: the file of events, which has this path. `None`
-    /// where the job has been started before, unless the runner follows one that was killed.
+    /// Takes over the file of events, which has this path and which systemd handed the runner.
+    /// Returns `None` if an earlier start of this job has used the file, unless this runner follows
+    /// a runner that was killed: then it goes on in that file.
     ///
     /// Fails if standard output is not a file.
     pub(super) fn take(path: &Path, follows: bool) -> Result<Option<Self>, StoreError> {

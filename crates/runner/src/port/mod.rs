@@ -1,8 +1,9 @@
 //! The runner's port: its only connection to the run.
 //!
 //! Events, the result, lines, summaries and artifacts go out. The spec, the results of needs, the
-//! source, secrets and cancellations come in. The runner's other files ask in these words. Only the
-//! port knows that the run is a directory on this machine, and that a socket takes the lines.
+//! source, secrets and cancellations come in. So do the reports of services, for which the runner
+//! asks. The other files of the runner call only these functions. Only the port knows that the run
+//! is a directory on this machine, and that a socket takes the lines.
 
 use std::{
     fs::{self, OpenOptions},

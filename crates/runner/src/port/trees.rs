@@ -38,12 +38,12 @@ impl Port {
         fs::read_to_string(self.own.overlay_error()).ok()
     }
 
-    /// Returns why the workspace is a copy and not a mount, if it is.
+    /// Returns the reason if the workspace had to be copied instead of mounted.
     pub(crate) fn why_copied(&self) -> Option<String> {
         fs::read_to_string(self.own.overlay_copied()).ok()
     }
 
-    /// Returns whether the workspace is a copy where it should be a mount.
+    /// Returns whether the workspace had to be copied instead of mounted.
     pub(crate) fn is_copied(&self) -> bool {
         self.own.overlay_copied().exists()
     }
